@@ -1,0 +1,53 @@
+"""The kinds of values that analysts write: shares, durations, lists of columns."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+_PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(second|minute|hour|day|week)s?")
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and (match := _PERCENTAGE.fullmatch(value.strip())):
+        return float(match[1]) / 100
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError("is no share; write a percentage such as 50%, or a number from 0 to 1")
+
+
+def _whole_at_most(value: float) -> float:
+    if value > 1:
+        raise ValueError("is more than 100%; lower it")
+    return value
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip().lower())):
+        return timedelta(**{f"{match[2]}s": float(match[1])})
+    raise ValueError("is no duration; write a number and a unit, such as 15 minutes, 2 hours or 1 day")
+
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("names a column twice; keep one")
+    return value
+
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+Name = Annotated[str, StringConstraints(min_length=1, strict=True)]
+# A share of which more than the whole makes sense (a change), and one of which it does not. 1.0 is the whole.
+Change = Annotated[float, BeforeValidator(_share)]
+Share = Annotated[float, BeforeValidator(_share), AfterValidator(_whole_at_most)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+ColumnNames = Annotated[
+    tuple[Name, ...], BeforeValidator(_several), Field(min_length=1), AfterValidator(_distinct)
+]

@@ -1,0 +1,51 @@
+"""What a source, a database or a table may be called, and what a misspelt name was probably meant to be."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+# Schemas of the warehouse that belong to the pipeline or to PostgreSQL.
+RESERVED = frozenset({"ops", "staging", "quarantine", "mart", "public", "information_schema"})
+# Columns that the pipeline adds to loaded tables.
+RESERVED_COLUMNS = frozenset({"_loaded_at", "_deleted_at"})
+# PostgreSQL cuts longer identifiers off without a word.
+MAXIMUM_BYTES = 63
+
+_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def problem(name: str) -> str | None:
+    """Return why no source or database can be called `name`, with what to do, or None if it can.
+
+    >>> problem("hr")
+    >>> problem("mart")
+    'the name "mart" is taken by the warehouse itself; choose another'
+    """
+    if not _PATTERN.fullmatch(name):
+        return f'the name "{name}" will not do; use small letters, digits and _, a letter first'
+    if name in RESERVED or name.startswith("pg_"):
+        return f'the name "{name}" is taken by the warehouse itself; choose another'
+    if len(name) > MAXIMUM_BYTES:
+        return f'the name "{name}" is longer than {MAXIMUM_BYTES} letters; shorten it'
+    return None
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `name` was probably meant to be, or None."""
+    spelt = {other.lower().replace("-", "_"): other for other in known}
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), spelt, n=1, cutoff=0.6)
+    return spelt[close[0]] if close else None
+
+
+def advice(name: str, known: Iterable[str]) -> str:
+    """Return what to do about an unknown name: the near match as a question, else all known names.
+
+    >>> advice("null_rat", ["mask", "null_rate"])
+    'did you mean null_rate?'
+    >>> advice("colour", ["mask", "null_rate"])
+    'known are mask, null_rate'
+    """
+    known = sorted(known)
+    if match := nearest(name, known):
+        return f"did you mean {match}?"
+    return f"known are {', '.join(known)}" if known else "there is none yet"

@@ -1,0 +1,230 @@
+"""The sections of luigi.cfg that are ours: frozen classes that refuse unknown keys."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from pipeline.errors import UsageError
+from pipeline.names import advice
+
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})/[^/?#\s@:]+(?:\?[^\s#@]+)?", re.ASCII)
+_VAULT_PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*", re.ASCII)
+_DYNAMIC = re.compile(r".+/creds/[^/]+")
+_HIGHEST_PORT = 65535
+
+T = TypeVar("T")
+
+
+def _address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or not 0 < int(match[1]) <= _HIGHEST_PORT:
+        raise ValueError("is no address of a database; write host:port/name")
+    return value
+
+
+def _vault_path(value: str) -> str:
+    if _VAULT_PATH.fullmatch(value) is None:
+        raise ValueError(
+            "is no path in Vault; write it without a leading slash, such as warehouse or hr/reader"
+        )
+    return value
+
+
+def _url(value: str) -> str:
+    if re.fullmatch(r"https?://[^\s/]+\S*", value) is None:
+        raise ValueError("is no URL; write http:// or https:// and the host")
+    return value.rstrip("/")
+
+
+def _split(value: object) -> object:
+    return [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
+
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Address = Annotated[Text, AfterValidator(_address)]
+VaultPath = Annotated[Text, AfterValidator(_vault_path)]
+Url = Annotated[Text, AfterValidator(_url)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VaultSettings(_Section):
+    """Where Vault is and how to log in. Entries are read from `<mount>/data/<prefix>/`."""
+
+    url: Url
+    auth: Literal["jwt", "approle", "token"]
+    # AppRole: the RoleID; JWT: the role's name.
+    role: Text | None = None
+    mount: VaultPath = "secret"
+    prefix: VaultPath = "pipeline"
+    # The file with the JWT, the SecretID or the token; for a token, ~/.vault-token where this is None.
+    credential_file: Path | None = None
+    auth_mount: VaultPath = "token"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auth_mount(cls, data: Any) -> Any:
+        usual = {"approle": "approle", "jwt": "jwt-nomad"}
+        if isinstance(data, dict) and "auth_mount" not in data and data.get("auth") in usual:
+            return {**data, "auth_mount": usual[data["auth"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _complete(self) -> "VaultSettings":
+        needed = () if self.auth == "token" else ("role", "credential_file")
+        missing = [key for key in needed if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"{' and '.join(missing)}: missing; auth = {self.auth} needs it")
+        return self
+
+
+class DatabaseSettings(_Section):
+    """A database: the path of its credential in Vault and, for one made on demand, the database's address."""
+
+    secret: VaultPath
+    address: Address | None = None
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether Vault makes the credential on demand (`database/creds/ROLE`)."""
+        return _DYNAMIC.fullmatch(self.secret) is not None
+
+    @model_validator(mode="after")
+    def _addressed(self) -> "DatabaseSettings":
+        if self.dynamic and self.address is None:
+            raise ValueError("address: missing; a credential made on demand needs address = host:port/name")
+        return self
+
+
+class SourceSettings(DatabaseSettings):
+    """A database that is loaded into the warehouse."""
+
+    # The most connections to this source at once.
+    connections: int = Field(default=4, ge=1)
+
+
+class BackupSettings(_Section):
+    """Where backups go, whom they are encrypted to and how long they stay."""
+
+    bucket: Text
+    secret: VaultPath
+    recipients: Annotated[tuple[Text, ...], BeforeValidator(_split), Field(min_length=1)]
+    keep_days: int = Field(default=30, ge=1)
+    # Days for which nobody can delete a backup; as long as it is kept, where nothing else is said.
+    lock_days: int = Field(default=30, ge=0)
+    work_dir: Path = Path("/var/lib/pipeline/backup")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lock_as_kept(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "lock_days" not in data and "keep_days" in data:
+            return {**data, "lock_days": data["keep_days"]}
+        return data
+
+    @model_validator(mode="after")
+    def _unlocked_when_deleted(self) -> "BackupSettings":
+        if self.lock_days > self.keep_days:
+            raise ValueError("lock_days: is more than keep_days, so nothing could be deleted; lower it")
+        return self
+
+
+class DrillSettings(DatabaseSettings):
+    """The separate server into which backups are restored to prove them."""
+
+    deadline_minutes: int = Field(default=30, ge=1)
+
+
+class AlertSettings(_Section):
+    """The path in Vault of the webhook's address."""
+
+    secret: VaultPath
+
+
+class AnalystsSettings(_Section):
+    """The analysts' repository: where it comes from (None: it is not fetched) and where it lies here."""
+
+    checkout: Path
+    repository: Text | None = None
+    branch: Text = "main"
+    secret: VaultPath | None = None
+
+
+class MetabaseSettings(_Section):
+    """Where Metabase is, and the path in Vault of its credential."""
+
+    url: Url
+    secret: VaultPath
+
+
+class Settings(_Section):
+    """Everything that the settings files say, checked. Sections that may be missing are None or empty."""
+
+    vault: VaultSettings
+    warehouse: DatabaseSettings | None = None
+    sources: Mapping[str, SourceSettings] = {}
+    databases: Mapping[str, DatabaseSettings] = {}
+    backup: BackupSettings | None = None
+    drill: DrillSettings | None = None
+    alerts: AlertSettings | None = None
+    analysts: AnalystsSettings | None = None
+    metabase: MetabaseSettings | None = None
+
+    def source(self, name: str) -> SourceSettings:
+        """Return the settings of one source. Raise UsageError if there is no [source.NAME]."""
+        return _named("source", name, self.sources)
+
+    def database(self, name: str) -> DatabaseSettings:
+        """Return the settings of one database to back up. Raise UsageError if there is no [database.NAME]."""
+        return _named("database", name, self.databases)
+
+    def require_warehouse(self) -> DatabaseSettings:
+        """Return [warehouse]. Raise UsageError if there is none; so do the others below."""
+        return _required("warehouse", "secret = PATH_IN_VAULT", self.warehouse)
+
+    def require_backup(self) -> BackupSettings:
+        """Return [backup]."""
+        return _required("backup", "bucket, secret and recipients", self.backup)
+
+    def require_drill(self) -> DrillSettings:
+        """Return [drill]."""
+        return _required("drill", "secret = PATH_IN_VAULT", self.drill)
+
+    def require_alerts(self) -> AlertSettings:
+        """Return [alerts]."""
+        return _required("alerts", "secret = PATH_IN_VAULT", self.alerts)
+
+    def require_analysts(self) -> AnalystsSettings:
+        """Return [analysts]."""
+        return _required("analysts", "checkout = FOLDER", self.analysts)
+
+    def require_metabase(self) -> MetabaseSettings:
+        """Return [metabase]."""
+        return _required("metabase", "url and secret", self.metabase)
+
+
+def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
+    if name in known:
+        return known[name]
+    raise UsageError(
+        f"{kind} {name}: not in luigi.cfg ({advice(name, known)}); "
+        f"to add it, write [{kind}.{name}] with secret = PATH_IN_VAULT there"
+    )
+
+
+def _required(section: str, keys: str, value: T | None) -> T:
+    if value is None:
+        raise UsageError(f"[{section}]: missing in luigi.cfg, and needed for this; write it with {keys}")
+    return value
