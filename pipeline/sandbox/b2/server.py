@@ -1,0 +1,321 @@
+"""The emulator's HTTP side: the API's calls, uploads and downloads, and the control endpoint for tests."""
+
+import base64
+import binascii
+import hmac
+import json
+import os
+import socket
+import struct
+import sys
+import time
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote_plus, urlsplit
+
+from b2sdk.v3 import b2_url_decode
+from b2sdk.v3.exception import (
+    B2Error,
+    BadJson,
+    BadRequest,
+    FileNotPresent,
+    UnsatisfiableRange,
+)
+
+from pipeline.sandbox.b2 import transfer
+from pipeline.sandbox.b2.calls import MAXIMUM_PARTS, Emulator
+from pipeline.sandbox.b2.commands import COMMANDS
+from pipeline.sandbox.b2.faults import Call, Fault
+from pipeline.sandbox.b2.simulator import DiskFile
+from pipeline.sandbox.b2.wire import as_answer
+
+INFO_PREFIX = "x-bz-info-"
+LARGEST_JSON_BYTES = 4 * 1024 * 1024
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection. B2's own paths only; anything else is not found."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: "Server"
+
+    def do_POST(self) -> None:
+        """Answer a call of the API or a command of the tests."""
+        path = [unquote_plus(piece) for piece in urlsplit(self.path).path.strip("/").split("/")]
+        match path:
+            case ["control", command]:
+                self._answer("control", lambda call: self._control(command, call))
+            case ["b2api", _, "b2_upload_file", bucket_id, *_]:
+                self._answer("b2_upload_file", lambda call: self._upload_file(bucket_id, call))
+            case ["b2api", _, "b2_upload_part", bucket_id, file_id, *_]:
+                self._answer("b2_upload_part", lambda call: self._upload_part(bucket_id, file_id, call))
+            case ["b2api", _, name]:
+                self._answer(name, lambda call: self._call(name, call))
+            case _:
+                self._answer("unknown", self._unknown)
+
+    def do_GET(self) -> None:
+        """Answer a download."""
+        self._answer("b2_download_file", self._download)
+
+    def do_HEAD(self) -> None:
+        """Answer a download without its content."""
+        self._answer("b2_download_file", self._download)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the calls are recorded, and headers carry tokens."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the Date header, off by as much as a fault wants."""
+        moment = time.time() if timestamp is None else timestamp
+        fault = self._fault
+        return formatdate(moment + (fault.seconds if fault and fault.kind == "clock" else 0), usegmt=True)
+
+    _fault: Fault | None = None
+
+    def _answer(self, name: str, work: Any) -> None:
+        faults = self.server.emulator.faults
+        call = Call(name)
+        self._left = int(self.headers.get("Content-Length") or 0)
+        self._fault = None if name == "control" else faults.take(name)
+        try:
+            self._refuse_if_told()
+            answer = work(call)
+            if self._fault is not None and self._fault.kind == "lost":
+                raise transfer.CutError  # noqa: TRY301 - what was done is done; only the answer is lost
+            if answer is not None:
+                call.status = 200
+                self._send(200, answer)
+        except B2Error as error:
+            status, answer, headers = as_answer(error)
+            call.status = status
+            self._send(status, answer, headers)
+        except (transfer.CutError, ConnectionError):
+            self._cut()
+        finally:
+            if name != "control":
+                faults.record(call)
+
+    def _refuse_if_told(self) -> None:
+        fault = self._fault
+        if fault is None or fault.kind not in {"error", "full"}:
+            return
+        if fault.kind == "full":
+            fault = Fault(fault.call, "error", status=403, code="storage_cap_exceeded")
+        raise Refused(fault)
+
+    def _body(self) -> Any:
+        for piece in transfer.body(self.rfile, self._left):  # type: ignore[arg-type]
+            self._left -= len(piece)
+            yield piece
+
+    def _json(self) -> dict[str, Any]:
+        if self._left > LARGEST_JSON_BYTES:
+            raise BadJson("the request is too large")
+        text = b"".join(self._body())
+        try:
+            read = json.loads(text or b"{}")
+        except ValueError:
+            raise BadJson("the request is not JSON") from None
+        if not isinstance(read, dict):
+            raise BadJson("the request is not a JSON object")
+        return {key: value for key, value in read.items() if value is not None}
+
+    def _call(self, name: str, call: Call) -> dict[str, Any]:
+        emulator, authorization = self.server.emulator, self.headers.get("Authorization") or ""
+        if name == "b2_authorize_account":
+            self._json()
+            with emulator.lock:
+                return emulator.authorize(*_basic(authorization))
+        body = self._json()
+        call.file_id = body.get("fileId")
+        if self._fault is not None and self._fault.kind == "reset":
+            raise transfer.CutError
+        return emulator.call(name, authorization, body)
+
+    def _control(self, command: str, _call: Call) -> dict[str, Any]:
+        body = self._json()
+        offered = (self.headers.get("Authorization") or "").encode()
+        if not hmac.compare_digest(offered, self.server.control_token.encode()) or command not in COMMANDS:
+            raise FileNotPresent
+        with self.server.emulator.lock:
+            return COMMANDS[command](self.server.emulator, body)
+
+    def _upload_part(self, bucket_id: str, file_id: str, call: Call) -> dict[str, Any]:
+        emulator = self.server.emulator
+        call.file_id, call.part = file_id, int(self.headers.get("X-Bz-Part-Number") or 0)
+        if not 1 <= call.part <= MAXIMUM_PARTS:
+            raise BadRequest("part number must be in range 1 - 10000", "bad_request")
+        self._upload_access(bucket_id, file_id)
+        received, size, sha1 = self._receive(call)
+        with emulator.lock:
+            bucket = emulator.simulator.bucket(bucket_id)
+            return bucket.receive_part(file_id, call.part, sha1, received, size)
+
+    def _upload_file(self, bucket_id: str, call: Call) -> dict[str, Any]:
+        emulator, headers = self.server.emulator, self.headers
+        token = self._upload_access(bucket_id, None)
+        name = b2_url_decode(headers["X-Bz-File-Name"])
+        mode = headers.get("X-Bz-File-Retention-Mode")
+        until = headers.get("X-Bz-File-Retention-Retain-Until-Timestamp")
+        retention = None if mode is None else {"mode": mode, "retainUntilTimestamp": until}
+        with emulator.lock:
+            emulator.access.check(token, "b2_get_upload_url", bucket_id=bucket_id, name=name)
+            if retention is not None:
+                need = {"bucket_id": bucket_id, "name": name, "capability": "writeFileRetentions"}
+                emulator.access.check(token, "b2_get_upload_url", **need)
+        info = {
+            key.lower().removeprefix(INFO_PREFIX): b2_url_decode(value)
+            for key, value in headers.items()
+            if key.lower().startswith(INFO_PREFIX)
+        }
+        received, size, sha1 = self._receive(call)
+        with emulator.lock:
+            bucket = emulator.simulator.bucket(bucket_id)
+            result = bucket.receive_file(
+                token=token,
+                name=name,
+                content_type=headers.get("Content-Type") or "b2/x-auto",
+                sha1=sha1,
+                file_info=info,
+                retention=retention,
+                received=received,
+                size=size,
+            )
+            call.file_id = result["fileId"]
+            return result
+
+    def _upload_access(self, bucket_id: str, file_id: str | None) -> str:
+        emulator = self.server.emulator
+        with emulator.lock:
+            found = emulator.access.token(self.headers.get("Authorization") or "")
+            emulator.simulator.bucket(bucket_id)
+            if (found.bucket_id, found.file_id) != (bucket_id, file_id):
+                raise BadRequest("the upload token is for another upload", "bad_request")
+            return found.account_token
+
+    def _receive(self, call: Call) -> tuple[Any, int, str]:
+        def counted() -> Any:
+            for piece in self._body():
+                call.size_bytes += len(piece)
+                yield piece
+
+        sha1 = self.headers.get("X-Bz-Content-Sha1") or ""
+        pieces = transfer.pace(counted(), self._fault)
+        return transfer.receive(pieces, self.server.emulator.storage.incoming, self._left, sha1)
+
+    def _download(self, call: Call) -> None:
+        emulator = self.server.emulator
+        token = self.headers.get("Authorization") or ""
+        with emulator.lock:
+            file = self._wanted(token)
+            call.file_id = file.file_id
+            size = len(file.data_bytes)
+            asked = _range(self.headers.get("Range"), size)
+            headers = dict(file.as_download_headers(token, asked))
+        first, last = asked or (0, size - 1)
+        call.status = 200 if asked is None else 206
+        self.send_response(call.status)
+        for name, value in {**headers, "content-length": str(last + 1 - first)}.items():
+            self.send_header(name, str(value))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        for piece in transfer.pace(file.data_bytes.read(first, last + 1), self._fault):
+            self.wfile.write(piece)
+            call.size_bytes += len(piece)
+        if call.size_bytes != last + 1 - first:
+            raise transfer.CutError
+
+    def _wanted(self, token: str) -> DiskFile:
+        emulator, parts = self.server.emulator, urlsplit(self.path)
+        emulator.access.token(token)
+        match parts.path.strip("/").split("/", 2):
+            case ["b2api", _, "b2_download_file_by_id"]:
+                file_id = parse_qs(parts.query).get("fileId", [""])[0]
+                bucket_id = emulator.simulator.file_id_to_bucket_id.get(file_id)
+                file = emulator.simulator.bucket(bucket_id).file(file_id) if bucket_id else None
+            case ["file", bucket_name, name]:
+                file = emulator.simulator.named(b2_url_decode(bucket_name)).visible(b2_url_decode(name))
+            case _:
+                raise FileNotPresent
+        if file is None or file.action != "upload":
+            raise FileNotPresent(file_id_or_name=parts.path)
+        bucket_id = file.bucket.bucket_id
+        emulator.access.check(token, "b2_download_file", bucket_id=bucket_id, name=file.name)
+        return file
+
+    def _unknown(self, _call: Call) -> None:
+        raise FileNotPresent
+
+    def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        for _ in self._body():
+            pass  # what the client still sends, so that it reads the answer and not a broken pipe
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text)
+
+    def _cut(self) -> None:
+        self.close_connection = True
+        linger = struct.pack("ii", 1, 0)  # a reset instead of a polite end
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        descriptor = self.connection.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class Refused(B2Error):  # type: ignore[misc] # noqa: N818 - it is the answer itself
+    """A call that a fault refuses."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.code)
+        self.fault = fault
+
+
+class Server(ThreadingHTTPServer):
+    """Listens on loopback only; each connection has a thread of its own."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, emulator: Emulator, port: int, control_token: str) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.emulator = emulator
+        self.control_token = control_token
+        emulator.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away; anything else is a fault of the emulator's own."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    kind, _, encoded = authorization.partition(" ")
+    try:
+        key_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        key_id = secret = ""
+    return (key_id, secret) if kind == "Basic" else ("", "")
+
+
+def _range(header: str | None, size: int) -> tuple[int, int] | None:
+    if header is None:
+        return None
+    unit, _, span = header.partition("=")
+    first, _, last = span.partition("-")
+    if unit != "bytes" or not first.isdigit():
+        raise UnsatisfiableRange
+    end = min(int(last) if last.isdigit() else size - 1, size - 1)
+    if int(first) > end:
+        raise UnsatisfiableRange
+    return int(first), end
