@@ -1,0 +1,85 @@
+"""Runs other programs: the only user of `subprocess`. Never a shell, never a credential in an argument."""
+
+import logging
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.errors import StepError
+from pipeline.redact import redact
+
+logger = logging.getLogger(__name__)
+
+# What of a program's complaints goes into an error: the last lines say why.
+ERROR_TAIL_LINES = 8
+
+
+def run(
+    arguments: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    stdin: str = "",
+    timeout_seconds: float | None = None,
+) -> str:
+    """Run a program to its end and return its standard output.
+
+    Raise StepError if it cannot be started, runs over `timeout_seconds` or exits with anything but 0.
+    """
+    name = Path(arguments[0]).name
+    try:
+        done = subprocess.run(
+            [str(argument) for argument in arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=None if environment is None else dict(environment),
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise StepError(f"{name}: not found; install it, or put it on the PATH") from None
+    except OSError as error:
+        raise StepError(f"{name}: cannot be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise StepError(f"{name}: still running after {timeout_seconds:g} seconds, so it was ended") from None
+    if done.returncode != 0:
+        raise StepError(failure(name, done.returncode, done.stderr))
+    return done.stdout
+
+
+def failure(name: str, returncode: int, stderr: str) -> str:
+    """Return one message for a program that failed: its exit code and the last lines it said."""
+    said = redact("\n".join(stderr.strip().splitlines()[-ERROR_TAIL_LINES:]))
+    ended = f"was ended by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
+    return f"{name} {ended}" + (f": {said}" if said else "")
+
+
+def start(
+    arguments: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None],
+) -> tuple["subprocess.Popen[str]", threading.Thread]:
+    """Start a program whose output, redacted, is handed to `on_line` line by line as it comes.
+
+    Return the process and the thread that reads it, which ends when the output is closed.
+    """
+    process = subprocess.Popen(
+        [str(argument) for argument in arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=None if environment is None else dict(environment),
+    )
+
+    def read() -> None:
+        assert process.stdout is not None  # noqa: S101 - PIPE was asked for above
+        for line in process.stdout:
+            on_line(redact(line.rstrip("\n")))
+
+    reader = threading.Thread(target=read, name=f"output of {Path(arguments[0]).name}", daemon=True)
+    reader.start()
+    return process, reader

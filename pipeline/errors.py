@@ -1,0 +1,60 @@
+"""The errors that a person can do something about, each with the exit code it ends a command with.
+
+Anything else that is raised is a bug, and ends with a traceback and exit code 1.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Something a person can mend. The message says what happened, to which thing, and what to do."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class UsageError(PipelineError):
+    """The command, the settings or the catalog are wrong."""
+
+    exit_code = 2
+
+
+class ProblemsError(UsageError):
+    """Several things are wrong at once; all are told.
+
+    `problems` holds one line each, already with file and line where there is one.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class StepError(PipelineError):
+    """A step could not do its work."""
+
+    exit_code = 3
+
+
+class CheckError(PipelineError):
+    """A quality check, a drift rule or a drill did not hold."""
+
+    exit_code = 4
+
+
+class UnreachableError(PipelineError):
+    """Vault, the scheduler, a database or the bucket cannot be reached or does not let us in."""
+
+    exit_code = 5
+
+
+class AlreadyRunningError(PipelineError):
+    """Another run of the same name is going."""
+
+    exit_code = 6
+
+
+class StoppedError(PipelineError):
+    """Somebody told the program to stop (SIGTERM or Ctrl-C)."""
+
+    exit_code = 143

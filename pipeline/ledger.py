@@ -1,0 +1,271 @@
+"""The ledger: which step of which run was done, and what is believed of each table.
+
+A step's end is written in the transaction that did its work, so that the two cannot disagree.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.postgres import Connection
+from pipeline.redact import redact
+
+# An error is told in one glance; the log has the rest.
+ERROR_LENGTH = 2000
+
+
+@dataclass(frozen=True)
+class StepKey:
+    """What identifies a step: the run (its logical date), the task's class, and the thing it is about."""
+
+    run: str
+    task: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step as the ledger has it. `detail` is what the next steps need to know of it."""
+
+    key: StepKey
+    state: str
+    started_at: datetime
+    finished_at: datetime | None
+    rows: int | None
+    detail: Mapping[str, Any]
+    error: str | None
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """Up to where a table has been loaded: all that was committed before `horizon` in this source's history.
+
+    `horizon` is a 64-bit transaction id, `system_identifier` and `timeline` say whose.
+    """
+
+    run: str
+    snapshot_at: datetime
+    horizon: int
+    system_identifier: str
+    timeline: int
+    cursor_value: str | None
+    rows: int
+
+
+STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error"
+
+
+def find_step(connection: Connection, key: StepKey) -> Step | None:
+    """Return the step, or None if it was never begun."""
+    found = postgres.row(
+        connection,
+        f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s AND task = %s AND name = %s",  # noqa: S608
+        (key.run, key.task, key.name),
+    )
+    return None if found is None else _step(found)
+
+
+def steps(connection: Connection, run: str) -> list[Step]:
+    """Return every step of the run, in the order in which they began."""
+    query = f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s ORDER BY started_at, task, name"  # noqa: S608
+    return [_step(found) for found in postgres.rows(connection, query, (run,))]
+
+
+def _step(found: tuple[Any, ...]) -> Step:
+    run, task, name, state, started_at, finished_at, rows, detail, error = found
+    return Step(StepKey(run, task, name), state, started_at, finished_at, rows, detail, error)
+
+
+def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: Mapping[str, Any]) -> None:
+    """Mark the step as done, in the caller's transaction."""
+    postgres.rows(
+        connection,
+        """
+        INSERT INTO ops.step (run, task, name, state, finished_at, host, pid, rows, detail)
+        VALUES (%s, %s, %s, 'done', clock_timestamp(), %s, %s, %s, %s)
+        ON CONFLICT (run, task, name) DO UPDATE
+        SET state = 'done', finished_at = clock_timestamp(), rows = excluded.rows,
+            detail = excluded.detail, error = NULL
+        """,
+        (key.run, key.task, key.name, socket.gethostname(), os.getpid(), rows, _json(detail)),
+    )
+
+
+def _json(detail: Mapping[str, Any]) -> str:
+    return json.dumps(detail, default=str)
+
+
+class Recorder:
+    """Tells the ledger how a step is getting on, beside the transaction that does its work."""
+
+    def __init__(self, connection: Connection, key: StepKey) -> None:
+        self._connection, self.key = connection, key
+
+    def begin(self) -> None:
+        postgres.rows(
+            self._connection,
+            """
+            INSERT INTO ops.step (run, task, name, state, host, pid) VALUES (%s, %s, %s, 'running', %s, %s)
+            ON CONFLICT (run, task, name) DO UPDATE
+            SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
+                error = NULL, host = excluded.host, pid = excluded.pid
+            """,
+            (self.key.run, self.key.task, self.key.name, socket.gethostname(), os.getpid()),
+        )
+
+    def rows_so_far(self, writer: Connection) -> int:
+        """Return how many rows the COPY that `writer` is in the middle of has written, and record it."""
+        counted = postgres.value(
+            self._connection,
+            "SELECT tuples_processed FROM pg_stat_progress_copy WHERE pid = %s",
+            (writer.info.backend_pid,),
+        )
+        if counted is not None:
+            postgres.rows(
+                self._connection,
+                "UPDATE ops.step SET rows = %s WHERE run = %s AND task = %s AND name = %s AND state = 'running'",
+                (counted, self.key.run, self.key.task, self.key.name),
+            )
+        return counted or 0
+
+    def fail(self, error: BaseException) -> None:
+        text = redact(str(error) or type(error).__name__)[:ERROR_LENGTH]
+        postgres.rows(
+            self._connection,
+            """
+            UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s
+            WHERE run = %s AND task = %s AND name = %s AND state = 'running'
+            """,
+            (text, self.key.run, self.key.task, self.key.name),
+        )
+
+
+@contextlib.contextmanager
+def recorded(connection: Connection, key: StepKey) -> Iterator[Recorder]:
+    """Record that a step began and, if the block raises, how it failed.
+
+    `connection` commits by itself. The step's success is for the block to record with `finish_step`.
+    Begin only once it is certain, under a lock, that the step is not done.
+    """
+    recorder = Recorder(connection, key)
+    recorder.begin()
+    try:
+        yield recorder
+    except BaseException as error:
+        with contextlib.suppress(postgres.Error):  # the failure itself is what must be told
+            recorder.fail(error)
+        raise
+
+
+def watermark(connection: Connection, source: str, table: str) -> Watermark | None:
+    """Return up to where the table has been loaded, or None if it never was."""
+    found = postgres.row(
+        connection,
+        """
+        SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows
+        FROM ops.watermark WHERE source = %s AND table_name = %s
+        """,
+        (source, table),
+    )
+    return None if found is None else Watermark(*found)
+
+
+def save_watermark(connection: Connection, source: str, table: str, mark: Watermark) -> None:
+    """Record up to where the table is loaded, in the transaction that publishes its rows."""
+    postgres.rows(
+        connection,
+        """
+        INSERT INTO ops.watermark (source, table_name, run, snapshot_at, horizon, system_identifier, timeline,
+                                   cursor_value, rows, loaded_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+        ON CONFLICT (source, table_name) DO UPDATE
+        SET run = excluded.run, snapshot_at = excluded.snapshot_at, horizon = excluded.horizon,
+            system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+            cursor_value = excluded.cursor_value, rows = excluded.rows, loaded_at = excluded.loaded_at
+        """,
+        (
+            source, table, mark.run, mark.snapshot_at, mark.horizon, mark.system_identifier, mark.timeline,
+            mark.cursor_value, mark.rows,
+        ),
+    )  # fmt: skip
+
+
+def accepted_shape(connection: Connection, source: str, table: str) -> Mapping[str, Any] | None:
+    """Return the shape in which the table was last loaded, as plain data, or None."""
+    found: Mapping[str, Any] | None = postgres.value(
+        connection,
+        """
+        SELECT shape FROM ops.table_shape WHERE source = %s AND table_name = %s
+        ORDER BY accepted_at DESC LIMIT 1
+        """,
+        (source, table),
+    )
+    return found
+
+
+def accept_shape(connection: Connection, source: str, table: str, run: str, shape: Mapping[str, Any]) -> None:
+    """Record the shape in which the table is now loaded, if it is another than before."""
+    if accepted_shape(connection, source, table) != shape:
+        postgres.rows(
+            connection,
+            "INSERT INTO ops.table_shape (source, table_name, run, shape) VALUES (%s, %s, %s, %s)",
+            (source, table, run, _json(shape)),
+        )
+
+
+def lock_table(connection: Connection, source: str, table: str) -> None:
+    """Wait until nobody else extracts or loads this table, and keep them off until the transaction ends."""
+    postgres.rows(
+        connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"table {source}.{table}",)
+    )
+
+
+@contextlib.contextmanager
+def running(connection: Connection, run: str, name: str) -> Iterator[bool]:
+    """Record a run from its start to its end. Yield False, and record nothing, if one of that name is going.
+
+    `connection` commits by itself and is held all the while: its death tells that the run died.
+    """
+    if not postgres.value(
+        connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"run {name}",)
+    ):
+        yield False
+        return
+    postgres.rows(
+        connection,
+        """
+        INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, %s, 'running', %s, %s)
+        ON CONFLICT (run, name) DO UPDATE SET state = 'running', started_at = clock_timestamp(),
+            finished_at = NULL, error = NULL, host = excluded.host, pid = excluded.pid
+        """,
+        (run, name, socket.gethostname(), os.getpid()),
+    )
+    state, error = "done", None
+    try:
+        yield True
+    except BaseException as raised:
+        state, error = "failed", redact(str(raised) or type(raised).__name__)[:ERROR_LENGTH]
+        raise
+    finally:
+        postgres.rows(
+            connection,
+            "UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s WHERE run = %s AND name = %s",
+            (state, error, run, name),
+        )
+
+
+def require_migrated(connection: Connection) -> None:
+    """Raise StepError if `pipeline migrate` was never run on this warehouse."""
+    if postgres.value(connection, "SELECT to_regclass('ops.watermark')") is None:
+        raise StepError("the warehouse has no ledger yet: run 'pipeline migrate' once")

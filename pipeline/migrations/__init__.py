@@ -1,0 +1,65 @@
+"""Makes and upgrades the warehouse's own tables: the ledger, and Luigi's task history."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.pool import NullPool
+
+from pipeline.errors import StepError, UnreachableError
+from pipeline.redact import redact
+
+# Any number that nobody else uses: what every migration of this warehouse waits for.
+LOCK = 0x706970656C696E65
+SCHEMA = "ops"
+
+
+def migrate(warehouse_uri: str) -> str:
+    """Bring the warehouse's own tables to the newest revision and return its name.
+
+    Safe to run any number of times, and at once. All or nothing: one transaction.
+    Raise UnreachableError if the warehouse cannot be reached, StepError if it refuses.
+    """
+    try:
+        with _locked(warehouse_uri) as connection:
+            connection.execute(sqlalchemy.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            # Luigi's tables carry no schema of their own.
+            connection.execute(sqlalchemy.text(f"SET LOCAL search_path = {SCHEMA}"))
+            return _upgrade(connection)
+    except sqlalchemy.exc.OperationalError as error:
+        raise UnreachableError(f"the warehouse: no connection: {_said(error)}") from None
+    except sqlalchemy.exc.DBAPIError as error:
+        raise StepError(f"the warehouse could not be migrated: {_said(error)}") from None
+
+
+@contextlib.contextmanager
+def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
+    url = sqlalchemy.make_url(warehouse_uri).set(drivername="postgresql+psycopg2")
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool, hide_parameters=True)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        yield connection
+
+
+def _upgrade(connection: sqlalchemy.Connection) -> str:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+
+    def steps(revision: Any, _context: Any) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, script, fn=steps) as context:
+        context.configure(connection=connection, version_table_schema=SCHEMA)
+        context.run_migrations()
+    return script.get_current_head() or ""
+
+
+def _said(error: sqlalchemy.exc.DBAPIError) -> str:
+    return redact(" ".join(str(error.orig).split()))

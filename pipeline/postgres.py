@@ -1,0 +1,235 @@
+"""PostgreSQL connections, and rows copied from one server to another: the only user of psycopg2.
+
+A connection lives inside one step and is never kept over a fork.
+"""
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+from psycopg2 import sql
+
+from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.redact import redact
+
+Connection = psycopg2.extensions.connection
+Composable = sql.Composable
+Error = psycopg2.Error
+LockNotAvailable = psycopg2.errors.LockNotAvailable
+
+CONNECT_TIMEOUT_SECONDS = 10
+# A peer that vanished without a word is noticed after about two minutes.
+KEEPALIVES: Mapping[str, Any] = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
+COPY_BUFFER_BYTES = 256 * 1024
+
+# The same text for the same value on every server, and no name that resolves by surprise.
+SESSION: Mapping[str, str] = {
+    "client_encoding": "UTF8",
+    "search_path": "pg_catalog",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+}
+
+
+@contextlib.contextmanager
+def connection(
+    uri: str,
+    name: str,
+    *,
+    application_name: str = "pipeline",
+    autocommit: bool = False,
+    session: Mapping[str, str] | None = None,
+) -> Iterator[Connection]:
+    """Open the database at `uri`, called `name` in messages; commit at the end, roll back on an error.
+
+    `session` adds to, or overrides, the server settings of `SESSION`.
+    Raise UnreachableError if it does not let us in, or if it is lost on the way.
+    """
+    opened = _open(uri, name, application_name)
+    try:
+        opened.autocommit = True
+        with opened.cursor() as cursor:
+            for setting, value in {**SESSION, **(session or {})}.items():
+                cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
+        opened.autocommit = autocommit
+        yield opened
+        if not opened.closed:
+            opened.commit()
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        if opened.closed or isinstance(error, psycopg2.errors.AdminShutdown):
+            raise UnreachableError(f"{name}: the connection was lost: {said(error)}") from None
+        raise
+    finally:
+        # Closing without a commit is a rollback, also in the middle of a COPY.
+        opened.close()
+
+
+def _open(uri: str, name: str, application_name: str) -> Connection:
+    # SQLAlchemy's form of the scheme is common in shared credentials; libpq knows only the plain one.
+    scheme, _, rest = uri.partition("://")
+    if scheme.split("+")[0] not in ("postgresql", "postgres") or not rest:
+        raise UnreachableError(
+            f"{name}: its uri in Vault is not of the form postgresql://role:password@host:port/name"
+        )
+    try:
+        opened: Connection = psycopg2.connect(
+            f"postgresql://{rest}",
+            application_name=application_name,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            **KEEPALIVES,
+        )
+        return opened  # noqa: TRY300 - one call, one way out
+    except psycopg2.Error as error:
+        raise UnreachableError(f"{name}: no connection: {said(error)}") from None
+
+
+def said(error: psycopg2.Error) -> str:
+    """Return what the server or the driver said, in one line and without credentials."""
+    diagnostics = error.diag.message_primary
+    return redact(" ".join((diagnostics or str(error)).split()))
+
+
+def rows(
+    connection: Connection, query: str | Composable, parameters: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """Run one statement and return all of its rows, none if it has none."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def row(
+    connection: Connection, query: str | Composable, parameters: Sequence[object] = ()
+) -> tuple[Any, ...] | None:
+    """Run one statement and return its first row, or None."""
+    found = rows(connection, query, parameters)
+    return found[0] if found else None
+
+
+def value(connection: Connection, query: str | Composable, parameters: Sequence[object] = ()) -> Any:
+    """Run one statement and return the first column of its first row, or None."""
+    found = row(connection, query, parameters)
+    return None if found is None else found[0]
+
+
+def statement(name: str) -> str:
+    """Return the SQL statement kept in pipeline/sql/<name>.sql."""
+    return resources.files("pipeline").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def identifier(*names: str) -> sql.Identifier:
+    """Return a name, qualified if there are several, that the driver quotes."""
+    return sql.Identifier(*names)
+
+
+def columns(names: Sequence[str], prefix: str | None = None) -> Composable:
+    """Return quoted column names with commas between them, each with `prefix` before it if given."""
+    return sql.SQL(", ").join(
+        sql.Identifier(prefix, name) if prefix else sql.Identifier(name) for name in names
+    )
+
+
+def copy(
+    source: Connection,
+    copy_out: Composable,
+    target: Connection,
+    copy_in: Composable,
+    on_bytes: Callable[[int], None] = lambda _size: None,
+) -> int:
+    """Stream `COPY ... TO STDOUT` of one server into `COPY ... FROM STDIN` of another; return the rows.
+
+    The bytes go through one pipe, neither decoded nor split. `on_bytes` is told each piece's size.
+    Raise StepError naming the side that failed; the target's transaction must then be rolled back.
+    """
+    read_end, write_end = os.pipe()
+    with contextlib.suppress(OSError):  # a larger pipe is only faster
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, COPY_BUFFER_BYTES)
+    sender = _Sender(source, copy_out, write_end)
+    with os.fdopen(read_end, "rb", buffering=0) as reader, target.cursor() as cursor:
+        sender.start()
+        try:
+            cursor.copy_expert(copy_in, _Counted(reader, on_bytes), COPY_BUFFER_BYTES)
+        except BaseException as error:
+            reader.close()  # the sender's next write fails, so that it ends
+            with contextlib.suppress(psycopg2.Error):
+                source.cancel()
+            sender.join()
+            if isinstance(error, psycopg2.Error) and not sender.failed_first:
+                raise StepError(f"writing the rows: {said(error)}") from None
+            if sender.failed_first:
+                sender.raise_failure()
+            raise
+        sender.join()
+        # An early end of the source looks like a complete one from here.
+        sender.raise_failure()
+        return cursor.rowcount
+
+
+class _Sender(threading.Thread):
+    """Copies out of the source into the pipe, and remembers how that ended."""
+
+    def __init__(self, source: Connection, copy_out: Composable, write_end: int) -> None:
+        super().__init__(name="copy out", daemon=True)
+        self._source, self._copy_out, self._write_end = source, copy_out, write_end
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with (
+                os.fdopen(self._write_end, "wb", buffering=COPY_BUFFER_BYTES) as writer,
+                self._source.cursor() as cursor,
+            ):
+                cursor.copy_expert(self._copy_out, writer, COPY_BUFFER_BYTES)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self._failure = error
+
+    @property
+    def failed_first(self) -> bool:
+        return self._failure is not None and not isinstance(
+            self._failure, BrokenPipeError | psycopg2.errors.QueryCanceled
+        )
+
+    def raise_failure(self) -> None:
+        if isinstance(self._failure, psycopg2.Error):
+            raise StepError(f"reading the rows: {said(self._failure)}") from None
+        if self._failure is not None:
+            raise self._failure
+
+
+class _Counted:
+    """The reading end of the pipe; tells how much went through."""
+
+    def __init__(self, reader: Any, on_bytes: Callable[[int], None]) -> None:
+        self._reader, self._on_bytes = reader, on_bytes
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece: bytes = self._reader.read(size)
+        self._on_bytes(len(piece))
+        return piece
+
+    def readline(self, size: int = -1, /) -> bytes:
+        # psycopg2 asks for it and never calls it.
+        raise NotImplementedError
+
+
+@contextlib.contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn what the server refuses inside the block into a StepError that begins with `name`."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise StepError(f"{name}: {said(error)}") from None
+    except PipelineError as error:
+        if str(error).startswith(name):
+            raise
+        raise type(error)(f"{name}: {error}") from None

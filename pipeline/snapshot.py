@@ -1,0 +1,197 @@
+"""One moment of a source: a snapshot that any number of connections read, held while a run extracts.
+
+A transaction exports it, so something has to keep that transaction open: a small process of its own, which
+ends by itself when everything is extracted, or as soon as the worker that asked for it is gone.
+"""
+
+import argparse
+import json
+import os
+import select
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline import access, catalog, ledger, postgres, redact, settings
+from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.ledger import StepKey
+from pipeline.postgres import Connection
+from pipeline.settings import Settings
+
+TASK = "OpenSnapshot"
+# How often the holder looks whether everything has been extracted.
+LOOK_SECONDS = 2.0
+OPENING_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a source. `horizon` is the oldest transaction (64 bits) that was still going then.
+
+    `next_transaction` is the first one that had not begun; `system_identifier` and `timeline` say in
+    which server's history, so that a restored or failed-over source is noticed.
+    """
+
+    identifier: str
+    seen: str
+    taken_at: datetime
+    horizon: int
+    next_transaction: int
+    system_identifier: str
+    timeline: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the snapshot as plain data."""
+        return {**self.__dict__, "taken_at": self.taken_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Snapshot":
+        """Return the snapshot that `to_json` gave."""
+        return cls(**{**data, "taken_at": datetime.fromisoformat(data["taken_at"])})
+
+
+def step_key(source: str, run: str) -> StepKey:
+    """Return the step under which the snapshot of a source is found in the ledger."""
+    return StepKey(run, TASK, source)
+
+
+def take(connection: Connection) -> Snapshot:
+    """Begin a transaction on `connection` that sees one moment, and export it."""
+    _begin(connection)
+    found = postgres.row(connection, postgres.statement("snapshot"))
+    assert found is not None  # noqa: S101 - a SELECT without FROM
+    return Snapshot(*found)
+
+
+def read_at(connection: Connection, snapshot: Snapshot) -> None:
+    """Begin a transaction on `connection` that sees the moment of `snapshot`.
+
+    Raise StepError if nobody holds it any more.
+    """
+    _begin(connection)
+    try:
+        postgres.rows(connection, "SET TRANSACTION SNAPSHOT %s", (snapshot.identifier,))
+        seen = postgres.value(connection, "SELECT pg_current_snapshot()::text")
+    except postgres.Error as error:
+        raise StepError(
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone: {postgres.said(error)}"
+        ) from None
+    # Identifiers are used again after a restart of the server.
+    if seen != snapshot.seen:
+        raise StepError(f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone: the source was restarted")
+
+
+def _begin(connection: Connection) -> None:
+    connection.rollback()
+    connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+
+
+def find(warehouse: Connection, source: str, run: str) -> Snapshot | None:
+    """Return the snapshot that the ledger has for the source and run, held or not, or None."""
+    step = ledger.find_step(warehouse, step_key(source, run))
+    return Snapshot.from_json(dict(step.detail)) if step and step.done else None
+
+
+def held(settings: Settings, source: str, run: str) -> bool:
+    """Whether the source's snapshot of this run can be read at this moment."""
+    with access.opened(settings) as databases, databases.warehouse() as warehouse:
+        found = find(warehouse, source, run)
+        if found is None:
+            return False
+        with databases.source(source) as connection:
+            try:
+                read_at(connection, found)
+            except StepError:
+                return False
+            return True
+
+
+def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
+    """Have a new process take and hold a snapshot of the source as long as process `owner_pid` lives.
+
+    Return it once it is in the ledger. Raise what kept the holder from taking it.
+    """
+    settings.source(source)
+    key = step_key(source, run)
+    with (
+        access.opened(settings) as databases,
+        databases.warehouse(autocommit=True) as warehouse,
+        ledger.recorded(warehouse, key),
+    ):
+        snapshot = _start_holder(source, run, owner_pid)
+        ledger.finish_step(warehouse, key, None, snapshot.to_json())
+        return snapshot
+
+
+def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
+    owner = os.pidfd_open(owner_pid)
+    try:
+        holder = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.snapshot", source, run, str(owner)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            pass_fds=[owner],
+            text=True,
+            # Ctrl-C is for the worker; the holder follows it.
+            start_new_session=True,
+        )
+    finally:
+        os.close(owner)
+    assert holder.stdout is not None  # noqa: S101 - PIPE was asked for
+    with holder.stdout:
+        ready, _, _ = select.select([holder.stdout], [], [], OPENING_SECONDS)
+        answer = json.loads(holder.stdout.readline() or "{}") if ready else {}
+    if "identifier" in answer:
+        return Snapshot.from_json(answer)
+    holder.kill()
+    holder.wait()
+    raise UnreachableError(
+        answer.get("error") or f"source {source}: no snapshot within {OPENING_SECONDS} seconds"
+    )
+
+
+def hold(source: str, run: str, owner: int) -> None:
+    """Take a snapshot, say so on standard output, and hold it while process `owner` (a pidfd) needs it."""
+    configured = settings.read()
+    with access.opened(configured) as databases, databases.source(source) as connection:
+        snapshot = take(connection)
+        sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
+        sys.stdout.close()
+        with databases.warehouse(autocommit=True) as warehouse:
+            tables = catalog.read(configured.require_analysts().checkout).source(source).tables
+            names = [f"{source}.{table}" for table in tables]
+            # The source's socket is readable when the server ends the connection.
+            while not select.select([owner, connection.fileno()], [], [], LOOK_SECONDS)[0]:
+                if _all_extracted(warehouse, run, names, snapshot):
+                    return
+
+
+def _all_extracted(warehouse: Connection, run: str, names: list[str], snapshot: Snapshot) -> bool:
+    query = """
+        SELECT count(DISTINCT name) FROM ops.step
+        WHERE run = %s AND name = ANY(%s) AND state = 'done'
+          AND (task = 'ExtractTable' AND detail #>> '{snapshot,seen}' = %s OR task = 'LoadTable')
+    """
+    return bool(postgres.value(warehouse, query, (run, names, snapshot.seen)) == len(names))
+
+
+def main() -> None:
+    """Hold a snapshot: what `open_snapshot` starts."""
+    parser = argparse.ArgumentParser(prog="pipeline.snapshot")
+    parser.add_argument("source")
+    parser.add_argument("run")
+    parser.add_argument("owner", type=int)
+    arguments = parser.parse_args()
+    redact.install()
+    try:
+        hold(arguments.source, arguments.run, arguments.owner)
+    except PipelineError as error:
+        if not sys.stdout.closed:
+            sys.stdout.write(json.dumps({"error": redact.redact(str(error))}) + "\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

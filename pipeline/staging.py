@@ -1,0 +1,180 @@
+"""Staged rows: where a table's rows wait in the warehouse between being read and being believed."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.catalog import Table
+from pipeline.names import MAXIMUM_BYTES
+from pipeline.postgres import Composable, Connection
+from pipeline.shape import Column, Shape
+
+SCHEMA = "staging"
+LOADED_AT, DELETED_AT = "_loaded_at", "_deleted_at"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The staged rows of one table and run, and of its keys where they are needed."""
+
+    table: Table
+    run: str
+
+    @property
+    def prefix(self) -> str:
+        """Return what the names of all staged tables of this table begin with."""
+        plain = f"{self.table.source}.{self.table.name}@"
+        longest = MAXIMUM_BYTES - len("2026-11-22T1430 keys")
+        if len(plain.encode()) <= longest:
+            return plain
+        return hashlib.sha256(plain.encode()).hexdigest()[: longest - 1] + "@"
+
+    @property
+    def rows(self) -> sql.Identifier:
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run}")
+
+    @property
+    def keys(self) -> sql.Identifier:
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} keys")
+
+    @property
+    def target(self) -> sql.Identifier:
+        """Return the table of the warehouse that people read."""
+        return sql.Identifier(self.table.source, self.table.name)
+
+
+def create(
+    connection: Connection,
+    name: sql.Identifier,
+    source: str,
+    columns: Sequence[Column],
+    first_loaded_at: datetime | None = None,
+) -> None:
+    """Make an empty staging table.
+
+    With `first_loaded_at` it is meant to become the final table: logged, every row marked as loaded then.
+    Without, it is UNLOGGED: half the writing, and empty after a crash of the server.
+    """
+    definitions = [
+        sql.SQL("{} {}").format(sql.Identifier(column.name), column.warehouse_type(source))
+        for column in columns
+    ]
+    if first_loaded_at is not None:
+        definitions.append(
+            sql.SQL("{} timestamptz NOT NULL DEFAULT {}").format(
+                sql.Identifier(LOADED_AT), sql.Literal(first_loaded_at.isoformat())
+            )
+        )
+    statement = sql.SQL("CREATE {} TABLE {} ({})").format(
+        sql.SQL("UNLOGGED" if first_loaded_at is None else ""), name, sql.SQL(", ").join(definitions)
+    )
+    postgres.rows(connection, statement)
+
+
+def drop(connection: Connection, staged: Staged, *, every_run: bool = False) -> None:
+    """Drop the staged rows and keys of one run, or of every run of that table."""
+    names = [f"{staged.prefix}{staged.run}", f"{staged.prefix}{staged.run} keys"]
+    if every_run:
+        names = [
+            name
+            for (name,) in postgres.rows(
+                connection,
+                "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
+                (SCHEMA, staged.prefix),
+            )
+        ]
+    for name in names:
+        postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, name)))
+
+
+def oid(connection: Connection, name: sql.Identifier) -> int | None:
+    """Return the oid of a table of the warehouse, or None if there is none of that name."""
+    schema, table = name.strings
+    found: int | None = postgres.value(
+        connection,
+        """
+        SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relname = %s
+        """,
+        (schema, table),
+    )
+    return found
+
+
+def column_names(connection: Connection, relation: sql.Identifier) -> list[str]:
+    """Return the names of a table's columns, in order."""
+    schema, name = relation.strings
+    query = """
+        SELECT attname FROM pg_attribute
+        WHERE attrelid = format('%%I.%%I', %s::text, %s::text)::regclass AND attnum > 0 AND NOT attisdropped
+        ORDER BY attnum
+        """
+    return [column for (column,) in postgres.rows(connection, query, (schema, name))]
+
+
+def count(connection: Connection, relation: sql.Identifier, condition: Composable | None = None) -> int:
+    """Return the exact number of rows of a relation, or of those that meet `condition`."""
+    where = sql.SQL(" WHERE {}").format(condition) if condition else sql.SQL("")
+    counted: int = postgres.value(connection, sql.SQL("SELECT count(*) FROM {}").format(relation) + where)
+    return counted
+
+
+def live(table: Table, alias: str | None = None) -> Composable:
+    """Return the condition under which a row of the target stands for a row of the source."""
+    if table.deletes != "soft":
+        return sql.SQL("true")
+    return sql.SQL("{} IS NULL").format(sql.Identifier(*filter(None, (alias, DELETED_AT))))
+
+
+def same_key(key: Sequence[str], left: str, right: str) -> Composable:
+    """Return the condition under which two rows have the same key."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(left, name), sql.Identifier(right, name)) for name in key
+    )
+
+
+def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
+    """Make sure that the enums of the source's columns exist in the warehouse with all of their labels.
+
+    Commits: a label cannot be used in the transaction that adds it.
+    """
+    connection.rollback()
+    lock = f"types {source}"
+    postgres.rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
+    if postgres.value(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", (source,)) is None:
+        postgres.rows(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(source)))
+    for column in shape.columns:
+        if column.is_enum:
+            _ensure_enum(connection, source, column)
+    connection.commit()
+
+
+def _ensure_enum(connection: Connection, source: str, column: Column) -> None:
+    name = sql.Identifier(source, column.enum_name())
+    found = postgres.row(
+        connection,
+        """
+        SELECT ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder)
+        FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = %s AND t.typname = %s
+        """,
+        (source, column.enum_name()),
+    )
+    if found is None:
+        labels = sql.SQL(", ").join(map(sql.Literal, column.labels))
+        postgres.rows(connection, sql.SQL("CREATE TYPE {} AS ENUM ({})").format(name, labels))
+        return
+    known = found[0]
+    for position, label in enumerate(column.labels):
+        if label not in known:
+            place = (
+                sql.SQL("AFTER {}").format(sql.Literal(column.labels[position - 1]))
+                if position
+                else (sql.SQL("BEFORE {}").format(sql.Literal(known[0])) if known else sql.SQL(""))
+            )
+            postgres.rows(
+                connection, sql.SQL("ALTER TYPE {} ADD VALUE {} {}").format(name, sql.Literal(label), place)
+            )

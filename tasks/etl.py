@@ -1,0 +1,139 @@
+"""Loading: OpenSnapshot -> ExtractTable -> ValidateExtract -> LoadTable for each table of each source.
+
+LoadSource and LoadWarehouse gather them.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+
+import luigi
+
+from pipeline import extract, load, snapshot, validate
+from pipeline.catalog import Table
+from tasks.step import Done, RunParameter, Step, configured, declared, today
+
+
+class OpenSnapshot(Step):
+    """One moment of a source, held while this run reads from it."""
+
+    task_namespace = "etl"
+    source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
+
+    def output(self) -> Done:
+        return Done(
+            f"snapshot of {self.source}",
+            lambda: snapshot.held(configured(), self.source, self.logical_date),
+        )
+
+    def run(self) -> None:
+        taken = snapshot.open_snapshot(configured(), self.source, self.logical_date, _worker_pid())
+        self.show(100, f"as of {taken.taken_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+class TableStep(Step):
+    """A step of one table."""
+
+    task_namespace = "etl"
+    source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
+    table = luigi.Parameter(description="the table, as in the source's YAML file")
+
+    @property
+    def declared_table(self) -> Table:
+        return declared().source(self.source).table(self.table)
+
+
+class ExtractTable(TableStep):
+    """What changed in the table is staged in the warehouse."""
+
+    @property
+    def resources(self) -> dict[str, int]:  # type: ignore[override]
+        """Return what keeps the number of connections to one source bounded, over all workers."""
+        return {f"source {self.source}": 1}
+
+    def requires(self) -> OpenSnapshot:
+        return OpenSnapshot(source=self.source, run=self.logical_date)
+
+    def output(self) -> Done:
+        return Done(
+            f"staged rows of {self.source}.{self.table}",
+            lambda: extract.is_extracted(configured(), self.declared_table, self.logical_date),
+        )
+
+    def run(self) -> None:
+        extract.extract_table(configured(), self.declared_table, self.logical_date, self.show)
+
+
+class ValidateExtract(TableStep):
+    """The staged rows hold what was declared of them."""
+
+    def requires(self) -> ExtractTable:
+        return ExtractTable(source=self.source, table=self.table, run=self.logical_date)
+
+    def output(self) -> Done:
+        return Done(
+            f"validation of {self.source}.{self.table}",
+            lambda: validate.is_validated(configured(), self.declared_table, self.logical_date),
+        )
+
+    def run(self) -> None:
+        validate.validate_extract(configured(), self.declared_table, self.logical_date, self.show)
+
+
+class LoadTable(TableStep):
+    """The staged rows are published, and the table equals its source."""
+
+    def requires(self) -> ValidateExtract:
+        return ValidateExtract(source=self.source, table=self.table, run=self.logical_date)
+
+    def output(self) -> Done:
+        return Done(
+            f"{self.source}.{self.table}",
+            lambda: load.is_loaded(configured(), self.declared_table, self.logical_date),
+        )
+
+    def run(self) -> None:
+        load.load_table(configured(), self.declared_table, self.logical_date, self.show)
+
+
+class LoadSource(Step):
+    """Every table of a source is loaded."""
+
+    task_namespace = "etl"
+    source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
+
+    def requires(self) -> Iterator[LoadTable]:
+        for table in declared().source(self.source).tables:
+            yield LoadTable(source=self.source, table=table, run=self.logical_date)
+
+    def output(self) -> Done:
+        tables = tuple(declared().source(self.source).tables.values())
+        return Done(f"all of {self.source}", lambda: load.are_loaded(configured(), tables, self.logical_date))
+
+    def run(self) -> None:
+        self.show(100, "every table is loaded")
+
+
+class LoadWarehouse(Step):
+    """Every table of every source is loaded: the root of a night."""
+
+    # Not in the namespace: this is the name that people type.
+    task_namespace = ""
+    logical_date = RunParameter(default=today(), description="the logical date, by default today's (UTC)")
+
+    def requires(self) -> Iterator[LoadSource]:
+        for source in declared().sources:
+            yield LoadSource(source=source, run=self.logical_date)
+
+    def output(self) -> Done:
+        tables = tuple(table for source in declared().sources.values() for table in source.tables.values())
+        return Done("the warehouse", lambda: load.are_loaded(configured(), tables, self.logical_date))
+
+    def run(self) -> None:
+        self.show(100, "every source is loaded")
+
+
+def _worker_pid() -> int:
+    """Return the process that lives as long as this worker: its tasks run in children of it."""
+    parent = multiprocessing.parent_process()
+    return os.getpid() if parent is None or parent.pid is None else parent.pid

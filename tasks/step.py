@@ -1,0 +1,89 @@
+"""What all steps share: a target that asks the library, status in the visualizer, redacted errors."""
+
+import functools
+import logging
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html import escape
+
+import luigi
+
+from pipeline import catalog, settings
+from pipeline.catalog import Catalog
+from pipeline.errors import PipelineError
+from pipeline.redact import redact
+from pipeline.settings import Settings
+
+logger = logging.getLogger("luigi-interface")
+
+
+class Done(luigi.Target):
+    """Exists once the library says so; raises, rather than saying no, where that cannot be told."""
+
+    def __init__(self, name: str, exists: Callable[[], bool]) -> None:
+        self._name, self._exists = name, exists
+
+    def exists(self) -> bool:
+        return self._exists()
+
+    def __str__(self) -> str:
+        return self._name
+
+
+class RunParameter(luigi.Parameter):
+    """The logical date of a run."""
+
+    def serialize(self, x: object) -> str:
+        """Return the date, also where Luigi's summary asks a task for its attribute `run`: its method."""
+        task = getattr(x, "__self__", None)
+        return str(task.logical_date if isinstance(task, Step) else x)
+
+
+class Step(luigi.Task):
+    """A task whose run() is one call into the library.
+
+    Its parameter `logical_date` is called `run` outside: on the command line, in the visualizer and the
+    history. As an attribute that name is taken by the method.
+    """
+
+    logical_date = RunParameter(description="the logical date, such as 2026-11-22 or 2026-11-22T1430")
+
+    @classmethod
+    def get_params(cls) -> list[tuple[str, luigi.Parameter]]:
+        """Return the parameters under the names by which they are known outside."""
+        params = super().get_params()  # type: ignore[no-untyped-call]
+        return [("run" if name == "logical_date" else name, value) for name, value in params]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__("logical_date" if name == "run" else name, value)
+
+    def show(self, percent: int | None, message: str) -> None:
+        """Show progress in the visualizer, which inserts what it is given as HTML."""
+        if self.set_status_message is not None:
+            self.set_status_message(escape(redact(message)))
+        if percent is not None and self.set_progress_percentage is not None:
+            self.set_progress_percentage(percent)
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""
+        if isinstance(exception, PipelineError):
+            return redact(str(exception))
+        return redact("".join(traceback.format_exception(exception)))
+
+
+@functools.cache
+def configured() -> Settings:
+    """Return the settings, as they were when this process (or the one it was forked from) began."""
+    return settings.read()
+
+
+@functools.cache
+def declared() -> Catalog:
+    """Return the analysts' catalog, likewise: all steps of a run go by the same one."""
+    return catalog.read(configured().require_analysts().checkout)
+
+
+def today() -> str:
+    """Return the logical date of a run that is started now: the latest schedule at or before now, in UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
