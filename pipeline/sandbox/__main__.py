@@ -1,0 +1,146 @@
+"""What a person types: `bin/sandbox COMMAND`."""
+
+import argparse
+import os
+import shlex
+import sys
+import threading
+from pathlib import Path
+
+from pipeline.errors import PipelineError, UsageError
+from pipeline.redact import redact
+from pipeline.sandbox import home as homes
+
+EPILOG = """\
+exit codes: 0 done, 1 a bug, 2 usage, 3 something failed, 143 stopped.
+The sandbox lies in $SANDBOX_HOME, or in .sandbox in the project. All its servers listen on 127.0.0.1 only."""
+
+
+def main() -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args()
+    home = homes.Home(homes.default_path())
+    try:
+        code: int = arguments.run(home, arguments)
+    except PipelineError as error:
+        sys.stderr.write(f"sandbox: {redact(str(error))}\n")
+        return error.exit_code
+    return code
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"sandbox: {line}\n")
+    sys.stdout.flush()
+
+
+# The commands import what they need: `env` and a second `up` are typed often and should be quick.
+
+
+def _up(home: homes.Home, arguments: argparse.Namespace) -> int:
+    from pipeline.sandbox import lifecycle
+
+    lifecycle.up(home, _say, samples=not arguments.empty)
+    return 0
+
+
+def _down(home: homes.Home, arguments: argparse.Namespace) -> int:
+    from pipeline.sandbox import lifecycle
+
+    if not home.path.exists():
+        _say("there is none")
+        return 0
+    lifecycle.down(home, _say, wipe=arguments.wipe)
+    _say("down, and removed" if arguments.wipe else "down")
+    return 0
+
+
+def _env(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command
+    from pipeline.sandbox.clusters import BINARIES
+    from pipeline.sandbox.server import addresses
+
+    home.load()
+    for name, value in addresses(home).items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    # Our own programs, and the PostgreSQL tools that fit the servers, go first.
+    path = shlex.quote(f"{Path(sys.executable).parent}:{BINARIES}")
+    sys.stdout.write(f'export PATH={path}:"$PATH"\n')
+    return 0
+
+
+def _psql(home: homes.Home, arguments: argparse.Namespace) -> int:
+    from pipeline.sandbox import clusters, provision
+
+    home.load()
+    cluster, database = provision.place(home, arguments.name)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    command = ["psql", *clusters.socket_arguments(home, cluster), f"--dbname={database}", *arguments.arguments]
+    os.execve(clusters.BINARIES / "psql", command, environment)  # noqa: S606 - the terminal is psql's from here on
+
+
+def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
+    from pipeline.sandbox import analysts, configuration, lifecycle, sources
+
+    with home.locked(lambda: _say("another bin/sandbox is at work here; waiting for it")):
+        lifecycle.require_up(home)
+        stopping = threading.Event()
+        with lifecycle.Stopping(stopping):
+            sources.add(home, arguments.name, arguments.file, stopping)
+            configuration.write(home)
+            lifecycle.note_provisioned(home)
+            analysts.declare(home, arguments.name, sources.declaration(home, arguments.name))
+    _say(f"added {arguments.name}; its tables are declared in {home.analysts}/sources/{arguments.name}.yaml")
+    return 0
+
+
+def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command
+    from pipeline.sandbox import lifecycle, sources
+
+    with home.locked(lambda: _say("another bin/sandbox is at work here; waiting for it")):
+        lifecycle.require_up(home)
+        stopping = threading.Event()
+        with lifecycle.Stopping(stopping):
+            done = sources.day_2(home, stopping)
+    _say(f"day 2 has come over {', '.join(done)}" if done else "day 2 was here already; nothing to do")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bin/sandbox",
+        description="The whole platform on one machine: real servers with sample data, on loopback only.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    up = commands.add_parser("up", help="start it, or what of it is not running")
+    up.add_argument("--empty", action="store_true", help="without the sample sources")
+    up.set_defaults(run=_up)
+
+    down = commands.add_parser("down", help="end it; its data stays")
+    down.add_argument("--wipe", action="store_true", help="remove its data as well")
+    down.set_defaults(run=_down)
+
+    env = commands.add_parser("env", help='point a shell at it: eval "$(bin/sandbox env)"; prints no credential')
+    env.set_defaults(run=_env)
+
+    psql = commands.add_parser("psql", help="open a database as superuser")
+    psql.add_argument("name", metavar="NAME", help="a source, warehouse or drill")
+    psql.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="for psql")
+    psql.set_defaults(run=_psql)
+
+    add = commands.add_parser("add", help="make a new source database, with its credentials and settings")
+    add.add_argument("name", metavar="NAME", help="its name: small letters, digits and _")
+    add.add_argument("file", metavar="FILE.sql", nargs="?", type=Path, help="a plain SQL dump to fill it with")
+    add.set_defaults(run=_add)
+
+    day2 = commands.add_parser("day2", help="change the sample sources as a day of work would; once")
+    day2.set_defaults(run=_day2)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+
+_ = UsageError

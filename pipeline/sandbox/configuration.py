@@ -1,0 +1,79 @@
+"""The sandbox's luigi.cfg: the project's settings with the sandbox's addresses laid over them. No credential."""
+
+import configparser
+import io
+from collections.abc import Mapping
+
+from pipeline.sandbox import provision
+from pipeline.sandbox.home import PROJECT, Home, write_private
+from pipeline.sandbox.ports import ADDRESS
+
+HEADER = "# Made by bin/sandbox, and made again by its next command: change the project's luigi.cfg instead.\n\n"
+# Sections that name one thing each; the project's own are about other databases.
+NAMED = ("source.", "database.")
+
+Sections = Mapping[str, Mapping[str, str]]
+
+
+def template() -> str:
+    """Return the project's own settings, or nothing where they are not at hand."""
+    path = PROJECT / "luigi.cfg"
+    return path.read_text() if path.exists() else ""
+
+
+def write(home: Home) -> None:
+    """Write the settings of this sandbox."""
+    write_private(home.settings_file, render(template(), sections(home)))
+
+
+def sections(home: Home) -> dict[str, dict[str, str]]:
+    """Return the settings that are this sandbox's own."""
+    ports = home.state.ports
+    own = {
+        "core": {"default-scheduler-host": ADDRESS, "default-scheduler-port": str(ports.get("luigid", 8082))},
+        "scheduler": {"state_path": str(home.path / "luigi" / "state.pickle")},
+        "vault": {
+            "url": f"http://{ADDRESS}:{ports['vault']}",
+            "auth": "approle",
+            "role": provision.role_id(home),
+            "credential_file": str(home.vault_keys / "secret-id"),
+            "mount": "secret",
+            "prefix": "pipeline",
+        },
+        "warehouse": {"secret": "warehouse"},
+        "drill": {"secret": "drill"},
+        "alerts": {"secret": "alerts"},
+        # Without `repository` the checkout is used as it lies there, so that a change can be tried at once.
+        "analysts": {"checkout": str(home.analysts)},
+    }
+    for name in home.state.databases:
+        own[f"source.{name}"] = {"secret": f"source/{name}"}
+        own[f"database.{name}"] = {"secret": f"database/{name}"}
+    if provision.DYNAMIC in home.state.databases:
+        own[f"source.{provision.DYNAMIC}"] = {
+            "secret": f"database/creds/pipeline_{provision.DYNAMIC}",
+            "address": f"{ADDRESS}:{ports[provision.SOURCES]}/{provision.DYNAMIC}",
+        }
+    return own
+
+
+def render(settings: str, own: Sections) -> str:
+    """Return `settings` with the sections of `own` laid over them, key by key."""
+    parser = configparser.RawConfigParser()
+    parser.optionxform = str  # type: ignore[assignment,method-assign] - keep the spelling
+    parser.read_string(settings)
+    for section in parser.sections():
+        if section.startswith(NAMED):
+            parser.remove_section(section)
+    for section, values in own.items():
+        if not parser.has_section(section):
+            parser.add_section(section)
+        for key, value in values.items():
+            # Luigi takes default-scheduler-host and default_scheduler_host for the same.
+            for other in parser.options(section):
+                if other.replace("-", "_") == key.replace("-", "_"):
+                    parser.remove_option(section, other)
+            parser.set(section, key, value)
+    output = io.StringIO()
+    parser.write(output)
+    return HEADER + output.getvalue()

@@ -1,0 +1,233 @@
+"""Up and down: the whole sandbox started, mended where a part is missing, and ended without a trace."""
+
+import hashlib
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from pipeline.errors import StepError, StoppedError, UsageError
+from pipeline.sandbox import analysts, configuration, ports, processes, provision, servers, sources
+from pipeline.sandbox.home import Home
+from pipeline.sandbox.server import Server
+
+START_SECONDS = 60.0
+POLL_SECONDS = 0.05
+# The port can be taken between our choice and the server's start.
+START_TRIES = 3
+SAMPLE_WORKERS = 3
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+def up(home: Home, say: Say, *, samples: bool = True) -> None:
+    """Start what is not running, and make what is missing.
+
+    Raise StepError if a server does not start, with the end of its log, StoppedError on Ctrl-C or SIGTERM.
+    """
+    with home.locked(lambda: say("another bin/sandbox is at work here; waiting for it")):
+        home.prepare()
+        stopping = threading.Event()
+        with Stopping(stopping):
+            changed = _up(home, say, stopping, samples=samples)
+        if not changed:
+            say("already up; nothing to do")
+        for server in servers.ALL:
+            say(f"{server.name:<10} {server.address(home)}")
+
+
+def _up(home: Home, say: Say, stopping: threading.Event, *, samples: bool) -> bool:
+    _end_what_cannot_be_reached(home)
+    missing = [server for server in servers.ALL if server.process(home) is None]
+    _choose_ports(home, missing)
+    _start_all(home, servers.FOUNDATIONS, stopping)
+    wanted = sources.SAMPLES if samples else ()
+    fresh = [name for name in wanted if name not in home.state.databases]
+    if fresh or home.state.provisioned != _fingerprint(home):
+        if fresh:
+            say("loading the sample sources: " + ", ".join(fresh))
+        _provision(home, fresh, stopping)
+        missing.append(servers.FOUNDATIONS[0])
+    _start_all(home, servers.OTHERS, stopping)
+    return bool(missing)
+
+
+def down(home: Home, say: Say, *, wipe: bool) -> None:
+    """End every process of the sandbox; with `wipe`, remove all that it has on disk."""
+    with home.locked(lambda: say("another bin/sandbox is at work here; waiting for it")):
+        if home.exists:
+            home.load()
+            _end(home, reversed(servers.ALL))
+            shutil.rmtree(home.state.socket_folder, ignore_errors=True)
+        if wipe:
+            home.wipe()
+
+
+def require_up(home: Home) -> None:
+    """Load the state. Raise UsageError if the sandbox is not running."""
+    home.load()
+    missing = [server.name for server in servers.ALL if server.process(home) is None]
+    if missing:
+        raise UsageError(f"the sandbox is not up ({', '.join(missing)} not running); start it with 'bin/sandbox up'")
+
+
+def note_provisioned(home: Home) -> None:
+    """Remember that credentials and settings fit the present state."""
+    with home.changing() as state:
+        state.provisioned = _fingerprint(home)
+
+
+class Stopping:
+    """Turns Ctrl-C and SIGTERM into an event, so that no step is cut in the middle.
+
+    Raise StoppedError at the end of the block if one came.
+    """
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, lambda *_: self._event.set())
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type] - it is what signal() returned
+        if self._event.is_set():
+            raise StoppedError("stopped; 'bin/sandbox down' ends what was started, 'bin/sandbox up' goes on")
+
+
+def _end_what_cannot_be_reached(home: Home) -> None:
+    """End the servers whose ports are not remembered, and the clusters if their sockets' folder was just remade."""
+    lost = [
+        server
+        for server in servers.ALL
+        if server.process(home) is not None
+        and (server.name not in home.state.ports or (server in servers.CLUSTERS and not _has_socket(home, server)))
+    ]
+    if lost:
+        _end(home, lost)
+
+
+def _has_socket(home: Home, server: Server) -> bool:
+    return Path(home.state.socket_folder, f".s.PGSQL.{server.port(home)}").exists()
+
+
+def _choose_ports(home: Home, missing: Sequence[Server]) -> None:
+    """Give each server that is to be started a port that is free now: the one it had, if it can be."""
+    for server in missing:
+        remembered = home.state.ports.get(server.name)
+        if remembered is None or not ports.is_free(remembered):
+            _choose_port(home, server)
+
+
+def _choose_port(home: Home, server: Server) -> None:
+    with home.changing() as state:
+        siblings = {one.preferred_port for one in servers.ALL if one is not server}
+        state.ports[server.name] = ports.choose(server.preferred_port, siblings.union(state.ports.values()))
+
+
+def _start_all(home: Home, starting: Sequence[Server], stopping: threading.Event) -> None:
+    _together([lambda server=server: _start(home, server, stopping) for server in starting], stopping)  # type: ignore[misc]
+
+
+def _together(jobs: Sequence[Callable[[], T]], stopping: threading.Event) -> list[T]:
+    """Run jobs at once; if one fails, let the others stop early and raise its error."""
+    if not jobs:
+        return []
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        futures = [pool.submit(job) for job in jobs]
+        done, _ = wait(futures, return_when="FIRST_EXCEPTION")
+        failed = [future for future in done if future.exception() is not None]
+        if failed:
+            # Not `stopping` itself, which says that a person stopped us: the others end by themselves soon.
+            wait(futures)
+            raise min((error for f in failed if (error := f.exception())), key=lambda e: isinstance(e, StoppedError))
+        return [future.result() for future in futures]
+
+
+def _start(home: Home, server: Server, stopping: threading.Event) -> None:
+    """Start one server unless it runs, and wait until it can be used."""
+    for last_try in (*[False] * (START_TRIES - 1), True):
+        process = server.process(home) or _launch(home, server, stopping)
+        if _wait_until_ready(home, server, process, stopping):
+            return
+        _end(home, [server])
+        if last_try or ports.is_free(server.port(home)):
+            break
+        _choose_port(home, server)
+    raise StepError(f"{server.name} did not start; the end of {server.log(home)}:\n{processes.log_tail(server.log(home))}")
+
+
+def _launch(home: Home, server: Server, stopping: threading.Event) -> psutil.Process:
+    _end(home, [server])
+    server.prepare(home, stopping)
+    if stopping.is_set():
+        raise StoppedError("stopped")
+    return processes.start(
+        server.arguments(home),
+        log=server.log(home),
+        record=server.record(home),
+        folder=server.folder(home),
+        environment=server.environment(home),
+        account=server.account(home),
+    )
+
+
+def _wait_until_ready(home: Home, server: Server, process: psutil.Process, stopping: threading.Event) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while processes.is_alive(process) and time.monotonic() < deadline:
+        if server.ready(home, process):
+            return True
+        if stopping.wait(POLL_SECONDS):
+            raise StoppedError("stopped")
+    return False
+
+
+def _end(home: Home, ending: Iterable[Server]) -> None:
+    ending = list(ending)
+    alive = [(process, server.stop_signal) for server in ending if (process := server.process(home))]
+    processes.end(alive)
+    if home.state.server_folder:
+        strays = [(process, signal.SIGKILL) for server in ending for process in server.leftovers(home)]
+        processes.end(strays)
+    for server in ending:
+        server.record(home).unlink(missing_ok=True)
+
+
+def _provision(home: Home, fresh: Sequence[str], stopping: threading.Event) -> None:
+    """Load the samples, and make all credentials and settings anew that do not fit any more."""
+
+    def load(name: str) -> None:
+        sources.make(home, name, sources.script(name), stopping, as_owner=True)
+        provision.source(home, name)
+
+    provision.set_up_vault(home)
+    jobs: list[Callable[[], None]] = [lambda name=name: load(name) for name in fresh]  # type: ignore[misc]
+    jobs += [lambda name=name: provision.source(home, name) for name in home.state.databases]  # type: ignore[misc]
+    jobs += [lambda: provision.platform(home), lambda: analysts.make(home)]
+    _together(jobs, stopping)
+    with home.changing() as state:
+        state.databases += fresh
+    configuration.write(home)
+    note_provisioned(home)
+
+
+def _fingerprint(home: Home) -> str:
+    """Return what the credentials and settings depend on, as one value."""
+    package = resources.files("pipeline.sandbox")
+    code = [package.joinpath(name).read_text() for name in ("provision.py", "configuration.py", "pipeline.hcl")]
+    state = home.state
+    facts = [str(home.path), state.ports, state.databases, state.server_folder, configuration.template(), code]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,224 @@
+"""Roles, grants and credentials: made once, mended when something is missing or a port has changed.
+
+Passwords are made here, go to the server as a SCRAM verifier, and are written into Vault alone.
+"""
+
+import secrets
+from collections.abc import Sequence
+from importlib import resources
+from urllib.parse import urlsplit
+
+import psycopg2.extensions
+from psycopg2 import sql
+
+from pipeline import names, redact
+from pipeline.errors import StepError, UsageError
+from pipeline.sandbox import clusters, vault_server
+from pipeline.sandbox.home import Home, write_private
+from pipeline.sandbox.ports import ADDRESS
+from pipeline.sandbox.vault_server import Administrator
+
+SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
+# This source's credentials are made by Vault for each step alone; those of the others are stored.
+DYNAMIC = "service_desk"
+CREATION = [
+    """CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE pipeline_%s""" % DYNAMIC  # noqa: UP031 - the braces are Vault's
+]
+REVOCATION = ['DROP ROLE IF EXISTS "{{name}}"']
+TOKEN_TTL = "1h"
+LEASE_TTL, LEASE_MAX_TTL = "4h", "24h"
+
+
+def platform(home: Home) -> None:
+    """Set up the warehouse, the drill server and the alerts; Vault is set up already."""
+    vault = vault_server.administrator(home)
+    with clusters.connection(home, WAREHOUSE, "postgres") as connection:
+        warehouse(home, connection, "warehouse", "warehouse")
+    with clusters.connection(home, DRILL, "postgres") as connection:
+        _login(home, vault, connection, DRILL, "drill", "drill", "postgres", ["CREATEDB", "CREATEROLE"])
+        # A restore gives objects to the roles that it made, and lets them read all data where the original could.
+        _execute(connection, "ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
+        _execute(connection, "GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
+    key = (vault.read("alerts") or {}).get("hmac_key") or secrets.token_urlsafe(32)
+    url = f"http://{ADDRESS}:{home.state.ports['webhooks']}/"
+    vault.write("alerts", {"url": url, "hmac_key": key})
+
+
+def warehouse(
+    home: Home, connection: psycopg2.extensions.connection, database: str, entry: str, role: str = "pipeline"
+) -> None:
+    """Make an empty warehouse, owned by the pipeline's role, which has no other privilege."""
+    _login(home, vault_server.administrator(home), connection, WAREHOUSE, entry, role, database, [])
+    if not database_exists(connection, database):
+        _execute(connection, "CREATE DATABASE {} OWNER {}", database, role)
+    _execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+
+
+def source(home: Home, name: str) -> None:
+    """Let the pipeline read the source database `name`, and back it up."""
+    vault = vault_server.administrator(home)
+    with clusters.connection(home, SOURCES, "postgres") as connection:
+        reader, backup = f"pipeline_{name}", f"backup_{name}"
+        if name == DYNAMIC:
+            _role(connection, reader, ["NOLOGIN"])
+        else:
+            _login(home, vault, connection, SOURCES, f"source/{name}", reader, name, [])
+        _login(home, vault, connection, SOURCES, f"database/{name}", backup, name, [])
+        _execute(connection, "GRANT pg_read_all_data TO {}", backup)
+        _execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
+        _execute(connection, "GRANT CONNECT ON DATABASE {} TO {}, {}", name, reader, backup)
+    with clusters.connection(home, SOURCES, name) as connection:
+        _grant_reading(connection, reader, [clusters.SUPERUSER, owner(name)])
+    if name == DYNAMIC:
+        _let_vault_make_readers(home, vault, name)
+
+
+def forget_source(home: Home, name: str) -> None:
+    """Remove a source database with its roles and credentials, as far as they are there."""
+    vault = vault_server.administrator(home)
+    with clusters.connection(home, SOURCES, "postgres") as connection:
+        _execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        for role in (f"pipeline_{name}", f"backup_{name}", owner(name)):
+            _execute(connection, "DROP ROLE IF EXISTS {}", role)
+    vault.remove(f"source/{name}")
+    vault.remove(f"database/{name}")
+
+
+def place(home: Home, name: str) -> tuple[str, str]:
+    """Return the cluster and the database that a person means by `name`. Raise UsageError if there is none."""
+    if name in home.state.databases:
+        return SOURCES, name
+    known = {WAREHOUSE: (WAREHOUSE, "warehouse"), DRILL: (DRILL, "postgres")}
+    if name not in known:
+        raise UsageError(f"{name}: no such database; {names.advice(name, [*home.state.databases, *known])}")
+    return known[name]
+
+
+def owner(name: str) -> str:
+    """Return the role that owns the source database `name`."""
+    return f"{name}_owner"
+
+
+def ensure_owner(connection: psycopg2.extensions.connection, name: str) -> None:
+    """Make the role that owns the source database `name`."""
+    _role(connection, owner(name), ["NOLOGIN"])
+
+
+def database_exists(connection: psycopg2.extensions.connection, name: str) -> bool:
+    """Return whether the cluster has a database of that name."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
+        return cursor.rowcount > 0
+
+
+def _execute(connection: psycopg2.extensions.connection, statement: str, *names: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _role(connection: psycopg2.extensions.connection, role: str, attributes: Sequence[str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
+        verb = "ALTER" if cursor.rowcount else "CREATE"
+    _execute(connection, f"{verb} ROLE {{}} {' '.join(attributes) or 'LOGIN'}", role)
+
+
+def _login(
+    home: Home,
+    vault: Administrator,
+    connection: psycopg2.extensions.connection,
+    cluster: str,
+    entry: str,
+    role: str,
+    database: str,
+    attributes: Sequence[str],
+) -> None:
+    """Make a role that logs in with a password, and the Vault entry with its URI; an old password is kept."""
+    stored = (vault.read(entry) or {}).get("uri", "")
+    password = urlsplit(stored).password or secrets.token_urlsafe(24)
+    redact.register(password)
+    _role(connection, role, ["LOGIN", *attributes])
+    _set_password(connection, role, password)
+    uri = f"postgresql://{role}:{password}@{ADDRESS}:{home.state.ports[cluster]}/{database}"
+    vault.write(entry, {"uri": uri})
+
+
+def _set_password(connection: psycopg2.extensions.connection, role: str, password: str) -> None:
+    verifier = psycopg2.extensions.encrypt_password(password, role, connection, "scram-sha-256")
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
+
+
+def _grant_reading(connection: psycopg2.extensions.connection, reader: str, makers: Sequence[str]) -> None:
+    """Let `reader` read all tables there are, and those that `makers` will make."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        )
+        schemas = [schema for (schema,) in cursor.fetchall()]
+    for schema in schemas:
+        _execute(connection, "GRANT USAGE ON SCHEMA {} TO {}", schema, reader)
+        _execute(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, reader)
+    for maker in makers:
+        for privilege in ("SELECT ON TABLES", "USAGE ON SCHEMAS"):
+            _execute(connection, f"ALTER DEFAULT PRIVILEGES FOR ROLE {{}} GRANT {privilege} TO {{}}", maker, reader)
+
+
+def set_up_vault(home: Home) -> None:
+    """Make Vault's engines, and the login of the pipeline with its policy."""
+    vault = vault_server.administrator(home)
+    mounts = vault.call("GET", "sys/mounts")["data"]
+    if "secret/" not in mounts:
+        vault.call("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+    if "database/" not in mounts:
+        vault.call("POST", "sys/mounts/database", {"type": "database"})
+    if "approle/" not in vault.call("GET", "sys/auth")["data"]:
+        vault.call("POST", "sys/auth/approle", {"type": "approle"})
+    policy = resources.files("pipeline.sandbox").joinpath("pipeline.hcl").read_text()
+    vault.call("PUT", "sys/policies/acl/pipeline", {"policy": policy})
+    vault.call("POST", "auth/approle/role/pipeline", {"token_policies": ["pipeline"], "token_ttl": TOKEN_TTL})
+    secret_id_file = home.vault_keys / "secret-id"
+    if not secret_id_file.exists() or not _logs_in(vault, role_id(home), secret_id_file.read_text()):
+        secret_id = vault.call("POST", "auth/approle/role/pipeline/secret-id")["data"]["secret_id"]
+        redact.register(secret_id)
+        write_private(secret_id_file, secret_id)
+
+
+def role_id(home: Home) -> str:
+    """Return the name that the pipeline logs in to Vault with; it is no credential."""
+    answer = vault_server.administrator(home).call("GET", "auth/approle/role/pipeline/role-id")
+    return str(answer["data"]["role_id"])
+
+
+def _logs_in(vault: Administrator, role: str, secret_id: str) -> bool:
+    try:
+        vault.call("POST", "auth/approle/login", {"role_id": role, "secret_id": secret_id})
+    except StepError:
+        return False
+    return True
+
+
+def _let_vault_make_readers(home: Home, vault: Administrator, name: str) -> None:
+    """Configure Vault's database engine to make a role for each step that asks, and to drop it afterwards."""
+    maker, reader = f"vault_{name}", f"pipeline_{name}"
+    password = secrets.token_urlsafe(24)
+    redact.register(password)
+    with clusters.connection(home, SOURCES, name) as connection:
+        _role(connection, maker, ["LOGIN", "CREATEROLE"])
+        _set_password(connection, maker, password)
+        _execute(connection, "GRANT CONNECT ON DATABASE {} TO {}", name, maker)
+        _execute(connection, "GRANT {} TO {} WITH ADMIN OPTION", reader, maker)
+    server = f"{ADDRESS}:{home.state.ports[SOURCES]}/{name}"
+    connecting = {
+        "plugin_name": "postgresql-database-plugin",
+        "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{server}?sslmode=disable",
+        "username": maker,
+        "password": password,
+        "allowed_roles": [reader],
+        "password_authentication": "scram-sha-256",
+    }
+    vault.call("POST", f"database/config/{name}", connecting)
+    role = {"db_name": name, "creation_statements": CREATION, "revocation_statements": REVOCATION}
+    vault.call(
+        "POST", f"database/roles/{reader}", {**role, "default_ttl": LEASE_TTL, "max_ttl": LEASE_MAX_TTL}
+    )

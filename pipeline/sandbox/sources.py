@@ -1,0 +1,163 @@
+"""The source databases: the samples, what changes in them on day 2, and databases that a person adds."""
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import psycopg2.errors
+from psycopg2 import sql
+
+from pipeline import names
+from pipeline.errors import StepError, UsageError
+from pipeline.sandbox import clusters, processes, provision
+from pipeline.sandbox.home import Home
+from pipeline.sandbox.server import plain_environment
+
+SAMPLES = ("hr", "records", "service_desk")
+DAY_2 = "day 2"
+# A database is filled under this name and then renamed: under its own name it is there wholly or not at all.
+PARTIAL_SUFFIX = "_partial"
+TAKEN = ("postgres", "template0", "template1", "warehouse", "drill", "sources")
+
+TABLES = """
+SELECT n.nspname, c.relname, c.relkind IN ('v', 'm', 'f') AS without_xmin,
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+ORDER BY n.nspname <> 'public', n.nspname, c.relname
+"""
+
+
+def script(name: str) -> Path:
+    """Return one of the sample scripts."""
+    return Path(str(resources.files("pipeline.sandbox"))) / "sql" / f"{name}.sql"
+
+
+def make(home: Home, name: str, file: Path | None, stopping: threading.Event, *, as_owner: bool) -> bool:
+    """Make a source database from a script, in one transaction; return False if it is there already.
+
+    Raise StepError if the script fails; then nothing is left of the database.
+    """
+    partial = name + PARTIAL_SUFFIX
+    with clusters.connection(home, provision.SOURCES, "postgres") as connection, connection.cursor() as cursor:
+        if provision.database_exists(connection, name):
+            return False
+        provision.ensure_owner(connection, name)
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(partial))
+        cursor.execute(drop)
+        try:
+            # template0: a dump expects an empty database, and encoding and locale are then our own choice.
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
+                    sql.Identifier(partial), sql.Identifier(provision.owner(name))
+                )
+            )
+            if file is not None:
+                role = provision.owner(name) if as_owner else clusters.SUPERUSER
+                run_script(home, partial, ["--single-transaction", f"--file={file}"], role, stopping)
+            cursor.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(partial), sql.Identifier(name))
+            )
+        except BaseException:
+            cursor.execute(drop)
+            raise
+    return True
+
+
+def run_script(home: Home, database: str, script_arguments: Sequence[str], role: str, stopping: threading.Event) -> None:
+    """Run psql on a source database. Raise StepError with what it says at the first error."""
+    connecting = clusters.socket_arguments(home, provision.SOURCES)
+    options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={database}"]
+    processes.run(
+        [clusters.BINARIES / "psql", *connecting, *options, *script_arguments],
+        stopping=stopping,
+        environment={**plain_environment(), "PGOPTIONS": f"-c role={role}", "PGCLIENTENCODING": "UTF8"},
+    )
+
+
+def day_2(home: Home, stopping: threading.Event) -> list[str]:
+    """Apply the changes of day 2 to the samples, and return those to which they had not been applied yet."""
+    return [name for name in SAMPLES if _day_2(home, name, stopping)]
+
+
+def _day_2(home: Home, name: str, stopping: threading.Event) -> bool:
+    with clusters.connection(home, provision.SOURCES, name) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+        )
+        ((said,),) = cursor.fetchall()
+        if said == DAY_2:
+            return False
+    # The script says so itself, in the transaction that makes the changes.
+    run_script(home, name, [f"--file={script('day2_' + name)}"], provision.owner(name), stopping)
+    return True
+
+
+def check_name(home: Home, name: str) -> None:
+    """Raise UsageError if no new source can be called `name`."""
+    if problem := names.problem(name):
+        raise UsageError(problem)
+    if name in TAKEN:
+        raise UsageError(f'the name "{name}" is taken by the sandbox itself; choose another')
+    if name in home.state.databases:
+        raise UsageError(f"there is a source {name} already; choose another name")
+
+
+def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> None:
+    """Make a source database from a plain SQL dump, with its roles and credentials.
+
+    Raise StepError if the dump has an error; nothing is left of the database then.
+    """
+    check_name(home, name)
+    if file is not None and not file.is_file():
+        raise UsageError(f"{file}: no such file; name a plain SQL dump (pg_dump --no-owner --no-privileges)")
+    made = False
+    try:
+        made = make(home, name, file and file.absolute(), stopping, as_owner=False)
+        if not made:
+            raise UsageError(f"there is a database {name} already; choose another name")
+        provision.source(home, name)
+    except BaseException as error:
+        if made or not isinstance(error, UsageError):
+            provision.forget_source(home, name)
+        if isinstance(error, StepError):
+            hint = "; a dump made with pg_dump --no-owner --no-privileges needs no roles" * ("role" in str(error))
+            raise StepError(f"{name}: not added, and nothing is left of it: {error}{hint}") from None
+        raise
+    with home.changing() as state:
+        state.databases.append(name)
+
+
+def declaration(home: Home, name: str) -> str:
+    """Return a sources/NAME.yaml that loads every table of a source."""
+    with clusters.connection(home, provision.SOURCES, name) as connection, connection.cursor() as cursor:
+        cursor.execute(TABLES)
+        tables = cursor.fetchall()
+    lines = [f"source: {name}"]
+    if not tables:
+        return "\n".join([*lines, "tables: {}", "# No table yet. Add a line for each, such as `employee: {}`.", ""])
+    lines.append("tables:")
+    taken: set[str] = set()
+    for schema, table, without_xmin, has_key in tables:
+        loaded_as = table if table not in taken else f"{schema}_{table}"
+        taken.add(loaded_as)
+        settings = [f"schema: {_quoted(schema)}"] if schema != "public" else []
+        settings += [f"table: {_quoted(table)}"] if loaded_as != table else []
+        settings += ["changes: full"] if without_xmin or not has_key else []
+        lines.append(f"  {_quoted(loaded_as)}: {{{', '.join(settings)}}}")
+    return "\n".join([*lines, ""])
+
+
+def _quoted(text: str) -> str:
+    plain = text.isascii() and text.replace("_", "a").isalnum() and text[0].isalpha() and text == text.lower()
+    # What YAML would take for something else than text is quoted as well.
+    if plain and text not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n"):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_ = (contextlib, psycopg2)
