@@ -1,0 +1,233 @@
+"""Fetches credentials: the only user of hvac. What is fetched stays in memory and is known to `redact`;
+what was made for a step alone (a token, a database login) is revoked at its end.
+"""
+
+import json
+import logging
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from hvac.exceptions import Forbidden, InternalServerError, InvalidPath, InvalidRequest, Unauthorized
+
+from pipeline.errors import UnreachableError, UsageError
+from pipeline.redact import register
+from pipeline.settings import DatabaseSettings, VaultSettings
+from pipeline.vault.renewal import renewed
+from pipeline.vault.request import Connection
+
+__all__ = ["Vault", "session"]
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def session(settings: VaultSettings) -> Iterator["Vault"]:
+    """Log in to Vault, give the body a `Vault`, and revoke the login's token at the end.
+
+    Raise UsageError if the credential file is missing or empty, UnreachableError if Vault cannot be reached,
+    is sealed or refuses the login.
+    """
+    credential = _credential(settings)
+    connection = Connection(settings.url)
+    try:
+        life_seconds = _log_in(connection, settings, credential)
+        with renewed("the login to Vault", life_seconds, lambda: _renew_token(settings.url, connection)):
+            yield Vault(settings, connection)
+    finally:
+        if settings.auth != "token" and connection.client.token:
+            _revoke_token(connection)
+        connection.close()
+
+
+class Vault:
+    """A Vault server that we are logged in to."""
+
+    def __init__(self, settings: VaultSettings, connection: Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+
+    def read(self, secret: str) -> dict[str, str]:
+        """Return the newest version of the KV v2 entry `secret`, below mount and prefix; its values as text.
+
+        Raise UnreachableError if it is not there or we may not read it.
+        """
+        mount, path = self._settings.mount, f"{self._settings.prefix}/{secret}"
+        shown = f"{mount}/data/{path}"
+        kv = self._connection.client.secrets.kv.v2
+        answer = self._connection.ask(
+            shown,
+            lambda: kv.read_secret_version(path=path, mount_point=mount, raise_on_deleted_version=True),
+            refusals={
+                Forbidden: self._forbidden(shown),
+                InvalidPath: f"there is nothing at {shown}; write it (bao kv put -mount={mount} {path} ...), "
+                "or correct the path",
+            },
+        )
+        values = {key: _text(value) for key, value in answer["data"]["data"].items()}
+        for value in values.values():
+            _register(value)
+        return values
+
+    @contextmanager
+    def database_uri(self, database: DatabaseSettings) -> Iterator[str]:
+        """Give the body a postgresql:// URI with a credential in it.
+
+        That is the entry's `uri`, or, where `secret` is ENGINE/creds/ROLE, a login that Vault makes now and
+        that is revoked at the end. Raise UnreachableError if there is none to be had.
+        """
+        if database.dynamic:
+            with self._made_login(database) as uri:
+                yield uri
+        else:
+            yield self._kept_uri(database.secret)
+
+    def _forbidden(self, path: str) -> str:
+        role = f" with role {self._settings.role}" if self._settings.role else ""
+        login = f"the {self._settings.auth} login{role}"
+        return f"{login} may not read {path}; let its policy read that, or correct the path"
+
+    def _kept_uri(self, secret: str) -> str:
+        values = self.read(secret)
+        uri = values.get("uri", "")
+        if not uri.startswith(("postgresql://", "postgres://")):
+            fault = "has a uri that is not postgresql://" if uri else f"has no uri, only {_listed(values)}"
+            path = f"{self._settings.mount}/data/{self._settings.prefix}/{secret}"
+            raise UnreachableError(
+                f"Vault at {self._settings.url}: {path} {fault}; "
+                "write uri=postgresql://USER:PASSWORD@HOST:PORT/NAME there"
+            )
+        return uri
+
+    @contextmanager
+    def _made_login(self, database: DatabaseSettings) -> Iterator[str]:
+        connection, path = self._connection, database.secret
+        mount, _, role = path.rpartition("/creds/")
+        engine = connection.client.secrets.database
+        answer = connection.ask(
+            path,
+            lambda: engine.generate_credentials(name=role, mount_point=mount),
+            refusals={
+                Forbidden: self._forbidden(path),
+                InvalidPath: f"there is no database engine at {mount}; enable it, or correct the path {path}",
+                InvalidRequest: f"there is no role {role} at {mount}; create it, or correct the path {path}",
+                InternalServerError: f"no login could be made at {path}; check that Vault reaches the "
+                "database and that its own login there may create roles",
+            },
+        )
+        lease = answer["lease_id"]
+        try:
+            username, password = answer["data"]["username"], answer["data"]["password"]
+            uri = f"postgresql://{quote(username, safe='')}:{quote(password, safe='')}@{database.address}"
+            register(password)
+            register(uri)
+            with renewed(path, answer["lease_duration"], lambda: _renew_lease(connection, lease)):
+                yield uri
+        finally:
+            _revoke_lease(connection, lease, path)
+
+
+def _credential(settings: VaultSettings) -> str:
+    path = settings.credential_file or Path.home() / ".vault-token"
+    try:
+        credential = path.read_text(encoding="utf-8").strip()
+        others = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}; put the {settings.auth} credential there, "
+            "or correct credential_file in [vault]"
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not text; put the {settings.auth} credential there") from None
+    if not credential:
+        raise UsageError(f"{path}: is empty; put the {settings.auth} credential there")
+    if others:
+        logger.warning("%s can be used by others on this machine; make it private: chmod 600 %s", path, path)
+    register(credential)
+    return credential
+
+
+def _log_in(connection: Connection, settings: VaultSettings, credential: str) -> float:
+    """Give the connection a token, and return its life in seconds; 0 is without end."""
+    client, mount = connection.client, settings.auth_mount
+    if settings.auth == "token":
+        client.token = credential
+        expired = "the token is not accepted; it has expired or was revoked: get a new one"
+        connection.ask("the token's own data", client.auth.token.lookup_self, refusals={Forbidden: expired})
+        return 0.0  # it belongs to a person, who decides how long it lives
+    refused = (
+        f"the {settings.auth} login at auth/{mount} with role {settings.role} is refused; "
+        f"check the role, whether {settings.credential_file} holds a valid credential, and auth_mount"
+    )
+    answer = connection.ask(
+        f"a login at auth/{mount}",
+        lambda: (
+            client.auth.approle.login(settings.role, credential, use_token=False, mount_point=mount)
+            if settings.auth == "approle"
+            else client.auth.jwt.jwt_login(settings.role, credential, use_token=False, path=mount)
+        ),
+        refusals=dict.fromkeys((InvalidRequest, Forbidden, Unauthorized, InvalidPath), refused),
+    )
+    client.token = answer["auth"]["client_token"]
+    register(client.token)
+    return _life(answer["auth"])
+
+
+def _renew_token(url: str, connection: Connection) -> float:
+    # A client of its own: this runs beside the step, and a session of requests belongs to one thread.
+    own = Connection(url)
+    own.client.token = connection.client.token
+    try:
+        return _life(own.ask("a longer login", own.client.auth.token.renew_self)["auth"])
+    finally:
+        own.close()
+
+
+def _renew_lease(connection: Connection, lease: str) -> float:
+    own = Connection(connection.url)
+    own.client.token = connection.client.token
+    try:
+        return float(own.ask("a longer lease", lambda: own.client.sys.renew_lease(lease))["lease_duration"])
+    finally:
+        own.close()
+
+
+def _life(auth: dict[str, Any]) -> float:
+    return float(auth["lease_duration"]) if auth.get("renewable") else 0.0
+
+
+def _revoke_token(connection: Connection) -> None:
+    # Never raises what it can help: the error of the step itself is what matters.
+    try:
+        connection.ask("the end of the login", connection.client.auth.token.revoke_self, again=False)
+    except UnreachableError as error:
+        logger.warning("The login to Vault could not be revoked and ends by itself: %s", error)
+
+
+def _revoke_lease(connection: Connection, lease: str, path: str) -> None:
+    try:
+        connection.ask(path, lambda: connection.client.sys.revoke_lease(lease), again=False)
+    except UnreachableError as error:
+        logger.warning("The login from %s could not be revoked and ends with our own: %s", path, error)
+
+
+def _register(value: str) -> None:
+    register(value)
+    try:
+        password = urlsplit(value).password
+    except ValueError:
+        return
+    if password:
+        register(password)
+        register(unquote(password))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _listed(values: dict[str, str]) -> str:
+    return ", ".join(sorted(values)) or "nothing at all"

@@ -1,0 +1,127 @@
+"""One connection to a Vault server: tries again while that can help, and tells failures in one sentence."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import hvac
+import requests
+from hvac.exceptions import (
+    BadGateway,
+    InternalServerError,
+    RateLimitExceeded,
+    UnexpectedError,
+    VaultDown,
+    VaultError,
+    VaultNotInitialized,
+)
+
+from pipeline.errors import UnreachableError
+from pipeline.redact import redact
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 15
+# Between one try and the next. A server that restarts or a standby that takes over needs a few seconds.
+PAUSES_SECONDS = (0.5, 1.0, 2.0)
+
+_PASSING = (BadGateway, InternalServerError, RateLimitExceeded, UnexpectedError, VaultDown)
+_PASSING_NETWORK = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+class Connection:
+    """A client of the server at `url`, without a token at first."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = hvac.Client(url=url, token="", timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
+
+    def ask(
+        self,
+        thing: str,
+        request: Callable[[], Any],
+        *,
+        refusals: Mapping[type[VaultError], str] | None = None,
+        again: bool = True,
+    ) -> Any:
+        """Return the answer to `request`, which asks for `thing`; None where Vault answers nothing.
+
+        `refusals` says what each of Vault's refusals means here and what to do. What may pass is tried again
+        unless `again` is False. Raise UnreachableError.
+        """
+        for pause in (*(PAUSES_SECONDS if again else ()), None):
+            try:
+                answer = request()
+            except (VaultError, requests.RequestException) as error:
+                if pause is None or not _may_pass(error):
+                    raise UnreachableError(self._failure(thing, error, refusals or {})) from None
+                logger.info("Vault at %s: %s; trying again in %g s", self.url, type(error).__name__, pause)
+                time.sleep(pause)
+            else:
+                return self._checked(thing, answer)
+        raise AssertionError("the last try either answers or raises")
+
+    def close(self) -> None:
+        """Close the connection. The token, if any, stays valid."""
+        self.client.adapter.close()
+
+    def _checked(self, thing: str, answer: Any) -> Any:
+        if isinstance(answer, dict):
+            return answer
+        if getattr(answer, "status_code", None) == requests.codes.no_content:
+            return None
+        raise UnreachableError(
+            f"{self.url} does not answer like Vault when asked for {thing}; check [vault] url in luigi.cfg"
+        )
+
+    def _failure(
+        self,
+        thing: str,
+        error: VaultError | requests.RequestException,
+        refusals: Mapping[type[VaultError], str],
+    ) -> str:
+        if isinstance(error, requests.exceptions.SSLError):
+            return (
+                f"Vault at {self.url}: its TLS certificate is not accepted ({_reason(error)}); "
+                "set VAULT_CACERT to the file of its authority, or correct [vault] url"
+            )
+        if isinstance(error, requests.RequestException):
+            return (
+                f"Vault at {self.url} cannot be reached ({_reason(error)}); "
+                "check [vault] url, the network, and whether Vault runs"
+            )
+        if isinstance(error, VaultNotInitialized) or _sealed(error):
+            return f"Vault at {self.url} is sealed; unseal it (bao operator unseal), then run this again"
+        said = redact(", ".join(error.errors or []) if isinstance(error.errors, list) else "")
+        for refusal, meaning in refusals.items():
+            if isinstance(error, refusal):
+                return f"Vault at {self.url}: {meaning}" + (f" (Vault said: {said})" if said else "")
+        return f"Vault at {self.url} failed on {thing}: {said or type(error).__name__}; see Vault's own log"
+
+
+def _sealed(error: Exception) -> bool:
+    return isinstance(error, VaultDown) and "sealed" in str(error).lower()
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, requests.exceptions.SSLError) or _sealed(error):
+        return False
+    return isinstance(error, (*_PASSING, *_PASSING_NETWORK))
+
+
+def _reason(error: BaseException) -> str:
+    """Return the system's own words at the bottom of a network error, or the kind of error."""
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no answer within {CONNECT_TIMEOUT_SECONDS} s"
+    if isinstance(error, requests.ReadTimeout):
+        return f"no answer within {READ_TIMEOUT_SECONDS} s"
+    kind, cause = type(error).__name__, error.__context__
+    while cause is not None:
+        if verified := getattr(cause, "verify_message", None):
+            return str(verified)
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return kind
