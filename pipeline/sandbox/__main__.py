@@ -73,7 +73,12 @@ def _psql(home: homes.Home, arguments: argparse.Namespace) -> int:
     home.load()
     cluster, database = provision.place(home, arguments.name)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    command = ["psql", *clusters.socket_arguments(home, cluster), f"--dbname={database}", *arguments.arguments]
+    command = [
+        "psql",
+        *clusters.socket_arguments(home, cluster),
+        f"--dbname={database}",
+        *arguments.arguments,
+    ]
     os.execve(clusters.BINARIES / "psql", command, environment)  # noqa: S606 - the terminal is psql's from here on
 
 
@@ -121,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--wipe", action="store_true", help="remove its data as well")
     down.set_defaults(run=_down)
 
-    env = commands.add_parser("env", help='point a shell at it: eval "$(bin/sandbox env)"; prints no credential')
+    env = commands.add_parser(
+        "env", help='point a shell at it: eval "$(bin/sandbox env)"; prints no credential'
+    )
     env.set_defaults(run=_env)
 
     psql = commands.add_parser("psql", help="open a database as superuser")
@@ -131,7 +138,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser("add", help="make a new source database, with its credentials and settings")
     add.add_argument("name", metavar="NAME", help="its name: small letters, digits and _")
-    add.add_argument("file", metavar="FILE.sql", nargs="?", type=Path, help="a plain SQL dump to fill it with")
+    add.add_argument(
+        "file", metavar="FILE.sql", nargs="?", type=Path, help="a plain SQL dump to fill it with"
+    )
     add.set_defaults(run=_add)
 
     day2 = commands.add_parser("day2", help="change the sample sources as a day of work would; once")

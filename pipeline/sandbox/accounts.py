@@ -39,7 +39,9 @@ def server_account() -> Account | None:
     try:
         found = pwd.getpwnam(NAME)
     except KeyError:
-        raise UsageError(f"PostgreSQL refuses to run as root, and there is no user {NAME} to run it as") from None
+        raise UsageError(
+            f"PostgreSQL refuses to run as root, and there is no user {NAME} to run it as"
+        ) from None
     return Account(found.pw_uid, found.pw_gid)
 
 

@@ -110,7 +110,11 @@ class Cluster(Server):
 
 def socket_arguments(home: Home, cluster: str) -> list[str]:
     """Return what psql and its kin need to enter a cluster as superuser."""
-    return [f"--host={home.state.socket_folder}", f"--port={home.state.ports[cluster]}", f"--username={SUPERUSER}"]
+    return [
+        f"--host={home.state.socket_folder}",
+        f"--port={home.state.ports[cluster]}",
+        f"--username={SUPERUSER}",
+    ]
 
 
 @contextlib.contextmanager

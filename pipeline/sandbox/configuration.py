@@ -8,7 +8,9 @@ from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT, Home, write_private
 from pipeline.sandbox.ports import ADDRESS
 
-HEADER = "# Made by bin/sandbox, and made again by its next command: change the project's luigi.cfg instead.\n\n"
+HEADER = (
+    "# Made by bin/sandbox, and made again by its next command: change the project's luigi.cfg instead.\n\n"
+)
 # Sections that name one thing each; the project's own are about other databases.
 NAMED = ("source.", "database.")
 

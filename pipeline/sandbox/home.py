@@ -62,7 +62,9 @@ class Home:
         except FileNotFoundError:
             raise UsageError(f"there is no sandbox in {self.path}; start one with 'bin/sandbox up'") from None
         except PermissionError:
-            raise UsageError(f"the sandbox in {self.path} belongs to another user; set SANDBOX_HOME") from None
+            raise UsageError(
+                f"the sandbox in {self.path} belongs to another user; set SANDBOX_HOME"
+            ) from None
         except (ValueError, TypeError) as error:
             raise UsageError(
                 f"{self._state_file} is damaged ({error}); remove the sandbox with 'bin/sandbox down --wipe'"
@@ -117,7 +119,7 @@ class Home:
             return link
         # The unprivileged user may be unable to enter the home, which can lie below root's own folder.
         link.unlink(missing_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="pipeline-sandbox-", dir="/var/tmp"))  # noqa: S108 - 0700, random name
+        folder = Path(tempfile.mkdtemp(prefix="pipeline-sandbox-", dir="/var/tmp"))
         accounts.give(folder, self.account)
         link.symlink_to(folder)
         return folder
@@ -149,7 +151,7 @@ def write_private(path: Path, text: str) -> None:
 
 def _new_socket_folder(account: accounts.Account | None) -> Path:
     # Short, since a socket's path may have 107 bytes at the most; and 0700, since whoever can enter is superuser.
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # noqa: S108 - 0700, random name
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     accounts.give(folder, account)
     return folder
 

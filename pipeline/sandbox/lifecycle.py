@@ -55,8 +55,10 @@ def _up(home: Home, say: Say, stopping: threading.Event, *, samples: bool) -> bo
     if fresh or home.state.provisioned != _fingerprint(home):
         if fresh:
             say("loading the sample sources: " + ", ".join(fresh))
+        # What was read at their start may be out of date: addresses, credentials.
+        _end(home, servers.OTHERS)
         _provision(home, fresh, stopping)
-        missing.append(servers.FOUNDATIONS[0])
+        missing.extend(servers.OTHERS)
     _start_all(home, servers.OTHERS, stopping)
     return bool(missing)
 
@@ -77,7 +79,9 @@ def require_up(home: Home) -> None:
     home.load()
     missing = [server.name for server in servers.ALL if server.process(home) is None]
     if missing:
-        raise UsageError(f"the sandbox is not up ({', '.join(missing)} not running); start it with 'bin/sandbox up'")
+        raise UsageError(
+            f"the sandbox is not up ({', '.join(missing)} not running); start it with 'bin/sandbox up'"
+        )
 
 
 def note_provisioned(home: Home) -> None:
@@ -114,7 +118,10 @@ def _end_what_cannot_be_reached(home: Home) -> None:
         server
         for server in servers.ALL
         if server.process(home) is not None
-        and (server.name not in home.state.ports or (server in servers.CLUSTERS and not _has_socket(home, server)))
+        and (
+            server.name not in home.state.ports
+            or (server in servers.CLUSTERS and not _has_socket(home, server))
+        )
     ]
     if lost:
         _end(home, lost)
@@ -153,7 +160,9 @@ def _together(jobs: Sequence[Callable[[], T]], stopping: threading.Event) -> lis
         if failed:
             # Not `stopping` itself, which says that a person stopped us: the others end by themselves soon.
             wait(futures)
-            raise min((error for f in failed if (error := f.exception())), key=lambda e: isinstance(e, StoppedError))
+            raise min(
+                (error for f in failed if (error := f.exception())), key=lambda e: isinstance(e, StoppedError)
+            )
         return [future.result() for future in futures]
 
 
@@ -167,7 +176,9 @@ def _start(home: Home, server: Server, stopping: threading.Event) -> None:
         if last_try or ports.is_free(server.port(home)):
             break
         _choose_port(home, server)
-    raise StepError(f"{server.name} did not start; the end of {server.log(home)}:\n{processes.log_tail(server.log(home))}")
+    raise StepError(
+        f"{server.name} did not start; the end of {server.log(home)}:\n{processes.log_tail(server.log(home))}"
+    )
 
 
 def _launch(home: Home, server: Server, stopping: threading.Event) -> psutil.Process:
@@ -227,7 +238,16 @@ def _provision(home: Home, fresh: Sequence[str], stopping: threading.Event) -> N
 def _fingerprint(home: Home) -> str:
     """Return what the credentials and settings depend on, as one value."""
     package = resources.files("pipeline.sandbox")
-    code = [package.joinpath(name).read_text() for name in ("provision.py", "configuration.py", "pipeline.hcl")]
+    code = [
+        package.joinpath(name).read_text() for name in ("provision.py", "configuration.py", "pipeline.hcl")
+    ]
     state = home.state
-    facts = [str(home.path), state.ports, state.databases, state.server_folder, configuration.template(), code]
+    facts = [
+        str(home.path),
+        state.ports,
+        state.databases,
+        state.server_folder,
+        configuration.template(),
+        code,
+    ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

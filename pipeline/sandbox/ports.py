@@ -27,4 +27,6 @@ def choose(preferred: int, spoken_for: Iterable[int]) -> int:
     for port in range(preferred, preferred + TRIES):
         if port not in others and is_free(port):
             return port
-    raise StepError(f"no port between {preferred} and {preferred + TRIES} of {ADDRESS} is free; end what holds them")
+    raise StepError(
+        f"no port between {preferred} and {preferred + TRIES} of {ADDRESS} is free; end what holds them"
+    )

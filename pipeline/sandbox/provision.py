@@ -22,7 +22,8 @@ SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
 # This source's credentials are made by Vault for each step alone; those of the others are stored.
 DYNAMIC = "service_desk"
 CREATION = [
-    """CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE pipeline_%s""" % DYNAMIC  # noqa: UP031 - the braces are Vault's
+    """CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE pipeline_%s"""
+    % DYNAMIC
 ]
 REVOCATION = ['DROP ROLE IF EXISTS "{{name}}"']
 TOKEN_TTL = "1h"
@@ -52,6 +53,15 @@ def warehouse(
     if not database_exists(connection, database):
         _execute(connection, "CREATE DATABASE {} OWNER {}", database, role)
     _execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+
+
+def forget_warehouse(
+    home: Home, connection: psycopg2.extensions.connection, database: str, role: str
+) -> None:
+    """Remove a warehouse whose Vault entry is called as its database is, with its role."""
+    _execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
+    _execute(connection, "DROP ROLE IF EXISTS {}", role)
+    vault_server.administrator(home).remove(database)
 
 
 def source(home: Home, name: str) -> None:
@@ -146,7 +156,9 @@ def _login(
 def _set_password(connection: psycopg2.extensions.connection, role: str, password: str) -> None:
     verifier = psycopg2.extensions.encrypt_password(password, role, connection, "scram-sha-256")
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
+        cursor.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
+        )
 
 
 def _grant_reading(connection: psycopg2.extensions.connection, reader: str, makers: Sequence[str]) -> None:
@@ -161,7 +173,9 @@ def _grant_reading(connection: psycopg2.extensions.connection, reader: str, make
         _execute(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, reader)
     for maker in makers:
         for privilege in ("SELECT ON TABLES", "USAGE ON SCHEMAS"):
-            _execute(connection, f"ALTER DEFAULT PRIVILEGES FOR ROLE {{}} GRANT {privilege} TO {{}}", maker, reader)
+            _execute(
+                connection, f"ALTER DEFAULT PRIVILEGES FOR ROLE {{}} GRANT {privilege} TO {{}}", maker, reader
+            )
 
 
 def set_up_vault(home: Home) -> None:

@@ -73,13 +73,17 @@ class Server(abc.ABC):
 
 
 class PythonServer(Server):
-    """A module of this project that serves HTTP, and takes `--address` and `--port`.
+    """A module of this project that serves HTTP on loopback, and takes `--port` beside its own arguments.
 
     It runs as the caller: as root, the unprivileged user may be unable to enter the virtual environment.
     """
 
     def __init__(
-        self, name: str, preferred_port: int, module: str, more_arguments: Callable[[Home], Sequence[str | Path]]
+        self,
+        name: str,
+        preferred_port: int,
+        module: str,
+        more_arguments: Callable[[Home], Sequence[str | Path]],
     ) -> None:
         super().__init__(name, preferred_port)
         self._module = module
@@ -91,12 +95,20 @@ class PythonServer(Server):
 
     def environment(self, home: Home) -> Mapping[str, str]:
         """Return an environment with the addresses of the sandbox."""
-        return {**plain_environment(), **addresses(home), "PYTHONUNBUFFERED": "1"}
+        python_path = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        python = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(python_path)}
+        return {**plain_environment(), **addresses(home), **python}
 
     def arguments(self, home: Home) -> Sequence[str | Path]:
         """Return its command line."""
-        listening = ["--address", ADDRESS, "--port", str(self.port(home))]
-        return [sys.executable, "-m", self._module, *listening, *self._more_arguments(home)]
+        return [
+            sys.executable,
+            "-m",
+            self._module,
+            "--port",
+            str(self.port(home)),
+            *self._more_arguments(home),
+        ]
 
     def ready(self, home: Home, process: psutil.Process) -> bool:
         """Return whether it listens."""
@@ -116,10 +128,8 @@ def plain_environment() -> dict[str, str]:
 
 def addresses(home: Home) -> dict[str, str]:
     """Return the variables that point a program at the sandbox: addresses and file names, no credential."""
-    python_path = [str(PROJECT), os.environ.get("PYTHONPATH", "")]
     return {
         "SANDBOX_HOME": str(home.path),
         "LUIGI_CONFIG_PATH": str(home.settings_file),
         "VAULT_ADDR": f"http://{ADDRESS}:{home.state.ports['vault']}",
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(part for part in python_path if part)),
     }

@@ -1,7 +1,10 @@
 """The servers of a sandbox. One more Python server is one more line."""
 
+from pathlib import Path
+
 from pipeline.sandbox.clusters import Cluster
-from pipeline.sandbox.home import PROJECT, Home
+from pipeline.sandbox.home import Home
+from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.server import PythonServer, Server
 from pipeline.sandbox.vault_server import VaultServer
 
@@ -10,19 +13,18 @@ CLUSTERS: list[Server] = [Cluster("sources", 15432), Cluster("warehouse", 15433)
 FOUNDATIONS: list[Server] = [*CLUSTERS, VaultServer("vault", 18200)]
 
 
-def _scheduler_arguments(home: Home) -> list[str]:
-    return ["--state-path", str(home.path / "luigi" / "state.pickle")]
+def _webhooks(home: Home) -> list[str | Path]:
+    return ["--address", ADDRESS, "--file", home.webhooks_file]
 
 
-def _webhooks_arguments(home: Home) -> list[str]:
-    return ["--file", str(home.webhooks_file)]
+def _scheduler(home: Home) -> list[str | Path]:
+    return ["--address", ADDRESS, "--state-path", home.path / "luigi" / "state.pickle"]
 
 
-# These start when settings and credentials are there.
+# These start when settings and credentials are there. Their port follows the arguments given here.
 OTHERS: list[Server] = [
-    PythonServer("webhooks", 18080, "pipeline.sandbox.webhooks", _webhooks_arguments),
+    PythonServer("webhooks", 18080, "pipeline.sandbox.webhooks", _webhooks),
+    PythonServer("luigid", 8082, "tasks.scheduler", _scheduler),
 ]
-if (PROJECT / "pipeline" / "vault.py").exists():
-    OTHERS.append(PythonServer("luigid", 8082, "tasks.scheduler", _scheduler_arguments))
 
 ALL = [*FOUNDATIONS, *OTHERS]

@@ -43,7 +43,10 @@ def make(home: Home, name: str, file: Path | None, stopping: threading.Event, *,
     Raise StepError if the script fails; then nothing is left of the database.
     """
     partial = name + PARTIAL_SUFFIX
-    with clusters.connection(home, provision.SOURCES, "postgres") as connection, connection.cursor() as cursor:
+    with (
+        clusters.connection(home, provision.SOURCES, "postgres") as connection,
+        connection.cursor() as cursor,
+    ):
         if provision.database_exists(connection, name):
             return False
         provision.ensure_owner(connection, name)
@@ -60,7 +63,9 @@ def make(home: Home, name: str, file: Path | None, stopping: threading.Event, *,
                 role = provision.owner(name) if as_owner else clusters.SUPERUSER
                 run_script(home, partial, ["--single-transaction", f"--file={file}"], role, stopping)
             cursor.execute(
-                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(partial), sql.Identifier(name))
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(partial), sql.Identifier(name)
+                )
             )
         except BaseException:
             cursor.execute(drop)
@@ -68,7 +73,9 @@ def make(home: Home, name: str, file: Path | None, stopping: threading.Event, *,
     return True
 
 
-def run_script(home: Home, database: str, script_arguments: Sequence[str], role: str, stopping: threading.Event) -> None:
+def run_script(
+    home: Home, database: str, script_arguments: Sequence[str], role: str, stopping: threading.Event
+) -> None:
     """Run psql on a source database. Raise StepError with what it says at the first error."""
     connecting = clusters.socket_arguments(home, provision.SOURCES)
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={database}"]
@@ -125,7 +132,9 @@ def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> 
         if made or not isinstance(error, UsageError):
             provision.forget_source(home, name)
         if isinstance(error, StepError):
-            hint = "; a dump made with pg_dump --no-owner --no-privileges needs no roles" * ("role" in str(error))
+            hint = "; a dump made with pg_dump --no-owner --no-privileges needs no roles" * (
+                "role" in str(error)
+            )
             raise StepError(f"{name}: not added, and nothing is left of it: {error}{hint}") from None
         raise
     with home.changing() as state:
@@ -139,7 +148,9 @@ def declaration(home: Home, name: str) -> str:
         tables = cursor.fetchall()
     lines = [f"source: {name}"]
     if not tables:
-        return "\n".join([*lines, "tables: {}", "# No table yet. Add a line for each, such as `employee: {}`.", ""])
+        return "\n".join(
+            [*lines, "tables: {}", "# No table yet. Add a line for each, such as `employee: {}`.", ""]
+        )
     lines.append("tables:")
     taken: set[str] = set()
     for schema, table, without_xmin, has_key in tables:

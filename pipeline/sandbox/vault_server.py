@@ -117,7 +117,9 @@ class Administrator:
         if status == HTTPStatus.NOT_FOUND:
             return None
         if status != HTTPStatus.OK:
-            raise StepError(f"the sandbox's Vault server does not give pipeline/{entry}: HTTP status {status}")
+            raise StepError(
+                f"the sandbox's Vault server does not give pipeline/{entry}: HTTP status {status}"
+            )
         values: dict[str, str] = answer["data"]["data"]
         for value in values.values():
             redact.register(value)

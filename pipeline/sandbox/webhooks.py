@@ -15,7 +15,7 @@ class Catcher(http.server.BaseHTTPRequestHandler):
 
     file: Path
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server's own name
+    def do_POST(self) -> None:
         """Keep one body. Anything but JSON is refused."""
         length = int(self.headers.get("Content-Length") or 0)
         if length > MAXIMUM_BYTES:
@@ -31,7 +31,7 @@ class Catcher(http.server.BaseHTTPRequestHandler):
             file.write(json.dumps(body).encode() + b"\n")
         self._answer(HTTPStatus.NO_CONTENT, b"")
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's own name
+    def do_GET(self) -> None:
         """Return everything that was kept."""
         lines = self.file.read_bytes().splitlines() if self.file.exists() else []
         self._answer(HTTPStatus.OK, b"[" + b",\n".join(lines) + b"]\n")

@@ -1,0 +1,29 @@
+"""Fixtures: a sandbox for the whole run of tests, and in it a platform of its own for a test that asks for one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.sandbox import lifecycle
+from pipeline.sandbox.home import Home
+from tests.platforms import Platform, Sandbox, platform_in
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A running sandbox with the sample sources, for tests that leave those as they are."""
+    home = Home(tmp_path_factory.mktemp("sandbox") / "home")
+    said: list[str] = []
+    try:
+        lifecycle.up(home, said.append)
+        yield Sandbox(home)
+    finally:
+        lifecycle.down(home, said.append, wipe=True)
+
+
+@pytest.fixture
+def platform(sandbox: Sandbox, tmp_path: Path) -> Iterator[Platform]:
+    """An empty warehouse, and sources as the test asks for them: `platform.source("shop", sql, yaml)`."""
+    with platform_in(sandbox, tmp_path) as made:
+        yield made

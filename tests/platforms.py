@@ -1,0 +1,135 @@
+"""What tests run on: one sandbox for all of them, and in it an own warehouse and own sources for each."""
+
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2.extensions
+
+from pipeline.sandbox import clusters, configuration, provision, sources
+from pipeline.sandbox.home import Home
+from pipeline.sandbox.server import addresses
+from pipeline.sandbox.vault_server import Administrator, administrator
+
+_numbers = itertools.count(1)
+
+Connection = psycopg2.extensions.connection
+
+
+@dataclass
+class Sandbox:
+    """A running sandbox with the sample sources."""
+
+    home: Home
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment for programs that are to use it."""
+        tools = {"PATH": f"{clusters.BINARIES}{os.pathsep}{os.environ['PATH']}"}
+        return {**os.environ, **tools, **addresses(self.home)}
+
+    @property
+    def vault(self) -> Administrator:
+        """Vault with the root token, to plant, change and remove credentials."""
+        return administrator(self.home)
+
+    def connect(self, name: str, role: str = "superuser") -> contextlib.AbstractContextManager[Connection]:
+        """Open a sample source, `warehouse` or `drill`, with autocommit."""
+        cluster, database = provision.place(self.home, name)
+        return clusters.connection(self.home, cluster, database, user=_user(role))
+
+
+@dataclass
+class Platform:
+    """An empty warehouse, sources as they are asked for, and the settings that name them. Gone after the test."""
+
+    sandbox: Sandbox
+    folder: Path
+    prefix: str
+    sources: list[str] = field(default_factory=list)
+
+    @property
+    def settings_file(self) -> Path:
+        """The luigi.cfg of this test."""
+        return self.folder / "luigi.cfg"
+
+    @property
+    def analysts(self) -> Path:
+        """The analysts' checkout of this test: write YAML below its `sources/`, or call `declare`."""
+        return self.folder / "analysts"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment for programs that are to use it."""
+        return {**self.sandbox.env, "LUIGI_CONFIG_PATH": str(self.settings_file)}
+
+    def database(self, name: str) -> str:
+        """Return what the database of this test's source, or its `warehouse`, is really called."""
+        return f"{self.prefix}_{name}"
+
+    def reader(self, source: str) -> str:
+        """Return the role that the pipeline reads a source with."""
+        return f"pipeline_{self.database(source)}"
+
+    def source(self, name: str, script: str = "", declaration: str = "") -> str:
+        """Make a source called `name` in the settings, fill it by `script`, and return its database."""
+        database = self.database(name)
+        home = self.sandbox.home
+        sources.make(home, database, None, threading.Event(), as_owner=True)
+        self.sources.append(name)
+        provision.source(home, database)
+        if script:
+            with self.connect(name) as connection, connection.cursor() as cursor:
+                cursor.execute(script)
+        self.write_settings()
+        if declaration:
+            self.declare(name, declaration)
+        return database
+
+    def declare(self, name: str, declaration: str) -> None:
+        """Write sources/NAME.yaml."""
+        folder = self.analysts / "sources"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(declaration)
+
+    def connect(self, name: str, role: str = "superuser") -> contextlib.AbstractContextManager[Connection]:
+        """Open one of this test's sources, or its `warehouse`, with autocommit."""
+        cluster = provision.WAREHOUSE if name == "warehouse" else provision.SOURCES
+        return clusters.connection(self.sandbox.home, cluster, self.database(name), user=_user(role))
+
+    def write_settings(self) -> None:
+        """Write luigi.cfg for the sources there are."""
+        shared = configuration.sections(self.sandbox.home)
+        own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
+        own["warehouse"] = {"secret": self.database("warehouse")}
+        own["analysts"] = {"checkout": str(self.analysts)}
+        for name in self.sources:
+            own[f"source.{name}"] = {"secret": f"source/{self.database(name)}"}
+            own[f"database.{name}"] = {"secret": f"database/{self.database(name)}"}
+        self.settings_file.write_text(configuration.render(configuration.template(), own))
+
+
+@contextlib.contextmanager
+def platform_in(sandbox: Sandbox, folder: Path) -> Iterator[Platform]:
+    """Make a platform for one test, and remove it afterwards."""
+    made = Platform(sandbox, folder, f"t{next(_numbers)}")
+    home, warehouse = sandbox.home, made.database("warehouse")
+    with clusters.connection(home, provision.WAREHOUSE, "postgres") as connection:
+        provision.warehouse(home, connection, warehouse, warehouse, role=f"{made.prefix}_pipeline")
+    made.write_settings()
+    (made.analysts / "sources").mkdir(parents=True)
+    try:
+        yield made
+    finally:
+        for name in made.sources:
+            provision.forget_source(home, made.database(name))
+        with clusters.connection(home, provision.WAREHOUSE, "postgres") as connection:
+            provision.forget_warehouse(home, connection, warehouse, f"{made.prefix}_pipeline")
+
+
+def _user(role: str) -> str:
+    return clusters.SUPERUSER if role == "superuser" else role
