@@ -59,10 +59,10 @@ class Server:
     admin: Any
     folder: Path
 
-    def approle(self, token_ttl: str = "20m") -> VaultSettings:
-        """Return settings of a fresh AppRole login whose token lives for `token_ttl`, unless renewed."""
+    def approle(self, term: str = "20m") -> VaultSettings:
+        """Return settings of a fresh AppRole login whose token lives for `term`, unless renewed."""
         self.admin.auth.approle.create_or_update_approle(
-            "pipeline", token_policies=["pipeline"], token_ttl=token_ttl, token_max_ttl="60m"
+            "pipeline", token_policies=["pipeline"], token_ttl=term, token_max_ttl="60m"
         )
         role_id = self.admin.auth.approle.read_role_id("pipeline")["data"]["role_id"]
         secret_id = self.admin.auth.approle.generate_secret_id("pipeline")["data"]["secret_id"]
@@ -420,7 +420,7 @@ def test_credential_file_that_others_can_read_is_warned_of(
 def test_login_outlives_its_first_term(server: Server) -> None:
     """A dump of hours works with a login that Vault grants for minutes."""
     server.write("warehouse", uri="postgresql://u:password-of-one@h/db")
-    with vault.session(server.approle(token_ttl="2s")) as opened:
+    with vault.session(server.approle(term="2s")) as opened:
         granted = time.monotonic()
         wait_until(lambda: time.monotonic() > granted + 4, "the end of the second term")
         assert "uri" in opened.read("warehouse")

@@ -106,11 +106,11 @@ def _validated(written: document.Document) -> tuple[DeclaredSource | None, list[
         problems = []
         for details in error.errors(include_url=False):
             path = written.locate(details["loc"])
-            if details["type"] == "union_tag_not_found":
-                what = _no_check(written.at(path))
-            else:
-                what = _what(dict(details), known.get(id(written.at(path[:-1])), []))
-            problems.append((written.line(path), f"{document.dotted(path)}: {what}" if path else what))
+            # A list of nothing but wrong values is also called too short.
+            emptied = details["type"] == "too_short" and written.at(path)
+            if written.untold(path) and not emptied:
+                what = _what(dict(details), written.at(path), known.get(id(written.at(path[:-1])), []))
+                problems.append((written.line(path), f"{document.dotted(path)}: {what}" if path else what))
         return None, problems
 
 
@@ -140,7 +140,9 @@ _MESSAGES = {
 }
 
 
-def _what(error: Mapping[str, Any], known: list[str]) -> str:
+def _what(error: Mapping[str, Any], value: Any, known: list[str]) -> str:
+    if error["type"] == "union_tag_not_found":
+        return _no_check(value)
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
         if key in ("level", "quarantine") and "checks" in error["loc"]:

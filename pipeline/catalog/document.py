@@ -24,6 +24,12 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
     # Pairs of line and text.
     problems: list[tuple[int, str]] = field(default_factory=list)
+    # Where those are.
+    faulty: set[Path] = field(default_factory=set)
+
+    def untold(self, path: Path) -> bool:
+        """Whether no problem was told at `path` or just below it, which may be why the value looks wrong."""
+        return all(path not in (faulty, faulty[:-1]) for faulty in self.faulty)
 
     def line(self, path: Path) -> int:
         """Return the line of the value at `path`, or of the nearest value above it that is in the file."""
@@ -127,6 +133,7 @@ class _Builder:
 
     def _tell(self, line: int, path: Path, what: str) -> None:
         self.document.problems.append((line, f"{dotted(path)}: {what}" if path else what))
+        self.document.faulty.add(path)
 
 
 def dotted(path: Path) -> str:

@@ -154,10 +154,11 @@ class _Reader:
                     self.problems.append(f"{entry.place}: [{name}] {key}: Luigi knows no such key; {what}")
         elif name not in luigi_names.SECTIONS:
             kind, dot, own_name = name.partition(".")
-            match = names.nearest(kind, _NAMED if dot else [*_SECTIONS, *luigi_names.SECTIONS])
+            known = list(_NAMED) if dot else [*_SECTIONS, *luigi_names.SECTIONS]
             # A task's own section is named after its class: [LoadWarehouse], [etl.LoadWarehouse].
-            if match is None and name.rpartition(".")[2][:1].isupper():
+            if name.rpartition(".")[2][:1].isupper() and kind.lower() not in known:
                 return
+            match = names.nearest(kind, known)
             what = f"did you mean [{match}{dot}{own_name}]?" if match else "remove it, or correct its name"
             self.problems.append(f"{section.place}: [{name}]: unknown section; {what}")
 

@@ -1,0 +1,308 @@
+"""What analysts declare, and that every mistake in it is told at once, with file and line."""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import catalog, names
+from pipeline.catalog import Table, document
+from pipeline.errors import ProblemsError, UsageError
+
+HEAD = "source: hr\ntables:\n"
+Write = Callable[..., Path]
+
+# A line each; a line here that is indented goes on with the one before.
+_ALL = """\
+broken.yaml:2: is not valid YAML: while parsing a flow sequence: expected ',' or ']', but got '<stream
+  end>'; correct it
+empty.yaml:1: must be a mapping (key: value); correct it
+hr.yaml:1: source: "hr2" is not the file's name; write source: hr, or rename the file
+hr.yaml:2: defaults.changes: must be xmin, cursor or full; correct it
+hr.yaml:2: defaults.schem: unknown key; did you mean schema?
+hr.yaml:3: tabels: unknown key; did you mean tables?
+hr.yaml:5: tables.department.lookback: has no effect without changes: cursor; write that, or remove this
+hr.yaml:5: tables.department.lookback: is no duration; write a number and a unit, such as 15 minutes, 2
+  hours or 1 day
+hr.yaml:6: tables.department: stands there twice; keep one
+hr.yaml:9: tables.employee.max_deleted: is more than 100%; lower it
+hr.yaml:11: tables.employee.columns.id.mask: a column of the key must keep its values apart; use hash, or
+  another key
+hr.yaml:12: tables.employee.columns.email.null_rat: unknown key; did you mean null_rate?
+hr.yaml:13: tables.employee.columns.phone.mask: must be hash, null or exclude; correct it
+hr.yaml:13: tables.employee.columns.phone.null_rate.max: missing; write it here
+hr.yaml:13: tables.employee.columns.phone.null_rate.maxx: unknown key; did you mean max?
+hr.yaml:14: tables.employee.columns.grade.accepted[0]: is no single value; write a number, a date or text
+hr.yaml:14: tables.employee.columns.grade.range: says nothing; write min or max
+hr.yaml:15: tables.employee.columns._loaded_at: the warehouse adds a column of this name itself; use
+  mask: exclude
+hr.yaml:16: tables.employee.drift.added: must be evolve, refresh, ignore or block; correct it
+hr.yaml:16: tables.employee.drift.droped: must be added, dropped, renamed, widened, narrowed, nullable,
+  key or recreated; correct it
+hr.yaml:18: tables.employee.checks[0].rows.change: is no share; write a percentage such as 50%, or a
+  number from 0 to 1
+hr.yaml:18: tables.employee.checks[0].rows.min: must be a whole number; correct it
+hr.yaml:19: tables.employee.checks[1].rows.level: unknown key here; write it beside the check's own key,
+  not inside it
+hr.yaml:20: tables.employee.checks[2].unique: is empty; write at least one
+hr.yaml:21: tables.employee.checks[3]: uniq is no check; did you mean unique?
+hr.yaml:22: tables.employee.checks[4].sql: must be text; write it in quotes
+hr.yaml:23: tables.employee.checks[5].relationship.to: no such table in this file; did you mean
+  department?
+hr.yaml:23: tables.employee.checks[5].relationship: columns and to_columns differ in number; write one
+  for each
+hr.yaml:24: tables.employee.checks[6]: is no check; write one of rows, unique, sql, freshness,
+  relationship
+mart.yaml:1: source: the name "mart" is taken by the warehouse itself; choose another
+mart.yaml:2: tables: is empty; write at least one
+"""
+ALL_PROBLEMS = [f"sources/{line}" for line in _ALL.replace("\n  ", " ").splitlines()]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write files into sources/ of an analysts' repository and return its folder."""
+    (tmp_path / "sources").mkdir()
+
+    def written(**files: str) -> Path:
+        for stem, text in files.items():
+            (tmp_path / "sources" / f"{stem}.yaml").write_text(text)
+        return tmp_path
+
+    return written
+
+
+def problems(directory: Path) -> list[str]:
+    with pytest.raises(ProblemsError) as caught:
+        catalog.read(directory)
+    assert caught.value.exit_code == 2
+    return list(caught.value.problems)
+
+
+def table(directory: Path, name: str = "employee") -> Table:
+    return catalog.read(directory).source("hr").table(name)
+
+
+def test_everything_that_can_be_declared_is_read(write: Write) -> None:
+    found = table(
+        write(
+            hr="""\
+source: hr
+defaults:
+  {schema: people, changes: cursor, cursor: updated_at, deletes: soft, drift: {added: evolve, key: block}}
+tables:
+  employee:
+    table: staff_member
+    schema: personnel
+    cursor: changed_at
+    lookback: 15 minutes
+    deletes: ignore
+    max_deleted: 5%
+    key: [id, site]
+    history: true
+    columns:
+      national_id: {mask: hash}
+      photo: {mask: exclude}
+      email: {null_rate: {max: 0.02, level: warn}}
+      phone: {null_rate: 50%}
+      grade: {renamed_from: level, accepted: [a, b, 3]}
+      hired_on: {range: {min: 1990-01-01}}
+    drift: {dropped: block, added: ignore}
+    checks:
+      - rows: {min: 1, max: 10, change: 150%}
+        level: warn
+        quarantine: rows
+      - unique: staff_number
+      - sql: select * from {table} where hired_on > current_date   # rows that come back are wrong
+      - freshness: {column: changed_at, max_age: 2 days}
+      - relationship: {columns: manager_id, to: employee, to_columns: id}
+"""
+        )
+    )
+    assert (found.source, found.name, found.schema_name, found.relation) == (
+        "hr",
+        "employee",
+        "personnel",
+        "staff_member",
+    )
+    assert (found.changes, found.cursor, found.lookback) == ("cursor", "changed_at", timedelta(minutes=15))
+    assert (found.deletes, found.max_deleted, found.key, found.history) == (
+        "ignore",
+        0.05,
+        ("id", "site"),
+        True,
+    )
+    assert found.columns["national_id"].mask == "hash"
+    assert found.columns["email"].null_rate == catalog.NullRate(max=0.02, level="warn")
+    assert found.columns["phone"].null_rate == catalog.NullRate(max=0.5, level="error")
+    assert found.columns["grade"].renamed_from == "level"
+    assert found.columns["grade"].accepted == ("a", "b", 3)
+    assert found.columns["hired_on"].range == catalog.Range(min=date(1990, 1, 1))
+    assert found.drift == {"added": "ignore", "key": "block", "dropped": "block"}
+    assert [check.kind for check in found.checks] == ["rows", "unique", "sql", "freshness", "relationship"]
+    rows, unique, sql, freshness, relationship = found.checks
+    assert isinstance(rows, catalog.RowsCheck)
+    assert (rows.rows.min, rows.rows.max, rows.rows.change) == (1, 10, 1.5)
+    assert (rows.level, rows.quarantine, unique.level, unique.quarantine) == ("warn", "rows", "error", "hold")
+    assert isinstance(unique, catalog.UniqueCheck)
+    assert unique.unique == ("staff_number",)
+    assert isinstance(sql, catalog.SqlCheck)
+    assert sql.sql == "select * from {table} where hired_on > current_date"
+    assert isinstance(freshness, catalog.FreshnessCheck)
+    assert freshness.freshness.max_age == timedelta(days=2)
+    assert isinstance(relationship, catalog.RelationshipCheck)
+    assert relationship.relationship.to_columns == ("id",)
+
+
+def test_adding_a_table_is_one_line(write: Write) -> None:
+    found = table(write(hr=HEAD + "  employee:\n"))
+    assert found == Table(source="hr", name="employee", relation="employee")
+    assert (found.schema_name, found.changes, found.deletes, found.max_deleted) == (
+        "public",
+        "xmin",
+        "hard",
+        0.2,
+    )
+    assert (found.cursor, found.lookback, found.key) == (None, timedelta(hours=1), None)
+
+
+def test_two_schemas_may_hold_tables_of_one_name(write: Write) -> None:
+    directory = write(hr=HEAD + "  employee:\n  old_employee: {schema: archive, table: employee}\n")
+    assert table(directory, "old_employee").relation == "employee"
+    assert table(directory, "old_employee").schema_name == "archive"
+
+
+def test_mask_null_masks(write: Write) -> None:
+    """YAML reads `null` as nothing, and the column would leave the source in the clear."""
+    for spelling in ("null", "'null'", "~", "", "Null"):
+        directory = write(hr=HEAD + f"  employee:\n    columns:\n      iban:\n        mask: {spelling}\n")
+        assert table(directory).columns["iban"].mask == "null"
+
+
+def test_yes_and_no_are_words(write: Write) -> None:
+    """YAML 1.1 would read the country code of Norway as false."""
+    directory = write(hr=HEAD + "  employee: {columns: {country: {accepted: [no, on, y]}}}\n")
+    assert table(directory).columns["country"].accepted == ("no", "on", "y")
+
+
+def test_cursor_of_the_defaults_does_not_bind_tables_read_in_full(write: Write) -> None:
+    directory = write(
+        hr="source: hr\ndefaults: {changes: cursor, cursor: updated_at}\n"
+        "tables: {employee: , grade: {changes: full}}\n"
+    )
+    assert table(directory).cursor == "updated_at"
+    assert table(directory, "grade").cursor is None
+
+
+def test_problems_of_all_files_are_told_at_once_with_file_and_line(write: Write) -> None:
+    found = problems(
+        write(
+            hr="""\
+source: hr2
+defaults: {schem: public, changes: cursors}
+tabels: 1
+tables:
+  department: {lookback: 5}
+  department: {}
+  employee:
+    key: [id]
+    max_deleted: 200%
+    columns:
+      id: {mask: null}
+      email: {null_rat: {max: 0.02, level: warn}}
+      phone: {null_rate: {maxx: 0.02}, mask: hahs}
+      grade: {accepted: [[1]], range: {}}
+      _loaded_at:
+    drift: {droped: block, added: no}
+    checks:
+      - rows: {min: a, change: 50}
+      - rows: {min: 5, max: 1, level: warn}
+      - unique: []
+      - uniq: [x]
+      - sql: 5
+      - relationship: {columns: [a, b], to: departmen, to_columns: id}
+      - 5
+""",
+            broken="a: [1\nb",
+            empty="",
+            mart="source: mart\ntables: {}\n",
+        )
+    )
+    assert found == ALL_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("employee: {changes: cursor}", "employee.changes: needs a cursor"),
+        ("employee: {cursor: updated_at}", "employee.cursor: has no effect without changes: cursor"),
+        ("employee: {key: []}", "employee.key: is empty"),
+        ("employee: {key: [a, a]}", "employee.key: names a column twice"),
+        (
+            "employee: {key: id, columns: {id: {mask: exclude}}}",
+            "employee.columns.id.mask: a column of the key",
+        ),
+        ("employee: {max_deleted: true}", "employee.max_deleted: is no share"),
+        ("employee: {max_deleted: 20}", "employee.max_deleted: is no share"),
+        ("employee: {changes: cursor, cursor: c, lookback: 1 month}", "employee.lookback: is no duration"),
+        ("employee: !python/object:os.system {}", "tables.employee: the tag "),
+        ("{a: &x {}, b: *x}", "tables.b: aliases (*name) are not supported"),
+        ("{a: {<<: {changes: full}}}", "tables.a: the key << is no text"),
+        ("2024: {}", "tables: the key 2024 is no text; write it in quotes"),
+        ("employee: full", "tables.employee: must be a mapping"),
+        ("employee: {columns: {a: {range: {min: 2024-02-31}}}}", "range.min: 2024-02-31 cannot be read"),
+        ("e" * 64 + ":", "the name is longer than 63 bytes"),
+        ("\temployee:", "is not valid YAML: while scanning for the next token: found character '\\t'"),
+    ],
+)
+def test_each_mistake_is_told_with_its_line(write: Write, line: str, problem: str) -> None:
+    told = problems(write(hr=f"source: hr\n# a comment\ntables:\n  {line}\n"))
+    assert len(told) == 1, told
+    assert told[0].startswith("sources/hr.yaml:4: ")
+    assert problem in told[0]
+
+
+def test_repository_without_declarations_is_told(tmp_path: Path) -> None:
+    assert problems(tmp_path / "nowhere") == [
+        f"{tmp_path}/nowhere/sources: holds no .yaml file; write one for each source, or name another folder"
+    ]
+
+
+def test_file_with_another_ending_is_not_ignored(write: Write, tmp_path: Path) -> None:
+    """Else a whole source would silently not be loaded."""
+    directory = write(hr=HEAD + "  employee:\n")
+    (tmp_path / "sources" / "records.yml").write_text("")
+    assert problems(directory) == ["sources/records.yml:1: must end in .yaml; rename it"]
+
+
+def test_file_that_is_no_text_is_told(write: Write, tmp_path: Path) -> None:
+    directory = write()
+    (tmp_path / "sources" / "hr.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read as UTF-8 text" in problems(directory)[0]
+
+
+def test_unknown_names_are_told_with_the_known_ones(write: Write) -> None:
+    found = catalog.read(write(hr=HEAD + "  employee:\n"))
+    with pytest.raises(UsageError, match=r"rh: no such source .*; to add it, write sources/rh\.yaml"):
+        found.source("rh")
+    with pytest.raises(UsageError, match=r"hr\.employe: no such table \(did you mean employee\?\)"):
+        found.source("hr").table("employe")
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_parsed_or_told(text: str) -> None:
+    """Whatever an analyst saves, what comes out is a line and a sentence, and no traceback."""
+    parsed = document.parse(text)
+    assert all(line >= 1 and what for line, what in parsed.problems)
+
+
+def test_deep_nesting_is_told(write: Write) -> None:
+    assert "nested too deeply" in problems(write(hr="[" * 5000))[0]
+
+
+def test_near_matches_ignore_case_and_dashes() -> None:
+    assert names.nearest("Null-Rate", ["null_rate"]) == "null_rate"
+    assert names.nearest("xyz", ["null_rate"]) is None
