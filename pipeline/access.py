@@ -1,6 +1,9 @@
 """Opens the databases that the settings name, with credentials fetched from Vault for one step alone."""
 
 import contextlib
+import multiprocessing.util
+import os
+import time
 from collections.abc import Iterator
 
 from pipeline import postgres, vault
@@ -14,6 +17,9 @@ SOURCE_SESSION = {
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_read_only": "on",
 }
+
+# Luigi asks each task whether it is complete, one after the other: one login serves so many seconds of that.
+BRIEF_SECONDS = 30.0
 
 
 class Access:
@@ -54,3 +60,37 @@ def opened(settings: Settings) -> Iterator[Access]:
     """Log in to Vault for one step. Raise UnreachableError if Vault does not let us in."""
     with vault.session(settings.vault) as session, contextlib.ExitStack() as stack:
         yield Access(settings, session, stack)
+
+
+class _Brief:
+    """The login that short questions share. It belongs to one process: a fork must not use or end it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._stack = contextlib.ExitStack()
+        self.access = self._stack.enter_context(opened(settings))
+        self._pid, self._until = os.getpid(), time.monotonic() + BRIEF_SECONDS
+        multiprocessing.util.Finalize(self, self.close, exitpriority=10)
+
+    def serves(self, settings: Settings) -> bool:
+        return self._mine and self.access.settings is settings and time.monotonic() < self._until
+
+    def close(self) -> None:
+        if self._mine:
+            self._stack.close()
+
+    @property
+    def _mine(self) -> bool:
+        return self._pid == os.getpid()
+
+
+_brief: _Brief | None = None
+
+
+def brief(settings: Settings) -> Access:
+    """Return a way to the databases for one short question, over a login shared with the last ones."""
+    global _brief  # noqa: PLW0603 - one process has one
+    if _brief is None or not _brief.serves(settings):
+        if _brief is not None:
+            _brief.close()
+        _brief = _Brief(settings)
+    return _brief.access

@@ -1,10 +1,13 @@
 """Runs other programs: the only user of `subprocess`. Never a shell, never a credential in an argument."""
 
+import contextlib
 import logging
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from pipeline.errors import StepError
 from pipeline.redact import redact
@@ -53,6 +56,22 @@ def failure(name: str, returncode: int, stderr: str) -> str:
     said = redact("\n".join(stderr.strip().splitlines()[-ERROR_TAIL_LINES:]))
     ended = f"was ended by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
     return f"{name} {ended}" + (f": {said}" if said else "")
+
+
+def stop(process: "subprocess.Popen[str]", grace_seconds: float) -> None:
+    """End a program and everything it started: ask first, and insist after `grace_seconds`."""
+    try:
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    _, alive = psutil.wait_procs(family, timeout=grace_seconds)
+    for member in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(alive)
 
 
 def start(

@@ -3,7 +3,7 @@
 Anything else that is raised is a bug, and ends with a traceback and exit code 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -58,3 +58,10 @@ class StoppedError(PipelineError):
     """Somebody told the program to stop (SIGTERM or Ctrl-C)."""
 
     exit_code = 143
+
+
+def common_kind(exit_codes: Iterable[int | None]) -> type[PipelineError]:
+    """Return the kind of error that all of these exit codes tell, or StepError where they differ."""
+    codes = set(exit_codes)
+    kinds: tuple[type[PipelineError], ...] = (UsageError, CheckError, UnreachableError)
+    return next((kind for kind in kinds if codes == {kind.exit_code}), StepError)

@@ -135,7 +135,7 @@ def _base(mark: Watermark | None) -> list[Any] | None:
 
 def is_extracted(settings: Settings, table: Table, run: str) -> bool:
     """Whether the table is extracted, for who has no connection to the warehouse."""
-    with access.opened(settings) as databases, databases.warehouse() as warehouse:
+    with access.brief(settings).warehouse() as warehouse:
         return extracted(warehouse, table, run)
 
 
@@ -173,8 +173,8 @@ class _Extraction:
     """One extraction under way: both connections, and what is read."""
 
     def __init__(
-        self, warehouse: Connection, source: Connection, recorder: Recorder, show: Show, table: Table, run: str,
-        taken: Snapshot,
+        self, warehouse: Connection, source: Connection, recorder: Recorder, show: Show, table: Table,
+        run: str, taken: Snapshot,
     ) -> None:  # fmt: skip
         self._warehouse, self._source, self._recorder, self._show = warehouse, source, recorder, show
         self._table, self._taken = table, taken

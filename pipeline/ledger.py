@@ -41,6 +41,7 @@ class Step:
     rows: int | None
     detail: Mapping[str, Any]
     error: str | None
+    exit_code: int | None
 
     @property
     def done(self) -> bool:
@@ -63,7 +64,7 @@ class Watermark:
     rows: int
 
 
-STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error"
+STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code"
 
 
 def find_step(connection: Connection, key: StepKey) -> Step | None:
@@ -83,8 +84,8 @@ def steps(connection: Connection, run: str) -> list[Step]:
 
 
 def _step(found: tuple[Any, ...]) -> Step:
-    run, task, name, state, started_at, finished_at, rows, detail, error = found
-    return Step(StepKey(run, task, name), state, started_at, finished_at, rows, detail, error)
+    run, task, name, state, started_at, finished_at, rows, detail, error, exit_code = found
+    return Step(StepKey(run, task, name), state, started_at, finished_at, rows, detail, error, exit_code)
 
 
 def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: Mapping[str, Any]) -> None:
@@ -96,7 +97,7 @@ def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: 
         VALUES (%s, %s, %s, 'done', clock_timestamp(), %s, %s, %s, %s)
         ON CONFLICT (run, task, name) DO UPDATE
         SET state = 'done', finished_at = clock_timestamp(), rows = excluded.rows,
-            detail = excluded.detail, error = NULL
+            detail = excluded.detail, error = NULL, exit_code = NULL
         """,
         (key.run, key.task, key.name, socket.gethostname(), os.getpid(), rows, _json(detail)),
     )
@@ -119,7 +120,7 @@ class Recorder:
             INSERT INTO ops.step (run, task, name, state, host, pid) VALUES (%s, %s, %s, 'running', %s, %s)
             ON CONFLICT (run, task, name) DO UPDATE
             SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
-                error = NULL, host = excluded.host, pid = excluded.pid
+                error = NULL, exit_code = NULL, host = excluded.host, pid = excluded.pid
             """,
             (self.key.run, self.key.task, self.key.name, socket.gethostname(), os.getpid()),
         )
@@ -134,7 +135,10 @@ class Recorder:
         if counted is not None:
             postgres.rows(
                 self._connection,
-                "UPDATE ops.step SET rows = %s WHERE run = %s AND task = %s AND name = %s AND state = 'running'",
+                """
+                UPDATE ops.step SET rows = %s
+                WHERE run = %s AND task = %s AND name = %s AND state = 'running'
+                """,
                 (counted, self.key.run, self.key.task, self.key.name),
             )
         return counted or 0
@@ -144,10 +148,10 @@ class Recorder:
         postgres.rows(
             self._connection,
             """
-            UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s
+            UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s
             WHERE run = %s AND task = %s AND name = %s AND state = 'running'
             """,
-            (text, self.key.run, self.key.task, self.key.name),
+            (text, getattr(error, "exit_code", 1), self.key.run, self.key.task, self.key.name),
         )
 
 
@@ -260,7 +264,10 @@ def running(connection: Connection, run: str, name: str) -> Iterator[bool]:
     finally:
         postgres.rows(
             connection,
-            "UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s WHERE run = %s AND name = %s",
+            """
+            UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s
+            WHERE run = %s AND name = %s
+            """,
             (state, error, run, name),
         )
 

@@ -51,7 +51,7 @@ class Loaded:
 
 def is_loaded(settings: Settings, table: Table, run: str) -> bool:
     """Whether the run has loaded the table, and the table is still there."""
-    with access.opened(settings) as databases, databases.warehouse() as warehouse:
+    with access.brief(settings).warehouse() as warehouse:
         return _loaded(warehouse, table, run)
 
 
@@ -62,7 +62,7 @@ def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
 
 def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
     """Whether the run has loaded all of these tables."""
-    with access.opened(settings) as databases, databases.warehouse() as warehouse:
+    with access.brief(settings).warehouse() as warehouse:
         return all(_loaded(warehouse, table, run) for table in tables)
 
 
@@ -130,12 +130,12 @@ class _Publication:
             self._execute(
                 "ALTER TABLE {} ADD COLUMN {} timestamptz", self._staged.rows, sql.Identifier(DELETED_AT)
             )
-        if self._key:
-            key = postgres.columns(self._key)
-            self._execute("ALTER TABLE {} ADD PRIMARY KEY ({})", self._staged.rows, key)
         self._execute("ALTER TABLE {} SET SCHEMA {}", self._staged.rows, sql.Identifier(schema))
         moved = sql.Identifier(schema, self._staged.rows.strings[1])
         self._execute("ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
+        if self._key:
+            key = postgres.columns(self._key)
+            self._execute("ALTER TABLE {} ADD PRIMARY KEY ({})", self._staged.target, key)
         self._execute("ANALYZE {}", self._staged.target)
         total = self._proof()
         return Loaded(total, 0, 0, total)
@@ -237,8 +237,8 @@ class _Publication:
         expected = self._detail["source_rows"]
         if total != expected and not (self._table.deletes == "ignore" and total > expected):
             raise StepError(
-                f"after the merge the table would have {total} rows, but the source's snapshot has {expected}; "
-                "nothing was published; run it again with 'changes: full'"
+                f"after the merge the table would have {total} rows, but the source's snapshot has "
+                f"{expected}; nothing was published; run it again with 'changes: full'"
             )
         return total
 

@@ -59,8 +59,9 @@ def connection(
     try:
         opened.autocommit = True
         with opened.cursor() as cursor:
-            for setting, value in {**SESSION, **(session or {})}.items():
-                cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
+            chosen = {**SESSION, **(session or {})}
+            calls = ", ".join(["set_config(%s, %s, false)"] * len(chosen))
+            cursor.execute(f"SELECT {calls}", [word for pair in chosen.items() for word in pair])
         opened.autocommit = autocommit
         yield opened
         if not opened.closed:

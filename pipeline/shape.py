@@ -126,7 +126,8 @@ def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:
         Column(
             attnum=attnum, name=name, type=type_, not_null=not_null, default=default,
             generated=generated != "", identity=identity != "", type_class=type_class,
-            built_in=built_in, type_schema=type_schema, type_name=type_name, array=array, domain_of=domain_of, labels=tuple(labels),
+            built_in=built_in, type_schema=type_schema, type_name=type_name, array=array, domain_of=domain_of,
+            labels=tuple(labels),
         )
         for (
             attnum, name, type_, not_null, default, generated, identity, type_class, built_in, type_schema,

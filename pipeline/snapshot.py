@@ -96,7 +96,8 @@ def find(warehouse: Connection, source: str, run: str) -> Snapshot | None:
 
 def held(settings: Settings, source: str, run: str) -> bool:
     """Whether the source's snapshot of this run can be read at this moment."""
-    with access.opened(settings) as databases, databases.warehouse() as warehouse:
+    databases = access.brief(settings)
+    with databases.warehouse() as warehouse:
         found = find(warehouse, source, run)
         if found is None:
             return False

@@ -1,6 +1,12 @@
 """The Luigi tasks: what depends on what, and when it is complete. The work itself is in `pipeline`."""
 
+import warnings
+
+from luigi.parameter import UnconsumedParameterWarning
+
 from pipeline import redact
 
 # Before Luigi logs or reports anything.
 redact.install()
+# Luigi warns of its own settings that another part of it reads; `pipeline.settings` refuses misspelt ones.
+warnings.simplefilter("ignore", UnconsumedParameterWarning)

@@ -10,7 +10,7 @@ import luigi.server
 import sqlalchemy
 from luigi.scheduler import Scheduler
 
-from pipeline import access, settings
+from pipeline import access, migrations, settings
 from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
     config.set("scheduler", "state_path", str(state_path))
     with access.opened(configured) as databases:
         # In memory only: the credential is in no file.
+        # Two schedulers that start at once on an empty warehouse would trip over each other's tables.
+        migrations.migrate(databases.warehouse_uri())
         config.set("task_history", "db_connection", history_url(databases.warehouse_uri()).replace("%", "%%"))
         config.set("scheduler", "record_task_history", "true")
         scheduler = Scheduler()

@@ -51,9 +51,10 @@ class Step(luigi.Task):
 
     @classmethod
     def get_params(cls) -> list[tuple[str, luigi.Parameter]]:
-        """Return the parameters under the names by which they are known outside."""
+        """Return the parameters under the names by which they are known outside, the run last."""
         params = super().get_params()  # type: ignore[no-untyped-call]
-        return [("run" if name == "logical_date" else name, value) for name, value in params]
+        run = [("run", value) for name, value in params if name == "logical_date"]
+        return [(name, value) for name, value in params if name != "logical_date"] + run
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__("logical_date" if name == "run" else name, value)

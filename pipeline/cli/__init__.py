@@ -1,0 +1,53 @@
+"""What a person types: `pipeline COMMAND`. The only place that turns an error into a message."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from pipeline import redact
+from pipeline.cli import etl, platform, status
+from pipeline.errors import PipelineError, StoppedError
+
+EXIT_CODES = """\
+exit codes: 0 done; 1 a bug; 2 usage or settings; 3 a task failed; 4 a check did not hold;
+5 something is out of reach (Vault, scheduler, database); 6 already running; 143 told to stop
+"""
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    redact.install()
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.command
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return command(parsed)
+    except PipelineError as error:
+        for line in redact.redact(str(error)).splitlines():
+            sys.stderr.write(f"pipeline: {line}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("pipeline: stopped\n")
+        return StoppedError.exit_code
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise StoppedError("told to stop")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pipeline",
+        description="The nightly data platform: loads every source into one warehouse.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    etl.add_command(commands)
+    status.add_command(commands)
+    platform.add_commands(commands)
+    return parser

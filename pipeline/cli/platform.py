@@ -1,0 +1,39 @@
+"""`pipeline migrate` and `pipeline scheduler`: what the platform itself needs."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from pipeline import access, settings
+from pipeline.cli import terminal
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the command line."""
+    migrate = commands.add_parser(
+        "migrate",
+        help="make or upgrade the ledger",
+        description="Make or upgrade the warehouse's own tables.",
+    )
+    migrate.set_defaults(command=run_migrate)
+    scheduler = commands.add_parser(
+        "scheduler", help="serve Luigi's scheduler and visualizer", add_help=False,
+    )  # fmt: skip
+    scheduler.add_argument("arguments", nargs=argparse.REMAINDER)
+    scheduler.set_defaults(command=run_scheduler)
+
+
+def run_migrate(_arguments: argparse.Namespace) -> int:
+    """Bring the warehouse's own tables to the newest revision."""
+    from pipeline import migrations  # noqa: PLC0415 - slow to import, and no other command needs it
+
+    with access.opened(settings.read()) as databases:
+        revision = migrations.migrate(databases.warehouse_uri())
+    terminal.say(f"the warehouse's own tables are at revision {revision}")
+    return 0
+
+
+def run_scheduler(arguments: argparse.Namespace) -> int:
+    """Become the scheduler: it is Luigi's, which this library knows nothing of."""
+    os.execv(sys.executable, [sys.executable, "-m", "tasks.scheduler", *arguments.arguments])  # noqa: S606

@@ -1,0 +1,44 @@
+"""How things look: tables and progress on a terminal, plain lines in a log."""
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipeline.redact import redact
+
+
+def console() -> Console:
+    """Return standard output: coloured only on a terminal, and as wide as it is."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def say(line: str) -> None:
+    """Write one line to standard output, without credentials."""
+    sys.stdout.write(redact(line) + "\n")
+    sys.stdout.flush()
+
+
+def progress() -> Progress:
+    """Return a progress bar on standard error; it shows nothing where that is no terminal."""
+    return Progress(
+        TextColumn("{task.fields[name]}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def table(*columns: str) -> Table:
+    """Return an empty table; a column whose name begins with ">" holds numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True
+        )
+    return made

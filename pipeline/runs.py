@@ -1,0 +1,87 @@
+"""Runs: their logical dates, and what is known of one from the ledger."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import postgres
+from pipeline.errors import UsageError
+from pipeline.ledger import Step, steps
+from pipeline.postgres import Connection
+
+_FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?")
+
+
+def logical_date(now: datetime) -> str:
+    """Return the logical date of a run that is started at `now`: the latest schedule at or before, in UTC."""
+    return f"{now.astimezone(UTC):%Y-%m-%d}"
+
+
+def parse(text: str) -> str:
+    """Return a logical date as given. Raise UsageError if it is none."""
+    problem = UsageError(
+        f'"{text}" is no run: write a date such as 2026-11-22, or 2026-11-22T1430 for an extra load'
+    )
+    if not _FORM.fullmatch(text):
+        raise problem
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H%M" if "T" in text else "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise problem from None
+    return text
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one name, such as etl. `state` is running, done or failed; `alive` whether it still goes."""
+
+    run: str
+    name: str
+    state: str
+    started_at: datetime
+    finished_at: datetime | None
+    host: str
+    pid: int
+    error: str | None
+    alive: bool
+
+    @property
+    def actual_state(self) -> str:
+        """Return the state: a run that is said to be running but is dead has failed."""
+        return "failed" if self.state == "running" and not self.alive else self.state
+
+
+def find(connection: Connection, name: str, run: str | None = None) -> Run | None:
+    """Return the run of that name: the latest begun, or the one with that logical date; or None."""
+    found = postgres.row(connection, postgres.statement("run"), {"name": name, "run": run})
+    return None if found is None else Run(*found)
+
+
+@dataclass(frozen=True)
+class TableState:
+    """How one table fared in a run: its steps in order, as far as they were begun."""
+
+    name: str
+    steps: Sequence[Step]
+
+    @property
+    def failed(self) -> Step | None:
+        """Return the step that failed, or None."""
+        return next((step for step in self.steps if step.state == "failed"), None)
+
+    @property
+    def loaded(self) -> dict[str, Any] | None:
+        """Return what the load did, or None if it is not done."""
+        found = next((step for step in self.steps if step.key.task == "LoadTable" and step.done), None)
+        return None if found is None else dict(found.detail)
+
+
+def tables(connection: Connection, run: str) -> list[TableState]:
+    """Return every table of a run, by name."""
+    by_name: dict[str, list[Step]] = {}
+    for step in steps(connection, run):
+        if "." in step.key.name:
+            by_name.setdefault(step.key.name, []).append(step)
+    return [TableState(name, found) for name, found in sorted(by_name.items())]
