@@ -1,0 +1,25 @@
+"""Backblaze B2: uploads that go on where they were cut, downloads and read-backs that prove what they read,
+lifecycle and lock. Nothing else of the pipeline uses b2sdk.
+"""
+
+from pipeline.bucket.bucket import Bucket, connect
+from pipeline.bucket.objects import Progress, Stored, Unfinished
+from pipeline.bucket.patience import Patience
+from pipeline.bucket.roles import ADMIN, AUDITOR, RESTORER, VERIFIER, WRITER
+from pipeline.bucket.rules import BucketState, desired_rules
+
+__all__ = [
+    "ADMIN",
+    "AUDITOR",
+    "RESTORER",
+    "VERIFIER",
+    "WRITER",
+    "Bucket",
+    "BucketState",
+    "Patience",
+    "Progress",
+    "Stored",
+    "Unfinished",
+    "connect",
+    "desired_rules",
+]

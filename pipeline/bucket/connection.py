@@ -1,0 +1,141 @@
+"""The line to B2: every request goes through here, is tried again while that can help, and fails in words."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from b2sdk.v3 import B2Api, B2Http, B2Session, InMemoryAccountInfo
+from b2sdk.v3.exception import B2Error, Unauthorized
+
+from pipeline import redact
+from pipeline.bucket import refusals
+from pipeline.bucket.patience import Attempts, Patience
+from pipeline.bucket.refusals import KeyRefusedError, Who
+from pipeline.errors import UnreachableError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_REALM = "production"
+
+
+class OneTry(B2Http):  # type: ignore[misc]
+    """The SDK's HTTP without its own retries: they sleep as long as a server says and cannot be ended."""
+
+    CONNECTION_TIMEOUT = 20
+    TIMEOUT = TIMEOUT_FOR_UPLOAD = 90
+    TIMEOUT_FOR_COPY = 180  # the SDK's name for the time limit of every JSON call
+
+    @classmethod
+    def _translate_and_retry(
+        cls, fcn: Callable[[], Any], try_count: int, post_params: dict[str, Any] | None = None
+    ) -> Any:
+        del try_count
+        return cls._translate_errors(fcn, post_params)
+
+
+class Session(B2Session):  # type: ignore[misc]
+    """Tells a refused key from a refused call, and keeps tokens out of everything that is shown."""
+
+    B2HTTP_CLASS = OneTry
+
+    def authorize_account(self, realm: str, application_key_id: str, application_key: str) -> None:
+        """Log in. Raise KeyRefusedError where B2 refuses the key."""
+        try:
+            super().authorize_account(realm, application_key_id, application_key)
+        except Unauthorized as error:
+            raise KeyRefusedError(error.code) from None
+        redact.register(self.account_info.get_account_auth_token())
+
+
+class Api(B2Api):  # type: ignore[misc]
+    """The SDK with that session."""
+
+    SESSION_CLASS = Session
+
+
+class Connection:
+    """An authorized key and its bucket. Thread-safe."""
+
+    def __init__(
+        self, key_id: str, application_key: str, bucket_name: str, realm: str | None, patience: Patience
+    ) -> None:
+        redact.register(application_key)
+        self.key_id = key_id
+        self.bucket_name = bucket_name
+        self.realm = realm or DEFAULT_REALM
+        self.patience = patience
+        # In memory: the SDK's default writes the key into a file in the home folder.
+        self.api = Api(InMemoryAccountInfo())
+        self.session: Any = self.api.session
+        self._who = Who(bucket_name, key_id, self.session.account_info)
+        self._authorize(application_key)
+        self.bucket_id = self._find()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self.session.raw_api.b2_http.session.close()
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the key may do."""
+        return frozenset(self.session.account_info.get_allowed()["capabilities"])
+
+    @property
+    def minimum_part_size_bytes(self) -> int:
+        """The smallest part of a large file that B2 takes, but for the last."""
+        return int(self.session.account_info.get_absolute_minimum_part_size())
+
+    def call(
+        self,
+        what: str,
+        function: Callable[[], Any],
+        *,
+        needs: str | tuple[str, ...],
+        stop: threading.Event | None = None,
+    ) -> Any:
+        """Return what `function`, one request, returns; try again while that can help.
+
+        `what` completes "could not ..."; `needs` are the capabilities that the call takes. Raise
+        UnreachableError where B2 does not let us in or does not answer, StepError where it refuses.
+        """
+        attempts = Attempts(self.patience, stop)
+        while True:
+            try:
+                return function()
+            except (B2Error, requests.RequestException) as error:
+                self.again(what, error, attempts, needs=needs)
+
+    def again(
+        self,
+        what: str,
+        error: B2Error | requests.RequestException,
+        attempts: Attempts,
+        *,
+        needs: str | tuple[str, ...],
+    ) -> None:
+        """Wait before a failed request is made again, or raise its error in words."""
+        if not refusals.transient(error):
+            raise self._who.explain(error, what, needs) from None
+        reason = refusals.reason(error)
+        if not attempts.wait(getattr(error, "retry_after_seconds", None)):
+            raise UnreachableError(
+                f"bucket {self.bucket_name}: could not {what}: {reason}, for "
+                f"{attempts.failing_seconds:.0f} seconds, so it was given up; run it again and it goes on "
+                "from there"
+            ) from None
+        logger.info("bucket %s: trying again to %s: %s", self.bucket_name, what, reason)
+
+    def _authorize(self, application_key: str) -> None:
+        def log_in() -> None:
+            self.api.authorize_account(self.key_id, application_key, realm=self.realm)
+
+        self.call("log in", log_in, needs=())
+
+    def _find(self) -> str:
+        def look() -> str:
+            return str(self.api.get_bucket_by_name(self.bucket_name).id_)
+
+        found: str = self.call("find it (the key is not restricted to it)", look, needs="listBuckets")
+        return found

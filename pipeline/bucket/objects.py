@@ -1,0 +1,86 @@
+"""What is in a bucket: finished objects, and uploads that were not finished."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done so far and the bytes in all, from one thread at a time. The bytes done can go
+back a little when a part has to be sent or read again.
+"""
+
+SHA256_INFO = "sha256"
+"""The file info under which an object's own SHA-256 is kept: B2 itself knows none for large files."""
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object. `sha256` is what its writer said it is, None if it was written by something else.
+
+    `retention_mode` is `compliance`, `governance`, None or `unknown` (the key lacks readFileRetentions).
+    """
+
+    name: str
+    file_id: str
+    size_bytes: int
+    sha256: str | None
+    content_type: str
+    info: Mapping[str, str]
+    uploaded_at: datetime
+    retention_mode: str | None
+    retained_until: datetime | None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A large upload that was started and neither finished nor cancelled."""
+
+    name: str
+    file_id: str
+    sha256: str | None
+    info: Mapping[str, str]
+    started_at: datetime
+
+
+def from_milliseconds(value: int) -> datetime:
+    """Return B2's time as an aware datetime."""
+    return datetime.fromtimestamp(value / 1000, UTC)
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Return an aware datetime as B2's time."""
+    return round(moment.timestamp() * 1000)
+
+
+def stored(answer: Mapping[str, Any]) -> Stored:
+    """Return an object as B2 lists it."""
+    info: dict[str, str] = answer["fileInfo"] or {}
+    retention = answer.get("fileRetention") or {"isClientAuthorizedToRead": True, "value": None}
+    value = retention["value"] or {}
+    until = value.get("retainUntilTimestamp")
+    return Stored(
+        name=answer["fileName"],
+        file_id=answer["fileId"],
+        size_bytes=answer["contentLength"],
+        sha256=info.get(SHA256_INFO),
+        content_type=answer["contentType"],
+        info=info,
+        uploaded_at=from_milliseconds(answer["uploadTimestamp"]),
+        retention_mode=value.get("mode") if retention["isClientAuthorizedToRead"] else UNKNOWN,
+        retained_until=None if until is None else from_milliseconds(until),
+    )
+
+
+def unfinished(answer: Mapping[str, Any]) -> Unfinished:
+    """Return an unfinished upload as B2 lists it."""
+    info: dict[str, str] = answer["fileInfo"] or {}
+    return Unfinished(
+        name=answer["fileName"],
+        file_id=answer["fileId"],
+        sha256=info.get(SHA256_INFO),
+        info=info,
+        started_at=from_milliseconds(answer["uploadTimestamp"]),
+    )

@@ -1,0 +1,66 @@
+"""How long a failing request is tried again: backoff with full jitter, Retry-After, and an end."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import StoppedError
+
+
+@dataclass(frozen=True)
+class Patience:
+    """A request that keeps failing is given up `give_up_after_seconds` after it first failed.
+
+    Waits grow from `first_wait_seconds` to `longest_wait_seconds`, each a random share of that, so that many
+    clients do not come back at once. A server's Retry-After is the least that is waited.
+    """
+
+    give_up_after_seconds: float = 900.0
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 60.0
+
+
+class Attempts:
+    """The attempts of one request. `stop` ends a wait early, because another part of the work has failed."""
+
+    def __init__(
+        self,
+        patience: Patience,
+        stop: threading.Event | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._patience = patience
+        self._stop = stop or threading.Event()
+        self._clock = clock
+        self._jitter = jitter
+        self._failed_since: float | None = None
+        self._longest = patience.first_wait_seconds
+
+    def progressed(self) -> None:
+        """Start afresh: the request got further than before."""
+        self._failed_since = None
+        self._longest = self._patience.first_wait_seconds
+
+    @property
+    def failing_seconds(self) -> float:
+        """For how long it has failed by now."""
+        return 0.0 if self._failed_since is None else self._clock() - self._failed_since
+
+    def wait(self, retry_after_seconds: float | None) -> bool:
+        """Wait before the next attempt; return False, at once, when there should be none.
+
+        Raise StoppedError if `stop` is set meanwhile.
+        """
+        if self._failed_since is None:
+            self._failed_since = self._clock()
+        seconds = self._longest * self._jitter() + (retry_after_seconds or 0.0)
+        self._longest = min(self._longest * 2, self._patience.longest_wait_seconds)
+        if self.failing_seconds + seconds > self._patience.give_up_after_seconds:
+            return False
+        if self._stop.wait(seconds):
+            raise StoppedError("another part of the transfer failed, so this one was ended")
+        return True

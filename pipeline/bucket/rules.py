@@ -1,0 +1,78 @@
+"""How long a bucket keeps things: its lifecycle rules and lock, as they should be and as they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Rule = Mapping[str, Any]
+
+# The key to the hidden version's end: a day later it is gone, unless it is locked.
+DAYS_FROM_HIDING = 1
+# An upload that was cut can be taken up again for a week; its parts cost storage until then.
+DAYS_UNFINISHED = 7
+DAYS_PER_YEAR = 365
+
+
+def desired_rules(keep_days: int) -> tuple[Rule, ...]:
+    """Return the lifecycle rules that keep everything for `keep_days` and a day."""
+    return (
+        {
+            "fileNamePrefix": "",
+            "daysFromUploadingToHiding": keep_days,
+            "daysFromHidingToDeleting": DAYS_FROM_HIDING,
+            "daysFromStartingToCancelingUnfinishedLargeFiles": DAYS_UNFINISHED,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class BucketState:
+    """What a bucket does with what is in it. `lock_enabled` None: the key lacks readBucketRetentions."""
+
+    bucket_name: str
+    rules: tuple[Rule, ...]
+    lock_enabled: bool | None
+    lock_mode: str | None
+    lock_days: int | None
+
+    def problems(self, *, keep_days: int, lock_days: int | None) -> list[str]:
+        """Return what is not as it should be, a line each, with what to do."""
+        where = f"bucket {self.bucket_name}"
+        mend = "run 'pipeline check --fix' with an admin key"
+        found = []
+        if _significant(self.rules) != _significant(desired_rules(keep_days)):
+            found.append(f"{where}: its lifecycle rules do not keep backups for {keep_days} days; {mend}")
+        if lock_days is None:
+            return found
+        if self.lock_enabled is None:
+            found.append(f"{where}: the key may not read the lock; give it readBucketRetentions")
+        elif not self.lock_enabled:
+            found.append(f"{where}: Object Lock is off; {mend}")
+        elif (self.lock_mode, self.lock_days) != ("compliance", lock_days):
+            found.append(f"{where}: new objects are not locked for {lock_days} days (compliance); {mend}")
+        return found
+
+
+def state(answer: Mapping[str, Any]) -> BucketState:
+    """Return a bucket's state as B2 lists it."""
+    lock = answer["fileLockConfiguration"]
+    value = lock["value"] or {}
+    retention = value.get("defaultRetention") or {}
+    period = retention.get("period")
+    days = period and period["duration"] * (DAYS_PER_YEAR if period["unit"] == "years" else 1)
+    return BucketState(
+        bucket_name=answer["bucketName"],
+        rules=tuple(answer["lifecycleRules"]),
+        lock_enabled=bool(value.get("isFileLockEnabled")) if lock["isClientAuthorizedToRead"] else None,
+        lock_mode=retention.get("mode"),
+        lock_days=days,
+    )
+
+
+def foreign(rules: tuple[Rule, ...]) -> list[str]:
+    """Return the prefixes of rules that are not ours: ours is one, for every name."""
+    return [rule["fileNamePrefix"] for rule in rules if rule["fileNamePrefix"]]
+
+
+def _significant(rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in rule.items() if value is not None} for rule in rules]
