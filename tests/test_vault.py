@@ -298,8 +298,7 @@ def test_uri_of_another_kind_of_database_is_refused(server: Server) -> None:
     assert "password-of-three" not in str(caught.value)
 
 
-def test_sealed_server_is_told_at_once(server: Server) -> None:
-    """Waiting does not unseal a server: the error comes from the first try."""
+def test_sealed_server_is_told(server: Server) -> None:
     settings = server.approle()
     server.admin.sys.seal()
     try:
@@ -373,9 +372,17 @@ def test_passing_failure_is_tried_again(server: Server) -> None:
     assert listener.served == 7
 
 
-def test_refusal_is_not_tried_again(server: Server) -> None:
-    """Repeated logins with a wrong credential lock the role out."""
-    refused = answer("400 Bad Request", '{"errors": ["invalid role or secret ID"]}')
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("400 Bad Request", "invalid role or secret ID"),
+        ("403 Forbidden", "permission denied"),
+        ("503 Service Unavailable", "Vault is sealed"),
+    ],
+)
+def test_refusal_is_not_tried_again(server: Server, status: str, said: str) -> None:
+    """Repeated logins with a wrong credential lock the role out, and waiting unseals no server."""
+    refused = answer(status, f'{{"errors": ["{said}"]}}')
     listener = Listener(refused, refused)
     with contextlib.closing(listener):
         refusal(server.approle().model_copy(update={"url": listener.url}))
@@ -550,3 +557,25 @@ def test_unknown_role_of_the_database_engine_is_told(server: Server, postgres: P
         opened.database_uri(database),
     ):
         pass
+
+
+def test_database_that_vault_does_not_reach_is_told(server: Server, postgres: Postgres) -> None:
+    """The fault is between Vault and the database, and no setting of ours mends it."""
+    server.admin.secrets.database.configure(
+        "gone",
+        plugin_name="postgresql-database-plugin",
+        allowed_roles=["nobody"],
+        verify_connection=False,
+        connection_url=f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{free_port()}/gone",
+        username="postgres",
+        password=postgres.password,
+    )
+    server.admin.secrets.database.create_role("nobody", "gone", ['create role "{{name}}"'])
+    database = DatabaseSettings(secret="database/creds/nobody", address=postgres.address)
+    with (
+        pytest.raises(UnreachableError, match="no login could be made at database/creds/nobody") as caught,
+        vault.session(server.approle()) as opened,
+        opened.database_uri(database),
+    ):
+        pass
+    assert postgres.password not in str(caught.value)
