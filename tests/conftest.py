@@ -1,4 +1,4 @@
-"""Fixtures: a sandbox for the whole run of tests, and in it a platform of its own for a test that asks for one."""
+"""Fixtures: one sandbox for all tests, and in it a platform of its own for each test that asks for one."""
 
 from collections.abc import Iterator
 from pathlib import Path

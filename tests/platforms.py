@@ -45,7 +45,7 @@ class Sandbox:
 
 @dataclass
 class Platform:
-    """An empty warehouse, sources as they are asked for, and the settings that name them. Gone after the test."""
+    """An empty warehouse, sources as they are asked for, and their settings. Gone after the test."""
 
     sandbox: Sandbox
     folder: Path

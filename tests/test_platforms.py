@@ -8,8 +8,14 @@ from pipeline import settings
 from tests.platforms import Platform
 
 
-@pytest.mark.parametrize("again", [1, 2])
-def test_each_test_has_an_empty_warehouse_and_sources_of_its_own(platform: Platform, again: int) -> None:
+@pytest.fixture(params=["first", "second"])
+def again(request: pytest.FixtureRequest) -> object:
+    """Makes a test run twice."""
+    return request.param
+
+
+@pytest.mark.usefixtures("again")
+def test_each_test_has_an_empty_warehouse_and_sources_of_its_own(platform: Platform) -> None:
     platform.source("shop", "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1)")
     read = settings.read([platform.settings_file])
     assert list(read.sources) == ["shop"]

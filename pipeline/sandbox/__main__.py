@@ -7,9 +7,11 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError
 from pipeline.redact import redact
+from pipeline.sandbox import analysts, clusters, configuration, lifecycle, provision, sources
 from pipeline.sandbox import home as homes
+from pipeline.sandbox.server import addresses
 
 EPILOG = """\
 exit codes: 0 done, 1 a bug, 2 usage, 3 something failed, 143 stopped.
@@ -33,19 +35,13 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-# The commands import what they need: `env` and a second `up` are typed often and should be quick.
-
-
 def _up(home: homes.Home, arguments: argparse.Namespace) -> int:
-    from pipeline.sandbox import lifecycle
-
     lifecycle.up(home, _say, samples=not arguments.empty)
+    _say('point this shell at it with: eval "$(bin/sandbox env)"')
     return 0
 
 
 def _down(home: homes.Home, arguments: argparse.Namespace) -> int:
-    from pipeline.sandbox import lifecycle
-
     if not home.path.exists():
         _say("there is none")
         return 0
@@ -55,21 +51,17 @@ def _down(home: homes.Home, arguments: argparse.Namespace) -> int:
 
 
 def _env(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command
-    from pipeline.sandbox.clusters import BINARIES
-    from pipeline.sandbox.server import addresses
 
     home.load()
     for name, value in addresses(home).items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
     # Our own programs, and the PostgreSQL tools that fit the servers, go first.
-    path = shlex.quote(f"{Path(sys.executable).parent}:{BINARIES}")
+    path = shlex.quote(f"{Path(sys.executable).parent}:{clusters.BINARIES}")
     sys.stdout.write(f'export PATH={path}:"$PATH"\n')
     return 0
 
 
 def _psql(home: homes.Home, arguments: argparse.Namespace) -> int:
-    from pipeline.sandbox import clusters, provision
-
     home.load()
     cluster, database = provision.place(home, arguments.name)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -83,8 +75,6 @@ def _psql(home: homes.Home, arguments: argparse.Namespace) -> int:
 
 
 def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
-    from pipeline.sandbox import analysts, configuration, lifecycle, sources
-
     with home.locked(lambda: _say("another bin/sandbox is at work here; waiting for it")):
         lifecycle.require_up(home)
         stopping = threading.Event()
@@ -92,13 +82,16 @@ def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
             sources.add(home, arguments.name, arguments.file, stopping)
             configuration.write(home)
             lifecycle.note_provisioned(home)
-            analysts.declare(home, arguments.name, sources.declaration(home, arguments.name))
-    _say(f"added {arguments.name}; its tables are declared in {home.analysts}/sources/{arguments.name}.yaml")
+            file = home.analysts / "sources" / f"{arguments.name}.yaml"
+            if declared := sources.declaration(home, arguments.name):
+                analysts.declare(home, arguments.name, declared)
+                _say(f"added {arguments.name}; its tables are declared in {file}")
+            else:
+                _say(f"added {arguments.name}; it has no table yet: when it has, declare them in {file}")
     return 0
 
 
 def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command
-    from pipeline.sandbox import lifecycle, sources
 
     with home.locked(lambda: _say("another bin/sandbox is at work here; waiting for it")):
         lifecycle.require_up(home)
@@ -150,6 +143,3 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-_ = UsageError

@@ -1,4 +1,4 @@
-"""The PostgreSQL clusters. Their superuser has no password: only who can enter the sockets' folder gets in."""
+"""The PostgreSQL clusters. The superuser has no password: whoever can enter the sockets' folder gets in."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""The sandbox's luigi.cfg: the project's settings with the sandbox's addresses laid over them. No credential."""
+"""The sandbox's luigi.cfg: the project's settings, the sandbox's addresses laid over them. No credential."""
 
 import configparser
 import io
@@ -13,6 +13,14 @@ HEADER = (
 )
 # Sections that name one thing each; the project's own are about other databases.
 NAMED = ("source.", "database.")
+
+
+class _Parser(configparser.RawConfigParser):
+    """Keeps the spelling of keys."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
 
 Sections = Mapping[str, Mapping[str, str]]
 
@@ -61,8 +69,7 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
 
 def render(settings: str, own: Sections) -> str:
     """Return `settings` with the sections of `own` laid over them, key by key."""
-    parser = configparser.RawConfigParser()
-    parser.optionxform = str  # type: ignore[assignment,method-assign] - keep the spelling
+    parser = _Parser()
     parser.read_string(settings)
     for section in parser.sections():
         if section.startswith(NAMED):

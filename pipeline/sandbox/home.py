@@ -55,8 +55,11 @@ class Home:
         """Whether there is a sandbox here."""
         return self._state_file.exists()
 
-    def load(self) -> None:
-        """Read the remembered state. Raise UsageError if there is no sandbox here or it is not ours."""
+    def load(self, *, damaged_is_fine: bool = False) -> None:
+        """Read the remembered state. Raise UsageError if there is no sandbox here or it is not ours.
+
+        With `damaged_is_fine`, what can be known without it is enough: where the data lies, to remove it.
+        """
         try:
             self.state = State(**json.loads(self._state_file.read_text()))
         except FileNotFoundError:
@@ -66,6 +69,9 @@ class Home:
                 f"the sandbox in {self.path} belongs to another user; set SANDBOX_HOME"
             ) from None
         except (ValueError, TypeError) as error:
+            if damaged_is_fine:
+                self.state = State(server_folder=str((self.path / "servers").resolve()))
+                return
             raise UsageError(
                 f"{self._state_file} is damaged ({error}); remove the sandbox with 'bin/sandbox down --wipe'"
             ) from error
@@ -84,10 +90,12 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Keep every other command that changes this sandbox waiting; `on_wait` is called if we must wait."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Keep every other command that changes this sandbox waiting; `on_wait` is called if we must wait.
+
+        Raise UsageError if the home is not ours to write in.
+        """
         while True:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_lock()
             try:
                 _lock(descriptor, on_wait)
                 # The one before us may have wiped the home, and this lock's file with it.
@@ -96,7 +104,15 @@ class Home:
                     return
             finally:
                 os.close(descriptor)
+
+    def _open_lock(self) -> int:
+        try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} cannot be used: {error.strerror}; set SANDBOX_HOME to a folder of your own"
+            ) from error
 
     def prepare(self) -> None:
         """Make the folders, or what is missing of them."""
@@ -150,7 +166,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _new_socket_folder(account: accounts.Account | None) -> Path:
-    # Short, since a socket's path may have 107 bytes at the most; and 0700, since whoever can enter is superuser.
+    # Short, since a socket's path has 107 bytes at the most. Private, since whoever can enter is superuser.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     accounts.give(folder, account)
     return folder

@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -23,10 +25,9 @@ START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 # The port can be taken between our choice and the server's start.
 START_TRIES = 3
-SAMPLE_WORKERS = 3
 
 Say = Callable[[str], None]
-T = TypeVar("T")
+SignalHandler = Callable[[int, FrameType | None], Any] | int | None
 
 
 def up(home: Home, say: Say, *, samples: bool = True) -> None:
@@ -37,7 +38,7 @@ def up(home: Home, say: Say, *, samples: bool = True) -> None:
     with home.locked(lambda: say("another bin/sandbox is at work here; waiting for it")):
         home.prepare()
         stopping = threading.Event()
-        with Stopping(stopping):
+        with Stopping(stopping), ports.reservations():
             changed = _up(home, say, stopping, samples=samples)
         if not changed:
             say("already up; nothing to do")
@@ -67,9 +68,10 @@ def down(home: Home, say: Say, *, wipe: bool) -> None:
     """End every process of the sandbox; with `wipe`, remove all that it has on disk."""
     with home.locked(lambda: say("another bin/sandbox is at work here; waiting for it")):
         if home.exists:
-            home.load()
+            home.load(damaged_is_fine=wipe)
             _end(home, reversed(servers.ALL))
-            shutil.rmtree(home.state.socket_folder, ignore_errors=True)
+            if home.state.socket_folder:
+                shutil.rmtree(home.state.socket_folder, ignore_errors=True)
         if wipe:
             home.wipe()
 
@@ -98,7 +100,7 @@ class Stopping:
 
     def __init__(self, event: threading.Event) -> None:
         self._event = event
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, SignalHandler] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -107,13 +109,13 @@ class Stopping:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type] - it is what signal() returned
+            signal.signal(number, handler)
         if self._event.is_set():
             raise StoppedError("stopped; 'bin/sandbox down' ends what was started, 'bin/sandbox up' goes on")
 
 
 def _end_what_cannot_be_reached(home: Home) -> None:
-    """End the servers whose ports are not remembered, and the clusters if their sockets' folder was just remade."""
+    """End servers whose port is not remembered, and clusters whose sockets are gone."""
     lost = [
         server
         for server in servers.ALL
@@ -135,7 +137,7 @@ def _choose_ports(home: Home, missing: Sequence[Server]) -> None:
     """Give each server that is to be started a port that is free now: the one it had, if it can be."""
     for server in missing:
         remembered = home.state.ports.get(server.name)
-        if remembered is None or not ports.is_free(remembered):
+        if remembered is None or not ports.reserve(remembered):
             _choose_port(home, server)
 
 
@@ -146,24 +148,15 @@ def _choose_port(home: Home, server: Server) -> None:
 
 
 def _start_all(home: Home, starting: Sequence[Server], stopping: threading.Event) -> None:
-    _together([lambda server=server: _start(home, server, stopping) for server in starting], stopping)  # type: ignore[misc]
+    _together([partial(_start, home, server, stopping) for server in starting])
 
 
-def _together(jobs: Sequence[Callable[[], T]], stopping: threading.Event) -> list[T]:
-    """Run jobs at once; if one fails, let the others stop early and raise its error."""
-    if not jobs:
-        return []
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        futures = [pool.submit(job) for job in jobs]
-        done, _ = wait(futures, return_when="FIRST_EXCEPTION")
-        failed = [future for future in done if future.exception() is not None]
-        if failed:
-            # Not `stopping` itself, which says that a person stopped us: the others end by themselves soon.
-            wait(futures)
-            raise min(
-                (error for f in failed if (error := f.exception())), key=lambda e: isinstance(e, StoppedError)
-            )
-        return [future.result() for future in futures]
+def _together(jobs: Sequence[Callable[[], None]]) -> None:
+    """Run jobs at once and wait for all; raise the error of one that failed by itself, if one did."""
+    with ThreadPoolExecutor(max(len(jobs), 1)) as pool:
+        errors = [error for future in [pool.submit(job) for job in jobs] if (error := future.exception())]
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, StoppedError))
 
 
 def _start(home: Home, server: Server, stopping: threading.Event) -> None:
@@ -225,10 +218,9 @@ def _provision(home: Home, fresh: Sequence[str], stopping: threading.Event) -> N
         provision.source(home, name)
 
     provision.set_up_vault(home)
-    jobs: list[Callable[[], None]] = [lambda name=name: load(name) for name in fresh]  # type: ignore[misc]
-    jobs += [lambda name=name: provision.source(home, name) for name in home.state.databases]  # type: ignore[misc]
-    jobs += [lambda: provision.platform(home), lambda: analysts.make(home)]
-    _together(jobs, stopping)
+    jobs = [partial(load, name) for name in fresh]
+    jobs += [partial(provision.source, home, name) for name in home.state.databases]
+    _together([*jobs, partial(provision.platform, home), partial(analysts.make, home)])
     with home.changing() as state:
         state.databases += fresh
     configuration.write(home)

@@ -1,12 +1,49 @@
 """Ports on loopback: the preferred one of each server, or the next that is free."""
 
+import contextlib
 import socket
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 
 from pipeline.errors import StepError
 
 ADDRESS = "127.0.0.1"
 TRIES = 200
+
+_reserved: dict[int, socket.socket] = {}
+_reserving = threading.Lock()
+
+
+@contextlib.contextmanager
+def reservations() -> Iterator[None]:
+    """Keep the ports that are reserved inside the block from other sandboxes until its end."""
+    try:
+        yield
+    finally:
+        with _reserving:
+            for holder in _reserved.values():
+                holder.close()
+            _reserved.clear()
+
+
+def reserve(port: int) -> bool:
+    """Reserve a port, if it is free, until the servers that are being started have taken theirs."""
+    with _reserving:
+        if port in _reserved:
+            return is_free(port)
+        holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # A name without a file: one holder at a time on this machine, whoever it is, and never left over.
+            holder.bind(f"\0pipeline-sandbox-port-{port}")
+        except OSError:
+            holder.close()
+            return False
+        # Looked at only when it is ours: what was free before may have been taken by who held it until now.
+        if not is_free(port):
+            holder.close()
+            return False
+        _reserved[port] = holder
+    return True
 
 
 def is_free(port: int) -> bool:
@@ -22,10 +59,10 @@ def is_free(port: int) -> bool:
 
 
 def choose(preferred: int, spoken_for: Iterable[int]) -> int:
-    """Return the preferred port, or the next that is free and not spoken for by a sibling."""
+    """Reserve the preferred port, or the next that is free and not spoken for by a sibling, and return it."""
     others = set(spoken_for)
     for port in range(preferred, preferred + TRIES):
-        if port not in others and is_free(port):
+        if port not in others and reserve(port):
             return port
     raise StepError(
         f"no port between {preferred} and {preferred + TRIES} of {ADDRESS} is free; end what holds them"

@@ -15,7 +15,7 @@ import psutil
 from pipeline import command
 from pipeline.errors import StepError, StoppedError
 from pipeline.redact import redact
-from pipeline.sandbox import accounts
+from pipeline.sandbox import accounts, ports
 from pipeline.sandbox.home import write_private
 
 # A process's start is computed from the time of boot, which moves a little when the clock is set.
@@ -55,7 +55,7 @@ def start(
 
 
 def running(record: Path) -> psutil.Process | None:
-    """Return the process that was recorded, or None if it has ended, even if its number was given away since."""
+    """Return the process that was recorded, or None if it has ended, also if its number was given away."""
     try:
         recorded = json.loads(record.read_text())
         process = psutil.Process(recorded["pid"])
@@ -80,8 +80,11 @@ def listens(process: psutil.Process, port: int) -> bool:
     """Return whether it is this process, and none other, that answers at a port."""
     try:
         connections = process.net_connections(kind="tcp4")
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+    except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        # Root in a container may not look into other users' processes. The port is reserved for us.
+        return not ports.is_free(port)
     return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
@@ -98,7 +101,7 @@ def servers_in(folder: Path, name: str) -> list[psutil.Process]:
 
 
 def end(ending: Iterable[tuple[psutil.Process, signal.Signals]]) -> None:
-    """End processes and all their descendants: each by its own signal, and what is left after a grace by force.
+    """End processes and all their descendants: by their own signal, and by force after a grace.
 
     Raise StepError if one cannot be ended.
     """

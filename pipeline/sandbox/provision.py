@@ -22,11 +22,11 @@ SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
 # This source's credentials are made by Vault for each step alone; those of the others are stored.
 DYNAMIC = "service_desk"
 CREATION = [
-    """CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE pipeline_%s"""
-    % DYNAMIC
+    """CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE """
+    f"pipeline_{DYNAMIC}"
 ]
 REVOCATION = ['DROP ROLE IF EXISTS "{{name}}"']
-TOKEN_TTL = "1h"
+LOGIN_TTL = "1h"
 LEASE_TTL, LEASE_MAX_TTL = "4h", "24h"
 
 
@@ -37,7 +37,7 @@ def platform(home: Home) -> None:
         warehouse(home, connection, "warehouse", "warehouse")
     with clusters.connection(home, DRILL, "postgres") as connection:
         _login(home, vault, connection, DRILL, "drill", "drill", "postgres", ["CREATEDB", "CREATEROLE"])
-        # A restore gives objects to the roles that it made, and lets them read all data where the original could.
+        # A restore gives objects to roles that it made, and to some of them what they had: reading all data.
         _execute(connection, "ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
         _execute(connection, "GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
     key = (vault.read("alerts") or {}).get("hmac_key") or secrets.token_urlsafe(32)
@@ -95,7 +95,7 @@ def forget_source(home: Home, name: str) -> None:
 
 
 def place(home: Home, name: str) -> tuple[str, str]:
-    """Return the cluster and the database that a person means by `name`. Raise UsageError if there is none."""
+    """Return the cluster and the database that is meant by `name`. Raise UsageError if there is none."""
     if name in home.state.databases:
         return SOURCES, name
     known = {WAREHOUSE: (WAREHOUSE, "warehouse"), DRILL: (DRILL, "postgres")}
@@ -190,7 +190,7 @@ def set_up_vault(home: Home) -> None:
         vault.call("POST", "sys/auth/approle", {"type": "approle"})
     policy = resources.files("pipeline.sandbox").joinpath("pipeline.hcl").read_text()
     vault.call("PUT", "sys/policies/acl/pipeline", {"policy": policy})
-    vault.call("POST", "auth/approle/role/pipeline", {"token_policies": ["pipeline"], "token_ttl": TOKEN_TTL})
+    vault.call("POST", "auth/approle/role/pipeline", {"token_policies": ["pipeline"], "token_ttl": LOGIN_TTL})
     secret_id_file = home.vault_keys / "secret-id"
     if not secret_id_file.exists() or not _logs_in(vault, role_id(home), secret_id_file.read_text()):
         secret_id = vault.call("POST", "auth/approle/role/pipeline/secret-id")["data"]["secret_id"]

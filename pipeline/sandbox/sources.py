@@ -1,12 +1,11 @@
 """The source databases: the samples, what changes in them on day 2, and databases that a person adds."""
 
-import contextlib
+import json
 import threading
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-import psycopg2.errors
 from psycopg2 import sql
 
 from pipeline import names
@@ -20,16 +19,6 @@ DAY_2 = "day 2"
 # A database is filled under this name and then renamed: under its own name it is there wholly or not at all.
 PARTIAL_SUFFIX = "_partial"
 TAKEN = ("postgres", "template0", "template1", "warehouse", "drill", "sources")
-
-TABLES = """
-SELECT n.nspname, c.relname, c.relkind IN ('v', 'm', 'f') AS without_xmin,
-       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
-  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
-ORDER BY n.nspname <> 'public', n.nspname, c.relname
-"""
 
 
 def script(name: str) -> Path:
@@ -117,58 +106,53 @@ def check_name(home: Home, name: str) -> None:
 def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> None:
     """Make a source database from a plain SQL dump, with its roles and credentials.
 
+    Without a dump it is empty, or the database of that name that is there already is taken as it is.
     Raise StepError if the dump has an error; nothing is left of the database then.
     """
     check_name(home, name)
     if file is not None and not file.is_file():
         raise UsageError(f"{file}: no such file; name a plain SQL dump (pg_dump --no-owner --no-privileges)")
-    made = False
+    made = True
     try:
         made = make(home, name, file and file.absolute(), stopping, as_owner=False)
-        if not made:
-            raise UsageError(f"there is a database {name} already; choose another name")
-        provision.source(home, name)
+        if made or file is None:
+            provision.source(home, name)
     except BaseException as error:
-        if made or not isinstance(error, UsageError):
+        if made:
             provision.forget_source(home, name)
         if isinstance(error, StepError):
-            hint = "; a dump made with pg_dump --no-owner --no-privileges needs no roles" * (
-                "role" in str(error)
-            )
-            raise StepError(f"{name}: not added, and nothing is left of it: {error}{hint}") from None
+            raise StepError(f"{name}: not added, and nothing is left of it: {error}{_hint(error)}") from None
         raise
+    if not made and file is not None:
+        raise UsageError(
+            f"there is a database {name} already; take it as it is with 'bin/sandbox add {name}', "
+            f"or drop it with 'bin/sandbox psql hr -c \"DROP DATABASE {name}\"'"
+        )
     with home.changing() as state:
         state.databases.append(name)
 
 
-def declaration(home: Home, name: str) -> str:
-    """Return a sources/NAME.yaml that loads every table of a source."""
+def _hint(error: StepError) -> str:
+    return (
+        "\na dump made with pg_dump --no-owner --no-privileges needs no roles" if "role" in str(error) else ""
+    )
+
+
+def declaration(home: Home, name: str) -> str | None:
+    """Return a sources/NAME.yaml that loads every table of a source, or None if it has no table."""
     with clusters.connection(home, provision.SOURCES, name) as connection, connection.cursor() as cursor:
-        cursor.execute(TABLES)
-        tables = cursor.fetchall()
-    lines = [f"source: {name}"]
+        cursor.execute(script("tables").read_text())
+        tables: list[tuple[str, str, bool]] = cursor.fetchall()
     if not tables:
-        return "\n".join(
-            [*lines, "tables: {}", "# No table yet. Add a line for each, such as `employee: {}`.", ""]
-        )
-    lines.append("tables:")
+        return None
+    lines = [f"source: {name}", "tables:"]
     taken: set[str] = set()
-    for schema, table, without_xmin, has_key in tables:
-        loaded_as = table if table not in taken else f"{schema}_{table}"
+    for schema, table, has_key in tables:
+        loaded_as = f"{schema}_{table}" if table in taken else table
         taken.add(loaded_as)
-        settings = [f"schema: {_quoted(schema)}"] if schema != "public" else []
-        settings += [f"table: {_quoted(table)}"] if loaded_as != table else []
-        settings += ["changes: full"] if without_xmin or not has_key else []
-        lines.append(f"  {_quoted(loaded_as)}: {{{', '.join(settings)}}}")
+        settings = [f"schema: {json.dumps(schema, ensure_ascii=False)}"] if schema != "public" else []
+        settings += [f"table: {json.dumps(table, ensure_ascii=False)}"] if loaded_as != table else []
+        settings += ["changes: full"] if not has_key else []
+        # Quoted as JSON does it, which YAML understands: a table can be called "null", or anything.
+        lines.append(f"  {json.dumps(loaded_as, ensure_ascii=False)}: {{{', '.join(settings)}}}")
     return "\n".join([*lines, ""])
-
-
-def _quoted(text: str) -> str:
-    plain = text.isascii() and text.replace("_", "a").isalnum() and text[0].isalpha() and text == text.lower()
-    # What YAML would take for something else than text is quoted as well.
-    if plain and text not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n"):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-_ = (contextlib, psycopg2)
