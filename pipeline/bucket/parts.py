@@ -150,9 +150,9 @@ class PartBody:
             piece = os.pread(self._descriptor, wanted, self._part.offset + self._done)
             if not piece:
                 raise StepError(f"{self._path}: it became shorter while it was uploaded; run the step again")
-        self._done += len(piece)
-        self._digest.update(piece)
-        self._meter.add(len(piece))
+            self._done += len(piece)
+            self._digest.update(piece)
+            self._meter.add(len(piece))
         return piece
 
     def _hash(self, size: int) -> bytes:

@@ -23,7 +23,6 @@ from b2sdk.v3.exception import (
     RestrictedBucketMissing,
     Unauthorized,
     UnknownHost,
-    UploadTokenUsedConcurrently,
 )
 
 from pipeline.errors import PipelineError, StepError, UnreachableError
@@ -48,7 +47,6 @@ PASSING = (
     requests.RequestException,
     InvalidAuthToken,
     UnknownHost,
-    UploadTokenUsedConcurrently,
     PartSha1Mismatch,
     FileSha1Mismatch,
 )
