@@ -11,8 +11,9 @@ from b2sdk.v3.exception import BadJson, BadRequest, FileNotPresent
 
 from pipeline.sandbox.b2 import lifecycle
 from pipeline.sandbox.b2.access import NEEDS, Key
+from pipeline.sandbox.b2.disk_bucket import DiskBucket
 from pipeline.sandbox.b2.faults import Faults
-from pipeline.sandbox.b2.simulator import DiskBucket, Simulator
+from pipeline.sandbox.b2.simulator import Simulator
 from pipeline.sandbox.b2.storage import Storage
 
 # What B2 itself answers.

@@ -9,8 +9,8 @@ from b2sdk.v3.exception import FileNotPresent
 
 from pipeline.sandbox.b2 import lifecycle
 from pipeline.sandbox.b2.calls import Emulator
-from pipeline.sandbox.b2.simulator import DiskFile
 from pipeline.sandbox.b2.storage import Content
+from pipeline.sandbox.b2.versions import DiskFile
 
 Body = dict[str, Any]
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from b2sdk.v3.exception import BadRequest
 
-from pipeline.sandbox.b2.simulator import DiskBucket, DiskFile, Simulator
+from pipeline.sandbox.b2.disk_bucket import DiskBucket
+from pipeline.sandbox.b2.simulator import Simulator
 from pipeline.sandbox.b2.storage import MILLISECONDS_PER_DAY
+from pipeline.sandbox.b2.versions import DiskFile
 
 FIELDS = ("daysFromUploadingToHiding", "daysFromHidingToDeleting")
 CANCELLING = "daysFromStartingToCancelingUnfinishedLargeFiles"

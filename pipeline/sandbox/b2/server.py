@@ -1,7 +1,5 @@
 """The emulator's HTTP side: the API's calls, uploads and downloads, and the control endpoint for tests."""
 
-import base64
-import binascii
 import hmac
 import json
 import os
@@ -20,15 +18,14 @@ from b2sdk.v3.exception import (
     BadJson,
     BadRequest,
     FileNotPresent,
-    UnsatisfiableRange,
 )
 
 from pipeline.sandbox.b2 import transfer
 from pipeline.sandbox.b2.calls import MAXIMUM_PARTS, Emulator
 from pipeline.sandbox.b2.commands import COMMANDS
 from pipeline.sandbox.b2.faults import Call, Fault
-from pipeline.sandbox.b2.simulator import DiskFile
-from pipeline.sandbox.b2.wire import as_answer
+from pipeline.sandbox.b2.versions import DiskFile
+from pipeline.sandbox.b2.wire import Refused, as_answer, asked_range, basic_credentials
 
 INFO_PREFIX = "x-bz-info-"
 LARGEST_JSON_BYTES = 4 * 1024 * 1024
@@ -128,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "b2_authorize_account":
             self._json()
             with emulator.lock:
-                return emulator.authorize(*_basic(authorization))
+                return emulator.authorize(*basic_credentials(authorization))
         body = self._json()
         call.file_id = body.get("fileId")
         if self._fault is not None and self._fault.kind == "reset":
@@ -213,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
             file = self._wanted(token)
             call.file_id = file.file_id
             size = len(file.data_bytes)
-            asked = _range(self.headers.get("Range"), size)
+            asked = asked_range(self.headers.get("Range"), size)
             headers = dict(file.as_download_headers(token, asked))
         first, last = asked or (0, size - 1)
         call.status = 200 if asked is None else 206
@@ -273,14 +270,6 @@ class Handler(BaseHTTPRequestHandler):
             os.close(descriptor)
 
 
-class Refused(B2Error):  # type: ignore[misc] # noqa: N818 - it is the answer itself
-    """A call that a fault refuses."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.code)
-        self.fault = fault
-
-
 class Server(ThreadingHTTPServer):
     """Listens on loopback only; each connection has a thread of its own."""
 
@@ -297,25 +286,3 @@ class Server(ThreadingHTTPServer):
         """Say nothing of clients that went away; anything else is a fault of the emulator's own."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
-
-
-def _basic(authorization: str) -> tuple[str, str]:
-    kind, _, encoded = authorization.partition(" ")
-    try:
-        key_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        key_id = secret = ""
-    return (key_id, secret) if kind == "Basic" else ("", "")
-
-
-def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    if header is None:
-        return None
-    unit, _, span = header.partition("=")
-    first, _, last = span.partition("-")
-    if unit != "bytes" or not first.isdigit():
-        raise UnsatisfiableRange
-    end = min(int(last) if last.isdigit() else size - 1, size - 1)
-    if int(first) > end:
-        raise UnsatisfiableRange
-    return int(first), end

@@ -1,5 +1,7 @@
-"""The SDK's exceptions as the HTTP answers they stand for, so that the SDK reads them back."""
+"""What goes over the wire: the SDK's exceptions as HTTP answers that another SDK reads back, and headers."""
 
+import base64
+import binascii
 from typing import Any
 
 from b2sdk.v3.exception import (
@@ -20,6 +22,8 @@ from b2sdk.v3.exception import (
     UnsatisfiableRange,
 )
 
+from pipeline.sandbox.b2.faults import Fault
+
 # The first class that fits decides, so the narrower ones come first.
 ANSWERS: tuple[tuple[type[B2Error], int, str], ...] = (
     (NonExistentBucket, 400, "bad_bucket_id"),
@@ -35,6 +39,14 @@ ANSWERS: tuple[tuple[type[B2Error], int, str], ...] = (
     (Conflict, 409, "conflict"),
     (UnsatisfiableRange, 416, "range_not_satisfiable"),
 )
+
+
+class Refused(B2Error):  # type: ignore[misc] # noqa: N818 - it is the answer itself
+    """A call that a fault refuses."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.code)
+        self.fault = fault
 
 
 def as_answer(error: B2Error) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -53,3 +65,27 @@ def as_answer(error: B2Error) -> tuple[int, dict[str, Any], dict[str, str]]:
         known = [(status, code) for kind, status, code in ANSWERS if isinstance(error, kind)]
         status, code = known[0] if known else (500, "internal_error")
     return status, {"status": status, "code": code, "message": str(error)}, headers
+
+
+def basic_credentials(authorization: str) -> tuple[str, str]:
+    """Return key id and key of a Basic Authorization header, empty ones if it is not one."""
+    kind, _, encoded = authorization.partition(" ")
+    try:
+        key_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        key_id = secret = ""
+    return (key_id, secret) if kind == "Basic" else ("", "")
+
+
+def asked_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return the first and last byte that a Range header asks for, None for all. Raise UnsatisfiableRange."""
+    if header is None:
+        return None
+    unit, _, span = header.partition("=")
+    first, _, last = span.partition("-")
+    if unit != "bytes" or not first.isdigit():
+        raise UnsatisfiableRange
+    end = min(int(last) if last.isdigit() else size - 1, size - 1)
+    if int(first) > end:
+        raise UnsatisfiableRange
+    return int(first), end
