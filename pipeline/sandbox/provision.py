@@ -69,6 +69,7 @@ def source(home: Home, name: str) -> None:
     vault = vault_server.administrator(home)
     with clusters.connection(home, SOURCES, "postgres") as connection:
         reader, backup = f"pipeline_{name}", f"backup_{name}"
+        ensure_owner(connection, name)
         if name == DYNAMIC:
             _role(connection, reader, ["NOLOGIN"])
         else:
