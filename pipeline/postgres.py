@@ -27,6 +27,7 @@ LockNotAvailable = psycopg2.errors.LockNotAvailable
 CONNECT_TIMEOUT_SECONDS = 10
 # A peer that vanished without a word is noticed after about two minutes.
 KEEPALIVES: Mapping[str, Any] = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
+Parameters = Sequence[object] | Mapping[str, object]
 COPY_BUFFER_BYTES = 256 * 1024
 
 # The same text for the same value on every server, and no name that resolves by surprise.
@@ -101,7 +102,7 @@ def said(error: psycopg2.Error) -> str:
 
 
 def rows(
-    connection: Connection, query: str | Composable, parameters: Sequence[object] = ()
+    connection: Connection, query: str | Composable, parameters: Parameters = ()
 ) -> list[tuple[Any, ...]]:
     """Run one statement and return all of its rows, none if it has none."""
     with connection.cursor() as cursor:
@@ -110,14 +111,14 @@ def rows(
 
 
 def row(
-    connection: Connection, query: str | Composable, parameters: Sequence[object] = ()
+    connection: Connection, query: str | Composable, parameters: Parameters = ()
 ) -> tuple[Any, ...] | None:
     """Run one statement and return its first row, or None."""
     found = rows(connection, query, parameters)
     return found[0] if found else None
 
 
-def value(connection: Connection, query: str | Composable, parameters: Sequence[object] = ()) -> Any:
+def value(connection: Connection, query: str | Composable, parameters: Parameters = ()) -> Any:
     """Run one statement and return the first column of its first row, or None."""
     found = row(connection, query, parameters)
     return None if found is None else found[0]

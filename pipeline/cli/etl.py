@@ -1,12 +1,15 @@
 """`pipeline run etl`: starts Luigi in a child process, shows how it gets on, and judges how it ended."""
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.progress import Progress
 
@@ -23,6 +26,8 @@ GRACE_SECONDS = 10.0
 # How much of Luigi's log is told when it failed before any step began.
 TAIL_LINES = 40
 STEPS_PER_TABLE = 3
+# Of Luigi's lines, what a person is shown.
+LOUD = ("WARNING", "ERROR", "CRITICAL")
 
 
 def add_command(commands: Any) -> None:
@@ -35,8 +40,22 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--source", help="only this source")
     parser.add_argument("--table", help="only this table (with --source)")
     parser.add_argument("--run", help="the logical date, such as 2026-11-22 (default: today, UTC)")
-    parser.add_argument("--workers", type=int, default=2, help="tasks at once (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=_workers, default=2, metavar="N", help="tasks at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help="append Luigi's lines to FILE, and show only its warnings",
+    )
     parser.set_defaults(command=run_etl)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of workers; write 1 or more")
+    return int(text)
 
 
 def run_etl(arguments: argparse.Namespace) -> int:
@@ -45,13 +64,17 @@ def run_etl(arguments: argparse.Namespace) -> int:
     declared = catalog.read(configured.require_analysts().checkout)
     tables = _selected(configured, declared, arguments.source, arguments.table)
     run = runs.parse(arguments.run) if arguments.run else runs.logical_date(datetime.now(UTC))
-    with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
+    with (
+        _log(arguments.log_file) as log,
+        access.opened(configured) as databases,
+        databases.warehouse(autocommit=True) as warehouse,
+    ):
         ledger.require_migrated(warehouse)
         before = load.are_loaded(configured, tables, run)
         with ledger.running(warehouse, run, NAME) as ours:
             if not ours:
                 raise _already_running(warehouse)
-            returncode, tail = _Supervision(warehouse, run, tables).run(_luigi(arguments, run))
+            returncode, tail = _Supervision(warehouse, run, tables, log).run(_luigi(arguments, run))
             _judge(configured, warehouse, run, tables, returncode, tail)
         status.show_run(warehouse, run, [f"{table.source}.{table.name}" for table in tables])
         if before:
@@ -77,9 +100,24 @@ def _luigi(arguments: argparse.Namespace, run: str) -> list[str]:
     elif arguments.source:
         root = ["etl.LoadSource", "--source", arguments.source]
     return [
-        sys.executable, "-m", "luigi", "--module", "tasks.etl", *root,
+        sys.executable, "-m", "tasks.run", "--module", "tasks.etl", *root,
         "--run", run, "--workers", str(arguments.workers),
     ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def _log(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the file to which Luigi's lines are added, if there is to be one."""
+    if path is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}; name another --log-file") from None
+    # Line by line, so that whoever follows the file sees each as it comes.
+    with os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") as log:
+        yield log
 
 
 def _already_running(warehouse: Connection) -> AlreadyRunningError:
@@ -95,8 +133,8 @@ def _already_running(warehouse: Connection) -> AlreadyRunningError:
 class _Supervision:
     """One Luigi child: its output passed on, its progress shown, its family ended with it."""
 
-    def __init__(self, warehouse: Connection, run: str, tables: Sequence[Table]) -> None:
-        self._warehouse, self._run = warehouse, run
+    def __init__(self, warehouse: Connection, run: str, tables: Sequence[Table], log: TextIO | None) -> None:
+        self._warehouse, self._run, self._log = warehouse, run, log
         self._names = {f"{table.source}.{table.name}" for table in tables}
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
 
@@ -115,10 +153,13 @@ class _Supervision:
 
     def _pass_on(self, line: str, bar: Progress) -> None:
         self._tail.append(line)
-        if bar.disable:
+        if self._log is not None:
+            self._log.write(line + "\n")
+        elif bar.disable:
             sys.stderr.write(line + "\n")
-        elif line.startswith(("WARNING", "ERROR", "CRITICAL")):
-            bar.console.print(line, markup=False)
+        if line.startswith(LOUD) and (self._log is not None or not bar.disable):
+            # Above the bar if there is one.
+            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, bar: Progress, task: Any) -> None:
         if bar.disable:

@@ -36,6 +36,7 @@ STATEMENTS = (
         rows bigint,
         detail jsonb NOT NULL DEFAULT '{}',
         error text,
+        exit_code integer,
         PRIMARY KEY (run, task, name)
     )
     """,

@@ -1,0 +1,76 @@
+"""What `pipeline run` starts: Luigi, after the scheduler was told what it cannot know of an earlier run.
+
+A worker that was killed keeps its tasks until the scheduler misses it (worker_disconnect_delay), and a task
+that failed too often is disabled for a while. Who starts the same run again wants neither.
+"""
+
+import itertools
+import logging
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import luigi.configuration
+import luigi.rpc
+import psutil
+from luigi.retcodes import run_with_retcodes
+from luigi.rpc import RemoteScheduler, RPCError
+from luigi.task_status import DISABLED, FAILED
+
+import tasks  # noqa: F401 - credentials are kept out of what Luigi logs from here on
+
+logger = logging.getLogger(__name__)
+
+
+def forget_earlier_failures(scheduler: Any, run: str) -> None:
+    """Give back the tasks of killed workers of this machine, and let disabled tasks of this run start again.
+
+    `scheduler` is Luigi's RemoteScheduler, which makes its methods up as it goes.
+    """
+    for worker in scheduler.worker_list():
+        if _is_dead(worker):
+            for task_id in worker["running"]:
+                # In the name of the dead worker: the scheduler takes this from nobody else.
+                scheduler.add_task(
+                    worker=worker["name"], task_id=task_id, status=FAILED, expl="its worker was killed"
+                )
+            scheduler.disable_worker(worker=worker["name"])
+    for task_id, task in scheduler.task_list(status=DISABLED, upstream_status="").items():
+        if task["params"].get("run") == run:
+            scheduler.re_enable_task(task_id)
+
+
+def _is_dead(worker: Mapping[str, Any]) -> bool:
+    """Whether a worker's process, on this machine, is no more, or is another one by now."""
+    if worker.get("host") != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(int(worker["pid"]))
+        # The scheduler heard of the worker after its process began.
+        return bool(process.create_time() > worker["started"] + 1) or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def scheduler_url() -> str:
+    """Return where Luigi looks for its scheduler."""
+    config = luigi.configuration.get_config()
+    host = config.get("core", "default-scheduler-host", "localhost")
+    port = config.getint("core", "default-scheduler-port", 8082)
+    url: str = config.get("core", "default-scheduler-url", "")
+    return url or f"http://{host}:{port}/"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run Luigi with its own command line, and exit with its code."""
+    run = dict(itertools.pairwise(arguments)).get("--run", "")
+    try:
+        forget_earlier_failures(RemoteScheduler(scheduler_url()), run)
+    except RPCError:
+        logger.warning("the scheduler at %s does not answer", scheduler_url())
+    run_with_retcodes(list(arguments))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
