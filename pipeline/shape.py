@@ -36,6 +36,8 @@ class Column:
     array: bool
     domain_of: str | None
     labels: tuple[str, ...]
+    # How the catalog has it masked: hash, null or not at all. An excluded column is not in the shape.
+    mask: str | None = None
 
     @property
     def is_enum(self) -> bool:
@@ -68,6 +70,8 @@ class Shape:
     kind: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    # The oids of a partitioned table's partitions: rows that come with one were written long before.
+    partitions: tuple[int, ...] = ()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -89,13 +93,18 @@ class Shape:
     def to_json(self) -> dict[str, Any]:
         """Return the shape as plain data."""
         data = asdict(self)
-        return {**data, "key": list(self.key), "columns": [_listed(column) for column in data["columns"]]}
+        return {
+            **data,
+            "key": list(self.key),
+            "partitions": list(self.partitions),
+            "columns": [_listed(column) for column in data["columns"]],
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Shape":
         """Return the shape that `to_json` gave."""
         columns = tuple(Column(**{**column, "labels": tuple(column["labels"])}) for column in data["columns"])
-        return cls(data["oid"], data["kind"], tuple(data["key"]), columns)
+        return cls(data["oid"], data["kind"], tuple(data["key"]), columns, tuple(data["partitions"]))
 
 
 def _listed(column: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,12 +122,12 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
             f'there is no table or view "{relation}" in schema "{schema}" of the source; '
             "correct its schema or table in the source's YAML file, or take it out"
         )
-    oid, kind, key, readable = found
+    oid, kind, key, readable, partitions = found
     if not readable:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}": GRANT SELECT on it, or take it out'
         )
-    return Shape(oid, kind, tuple(key), _columns(connection, oid))
+    return Shape(oid, kind, tuple(key), _columns(connection, oid), tuple(partitions))
 
 
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:

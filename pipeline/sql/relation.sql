@@ -11,7 +11,12 @@ SELECT
         WHERE i.indrelid = c.oid AND i.indisprimary
         ORDER BY k.position
     ),
-    has_table_privilege(c.oid, 'SELECT')
+    has_table_privilege(c.oid, 'SELECT'),
+    ARRAY(
+        SELECT t.relid::oid::bigint FROM pg_partition_tree(c.oid) t
+        WHERE c.relkind = 'p' AND t.isleaf AND t.relid <> c.oid
+        ORDER BY 1
+    )
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
