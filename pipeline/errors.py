@@ -30,6 +30,10 @@ class ProblemsError(UsageError):
         self.problems = tuple(problems)
 
 
+class SettingsError(ProblemsError):
+    """The settings are wrong, or were not found."""
+
+
 class StepError(PipelineError):
     """A step could not do its work."""
 

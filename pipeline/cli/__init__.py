@@ -1,6 +1,7 @@
 """What a person types: `pipeline COMMAND`. The only place that turns an error into a message."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -8,12 +9,14 @@ from types import FrameType
 
 from pipeline import redact
 from pipeline.cli import etl, platform, status
-from pipeline.errors import PipelineError, StoppedError
+from pipeline.errors import PipelineError, SettingsError, StoppedError
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 a bug; 2 usage or settings; 3 a task failed; 4 a check did not hold;
 5 something is out of reach (Vault, scheduler, database); 6 already running; 143 told to stop
 """
+
+SANDBOX = 'for the sandbox of the demo, type first: eval "$(bin/sandbox env)"'
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -29,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         for line in redact.redact(str(error)).splitlines():
             sys.stderr.write(f"pipeline: {line}\n")
+        # Never by itself: a person who means production must not be shown a sandbox.
+        if isinstance(error, SettingsError) and not os.environ.get("LUIGI_CONFIG_PATH"):
+            sys.stderr.write(f"pipeline: {SANDBOX}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("pipeline: stopped\n")

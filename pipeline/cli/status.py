@@ -16,6 +16,15 @@ from pipeline.runs import Run, TableState
 
 NAME = "etl"
 STALE_HOURS = 26
+MODES = {"first": "first", "full": "full", "increment": "delta"}
+# Where a table stands that is not loaded yet.
+WORDS = {
+    ("ExtractTable", "running"): "reading",
+    ("ExtractTable", "done"): "read",
+    ("ValidateExtract", "running"): "checking",
+    ("ValidateExtract", "done"): "checked",
+    ("LoadTable", "running"): "loading",
+}
 
 
 def add_command(commands: Any) -> None:
@@ -66,11 +75,11 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str] | None = None
     """Print what a run did with each table, or with those in `names`, and what to type where it failed."""
     states = [state for state in runs.tables(warehouse, run) if names is None or state.name in names]
     fresh = {name: as_of for name, as_of, _ in load.fresh_as_of(warehouse)}
-    shown = new_table("table", ">rows", ">new", ">changed", ">deleted", "mode", "fresh as of")
+    # A width of 80 holds names of 30 characters beside millions of rows.
+    shown = new_table("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
     for state in states:
-        shown.add_row(
-            state.name, *_cells(state), f"{fresh[state.name]:%m-%d %H:%M:%S}" if state.name in fresh else ""
-        )
+        style = "red" if state.failed else None
+        shown.add_row(state.name, *_cells(state), _short(fresh.get(state.name)), style=style)
     terminal.console().print(shown)
     loaded = [state.loaded for state in states if state.loaded]
     if len(loaded) == len(states) and loaded:
@@ -78,6 +87,16 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str] | None = None
     for step in _failures(warehouse, run, names):
         terminal.say(f"{step.key.name}: {step.key.task} failed: {step.error}")
         terminal.say(f"  next: {_next(step)}")
+
+
+def _short(moment: datetime | None) -> str:
+    """Return a moment as the time if it was today, else as the date: both in UTC and of five characters."""
+    if moment is None:
+        return ""
+    moment, now = moment.astimezone(UTC), datetime.now(UTC)
+    if moment.date() == now.date():
+        return f"{moment:%H:%M}"
+    return f"{moment:%m-%d}" if moment.year == now.year else f"{moment:%Y}"
 
 
 def _failures(warehouse: Connection, run: str, names: Sequence[str] | None) -> list[Step]:
@@ -92,9 +111,10 @@ def _cells(state: TableState) -> list[str]:
     if state.loaded:
         done = state.loaded
         counts = [f"{done[key]:,}" for key in ("total", "inserted", "updated", "deleted")]
-        return [*counts, done["mode"]]
-    latest = state.steps[-1]
-    return [f"{latest.rows:,}" if latest.rows else "", "", "", "", f"{latest.key.task} {latest.state}"]
+        return [*counts, MODES.get(done["mode"], done["mode"])]
+    latest = state.failed or state.steps[-1]
+    word = "failed" if state.failed else WORDS[latest.key.task, latest.state]
+    return [f"{latest.rows:,}" if latest.rows else "", "", "", "", word]
 
 
 def _summary(run: str, loaded: Sequence[dict[str, Any]]) -> str:

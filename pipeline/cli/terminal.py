@@ -8,10 +8,13 @@ from rich.table import Table
 
 from pipeline.redact import redact
 
+# In a file or a pipe a table is as wide as what stands in it.
+UNLIMITED_WIDTH = 10_000
+
 
 def console() -> Console:
-    """Return standard output: coloured only on a terminal, and as wide as it is."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Return standard output: on a terminal coloured and as wide as it is, elsewhere plain and unlimited."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED_WIDTH)
 
 
 def say(line: str) -> None:
@@ -35,10 +38,16 @@ def progress() -> Progress:
 
 
 def table(*columns: str) -> Table:
-    """Return an empty table; a column whose name begins with ">" holds numbers."""
+    """Return an empty table; a column whose name begins with ">" holds numbers.
+
+    Where it does not fit, the first column is folded: nothing is cut off.
+    """
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
+    for number, column in enumerate(columns):
         made.add_column(
-            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True
+            column.removeprefix(">"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=number > 0,
+            overflow="fold",
         )
     return made

@@ -1,0 +1,210 @@
+"""The demo: two nights of a law school, from nothing to a warehouse that equals its sources (`bin/demo`)."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+from pipeline import access, runs, settings
+from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
+from pipeline.redact import redact
+from pipeline.sandbox import clusters, comparison, lifecycle, sources
+from pipeline.sandbox.home import Home, default_path
+from pipeline.sandbox.ports import ADDRESS
+from pipeline.sandbox.server import addresses, plain_environment
+
+ETL = "etl"
+LOOK_SECONDS = 0.1
+
+EPILOG = """\
+exit codes: 0 done; 1 a bug; 2 usage; 3 a part failed; 4 the warehouse does not equal its sources;
+5 something is out of reach; 143 stopped
+The sandbox lies in $SANDBOX_HOME, or in .sandbox in the project."""
+
+
+def main() -> int:
+    """Run the demo, or end it, and return the exit code."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.wipe and not arguments.down:
+        parser.error("--wipe needs --down beside it")
+    home = Home(default_path())
+    try:
+        try:
+            if arguments.down:
+                _down(home, wipe=arguments.wipe)
+            else:
+                _Demo(home).run()
+        except KeyboardInterrupt:
+            raise StoppedError("stopped") from None
+    except PipelineError as error:
+        for line in redact(str(error)).splitlines():
+            sys.stderr.write(f"demo: {line}\n")
+        if not arguments.down:
+            sys.stderr.write("demo: 'bin/demo' goes on from here, 'bin/demo --down' ends what is running\n")
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bin/demo",
+        description="Two nights of loading on one machine: everything, then what changed. Leaves it running.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--down", action="store_true", help="end what the demo left running; its data stays")
+    parser.add_argument("--wipe", action="store_true", help="with --down: remove its data as well")
+    return parser
+
+
+def _say(line: str = "") -> None:
+    sys.stdout.write(redact(line) + "\n")
+    sys.stdout.flush()
+
+
+def _down(home: Home, *, wipe: bool) -> None:
+    if not home.path.exists():
+        _say("there is no sandbox: nothing to end")
+        return
+    lifecycle.down(home, _say, wipe=wipe)
+    _say("the sandbox is down" + (", and removed" if wipe else "; 'bin/demo --down --wipe' removes its data"))
+
+
+@contextmanager
+def _part(title: str) -> Iterator[None]:
+    """Say what is being done, and how long it took."""
+    _say(f"\n== {title}")
+    began = time.monotonic()
+    yield
+    _say(f"   {time.monotonic() - began:.1f} s")
+
+
+class _Demo:
+    """One run of the demo in one sandbox."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._now = datetime.now(UTC)
+
+    def run(self) -> None:
+        began = time.monotonic()
+        with _part("The sandbox: three PostgreSQL servers, Vault, Luigi's scheduler"):
+            lifecycle.up(self._home, lambda line: _say(f"   {line}"))
+        with _part("The warehouse's own tables"):
+            self._pipeline("migrate")
+        yesterday, today = (runs.logical_date(self._now - timedelta(days=days)) for days in (1, 0))
+        if self._done(today):
+            self._again()
+        else:
+            self._nights(yesterday, today)
+        with _part("Every declared table, row for row: checksums over all columns, source against warehouse"):
+            self._compare()
+        self._tell_where_to_look()
+        _say(f"\nDone in {time.monotonic() - began:.0f} s.")
+
+    def _nights(self, yesterday: str, today: str) -> None:
+        with _part(f"Night 1, run {yesterday}"):
+            self._pipeline("run", ETL, "--run", yesterday)
+        with _part("A day of work in the sources: inserts, updates, deletes, new columns"):
+            self._day_2()
+        with _part(f"Night 2, run {today}: what changed"):
+            self._pipeline("run", ETL, "--run", today)
+
+    def _again(self) -> None:
+        run = f"{self._now:%Y-%m-%dT%H%M}"
+        with _part(f"Both nights were done before: an extra load, run {run}"):
+            self._pipeline("run", ETL, "--run", run)
+
+    def _done(self, run: str) -> bool:
+        with (
+            access.opened(self._settings) as databases,
+            databases.warehouse(autocommit=True) as warehouse,
+        ):
+            found = runs.find(warehouse, ETL, run)
+        return found is not None and found.actual_state == "done"
+
+    def _day_2(self) -> None:
+        stopping = threading.Event()
+        with lifecycle.Stopping(stopping):
+            changed = sources.day_2(self._home, stopping)
+        _say(f"   {', '.join(changed)}" if changed else "   it had come before: nothing to do")
+
+    def _compare(self) -> None:
+        compared = comparison.compare(self._settings)
+        if wrong := [str(one) for one in compared if not one.equal]:
+            raise CheckError("\n".join(wrong))
+        rows = sum(one.source.rows for one in compared if one.source)
+        _say(f"   all {len(compared)} tables, {rows:,} rows, equal their sources")
+
+    @property
+    def _settings(self) -> settings.Settings:
+        return settings.read([self._home.settings_file])
+
+    def _pipeline(self, *arguments: str) -> None:
+        """Run `pipeline` as a person would, with Luigi's lines in a file."""
+        logged = arguments[:1] == ("run",)
+        log = self._home.logs / f"{ETL}.log"
+        more = ["--log-file", str(log)] if logged else []
+        program = Path(sys.executable).with_name("pipeline")
+        path = f"{program.parent}:{clusters.BINARIES}:{plain_environment()['PATH']}"
+        environment = {**plain_environment(), **addresses(self._home), "PATH": path}
+        returncode = _wait_for([program, *arguments, *more], environment)
+        if returncode:
+            hint = f"; Luigi's own lines are in {log}" if logged else ""
+            raise StepError(f"'pipeline {' '.join(arguments)}' ended with {returncode}{hint}")
+
+    def _tell_where_to_look(self) -> None:
+        luigid = f"http://{ADDRESS}:{self._home.state.ports['luigid']}"
+        _say("\nWhere to look")
+        for what, where in {
+            "the chains": f"{luigid}/static/visualiser/index.html",
+            "the warehouse": "bin/sandbox psql warehouse",
+            "a source": "bin/sandbox psql hr    (or records, service_desk)",
+            "the last night": 'eval "$(bin/sandbox env)", then: pipeline status',
+            "Luigi's lines": str(self._home.logs / f"{ETL}.log"),
+            "again": "change something in a source, then: bin/demo",
+            "the end": "bin/demo --down",
+        }.items():
+            _say(f"   {what:<15} {where}")
+
+
+def _wait_for(arguments: Sequence[str | Path], environment: dict[str, str]) -> int:
+    """Run a program to its end; Ctrl-C, SIGTERM and a closed terminal reach it once, as SIGTERM."""
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+
+    previous = {
+        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        # A session of its own: else the terminal would send it a second Ctrl-C while it tidies up.
+        with subprocess.Popen(
+            list(map(str, arguments)), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            told = False
+            while process.poll() is None:
+                if asked and not told:
+                    process.terminate()
+                    told = True
+                time.sleep(LOOK_SECONDS)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if asked:
+        raise StoppedError("stopped")
+    return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
