@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from pipeline import names
-from pipeline.errors import ProblemsError, UsageError
+from pipeline.errors import SettingsError
 from pipeline.settings import credentials, ini, luigi_names
 from pipeline.settings.sections import (
     AlertSettings,
@@ -56,8 +56,8 @@ _PATH_KEYS = {"credential_file", "work_dir", "checkout"}
 def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of the files in `paths`, or of those that Luigi would read; later ones win.
 
-    `environment` is what `${NAME}` is taken from (default: the process's own). Raise UsageError if there is
-    no settings file, ProblemsError with all problems if anything in them is wrong.
+    `environment` is what `${NAME}` is taken from (default: the process's own). Raise SettingsError, with all
+    problems, if there is no settings file or anything is wrong in one.
     """
     environment = os.environ if environment is None else environment
     if paths is None:
@@ -70,7 +70,7 @@ def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | N
     if "vault" not in sections:
         problems.append(f"{paths[-1]}: [vault]: missing; write it with url, auth and what that needs")
     if problems:
-        raise ProblemsError(problems)
+        raise SettingsError(problems)
     return Settings(**values)
 
 
@@ -84,15 +84,15 @@ def _found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:
     found = [path for path in usual if path.is_file()]
     if named := environment.get("LUIGI_CONFIG_PATH"):
         if not Path(named).is_file():
-            raise UsageError(
-                f"LUIGI_CONFIG_PATH names {named}, which is no file; correct or unset the variable"
-            )
+            problem = f"LUIGI_CONFIG_PATH names {named}, which is no file; correct or unset the variable"
+            raise SettingsError([problem])
         found.append(Path(named))
     if not found:
-        raise UsageError(
+        problem = (
             "no settings file: neither luigi.cfg in this folder nor /etc/luigi/luigi.cfg; "
             "go to the folder that holds it, or set LUIGI_CONFIG_PATH"
         )
+        raise SettingsError([problem])
     return found
 
 
