@@ -29,6 +29,8 @@ CONNECT_TIMEOUT_SECONDS = 10
 KEEPALIVES: Mapping[str, Any] = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
 Parameters = Sequence[object] | Mapping[str, object]
 COPY_BUFFER_BYTES = 256 * 1024
+# libpq's own word for a connection that is as it should be.
+CONNECTION_OK = 0
 
 # The same text for the same value on every server, and no name that resolves by surprise.
 SESSION: Mapping[str, str] = {
@@ -167,7 +169,7 @@ def copy(
                 source.cancel()
             sender.join()
             if isinstance(error, psycopg2.Error) and not sender.failed_first:
-                raise StepError(f"writing the rows: {said(error)}") from None
+                raise _cut_short("writing", target, error) from None
             if sender.failed_first:
                 sender.raise_failure()
             raise
@@ -175,6 +177,15 @@ def copy(
         # An early end of the source looks like a complete one from here.
         sender.raise_failure()
         return cursor.rowcount
+
+
+def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> PipelineError:
+    """Return the error that says how a COPY failed: for lack of a connection, or for what it carried."""
+    # A connection that broke in the middle of a COPY is not called closed by the driver.
+    broken = connection.closed or connection.info.status != CONNECTION_OK
+    if broken or isinstance(error, psycopg2.errors.AdminShutdown):
+        return UnreachableError(f"the connection was lost while {doing} the rows: {said(error)}")
+    return StepError(f"{doing} the rows: {said(error)}")
 
 
 class _Sender(threading.Thread):
@@ -203,7 +214,7 @@ class _Sender(threading.Thread):
 
     def raise_failure(self) -> None:
         if isinstance(self._failure, psycopg2.Error):
-            raise StepError(f"reading the rows: {said(self._failure)}") from None
+            raise _cut_short("reading", self._source, self._failure) from None
         if self._failure is not None:
             raise self._failure
 
