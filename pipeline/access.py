@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Iterator
 
-from pipeline import postgres, vault
+from pipeline import bucket, postgres, vault
+from pipeline.bucket import Bucket
+from pipeline.errors import UnreachableError
 from pipeline.settings import DatabaseSettings, Settings
 
 # A source is somebody's production database: nothing of ours may wait or run there for ever.
@@ -17,6 +19,9 @@ SOURCE_SESSION = {
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_read_only": "on",
 }
+
+# As pg_dump: nothing is cut short, and rows that a policy hides are an error instead of a gap.
+BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0", "row_security": "off"}
 
 # Luigi asks each task whether it is complete, one after the other: one login serves so many seconds of that.
 BRIEF_SECONDS = 30.0
@@ -55,6 +60,24 @@ class Access:
         )
 
 
+    def database_uri(self, name: str) -> str:
+        """Return the address, with its credential, of a database to back up, for pg_dump."""
+        return self._uri(self.settings.database(name))
+
+    def database(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
+        """Open a database to back up, for reading only."""
+        return postgres.connection(self.database_uri(name), f"database {name}", session=BACKUP_SESSION)
+
+    def bucket(self, secret: str) -> Bucket:
+        """Open the bucket of the backups with the key at `secret` (key_id and application_key)."""
+        backup = self.settings.require_backup()
+        key = self.vault.read(secret)
+        missing = [name for name in ("key_id", "application_key") if not key.get(name)]
+        if missing:
+            raise UnreachableError(f"Vault: {secret} has no {' and no '.join(missing)}; write what B2 gave there")
+        return bucket.connect(key["key_id"], key["application_key"], backup.bucket, realm=backup.realm)
+
+
 @contextlib.contextmanager
 def opened(settings: Settings) -> Iterator[Access]:
     """Log in to Vault for one step. Raise UnreachableError if Vault does not let us in."""
@@ -72,18 +95,21 @@ class _Brief:
         multiprocessing.util.Finalize(self, self.close, exitpriority=10)
 
     def serves(self, settings: Settings) -> bool:
-        return self._mine and self.access.settings is settings and time.monotonic() < self._until
+        return self.mine and self.access.settings is settings and time.monotonic() < self._until
 
     def close(self) -> None:
-        if self._mine:
+        if self.mine:
             self._stack.close()
 
     @property
-    def _mine(self) -> bool:
+    def mine(self) -> bool:
+        """Whether this process made it, and not the one that this was forked from."""
         return self._pid == os.getpid()
 
 
 _brief: _Brief | None = None
+# Logins of the process that this one was forked from. To let go of one would end it there as well.
+_inherited: list[_Brief] = []
 
 
 def brief(settings: Settings) -> Access:
@@ -92,5 +118,15 @@ def brief(settings: Settings) -> Access:
     if _brief is None or not _brief.serves(settings):
         if _brief is not None:
             _brief.close()
+            if not _brief.mine:
+                _inherited.append(_brief)
         _brief = _Brief(settings)
     return _brief.access
+
+
+def end_brief() -> None:
+    """End the login that short questions share, where that is to be before the end of the process."""
+    global _brief  # noqa: PLW0603 - one process has one
+    if _brief is not None and _brief.mine:
+        _brief.close()
+        _brief = None
