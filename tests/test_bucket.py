@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from b2sdk.v3 import UploadSourceBytes
 
 from pipeline import bucket as bucket_module
 from pipeline.bucket import Bucket, Patience, connect, roles
 from pipeline.bucket.patience import Attempts
 from pipeline.bucket.throttle import Throttle
-from pipeline.errors import CheckError, StepError, UnreachableError
+from pipeline.errors import CheckError, StepError, StoppedError, UnreachableError
 from pipeline.redact import redact
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running
@@ -261,6 +262,42 @@ def test_a_killed_upload_then_again(
     opened().verify(NAME, sha256=sha256)
 
 
+def test_parts_of_something_else_are_not_trusted(
+    control: Control, bucket_name: str, opened: Opener, tmp_path: Path
+) -> None:
+    """An unfinished upload that claims our content but holds other bytes is thrown away."""
+    path, sha256 = a_file(tmp_path, 3 * PART)
+    bucket = opened()
+    session, bucket_id = bucket._connection.session, bucket._connection.bucket_id
+    file_id = session.start_large_file(bucket_id, NAME, "a/b", {"sha256": sha256})["fileId"]
+    wrong = UploadSourceBytes(os.urandom(PART))
+    session.upload_part(file_id, 1, PART, wrong.get_content_sha1(), wrong.open())
+    upload(bucket, path, sha256)
+    assert [version["action"] for version in control.versions(bucket_name)] == ["upload"]
+    bucket.verify(NAME, sha256=sha256)
+
+
+def test_a_stopped_upload_then_again(
+    control: Control, bucket_name: str, opened: Opener, tmp_path: Path
+) -> None:
+    """Told to stop in the middle, all threads end; run again, the upload goes on."""
+    path, sha256 = a_file(tmp_path, 10 * PART)
+
+    def stop(done: int, total: int) -> None:
+        if done > total / 2:
+            raise StoppedError("told to stop")
+
+    with pytest.raises(StoppedError):
+        upload(opened(), path, sha256, progress=stop)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("bucket")] == []
+    arrived, _ = parts_sent(control)
+    assert arrived
+    control.clear()
+    upload(opened(), path, sha256)
+    assert not set(arrived) & set(parts_sent(control)[0])
+    assert [version["action"] for version in control.versions(bucket_name)] == ["upload"]
+
+
 def test_leftovers_of_other_content_are_cancelled(
     control: Control, bucket_name: str, opened: Opener, tmp_path: Path
 ) -> None:
@@ -397,6 +434,9 @@ def test_an_expired_token(control: Control, opened: Opener, tmp_path: Path) -> N
     upload(bucket, path, sha256, progress=expire)
     control.expire_tokens()
     bucket.verify(NAME, sha256=sha256)
+    # The SDK itself logs in and tries again once.
+    control.fault("b2_upload_file", "error", times=3, status=401, code="expired_auth_token")
+    bucket.write_small("small", b"x", content_type="text/plain")
 
 
 # Keys
@@ -616,11 +656,12 @@ def test_reading_to_a_sink_that_is_cut(control: Control, opened: Opener, tmp_pat
     assert b"".join(pieces) == path.read_bytes()
 
 
-def test_a_full_disk(opened: Opener, tmp_path: Path) -> None:
-    """No room for a download: said before much is fetched, and nothing is left."""
+def test_a_full_disk(control: Control, opened: Opener, tmp_path: Path) -> None:
+    """No room for a download: said before anything is fetched, and nothing is left."""
     path, sha256 = a_file(tmp_path, 20 * MEBIBYTE)
     bucket = opened()
     bucket.upload(path, NAME, sha256=sha256)
+    control.clear()
     target = tmp_path / "back"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -631,6 +672,7 @@ def test_a_full_disk(opened: Opener, tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
+    assert control.calls("b2_download_file") == []
     assert sorted(file.name for file in tmp_path.iterdir()) == ["object"]
 
 
@@ -709,8 +751,13 @@ def test_rules_of_others_are_left(opened: Opener) -> None:
 # Memory
 
 
-def test_memory_is_bounded(control: Control, bucket_name: str, tmp_path: Path) -> None:
-    """300 MB go up, are verified and come down in processes of less than 150 MB."""
+def test_memory_is_bounded_and_nothing_is_left_at_home(
+    control: Control, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 MB go up, are verified and come down in processes of less than 150 MB.
+
+    The SDK's default would write the key into a database in the home folder.
+    """
     path = tmp_path / "large"
     digest = hashlib.sha256()
     with path.open("wb") as file:
@@ -718,8 +765,12 @@ def test_memory_is_bounded(control: Control, bucket_name: str, tmp_path: Path) -
             piece = os.urandom(1_000_000)
             digest.update(piece)
             file.write(piece)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / "home").mkdir()
     for what, target in (("upload", path), ("read", tmp_path / "back")):
         process = child(control, bucket_name, what, target, digest.hexdigest(), 16 * MEBIBYTE)
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert int(output) < 150_000
+    assert list((tmp_path / "home").iterdir()) == []
