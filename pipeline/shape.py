@@ -46,7 +46,7 @@ class Column:
     @property
     def binary_safe(self) -> bool:
         """Whether both servers agree on the type's binary form by definition."""
-        return self.built_in and self.type_class == "b"
+        return self.mask == "hash" or (self.built_in and self.type_class == "b")
 
     def enum_name(self) -> str:
         """Return the name that the column's enum has in the source's schema of the warehouse."""
@@ -54,6 +54,8 @@ class Column:
 
     def warehouse_type(self, source: str) -> Composable:
         """Return the column's type in the warehouse; text for what only the source can define."""
+        if self.mask == "hash":
+            return sql.SQL("text")
         if self.is_enum:
             element = sql.Identifier(source, self.enum_name())
             return sql.Composed([element, sql.SQL("[]")]) if self.array else element
