@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
+from tests.night import Night
 from tests.platforms import Platform, Sandbox, platform_in
 
 
@@ -27,3 +28,12 @@ def platform(sandbox: Sandbox, tmp_path: Path) -> Iterator[Platform]:
     """An empty warehouse, and sources as the test asks for them: `platform.source("shop", sql, yaml)`."""
     with platform_in(sandbox, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def night(platform: Platform) -> Iterator[Night]:
+    """A platform with a ledger, and the steps and commands of a night on it."""
+    made = Night(platform)
+    made.migrate()
+    yield made
+    made.close()
