@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    etl.add_command(commands)
+    run = commands.add_parser("run", help="run one chain to its end", description="Run one chain to its end.")
+    chains = run.add_subparsers(metavar="CHAIN", required=True)
+    etl.add_chain(chains)
     status.add_command(commands)
     platform.add_commands(commands)
     return parser

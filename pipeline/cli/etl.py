@@ -1,54 +1,32 @@
 """`pipeline run etl`: starts Luigi in a child process, shows how it gets on, and judges how it ended."""
 
 import argparse
-import contextlib
-import os
-import sys
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from rich.progress import Progress
-
-from pipeline import access, catalog, command, ledger, load, runs, settings
+from pipeline import access, catalog, ledger, load, runs, settings
 from pipeline.catalog import Catalog, Table
-from pipeline.cli import status, terminal
+from pipeline.cli import status, supervise, terminal
 from pipeline.errors import AlreadyRunningError, StepError, UsageError, common_kind
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 
 NAME = "etl"
-LOOK_SECONDS = 0.5
-GRACE_SECONDS = 10.0
-# How much of Luigi's log is told when it failed before any step began.
-TAIL_LINES = 40
 STEPS_PER_TABLE = 3
-# Of Luigi's lines, what a person is shown.
-LOUD = ("WARNING", "ERROR", "CRITICAL")
 
 
-def add_command(commands: Any) -> None:
-    """Add `run` to the command line."""
-    run = commands.add_parser("run", help="run one chain to its end", description=__doc__)
-    chains = run.add_subparsers(metavar="CHAIN", required=True)
+def add_chain(chains: Any) -> None:
+    """Add `run etl` to the command line."""
     parser = chains.add_parser(
         "etl", help="load what changed in every source", description="Load what changed into the warehouse."
     )
     parser.add_argument("--source", help="only this source")
     parser.add_argument("--table", help="only this table (with --source)")
-    parser.add_argument("--run", help="the logical date, such as 2026-11-22 (default: today, UTC)")
     parser.add_argument(
         "--workers", type=_workers, default=2, metavar="N", help="tasks at once (default: %(default)s)"
     )
-    parser.add_argument(
-        "--log-file",
-        type=Path,
-        metavar="FILE",
-        help="append Luigi's lines to FILE, and show only its warnings",
-    )
+    supervise.add_arguments(parser)
     parser.set_defaults(command=run_etl)
 
 
@@ -65,7 +43,7 @@ def run_etl(arguments: argparse.Namespace) -> int:
     tables = _selected(configured, declared, arguments.source, arguments.table)
     run = runs.parse(arguments.run) if arguments.run else runs.logical_date(datetime.now(UTC))
     with (
-        _log(arguments.log_file) as log,
+        supervise.log_file(arguments.log_file) as log,
         access.opened(configured) as databases,
         databases.warehouse(autocommit=True) as warehouse,
     ):
@@ -74,7 +52,14 @@ def run_etl(arguments: argparse.Namespace) -> int:
         with ledger.running(warehouse, run, NAME) as ours:
             if not ours:
                 raise _already_running(warehouse)
-            returncode, tail = _Supervision(warehouse, run, tables, log).run(_luigi(arguments, run))
+            names = {f"{table.source}.{table.name}" for table in tables}
+            supervision = supervise.Supervision(
+                f"{NAME} {run}",
+                len(names) * STEPS_PER_TABLE,
+                lambda: _look(warehouse, run, names),
+                log,
+            )
+            returncode, tail = supervision.run(_luigi(arguments, run))
             _judge(configured, warehouse, run, tables, returncode, tail)
         status.show_run(warehouse, run, [f"{table.source}.{table.name}" for table in tables])
         if before:
@@ -99,25 +84,7 @@ def _luigi(arguments: argparse.Namespace, run: str) -> list[str]:
         root = ["etl.LoadTable", "--source", arguments.source, "--table", arguments.table]
     elif arguments.source:
         root = ["etl.LoadSource", "--source", arguments.source]
-    return [
-        sys.executable, "-m", "tasks.run", "--module", "tasks.etl", *root,
-        "--run", run, "--workers", str(arguments.workers),
-    ]  # fmt: skip
-
-
-@contextlib.contextmanager
-def _log(path: Path | None) -> Iterator[TextIO | None]:
-    """Open the file to which Luigi's lines are added, if there is to be one."""
-    if path is None:
-        yield None
-        return
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}; name another --log-file") from None
-    # Line by line, so that whoever follows the file sees each as it comes.
-    with os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") as log:
-        yield log
+    return supervise.luigi("tasks.etl", root, run, "--workers", str(arguments.workers))
 
 
 def _already_running(warehouse: Connection) -> AlreadyRunningError:
@@ -130,47 +97,15 @@ def _already_running(warehouse: Connection) -> AlreadyRunningError:
     )
 
 
-class _Supervision:
-    """One Luigi child: its output passed on, its progress shown, its family ended with it."""
-
-    def __init__(self, warehouse: Connection, run: str, tables: Sequence[Table], log: TextIO | None) -> None:
-        self._warehouse, self._run, self._log = warehouse, run, log
-        self._names = {f"{table.source}.{table.name}" for table in tables}
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-
-    def run(self, arguments: Sequence[str]) -> tuple[int, list[str]]:
-        with terminal.progress() as bar:
-            process, reader = command.start(arguments, on_line=lambda line: self._pass_on(line, bar))
-            task = bar.add_task("", name=f"{NAME} {self._run}", total=len(self._names) * STEPS_PER_TABLE)
-            try:
-                while process.poll() is None:
-                    self._show(bar, task)
-                    time.sleep(LOOK_SECONDS)
-            finally:
-                command.stop(process, GRACE_SECONDS)
-            reader.join(GRACE_SECONDS)
-        return process.wait(), list(self._tail)
-
-    def _pass_on(self, line: str, bar: Progress) -> None:
-        self._tail.append(line)
-        if self._log is not None:
-            self._log.write(line + "\n")
-        elif bar.disable:
-            sys.stderr.write(line + "\n")
-        if line.startswith(LOUD) and (self._log is not None or not bar.disable):
-            # Above the bar if there is one.
-            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def _show(self, bar: Progress, task: Any) -> None:
-        if bar.disable:
-            return
-        found = [step for step in ledger.steps(self._warehouse, self._run) if step.key.name in self._names]
-        now = [
-            f"{step.key.task} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
-            for step in found
-            if step.state == "running"
-        ]
-        bar.update(task, completed=sum(step.done for step in found), description=", ".join(now))
+def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float, str]:
+    """Return how many steps of the tables are done, and which are at work."""
+    found = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+    now = [
+        f"{step.key.task} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
+        for step in found
+        if step.state == "running"
+    ]
+    return sum(step.done for step in found), ", ".join(now)
 
 
 def _judge(

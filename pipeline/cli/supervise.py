@@ -1,0 +1,95 @@
+"""What every `pipeline run` does: Luigi in a child process, its progress shown, its family ended with it."""
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.progress import Progress
+
+from pipeline import command
+from pipeline.cli import terminal
+from pipeline.errors import UsageError
+
+LOOK_SECONDS = 0.5
+GRACE_SECONDS = 10.0
+# How much of Luigi's log is told when it failed before any step began.
+TAIL_LINES = 40
+# Of Luigi's lines, what a person is shown.
+LOUD = ("WARNING", "ERROR", "CRITICAL")
+
+# Returns how many of all steps are done, and what is being done.
+Look = Callable[[], tuple[float, str]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that every chain has."""
+    parser.add_argument("--run", help="the logical date, such as 2026-11-22 (default: today, UTC)")
+    parser.add_argument(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help="append Luigi's lines to FILE, and show only its warnings",
+    )
+
+
+def luigi(module: str, root: Sequence[str], run: str, *more: str) -> list[str]:
+    """Return the command line that runs a chain."""
+    return [sys.executable, "-m", "tasks.run", "--module", module, *root, "--run", run, *more]
+
+
+@contextlib.contextmanager
+def log_file(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the file to which Luigi's lines are added, if there is to be one."""
+    if path is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}; name another --log-file") from None
+    # Line by line, so that whoever follows the file sees each as it comes.
+    with os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") as log:
+        yield log
+
+
+class Supervision:
+    """One Luigi child: its output passed on, its progress shown, its family ended with it."""
+
+    def __init__(self, name: str, total: float, look: Look, log: TextIO | None) -> None:
+        self._name, self._total, self._look, self._log = name, total, look, log
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def run(self, arguments: Sequence[str]) -> tuple[int, list[str]]:
+        """Run it to its end. Return its exit code and the last lines it wrote."""
+        with terminal.progress() as bar:
+            process, reader = command.start(arguments, on_line=lambda line: self._pass_on(line, bar))
+            task = bar.add_task("", name=self._name, total=self._total)
+            try:
+                while process.poll() is None:
+                    self._show(bar, task)
+                    time.sleep(LOOK_SECONDS)
+            finally:
+                command.stop(process, GRACE_SECONDS)
+            reader.join(GRACE_SECONDS)
+        return process.wait(), list(self._tail)
+
+    def _pass_on(self, line: str, bar: Progress) -> None:
+        self._tail.append(line)
+        if self._log is not None:
+            self._log.write(line + "\n")
+        elif bar.disable:
+            sys.stderr.write(line + "\n")
+        if line.startswith(LOUD) and (self._log is not None or not bar.disable):
+            # Above the bar if there is one.
+            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _show(self, bar: Progress, task: Any) -> None:
+        if not bar.disable:
+            completed, description = self._look()
+            bar.update(task, completed=completed, description=description)
