@@ -101,7 +101,7 @@ def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float, str]
     """Return how many steps of the tables are done, and which are at work."""
     found = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
     now = [
-        f"{step.key.task} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
+        f"{status.word(step)} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
         for step in found
         if step.state == "running"
     ]

@@ -113,8 +113,12 @@ def _cells(state: TableState) -> list[str]:
         counts = [f"{done[key]:,}" for key in ("total", "inserted", "updated", "deleted")]
         return [*counts, MODES.get(done["mode"], done["mode"])]
     latest = state.failed or state.steps[-1]
-    word = "failed" if state.failed else WORDS[latest.key.task, latest.state]
-    return [f"{latest.rows:,}" if latest.rows else "", "", "", "", word]
+    return [f"{latest.rows:,}" if latest.rows else "", "", "", "", word(latest)]
+
+
+def word(step: Step) -> str:
+    """Return how a step of a table stands, in one word for a person."""
+    return WORDS.get((step.key.task, step.state), step.state)
 
 
 def _summary(run: str, loaded: Sequence[dict[str, Any]]) -> str:

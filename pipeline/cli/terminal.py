@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.redact import redact
 
@@ -27,12 +27,18 @@ def progress() -> Progress:
     """Return a progress bar on standard error; it shows nothing where that is no terminal."""
     return Progress(
         TextColumn("{task.fields[name]}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        # Takes what is left of the line, and is cut off there.
+        TextColumn(
+            "{task.description}",
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            markup=False,
+        ),
         console=Console(stderr=True),
         transient=True,
+        expand=True,
         disable=not sys.stderr.isatty(),
     )
 
