@@ -1,8 +1,17 @@
-"""Drift: how a table differs from the shape in which it was last loaded, and what is done about it."""
+"""Drift: how a table differs from the shape in which it was last loaded, and what is done about it.
 
-from collections.abc import Mapping
+Each difference has a kind, and each kind an action, which the analysts may set for a source or a table:
+
+evolve   take it in; what was loaded before stays as it is
+refresh  take it in, and read the whole table again
+ignore   load the table as if nothing had changed
+block    load nothing until a person has decided; the last good rows stay up
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.catalog import Table
 from pipeline.shape import Column, Shape
 
 EVOLVE, REFRESH, IGNORE, BLOCK = "evolve", "refresh", "ignore", "block"
@@ -10,15 +19,29 @@ EVOLVE, REFRESH, IGNORE, BLOCK = "evolve", "refresh", "ignore", "block"
 # What a careful engineer would do: take in what cannot lose anything, stop for what can.
 DEFAULT_ACTIONS: Mapping[str, str] = {
     "added": EVOLVE,
+    # Adding a default writes no row: only reading all of them again brings it over.
     "added_with_default": REFRESH,
-    "enum": EVOLVE,
-    "nullable": IGNORE,
-    "recreated": REFRESH,
-    "dropped": BLOCK,
+    "dropped": EVOLVE,
     "renamed": BLOCK,
+    "widened": EVOLVE,
+    "narrowed": BLOCK,
     "type": BLOCK,
+    "nullable": IGNORE,
     "key": BLOCK,
+    "recreated": REFRESH,
+    "enum": EVOLVE,
+    "order": IGNORE,
+    # The rows of a table that becomes a partition were written long before.
+    "partition": REFRESH,
+    "mask": REFRESH,
 }
+
+# The types whose every value another type holds too, from the narrowest to the widest.
+WIDENING: Sequence[Sequence[str]] = (
+    ("smallint", "integer", "bigint", "numeric"),
+    ("real", "double precision"),
+    ("character varying", "text"),
+)
 
 
 @dataclass(frozen=True)
@@ -31,62 +54,177 @@ class Change:
     new: str
     action: str
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether the whole table is to be read again."""
+        return self.action == REFRESH or (self.rebuilds and self.action == EVOLVE)
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the warehouse's table needs other types, another key, or must forget what it holds."""
+        return self.kind in ("widened", "narrowed", "type", "key", "mask") and self.action in (
+            EVOLVE,
+            REFRESH,
+        )
+
     def __str__(self) -> str:
-        if self.kind.startswith("added"):
-            return f'column "{self.column}" ({self.new}) is new in the source'
-        if self.kind == "dropped":
-            return f'column "{self.column}" ({self.old}) is gone from the source'
+        words = {
+            "added": 'column "{column}" ({new}) is new in the source',
+            "added_with_default": 'column "{column}" ({new}) is new in the source',
+            "dropped": 'column "{column}" ({old}) is gone from the source',
+            "renamed": 'column "{old}" was renamed to "{new}" in the source',
+            "key": "its key was ({old}) and is ({new}) now",
+            "recreated": "it was dropped and made anew in the source",
+            "order": "its columns are in another order in the source",
+            "partition": "its partitions changed: {old}{new}",
+            "mask": 'column "{column}" was {old} and is to be {new}',
+        }.get(self.kind, 'column "{column}" was {old} and is {new} now')
+        return words.format(column=self.column, old=self.old, new=self.new)
+
+    def told(self, table: Table) -> str:
+        """Return what happened and, where it blocks the table, what to write to accept it."""
+        if self.action != BLOCK:
+            return str(self)
+        file = f"sources/{table.source}.yaml"
         if self.kind == "renamed":
-            return f'column "{self.old}" was renamed to "{self.new}" in the source'
-        if self.kind == "key":
-            return f"the key was ({self.old}) and is ({self.new}) now"
-        if self.kind == "recreated":
-            return "the table was dropped and made anew in the source"
-        return f'column "{self.column}" was {self.old} and is {self.new} now'
+            return f"{self}; to accept it, write 'renamed_from: {self.old}' under {self.new} in {file}"
+        wanted = "evolve" if self.kind == "dropped" else "refresh"
+        return f"{self}; to accept it, write 'drift: {{{self.kind}: {wanted}}}' under {table.name} in {file}"
 
 
-def compare(accepted: Shape | None, current: Shape) -> tuple[Change, ...]:
-    """Return every difference from the accepted shape to the current one; none for a table never loaded."""
+def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Change, ...]:
+    """Return every difference from the accepted shape to the current one, each with the action it gets.
+
+    There is none for a table that was never loaded.
+    """
     if accepted is None:
         return ()
-    changes = [_change("recreated", "", "", "")] if accepted.oid != current.oid else []
+    found = [*_columns(accepted, current, table), *_whole(accepted, current)]
+    return tuple(_with_action(change, table) for change in found)
+
+
+def _with_action(change: Change, table: Table) -> Change:
+    declared = table.columns.get(change.column)
+    if change.kind == "renamed" and declared and declared.renamed_from == change.old:
+        action = EVOLVE
+    else:
+        action = dict(table.drift).get(change.kind) or DEFAULT_ACTIONS[change.kind]  # type: ignore[call-overload]
+    return Change(change.kind, change.column, change.old, change.new, action)
+
+
+def _change(kind: str, column: str = "", old: str = "", new: str = "") -> Change:
+    return Change(kind, column, old, new, "")
+
+
+def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
+    recreated = accepted.oid != current.oid
     # A table made anew numbers its columns anew, so that only their names tell them apart.
-    by_number = {} if changes else {column.attnum: column for column in current.columns}
-    matched = set()
+    by_number = {} if recreated else {column.attnum: column for column in current.columns}
+    matched: set[str] = set()
     for old in accepted.columns:
-        new = current.column(old.name)
-        if new is None and (renamed := by_number.get(old.attnum)) and accepted.column(renamed.name) is None:
-            changes.append(_change("renamed", renamed.name, old.name, renamed.name))
-            matched.add(renamed.name)
-        elif new is None:
-            changes.append(_change("dropped", old.name, old.type, ""))
-        else:
-            changes.extend(_column_changes(old, new))
+        new = current.column(old.name) or _renamed(old, accepted, by_number, table)
+        if new is None:
+            declared = table.columns.get(old.name)
+            if declared and declared.mask == "exclude":
+                yield _change("mask", old.name, _masked(old), "excluded")
+            else:
+                yield _change("dropped", old.name, old.type)
+            continue
+        matched.add(new.name)
+        if new.name != old.name:
+            yield _change("renamed", new.name, old.name, new.name)
+        elif new.attnum != old.attnum and not recreated:
+            yield _change("added_with_default", new.name, "", f"{new.type}, dropped and made anew")
+        yield from _column(old, new)
     for column in current.columns:
-        if accepted.column(column.name) is None and column.name not in matched:
-            kind = "added_with_default" if column.default or column.identity or column.not_null else "added"
-            changes.append(_change(kind, column.name, "", column.type))
-    if accepted.key != current.key:
-        changes.append(_change("key", "", ", ".join(accepted.key), ", ".join(current.key)))
-    return tuple(changes)
+        if column.name not in matched:
+            filled = column.default is not None or column.identity or column.not_null
+            yield _change("added_with_default" if filled else "added", column.name, "", column.type)
 
 
-def _column_changes(old: Column, new: Column) -> list[Change]:
-    changes = []
-    if (old.type, old.type_class, old.domain_of) != (new.type, new.type_class, new.domain_of):
-        changes.append(_change("type", new.name, old.type, new.type))
-    if old.labels != new.labels:
-        grown = set(old.labels) <= set(new.labels)
-        changes.append(_change("enum" if grown else "type", new.name, _labels(old), _labels(new)))
+def _renamed(old: Column, accepted: Shape, by_number: Mapping[int, Column], table: Table) -> Column | None:
+    """Return what the column is called now: its number proves it, or the analysts say so."""
+    proved = by_number.get(old.attnum)
+    if proved is not None and accepted.column(proved.name) is None:
+        return proved
+    for name, declared in table.columns.items():
+        if declared.renamed_from == old.name and accepted.column(name) is None:
+            return next((column for column in by_number.values() if column.name == name), None)
+    return None
+
+
+def _column(old: Column, new: Column) -> Iterator[Change]:
+    if old.labels != new.labels and set(old.labels) <= set(new.labels) and old.type == new.type:
+        yield _change("enum", new.name, _labels(old), _labels(new))
+    elif (old.type, old.type_class, old.domain_of, old.labels) != (
+        new.type, new.type_class, new.domain_of, new.labels,
+    ):  # fmt: skip
+        yield _change(_kind_of_type_change(old, new), new.name, _typed(old), _typed(new))
+    if old.mask != new.mask:
+        yield _change("mask", new.name, _masked(old), _masked(new))
     if old.not_null != new.not_null:
         words = {True: "not null", False: "nullable"}
-        changes.append(_change("nullable", new.name, words[old.not_null], words[new.not_null]))
-    return changes
+        yield _change("nullable", new.name, words[old.not_null], words[new.not_null])
+
+
+def _whole(accepted: Shape, current: Shape) -> Iterator[Change]:
+    if accepted.oid != current.oid:
+        yield _change("recreated")
+    if accepted.key != current.key:
+        yield _change("key", "", ", ".join(accepted.key), ", ".join(current.key))
+    before, after = set(accepted.partitions), set(current.partitions)
+    if before != after and accepted.oid == current.oid:
+        came, went = len(after - before), len(before - after)
+        yield _change("partition", "", f"{went} went, " if went else "", f"{came} came")
+    common = [name for name in current.names if accepted.column(name)]
+    if common != [name for name in accepted.names if current.column(name)]:
+        yield _change("order")
+
+
+def _kind_of_type_change(old: Column, new: Column) -> str:
+    if old.array != new.array or not (old.built_in and new.built_in):
+        return "type"
+    if _holds(new, old):
+        return "widened"
+    return "narrowed" if _holds(old, new) else "type"
+
+
+def _holds(wide: Column, narrow: Column) -> bool:
+    """Whether every value of `narrow` is, unchanged, a value of `wide`."""
+    (base, modifiers), (narrow_base, narrow_modifiers) = _parts(wide.type), _parts(narrow.type)
+    if base == narrow_base:
+        if base == "numeric" and modifiers and narrow_modifiers:
+            (precision, scale), (old_precision, old_scale) = modifiers, narrow_modifiers
+            return scale >= old_scale and precision - scale >= old_precision - old_scale
+        if base in ("character", "bit"):  # padded to their length
+            return modifiers == narrow_modifiers
+        return not modifiers or (bool(narrow_modifiers) and modifiers >= narrow_modifiers)
+    for chain in WIDENING:
+        if base in chain and narrow_base in chain and chain.index(base) > chain.index(narrow_base):
+            return not modifiers
+    return False
+
+
+def _parts(type_: str) -> tuple[str, tuple[int, ...]]:
+    """Return a type's name without its modifiers, and the modifiers.
+
+    >>> _parts("numeric(10,2)[]")
+    ('numeric', (10, 2))
+    >>> _parts("timestamp(3) without time zone")
+    ('timestamp without time zone', (3,))
+    """
+    before, _, rest = type_.removesuffix("[]").partition("(")
+    inside, _, after = rest.partition(")")
+    return before + after, tuple(int(part) for part in inside.split(",") if part.strip().isdigit())
 
 
 def _labels(column: Column) -> str:
     return f"{column.type} ({', '.join(column.labels)})"
 
 
-def _change(kind: str, column: str, old: str, new: str) -> Change:
-    return Change(kind, column, old, new, DEFAULT_ACTIONS[kind])
+def _typed(column: Column) -> str:
+    return _labels(column) if column.labels else column.type
+
+
+def _masked(column: Column) -> str:
+    return {None: "loaded as it is", "hash": "hashed", "null": "left empty"}.get(column.mask, "excluded")

@@ -40,6 +40,10 @@ class StepError(PipelineError):
     exit_code = 3
 
 
+class ConflictError(StepError):
+    """A standby ended a query because it stood in the way of its replay: worth another try."""
+
+
 class CheckError(PipelineError):
     """A quality check, a drift rule or a drill did not hold."""
 

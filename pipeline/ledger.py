@@ -62,6 +62,8 @@ class Watermark:
     timeline: int
     cursor_value: str | None
     rows: int
+    # Rows that were set aside, so that the table has not all that the source had.
+    quarantined: int = 0
 
 
 STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code"
@@ -177,7 +179,7 @@ def watermark(connection: Connection, source: str, table: str) -> Watermark | No
     found = postgres.row(
         connection,
         """
-        SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows
+        SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows, quarantined
         FROM ops.watermark WHERE source = %s AND table_name = %s
         """,
         (source, table),
@@ -191,16 +193,17 @@ def save_watermark(connection: Connection, source: str, table: str, mark: Waterm
         connection,
         """
         INSERT INTO ops.watermark (source, table_name, run, snapshot_at, horizon, system_identifier, timeline,
-                                   cursor_value, rows, loaded_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+                                   cursor_value, rows, quarantined, loaded_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
         ON CONFLICT (source, table_name) DO UPDATE
         SET run = excluded.run, snapshot_at = excluded.snapshot_at, horizon = excluded.horizon,
             system_identifier = excluded.system_identifier, timeline = excluded.timeline,
-            cursor_value = excluded.cursor_value, rows = excluded.rows, loaded_at = excluded.loaded_at
+            cursor_value = excluded.cursor_value, rows = excluded.rows,
+            quarantined = excluded.quarantined, loaded_at = excluded.loaded_at
         """,
         (
             source, table, mark.run, mark.snapshot_at, mark.horizon, mark.system_identifier, mark.timeline,
-            mark.cursor_value, mark.rows,
+            mark.cursor_value, mark.rows, mark.quarantined,
         ),
     )  # fmt: skip
 
@@ -276,3 +279,18 @@ def require_migrated(connection: Connection) -> None:
     """Raise StepError if `pipeline migrate` was never run on this warehouse."""
     if postgres.value(connection, "SELECT to_regclass('ops.watermark')") is None:
         raise StepError("the warehouse has no ledger yet: run 'pipeline migrate' once")
+
+
+def row_counts(connection: Connection, key: StepKey) -> list[int]:
+    """Return how many rows the table of a load had after each of its loads, the newest first."""
+    query = """
+        SELECT rows FROM ops.step WHERE task = %s AND name = %s AND state = 'done' AND rows IS NOT NULL
+        ORDER BY finished_at DESC LIMIT 100
+        """
+    return [counted for (counted,) in postgres.rows(connection, query, (key.task, key.name))]
+
+
+def views_on(connection: Connection, schema: str, table: str, column: str) -> list[str]:
+    """Return the views of the warehouse that show a column, as schema.name."""
+    found = postgres.rows(connection, postgres.statement("views_on_column"), (schema, table, column))
+    return [view for (view,) in found]

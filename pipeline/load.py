@@ -3,38 +3,44 @@
 Readers see the table as it was or as it is, never in between; views and grants stay.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg2 import sql
-
-from pipeline import access, extract, ledger, postgres, staging, validate
+from pipeline import (
+    access,
+    drift,
+    exchange,
+    extract,
+    history,
+    ledger,
+    merge,
+    postgres,
+    quarantine,
+    staging,
+    validate,
+)
 from pipeline.catalog import Table
 from pipeline.errors import StepError
-from pipeline.extract import FIRST, FULL, LOAD_TASK, Show, silent, step_key
+from pipeline.extract import LOAD_TASK, Show, silent, step_key
 from pipeline.ledger import StepKey, Watermark
-from pipeline.postgres import Composable, Connection
+from pipeline.plan import FIRST, REBUILD
+from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.shape import Shape
 from pipeline.snapshot import Snapshot
-from pipeline.staging import DELETED_AT, LOADED_AT, Staged
-
-# A catalog change waits this long for readers before it lets them pass and tries again.
-LOCK_TIMEOUT = "200ms"
-LOCK_TRIES = 50
-LOCK_PAUSE_SECONDS = 0.5
+from pipeline.staging import Staged
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did to the table, in rows, and how many the table has now."""
+    """What a load did to the table, in rows, how many it set aside, and how many the table has now."""
 
     inserted: int
     updated: int
     deleted: int
+    quarantined: int
     total: int
 
     @property
@@ -44,8 +50,10 @@ class Loaded:
     def __str__(self) -> str:
         if not self.changed:
             return f"nothing changed, {self.total:,} rows"
+        aside = f", {self.quarantined:,} set aside" if self.quarantined else ""
         return (
-            f"{self.inserted:,} new, {self.updated:,} changed, {self.deleted:,} deleted, {self.total:,} rows"
+            f"{self.inserted:,} new, {self.updated:,} changed, {self.deleted:,} deleted{aside}, "
+            f"{self.total:,} rows"
         )
 
 
@@ -55,15 +63,15 @@ def is_loaded(settings: Settings, table: Table, run: str) -> bool:
         return _loaded(warehouse, table, run)
 
 
-def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
-    step = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
-    return bool(step and step.done) and staging.oid(warehouse, Staged(table, run).target) is not None
-
-
 def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
     """Whether the run has loaded all of these tables."""
     with access.brief(settings).warehouse() as warehouse:
         return all(_loaded(warehouse, table, run) for table in tables)
+
+
+def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
+    step = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
+    return bool(step and step.done) and staging.oid(warehouse, Staged(table, run).target) is not None
 
 
 def load_table(settings: Settings, table: Table, run: str, show: Show = silent) -> Loaded | None:
@@ -82,10 +90,8 @@ def load_table(settings: Settings, table: Table, run: str, show: Show = silent) 
         if _loaded(warehouse, table, run):
             return None
         with ledger.recorded(beside, key):
-            show(None, "merging")
-            publication = _Publication(warehouse, beside, table, run)
-            loaded = publication.publish()
-            publication.record(key, loaded)
+            show(None, "publishing")
+            loaded = _Publication(warehouse, beside, table, run).publish(key)
             warehouse.commit()
             show(100, str(loaded))
             return loaded
@@ -101,7 +107,8 @@ class _Publication:
         self._key = tuple(self._detail["key"])
         self._mode = self._detail["mode"]
         self._shape = Shape.from_json(self._detail["shape"])
-        self._columns = self._shape.names
+        accepted = ledger.accepted_shape(warehouse, table.source, table.name)
+        self._changes = drift.compare(Shape.from_json(accepted) if accepted else None, self._shape, table)
 
     def _believed(self) -> dict[str, Any]:
         """Return what the extraction left, once it is certain that it is whole and was validated."""
@@ -113,178 +120,76 @@ class _Publication:
         assert step is not None  # noqa: S101 - extracted() saw it
         return dict(step.detail)
 
-    def publish(self) -> Loaded:
-        if self._mode == FIRST:
-            return self._adopt()
-        self._evolve()
-        inserted, updated, deleted = self._merge() if self._key else self._replace()
-        return Loaded(inserted, updated, deleted, self._proof())
-
-    def _adopt(self) -> Loaded:
-        """Make the staged table the final one: its rows are written only once."""
-        schema, name = self._staged.target.strings
-        self._execute(
-            "ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", self._staged.rows, sql.Identifier(LOADED_AT)
-        )
-        if self._table.deletes == "soft":
-            self._execute(
-                "ALTER TABLE {} ADD COLUMN {} timestamptz", self._staged.rows, sql.Identifier(DELETED_AT)
+    def publish(self, key: StepKey) -> Loaded:
+        """Publish the rows, prove the result and record it, in the transaction of the warehouse."""
+        if not self._into_new_table:
+            # Before this transaction so much as looks at the table: its own lock would be in the way.
+            exchange.evolve(self._beside, self._staged, self._shape, self._renames())
+        aside = merge.set_aside(self._warehouse, self._staged, self._key, into_new_table=self._into_new_table)
+        if self._into_new_table:
+            replaced = exchange.prepare(self._warehouse, self._staged, self._key, self._forgotten())
+            total = self._proof(self._staged.rows, aside)
+            exchange.publish(self._warehouse, self._staged, replaced)
+            inserted, updated, deleted = total, 0, 0
+        else:
+            inserted, updated, deleted = merge.publish(
+                self._warehouse, self._staged, self._shape.names, self._key, self._detail
             )
-        self._execute("ALTER TABLE {} SET SCHEMA {}", self._staged.rows, sql.Identifier(schema))
-        moved = sql.Identifier(schema, self._staged.rows.strings[1])
-        self._execute("ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
-        if self._key:
-            key = postgres.columns(self._key)
-            self._execute("ALTER TABLE {} ADD PRIMARY KEY ({})", self._staged.target, key)
-        self._execute("ANALYZE {}", self._staged.target)
-        total = self._proof()
-        return Loaded(total, 0, 0, total)
+            total = self._proof(self._staged.target, aside)
+        self._forget()
+        loaded = Loaded(inserted, updated, deleted, aside.rows, total)
+        self._record(key, loaded)
+        return loaded
 
-    def _evolve(self) -> None:
-        """Give the table the columns that are new in the source."""
-        known = set(staging.column_names(self._warehouse, self._staged.target))
-        added = [column for column in self._shape.columns if column.name not in known]
-        if added:
-            parts = [
-                sql.SQL("ADD COLUMN {} {}").format(
-                    sql.Identifier(column.name), column.warehouse_type(self._table.source)
-                )
-                for column in added
-            ]
-            change_patiently(
-                self._beside,
-                sql.SQL("ALTER TABLE {} {}").format(self._staged.target, sql.SQL(", ").join(parts)),
-            )
+    @property
+    def _into_new_table(self) -> bool:
+        return self._mode in (FIRST, REBUILD)
 
-    def _merge(self) -> tuple[int, int, int]:
-        # Rows are compared byte by byte: equality takes 1.0 for 1.00, and json has none.
-        others = [name for name in self._columns if name not in self._key]
-        images = [
-            sql.SQL("ROW({})::record").format(postgres.columns(self._columns, prefix))
-            for prefix in ("t", "excluded")
-        ]
-        differs = sql.SQL("{} *<> {}").format(*images)
-        assignments = [
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in [*others, LOADED_AT]
-        ]
-        if self._table.deletes == "soft":
-            assignments.append(sql.SQL("{} = NULL").format(sql.Identifier(DELETED_AT)))
-            differs += sql.SQL(" OR t.{} IS NOT NULL").format(sql.Identifier(DELETED_AT))
-        query = sql.SQL(
-            """
-            WITH merged AS (
-                INSERT INTO {target} AS t ({columns}, {loaded_at})
-                SELECT {columns}, statement_timestamp() FROM {staged}
-                ON CONFLICT ({key}) DO UPDATE SET {assignments} WHERE {differs}
-                RETURNING t.xmax = 0 AS inserted)
-            SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
-            """
-        ).format(
-            target=self._staged.target, columns=postgres.columns(self._columns), staged=self._staged.rows,
-            loaded_at=sql.Identifier(LOADED_AT), key=postgres.columns(self._key),
-            assignments=sql.SQL(", ").join(assignments), differs=differs,
-        )  # fmt: skip
-        merged = postgres.row(self._warehouse, query)
-        assert merged is not None  # noqa: S101 - an aggregate always has a row
-        return merged[0], merged[1], self._delete()
+    def _renames(self) -> list[tuple[str, str]]:
+        return [(change.old, change.new) for change in self._changes if change.kind == "renamed"]
 
-    def _delete(self) -> int:
-        """Delete, or mark, what is gone from the source; return how many rows."""
-        if self._table.deletes == "ignore" or self._detail["deleted"] == 0:
-            return 0
-        present = self._staged.rows if self._mode == FULL else self._staged.keys
-        gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})").format(
-            present, staging.same_key(self._key, "t", "p")
-        )
-        if self._table.deletes == "hard":
-            return self._execute("DELETE FROM {} AS t WHERE {}", self._staged.target, gone)
-        return self._execute(
-            "UPDATE {} AS t SET {} = statement_timestamp() WHERE {} AND {}",
-            self._staged.target, sql.Identifier(DELETED_AT), staging.live(self._table, "t"), gone,
-        )  # fmt: skip
+    def _forgotten(self) -> list[str]:
+        return [change.column for change in self._changes if change.kind == "mask"]
 
-    def _replace(self) -> tuple[int, int, int]:
-        """Make a table without a key equal to its staged rows, leaving alone the rows that are the same."""
-        numbered = sql.SQL(
-            "SELECT ctid, ROW({columns})::text AS content,"
-            " row_number() OVER (PARTITION BY ROW({columns})::text) AS number FROM {relation}"
-        )
-        columns = postgres.columns(self._columns)
-        parts = {
-            "old": numbered.format(columns=columns, relation=self._staged.target),
-            "new": numbered.format(columns=columns, relation=self._staged.rows),
-            "target": self._staged.target,
-            "staged": self._staged.rows,
-            "columns": columns,
-            "loaded_at": sql.Identifier(LOADED_AT),
-        }
-        deleted = self._execute(
-            "DELETE FROM {target} AS t USING ({old}) AS o WHERE t.ctid = o.ctid AND NOT EXISTS"
-            " (SELECT 1 FROM ({new}) AS n WHERE n.content = o.content AND n.number = o.number)",
-            **parts,
-        )
-        inserted = self._execute(
-            "INSERT INTO {target} ({columns}, {loaded_at}) SELECT {columns}, statement_timestamp()"
-            " FROM {staged} AS s WHERE s.ctid IN (SELECT n.ctid FROM ({new}) AS n WHERE NOT EXISTS"
-            " (SELECT 1 FROM ({old}) AS o WHERE o.content = n.content AND o.number = n.number))",
-            **parts,
-        )
-        return inserted, 0, deleted
+    def _forget(self) -> None:
+        """Where a column is masked from now on, keep none of its values anywhere."""
+        masked = self._forgotten()
+        if masked:
+            history.forget(self._warehouse, self._staged, masked)
+            quarantine.purge(self._warehouse, self._staged)
 
-    def _proof(self) -> int:
+    def _proof(self, relation: Any, aside: merge.SetAside) -> int:
         """Return the table's rows, once they are as many as the source's snapshot has."""
-        total = staging.count(self._warehouse, self._staged.target, staging.live(self._table))
-        expected = self._detail["source_rows"]
+        total = staging.count(self._warehouse, relation, staging.live(self._table))
+        expected = self._detail["source_rows"] - aside.missing
         if total != expected and not (self._table.deletes == "ignore" and total > expected):
             raise StepError(
-                f"after the merge the table would have {total} rows, but the source's snapshot has "
-                f"{expected}; nothing was published; run it again with 'changes: full'"
+                f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
+                "nothing was published; run it again with 'changes: full'"
             )
         return total
 
-    def record(self, key: StepKey, loaded: Loaded) -> None:
+    def _record(self, key: StepKey, loaded: Loaded) -> None:
         """Write what is now believed of the table, and drop what was staged."""
         taken = Snapshot.from_json(self._detail["snapshot"])
+        source, name = self._table.source, self._table.name
+        if self._table.history:
+            as_of = taken.taken_at.isoformat()
+            history.record(self._warehouse, self._staged, self._key, self._shape.names, as_of)
         mark = Watermark(
             self._run, taken.taken_at, taken.horizon, taken.system_identifier, taken.timeline,
-            self._detail["cursor_value"], loaded.total,
+            self._detail["cursor_value"], loaded.total, loaded.quarantined,
         )  # fmt: skip
-        source, name = self._table.source, self._table.name
         ledger.save_watermark(self._warehouse, source, name, mark)
         ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())
         staging.drop(self._warehouse, self._staged)
-        ledger.finish_step(
-            self._warehouse,
-            key,
-            loaded.total,
-            {**loaded.__dict__, "mode": self._mode, "fresh_as_of": taken.taken_at},
-        )
-
-    def _execute(self, statement: str, *parts: Composable, **named: Composable) -> int:
-        with self._warehouse.cursor() as cursor:
-            cursor.execute(sql.SQL(statement).format(*parts, **named))
-            return cursor.rowcount
-
-
-def change_patiently(beside: Connection, statement: Composable) -> None:
-    """Make a catalog change at once or not at all, so that no reader queues behind it; try until it works.
-
-    `beside` commits by itself: the change must not be held for as long as a merge takes.
-    Raise StepError if readers never leave a gap.
-    """
-    postgres.rows(beside, "SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
-    for _ in range(LOCK_TRIES):
-        try:
-            postgres.rows(beside, statement)
-        except postgres.LockNotAvailable:
-            time.sleep(LOCK_PAUSE_SECONDS)
-        else:
-            postgres.rows(beside, "RESET lock_timeout")
-            return
-    raise StepError(
-        f"somebody has kept the table locked for {LOCK_TRIES} tries; find them in pg_stat_activity of the "
-        "warehouse, then run it again"
-    )
+        detail = {
+            **loaded.__dict__,
+            "mode": self._mode,
+            "reason": self._detail["reason"],
+            "fresh_as_of": taken.taken_at,
+        }
+        ledger.finish_step(self._warehouse, key, loaded.total, detail)
 
 
 def fresh_as_of(warehouse: Connection) -> list[tuple[str, datetime, int]]:

@@ -4,21 +4,14 @@ Every check looks at the table as it will be once the staged rows are in it, so 
 after a full load and after a night with three changes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import median
 
 from psycopg2 import sql
 
 from pipeline import postgres, staging
-from pipeline.catalog import (
-    FreshnessCheck,
-    RelationshipCheck,
-    RowsCheck,
-    SqlCheck,
-    Table,
-    UniqueCheck,
-)
+from pipeline.catalog import FreshnessCheck, RelationshipCheck, RowsCheck, SqlCheck, Table, UniqueCheck
 from pipeline.postgres import Composable, Connection
 from pipeline.staging import Staged
 
@@ -26,25 +19,47 @@ from pipeline.staging import Staged
 CANDIDATE = "candidate"
 # Fewer deletes than this are never suspicious by their share alone, unless nothing would be left.
 DELETES_UNSUSPICIOUS = 20
+# With so many earlier loads is a row count compared: their median is not moved by one odd night.
+COMPARED_LOADS = 10
+HOLD, ROWS = "hold", "rows"
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one check came out. `observed` and `expected` are words for a person."""
+    """How one check came out. `observed` and `expected` are words for a person, `value` is for a chart.
+
+    `wrong` is the condition on a row, called "c", that makes it a failing one; None where no single row is.
+    """
 
     name: str
     level: str
     passed: bool
     observed: str
     expected: str
+    value: float | None = None
+    quarantine: str = HOLD
+    wrong: Composable | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.observed}, expected {self.expected}"
 
+    @property
+    def stops(self) -> bool:
+        """Whether nothing may be loaded: it failed, and its rows cannot be, or are not to be, set aside."""
+        return not self.passed and self.level == "error" and (self.quarantine == HOLD or self.wrong is None)
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether its failing rows are set aside and the others loaded."""
+        return not self.passed and self.level == "error" and not self.stops
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A table as it will be: the staged rows, and those of the target that they leave alone."""
+    """A table as it will be: the staged rows, and those of the target that they leave alone.
+
+    `history` is how many rows the table had after its latest loads, the newest first.
+    """
 
     table: Table
     staged: Staged
@@ -54,6 +69,7 @@ class Candidate:
     keys_staged: bool
     source_rows: int
     deleted: int
+    history: Sequence[int]
 
     def create(self, warehouse: Connection) -> None:
         """Make the view that the checks read, in the session of `warehouse`."""
@@ -61,9 +77,8 @@ class Candidate:
         query = sql.SQL("SELECT {} FROM {} AS s").format(names, self.staged.rows)
         if self.increment:
             query += self._kept(warehouse)
-        postgres.rows(
-            warehouse, sql.SQL("CREATE TEMP VIEW {} AS {}").format(sql.Identifier(CANDIDATE), query)
-        )
+        view = sql.Identifier(CANDIDATE)
+        postgres.rows(warehouse, sql.SQL("CREATE TEMP VIEW {} AS {}").format(view, query))
 
     def _kept(self, warehouse: Connection) -> Composable:
         """Return what adds the rows of the target that stay as they are."""
@@ -86,17 +101,16 @@ class Candidate:
         return kept
 
 
-def check(warehouse: Connection, candidate: Candidate, last_rows: int | None) -> list[Result]:
-    """Return how every check of the table came out.
-
-    `last_rows` is how many rows the table had when it was last loaded, None if it never was.
-    """
+def check(warehouse: Connection, candidate: Candidate) -> list[Result]:
+    """Return how every check of the table came out."""
+    if not candidate.columns:
+        return list(_deletes(candidate))
     candidate.create(warehouse)
     return [
         *_key(warehouse, candidate),
-        *_deletes(candidate, last_rows),
-        *_aggregates(warehouse, candidate.table),
-        *_declared(warehouse, candidate, last_rows),
+        *_deletes(candidate),
+        *_of_columns(warehouse, candidate),
+        *_declared(warehouse, candidate),
     ]
 
 
@@ -106,12 +120,13 @@ def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
     key = postgres.columns(candidate.key)
     duplicated = _duplicates(warehouse, candidate.staged.rows, key)
     name = f"key ({', '.join(candidate.key)})"
-    yield Result(f"{name} is unique", "error", not duplicated, f"{duplicated:,} duplicated values", "none")
+    words = f"{duplicated:,} duplicated values"
+    yield Result(f"{name} is unique", "error", not duplicated, words, "none", duplicated)
     missing = sql.SQL(" OR ").join(
         sql.SQL("{} IS NULL").format(sql.Identifier(column)) for column in candidate.key
     )
     nulls = staging.count(warehouse, candidate.staged.rows, missing)
-    yield Result(f"{name} is not null", "error", not nulls, f"{nulls:,} rows without a key", "none")
+    yield Result(f"{name} is not null", "error", not nulls, f"{nulls:,} rows without a key", "none", nulls)
 
 
 def _duplicates(warehouse: Connection, relation: sql.Identifier, columns: Composable) -> int:
@@ -120,140 +135,185 @@ def _duplicates(warehouse: Connection, relation: sql.Identifier, columns: Compos
     return counted
 
 
-def _deletes(candidate: Candidate, last_rows: int | None) -> Iterator[Result]:
-    if not last_rows:
+def _deletes(candidate: Candidate) -> Iterator[Result]:
+    if not candidate.history or not candidate.history[0]:
         return
-    share, most = candidate.deleted / last_rows, candidate.table.max_deleted
-    few = candidate.deleted < DELETES_UNSUSPICIOUS and candidate.source_rows > 0
+    last = candidate.history[0]
+    gone = candidate.deleted if candidate.key else max(0, last - candidate.source_rows)
+    share, most = gone / last, candidate.table.max_deleted
+    few = gone < DELETES_UNSUSPICIOUS and candidate.source_rows > 0
     yield Result(
         "deletes", "error", share <= most or few,
-        f"{candidate.deleted:,} of {last_rows:,} rows ({share:.0%}) are gone from the source",
-        f"at most {most:.0%}; if that is right, write 'max_deleted: {min(1, share + 0.005):.0%}' under it",
+        f"{gone:,} of {last:,} rows ({share:.0%}) are gone from the source",
+        f"at most {most:.0%}; if that is right, write 'max_deleted: {min(1, share + 0.005):.0%}' "
+        f"under {candidate.table.name} in sources/{candidate.table.source}.yaml",
+        share,
     )  # fmt: skip
 
 
-def _aggregates(warehouse: Connection, table: Table) -> Iterator[Result]:
+@dataclass(frozen=True)
+class _ColumnRule:
+    name: str
+    wrong: Composable
+    most: float
+    level: str
+    quarantine: str
+
+
+def _column_rules(candidate: Candidate) -> Iterator[_ColumnRule]:
+    for name, column in candidate.table.columns.items():
+        if name not in candidate.columns:
+            continue
+        value = sql.Identifier("c", name)
+        if rate := column.null_rate:
+            wrong = sql.SQL("{} IS NULL").format(value)
+            yield _ColumnRule(f"{name} null_rate", wrong, rate.max, rate.level, rate.quarantine)
+        if accepted := column.accepted:
+            listed = sql.SQL(", ").join(sql.Literal(str(known)) for known in accepted.values)
+            wrong = sql.SQL("{}::text NOT IN ({})").format(value, listed)
+            yield _ColumnRule(f"{name} accepted", wrong, 0.0, accepted.level, accepted.quarantine)
+        if bounds := column.range:
+            for bound, limit, outside in (("min", bounds.min, "<"), ("max", bounds.max, ">")):
+                if limit is not None:
+                    wrong = sql.SQL("{} {} {}").format(value, sql.SQL(outside), sql.Literal(limit))
+                    yield _ColumnRule(f"{name} {bound} {limit}", wrong, 0.0, bounds.level, bounds.quarantine)
+
+
+def _of_columns(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
     """Look at all columns in one scan."""
-    terms: list[Composable] = [sql.SQL("count(*)")]
-    readers: list[tuple[str, str, Any]] = []
-    for name, column in table.columns.items():
-        quoted = sql.Identifier(name)
-        if column.null_rate:
-            terms.append(sql.SQL("count(*) FILTER (WHERE {} IS NULL)").format(quoted))
-            readers.append((f"{name} null_rate", column.null_rate.level, column.null_rate.max))
-        if column.accepted:
-            accepted = sql.SQL(", ").join(sql.Literal(str(value)) for value in column.accepted)
-            terms.append(sql.SQL("count(*) FILTER (WHERE {}::text NOT IN ({}))").format(quoted, accepted))
-            readers.append((f"{name} accepted", "error", 0))
-        for bound, operator in (("min", "<"), ("max", ">")):
-            limit = getattr(column.range, bound) if column.range else None
-            if limit is not None:
-                terms.append(
-                    sql.SQL("count(*) FILTER (WHERE {} {} {})").format(
-                        quoted, sql.SQL(operator), sql.Literal(limit)
-                    )
-                )
-                readers.append((f"{name} {bound} {limit}", "error", 0))
-    if not readers:
+    rules = list(_column_rules(candidate))
+    if not rules:
         return
-    found = postgres.row(
-        warehouse, sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(terms), sql.Identifier(CANDIDATE))
-    )
-    assert found is not None  # noqa: S101 - an aggregate always has a row
-    total = found[0]
-    for (name, level, most), wrong in zip(readers, found[1:], strict=True):
+    counts = sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE {})").format(rule.wrong) for rule in rules)
+    query = sql.SQL("SELECT count(*), {} FROM {} AS c").format(counts, sql.Identifier(CANDIDATE))
+    total, *found = postgres.rows(warehouse, query)[0]
+    for rule, wrong in zip(rules, found, strict=True):
         share = wrong / total if total else 0.0
-        expected = f"at most {most:.2%}" if name.endswith("null_rate") else "none"
-        yield Result(name, level, share <= most, f"{wrong:,} of {total:,} rows ({share:.2%})", expected)
+        yield Result(
+            rule.name, rule.level, share <= rule.most, f"{wrong:,} of {total:,} rows ({share:.2%})",
+            f"at most {rule.most:.2%}" if rule.most else "none", share, rule.quarantine, rule.wrong,
+        )  # fmt: skip
 
 
-def _declared(warehouse: Connection, candidate: Candidate, last_rows: int | None) -> Iterator[Result]:
-    view = sql.Identifier(CANDIDATE)
+def _declared(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
     for declared in candidate.table.checks:
         match declared:
             case RowsCheck():
-                yield from _rows(declared, candidate.source_rows, last_rows)
+                yield from _rows(declared, candidate)
             case UniqueCheck():
-                duplicated = _duplicates(warehouse, view, postgres.columns(declared.unique))
-                name = f"unique ({', '.join(declared.unique)})"
-                yield Result(
-                    name, declared.level, not duplicated, f"{duplicated:,} duplicated values", "none"
-                )
+                yield _unique(warehouse, declared)
             case SqlCheck():
-                yield _sql(warehouse, declared)
+                yield _sql(warehouse, declared, candidate)
             case FreshnessCheck():
                 yield _freshness(warehouse, declared)
             case RelationshipCheck():
                 yield _relationship(warehouse, declared, candidate.table.source)
 
 
-def _rows(declared: RowsCheck, rows: int, last_rows: int | None) -> Iterator[Result]:
-    rule = declared.rows
+def _rows(declared: RowsCheck, candidate: Candidate) -> Iterator[Result]:
+    rule, level, rows = declared.rows, declared.level, candidate.source_rows
     if rule.min is not None:
-        yield Result("rows min", declared.level, rows >= rule.min, f"{rows:,} rows", f"at least {rule.min:,}")
+        yield Result("rows min", level, rows >= rule.min, f"{rows:,} rows", f"at least {rule.min:,}", rows)
     if rule.max is not None:
-        yield Result("rows max", declared.level, rows <= rule.max, f"{rows:,} rows", f"at most {rule.max:,}")
-    if rule.change is not None and last_rows:
-        change = abs(rows - last_rows) / last_rows
-        observed = f"{rows:,} rows after {last_rows:,} ({change:.0%})"
+        yield Result("rows max", level, rows <= rule.max, f"{rows:,} rows", f"at most {rule.max:,}", rows)
+    if rule.change is not None and candidate.history:
+        usual = median(candidate.history[:COMPARED_LOADS])
+        change = abs(rows - usual) / usual if usual else float(rows > 0)
+        observed = f"{rows:,} rows where {usual:,.0f} are usual ({change:.0%} off)"
         yield Result(
-            "rows change", declared.level, change <= rule.change, observed, f"at most {rule.change:.0%}"
+            "rows change", level, change <= rule.change, observed, f"at most {rule.change:.0%}", change
         )
 
 
-def _sql(warehouse: Connection, declared: SqlCheck) -> Result:
-    query = declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE)
-    wrong = postgres.value(warehouse, f"SELECT count(*) FROM ({query}) AS wrong")  # noqa: S608
-    return Result(f"sql {declared.sql}", declared.level, not wrong, f"{wrong:,} rows", "none")
+def _unique(warehouse: Connection, declared: UniqueCheck) -> Result:
+    view, columns = sql.Identifier(CANDIDATE), postgres.columns(declared.unique)
+    duplicated = _duplicates(warehouse, view, columns)
+    wrong = sql.SQL("({}) IN (SELECT {} FROM {} GROUP BY {} HAVING count(*) > 1)").format(
+        postgres.columns(declared.unique, "c"), columns, view, columns
+    )
+    return Result(
+        f"unique ({', '.join(declared.unique)})", declared.level, not duplicated,
+        f"{duplicated:,} duplicated values", "none", duplicated, declared.quarantine, wrong,
+    )  # fmt: skip
+
+
+def _sql(warehouse: Connection, declared: SqlCheck, candidate: Candidate) -> Result:
+    # The catalog saw to it that this is one SELECT.
+    query = sql.SQL(declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE))
+    counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
+    wrong = None
+    if candidate.key and counted:
+        returned = _returned_columns(warehouse, query)
+        if set(candidate.key) <= set(returned):
+            wrong = sql.SQL("EXISTS (SELECT 1 FROM ({}) AS f WHERE {})").format(
+                query, staging.same_key(candidate.key, "f", "c")
+            )
+    name = f"sql {' '.join(declared.sql.split())}"
+    return Result(
+        name, declared.level, not counted, f"{counted:,} rows", "none", counted, declared.quarantine, wrong
+    )
+
+
+def _returned_columns(warehouse: Connection, query: Composable) -> list[str]:
+    with warehouse.cursor() as cursor:
+        cursor.execute(sql.SQL("SELECT * FROM ({}) AS f LIMIT 0").format(query))
+        return [column.name for column in cursor.description or ()]
 
 
 def _freshness(warehouse: Connection, declared: FreshnessCheck) -> Result:
     rule = declared.freshness
-    column = sql.Identifier(rule.column)
-    newest, fresh = postgres.rows(
+    newest, age_seconds, fresh = postgres.rows(
         warehouse,
-        sql.SQL("SELECT max({0})::text, max({0}) >= now() - {1}::interval FROM {2}").format(
-            column, sql.Literal(f"{rule.max_age.total_seconds()} seconds"), sql.Identifier(CANDIDATE)
+        sql.SQL(
+            "SELECT max({0})::text, extract(epoch FROM now() - max({0}))::float8,"
+            " max({0}) >= now() - {1}::interval FROM {2}"
+        ).format(
+            sql.Identifier(rule.column),
+            sql.Literal(f"{rule.max_age.total_seconds()} seconds"),
+            sql.Identifier(CANDIDATE),
         ),
     )[0]
-    expected = f"at most {rule.max_age} old"
-    return Result(f"freshness of {rule.column}", declared.level, bool(fresh), f"newest is {newest}", expected)
+    return Result(
+        f"freshness of {rule.column}", declared.level, bool(fresh), f"the newest is {newest or 'missing'}",
+        f"at most {rule.max_age} old", age_seconds,
+    )  # fmt: skip
 
 
 def _relationship(warehouse: Connection, declared: RelationshipCheck, source: str) -> Result:
     rule = declared.relationship
-    pairs = list(zip(rule.columns, rule.to_columns, strict=True))
-    same = sql.SQL(" AND ").join(
-        sql.SQL("o.{} = c.{}").format(sql.Identifier(to), sql.Identifier(column)) for column, to in pairs
+    view, pairs = sql.Identifier(CANDIDATE), list(zip(rule.columns, rule.to_columns, strict=True))
+    given = [sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in rule.columns]
+    same = [
+        sql.SQL("{} = {}").format(sql.Identifier("o", to), sql.Identifier("c", column))
+        for column, to in pairs
+    ]
+    wrong = sql.SQL("{} AND NOT EXISTS (SELECT 1 FROM {} AS o WHERE {})").format(
+        sql.SQL(" AND ").join(given), sql.Identifier(source, rule.to), sql.SQL(" AND ").join(same)
     )
-    given = sql.SQL(" AND ").join(
-        sql.SQL("c.{} IS NOT NULL").format(sql.Identifier(column)) for column, _ in pairs
-    )
-    wrong = postgres.value(
-        warehouse,
-        sql.SQL(
-            "SELECT count(*) FROM {} AS c WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS o WHERE {})"
-        ).format(sql.Identifier(CANDIDATE), given, sql.Identifier(source, rule.to), same),
-    )
-    name = f"relationship ({', '.join(rule.columns)}) to {rule.to}"
-    return Result(name, declared.level, not wrong, f"{wrong:,} rows without a counterpart", "none")
-
-
-def failed(results: Sequence[Result], level: str) -> list[Result]:
-    """Return the results of that level that did not pass."""
-    return [result for result in results if not result.passed and result.level == level]
+    counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM {} AS c WHERE {}").format(view, wrong))
+    return Result(
+        f"relationship ({', '.join(rule.columns)}) to {rule.to}", declared.level, not counted,
+        f"{counted:,} rows without a counterpart", "none", counted, declared.quarantine, wrong,
+    )  # fmt: skip
 
 
 def record(connection: Connection, run: str, table: Table, results: Sequence[Result]) -> None:
-    """Write the results to the ledger, in the caller's transaction."""
+    """Write the results to the ledger, in the caller's transaction, in place of earlier ones of the run."""
+    postgres.rows(
+        connection,
+        "DELETE FROM ops.check_result WHERE run = %s AND source = %s AND table_name = %s",
+        (run, table.source, table.name),
+    )
     for result in results:
-        fields: Mapping[str, Any] = result.__dict__
         postgres.rows(
             connection,
             """
             INSERT INTO ops.check_result (run, source, table_name, check_name, level, passed, observed,
-                                          expected)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+                                          expected, value)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
-            (run, table.source, table.name, *fields.values()),
-        )
+            (
+                run, table.source, table.name, result.name, result.level, result.passed, result.observed,
+                result.expected, result.value,
+            ),
+        )  # fmt: skip

@@ -42,6 +42,22 @@ class Staged:
         return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} keys")
 
     @property
+    def bad(self) -> sql.Identifier:
+        """Return the table of the staged rows' places (ctid) that are to be set aside."""
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} bad")
+
+    @property
+    def history(self) -> sql.Identifier:
+        """Return the table of the warehouse that keeps every version of every row."""
+        return sql.Identifier(self.table.source, f"{self.table.name}_history")
+
+    @property
+    def quarantine(self) -> sql.Identifier:
+        """Return the table of rows that were set aside."""
+        plain = f"{self.table.source}_{self.table.name}"
+        return sql.Identifier("quarantine", plain if len(plain.encode()) <= MAXIMUM_BYTES else self.prefix)
+
+    @property
     def target(self) -> sql.Identifier:
         """Return the table of the warehouse that people read."""
         return sql.Identifier(self.table.source, self.table.name)
@@ -75,9 +91,16 @@ def create(
     postgres.rows(connection, statement)
 
 
+def fill(connection: Connection, name: sql.Identifier, rows: int) -> int:
+    """Put so many rows of nothing but defaults into a staging table, and return how many."""
+    query = sql.SQL("INSERT INTO {} SELECT FROM generate_series(1, {})").format(name, sql.Literal(rows))
+    postgres.rows(connection, query)
+    return rows
+
+
 def drop(connection: Connection, staged: Staged, *, every_run: bool = False) -> None:
     """Drop the staged rows and keys of one run, or of every run of that table."""
-    names = [f"{staged.prefix}{staged.run}", f"{staged.prefix}{staged.run} keys"]
+    names = [name.strings[1] for name in (staged.rows, staged.keys, staged.bad)]
     if every_run:
         names = [
             name

@@ -1,22 +1,29 @@
 """Validate: decides whether staged rows may be loaded: the source's shape first, then the declared checks."""
 
-from pipeline import access, drift, extract, ledger, postgres, quality
+import logging
+from collections.abc import Sequence
+
+from pipeline import access, drift, extract, ledger, postgres, quality, quarantine
 from pipeline.catalog import Table
+from pipeline.drift import Change
 from pipeline.errors import CheckError, StepError
-from pipeline.extract import INCREMENT, Show, silent, step_key
+from pipeline.extract import LOAD_TASK, Show, silent, step_key
 from pipeline.ledger import Step
+from pipeline.plan import INCREMENT
 from pipeline.postgres import Connection
-from pipeline.quality import Candidate
+from pipeline.quality import Candidate, Result
 from pipeline.settings import Settings
 from pipeline.shape import Shape
 from pipeline.staging import Staged
 
 TASK = "ValidateExtract"
 
+logger = logging.getLogger(__name__)
+
 
 def validated(warehouse: Connection, table: Table, run: str) -> bool:
     """Whether the rows that are staged now, and no earlier ones, were found good."""
-    loaded = ledger.find_step(warehouse, step_key(table, run, extract.LOAD_TASK))
+    loaded = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
     if loaded and loaded.done:
         return True
     step = ledger.find_step(warehouse, step_key(table, run, TASK))
@@ -33,7 +40,7 @@ def is_validated(settings: Settings, table: Table, run: str) -> bool:
 
 
 def validate_extract(settings: Settings, table: Table, run: str, show: Show = silent) -> None:
-    """Check the staged rows of a table, and record each check's result whatever it is.
+    """Check the staged rows of a table, record every result, and set failing rows aside.
 
     Raise CheckError, telling everything that is wrong at once, if they must not be loaded.
     """
@@ -50,40 +57,70 @@ def validate_extract(settings: Settings, table: Table, run: str, show: Show = si
             extracted = ledger.find_step(warehouse, step_key(table, run))
             if extracted is None or not extract.extracted(warehouse, table, run):
                 raise StepError("its staged rows are gone; run it again")
-            _require_no_block(warehouse, table, extracted)
-            mark = ledger.watermark(warehouse, table.source, table.name)
-            results = quality.check(warehouse, candidate(table, run, extracted), mark.rows if mark else None)
-            quality.record(beside, run, table, results)
-            if errors := quality.failed(results, "error"):
-                raise CheckError("; ".join(map(str, errors)))
-            detail = {"staged_oid": extracted.detail["staged_oid"], "checks": len(results)}
-            ledger.finish_step(warehouse, key, extracted.rows, detail)
+            results = _results(warehouse, table, run, extracted)
+            set_aside = quarantine.fill(warehouse, Staged(table, run), results)
+            quality.record(warehouse, run, table, results)
+            stopping = [str(result) for result in results if result.stops]
+            if not stopping:
+                detail = {
+                    "staged_oid": extracted.detail["staged_oid"],
+                    "checks": len(results),
+                    "set_aside": set_aside,
+                }
+                ledger.finish_step(warehouse, key, extracted.rows, detail)
+            # What was found is kept, whether the table is held back or not.
             warehouse.commit()
-            warnings = quality.failed(results, "warn")
-            show(100, "; ".join(map(str, warnings)) or f"{len(results)} checks passed")
+            if stopping:
+                raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up")
+            show(100, _told(key.name, results, set_aside))
 
 
-def candidate(table: Table, run: str, extracted: Step) -> Candidate:
-    """Return the table as it will be once the extracted rows are in it."""
+def _results(warehouse: Connection, table: Table, run: str, extracted: Step) -> list[Result]:
+    current = Shape.from_json(extracted.detail["shape"])
+    accepted = ledger.accepted_shape(warehouse, table.source, table.name)
+    changes = drift.compare(Shape.from_json(accepted) if accepted else None, current, table)
+    drifted = [_drift_result(warehouse, table, change) for change in changes]
+    if any(result.stops for result in drifted):
+        # The rows have a shape of which nothing is known yet: no check could be trusted.
+        return drifted
+    return drifted + quality.check(warehouse, _candidate(warehouse, table, run, extracted))
+
+
+def _drift_result(warehouse: Connection, table: Table, change: Change) -> Result:
+    passed = change.action != drift.BLOCK
+    told = change.told(table)
+    if change.kind == "dropped" and passed:
+        users = ledger.views_on(warehouse, table.source, table.name, change.column)
+        if users and "dropped" not in table.drift:
+            passed, told = False, Change(**{**change.__dict__, "action": drift.BLOCK}).told(table)
+            told = f"{told} ({', '.join(users)} shows it)"
+        elif table.drift.get("dropped") != drift.IGNORE:
+            return Result(
+                f"drift {change.kind}", "warn", False, f"{told}; it stays empty in new rows", "no drift"
+            )
+    return Result(f"drift {change.kind}", "error", passed, told, "no drift")
+
+
+def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -> Candidate:
     detail = extracted.detail
-    increment = detail["mode"] == INCREMENT
     return Candidate(
         table=table,
         staged=Staged(table, run),
         columns=Shape.from_json(detail["shape"]).names,
         key=detail["key"],
-        increment=increment,
-        keys_staged=increment and detail["deleted"] > 0,
+        increment=detail["mode"] == INCREMENT,
+        keys_staged=detail["keys_staged"],
         source_rows=detail["source_rows"],
         deleted=detail["deleted"],
+        history=ledger.row_counts(warehouse, step_key(table, run, LOAD_TASK)),
     )
 
 
-def _require_no_block(warehouse: Connection, table: Table, extracted: Step) -> None:
-    accepted = ledger.accepted_shape(warehouse, table.source, table.name)
-    changes = drift.compare(
-        Shape.from_json(accepted) if accepted else None, Shape.from_json(extracted.detail["shape"])
-    )
-    blocked = [str(change) for change in changes if change.action == drift.BLOCK]
-    if blocked:
-        raise CheckError(f"{'; '.join(blocked)}; its last good rows stay up")
+def _told(name: str, results: Sequence[Result], set_aside: int) -> str:
+    warnings = [str(result) for result in results if not result.passed and not result.sets_aside]
+    for warning in warnings:
+        logger.warning("%s: %s", name, warning)
+    told = [*warnings] or [f"{len(results)} checks passed"]
+    if set_aside:
+        told.append(f"{set_aside:,} rows set aside in quarantine")
+    return "; ".join(told)

@@ -52,6 +52,7 @@ STATEMENTS = (
         timeline bigint NOT NULL,
         cursor_value text,
         rows bigint NOT NULL,
+        quarantined bigint NOT NULL DEFAULT 0,
         loaded_at timestamptz NOT NULL,
         PRIMARY KEY (source, table_name)
     )
@@ -77,6 +78,7 @@ STATEMENTS = (
         passed boolean NOT NULL,
         observed text NOT NULL,
         expected text NOT NULL,
+        value double precision,
         checked_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )
     """,

@@ -1,0 +1,57 @@
+"""Masks: what is personal is hashed or left out in the source's own SELECT and never leaves the source.
+
+A hash is HMAC-SHA-256 (RFC 2104), keyed with a secret from Vault: the same value gives the same hash in every
+table and every run, so that joins still work, and nobody without the secret can try values out.
+"""
+
+import hashlib
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.errors import UnreachableError
+from pipeline.postgres import Composable, Connection
+from pipeline.redact import register
+
+# The entry in Vault, and its key.
+SECRET, KEY = "mask", "key"
+MINIMUM_KEY_LENGTH = 32
+BLOCK_BYTES = 64
+# Session settings of the source that hold the two halves of the key for the time of the reading.
+INNER, OUTER = "pipeline.mask_inner", "pipeline.mask_outer"
+
+
+def unlock(source: Connection, key: str) -> None:
+    """Give the source's session what the hashes need.
+
+    Raise UnreachableError if the key is too short to protect.
+
+    The key goes over in a statement of its own: a COPY that runs for an hour shows none of it in
+    pg_stat_activity. A source that logs every statement logs it, beside the very values it masks.
+    """
+    if len(key) < MINIMUM_KEY_LENGTH:
+        raise UnreachableError(
+            f"the entry {SECRET} in Vault has a key of {len(key)} letters: "
+            f"write {MINIMUM_KEY_LENGTH} or more, chosen at random"
+        )
+    material = key.encode()
+    if len(material) > BLOCK_BYTES:
+        material = hashlib.sha256(material).digest()
+    padded = material.ljust(BLOCK_BYTES, b"\0")
+    for setting, byte in ((INNER, 0x36), (OUTER, 0x5C)):
+        half = bytes(part ^ byte for part in padded).hex()
+        register(half)
+        postgres.rows(source, "SELECT set_config(%s, %s, false)", (setting, half))
+
+
+def hashed(expression: Composable) -> Composable:
+    """Return the SQL of a value's hash, in hexadecimal; null stays null."""
+    return sql.SQL(
+        "encode(sha256(decode(current_setting({outer}), 'hex') || sha256("
+        "decode(current_setting({inner}), 'hex') || convert_to(({value})::text, 'UTF8'))), 'hex')"
+    ).format(outer=sql.Literal(OUTER), inner=sql.Literal(INNER), value=expression)
+
+
+def empty(type_: Composable) -> Composable:
+    """Return the SQL of a value that is always null."""
+    return sql.SQL("NULL::{}").format(type_)
