@@ -5,11 +5,14 @@ import multiprocessing.util
 import os
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from pipeline import bucket, postgres, vault
-from pipeline.bucket import Bucket
+from pipeline import mask, postgres, vault
 from pipeline.errors import UnreachableError
 from pipeline.settings import DatabaseSettings, Settings
+
+if TYPE_CHECKING:
+    from pipeline.bucket import Bucket
 
 # A source is somebody's production database: nothing of ours may wait or run there for ever.
 SOURCE_SESSION = {
@@ -41,6 +44,16 @@ class Access:
             self._uris[database.secret] = self._stack.enter_context(self.vault.database_uri(database))
         return self._uris[database.secret]
 
+    def mask_key(self) -> str:
+        """Return the key of the hashes that stand for personal values. Raise UnreachableError without one."""
+        entry = self.vault.read(mask.SECRET)
+        if mask.KEY not in entry:
+            raise UnreachableError(
+                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}": put a random key of '
+                f"{mask.MINIMUM_KEY_LENGTH} letters or more there, and never change it"
+            )
+        return entry[mask.KEY]
+
     def warehouse_uri(self) -> str:
         """Return the warehouse's address with its credential, for a driver of another's."""
         return self._uri(self.settings.require_warehouse())
@@ -59,7 +72,6 @@ class Access:
             self._uri(self.settings.source(name)), f"source {name}", session=SOURCE_SESSION
         )
 
-
     def database_uri(self, name: str) -> str:
         """Return the address, with its credential, of a database to back up, for pg_dump."""
         return self._uri(self.settings.database(name))
@@ -68,13 +80,16 @@ class Access:
         """Open a database to back up, for reading only."""
         return postgres.connection(self.database_uri(name), f"database {name}", session=BACKUP_SESSION)
 
-    def bucket(self, secret: str) -> Bucket:
+    def bucket(self, secret: str) -> "Bucket":
         """Open the bucket of the backups with the key at `secret` (key_id and application_key)."""
+        from pipeline import bucket  # noqa: PLC0415 - the SDK is slow to import, and loading does not need it
+
         backup = self.settings.require_backup()
         key = self.vault.read(secret)
         missing = [name for name in ("key_id", "application_key") if not key.get(name)]
         if missing:
-            raise UnreachableError(f"Vault: {secret} has no {' and no '.join(missing)}; write what B2 gave there")
+            what = " and no ".join(missing)
+            raise UnreachableError(f"Vault: {secret} has no {what}; write there what B2 gave")
         return bucket.connect(key["key_id"], key["application_key"], backup.bucket, realm=backup.realm)
 
 

@@ -16,7 +16,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.errors import ConflictError, PipelineError, StepError, UnreachableError
 from pipeline.redact import redact
 
 Connection = psycopg2.extensions.connection
@@ -31,6 +31,28 @@ Parameters = Sequence[object] | Mapping[str, object]
 COPY_BUFFER_BYTES = 256 * 1024
 # libpq's own word for a connection that is as it should be.
 CONNECTION_OK = 0
+# What a URI says, as libpq's programs read it from their environment.
+VARIABLES: Mapping[str, str] = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "dbname": "PGDATABASE",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "options": "PGOPTIONS",
+    "application_name": "PGAPPNAME",
+    "sslmode": "PGSSLMODE",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcrl": "PGSSLCRL",
+    "sslsni": "PGSSLSNI",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "gssencmode": "PGGSSENCMODE",
+    "channel_binding": "PGCHANNELBINDING",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
 
 # The same text for the same value on every server, and no name that resolves by surprise.
 SESSION: Mapping[str, str] = {
@@ -78,16 +100,34 @@ def connection(
         opened.close()
 
 
-def _open(uri: str, name: str, application_name: str) -> Connection:
+def program_environment(uri: str, name: str) -> dict[str, str]:
+    """Return the variables that take one of PostgreSQL's programs to `uri`: for that one child's environment.
+
+    Raise UnreachableError if there is something in it that cannot be said so.
+    """
+    try:
+        parts = psycopg2.extensions.parse_dsn(_plain(uri, name))
+    except psycopg2.Error as error:
+        raise UnreachableError(f"{name}: its uri in Vault is faulty: {said(error)}") from None
+    for part in parts.keys() - VARIABLES.keys() - KEEPALIVES.keys():
+        raise UnreachableError(f"{name}: its uri in Vault has {part}, which cannot be handed on; take it out")
+    return {VARIABLES[part]: value for part, value in parts.items() if part in VARIABLES}
+
+
+def _plain(uri: str, name: str) -> str:
     # SQLAlchemy's form of the scheme is common in shared credentials; libpq knows only the plain one.
     scheme, _, rest = uri.partition("://")
     if scheme.split("+")[0] not in ("postgresql", "postgres") or not rest:
         raise UnreachableError(
             f"{name}: its uri in Vault is not of the form postgresql://role:password@host:port/name"
         )
+    return f"postgresql://{rest}"
+
+
+def _open(uri: str, name: str, application_name: str) -> Connection:
     try:
         opened: Connection = psycopg2.connect(
-            f"postgresql://{rest}",
+            _plain(uri, name),
             application_name=application_name,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             **KEEPALIVES,
@@ -118,6 +158,16 @@ def row(
     """Run one statement and return its first row, or None."""
     found = rows(connection, query, parameters)
     return found[0] if found else None
+
+
+def records(
+    connection: Connection, query: str | Composable, parameters: Parameters = ()
+) -> list[dict[str, Any]]:
+    """Run one statement and return all of its rows by the names of its columns."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters or None)
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, found, strict=True)) for found in cursor.fetchall()]
 
 
 def value(connection: Connection, query: str | Composable, parameters: Parameters = ()) -> Any:
@@ -185,6 +235,8 @@ def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> Pip
     broken = connection.closed or connection.info.status != CONNECTION_OK
     if broken or isinstance(error, psycopg2.errors.AdminShutdown):
         return UnreachableError(f"the connection was lost while {doing} the rows: {said(error)}")
+    if isinstance(error, psycopg2.errors.SerializationFailure):
+        return ConflictError(f"{doing} the rows: {said(error)}")
     return StepError(f"{doing} the rows: {said(error)}")
 
 
