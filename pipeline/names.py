@@ -8,6 +8,8 @@ from collections.abc import Iterable
 RESERVED = frozenset({"ops", "staging", "quarantine", "mart", "public", "information_schema"})
 # Columns that the pipeline adds to loaded tables.
 RESERVED_COLUMNS = frozenset({"_loaded_at", "_deleted_at"})
+# And to their histories.
+HISTORY_COLUMNS = frozenset({"_valid_from", "_valid_to"})
 # PostgreSQL cuts longer identifiers off without a word.
 MAXIMUM_BYTES = 63
 

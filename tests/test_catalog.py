@@ -40,8 +40,8 @@ hr.yaml:14: tables.employee.columns.grade.range: says nothing; write min or max
 hr.yaml:15: tables.employee.columns._loaded_at: the warehouse adds a column of this name itself; use
   mask: exclude
 hr.yaml:16: tables.employee.drift.added: must be evolve, refresh, ignore or block; correct it
-hr.yaml:16: tables.employee.drift.droped: must be added, dropped, renamed, widened, narrowed, nullable,
-  key or recreated; correct it
+hr.yaml:16: tables.employee.drift.droped: must be added, added_with_default, dropped, renamed, widened,
+  narrowed, type, nullable, key, recreated, enum, order, partition or mask; correct it
 hr.yaml:18: tables.employee.checks[0].rows.change: is no share; write a percentage such as 50%, or a
   number from 0 to 1
 hr.yaml:18: tables.employee.checks[0].rows.min: must be a whole number; correct it
@@ -114,8 +114,8 @@ tables:
     checks:
       - rows: {min: 1, max: 10, change: 150%}
         level: warn
-        quarantine: rows
       - unique: staff_number
+        quarantine: rows
       - sql: select * from {table} where hired_on > current_date   # rows that come back are wrong
       - freshness: {column: changed_at, max_age: 2 days}
       - relationship: {columns: manager_id, to: employee, to_columns: id}
@@ -139,14 +139,14 @@ tables:
     assert found.columns["email"].null_rate == catalog.NullRate(max=0.02, level="warn")
     assert found.columns["phone"].null_rate == catalog.NullRate(max=0.5, level="error")
     assert found.columns["grade"].renamed_from == "level"
-    assert found.columns["grade"].accepted == ("a", "b", 3)
+    assert found.columns["grade"].accepted == catalog.Accepted(values=("a", "b", 3))
     assert found.columns["hired_on"].range == catalog.Range(min=date(1990, 1, 1))
     assert found.drift == {"added": "ignore", "key": "block", "dropped": "block"}
     assert [check.kind for check in found.checks] == ["rows", "unique", "sql", "freshness", "relationship"]
     rows, unique, sql, freshness, relationship = found.checks
     assert isinstance(rows, catalog.RowsCheck)
     assert (rows.rows.min, rows.rows.max, rows.rows.change) == (1, 10, 1.5)
-    assert (rows.level, rows.quarantine, unique.level, unique.quarantine) == ("warn", "rows", "error", "hold")
+    assert (rows.level, rows.quarantine, unique.level, unique.quarantine) == ("warn", "hold", "error", "rows")
     assert isinstance(unique, catalog.UniqueCheck)
     assert unique.unique == ("staff_number",)
     assert isinstance(sql, catalog.SqlCheck)
@@ -185,7 +185,7 @@ def test_mask_null_masks(write: Write) -> None:
 def test_yes_and_no_are_words(write: Write) -> None:
     """YAML 1.1 would read the country code of Norway as false."""
     directory = write(hr=HEAD + "  employee: {columns: {country: {accepted: [no, on, y]}}}\n")
-    assert table(directory).columns["country"].accepted == ("no", "on", "y")
+    assert table(directory).columns["country"].accepted == catalog.Accepted(values=("no", "on", "y"))
 
 
 def test_cursor_of_the_defaults_does_not_bind_tables_read_in_full(write: Write) -> None:

@@ -1,19 +1,14 @@
 """What the analysts declare: reads their repository and tells all problems at once, with file and line."""
 
-from collections.abc import Mapping
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from pipeline import names
-from pipeline.catalog import document, rules
+from pipeline.catalog import dashboards, marts, sources
 from pipeline.catalog.checks import (
-    KINDS,
     Check,
     FreshnessCheck,
     FreshnessRule,
-    Level,
     RelationshipCheck,
     RelationshipRule,
     RowsCheck,
@@ -21,32 +16,33 @@ from pipeline.catalog.checks import (
     SqlCheck,
     UniqueCheck,
 )
-from pipeline.catalog.tables import (
-    Catalog,
-    Column,
-    DeclaredSource,
-    DriftAction,
-    DriftKind,
-    NullRate,
-    Range,
-    Source,
-    Table,
-)
+from pipeline.catalog.columns import Accepted, Column, Mask, NullRate, Range
+from pipeline.catalog.dashboards import Card, Dashboard
+from pipeline.catalog.marts import Mart
+from pipeline.catalog.tables import Catalog, DriftAction, DriftKind, Source, Table
+from pipeline.catalog.values import Level, Quarantine
 from pipeline.errors import ProblemsError
 
 __all__ = [
+    "Accepted",
+    "Card",
     "Catalog",
     "Check",
     "Column",
+    "Dashboard",
     "DriftAction",
     "DriftKind",
     "FreshnessCheck",
     "FreshnessRule",
     "Level",
+    "Mart",
+    "Mask",
     "NullRate",
+    "Quarantine",
     "Range",
     "RelationshipCheck",
     "RelationshipRule",
+    "Repository",
     "RowsCheck",
     "RowsRule",
     "Source",
@@ -54,101 +50,58 @@ __all__ = [
     "Table",
     "UniqueCheck",
     "read",
+    "read_repository",
 ]
 
 
-def read(directory: Path) -> Catalog:
-    """Return what `directory`, an analysts' repository, declares.
+@dataclass(frozen=True)
+class Repository:
+    """All that an analysts' repository holds; `tasks` are the names of the files in tasks/."""
 
-    Raise ProblemsError with the problems of all its files, each as `sources/hr.yaml:12: what: to do`.
+    catalog: Catalog
+    dashboards: dict[str, Dashboard]
+    tasks: tuple[str, ...]
+
+
+def read(directory: Path) -> Catalog:
+    """Return what `directory`, an analysts' repository, declares to be loaded and built.
+
+    Raise ProblemsError with the problems of all sources and marts, each as
+    `sources/hr.yaml:12: what: to do`. Dashboards and tasks are no reason not to load.
     """
-    folder = directory / "sources"
-    files = sorted(folder.glob("*.yaml"))
-    problems = [
-        f"sources/{path.name}:1: must end in .yaml; rename it" for path in sorted(folder.glob("*.yml"))
-    ]
-    if not files and not problems:
-        raise ProblemsError(
-            [f"{folder}: holds no .yaml file; write one for each source, or name another folder"]
-        )
-    sources: dict[str, Source] = {}
-    for path in files:
-        found, source = _read_source(path)
-        problems += found
-        if source is not None:
-            sources[source.name] = source
+    catalog, problems = _read(directory)
     if problems:
         raise ProblemsError(problems)
-    return Catalog(sources=sources)
+    return catalog
 
 
-def _read_source(path: Path) -> tuple[list[str], Source | None]:
-    shown = f"sources/{path.name}"
+def read_repository(directory: Path) -> Repository:
+    """Return all that an analysts' repository holds. Raise ProblemsError with the problems of every file."""
+    catalog, problems = _read(directory)
+    shown, more = dashboards.read(directory, marts.named(directory))
+    tasks = sorted((directory / "tasks").rglob("*.py"))
+    problems += [*more, *(problem for path in tasks if (problem := _compiles(path, directory)))]
+    if problems:
+        raise ProblemsError(problems)
+    return Repository(catalog, shown, tuple(str(path.relative_to(directory)) for path in tasks))
+
+
+def _read(directory: Path) -> tuple[Catalog, list[str]]:
+    found = sources.read(directory)
+    built, problems = marts.read(directory, found)
+    problems = [*found.problems, *sources.unknown_relations(found, marts.named(directory)), *problems]
+    return Catalog(sources=found.read, marts=built), problems
+
+
+def _compiles(path: Path, directory: Path) -> str | None:
+    """Return what is wrong with a Python file as far as can be told without running it."""
+    shown = path.relative_to(directory)
     try:
-        written = document.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return [f"{shown}:1: cannot be read as UTF-8 text; correct the file or its permissions"], None
-    problems = list(written.problems)
-    declared = None
-    if not (problems and written.value is None):
-        declared, more = _validated(written)
-        problems += more
-        problems += rules.problems(written, path.stem)
-    told = [f"{shown}:{line}: {what}" for line, what in sorted(set(problems))]
-    return told, declared.resolved() if declared and not told else None
-
-
-def _validated(written: document.Document) -> tuple[DeclaredSource | None, list[tuple[int, str]]]:
-    known: dict[int, list[str]] = {}
-    try:
-        return DeclaredSource.model_validate(written.value, context=known), []
-    except ValidationError as error:
-        problems = []
-        for details in error.errors(include_url=False):
-            path = written.locate(details["loc"])
-            # A list of nothing but wrong values is also called too short.
-            emptied = details["type"] == "too_short" and written.at(path)
-            if written.untold(path) and not emptied:
-                what = _what(dict(details), written.at(path), known.get(id(written.at(path[:-1])), []))
-                problems.append((written.line(path), f"{document.dotted(path)}: {what}" if path else what))
-        return None, problems
-
-
-def _no_check(value: Any) -> str:
-    for key in value if isinstance(value, dict) else ():
-        if meant := names.nearest(key, KINDS):
-            return f"{key} is no check; did you mean {meant}?"
-    return f"is no check; write one of {', '.join(KINDS)}"
-
-
-_MESSAGES = {
-    "missing": "missing; write it here",
-    "string_type": "must be text; write it in quotes",
-    "string_too_short": "is empty; write a value",
-    "too_short": "is empty; write at least one",
-    "literal_error": "must be {expected}; correct it",
-    "int_type": "must be a whole number; correct it",
-    "int_parsing": "must be a whole number; correct it",
-    "int_from_float": "must be a whole number; correct it",
-    "bool_type": "must be true or false; correct it",
-    "bool_parsing": "must be true or false; correct it",
-    "model_type": "must be a mapping (key: value); correct it",
-    "model_attributes_type": "must be a mapping (key: value); correct it",
-    "mapping_type": "must be a mapping (key: value); correct it",
-    "dict_type": "must be a mapping (key: value); correct it",
-    "tuple_type": "must be a list; correct it",
-}
-
-
-def _what(error: Mapping[str, Any], value: Any, known: list[str]) -> str:
-    if error["type"] == "union_tag_not_found":
-        return _no_check(value)
-    if error["type"] == "extra_forbidden":
-        key = str(error["loc"][-1])
-        if key in ("level", "quarantine") and "checks" in error["loc"]:
-            return "unknown key here; write it beside the check's own key, not inside it"
-        return f"unknown key; {names.advice(key, known)}"
-    if message := _MESSAGES.get(error["type"]):
-        values = {key: str(value).replace("'", "") for key, value in error.get("ctx", {}).items()}
-        return message.format(**values)
-    return str(error["msg"]).removeprefix("Value error, ")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(path.read_bytes(), str(shown), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return f"{shown}:{error.lineno or 1}: is not valid Python: {error.msg}; correct it"
+    except (OSError, ValueError):
+        return f"{shown}:1: cannot be read as Python; correct the file or its permissions"
+    return None

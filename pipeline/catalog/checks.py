@@ -2,34 +2,33 @@
 `level` and `quarantine`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, model_validator
 
+from pipeline.catalog.columns import Ruled
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.values import Change, ColumnNames, Count, Duration, Name
 
-Level = Literal["error", "warn"]
 
-
-class _Check(Declared):
-    # error: the table is not loaded; warn: it is recorded and alerted.
-    level: Level = "error"
-    # hold: nothing is loaded; rows: the failing rows are set aside and the others loaded.
-    quarantine: Literal["hold", "rows"] = "hold"
+class TableCheck(Ruled):
+    """What all checks of a table have in common."""
 
     @property
     def kind(self) -> str:
         """The check's own key: rows, unique, sql, freshness or relationship."""
-        return next(iter(type(self).model_fields.keys() - _Check.model_fields.keys()))
+        return next(iter(type(self).model_fields.keys() - Ruled.model_fields.keys()))
 
 
 class RowsRule(Declared):
     """How many rows there may be, and by which share of the last accepted count that may change."""
 
     min: Count | None = None
+    """The least number of rows."""
     max: Count | None = None
+    """The greatest number of rows."""
     change: Change | None = None
+    """By how much the number of rows may differ from what is usual, such as 50%."""
 
     @model_validator(mode="after")
     def _sensible(self) -> "RowsRule":
@@ -44,15 +43,20 @@ class FreshnessRule(Declared):
     """The newest value of `column` may be at most `max_age` old."""
 
     column: Name
+    """A column that holds a date or a time."""
     max_age: Duration
+    """How old its newest value may be, such as 2 days."""
 
 
 class RelationshipRule(Declared):
     """Each combination of `columns` without nulls is there in `to_columns` of `to`, a table of the source."""
 
     columns: ColumnNames
+    """The column, or the columns, that refer to another table."""
     to: Name
+    """The other table, as it is called in this file."""
     to_columns: ColumnNames
+    """What they refer to there: one for each of columns."""
 
     @model_validator(mode="after")
     def _pairs(self) -> "RelationshipRule":
@@ -61,41 +65,48 @@ class RelationshipRule(Declared):
         return self
 
 
-class RowsCheck(_Check):
+class RowsCheck(TableCheck):
     """The table's number of rows."""
 
     rows: RowsRule
+    """The least and the greatest number of rows, and by how much it may change: {min, max, change}."""
 
 
-class UniqueCheck(_Check):
+class UniqueCheck(TableCheck):
     """No two rows are equal in all these columns."""
 
     unique: ColumnNames
+    """The column, or the columns, that no two rows share."""
 
 
-class SqlCheck(_Check):
+class SqlCheck(TableCheck):
     """A query whose rows are wrong; `{table}` stands for the table."""
 
     sql: Name
+    """One SELECT; each row that comes back is wrong. {table} stands for the table as it is about to be."""
 
 
-class FreshnessCheck(_Check):
+class FreshnessCheck(TableCheck):
     """The table has recent rows."""
 
     freshness: FreshnessRule
+    """How old the newest value of a column may be: {column, max_age}."""
 
 
-class RelationshipCheck(_Check):
+class RelationshipCheck(TableCheck):
     """A foreign key of which the database may know nothing."""
 
     relationship: RelationshipRule
+    """Values that must be there in another table of this source: {columns, to, to_columns}."""
 
 
 KINDS = ("rows", "unique", "sql", "freshness", "relationship")
+# They look at the table as a whole: there is no row to set aside.
+WITHOUT_ROWS = ("rows", "freshness")
 
 
 def _kind(value: Any) -> str | None:
-    if isinstance(value, _Check):
+    if isinstance(value, TableCheck):
         return value.kind
     if not isinstance(value, dict):
         return None

@@ -40,13 +40,15 @@ class Document:
     def locate(self, location: Sequence[str | int]) -> Path:
         """Return the path in the file that a location of pydantic stands for.
 
-        A location has parts that are not in the file: the tags of unions, and "[key]" after a mapping's key.
-        They are left out; a last part that is not there stays, for it is the key that is missing.
+        A location has parts that are not in the file: the tags of unions, "[key]" after a mapping's key, and
+        the key that a short form stands for. They are left out; a last part that is not there stays where there
+        is a mapping, for it is the key that is missing.
         """
         path: Path = ()
         parts = [part for part in location if part != "[key]"]
         for index, part in enumerate(parts):
-            missing_key = index == len(parts) - 1 and path[-1:] != (part,)
+            last = index == len(parts) - 1
+            missing_key = last and path[-1:] != (part,) and isinstance(self.at(path), dict)
             if (*path, part) in self.lines or missing_key:
                 path = (*path, part)
         return path

@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline import names
+from pipeline.catalog import queries
+from pipeline.catalog.checks import WITHOUT_ROWS
 from pipeline.catalog.document import Document, Path, dotted
 
 Problem = tuple[int, str]
+Found = Iterator[tuple[Path, str]]
+
+HISTORY = "_history"
+# Masks that leave nothing to tell rows apart by.
+EMPTYING = ("null", "exclude")
 
 
 def problems(written: Document, stem: str) -> list[Problem]:
@@ -22,19 +29,72 @@ def problems(written: Document, stem: str) -> list[Problem]:
     for name, table in tables.items():
         path: Path = ("tables", name)
         table = _mapping(table)  # noqa: PLW2901 - an empty one declares nothing
+        history = bool(table.get("history", defaults.get("history")))
         for where, what in (
-            *_table_name(name),
+            *_table_name(name, history=history),
+            *_history(name, tables, history=history),
             *_cursor(table, defaults),
-            *_columns(table),
-            *_relationships(table, tables),
+            *_columns(table, history=history),
+            *_checks(table, tables),
         ):
             full = (*path, *where)
             found.append((written.line(full), f"{dotted(full)}: {what}"))
     return found
 
 
+def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, str, queries.Relation]]]:
+    """Return what is wrong with the file's sql checks, and what they read beside their tables.
+
+    The latter as line, the place as people write it, and the relation.
+    """
+    told: list[Problem] = []
+    others: list[tuple[int, str, queries.Relation]] = []
+    tables = written.value.get("tables") if isinstance(written.value, dict) else None
+    for name, table in _mapping(tables).items():
+        for index, check in _listed(_mapping(table).get("checks")):
+            path: Path = ("tables", name, "checks", index, "sql")
+            text = check.get("sql")
+            if not isinstance(text, str) or not text:
+                continue
+            line = written.line(path)
+            try:
+                query = queries.parse_check(text)
+            except queries.QueryError as error:
+                told.append((line, f"{dotted(path)}: {error.problem}"))
+                continue
+            others += [(line, dotted(path), relation) for relation in query.relations]
+            if not query.relations:
+                told += [(line, f"{dotted(path)}: {what}") for what in _masked_in(query, _mapping(table))]
+    return told, others
+
+
+def _masked_in(query: queries.Query, table: dict[str, Any]) -> Iterator[str]:
+    for column, mask in sorted(_masks(table).items()):
+        if mask in EMPTYING and column in query.columns:
+            yield f"names {column}, of which mask: {mask} leaves nothing; take it out, or change the mask"
+
+
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _names(value: Any) -> list[str]:
+    listed = value if isinstance(value, list) else [value]
+    return [name for name in listed if isinstance(name, str)]
+
+
+def _listed(checks: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, check in enumerate(checks if isinstance(checks, list) else ()):
+        yield index, _mapping(check)
+
+
+def _masks(table: dict[str, Any]) -> dict[str, str]:
+    """Return the mask of each masked column."""
+    masks = {}
+    for name, column in _mapping(table.get("columns")).items():
+        if "mask" in _mapping(column):
+            masks[name] = str(column["mask"] or "null")
+    return masks
 
 
 def _source(written: Document, stem: str) -> Iterator[Problem]:
@@ -48,40 +108,96 @@ def _source(written: Document, stem: str) -> Iterator[Problem]:
         yield line, f'source: "{name}" is not the file\'s name; write source: {stem}, or rename the file'
 
 
-def _table_name(name: str) -> Iterator[tuple[Path, str]]:
-    if len(name.encode()) > names.MAXIMUM_BYTES:
+def _table_name(name: str, *, history: bool) -> Found:
+    longest = names.MAXIMUM_BYTES - (len(HISTORY) if history else 0)
+    if len(name.encode()) > longest:
+        yield (), f"the name is longer than {longest} bytes; write a shorter one, and table: its own"
+
+
+def _history(name: str, tables: dict[str, Any], *, history: bool) -> Found:
+    if history and f"{name}{HISTORY}" in tables:
         yield (
             (),
-            f"the name is longer than {names.MAXIMUM_BYTES} bytes; write a shorter one, and table: its own",
+            f"its history is kept in {name}{HISTORY}, which is the name of another table here; "
+            "give that one another name, and table: its own",
         )
 
 
-def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Found:
     changes = table.get("changes", defaults.get("changes", "xmin"))
-    if changes == "cursor" and not table.get("cursor", defaults.get("cursor")):
+    cursor = table.get("cursor", defaults.get("cursor"))
+    if changes == "cursor" and not cursor:
         where = ("changes",) if "changes" in table else ()
         yield where, "needs a cursor; write cursor: and the column that grows with each change"
     for key in ("cursor", "lookback"):
         if key in table and changes != "cursor":
             yield (key,), "has no effect without changes: cursor; write that, or remove this"
+    if changes == "cursor" and (mask := _masks(table).get(str(cursor))):
+        yield (
+            ("columns", str(cursor), "mask"),
+            f"{cursor} is the cursor, whose greatest value is remembered; take mask: {mask} away, "
+            "or write changes: xmin",
+        )
 
 
-def _columns(table: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    key = table.get("key")
-    keys = [key] if isinstance(key, str) else key if isinstance(key, list) else []
+def _columns(table: dict[str, Any], *, history: bool) -> Found:
+    keys = _names(table.get("key"))
+    reserved = names.RESERVED_COLUMNS | (names.HISTORY_COLUMNS if history else frozenset())
     for name, column in _mapping(table.get("columns")).items():
-        mask = _mapping(column).get("mask")
-        if name in keys and mask in ("null", "exclude"):
-            where = ("columns", name, "mask")
-            yield where, "a column of the key must keep its values apart; use hash, or another key"
-        if name in names.RESERVED_COLUMNS and mask != "exclude":
-            yield ("columns", name), "the warehouse adds a column of this name itself; use mask: exclude"
+        mask = _masks(table).get(name)
+        path = ("columns", name)
+        if name in keys and mask in EMPTYING:
+            yield (
+                (*path, "mask"),
+                "a column of the key must keep its values apart; use hash, or another key",
+            )
+        if name in reserved and mask != "exclude":
+            yield path, "the warehouse adds a column of this name itself; use mask: exclude"
+        for rule in ("range", "accepted", "null_rate"):
+            if rule in _mapping(column) and (mask in EMPTYING or (mask == "hash" and rule != "null_rate")):
+                left = "hashes, which no longer compare" if mask == "hash" else "nothing"
+                yield (*path, rule), f"mask: {mask} leaves {left}; take one of the two away"
 
 
-def _relationships(table: dict[str, Any], tables: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    checks = table.get("checks")
-    for index, check in enumerate(checks if isinstance(checks, list) else []):
-        target = _mapping(_mapping(check).get("relationship")).get("to")
-        if isinstance(target, str) and target not in tables:
-            where = ("checks", index, "relationship", "to")
-            yield where, f"no such table in this file; {names.advice(target, tables)}"
+def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Found:
+    masks = _masks(table)
+    for index, check in _listed(table.get("checks")):
+        path = ("checks", index)
+        for kind in WITHOUT_ROWS:
+            if kind in check and check.get("quarantine") == "rows":
+                yield (*path, "quarantine"), f"{kind} tells of no single row to set aside; remove this"
+        relationship = _mapping(check.get("relationship"))
+        freshness = _mapping(check.get("freshness")).get("column")
+        for column in (*_names(check.get("unique")), *_names(relationship.get("columns"))):
+            if masks.get(column) in EMPTYING:
+                yield (
+                    path,
+                    f"mask: {masks[column]} leaves nothing of {column} to check; take one of the two away",
+                )
+        if isinstance(freshness, str) and freshness in masks:
+            yield path, f"mask: {masks[freshness]} leaves no time in {freshness}; take one of the two away"
+        for where, what in _relationship(relationship, masks, tables):
+            yield (*path, "relationship", *where), what
+
+
+def _relationship(rule: dict[str, Any], masks: dict[str, str], tables: dict[str, Any]) -> Found:
+    target = rule.get("to")
+    if not isinstance(target, str):
+        return
+    if target not in tables:
+        yield ("to",), f"no such table in this file; {names.advice(target, tables)}"
+        return
+    others = _masks(_mapping(tables[target]))
+    for column, other in zip(_names(rule.get("columns")), _names(rule.get("to_columns")), strict=False):
+        ours, theirs = masks.get(column), others.get(other)
+        if theirs in EMPTYING:
+            yield (
+                ("to_columns",),
+                f"mask: {theirs} leaves nothing of {target}.{other}; take one of the two away",
+            )
+        elif ours not in EMPTYING and ours != theirs:
+            yield (
+                (),
+                f"only one of {column} and {target}.{other} is hashed, so that they never agree; "
+                "write mask: hash for both or neither",
+            )

@@ -1,67 +1,26 @@
 """What is loaded from where, how, and what must hold, with the defaults filled in."""
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.catalog.checks import Check, Level
+from pipeline.catalog.checks import WITHOUT_ROWS, Check
+from pipeline.catalog.columns import Column, Ruled
 from pipeline.catalog.declared import Declared
-from pipeline.catalog.values import ColumnNames, Duration, Name, Share
+from pipeline.catalog.marts import Mart
+from pipeline.catalog.values import ColumnNames, Duration, Name, Quarantine, Share
 from pipeline.errors import UsageError
 from pipeline.names import advice
 
 Changes = Literal["xmin", "cursor", "full"]
 Deletes = Literal["hard", "soft", "ignore"]
-Mask = Literal["hash", "null", "exclude"]
-DriftKind = Literal["added", "dropped", "renamed", "widened", "narrowed", "nullable", "key", "recreated"]
+DriftKind = Literal[
+    "added", "added_with_default", "dropped", "renamed", "widened", "narrowed", "type", "nullable", "key",
+    "recreated", "enum", "order", "partition", "mask",
+]  # fmt: skip
 DriftAction = Literal["evolve", "refresh", "ignore", "block"]
-
-
-def _single(value: Any) -> Any:
-    if isinstance(value, bool | int | float | date | str):
-        return value
-    raise ValueError("is no single value; write a number, a date or text")
-
-
-# What a cell can be compared with.
-Scalar = Annotated[bool | int | float | datetime | date | str, BeforeValidator(_single)]
-
-
-class NullRate(Declared):
-    """The greatest share of nulls in a column. `null_rate: 2%` is short for `null_rate: {max: 2%}`."""
-
-    max: Share
-    level: Level = "error"
-
-
-class Range(Declared):
-    """The least and the greatest value of a column, both allowed."""
-
-    min: Scalar | None = None
-    max: Scalar | None = None
-
-    @model_validator(mode="after")
-    def _sensible(self) -> "Range":
-        if self.min is None and self.max is None:
-            raise ValueError("says nothing; write min or max")
-        return self
-
-
-def _short_null_rate(value: Any) -> Any:
-    return {"max": value} if isinstance(value, int | float | str) else value
-
-
-class Column(Declared):
-    """What is declared of a column; a column without a declaration is simply loaded."""
-
-    mask: Mask | None = None
-    null_rate: Annotated[NullRate, BeforeValidator(_short_null_rate)] | None = None
-    # Its name in the source before it was renamed: the rename is then accepted.
-    renamed_from: Name | None = None
-    accepted: Annotated[tuple[Scalar, ...], Field(min_length=1)] | None = None
-    range: Range | None = None
 
 
 class Table(BaseModel):
@@ -86,6 +45,9 @@ class Table(BaseModel):
     columns: Mapping[str, Column] = {}
     # Only what is declared: the defaults of the kinds belong to the drift rules.
     drift: Mapping[DriftKind, DriftAction] = {}
+    # What the checks below, and the rules of the columns, do with failing rows unless they say so themselves:
+    # it is filled in there already.
+    quarantine: Quarantine = "hold"
     checks: tuple[Check, ...] = ()
     history: bool = False
 
@@ -109,11 +71,12 @@ class Source(BaseModel):
 
 
 class Catalog(BaseModel):
-    """All that the analysts' repository declares."""
+    """All that the analysts' repository declares to be loaded and built."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: Mapping[str, Source]
+    marts: Mapping[str, Mart] = {}
 
     def source(self, name: str) -> Source:
         """Return one source. Raise UsageError if it is not declared."""
@@ -128,13 +91,34 @@ class Defaults(Declared):
     """What a source's file says for all its tables, unless a table says otherwise."""
 
     schema_name: Name | None = Field(default=None, alias="schema")
+    """The schema in the source (default: public)."""
     changes: Changes | None = None
+    """How changed rows are found.
+
+    xmin: every change, by PostgreSQL's own mark (default; not for views and foreign tables);
+    cursor: rows whose `cursor` column is newer than the newest so far; full: all rows are read every time.
+    """
     cursor: Name | None = None
+    """With changes: cursor, the column that grows with each change, such as updated_at."""
     lookback: Duration | None = None
+    """With changes: cursor, how far behind the newest value rows are read again (default: 1 hour)."""
     deletes: Deletes | None = None
+    """What is done with rows that are gone from the source.
+
+    hard: they are deleted (default); soft: they are marked in _deleted_at; ignore: they stay.
+    """
     max_deleted: Share | None = None
+    """A table that would lose more than this share of its rows at once is not loaded (default: 20%)."""
     drift: Mapping[DriftKind, DriftAction] = {}
+    """What is done when a table is no longer as it was, by kind of change.
+
+    evolve: the change is made in the warehouse; refresh: the same, and all rows are read again;
+    ignore: the warehouse stays as it is; block: nothing is loaded until somebody has decided.
+    """
+    quarantine: Quarantine | None = None
+    """What rules and checks do with failing rows unless they say so themselves (default: hold)."""
     history: bool | None = None
+    """true: keep every version of every row in NAME_history, with _valid_from and _valid_to."""
 
 
 def _null_is_a_mask(columns: Any) -> Any:
@@ -146,20 +130,27 @@ def _null_is_a_mask(columns: Any) -> Any:
 
 
 class DeclaredTable(Defaults):
-    """A table as it is written."""
+    """A table as it is written. Its key in the file is its name in the warehouse."""
 
     relation: Name | None = Field(default=None, alias="table")
+    """Its name in the source, where it differs."""
     key: ColumnNames | None = None
+    """The column, or the columns, that tell rows apart (default: the primary key)."""
     columns: Annotated[Mapping[Name, Column | None], BeforeValidator(_null_is_a_mask)] = {}
+    """Only columns of which there is something to say; all others are loaded as they are."""
     checks: tuple[Check, ...] = ()
+    """What must hold before anybody sees the rows."""
 
 
 class DeclaredSource(Declared):
-    """A file sources/NAME.yaml as it is written."""
+    """A file sources/NAME.yaml as it is written: the tables of one source database."""
 
     source: Name
+    """Its name: that of this file, of [source.NAME] in the settings, and of the schema in the warehouse."""
     defaults: Defaults = Defaults()
+    """What holds for all tables below, unless a table says otherwise."""
     tables: Annotated[Mapping[Name, DeclaredTable | None], Field(min_length=1)]
+    """The tables to load; each is called in the warehouse what it is called here."""
 
     def resolved(self) -> Source:
         """Return the source with the defaults filled in."""
@@ -176,9 +167,29 @@ def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) 
         said |= {
             key: getattr(layer, key) for key in layer.model_fields_set if getattr(layer, key) is not None
         }
+    quarantine: Quarantine = said.get("quarantine", "hold")
     said["drift"] = {**defaults.drift, **table.drift}
-    said["columns"] = {column: declared or Column() for column, declared in table.columns.items()}
+    said["columns"] = {
+        column: _column(declared or Column(), quarantine) for column, declared in table.columns.items()
+    }
+    said["checks"] = tuple(
+        check if check.kind in WITHOUT_ROWS else _ruled(check, quarantine) for check in table.checks
+    )
     said.setdefault("relation", name)
     if said.get("changes") != "cursor":
         said.pop("cursor", None)  # the defaults' own, for tables that are read by cursor
     return Table(source=source, name=name, **said)
+
+
+_Rule = TypeVar("_Rule", bound=Ruled)
+
+
+def _ruled(rule: _Rule, quarantine: Quarantine) -> _Rule:
+    """Return the rule with the table's way of treating failing rows, unless it says so itself."""
+    written = "quarantine" in rule.model_fields_set
+    return rule if written else rule.model_copy(update={"quarantine": quarantine})
+
+
+def _column(column: Column, quarantine: Quarantine) -> Column:
+    rules = (("null_rate", column.null_rate), ("accepted", column.accepted), ("range", column.range))
+    return column.model_copy(update={name: _ruled(rule, quarantine) for name, rule in rules if rule})

@@ -1,13 +1,19 @@
-"""The kinds of values that analysts write: shares, durations, lists of columns."""
+"""The kinds of values that analysts write: shares, durations, lists of columns.
+
+Each says what may be written, for the JSON Schema, beside what it is turned into.
+"""
 
 import re
-from datetime import timedelta
-from typing import Annotated, Any
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 _PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(second|minute|hour|day|week)s?")
+
+Level = Literal["error", "warn"]
+Quarantine = Literal["hold", "rows"]
 
 
 def _share(value: Any) -> Any:
@@ -42,12 +48,36 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _single(value: Any) -> Any:
+    if isinstance(value, bool | int | float | date | str):
+        return value
+    raise ValueError("is no single value; write a number, a date or text")
+
+
+_WrittenPercentage = Annotated[str, Field(pattern=rf"^\s*{_PERCENTAGE.pattern}\s*$")]
+_WrittenShare = Annotated[float, Field(ge=0, le=1)] | _WrittenPercentage
+_WrittenDuration = Annotated[str, Field(pattern=rf"^\s*{_DURATION.pattern}\s*$")]
+
 Count = Annotated[int, Field(ge=0, strict=True)]
 Name = Annotated[str, StringConstraints(min_length=1, strict=True)]
 # A share of which more than the whole makes sense (a change), and one of which it does not. 1.0 is the whole.
-Change = Annotated[float, BeforeValidator(_share)]
-Share = Annotated[float, BeforeValidator(_share), AfterValidator(_whole_at_most)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Change = Annotated[float, BeforeValidator(_share, json_schema_input_type=_WrittenShare)]
+Share = Annotated[
+    float, BeforeValidator(_share, json_schema_input_type=_WrittenShare), AfterValidator(_whole_at_most)
+]
+Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=_WrittenDuration)]
 ColumnNames = Annotated[
-    tuple[Name, ...], BeforeValidator(_several), Field(min_length=1), AfterValidator(_distinct)
+    tuple[Name, ...],
+    Field(min_length=1),
+    AfterValidator(_distinct),
+    BeforeValidator(
+        _several,
+        json_schema_input_type=Name
+        | Annotated[list[Name], Field(min_length=1, json_schema_extra={"uniqueItems": True})],
+    ),
+]
+# What a cell can be compared with.
+Scalar = Annotated[
+    bool | int | float | datetime | date | str,
+    BeforeValidator(_single, json_schema_input_type=bool | int | float | str),
 ]

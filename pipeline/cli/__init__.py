@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from pipeline import redact
-from pipeline.cli import etl, platform, status
+from pipeline.cli import analyst, backup, etl, platform, status
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
 EXIT_CODES = """\
@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one chain to its end", description="Run one chain to its end.")
     chains = run.add_subparsers(metavar="CHAIN", required=True)
     etl.add_chain(chains)
+    backup.add_chain(chains)
     status.add_command(commands)
+    backup.add_commands(commands)
+    analyst.add_commands(commands)
     platform.add_commands(commands)
     return parser

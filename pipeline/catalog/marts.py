@@ -1,0 +1,169 @@
+"""Reads marts/NAME.sql: one SELECT each, and the tables and marts that it reads."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline import names
+from pipeline.catalog import queries
+
+if TYPE_CHECKING:
+    from pipeline.catalog.sources import Sources
+
+FOLDER = "marts"
+SCHEMA = "mart"
+Materialize = Literal["view", "table"]
+MATERIALIZE: tuple[Materialize, ...] = ("view", "table")
+
+_SETTING = re.compile(r"--\s*(\w+)\s*[:=]\s*(\S*)\s*")
+Problem = tuple[int, str]
+
+
+class Mart(BaseModel):
+    """One mart: a view or a table `mart.NAME` made by a SELECT."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    # The SELECT as it is written, with its comments and without a ; at its end.
+    sql: str
+    materialize: Materialize = "view"
+    # What must be loaded or built before: `hr.employee` (for its history as well), `mart.x`.
+    reads: tuple[str, ...] = ()
+    # Every column name that the SELECT contains, of whichever table; "*" if there is one.
+    columns: frozenset[str] = frozenset()
+
+
+def read(directory: Path, sources: "Sources") -> tuple[dict[str, Mart], list[str]]:
+    """Return the marts of a repository by name, and the problems of their files."""
+    folder = directory / FOLDER
+    problems = [
+        f"{path.relative_to(directory)}:1: is not read there; move it to {FOLDER}/ itself"
+        for path in sorted(folder.glob("*/**/*.sql"))
+    ]
+    known = named(directory)
+    marts: dict[str, Mart] = {}
+    for path in sorted(folder.glob("*.sql")):
+        found, mart = _read_mart(path, sources, known)
+        problems += [f"{FOLDER}/{path.name}:{line}: {what}" for line, what in found]
+        if mart is not None:
+            marts[mart.name] = mart
+    problems += _cycles(marts)
+    return marts, problems
+
+
+def named(directory: Path) -> set[str]:
+    """Return the names of all marts, readable or not."""
+    return {path.stem for path in (directory / FOLDER).glob("*.sql")}
+
+
+def _read_mart(path: Path, sources: "Sources", known: set[str]) -> tuple[list[Problem], Mart | None]:
+    problems: list[Problem] = [(1, problem)] if (problem := _name_problem(path.stem)) else []
+    try:
+        text = path.read_text(encoding="utf-8").strip().rstrip(";")
+        query = queries.parse(text)
+    except (OSError, UnicodeDecodeError):
+        return [(1, "cannot be read as UTF-8 text; correct the file or its permissions")], None
+    except queries.QueryError as error:
+        return [*problems, (error.line, error.problem)], None
+    materialize: Materialize = "view"
+    for line, key, value in _settings(text):
+        if key == "materialize" and (chosen := next((each for each in MATERIALIZE if each == value), None)):
+            materialize = chosen
+        elif key == "materialize":
+            problems.append((line, "materialize: must be view or table; correct it"))
+        elif names.nearest(key, ["materialize"]):
+            problems.append((line, f"{key}: unknown; did you mean materialize?"))
+    reads: dict[str, None] = {}
+    for relation in query.relations:
+        if problem := _relation_problem(relation, sources, known):
+            problems.append((relation.line, f"{relation}: {problem}"))
+        else:
+            reads[_dependency(relation, sources)] = None
+    mart = Mart(name=path.stem, sql=text, materialize=materialize, reads=tuple(reads), columns=query.columns)
+    return problems, mart
+
+
+def _name_problem(name: str) -> str | None:
+    # A mart is not bound to the names that schemas of the warehouse have.
+    return None if name in names.RESERVED else names.problem(name)
+
+
+def _settings(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line, key and value of each `-- key: value` in the comment that the file begins with."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.startswith("--"):
+            return
+        if match := _SETTING.fullmatch(line):
+            yield number, match[1], match[2]
+
+
+def _relation_problem(relation: queries.Relation, sources: "Sources", known: set[str]) -> str | None:
+    if not relation.schema:
+        owners = [source.name for source in sources.read.values() if relation.name in source.tables]
+        owners += [SCHEMA] if relation.name in known else []
+        example = f"{owners[0] if owners else 'hr'}.{relation.name}"
+        return f"is named without a schema; write its source or {SCHEMA} before it, such as {example}"
+    return relation_problem(relation, sources, known)
+
+
+def relation_problem(relation: queries.Relation, sources: "Sources", marts: set[str]) -> str | None:
+    """Return why nothing of that schema and name can be read, with what to do, or None if it can."""
+    if relation.schema == SCHEMA:
+        return None if relation.name in marts else f"no such mart; {names.advice(relation.name, marts)}"
+    if relation.schema in sources.faulty:
+        return None  # what is wrong there is told already
+    if relation.schema not in sources.read:
+        return f"no such source; {names.advice(relation.schema, [*sources.read, SCHEMA])}"
+    tables = sources.read[relation.schema].tables
+    there = [*tables, *(f"{table.name}_history" for table in tables.values() if table.history)]
+    if relation.name in there:
+        return None
+    if relation.name.removesuffix("_history") in tables:
+        table = relation.name.removesuffix("_history")
+        return f"no history is kept; write 'history: true' under {table} in sources/{relation.schema}.yaml"
+    return (
+        f"no such table ({names.advice(relation.name, there)}); "
+        f"to load it, add it to sources/{relation.schema}.yaml"
+    )
+
+
+def _dependency(relation: queries.Relation, sources: "Sources") -> str:
+    source = sources.read.get(relation.schema)
+    if source and relation.name not in source.tables:
+        return str(relation).removesuffix("_history")
+    return str(relation)
+
+
+def _cycles(marts: Mapping[str, Mart]) -> Iterator[str]:
+    """Tell each circle once, in the file of its first mart."""
+    told: set[str] = set()
+    for name in sorted(marts):
+        circle = _way_back(name, marts)
+        if circle and not told.intersection(circle):
+            told.update(circle)
+            by_way_of = " by way of " + ", ".join(f"{SCHEMA}.{each}" for each in circle[1:])
+            yield (
+                f"{FOLDER}/{name}.sql:1: reads itself{by_way_of if circle[1:] else ''}; "
+                "take one of these out of the other's SELECT"
+            )
+
+
+def _way_back(start: str, marts: Mapping[str, Mart]) -> list[str]:
+    """Return the marts from `start` to one that reads it, or none if there is no such way."""
+    ways, seen = [[start]], {start}
+    while ways:
+        way = ways.pop(0)
+        for read_by_it in marts[way[-1]].reads:
+            schema, _, name = read_by_it.partition(".")
+            if schema != SCHEMA or name not in marts:
+                continue
+            if name == start:
+                return way
+            if name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
+    return []

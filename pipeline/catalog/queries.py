@@ -1,0 +1,129 @@
+"""Reads analysts' SQL: that it is exactly one SELECT, and which relations and columns it names."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+# What stands for the table in a check, and the name under which it is parsed.
+TABLE = "{table}"
+_STAND_IN = "pipeline_table"
+# Among the columns of a query, where it has a star.
+EVERYTHING = "*"
+
+
+class QueryError(Exception):
+    """The text is not one SELECT. `line` counts from 1 within it."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(problem)
+        self.line = line
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view that a query names; `schema` is empty where the query gives none."""
+
+    schema: str
+    name: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True)
+class Query:
+    """One SELECT: the relations it reads, in order, and every column that it names anywhere, of whichever."""
+
+    relations: tuple[Relation, ...]
+    columns: frozenset[str]
+
+
+def parse(text: str) -> Query:
+    """Return what a query names. Raise QueryError unless it is one SELECT that changes nothing."""
+    from sqlglot import exp  # noqa: PLC0415 - slow to import, and many repositories have no SQL
+
+    root = _root(text)
+    if not isinstance(root, exp.Select | exp.SetOperation | exp.Subquery):
+        raise QueryError(1, "must be one SELECT (or WITH ... SELECT); write that")
+    for forbidden, what in (
+        (exp.DML, "changes rows; a query here may only read"),
+        (exp.DDL, "changes the database; a query here may only read"),
+        (exp.Command, "is more than a SELECT; a query here may only read"),
+        (exp.Into, "writes with INTO; remove that, for a query here may only read"),
+        (exp.Lock, "locks rows; remove FOR UPDATE or FOR SHARE"),
+    ):
+        # A SELECT is a part of what can be inserted, and so one of DDL's classes in this library.
+        if any(not isinstance(found, exp.Query) for found in root.find_all(forbidden)):
+            raise QueryError(1, what)
+    columns = {
+        _spelt(column.this) for column in root.find_all(exp.Column) if isinstance(column.this, exp.Identifier)
+    }
+    if any(not isinstance(star.parent, exp.Count) for star in root.find_all(exp.Star)):
+        columns.add(EVERYTHING)
+    return Query(tuple(_relations(root)), frozenset(columns))
+
+
+def parse_check(text: str) -> Query:
+    """Return the same of a check's query, in which `{table}` stands for the table and must be read."""
+    if TABLE not in text:
+        raise QueryError(1, f"does not read the table; write {TABLE} where the table's name belongs")
+    query = parse(text.replace(TABLE, _STAND_IN))
+    others = tuple(relation for relation in query.relations if str(relation) != _STAND_IN)
+    if len(others) == len(query.relations):
+        raise QueryError(1, f"does not read the table; write {TABLE} after FROM or JOIN")
+    return Query(others, query.columns)
+
+
+def _root(text: str) -> "exp.Expression | None":
+    import sqlglot  # noqa: PLC0415 - as above
+    from sqlglot.errors import ParseError, SqlglotError  # noqa: PLC0415
+
+    # It says there what it does not know; that is told as a problem instead.
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+    try:
+        parsed = [statement for statement in sqlglot.parse(text, dialect="postgres") if statement]
+    except ParseError as error:
+        details = error.errors[0] if error.errors else {}
+        near = str(details.get("highlight") or "").strip()
+        where = f" near {near}" if near else ""
+        raise QueryError(details.get("line") or 1, f"is not valid SQL{where}; correct it") from None
+    except (SqlglotError, RecursionError) as error:
+        what = "is nested too deeply; simplify it" if isinstance(error, RecursionError) else None
+        raise QueryError(1, what or "is not valid SQL: a quotation mark is missing; correct it") from None
+    if len(parsed) > 1:
+        raise QueryError(1, "must be one SELECT and nothing after it; remove what follows the first ;")
+    return parsed[0] if parsed else None  # type: ignore[return-value]
+
+
+def _relations(root: "exp.Expression") -> Iterator[Relation]:
+    from sqlglot import exp  # noqa: PLC0415 - as above
+
+    for table in root.find_all(exp.Table, bfs=False):
+        if not isinstance(table.this, exp.Identifier):
+            continue  # a function
+        schema = ".".join(_spelt(part) for part in (table.args.get("catalog"), table.args.get("db")) if part)
+        name = _spelt(table.this)
+        if schema or not _is_common_table(table, name):
+            yield Relation(schema, name, table.this.meta.get("line", 1))
+
+
+def _is_common_table(table: "exp.Expression", name: str) -> bool:
+    """Whether a WITH around the table defines its name."""
+    around = table.parent
+    while around is not None:
+        ctes = getattr(around, "ctes", ())
+        if any(_spelt(cte.args["alias"].this) == name for cte in ctes):
+            return True
+        around = around.parent
+    return False
+
+
+def _spelt(identifier: "exp.Expression") -> str:
+    """Return a name as PostgreSQL reads it: in small letters unless it is quoted."""
+    return str(identifier.name if identifier.args.get("quoted") else identifier.name.lower())

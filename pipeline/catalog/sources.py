@@ -1,0 +1,86 @@
+"""Reads sources/*.yaml: the tables to load, and what is wrong in each file and between the files."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.catalog import document, marts, queries, rules
+from pipeline.catalog.tables import DeclaredSource, Source, Table
+from pipeline.catalog.validation import validated
+
+FOLDER = "sources"
+
+
+@dataclass
+class Sources:
+    """The sources of a repository, those whose files could not be read as they should be, and why."""
+
+    read: dict[str, Source] = field(default_factory=dict)
+    faulty: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    # What sql checks read beside their own tables, each with its file, line and place.
+    named: list[tuple[str, queries.Relation]] = field(default_factory=list)
+
+
+def read(directory: Path) -> Sources:
+    """Read all files of sources/ in `directory`, an analysts' repository."""
+    folder = directory / FOLDER
+    found = Sources()
+    for path in sorted(folder.glob("*.yml")):
+        found.problems.append(f"{FOLDER}/{path.name}:1: must end in .yaml; rename it")
+        found.faulty.add(path.stem)
+    for path in sorted(folder.glob("*.yaml")):
+        source = _read_source(path, found)
+        if source is not None:
+            found.read[source.name] = source
+        else:
+            found.faulty.add(path.stem)
+    if not found.read and not found.faulty:
+        found.problems.append(
+            f"{folder}: holds no .yaml file; write one for each source, or name another folder"
+        )
+    found.problems += _clashes(found.read)
+    return found
+
+
+def _read_source(path: Path, found: Sources) -> Source | None:
+    shown = f"{FOLDER}/{path.name}"
+    try:
+        written = document.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        found.problems.append(f"{shown}:1: cannot be read as UTF-8 text; correct the file or its permissions")
+        return None
+    problems = list(written.problems)
+    declared = None
+    if not (problems and written.value is None):
+        declared, more = validated(written, DeclaredSource)
+        wrong_queries, named = rules.query_problems(written)
+        problems += [*more, *rules.problems(written, path.stem), *wrong_queries]
+        found.named += [(f"{shown}:{line}: {place}", relation) for line, place, relation in named]
+    found.problems += [f"{shown}:{line}: {what}" for line, what in sorted(set(problems))]
+    return declared.resolved() if declared and not problems else None
+
+
+def unknown_relations(found: Sources, built: set[str]) -> Iterator[str]:
+    """Find what sql checks read that is no table of any source and none of the marts `built`."""
+    for place, relation in found.named:
+        if not relation.schema:
+            what = f"is named without a schema; write {queries.TABLE}, or its source before it"
+        else:
+            what = marts.relation_problem(relation, found, built) or ""
+        if what:
+            yield f"{place}: {relation}: {what}"
+
+
+def _clashes(sources: Mapping[str, Source]) -> Iterator[str]:
+    """Find tables whose failing rows would be set aside under one name: a.b_c and a_b.c."""
+    taken: dict[str, Table] = {}
+    for source in sources.values():
+        for table in source.tables.values():
+            name = f"{table.source}_{table.name}"
+            other = taken.setdefault(name, table)
+            if other is not table:
+                yield (
+                    f"{FOLDER}/{source.name}.yaml:1: tables.{table.name}: quarantine.{name} belongs to "
+                    f"{other.source}.{other.name} already; give it another name, and table: its own"
+                )
