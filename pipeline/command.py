@@ -2,10 +2,14 @@
 
 import contextlib
 import logging
+import os
+import shutil
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 
 import psutil
 
@@ -102,3 +106,82 @@ def start(
     reader = threading.Thread(target=read, name=f"output of {Path(arguments[0]).name}", daemon=True)
     reader.start()
     return process, reader
+
+
+class Child:
+    """A program that writes into a file while its complaints are collected; it ends with this process.
+
+    Use it in a `with` block, in the main thread: it is killed at the end of the block if it still runs.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str],
+        output: int,
+        keep_open: Sequence[int] = (),
+    ) -> None:
+        """Start it; `output` and `keep_open` are file descriptors. Raise StepError if that fails."""
+        self.name = Path(arguments[0]).name
+        try:
+            self._process = subprocess.Popen(
+                [*_tether(), *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=dict(environment),
+                pass_fds=keep_open,
+            )
+        except OSError as error:
+            raise StepError(f"{self.name}: cannot be started: {error.strerror}") from error
+        self._said: deque[str] = deque(maxlen=ERROR_TAIL_LINES)
+        # Beside it: a program that complains a lot must not wait for somebody to listen.
+        self._listener = threading.Thread(target=self._listen, name=f"complaints of {self.name}", daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
+        self._process.stderr.close()
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
+        self._said.extend(line.rstrip("\n") for line in self._process.stderr)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def finish(self) -> None:
+        """Wait for its end. Raise StepError unless it exited with 0."""
+        returncode = self._process.wait()
+        self._listener.join()
+        if returncode != 0:
+            raise StepError(failure(self.name, returncode, "\n".join(self._said)))
+
+
+def _tether() -> list[str]:
+    """Return what, put before a program's arguments, ends it when this thread's process is killed."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+
+
+def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for one of PostgreSQL's programs: what it needs of ours, and `more`.
+
+    None of our own PG* variables is in it, and its messages are in English.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "LC_ALL": "C", **more}

@@ -58,6 +58,9 @@ secret = b2/writer
 recipients = keys/school.asc,
     keys/safe.asc
 keep_days = 14
+[restore]
+secret = b2/restorer
+key_secret = restore/school
 [drill]
 secret = drill
 [alerts]
@@ -75,12 +78,22 @@ secret = metabase
     assert read.source("hr").address == "[::1]:5432/hr?sslmode=require"
     assert read.source("hr").connections == 2
     assert read.database("hr").address is None
-    assert read.require_backup().recipients == ("keys/school.asc", "keys/safe.asc")
+    keys = tmp_path / "keys"
+    assert read.require_backup().recipients == (keys / "school.asc", keys / "safe.asc")
     assert read.require_backup().lock_days == 14
+    assert read.require_restore().key_secret == "restore/school"
     assert read.require_drill().deadline_minutes == 30
     assert read.require_alerts().secret == "alerts"
     assert read.require_analysts().checkout == tmp_path / "analysts"
     assert read.require_metabase().url == "http://metabase.example.org"
+
+
+def test_one_key_alone_can_be_lost(write: Write) -> None:
+    text = "[backup]\nbucket = b\nsecret = b2/writer\nrecipients = school.asc\n"
+    assert problems(write(VAULT + text)) == [
+        "luigi.cfg:9: [backup] recipients: needs 2 or more, with commas between them; "
+        "add what is missing"
+    ]
 
 
 def test_settings_of_this_project_are_valid() -> None:
@@ -267,7 +280,7 @@ def test_names_that_clash_with_the_warehouse_are_refused(write: Write, name: str
 
 def test_objects_are_not_locked_for_longer_than_they_are_kept(write: Write) -> None:
     """B2 would refuse to delete them, and the bucket would grow without end."""
-    text = "[backup]\nbucket = b\nsecret = s\nrecipients = k\nkeep_days = 7\nlock_days = 8\n"
+    text = "[backup]\nbucket = b\nsecret = s\nrecipients = k, l\nkeep_days = 7\nlock_days = 8\n"
     assert "lock_days: is more than keep_days" in problems(write(VAULT + text))[0]
 
 

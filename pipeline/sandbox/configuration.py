@@ -4,7 +4,7 @@ import configparser
 import io
 from collections.abc import Mapping
 
-from pipeline.sandbox import provision
+from pipeline.sandbox import backup_store, provision
 from pipeline.sandbox.home import PROJECT, Home, write_private
 from pipeline.sandbox.ports import ADDRESS
 
@@ -46,7 +46,7 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
             "url": f"http://{ADDRESS}:{ports['vault']}",
             "auth": "approle",
             "role": provision.role_id(home),
-            "credential_file": str(home.vault_keys / "secret-id"),
+            "credential_file": str(provision.secret_id_file(home)),
             "mount": "secret",
             "prefix": "pipeline",
         },
@@ -55,6 +55,11 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
         "alerts": {"secret": "alerts"},
         # Without `repository` the checkout is used as it lies there, so that a change can be tried at once.
         "analysts": {"checkout": str(home.analysts)},
+    }
+    own |= backup_store.settings(home)
+    own["restore"] |= {
+        "role": provision.role_id(home, provision.RESTORE),
+        "credential_file": str(provision.secret_id_file(home, provision.RESTORE)),
     }
     for name in home.state.databases:
         own[f"source.{name}"] = {"secret": f"source/{name}"}

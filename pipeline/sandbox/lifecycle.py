@@ -17,7 +17,16 @@ from typing import Any
 import psutil
 
 from pipeline.errors import StepError, StoppedError, UsageError
-from pipeline.sandbox import analysts, configuration, ports, processes, provision, servers, sources
+from pipeline.sandbox import (
+    analysts,
+    backup_store,
+    configuration,
+    ports,
+    processes,
+    provision,
+    servers,
+    sources,
+)
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.server import Server
 
@@ -25,6 +34,8 @@ START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 # The port can be taken between our choice and the server's start.
 START_TRIES = 3
+# What credentials and settings are made by: when it has changed, they are made anew.
+CREDENTIAL_CODE = ("provision.py", "backup_store.py", "configuration.py", "pipeline.hcl", "restore.hcl")
 
 Say = Callable[[str], None]
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None
@@ -220,7 +231,14 @@ def _provision(home: Home, fresh: Sequence[str], stopping: threading.Event) -> N
     provision.set_up_vault(home)
     jobs = [partial(load, name) for name in fresh]
     jobs += [partial(provision.source, home, name) for name in home.state.databases]
-    _together([*jobs, partial(provision.platform, home), partial(analysts.make, home)])
+    _together(
+        [
+            *jobs,
+            partial(provision.platform, home),
+            partial(analysts.make, home),
+            partial(backup_store.provision, home),
+        ]
+    )
     with home.changing() as state:
         state.databases += fresh
     configuration.write(home)
@@ -230,9 +248,7 @@ def _provision(home: Home, fresh: Sequence[str], stopping: threading.Event) -> N
 def _fingerprint(home: Home) -> str:
     """Return what the credentials and settings depend on, as one value."""
     package = resources.files("pipeline.sandbox")
-    code = [
-        package.joinpath(name).read_text() for name in ("provision.py", "configuration.py", "pipeline.hcl")
-    ]
+    code = [package.joinpath(name).read_text() for name in CREDENTIAL_CODE]
     state = home.state
     facts = [
         str(home.path),

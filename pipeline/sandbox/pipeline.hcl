@@ -5,6 +5,13 @@ path "secret/data/pipeline/*" {
 path "database/creds/pipeline_*" {
   capabilities = ["read"]
 }
+# Private keys are for restores, and the keys that can change the bucket for a person.
+path "secret/data/pipeline/restore/*" {
+  capabilities = ["deny"]
+}
+path "secret/data/pipeline/admin/*" {
+  capabilities = ["deny"]
+}
 # Only a lease whose name one knows can be revoked, and only its receiver knows it.
 path "sys/leases/revoke" {
   capabilities = ["update"]

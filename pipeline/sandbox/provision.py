@@ -6,6 +6,7 @@ Passwords are made here, go to the server as a SCRAM verifier, and are written i
 import secrets
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2.extensions
@@ -19,6 +20,8 @@ from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import Administrator
 
 SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
+# The logins to Vault, each with the policy in the file of its name.
+PIPELINE, RESTORE = "pipeline", "restore"
 # This source's credentials are made by Vault for each step alone; those of the others are stored.
 DYNAMIC = "service_desk"
 CREATION = [
@@ -189,19 +192,29 @@ def set_up_vault(home: Home) -> None:
         vault.call("POST", "sys/mounts/database", {"type": "database"})
     if "approle/" not in vault.call("GET", "sys/auth")["data"]:
         vault.call("POST", "sys/auth/approle", {"type": "approle"})
-    policy = resources.files("pipeline.sandbox").joinpath("pipeline.hcl").read_text()
-    vault.call("PUT", "sys/policies/acl/pipeline", {"policy": policy})
-    vault.call("POST", "auth/approle/role/pipeline", {"token_policies": ["pipeline"], "token_ttl": LOGIN_TTL})
-    secret_id_file = home.vault_keys / "secret-id"
-    if not secret_id_file.exists() or not _logs_in(vault, role_id(home), secret_id_file.read_text()):
-        secret_id = vault.call("POST", "auth/approle/role/pipeline/secret-id")["data"]["secret_id"]
+    for login in (PIPELINE, RESTORE):
+        _app_role(home, vault, login)
+
+
+def _app_role(home: Home, vault: Administrator, login: str) -> None:
+    policy = resources.files("pipeline.sandbox").joinpath(f"{login}.hcl").read_text()
+    vault.call("PUT", f"sys/policies/acl/{login}", {"policy": policy})
+    vault.call("POST", f"auth/approle/role/{login}", {"token_policies": [login], "token_ttl": LOGIN_TTL})
+    file = secret_id_file(home, login)
+    if not file.exists() or not _logs_in(vault, role_id(home, login), file.read_text()):
+        secret_id = vault.call("POST", f"auth/approle/role/{login}/secret-id")["data"]["secret_id"]
         redact.register(secret_id)
-        write_private(secret_id_file, secret_id)
+        write_private(file, secret_id)
 
 
-def role_id(home: Home) -> str:
-    """Return the name that the pipeline logs in to Vault with; it is no credential."""
-    answer = vault_server.administrator(home).call("GET", "auth/approle/role/pipeline/role-id")
+def secret_id_file(home: Home, login: str = PIPELINE) -> Path:
+    """Return the file with the second half of a login to Vault."""
+    return home.vault_keys / ("secret-id" if login == PIPELINE else f"{login}-secret-id")
+
+
+def role_id(home: Home, login: str = PIPELINE) -> str:
+    """Return the name that the pipeline, or a restore, logs in to Vault with; it is no credential."""
+    answer = vault_server.administrator(home).call("GET", f"auth/approle/role/{login}/role-id")
     return str(answer["data"]["role_id"])
 
 

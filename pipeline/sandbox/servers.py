@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.sandbox import backup_store
 from pipeline.sandbox.clusters import Cluster
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
@@ -9,8 +10,18 @@ from pipeline.sandbox.server import PythonServer, Server
 from pipeline.sandbox.vault_server import VaultServer
 
 CLUSTERS: list[Server] = [Cluster("sources", 15432), Cluster("warehouse", 15433), Cluster("drill", 15434)]
+
+
+def _b2(home: Home) -> list[str | Path]:
+    return ["--home", home.path / backup_store.NAME]
+
+
 # The credentials are in these and about these, so they come first.
-FOUNDATIONS: list[Server] = [*CLUSTERS, VaultServer("vault", 18200)]
+FOUNDATIONS: list[Server] = [
+    *CLUSTERS,
+    VaultServer("vault", 18200),
+    PythonServer(backup_store.NAME, 18300, "pipeline.sandbox.b2", _b2),
+]
 
 
 def _webhooks(home: Home) -> list[str | Path]:

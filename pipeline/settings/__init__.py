@@ -1,6 +1,7 @@
 """What luigi.cfg says: our sections as frozen, checked values. All problems are told at once."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from pipeline.settings.sections import (
     DatabaseSettings,
     DrillSettings,
     MetabaseSettings,
+    RestoreSettings,
     Settings,
     SourceSettings,
     VaultSettings,
@@ -29,6 +31,7 @@ __all__ = [
     "DatabaseSettings",
     "DrillSettings",
     "MetabaseSettings",
+    "RestoreSettings",
     "Settings",
     "SourceSettings",
     "VaultSettings",
@@ -39,6 +42,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "vault": VaultSettings,
     "warehouse": DatabaseSettings,
     "backup": BackupSettings,
+    "restore": RestoreSettings,
     "drill": DrillSettings,
     "alerts": AlertSettings,
     "analysts": AnalystsSettings,
@@ -50,7 +54,8 @@ _NAMED: dict[str, tuple[type[BaseModel], str]] = {
     "database": (DatabaseSettings, "databases"),
 }
 # Relative ones are taken from the folder of the file that says them, wherever the command is typed.
-_PATH_KEYS = {"credential_file", "work_dir", "checkout"}
+_PATH_KEYS = {"credential_file", "work_dir", "checkout", "postgres_bin"}
+_PATHS_KEYS = {"recipients"}
 
 
 def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -188,8 +193,11 @@ class _Reader:
                 f"{entry.place}: [{name}] {key}: the environment variable holds a credential; "
                 "keep it in Vault, and only the address in the environment"
             )
+        folder = entry.path.absolute().parent
+        if key in _PATHS_KEYS and not missing:
+            return "\n".join(str(folder / Path(part).expanduser()) for part in re.split(r"[,\s]+", value) if part)
         if key in _PATH_KEYS and value and not missing:
-            return str(entry.path.absolute().parent / Path(value).expanduser())
+            return str(folder / Path(value).expanduser())
         return value
 
     def _tell(
@@ -209,7 +217,7 @@ class _Reader:
 _MESSAGES = {
     "missing": "missing; write it here",
     "string_too_short": "is empty; write a value",
-    "too_short": "is empty; write a value",
+    "too_short": "needs {min_length} or more, with commas between them; add what is missing",
     "literal_error": "must be {expected}; correct it",
     "int_parsing": "must be a whole number; correct it",
     "greater_than_equal": "must be at least {ge}; correct it",

@@ -48,7 +48,8 @@ def _url(value: str) -> str:
 
 
 def _split(value: object) -> object:
-    return [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
+    # By line, not by space: the reader has put folders before these, and a folder's name may hold a space.
+    return [part for part in re.split(r"\s*[,\n]\s*", value) if part] if isinstance(value, str) else value
 
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -117,11 +118,23 @@ class SourceSettings(DatabaseSettings):
 
 
 class BackupSettings(_Section):
-    """Where backups go, whom they are encrypted to and how long they stay."""
+    """Where backups go, whom they are encrypted to and how long they stay.
+
+    `secret` is the key that writes, `verify_secret` the one that reads back (the same where it is None).
+    """
 
     bucket: Text
+    # Another address than B2's own; for the sandbox.
+    realm: Url | None = None
     secret: VaultPath
-    recipients: Annotated[tuple[Text, ...], BeforeValidator(_split), Field(min_length=1)]
+    verify_secret: VaultPath | None = None
+    # The files of public keys. One alone can be lost, and every backup with it.
+    recipients: Annotated[tuple[Path, ...], BeforeValidator(_split), Field(min_length=2)]
+    # Objects that are larger are read back in samples; where this is None, every object as a whole.
+    sample_above_gib: int | None = Field(default=None, ge=1)
+    upload_mib_per_second: int | None = Field(default=None, ge=1)
+    # The folder of pg_dump; where it is None, the newest on the PATH is taken.
+    postgres_bin: Path | None = None
     keep_days: int = Field(default=30, ge=1)
     # Days for which nobody can delete a backup; as long as it is kept, where nothing else is said.
     lock_days: int = Field(default=30, ge=0)
@@ -139,6 +152,18 @@ class BackupSettings(_Section):
         if self.lock_days > self.keep_days:
             raise ValueError("lock_days: is more than keep_days, so nothing could be deleted; lower it")
         return self
+
+
+class RestoreSettings(_Section):
+    """What only a restore may have: the B2 key that reads, a private key, and the login to Vault that gives them.
+
+    Without `role` and `credential_file` the login is that of [vault].
+    """
+
+    secret: VaultPath
+    key_secret: VaultPath
+    role: Text | None = None
+    credential_file: Path | None = None
 
 
 class DrillSettings(DatabaseSettings):
@@ -177,6 +202,7 @@ class Settings(_Section):
     sources: Mapping[str, SourceSettings] = {}
     databases: Mapping[str, DatabaseSettings] = {}
     backup: BackupSettings | None = None
+    restore: RestoreSettings | None = None
     drill: DrillSettings | None = None
     alerts: AlertSettings | None = None
     analysts: AnalystsSettings | None = None
@@ -197,6 +223,10 @@ class Settings(_Section):
     def require_backup(self) -> BackupSettings:
         """Return [backup]."""
         return _required("backup", "bucket, secret and recipients", self.backup)
+
+    def require_restore(self) -> RestoreSettings:
+        """Return [restore]."""
+        return _required("restore", "secret and key_secret", self.restore)
 
     def require_drill(self) -> DrillSettings:
         """Return [drill]."""

@@ -1,0 +1,115 @@
+"""Which backups there are: from the bucket alone, so that it can be told when everything else is gone."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipeline import access, manifest
+from pipeline.access import Access
+from pipeline.bucket import Bucket, Stored
+from pipeline.errors import StepError
+from pipeline.manifest import Manifest
+from pipeline.settings import Settings
+
+PARTS = 3
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup: it has a manifest. `verified` is False where an object is not the one that was verified.
+
+    `locked_until` is when its first object can be deleted: None if now, or if the key may not see it.
+    """
+
+    database: str
+    run: str
+    taken_at: datetime
+    verified_at: datetime
+    size_bytes: int
+    verified: bool
+    locked_until: datetime | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The backups, by database and then by moment, and the runs whose uploads have no manifest."""
+
+    backups: tuple[Backup, ...]
+    incomplete: tuple[tuple[str, str], ...]
+
+    def of(self, database: str) -> tuple[Backup, ...]:
+        """Return the backups of one database, the oldest first."""
+        return tuple(backup for backup in self.backups if backup.database == database)
+
+    def change(self, backup: Backup) -> float | None:
+        """Return by what share a backup is larger than the one before it, None for the first."""
+        before = [one for one in self.of(backup.database) if one.taken_at < backup.taken_at]
+        return backup.size_bytes / before[-1].size_bytes - 1 if before else None
+
+
+def is_verified(settings: Settings, database: str, run: str) -> bool:
+    """Whether the bucket has the manifest of this run, which is what makes it a backup."""
+    with reading(access.brief(settings)) as bucket:
+        return bucket.find(manifest.manifest_name(database, run)) is not None
+
+
+def reading(databases: Access) -> Bucket:
+    """Open the bucket with the key that reads back and lists."""
+    backup = databases.settings.require_backup()
+    return databases.bucket(backup.verify_secret or backup.secret)
+
+
+def find(bucket: Bucket, database: str | None = None) -> Listing:
+    """Return what the bucket has of one database or, if that is None, of all."""
+    by_run: dict[tuple[str, str], dict[str, Stored]] = {}
+    for stored in bucket.list(f"{database}/" if database else ""):
+        path = stored.name.split("/")
+        if len(path) == PARTS:
+            by_run.setdefault((path[0], path[1]), {})[stored.name] = stored
+    found = {key: _backup(*key, objects) for key, objects in by_run.items()}
+    return Listing(
+        tuple(sorted((one for one in found.values() if one), key=lambda one: (one.database, one.taken_at))),
+        tuple(sorted(key for key, one in found.items() if one is None and _of_ours(*key, by_run[key]))),
+    )
+
+
+def _of_ours(database: str, run: str, objects: Iterable[str]) -> bool:
+    return not {manifest.dump_name(database, run), manifest.globals_name(database, run)}.isdisjoint(objects)
+
+
+def _backup(database: str, run: str, objects: Mapping[str, Stored]) -> Backup | None:
+    proof = objects.get(manifest.manifest_name(database, run))
+    if proof is None or "taken-at" not in proof.info:
+        return None
+    dump = objects.get(manifest.dump_name(database, run))
+    roles = objects.get(manifest.globals_name(database, run))
+    whole = [stored for stored in (proof, dump, roles) if stored]
+    locks = [stored.retained_until for stored in whole]
+    return Backup(
+        database=database,
+        run=run,
+        taken_at=datetime.fromisoformat(proof.info["taken-at"]),
+        verified_at=datetime.fromisoformat(proof.info["verified-at"]),
+        size_bytes=sum(stored.size_bytes for stored in whole),
+        verified=_is(dump, proof, "dump-sha256") and _is(roles, proof, "globals-sha256"),
+        locked_until=None if None in locks else min(lock for lock in locks if lock),
+    )
+
+
+def _is(stored: Stored | None, proof: Stored, key: str) -> bool:
+    return stored is not None and stored.sha256 == proof.info.get(key)
+
+
+def choose(bucket: Bucket, database: str, run: str | None = None) -> Manifest:
+    """Return the manifest of a run's backup, by default of the newest. Raise StepError if there is none."""
+    there = find(bucket, database).of(database)
+    chosen = [backup for backup in there if run in (None, backup.run)]
+    if not chosen:
+        what = f"run {run}" if run else "any run"
+        known = ", ".join(backup.run for backup in there[-5:]) or "none at all"
+        raise StepError(
+            f"bucket {bucket.name}: there is no backup of {database} of {what}; there are {known} "
+            "(see 'pipeline backups')"
+        )
+    name = manifest.manifest_name(database, chosen[-1].run)
+    return Manifest.from_bytes(bucket.read_small(name), f"bucket {bucket.name}: {name}")

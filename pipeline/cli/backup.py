@@ -1,0 +1,163 @@
+"""`pipeline run backup` and `pipeline backups`: a database is backed up, and what there is, is listed."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import access, backups, runs, settings
+from pipeline.backups import Backup, Listing
+from pipeline.cli import supervise, terminal
+from pipeline.errors import StepError, common_kind
+from pipeline.settings import Settings
+from pipeline.work import Work
+
+STEPS = ("DumpDatabase", "EncryptDump", "UploadBackup", "VerifyBackup")
+MEGABYTE = 1e6
+
+
+def add_chain(chains: Any) -> None:
+    """Add `run backup` to the command line."""
+    parser = chains.add_parser(
+        "backup",
+        help="dump, encrypt, upload and verify one database",
+        description="Back a database up: dump, encrypt, upload, read back.",
+    )
+    parser.add_argument("database", metavar="DATABASE", help="as in luigi.cfg: [database.DATABASE]")
+    supervise.add_arguments(parser)
+    parser.set_defaults(command=run_backup)
+
+
+def add_commands(commands: Any) -> None:
+    """Add `backups` to the command line."""
+    parser = commands.add_parser(
+        "backups",
+        help="list the backups in the bucket",
+        description="List what the bucket has, and nothing else.",
+    )
+    parser.add_argument("database", metavar="DATABASE", nargs="?", help="only of this database")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(command=show_backups)
+
+
+def run_backup(arguments: argparse.Namespace) -> int:
+    """Back one database up. Return 0 once the bucket has a verified backup of the run."""
+    configured = settings.read()
+    database = arguments.database
+    configured.database(database)
+    run = runs.parse(arguments.run) if arguments.run else runs.logical_date(datetime.now(UTC))
+    folder = Work(configured.require_backup(), database, run)
+    with supervise.log_file(arguments.log_file) as log, folder.running():
+        if backups.is_verified(configured, database, run):
+            terminal.say(f"run {run} of {database} was complete before: nothing to do")
+        else:
+            folder.forget_failure()
+            supervision = supervise.Supervision(
+                f"backup {database} {run}", len(STEPS), lambda: _look(folder), log
+            )
+            root = ["BackupDatabase", "--database", database]
+            returncode, tail = supervision.run(supervise.luigi("tasks.backup", root, run))
+            _judge(configured, folder, returncode, tail)
+        with folder.step("clean-up"):
+            folder.sweep()
+        folder.remove()
+        _show_one(configured, database, run)
+    return 0
+
+
+def _look(folder: Work) -> tuple[float, str]:
+    told = folder.told()
+    if told.get("step") not in STEPS:
+        return 0.0, ""
+    return STEPS.index(told["step"]) + told["percent"] / 100, f"{told['step']} {told['message']}"
+
+
+def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[str]) -> None:
+    """Raise what went wrong, unless the bucket has the manifest: Luigi's exit code alone tells too little."""
+    failure = folder.failure()
+    if backups.is_verified(configured, folder.database, folder.run):
+        return
+    if not failure:
+        last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
+        raise StepError("\n".join([*tail, last]))
+    raise common_kind([failure["exit_code"]])(
+        f"{folder.database}: {failure['step']} failed: {failure['error']}\n"
+        f"  next: pipeline run backup {folder.database} --run {folder.run}"
+    )
+
+
+def _show_one(configured: Settings, database: str, run: str) -> None:
+    with access.opened(configured) as databases, backups.reading(databases) as bucket:
+        listing = backups.find(bucket, database)
+    chosen = [backup for backup in listing.of(database) if backup.run == run]
+    terminal.console().print(_table(chosen, listing, datetime.now(UTC)))
+
+
+def show_backups(arguments: argparse.Namespace) -> int:
+    """Print what the bucket has."""
+    configured = settings.read()
+    now = datetime.now(UTC)
+    with access.opened(configured) as databases, backups.reading(databases) as bucket:
+        listing = backups.find(bucket, arguments.database)
+        where = bucket.name
+    if arguments.json:
+        terminal.say(json.dumps(_data(listing, now), indent=2))
+        return 0
+    if listing.backups:
+        terminal.console().print(_table(listing.backups, listing, now))
+    else:
+        what = f" of {arguments.database}" if arguments.database else ""
+        name = arguments.database or "DATABASE"
+        terminal.say(f"bucket {where} has no backup{what}: type 'pipeline run backup {name}'")
+    for database, run in listing.incomplete:
+        next_step = f"'pipeline run backup {database} --run {run}'"
+        terminal.say(f"{database} {run}: has no manifest, so it is no backup; to complete it: {next_step}")
+    return 0
+
+
+def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
+    shown = terminal.table("database", "run", ">age", ">MB", ">change", "verified", "locked until")
+    for backup in chosen:
+        shown.add_row(
+            backup.database,
+            backup.run,
+            _age((now - backup.taken_at).total_seconds()),
+            f"{backup.size_bytes / MEGABYTE:,.1f}",
+            _percent(listing.change(backup)),
+            "yes" if backup.verified else "NO: another object",
+            f"{backup.locked_until:%Y-%m-%d}" if backup.locked_until else "not locked",
+            style=None if backup.verified else "red",
+        )
+    return shown
+
+
+def _age(seconds: float) -> str:
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    if hours >= 48:  # noqa: PLR2004 - two days
+        return f"{hours // 24} days"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def _percent(change: float | None) -> str:
+    return "" if change is None else f"{change:+.1%}"
+
+
+def _data(listing: Listing, now: datetime) -> dict[str, Any]:
+    return {
+        "backups": [
+            {
+                "database": backup.database,
+                "run": backup.run,
+                "taken_at": backup.taken_at.isoformat(),
+                "age_hours": round((now - backup.taken_at).total_seconds() / 3600, 2),
+                "size_bytes": backup.size_bytes,
+                "change": listing.change(backup),
+                "verified": backup.verified,
+                "verified_at": backup.verified_at.isoformat(),
+                "locked_until": backup.locked_until.isoformat() if backup.locked_until else None,
+            }
+            for backup in listing.backups
+        ],
+        "incomplete": [{"database": database, "run": run} for database, run in listing.incomplete],
+    }

@@ -1,0 +1,193 @@
+"""The dump of a database, and what the database held at that very moment: both are read in one snapshot."""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline import access, backups, command, contents, crypt, postgres, records, snapshot, tools, work
+from pipeline.access import Access
+from pipeline.counting import Counting
+from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.manifest import Digest, LargeObjects, Table
+from pipeline.postgres import Connection
+from pipeline.records import Dumped
+from pipeline.settings import BackupSettings, Settings
+from pipeline.snapshot import Snapshot
+from pipeline.tools import Tool
+from pipeline.work import Show, Work
+
+STEP = "DumpDatabase"
+LOOK_SECONDS = 0.1
+# A table that somebody alters keeps us waiting so long.
+LOCK_WAIT_SECONDS = 30
+HASH_BYTES = 1024 * 1024
+LOST = re.compile(
+    r"server closed the connection|terminating connection|could not connect|connection to server"
+)
+
+
+def dump_database(settings: Settings, database: str, run: str, show: Show = work.silent) -> None:
+    """Dump the database, its roles and what it holds into the work folder.
+
+    Raise UsageError, before anything is started, if pg_dump is missing or a recipient's key cannot be used;
+    StepError if pg_dump is older than the server, there is no room, or it fails; UnreachableError if the
+    database is.
+    """
+    backup = settings.require_backup()
+    settings.database(database)
+    folder = Work(backup, database, run)
+    with folder.step(STEP, show) as lock:
+        if (
+            records.dumped(folder)
+            or records.encrypted(folder)
+            or backups.is_verified(settings, database, run)
+        ):
+            return
+        folder.sweep()
+        folder.remove_plain()
+        warnings = _usable_keys(backup, folder)
+        pg_dump = tools.newest("pg_dump", backup.postgres_bin)
+        try:
+            with access.opened(settings) as databases:
+                dumping = _Dump(databases, folder, pg_dump, lock, folder.shown(STEP, show))
+                dumped = dumping.run(warnings)
+            folder.write(records.DUMPED, dumped)
+        except BaseException:
+            folder.remove_plain()
+            raise
+        show(100, f"{len(dumped.contents.tables)} tables, {dumped.dump.size_bytes:,} bytes")
+
+
+def _usable_keys(backup: BackupSettings, folder: Work) -> tuple[str, ...]:
+    """Find out before a long dump that nobody could be given it."""
+    with crypt.keyring(backup.recipients, now=datetime.now(UTC), folder=folder.folder) as keyring:
+        return keyring.warnings
+
+
+class _Dump:
+    """One dump on its way: pg_dump in a process, the checksums beside it, all in one snapshot."""
+
+    def __init__(self, databases: Access, folder: Work, pg_dump: Tool, lock: int, show: Show) -> None:
+        self._databases, self._folder, self._pg_dump, self._lock = databases, folder, pg_dump, lock
+        self._show = show
+        self._name = f"database {folder.database}"
+        self._uri = databases.database_uri(folder.database)
+        self._compression = tools.compression(pg_dump)
+        self._partial = folder.dump.with_name(folder.dump.name + work.PARTIAL)
+
+    def run(self, warnings: tuple[str, ...]) -> Dumped:
+        started_at, begun = datetime.now(UTC), time.monotonic()
+        with self._databases.database(self._folder.database) as connection, postgres.explained(self._name):
+            taken = snapshot.take(connection)
+            shapes = contents.tables(connection)
+            self._require_possible(connection)
+            # They are outside the snapshot: read before the dump, so that this has each at least so far.
+            sequences = contents.sequences(connection)
+            roles = self._write_globals(connection)
+            with Counting(self._databases, self._folder.database, taken, shapes) as counting:
+                dump_seconds = self._dump(taken, counting, begun)
+                # While the last checksums are still being computed.
+                digest = _digest(self._partial)
+                tables, large_objects = self._wait(counting)
+            found = contents.complete(connection, tables, sequences, large_objects)
+        self._partial.replace(self._folder.dump)
+        work.settle(self._folder.folder)
+        return Dumped(
+            taken_at=taken.taken_at,
+            started_at=started_at,
+            dump_seconds=dump_seconds,
+            contents_seconds=counting.seconds,
+            client_version=self._pg_dump.version,
+            compression=self._compression,
+            contents=found,
+            dump=digest,
+            globals=roles,
+            warnings=warnings,
+        )
+
+    def _require_possible(self, connection: Connection) -> None:
+        found = contents.database(connection)
+        server = found.version_number // 10000
+        if self._pg_dump.major < server:
+            raise StepError(
+                f"{self._name}: pg_dump {self._pg_dump.version} ({self._pg_dump.path}) is older than the "
+                f"server ({found.version}); install the client of {server}, or set [backup] postgres_bin"
+            )
+        free = shutil.disk_usage(self._folder.folder).free
+        if free < found.size_bytes:
+            raise StepError(
+                f"{self._folder.folder}: {free:,} bytes are free, and the dump of {self._name} may need "
+                f"{found.size_bytes:,}; make room there, or set another [backup] work_dir"
+            )
+
+    def _write_globals(self, connection: Connection) -> Digest:
+        data = contents.globals_sql(connection).encode()
+        with _new(self._folder.globals) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        return Digest(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    def _dump(self, taken: Snapshot, counting: Counting, begun: float) -> float:
+        """Run pg_dump to its end, and return the seconds it took."""
+        arguments: list[str | Path] = [
+            self._pg_dump.path, "--format=custom",
+            tools.compression_argument(self._pg_dump, self._compression),
+            f"--snapshot={taken.identifier}", f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s", "--no-password",
+        ]  # fmt: skip
+        environment = command.clean_environment(postgres.program_environment(self._uri, self._name))
+        with (
+            _new(self._partial) as output,
+            # The lock goes with it: if we are killed, nobody begins before it has ended as well.
+            command.Child(arguments, environment=environment, output=output, keep_open=[self._lock]) as child,
+        ):
+            while child.running:
+                counting.require_well()
+                self._tell(counting)
+                time.sleep(LOOK_SECONDS)
+            try:
+                child.finish()
+            except StepError as error:
+                raise self._explained(error) from None
+        return time.monotonic() - begun
+
+    def _explained(self, error: StepError) -> PipelineError:
+        if "No space left on device" in str(error):
+            return StepError(f"{self._name}: {error}; make room in {self._folder.folder}")
+        if LOST.search(str(error)):
+            return UnreachableError(f"{self._name}: the connection was lost: {error}")
+        return StepError(f"{self._name}: {error}")
+
+    def _tell(self, counting: Counting) -> None:
+        written = self._partial.stat().st_size / 1e6
+        # The last percent are the end's.
+        self._show(int(counting.share * 99), f"{written:,.0f} MB written, {counting.told}")
+
+    def _wait(self, counting: Counting) -> tuple[list[Table], LargeObjects]:
+        while not counting.ended:
+            self._tell(counting)
+            time.sleep(LOOK_SECONDS)
+        return counting.result()
+
+
+@contextlib.contextmanager
+def _new(path: Path) -> Iterator[int]:
+    """Open a new file (0600), on disk for certain at the end of the block."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digest(path: Path) -> Digest:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(HASH_BYTES):
+            digest.update(piece)
+        return Digest(size_bytes=file.tell(), sha256=digest.hexdigest())

@@ -1,0 +1,102 @@
+"""What the sandbox's backups need: a bucket with rules and lock, a B2 key for each purpose, two key pairs.
+
+Every B2 key and every private key goes into Vault alone; only public keys are files.
+"""
+
+from pathlib import Path
+
+from pipeline import bucket, crypt
+from pipeline.bucket import roles
+from pipeline.errors import UnreachableError
+from pipeline.sandbox import vault_server
+from pipeline.sandbox.b2.control import Control
+from pipeline.sandbox.home import Home, write_private
+from pipeline.sandbox.ports import ADDRESS
+from pipeline.sandbox.vault_server import Administrator
+
+NAME = "b2"
+BUCKET = "backups"
+KEEP_DAYS = 30
+# The entries of Vault, and what each key may do. Below restore/ and admin/ the nightly login may not read.
+WRITER, VERIFIER, AUDITOR = "b2/writer", "b2/verifier", "b2/auditor"
+RESTORER, ADMIN = "restore/b2", "admin/b2"
+KEYS = {
+    WRITER: roles.WRITER,
+    VERIFIER: roles.VERIFIER,
+    AUDITOR: roles.AUDITOR,
+    RESTORER: roles.RESTORER,
+    ADMIN: roles.ADMIN,
+}
+# The school's own key, and one that in earnest would lie in a safe.
+SCHOOL_KEY = "restore/school_key"
+RECIPIENTS = {"school": SCHOOL_KEY, "safe": "restore/safe_key"}
+LIFETIME = "2y"
+
+
+def realm(home: Home) -> str:
+    """Return where the emulator answers."""
+    return f"http://{ADDRESS}:{home.state.ports[NAME]}"
+
+
+def public_key(home: Home, name: str) -> Path:
+    """Return the file of a recipient's public key."""
+    return home.path / "keys" / f"{name}.asc"
+
+
+def settings(home: Home) -> dict[str, dict[str, str]]:
+    """Return the sections of luigi.cfg about backups."""
+    return {
+        "backup": {
+            "bucket": BUCKET,
+            "realm": realm(home),
+            "secret": WRITER,
+            "verify_secret": VERIFIER,
+            "recipients": ", ".join(str(public_key(home, name)) for name in RECIPIENTS),
+            "keep_days": str(KEEP_DAYS),
+            "work_dir": str(home.path / "work"),
+        },
+        "restore": {"secret": RESTORER, "key_secret": SCHOOL_KEY},
+    }
+
+
+def provision(home: Home) -> None:
+    """Make what is missing of all this."""
+    vault = vault_server.administrator(home)
+    with Control(home.path / NAME) as control:
+        make_bucket(home, control, vault, BUCKET)
+    (home.path / "keys").mkdir(mode=0o700, exist_ok=True)
+    for name, entry in RECIPIENTS.items():
+        if vault.read(entry) is None or not public_key(home, name).exists():
+            public, private = crypt.new_key_pair(
+                f"Sandbox {name}", f"{name}@sandbox.invalid", expires=LIFETIME, folder=home.path
+            )
+            vault.write(entry, {"private_key": private})
+            write_private(public_key(home, name), public)
+
+
+def make_bucket(
+    home: Home, control: Control, vault: Administrator, name: str, *, entries: str = "", lock: bool = True
+) -> None:
+    """Make a bucket with its rules and lock, and a key for each purpose, kept in Vault below `entries`."""
+    control.create_bucket(name, lock=lock)
+    for entry, capabilities in KEYS.items():
+        if not _works(home, vault, name, entries + entry):
+            key = control.create_key(entry.replace("/", "-"), capabilities, bucket=name)
+            vault.write(entries + entry, {"key_id": key.key_id, "application_key": key.application_key})
+    with _opened(home, vault, name, entries + ADMIN) as opened:
+        opened.apply(keep_days=KEEP_DAYS, lock_days=KEEP_DAYS if lock else None)
+
+
+def _opened(home: Home, vault: Administrator, name: str, entry: str) -> bucket.Bucket:
+    key = vault.read(entry) or {}
+    return bucket.connect(key["key_id"], key["application_key"], name, realm=realm(home))
+
+
+def _works(home: Home, vault: Administrator, name: str, entry: str) -> bool:
+    if vault.read(entry) is None:
+        return False
+    try:
+        _opened(home, vault, name, entry).close()
+    except UnreachableError:
+        return False
+    return True

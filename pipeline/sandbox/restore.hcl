@@ -1,0 +1,16 @@
+# What the login of a restore may do: read the private keys and the B2 keys, reach the drill server, and tell.
+path "secret/data/pipeline/restore/*" {
+  capabilities = ["read"]
+}
+path "secret/data/pipeline/b2/*" {
+  capabilities = ["read"]
+}
+path "secret/data/pipeline/drill" {
+  capabilities = ["read"]
+}
+path "secret/data/pipeline/warehouse" {
+  capabilities = ["read"]
+}
+path "secret/data/pipeline/alerts" {
+  capabilities = ["read"]
+}

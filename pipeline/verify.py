@@ -1,0 +1,117 @@
+"""The proof: what is in the bucket is read back and compared, and only then the manifest is uploaded."""
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from pipeline import access, backups, manifest, records, work
+from pipeline.bucket import Bucket
+from pipeline.errors import StepError
+from pipeline.manifest import Manifest, Times, Verification
+from pipeline.records import Encrypted
+from pipeline.settings import BackupSettings, Settings
+from pipeline.work import Show, Work
+
+logger = logging.getLogger(__name__)
+
+STEP = "VerifyBackup"
+GIBIBYTE = 1024**3
+
+
+def verify_backup(settings: Settings, database: str, run: str, show: Show = work.silent) -> None:
+    """Read back what was uploaded, upload the manifest, and remove the work folder's copy.
+
+    Raise CheckError if an object is not what was sent, UnreachableError if B2 does not answer or let us in.
+    """
+    backup = settings.require_backup()
+    folder = Work(backup, database, run)
+    with folder.step(STEP, show):
+        encrypted = records.encrypted(folder)
+        if encrypted is None:
+            if backups.is_verified(settings, database, run):
+                return
+            raise StepError(
+                f"database {database}: nothing encrypted is in {folder.folder}; run the backup again"
+            )
+        with access.opened(settings) as databases:
+            begun = time.monotonic()
+            with backups.reading(databases) as reading:
+                method = _read_back(reading, backup, folder, encrypted, folder.shown(STEP, show))
+            proven = _manifest(folder, encrypted, method, time.monotonic() - begun)
+            with databases.bucket(backup.secret) as writing:
+                _publish(writing, proven)
+        for warning in proven.warnings:
+            logger.warning("backup of %s: %s", database, warning)
+        show(100, "every byte was read back" if method == "all" else "samples were read back")
+    folder.remove()
+
+
+def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: Encrypted, show: Show) -> str:
+    """Compare both objects with what was sent, and return how: all, or sample."""
+    method = "all"
+
+    def progress(done: int, whole: int) -> None:
+        show(min(done * 100 // max(whole, 1), 99), f"{done / 1e6:,.0f} of {whole / 1e6:,.0f} MB read back")
+
+    for path, file in ((folder.dump, encrypted.dump), (folder.globals, encrypted.globals)):
+        limit = backup.sample_above_gib
+        if limit is not None and file.encrypted.size_bytes > limit * GIBIBYTE:
+            bucket.verify_sample(file.name, folder.encrypted(path), progress=progress)
+            method = "sample"
+        else:
+            bucket.verify(
+                file.name,
+                sha256=file.encrypted.sha256,
+                size_bytes=file.encrypted.size_bytes,
+                progress=progress,
+            )
+    return method
+
+
+def _manifest(folder: Work, encrypted: Encrypted, method: str, verify_seconds: float) -> Manifest:
+    dumped = encrypted.dumped
+    uploaded = records.uploaded(folder)
+    return Manifest.model_validate(
+        {
+            "database": folder.database,
+            "run": folder.run,
+            "taken_at": dumped.taken_at,
+            "client_version": dumped.client_version,
+            "compression": dumped.compression,
+            "contents": dumped.contents,
+            "dump": encrypted.dump,
+            "globals": encrypted.globals,
+            "recipients": encrypted.recipients,
+            "times": Times(
+                dump_started_at=dumped.started_at,
+                dump_seconds=dumped.dump_seconds,
+                contents_seconds=dumped.contents_seconds,
+                encrypt_seconds=encrypted.encrypt_seconds,
+                upload_seconds=uploaded.upload_seconds if uploaded else 0.0,
+                verify_seconds=verify_seconds,
+            ),
+            "verification": Verification.model_validate({"method": method, "verified_at": datetime.now(UTC)}),
+            "warnings": dumped.warnings,
+        }
+    )
+
+
+def _publish(bucket: Bucket, proven: Manifest) -> None:
+    name = manifest.manifest_name(proven.database, proven.run)
+    if bucket.find(name) is not None:
+        return  # by an attempt that was killed before it could clean up
+    bucket.write_small(
+        name,
+        proven.to_bytes(),
+        content_type=manifest.CONTENT_TYPE,
+        # For lists, which so need not read every manifest.
+        info={
+            "database": proven.database,
+            "run": proven.run,
+            "taken-at": proven.taken_at.isoformat(),
+            "verified-at": proven.verification.verified_at.isoformat(),
+            "method": proven.verification.method,
+            "dump-sha256": proven.dump.encrypted.sha256,
+            "globals-sha256": proven.globals.encrypted.sha256,
+        },
+    )

@@ -1,0 +1,268 @@
+"""The folder in which backups are made: private, used by one run of a database at a time, and swept of what
+a killed run left there. Plaintext lies nowhere else, and here only until it is encrypted.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import AlreadyRunningError, UsageError
+from pipeline.redact import redact
+from pipeline.settings import BackupSettings
+
+Show = Callable[[int | None, str], None]
+Model = TypeVar("Model", bound=BaseModel)
+
+RUN_LOCK, STEP_LOCK, STATUS = "run.lock", "step.lock", "status.json"
+ENCRYPTED, FAILED = "encrypted.json", "failed.json"
+# What is being written is called so; it is complete only under its own name.
+PARTIAL = ".partial"
+# A throw-away home of gpg.
+SCRATCH = "scratch-"
+WAIT_SECONDS = 0.2
+# A run that could not be uploaded is kept so long, as long as B2 keeps the parts that it has of it.
+KEEP_SECONDS = 7 * 24 * 3600
+
+
+def silent(_percent: int | None, _message: str) -> None:
+    """Show nothing."""
+
+
+class Work:
+    """The folder of one run of one database."""
+
+    def __init__(self, settings: BackupSettings, database: str, run: str) -> None:
+        self.database, self.run = database, run
+        self.home = settings.work_dir / database
+        self.folder = self.home / run
+        self.dump = self.folder / f"{database}.dump"
+        self.globals = self.folder / "globals.sql"
+
+    @staticmethod
+    def encrypted(plain: Path) -> Path:
+        """Return what a file is called once it is encrypted."""
+        return plain.with_name(f"{plain.name}.gpg")
+
+    def prepare(self) -> None:
+        """Make the folders. Raise UsageError if they cannot be ours alone."""
+        try:
+            for folder in (self.home.parent, self.home, self.folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _require_private(folder)
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename}: cannot be used: {error.strerror}; mend that, or [backup] work_dir"
+            ) from error
+
+    # Records: what a step leaves for the next ones.
+
+    def write(self, name: str, record: BaseModel) -> None:
+        """Write a record that survives a crash, all of it or nothing."""
+        _write(self.folder / name, record.model_dump_json(indent=1))
+
+    def read(self, name: str, kind: type[Model]) -> Model | None:
+        """Return a record, or None if there is none, or none that this version wrote."""
+        try:
+            return kind.model_validate_json((self.folder / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValidationError):
+            return None
+
+    # Locks: the run's is held by the command, the step's by the process that does the work and its children.
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep other commands off this database. Raise AlreadyRunningError if one is at work."""
+        self.prepare()
+        with _opened(self.home / RUN_LOCK) as descriptor:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AlreadyRunningError(
+                    f"a backup of {self.database} is going already{_holder(descriptor)}; wait for it to end"
+                ) from None
+            _sign(descriptor, self.run)
+            yield
+
+    @contextlib.contextmanager
+    def step(self, name: str, show: Show = silent) -> Iterator[int]:
+        """Do one step at a time: wait for a killed run's to end, and remember how this one failed.
+
+        Yield the lock's descriptor, for children that may outlive us. Look only now whether the work is done.
+        """
+        self.prepare()
+        with _opened(self.home / STEP_LOCK) as descriptor:
+            _wait(descriptor, show)
+            # What we waited for may have been the end of this very run, which removes its folder.
+            self.prepare()
+            _sign(descriptor, self.run)
+            (self.folder / FAILED).unlink(missing_ok=True)
+            self.tell(name, 0, "")
+            try:
+                yield descriptor
+            except BaseException as error:
+                self._remember(name, error)
+                raise
+
+    def shown(self, name: str, show: Show) -> Show:
+        """Return a `show` that also tells the command that waits, not too often."""
+        last = 0.0
+
+        def both(percent: int | None, message: str) -> None:
+            nonlocal last
+            show(percent, message)
+            if time.monotonic() - last > WAIT_SECONDS:
+                last = time.monotonic()
+                self.tell(name, percent or 0, message)
+
+        return both
+
+    def tell(self, name: str, percent: int, message: str) -> None:
+        """Leave word of how the step gets on."""
+        _write(
+            self.home / STATUS,
+            json.dumps({"run": self.run, "step": name, "percent": percent, "message": redact(message)}),
+            durable=False,
+        )
+
+    def told(self) -> dict[str, Any]:
+        """Return what the step of this run last said, or nothing."""
+        found = _read_json(self.home / STATUS)
+        return found if found.get("run") == self.run else {}
+
+    def _remember(self, name: str, error: BaseException) -> None:
+        what = {
+            "step": name,
+            "error": redact(str(error) or type(error).__name__),
+            "exit_code": getattr(error, "exit_code", 1),
+            "at": datetime.now(UTC).isoformat(),
+        }
+        with contextlib.suppress(OSError):  # a full disk is what may have failed
+            _write(self.folder / FAILED, json.dumps(what), durable=False)
+
+    def failure(self) -> dict[str, Any]:
+        """Return how the last step of this run failed: step, error and exit_code; nothing if it did not."""
+        return _read_json(self.folder / FAILED)
+
+    def forget_failure(self) -> None:
+        """Let what failed in an earlier attempt not be taken for what failed in this one."""
+        (self.folder / FAILED).unlink(missing_ok=True)
+
+    # Sweeping.
+
+    def remove_plain(self) -> None:
+        """Remove the plaintext of this run, complete or not."""
+        for path in (self.dump, self.globals):
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what earlier runs left behind: all plaintext and all that is unfinished, but not what a run
+        encrypted and can still upload. Of this run, only what is unfinished.
+        """
+        _remove_unfinished(self.folder)
+        for other in self.home.iterdir():
+            if not other.is_dir() or other == self.folder:
+                continue
+            record = other / ENCRYPTED
+            if record.exists() and time.time() - record.stat().st_mtime < KEEP_SECONDS:
+                _remove_unfinished(other)
+                for path in (other / f"{self.database}.dump", other / self.globals.name):
+                    path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(other)
+
+    def remove(self) -> None:
+        """Remove everything of this run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name.startswith(SCRATCH):
+            shutil.rmtree(path)
+        elif path.name.endswith(PARTIAL):
+            path.unlink()
+
+
+def _require_private(folder: Path) -> None:
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise UsageError(f"{folder}: belongs to another user; name a folder of our own as [backup] work_dir")
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(f"{folder}: others may enter it; make it private: chmod 700 {folder}")
+
+
+def _write(path: Path, text: str, *, durable: bool = True) -> None:
+    partial = path.with_name(path.name + PARTIAL)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    partial.replace(path)
+    if durable:
+        settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Let the names in a folder survive a crash of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, show: Show) -> None:
+    said = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not said:
+                show(None, f"waiting for what an earlier run left going{_holder(descriptor)}")
+            said = True
+            time.sleep(WAIT_SECONDS)
+        else:
+            return
+
+
+def _sign(descriptor: int, run: str) -> None:
+    text = json.dumps({"run": run, "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M}"})
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text.encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        found = json.loads(os.pread(descriptor, 4096, 0))
+        return f" (run {found['run']}, process {found['pid']}, since {found['since']} UTC)"
+    except (ValueError, KeyError):
+        return ""
