@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, ledger, mask, plan, postgres, snapshot, staging
+from pipeline import access, ledger, mask, plan, postgres, snapshot, staging, types
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.errors import ConflictError, StepError
@@ -115,8 +115,8 @@ def _extract(
         source.commit()
         snapshot.read_at(source, taken)
         planned = plan.make(warehouse, source, table, taken)
-        with databases.warehouse() as types:
-            staging.ensure_types(types, table.source, planned.shape)
+        with databases.warehouse() as apart:
+            types.ensure_types(apart, table.source, planned.shape)
         return _Extraction(warehouse, source, recorder, show, run, taken).stage(planned)
 
 

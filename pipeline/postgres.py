@@ -63,6 +63,11 @@ SESSION: Mapping[str, str] = {
     "IntervalStyle": "postgres",
     "extra_float_digits": "3",
     "bytea_output": "hex",
+    # The one locale that every server has: amounts of money are written and read in it.
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "array_nulls": "on",
+    "quote_all_identifiers": "off",
 }
 
 

@@ -1,13 +1,14 @@
 """What a table looks like: its columns in the source, and the type that each gets in the warehouse."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import definitions, postgres
+from pipeline.definitions import Type
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 
@@ -34,34 +35,52 @@ class Column:
     type_schema: str
     type_name: str
     array: bool
+    # What a domain constrains in the end.
     domain_of: str | None
     labels: tuple[str, ...]
     # How the catalog has it masked: hash, null or not at all. An excluded column is not in the shape.
     mask: str | None = None
+    # What the type is made of; None for what is built in, or an array of it.
+    user_type: Type | None = None
+    # Whether it is to be text in the warehouse, because the catalog says so or because nothing else can be.
+    as_text: bool = False
+
+    @cached_property
+    def full_type(self) -> Type:
+        """The column's type, with what it is made of."""
+        if self.user_type is not None:
+            return self.user_type
+        kind = definitions.CLASSES[self.type_class]
+        written = self.type.removesuffix("[]") if self.array else self.type
+        plain = Type(kind, self.type_schema, self.type_name, written, built_in=True)
+        if not self.array:
+            return plain
+        return Type(definitions.ARRAY, self.type_schema, self.type, self.type, built_in=True, of=plain)
 
     @property
-    def is_enum(self) -> bool:
-        return self.type_class == "e"
+    def text(self) -> bool:
+        """Whether the warehouse has the column's values as text."""
+        return self.as_text or self.mask == "hash" or not self.full_type.exact
 
     @property
     def binary_safe(self) -> bool:
-        """Whether both servers agree on the type's binary form by definition."""
-        return self.mask == "hash" or (self.built_in and self.type_class == "b")
-
-    def enum_name(self) -> str:
-        """Return the name that the column's enum has in the source's schema of the warehouse."""
-        return self.type_name if self.type_schema == "public" else f"{self.type_schema}.{self.type_name}"
+        """Whether the binary form of what is read is the same on both servers."""
+        return self.text or self.full_type.binary_safe
 
     def warehouse_type(self, source: str) -> Composable:
-        """Return the column's type in the warehouse; text for what only the source can define."""
-        if self.mask == "hash":
-            return sql.SQL("text")
-        if self.is_enum:
-            element = sql.Identifier(source, self.enum_name())
-            return sql.Composed([element, sql.SQL("[]")]) if self.array else element
-        if self.type_class == "d":
-            return sql.SQL(self.domain_of or "text")
-        return sql.SQL(self.type if self.built_in else "text")
+        """Return the column's type in the warehouse; text for what the warehouse cannot hold exactly."""
+        return sql.SQL("text") if self.text else self.full_type.in_warehouse(source)
+
+    def expression(self) -> Composable:
+        """Return what the source is asked for to get every value exactly, masks aside."""
+        name = sql.Identifier(self.name)
+        if self.text:
+            return sql.SQL("{}::text").format(name)
+        plain = self.full_type.undressed
+        inner = plain.of.undressed if plain.kind == definitions.ARRAY and plain.of is not None else plain
+        if inner.name == definitions.XML and inner.built_in:
+            return sql.SQL("{}::text{}").format(name, sql.SQL("" if inner is plain else "[]"))
+        return name
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,10 @@ class Shape:
     columns: tuple[Column, ...]
     # The oids of a partitioned table's partitions: rows that come with one were written long before.
     partitions: tuple[int, ...] = ()
+    # The major version of the source's server.
+    server: int = 0
+    # Whether the warehouse is known to read what that server writes in binary form.
+    binary: bool = False
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +113,8 @@ class Shape:
     @property
     def copy_format(self) -> str:
         """Return the fastest form of COPY that carries every value exactly."""
-        return "binary" if all(column.binary_safe for column in self.columns) else "text"
+        safe = self.binary and all(column.binary_safe for column in self.columns)
+        return "binary" if safe else "text"
 
     def to_json(self) -> dict[str, Any]:
         """Return the shape as plain data."""
@@ -105,12 +129,18 @@ class Shape:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Shape":
         """Return the shape that `to_json` gave."""
-        columns = tuple(Column(**{**column, "labels": tuple(column["labels"])}) for column in data["columns"])
-        return cls(data["oid"], data["kind"], tuple(data["key"]), columns, tuple(data["partitions"]))
+        columns = tuple(_column(column) for column in data["columns"])
+        lists = {"key": tuple(data["key"]), "partitions": tuple(data["partitions"])}
+        return cls(**{**data, **lists, "columns": columns})
 
 
 def _listed(column: Mapping[str, Any]) -> dict[str, Any]:
     return {**column, "labels": list(column["labels"])}
+
+
+def _column(data: Mapping[str, Any]) -> Column:
+    user_type = Type.from_json(data.get("user_type"))
+    return Column(**{**data, "labels": tuple(data["labels"]), "user_type": user_type})
 
 
 def read(connection: Connection, schema: str, relation: str) -> Shape:
@@ -129,19 +159,29 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}": GRANT SELECT on it, or take it out'
         )
-    return Shape(oid, kind, tuple(key), _columns(connection, oid), tuple(partitions))
+    server = connection.server_version // 10000
+    return Shape(oid, kind, tuple(key), _columns(connection, oid), tuple(partitions), server)
 
 
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:
-    return tuple(
-        Column(
-            attnum=attnum, name=name, type=type_, not_null=not_null, default=default,
-            generated=generated != "", identity=identity != "", type_class=type_class,
-            built_in=built_in, type_schema=type_schema, type_name=type_name, array=array, domain_of=domain_of,
-            labels=tuple(labels),
+    found = postgres.records(connection, postgres.statement("shape"), (oid,))
+    # Most tables have only what every server has.
+    of_users = [column for column in found if not column["built_in"]]
+    types: Iterator[Type] = iter(())
+    if of_users:
+        types = iter(
+            definitions.read(connection, [(column["type_oid"], column["type"]) for column in of_users])
         )
-        for (
-            attnum, name, type_, not_null, default, generated, identity, type_class, built_in, type_schema,
-            type_name, array, domain_of, labels,
-        ) in postgres.rows(connection, postgres.statement("shape"), (oid,))
-    )  # fmt: skip
+    columns = []
+    for column in found:
+        user_type = None if column["built_in"] else next(types)
+        domain = user_type is not None and user_type.kind == definitions.DOMAIN
+        columns.append(
+            Column(
+                **{name: value for name, value in column.items() if name not in ("type_oid", "labels")},
+                labels=tuple(column["labels"]),
+                domain_of=user_type.undressed.written if user_type is not None and domain else None,
+                user_type=user_type,
+            )
+        )
+    return tuple(columns)

@@ -11,7 +11,7 @@ from pipeline import postgres
 from pipeline.catalog import Table
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
-from pipeline.shape import Column, Shape
+from pipeline.shape import Column
 
 SCHEMA = "staging"
 LOADED_AT, DELETED_AT = "_loaded_at", "_deleted_at"
@@ -158,46 +158,3 @@ def same_key(key: Sequence[str], left: str, right: str) -> Composable:
     return sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(sql.Identifier(left, name), sql.Identifier(right, name)) for name in key
     )
-
-
-def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
-    """Make sure that the enums of the source's columns exist in the warehouse with all of their labels.
-
-    Commits: a label cannot be used in the transaction that adds it.
-    """
-    connection.rollback()
-    lock = f"types {source}"
-    postgres.rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
-    if postgres.value(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", (source,)) is None:
-        postgres.rows(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(source)))
-    for column in shape.columns:
-        if column.is_enum:
-            _ensure_enum(connection, source, column)
-    connection.commit()
-
-
-def _ensure_enum(connection: Connection, source: str, column: Column) -> None:
-    name = sql.Identifier(source, column.enum_name())
-    found = postgres.row(
-        connection,
-        """
-        SELECT ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder)
-        FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = %s AND t.typname = %s
-        """,
-        (source, column.enum_name()),
-    )
-    if found is None:
-        labels = sql.SQL(", ").join(map(sql.Literal, column.labels))
-        postgres.rows(connection, sql.SQL("CREATE TYPE {} AS ENUM ({})").format(name, labels))
-        return
-    known = found[0]
-    for position, label in enumerate(column.labels):
-        if label not in known:
-            place = (
-                sql.SQL("AFTER {}").format(sql.Literal(column.labels[position - 1]))
-                if position
-                else (sql.SQL("BEFORE {}").format(sql.Literal(known[0])) if known else sql.SQL(""))
-            )
-            postgres.rows(
-                connection, sql.SQL("ALTER TYPE {} ADD VALUE {} {}").format(name, sql.Literal(label), place)
-            )

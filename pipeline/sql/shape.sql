@@ -2,24 +2,25 @@
 -- Parameter: the relation's oid.
 SELECT
     a.attnum,
-    a.attname,
-    format_type(a.atttypid, a.atttypmod),
-    a.attnotnull,
-    pg_get_expr(d.adbin, d.adrelid),
-    a.attgenerated::text,
-    a.attidentity::text,
-    e.typtype::text,
-    e.oid < 16384,
-    n.nspname,
-    e.typname,
-    t.typcategory = 'A',
-    -- What a domain is made of, if that is neither a domain nor anything else that a user defined.
-    CASE WHEN t.typtype = 'd' AND t.typbasetype < 16384 THEN format_type(t.typbasetype, t.typtypmod) END,
-    ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = e.oid ORDER BY l.enumsortorder)
+    a.attname AS name,
+    format_type(a.atttypid, a.atttypmod) AS type,
+    a.attnotnull AS not_null,
+    pg_get_expr(d.adbin, d.adrelid) AS default,
+    a.attgenerated <> '' AS generated,
+    a.attidentity <> '' AS identity,
+    e.typtype::text AS type_class,
+    -- Oids below 10000 are the same on every server, and so is what they mean.
+    n.nspname = 'pg_catalog' AND e.oid < 10000 AS built_in,
+    n.nspname AS type_schema,
+    e.typname AS type_name,
+    e.oid <> t.oid AS array,
+    ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = e.oid ORDER BY l.enumsortorder) AS labels,
+    t.oid::bigint AS type_oid
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 -- An array is judged by its elements.
-JOIN pg_type e ON e.oid = CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END
+LEFT JOIN pg_type i ON i.oid = t.typelem AND i.typarray = t.oid
+JOIN pg_type e ON e.oid = coalesce(i.oid, t.oid)
 JOIN pg_namespace n ON n.oid = e.typnamespace
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
