@@ -41,8 +41,8 @@ class Document:
         """Return the path in the file that a location of pydantic stands for.
 
         A location has parts that are not in the file: the tags of unions, "[key]" after a mapping's key, and
-        the key that a short form stands for. They are left out; a last part that is not there stays where there
-        is a mapping, for it is the key that is missing.
+        the key that a short form stands for. They are left out; a last part that is not there stays where
+        there is a mapping, for it is the key that is missing.
         """
         path: Path = ()
         parts = [part for part in location if part != "[key]"]

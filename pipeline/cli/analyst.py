@@ -1,11 +1,15 @@
 """`pipeline validate` and `pipeline init`: what an analyst types."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import catalog
+from pipeline import access, catalog, postgres, settings
+from pipeline.catalog.draft import SCHEMA_FILE, Relation, draft, loadable
 from pipeline.cli import terminal
+from pipeline.errors import StepError, UsageError
+from pipeline.settings import Settings
 
 
 def add_commands(commands: Any) -> None:
@@ -19,6 +23,18 @@ def add_commands(commands: Any) -> None:
         "directory", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: the current folder"
     )
     validate.set_defaults(command=run_validate)
+    init = commands.add_parser(
+        "init",
+        help="write sources/SOURCE.yaml from the live source",
+        description="Write sources/SOURCE.yaml into the analysts' checkout, with every table and view that "
+        "the source's role may read. Comments say what was guessed.",
+    )
+    init.add_argument("source", metavar="SOURCE", help="a source of the settings: [source.SOURCE]")
+    init.add_argument("--force", action="store_true", help="write over the file that is there")
+    init.add_argument(
+        "--stdout", action="store_true", help="print it instead, to compare it with the file that is there"
+    )
+    init.set_defaults(command=run_init)
 
 
 def run_validate(arguments: argparse.Namespace) -> int:
@@ -37,4 +53,75 @@ def run_validate(arguments: argparse.Namespace) -> int:
 
 
 def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def run_init(arguments: argparse.Namespace) -> int:
+    """Write what a source holds as its YAML file, or to standard output."""
+    configured = settings.read()
+    configured.source(arguments.source)
+    if arguments.stdout:
+        sys.stdout.write(_drafted(configured, arguments.source)[0])
+        return 0
+    checkout = configured.require_analysts().checkout
+    path = checkout / "sources" / f"{arguments.source}.yaml"
+    if not checkout.is_dir():
+        raise UsageError(f"{checkout}: no such folder; check the analysts' repository out there first")
+    if path.exists() and not arguments.force:
+        raise UsageError(f"{path}: is there already; to write over it, add --force; to compare, add --stdout")
+    text, tables = _drafted(configured, arguments.source)
+    _write(path, text)
+    _write(checkout / SCHEMA_FILE, _schema())
+    terminal.say(
+        f"{path}: {_counted(tables, 'table')}; read it through, then type: pipeline validate {checkout}"
+    )
+    return 0
+
+
+def _drafted(configured: Settings, source: str) -> tuple[str, int]:
+    """Return the file's text and how many tables it loads."""
+    relations = _survey(configured, source)
+    tables = sum(map(loadable, relations))
+    if not tables:
+        what = "may read none of its tables: GRANT SELECT on them" if relations else "finds no table in it"
+        raise StepError(f"source {source}: the role {what}; then there is something to write")
+    return draft(source, relations), tables
+
+
+def _survey(configured: Settings, source: str) -> list[Relation]:
+    with (
+        access.opened(configured) as databases,
+        databases.source(source) as connection,
+        postgres.explained(f"source {source}"),
+    ):
+        found = postgres.rows(connection, postgres.statement("survey"))
+    return [
+        Relation(
+            schema, name, kind, readable=readable, row_security=row_security, rows=rows or 0,
+            size_bytes=size_bytes or 0, key=tuple(key), key_is_primary=key_is_primary,
+            indexed=frozenset(indexed), extension=extension,
+            columns=tuple((column, type_name) for column, type_name in columns),
+        )
+        for (
+            schema, name, kind, readable, row_security, rows, size_bytes, key, key_is_primary, indexed,
+            extension, columns,
+        ) in found
+    ]  # fmt: skip
+
+
+def _schema() -> str:
+    from pipeline.catalog import schema  # noqa: PLC0415 - no other command needs it
+
+    return schema.text()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file of the analysts' repository, wholly or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"{path}: cannot be written: {error.strerror}; see to the folder's owner") from None

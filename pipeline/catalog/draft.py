@@ -1,0 +1,186 @@
+"""Writes sources/NAME.yaml for a source that is not declared yet, with comments on what it guessed."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline import names
+from pipeline.catalog.personal import suggested_mask
+
+SCHEMA_FILE = ".schema/source.schema.json"
+LARGE_ROWS = 5_000_000
+LARGE_BYTES = 2**30
+# Columns that applications set with every change.
+_CURSORS = re.compile(
+    "(last_?)?(updated|modified|changed)(_?(at|on))?|last_(change|update)|update_time|modification_date|"
+    "(ge(ae|ä)ndert|aktualisiert)(_?am)?|(ae|ä)nderungsdatum"
+)
+_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "partitioned"}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view as it was found. `kind` is pg_class.relkind; `rows` and `size_bytes` are estimates.
+
+    `key` is the primary key, else a unique index whose columns are never null; `indexed` are the columns that
+    an index begins with; `columns` are pairs of name and type.
+    """
+
+    schema: str
+    name: str
+    kind: str = "r"
+    readable: bool = True
+    row_security: bool = False
+    rows: int = 0
+    size_bytes: int = 0
+    key: tuple[str, ...] = ()
+    key_is_primary: bool = True
+    indexed: frozenset[str] = frozenset()
+    extension: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+
+
+def draft(source: str, relations: Sequence[Relation]) -> str:
+    """Return the text of sources/SOURCE.yaml. At least one of the relations must be loadable."""
+    loaded = [each for each in relations if loadable(each)]
+    schema = _usual_schema(loaded)
+    lines = [
+        f"# yaml-language-server: $schema=../{SCHEMA_FILE}",
+        f"# Written by 'pipeline init {source}' from the live source. Read it through: it could only guess",
+        "# what a table without a key needs, and which columns are personal.",
+        f"source: {source}",
+        f"defaults: {{schema: {_quoted(schema)}, changes: xmin, deletes: hard}}",
+        "tables:",
+    ]
+    taken: set[str] = set()
+    for relation in loaded:
+        name = _distinct(relation, taken)
+        taken.add(name)
+        lines += [*_table(relation, name, schema), ""]
+    lines += _left_out(relations)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def loadable(relation: Relation) -> bool:
+    """Whether a relation is written as a table to load, and not as a comment."""
+    return relation.readable and relation.extension is None
+
+
+def _usual_schema(relations: Sequence[Relation]) -> str:
+    counted = Counter(relation.schema for relation in relations)
+    return "public" if "public" in counted else counted.most_common(1)[0][0]
+
+
+def _distinct(relation: Relation, taken: set[str]) -> str:
+    """Return what a table is called in the warehouse: as in the source, unless that is taken."""
+    wanted, number = relation.name, 1
+    while wanted in taken:
+        suffix = f"_{number}" if number > 1 else ""
+        room = names.MAXIMUM_BYTES - len(suffix)
+        wanted = f"{relation.schema}_{relation.name}".encode()[:room].decode(errors="ignore") + suffix
+        number += 1
+    return wanted
+
+
+def _table(relation: Relation, name: str, schema: str) -> Iterator[str]:
+    about = _about(relation)
+    yield f"  {_quoted(name)}:" + (f"  # {about}" if about else "")
+    if relation.schema != schema:
+        yield f"    schema: {_quoted(relation.schema)}"
+    if name != relation.name:
+        yield f"    table: {_quoted(relation.name)}  # there are several of this name"
+    if relation.row_security:
+        yield "    # Row security may hide rows from the role: give it BYPASSRLS, or a policy that shows all."
+    yield from _changes(relation)
+    yield from _columns(relation)
+
+
+def _about(relation: Relation) -> str:
+    found = [KINDS[relation.kind]] if relation.kind in KINDS else []
+    if relation.rows:
+        found.append(f"about {_rounded(relation.rows):,} rows")
+    if relation.size_bytes >= LARGE_BYTES:
+        found.append(f"{relation.size_bytes / 2**30:.1f} GiB")
+    if relation.kind == "p":
+        found.append("its partitions are read through it")
+    return ", ".join(found)
+
+
+def _rounded(rows: int) -> int:
+    """Return an estimate without more digits than it deserves: two."""
+    step = int("1" + "0" * max(0, len(str(rows)) - 2))
+    return round(rows / step) * step
+
+
+def _changes(relation: Relation) -> Iterator[str]:
+    if relation.kind in "vf":
+        yield f"    changes: full  # guessed: {KINDS[relation.kind]} does not tell which rows changed"
+    elif not relation.key:
+        yield "    changes: full  # guessed: without a key, rows can only be replaced as a whole"
+    elif not relation.key_is_primary:
+        key = ", ".join(map(_quoted, relation.key))
+        yield f"    key: [{key}]  # guessed: no primary key, but these are unique and never null"
+    large = relation.rows >= LARGE_ROWS or relation.size_bytes >= LARGE_BYTES
+    cursor = next((name for name, type_ in relation.columns if _grows(relation, name, type_)), None)
+    if cursor and (large or relation.kind in "vf"):
+        why = "Large: its changes" if large else "Its changes"
+        yield f"    # {why} could be read by a column that grows with every change, and rows that are new:"
+        yield "    # changes: cursor"
+        yield f"    # cursor: {_quoted(cursor)}"
+    elif large:
+        yield "    # Large: the first load takes a while, and finding changes reads all of it."
+
+
+def _grows(relation: Relation, column: str, type_name: str) -> bool:
+    indexed = column in relation.indexed or relation.kind in "vf"
+    return _CURSORS.fullmatch(column.lower()) is not None and type_name.startswith("timestamp") and indexed
+
+
+def _columns(relation: Relation) -> Iterator[str]:
+    reserved = [name for name, _ in relation.columns if name in names.RESERVED_COLUMNS]
+    guessed = [
+        (name, "hash" if name in relation.key else mask)
+        for name, type_name in relation.columns
+        if name not in reserved and (mask := suggested_mask(relation.name, name, type_name))
+    ]
+    if guessed:
+        yield "    # Guessed to be personal. Take the # away where values must not leave the source:"
+    if reserved:
+        yield "    columns:"
+    elif guessed:
+        yield "    # columns:"
+    for name in reserved:
+        yield f"      {_quoted(name)}: {{mask: exclude}}  # the warehouse adds a column of this name itself"
+    for name, mask in guessed:
+        yield f"    #   {_quoted(name)}: {{mask: {mask}}}"
+
+
+def _left_out(relations: Sequence[Relation]) -> Iterator[str]:
+    unreadable = [each for each in relations if not each.readable and each.extension is None]
+    if unreadable:
+        yield "# Not loaded, for the role may not read them: GRANT SELECT (and USAGE on the schema)."
+        yield from (f"#   {_quoted(each.schema)}.{_quoted(each.name)}" for each in unreadable)
+    extensions = [each for each in relations if each.extension is not None]
+    if extensions:
+        yield "# Not loaded, for they belong to extensions."
+        yield from (
+            f"#   {_quoted(each.schema)}.{_quoted(each.name)} ({each.extension})" for each in extensions
+        )
+
+
+def _quoted(name: str) -> str:
+    """Return a name as YAML reads it back, whatever is in it.
+
+    >>> _quoted("employee"), _quoted("no"), _quoted('a "b": #c')
+    ('employee', '"no"', '"a \\\\"b\\\\": #c"')
+    """
+    plain = name.isascii() and name.isidentifier() and name.lower() not in _WORDS
+    if plain:
+        return name
+    escaped = "".join(
+        f"\\{each}" if each in '"\\' else each if each.isprintable() else f"\\U{ord(each):08x}"
+        for each in name
+    )
+    return f'"{escaped}"'

@@ -1,0 +1,69 @@
+"""The JSON Schemas of what analysts write, for their editors: `python -m pipeline.catalog.schema [WHAT]`."""
+
+import json
+import sys
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline.catalog.dashboards import Dashboard
+from pipeline.catalog.tables import DeclaredSource
+
+KINDS: dict[str, type[BaseModel]] = {"source": DeclaredSource, "dashboard": Dashboard}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema(kind: str = "source") -> dict[str, Any]:
+    """Return the JSON Schema of sources/NAME.yaml, or of dashboards/NAME.yaml."""
+    generated = KINDS[kind].model_json_schema(by_alias=True, mode="validation")
+    generated["title"] = f"{kind}s/NAME.yaml"
+    found: dict[str, Any] = _tidied(generated)
+    return {"$schema": DIALECT, **found}
+
+
+def text(kind: str = "source") -> str:
+    """Return the JSON Schema as it is published."""
+    return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
+
+
+def _tidied(node: Any, *, named: bool = False) -> Any:
+    """Leave out what only a program would want to know; `named` where keys are names and not keywords."""
+    if isinstance(node, list):
+        return [_tidied(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if not named:
+        node = _without_noise(node)
+    return {
+        key: _tidied(value, named=not named and key in ("properties", "$defs")) for key, value in node.items()
+    }
+
+
+def _without_noise(node: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in node.items() if key not in ("title", "default", "discriminator")}
+    if "title" in node and "$defs" in node:
+        kept["title"] = node["title"]
+    options = kept.get("anyOf", [])
+    # A key that is there has a value, but for masks, columns and tables, of which YAML's null says something.
+    if {"type": "null"} in options and not _null_speaks(options):
+        options = [option for option in options if option != {"type": "null"}]
+        kept = {**kept, "anyOf": options}
+        if len(options) == 1:
+            del kept["anyOf"]
+            kept = {**options[0], **kept}
+    # An editor offers properties, and not what a pattern for their names allows.
+    if "propertyNames" in kept and "enum" in kept["propertyNames"]:
+        names, value = kept.pop("propertyNames")["enum"], kept.pop("additionalProperties")
+        kept |= {"properties": dict.fromkeys(names, value), "additionalProperties": False}
+    return kept
+
+
+def _null_speaks(options: list[dict[str, Any]]) -> bool:
+    return any(
+        "null" in option.get("enum", ()) or option.get("$ref", "").endswith(("/Column", "/DeclaredTable"))
+        for option in options
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text(*sys.argv[1:2]))
