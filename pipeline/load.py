@@ -35,13 +35,13 @@ from pipeline.staging import Staged
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did to the table, in rows, how many it set aside, and how many the table has now."""
+    """What a load did to the table, in rows, how many the table has now, and how many were set aside."""
 
     inserted: int
     updated: int
     deleted: int
-    quarantined: int
     total: int
+    quarantined: int = 0
 
     @property
     def changed(self) -> bool:
@@ -137,7 +137,7 @@ class _Publication:
             )
             total = self._proof(self._staged.target, aside)
         self._forget()
-        loaded = Loaded(inserted, updated, deleted, aside.rows, total)
+        loaded = Loaded(inserted, updated, deleted, total, aside.rows)
         self._record(key, loaded)
         return loaded
 
