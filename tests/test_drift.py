@@ -1,0 +1,272 @@
+"""Drift: a source whose table changes its shape never breaks the warehouse without a word."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import CheckError, StepError
+from tests.night import Night, next_run
+
+ITEMS = """
+    CREATE TYPE grade AS ENUM ('junior', 'senior');
+    CREATE TABLE item (
+        id int PRIMARY KEY, name varchar(20) NOT NULL, price numeric(8,2), grade grade, note text);
+    INSERT INTO item
+    SELECT n, 'item ' || n, n / 4.0, 'junior', 'note ' || n FROM generate_series(1, 100) AS n;
+"""
+PLAIN = "source: shop\ntables: {item: {}}\n"
+
+
+def declared(text: str) -> str:
+    return f"source: shop\ntables: {{item: {{{text}}}}}\n"
+
+
+@pytest.fixture
+def loaded(night: Night) -> Night:
+    """A night whose table `item` has been loaded once, with a view that people read."""
+    night.platform.source("shop", ITEMS, PLAIN)
+    night.load("shop", "item")
+    night.ask("warehouse", "CREATE ROLE reader" if not _has_reader(night) else "SELECT 1")
+    night.ask("warehouse", "CREATE VIEW mart.cheap AS SELECT id, name, price FROM shop.item WHERE price < 10")
+    night.ask("warehouse", "CREATE VIEW mart.cheapest AS SELECT min(price) AS price FROM mart.cheap")
+    night.ask("warehouse", "CREATE MATERIALIZED VIEW mart.names AS SELECT name FROM shop.item")
+    night.ask("warehouse", "CREATE UNIQUE INDEX names_name ON mart.names (name)")
+    role = night.value("warehouse", "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'shop.item'::regclass")
+    for statement in (
+        "COMMENT ON VIEW mart.cheap IS 'what a student can buy'",
+        "GRANT SELECT ON mart.cheap, shop.item TO reader",
+        f'ALTER VIEW mart.cheap OWNER TO "{role}"',
+        f'ALTER VIEW mart.cheapest OWNER TO "{role}"',
+        f'ALTER MATERIALIZED VIEW mart.names OWNER TO "{role}"',
+        "COMMENT ON COLUMN shop.item.price IS 'in euros'",
+    ):
+        night.ask("warehouse", statement)
+    return night
+
+
+def _has_reader(night: Night) -> bool:
+    return bool(night.ask("warehouse", "SELECT 1 FROM pg_roles WHERE rolname = 'reader'"))
+
+
+def change(night: Night, statement: str) -> None:
+    night.ask("shop", statement)
+
+
+def refused(night: Night) -> str:
+    """Return why the table is not loaded; what was there before must still be."""
+    before = content(night)
+    with pytest.raises((CheckError, StepError)) as raised:
+        night.load("shop", "item")
+    assert content(night) == before
+    return str(raised.value)
+
+
+def content(night: Night) -> list[tuple[Any, ...]]:
+    return night.ask("warehouse", "SELECT * FROM shop.item ORDER BY id")
+
+
+def mode(night: Night) -> str:
+    run = next_run()
+    night.load("shop", "item", run)
+    return night.extraction(run, "shop.item")[0]
+
+
+def test_a_new_column_is_taken_in_without_reading_all_rows_again(loaded: Night) -> None:
+    change(loaded, "ALTER TABLE item ADD COLUMN colour text")
+    change(loaded, "UPDATE item SET colour = 'red' WHERE id = 7")
+    assert mode(loaded) == "increment"
+    assert not loaded.differing("shop")
+
+
+def test_a_new_column_with_a_default_is_read_in_every_row(loaded: Night) -> None:
+    """Its default changes no row's xmin: an increment would leave the old rows empty."""
+    change(loaded, "ALTER TABLE item ADD COLUMN colour text DEFAULT 'grey'")
+    assert mode(loaded) == "full"
+    assert not loaded.differing("shop")
+
+
+def test_a_column_dropped_and_made_anew_under_its_name_is_read_in_every_row(loaded: Night) -> None:
+    change(loaded, "ALTER TABLE item DROP COLUMN note")
+    change(loaded, "ALTER TABLE item ADD COLUMN note text DEFAULT 'none'")
+    assert mode(loaded) == "full"
+    assert not loaded.differing("shop")
+
+
+def test_a_dropped_column_is_kept_for_the_rows_that_had_it_and_warned_of(loaded: Night) -> None:
+    change(loaded, "ALTER TABLE item DROP COLUMN note")
+    change(loaded, "INSERT INTO item VALUES (101, 'new', 1, 'senior')")
+    loaded.load("shop", "item")
+    assert loaded.ask("warehouse", "SELECT note FROM shop.item WHERE id IN (1, 101) ORDER BY id") == [
+        ("note 1",),
+        (None,),
+    ]
+    warned = "SELECT observed FROM ops.check_result WHERE level = 'warn' AND NOT passed"
+    assert loaded.ask("warehouse", warned) == [
+        ('column "note" (text) is gone from the source; it stays empty in new rows',)
+    ]
+
+
+def test_a_dropped_column_that_a_view_shows_blocks_the_table(loaded: Night) -> None:
+    change(loaded, "ALTER TABLE item DROP COLUMN price")
+    told = refused(loaded)
+    assert 'column "price" (numeric(8,2)) is gone from the source' in told
+    assert "'drift: {dropped: evolve}' under item in sources/shop.yaml" in told
+    assert "mart.cheap shows it" in told
+    loaded.platform.declare("shop", declared("drift: {dropped: evolve}"))
+    loaded.load("shop", "item")
+
+
+def test_a_renamed_column_blocks_until_the_line_that_it_asks_for_is_written(loaded: Night) -> None:
+    change(loaded, "ALTER TABLE item RENAME COLUMN price TO cost")
+    assert (
+        'column "price" was renamed to "cost" in the source; to accept it, '
+        "write 'renamed_from: price' under cost in sources/shop.yaml"
+    ) in refused(loaded)
+    loaded.platform.declare("shop", declared("columns: {cost: {renamed_from: price}}"))
+    assert mode(loaded) == "increment"
+    assert not loaded.differing("shop")
+    assert loaded.value("warehouse", "SELECT count(*) FROM mart.cheap") == 39
+
+
+@pytest.mark.parametrize(
+    ("statement", "old", "new"),
+    [
+        ("ALTER COLUMN price TYPE numeric(6,1)", "numeric(8,2)", "numeric(6,1)"),
+        ("ALTER COLUMN name TYPE varchar(10)", "character varying(20)", "character varying(10)"),
+        ("ALTER COLUMN note TYPE jsonb USING to_jsonb(note)", "text", "jsonb"),
+    ],
+)
+def test_a_type_that_can_lose_values_blocks_and_can_be_accepted(
+    loaded: Night, statement: str, old: str, new: str
+) -> None:
+    change(loaded, f"ALTER TABLE item {statement}")
+    told = refused(loaded)
+    assert f"was {old} and is {new} now; to accept it" in told
+    kind = "type" if new == "jsonb" else "narrowed"
+    loaded.platform.declare("shop", declared(f"drift: {{{kind}: refresh}}"))
+    assert mode(loaded) == "rebuild"
+    assert not loaded.differing("shop")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER COLUMN price TYPE numeric(12,4)",
+        "ALTER COLUMN name TYPE text",
+        "ALTER COLUMN name TYPE varchar(60)",
+        "ALTER COLUMN id TYPE bigint",
+    ],
+)
+def test_a_wider_type_is_taken_in_with_views_grants_and_comments_in_place(loaded: Night, statement: str) -> None:
+    change(loaded, f"ALTER TABLE item {statement}")
+    change(loaded, "UPDATE item SET price = 0.25 WHERE id = 99")
+    assert mode(loaded) == "rebuild"
+    assert not loaded.differing("shop")
+    assert loaded.value("warehouse", "SELECT count(*) FROM mart.cheap") == 40
+    assert loaded.value("warehouse", "SELECT price::float FROM mart.cheapest") == 0.25
+    assert loaded.value("warehouse", "SELECT obj_description('mart.cheap'::regclass)") == "what a student can buy"
+    assert loaded.value("warehouse", "SELECT has_table_privilege('reader', 'mart.cheap', 'SELECT')")
+    assert loaded.value("warehouse", "SELECT has_table_privilege('reader', 'shop.item', 'SELECT')")
+    assert loaded.value("warehouse", "SELECT count(*) FROM pg_indexes WHERE indexname = 'names_name'") == 1
+    column = "(SELECT attnum FROM pg_attribute WHERE attrelid = 'shop.item'::regclass AND attname = 'price')"
+    assert loaded.value("warehouse", f"SELECT col_description('shop.item'::regclass, {column})") == "in euros"
+
+
+def test_another_key_blocks_and_can_be_accepted(loaded: Night) -> None:
+    change(loaded, "ALTER TABLE item DROP CONSTRAINT item_pkey")
+    change(loaded, "ALTER TABLE item ADD PRIMARY KEY (name)")
+    assert "its key was (id) and is (name) now; to accept it, write 'drift: {key: refresh}'" in refused(loaded)
+    loaded.platform.declare("shop", declared("drift: {key: refresh}"))
+    assert mode(loaded) == "rebuild"
+    change(loaded, "DELETE FROM item WHERE id = 3")
+    loaded.load("shop", "item")
+    assert not loaded.differing("shop")
+
+
+def test_an_enum_that_grows_is_followed_and_one_that_shrinks_is_not(loaded: Night) -> None:
+    change(loaded, "ALTER TYPE grade ADD VALUE 'principal' BEFORE 'senior'")
+    change(loaded, "UPDATE item SET grade = 'principal' WHERE id = 5")
+    loaded.load("shop", "item")
+    assert not loaded.differing("shop")
+    labels = "SELECT enum_range(NULL::shop.grade)::text"
+    assert loaded.value("warehouse", labels) == "{junior,principal,senior}"
+    change(loaded, "ALTER TYPE grade RENAME VALUE 'junior' TO 'beginner'")
+    assert 'column "grade" was' in refused(loaded)
+
+
+def test_a_table_made_anew_is_read_in_full(loaded: Night) -> None:
+    """A restore of an older copy gives old rows, which no watermark would find."""
+    change(loaded, "CREATE TABLE copy AS SELECT * FROM item WHERE id <= 90")
+    change(loaded, "DROP TABLE item")
+    change(loaded, "ALTER TABLE copy RENAME TO item")
+    change(loaded, "ALTER TABLE item ADD PRIMARY KEY (id), ALTER COLUMN name SET NOT NULL")
+    change(loaded, f'GRANT SELECT ON item TO "{loaded.platform.reader("shop")}"')
+    assert mode(loaded) == "full"
+    assert not loaded.differing("shop")
+
+
+def test_a_table_that_is_gone_or_closed_keeps_its_last_good_rows(loaded: Night) -> None:
+    change(loaded, f'REVOKE SELECT ON item FROM "{loaded.platform.reader("shop")}"')
+    assert "may not read" in refused(loaded)
+    change(loaded, "DROP TABLE item")
+    assert 'there is no table or view "item" in schema "public"' in refused(loaded)
+
+
+def test_an_emptied_table_is_held_back_until_a_person_agrees(loaded: Night) -> None:
+    """The success for an empty table that other loaders report."""
+    change(loaded, "TRUNCATE item")
+    told = refused(loaded)
+    assert "100 of 100 rows (100%) are gone from the source" in told
+    assert "'max_deleted: 100%' under item in sources/shop.yaml" in told
+    loaded.platform.declare("shop", declared("max_deleted: 100%"))
+    assert loaded.load("shop", "item").total == 0
+
+
+def test_a_partition_that_is_attached_brings_its_old_rows(night: Night) -> None:
+    night.platform.source(
+        "shop",
+        """
+        CREATE TABLE item (id int PRIMARY KEY, name text) PARTITION BY RANGE (id);
+        CREATE TABLE item_1 PARTITION OF item FOR VALUES FROM (1) TO (100);
+        CREATE TABLE item_2 (id int PRIMARY KEY, name text);
+        INSERT INTO item SELECT n, 'n' FROM generate_series(1, 50) AS n;
+        INSERT INTO item_2 SELECT n, 'n' FROM generate_series(100, 110) AS n;
+        """,
+        PLAIN,
+    )
+    night.load("shop", "item")
+    change(night, "ALTER TABLE item ATTACH PARTITION item_2 FOR VALUES FROM (100) TO (200)")
+    # As many rows go as come, so that the counts alone would not tell.
+    change(night, "DELETE FROM item WHERE id <= 11")
+    night.platform.declare("shop", declared("max_deleted: 50%"))
+    night.load("shop", "item")
+    assert not night.differing("shop")
+
+
+def test_what_is_ignored_stays_out(loaded: Night) -> None:
+    loaded.platform.declare("shop", declared("drift: {added: ignore}"))
+    change(loaded, "ALTER TABLE item ADD COLUMN colour text")
+    for _ in range(2):
+        loaded.load("shop", "item")
+    columns = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'colour'"
+    assert loaded.value("warehouse", columns) == 0
+
+
+def test_a_misspelt_column_in_the_yaml_is_told_with_those_that_there_are(night: Night) -> None:
+    """A mask on a column that does not exist would protect nothing."""
+    night.platform.source("shop", ITEMS, declared("columns: {nmae: {mask: 'null'}}"))
+    with pytest.raises(StepError, match='its columns name "nmae", which the source does not have'):
+        night.load("shop", "item")
+
+
+def test_soft_deleted_rows_survive_a_rebuild(night: Night) -> None:
+    night.platform.source("shop", ITEMS, declared("deletes: soft"))
+    night.load("shop", "item")
+    change(night, "DELETE FROM item WHERE id = 1")
+    night.load("shop", "item")
+    change(night, "DELETE FROM item WHERE id = 2")
+    change(night, "ALTER TABLE item ALTER COLUMN id TYPE bigint")
+    night.load("shop", "item")
+    marked = "SELECT id FROM shop.item WHERE _deleted_at IS NOT NULL ORDER BY id"
+    assert night.ask("warehouse", marked) == [(1,), (2,)]
+    assert not night.differing("shop")
