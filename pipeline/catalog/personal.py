@@ -87,10 +87,11 @@ def _phrases(known: str) -> list[list[str]]:
     return [phrase.split("_") for phrase in known.split()]
 
 
-def _contains(words: list[str], known: str) -> bool:
+def _contains(words: list[str], phrases: str) -> bool:
+    """Whether one of the phrases is in the name, also with its words in the plural."""
     return any(
-        words[start : start + len(phrase)] == phrase
-        for phrase in _phrases(known)
+        all(word in (known, f"{known}s") for word, known in zip(words[start:], phrase, strict=False))
+        for phrase in _phrases(phrases)
         for start in range(len(words) - len(phrase) + 1)
     )
 

@@ -37,7 +37,7 @@ CROSS JOIN LATERAL (
     SELECT sum(greatest(p.reltuples, 0))::bigint AS rows,
            sum(p.relpages)::bigint * current_setting('block_size')::bigint AS bytes
     FROM pg_class p
-    WHERE p.oid = c.oid
+    WHERE p.oid = c.oid AND c.relkind <> 'p'
        OR c.relkind = 'p' AND p.oid IN (SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE t.isleaf)
 ) AS size
 -- The primary key, else the smallest unique index whose columns are never null.
