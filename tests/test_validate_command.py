@@ -1,0 +1,93 @@
+"""`pipeline validate`: a whole analysts' repository is checked without any server or settings."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).with_name("pipeline")
+
+
+def validate(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command where there are no settings and no Vault."""
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("LUIGI_CONFIG_PATH", "VAULT_ADDR")
+    }
+    return subprocess.run(
+        [PROGRAM, "validate", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def write(folder: Path, **files: str) -> None:
+    """Write files; `sources_hr_yaml` is sources/hr.yaml."""
+    for name, text in files.items():
+        place, stem, ending = name.split("_")
+        path = folder / place / f"{stem}.{ending}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+GOOD = {
+    "sources_hr_yaml": "source: hr\ntables: {employee: , department: {history: true}}\n",
+    "sources_crm_yaml": "source: crm\ntables: {customer: }\n",
+    "marts_staff_sql": "-- materialize: table\nselect * from hr.employee, hr.department_history\n",
+    "dashboards_staff_yaml": "title: Staff\ncards: [{title: All, chart: bar, mart: staff, x: name, y: n}]\n",
+    "tasks_extra_py": "import luigi\n",
+}
+
+
+def test_the_example_is_valid(tmp_path: Path) -> None:
+    done = validate(str(PROJECT / "examples" / "analysts"), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(": no problem found\n")
+
+
+def test_what_was_found_is_said_in_one_line(tmp_path: Path) -> None:
+    """In the folder that it is typed in, where none is named."""
+    write(tmp_path, **GOOD)
+    done = validate(folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 sources, 3 tables, 1 mart, 1 dashboard, 1 file of tasks: no problem found\n"
+
+
+def test_every_problem_of_every_kind_of_file_is_told_at_once(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        sources_hr_yaml="source: hr\ntables:\n  employee:\n    chek: 1\n",
+        sources_crm_yaml="source: crm\ntables: {customer: }\n",
+        marts_staff_sql="select *\nfrom crm.custmer",
+        dashboards_staff_yaml="title: S\ncards:\n- title: All\n  chart: bra\n  mart: staf\n- {title: A}\n",
+        tasks_extra_py="import luigi\nclass Extra(:\n",
+    )
+    done = validate(folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[:7] == [
+        "pipeline: sources/hr.yaml:4: tables.employee.chek: unknown key; did you mean checks?",
+        "pipeline: marts/staff.sql:2: crm.custmer: no such table (did you mean customer?); "
+        "to load it, add it to sources/crm.yaml",
+        "pipeline: dashboards/staff.yaml:4: cards[0].chart: must be table, number, line, bar, area, pie, row "
+        "or scatter; correct it",
+        "pipeline: dashboards/staff.yaml:5: cards[0].mart: no such mart; did you mean staff?",
+        "pipeline: dashboards/staff.yaml:6: cards[1]: needs either sql or mart; write one of them",
+        "pipeline: tasks/extra.py:2: is not valid Python: invalid syntax; correct it",
+    ]
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "."])
+def test_a_folder_that_is_no_repository_is_told(tmp_path: Path, folder: str) -> None:
+    done = validate(folder, folder=tmp_path)
+    assert done.returncode == 2
+    assert "holds no .yaml file; write one for each source, or name another folder" in done.stderr
+
+
+def test_tasks_are_read_and_not_run(tmp_path: Path) -> None:
+    """They are the analysts' own programs, and this command may run anywhere."""
+    write(tmp_path, **GOOD)
+    (tmp_path / "tasks" / "extra.py").write_text("open('was run', 'w')\n")
+    assert validate(folder=tmp_path).returncode == 0
+    assert not (tmp_path / "was run").exists()
+    assert not list(tmp_path.rglob("__pycache__"))
