@@ -57,6 +57,12 @@ def wait_until(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     return found
 
 
+def counts(loaded: Loaded | None) -> tuple[int, int, int, int]:
+    """Return the rows that a load inserted, updated and deleted, and how many there are now."""
+    assert loaded is not None, "it was done before"
+    return loaded.inserted, loaded.updated, loaded.deleted, loaded.total
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended, and what it wrote."""
