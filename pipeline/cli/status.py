@@ -75,7 +75,7 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str] | None = None
     """Print what a run did with each table, or with those in `names`, and what to type where it failed."""
     states = [state for state in runs.tables(warehouse, run) if names is None or state.name in names]
     fresh = {name: as_of for name, as_of, _ in load.fresh_as_of(warehouse)}
-    # A width of 80 holds names of 30 characters beside millions of rows.
+    # A width of 80 holds names of 28 characters beside millions of rows.
     shown = new_table("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
     for state in states:
         style = "red" if state.failed else None

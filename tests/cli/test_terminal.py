@@ -1,0 +1,40 @@
+"""What is shown fits where it is shown, and nothing of it is lost."""
+
+import io
+
+from rich.console import Console
+
+from pipeline.cli import terminal
+
+COLUMNS = ("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
+
+
+def shown(name: str, width: int) -> list[str]:
+    """Return the lines of a table with one row."""
+    table = terminal.table(*COLUMNS)
+    table.add_row(name, "4,000,000", "12,345", "1,814", "4,037", "delta", "02:15")
+    file = io.StringIO()
+    Console(file=file, width=width, highlight=False).print(table)
+    return file.getvalue().splitlines()
+
+
+def test_names_of_28_letters_beside_millions_of_rows_fit_a_terminal_of_80_columns() -> None:
+    lines = shown("service_desk.abcdefghijklmno", 80)
+    assert len(lines) == 2
+    assert lines[1].split() == [
+        "service_desk.abcdefghijklmno", "4,000,000", "12,345", "1,814", "4,037", "delta", "02:15",
+    ]  # fmt: skip
+
+
+def test_a_name_that_is_too_long_is_folded_and_numbers_are_never_cut() -> None:
+    name = "records." + "very_long_name_of_a_table_" * 2
+    lines = shown(name, 80)
+    assert max(map(len, lines)) <= 80
+    assert "".join(line.split(" ")[0] for line in lines[1:]) == name
+    assert "…" not in "".join(lines)
+    assert all(number in lines[1] for number in ("4,000,000", "12,345", "1,814", "4,037", "02:15"))
+
+
+def test_elsewhere_than_on_a_terminal_a_line_is_as_long_as_it_must_be() -> None:
+    """A log or a pipe has no width, whatever the environment of a cron job says."""
+    assert terminal.console().width == terminal.UNLIMITED_WIDTH
