@@ -32,6 +32,8 @@ TEXT_ONLY = frozenset({
 # In binary form a server converts it between encodings, in text it drops the declaration of its encoding; a
 # cast to text does neither.
 XML = "xml"
+# Of these an empty value is sent in binary form, and refused when it is read.
+TEXT_COPY_ONLY = frozenset({XML, "int2vector", "oidvector", "tsquery"})
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class Type:
     @property
     def binary_safe(self) -> bool:
         """Whether the binary form is the same on every server that has the type."""
-        return all(part.extension is None and part.name != XML for part in self.parts() if part.kind == BASE)
+        bases = [part for part in self.parts() if part.kind == BASE]
+        return all(part.extension is None and part.name not in TEXT_COPY_ONLY for part in bases)
 
     def made_name(self) -> str:
         """Return the name of an enum, composite, range or multirange in the source's schema of the warehouse.

@@ -13,6 +13,9 @@ from pipeline.shape import Column, Shape
 
 # Since then arrays and composites in binary form may name their parts' types by another server's numbers.
 BINARY_SINCE = 14
+# The last version that gave a type values which it had not before (infinite intervals), and the last one that
+# was looked at for that.
+NEW_VALUES_IN, LOOKED_AT = 17, 18
 # What is made in the warehouse; domains are what they constrain, arrays come by themselves.
 MADE = frozenset({ENUM, COMPOSITE, RANGE, MULTIRANGE})
 FIND = """
@@ -33,9 +36,10 @@ def fit(warehouse: Connection, shape: Shape) -> Shape:
     if XML in names and not _reads_xml(warehouse):
         there.discard(XML)
     columns = tuple(_fitted(column, schemas, there) for column in shape.columns)
-    version = warehouse.server_version // 10000
     # What only the newer server knows is refused in text; in binary form it may pass for something else.
-    return replace(shape, columns=columns, binary=version >= max(BINARY_SINCE, shape.server))
+    needed = shape.server if shape.server > LOOKED_AT else min(shape.server, NEW_VALUES_IN)
+    binary = warehouse.server_version // 10000 >= max(BINARY_SINCE, needed)
+    return replace(shape, columns=columns, binary=binary)
 
 
 def _fitted(column: Column, schemas: dict[tuple[str, str], str], there: set[str]) -> Column:
