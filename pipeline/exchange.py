@@ -48,6 +48,8 @@ def evolve(beside: Connection, staged: Staged, shape: Shape, renames: Sequence[t
         for column in shape.columns
         if column.name not in known and column.name not in renamed
     ]
+    if staged.table.deletes == "soft" and DELETED_AT not in known:
+        added.append(sql.SQL("ADD COLUMN {} timestamptz").format(sql.Identifier(DELETED_AT)))
     for change in [*changes, *([sql.SQL(", ").join(added)] if added else [])]:
         _patiently(beside, sql.SQL("ALTER TABLE {} {}").format(staged.target, change))
 
@@ -77,9 +79,7 @@ def _try(change: Callable[[], object], undo: Callable[[], object] = lambda: None
     )
 
 
-def prepare(
-    warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]
-) -> Replaced:
+def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> Replaced:
     """Finish the new table beside the old one: its key, and what only the warehouse has kept."""
     rows = staged.rows
     exists = staging.oid(warehouse, staged.target) is not None
@@ -95,7 +95,7 @@ def prepare(
 
 
 def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> None:
-    """Copy what the source no longer has and the warehouse keeps: dropped columns, and rows marked as deleted."""
+    """Copy what only the warehouse still has: dropped columns, and rows that are marked as deleted."""
     known = staging.column_names(warehouse, staged.rows)
     kept = [
         name

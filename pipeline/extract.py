@@ -211,7 +211,9 @@ class _Extraction:
         table = planned.table
         if table.deletes == "ignore":
             return 0
-        before = staging.count(self._warehouse, staged.target, staging.live(table))
+        before = staging.count(
+            self._warehouse, staged.target, staging.live(self._warehouse, staged.target, table)
+        )
         new = postgres.value(
             self._warehouse,
             sql.SQL(
@@ -220,7 +222,7 @@ class _Extraction:
             ).format(
                 staged=staged.rows,
                 target=staged.target,
-                live=staging.live(table, "t"),
+                live=staging.live(self._warehouse, staged.target, table, "t"),
                 same=staging.same_key(planned.key, "t", "s"),
             ),
         )
@@ -252,7 +254,7 @@ class _Extraction:
             keys=staged.keys, staged=staged.rows, target=staged.target,
             same_staged=staging.same_key(planned.key, "s", "k"),
             same_target=staging.same_key(planned.key, "t", "k"),
-            live=staging.live(planned.table, "t"),
+            live=staging.live(self._warehouse, staged.target, planned.table, "t"),
         )  # fmt: skip
         return bool(postgres.value(self._warehouse, query))
 
@@ -260,7 +262,10 @@ class _Extraction:
         query = sql.SQL(
             "SELECT count(*) FROM {} AS t WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})"
         ).format(
-            staged.target, staging.live(planned.table, "t"), present, staging.same_key(planned.key, "t", "p")
+            staged.target,
+            staging.live(self._warehouse, staged.target, planned.table, "t"),
+            present,
+            staging.same_key(planned.key, "t", "p"),
         )
         counted: int = postgres.value(self._warehouse, query)
         return counted

@@ -32,7 +32,7 @@ def record(
         "history": staged.history,
         "target": staged.target,
         "same": staging.same_key(key, "t", "h"),
-        "live": staging.live(staged.table, "t"),
+        "live": staging.live(warehouse, staged.target, staged.table, "t"),
         "columns": postgres.columns(columns),
         "values": postgres.columns(columns, "t"),
         "old": sql.SQL("ROW({})::record").format(postgres.columns(columns, "h")),

@@ -160,7 +160,7 @@ class _Publication:
 
     def _proof(self, relation: Any, aside: merge.SetAside) -> int:
         """Return the table's rows, once they are as many as the source's snapshot has."""
-        total = staging.count(self._warehouse, relation, staging.live(self._table))
+        total = staging.count(self._warehouse, relation, staging.live(self._warehouse, relation, self._table))
         expected = self._detail["source_rows"] - aside.missing
         if total != expected and not (self._table.deletes == "ignore" and total > expected):
             raise StepError(

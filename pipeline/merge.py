@@ -42,7 +42,7 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
             bad=staged.bad,
             target=staged.target,
             same=staging.same_key(key, "t", "s"),
-            live=staging.live(staged.table, "t"),
+            live=staging.live(warehouse, staged.target, staged.table, "t"),
         ),
     )
     return SetAside(rows, missing)
@@ -112,9 +112,10 @@ def _delete(warehouse: Connection, staged: Staged, key: Sequence[str], present: 
     )
     if staged.table.deletes == "hard":
         return _execute(warehouse, "DELETE FROM {} AS t WHERE {}", staged.target, gone)
+    still = staging.live(warehouse, staged.target, staged.table, "t")
     return _execute(
         warehouse, "UPDATE {} AS t SET {} = statement_timestamp() WHERE {} AND {}",
-        staged.target, sql.Identifier(DELETED_AT), staging.live(staged.table, "t"), gone,
+        staged.target, sql.Identifier(DELETED_AT), still, gone,
     )  # fmt: skip
 
 

@@ -91,7 +91,8 @@ class Candidate:
             " UNION ALL SELECT {names} FROM {target} AS t WHERE {live}"
             " AND NOT EXISTS (SELECT 1 FROM {staged} AS s WHERE {same})"
         ).format(
-            names=names, target=self.staged.target, live=staging.live(self.table, "t"),
+            names=names, target=self.staged.target,
+            live=staging.live(warehouse, self.staged.target, self.table, "t"),
             staged=self.staged.rows, same=staging.same_key(self.key, "t", "s"),
         )  # fmt: skip
         if self.keys_staged:

@@ -146,9 +146,12 @@ def count(connection: Connection, relation: sql.Identifier, condition: Composabl
     return counted
 
 
-def live(table: Table, alias: str | None = None) -> Composable:
+def live(
+    connection: Connection, relation: sql.Identifier, table: Table, alias: str | None = None
+) -> Composable:
     """Return the condition under which a row of the target stands for a row of the source."""
-    if table.deletes != "soft":
+    # A table that was loaded before its deletes became soft has no mark yet.
+    if table.deletes != "soft" or DELETED_AT not in column_names(connection, relation):
         return sql.SQL("true")
     return sql.SQL("{} IS NULL").format(sql.Identifier(*filter(None, (alias, DELETED_AT))))
 

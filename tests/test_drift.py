@@ -31,7 +31,9 @@ def loaded(night: Night) -> Night:
     night.ask("warehouse", "CREATE VIEW mart.cheapest AS SELECT min(price) AS price FROM mart.cheap")
     night.ask("warehouse", "CREATE MATERIALIZED VIEW mart.names AS SELECT name FROM shop.item")
     night.ask("warehouse", "CREATE UNIQUE INDEX names_name ON mart.names (name)")
-    role = night.value("warehouse", "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'shop.item'::regclass")
+    role = night.value(
+        "warehouse", "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'shop.item'::regclass"
+    )
     for statement in (
         "COMMENT ON VIEW mart.cheap IS 'what a student can buy'",
         "GRANT SELECT ON mart.cheap, shop.item TO reader",
@@ -157,14 +159,19 @@ def test_a_type_that_can_lose_values_blocks_and_can_be_accepted(
         "ALTER COLUMN id TYPE bigint",
     ],
 )
-def test_a_wider_type_is_taken_in_with_views_grants_and_comments_in_place(loaded: Night, statement: str) -> None:
+def test_a_wider_type_is_taken_in_with_views_grants_and_comments_in_place(
+    loaded: Night, statement: str
+) -> None:
     change(loaded, f"ALTER TABLE item {statement}")
     change(loaded, "UPDATE item SET price = 0.25 WHERE id = 99")
     assert mode(loaded) == "rebuild"
     assert not loaded.differing("shop")
     assert loaded.value("warehouse", "SELECT count(*) FROM mart.cheap") == 40
     assert loaded.value("warehouse", "SELECT price::float FROM mart.cheapest") == 0.25
-    assert loaded.value("warehouse", "SELECT obj_description('mart.cheap'::regclass)") == "what a student can buy"
+    assert (
+        loaded.value("warehouse", "SELECT obj_description('mart.cheap'::regclass)")
+        == "what a student can buy"
+    )
     assert loaded.value("warehouse", "SELECT has_table_privilege('reader', 'mart.cheap', 'SELECT')")
     assert loaded.value("warehouse", "SELECT has_table_privilege('reader', 'shop.item', 'SELECT')")
     assert loaded.value("warehouse", "SELECT count(*) FROM pg_indexes WHERE indexname = 'names_name'") == 1
@@ -175,7 +182,9 @@ def test_a_wider_type_is_taken_in_with_views_grants_and_comments_in_place(loaded
 def test_another_key_blocks_and_can_be_accepted(loaded: Night) -> None:
     change(loaded, "ALTER TABLE item DROP CONSTRAINT item_pkey")
     change(loaded, "ALTER TABLE item ADD PRIMARY KEY (name)")
-    assert "its key was (id) and is (name) now; to accept it, write 'drift: {key: refresh}'" in refused(loaded)
+    assert "its key was (id) and is (name) now; to accept it, write 'drift: {key: refresh}'" in refused(
+        loaded
+    )
     loaded.platform.declare("shop", declared("drift: {key: refresh}"))
     assert mode(loaded) == "rebuild"
     change(loaded, "DELETE FROM item WHERE id = 3")

@@ -72,7 +72,7 @@ def _compare(source: Connection, warehouse: Connection, table: Table) -> Compari
     return Comparison(
         name,
         _content(source, sql.Identifier(table.schema_name, table.relation), columns, None),
-        _content(warehouse, target, columns, staging.live(table)) if there else None,
+        _content(warehouse, target, columns, staging.live(warehouse, target, table)) if there else None,
     )
 
 

@@ -1,0 +1,154 @@
+"""Checks as a gate: failing rows are kept where a person can see them, and nothing wrong is shown."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import CheckError
+from tests.night import Night
+
+ORDERS = """
+    CREATE TABLE customer (id int PRIMARY KEY);
+    INSERT INTO customer SELECT n FROM generate_series(1, 10) AS n;
+    CREATE TABLE orders (id int PRIMARY KEY, customer int, state text, amount numeric, email text, made date);
+    INSERT INTO orders
+    SELECT n, n % 10 + 1, 'open', n, n || '@example.org', '2026-01-01' FROM generate_series(1, 100) AS n;
+"""
+
+
+def declared(checks: str, columns: str = "{}") -> str:
+    return (
+        f"source: shop\ntables:\n  customer: {{}}\n  orders:\n    columns: {columns}\n    checks: {checks}\n"
+    )
+
+
+def shop(night: Night, declaration: str, *statements: str) -> None:
+    night.platform.source("shop", ORDERS, declaration)
+    for statement in statements:
+        night.ask("shop", statement)
+
+
+def quarantined(night: Night) -> list[tuple[Any, ...]]:
+    return night.ask(
+        "warehouse", "SELECT (content->>'id')::int, reason FROM quarantine.shop_orders ORDER BY 1, 2"
+    )
+
+
+def held(night: Night) -> str:
+    with pytest.raises(CheckError) as raised:
+        night.load("shop", "orders")
+    return str(raised.value)
+
+
+def test_failing_rows_are_kept_and_the_table_is_held_back(night: Night) -> None:
+    shop(night, declared("[]", "{state: {accepted: [open, closed]}}"))
+    night.load("shop", "orders")
+    night.ask("shop", "UPDATE orders SET state = 'lost' WHERE id IN (3, 4)")
+    assert "shop.orders: state accepted: 2 of 100 rows (2.00%), expected none" in held(night)
+    assert [row for row, _ in quarantined(night)] == [3, 4]
+    assert night.value("warehouse", "SELECT count(*) FROM shop.orders WHERE state = 'open'") == 100
+
+
+def test_quarantine_rows_loads_the_good_ones_and_reads_all_again_until_they_are_mended(night: Night) -> None:
+    rows = "{state: {accepted: {values: [open, closed], quarantine: rows}}}"
+    shop(night, declared("[]", rows))
+    night.load("shop", "orders")
+    night.ask("shop", "UPDATE orders SET state = 'lost' WHERE id = 3")
+    night.ask("shop", "INSERT INTO orders VALUES (101, 1, 'lost', 1, 'x', '2026-01-01')")
+    night.ask("shop", "UPDATE orders SET state = 'closed' WHERE id = 5")
+    night.ask("shop", "DELETE FROM orders WHERE id = 6")
+    loaded = night.load("shop", "orders")
+    # 3 keeps its last good version, 101 is not there yet.
+    assert (loaded.updated, loaded.deleted, loaded.total, loaded.quarantined) == (1, 1, 99, 2)
+    assert night.value("warehouse", "SELECT state FROM shop.orders WHERE id = 3") == "open"
+    assert [row for row, _ in quarantined(night)] == [3, 101]
+    # Nobody touches the rows again: it is the declaration that was wrong.
+    night.platform.declare("shop", declared("[]", rows.replace("closed", "closed, lost")))
+    night.load("shop", "orders")
+    assert not night.differing("shop", "orders")
+
+
+def test_a_first_load_sets_rows_aside_too(night: Night) -> None:
+    shop(
+        night,
+        declared("[]", "{amount: {range: {min: 0, quarantine: rows}}}"),
+        "UPDATE orders SET amount = -1 WHERE id = 9",
+    )
+    loaded = night.load("shop", "orders")
+    assert (loaded.total, loaded.quarantined) == (99, 1)
+    night.ask("shop", "UPDATE orders SET amount = 1 WHERE id = 9")
+    night.load("shop", "orders")
+    assert not night.differing("shop", "orders")
+
+
+@pytest.mark.parametrize(
+    ("checks", "columns", "statement", "told"),
+    [
+        ("[{rows: {min: 200}}]", "{}", "", "rows min: 100 rows, expected at least 200"),
+        ("[{rows: {max: 50}}]", "{}", "", "rows max: 100 rows, expected at most 50"),
+        (
+            "[{unique: [email]}]", "{}", "UPDATE orders SET email = 'a' WHERE id < 3",
+            "unique (email): 1 duplicated",
+        ),
+        (
+            "[]", "{email: {null_rate: {max: 2%}}}", "UPDATE orders SET email = NULL WHERE id < 5",
+            "4 of 100 rows (4.00%)",
+        ),
+        ("[]", "{amount: {range: {max: 99}}}", "", "amount max 99: 1 of 100 rows"),
+        ("[{freshness: {column: made, max_age: 2 days}}]", "{}", "", "the newest is 2026-01-01"),
+        (
+            "[{relationship: {columns: [customer], to: customer, to_columns: [id]}}]", "{}",
+            "UPDATE orders SET customer = 77 WHERE id = 1", "1 rows without a counterpart",
+        ),
+        ("[{sql: 'select * from {table} where amount > 98'}]", "{}", "", "2 rows, expected none"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_check_holds_the_table_back_and_says_why(
+    night: Night, checks: str, columns: str, statement: str, told: str
+) -> None:
+    shop(night, declared(checks, columns), *([statement] if statement else []))
+    night.load("shop", "customer")
+    assert told in held(night)
+    recorded = (
+        "SELECT count(*) FROM ops.check_result WHERE NOT passed AND level = 'error' AND value IS NOT NULL"
+    )
+    assert night.value("warehouse", recorded) == 1
+
+
+def test_a_warning_is_recorded_and_loads(night: Night) -> None:
+    shop(night, declared("[{rows: {min: 200}, level: warn}]"))
+    night.load("shop", "orders")
+    assert night.ask(
+        "warehouse", "SELECT level, passed FROM ops.check_result WHERE check_name = 'rows min'"
+    ) == [("warn", False)]
+
+
+def test_all_that_is_wrong_is_told_at_once(night: Night) -> None:
+    shop(night, declared("[{rows: {min: 200}}]", "{amount: {range: {max: 99}}}"))
+    told = held(night)
+    assert "rows min" in told
+    assert "amount max 99" in told
+
+
+def test_a_rate_is_of_the_whole_table_also_when_little_changed(night: Night) -> None:
+    """One empty value among one changed row is not 100 %."""
+    shop(night, declared("[]", "{email: {null_rate: {max: 2%}}}"))
+    night.load("shop", "orders")
+    night.ask("shop", "UPDATE orders SET email = NULL WHERE id = 1")
+    assert night.load("shop", "orders").updated == 1
+
+
+def test_rows_are_compared_with_the_median_of_earlier_loads(night: Night) -> None:
+    """One odd night does not become what the next is measured by."""
+    shop(night, declared("[{rows: {change: 30%}}]").replace("orders:\n", "orders:\n    max_deleted: 100%\n"))
+    night.load("shop", "orders")
+    night.load("shop", "orders")
+    night.ask("shop", "INSERT INTO orders SELECT n FROM generate_series(1000, 1029) AS n")
+    night.load("shop", "orders")
+    night.ask("shop", "INSERT INTO orders SELECT n FROM generate_series(2000, 2029) AS n")
+    assert "160 rows where 100 are usual (60% off)" in held(night)
+
+
+def test_a_failing_sql_check_with_the_key_sets_its_rows_aside(night: Night) -> None:
+    shop(night, declared("[{sql: 'select id from {table} where amount > 98', quarantine: rows}]"))
+    assert night.load("shop", "orders").quarantined == 2
