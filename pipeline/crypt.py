@@ -28,7 +28,8 @@ EXPIRES_SOON = timedelta(days=30)
 # No compression: the dump has its own. MDC guards integrity where a key does not ask for AEAD.
 ENCRYPTION = ["--cipher-algo", "AES256", "--compress-algo", "none", "--force-mdc"]
 AES256 = "9"
-NO_SECRET_KEY = "NO_SECKEY"  # noqa: S105 - gpg's word for a key that it does not have
+# gpg's words: it tells of each key that a file is for and that it does not have, and of the one that it has.
+NO_SECRET_KEY, KEY_FOUND = "NO_SECKEY", "DECRYPTION_KEY"
 
 OnBytes = Callable[[int], None]
 
@@ -157,7 +158,7 @@ class PrivateKey:
         result, _, plain = self._gpg.pass_through(
             source, target, on_bytes, lambda file: self._gpg.decrypt_file(file, passphrase=self._passphrase)
         )
-        if NO_SECRET_KEY in result.stderr and not result.ok:
+        if NO_SECRET_KEY in result.stderr and KEY_FOUND not in result.stderr:
             raise CheckError(
                 f"{source.name} is not encrypted to this private key; take the one it is meant for"
             )

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
+from tests.archive import Archive, archive_in
 from tests.night import Night
 from tests.platforms import Platform, Sandbox, platform_in
 
@@ -37,3 +38,10 @@ def night(platform: Platform) -> Iterator[Night]:
     made.migrate()
     yield made
     made.close()
+
+
+@pytest.fixture
+def archive(platform: Platform) -> Iterator[Archive]:
+    """A platform whose databases are backed up into a bucket of this test's own."""
+    with archive_in(platform) as made:
+        yield made
