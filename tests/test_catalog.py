@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -306,3 +307,146 @@ def test_deep_nesting_is_told(write: Write) -> None:
 def test_near_matches_ignore_case_and_dashes() -> None:
     assert names.nearest("Null-Rate", ["null_rate"]) == "null_rate"
     assert names.nearest("xyz", ["null_rate"]) is None
+
+
+def test_rules_have_a_short_and_a_long_form(write: Write) -> None:
+    columns = table(
+        write(
+            hr=HEAD
+            + """\
+  employee:
+    columns:
+      grade: {accepted: {values: [a, 1], level: warn, quarantine: rows}}
+      pay: {range: {min: 0, level: warn, quarantine: rows}, null_rate: {max: 5%, quarantine: rows}}
+      place: {type: text, accepted: [a]}
+"""
+        )
+    ).columns
+    assert columns["grade"].accepted == catalog.Accepted(values=("a", 1), level="warn", quarantine="rows")
+    assert columns["pay"].range == catalog.Range(min=0, level="warn", quarantine="rows")
+    assert columns["pay"].null_rate == catalog.NullRate(max=0.05, quarantine="rows")
+    assert columns["place"].accepted == catalog.Accepted(values=("a",), level="error", quarantine="hold")
+    assert columns["place"].type == "text"
+
+
+def test_quarantine_is_inherited_by_rules_that_have_rows_to_set_aside(write: Write) -> None:
+    """A count has none: to load a table of the wrong size because of its source's default would be a loss."""
+    directory = write(
+        hr="""\
+source: hr
+defaults: {quarantine: rows}
+tables:
+  employee:
+    columns: {pay: {range: {min: 0}, null_rate: 0%, accepted: {values: [1], quarantine: hold}}}
+    checks:
+      - unique: [number]
+      - rows: {min: 1}
+      - freshness: {column: changed_at, max_age: 2 days}
+      - sql: select * from {table}
+        quarantine: hold
+  department: {quarantine: hold, checks: [unique: [name]]}
+"""
+    )
+    found = table(directory)
+    pay = found.columns["pay"]
+    assert pay.range is not None
+    assert pay.null_rate is not None
+    assert pay.accepted is not None
+    assert [pay.range.quarantine, pay.null_rate.quarantine, pay.accepted.quarantine] == [
+        "rows",
+        "rows",
+        "hold",
+    ]
+    assert [check.quarantine for check in found.checks] == ["rows", "hold", "hold", "hold"]
+    department = table(directory, "department")
+    assert (department.quarantine, department.checks[0].quarantine) == ("hold", "hold")
+
+
+def test_every_kind_of_drift_has_an_action_of_its_own(write: Write) -> None:
+    kinds = get_args(catalog.DriftKind)
+    found = table(
+        write(hr=HEAD + f"  employee: {{drift: {{{', '.join(f'{kind}: ignore' for kind in kinds)}}}}}\n")
+    )
+    assert found.drift == dict.fromkeys(kinds, "ignore")
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        (
+            "employee: {history: true}, employee_history: ",
+            "employee: its history is kept in employee_history",
+        ),
+        (f"{'e' * 60}: {{history: true}}", "the name is longer than 55 bytes"),
+        ("employee: {history: true, columns: {_valid_to: }}", "_valid_to: the warehouse adds a column"),
+        ("employee: {columns: {a: {type: int}}}", "columns.a.type: must be text"),
+        ("employee: {columns: {a: {accepted: []}}}", "columns.a.accepted: is empty"),
+        ("employee: {columns: {a: {accepted: {value: [1], values: [1]}}}}", "accepted.value: unknown key"),
+        ("employee: {columns: {a: {range: {min: 5, max: 1}}}}", "columns.a.range: min is more than max"),
+        ("employee: {columns: {a: {null_rate: 120%}}}", "columns.a.null_rate: is more than 100%"),
+        ("employee: {columns: {a: {mask: hash, range: {min: 1}}}}", "range: mask: hash leaves hashes"),
+        ("employee: {columns: {a: {mask: hash, accepted: [1]}}}", "accepted: mask: hash leaves hashes"),
+        (
+            "employee: {columns: {a: {mask: exclude, null_rate: 0%}}}",
+            "null_rate: mask: exclude leaves nothing",
+        ),
+        (
+            "employee: {columns: {a: {mask: null}}, checks: [unique: [a]]}",
+            "checks[0]: mask: null leaves nothing",
+        ),
+        (
+            "employee: {columns: {a: {mask: hash}}, checks: [freshness: {column: a, max_age: 1 day}]}",
+            "checks[0]: mask: hash leaves no time in a",
+        ),
+        (
+            "employee: {changes: cursor, cursor: a, columns: {a: {mask: hash}}}",
+            "columns.a.mask: a is the cursor",
+        ),
+        (
+            "a: {columns: {x: {mask: hash}}, checks: [relationship: {columns: x, to: b, to_columns: y}]}, "
+            "b: ",
+            "checks[0].relationship: only one of x and b.y is hashed",
+        ),
+        (
+            "a: {checks: [relationship: {columns: x, to: b, to_columns: y}]}, "
+            "b: {columns: {y: {mask: exclude}}}",
+            "relationship.to_columns: mask: exclude leaves nothing of b.y",
+        ),
+        (
+            "a: {checks: [{rows: {min: 1}, quarantine: rows}]}",
+            "checks[0].quarantine: rows tells of no single row",
+        ),
+    ],
+)
+def test_what_cannot_hold_together_is_told(write: Write, declared: str, problem: str) -> None:
+    """Each would fail at night, or worse, pass and mean nothing."""
+    told = problems(write(hr=f"source: hr\ntables: {{{declared}}}\n"))
+    assert len(told) == 1, told
+    assert told[0].startswith("sources/hr.yaml:2: ")
+    assert problem in told[0]
+
+
+def test_hashed_columns_may_be_compared_with_hashed_ones(write: Write) -> None:
+    """The hash is the same for the same value, so that keys and relationships go on working."""
+    table(
+        write(
+            hr=HEAD
+            + """\
+  person: {key: id, columns: {id: {mask: hash}}, checks: [unique: [id]]}
+  employee:
+    columns: {person: {mask: hash}}
+    checks: [relationship: {columns: person, to: person, to_columns: id}]
+"""
+        )
+    )
+
+
+def test_tables_of_two_sources_do_not_share_a_quarantine(write: Write) -> None:
+    """Both a.b_c and a_b.c would be quarantine.a_b_c."""
+    told = problems(
+        write(hr="source: hr\ntables: {old_staff: }\n", hr_old="source: hr_old\ntables: {staff: }\n")
+    )
+    assert told == [
+        "sources/hr_old.yaml:1: tables.staff: quarantine.hr_old_staff belongs to hr.old_staff already; "
+        "give it another name, and table: its own"
+    ]
