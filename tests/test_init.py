@@ -39,6 +39,7 @@ b" text);
     CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM customer;
     INSERT INTO sale SELECT n, date '2025-06-01' + n FROM generate_series(1, 400) AS n;
     INSERT INTO customer VALUES (1, 'Ann', 'ann@example.org', true, '2000-01-01');
+    REFRESH MATERIALIZED VIEW counted;
     ANALYZE;
 """
 
@@ -96,7 +97,6 @@ def test_what_is_written_is_valid_and_loads(night: Night) -> None:
     loaded = night.etl(next_run())
 
     assert loaded.code == 0, loaded.err
-    night.ask("shop", "REFRESH MATERIALIZED VIEW counted")
     assert [told for told in night.differing("shop") if not told.startswith("adult")] == []
 
 

@@ -14,9 +14,9 @@ class Ruled(Declared):
     """What is done where a rule does not hold."""
 
     level: Level = "error"
-    """error: the table is not loaded; warn: it is recorded and alerted."""
+    """error: failing rows are not loaded; warn: it is recorded, and all rows are loaded."""
     quarantine: Quarantine = "hold"
-    """hold: nothing of the table is loaded; rows: the failing rows are set aside and the others loaded."""
+    """What an error does. hold: nothing of the table is loaded; rows: the failing rows alone are set aside."""
 
 
 class NullRate(Ruled):
