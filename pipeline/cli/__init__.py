@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from pipeline import redact
-from pipeline.cli import analyst, backup, etl, platform, status
+from pipeline.cli import analyst, backup, etl, plan, platform, status
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
 EXIT_CODES = """\
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     etl.add_chain(chains)
     backup.add_chain(chains)
     status.add_command(commands)
+    plan.add_command(commands)
     backup.add_commands(commands)
     analyst.add_commands(commands)
     platform.add_commands(commands)

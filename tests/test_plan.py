@@ -1,0 +1,72 @@
+"""The dry run tells what a load would do, and leaves everything as it is."""
+
+from tests.night import Night
+
+SHOP = """
+    CREATE TABLE item (id int PRIMARY KEY, name text, price numeric);
+    INSERT INTO item SELECT n, 'item ' || n, n FROM generate_series(1, 20) AS n;
+    CREATE TABLE tag (label text);
+    CREATE VIEW cheap AS SELECT * FROM item WHERE price < 5;
+"""
+DECLARED = """
+source: shop
+tables:
+  item: {columns: {name: {null_rate: 1%}}, checks: [{rows: {min: 1}, level: warn}]}
+  tag:
+  cheap: {key: [id]}
+"""
+
+
+def state(night: Night) -> list[object]:
+    """Return what a load would change in the warehouse and what it would leave there."""
+    queries = (
+        "SELECT count(*), max(started_at)::text FROM ops.step",
+        "SELECT * FROM ops.watermark ORDER BY 1, 2",
+        "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT LIKE 'pg_%' ORDER BY 1, 2",
+    )
+    return [night.ask("warehouse", query) for query in queries]
+
+
+def test_the_plan_names_mode_rows_reason_drift_and_checks(night: Night) -> None:
+    night.platform.source("shop", SHOP, DECLARED)
+    first = night.run("plan")
+    assert first.code == 0, first.err
+    assert "shop.item: first, 20 of 20 rows to read (never loaded before)" in first.out
+    for name in ("item", "tag", "cheap"):
+        night.load("shop", name)
+    night.ask("shop", "UPDATE item SET price = 0 WHERE id IN (1, 2)")
+    night.ask("shop", "ALTER TABLE item ADD COLUMN colour text")
+    night.ask("shop", "ALTER TABLE tag ADD COLUMN since date DEFAULT '2026-01-01'")
+    before = state(night)
+    planned = night.run("plan", "shop")
+    assert planned.code == 0, planned.err
+    lines = planned.out.splitlines()
+    assert any(line.startswith("shop.item: increment, 2 of 20 rows to read (changed since") for line in lines)
+    assert '  drift: column "colour" (text) is new in the source -> evolve' in lines
+    assert "  check: name null_rate (error)" in lines
+    assert "  check: rows (warn)" in lines
+    assert "shop.tag: full, 0 of 0 rows to read (it has no key)" in lines
+    assert '  drift: column "since" (date) is new in the source -> refresh' in lines
+    assert "shop.cheap: full, 4 of 4 rows to read (a view tells no changes)" in lines
+    assert state(night) == before
+
+
+def test_a_table_that_would_be_held_back_is_told_with_the_way_out(night: Night) -> None:
+    night.platform.source("shop", SHOP, DECLARED)
+    night.load("shop", "item")
+    night.ask("shop", "DROP VIEW cheap")
+    night.ask("shop", "ALTER TABLE item RENAME COLUMN price TO cost")
+    planned = night.run("plan")
+    assert planned.code == 4
+    assert "to accept it, write 'renamed_from: price' under cost in sources/shop.yaml -> block" in planned.out
+    assert 'shop.cheap: there is no table or view "cheap"' in planned.out
+    assert "shop.tag: first" in planned.out
+    assert planned.told == ["2 tables would be held back: shop.item, shop.cheap"]
+
+
+def test_a_table_needs_its_source(night: Night) -> None:
+    night.platform.source("shop", SHOP, DECLARED)
+    assert night.run("plan", "--table", "item").code == 2
+    wrong = night.run("plan", "shop", "--table", "itme")
+    assert wrong.code == 2
+    assert "did you mean item?" in wrong.told[0]
