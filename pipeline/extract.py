@@ -7,7 +7,7 @@ yet: `validate` looks at it, `load` publishes it.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg2 import sql
@@ -27,6 +27,8 @@ from pipeline.staging import Staged
 TASK = "ExtractTable"
 LOAD_TASK = "LoadTable"
 SHOW_SECONDS = 1.0
+# Clocks and time zones may differ by so much.
+CURSOR_AHEAD = timedelta(days=1)
 # A standby ends a long query that holds up its replay; the next try often finds room.
 CONFLICT_PAUSES_SECONDS = (1.0, 5.0, 20.0)
 
@@ -273,8 +275,11 @@ class _Extraction:
     def _cursor_value(self, planned: Plan, staged: Staged) -> str | None:
         if planned.table.changes != "cursor" or not planned.table.cursor:
             return None
-        query = sql.SQL("SELECT max({})::text FROM {}").format(
-            sql.Identifier(planned.table.cursor), staged.rows
-        )
+        cursor = sql.Identifier(planned.table.cursor)
+        query = sql.SQL("SELECT max({})::text FROM {}").format(cursor, staged.rows)
+        if planned.timed_cursor:
+            # A date in the far future must not hide every change until then.
+            latest = sql.Literal((self._taken.taken_at + CURSOR_AHEAD).isoformat())
+            query += sql.SQL(" WHERE {} <= {}::timestamptz").format(cursor, latest)
         newest: str | None = postgres.value(self._warehouse, query)
         return newest or (planned.since.cursor_value if planned.since else None)

@@ -45,6 +45,12 @@ class Plan:
     def columns(self) -> tuple[Column, ...]:
         return self.shape.columns
 
+    @property
+    def timed_cursor(self) -> bool:
+        """Whether the cursor is a moment, so that a lookback means something."""
+        cursor = self.shape.column(self.table.cursor or "")
+        return cursor is not None and cursor.type.startswith(TIME_TYPES)
+
     def selection(self, columns: Sequence[Column]) -> Composable:
         """Return the query that reads these columns of what is to be read."""
         expressions = sql.SQL(", ").join(map(expression, columns))
@@ -64,7 +70,7 @@ class Plan:
         cursor = self.shape.column(self.table.cursor or "")
         assert cursor is not None  # noqa: S101 - make() saw to it
         lookback: Composable = sql.SQL("")
-        if cursor.type.startswith(TIME_TYPES):
+        if self.timed_cursor:
             seconds = f"{self.table.lookback.total_seconds()} seconds"
             lookback = sql.SQL(" - {}::interval").format(sql.Literal(seconds))
         # A row whose cursor is empty is read every time.

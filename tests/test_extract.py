@@ -337,3 +337,13 @@ def test_without_a_snapshot_nothing_is_read(night: Night) -> None:
         pass
     with pytest.raises(StepError, match=r"the snapshot of .* is gone"):
         extract.extract_table(night.settings, night.table("shop", "item"), run)
+
+
+def test_a_cursor_in_the_far_future_hides_no_later_change(night: Night) -> None:
+    """Somebody writes 9999-12-31: it must not become what every later change is measured by."""
+    loaded_once(night, BY_CURSOR)
+    night.ask("shop", "UPDATE item SET changed_at = '9999-12-31Z' WHERE id = 1")
+    night.load("shop", "item")
+    night.ask("shop", "UPDATE item SET name = 'changed', changed_at = now() WHERE id = 2")
+    assert night.load("shop", "item").updated == 1
+    assert not night.differing("shop")
