@@ -1,6 +1,7 @@
 """The demo: two nights of a law school, from nothing to a warehouse that equals its sources (`bin/demo`)."""
 
 import argparse
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,8 +190,11 @@ def _wait_for(arguments: Sequence[str | Path], environment: dict[str, str]) -> i
     }
     try:
         # A session of its own: else the terminal would send it a second Ctrl-C while it tidies up.
+        # Told to stop as well if this process is killed, so that nothing works on that nobody knows of.
+        setpriv = shutil.which("setpriv")
+        tether = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
         with subprocess.Popen(
-            list(map(str, arguments)), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            [*tether, *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
         ) as process:
             told = False
             while process.poll() is None:
