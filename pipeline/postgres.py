@@ -148,6 +148,14 @@ def said(error: psycopg2.Error) -> str:
     return redact(" ".join((diagnostics or str(error)).split()))
 
 
+def is_lost(error: psycopg2.Error) -> bool:
+    """Whether an error says that the connection is gone, rather than that the server refused something."""
+    if isinstance(error, psycopg2.errors.AdminShutdown | psycopg2.errors.CrashShutdown):
+        return True
+    # What libpq itself finds out has no code of the server's.
+    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and error.pgcode is None
+
+
 def rows(
     connection: Connection, query: str | Composable, parameters: Parameters = ()
 ) -> list[tuple[Any, ...]]:
@@ -294,10 +302,15 @@ class _Counted:
 
 @contextlib.contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Turn what the server refuses inside the block into a StepError that begins with `name`."""
+    """Turn what goes wrong with the server inside the block into an error that begins with `name`.
+
+    Raise UnreachableError if the connection was lost, StepError if the server refused something.
+    """
     try:
         yield
     except psycopg2.Error as error:
+        if is_lost(error):
+            raise UnreachableError(f"{name}: the connection was lost: {said(error)}") from None
         raise StepError(f"{name}: {said(error)}") from None
     except PipelineError as error:
         if str(error).startswith(name):

@@ -44,7 +44,7 @@ class Archive:
 
     platform: Platform
     control: Control
-    private_keys: dict[str, str] = field(default_factory=dict)
+    private_keys: dict[str, str] = field(default_factory=dict, repr=False)
     changed: dict[str, str] = field(default_factory=dict)
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -110,6 +110,7 @@ class Archive:
             "verify_secret": f"{self.entries}b2/verifier",
             "recipients": "school.asc, safe.asc",
             "work_dir": "work",
+            "postgres_bin": str(clusters.BINARIES),
             **self.changed,
         }
         for key, value in own.items():
