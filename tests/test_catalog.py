@@ -447,6 +447,6 @@ def test_tables_of_two_sources_do_not_share_a_quarantine(write: Write) -> None:
         write(hr="source: hr\ntables: {old_staff: }\n", hr_old="source: hr_old\ntables: {staff: }\n")
     )
     assert told == [
-        "sources/hr_old.yaml:1: tables.staff: quarantine.hr_old_staff belongs to hr.old_staff already; "
+        "sources/hr_old.yaml:2: tables.staff: quarantine.hr_old_staff belongs to hr.old_staff already; "
         "give it another name, and table: its own"
     ]

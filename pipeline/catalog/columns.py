@@ -16,7 +16,7 @@ class Ruled(Declared):
     level: Level = "error"
     """error: failing rows are not loaded; warn: it is recorded, and all rows are loaded."""
     quarantine: Quarantine = "hold"
-    """What an error does. hold: nothing of the table is loaded; rows: the failing rows alone are set aside."""
+    """What an error does. hold: nothing of the table is loaded; rows: failing rows alone are set aside."""
 
 
 class NullRate(Ruled):

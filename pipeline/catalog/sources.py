@@ -1,6 +1,6 @@
 """Reads sources/*.yaml: the tables to load, and what is wrong in each file and between the files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ class Sources:
     read: dict[str, Source] = field(default_factory=dict)
     faulty: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    # Of source and table.
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
     # What sql checks read beside their own tables, each with its file, line and place.
     named: list[tuple[str, queries.Relation]] = field(default_factory=list)
 
@@ -39,7 +41,7 @@ def read(directory: Path) -> Sources:
         found.problems.append(
             f"{folder}: holds no .yaml file; write one for each source, or name another folder"
         )
-    found.problems += _clashes(found.read)
+    found.problems += _clashes(found)
     return found
 
 
@@ -57,6 +59,8 @@ def _read_source(path: Path, found: Sources) -> Source | None:
         wrong_queries, named = rules.query_problems(written)
         problems += [*more, *rules.problems(written, path.stem), *wrong_queries]
         found.named += [(f"{shown}:{line}: {place}", relation) for line, place, relation in named]
+    tables = declared.tables if declared else {}
+    found.lines |= {(path.stem, name): written.line(("tables", name)) for name in tables}
     found.problems += [f"{shown}:{line}: {what}" for line, what in sorted(set(problems))]
     return declared.resolved() if declared and not problems else None
 
@@ -72,15 +76,16 @@ def unknown_relations(found: Sources, built: set[str]) -> Iterator[str]:
             yield f"{place}: {relation}: {what}"
 
 
-def _clashes(sources: Mapping[str, Source]) -> Iterator[str]:
+def _clashes(found: Sources) -> Iterator[str]:
     """Find tables whose failing rows would be set aside under one name: a.b_c and a_b.c."""
     taken: dict[str, Table] = {}
-    for source in sources.values():
+    for source in found.read.values():
         for table in source.tables.values():
             name = f"{table.source}_{table.name}"
             other = taken.setdefault(name, table)
             if other is not table:
                 yield (
-                    f"{FOLDER}/{source.name}.yaml:1: tables.{table.name}: quarantine.{name} belongs to "
+                    f"{FOLDER}/{source.name}.yaml:{found.lines[source.name, table.name]}: "
+                    f"tables.{table.name}: quarantine.{name} belongs to "
                     f"{other.source}.{other.name} already; give it another name, and table: its own"
                 )
