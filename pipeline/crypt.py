@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import gnupg
 
-from pipeline import command
+from pipeline import command, scratch
 from pipeline.errors import CheckError, PipelineError, ProblemsError, StepError
 from pipeline.manifest import Digest, Recipient
 from pipeline.redact import redact, register
@@ -297,9 +297,7 @@ class _Writer:
 @contextlib.contextmanager
 def _home(folder: Path, *, agent: bool = False) -> Iterator[_Gpg]:
     """Give the body a gpg with an empty home, and remove that; no agent is started, or none is left."""
-    # An agent's sockets must have short names, and a private key is best kept in memory only.
-    memory = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=memory if agent else folder) as home:
+    with _agents_home(folder) if agent else tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as home:
         options = ["--batch", "--no-tty", *([] if agent else ["--no-autostart"])]
         try:
             gpg = _Gpg(gnupghome=home, options=options, env={**os.environ, "LC_ALL": "C", "GNUPGHOME": home})
@@ -310,10 +308,20 @@ def _home(folder: Path, *, agent: bool = False) -> Iterator[_Gpg]:
             raise StepError(
                 f"gpg cannot be used: {error.strerror or error}; install it (gpg, gpg-agent)"
             ) from error
-        finally:
-            if agent:
-                with contextlib.suppress(PipelineError):
-                    command.run(["gpgconf", "--homedir", home, "--kill", "all"])
+
+
+@contextlib.contextmanager
+def _agents_home(folder: Path) -> Iterator[str]:
+    """Give the body a home with room for an agent; that of a process that was killed is removed first."""
+    # An agent's sockets must have short names, and a private key is best kept in memory only.
+    memory = Path(MEMORY) if os.access(MEMORY, os.W_OK | os.X_OK) else folder
+    with scratch.folder(memory, f"pipeline-{SCRATCH}", _end_agent) as home:
+        yield str(home)
+
+
+def _end_agent(home: Path) -> None:
+    with contextlib.suppress(PipelineError):
+        command.run(["gpgconf", "--homedir", home, "--kill", "all"])
 
 
 def _no_room(result: Any) -> bool:
