@@ -299,15 +299,20 @@ def _home(folder: Path, *, agent: bool = False) -> Iterator[_Gpg]:
     """Give the body a gpg with an empty home, and remove that; no agent is started, or none is left."""
     with _agents_home(folder) if agent else tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as home:
         options = ["--batch", "--no-tty", *([] if agent else ["--no-autostart"])]
-        try:
-            gpg = _Gpg(gnupghome=home, options=options, env={**os.environ, "LC_ALL": "C", "GNUPGHOME": home})
-            gpg.encoding = "utf-8"
-            gpg.buffer_size = BUFFER_BYTES
-            yield gpg
-        except OSError as error:
-            raise StepError(
-                f"gpg cannot be used: {error.strerror or error}; install it (gpg, gpg-agent)"
-            ) from error
+        yield _started(home, options)
+
+
+def _started(home: str, options: Sequence[str]) -> "_Gpg":
+    environment = {**os.environ, "LC_ALL": "C", "GNUPGHOME": home}
+    try:
+        gpg = _Gpg(gnupghome=home, options=list(options), env=environment)
+    except OSError as error:
+        raise StepError(
+            f"gpg cannot be started: {error.strerror or error}; install gpg and gpg-agent"
+        ) from error
+    gpg.encoding = "utf-8"
+    gpg.buffer_size = BUFFER_BYTES
+    return gpg
 
 
 @contextlib.contextmanager

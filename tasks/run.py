@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import luigi.configuration
 import luigi.rpc
@@ -21,6 +22,11 @@ from luigi.task_status import DISABLED, FAILED
 import tasks  # noqa: F401 - credentials are kept out of what Luigi logs from here on
 
 logger = logging.getLogger(__name__)
+
+# Chains that are fenced by locks of their own, and are wanted most when everything else is down.
+ALONE = {"tasks.backup"}
+DEFAULT_PORT = 8082
+CONNECT_SECONDS = 5
 
 
 def forget_earlier_failures(scheduler: Any, run: str) -> None:
@@ -62,9 +68,26 @@ def scheduler_url() -> str:
     return url or f"http://{host}:{port}/"
 
 
+def answers(url: str) -> bool:
+    """Whether somebody listens at `url`."""
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        return True  # a socket of the file system: not for us to know
+    try:
+        socket.create_connection((parts.hostname, parts.port or DEFAULT_PORT), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
-    run = dict(itertools.pairwise(arguments)).get("--run", "")
+    options = dict(itertools.pairwise(arguments))
+    if options.get("--module") in ALONE and not answers(scheduler_url()):
+        logger.warning("the scheduler at %s does not answer; the backup goes on without it", scheduler_url())
+        run_with_retcodes([*arguments, "--local-scheduler"])
+        return
+    run = options.get("--run", "")
     try:
         forget_earlier_failures(RemoteScheduler(scheduler_url()), run)
     except RPCError:

@@ -186,7 +186,7 @@ class Archive:
 
     def names(self) -> list[tuple[str, str]]:
         """Return action and name of every version, hidden and unfinished ones too, sorted."""
-        return sorted((version["action"], version["fileName"]) for version in self.versions())
+        return sorted((version["action"], version["name"]) for version in self.versions())
 
     def manifest(self, database: str, run: str) -> Manifest:
         """Return the manifest of a run."""
@@ -205,6 +205,7 @@ class Archive:
                 encrypted = self.folder / f"{key}-{Path(file.name).name}"
                 opened.download(file.name, encrypted, sha256=file.encrypted.sha256)
                 plain = encrypted.with_suffix("")
+                plain.unlink(missing_ok=True)
                 assert private.decrypt(encrypted, plain) == file.plain
                 found.append(plain)
         return found[0], found[1]
