@@ -80,6 +80,10 @@ class Access:
         """Open a database to back up, for reading only."""
         return postgres.connection(self.database_uri(name), f"database {name}", session=BACKUP_SESSION)
 
+    def drill_uri(self) -> str:
+        """Return the address, with its credential, of the server that backups are tried on."""
+        return self._uri(self.settings.require_drill())
+
     def bucket(self, secret: str) -> "Bucket":
         """Open the bucket of the backups with the key at `secret` (key_id and application_key)."""
         from pipeline import bucket  # noqa: PLC0415 - the SDK is slow to import, and loading does not need it
@@ -98,6 +102,14 @@ def opened(settings: Settings) -> Iterator[Access]:
     """Log in to Vault for one step. Raise UnreachableError if Vault does not let us in."""
     with vault.session(settings.vault) as session, contextlib.ExitStack() as stack:
         yield Access(settings, session, stack)
+
+
+def restoring(settings: Settings) -> contextlib.AbstractContextManager[Access]:
+    """Log in to Vault as [restore] says: with more rights than a nightly run has."""
+    restore = settings.require_restore()
+    own = {"role": restore.role, "credential_file": restore.credential_file}
+    login = settings.vault.model_copy(update={key: value for key, value in own.items() if value})
+    return opened(settings.model_copy(update={"vault": login}))
 
 
 class _Brief:

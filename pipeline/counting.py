@@ -4,24 +4,26 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
-from pipeline import contents, postgres, snapshot
-from pipeline.access import Access
+from pipeline import contents, postgres
 from pipeline.contents import TableShape
 from pipeline.manifest import LargeObjects, Table
 from pipeline.postgres import Connection
-from pipeline.snapshot import Snapshot
 
 # Beside them pg_dump is at work, which takes as much.
+Open = Callable[[], AbstractContextManager[Connection]]
 COUNTERS = max(1, min(4, (os.cpu_count() or 2) - 1))
 
 
 class Counting:
     """Counts in the background for as long as its block lasts; whoever waits asks how it gets on."""
 
-    def __init__(self, databases: Access, database: str, taken: Snapshot, shapes: list[TableShape]) -> None:
-        self._databases, self._database, self._taken = databases, database, taken
+    def __init__(self, opened: Open, shapes: list[TableShape]) -> None:
+        """Count tables over connections that `opened` opens, each of which sees the same moment."""
+        self._opened = opened
         self._shapes, self._queue = shapes, list(reversed(shapes))
         self._connections: list[Connection] = []
         self._counted: list[tuple[TableShape, Table]] = []
@@ -43,9 +45,8 @@ class Counting:
         self._pool.shutdown()
 
     def _work(self, number: int) -> None:
-        with self._databases.database(self._database) as connection:
+        with self._opened() as connection:
             self._connections.append(connection)
-            snapshot.read_at(connection, self._taken)
             if number == 0:
                 self._large_objects = contents.large_objects(connection)
             while not self._stopped.is_set():

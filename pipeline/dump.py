@@ -90,7 +90,7 @@ class _Dump:
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
-            with Counting(self._databases, self._folder.database, taken, shapes) as counting:
+            with Counting(lambda: self._reading(taken), shapes) as counting:
                 dump_seconds = self._dump(taken, counting, begun)
                 # While the last checksums are still being computed.
                 digest = _digest(self._partial)
@@ -110,6 +110,12 @@ class _Dump:
             globals=roles,
             warnings=warnings,
         )
+
+    @contextlib.contextmanager
+    def _reading(self, taken: Snapshot) -> Iterator[Connection]:
+        with self._databases.database(self._folder.database) as connection:
+            snapshot.read_at(connection, taken)
+            yield connection
 
     def _require_possible(self, connection: Connection) -> None:
         found = contents.database(connection)

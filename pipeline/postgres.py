@@ -39,6 +39,7 @@ VARIABLES: Mapping[str, str] = {
     "dbname": "PGDATABASE",
     "user": "PGUSER",
     "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
     "options": "PGOPTIONS",
     "application_name": "PGAPPNAME",
     "sslmode": "PGSSLMODE",
