@@ -205,7 +205,7 @@ def _carry(source: Connection, warehouse: Connection, columns: Sequence[Column],
 
 
 def test_both_forms_of_copy_give_the_same_image(night: Night, sources: dict[str, Connection]) -> None:
-    """Text and binary COPY lead to the same bytes in the warehouse, for every type that is said to be safe."""
+    """Text and binary COPY lead to the same bytes in the warehouse, for every type said to be safe."""
     for name, source in sources.items():
         with night.warehouse() as warehouse:
             _pin(warehouse)
