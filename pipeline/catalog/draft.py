@@ -125,8 +125,8 @@ def _changes(relation: Relation) -> Iterator[str]:
     large = relation.rows >= LARGE_ROWS or relation.size_bytes >= LARGE_BYTES
     cursor = next((name for name, type_ in relation.columns if _grows(relation, name, type_)), None)
     if cursor and (large or relation.kind in "vf"):
-        why = "Large: its changes" if large else "Its changes"
-        yield f"    # {why} could be read by a column that grows with every change, and rows that are new:"
+        why = "Large. " if large else ""
+        yield f"    # {why}If every change sets {_quoted(cursor)}, this reads only what is new:"
         yield "    # changes: cursor"
         yield f"    # cursor: {_quoted(cursor)}"
     elif large:
