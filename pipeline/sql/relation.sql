@@ -8,7 +8,8 @@ SELECT
         FROM pg_index i
         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position)
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-        WHERE i.indrelid = c.oid AND i.indisprimary
+        -- Columns that the index merely INCLUDEs are no part of the key.
+        WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts
         ORDER BY k.position
     ),
     has_table_privilege(c.oid, 'SELECT'),
