@@ -147,6 +147,8 @@ class Recorder:
 
     def fail(self, error: BaseException) -> None:
         text = redact(str(error) or type(error).__name__)[:ERROR_LENGTH]
+        # The work's own transaction can still hold the row; waiting for ourselves would never end.
+        postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
         postgres.rows(
             self._connection,
             """

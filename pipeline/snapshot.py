@@ -145,6 +145,8 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
         ready, _, _ = select.select([holder.stdout], [], [], OPENING_SECONDS)
         answer = json.loads(holder.stdout.readline() or "{}") if ready else {}
     if "identifier" in answer:
+        # It outlives this function by design, and nobody waits for it.
+        holder.returncode = 0
         return Snapshot.from_json(answer)
     holder.kill()
     holder.wait()

@@ -1,0 +1,113 @@
+"""The ledger: what is written of a step agrees with what became of its work."""
+
+import threading
+
+import pytest
+
+from pipeline import access, ledger, postgres, runs
+from pipeline.errors import CheckError
+from pipeline.ledger import StepKey
+from tests.night import Night, next_run
+
+
+def key() -> StepKey:
+    return StepKey(next_run(), "ExtractTable", "shop.item")
+
+
+def test_a_step_that_fails_leaves_its_error_and_none_of_its_work(night: Night) -> None:
+    step = key()
+
+    def work() -> None:
+        with (
+            access.opened(night.settings) as databases,
+            databases.warehouse(autocommit=True) as beside,
+            databases.warehouse() as warehouse,
+            ledger.recorded(beside, step),
+        ):
+            postgres.rows(warehouse, "CREATE TABLE staging.mine (id int)")
+            raise CheckError("it does not hold")
+
+    with pytest.raises(CheckError):
+        work()
+    found = night.step(step.run, step.task, step.name)
+    assert found is not None
+    assert (found.state, found.error, found.exit_code, found.rows) == ("failed", "it does not hold", 4, None)
+    assert night.ask("warehouse", "SELECT to_regclass('staging.mine')") == [(None,)]
+
+
+def test_a_step_that_is_stopped_just_before_its_commit_does_not_wait_for_itself(night: Night) -> None:
+    """Its transaction holds the row in which its failure is to be written: the stop must go through."""
+    step = key()
+
+    def work() -> None:
+        with (
+            access.opened(night.settings) as databases,
+            databases.warehouse(autocommit=True) as beside,
+            databases.warehouse() as warehouse,
+            ledger.recorded(beside, step),
+        ):
+            ledger.finish_step(warehouse, step, 5, {})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    found = night.step(step.run, step.task, step.name)
+    assert found is not None
+    assert not found.done
+
+
+def test_a_step_is_done_only_when_its_work_is_committed(night: Night) -> None:
+    step = key()
+    with access.opened(night.settings) as databases, databases.warehouse() as warehouse:
+        ledger.finish_step(warehouse, step, 5, {"mode": "first"})
+        assert night.step(step.run, step.task, step.name) is None
+        warehouse.commit()
+    found = night.step(step.run, step.task, step.name)
+    assert found is not None
+    assert (found.done, found.rows, found.detail) == (True, 5, {"mode": "first"})
+
+
+def test_a_run_that_died_is_not_said_to_be_running(night: Night) -> None:
+    """Its state in the table is the last that it wrote; its lock tells whether it lives."""
+    run = next_run()
+    with access.opened(night.settings) as databases:
+        with databases.warehouse(autocommit=True) as holding, ledger.running(holding, run, "etl") as ours:
+            assert ours
+            with night.warehouse() as warehouse:
+                found = runs.find(warehouse, "etl")
+                assert found is not None
+                assert (found.run, found.actual_state, found.alive) == (run, "running", True)
+            with (
+                databases.warehouse(autocommit=True) as second,
+                ledger.running(second, next_run(), "etl") as too,
+            ):
+                assert not too
+            with databases.warehouse(autocommit=True) as third, ledger.running(third, run, "backup") as other:
+                assert other, "another name is another run"
+        night.ask("warehouse", "UPDATE ops.run SET state = 'running' WHERE name = 'etl'")
+        with night.warehouse() as warehouse:
+            found = runs.find(warehouse, "etl", run)
+    assert found is not None
+    assert (found.state, found.actual_state, found.alive) == ("running", "failed", False)
+
+
+def test_whoever_works_on_a_table_keeps_others_off_it(night: Night) -> None:
+    order: list[str] = []
+    with access.opened(night.settings) as databases, databases.warehouse() as first:
+        ledger.lock_table(first, "shop", "item")
+
+        def second() -> None:
+            with databases.warehouse() as connection:
+                ledger.lock_table(connection, "shop", "other")
+                order.append("another table")
+                ledger.lock_table(connection, "shop", "item")
+                order.append("second")
+
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        while not night.value("warehouse", "SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert waiting.is_alive()
+        order.append("first")
+        first.commit()
+        waiting.join()
+    assert order == ["another table", "first", "second"]

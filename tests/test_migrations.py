@@ -1,0 +1,55 @@
+"""The warehouse's own tables: made by many at once, made again without a trace."""
+
+import subprocess
+
+from tests.night import Night, program
+from tests.platforms import Platform
+
+COUNT = 10
+
+
+def revisions(night: Night) -> list[tuple[object, ...]]:
+    """Return the catalog rows of all that the migrations made."""
+    return night.ask(
+        "warehouse",
+        """
+        SELECT c.oid, c.relname, c.xmin::text, c.relfilenode FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'ops' ORDER BY 1
+        """,
+    )
+
+
+def test_ten_migrations_at_once_of_an_empty_warehouse_all_succeed(platform: Platform) -> None:
+    """As when all nodes start at once; Luigi's own tables are there too, and once more changes nothing."""
+    started = [
+        subprocess.Popen(
+            [program("pipeline"), "migrate"],
+            env=platform.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _ in range(COUNT)
+    ]
+    outputs = [process.communicate()[0].decode() for process in started]
+    assert [process.returncode for process in started] == [0] * COUNT, outputs
+    night = Night(platform)
+    names = {name for _, name, _, _ in revisions(night)}
+    assert {"run", "step", "watermark", "table_shape", "check_result", "tasks", "task_events"} <= names
+    before = revisions(night)
+    ended = night.run("migrate")
+    assert ended.code == 0
+    assert revisions(night) == before
+
+
+def test_a_warehouse_that_refuses_is_left_as_it_was(platform: Platform) -> None:
+    """All or nothing: what stands in the way is told, and no half of a ledger stays."""
+    night = Night(platform)
+    owner = f"{platform.prefix}_pipeline"
+    night.ask("warehouse", f"CREATE SCHEMA ops AUTHORIZATION {owner}")
+    night.ask("warehouse", "CREATE TABLE ops.watermark (mine int)")
+    ended = night.run("migrate")
+    assert (ended.code, len(ended.told)) == (3, 1)
+    assert ended.told[0].startswith("the warehouse could not be migrated: ")
+    assert night.ask(
+        "warehouse", "SELECT relname FROM pg_class WHERE relnamespace = 'ops'::regnamespace"
+    ) == [("watermark",)]
