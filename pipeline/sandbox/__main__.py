@@ -66,12 +66,13 @@ def _psql(home: homes.Home, arguments: argparse.Namespace) -> int:
     cluster, database = provision.place(home, arguments.name)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     command = [
-        "psql",
+        # Its whole path: psql looks for itself under the name it was called by.
+        str(clusters.BINARIES / "psql"),
         *clusters.socket_arguments(home, cluster),
         f"--dbname={database}",
         *arguments.arguments,
     ]
-    os.execve(clusters.BINARIES / "psql", command, environment)  # noqa: S606 - the terminal is psql's from here on
+    os.execve(command[0], command, environment)  # noqa: S606 - the terminal is psql's from here on
 
 
 def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
