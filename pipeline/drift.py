@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.catalog import Table
+from pipeline.names import in_yaml
 from pipeline.shape import Column, Shape
 
 EVOLVE, REFRESH, IGNORE, BLOCK = "evolve", "refresh", "ignore", "block"
@@ -46,13 +47,22 @@ WIDENING: Sequence[Sequence[str]] = (
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. `old` and `new` say what it was and is, in words for a person."""
+    """One difference. `old` and `new` say what it was and is, in words for a person.
+
+    `users` are the views that show the column, where it is for them that the table is blocked.
+    """
 
     kind: str
     column: str
     old: str
     new: str
     action: str
+    users: tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing is loaded until a person has decided."""
+        return self.action == BLOCK
 
     @property
     def refreshes(self) -> bool:
@@ -83,13 +93,19 @@ class Change:
 
     def told(self, table: Table) -> str:
         """Return what happened and, where it blocks the table, what to write to accept it."""
-        if self.action != BLOCK:
+        if not self.blocks:
             return str(self)
         file = f"sources/{table.source}.yaml"
         if self.kind == "renamed":
-            return f"{self}; to accept it, write 'renamed_from: {self.old}' under {self.new} in {file}"
+            line = f"renamed_from: {in_yaml(self.old)}"
+            return f"{self}; to accept it, write '{line}' under {in_yaml(self.new)} in {file}"
         wanted = "evolve" if self.kind == "dropped" else "refresh"
-        return f"{self}; to accept it, write 'drift: {{{self.kind}: {wanted}}}' under {table.name} in {file}"
+        verb = "shows" if len(self.users) == 1 else "show"
+        shown = f", and {', '.join(self.users)} {verb} it" if self.users else ""
+        return (
+            f"{self}{shown}; to accept it, write 'drift: {{{self.kind}: {wanted}}}' "
+            f"under {in_yaml(table.name)} in {file}"
+        )
 
 
 def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Change, ...]:
@@ -99,7 +115,8 @@ def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Chang
     """
     if accepted is None:
         return ()
-    found = [*_columns(accepted, current, table), *_whole(accepted, current)]
+    columns = list(_columns(accepted, current, table))
+    found = [*columns, *_whole(accepted, current, columns)]
     return tuple(_with_action(change, table) for change in found)
 
 
@@ -118,11 +135,9 @@ def _change(kind: str, column: str = "", old: str = "", new: str = "") -> Change
 
 def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
     recreated = accepted.oid != current.oid
-    # A table made anew numbers its columns anew, so that only their names tell them apart.
-    by_number = {} if recreated else {column.attnum: column for column in current.columns}
     matched: set[str] = set()
     for old in accepted.columns:
-        new = current.column(old.name) or _renamed(old, accepted, by_number, table)
+        new = current.column(old.name) or _renamed(old, accepted, current, table)
         if new is None:
             declared = table.columns.get(old.name)
             if declared and declared.mask == "exclude":
@@ -142,24 +157,27 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
             yield _change("added_with_default" if filled else "added", column.name, "", column.type)
 
 
-def _renamed(old: Column, accepted: Shape, by_number: Mapping[int, Column], table: Table) -> Column | None:
+def _renamed(old: Column, accepted: Shape, current: Shape, table: Table) -> Column | None:
     """Return what the column is called now: its number proves it, or the analysts say so."""
-    proved = by_number.get(old.attnum)
-    if proved is not None and accepted.column(proved.name) is None:
-        return proved
+    # A table made anew numbers its columns anew, so that only their names tell them apart.
+    if accepted.oid == current.oid:
+        proved = next((column for column in current.columns if column.attnum == old.attnum), None)
+        if proved is not None and accepted.column(proved.name) is None:
+            return proved
     for name, declared in table.columns.items():
         if declared.renamed_from == old.name and accepted.column(name) is None:
-            return next((column for column in by_number.values() if column.name == name), None)
+            return current.column(name)
     return None
 
 
 def _column(old: Column, new: Column) -> Iterator[Change]:
-    if old.labels != new.labels and set(old.labels) <= set(new.labels) and old.type == new.type:
-        yield _change("enum", new.name, _labels(old), _labels(new))
-    elif (old.type, old.type_class, old.domain_of, old.labels) != (
-        new.type, new.type_class, new.domain_of, new.labels,
-    ):  # fmt: skip
+    if _type_but_labels(old) != _type_but_labels(new) or not set(old.labels) <= set(new.labels):
         yield _change(_kind_of_type_change(old, new), new.name, _typed(old), _typed(new))
+    elif old.labels != new.labels:
+        yield _change("enum", new.name, _labels(old), _labels(new))
+    elif new.generated and old.default != new.default:
+        # What is computed when it is read changes in no row's xmin.
+        yield _change("added_with_default", new.name, "", f"{new.type}, computed in another way")
     if old.mask != new.mask:
         yield _change("mask", new.name, _masked(old), _masked(new))
     if old.not_null != new.not_null:
@@ -167,11 +185,13 @@ def _column(old: Column, new: Column) -> Iterator[Change]:
         yield _change("nullable", new.name, words[old.not_null], words[new.not_null])
 
 
-def _whole(accepted: Shape, current: Shape) -> Iterator[Change]:
+def _whole(accepted: Shape, current: Shape, columns: Sequence[Change]) -> Iterator[Change]:
     if accepted.oid != current.oid:
         yield _change("recreated")
-    if accepted.key != current.key:
-        yield _change("key", "", ", ".join(accepted.key), ", ".join(current.key))
+    # A column of the key that was renamed is still the same column.
+    called = {change.old: change.new for change in columns if change.kind == "renamed"}
+    if tuple(called.get(name, name) for name in accepted.key) != current.key:
+        yield _change("key", "", ", ".join(accepted.key) or "none", ", ".join(current.key) or "none")
     before, after = set(accepted.partitions), set(current.partitions)
     if before != after and accepted.oid == current.oid:
         came, went = len(after - before), len(before - after)
@@ -181,8 +201,13 @@ def _whole(accepted: Shape, current: Shape) -> Iterator[Change]:
         yield _change("order")
 
 
+def _type_but_labels(column: Column) -> tuple[object, ...]:
+    made_of = column.user_type and column.user_type.without_labels()
+    return (column.type, column.type_class, column.domain_of, made_of, column.as_text)
+
+
 def _kind_of_type_change(old: Column, new: Column) -> str:
-    if old.array != new.array or not (old.built_in and new.built_in):
+    if old.array != new.array or old.as_text != new.as_text or not (old.built_in and new.built_in):
         return "type"
     if _holds(new, old):
         return "widened"
@@ -223,7 +248,9 @@ def _labels(column: Column) -> str:
 
 
 def _typed(column: Column) -> str:
-    return _labels(column) if column.labels else column.type
+    written = column.user_type.definition() if column.user_type is not None else column.type
+    written = _labels(column) if column.labels else written
+    return f"{written} as text" if column.as_text else written
 
 
 def _masked(column: Column) -> str:

@@ -4,79 +4,61 @@ A new column or name is a catalog change, made at once or tried again. Another t
 it is filled beside the old one, then takes its place with all views and grants.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from pipeline import postgres, staging, views
-from pipeline.errors import StepError
+from pipeline import locks, postgres, staging, views
 from pipeline.postgres import Composable, Connection
 from pipeline.shape import Shape
 from pipeline.staging import DELETED_AT, LOADED_AT, Staged
 from pipeline.views import View
 
-# A catalog change waits this long for readers before it lets them pass and tries again.
-LOCK_TIMEOUT = "150ms"
-LOCK_TRIES = 100
-LOCK_PAUSE_SECONDS = 0.25
-
 
 @dataclass(frozen=True)
 class Replaced:
-    """What the new table has to take over from the one that it replaces."""
+    """A new table, and what it has to take over from the one that it replaces, if there is one."""
 
+    rows: sql.Identifier
+    target: sql.Identifier
     views: list[View]
     grants: list[str]
     exists: bool
 
 
-def evolve(beside: Connection, staged: Staged, shape: Shape, renames: Sequence[tuple[str, str]]) -> None:
-    """Rename columns and add those that are new. `beside` commits by itself, so that the lock is short."""
+def rename(beside: Connection, relation: sql.Identifier, renames: Sequence[tuple[str, str]]) -> None:
+    """Rename columns, if the table is there. `beside` commits by itself, so that the lock is short."""
+    if staging.oid(beside, relation) is None:
+        return
+    for old, new in renames:
+        known = staging.column_names(beside, relation)
+        if old in known and new not in known:
+            _alter(
+                beside, relation,
+                sql.SQL("RENAME COLUMN {} TO {}").format(sql.Identifier(old), sql.Identifier(new)),
+            )  # fmt: skip
+
+
+def evolve(beside: Connection, staged: Staged, shape: Shape) -> None:
+    """Add the columns that are new. `beside` commits by itself, so that the lock is short."""
     known = staging.column_names(beside, staged.target)
-    changes = [
-        sql.SQL("RENAME COLUMN {} TO {}").format(sql.Identifier(old), sql.Identifier(new))
-        for old, new in renames
-        if old in known and new not in known
-    ]
-    renamed = {new for _, new in renames}
     added = [
         sql.SQL("ADD COLUMN {} {}").format(
             sql.Identifier(column.name), column.warehouse_type(staged.table.source)
         )
         for column in shape.columns
-        if column.name not in known and column.name not in renamed
+        if column.name not in known
     ]
     if staged.table.deletes == "soft" and DELETED_AT not in known:
         added.append(sql.SQL("ADD COLUMN {} timestamptz").format(sql.Identifier(DELETED_AT)))
-    for change in [*changes, *([sql.SQL(", ").join(added)] if added else [])]:
-        _patiently(beside, sql.SQL("ALTER TABLE {} {}").format(staged.target, change))
+    if added:
+        _alter(beside, staged.target, sql.SQL(", ").join(added))
 
 
-def _patiently(beside: Connection, statement: Composable) -> None:
-    postgres.rows(beside, "SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
-    _try(lambda: postgres.rows(beside, statement))
-    postgres.rows(beside, "RESET lock_timeout")
-
-
-def _try(change: Callable[[], object], undo: Callable[[], object] = lambda: None) -> None:
-    """Make a catalog change at once or not at all, so that no reader queues behind it; try until it works.
-
-    Raise StepError if readers never leave a gap.
-    """
-    for _ in range(LOCK_TRIES):
-        try:
-            change()
-        except postgres.LockNotAvailable:
-            undo()
-            time.sleep(LOCK_PAUSE_SECONDS)
-        else:
-            return
-    raise StepError(
-        f"somebody kept the table locked for {LOCK_TRIES * LOCK_PAUSE_SECONDS:.0f} seconds; find them in "
-        "pg_stat_activity of the warehouse, then run it again"
-    )
+def _alter(beside: Connection, relation: sql.Identifier, change: Composable) -> None:
+    statement = sql.SQL("ALTER TABLE {} {}").format(relation, change)
+    locks.patiently(beside, relation, lambda: postgres.rows(beside, statement))
 
 
 def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> Replaced:
@@ -90,8 +72,16 @@ def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten
         _take_over(warehouse, staged, key, forgotten)
     if key:
         _execute(warehouse, "ALTER TABLE {} ADD PRIMARY KEY ({})", rows, postgres.columns(key))
+    if exists:
+        views.copy_indexes(warehouse, staged.target, rows)
     _execute(warehouse, "ANALYZE {}", rows)
-    return Replaced(views.dependent(warehouse, staged.target), views.grants(warehouse, staged.target), exists)
+    return replaced(warehouse, rows, staged.target)
+
+
+def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier) -> Replaced:
+    """Write down what a new table has to take over from the one whose place it takes."""
+    exists = staging.oid(warehouse, target) is not None
+    return Replaced(rows, target, views.dependent(warehouse, target), views.grants(warehouse, target), exists)
 
 
 def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> None:
@@ -132,30 +122,33 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgot
         )  # fmt: skip
 
 
-def publish(warehouse: Connection, staged: Staged, replaced: Replaced) -> None:
-    """Put the new table in the old one's place, with its views and grants.
+def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
+    """Put new tables in the old ones' places, with their views and grants.
 
-    Readers are kept out only from here to the commit: nothing but the catalog is touched.
+    Readers are kept out only from here to the commit, which has to follow: nothing but the catalog is
+    touched, unless a materialized view has to be filled.
     """
-    schema, name = staged.target.strings
+    there = [each for each in exchanged if each.exists]
 
     def swap() -> None:
-        if replaced.exists:
-            _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", staged.target)
-            views.drop(warehouse, replaced.views)
-            _execute(warehouse, "DROP TABLE {}", staged.target)
+        for each in there:
+            views.lock(warehouse, each.views)
+            _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", each.target)
+        for each in there:
+            views.drop(warehouse, each.views)
+            views.drop_table(warehouse, each.target)
 
-    _execute(warehouse, "SAVEPOINT swap")
-    _execute(warehouse, "SET LOCAL lock_timeout = {}", sql.Literal(LOCK_TIMEOUT))
-    again = "ROLLBACK TO SAVEPOINT swap; SET LOCAL lock_timeout = {}"
-    _try(swap, lambda: _execute(warehouse, again, sql.Literal(LOCK_TIMEOUT)))
-    _execute(warehouse, "SET LOCAL lock_timeout = 0")
-    _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", staged.rows, sql.Identifier(schema))
-    moved = sql.Identifier(schema, staged.rows.strings[1])
-    _execute(warehouse, "ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
-    for statement in replaced.grants:
-        postgres.rows(warehouse, statement)
-    views.create(warehouse, replaced.views)
+    if there:
+        locks.patiently(warehouse, there[0].target, swap)
+    for each in exchanged:
+        schema, name = each.target.strings
+        _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", each.rows, sql.Identifier(schema))
+        moved = sql.Identifier(schema, each.rows.strings[1])
+        _execute(warehouse, "ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
+        if each.grants:
+            postgres.rows(warehouse, ";\n".join(each.grants))
+    for each in exchanged:
+        views.create(warehouse, each.views)
 
 
 def _execute(warehouse: Connection, statement: str, *parts: Composable) -> None:

@@ -5,22 +5,22 @@ yet: `validate` looks at it, `load` publishes it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, ledger, mask, plan, postgres, snapshot, staging, types
+from pipeline import access, ledger, mask, plan, postgres, quality, snapshot, staging, types
 from pipeline.access import Access
 from pipeline.catalog import Table
-from pipeline.errors import ConflictError, StepError
+from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Recorder, StepKey, Watermark
-from pipeline.plan import FULL, INCREMENT, Plan
+from pipeline.plan import BLOCKED, FULL, INCREMENT, Plan
 from pipeline.postgres import Composable, Connection
 from pipeline.settings import Settings
-from pipeline.shape import Column
+from pipeline.shape import Shape
 from pipeline.snapshot import Snapshot
 from pipeline.staging import Staged
 
@@ -76,7 +76,8 @@ def extract_table(settings: Settings, table: Table, run: str, show: Show = silen
     """Stage what changed in a table since it was last loaded, together with the proof of its deletes.
 
     Does nothing if that is done. All or nothing: one transaction of the warehouse.
-    Raise StepError or UnreachableError, each naming the table.
+    Raise CheckError if the table's shape has changed in a way that a person has to decide about, StepError or
+    UnreachableError, each naming the table.
     """
     key = step_key(table, run)
     with (
@@ -117,9 +118,20 @@ def _extract(
         source.commit()
         snapshot.read_at(source, taken)
         planned = plan.make(warehouse, source, table, taken)
+        if planned.mode == BLOCKED:
+            raise _blocked(databases, planned, run)
         with databases.warehouse() as apart:
             types.ensure_types(apart, table.source, planned.shape)
         return _Extraction(warehouse, source, recorder, show, run, taken).stage(planned)
+
+
+def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
+    """Record what keeps a table from being read; return it as an error, all of it at once."""
+    results = quality.of_drift(planned.changes, planned.table)
+    with databases.warehouse(autocommit=True) as beside:
+        quality.record(beside, run, planned.table, results)
+    told = "; ".join(change.told(planned.table) for change in planned.changes if change.blocks)
+    return CheckError(f"{told}; until then its last good rows stay up")
 
 
 class _Extraction:
@@ -135,8 +147,9 @@ class _Extraction:
     def stage(self, planned: Plan) -> tuple[int, dict[str, Any]]:
         """Stage the rows and, where they are needed, the keys; return the staged rows and the detail."""
         staged = Staged(planned.table, self._run)
-        staging.drop(self._warehouse, staged, every_run=True)
+        staging.drop_every_run(self._warehouse, staged)
         source_rows = staging.count(self._source, planned.relation)
+        self._require_unmoved(planned)
         staged_rows = self._copy_rows(planned, staged, source_rows)
         deleted: int | None = 0
         if planned.mode == INCREMENT:
@@ -162,7 +175,22 @@ class _Extraction:
             "base": _base(planned.since),
             "cursor_value": self._cursor_value(planned, staged),
             "shape": planned.shape.to_json(),
+            "renamed": planned.renamed,
         }
+
+    def _require_unmoved(self, planned: Plan) -> None:
+        """Raise StepError if the table was truncated or rewritten after the snapshot was taken.
+
+        PostgreSQL shows such a table as empty to an older snapshot. We hold its lock by now: so it stays.
+        """
+        moved = postgres.rows(self._source, postgres.statement("moved"), (planned.shape.oid,))
+        for schema, name in moved:
+            leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(sql.Identifier(schema, name))
+            if not postgres.value(self._source, leaf):
+                raise StepError(
+                    f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
+                    "this run was taken, so that its rows cannot be told; run it again"
+                )
 
     def _copy_rows(self, planned: Plan, staged: Staged, source_rows: int) -> int:
         source, new = planned.table.source, planned.into_new_table
@@ -174,14 +202,13 @@ class _Extraction:
             return staging.fill(self._warehouse, staged.rows, source_rows)
         query = planned.selection(planned.columns) + planned.condition()
         expected = None if planned.mode == INCREMENT else source_rows
-        return self._copy(query, staged.rows, planned.columns, expected_rows=expected, freeze=new)
+        return self._copy(query, staged.rows, planned.shape, expected_rows=expected, freeze=new)
 
     def _copy(
-        self, query: Composable, target: sql.Identifier, columns: Sequence[Column], *,
+        self, query: Composable, target: sql.Identifier, shape: Shape, *,
         expected_rows: int | None = None, freeze: bool = False,
     ) -> int:  # fmt: skip
-        # Binary only where both servers agree on every value's form.
-        form = sql.SQL("binary" if all(column.binary_safe for column in columns) else "text")
+        form, columns = sql.SQL(shape.copy_format), shape.columns
         names = postgres.columns([column.name for column in columns])
         return postgres.copy(
             self._source,
@@ -225,7 +252,7 @@ class _Extraction:
                 staged=staged.rows,
                 target=staged.target,
                 live=staging.live(self._warehouse, staged.target, table, "t"),
-                same=staging.same_key(planned.key, "t", "s"),
+                same=staging.same_key(planned.key, "t", "s", planned.renamed),
             ),
         )
         # By xmin nothing is missed, so after the merge the target holds every key of the source: as many
@@ -238,10 +265,10 @@ class _Extraction:
         return self._absent(planned, staged, staged.keys)
 
     def _copy_keys(self, planned: Plan, staged: Staged) -> None:
-        columns = [column for column in planned.columns if column.name in planned.key]
+        columns = tuple(column for column in planned.columns if column.name in planned.key)
         staging.create(self._warehouse, staged.keys, planned.table.source, columns)
         self._show(None, "reading the keys to find what was deleted")
-        self._copy(planned.selection(columns), staged.keys, columns)
+        self._copy(planned.selection(columns), staged.keys, replace(planned.shape, columns=columns))
         postgres.rows(self._warehouse, sql.SQL("ANALYZE {}").format(staged.keys))
 
     def _lacks_any(self, planned: Plan, staged: Staged) -> bool:
@@ -255,7 +282,7 @@ class _Extraction:
         ).format(
             keys=staged.keys, staged=staged.rows, target=staged.target,
             same_staged=staging.same_key(planned.key, "s", "k"),
-            same_target=staging.same_key(planned.key, "t", "k"),
+            same_target=staging.same_key(planned.key, "t", "k", planned.renamed),
             live=staging.live(self._warehouse, staged.target, planned.table, "t"),
         )  # fmt: skip
         return bool(postgres.value(self._warehouse, query))
@@ -267,7 +294,7 @@ class _Extraction:
             staged.target,
             staging.live(self._warehouse, staged.target, planned.table, "t"),
             present,
-            staging.same_key(planned.key, "t", "p"),
+            staging.same_key(planned.key, "t", "p", planned.renamed),
         )
         counted: int = postgres.value(self._warehouse, query)
         return counted

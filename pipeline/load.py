@@ -3,10 +3,12 @@
 Readers see the table as it was or as it is, never in between; views and grants stay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from psycopg2 import sql
 
 from pipeline import (
     access,
@@ -23,6 +25,7 @@ from pipeline import (
 )
 from pipeline.catalog import Table
 from pipeline.errors import StepError
+from pipeline.exchange import Replaced
 from pipeline.extract import LOAD_TASK, Show, silent, step_key
 from pipeline.ledger import StepKey, Watermark
 from pipeline.plan import FIRST, REBUILD
@@ -122,23 +125,32 @@ class _Publication:
 
     def publish(self, key: StepKey) -> Loaded:
         """Publish the rows, prove the result and record it, in the transaction of the warehouse."""
+        # Before this transaction so much as looks at the table: its own lock would be in the way.
+        for relation in (self._staged.target, self._staged.history):
+            exchange.rename(self._beside, relation, self._renames())
         if not self._into_new_table:
-            # Before this transaction so much as looks at the table: its own lock would be in the way.
-            exchange.evolve(self._beside, self._staged, self._shape, self._renames())
+            exchange.evolve(self._beside, self._staged, self._shape)
         aside = merge.set_aside(self._warehouse, self._staged, self._key, into_new_table=self._into_new_table)
+        exchanged: list[Replaced] = []
         if self._into_new_table:
-            replaced = exchange.prepare(self._warehouse, self._staged, self._key, self._forgotten())
-            total = self._proof(self._staged.rows, aside)
-            exchange.publish(self._warehouse, self._staged, replaced)
+            rows = self._staged.rows
+            exchanged.append(exchange.prepare(self._warehouse, self._staged, self._key, self._forgotten()))
+            total = self._proof(rows, aside)
             inserted, updated, deleted = total, 0, 0
         else:
+            rows = self._staged.target
             inserted, updated, deleted = merge.publish(
                 self._warehouse, self._staged, self._shape.names, self._key, self._detail
             )
-            total = self._proof(self._staged.target, aside)
-        self._forget()
+            total = self._proof(rows, aside)
+        exchanged += self._write_history(rows)
+        if self._forgotten():
+            quarantine.purge(self._warehouse, self._staged)
         loaded = Loaded(inserted, updated, deleted, total, aside.rows)
         self._record(key, loaded)
+        staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
+        # Last of all, for from here on readers wait for the commit.
+        exchange.publish(self._warehouse, exchanged)
         return loaded
 
     @property
@@ -151,12 +163,20 @@ class _Publication:
     def _forgotten(self) -> list[str]:
         return [change.column for change in self._changes if change.kind == "mask"]
 
-    def _forget(self) -> None:
-        """Where a column is masked from now on, keep none of its values anywhere."""
-        masked = self._forgotten()
-        if masked:
-            history.forget(self._warehouse, self._staged, masked)
-            quarantine.purge(self._warehouse, self._staged)
+    def _write_history(self, rows: sql.Identifier) -> Iterator[Replaced]:
+        """Record what now holds by `rows`; yield the new history if one takes the old one's place.
+
+        Where a column is masked from now on, no version keeps its value.
+        """
+        if not self._table.history:
+            history.forget(self._warehouse, self._staged.history, self._forgotten())
+            return
+        book = history.open_book(self._beside, self._warehouse, self._staged, rows, self._key)
+        history.forget(self._warehouse, book.relation, self._forgotten())
+        as_of = Snapshot.from_json(self._detail["snapshot"]).taken_at.isoformat()
+        history.record(self._warehouse, book, self._staged, rows, self._key, self._shape.names, as_of)
+        if book.replaces:
+            yield exchange.replaced(self._warehouse, book.relation, self._staged.history)
 
     def _proof(self, relation: Any, aside: merge.SetAside) -> int:
         """Return the table's rows, once they are as many as the source's snapshot has."""
@@ -170,19 +190,15 @@ class _Publication:
         return total
 
     def _record(self, key: StepKey, loaded: Loaded) -> None:
-        """Write what is now believed of the table, and drop what was staged."""
+        """Write what is believed of the table from now on."""
         taken = Snapshot.from_json(self._detail["snapshot"])
         source, name = self._table.source, self._table.name
-        if self._table.history:
-            as_of = taken.taken_at.isoformat()
-            history.record(self._warehouse, self._staged, self._key, self._shape.names, as_of)
         mark = Watermark(
             self._run, taken.taken_at, taken.horizon, taken.system_identifier, taken.timeline,
             self._detail["cursor_value"], loaded.total, loaded.quarantined,
         )  # fmt: skip
         ledger.save_watermark(self._warehouse, source, name, mark)
         ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())
-        staging.drop(self._warehouse, self._staged)
         detail = {
             **loaded.__dict__,
             "mode": self._mode,

@@ -110,13 +110,7 @@ def _delete(warehouse: Connection, staged: Staged, key: Sequence[str], present: 
     gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})").format(
         present, staging.same_key(key, "t", "p")
     )
-    if staged.table.deletes == "hard":
-        return _execute(warehouse, "DELETE FROM {} AS t WHERE {}", staged.target, gone)
-    still = staging.live(warehouse, staged.target, staged.table, "t")
-    return _execute(
-        warehouse, "UPDATE {} AS t SET {} = statement_timestamp() WHERE {} AND {}",
-        staged.target, sql.Identifier(DELETED_AT), still, gone,
-    )  # fmt: skip
+    return _remove(warehouse, staged, gone)
 
 
 def _replace(
@@ -128,14 +122,16 @@ def _replace(
         " row_number() OVER (PARTITION BY ROW({columns})::text) AS number FROM {relation} AS s WHERE {good}"
     )
     listed, loaded_at = postgres.columns(columns), sql.Identifier(LOADED_AT)
-    old = numbered.format(columns=listed, relation=staged.target, good=sql.SQL("true"))
+    live = staging.live(warehouse, staged.target, staged.table, "s")
+    old = numbered.format(columns=listed, relation=staged.target, good=live)
     new = numbered.format(columns=listed, relation=staged.rows, good=good)
-    deleted = _execute(
-        warehouse,
-        "DELETE FROM {} AS t USING ({}) AS o WHERE t.ctid = o.ctid AND NOT EXISTS"
-        " (SELECT 1 FROM ({}) AS n WHERE n.content = o.content AND n.number = o.number)",
-        staged.target, old, new,
-    )  # fmt: skip
+    deleted = 0
+    if staged.table.deletes != "ignore":
+        gone = sql.SQL(
+            "t.ctid IN (SELECT o.ctid FROM ({}) AS o WHERE NOT EXISTS"
+            " (SELECT 1 FROM ({}) AS n WHERE n.content = o.content AND n.number = o.number))"
+        ).format(old, new)
+        deleted = _remove(warehouse, staged, gone)
     names = sql.SQL(", ").join([*map(sql.Identifier, columns), loaded_at])
     values = sql.SQL(", ").join([*map(sql.Identifier, columns), sql.SQL("statement_timestamp()")])
     inserted = _execute(
@@ -146,6 +142,17 @@ def _replace(
         staged.target, names, values, staged.rows, new, old,
     )  # fmt: skip
     return inserted, 0, deleted
+
+
+def _remove(warehouse: Connection, staged: Staged, gone: Composable) -> int:
+    """Delete rows of the target, called "t", or mark them as deleted; return how many."""
+    if staged.table.deletes == "hard":
+        return _execute(warehouse, "DELETE FROM {} AS t WHERE {}", staged.target, gone)
+    return _execute(
+        warehouse, "UPDATE {} AS t SET {} = statement_timestamp() WHERE {} AND {}",
+        staged.target, sql.Identifier(DELETED_AT),
+        staging.live(warehouse, staged.target, staged.table, "t"), gone,
+    )  # fmt: skip
 
 
 def _execute(warehouse: Connection, statement: str, *parts: Composable) -> int:

@@ -1,6 +1,7 @@
 """What a source, a database or a table may be called, and what a misspelt name was probably meant to be."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 
@@ -12,6 +13,9 @@ RESERVED_COLUMNS = frozenset({"_loaded_at", "_deleted_at"})
 HISTORY_COLUMNS = frozenset({"_valid_from", "_valid_to"})
 # PostgreSQL cuts longer identifiers off without a word.
 MAXIMUM_BYTES = 63
+
+# What YAML takes for something else than a word.
+_YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
 _PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -51,3 +55,13 @@ def advice(name: str, known: Iterable[str]) -> str:
     if match := nearest(name, known):
         return f"did you mean {match}?"
     return f"known are {', '.join(known)}" if known else "there is none yet"
+
+
+def in_yaml(name: str) -> str:
+    """Return a name as it is to be written into a YAML file.
+
+    >>> in_yaml("grade"), in_yaml("no"), in_yaml("Post: Code")
+    ('grade', '"no"', '"Post: Code"')
+    """
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.lower() not in _YAML_WORDS
+    return name if plain else json.dumps(name, ensure_ascii=False)

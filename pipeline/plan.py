@@ -1,11 +1,11 @@
 """Plan: what of a table is to be read, in which shape, and why. Looks at everything and changes nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
-from pipeline import drift, ledger, mask, shape, staging
+from pipeline import drift, ledger, mask, postgres, shape, staging, types
 from pipeline.catalog import Table
 from pipeline.drift import Change
 from pipeline.errors import StepError
@@ -16,8 +16,8 @@ from pipeline.snapshot import Snapshot
 from pipeline.staging import Staged
 
 # first: the table is new in the warehouse. full: all rows, merged into it. rebuild: all rows, into a new
-# table that takes its place. increment: what changed.
-FIRST, FULL, REBUILD, INCREMENT = "first", "full", "rebuild", "increment"
+# table that takes its place. increment: what changed. blocked: nothing, until a person has decided.
+FIRST, FULL, REBUILD, INCREMENT, BLOCKED = "first", "full", "rebuild", "increment", "blocked"
 # Transaction ids go round in 32 bits in the rows themselves: half of the circle is behind, half ahead.
 HALF_CIRCLE = 2**31
 TIME_TYPES = ("timestamp", "date")
@@ -25,7 +25,10 @@ TIME_TYPES = ("timestamp", "date")
 
 @dataclass(frozen=True)
 class Plan:
-    """What an extraction will read, and why. `shape` has what is loaded, masks and all."""
+    """What an extraction will read, and why. `shape` has what is loaded, masks and all.
+
+    `renamed` has, for columns that the warehouse's table still calls by their old name, that name by the new.
+    """
 
     table: Table
     mode: str
@@ -35,6 +38,7 @@ class Plan:
     changes: tuple[Change, ...]
     since: Watermark | None
     relation: sql.Identifier
+    renamed: Mapping[str, str]
 
     @property
     def into_new_table(self) -> bool:
@@ -58,23 +62,28 @@ class Plan:
 
     def condition(self) -> Composable:
         """Return the WHERE of an increment, with a space before it; nothing for all rows."""
-        if self.mode != INCREMENT or self.since is None:
+        if self.mode != INCREMENT:
             return sql.SQL("")
+        return sql.SQL(" WHERE {}").format(self.changed())
+
+    def changed(self) -> Composable:
+        """Return the condition under which a row may have changed since it was last loaded."""
+        assert self.since is not None  # noqa: S101 - without it all rows are read
         if self.table.changes == "xmin":
-            return sql.SQL(
-                " WHERE ((xmin::text::bigint - {} + 4294967296) % 4294967296) < 2147483648"
-            ).format(sql.Literal(self.since.horizon % 2**32))
+            return sql.SQL("((xmin::text::bigint - {} + 4294967296) % 4294967296) < 2147483648").format(
+                sql.Literal(self.since.horizon % 2**32)
+            )
         return self._cursor_condition(self.since)
 
     def _cursor_condition(self, since: Watermark) -> Composable:
         cursor = self.shape.column(self.table.cursor or "")
         assert cursor is not None  # noqa: S101 - make() saw to it
         lookback: Composable = sql.SQL("")
-        if self.timed_cursor:
+        if cursor.type.startswith(TIME_TYPES):
             seconds = f"{self.table.lookback.total_seconds()} seconds"
             lookback = sql.SQL(" - {}::interval").format(sql.Literal(seconds))
         # A row whose cursor is empty is read every time.
-        return sql.SQL(" WHERE {cursor} IS NULL OR {cursor} >= {value}::{type}{lookback}").format(
+        return sql.SQL("{cursor} IS NULL OR {cursor} >= {value}::{type}{lookback}").format(
             cursor=sql.Identifier(cursor.name),
             value=sql.Literal(since.cursor_value),
             type=sql.SQL(cursor.type),
@@ -88,8 +97,8 @@ def expression(column: Column) -> Composable:
     if column.mask == "hash":
         return mask.hashed(name)
     if column.mask == "null":
-        return mask.empty(sql.SQL(column.type))
-    return name
+        return mask.empty(sql.SQL("text" if column.text else column.type))
+    return column.expression()
 
 
 def make(warehouse: Connection, source: Connection, table: Table, taken: Snapshot) -> Plan:
@@ -97,13 +106,13 @@ def make(warehouse: Connection, source: Connection, table: Table, taken: Snapsho
 
     Raise StepError if the source has no such table, or not the columns that the catalog names.
     """
-    found = ledger.accepted_shape(warehouse, table.source, table.name)
-    accepted = Shape.from_json(found) if found else None
+    target = _target_columns(warehouse, table)
+    accepted = _accepted(warehouse, table) if target is not None else None
     current = shape.read(source, table.schema_name, table.relation)
     key = _key(table, current, accepted)
     _require_columns(table, current, accepted, key)
-    wanted = _declared(table, current)
-    changes = drift.compare(accepted, wanted, table)
+    wanted = types.fit(warehouse, _declared(table, current))
+    changes = compared(warehouse, accepted, wanted, table)
     ignored = {
         change.column
         for change in changes
@@ -111,12 +120,47 @@ def make(warehouse: Connection, source: Connection, table: Table, taken: Snapsho
     }
     wanted = replace(wanted, columns=tuple(column for column in wanted.columns if column.name not in ignored))
     since = ledger.watermark(warehouse, table.source, table.name)
-    exists = staging.oid(warehouse, Staged(table, "").target) is not None
-    mode, reason = FIRST, "never loaded before"
-    if exists:
-        mode, reason = _mode(table, wanted, key, changes, since, taken)
+    known = target or ()
+    renamed = {
+        change.column: change.old
+        for change in changes
+        if change.kind == "renamed" and change.old in known and change.new not in known
+    }
     relation = sql.Identifier(table.schema_name, table.relation)
-    return Plan(table, mode, reason, wanted, key, changes, since, relation)
+    planned = Plan(table, FIRST, "never loaded before", wanted, key, changes, since, relation, renamed)
+    if target is None:
+        return planned
+    kept = {name for name in target if accepted is None or accepted.column(name) is None}
+    mode, reason = _mode(planned, kept, source, taken)
+    return replace(planned, mode=mode, reason=reason)
+
+
+def compared(
+    warehouse: Connection, accepted: Shape | None, wanted: Shape, table: Table
+) -> tuple[Change, ...]:
+    """Return every difference between two shapes, each with the action that it gets here.
+
+    A column that is gone blocks the table if somebody's view shows it, unless the catalog says otherwise.
+    """
+    return tuple(
+        replace(change, action=drift.BLOCK, users=users)
+        if change.kind == "dropped"
+        and "dropped" not in table.drift
+        and (users := tuple(ledger.views_on(warehouse, table.source, table.name, change.column)))
+        else change
+        for change in drift.compare(accepted, wanted, table)
+    )
+
+
+def _accepted(warehouse: Connection, table: Table) -> Shape | None:
+    found = ledger.accepted_shape(warehouse, table.source, table.name)
+    return Shape.from_json(found) if found else None
+
+
+def _target_columns(warehouse: Connection, table: Table) -> list[str] | None:
+    """Return the columns of the warehouse's table, None if there is no such table yet."""
+    target = Staged(table, "").target
+    return None if staging.oid(warehouse, target) is None else staging.column_names(warehouse, target)
 
 
 def _key(table: Table, current: Shape, accepted: Shape | None) -> tuple[str, ...]:
@@ -134,7 +178,10 @@ def _declared(table: Table, current: Shape) -> Shape:
         declared = table.columns.get(column.name)
         if declared and declared.mask == "exclude":
             continue
-        columns.append(replace(column, mask=declared.mask) if declared and declared.mask else column)
+        if declared:
+            columns.append(replace(column, mask=declared.mask, as_text=declared.type == "text"))
+        else:
+            columns.append(column)
     return replace(current, columns=tuple(columns), key=current.key)
 
 
@@ -152,39 +199,61 @@ def _require_columns(table: Table, current: Shape, accepted: Shape | None, key: 
         )
 
 
-def _mode(
-    table: Table, wanted: Shape, key: Sequence[str], changes: Sequence[Change], since: Watermark | None,
-    taken: Snapshot,
-) -> tuple[str, str]:  # fmt: skip
-    for change in changes:
-        if change.rebuilds:
-            return REBUILD, str(change)
-    for reason in _reasons_for_all(table, wanted, key, changes, since, taken):
+def _mode(planned: Plan, kept: Set[str], source: Connection, taken: Snapshot) -> tuple[str, str]:
+    """Return how to read the table, and why. `kept`: what the warehouse has that the source had dropped."""
+    for change in planned.changes:
+        if change.blocks:
+            return BLOCKED, str(change)
+    for reason in _reasons_for_a_new_table(planned, kept):
+        return REBUILD, reason
+    for reason in _reasons_for_all(planned, source, taken):
         return FULL, reason
-    assert since is not None  # noqa: S101 - without it there was a reason
-    return INCREMENT, f"changed since {since.snapshot_at:%Y-%m-%d %H:%M}"
+    assert planned.since is not None  # noqa: S101 - without it there was a reason
+    return INCREMENT, f"changed since {planned.since.snapshot_at:%Y-%m-%d %H:%M}"
 
 
-def _reasons_for_all(
-    table: Table, wanted: Shape, key: Sequence[str], changes: Sequence[Change], since: Watermark | None,
-    taken: Snapshot,
-) -> Iterator[str]:  # fmt: skip
+def _reasons_for_a_new_table(planned: Plan, kept: Set[str]) -> Iterator[str]:
+    """Yield why the warehouse's table cannot go on, if it cannot."""
+    yield from (str(change) for change in planned.changes if change.rebuilds)
+    for change in planned.changes:
+        # Its rows still have the old values.
+        if change.kind in ("added", "added_with_default", "renamed") and change.column in kept:
+            yield f'the warehouse kept an older column "{change.column}"'
+
+
+def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iterator[str]:
     """Yield why all rows have to be read, if they have to."""
+    table, since = planned.table, planned.since
     if since is None:
         yield "no load is known that it could go on from"
         return
     if table.changes == "full":
         yield "declared"
-    if not key:
+    if not planned.key:
         yield "it has no key"
-    yield from (str(change) for change in changes if change.refreshes)
+    yield from (str(change) for change in planned.changes if change.refreshes)
     if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
         yield "the source was restored or failed over"
     if since.quarantined:
         yield f"{since.quarantined:,} rows were quarantined in the last load"
-    if table.changes == "xmin" and not wanted.has_xmin:
-        yield f"a {'view' if wanted.kind == 'v' else 'foreign table'} tells no changes"
+    if table.changes == "xmin" and not planned.shape.has_xmin:
+        yield f"a {'view' if planned.shape.kind == 'v' else 'foreign table'} tells no changes"
     if table.changes == "xmin" and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
         yield "the last load is too long ago to tell what changed"
     if table.changes == "cursor" and since.cursor_value is None:
         yield "the last load knew no cursor"
+    yield from _filled_before(replace(planned, mode=INCREMENT), source)
+
+
+def _filled_before(planned: Plan, source: Connection) -> Iterator[str]:
+    """Find new columns with values in rows that would not be read: a default that is gone leaves them."""
+    if "added" in planned.table.drift:
+        return
+    for change in planned.changes:
+        if change.kind == "added":
+            column = sql.Identifier(change.column)
+            query = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL AND NOT ({}))").format(
+                planned.relation, column, planned.changed()
+            )
+            if postgres.value(source, query):
+                yield f'column "{change.column}" is new and has values in rows that did not change'

@@ -4,7 +4,7 @@ Every check looks at the table as it will be once the staged rows are in it, so 
 after a full load and after a night with three changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -12,6 +12,7 @@ from psycopg2 import sql
 
 from pipeline import postgres, staging
 from pipeline.catalog import FreshnessCheck, RelationshipCheck, RowsCheck, SqlCheck, Table, UniqueCheck
+from pipeline.drift import IGNORE, Change
 from pipeline.postgres import Composable, Connection
 from pipeline.staging import Staged
 
@@ -70,6 +71,8 @@ class Candidate:
     source_rows: int
     deleted: int
     history: Sequence[int]
+    # What the target still calls a column that has another name by now.
+    renamed: Mapping[str, str]
 
     def create(self, warehouse: Connection) -> None:
         """Make the view that the checks read, in the session of `warehouse`."""
@@ -84,8 +87,9 @@ class Candidate:
         """Return what adds the rows of the target that stay as they are."""
         known = staging.column_names(warehouse, self.staged.target)
         # A column that is new in the source is empty in the rows that were not read again.
+        called = [self.renamed.get(name, name) for name in self.columns]
         names = sql.SQL(", ").join(
-            sql.Identifier("t", name) if name in known else sql.SQL("NULL") for name in self.columns
+            sql.Identifier("t", name) if name in known else sql.SQL("NULL") for name in called
         )
         kept = sql.SQL(
             " UNION ALL SELECT {names} FROM {target} AS t WHERE {live}"
@@ -93,13 +97,25 @@ class Candidate:
         ).format(
             names=names, target=self.staged.target,
             live=staging.live(warehouse, self.staged.target, self.table, "t"),
-            staged=self.staged.rows, same=staging.same_key(self.key, "t", "s"),
+            staged=self.staged.rows, same=staging.same_key(self.key, "t", "s", self.renamed),
         )  # fmt: skip
         if self.keys_staged:
             kept += sql.SQL(" AND EXISTS (SELECT 1 FROM {} AS k WHERE {})").format(
-                self.staged.keys, staging.same_key(self.key, "t", "k")
+                self.staged.keys, staging.same_key(self.key, "t", "k", self.renamed)
             )
         return kept
+
+
+def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
+    """Return the changes of a table's shape as results, as they are recorded."""
+    results = []
+    for change in changes:
+        told, level = change.told(table), "error"
+        if change.kind == "dropped" and not change.blocks and change.action != IGNORE:
+            told, level = f"{told}; it stays empty in new rows", "warn"
+        passed = level == "error" and not change.blocks
+        results.append(Result(f"drift {change.kind}", level, passed, told, "no drift"))
+    return results
 
 
 def check(warehouse: Connection, candidate: Candidate) -> list[Result]:
@@ -170,7 +186,7 @@ def _column_rules(candidate: Candidate) -> Iterator[_ColumnRule]:
             wrong = sql.SQL("{} IS NULL").format(value)
             yield _ColumnRule(f"{name} null_rate", wrong, rate.max, rate.level, rate.quarantine)
         if accepted := column.accepted:
-            listed = sql.SQL(", ").join(sql.Literal(str(known)) for known in accepted.values)
+            listed = sql.SQL(", ").join(sql.Literal(_as_text(known)) for known in accepted.values)
             wrong = sql.SQL("{}::text NOT IN ({})").format(value, listed)
             yield _ColumnRule(f"{name} accepted", wrong, 0.0, accepted.level, accepted.quarantine)
         if bounds := column.range:
@@ -178,6 +194,11 @@ def _column_rules(candidate: Candidate) -> Iterator[_ColumnRule]:
                 if limit is not None:
                     wrong = sql.SQL("{} {} {}").format(value, sql.SQL(outside), sql.Literal(limit))
                     yield _ColumnRule(f"{name} {bound} {limit}", wrong, 0.0, bounds.level, bounds.quarantine)
+
+
+def _as_text(value: object) -> str:
+    """Return a value of the YAML as PostgreSQL writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _of_columns(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
@@ -240,7 +261,8 @@ def _unique(warehouse: Connection, declared: UniqueCheck) -> Result:
 
 def _sql(warehouse: Connection, declared: SqlCheck, candidate: Candidate) -> Result:
     # The catalog saw to it that this is one SELECT.
-    query = sql.SQL(declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE))
+    # On lines of its own, so that a comment at its end takes nothing with it.
+    query = sql.SQL("\n" + declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
     counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
     wrong = None
     if candidate.key and counted:

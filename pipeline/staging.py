@@ -1,7 +1,7 @@
 """Staged rows: where a table's rows wait in the warehouse between being read and being believed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,6 +52,11 @@ class Staged:
         return sql.Identifier(self.table.source, f"{self.table.name}_history")
 
     @property
+    def new_history(self) -> sql.Identifier:
+        """Return the table in which a history is made anew."""
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} new")
+
+    @property
     def quarantine(self) -> sql.Identifier:
         """Return the table of rows that were set aside."""
         plain = f"{self.table.source}_{self.table.name}"
@@ -98,20 +103,22 @@ def fill(connection: Connection, name: sql.Identifier, rows: int) -> int:
     return rows
 
 
-def drop(connection: Connection, staged: Staged, *, every_run: bool = False) -> None:
-    """Drop the staged rows and keys of one run, or of every run of that table."""
-    names = [name.strings[1] for name in (staged.rows, staged.keys, staged.bad)]
-    if every_run:
-        names = [
-            name
-            for (name,) in postgres.rows(
-                connection,
-                "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
-                (SCHEMA, staged.prefix),
-            )
-        ]
+def drop(connection: Connection, staged: Staged, *, but_rows: bool = False) -> None:
+    """Drop what was staged of one run, except the rows where those are to be published as they are."""
+    names = [staged.keys, staged.bad, *([] if but_rows else [staged.rows])]
     for name in names:
-        postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(SCHEMA, name)))
+        postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+
+
+def drop_every_run(connection: Connection, staged: Staged) -> None:
+    """Drop what was staged of a table in any run."""
+    found = postgres.rows(
+        connection,
+        "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
+        (SCHEMA, staged.prefix),
+    )
+    for (name,) in found:
+        postgres.rows(connection, sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
 
 
 def oid(connection: Connection, name: sql.Identifier) -> int | None:
@@ -156,8 +163,15 @@ def live(
     return sql.SQL("{} IS NULL").format(sql.Identifier(*filter(None, (alias, DELETED_AT))))
 
 
-def same_key(key: Sequence[str], left: str, right: str) -> Composable:
-    """Return the condition under which two rows have the same key."""
+def same_key(
+    key: Sequence[str], left: str, right: str, renamed: Mapping[str, str] | None = None
+) -> Composable:
+    """Return the condition under which two rows have the same key.
+
+    `renamed` has what the left one calls a column, where that is another name.
+    """
+    known = renamed or {}
     return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(left, name), sql.Identifier(right, name)) for name in key
+        sql.SQL("{} = {}").format(sql.Identifier(left, known.get(name, name)), sql.Identifier(right, name))
+        for name in key
     )

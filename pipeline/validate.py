@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-from pipeline import access, drift, extract, ledger, postgres, quality, quarantine
+from pipeline import access, extract, ledger, plan, postgres, quality, quarantine
 from pipeline.catalog import Table
-from pipeline.drift import Change
 from pipeline.errors import CheckError, StepError
 from pipeline.extract import LOAD_TASK, Show, silent, step_key
 from pipeline.ledger import Step
-from pipeline.plan import INCREMENT
+from pipeline.plan import FIRST, INCREMENT
 from pipeline.postgres import Connection
 from pipeline.quality import Candidate, Result
 from pipeline.settings import Settings
@@ -77,28 +76,15 @@ def validate_extract(settings: Settings, table: Table, run: str, show: Show = si
 
 def _results(warehouse: Connection, table: Table, run: str, extracted: Step) -> list[Result]:
     current = Shape.from_json(extracted.detail["shape"])
-    accepted = ledger.accepted_shape(warehouse, table.source, table.name)
-    changes = drift.compare(Shape.from_json(accepted) if accepted else None, current, table)
-    drifted = [_drift_result(warehouse, table, change) for change in changes]
+    accepted = None
+    if extracted.detail["mode"] != FIRST:
+        accepted = ledger.accepted_shape(warehouse, table.source, table.name)
+    changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, current, table)
+    drifted = quality.of_drift(changes, table)
     if any(result.stops for result in drifted):
         # The rows have a shape of which nothing is known yet: no check could be trusted.
         return drifted
     return drifted + quality.check(warehouse, _candidate(warehouse, table, run, extracted))
-
-
-def _drift_result(warehouse: Connection, table: Table, change: Change) -> Result:
-    passed = change.action != drift.BLOCK
-    told = change.told(table)
-    if change.kind == "dropped" and passed:
-        users = ledger.views_on(warehouse, table.source, table.name, change.column)
-        if users and "dropped" not in table.drift:
-            passed, told = False, Change(**{**change.__dict__, "action": drift.BLOCK}).told(table)
-            told = f"{told} ({', '.join(users)} shows it)"
-        elif table.drift.get("dropped") != drift.IGNORE:
-            return Result(
-                f"drift {change.kind}", "warn", False, f"{told}; it stays empty in new rows", "no drift"
-            )
-    return Result(f"drift {change.kind}", "error", passed, told, "no drift")
 
 
 def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -> Candidate:
@@ -113,6 +99,7 @@ def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -
         source_rows=detail["source_rows"],
         deleted=detail["deleted"],
         history=ledger.row_counts(warehouse, step_key(table, run, LOAD_TASK)),
+        renamed=detail["renamed"],
     )
 
 

@@ -11,7 +11,7 @@ from psycopg2 import sql
 
 from pipeline import postgres, staging
 from pipeline.errors import StepError
-from pipeline.postgres import Connection
+from pipeline.postgres import Composable, Connection
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,72 @@ def dependent(warehouse: Connection, relation: sql.Identifier) -> list[View]:
     ]
 
 
+def lock(warehouse: Connection, views: list[View]) -> None:
+    """Lock the views in the order in which their readers do: each before what it reads."""
+    for view in reversed(views):
+        if not view.materialized:  # its readers touch nothing else
+            statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
+            postgres.rows(warehouse, statement.format(sql.Identifier(view.schema, view.name)))
+
+
 def drop(warehouse: Connection, views: list[View]) -> None:
     """Drop the views, the last dependent first."""
     for view in reversed(views):
         kind = sql.SQL("MATERIALIZED VIEW" if view.materialized else "VIEW")
-        postgres.rows(warehouse, sql.SQL("DROP {} {}").format(kind, sql.Identifier(view.schema, view.name)))
+        statement = sql.SQL("DROP {} {}").format(kind, sql.Identifier(view.schema, view.name))
+        _drop(warehouse, statement, f'view "{view.schema}"."{view.name}"')
+
+
+def drop_table(warehouse: Connection, relation: sql.Identifier) -> None:
+    """Drop a table whose views are gone. Raise StepError if something else depends on it."""
+    _drop(warehouse, sql.SQL("DROP TABLE {}").format(relation), "the table")
+
+
+def _drop(warehouse: Connection, statement: Composable, what: str) -> None:
+    try:
+        postgres.rows(warehouse, statement)
+    except postgres.LockNotAvailable:
+        raise
+    except postgres.Error as error:
+        detail = " ".join((error.diag.message_detail or "").split())
+        raise StepError(
+            f"{what} has to be made anew on the table's new shape, and cannot be dropped for that: "
+            f"{' '.join(filter(None, (postgres.said(error), detail)))}; give it to the pipeline's role "
+            "(ALTER ... OWNER TO), or drop what depends on it, then run it again"
+        ) from None
+
+
+def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Identifier) -> None:
+    """Give a new table the indexes that somebody made on the one it will replace, its key's aside.
+
+    One on a column that is gone goes with it.
+    """
+    found = postgres.rows(warehouse, postgres.statement("indexes"), relation.strings)
+    known = set(staging.column_names(warehouse, other))
+    for definition, columns in found:
+        if known >= set(columns):
+            # "CREATE INDEX name ON schema.table USING ...", and no name in it is without its quotes.
+            before, _, after = definition.partition(f" ON {_quoted(warehouse, relation)} USING ")
+            statement = sql.SQL("{} ON {} USING {}").format(sql.SQL(before), other, sql.SQL(after))
+            postgres.rows(warehouse, statement)
+
+
+def _quoted(warehouse: Connection, relation: sql.Identifier) -> str:
+    found: str = postgres.value(warehouse, "SELECT format('%%I.%%I', %s::text, %s::text)", relation.strings)
+    return found
 
 
 def create(warehouse: Connection, views: list[View]) -> None:
     """Make the views again. Raise StepError, naming the one that the new table no longer fits."""
     for view in views:
-        for statement in view.statements:
-            try:
-                postgres.rows(warehouse, statement)
-            except postgres.Error as error:
-                raise StepError(
-                    f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
-                    f"{postgres.said(error)}; change or drop the view, then run it again"
-                ) from None
+        try:
+            # All at once, for somebody may be waiting.
+            postgres.rows(warehouse, ";\n".join(view.statements))
+        except postgres.Error as error:
+            raise StepError(
+                f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
+                f"{postgres.said(error)}; change or drop the view, then run it again"
+            ) from None
 
 
 def grants(warehouse: Connection, relation: sql.Identifier) -> list[str]:

@@ -1,0 +1,55 @@
+"""Locks: a table that people read is changed at once or not at all.
+
+Whoever waits for a table's lock makes every reader wait behind him. So a change of the catalog waits for a
+moment only, lets the readers pass, and tries again.
+"""
+
+import time
+from collections.abc import Callable
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.postgres import Connection
+
+# A change waits this long for those who read, and so do those who come after it.
+LOCK_TIMEOUT_MILLISECONDS = 100
+LOCK_TRIES = 200
+LOCK_PAUSE_SECONDS = 0.2
+
+
+def patiently(connection: Connection, relation: sql.Identifier, change: Callable[[], object]) -> None:
+    """Make a change that needs a relation for itself, within a savepoint if in a transaction.
+
+    Raise StepError, saying who is in the way, if there is never a gap between its readers.
+    """
+    alone = connection.autocommit
+    scope = "SESSION" if alone else "LOCAL"
+    if not alone:
+        postgres.rows(connection, "SAVEPOINT patience")
+    for _ in range(LOCK_TRIES):
+        postgres.rows(connection, f"SET {scope} lock_timeout = '{LOCK_TIMEOUT_MILLISECONDS}ms'")
+        try:
+            change()
+        except postgres.LockNotAvailable:
+            if not alone:
+                postgres.rows(connection, "ROLLBACK TO SAVEPOINT patience")
+            time.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            postgres.rows(connection, f"SET {scope} lock_timeout = 0")
+            return
+    raise StepError(
+        f"somebody has been reading the table all the time for {_seconds():.0f} seconds, so that it cannot "
+        f"get its new shape; wait for them or end them, then run it again ({_readers(connection, relation)})"
+    )
+
+
+def _seconds() -> float:
+    return LOCK_TRIES * (LOCK_TIMEOUT_MILLISECONDS / 1000 + LOCK_PAUSE_SECONDS)
+
+
+def _readers(connection: Connection, relation: sql.Identifier) -> str:
+    found = postgres.rows(connection, postgres.statement("readers"), relation.strings)
+    listed = [f"process {pid}, {user}, since {since:%H:%M:%S} UTC" for pid, user, since in found]
+    return "; ".join(listed) or "they have just gone"
