@@ -30,6 +30,7 @@ PARTIAL = ".partial"
 # A throw-away home of gpg.
 SCRATCH = "scratch-"
 WAIT_SECONDS = 0.2
+SHOW_SECONDS = 1.0
 # A run that could not be uploaded is kept so long, as long as B2 keeps the parts that it has of it.
 KEEP_SECONDS = 7 * 24 * 3600
 
@@ -47,6 +48,11 @@ class Work:
         self.folder = self.home / run
         self.dump = self.folder / f"{database}.dump"
         self.globals = self.folder / "globals.sql"
+
+    @property
+    def going(self) -> str:
+        """What this is the folder of, for people."""
+        return f"a backup of {self.database}"
 
     @staticmethod
     def encrypted(plain: Path) -> Path:
@@ -88,7 +94,7 @@ class Work:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise AlreadyRunningError(
-                    f"a backup of {self.database} is going already{_holder(descriptor)}; wait for it to end"
+                    f"{self.going} is going already{_holder(descriptor)}; wait for it to end"
                 ) from None
             _sign(descriptor, self.run)
             yield
@@ -114,14 +120,17 @@ class Work:
                 raise
 
     def shown(self, name: str, show: Show) -> Show:
-        """Return a `show` that also tells the command that waits, not too often."""
+        """Return a `show` that also tells the command that waits; neither is told more often than is of use.
+
+        Each word to the visualizer is a call to the scheduler, which would cost more than the work itself.
+        """
         last = 0.0
 
         def both(percent: int | None, message: str) -> None:
             nonlocal last
-            show(percent, message)
-            if time.monotonic() - last > WAIT_SECONDS:
+            if time.monotonic() - last > SHOW_SECONDS:
                 last = time.monotonic()
+                show(percent, message)
                 self.tell(name, percent or 0, message)
 
         return both
