@@ -1,0 +1,69 @@
+"""`pipeline status`: what ran, what failed and what to type, for a person and for a machine."""
+
+import json
+import os
+import pty
+import subprocess
+
+from tests.night import Night, next_run, program
+
+SHOP = """
+    CREATE TABLE item (id int PRIMARY KEY, name text);
+    INSERT INTO item SELECT n, 'item' FROM generate_series(1, 1200) AS n;
+    CREATE TABLE broken (id int PRIMARY KEY);
+"""
+DECLARATION = "source: shop\ntables: {item: {}, broken: {checks: [{rows: {min: 1}}]}}\n"
+
+
+def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
+    night.platform.source("shop", SHOP, DECLARATION)
+    assert "nothing has run yet: type 'pipeline run etl'" in night.run("status").out
+    nothing = json.loads(night.run("status", "--json").out)
+    assert (nothing["run"], nothing["steps"], nothing["tables"]) == (None, [], [])
+
+    run = next_run()
+    ended = night.etl(run)
+    assert ended.code == 4, "a check did not hold"
+
+    told = json.loads(night.run("status", "--json").out)
+    assert {"run", "state", "steps", "tables", "backups"} <= told.keys()
+    assert (told["run"], told["state"]) == (run, "failed")
+    by_name = {(step["task"], step["name"]): step for step in told["steps"]}
+    fine, failed = by_name["LoadTable", "shop.item"], by_name["ValidateExtract", "shop.broken"]
+    assert {"task", "name", "state", "started_at", "seconds", "rows", "error", "next"} <= fine.keys()
+    assert (fine["state"], fine["rows"], fine["error"], fine["next"]) == ("done", 1200, None, None)
+    assert failed["state"] == "failed"
+    assert "rows" in failed["error"]
+    assert failed["next"] == f"pipeline run etl --source shop --table broken --run {run}"
+    assert [(table["table"], table["rows"]) for table in told["tables"]] == [("shop.item", 1200)]
+    assert ("LoadTable", "shop.broken") not in by_name
+
+    shown = on_a_terminal(night, "status")
+    # Sentences go on in the next line; the table has to fit.
+    assert max(len(line) for line in shown if line.startswith(("table ", "shop.item "))) <= 80
+    assert any(line.split()[:2] == ["shop.item", "1,200"] for line in shown)
+    text = " ".join(" ".join(shown).split())
+    assert f"etl {run} failed" in text
+    assert "shop.broken: ValidateExtract failed" in text
+    assert failed["next"] in text
+
+    assert f"run {next_run()} is not known"[:4] in night.run("status", "--run", "2020-01-01").out
+
+
+def on_a_terminal(night: Night, *arguments: str) -> list[str]:
+    """Run the command on a terminal of 80 columns; return the lines that it shows, without colours."""
+    ours, its = pty.openpty()
+    environment = {**night.platform.env, "COLUMNS": "80", "LINES": "24", "TERM": "dumb"}
+    started = subprocess.Popen(
+        [program("pipeline"), *arguments], stdout=its, stderr=its, stdin=its, env=environment
+    )
+    os.close(its)
+    output = b""
+    while True:
+        try:
+            output += os.read(ours, 65536)
+        except OSError:  # a terminal that nobody writes to any more
+            break
+    os.close(ours)
+    assert started.wait(60) == 0
+    return output.decode().replace("\r", "").splitlines()

@@ -1,0 +1,1 @@
+"""The Luigi tasks, run as people and Nomad run them."""

@@ -1,0 +1,205 @@
+"""Credentials are in Vault and in memory only: a night fails in every way, and everything is searched."""
+
+import json
+import re
+import secrets
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit
+
+import pytest
+
+from pipeline import postgres
+from pipeline.sandbox import lifecycle, servers
+from pipeline.sandbox.home import PROJECT, Home
+from tests.night import Ended, Night, next_run, wait_until
+
+# Recognisable, hard to quote, and not in this file.
+PLANTED = f"Planted p@ss/word: ü%41 {secrets.token_hex(8)}"
+MISTAKEN = f"mistaken-but-secret-all-the-same-{secrets.token_hex(8)}"
+ITEM = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (0);"
+# Any URI with a password in it, and any token of Vault's.
+SHAPES = re.compile(
+    rb"postgres(?:ql)?(?:\+\w+)?://[^\s/:@]+:(?!password@|PASSWORD@)[^\s@\[]+@|\b(?:hv)?s\.[A-Za-z0-9]{24,}\b"
+)
+
+
+def plant(night: Night, source: str, password: str, port: str | None = None) -> str:
+    """Write a credential into Vault, and return the URI."""
+    vault, entry = night.platform.sandbox.vault, f"source/{night.platform.database(source)}"
+    parts = urlsplit((vault.read(entry) or {})["uri"])
+    place = f"{parts.hostname}:{port or parts.port}{parts.path}"
+    uri = f"postgresql://{parts.username}:{quote(password, safe='')}@{place}"
+    vault.write(entry, {"uri": uri})
+    return uri
+
+
+@pytest.fixture
+def planted(night: Night) -> tuple[Night, list[str]]:
+    """A night with sources that fail in all ways and one that does not, and all of their credentials."""
+    sandbox, platform = night.platform.sandbox, night.platform
+    for name in ("fine", "refused", "gone", "faulty"):
+        platform.source(name, ITEM, f"source: {name}\ntables: {{item: {{}}}}\n")
+    platform.declare(
+        "faulty",
+        "source: faulty\ntables: {item: {checks: [{sql: 'select * from {table} where 1 / id > 0'}]}}\n",
+    )
+    uris = [
+        plant(night, "fine", PLANTED),
+        plant(night, "refused", MISTAKEN),
+        plant(night, "gone", PLANTED, "1"),
+    ]
+    with platform.connect("fine") as connection:
+        statement = f"ALTER ROLE {platform.reader('fine')} PASSWORD %s"
+        postgres.rows(connection, statement, (PLANTED,))
+    # One more whose login Vault makes for each step alone.
+    shared = sandbox.home.settings_file.read_text()
+    section = re.search(r"^\[source\.service_desk\]\n(?:.+\n)+", shared, re.MULTILINE)
+    assert section
+    with platform.settings_file.open("a") as settings:
+        settings.write("\n" + section[0])
+    platform.declare("service_desk", "source: service_desk\ntables: {agent: {}}\n")
+    uris += [
+        (sandbox.vault.read(entry) or {})["uri"]
+        for entry in (platform.database("warehouse"), f"source/{platform.database('faulty')}")
+    ]
+    login = (sandbox.home.vault_keys / "secret-id").read_text().strip()
+    passwords = [password for uri in uris if (password := urlsplit(uri).password)]
+    return night, [*uris, *passwords, PLANTED, repr(PLANTED)[1:-1], login]
+
+
+class Watcher(threading.Thread):
+    """Looks at the arguments and the environment of every process while the run goes on."""
+
+    def __init__(self, needles: list[bytes]) -> None:
+        super().__init__()
+        self._needles, self._stop_now = needles, threading.Event()
+        self.looked, self.found = 0, set[str]()
+
+    def run(self) -> None:
+        while not self._stop_now.wait(0.05):
+            for folder in Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    self._look(folder / name)
+
+    def _look(self, file: Path) -> None:
+        try:
+            content = file.read_bytes()
+        except OSError:
+            return  # it has ended, or is not ours
+        self.looked += 1
+        if any(needle in content for needle in self._needles):
+            self.found.add(content[:80].decode(errors="replace"))
+
+    def stop(self) -> None:
+        self._stop_now.set()
+        self.join()
+
+
+def in_files(needles: list[bytes], folders: list[Path], scratch: Path, *options: str) -> list[str]:
+    """Return the files below the folders that hold one of the needles."""
+    patterns = scratch / "patterns"
+    patterns.write_bytes(b"\n".join(needles) + b"\n")
+    done = subprocess.run(
+        ["grep", "--recursive", "--text", "--fixed-strings", "--files-with-matches", f"--file={patterns}",  # noqa: S607
+         *options, *folders],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    patterns.unlink()
+    return done.stdout.splitlines()
+
+
+def of_the_scheduler(home: Home) -> Iterator[bytes]:
+    """Yield what the scheduler answers: its tasks, graphs, errors, workers and history."""
+    address = f"http://127.0.0.1:{home.state.ports['luigid']}"
+
+    def get(path: str, **data: object) -> bytes:
+        query = "?" + urlencode({"data": json.dumps(data)}) if data else ""
+        with urllib.request.urlopen(f"{address}/{path}{query}", timeout=30) as answer:  # noqa: S310 - loopback
+            content: bytes = answer.read()
+            return content
+
+    tasks = get("api/task_list", status="", upstream_status="")
+    yield tasks
+    yield get("api/worker_list", include_running=True)
+    yield get("api/graph")
+    yield get("api/resource_list")
+    failed = json.loads(get("api/task_list", status="FAILED", upstream_status=""))["response"]
+    disabled = json.loads(get("api/task_list", status="DISABLED", upstream_status=""))["response"]
+    for task in {**failed, **disabled}:
+        yield get("api/fetch_error", task_id=task)
+    yield get("history")
+
+
+def of_the_ledger(night: Night) -> Iterator[bytes]:
+    """Yield every row of the warehouse's own tables, Luigi's history included."""
+    query = "SELECT relname FROM pg_class WHERE relnamespace = 'ops'::regnamespace AND relkind = 'r'"
+    for (name,) in night.ask("warehouse", query):
+        for (row,) in night.ask("warehouse", f"SELECT t::text FROM ops.{name} t"):
+            yield row.encode()
+
+
+def restarted_scheduler(home: Home) -> bytes:
+    """End the scheduler in good order, return the state that it saved, and start it again."""
+    (luigid,) = [server for server in servers.ALL if server.name == "luigid"]
+    process = luigid.process(home)
+    assert process
+    process.terminate()
+    process.wait(30)
+    state = (home.path / "luigi" / "state.pickle").read_bytes()
+    assert oct((home.path / "luigi" / "state.pickle").stat().st_mode & 0o777) == "0o600"
+    lifecycle.up(home, lambda _line: None)
+    return state
+
+
+def test_no_credential_is_anywhere_but_in_vault(
+    planted: tuple[Night, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    night, credentials = planted
+    home, run = night.platform.sandbox.home, next_run()
+    needles = sorted({credential.encode() for credential in credentials})
+    watcher = Watcher(needles)
+    watcher.start()
+    try:
+        ended = night.etl(run)
+    finally:
+        watcher.stop()
+    failed_in_all_ways(night, ended, run)
+    assert watcher.looked > 100
+    assert watcher.found == set()
+
+    seen = [ended.out.encode(), ended.err.encode(), *of_the_scheduler(home), *of_the_ledger(night)]
+    seen.append(restarted_scheduler(home))
+    shown = night.run("status", "--json", "--run", run)
+    seen += [shown.out.encode(), shown.err.encode(), night.run("status").out.encode()]
+    leaked = {needle for needle in needles if any(needle in text for text in seen)}
+    assert leaked == set()
+    assert [match for text in seen for match in SHAPES.findall(text)] == []
+    assert any(run.encode() in text for text in seen), "this test looks at the right places"
+
+    # The Vault server's own folders, and the key that opens it, are where credentials belong.
+    scratch = tmp_path_factory.mktemp("patterns")
+    folders = [home.path, Path(home.state.server_folder), night.platform.folder]
+    assert in_files(needles, folders, scratch, "--exclude-dir=vault") == []
+    apart = [f"--exclude-dir={name}" for name in (".git", ".venv", ".sandbox", ".mypy_cache")]
+    assert in_files(needles, [PROJECT], scratch, *apart) == []
+    control = night.platform.folder / "control"
+    control.write_bytes(b"\0 before " + needles[0] + b" after")
+    assert in_files(needles, folders, scratch, "--exclude-dir=vault") == [str(control)]
+
+
+def failed_in_all_ways(night: Night, ended: Ended, run: str) -> None:
+    """See that the run did what the search is about."""
+    assert ended.code == 3
+    query = "SELECT name, coalesce(error, '') FROM ops.step WHERE run = %s AND state = 'failed'"
+    errors = dict(night.ask("warehouse", query, (run,)))
+    assert "password authentication failed" in errors["refused"]
+    assert "no connection" in errors["gone"]
+    assert "division by zero" in errors["faulty.item"]
+    query = "SELECT count(*) FROM ops.step WHERE run = %s AND task = 'LoadTable' AND state = 'done'"
+    assert night.value("warehouse", query, (run,)) == 2
+    wait_until(lambda: not night.ours(), "nobody of the run is left")
+    assert night.value("warehouse", "SELECT count(*) FROM service_desk.agent") > 0
