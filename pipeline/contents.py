@@ -72,6 +72,18 @@ def large_objects(connection: Connection) -> LargeObjects:
         return LargeObjects(**postgres.records(connection, postgres.statement("large_objects"))[0])
 
 
+def extensions(connection: Connection) -> tuple[Extension, ...]:
+    """Return the extensions."""
+    return tuple(
+        Extension(**found) for found in postgres.records(connection, postgres.statement("extensions"))
+    )
+
+
+def objects(connection: Connection) -> tuple[Objects, ...]:
+    """Return how many objects of each kind each role owns."""
+    return tuple(Objects(**found) for found in postgres.records(connection, postgres.statement("objects")))
+
+
 def complete(
     connection: Connection,
     counted: Sequence[Table],
@@ -84,12 +96,8 @@ def complete(
         session=postgres.SESSION,
         tables=tuple(sorted(counted, key=lambda table: (table.schema_name, table.name))),
         sequences=tuple(sequences),
-        extensions=tuple(
-            Extension(**found) for found in postgres.records(connection, postgres.statement("extensions"))
-        ),
-        objects=tuple(
-            Objects(**found) for found in postgres.records(connection, postgres.statement("objects"))
-        ),
+        extensions=extensions(connection),
+        objects=objects(connection),
         large_objects=large_objects,
         roles=tuple(name for (name,) in postgres.rows(connection, postgres.statement("roles"))),
     )

@@ -25,7 +25,17 @@ class Tool:
     @property
     def major(self) -> int:
         """Return the major version, such as 17."""
-        return int(self.version.split(".")[0])
+        return major(self.version)
+
+
+def major(version: str) -> int:
+    """Return the major version of a program or a server.
+
+    >>> major("17.10"), major("18beta1")
+    (17, 18)
+    """
+    found = re.match(r"\d+", version)
+    return int(found[0]) if found else 0
 
 
 def newest(name: str, folder: Path | None) -> Tool:

@@ -43,7 +43,7 @@ def forget_earlier_failures(scheduler: Any, run: str) -> None:
                 )
             scheduler.disable_worker(worker=worker["name"])
     for task_id, task in scheduler.task_list(status=DISABLED, upstream_status="").items():
-        if task["params"].get("run") == run:
+        if run in (task["params"].get("run"), task["params"].get("month")):
             scheduler.re_enable_task(task_id)
 
 

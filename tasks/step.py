@@ -40,8 +40,25 @@ class RunParameter(luigi.Parameter):
         return str(task.logical_date if isinstance(task, Step) else x)
 
 
-class Step(luigi.Task):
-    """A task whose run() is one call into the library.
+class Shown(luigi.Task):
+    """A task whose run() is one call into the library."""
+
+    def show(self, percent: int | None, message: str) -> None:
+        """Show progress in the visualizer, which inserts what it is given as HTML."""
+        if self.set_status_message is not None:
+            self.set_status_message(escape(redact(message)))
+        if percent is not None and self.set_progress_percentage is not None:
+            self.set_progress_percentage(percent)
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""
+        if isinstance(exception, PipelineError):
+            return redact(str(exception))
+        return redact("".join(traceback.format_exception(exception)))
+
+
+class Step(Shown):
+    """A step of a run.
 
     Its parameter `logical_date` is called `run` outside: on the command line, in the visualizer and the
     history. As an attribute that name is taken by the method.
@@ -58,19 +75,6 @@ class Step(luigi.Task):
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__("logical_date" if name == "run" else name, value)
-
-    def show(self, percent: int | None, message: str) -> None:
-        """Show progress in the visualizer, which inserts what it is given as HTML."""
-        if self.set_status_message is not None:
-            self.set_status_message(escape(redact(message)))
-        if percent is not None and self.set_progress_percentage is not None:
-            self.set_progress_percentage(percent)
-
-    def on_failure(self, exception: BaseException) -> str:
-        """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""
-        if isinstance(exception, PipelineError):
-            return redact(str(exception))
-        return redact("".join(traceback.format_exception(exception)))
 
 
 @functools.cache

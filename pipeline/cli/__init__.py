@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from pipeline import redact
-from pipeline.cli import analyst, backup, etl, plan, platform, status
+from pipeline.cli import analyst, backup, drill, etl, plan, platform, restore, status
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
 EXIT_CODES = """\
@@ -57,9 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     chains = run.add_subparsers(metavar="CHAIN", required=True)
     etl.add_chain(chains)
     backup.add_chain(chains)
+    drill.add_chain(chains)
     status.add_command(commands)
     plan.add_command(commands)
     backup.add_commands(commands)
+    restore.add_command(commands)
     analyst.add_commands(commands)
     platform.add_commands(commands)
     return parser

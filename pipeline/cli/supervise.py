@@ -28,8 +28,13 @@ Look = Callable[[], tuple[float, str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every chain has."""
+    """Add the arguments of a chain that has runs."""
     parser.add_argument("--run", help="the logical date, such as 2026-11-22 (default: today, UTC)")
+    add_log_file(parser)
+
+
+def add_log_file(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that every chain has."""
     parser.add_argument(
         "--log-file",
         type=Path,
@@ -40,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def luigi(module: str, root: Sequence[str], run: str, *more: str) -> list[str]:
     """Return the command line that runs a chain."""
-    return [sys.executable, "-m", "tasks.run", "--module", module, *root, "--run", run, *more]
+    return luigi_root(module, [*root, "--run", run, *more])
+
+
+def luigi_root(module: str, root: Sequence[str]) -> list[str]:
+    """Return the command line that runs a root task with these arguments."""
+    return [sys.executable, "-m", "tasks.run", "--module", module, *root]
 
 
 @contextlib.contextmanager

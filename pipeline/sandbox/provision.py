@@ -43,6 +43,11 @@ def platform(home: Home) -> None:
         # A restore gives objects to roles that it made, and to some of them what they had: reading all data.
         _execute(connection, "ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
         _execute(connection, "GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
+    with clusters.connection(home, DRILL, "template1") as connection:
+        # What only a superuser may make is put where every new database begins.
+        _execute(connection, "CREATE EXTENSION IF NOT EXISTS amcheck")
+        for function in ("bt_index_check(regclass)", "bt_index_check(regclass, boolean)"):
+            _execute(connection, f"GRANT EXECUTE ON FUNCTION {function} TO drill")
     key = (vault.read("alerts") or {}).get("hmac_key") or secrets.token_urlsafe(32)
     url = f"http://{ADDRESS}:{home.state.ports['webhooks']}/"
     vault.write("alerts", {"url": url, "hmac_key": key})

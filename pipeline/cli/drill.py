@@ -1,0 +1,147 @@
+"""`pipeline run drill`: backups are restored into the drill server and proven; what was found is told."""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import drill, report, settings
+from pipeline.cli import supervise, terminal
+from pipeline.drill import DrillWork
+from pipeline.errors import CheckError, StepError, UsageError, common_kind
+from pipeline.report import Report
+
+MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*")
+MARKS = {True: "yes", False: "NO", None: "?"}
+
+
+def add_chain(chains: Any) -> None:
+    """Add `run drill` to the command line."""
+    parser = chains.add_parser(
+        "drill",
+        help="restore the newest backups, and prove them",
+        description="Restore the newest backup of a database, or of each, into the server of [drill], "
+        "compare it with its manifest, time it, and see that a damaged copy is refused. Ends with 4 if one "
+        "did not hold.",
+    )
+    parser.add_argument("database", metavar="DATABASE", nargs="?", help="only this one")
+    parser.add_argument(
+        "--month",
+        type=_month,
+        help="the month that it is for (default: this one, UTC); for another drill within a month add "
+        "something to it, such as 2026-11-again",
+    )
+    supervise.add_log_file(parser)
+    parser.set_defaults(command=run_drill)
+
+
+def _month(text: str) -> str:
+    if not MONTH.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text} is no month; write one as 2026-11")
+    return text
+
+
+def run_drill(arguments: argparse.Namespace) -> int:
+    """Drill one database or all. Return 0 once the bucket has a report for each that says that it held."""
+    configured = settings.read()
+    configured.require_restore()
+    configured.require_drill()
+    databases = [arguments.database] if arguments.database else sorted(configured.databases)
+    for name in databases:
+        configured.database(name)
+    if not databases:
+        raise UsageError("no database to drill: luigi.cfg has no [database.NAME]")
+    month = arguments.month or f"{datetime.now(UTC):%Y-%m}"
+    folders = {name: DrillWork(configured, name, month) for name in databases}
+    with supervise.log_file(arguments.log_file) as log, next(iter(folders.values())).running():
+        before = drill.reports(configured, databases, month)
+        todo = [name for name in databases if name not in before or not before[name].held]
+        if todo:
+            for name in todo:
+                folders[name].forget_failure()
+            root = ["DrillEverything", "--month", month, "--databases", _listed(todo)]
+            supervision = supervise.Supervision(
+                f"drill {month}", len(todo), lambda: _look([folders[name] for name in todo]), log
+            )
+            returncode, tail = supervision.run(supervise.luigi_root("tasks.drill", root))
+        else:
+            terminal.say(f"the drills of {month} held before: nothing to do (another: --month {month}-again)")
+        found = drill.reports(configured, databases, month)
+        _show(found)
+        if todo:
+            _judge(found, {name: folders[name] for name in todo}, returncode, tail)
+        for folder in folders.values():
+            folder.remove()
+    return 0
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
+def _look(folders: Sequence[DrillWork]) -> tuple[float, str]:
+    told = {folder.run: folder.told() for folder in folders}
+    done = sum(1 for folder in folders if folder.is_finished)
+    for name, words in told.items():
+        if words:
+            return done + min(words["percent"], 99) / 100, f"{name} {words['message']}"
+    return float(done), ""
+
+
+def _judge(
+    found: Mapping[str, Report],
+    folders: Mapping[str, DrillWork],
+    returncode: int,
+    tail: Sequence[str],
+) -> None:
+    """Raise all that did not hold, by the reports in the bucket: Luigi's exit code alone tells too little."""
+    wrong = [name for name in folders if name not in found or not found[name].held]
+    if not wrong:
+        return
+    failures = {name: folders[name].failure() for name in wrong}
+    codes, lines = [], []
+    for name in wrong:
+        if failure := failures[name]:
+            codes.append(failure["exit_code"])
+            lines.append(f"{name}: the drill did not hold: {failure['error']}")
+        elif name in found:
+            codes.append(CheckError.exit_code)
+            lines += [f"{name}: the drill did not hold: {what}" for what in found[name].failures]
+    if not lines:
+        last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
+        raise StepError("\n".join([*tail, last]))
+    next_step = f"pipeline run drill{' ' + wrong[0] if len(wrong) == 1 else ''}"
+    raise common_kind(codes)("\n".join([*lines, f"  next: mend that, then {next_step}"]))
+
+
+def _show(found: Mapping[str, Report]) -> None:
+    """Print the reports: one line each, and of one alone every assertion."""
+    if not found:
+        return
+    table = terminal.table("database", "run", ">MB", ">seconds", "deadline", ">holds up to", "grade")
+    for one in found.values():
+        table.add_row(
+            one.database,
+            one.run,
+            f"{one.size_bytes / 1e6:,.1f}",
+            f"{one.recovery_seconds:,.1f}",
+            f"{one.deadline_seconds / 60:g} min",
+            f"{one.limit_bytes / 1e9:,.1f} GB" if one.limit_bytes else "",
+            one.grade,
+            style=None if one.held else "red",
+        )
+    terminal.console().print(table)
+    for one in found.values():
+        phases = ", ".join(f"{phase} {took:.1f}" for phase, took in one.seconds.items())
+        terminal.say(f"{one.database}: {phases} s; {report.GRADES[one.grade]}")
+        for line in (*one.failures, *one.notes):
+            terminal.say(f"  {line}")
+    if len(found) == 1:
+        show_assertions([*one.assertions, *one.controls])
+
+
+def show_assertions(assertions: Sequence[Any]) -> None:
+    """Print what was looked at, and whether it held."""
+    for one in assertions:
+        terminal.say(f"  {MARKS[one.held]:<4} {one.name}: {one.detail}")

@@ -1,0 +1,64 @@
+"""Whether the indexes of a database can be believed: valid, and by amcheck in order and complete."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.postgres import Connection
+
+AMCHECK = "amcheck"
+SCHEMA = "pipeline_amcheck"
+INSTALLED = """
+    SELECT n.nspname FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+    WHERE e.extname = %s
+    """
+
+
+@dataclass(frozen=True)
+class Health:
+    """`broken` says what is wrong with which; `reason` why amcheck was not used, None if it was."""
+
+    valid: int
+    broken: tuple[str, ...]
+    trees: int
+    others: int
+    reason: str | None
+
+
+def look(connection: Connection) -> Health:
+    """Look at all indexes. `connection` commits each statement; nothing is changed."""
+    found = postgres.rows(connection, postgres.statement("index_health"))
+    broken = [f"{name} is not valid" for _, name, valid, _ in found if not valid]
+    trees = [(oid, name) for oid, name, valid, btree in found if valid and btree]
+    others = len(found) - len(trees) - len(broken)
+    reason = None
+    postgres.rows(connection, "BEGIN")
+    try:
+        broken += _look_into(connection, trees)
+    except postgres.Error as error:
+        reason = postgres.said(error)
+    finally:
+        # With it goes the extension, if we made it.
+        postgres.rows(connection, "ROLLBACK")
+    return Health(len(found) - len(broken), tuple(broken), len(trees), others, reason)
+
+
+def _look_into(connection: Connection, trees: Sequence[tuple[int, str]]) -> list[str]:
+    schema = postgres.value(connection, INSTALLED, (AMCHECK,))
+    if schema is None:
+        schema = SCHEMA
+        for statement in ("CREATE SCHEMA {schema}", "CREATE EXTENSION {amcheck} SCHEMA {schema}"):
+            names = {"schema": sql.Identifier(SCHEMA), "amcheck": sql.Identifier(AMCHECK)}
+            postgres.rows(connection, sql.SQL(statement).format(**names))
+    query = sql.SQL("SELECT {}(%s::oid::regclass, true)").format(sql.Identifier(schema, "bt_index_check"))
+    broken = []
+    for oid, name in trees:
+        postgres.rows(connection, "SAVEPOINT one")
+        try:
+            postgres.rows(connection, query, (oid,))
+        except postgres.CORRUPTED as error:
+            broken.append(f"{name}: {postgres.said(error)}")
+        postgres.rows(connection, "ROLLBACK TO SAVEPOINT one")
+    return broken

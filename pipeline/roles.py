@@ -1,0 +1,173 @@
+"""The roles of a backup on the server that it is restored into: those that are missing are made, as they were
+but without a password; those that are there already are left alone.
+"""
+
+import contextlib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.postgres import Connection
+
+# What the backup's file of roles consists of (sql/globals.sql).
+NAME = r'("(?:[^"]|"")*"|[^\s";]+)'
+CREATE = re.compile(rf"DO .*THEN CREATE ROLE {NAME}; END IF", re.DOTALL)
+ALTER = re.compile(rf"ALTER ROLE {NAME} (?:WITH|SET)\b")
+GRANT = re.compile(rf"GRANT {NAME} TO {NAME}(?: WITH|$)")
+VALID_UNTIL = re.compile(r" VALID UNTIL '([^']+)'")
+END_OF_STATEMENT = re.compile(r";\n")
+# Where a role that is made may be used, and what it owns inherited, by the login that made it.
+FIRST_WITH_SELF_GRANT = 160000
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The roles that were made, and what of theirs could not be."""
+
+    made: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass
+class _Making:
+    connection: Connection
+    needed: Collection[str]
+    mark: str | None
+    existing: set[str] = field(default_factory=set)
+    made: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def take(self, statement: str, expired: Collection[str]) -> None:
+        """Run one statement of the file, if it is about a role that we made or are to make."""
+        if found := CREATE.match(statement):
+            name = _plain(found[1])
+            if name not in self.existing and (name in self.needed or name not in expired):
+                self._make(name)
+        elif found := ALTER.match(statement):
+            if _plain(found[1]) in self.made:
+                self._try(statement)
+        elif (found := GRANT.match(statement)) and _plain(found[2]) in self.made:
+            self._try(statement)
+
+    def _make(self, name: str) -> None:
+        role = sql.Identifier(name)
+        try:
+            postgres.rows(self.connection, sql.SQL("CREATE ROLE {}").format(role))
+        except postgres.Error as error:
+            self.refused[name] = postgres.said(error)
+            return
+        self.made.append(name)
+        if self.connection.server_version < FIRST_WITH_SELF_GRANT and not is_superuser(self.connection):
+            postgres.rows(self.connection, sql.SQL("GRANT {} TO CURRENT_USER").format(role))
+        if self.mark is not None:
+            comment = sql.SQL("COMMENT ON ROLE {} IS {}").format(role, sql.Literal(self.mark))
+            postgres.rows(self.connection, comment)
+
+    def _try(self, statement: str) -> None:
+        try:
+            postgres.rows(self.connection, sql.SQL(statement.replace("{", "{{").replace("}", "}}")).format())
+        except postgres.Error as error:
+            self.remarks.append(f"not done: {statement} ({postgres.said(error)})")
+
+
+def make(
+    connection: Connection, globals_sql: str, *, needed: Collection[str], where: str, mark: str | None = None
+) -> Roles:
+    """Make the roles of the backup that the server has not; `mark` becomes their comment.
+
+    `connection` commits each statement. Raise StepError, naming them, if roles that the database needs could
+    not be made; then those that could be are gone again.
+    """
+    statements = [
+        "\n".join(line for line in part.splitlines() if not line.startswith("--"))
+        for part in END_OF_STATEMENT.split(globals_sql)
+    ]
+    if connection.server_version >= FIRST_WITH_SELF_GRANT:
+        postgres.rows(connection, "SELECT set_config('createrole_self_grant', 'set, inherit', false)")
+    making = _Making(connection, needed, mark, existing=_names(connection))
+    expired = _expired(statements, datetime.now(UTC))
+    for statement in statements:
+        making.take(statement, expired)
+    missing = sorted(set(needed) - _names(connection))
+    if missing:
+        remove(connection, making.made)
+        why = next((making.refused[name] for name in missing if name in making.refused), "not in the backup")
+        raise StepError(
+            f"{where}: the database needs roles that are missing: {', '.join(missing)} ({why}); "
+            "make them there, or restore with a login that may create roles"
+        )
+    return Roles(tuple(making.made), tuple(making.remarks))
+
+
+def remove(connection: Connection, names: Collection[str]) -> None:
+    """Remove roles that own nothing any more; those that still do stay."""
+    for name in names:
+        with contextlib.suppress(postgres.Error):
+            postgres.rows(connection, sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def marked(connection: Connection, mark: str) -> tuple[str, ...]:
+    """Return the roles that were made with this mark."""
+    query = """
+        SELECT r.rolname FROM pg_roles AS r
+        JOIN pg_shdescription AS d ON d.objoid = r.oid AND d.classoid = 'pg_authid'::regclass
+        WHERE d.description = %s
+        """
+    return tuple(name for (name,) in postgres.rows(connection, query, (mark,)))
+
+
+def require_usable(connection: Connection, owners: Collection[str], where: str) -> None:
+    """Raise StepError if our login may not give objects to one of these roles."""
+    query = """
+        SELECT rolname FROM pg_roles
+        WHERE rolname = ANY(%s) AND rolname !~ '^pg_' AND NOT pg_has_role(current_user, oid, 'MEMBER')
+        ORDER BY rolname
+        """
+    foreign = [name for (name,) in postgres.rows(connection, query, (list(owners),))]
+    if foreign:
+        raise StepError(
+            f"{where}: our login may not give objects to {', '.join(foreign)}, which own some of them; "
+            "GRANT it those roles, or restore as a superuser"
+        )
+
+
+def foreign(connection: Connection) -> frozenset[str]:
+    """Return the roles in whose name our login may not act."""
+    query = "SELECT rolname FROM pg_roles WHERE NOT pg_has_role(current_user, oid, 'MEMBER')"
+    return frozenset(name for (name,) in postgres.rows(connection, query))
+
+
+def is_superuser(connection: Connection) -> bool:
+    """Whether our login is a superuser."""
+    return bool(postgres.value(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"))
+
+
+def _names(connection: Connection) -> set[str]:
+    return {name for (name,) in postgres.rows(connection, "SELECT rolname FROM pg_roles")}
+
+
+def _expired(statements: Collection[str], now: datetime) -> frozenset[str]:
+    """Return the roles whose time has run out: logins that Vault made for one step, mostly."""
+    found = set()
+    for statement in statements:
+        role, until = ALTER.match(statement), VALID_UNTIL.search(statement)
+        if role and until:
+            with contextlib.suppress(ValueError):  # infinity
+                if datetime.fromisoformat(until[1]) < now:
+                    found.add(_plain(role[1]))
+    return frozenset(found)
+
+
+def _plain(name: str) -> str:
+    """Return a name without the quotes that SQL needs.
+
+    >>> _plain('hr'), _plain('"An ""odd"" name"')
+    ('hr', 'An "odd" name')
+    """
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

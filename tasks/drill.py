@@ -1,0 +1,48 @@
+"""Restore drills: RestoreDrill proves a database's newest backup, each month; DrillEverything gathers them.
+
+They need the bucket, Vault and the drill server, and nothing else.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import luigi
+
+from pipeline import drill
+from tasks.step import Done, Shown, configured
+
+
+def this_month() -> str:
+    """Return the month in which we are, in UTC."""
+    return f"{datetime.now(UTC):%Y-%m}"
+
+
+class RestoreDrill(Shown):
+    """The newest backup of a database was restored, and found to be what was backed up."""
+
+    task_namespace = "drill"
+    # What failed was not a passing thing: who waits for the result is told at once.
+    retry_count = 1
+
+    database = luigi.Parameter(description="the database, as in luigi.cfg")
+    month = luigi.Parameter(description="the month, such as 2026-11")
+
+    def output(self) -> Done:
+        return Done(
+            f"proven backup of {self.database} in {self.month}",
+            lambda: drill.is_held(configured(), self.database, self.month),
+        )
+
+    def run(self) -> None:
+        drill.drill_database(configured(), self.database, self.month, self.show)
+
+
+class DrillEverything(luigi.WrapperTask):
+    """Every database of the settings, or of those that are named, has a proven backup: the root."""
+
+    databases = luigi.ListParameter(default=(), description="only these")
+    month = luigi.Parameter(default=this_month(), description="the month, by default this one (UTC)")
+
+    def requires(self) -> Iterator[RestoreDrill]:
+        for name in self.databases or sorted(configured().databases):
+            yield RestoreDrill(database=name, month=self.month)
