@@ -111,8 +111,11 @@ def _recipient(gpg: "_Gpg", path: Path, now: datetime, problems: list[str]) -> R
         what = "several public keys" if fingerprints else "no public key"
         problems.append(f"{where}: holds {what}; put the one public key there (gpg --armor --export NAME)")
         return None
-    gpg.import_keys_file(str(path))
-    key = gpg.list_keys(keys=fingerprints)[0]
+    imported = gpg.import_keys_file(str(path))
+    listed = gpg.list_keys(keys=fingerprints)
+    if not listed:
+        raise StepError(f"{where}: gpg could not take the key: {_complaint(imported)}")
+    key = listed[0]
     expires_at = _expiry(key)
     if problem := _problem(key, expires_at, now):
         problems.append(f"{where}: {key['uids'][0]}: {problem}; put another public key there")
