@@ -126,8 +126,14 @@ def exported(env: Done) -> dict[str, str]:
     return {name: value for name, value in lines if name != "PATH"}
 
 
-def test_the_demo_that_is_stopped_leaves_what_its_down_ends(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """Where a sandbox can be; whatever a test leaves there is ended."""
+    yield tmp_path / "home"
+    run("bin/demo", "--down", "--wipe", home=tmp_path / "home")
+
+
+def test_the_demo_that_is_stopped_leaves_what_its_down_ends(home: Path) -> None:
     with subprocess.Popen(
         [PROJECT / "bin" / "demo"], cwd=PROJECT, env=environment(home), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
