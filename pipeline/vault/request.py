@@ -95,7 +95,8 @@ class Connection:
         if isinstance(error, VaultNotInitialized) or _sealed(error):
             return f"Vault at {self.url} is sealed; unseal it (bao operator unseal), then run this again"
         # Vault lists what it has to say over several lines; we say one.
-        said = redact(" ".join(", ".join(error.errors or []).split()) if isinstance(error.errors, list) else "")
+        listed = ", ".join(error.errors or []) if isinstance(error.errors, list) else ""
+        said = redact(" ".join(listed.split()))
         for refusal, meaning in refusals.items():
             if isinstance(error, refusal):
                 return f"Vault at {self.url}: {meaning}" + (f" (Vault said: {said})" if said else "")
