@@ -14,7 +14,7 @@ ENTRY = re.compile(r"(\d+); \d+ \d+ (.*)")
 DEPENDS = re.compile(r";\s+depends on: ([\d ]+)")
 DEFAULT_PRIVILEGES = re.compile(r"DEFAULT ACL \S+ DEFAULT PRIVILEGES FOR \w+ (.+)")
 EXTENSION_COMMENT = re.compile(r"COMMENT - EXTENSION (\S+)")
-TABLE = re.compile(r"TABLE (?!DATA |ATTACH )(\S+) (\S+) ")
+TABLE = re.compile(r"TABLE (?!DATA |ATTACH )(.+) \S+")
 # What belongs to a table, beside its definition; foreign keys and triggers would need other tables.
 PARTS = (
     "TABLE DATA ", "TABLE ATTACH ", "DEFAULT ", "SEQUENCE ", "SEQUENCE OWNED BY ", "SEQUENCE SET ",
@@ -33,9 +33,9 @@ class Entry:
 
     @property
     def table(self) -> str | None:
-        """Return the table that it defines, as schema.name; None if it is anything else."""
-        found = TABLE.match(self.text)
-        return f"{found[1]}.{found[2]}" if found else None
+        """Return the table that it defines, as `schema name`; None if it is anything else."""
+        found = TABLE.fullmatch(self.text)
+        return found[1] if found else None
 
 
 def read(pg_restore: Tool, dump: Path) -> list[Entry]:
@@ -77,9 +77,10 @@ def of_table(entries: list[Entry], name: str, there: Collection[str]) -> list[En
     `there` are schemas and types that the target has already. Raise StepError if there is no such table.
     """
     by_number = {entry.number: entry for entry in entries}
-    wanted = {entry.number for entry in entries if entry.table == name}
+    # A name may hold spaces and points itself; an owner's name with a space is not provided for.
+    wanted = {entry.number for entry in entries if entry.table == name.replace(".", " ", 1)}
     if not wanted:
-        known = sorted(entry.table for entry in entries if entry.table)
+        known = sorted(entry.table.replace(" ", ".", 1) for entry in entries if entry.table)
         raise StepError(f"the backup has no table {name}; {advice(name, known)}")
     while True:
         tables = {number for number in wanted if by_number[number].table}

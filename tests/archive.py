@@ -46,6 +46,7 @@ class Archive:
     control: Control
     private_keys: dict[str, str] = field(default_factory=dict, repr=False)
     changed: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, dict[str, str]] = field(default_factory=dict)
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -113,10 +114,17 @@ class Archive:
             "postgres_bin": str(clusters.BINARIES),
             **self.changed,
         }
-        for key, value in own.items():
-            parser.set("backup", key, value)
+        for section, values in {"backup": own, **self.sections}.items():
+            for key, value in values.items():
+                parser.set(section, key, value)
         with self.platform.settings_file.open("w") as file:
             parser.write(file)
+
+    def write_sections(self, **sections: dict[str, str]) -> None:
+        """Write luigi.cfg, with these values in its other sections from here on."""
+        for name, values in sections.items():
+            self.sections[name] = {**self.sections.get(name, {}), **values}
+        self.write_settings()
 
     # Commands.
 
@@ -178,6 +186,16 @@ class Archive:
     def bucket(self) -> Iterator[Bucket]:
         """Open the bucket for reading."""
         with access.opened(self.settings) as databases, backups.reading(databases) as opened:
+            yield opened
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Bucket]:
+        """Open the bucket with the key that writes."""
+        settings = self.settings
+        with (
+            access.opened(settings) as databases,
+            databases.bucket(settings.require_backup().secret) as opened,
+        ):
             yield opened
 
     def versions(self) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from pipeline.sandbox.home import Home
 from tests.archive import Archive, archive_in
 from tests.night import Night
 from tests.platforms import Platform, Sandbox, platform_in
+from tests.restores import Restores, restores_in
 
 
 @pytest.fixture(scope="session")
@@ -44,4 +45,11 @@ def night(platform: Platform) -> Iterator[Night]:
 def archive(platform: Platform) -> Iterator[Archive]:
     """A platform whose databases are backed up into a bucket of this test's own."""
     with archive_in(platform) as made:
+        yield made
+
+
+@pytest.fixture
+def restores(archive: Archive) -> Iterator[Restores]:
+    """An archive whose backups can be restored into the drill server."""
+    with restores_in(archive) as made:
         yield made

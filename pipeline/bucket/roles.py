@@ -20,6 +20,9 @@ VERIFIER: Final = frozenset({"readFiles", "listFiles", "readFileRetentions"})
 RESTORER: Final = frozenset({"readFiles", "listFiles"})
 """Lists and downloads backups."""
 
+BY_HAND: Final = RESTORER | {"listBuckets"}
+"""Restores without this program: B2's own command line refuses to work without `listBuckets`."""
+
 AUDITOR: Final = frozenset({"listBuckets", "readBucketRetentions"})
 """Reads the bucket's lifecycle rules and lock, for `pipeline check`."""
 

@@ -19,12 +19,13 @@ BUCKET = "backups"
 KEEP_DAYS = 30
 # The entries of Vault, and what each key may do. Below restore/ and admin/ the nightly login may not read.
 WRITER, VERIFIER, AUDITOR = "b2/writer", "b2/verifier", "b2/auditor"
-RESTORER, ADMIN = "restore/b2", "admin/b2"
+RESTORER, BY_HAND, ADMIN = "restore/b2", "restore/b2_by_hand", "admin/b2"
 KEYS = {
     WRITER: roles.WRITER,
     VERIFIER: roles.VERIFIER,
     AUDITOR: roles.AUDITOR,
     RESTORER: roles.RESTORER,
+    BY_HAND: roles.BY_HAND,
     ADMIN: roles.ADMIN,
 }
 # The school's own key, and one that in earnest would lie in a safe.

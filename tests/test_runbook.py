@@ -1,0 +1,66 @@
+"""docs/restore.md: its way to restore without this tool is run word for word, and what it says is held to."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.sandbox import backup_store, clusters, provision
+from pipeline.sandbox.home import PROJECT
+from tests.archive import SMALL
+from tests.restores import RUN, Restores
+
+DOCUMENT = PROJECT / "docs" / "restore.md"
+MARK = "<!-- Run by tests/test_runbook.py as it stands here. -->"
+
+
+def commands() -> str:
+    """Return the commands of the document."""
+    found = re.search(rf"{re.escape(MARK)}\n```sh\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Restores) -> None:
+    restores.source("shop", SMALL)
+    restores.back_up("shop")
+    folder = restores.archive.folder / "by-hand"
+    folder.mkdir()
+    (folder / "key.asc").write_text(restores.archive.private_keys["safe"])
+    done = subprocess.run(
+        ["/bin/bash", "-c", commands()], cwd=folder, env=environment(restores, folder), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    database = restores.archive.platform.database("shop")
+    assert restores.ask(database, "SELECT count(*), min(name), max(name) FROM item") == [
+        (1000, "item 1", "item 999")
+    ]
+    owners = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+    assert restores.ask(database, owners) == [(restores.owner("shop"),)]
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["globals.sql.gpg", "manifest.json", "shop.dump.gpg"]
+
+
+def environment(restores: Restores, folder: Path) -> dict[str, str]:
+    """Return what the document says is set before its commands."""
+    vault = restores.archive.platform.sandbox.vault
+    key = vault.read(f"{restores.archive.entries}{backup_store.BY_HAND}")
+    assert key is not None
+    home = restores.home
+    programs = [str(Path(sys.executable).parent), str(clusters.BINARIES), os.environ["PATH"]]
+    return {
+        "PATH": os.pathsep.join(programs),
+        "HOME": str(folder),
+        "BUCKET": restores.archive.bucket_name,
+        "DATABASE": "shop",
+        "RUN": RUN,
+        "B2_APPLICATION_KEY_ID": key["key_id"],
+        "B2_APPLICATION_KEY": key["application_key"],
+        # Not in the document: where the emulator is.
+        "B2_ENVIRONMENT": backup_store.realm(home),
+        "PGHOST": home.state.socket_folder,
+        "PGPORT": str(home.state.ports[provision.DRILL]),
+        "PGUSER": clusters.SUPERUSER,
+    }
