@@ -1,12 +1,14 @@
 """The proof: what is in the bucket is read back and compared, and only then the manifest is uploaded."""
 
+import json
 import logging
 import time
 from datetime import UTC, datetime
 
-from pipeline import access, backups, manifest, records, work
+from pipeline import access, backups, manifest, postgres, records, work
+from pipeline.access import Access
 from pipeline.bucket import Bucket
-from pipeline.errors import StepError
+from pipeline.errors import PipelineError, StepError
 from pipeline.manifest import Manifest, Times, Verification
 from pipeline.records import Encrypted
 from pipeline.settings import BackupSettings, Settings
@@ -40,6 +42,7 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = work
             proven = _manifest(folder, encrypted, method, time.monotonic() - begun)
             with databases.bucket(backup.secret) as writing:
                 _publish(writing, proven)
+            _tell_warehouse(databases, proven)
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
         show(100, "every byte was read back" if method == "all" else "samples were read back")
@@ -115,3 +118,32 @@ def _publish(bucket: Bucket, proven: Manifest) -> None:
             "globals-sha256": proven.globals.encrypted.sha256,
         },
     )
+
+
+def _tell_warehouse(databases: Access, proven: Manifest) -> None:
+    """Let the warehouse's ledger know, if it is up: no backup ever depends on it."""
+    if databases.settings.warehouse is None:
+        return
+    try:
+        with databases.warehouse() as warehouse, postgres.explained("ops.backup"):
+            postgres.rows(warehouse, postgres.statement("backup"), _row(proven))
+    except PipelineError as error:
+        logger.warning(
+            "the backup of %s is in the bucket, but the warehouse was not told: %s", proven.database, error
+        )
+
+
+def _row(proven: Manifest) -> dict[str, object]:
+    return {
+        "database": proven.database,
+        "run": proven.run,
+        "taken_at": proven.taken_at,
+        "verified_at": proven.verification.verified_at,
+        "method": proven.verification.method,
+        "size_bytes": proven.dump.encrypted.size_bytes + proven.globals.encrypted.size_bytes,
+        "database_bytes": proven.contents.database.size_bytes,
+        "tables": len(proven.contents.tables),
+        "rows": sum(table.rows for table in proven.contents.tables),
+        "seconds": (proven.verification.verified_at - proven.times.dump_started_at).total_seconds(),
+        "warnings": json.dumps(proven.warnings),
+    }

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline import access, backups, dump, encrypt, upload, verify
+from pipeline import access, backups, dump, encrypt, migrations, postgres, upload, verify
 from pipeline.errors import CheckError, StepError
 from tests.archive import SMALL, Archive, whole
 from tests.night import next_run
@@ -145,3 +145,26 @@ def test_a_manifest_that_was_tampered_with_is_told(shop: Archive) -> None:
     shop.control.corrupt(shop.bucket_name, f"shop/{run}/manifest.json", offset=3)
     with shop.bucket() as opened, pytest.raises(CheckError, match=r"manifest\.json is damaged"):
         backups.choose(opened, "shop", run)
+
+
+def test_the_warehouse_is_told_where_it_is_up(shop: Archive) -> None:
+    with access.opened(shop.settings) as databases:
+        migrations.migrate(databases.warehouse_uri())
+    run = verified(shop)
+    proven = shop.manifest("shop", run)
+    query = "SELECT database, run, verified_at, tables, rows, warnings FROM ops.backup"
+    with shop.platform.connect("warehouse") as connection:
+        assert postgres.rows(connection, query) == [
+            ("shop", run, proven.verification.verified_at, 1, 1000, [])
+        ]
+
+
+def test_a_warehouse_without_a_ledger_or_that_is_gone_is_no_failure(
+    shop: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = verified(shop)
+    assert "the warehouse was not told: ops.backup: relation" in caplog.text
+    assert backups.is_verified(shop.settings, "shop", run)
+    shop.platform.sandbox.vault.remove(shop.platform.database("warehouse"))
+    run = verified(shop)
+    assert backups.is_verified(shop.settings, "shop", run)
