@@ -1,6 +1,7 @@
 """What tests of restores and drills run on: an archive whose backups can be restored on the drill server."""
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.report import Report
 from pipeline.restore import FOLDER
 from pipeline.sandbox import backup_store, clusters, provision
 from tests.archive import Archive
+from tests.night import program
 from tests.platforms import Connection
 
 RUN = "2026-11-22"
@@ -106,6 +108,15 @@ class Restores:
         """Return what restores have left in the work folder and in memory."""
         work = self.archive.settings.require_backup().work_dir
         return [*(work / FOLDER).glob("*"), *GPG_HOMES.glob("pipeline-scratch-*")]
+
+    def start(self, *arguments: str, tools: Path | None = None) -> "subprocess.Popen[str]":
+        """Start `pipeline ARGUMENTS` in a process group of its own; what is left ends with the test."""
+        started = subprocess.Popen(
+            [program("pipeline"), *arguments], text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=self.archive.environment(tools), start_new_session=True,
+        )  # fmt: skip
+        self.archive.started.append(started)
+        return started
 
     # Damage.
 

@@ -92,6 +92,13 @@ def test_the_demo_runs_two_nights_and_proves_every_table_equal(demo: tuple[Path,
     assert (home / "log" / "etl.log").stat().st_mode & 0o077 == 0
 
 
+def test_the_demo_backs_up_every_database_and_proves_each_backup(demo: tuple[Path, Done]) -> None:
+    _, done = demo
+    for name in ("hr", "records", "service_desk"):
+        assert re.search(rf"^{name} .* yes +\d{{4}}-\d\d-\d\d *$", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(rf"^{name} .* 30 min .* [AB] *$", done.stdout, re.MULTILINE), done.stdout
+
+
 def test_a_demo_on_the_same_day_loads_what_changed_since_which_is_nothing(demo: tuple[Path, Done]) -> None:
     again = run("bin/demo", home=demo[0])
     assert again.returncode == 0, again.stdout + again.stderr

@@ -358,12 +358,7 @@ def started(restores: Restores) -> "subprocess.Popen[str]":
         f'case $1 in --version|--list) exec {real} "$@" ;; esac\n'
         f"touch {restores.archive.folder}/held; sleep 600",
     )
-    process = subprocess.Popen(
-        [program("pipeline"), "restore", "shop", "--into-new", restores.name("new")], text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=restores.archive.environment(tools), start_new_session=True,
-    )  # fmt: skip
-    restores.archive.started.append(process)
+    process = restores.start("restore", "shop", "--into-new", restores.name("new"), tools=tools)
     wait_until((restores.archive.folder / "held").exists, "pg_restore has begun")
     return process
 

@@ -1,4 +1,6 @@
-"""The demo: two nights of a law school, from nothing to a warehouse that equals its sources (`bin/demo`)."""
+"""The demo (`bin/demo`): two nights of a law school, from nothing to a warehouse that equals its sources, and
+to backups that are proven.
+"""
 
 import argparse
 import shutil
@@ -8,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -25,8 +27,8 @@ ETL = "etl"
 LOOK_SECONDS = 0.1
 
 EPILOG = """\
-exit codes: 0 done; 1 a bug; 2 usage; 3 a part failed; 4 the warehouse does not equal its sources;
-5 something is out of reach; 143 stopped
+exit codes: 0 done; 1 a bug; 2 usage; 3 a part failed; 4 the warehouse does not equal its sources, or a
+backup did not hold; 5 something is out of reach; 143 stopped
 The sandbox lies in $SANDBOX_HOME, or in .sandbox in the project."""
 
 
@@ -57,7 +59,8 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bin/demo",
-        description="Two nights of loading on one machine: everything, then what changed. Leaves it running.",
+        description="Two nights of loading on one machine: everything, then what changed; then every "
+        "database is backed up, and restored to prove it. Leaves it running.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -108,6 +111,7 @@ class _Demo:
             self._nights(yesterday, today)
         with _part("Every declared table, row for row: checksums over all columns, source against warehouse"):
             self._compare()
+        self._back_up(today)
         self._tell_where_to_look()
         _say(f"\nDone in {time.monotonic() - began:.0f} s.")
 
@@ -145,22 +149,41 @@ class _Demo:
         rows = sum(one.source.rows for one in compared if one.source)
         _say(f"   all {len(compared)} tables, {rows:,} rows, equal their sources")
 
+    def _back_up(self, run: str) -> None:
+        databases = sorted(self._settings.databases)
+        with _part(
+            f"Backups, run {run}: dumped, encrypted to two keys, uploaded to B2's emulator, read back"
+        ):
+            self._at_once([("run", "backup", name, "--run", run) for name in databases], quiet=True)
+            self._pipeline("backups")
+        with _part(
+            "The drill: each backup restored into the third server, compared, timed, damaged, removed"
+        ):
+            self._pipeline("run", "drill")
+
     @property
     def _settings(self) -> settings.Settings:
         return settings.read([self._home.settings_file])
 
     def _pipeline(self, *arguments: str) -> None:
         """Run `pipeline` as a person would, with Luigi's lines in a file."""
-        logged = arguments[:1] == ("run",)
-        log = self._home.logs / f"{ETL}.log"
-        more = ["--log-file", str(log)] if logged else []
+        self._at_once([arguments])
+
+    def _at_once(self, commands: Sequence[Sequence[str]], *, quiet: bool = False) -> None:
+        """Run `pipeline` several times at once; if that is to be quiet, show only what goes wrong."""
         program = Path(sys.executable).with_name("pipeline")
         path = f"{program.parent}:{clusters.BINARIES}:{plain_environment()['PATH']}"
         environment = {**plain_environment(), **addresses(self._home), "PATH": path}
-        returncode = _wait_for([program, *arguments, *more], environment)
-        if returncode:
-            hint = f"; Luigi's own lines are in {log}" if logged else ""
-            raise StepError(f"'pipeline {' '.join(arguments)}' ended with {returncode}{hint}")
+        logs = [self._home.logs / f"{one[1]}.log" if one[0] == "run" else None for one in commands]
+        lines: list[list[str | Path]] = [
+            [program, *one, *(["--log-file", str(log)] if log else [])]
+            for one, log in zip(commands, logs, strict=True)
+        ]
+        ended = _wait_for(lines, environment, quiet=quiet)
+        for one, log, returncode in zip(commands, logs, ended, strict=True):
+            if returncode:
+                hint = f"; Luigi's own lines are in {log}" if log else ""
+                raise StepError(f"'pipeline {' '.join(one)}' ended with {returncode}{hint}")
 
     def _tell_where_to_look(self) -> None:
         luigid = f"http://{ADDRESS}:{self._home.state.ports['luigid']}"
@@ -170,15 +193,18 @@ class _Demo:
             "the warehouse": "bin/sandbox psql warehouse",
             "a source": "bin/sandbox psql hr    (or records, service_desk)",
             "the last night": 'eval "$(bin/sandbox env)", then: pipeline status',
-            "Luigi's lines": str(self._home.logs / f"{ETL}.log"),
+            "the backups": "pipeline backups; pipeline restore hr --into-new hr_restored",
+            "Luigi's lines": f"{self._home.logs}/etl.log, backup.log, drill.log",
             "again": "change something in a source, then: bin/demo",
             "the end": "bin/demo --down",
         }.items():
             _say(f"   {what:<15} {where}")
 
 
-def _wait_for(arguments: Sequence[str | Path], environment: dict[str, str]) -> int:
-    """Run a program to its end; Ctrl-C, SIGTERM and a closed terminal reach it once, as SIGTERM."""
+def _wait_for(
+    commands: Sequence[Sequence[str | Path]], environment: dict[str, str], *, quiet: bool
+) -> list[int]:
+    """Run programs at once to their ends. Ctrl-C, SIGTERM, a closed terminal reach each once, as SIGTERM."""
     asked = False
 
     def ask(_signal: int, _frame: FrameType | None) -> None:
@@ -188,18 +214,26 @@ def _wait_for(arguments: Sequence[str | Path], environment: dict[str, str]) -> i
     previous = {
         number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
+    # A session of its own: else the terminal would send it a second Ctrl-C while it tidies up.
+    # Told to stop as well if this process is killed, so that nothing works on that nobody knows of.
+    setpriv = shutil.which("setpriv")
+    tether = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
     try:
-        # A session of its own: else the terminal would send it a second Ctrl-C while it tidies up.
-        # Told to stop as well if this process is killed, so that nothing works on that nobody knows of.
-        setpriv = shutil.which("setpriv")
-        tether = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
-        with subprocess.Popen(
-            [*tether, *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-        ) as process:
+        with ExitStack() as stack:
+            processes = [
+                stack.enter_context(
+                    subprocess.Popen(
+                        [*tether, *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL if quiet else None, start_new_session=True,
+                    )
+                )
+                for arguments in commands
+            ]  # fmt: skip
             told = False
-            while process.poll() is None:
+            while any(process.poll() is None for process in processes):
                 if asked and not told:
-                    process.terminate()
+                    for process in processes:
+                        process.terminate()
                     told = True
                 time.sleep(LOOK_SECONDS)
     finally:
@@ -207,7 +241,7 @@ def _wait_for(arguments: Sequence[str | Path], environment: dict[str, str]) -> i
             signal.signal(number, handler)
     if asked:
         raise StoppedError("stopped")
-    return process.returncode
+    return [process.returncode for process in processes]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""`pipeline run drill`: databases are drilled through Luigi, and how the command ends says whether all held."""
+
+from pathlib import Path
+
+from tests.archive import SMALL
+from tests.night import wait_until
+from tests.restores import Restores
+
+MONTH = "2026-11"
+
+
+def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop_the_others(
+    restores: Restores,
+) -> None:
+    for name in ("hr", "shop"):
+        restores.source(name, SMALL)
+        restores.back_up(name)
+    contents = restores.archive.manifest("hr", "2026-11-22").contents
+    wrong = [one.model_copy(update={"rows": 7}) for one in contents.tables]
+    restores.change_manifest("hr", contents=contents.model_copy(update={"tables": tuple(wrong)}))
+    failed = restores.archive.run("run", "drill", "--month", MONTH)
+    assert failed.code == 4, failed.err
+    told = "hr: the drill did not hold: hr 2026-11-22: tables: public.item has 1,000 rows instead of 7"
+    assert told in failed.err
+    assert "next: mend that, then pipeline run drill hr" in failed.err
+    assert restores.report("shop", MONTH).held
+    assert not restores.report("hr", MONTH).held
+
+    restores.change_manifest("hr", contents=contents)
+    again = restores.archive.run("run", "drill", "--month", MONTH)
+    assert again.code == 0, again.err
+    # Only what did not hold was done again.
+    assert "RestoreDrill(database=hr" in again.err
+    assert "running   drill.RestoreDrill(database=shop" not in again.err
+    assert restores.report("hr", MONTH).held
+
+    third = restores.archive.run("run", "drill", "--month", MONTH)
+    assert third.code == 0
+    assert f"the drills of {MONTH} held before: nothing to do" in third.out
+    assert restores.leftovers() == []
+    assert restores.databases() == []
+
+
+def test_each_failure_has_its_exit_code_and_one_drill_goes_at_a_time(restores: Restores) -> None:
+    restores.source("shop", SMALL)
+    unknown = restores.archive.run("run", "drill", "shops")
+    assert unknown.code == 2
+    assert "did you mean shop?" in unknown.err
+    assert restores.archive.run("run", "drill", "--month", "yesterday").code == 2
+    none = restores.archive.run("run", "drill", "shop")
+    assert none.code == 3
+    assert "the bucket has no verified backup of it" in none.err
+    restores.back_up("shop")
+    with restores.connect("postgres") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (0x6472696C6C,))
+        first = restores.start("run", "drill", "shop", "--month", MONTH)
+        work = restores.archive.settings.require_backup().work_dir / ".drill"
+        wait_until(lambda: "waiting for another drill" in text(work / "status.json"), "it waits")
+        second = restores.archive.run("run", "drill", "shop", "--month", MONTH)
+        assert second.code == 6
+        assert "a drill is going already" in second.err
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 0, said
+    restores.archive.control.remove_bucket(restores.archive.bucket_name)
+    gone = restores.archive.run("run", "drill", "shop", "--month", "2026-12")
+    assert gone.code == 5
+    assert "there is no such bucket" in gone.err
+
+
+def text(path: Path) -> str:
+    """Return what is in a file, nothing where there is none yet."""
+    return path.read_text() if path.exists() else ""
