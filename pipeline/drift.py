@@ -87,9 +87,10 @@ class Change:
             "recreated": "it was dropped and made anew in the source",
             "order": "its columns are in another order in the source",
             "partition": "its partitions changed: {old}{new}",
-            "mask": 'column "{column}" was {old} and is to be {new}',
+            "mask": "{thing} was {old} and is to be {new}",
         }.get(self.kind, 'column "{column}" was {old} and is {new} now')
-        return words.format(column=self.column, old=self.old, new=self.new)
+        thing = f'column "{self.column}"' if self.column else "it"
+        return words.format(column=self.column, old=self.old, new=self.new, thing=thing)
 
     def told(self, table: Table) -> str:
         """Return what happened and, where it blocks the table, what to write to accept it."""
@@ -126,6 +127,9 @@ def _with_action(change: Change, table: Table) -> Change:
         action = EVOLVE
     else:
         action = dict(table.drift).get(change.kind) or DEFAULT_ACTIONS[change.kind]  # type: ignore[call-overload]
+        if change.kind == "key" and table.key and "key" not in table.drift:
+            # It is the analysts who declared another one.
+            action = REFRESH
     return Change(change.kind, change.column, change.old, change.new, action)
 
 
@@ -196,6 +200,8 @@ def _whole(accepted: Shape, current: Shape, columns: Sequence[Change]) -> Iterat
     if before != after and accepted.oid == current.oid:
         came, went = len(after - before), len(before - after)
         yield _change("partition", "", f"{went} went, " if went else "", f"{came} came")
+    if accepted.mask_key and current.mask_key and accepted.mask_key != current.mask_key:
+        yield _change("mask", "", "hashed with another key", "hashed with the one in Vault now")
     common = [name for name in current.names if accepted.column(name)]
     if common != [name for name in accepted.names if current.column(name)]:
         yield _change("order")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import locks, postgres, staging, views
+from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.shape import Shape
 from pipeline.staging import DELETED_AT, LOADED_AT, Staged
@@ -81,6 +82,12 @@ def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten
 def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier) -> Replaced:
     """Write down what a new table has to take over from the one whose place it takes."""
     exists = staging.oid(warehouse, target) is not None
+    lost = postgres.rows(warehouse, postgres.statement("lost_with_a_table"), target.strings)
+    if lost:
+        raise StepError(
+            f"it needs a new table, which would lose {', '.join(what for (what,) in lost)}; drop that in the "
+            "warehouse, run it again, and make it anew"
+        )
     return Replaced(rows, target, views.dependent(warehouse, target), views.grants(warehouse, target), exists)
 
 
@@ -106,20 +113,33 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgot
                 warehouse, "UPDATE {} AS s SET {} = t.{} FROM {} AS t WHERE {}",
                 staged.rows, column, column, staged.target, same,
             )  # fmt: skip
-    if staged.table.deletes == "soft" and same is not None:
+    if staged.table.deletes != "hard":
+        _keep_rows(warehouse, staged, same, forgotten)
+
+
+def _keep_rows(
+    warehouse: Connection, staged: Staged, same: Composable | None, forgotten: Sequence[str]
+) -> None:
+    """Copy the rows that the source no longer has and the warehouse is to keep."""
+    if same is None:
+        raise StepError(
+            f"it needs a new table, but without a key nobody can tell which rows 'deletes: "
+            f"{staged.table.deletes}' has kept; write key: with its columns"
+        )
+    known = staging.column_names(warehouse, staged.target)
+    common = [name for name in known if name not in forgotten and name != DELETED_AT]
+    names, values = postgres.columns(common), postgres.columns(common, "t")
+    if staged.table.deletes == "soft":
         deleted_at = sql.Identifier(DELETED_AT)
-        common = [
-            name
-            for name in staging.column_names(warehouse, staged.target)
-            if name not in forgotten and name != DELETED_AT
-        ]
-        _execute(
-            warehouse,
-            "INSERT INTO {} ({}, {}) SELECT {}, coalesce(t.{}, statement_timestamp()) FROM {} AS t"
-            " WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})",
-            staged.rows, postgres.columns(common), deleted_at, postgres.columns(common, "t"), deleted_at,
-            staged.target, staged.rows, same,
-        )  # fmt: skip
+        # What was not marked until now is gone since the last load.
+        marked = sql.SQL("coalesce(t.{}, statement_timestamp())").format(deleted_at)
+        names += sql.SQL(", {}").format(deleted_at)
+        values += sql.SQL(", {}").format(marked if DELETED_AT in known else sql.SQL("statement_timestamp()"))
+    _execute(
+        warehouse,
+        "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})",
+        staged.rows, names, values, staged.target, staged.rows, same,
+    )  # fmt: skip
 
 
 def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
@@ -134,12 +154,15 @@ def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
         for each in there:
             views.lock(warehouse, each.views)
             _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", each.target)
+        # As they are now that nobody can change them any more.
+        there[:] = [replaced(warehouse, each.rows, each.target) for each in there]
         for each in there:
             views.drop(warehouse, each.views)
             views.drop_table(warehouse, each.target)
 
     if there:
         locks.patiently(warehouse, there[0].target, swap)
+    exchanged = [*there, *(each for each in exchanged if not each.exists)]
     for each in exchanged:
         schema, name = each.target.strings
         _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", each.rows, sql.Identifier(schema))

@@ -4,6 +4,7 @@ Everything is read in the one snapshot of the source that the run holds. What is
 yet: `validate` looks at it, `load` publishes it.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +17,8 @@ from pipeline import access, ledger, mask, plan, postgres, quality, snapshot, st
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, ConflictError, StepError
-from pipeline.ledger import Recorder, StepKey, Watermark
-from pipeline.plan import BLOCKED, FULL, INCREMENT, Plan
+from pipeline.ledger import Recorder, Step, StepKey, Watermark
+from pipeline.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.postgres import Composable, Connection
 from pipeline.settings import Settings
 from pipeline.shape import Shape
@@ -53,17 +54,31 @@ def extracted(warehouse: Connection, table: Table, run: str) -> bool:
     step = ledger.find_step(warehouse, step_key(table, run))
     if step is None or not step.done:
         return False
-    staged = Staged(table, run)
-    if staging.oid(warehouse, staged.rows) != step.detail["staged_oid"]:
+    # What was declared otherwise when it was read, such as without a mask, is not what is wanted now.
+    if step.detail["declared"] != declaration(table):
         return False
     # A load of another run in between has moved the ground on which this one stands.
     if _base(ledger.watermark(warehouse, table.source, table.name)) != step.detail["base"]:
+        return False
+    return _is_whole(warehouse, Staged(table, run), step)
+
+
+def _is_whole(warehouse: Connection, staged: Staged, step: Step) -> bool:
+    """Whether all that was staged is still there: a crash of the server empties what is UNLOGGED."""
+    if staging.oid(warehouse, staged.rows) != step.detail["staged_oid"]:
+        return False
+    if step.detail["keys_staged"] and staging.count(warehouse, staged.keys) != step.detail["source_rows"]:
         return False
     return staging.count(warehouse, staged.rows) == step.rows
 
 
 def _base(mark: Watermark | None) -> list[Any] | None:
     return None if mark is None else [mark.run, mark.snapshot_at.isoformat()]
+
+
+def declaration(table: Table) -> str:
+    """Return a digest of all that is declared of a table."""
+    return hashlib.sha256(table.model_dump_json().encode()).hexdigest()
 
 
 def is_extracted(settings: Settings, table: Table, run: str) -> bool:
@@ -98,11 +113,15 @@ def extract_table(settings: Settings, table: Table, run: str, show: Show = silen
                 try:
                     staged_rows, detail = _extract(databases, warehouse, recorder, show, table, run, taken)
                     break
-                except ConflictError:
+                except ConflictError as error:
                     if pause_seconds is None:
-                        raise
+                        raise ConflictError(
+                            "the source is a standby and ended every try, for it was in the way of its "
+                            f"replay ({error}); set hot_standby_feedback = on there or raise "
+                            "max_standby_streaming_delay, or run it again"
+                        ) from None
                     postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT extraction")
-                    show(None, "the standby ended the query; trying again")
+                    show(None, f"the standby ended the query; trying again in {pause_seconds:g} seconds")
                     time.sleep(pause_seconds)
             ledger.finish_step(warehouse, key, staged_rows, detail)
             warehouse.commit()
@@ -113,11 +132,12 @@ def _extract(
     taken: Snapshot,
 ) -> tuple[int, dict[str, Any]]:  # fmt: skip
     with databases.source(table.source) as source:
+        fingerprint = ""
         if any(column.mask == "hash" for column in table.columns.values()):
-            mask.unlock(source, databases.mask_key())
+            fingerprint = mask.unlock(source, databases.mask_key())
         source.commit()
         snapshot.read_at(source, taken)
-        planned = plan.make(warehouse, source, table, taken)
+        planned = plan.make(warehouse, source, table, taken, fingerprint)
         if planned.mode == BLOCKED:
             raise _blocked(databases, planned, run)
         with databases.warehouse() as apart:
@@ -163,6 +183,9 @@ class _Extraction:
             )
         elif planned.mode == FULL and planned.key and planned.table.deletes != "ignore":
             deleted = self._absent(planned, staged, staged.rows)
+        elif planned.mode == REBUILD and planned.since is not None:
+            # The keys may be of another type by now: the counts have to do.
+            deleted = max(0, planned.since.rows - source_rows)
         return staged_rows, {
             "mode": planned.mode,
             "reason": planned.reason,
@@ -176,6 +199,7 @@ class _Extraction:
             "cursor_value": self._cursor_value(planned, staged),
             "shape": planned.shape.to_json(),
             "renamed": planned.renamed,
+            "declared": declaration(planned.table),
         }
 
     def _require_unmoved(self, planned: Plan) -> None:
@@ -238,7 +262,7 @@ class _Extraction:
     def _reconcile(self, planned: Plan, staged: Staged, source_rows: int) -> int | None:
         """Return how many rows of the target are gone from the source; None if the target would lack any."""
         table = planned.table
-        if table.deletes == "ignore":
+        if table.deletes == "ignore" and table.changes == "xmin":
             return 0
         before = staging.count(
             self._warehouse, staged.target, staging.live(self._warehouse, staged.target, table)
@@ -256,12 +280,16 @@ class _Extraction:
             ),
         )
         # By xmin nothing is missed, so after the merge the target holds every key of the source: as many
-        # rows are the same rows. A cursor can miss one row and keep another that is gone.
-        if table.changes == "xmin" and before + new == source_rows:
+        # rows are the same rows, if the source itself allows each key only once. A cursor can miss one row
+        # and keep another that is gone.
+        if table.changes == "xmin" and planned.key_is_enforced and before + new == source_rows:
             return 0
         self._copy_keys(planned, staged)
+        self._require_unique_keys(planned, staged)
         if self._lacks_any(planned, staged):
             return None
+        if table.deletes == "ignore":
+            return 0
         return self._absent(planned, staged, staged.keys)
 
     def _copy_keys(self, planned: Plan, staged: Staged) -> None:
@@ -270,6 +298,15 @@ class _Extraction:
         self._show(None, "reading the keys to find what was deleted")
         self._copy(planned.selection(columns), staged.keys, replace(planned.shape, columns=columns))
         postgres.rows(self._warehouse, sql.SQL("ANALYZE {}").format(staged.keys))
+
+    def _require_unique_keys(self, planned: Plan, staged: Staged) -> None:
+        query = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} GROUP BY {} HAVING count(*) > 1)")
+        if postgres.value(self._warehouse, query.format(staged.keys, postgres.columns(planned.key))):
+            raise CheckError(
+                f"its key ({', '.join(planned.key)}) has values that the source has more than once; write "
+                f"the key that tells its rows apart under {planned.table.name} in "
+                f"sources/{planned.table.source}.yaml; until then its last good rows stay up"
+            )
 
     def _lacks_any(self, planned: Plan, staged: Staged) -> bool:
         query = sql.SQL(

@@ -17,6 +17,12 @@ from pipeline.errors import StepError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 
+# The steps of a table, by the names of their tasks.
+OPEN_TASK = "OpenSnapshot"
+EXTRACT_TASK = "ExtractTable"
+VALIDATE_TASK = "ValidateExtract"
+LOAD_TASK = "LoadTable"
+
 # An error is told in one glance; the log has the rest.
 ERROR_LENGTH = 2000
 
@@ -64,6 +70,7 @@ class Watermark:
     rows: int
     # Rows that were set aside, so that the table has not all that the source had.
     quarantined: int = 0
+    cursor_name: str | None = None
 
 
 STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code"
@@ -181,7 +188,8 @@ def watermark(connection: Connection, source: str, table: str) -> Watermark | No
     found = postgres.row(
         connection,
         """
-        SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows, quarantined
+        SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows, quarantined,
+               cursor_name
         FROM ops.watermark WHERE source = %s AND table_name = %s
         """,
         (source, table),
@@ -195,17 +203,18 @@ def save_watermark(connection: Connection, source: str, table: str, mark: Waterm
         connection,
         """
         INSERT INTO ops.watermark (source, table_name, run, snapshot_at, horizon, system_identifier, timeline,
-                                   cursor_value, rows, quarantined, loaded_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+                                   cursor_value, rows, quarantined, cursor_name, loaded_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
         ON CONFLICT (source, table_name) DO UPDATE
         SET run = excluded.run, snapshot_at = excluded.snapshot_at, horizon = excluded.horizon,
             system_identifier = excluded.system_identifier, timeline = excluded.timeline,
             cursor_value = excluded.cursor_value, rows = excluded.rows,
-            quarantined = excluded.quarantined, loaded_at = excluded.loaded_at
+            quarantined = excluded.quarantined, cursor_name = excluded.cursor_name,
+            loaded_at = excluded.loaded_at
         """,
         (
             source, table, mark.run, mark.snapshot_at, mark.horizon, mark.system_identifier, mark.timeline,
-            mark.cursor_value, mark.rows, mark.quarantined,
+            mark.cursor_value, mark.rows, mark.quarantined, mark.cursor_name,
         ),
     )  # fmt: skip
 
@@ -225,7 +234,8 @@ def accepted_shape(connection: Connection, source: str, table: str) -> Mapping[s
 
 def accept_shape(connection: Connection, source: str, table: str, run: str, shape: Mapping[str, Any]) -> None:
     """Record the shape in which the table is now loaded, if it is another than before."""
-    if accepted_shape(connection, source, table) != shape:
+    # As it is read back: a tuple comes back as a list.
+    if accepted_shape(connection, source, table) != json.loads(_json(shape)):
         postgres.rows(
             connection,
             "INSERT INTO ops.table_shape (source, table_name, run, shape) VALUES (%s, %s, %s, %s)",
@@ -251,6 +261,15 @@ def running(connection: Connection, run: str, name: str) -> Iterator[bool]:
     ):
         yield False
         return
+    # Now that the lock is ours, nobody else of that name is alive.
+    postgres.rows(
+        connection,
+        """
+        UPDATE ops.run SET state = 'failed', finished_at = clock_timestamp(), error = 'its process was killed'
+        WHERE name = %s AND run <> %s AND state = 'running'
+        """,
+        (name, run),
+    )
     postgres.rows(
         connection,
         """

@@ -5,6 +5,7 @@ table and every run, so that joins still work, and nobody without the secret can
 """
 
 import hashlib
+import hmac
 
 from psycopg2 import sql
 
@@ -17,12 +18,13 @@ from pipeline.redact import register
 SECRET, KEY = "mask", "key"
 MINIMUM_KEY_LENGTH = 32
 BLOCK_BYTES = 64
+FINGERPRINT_LETTERS = 16
 # Session settings of the source that hold the two halves of the key for the time of the reading.
 INNER, OUTER = "pipeline.mask_inner", "pipeline.mask_outer"
 
 
-def unlock(source: Connection, key: str) -> None:
-    """Give the source's session what the hashes need.
+def unlock(source: Connection, key: str) -> str:
+    """Give the source's session what the hashes need; return what tells this key from another.
 
     Raise UnreachableError if the key is too short to protect.
 
@@ -42,6 +44,7 @@ def unlock(source: Connection, key: str) -> None:
         half = bytes(part ^ byte for part in padded).hex()
         register(half)
         postgres.rows(source, "SELECT set_config(%s, %s, false)", (setting, half))
+    return hmac.new(material, b"fingerprint", hashlib.sha256).hexdigest()[:FINGERPRINT_LETTERS]
 
 
 def hashed(expression: Composable) -> Composable:

@@ -81,9 +81,10 @@ def _upsert(
         sql.SQL("ROW({})::record").format(postgres.columns(columns, side)) for side in ("t", "excluded")
     ]
     differs = sql.SQL("{} *<> {}").format(*images)
-    assigned = [*(name for name in columns if name not in key), LOADED_AT]
+    # The key too: what is equal may still be written differently, as 1.0 and 1.00 are.
+    assigned = [*columns, LOADED_AT]
     assignments = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in assigned]
-    if staged.table.deletes == "soft":
+    if DELETED_AT in staging.column_names(warehouse, staged.target):
         deleted_at = sql.Identifier(DELETED_AT)
         assignments.append(sql.SQL("{} = NULL").format(deleted_at))
         differs += sql.SQL(" OR t.{} IS NOT NULL").format(deleted_at)

@@ -10,6 +10,7 @@ from pipeline.catalog import Table
 from pipeline.drift import Change
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
+from pipeline.names import RESERVED_COLUMNS
 from pipeline.postgres import Composable, Connection
 from pipeline.shape import Column, Shape
 from pipeline.snapshot import Snapshot
@@ -28,6 +29,7 @@ class Plan:
     """What an extraction will read, and why. `shape` has what is loaded, masks and all.
 
     `renamed` has, for columns that the warehouse's table still calls by their old name, that name by the new.
+    `key_is_enforced`: whether the source itself sees to it that each key is there once.
     """
 
     table: Table
@@ -39,6 +41,7 @@ class Plan:
     since: Watermark | None
     relation: sql.Identifier
     renamed: Mapping[str, str]
+    key_is_enforced: bool
 
     @property
     def into_new_table(self) -> bool:
@@ -101,8 +104,10 @@ def expression(column: Column) -> Composable:
     return column.expression()
 
 
-def make(warehouse: Connection, source: Connection, table: Table, taken: Snapshot) -> Plan:
-    """Return what is to be read of a table.
+def make(
+    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, mask_key: str = ""
+) -> Plan:
+    """Return what is to be read of a table. `mask_key` tells the key of its hashes from another.
 
     Raise StepError if the source has no such table, or not the columns that the catalog names.
     """
@@ -110,8 +115,8 @@ def make(warehouse: Connection, source: Connection, table: Table, taken: Snapsho
     accepted = _accepted(warehouse, table) if target is not None else None
     current = shape.read(source, table.schema_name, table.relation)
     key = _key(table, current, accepted)
-    _require_columns(table, current, accepted, key)
-    wanted = types.fit(warehouse, _declared(table, current))
+    _require_columns(table, current, key, target or ())
+    wanted = types.fit(warehouse, _declared(table, current, accepted, key, mask_key))
     changes = compared(warehouse, accepted, wanted, table)
     ignored = {
         change.column
@@ -120,6 +125,8 @@ def make(warehouse: Connection, source: Connection, table: Table, taken: Snapsho
     }
     wanted = replace(wanted, columns=tuple(column for column in wanted.columns if column.name not in ignored))
     since = ledger.watermark(warehouse, table.source, table.name)
+    if since is not None and target is not None:
+        _require_later(since, taken)
     known = target or ()
     renamed = {
         change.column: change.old
@@ -127,7 +134,11 @@ def make(warehouse: Connection, source: Connection, table: Table, taken: Snapsho
         if change.kind == "renamed" and change.old in known and change.new not in known
     }
     relation = sql.Identifier(table.schema_name, table.relation)
-    planned = Plan(table, FIRST, "never loaded before", wanted, key, changes, since, relation, renamed)
+    # The key of a parent says nothing of the rows of those that inherit from it.
+    enforced = key == current.key and not shape.is_inherited_from(source, current)
+    planned = Plan(
+        table, FIRST, "never loaded before", wanted, key, changes, since, relation, renamed, enforced
+    )
     if target is None:
         return planned
     kept = {name for name in target if accepted is None or accepted.column(name) is None}
@@ -171,31 +182,67 @@ def _key(table: Table, current: Shape, accepted: Shape | None) -> tuple[str, ...
     return current.key
 
 
-def _declared(table: Table, current: Shape) -> Shape:
-    """Return the shape as the catalog wants it: without excluded columns, with masks."""
+def _declared(
+    table: Table, current: Shape, accepted: Shape | None, key: tuple[str, ...], mask_key: str
+) -> Shape:
+    """Return the shape as the catalog wants it: with its key, without excluded columns, with masks."""
     columns = []
     for column in current.columns:
-        declared = table.columns.get(column.name)
-        if declared and declared.mask == "exclude":
-            continue
-        if declared:
-            columns.append(replace(column, mask=declared.mask, as_text=declared.type == "text"))
-        else:
-            columns.append(column)
-    return replace(current, columns=tuple(columns), key=current.key)
+        declared, masked = table.columns.get(column.name), _mask(table, column, current, accepted)
+        if masked != "exclude":
+            as_text = bool(declared and declared.type == "text")
+            columns.append(replace(column, mask=masked, as_text=as_text))
+    hashes = any(column.mask == "hash" for column in columns)
+    return replace(current, columns=tuple(columns), key=key, mask_key=mask_key if hashes else "")
 
 
-def _require_columns(table: Table, current: Shape, accepted: Shape | None, key: Sequence[str]) -> None:
+def _mask(table: Table, column: Column, current: Shape, accepted: Shape | None) -> str | None:
+    """Return how a column is masked: as declared or, under a new name, as it was under the old one."""
+    declared = table.columns.get(column.name)
+    if declared and declared.mask:
+        return declared.mask
+    before = declared.renamed_from if declared else None
+    if before is None and accepted is not None and accepted.oid == current.oid:
+        old = next((known for known in accepted.columns if known.attnum == column.attnum), None)
+        before = old.name if old is not None and current.column(old.name) is None else None
+    if before is None:
+        return None
+    if (meant := table.columns.get(before)) and meant.mask:
+        return meant.mask
+    known_before = accepted.column(before) if accepted else None
+    return known_before.mask if known_before else None
+
+
+def _require_columns(table: Table, current: Shape, key: Sequence[str], target: Sequence[str]) -> None:
     named = [("key", name) for name in key]
     named += [("cursor", table.cursor)] if table.cursor else []
-    # A column that was loaded once may be gone since: drift tells of that.
-    known = set(current.names) | set(accepted.names if accepted else ())
     missing = [f'its {what} names column "{name}"' for what, name in named if current.column(name) is None]
-    missing += [f'its columns name "{name}"' for name in table.columns if name not in known]
+    renamed = {declared.renamed_from for declared in table.columns.values()}
+    for name, declared in table.columns.items():
+        # A column that was loaded once may be gone since: drift tells of that. But what was masked may now
+        # be there under another name.
+        gone_well = name in target and not declared.mask
+        if current.column(name) is None and name not in renamed and not gone_well:
+            missing.append(f'its columns name "{name}"')
+    taken = [name for name in current.names if name in RESERVED_COLUMNS and name not in table.columns]
+    if taken:
+        raise StepError(
+            f"its column {', '.join(taken)} is called as one that the warehouse adds; write 'mask: exclude' "
+            f"under it in sources/{table.source}.yaml"
+        )
     if missing:
         raise StepError(
             f"{', '.join(missing)}, which the source does not have; correct sources/{table.source}.yaml "
             f"(the source has {', '.join(current.names)})"
+        )
+
+
+def _require_later(since: Watermark, taken: Snapshot) -> None:
+    """Raise StepError if the snapshot is of an earlier moment than what is loaded already."""
+    if since.system_identifier == taken.system_identifier and taken.taken_at < since.snapshot_at:
+        raise StepError(
+            f"the snapshot of this run is of {taken.taken_at:%Y-%m-%d %H:%M:%S}, but the table was loaded as "
+            f"of {since.snapshot_at:%Y-%m-%d %H:%M:%S} in run {since.run}; run it again"
         )
 
 
@@ -240,6 +287,8 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
         yield f"a {'view' if planned.shape.kind == 'v' else 'foreign table'} tells no changes"
     if table.changes == "xmin" and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
         yield "the last load is too long ago to tell what changed"
+    if since.cursor_name != (table.cursor if table.changes == "cursor" else None):
+        yield "it was read by another cursor before"
     if table.changes == "cursor" and since.cursor_value is None:
         yield "the last load knew no cursor"
     yield from _filled_before(replace(planned, mode=INCREMENT), source)

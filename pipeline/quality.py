@@ -229,7 +229,7 @@ def _declared(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
             case FreshnessCheck():
                 yield _freshness(warehouse, declared)
             case RelationshipCheck():
-                yield _relationship(warehouse, declared, candidate.table.source)
+                yield _relationship(warehouse, declared, candidate.table)
 
 
 def _rows(declared: RowsCheck, candidate: Candidate) -> Iterator[Result]:
@@ -302,7 +302,7 @@ def _freshness(warehouse: Connection, declared: FreshnessCheck) -> Result:
     )  # fmt: skip
 
 
-def _relationship(warehouse: Connection, declared: RelationshipCheck, source: str) -> Result:
+def _relationship(warehouse: Connection, declared: RelationshipCheck, table: Table) -> Result:
     rule = declared.relationship
     view, pairs = sql.Identifier(CANDIDATE), list(zip(rule.columns, rule.to_columns, strict=True))
     given = [sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in rule.columns]
@@ -311,7 +311,9 @@ def _relationship(warehouse: Connection, declared: RelationshipCheck, source: st
         for column, to in pairs
     ]
     wrong = sql.SQL("{} AND NOT EXISTS (SELECT 1 FROM {} AS o WHERE {})").format(
-        sql.SQL(" AND ").join(given), sql.Identifier(source, rule.to), sql.SQL(" AND ").join(same)
+        sql.SQL(" AND ").join(given),
+        view if rule.to == table.name else sql.Identifier(table.source, rule.to),
+        sql.SQL(" AND ").join(same),
     )
     counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM {} AS c WHERE {}").format(view, wrong))
     return Result(

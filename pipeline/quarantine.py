@@ -38,8 +38,15 @@ def fill(warehouse: Connection, staged: Staged, results: Sequence[Result]) -> in
                     staged.bad, staged.rows, wrong
                 ),
             )
-    count = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.bad)
-    counted: int = postgres.value(warehouse, count)
+    return count(warehouse, staged)
+
+
+def count(warehouse: Connection, staged: Staged) -> int:
+    """Return how many staged rows are set aside."""
+    if staging.oid(warehouse, staged.bad) is None:
+        return 0
+    query = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.bad)
+    counted: int = postgres.value(warehouse, query)
     return counted
 
 
@@ -66,7 +73,7 @@ def _copy(warehouse: Connection, staged: Staged, result: Result, wrong: Composab
     postgres.rows(
         warehouse,
         sql.SQL(
-            "INSERT INTO {} (run, reason, content) SELECT {}, {}, to_jsonb(c) FROM {} AS c WHERE {}{}"
+            "INSERT INTO {} (run, reason, content) SELECT {}, {}, to_jsonb(c.*) FROM {} AS c WHERE {}{}"
         ).format(
             staged.quarantine,
             sql.Literal(staged.run),
@@ -79,6 +86,7 @@ def _copy(warehouse: Connection, staged: Staged, result: Result, wrong: Composab
 
 
 def purge(warehouse: Connection, staged: Staged) -> None:
-    """Delete all that the table's quarantine holds: what is masked from now on may be in it."""
+    """Delete what earlier runs put into the table's quarantine: what is masked from now on may be in it."""
     if staging.oid(warehouse, staged.quarantine) is not None:
-        postgres.rows(warehouse, sql.SQL("DELETE FROM {}").format(staged.quarantine))
+        delete = sql.SQL("DELETE FROM {} WHERE run <> {}")
+        postgres.rows(warehouse, delete.format(staged.quarantine, sql.Literal(staged.run)))

@@ -97,6 +97,8 @@ class Shape:
     server: int = 0
     # Whether the warehouse is known to read what that server writes in binary form.
     binary: bool = False
+    # What tells the key of its hashes from another.
+    mask_key: str = ""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -189,3 +191,9 @@ def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:
             )
         )
     return tuple(columns)
+
+
+def is_inherited_from(connection: Connection, shape: Shape) -> bool:
+    """Whether other tables inherit from this one, so that a query of it gives their rows too."""
+    query = "SELECT relhassubclass FROM pg_class WHERE oid = %s"
+    return shape.kind == "r" and bool(postgres.value(connection, query, (shape.oid,)))

@@ -67,8 +67,11 @@ class ExtractTable(TableStep):
 class ValidateExtract(TableStep):
     """The staged rows hold what was declared of them."""
 
-    def requires(self) -> ExtractTable:
-        return ExtractTable(source=self.source, table=self.table, run=self.logical_date)
+    def requires(self) -> Iterator[luigi.Task]:
+        """Yield the extraction, and the load of each table that a check compares this one with."""
+        yield ExtractTable(source=self.source, table=self.table, run=self.logical_date)
+        for other in self.declared_table.compared_with:
+            yield LoadTable(source=self.source, table=other, run=self.logical_date)
 
     def output(self) -> Done:
         return Done(

@@ -450,3 +450,22 @@ def test_tables_of_two_sources_do_not_share_a_quarantine(write: Write) -> None:
         "sources/hr_old.yaml:2: tables.staff: quarantine.hr_old_staff belongs to hr.old_staff already; "
         "give it another name, and table: its own"
     ]
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ("a: {drift: {mask: ignore}}", "ignoring a mask would leave what it is to hide"),
+        ("a: {drift: {widened: ignore}}", "ignoring the wider type would round or refuse values"),
+        (
+            "a: {checks: [{relationship: {columns: [x], to: b, to_columns: [x]}}]}\n"
+            "  b: {checks: [{relationship: {columns: [x], to: a, to_columns: [x]}}]}",
+            "its relationships lead back to this table",
+        ),
+    ],
+)
+def test_what_could_only_go_wrong_is_refused(tmp_path: Path, tables: str, told: str) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "shop.yaml").write_text(f"source: shop\ntables:\n  {tables}\n")
+    with pytest.raises(ProblemsError, match=told):
+        catalog.read(tmp_path)

@@ -15,6 +15,14 @@ Problem = tuple[int, str]
 Found = Iterator[tuple[Path, str]]
 
 HISTORY = "_history"
+# What `ignore` would do in silence, by the kind of drift.
+NEVER_IGNORED = {
+    "mask": "ignoring a mask would leave what it is to hide",
+    "renamed": "a renamed column cannot be loaded under its old name",
+    "widened": "ignoring the wider type would round or refuse values",
+    "narrowed": "ignoring the other type would round or refuse values",
+    "type": "ignoring the other type would round or refuse values",
+}
 # Masks that leave nothing to tell rows apart by.
 EMPTYING = ("null", "exclude")
 
@@ -36,10 +44,37 @@ def problems(written: Document, stem: str) -> list[Problem]:
             *_cursor(table, defaults),
             *_columns(table, history=history),
             *_checks(table, tables),
+            *_drift(table),
+            *_circle(name, tables),
         ):
             full = (*path, *where)
             found.append((written.line(full), f"{dotted(full)}: {what}"))
+    for where, what in _drift(defaults):
+        full = ("defaults", *where)
+        found.append((written.line(full), f"{dotted(full)}: {what}"))
     return found
+
+
+def _drift(table: dict[str, Any]) -> Found:
+    for kind, action in _mapping(table.get("drift")).items():
+        if action == "ignore" and kind in NEVER_IGNORED:
+            yield ("drift", kind), f"{NEVER_IGNORED[kind]}; write refresh or block"
+
+
+def _compared_with(name: str, tables: dict[str, Any]) -> set[str]:
+    checks = _listed(_mapping(tables.get(name)).get("checks"))
+    named = {_mapping(check.get("relationship")).get("to") for _, check in checks}
+    return {to for to in named if isinstance(to, str) and to != name}
+
+
+def _circle(name: str, tables: dict[str, Any]) -> Found:
+    """A table is loaded after those that its relationships name, which must not wait for it in turn."""
+    reached, ahead = set[str](), _compared_with(name, tables)
+    while ahead:
+        reached |= ahead
+        ahead = {further for to in ahead for further in _compared_with(to, tables)} - reached
+    if name in reached:
+        yield ("checks",), "its relationships lead back to this table, so that each would wait; take one out"
 
 
 def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, str, queries.Relation]]]:

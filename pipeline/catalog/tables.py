@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.catalog.checks import WITHOUT_ROWS, Check
+from pipeline.catalog.checks import WITHOUT_ROWS, Check, RelationshipCheck
 from pipeline.catalog.columns import Column, Ruled
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.marts import Mart
@@ -50,6 +50,12 @@ class Table(BaseModel):
     quarantine: Quarantine = "hold"
     checks: tuple[Check, ...] = ()
     history: bool = False
+
+    @property
+    def compared_with(self) -> tuple[str, ...]:
+        """The other tables that its checks look into: they have to be loaded before."""
+        named = (check.relationship.to for check in self.checks if isinstance(check, RelationshipCheck))
+        return tuple(sorted({name for name in named if name != self.name}))
 
 
 class Source(BaseModel):

@@ -6,13 +6,12 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, catalog, drift, ledger, mask, plan, postgres, settings, snapshot, staging
+from pipeline import access, catalog, ledger, mask, plan, postgres, settings, snapshot, staging
 from pipeline.access import Access
 from pipeline.catalog import Source, Table
 from pipeline.cli import terminal
-from pipeline.drift import Change
 from pipeline.errors import CheckError, PipelineError, UsageError
-from pipeline.plan import INCREMENT, Plan
+from pipeline.plan import BLOCKED, INCREMENT, Plan
 from pipeline.postgres import Connection
 from pipeline.snapshot import Snapshot
 
@@ -55,8 +54,9 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
     """Print the plans of one source, all at one moment of it; return the tables that would be held back."""
     held = []
     with databases.source(source.name) as connection:
+        fingerprint = ""
         if any(column.mask == "hash" for table in tables for column in table.columns.values()):
-            mask.unlock(connection, databases.mask_key())
+            fingerprint = mask.unlock(connection, databases.mask_key())
             connection.commit()
         taken = snapshot.take(connection)
         for table in tables:
@@ -64,7 +64,7 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
             postgres.rows(connection, "SAVEPOINT table_plan")
             try:
                 with postgres.explained(name):
-                    blocked = _show_table(warehouse, connection, table, taken)
+                    blocked = _show_table(warehouse, connection, table, taken, fingerprint)
             except PipelineError as error:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT table_plan")
                 terminal.say(str(error))
@@ -74,8 +74,10 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
     return held
 
 
-def _show_table(warehouse: Connection, source: Connection, table: Table, taken: Snapshot) -> bool:
-    planned = plan.make(warehouse, source, table, taken)
+def _show_table(
+    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, fingerprint: str
+) -> bool:
+    planned = plan.make(warehouse, source, table, taken, fingerprint)
     total = staging.count(source, planned.relation)
     rows = total
     if planned.mode == INCREMENT:
@@ -88,13 +90,7 @@ def _show_table(warehouse: Connection, source: Connection, table: Table, taken: 
         terminal.say(f"  drift: {change.told(table)} -> {change.action}")
     for check in _checks(planned):
         terminal.say(f"  check: {check}")
-    return any(_blocks(warehouse, table, change) for change in planned.changes)
-
-
-def _blocks(warehouse: Connection, table: Table, change: Change) -> bool:
-    if change.kind == "dropped" and "dropped" not in table.drift:
-        return bool(ledger.views_on(warehouse, table.source, table.name, change.column))
-    return change.action == drift.BLOCK
+    return planned.mode == BLOCKED
 
 
 def _checks(planned: Plan) -> Iterator[str]:

@@ -11,6 +11,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
+from pipeline import postgres
 from pipeline.errors import StepError, UnreachableError
 from pipeline.redact import redact
 
@@ -40,7 +41,12 @@ def migrate(warehouse_uri: str) -> str:
 @contextlib.contextmanager
 def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
     url = sqlalchemy.make_url(warehouse_uri).set(drivername="postgresql+psycopg2")
-    engine = sqlalchemy.create_engine(url, poolclass=NullPool, hide_parameters=True)
+    engine = sqlalchemy.create_engine(
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"connect_timeout": postgres.CONNECT_TIMEOUT_SECONDS, **postgres.KEEPALIVES},
+    )
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         yield connection

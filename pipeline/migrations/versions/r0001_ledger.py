@@ -53,6 +53,7 @@ STATEMENTS = (
         cursor_value text,
         rows bigint NOT NULL,
         quarantined bigint NOT NULL DEFAULT 0,
+        cursor_name text,
         loaded_at timestamptz NOT NULL,
         PRIMARY KEY (source, table_name)
     )
