@@ -129,9 +129,10 @@ def test_nothing_listens_beyond_loopback(own: CommandLine) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root drops privileges")
 def test_root_runs_postgresql_and_vault_as_nobody(own: CommandLine) -> None:
-    for server in servers.FOUNDATIONS:
+    unprivileged = [server for server in servers.FOUNDATIONS if server.name != "b2"]
+    for server in unprivileged:
         assert set(_process(own, server).uids()) == {65534}, server.name
-    for server in servers.FOUNDATIONS:
+    for server in unprivileged:
         assert own.home.servers(server.name).stat().st_mode & 0o077 == 0
 
 
@@ -252,12 +253,16 @@ def test_an_ordinary_user_can_have_one() -> None:
 
 
 def _python_for_everybody() -> str:
-    """Return this Python, or another of the same version, that an ordinary user can execute."""
+    """Return a Python of this version with which an ordinary user can import what we can."""
+    paths = os.pathsep.join(path for path in sys.path if path)
     version = f"python3.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         try:
-            subprocess.run([python, "-c", ""], user=65534, group=65534, check=True, cwd="/")
+            subprocess.run(
+                [python, "-c", "import luigi, pipeline.sandbox"], user=65534, group=65534, check=True,
+                cwd="/", env={"PYTHONPATH": paths}, capture_output=True,
+            )  # fmt: skip
         except (OSError, subprocess.CalledProcessError):
             continue
         return python
-    pytest.skip("there is no Python that an ordinary user can execute")
+    pytest.skip("there is no Python, with our packages, that an ordinary user can execute")
