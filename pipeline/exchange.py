@@ -93,53 +93,53 @@ def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier
 
 def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> None:
     """Copy what only the warehouse still has: dropped columns, and rows that are marked as deleted."""
-    known = staging.column_names(warehouse, staged.rows)
-    kept = [
-        name
-        for name in staging.column_names(warehouse, staged.target)
-        if name not in known and name not in forgotten
-    ]
-    same = staging.same_key(key, "t", "s") if key else None
-    for name in kept:
+    old = staging.column_types(warehouse, staged.target)
+    new = staging.column_types(warehouse, staged.rows)
+    # Where a type is another one now, values are compared and carried over as the new one.
+    same = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(staging.cast(name, old[name], new[name], "t"), sql.Identifier("s", name))
+        for name in key
+        if name in old
+    )
+    for name, type_ in old.items():
+        if name in new or name in forgotten:
+            continue
         column = sql.Identifier(name)
-        type_ = postgres.value(
-            warehouse,
-            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s AND attname = %s",
-            (staging.oid(warehouse, staged.target), name),
-        )
         _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} {}", staged.rows, column, sql.SQL(type_))
-        if same is not None:
+        if key and set(key) <= old.keys():
             _execute(
                 warehouse, "UPDATE {} AS s SET {} = t.{} FROM {} AS t WHERE {}",
                 staged.rows, column, column, staged.target, same,
             )  # fmt: skip
-    if staged.table.deletes != "hard":
-        _keep_rows(warehouse, staged, same, forgotten)
+    if staged.table.deletes == "soft" and key and set(key) <= old.keys():
+        names = [name for name in old if name not in forgotten and name != DELETED_AT]
+        values = [staging.cast(name, old[name], new.get(name, old[name]), "t") for name in names]
+        _take_over_deleted(warehouse, staged, names, values, same)
 
 
-def _keep_rows(
-    warehouse: Connection, staged: Staged, same: Composable | None, forgotten: Sequence[str]
-) -> None:
-    """Copy the rows that the source no longer has and the warehouse is to keep."""
-    if same is None:
-        raise StepError(
-            f"it needs a new table, but without a key nobody can tell which rows 'deletes: "
-            f"{staged.table.deletes}' has kept; write key: with its columns"
+def _take_over_deleted(
+    warehouse: Connection, staged: Staged, names: Sequence[str], values: Sequence[Composable],
+    same: Composable,
+) -> None:  # fmt: skip
+    """Copy the rows of the old table that the new one has not, marked as deleted."""
+    marked = DELETED_AT in staging.column_names(warehouse, staged.target)
+    deleted_at = sql.Identifier("t", DELETED_AT) if marked else sql.SQL("NULL")
+    try:
+        _execute(
+            warehouse,
+            "INSERT INTO {} ({}, {}) SELECT {}, coalesce({}, statement_timestamp()) FROM {} AS t"
+            " WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})",
+            staged.rows, postgres.columns(names), sql.Identifier(DELETED_AT), sql.SQL(", ").join(values),
+            deleted_at, staged.target, staged.rows, same,
+        )  # fmt: skip
+    except postgres.Error as error:
+        deletion = sql.SQL("DELETE FROM {} WHERE {} IS NOT NULL").format(
+            staged.target, sql.Identifier(DELETED_AT)
         )
-    known = staging.column_names(warehouse, staged.target)
-    common = [name for name in known if name not in forgotten and name != DELETED_AT]
-    names, values = postgres.columns(common), postgres.columns(common, "t")
-    if staged.table.deletes == "soft":
-        deleted_at = sql.Identifier(DELETED_AT)
-        # What was not marked until now is gone since the last load.
-        marked = sql.SQL("coalesce(t.{}, statement_timestamp())").format(deleted_at)
-        names += sql.SQL(", {}").format(deleted_at)
-        values += sql.SQL(", {}").format(marked if DELETED_AT in known else sql.SQL("statement_timestamp()"))
-    _execute(
-        warehouse,
-        "INSERT INTO {} ({}) SELECT {} FROM {} AS t WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})",
-        staged.rows, names, values, staged.target, staged.rows, same,
-    )  # fmt: skip
+        raise StepError(
+            "rows that are marked as deleted do not fit the table's new shape: "
+            f"{postgres.said(error)}; remove them ({deletion.as_string(warehouse)}), then run it again"
+        ) from None
 
 
 def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:

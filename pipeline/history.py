@@ -35,12 +35,14 @@ def open_book(
     """
     if not key:
         raise StepError("history needs a key: write key: with its columns, or take history out")
-    wanted = {name: type_ for name, type_ in _types(warehouse, rows).items() if name not in OURS}
+    wanted = {
+        name: type_ for name, type_ in staging.column_types(warehouse, rows).items() if name not in OURS
+    }
     if staging.oid(warehouse, staged.history) is None:
         _create(warehouse, staged.history, wanted)
         _add_index(warehouse, staged.history, key)
         return Book(staged.history, replaces=False)
-    known = _types(warehouse, staged.history)
+    known = staging.column_types(warehouse, staged.history)
     same_types = all(known.get(name, type_) == type_ for name, type_ in wanted.items())
     if not same_types or _open_key(warehouse, staged.history) != set(key):
         # To rewrite it in place would keep its readers out as long as that takes.
@@ -112,13 +114,8 @@ def _copy(
     """Make a new history with columns of these types, and all versions in it."""
     _create(warehouse, staged.new_history, types)
     names = list(known)
-    values = sql.SQL(", ").join(
-        sql.Identifier(name)
-        if name in OURS or types[name] == known[name]
-        else sql.SQL("{}::text::{}").format(sql.Identifier(name), sql.SQL(types[name]))
-        for name in names
-    )
-    statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
+    values = sql.SQL(", ").join(staging.cast(name, known[name], types[name], "h") for name in names)
+    statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} AS h").format(
         staged.new_history, postgres.columns(names), values, staged.history
     )
     try:
@@ -143,19 +140,11 @@ def _open_key(warehouse: Connection, relation: sql.Identifier) -> set[str]:
     return {name for (name,) in postgres.rows(warehouse, query, (staging.oid(warehouse, relation),))}
 
 
-def _types(warehouse: Connection, relation: sql.Identifier) -> dict[str, str]:
-    query = """
-        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-        WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
-        """
-    return dict(postgres.rows(warehouse, query, (staging.oid(warehouse, relation),)))
-
-
 def forget(warehouse: Connection, book: sql.Identifier, columns: Sequence[str]) -> None:
     """Empty columns in every version: they are masked from now on."""
     if staging.oid(warehouse, book) is None:
         return
-    known = _types(warehouse, book)
+    known = staging.column_types(warehouse, book)
     for name in columns:
         if name in known:
             statement = sql.SQL("UPDATE {} SET {} = NULL").format(book, sql.Identifier(name))

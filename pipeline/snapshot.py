@@ -6,24 +6,31 @@ ends by itself when everything is extracted, or as soon as the worker that asked
 
 import argparse
 import json
+import logging
 import os
 import select
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pipeline import access, catalog, ledger, postgres, redact, settings
-from pipeline.errors import PipelineError, StepError, UnreachableError
-from pipeline.ledger import StepKey
+from pipeline.errors import PipelineError, StepError, UnreachableError, common_kind
+from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, OPEN_TASK, StepKey
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 
-TASK = "OpenSnapshot"
+logger = logging.getLogger(__name__)
+
 # How often the holder looks whether everything has been extracted.
 LOOK_SECONDS = 2.0
 OPENING_SECONDS = 60
+# The longest that a source is kept from cleaning up: tables that wait for a person do not need this moment.
+LONGEST_SECONDS = 6 * 3600.0
+# A standby that is behind by more is told of.
+LAG_HOURS = 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Snapshot:
 
 def step_key(source: str, run: str) -> StepKey:
     """Return the step under which the snapshot of a source is found in the ledger."""
-    return StepKey(run, TASK, source)
+    return StepKey(run, OPEN_TASK, source)
 
 
 def take(connection: Connection) -> Snapshot:
@@ -62,6 +69,9 @@ def take(connection: Connection) -> Snapshot:
     _begin(connection)
     found = postgres.row(connection, postgres.statement("snapshot"))
     assert found is not None  # noqa: S101 - a SELECT without FROM
+    lag = postgres.value(connection, postgres.statement("standby"), {"hours": LAG_HOURS})
+    if lag:
+        logger.warning("the source is a standby that %s: what it shows is old", lag)
     return Snapshot(*found)
 
 
@@ -76,11 +86,15 @@ def read_at(connection: Connection, snapshot: Snapshot) -> None:
         seen = postgres.value(connection, "SELECT pg_current_snapshot()::text")
     except postgres.Error as error:
         raise StepError(
-            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone: {postgres.said(error)}"
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.said(error)}): "
+            "run it again, which takes another"
         ) from None
     # Identifiers are used again after a restart of the server.
     if seen != snapshot.seen:
-        raise StepError(f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone: the source was restarted")
+        raise StepError(
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone, for the source was restarted: run it "
+            "again, which takes another"
+        )
 
 
 def _begin(connection: Connection) -> None:
@@ -95,18 +109,19 @@ def find(warehouse: Connection, source: str, run: str) -> Snapshot | None:
 
 
 def held(settings: Settings, source: str, run: str) -> bool:
-    """Whether the source's snapshot of this run can be read at this moment."""
+    """Whether the source's snapshot of this run can be read at this moment. If it is out of reach, no."""
     databases = access.brief(settings)
     with databases.warehouse() as warehouse:
         found = find(warehouse, source, run)
         if found is None:
             return False
-        with databases.source(source) as connection:
-            try:
+        try:
+            with databases.source(source) as connection:
                 read_at(connection, found)
-            except StepError:
-                return False
-            return True
+        except (StepError, UnreachableError):
+            # Why it is out of reach is found, and recorded, by the step that takes another.
+            return False
+        return True
 
 
 def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
@@ -148,11 +163,17 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
         # It outlives this function by design, and nobody waits for it.
         holder.returncode = 0
         return Snapshot.from_json(answer)
-    holder.kill()
-    holder.wait()
-    raise UnreachableError(
-        answer.get("error") or f"source {source}: no snapshot within {OPENING_SECONDS} seconds"
-    )
+    if not ready:
+        holder.kill()
+    returncode = holder.wait()
+    if "error" in answer:
+        raise common_kind([answer["exit_code"]])(answer["error"])
+    if ready:
+        raise StepError(
+            f"source {source}: the process that was to hold its snapshot ended with {returncode} before it "
+            "had one; what it said stands in the log"
+        )
+    raise UnreachableError(f"source {source}: no snapshot within {OPENING_SECONDS} seconds")
 
 
 def hold(source: str, run: str, owner: int) -> None:
@@ -165,9 +186,17 @@ def hold(source: str, run: str, owner: int) -> None:
         with databases.warehouse(autocommit=True) as warehouse:
             tables = catalog.read(configured.require_analysts().checkout).source(source).tables
             names = [f"{source}.{table}" for table in tables]
+            ends_at = time.monotonic() + LONGEST_SECONDS
             # The source's socket is readable when the server ends the connection.
             while not select.select([owner, connection.fileno()], [], [], LOOK_SECONDS)[0]:
                 if _all_extracted(warehouse, run, names, snapshot):
+                    return
+                if time.monotonic() >= ends_at:
+                    logger.warning(
+                        "source %s: its snapshot was held for %g hours and is let go; tables that are not "
+                        "read yet are read at another moment, by the same run",
+                        source, LONGEST_SECONDS / 3600,
+                    )  # fmt: skip
                     return
 
 
@@ -175,9 +204,10 @@ def _all_extracted(warehouse: Connection, run: str, names: list[str], snapshot: 
     query = """
         SELECT count(DISTINCT name) FROM ops.step
         WHERE run = %s AND name = ANY(%s) AND state = 'done'
-          AND (task = 'ExtractTable' AND detail #>> '{snapshot,seen}' = %s OR task = 'LoadTable')
+          AND (task = %s AND detail #>> '{snapshot,seen}' = %s OR task = %s)
     """
-    return bool(postgres.value(warehouse, query, (run, names, snapshot.seen)) == len(names))
+    parameters = (run, names, EXTRACT_TASK, snapshot.seen, LOAD_TASK)
+    return bool(postgres.value(warehouse, query, parameters) == len(names))
 
 
 def main() -> None:
@@ -192,7 +222,8 @@ def main() -> None:
         hold(arguments.source, arguments.run, arguments.owner)
     except PipelineError as error:
         if not sys.stdout.closed:
-            sys.stdout.write(json.dumps({"error": redact.redact(str(error))}) + "\n")
+            told = {"error": redact.redact(str(error)), "exit_code": error.exit_code}
+            sys.stdout.write(json.dumps(told) + "\n")
         sys.exit(error.exit_code)
 
 

@@ -135,15 +135,24 @@ def oid(connection: Connection, name: sql.Identifier) -> int | None:
     return found
 
 
+def column_types(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
+    """Return the types of a table's columns by their names, in order; nothing if there is no such table."""
+    query = """
+        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+        WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+        """
+    return dict(postgres.rows(connection, query, (oid(connection, relation),)))
+
+
 def column_names(connection: Connection, relation: sql.Identifier) -> list[str]:
     """Return the names of a table's columns, in order."""
-    schema, name = relation.strings
-    query = """
-        SELECT attname FROM pg_attribute
-        WHERE attrelid = format('%%I.%%I', %s::text, %s::text)::regclass AND attnum > 0 AND NOT attisdropped
-        ORDER BY attnum
-        """
-    return [column for (column,) in postgres.rows(connection, query, (schema, name))]
+    return list(column_types(connection, relation))
+
+
+def cast(name: str, old: str, new: str, prefix: str) -> Composable:
+    """Return a column of a table called `prefix`, as another type if it has another."""
+    column = sql.Identifier(prefix, name)
+    return column if old == new else sql.SQL("{}::text::{}").format(column, sql.SQL(new))
 
 
 def count(connection: Connection, relation: sql.Identifier, condition: Composable | None = None) -> int:

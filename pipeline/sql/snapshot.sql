@@ -6,4 +6,11 @@ SELECT
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
     (SELECT system_identifier::text FROM pg_control_system()),
-    (SELECT timeline_id FROM pg_control_checkpoint())
+    -- After a failover the last checkpoint may still be of the timeline before.
+    CASE
+        WHEN pg_is_in_recovery() THEN (
+            SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)
+            FROM pg_control_checkpoint() c, pg_control_recovery() r
+        )
+        ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
+    END
