@@ -579,3 +579,23 @@ def test_database_that_vault_does_not_reach_is_told(server: Server, postgres: Po
     ):
         pass
     assert postgres.password not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "password", ["Sup3rSecret/x-and-more", "with@inside-and-more", "12345678/x?y-and-more"]
+)
+def test_a_uri_whose_password_is_not_quoted_is_refused_and_never_told(server: Server, password: str) -> None:
+    """libpq takes a part of it for the port or the host, and says so."""
+    uri = f"postgresql://etl:{password}@db/hr"
+    server.write("unquoted", uri=uri)
+    with (
+        pytest.raises(UnreachableError) as caught,
+        vault.session(server.approle()) as opened,
+        opened.database_uri(DatabaseSettings(secret="unquoted")),
+    ):
+        pass
+    assert "pipeline/unquoted has a / or @ before its last @; write %2F for /" in str(caught.value)
+    with pytest.raises(psycopg2.Error) as mistaken:
+        psycopg2.connect(uri, connect_timeout=1)
+    told = redact.redact(f"{mistaken.value} {uri} {password}")
+    assert not any(part in told for part in ("Sup3rSecret", "inside-and-more", "12345678", "y-and-more"))

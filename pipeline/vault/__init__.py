@@ -4,12 +4,13 @@ what was made for a step alone (a token, a database login) is revoked at its end
 
 import json
 import logging
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from hvac.exceptions import Forbidden, InternalServerError, InvalidPath, InvalidRequest, Unauthorized
 
@@ -22,6 +23,9 @@ from pipeline.vault.request import Connection
 __all__ = ["Vault", "session"]
 
 logger = logging.getLogger(__name__)
+
+# Where a URI's credential, written as it is, could end or seem to end.
+_BOUNDS = re.compile(r"[/?#@]")
 
 
 @contextmanager
@@ -99,6 +103,13 @@ class Vault:
             raise UnreachableError(
                 f"Vault at {self._settings.url}: {path} {fault}; "
                 "write uri=postgresql://USER:PASSWORD@HOST:PORT/NAME there"
+            )
+        # libpq would take a part of the password for the host or the port, and tell it in its complaint.
+        if {"/", "@"}.intersection(uri.partition("://")[2].rpartition("@")[0]):
+            path = f"{self._settings.mount}/data/{self._settings.prefix}/{secret}"
+            raise UnreachableError(
+                f"Vault at {self._settings.url}: the uri of {path} has a / or @ before its last @; "
+                "write %2F for / and %40 for @ in its role, password and options"
             )
         return uri
 
@@ -216,13 +227,14 @@ def _revoke_lease(connection: Connection, lease: str, path: str) -> None:
 
 def _register(value: str) -> None:
     register(value)
-    try:
-        password = urlsplit(value).password
-    except ValueError:
+    _, scheme, rest = value.partition("://")
+    password = rest.rpartition("@")[0].partition(":")[2]
+    if not scheme or not password:
         return
-    if password:
-        register(password)
-        register(unquote(password))
+    # Where it was not quoted, whoever reads the URI takes it for several things, and tells one of them.
+    for part in (password, *_BOUNDS.split(password)):
+        register(part)
+        register(unquote(part))
 
 
 def _text(value: Any) -> str:
