@@ -91,7 +91,7 @@ class Shape:
     kind: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
-    # The oids of a partitioned table's partitions: rows that come with one were written long before.
+    # The oids of the partitions, or of those that inherit: rows that come with one were written long before.
     partitions: tuple[int, ...] = ()
     # The major version of the source's server.
     server: int = 0
@@ -99,6 +99,8 @@ class Shape:
     binary: bool = False
     # What tells the key of its hashes from another.
     mask_key: str = ""
+    # Whether some of its rows are on another server.
+    foreign_part: bool = False
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ class Shape:
 
     @property
     def has_xmin(self) -> bool:
-        return self.kind in WITH_XMIN
+        return self.kind in WITH_XMIN and not self.foreign_part
 
     @property
     def copy_format(self) -> str:
@@ -160,13 +162,15 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
             f'there is no table or view "{relation}" in schema "{schema}" of the source; '
             "correct its schema or table in the source's YAML file, or take it out"
         )
-    oid, kind, key, readable, partitions = found
+    oid, kind, key, readable, partitions, foreign_part = found
     if not readable:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}": GRANT SELECT on it, or take it out'
         )
     server = connection.server_version // 10000
-    return Shape(oid, kind, tuple(key), _columns(connection, oid), tuple(partitions), server)
+    return Shape(
+        oid, kind, tuple(key), _columns(connection, oid), tuple(partitions), server, foreign_part=foreign_part
+    )
 
 
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:

@@ -1,5 +1,16 @@
--- One relation: its oid and kind, and the columns of its primary key in the key's order.
+-- One relation: its oid and kind, its key's columns in order, whether we may read it, and what its rows are in.
 -- Parameters: schema, name.
+WITH RECURSIVE relation AS (
+    SELECT c.oid, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+), part (oid, relkind) AS (
+    -- Its partitions, and the tables that inherit from it: a query of it gives their rows too.
+    SELECT c.oid, c.relkind FROM relation r
+    JOIN pg_inherits i ON i.inhparent = r.oid JOIN pg_class c ON c.oid = i.inhrelid
+    UNION
+    SELECT c.oid, c.relkind FROM part p
+    JOIN pg_inherits i ON i.inhparent = p.oid JOIN pg_class c ON c.oid = i.inhrelid
+)
 SELECT
     c.oid::bigint,
     c.relkind::text,
@@ -13,11 +24,6 @@ SELECT
         ORDER BY k.position
     ),
     has_table_privilege(c.oid, 'SELECT'),
-    ARRAY(
-        SELECT t.relid::oid::bigint FROM pg_partition_tree(c.oid) t
-        WHERE c.relkind = 'p' AND t.isleaf AND t.relid <> c.oid
-        ORDER BY 1
-    )
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    ARRAY(SELECT p.oid::bigint FROM part p WHERE p.relkind <> 'p' ORDER BY 1),
+    EXISTS (SELECT FROM part p WHERE p.relkind = 'f')
+FROM relation c
