@@ -209,7 +209,10 @@ class Restoration:
     def restore(self, fetched: Fetched, place: Target, made: Roles, *, new: bool) -> Restored:
         """Restore into a database that is there, and compare."""
         with self.progress.phase("restore") as tell:
-            remarks = self._pg_restore(fetched.dump, place, tell)
+            try:
+                remarks = self._pg_restore(fetched.dump, place, tell)
+            except StepError as error:
+                raise error if new else self._half_done(error) from None
         with self.progress.phase("check") as tell:
             found = self._compare(place, tell)
         if not new:
@@ -248,6 +251,14 @@ class Restoration:
             except StepError as error:
                 raise _explained(error, place) from None
         return remarks
+
+    def _half_done(self, error: StepError) -> StepError:
+        """Return the error with what is to be done about a database that we did not make."""
+        advice = "a part of the backup is in it now: drop it and make it anew, or come again with --clean"
+        if "permission denied for schema" in str(error):
+            owner = self._proven.contents.database.owner
+            advice = f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO; {advice}"
+        return StepError(f"{error}; {advice}")
 
     def _entries(self, dump: Path, connection: Connection) -> tuple[list[toc.Entry], list[str]]:
         entries = toc.read(self._tool, dump)

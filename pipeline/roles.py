@@ -71,7 +71,7 @@ class _Making:
 
     def _try(self, statement: str) -> None:
         try:
-            postgres.rows(self.connection, sql.SQL(statement.replace("{", "{{").replace("}", "}}")).format())
+            postgres.rows(self.connection, statement)
         except postgres.Error as error:
             self.remarks.append(f"not done: {statement} ({postgres.said(error)})")
 

@@ -101,7 +101,7 @@ def require_empty(connection: Connection, name: str) -> None:
 def require_no_table(connection: Connection, table: str, name: str) -> None:
     """Raise UsageError if the database has that table (schema.name) already."""
     query = """
-        SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname || '.' || c.relname = %s
         """
     if postgres.row(connection, query, (table,)) is not None:

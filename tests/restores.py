@@ -56,7 +56,16 @@ class Restores:
 
     def source(self, name: str, script: str) -> None:
         """Make a database to back up, in which all belongs to an ordinary role."""
-        self.archive.source(name, f"SET ROLE {self.owner(name)};\n{script}")
+        backup = f"backup_{self.archive.platform.database(name)}"
+        # Who may read all data may not read large objects.
+        grants = f"""
+            DO $$ DECLARE number oid; BEGIN
+                FOR number IN SELECT oid FROM pg_largeobject_metadata LOOP
+                    EXECUTE format('GRANT SELECT ON LARGE OBJECT %s TO {backup}', number);
+                END LOOP;
+            END $$;
+            """
+        self.archive.source(name, f"SET ROLE {self.owner(name)};\n{script}\n{grants}")
 
     def back_up(self, name: str, run: str = RUN) -> None:
         """Back a database up by its four steps, without Luigi."""

@@ -15,6 +15,7 @@ from pipeline.errors import CheckError, PipelineError, StepError, UnreachableErr
 from pipeline.manifest import dump_name
 from pipeline.report import Report
 from pipeline.restore import Order, Restored
+from tests.archive import SMALL
 from tests.night import Night, wait_until
 from tests.platforms import Connection
 from tests.restores import RUN, Restores
@@ -57,8 +58,8 @@ def test_a_sound_backup_is_proven_and_nothing_stays_but_the_report(shop: Restore
     assert list(found.seconds) == ["download", "hash", "decrypt", "roles", "restore", "check"]
     assert found.recovery_seconds == pytest.approx(sum(found.seconds.values()), abs=0.01)
     assert found.limit_bytes is not None
-    # Default privileges of a superuser are not for our login to give: told, and so no A.
-    assert found.grade == "B"
+    assert found.notes == ()
+    assert found.grade == "A"
     assert shop.report("shop", MONTH) == found
     assert f"shop/{RUN}/drill-{MONTH}.json" in {name for _, name in shop.archive.names()}
     assert drill.is_held(shop.archive.settings, "shop", MONTH)
@@ -68,6 +69,22 @@ def test_a_sound_backup_is_proven_and_nothing_stays_but_the_report(shop: Restore
     assert shop.leftovers() == []
 
 
+def test_what_a_lesser_login_may_not_restore_is_told_and_costs_the_best_grade(shop: Restores) -> None:
+    with shop.connect("postgres") as connection, connection.cursor() as cursor:
+        cursor.execute("REVOKE postgres FROM drill")
+        try:
+            found = drill.drill_database(shop.archive.settings, "shop", MONTH)
+            shop.archive.source("theirs", SMALL)
+            shop.back_up("theirs")
+            with pytest.raises(StepError, match="our login may not give objects to postgres"):
+                drill.drill_database(shop.archive.settings, "theirs", MONTH)
+        finally:
+            cursor.execute("GRANT postgres TO drill")
+    assert found.notes == ("left out: default privileges for what postgres will make",)
+    assert found.grade == "B"
+    assert drill.drill_database(shop.archive.settings, "theirs", MONTH).grade == "A"
+
+
 def test_the_warehouse_has_the_newest_report_of_a_month_but_is_not_needed(
     shop: Restores, night: Night
 ) -> None:
@@ -75,7 +92,7 @@ def test_the_warehouse_has_the_newest_report_of_a_month_but_is_not_needed(
         found = drill.drill_database(shop.archive.settings, "shop", MONTH)
         query = "SELECT held, grade, run, report ->> 'finished_at' FROM ops.drill WHERE database = 'shop'"
         finished = found.model_dump(mode="json")["finished_at"]
-        assert night.ask("warehouse", query) == [(True, "B", RUN, finished)], seconds
+        assert night.ask("warehouse", query) == [(True, "A", RUN, finished)], seconds
     shop.archive.write_sections(warehouse={"secret": "nothing/here"})
     assert drill.drill_database(shop.archive.settings, "shop", "2026-12").held
     assert shop.report("shop", "2026-12").held
@@ -118,6 +135,7 @@ def test_without_a_backup_or_a_bucket_there_is_nothing_to_prove(restores: Restor
     restores.archive.control.remove_bucket(restores.archive.bucket_name)
     with pytest.raises(UnreachableError, match="there is no such bucket"):
         drill.drill_database(restores.archive.settings, "shop", MONTH)
+    restores.archive.control.create_bucket(restores.archive.bucket_name)  # for who tidies up
 
 
 def test_an_object_that_was_swapped_is_passed_over_for_an_older_backup_and_told(shop: Restores) -> None:

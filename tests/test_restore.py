@@ -2,7 +2,9 @@
 the step that finds it, with its exit code, and leaves nothing behind.
 """
 
+import contextlib
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from pipeline import crypt, restore, target
 from pipeline.errors import StepError
 from pipeline.manifest import Extension, dump_name
 from pipeline.restore import Order
+from pipeline.sandbox import clusters
 from tests.archive import SMALL, may_mount, script, small_disk
 from tests.night import program, wait_until
 from tests.restores import GPG_HOMES, RUN, Restores
@@ -91,6 +94,8 @@ def test_a_database_that_somebody_made_is_filled_by_the_uri_that_vault_keeps(sho
     # The role that owns what is restored may not write into a schema of somebody else's database.
     assert code == 3
     assert "permission denied for schema public" in said
+    assert f"its owner should be {shop.owner('shop')}, as it was" in said
+    assert "come again with --clean" in said
     with shop.connect("postgres") as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
     owner = shop.owner("shop")
@@ -130,10 +135,10 @@ def test_one_table_comes_with_what_is_its_own_and_without_what_needs_others(shop
     assert shop.ask(name, kinds) == [("c",), ("p",)]
     assert shop.ask(name, "SELECT to_regclass('purchase_item') IS NOT NULL, to_regclass('item') IS NULL") == [(True, True)]  # fmt: skip  # noqa: E501
     again, said = restored(shop, "--into", f"vault:{path}", "--table", "public.purchase")
-    assert again == 2
+    assert again == 2, said
     assert "has a table public.purchase already" in said
     absent, said = restored(shop, "--into", f"vault:{path}", "--table", "purchases")
-    assert absent == 3
+    assert absent == 3, said
     assert "the backup has no table public.purchases; did you mean public.purchase?" in said
 
 
@@ -176,6 +181,34 @@ def test_a_password_file_opens_the_target(shop: Restores, monkeypatch: pytest.Mo
     monkeypatch.setenv("PGPASSFILE", str(passfile))
     code, said = restored(shop, "--into", uri)
     assert code == 0, said
+
+
+def test_a_password_is_asked_for_where_there_is_a_person(shop: Restores) -> None:
+    owner = shop.owner("shop")
+    with shop.connect("postgres") as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {owner}; GRANT {owner} TO drill")
+    name = shop.empty("asked", owner)
+    found = target.at(shop.uri(name)).environment
+    uri = f"postgresql://drill@{found['PGHOST']}:{found['PGPORT']}/{name}"
+    person = on_a_terminal(shop, ["restore", "shop", "--into", uri], "Password for", found["PGPASSWORD"])
+    assert "tables: 2 tables, 4,000 rows" in person
+    assert found["PGPASSWORD"] not in person
+
+
+def on_a_terminal(restores: Restores, arguments: list[str], prompt: str, answer: str) -> str:
+    """Run `pipeline ARGUMENTS` on a terminal of its own, answer one question, and return what it showed."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(program("pipeline"), ["pipeline", *arguments], restores.archive.environment(None))  # noqa: S606
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while piece := os.read(terminal, 4096):
+            before, shown = shown, shown + piece
+            if prompt.encode() in shown and prompt.encode() not in before:
+                os.write(terminal, answer.encode() + b"\n")
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0, shown
+    return shown.decode()
 
 
 def test_what_is_in_the_way_is_told_before_anything_is_fetched(shop: Restores) -> None:
@@ -316,32 +349,45 @@ def test_a_vanished_bucket_is_out_of_reach(shop: Restores) -> None:
     code, said = restored(shop, "--into-new", shop.name("new"))
     assert code == 5
     assert f"bucket {shop.archive.bucket_name}: there is no such bucket" in said
+    shop.archive.control.create_bucket(shop.archive.bucket_name)  # for who tidies up
 
 
 # What is wrong here.
 
 
 @pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
-def test_no_room_in_the_work_folder_is_told_before_and_during_the_download(shop: Restores) -> None:
-    needed = shop.archive.manifest("shop", RUN).dump
-    for size_bytes in (needed.encrypted.size_bytes // 2, 64 * 1024):
-        folder = shop.archive.folder / str(size_bytes)
-        folder.mkdir()
-        with small_disk(folder, size_bytes) as disk:
-            shop.archive.write_settings(work_dir=str(disk))
-            with pytest.raises(StepError, match="bytes are free, and restoring shop 2026-11-22 needs"):
-                into_new(shop)
+def test_no_room_in_the_work_folder_is_told_before_the_download_and_on_the_way(shop: Restores) -> None:
+    found = shop.archive.manifest("shop", RUN)
+    files = (found.dump, found.globals)
+    needed = sum(file.encrypted.size_bytes + file.plain.size_bytes for file in files)
+    with small_disk(shop.archive.folder, needed // 2) as disk:
+        shop.archive.write_settings(work_dir=str(disk))
+        with pytest.raises(StepError, match="bytes are free, and restoring shop 2026-11-22 needs"):
+            into_new(shop)
+    shop.archive.folder.joinpath("later").mkdir()
+    with small_disk(shop.archive.folder / "later", 4 * 1024 * 1024) as disk:
+        shop.archive.write_settings(work_dir=str(disk))
+        # Somebody else takes the room meanwhile.
+        gpg = f'case "$*" in *--decrypt*) head -c 8M /dev/zero > {disk}/other 2> /dev/null;; esac\n'
+        tools = script(shop.archive.folder, "gpg", gpg + f'exec {shutil.which("gpg")} "$@"')
+        code, said = restored(shop, "--into-new", shop.name("new"), tools=tools)
+        assert code == 3, said
+        assert "No space left on device; make room in" in said
+        assert not list((disk / ".restore").iterdir())
+    assert shop.databases() == []
+
+
+def fake_pg_restore(restores: Restores, restoring: str) -> None:
+    """Put a pg_restore in place of the real one that does `restoring` where it is to restore."""
+    real = clusters.BINARIES / "pg_restore"
+    listing = f'case $1 in --version|--list) exec {real} "$@" ;; esac\n'
+    made = script(restores.archive.folder, "pg_restore", listing + restoring)
+    restores.archive.write_settings(postgres_bin=str(made))
 
 
 def test_what_pg_restore_says_is_told_and_the_new_database_is_gone(shop: Restores) -> None:
-    real = shutil.which("pg_restore", path=shop.archive.platform.env["PATH"])
-    tools = script(
-        shop.archive.folder,
-        "pg_restore",
-        f'[ "$1" = --version ] || [ "$1" = --list ] || {{ echo "pg_restore: error: boom" >&2; exit 1; }}\n'
-        f'exec {real} "$@"',
-    )
-    code, said = restored(shop, "--into-new", shop.name("new"), tools=tools)
+    fake_pg_restore(shop, 'echo "pg_restore: error: boom" >&2; exit 1')
+    code, said = restored(shop, "--into-new", shop.name("new"))
     assert code == 3
     assert "pg_restore exited with 1: pg_restore: error: boom" in said
     assert shop.databases() == []
@@ -351,15 +397,10 @@ def test_what_pg_restore_says_is_told_and_the_new_database_is_gone(shop: Restore
 
 def started(restores: Restores) -> "subprocess.Popen[str]":
     """Start a restore that is held up in pg_restore."""
-    real = shutil.which("pg_restore", path=restores.archive.platform.env["PATH"])
-    tools = script(
-        restores.archive.folder,
-        "pg_restore",
-        f'case $1 in --version|--list) exec {real} "$@" ;; esac\n'
-        f"touch {restores.archive.folder}/held; sleep 600",
-    )
-    process = restores.start("restore", "shop", "--into-new", restores.name("new"), tools=tools)
-    wait_until((restores.archive.folder / "held").exists, "pg_restore has begun")
+    held = restores.archive.folder / "held"
+    fake_pg_restore(restores, f"touch {held}; sleep 600")
+    process = restores.start("restore", "shop", "--into-new", restores.name("new"))
+    wait_until(held.exists, "pg_restore has begun")
     return process
 
 
@@ -414,13 +455,9 @@ def test_the_home_of_a_private_key_is_removed_after_a_kill(shop: Restores) -> No
 
 def test_neither_password_nor_key_is_an_argument_or_is_told(shop: Restores) -> None:
     seen = shop.archive.folder / "seen"
-    tools = script(
-        shop.archive.folder,
-        "pg_restore",
-        f'tr "\\0" " " < /proc/$PPID/cmdline >> {seen}; echo "$@" >> {seen}\n'
-        f'exec {shutil.which("pg_restore", path=shop.archive.platform.env["PATH"])} "$@"',
-    )
-    code, said = restored(shop, "--into-new", shop.name("new"), tools=tools)
+    parent = f'tr "\\0" " " < /proc/$PPID/cmdline >> {seen}; echo "$@" >> {seen}\n'
+    fake_pg_restore(shop, parent + f'exec {clusters.BINARIES / "pg_restore"} "$@"')
+    code, said = restored(shop, "--into-new", shop.name("new"))
     assert code == 0, said
     password = target.at(shop.uri("postgres")).environment["PGPASSWORD"]
     for text in (seen.read_text(), said):

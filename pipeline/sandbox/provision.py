@@ -43,6 +43,8 @@ def platform(home: Home) -> None:
         # A restore gives objects to roles that it made, and to some of them what they had: reading all data.
         _execute(connection, "ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
         _execute(connection, "GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
+        # What belongs to a superuser is given to this one, on a server that has nothing else.
+        _execute(connection, "GRANT {} TO drill", clusters.SUPERUSER)
     with clusters.connection(home, DRILL, "template1") as connection:
         # What only a superuser may make is put where every new database begins.
         _execute(connection, "CREATE EXTENSION IF NOT EXISTS amcheck")
