@@ -21,10 +21,12 @@ SOURCE_SESSION = {
     # The snapshot of a night is held idle on purpose.
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_read_only": "on",
+    # Rows that a policy hides from us are an error instead of a gap.
+    "row_security": "off",
 }
 
-# As pg_dump: nothing is cut short, and rows that a policy hides are an error instead of a gap.
-BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0", "row_security": "off"}
+# As pg_dump: nothing is cut short.
+BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0"}
 
 # Luigi asks each task whether it is complete, one after the other: one login serves so many seconds of that.
 BRIEF_SECONDS = 30.0
@@ -37,12 +39,14 @@ class Access:
         self.settings = settings
         self.vault = session
         self._stack = stack
-        self._uris: dict[str, str] = {}
+        # By the address as well: one role of Vault's may log in to several databases.
+        self._uris: dict[tuple[str, str | None], str] = {}
 
     def _uri(self, database: DatabaseSettings) -> str:
-        if database.secret not in self._uris:
-            self._uris[database.secret] = self._stack.enter_context(self.vault.database_uri(database))
-        return self._uris[database.secret]
+        key = (database.secret, database.address)
+        if key not in self._uris:
+            self._uris[key] = self._stack.enter_context(self.vault.database_uri(database))
+        return self._uris[key]
 
     def mask_key(self) -> str:
         """Return the key of the hashes that stand for personal values. Raise UnreachableError without one."""

@@ -16,7 +16,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from pipeline.errors import ConflictError, PipelineError, StepError, UnreachableError
+from pipeline.errors import ConflictError, PipelineError, ProblemsError, StepError, UnreachableError
 from pipeline.redact import redact
 
 Connection = psycopg2.extensions.connection
@@ -26,8 +26,14 @@ LockNotAvailable = psycopg2.errors.LockNotAvailable
 CORRUPTED = (psycopg2.errors.IndexCorrupted, psycopg2.errors.DataCorrupted)
 
 CONNECT_TIMEOUT_SECONDS = 10
-# A peer that vanished without a word is noticed after about two minutes.
-KEEPALIVES: Mapping[str, Any] = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
+# A peer that vanished without a word is noticed after about two minutes: by keepalives while we wait for it,
+# by the time-out (in milliseconds) while it owes us an answer to what we sent, when there are no keepalives.
+KEEPALIVES: Mapping[str, Any] = {
+    "keepalives_idle": 60,
+    "keepalives_interval": 15,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 120_000,
+}
 Parameters = Sequence[object] | Mapping[str, object]
 COPY_BUFFER_BYTES = 256 * 1024
 # libpq's own word for a connection that is as it should be.
@@ -85,7 +91,8 @@ def connection(
     """Open the database at `uri`, called `name` in messages; commit at the end, roll back on an error.
 
     `session` adds to, or overrides, the server settings of `SESSION`.
-    Raise UnreachableError if it does not let us in, or if it is lost on the way.
+    Raise UnreachableError if it does not let us in, or if it is lost on the way, and ConflictError if a
+    standby ended a query that was in the way of its replay.
     """
     opened = _open(uri, name, application_name)
     try:
@@ -99,6 +106,8 @@ def connection(
         if not opened.closed:
             opened.commit()
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        if isinstance(error, psycopg2.errors.SerializationFailure):
+            raise ConflictError(f"{name}: {said(error)}") from None
         if opened.closed or isinstance(error, psycopg2.errors.AdminShutdown):
             raise UnreachableError(f"{name}: the connection was lost: {said(error)}") from None
         raise
@@ -147,7 +156,13 @@ def _open(uri: str, name: str, application_name: str) -> Connection:
 def said(error: psycopg2.Error) -> str:
     """Return what the server or the driver said, in one line and without credentials."""
     diagnostics = error.diag.message_primary
-    return redact(" ".join((diagnostics or str(error)).split()))
+    told = redact(" ".join((diagnostics or str(error)).split()))
+    if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in told:
+        return (
+            f"{told}: it hides rows from the role that reads, and they would be missing without a word; "
+            "give it BYPASSRLS (ALTER ROLE), or read a view of what may be seen"
+        )
+    return told
 
 
 def is_lost(error: psycopg2.Error) -> bool:
@@ -229,13 +244,16 @@ def copy(
         try:
             cursor.copy_expert(copy_in, _Counted(reader, on_bytes), COPY_BUFFER_BYTES)
         except BaseException as error:
+            # Asked before we cancel: the server says the same of a cancel and of a time-out of its own.
+            began = sender.failed
             reader.close()  # the sender's next write fails, so that it ends
             with contextlib.suppress(psycopg2.Error):
                 source.cancel()
             sender.join()
-            if isinstance(error, psycopg2.Error) and not sender.failed_first:
+            failed_first = began or sender.failed_by_itself
+            if isinstance(error, psycopg2.Error) and not failed_first:
                 raise _cut_short("writing", target, error) from None
-            if sender.failed_first:
+            if failed_first:
                 sender.raise_failure()
             raise
         sender.join()
@@ -269,12 +287,21 @@ class _Sender(threading.Thread):
                 os.fdopen(self._write_end, "wb", buffering=COPY_BUFFER_BYTES) as writer,
                 self._source.cursor() as cursor,
             ):
-                cursor.copy_expert(self._copy_out, writer, COPY_BUFFER_BYTES)
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-            self._failure = error
+                try:
+                    cursor.copy_expert(self._copy_out, writer, COPY_BUFFER_BYTES)
+                except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                    # Known before the pipe is closed, which is what the other side sees of it.
+                    self._failure = error
+        except BaseException as error:  # noqa: BLE001 - likewise
+            self._failure = self._failure or error
 
     @property
-    def failed_first(self) -> bool:
+    def failed(self) -> bool:
+        return self._failure is not None
+
+    @property
+    def failed_by_itself(self) -> bool:
+        """Whether it failed for another reason than that we ended it."""
         return self._failure is not None and not isinstance(
             self._failure, BrokenPipeError | psycopg2.errors.QueryCanceled
         )
@@ -314,6 +341,10 @@ def explained(name: str) -> Iterator[None]:
         if is_lost(error):
             raise UnreachableError(f"{name}: the connection was lost: {said(error)}") from None
         raise StepError(f"{name}: {said(error)}") from None
+    except ProblemsError as error:
+        raise type(error)(
+            [line if line.startswith(name) else f"{name}: {line}" for line in error.problems]
+        ) from None
     except PipelineError as error:
         if str(error).startswith(name):
             raise
