@@ -1,6 +1,7 @@
 """The ledger: what is written of a step agrees with what became of its work."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,41 @@ def test_whoever_works_on_a_table_keeps_others_off_it(night: Night) -> None:
         first.commit()
         waiting.join()
     assert order == ["another table", "first", "second"]
+
+
+def test_a_run_that_was_killed_is_not_alive_by_the_lock_of_the_next(night: Night) -> None:
+    killed, following = next_run(), next_run()
+    with access.opened(night.settings) as databases:
+        with databases.warehouse(autocommit=True) as first, ledger.running(first, killed, "etl"):
+            pass
+        for name in ("etl", "drill"):
+            night.ask(
+                "warehouse",
+                "INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, %s, 'running', 'here', 1)"
+                " ON CONFLICT (run, name) DO UPDATE SET state = 'running', finished_at = NULL",
+                (killed, name),
+            )
+        with databases.warehouse(autocommit=True) as second, ledger.running(second, following, "etl") as ours:
+            assert ours
+            with night.warehouse() as warehouse:
+                found = runs.find(warehouse, "etl", killed)
+                assert found is not None
+                assert (found.alive, found.state, found.error) == (False, "failed", "its process was killed")
+                assert found.finished_at is not None
+                alive = runs.find(warehouse, "etl", following)
+                assert alive is not None
+                assert (alive.alive, alive.state) == (True, "running")
+    other = night.value("warehouse", "SELECT state FROM ops.run WHERE name = 'drill'")
+    assert other == "running", "another name has a lock of its own"
+
+
+def test_a_shape_is_recorded_again_only_when_it_is_another(night: Night) -> None:
+    """It comes back from the ledger with lists where it had tuples."""
+    shape: dict[str, Any] = {"columns": [{"name": "state", "labels": ("open", "closed"), "oid": 7}]}
+    with access.opened(night.settings) as databases, databases.warehouse() as warehouse:
+        for _ in range(3):
+            ledger.accept_shape(warehouse, "shop", "item", next_run(), shape)
+            warehouse.commit()
+        shape["columns"][0]["labels"] = ("open",)
+        ledger.accept_shape(warehouse, "shop", "item", next_run(), shape)
+    assert night.value("warehouse", "SELECT count(*) FROM ops.table_shape") == 2

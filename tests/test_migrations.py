@@ -1,7 +1,13 @@
 """The warehouse's own tables: made by many at once, made again without a trace."""
 
+import socket
 import subprocess
+import threading
 
+import pytest
+
+from pipeline import migrations, postgres
+from pipeline.errors import UnreachableError
 from tests.night import Night, program
 from tests.platforms import Platform
 
@@ -53,3 +59,17 @@ def test_a_warehouse_that_refuses_is_left_as_it_was(platform: Platform) -> None:
     assert night.ask(
         "warehouse", "SELECT relname FROM pg_class WHERE relnamespace = 'ops'::regnamespace"
     ) == [("watermark",)]
+
+
+def test_a_warehouse_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a firewall that drops what it does not know: the line is open, and nothing comes."""
+    monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_SECONDS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # Ends the test, not the wait, where nothing else does.
+        rescue = threading.Timer(30, silent.close)
+        rescue.daemon = True
+        rescue.start()
+        uri = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/warehouse"
+        with pytest.raises(UnreachableError, match="timeout expired"):
+            migrations.migrate(uri)
+        rescue.cancel()

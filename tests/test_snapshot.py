@@ -1,6 +1,7 @@
 """One moment of a source, held for others to read as long as somebody needs it and no longer."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from pipeline import access, extract, postgres, snapshot
-from pipeline.errors import StepError, UnreachableError
+from pipeline.errors import StepError, UnreachableError, UsageError
 from tests.night import Night, next_run, wait_until
 
 SHOP = """
@@ -39,7 +40,12 @@ def owner() -> Iterator[int]:
 
 
 def holders(night: Night) -> list[psutil.Process]:
-    return [process for process in night.ours() if "pipeline.snapshot" in process.cmdline()]
+    found = []
+    for process in night.ours():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended
+            if "pipeline.snapshot" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def idle_transactions(night: Night) -> int:
@@ -114,3 +120,48 @@ def test_reading_at_it_sees_that_moment_and_cannot_write(shop: Night) -> None:
             with pytest.raises(postgres.Error, match="read-only"):
                 postgres.rows(second, "CREATE TABLE public.mine (id int)")
     assert snapshot.Snapshot.from_json(taken.to_json()) == taken
+
+
+def test_it_is_not_held_without_end_for_tables_that_nobody_reads(shop: Night) -> None:
+    """A table that is blocked would keep a production database from cleaning up until somebody looks."""
+    hastily = "from pipeline import snapshot; snapshot.LONGEST_SECONDS = 0.0; snapshot.main()"
+    run = next_run()
+    with owner() as pid:
+        descriptor = os.pidfd_open(pid)
+        ended = subprocess.run(
+            [sys.executable, "-c", hastily, "shop", run, str(descriptor)],
+            capture_output=True, text=True, pass_fds=[descriptor], timeout=60, check=False,
+        )  # fmt: skip
+        os.close(descriptor)
+        assert psutil.pid_exists(pid)
+    assert idle_transactions(shop) == 0
+    assert ended.returncode == 0, ended.stderr
+    assert "identifier" in ended.stdout
+    assert "source shop: its snapshot was held for 0 hours and is let go" in ended.stderr
+
+
+def test_a_source_that_is_down_holds_no_snapshot(shop: Night) -> None:
+    """Then the step that takes another one runs, and says so; a question that fails stops Luigi instead."""
+    run = next_run()
+    with owner() as pid:
+        snapshot.open_snapshot(shop.settings, "shop", run, pid)
+        assert snapshot.held(shop.settings, "shop", run)
+        shop.ask("shop", f"ALTER ROLE {shop.platform.reader('shop')} NOLOGIN")
+        assert not snapshot.held(shop.settings, "shop", run)
+
+
+def test_a_setting_that_is_wrong_is_told_as_one(shop: Night) -> None:
+    """What the holder ends with is what the step ends with."""
+    configured = shop.settings
+    shop.platform.settings_file.write_text("[vault]\nurl = ftp://nowhere\n")
+    with owner() as pid, pytest.raises(UsageError, match=r"\[vault\] url: is no URL") as caught:
+        snapshot.open_snapshot(configured, "shop", next_run(), pid)
+    assert caught.value.exit_code == 2
+
+
+def test_a_holder_that_dies_is_told_as_that(shop: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a bug, and not a source that is slow."""
+    monkeypatch.setenv("PYTHONPATH", "/dev/null/nothing")
+    monkeypatch.setenv("PYTHONHOME", "/dev/null/nothing")
+    with owner() as pid, pytest.raises(StepError, match="its snapshot ended with 1 before it had one"):
+        snapshot.open_snapshot(shop.settings, "shop", next_run(), pid)
