@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import postgres
 from pipeline.errors import UsageError
-from pipeline.ledger import Step, steps
+from pipeline.ledger import LOAD_TASK, Step, steps
 from pipeline.postgres import Connection
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?")
@@ -74,7 +74,7 @@ class TableState:
     @property
     def loaded(self) -> dict[str, Any] | None:
         """Return what the load did, or None if it is not done."""
-        found = next((step for step in self.steps if step.key.task == "LoadTable" and step.done), None)
+        found = next((step for step in self.steps if step.key.task == LOAD_TASK and step.done), None)
         return None if found is None else dict(found.detail)
 
 

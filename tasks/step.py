@@ -9,7 +9,7 @@ from html import escape
 
 import luigi
 
-from pipeline import catalog, settings
+from pipeline import catalog, runs, settings
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
 from pipeline.redact import redact
@@ -91,4 +91,4 @@ def declared() -> Catalog:
 
 def today() -> str:
     """Return the logical date of a run that is started now: the latest schedule at or before now, in UTC."""
-    return f"{datetime.now(UTC):%Y-%m-%d}"
+    return runs.logical_date(datetime.now(UTC))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, ledger, load, runs, settings
+from pipeline import access, ledger, load, postgres, runs, settings
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.ledger import Step
@@ -19,11 +19,11 @@ STALE_HOURS = 26
 MODES = {"first": "first", "full": "full", "increment": "delta"}
 # Where a table stands that is not loaded yet.
 WORDS = {
-    ("ExtractTable", "running"): "reading",
-    ("ExtractTable", "done"): "read",
-    ("ValidateExtract", "running"): "checking",
-    ("ValidateExtract", "done"): "checked",
-    ("LoadTable", "running"): "loading",
+    (ledger.EXTRACT_TASK, "running"): "reading",
+    (ledger.EXTRACT_TASK, "done"): "read",
+    (ledger.VALIDATE_TASK, "running"): "checking",
+    (ledger.VALIDATE_TASK, "done"): "checked",
+    (ledger.LOAD_TASK, "running"): "loading",
 }
 
 
@@ -84,6 +84,9 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str] | None = None
     loaded = [state.loaded for state in states if state.loaded]
     if len(loaded) == len(states) and loaded:
         terminal.say(_summary(run, loaded))
+    for state in states:
+        if aside := (state.loaded or {}).get("quarantined"):
+            terminal.say(f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine")
     for step in _failures(warehouse, run, names):
         terminal.say(f"{step.key.name}: {step.key.task} failed: {step.error}")
         terminal.say(f"  next: {_next(step)}")
@@ -124,6 +127,8 @@ def word(step: Step) -> str:
 def _summary(run: str, loaded: Sequence[dict[str, Any]]) -> str:
     counts = {key: sum(done[key] for done in loaded) for key in ("inserted", "updated", "deleted", "total")}
     what = f"run {run}: {len(loaded)} tables, {counts['total']:,} rows"
+    if aside := sum(done.get("quarantined", 0) for done in loaded):
+        what += f", {aside:,} set aside"
     if not any(counts[key] for key in ("inserted", "updated", "deleted")):
         return f"{what}: nothing changed"
     return f"{what}: {counts['inserted']:,} new, {counts['updated']:,} changed, {counts['deleted']:,} deleted"
@@ -145,8 +150,20 @@ def _data(warehouse: Connection, found: Run | None) -> dict[str, Any]:
             {"table": name, "fresh_as_of": as_of.isoformat(), "rows": rows}
             for name, as_of, rows in load.fresh_as_of(warehouse)
         ],
-        "backups": [],
+        "backups": _backups(warehouse),
     }
+
+
+def _backups(warehouse: Connection) -> list[dict[str, Any]]:
+    """Return the newest verified backup of each database, as the warehouse was told of it."""
+    if postgres.value(warehouse, "SELECT to_regclass('ops.backup')") is None:
+        return []
+    query = """
+        SELECT DISTINCT ON (database) database, run, true AS verified, size_bytes, round(
+            (extract(epoch FROM clock_timestamp() - taken_at) / 3600)::numeric, 2)::float8 AS age_hours
+        FROM ops.backup ORDER BY database, taken_at DESC
+        """
+    return postgres.records(warehouse, query)
 
 
 def _step_data(step: Step) -> dict[str, Any]:

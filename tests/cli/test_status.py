@@ -5,6 +5,8 @@ import os
 import pty
 import subprocess
 
+import pytest
+
 from tests.night import Night, next_run, program
 
 SHOP = """
@@ -67,3 +69,40 @@ def on_a_terminal(night: Night, *arguments: str) -> list[str]:
     os.close(ours)
     assert started.wait(60) == 0
     return output.decode().replace("\r", "").splitlines()
+
+
+def test_rows_that_were_set_aside_are_told(night: Night) -> None:
+    """A load that set all of its rows aside is not one that changed nothing."""
+    columns = "{amount: {range: {min: 0, quarantine: rows}}}"
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY, amount int);"
+        "INSERT INTO item SELECT n, -1 FROM generate_series(1, 1200) AS n;",
+        f"source: shop\ntables: {{item: {{columns: {columns}}}}}\n",
+    )
+    run = next_run()
+    night.load("shop", "item", run)
+    night.ask(
+        "warehouse",
+        "INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, 'etl', 'done', 'here', 1)",
+        (run,),
+    )
+    told = night.run("status").out
+    assert f"run {run}: 1 tables, 0 rows, 1,200 set aside" in told
+    assert "shop.item: 1,200 rows were set aside" in told
+
+
+def test_the_newest_backup_of_each_database_is_told_to_machines(night: Night) -> None:
+    for run, hours in (("2030-01-01", 30), ("2030-01-02", 6)):
+        night.ask(
+            "warehouse",
+            """
+            INSERT INTO ops.backup (database, run, taken_at, verified_at, method, size_bytes, database_bytes,
+                                    tables, rows, seconds, warnings)
+            VALUES ('hr', %s, now() - make_interval(hours => %s), now(), 'all', 1000, 5000, 1, 1, 1, '[]')
+            """,
+            (run, hours),
+        )
+    (told,) = json.loads(night.run("status", "--json").out)["backups"]
+    assert told.pop("age_hours") == pytest.approx(6, abs=0.2)
+    assert told == {"database": "hr", "run": "2030-01-02", "verified": True, "size_bytes": 1000}
