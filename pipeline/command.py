@@ -86,10 +86,11 @@ def start(
 ) -> tuple["subprocess.Popen[str]", threading.Thread]:
     """Start a program whose output, redacted, is handed to `on_line` line by line as it comes.
 
-    Return the process and the thread that reads it, which ends when the output is closed.
+    It ends with this process: call it in the main thread. Return the process and the thread that reads it,
+    which ends when the output is closed.
     """
     process = subprocess.Popen(
-        [str(argument) for argument in arguments],
+        [*_tether(), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -100,8 +101,9 @@ def start(
 
     def read() -> None:
         assert process.stdout is not None  # noqa: S101 - PIPE was asked for above
-        for line in process.stdout:
-            on_line(redact(line.rstrip("\n")))
+        with process.stdout:
+            for line in process.stdout:
+                on_line(redact(line.rstrip("\n")))
 
     reader = threading.Thread(target=read, name=f"output of {Path(arguments[0]).name}", daemon=True)
     reader.start()

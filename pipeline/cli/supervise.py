@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -15,6 +16,8 @@ from rich.progress import Progress
 from pipeline import command
 from pipeline.cli import terminal
 from pipeline.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 GRACE_SECONDS = 10.0
@@ -64,8 +67,15 @@ def log_file(path: Path | None) -> Iterator[TextIO | None]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}; name another --log-file") from None
     # Line by line, so that whoever follows the file sees each as it comes.
-    with os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") as log:
+    log = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+    try:
         yield log
+    finally:
+        try:
+            log.close()
+        except OSError as error:
+            # The run itself went on without it.
+            logger.warning("%s is not complete: %s", path, error.strerror)
 
 
 class Supervision:
@@ -91,13 +101,16 @@ class Supervision:
 
     def _pass_on(self, line: str, bar: Progress) -> None:
         self._tail.append(line)
-        if self._log is not None:
-            self._log.write(line + "\n")
-        elif bar.disable:
-            sys.stderr.write(line + "\n")
-        if line.startswith(LOUD) and (self._log is not None or not bar.disable):
-            # Above the bar if there is one.
-            bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        # Whoever was to read it is gone, or the disk is full. Luigi must not wait for that: we read on.
+        with contextlib.suppress(OSError):
+            if self._log is not None:
+                self._log.write(line + "\n")
+            elif bar.disable:
+                sys.stderr.write(line + "\n")
+        with contextlib.suppress(OSError):
+            if line.startswith(LOUD) and (self._log is not None or not bar.disable):
+                # Above the bar if there is one.
+                bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, bar: Progress, task: Any) -> None:
         if not bar.disable:

@@ -1,10 +1,13 @@
 """What is shown fits where it is shown, and nothing of it is lost."""
 
 import io
+import sys
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from pipeline.cli import terminal
+from pipeline.cli import supervise, terminal
 
 COLUMNS = ("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
 
@@ -38,3 +41,17 @@ def test_a_name_that_is_too_long_is_folded_and_numbers_are_never_cut() -> None:
 def test_elsewhere_than_on_a_terminal_a_line_is_as_long_as_it_must_be() -> None:
     """A log or a pipe has no width, whatever the environment of a cron job says."""
     assert terminal.console().width == terminal.UNLIMITED_WIDTH
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    """The disk is full, or whoever listened has left: the pipe from Luigi must go on being emptied."""
+    much = (
+        "import signal; signal.alarm(60)\n"
+        "for n in range(20000): print('a line that fills the pipe before long', n)"
+    )
+    with supervise.log_file(Path("/dev/full")) as log:
+        supervision = supervise.Supervision("full", 1, lambda: (0.0, ""), log)
+        code, tail = supervision.run([sys.executable, "-c", much])
+    assert code == 0
+    assert tail[-1].endswith(" 19999")
+    assert "/dev/full is not complete: No space left on device" in caplog.text
