@@ -111,7 +111,8 @@ class Work:
             # What we waited for may have been the end of this very run, which removes its folder.
             self.prepare()
             _sign(descriptor, self.run)
-            (self.folder / FAILED).unlink(missing_ok=True)
+            if self.failure().get("step") == name:
+                self.forget_failure()
             self.tell(name, 0, "")
             try:
                 yield descriptor
@@ -169,10 +170,10 @@ class Work:
     # Sweeping.
 
     def remove_plain(self) -> None:
-        """Remove the plaintext of this run, complete or not."""
+        """Remove the plaintext of this run, and all that is unfinished."""
         for path in (self.dump, self.globals):
             path.unlink(missing_ok=True)
-            path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
+        _remove_unfinished(self.folder)
 
     def sweep(self) -> None:
         """Remove what earlier runs left behind: all plaintext and all that is unfinished, but not what a run

@@ -42,6 +42,9 @@ class DumpDatabase(BackupStep):
 class EncryptDump(BackupStep):
     """The dump is encrypted to every recipient, and the plaintext is gone."""
 
+    # Where it fails the plaintext is gone as well: another try would be another dump, for a person to decide.
+    retry_count = 1
+
     def requires(self) -> DumpDatabase:
         return DumpDatabase(database=self.database, run=self.logical_date)
 

@@ -78,13 +78,15 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     failure = folder.failure()
     if backups.is_verified(configured, folder.database, folder.run):
         return
-    if not failure:
-        last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
-        raise StepError("\n".join([*tail, last]))
-    raise common_kind([failure["exit_code"]])(
-        f"{folder.database}: {failure['step']} failed: {failure['error']}\n"
-        f"  next: pipeline run backup {folder.database} --run {folder.run}"
+    next_step = f"  next: pipeline run backup {folder.database} --run {folder.run}"
+    if failure:
+        said = f"{folder.database}: {failure['step']} failed: {failure['error']}"
+        raise common_kind([failure["exit_code"]])(f"{said}\n{next_step}")
+    at_work = folder.told().get("step", "Luigi")
+    said = (
+        f"{folder.database}: {at_work} ended without a word (was it killed?); Luigi exited with {returncode}"
     )
+    raise StepError("\n".join([*tail, said, next_step]))
 
 
 def _show_one(configured: Settings, database: str, run: str) -> None:
