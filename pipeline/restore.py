@@ -4,7 +4,6 @@ PostgreSQL server, and nothing else.
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,21 +14,18 @@ from pipeline import (
     access,
     assertions,
     backups,
-    command,
     contents,
     fetch,
-    postgres,
     roles,
     scratch,
     target,
-    toc,
     tools,
 )
 from pipeline.access import Access
 from pipeline.assertions import Assertion
 from pipeline.bucket import Bucket
 from pipeline.counting import Counting
-from pipeline.errors import PipelineError, StepError, UnreachableError, UsageError
+from pipeline.errors import StepError, UnreachableError, UsageError
 from pipeline.fetch import Fetched, Progress, Show
 from pipeline.manifest import Manifest
 from pipeline.postgres import Connection
@@ -37,13 +33,13 @@ from pipeline.roles import Roles
 from pipeline.settings import Settings
 from pipeline.target import Target
 from pipeline.tools import Tool
+from pipeline.unpacking import Unpacking
 
 LOOK_SECONDS = 0.2
 JOBS = max(1, min(8, os.cpu_count() or 2))
 # In the work folder: no database may be called so.
 FOLDER, PREFIX = ".restore", "restore-"
 VAULT = "vault:"
-LOST = re.compile(r"server closed the connection|terminating connection|connection to server .* failed")
 # What a database that somebody else made may have otherwise.
 THEIR_OWN = frozenset({"encoding and locale", "database owner"})
 
@@ -210,7 +206,7 @@ class Restoration:
         """Restore into a database that is there, and compare."""
         with self.progress.phase("restore") as tell:
             try:
-                remarks = self._pg_restore(fetched.dump, place, tell)
+                remarks = self._unpacking(fetched.dump).run(place, tell)
             except StepError as error:
                 raise error if new else self._half_done(error) from None
         with self.progress.phase("check") as tell:
@@ -226,31 +222,9 @@ class Restoration:
             remarks=(*made.remarks, *remarks),
         )
 
-    def _pg_restore(self, dump: Path, place: Target, tell: Callable[[float, str], None]) -> list[str]:
-        """Run pg_restore to its end; return remarks on what was left out."""
-        with place.opened() as connection:
-            entries, remarks = self._entries(dump, connection)
-        chosen = self._folder / "entries"
-        toc.write(entries, chosen)
-        arguments: list[str | Path] = [
-            self._tool.path, "--exit-on-error", "--no-password", "--no-tablespaces",
-            f"--jobs={self._order.jobs}", f"--use-list={chosen}", f"--dbname={place.database}",
-            *(["--clean", "--if-exists"] if self._order.clean else []), dump,
-        ]  # fmt: skip
-        environment = command.clean_environment({**_passfile(), **place.environment})
-        with (
-            place.opened() as connection,
-            Path(os.devnull).open("wb") as nowhere,
-            command.Child(arguments, environment=environment, output=nowhere.fileno()) as child,
-        ):
-            while child.running:
-                self._tell(connection, tell)
-                time.sleep(LOOK_SECONDS)
-            try:
-                child.finish()
-            except StepError as error:
-                raise _explained(error, place) from None
-        return remarks
+    def _unpacking(self, dump: Path) -> Unpacking:
+        size = self._proven.contents.database.size_bytes
+        return Unpacking(self._tool, dump, self._order.table, self._order.clean, self._order.jobs, size)
 
     def _half_done(self, error: StepError) -> StepError:
         """Return the error with what is to be done about a database that we did not make."""
@@ -259,20 +233,6 @@ class Restoration:
             owner = self._proven.contents.database.owner
             advice = f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO; {advice}"
         return StepError(f"{error}; {advice}")
-
-    def _entries(self, dump: Path, connection: Connection) -> tuple[list[toc.Entry], list[str]]:
-        entries = toc.read(self._tool, dump)
-        if self._order.table:
-            there = [] if self._order.clean else target.names_in(connection)
-            entries = toc.of_table(entries, self._order.table, there)
-        foreign = () if roles.is_superuser(connection) else roles.foreign(connection)
-        extensions = [one.name for one in contents.extensions(connection)]
-        return toc.without_foreign(entries, foreign, extensions)
-
-    def _tell(self, connection: Connection, tell: Callable[[float, str], None]) -> None:
-        whole = max(self._proven.contents.database.size_bytes, 1)
-        size = postgres.value(connection, "SELECT pg_database_size(current_database())")
-        tell(min(size / whole, 0.99), f"{size / 1e6:,.0f} of about {whole / 1e6:,.0f} MB")
 
     def _compare(self, place: Target, tell: Callable[[float, str], None]) -> list[Assertion]:
         session = {**self._proven.contents.session, "row_security": "off"}
@@ -305,14 +265,3 @@ def _pg_restore(settings: Settings, proven: Manifest) -> Tool:
             f"that made this backup; install the client of {needed}, or set [backup] postgres_bin"
         )
     return found
-
-
-def _passfile() -> dict[str, str]:
-    """Return where libpq was told to look for passwords: ours may have come from there."""
-    return {name: os.environ[name] for name in ("PGPASSFILE",) if name in os.environ}
-
-
-def _explained(error: StepError, place: Target) -> PipelineError:
-    if LOST.search(str(error)):
-        return UnreachableError(f"{place.name}: the connection was lost: {error}")
-    return StepError(f"{place.name}: {error}")
