@@ -42,8 +42,9 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         config.set("task_history", "db_connection", history_url(databases.warehouse_uri()).replace("%", "%%"))
         config.set("scheduler", "record_task_history", "true")
         scheduler = Scheduler()
-    logger.info("the visualizer is at http://%s:%s", address, port)
-    luigi.server.run(api_port=port, address=address, scheduler=scheduler)
+        logger.info("the visualizer is at http://%s:%s", address, port)
+        # Inside the block: a login that Vault made for us is kept alive in it, and ends with it.
+        luigi.server.run(api_port=port, address=address, scheduler=scheduler)
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ import json
 import re
 import secrets
 import subprocess
+import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 
 from pipeline import postgres
-from pipeline.sandbox import lifecycle, servers
+from pipeline.sandbox import lifecycle, ports, provision, servers
 from pipeline.sandbox.home import PROJECT, Home
 from tests.night import Ended, Night, next_run, wait_until
+from tests.test_vault import free_port
 
 # Recognisable, hard to quote, and not in this file.
 PLANTED = f"Planted p@ss/word: ü%41 {secrets.token_hex(8)}"
@@ -203,3 +206,76 @@ def failed_in_all_ways(night: Night, ended: Ended, run: str) -> None:
     assert night.value("warehouse", query, (run,)) == 2
     wait_until(lambda: not night.ours(), "nobody of the run is left")
     assert night.value("warehouse", "SELECT count(*) FROM service_desk.agent") > 0
+
+
+def made_logins(night: Night) -> str:
+    """Let Vault make the logins to the warehouse from now on; return what their names begin with."""
+    platform = night.platform
+    owner, maker = f"{platform.prefix}_pipeline", f"{platform.prefix}_maker"
+    database, password = platform.database("warehouse"), secrets.token_urlsafe(24)
+    night.ask("warehouse", f"CREATE ROLE {maker} LOGIN CREATEROLE PASSWORD %s", (password,))
+    night.ask("warehouse", f"GRANT CONNECT ON DATABASE {database} TO {maker}")
+    night.ask("warehouse", f"GRANT {owner} TO {maker} WITH ADMIN OPTION")
+    server = f"{ports.ADDRESS}:{platform.sandbox.home.state.ports[provision.WAREHOUSE]}/{database}"
+    vault = platform.sandbox.vault
+    connecting = {
+        "plugin_name": "postgresql-database-plugin", "username": maker, "password": password,
+        "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{server}?sslmode=disable",
+        "allowed_roles": [f"pipeline_{database}"], "password_authentication": "scram-sha-256",
+    }  # fmt: skip
+    creation = [
+        f"""CREATE ROLE "{{{{name}}}}" LOGIN PASSWORD '{{{{password}}}}' IN ROLE {owner}""",
+        f'ALTER ROLE "{{{{name}}}}" SET role = {owner}',
+    ]
+    role = {"db_name": database, "creation_statements": creation, "default_ttl": "1h"}
+    vault.call("POST", f"database/config/{database}", connecting)
+    vault.call(
+        "POST",
+        f"database/roles/pipeline_{database}",
+        {**role, "revocation_statements": ['DROP ROLE IF EXISTS "{{name}}"']},
+    )
+    text = platform.settings_file.read_text()
+    kept = f"secret = {database}\n"
+    assert text.count(kept) == 1
+    platform.settings_file.write_text(
+        text.replace(kept, f"secret = database/creds/pipeline_{database}\naddress = {server}\n")
+    )
+    return "v-approle-"
+
+
+def test_a_scheduler_with_a_login_made_for_it_keeps_it_while_it_serves(night: Night, tmp_path: Path) -> None:
+    """It writes the history with it for as long as it lives; then the login is gone."""
+    begins, port = made_logins(night), free_port()
+    query = (
+        "SELECT rolname FROM pg_roles r WHERE starts_with(rolname, %s) AND pg_has_role(r.oid, %s, 'MEMBER')"
+    )
+    parameters = (begins, f"{night.platform.prefix}_pipeline")
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "tasks.scheduler", f"--port={port}", f"--state-path={tmp_path / 'state'}"],
+        env=night.platform.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+
+        def answered() -> int:
+            if scheduler.poll() is not None:
+                raise AssertionError(scheduler.communicate()[1])
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/history", timeout=30) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+            except OSError:
+                return 0
+
+        assert wait_until(answered, "the scheduler answers") == 200
+        assert len(night.ask("warehouse", query, parameters)) == 1
+        scheduler.terminate()
+        scheduler.communicate(timeout=60)
+        assert night.ask("warehouse", query, parameters) == []
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+        assert scheduler.stderr
+        scheduler.stderr.close()
+        night.ask("warehouse", f"DROP OWNED BY {night.platform.prefix}_maker")
+        night.ask("warehouse", f"DROP ROLE {night.platform.prefix}_maker")
