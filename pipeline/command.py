@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # What of a program's complaints goes into an error: the last lines say why.
 ERROR_TAIL_LINES = 8
+# What is no longer wanted has so long to tidy up.
+CHILD_GRACE_SECONDS = 5.0
 
 
 def run(
@@ -151,7 +153,8 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process.poll() is None:
-            self._process.kill()
+            # Asked first: pg_restore ends its own children then, and what they are doing in the server.
+            stop(self._process, CHILD_GRACE_SECONDS)
         self._process.wait()
         self._listener.join()
         assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
