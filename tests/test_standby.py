@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import extract, postgres
+from pipeline import access, extract, postgres, snapshot
 from pipeline.errors import ConflictError
 from tests import standbys
 from tests.night import Night, next_run, wait_until
@@ -66,6 +66,23 @@ def test_rows_of_transactions_that_commit_late_are_found_on_a_standby(night: Nig
     night.load("shop", "item", following)
     assert night.extraction(following, "shop.item")[0] == "increment"
     assert night.differing("shop", "item") == []
+
+
+def test_a_standby_that_does_not_follow_is_told_of(
+    night: Night, standby: Standby, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its snapshot is of one moment, but an old one; to follow an idle primary is fine."""
+    with access.opened(night.settings) as databases, standby.connect("shop") as here:
+        with databases.source("shop") as source:
+            snapshot.take(source)
+        assert "standby" not in caplog.text
+        postgres.rows(here, "SELECT pg_wal_replay_pause()")
+        try:
+            with databases.source("shop") as source:
+                snapshot.take(source)
+        finally:
+            postgres.rows(here, "SELECT pg_wal_replay_resume()")
+    assert "the source is a standby that has stopped its replay: what it shows is old" in caplog.text
 
 
 def in_the_middle(standby: Standby) -> None:
