@@ -1,0 +1,315 @@
+"""Whole nights through Luigi and its scheduler: what is loaded equals its source, whatever came between."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline import postgres
+from pipeline.sandbox import clusters, provision, sources
+from tests.night import Night, next_run, program, wait_until
+from tests.tasks.conftest import CHANGES
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "analysts"
+SAMPLES = sources.SAMPLES
+
+
+def sample_night(night: Night) -> Night:
+    """A platform whose sources are the samples as they are on day 1."""
+    for name in SAMPLES:
+        night.platform.source(name, sources.script(name).read_text())
+        night.platform.declare(name, (EXAMPLE / "sources" / f"{name}.yaml").read_text())
+    return night
+
+
+def day_2(night: Night, folder: Path) -> None:
+    for name in SAMPLES:
+        # The database is not called as the sample is.
+        script = folder / f"{name}.sql"
+        text = sources.script(f"day2_{name}").read_text()
+        script.write_text(re.sub(r"COMMENT ON DATABASE.*?;", "", text))
+        home, database = night.platform.sandbox.home, night.platform.database(name)
+        sources.run_script(home, database, [f"--file={script}"], clusters.SUPERUSER, threading.Event())
+
+
+def differing(night: Night) -> list[str]:
+    return [difference for name in night.platform.sources for difference in night.differing(name)]
+
+
+def loads(night: Night, run: str) -> dict[str, dict[str, Any]]:
+    """Return what the run did with each table."""
+    query = "SELECT name, detail FROM ops.step WHERE run = %s AND task = 'LoadTable' AND state = 'done'"
+    return dict(night.ask("warehouse", query, (run,)))
+
+
+def test_two_nights_of_the_samples_and_a_third_that_changes_nothing(night: Night, tmp_path: Path) -> None:
+    """Every table equals its source by a checksum over all columns; what did not change is not touched."""
+    sample_night(night)
+    first, second, third = next_run(), next_run(), next_run()
+
+    ended = night.etl(first)
+    assert (ended.code, ended.told) == (0, [])
+    assert differing(night) == []
+    assert len(loads(night, first)) == 20
+
+    day_2(night, tmp_path)
+    ended = night.etl(second)
+    assert (ended.code, ended.told) == (0, [])
+    assert differing(night) == []
+    done = loads(night, second)
+    incremental = {name for name, detail in done.items() if detail["mode"] == "increment"}
+    assert incremental >= {"hr.employee", "records.enrolment", "service_desk.ticket", "service_desk.comment"}
+    assert sum(detail["deleted"] for detail in done.values()) > 1000
+    assert "20 tables" in ended.out
+
+    touched = touched_at(night)
+    ended = night.etl(third)
+    assert (ended.code, ended.told) == (0, [])
+    assert "nothing changed" in ended.out
+    assert differing(night) == []
+    assert touched_at(night) == touched
+    idle = loads(night, third).values()
+    assert {detail[key] for detail in idle for key in ("inserted", "updated", "deleted")} == {0}
+
+    ended = night.etl(third)
+    assert (ended.code, ended.told) == (0, [])
+    assert "was complete before: nothing to do" in ended.out
+
+
+def touched_at(night: Night) -> dict[str, Any]:
+    """Return, for every loaded table, its rows' times of loading, and where they lie on disk."""
+    with night.warehouse() as warehouse:
+        tables = postgres.rows(
+            warehouse,
+            "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = ANY(%s)",
+            (night.platform.sources,),
+        )
+        query = "SELECT count(*), max(_loaded_at), sum(hashtext(ctid::text || xmin::text)) FROM "
+        return {table: postgres.rows(warehouse, query + table) for (table,) in tables}
+
+
+def test_plain_luigi_does_the_same(shop: Night) -> None:
+    """`luigi --module tasks.etl LoadWarehouse --run R` needs nothing of ours around it."""
+    run = next_run()
+    done = subprocess.run(
+        [program("luigi"), "--module", "tasks.etl", "LoadWarehouse", "--run", run],
+        env=shop.platform.env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert differing(shop) == []
+    assert len(loads(shop, run)) == 3
+    wait_until(lambda: not shop.ours(), "the holder of the snapshot has ended with its worker")
+
+
+def test_one_table_that_fails_stops_only_itself(shop: Night) -> None:
+    """The others are loaded, the command says what failed and why, and runs only that the next time."""
+    run = next_run()
+    reader = shop.platform.reader("shop")
+    shop.ask("shop", f"REVOKE SELECT ON purchase FROM {reader}")
+    ended = shop.etl(run)
+    assert ended.code == 3
+    assert "shop.purchase: ExtractTable failed: the source's role may not read" in ended.out
+    assert f"next: pipeline run etl --source shop --table purchase --run {run}" in ended.out
+    before = loads(shop, run)
+    assert set(before) == {"shop.customer", "shop.event"}
+    assert shop.differing("shop", "customer", "event") == []
+
+    shop.ask("shop", f"GRANT SELECT ON purchase TO {reader}")
+    ended = shop.etl(run)
+    assert (ended.code, ended.told) == (0, [])
+    assert differing(shop) == []
+    assert {name: detail for name, detail in loads(shop, run).items() if name in before} == before
+
+
+def test_a_loaded_set_of_pgbench_tables_is_of_one_moment(night: Night) -> None:
+    """With transfers going on throughout, the four sums agree in every loaded set."""
+    night.platform.source("bank")
+    reader = night.platform.reader("bank")
+    pgbench(night, "--initialize", "--quiet", "--foreign-keys").wait()
+    night.ask("bank", f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+    tables = "pgbench_accounts: {}, pgbench_branches: {}, pgbench_tellers: {}, pgbench_history: {}"
+    night.platform.declare("bank", f"source: bank\ntables: {{{tables}}}\n")
+    writing = pgbench(night, "--client=3", "--jobs=2", "--time=300", "--no-vacuum")
+    try:
+        seen = set()
+        for _ in range(2):
+            run = next_run()
+            wait_until(lambda: night.value("bank", "SELECT count(*) FROM pgbench_history"), "transfers")
+            ended = night.etl(run)
+            assert (ended.code, ended.told) == (0, [])
+            sums = night.ask("warehouse", BALANCES)[0]
+            assert len(set(sums)) == 1, sums
+            seen.add(sums)
+        assert len(seen) == 2, "money moved between the runs"
+        assert writing.poll() is None, "the writers wrote all the while"
+    finally:
+        writing.kill()
+        writing.wait()
+    night.etl(next_run())
+    assert differing(night) == []
+
+
+BALANCES = """
+    SELECT (SELECT sum(abalance) FROM bank.pgbench_accounts),
+           (SELECT sum(bbalance) FROM bank.pgbench_branches),
+           (SELECT sum(tbalance) FROM bank.pgbench_tellers),
+           (SELECT sum(delta) FROM bank.pgbench_history)
+"""
+
+
+def pgbench(night: Night, *arguments: str) -> "subprocess.Popen[bytes]":
+    home = night.platform.sandbox.home
+    return subprocess.Popen(
+        [
+            clusters.BINARIES / "pgbench", *clusters.socket_arguments(home, provision.SOURCES), *arguments,
+            night.platform.database("bank"),
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+# kill -9
+
+STEPS = [
+    ("OpenSnapshot", "running"), ("ExtractTable", "running"), ("ValidateExtract", "running"),
+    ("LoadTable", "running"), ("LoadTable", "done"),
+]  # fmt: skip
+
+
+def kill(night: Night, process: "subprocess.Popen[str]") -> None:
+    """Kill the whole of the run at once, as a node that loses its power would."""
+    with contextlib.suppress(ProcessLookupError):  # it may just have ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_until(lambda: not night.ours(), "the holder of the snapshot ends by itself", 30)
+
+
+def wait_until_reached(
+    night: Night, process: "subprocess.Popen[str]", run: str, task: str, state: str
+) -> None:
+    query = "SELECT count(*) FROM ops.step WHERE run = %s AND task = %s AND state IN (%s, 'done')"
+    with night.warehouse() as warehouse:
+        wait_until(
+            lambda: process.poll() is not None or postgres.value(warehouse, query, (run, task, state)),
+            f"{task} is {state}",
+        )
+
+
+@contextlib.contextmanager
+def loaded_then_changed(shop: Night) -> Iterator[None]:
+    """Load the shop once and change some of it; afterwards see that only that was loaded, and once."""
+    assert shop.etl(next_run()).code == 0
+    unchanged = "SELECT id, _loaded_at, ctid::text FROM shop.customer WHERE id > 10"
+    before = shop.ask("warehouse", unchanged)
+    shop.ask("shop", CHANGES)
+    yield
+    assert differing(shop) == []
+    assert shop.ask("warehouse", unchanged) == before
+    assert shop.value("warehouse", "SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
+
+
+def finished(shop: Night, run: str) -> None:
+    """See that the same command ends it, and that each load was done once."""
+    already = loads(shop, run)
+    ended = shop.etl(run)
+    assert (ended.code, ended.told) == (0, [])
+    done = loads(shop, run)
+    assert {name: done[name] for name in already} == already
+    counts = {name: (d["inserted"], d["updated"], d["deleted"]) for name, d in done.items()}
+    assert counts == {"shop.customer": (0, 10, 0), "shop.purchase": (30, 0, 20), "shop.event": (1, 0, 1)}
+    assert not shop.ours()
+
+
+def test_killed_at_each_step_the_same_command_ends_the_run(shop: Night) -> None:
+    with loaded_then_changed(shop):
+        run = next_run()
+        for task, state in STEPS:
+            process = shop.start_etl(run)
+            wait_until_reached(shop, process, run, task, state)
+            kill(shop, process)
+        finished(shop, run)
+
+
+def test_killed_at_random_moments_the_same_command_ends_the_run(shop: Night) -> None:
+    moments = random.Random(20261122)  # noqa: S311 - so that a failure can be had again
+    with loaded_then_changed(shop):
+        run = next_run()
+        for _ in range(5):
+            process = shop.start_etl(run)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0.3, 4.5))
+            kill(shop, process)
+        finished(shop, run)
+
+
+def test_a_step_that_is_killed_alone_does_not_take_the_run_along(shop: Night) -> None:
+    """The kernel may end one process for want of memory: its step is tried again."""
+    run = next_run()
+    with shop.platform.connect("shop") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run)
+        query = "SELECT pid FROM ops.step WHERE run = %s AND name = 'shop.purchase' AND state = 'running'"
+        (pid,) = wait_until(lambda: shop.ask("warehouse", query, (run,)), "the extraction has begun")[0]
+        psutil.Process(pid).kill()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert differing(shop) == []
+
+
+# Told to stop, and asked twice.
+
+
+@pytest.mark.parametrize(("number", "whom"), [(signal.SIGTERM, "parent"), (signal.SIGINT, "group")])
+def test_told_to_stop_it_ends_with_143_and_leaves_nobody_behind(
+    shop: Night, number: signal.Signals, whom: str
+) -> None:
+    """Nomad sends SIGTERM to the parent alone; Ctrl-C reaches the whole group of the terminal."""
+    run = next_run()
+    with shop.platform.connect("shop") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run)
+        query = "SELECT pid FROM ops.step WHERE run = %s AND name = 'shop.purchase' AND state = 'running'"
+        wait_until(lambda: shop.ask("warehouse", query, (run,)), "the extraction has begun")
+        if whom == "parent":
+            process.send_signal(number)
+        else:
+            os.killpg(process.pid, number)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    wait_until(lambda: not shop.ours(), "nobody is left", 30)
+    assert shop.value("warehouse", "SELECT state FROM ops.run WHERE run = %s", (run,)) == "failed"
+    assert shop.etl(run).code == 0
+    assert differing(shop) == []
+
+
+def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
+    run, other = next_run(), next_run()
+    with shop.platform.connect("shop") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run)
+        query = "SELECT started_at, host, pid FROM ops.run WHERE run = %s"
+        (row,) = wait_until(lambda: shop.ask("warehouse", query, (run,)), "the run has begun")
+        ended = shop.etl(other)
+        status = shop.run("status", "--json")
+    process.communicate(timeout=120)
+    started_at, host, pid = row
+    assert ended.code == 6
+    assert ended.told == [
+        f"run {run} has been going since {started_at:%Y-%m-%d %H:%M} UTC on {host} (process {pid}); "
+        "see 'pipeline status'"
+    ]
+    assert '"state": "running"' in status.out
+    assert process.returncode == 0
+    assert shop.ask("warehouse", "SELECT count(*) FROM ops.step WHERE run = %s", (other,)) == [(0,)]
