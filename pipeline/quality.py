@@ -42,7 +42,7 @@ class Result:
     wrong: Composable | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.observed}, expected {self.expected}"
+        return f"{self.name}: {self.observed}" + (f", expected {self.expected}" if self.expected else "")
 
     @property
     def stops(self) -> bool:
@@ -114,7 +114,7 @@ def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
         if change.kind == "dropped" and not change.blocks and change.action != IGNORE:
             told, level = f"{told}; it stays empty in new rows", "warn"
         passed = level == "error" and not change.blocks
-        results.append(Result(f"drift {change.kind}", level, passed, told, "no drift"))
+        results.append(Result(f"drift {change.kind}", level, passed, told, ""))
     return results
 
 

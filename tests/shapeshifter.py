@@ -282,7 +282,9 @@ class Shapeshifter:
 
     def change_key(self) -> None:
         if self.key:
-            self.alter("DROP CONSTRAINT {}", sql.Identifier(f"{self.name}_pkey"))
+            query = "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'"
+            named = postgres.value(self.source, query, (f"{self.schema}.{self.name}",))
+            self.alter("DROP CONSTRAINT {}", sql.Identifier(named))
         self.key = self.choose([["id"], ["id", "code"], ["code", "id"]])
         self.alter(
             "ADD CONSTRAINT {} PRIMARY KEY ({})",

@@ -113,7 +113,7 @@ class DatabaseSettings(_Section):
 class SourceSettings(DatabaseSettings):
     """A database that is loaded into the warehouse."""
 
-    # The most connections to this source at once.
+    # So many tables are read at once, each over one connection; one more holds the moment that they read.
     connections: int = Field(default=4, ge=1)
 
 
