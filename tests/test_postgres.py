@@ -1,0 +1,89 @@
+"""What a connection promises, to which database it leads, and how what goes wrong on it is told."""
+
+import os
+import re
+import socket
+
+import pytest
+from psycopg2 import sql
+
+from pipeline import access, postgres, settings
+from pipeline.errors import ConflictError, SettingsError, StepError
+from tests.night import Night
+
+
+def test_one_role_of_vault_may_log_in_to_several_databases(night: Night) -> None:
+    """Whoever asks for the second must not be given the first."""
+    home = night.platform.sandbox.home
+    section = re.search(r"^\[source\.service_desk\]\n(?:.+\n)+", home.settings_file.read_text(), re.MULTILINE)
+    assert section
+    other = section[0].replace("source.service_desk", "source.other").replace("/service_desk", "/postgres")
+    with night.platform.settings_file.open("a") as file:
+        file.write(f"\n{section[0]}\n{other}")
+    configured = settings.read([night.platform.settings_file])
+    with access.opened(configured) as databases:
+        found = []
+        for name in ("service_desk", "other"):
+            with databases.source(name) as connection:
+                found.append(postgres.value(connection, "SELECT current_database()"))
+    assert found == ["service_desk", "postgres"]
+
+
+def test_rows_that_a_policy_hides_are_not_missing_without_a_word(night: Night) -> None:
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1), (2);"
+        "ALTER TABLE item ENABLE ROW LEVEL SECURITY; CREATE POLICY partly ON item USING (id = 1)",
+        "source: shop\ntables: {item: {}}\n",
+    )
+    with pytest.raises(StepError) as caught:
+        night.load("shop", "item")
+    assert 'row-level security policy for table "item"' in str(caught.value)
+    assert "BYPASSRLS" in str(caught.value)
+    night.ask("shop", f"ALTER ROLE {night.platform.reader('shop')} BYPASSRLS")
+    assert night.load("shop", "item").total == 2
+
+
+def test_a_peer_that_vanishes_while_we_send_is_noticed(night: Night) -> None:
+    """Keepalives are not sent while something is unanswered; that took a quarter of an hour."""
+    with (
+        access.opened(night.settings) as databases,
+        databases.warehouse() as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        milliseconds = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert milliseconds == 120_000
+
+
+def test_each_of_several_problems_is_told_with_its_name() -> None:
+    with pytest.raises(SettingsError) as caught, postgres.explained("shop.item"):
+        raise SettingsError(["shop.item: one", "another"])
+    assert caught.value.problems == ("shop.item: one", "shop.item: another")
+    with pytest.raises(ConflictError, match=r"^shop\.item: in the way$"), postgres.explained("shop.item"):
+        raise ConflictError("in the way")
+
+
+def test_a_time_out_of_the_source_is_not_taken_for_our_own_cancel(night: Night) -> None:
+    """The end of a binary COPY that was cut off is an error of the target too: the cause is the source's."""
+    night.platform.source("shop")
+    slowly = (
+        "COPY (SELECT n FROM generate_series(1, 1000) AS n WHERE pg_sleep(0.01) IS NOT NULL) TO STDOUT BINARY"
+    )
+    with access.opened(night.settings) as databases, databases.warehouse() as target:
+        postgres.rows(target, "CREATE TEMPORARY TABLE taken (n int)")
+        with databases.source("shop") as source:
+            postgres.rows(source, "SET statement_timeout = '300ms'")
+            into = sql.SQL("COPY pg_temp.taken FROM STDIN BINARY")
+            with pytest.raises(StepError, match=r"^reading the rows: .*statement timeout"):
+                postgres.copy(source, sql.SQL(slowly), target, into)
+
+
+def test_what_the_target_refuses_is_told_as_the_target_s(night: Night) -> None:
+    night.platform.source("shop")
+    refused = "COPY (SELECT n % 10 FROM generate_series(1, 1000) AS n) TO STDOUT"
+    with access.opened(night.settings) as databases, databases.warehouse() as target:
+        postgres.rows(target, "CREATE TEMPORARY TABLE taken (n int CHECK (n < 9))")
+        with databases.source("shop") as source:
+            into = sql.SQL("COPY pg_temp.taken FROM STDIN")
+            with pytest.raises(StepError, match=r"^writing the rows: .*check constraint"):
+                postgres.copy(source, sql.SQL(refused), target, into)
