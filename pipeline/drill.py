@@ -3,18 +3,21 @@ manifest, timed, and damaged on purpose to see that this is noticed. Nothing of 
 """
 
 import logging
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import FrameType
 
 from pipeline import access, backups, controls, fetch, postgres, report, restore, roles, work
 from pipeline import target as targets
 from pipeline.access import Access
 from pipeline.assertions import Assertion
 from pipeline.bucket import Bucket
-from pipeline.errors import CheckError, PipelineError, StepError
+from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.manifest import Manifest
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Connection
@@ -76,7 +79,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = w
     """
     settings.database(database)
     folder = DrillWork(settings, database, month)
-    with folder.step(STEP, show), _reading(settings) as (databases, bucket):
+    with _stoppable(), folder.step(STEP, show), _reading(settings) as (databases, bucket):
         server = targets.at(databases.drill_uri())
         shown = folder.shown(STEP, show)
         with server.opened() as connection, _alone(connection, shown):
@@ -96,6 +99,23 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = w
         folder.write(FINISHED, found)
         show(100, f"grade {found.grade}, restored in {found.recovery_seconds:,.0f} s")
         return found
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end the block as an error does, with everything tidied up; Luigi would end us at once."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise StoppedError("told to stop")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import tasks  # noqa: F401 - credentials are kept out of what Luigi logs from he
 logger = logging.getLogger(__name__)
 
 # Chains that are fenced by locks of their own, and are wanted most when everything else is down.
-ALONE = {"tasks.backup"}
+ALONE = {"tasks.backup", "tasks.drill"}
 DEFAULT_PORT = 8082
 CONNECT_SECONDS = 5
 
@@ -84,10 +84,11 @@ def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
     options = dict(itertools.pairwise(arguments))
     if options.get("--module") in ALONE and not answers(scheduler_url()):
-        logger.warning("the scheduler at %s does not answer; the backup goes on without it", scheduler_url())
+        logger.warning("the scheduler at %s does not answer; this goes on without it", scheduler_url())
         run_with_retcodes([*arguments, "--local-scheduler"])
         return
-    run = options.get("--run", "")
+    # A drill is known by its month.
+    run = options.get("--run") or options.get("--month", "")
     try:
         forget_earlier_failures(RemoteScheduler(scheduler_url()), run)
     except RPCError:

@@ -26,10 +26,12 @@ def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Re
     restores.source("shop", SMALL)
     restores.back_up("shop")
     folder = restores.archive.folder / "by-hand"
-    folder.mkdir()
+    home = restores.archive.folder / "home"
+    for made in (folder, home):
+        made.mkdir()
     (folder / "key.asc").write_text(restores.archive.private_keys["safe"])
     done = subprocess.run(
-        ["/bin/bash", "-c", commands()], cwd=folder, env=environment(restores, folder), capture_output=True,
+        ["/bin/bash", "-c", commands()], cwd=folder, env=environment(restores, home), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -41,26 +43,28 @@ def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Re
     assert restores.ask(database, owners) == [(restores.owner("shop"),)]
     left = sorted(path.name for path in folder.iterdir())
     assert left == ["globals.sql.gpg", "manifest.json", "shop.dump.gpg"]
+    # b2 keeps no key when it is given one in the environment.
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
-def environment(restores: Restores, folder: Path) -> dict[str, str]:
+def environment(restores: Restores, home: Path) -> dict[str, str]:
     """Return what the document says is set before its commands."""
     vault = restores.archive.platform.sandbox.vault
     key = vault.read(f"{restores.archive.entries}{backup_store.BY_HAND}")
     assert key is not None
-    home = restores.home
+    sandbox = restores.home
     programs = [str(Path(sys.executable).parent), str(clusters.BINARIES), os.environ["PATH"]]
     return {
         "PATH": os.pathsep.join(programs),
-        "HOME": str(folder),
+        "HOME": str(home),
         "BUCKET": restores.archive.bucket_name,
         "DATABASE": "shop",
         "RUN": RUN,
         "B2_APPLICATION_KEY_ID": key["key_id"],
         "B2_APPLICATION_KEY": key["application_key"],
         # Not in the document: where the emulator is.
-        "B2_ENVIRONMENT": backup_store.realm(home),
-        "PGHOST": home.state.socket_folder,
-        "PGPORT": str(home.state.ports[provision.DRILL]),
+        "B2_ENVIRONMENT": backup_store.realm(sandbox),
+        "PGHOST": sandbox.state.socket_folder,
+        "PGPORT": str(sandbox.state.ports[provision.DRILL]),
         "PGUSER": clusters.SUPERUSER,
     }

@@ -1,10 +1,13 @@
 """`pipeline run drill`: databases are drilled through Luigi, and its end says whether all of them held."""
 
+import signal
 from pathlib import Path
 
+from pipeline.sandbox import clusters
 from tests.archive import SMALL
 from tests.night import wait_until
 from tests.restores import Restores
+from tests.test_restore import fake_pg_restore
 
 MONTH = "2026-11"
 
@@ -66,6 +69,27 @@ def test_each_failure_has_its_exit_code_and_one_drill_goes_at_a_time(restores: R
     assert gone.code == 5
     assert "there is no such bucket" in gone.err
     restores.archive.control.create_bucket(restores.archive.bucket_name)  # for who tidies up
+
+
+def test_a_drill_that_is_stopped_leaves_nothing_and_the_next_one_is_whole(restores: Restores) -> None:
+    restores.source("shop", SMALL)
+    restores.back_up("shop")
+    held = restores.archive.folder / "held"
+    fake_pg_restore(restores, f"touch {held}; sleep 600")
+    drilling = restores.start("run", "drill", "shop", "--month", MONTH)
+    wait_until(held.exists, "pg_restore has begun")
+    assert restores.databases() == ["drill_shop"]
+    drilling.send_signal(signal.SIGTERM)
+    _, said = drilling.communicate(timeout=60)
+    assert drilling.returncode == 143, said
+    wait_until(lambda: not restores.archive.ours(), "all of it has ended")
+    assert restores.databases() == []
+    assert restores.roles() == set()
+    assert restores.leftovers() == []
+    assert f"shop/2026-11-22/drill-{MONTH}.json" not in {name for _, name in restores.archive.names()}
+    restores.archive.write_settings(postgres_bin=str(clusters.BINARIES))
+    again = restores.archive.run("run", "drill", "shop", "--month", MONTH)
+    assert again.code == 0, again.err
 
 
 def text(path: Path) -> str:
