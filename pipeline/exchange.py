@@ -85,8 +85,8 @@ def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier
     lost = postgres.rows(warehouse, postgres.statement("lost_with_a_table"), target.strings)
     if lost:
         raise StepError(
-            f"it needs a new table, which would lose {', '.join(what for (what,) in lost)}; drop that in the "
-            "warehouse, run it again, and make it anew"
+            f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}; drop "
+            "that in the warehouse, run it again, and make it anew"
         )
     return Replaced(rows, target, views.dependent(warehouse, target), views.grants(warehouse, target), exists)
 

@@ -107,12 +107,20 @@ def extract_table(settings: Settings, table: Table, run: str, show: Show = silen
         with ledger.recorded(beside, key) as recorder:
             taken = snapshot.find(warehouse, table.source, run)
             if taken is None:
-                raise StepError(f"no snapshot of source {table.source} was taken for run {run}")
+                raise StepError(
+                    f"no snapshot of source {table.source} was taken for run {run}; "
+                    f"'pipeline run etl --run {run}' takes one and goes on from there"
+                )
             postgres.rows(warehouse, "SAVEPOINT extraction")
             for pause_seconds in (*CONFLICT_PAUSES_SECONDS, None):
                 try:
                     staged_rows, detail = _extract(databases, warehouse, recorder, show, table, run, taken)
                     break
+                except postgres.LockNotAvailable:
+                    raise StepError(
+                        "somebody kept the table locked in the source for too long, as a change of its shape "
+                        "or a VACUUM FULL does; run it again once that is done"
+                    ) from None
                 except ConflictError as error:
                     if pause_seconds is None:
                         raise ConflictError(
@@ -179,7 +187,8 @@ class _Extraction:
                 return self.stage(replace(planned, mode=FULL, reason="rows were missing in the increment"))
         elif staged_rows != source_rows:
             raise StepError(
-                f"{staged_rows} rows came of the {source_rows} in the source's snapshot; run it again"
+                f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged; "
+                "run it again"
             )
         elif planned.mode == FULL and planned.key and planned.table.deletes != "ignore":
             deleted = self._absent(planned, staged, staged.rows)

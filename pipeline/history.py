@@ -34,7 +34,11 @@ def open_book(
     Raise StepError for a table without a key: nobody could tell one row's versions from another's.
     """
     if not key:
-        raise StepError("history needs a key: write key: with its columns, or take history out")
+        raise StepError(
+            "history needs a key, or nobody could tell one row's versions from another's; write "
+            f"'key: [COLUMN]' or take 'history' out under {staged.table.name} in "
+            f"sources/{staged.table.source}.yaml"
+        )
     wanted = {
         name: type_ for name, type_ in staging.column_types(warehouse, rows).items() if name not in OURS
     }

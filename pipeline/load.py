@@ -185,7 +185,8 @@ class _Publication:
         if total != expected and not (self._table.deletes == "ignore" and total > expected):
             raise StepError(
                 f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
-                "nothing was published; run it again with 'changes: full'"
+                "nothing was published; run it again, and if that does not help, write 'changes: full' under "
+                f"{self._table.name} in sources/{self._table.source}.yaml"
             )
         return total
 

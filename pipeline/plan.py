@@ -227,8 +227,8 @@ def _require_columns(table: Table, current: Shape, key: Sequence[str], target: S
     taken = [name for name in current.names if name in RESERVED_COLUMNS and name not in table.columns]
     if taken:
         raise StepError(
-            f"its column {', '.join(taken)} is called as one that the warehouse adds; write 'mask: exclude' "
-            f"under it in sources/{table.source}.yaml"
+            f"the name of its column {', '.join(taken)} is taken by one that the warehouse adds; write "
+            f"'mask: exclude' under it in sources/{table.source}.yaml"
         )
     if missing:
         raise StepError(

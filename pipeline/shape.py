@@ -165,7 +165,8 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     oid, kind, key, readable, partitions, foreign_part = found
     if not readable:
         raise StepError(
-            f'the source\'s role may not read "{schema}"."{relation}": GRANT SELECT on it, or take it out'
+            f'the source\'s role may not read "{schema}"."{relation}": GRANT SELECT on it, or take it '
+            "out of the source's YAML file"
         )
     server = connection.server_version // 10000
     return Shape(

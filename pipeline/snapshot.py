@@ -173,7 +173,10 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
             f"source {source}: the process that was to hold its snapshot ended with {returncode} before it "
             "had one; what it said stands in the log"
         )
-    raise UnreachableError(f"source {source}: no snapshot within {OPENING_SECONDS} seconds")
+    raise UnreachableError(
+        f"source {source}: no snapshot within {OPENING_SECONDS} seconds; see with 'pipeline check' "
+        "whether it answers, then run it again"
+    )
 
 
 def hold(source: str, run: str, owner: int) -> None:

@@ -60,7 +60,9 @@ def validate_extract(settings: Settings, table: Table, run: str, show: Show = si
         with ledger.recorded(beside, key):
             extracted = ledger.find_step(warehouse, step_key(table, run))
             if extracted is None or not extract.extracted(warehouse, table, run):
-                raise StepError("its staged rows are gone; run it again")
+                raise StepError(
+                    "its staged rows are gone, as after a crash of the warehouse's server; run it again"
+                )
             results = _results(warehouse, table, run, extracted)
             set_aside = quarantine.fill(warehouse, Staged(table, run), results)
             quality.record(warehouse, run, table, results)
