@@ -6,9 +6,12 @@ that failed too often is disabled for a while. Who starts the same run again wan
 
 import itertools
 import logging
+import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +23,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_status import DISABLED, FAILED
 
 import tasks  # noqa: F401 - credentials are kept out of what Luigi logs from here on
+from pipeline.errors import StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +67,7 @@ def scheduler_url() -> str:
     """Return where Luigi looks for its scheduler."""
     config = luigi.configuration.get_config()
     host = config.get("core", "default-scheduler-host", "localhost")
-    port = config.getint("core", "default-scheduler-port", 8082)
+    port = config.getint("core", "default-scheduler-port", DEFAULT_PORT)
     url: str = config.get("core", "default-scheduler-url", "")
     return url or f"http://{host}:{port}/"
 
@@ -80,8 +84,20 @@ def answers(url: str) -> bool:
     return True
 
 
+def _end_with_tasks() -> None:
+    """Let SIGTERM end the worker in good order: it then ends the tasks, each a process of its own."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        sys.exit(StoppedError.exit_code)
+
+    signal.signal(signal.SIGTERM, end)
+    # A task itself ends at once, as ever.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
+    _end_with_tasks()
     options = dict(itertools.pairwise(arguments))
     if options.get("--module") in ALONE and not answers(scheduler_url()):
         logger.warning("the scheduler at %s does not answer; this goes on without it", scheduler_url())

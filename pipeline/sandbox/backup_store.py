@@ -52,6 +52,7 @@ def settings(home: Home) -> dict[str, dict[str, str]]:
             "realm": realm(home),
             "secret": WRITER,
             "verify_secret": VERIFIER,
+            "audit_secret": AUDITOR,
             "recipients": ", ".join(str(public_key(home, name)) for name in RECIPIENTS),
             "keep_days": str(KEEP_DAYS),
             "work_dir": str(home.path / "work"),

@@ -195,7 +195,9 @@ class _Reader:
             )
         folder = entry.path.absolute().parent
         if key in _PATHS_KEYS and not missing:
-            return "\n".join(str(folder / Path(part).expanduser()) for part in re.split(r"[,\s]+", value) if part)
+            return "\n".join(
+                str(folder / Path(part).expanduser()) for part in re.split(r"[,\s]+", value) if part
+            )
         if key in _PATH_KEYS and value and not missing:
             return str(folder / Path(value).expanduser())
         return value

@@ -128,6 +128,8 @@ class BackupSettings(_Section):
     realm: Url | None = None
     secret: VaultPath
     verify_secret: VaultPath | None = None
+    # The key that reads the bucket's rules and lock, for `pipeline check`.
+    audit_secret: VaultPath | None = None
     # The files of public keys. One alone can be lost, and every backup with it.
     recipients: Annotated[tuple[Path, ...], BeforeValidator(_split), Field(min_length=2)]
     # Objects that are larger are read back in samples; where this is None, every object as a whole.

@@ -251,6 +251,21 @@ def test_killed_at_random_moments_the_same_command_ends_the_run(shop: Night) -> 
         finished(shop, run)
 
 
+def test_a_parent_that_is_killed_alone_takes_its_run_along(shop: Night) -> None:
+    """Nobody would be left to judge or to stop what goes on."""
+    run = next_run()
+    with shop.platform.connect("shop") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run)
+        query = "SELECT pid FROM ops.step WHERE run = %s AND name = 'shop.purchase' AND state = 'running'"
+        wait_until(lambda: shop.ask("warehouse", query, (run,)), "the extraction has begun")
+        process.kill()
+        wait_until(lambda: not shop.ours(), "Luigi, its tasks and the holder of the snapshot have ended", 30)
+    assert shop.etl(run).code == 0
+    assert differing(shop) == []
+
+
 def test_a_step_that_is_killed_alone_does_not_take_the_run_along(shop: Night) -> None:
     """The kernel may end one process for want of memory: its step is tried again."""
     run = next_run()

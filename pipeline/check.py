@@ -1,0 +1,137 @@
+"""Check: looks, before a night does, whether everything that a night needs is there and lets us in."""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline import access, catalog, crypt, ledger, postgres, snapshot, tools
+from pipeline.access import Access
+from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.settings import BackupSettings, Settings
+
+SCHEDULER_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, and what is wrong with it and what to do; nothing, if all is well."""
+
+    thing: str
+    problems: tuple[str, ...]
+
+
+def everything(settings: Settings, scheduler: tuple[str, int]) -> Iterator[Finding]:
+    """Yield what is found of each thing. One thing's failure hides no other's.
+
+    `scheduler` is the host and port of Luigi's scheduler.
+    """
+    yield _looked("scheduler", lambda: _scheduler(*scheduler))
+    if settings.analysts is not None:
+        yield _looked("catalog", lambda: _catalog(settings))
+    try:
+        with access.opened(settings) as databases:
+            yield Finding("Vault", ())
+            yield from _databases(settings, databases)
+            if settings.backup is not None:
+                yield from _backups(settings.backup, settings, databases)
+    except UnreachableError as error:
+        yield Finding("Vault", (str(error),))
+
+
+def _looked(thing: str, look: Callable[[], list[str]]) -> Finding:
+    try:
+        return Finding(thing, tuple(look()))
+    except PipelineError as error:
+        return Finding(thing, tuple(str(error).splitlines()))
+
+
+def _scheduler(host: str, port: int) -> list[str]:
+    try:
+        socket.create_connection((host, port), timeout=SCHEDULER_SECONDS).close()
+    except OSError as error:
+        return [f"nobody answers at {host}:{port} ({error.strerror or error}); start 'pipeline scheduler'"]
+    return []
+
+
+def _catalog(settings: Settings) -> list[str]:
+    declared = catalog.read(settings.require_analysts().checkout)
+    return [
+        f"sources/{name}.yaml has no section [source.{name}] in luigi.cfg; write it"
+        for name in declared.sources
+        if name not in settings.sources
+    ]
+
+
+def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
+    def warehouse() -> list[str]:
+        with databases.warehouse() as connection:
+            ledger.require_migrated(connection)
+            if postgres.value(connection, "SELECT has_database_privilege(current_database(), 'CREATE')"):
+                return []
+            return ["its role may not make schemas; GRANT CREATE ON DATABASE to it"]
+
+    def source(name: str) -> list[str]:
+        with databases.source(name) as connection:
+            snapshot.take(connection)
+        return []
+
+    def database(name: str) -> list[str]:
+        with databases.database(name) as connection:
+            client = tools.newest("pg_dump", settings.require_backup().postgres_bin)
+            server = connection.server_version // 10000
+        if client.major < server:
+            return [f"pg_dump {client.version} is older than its server, {server}; install a newer client"]
+        return []
+
+    if settings.warehouse is not None:
+        yield _looked("warehouse", warehouse)
+    for name in settings.sources:
+        yield _looked(f"source {name}", lambda name=name: source(name))  # type: ignore[misc]
+    if settings.backup is not None:
+        for name in settings.databases:
+            yield _looked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
+
+
+def _backups(backup: BackupSettings, settings: Settings, databases: Access) -> Iterator[Finding]:
+    def recipients() -> list[str]:
+        with TemporaryDirectory() as folder:
+            now = datetime.now(UTC)
+            with crypt.keyring(backup.recipients, now=now, folder=Path(folder)) as keyring:
+                return list(keyring.warnings)
+
+    def bucket() -> list[str]:
+        if backup.audit_secret is None:
+            return ["its rules cannot be looked at: name a key that reads them in [backup] audit_secret"]
+        with databases.bucket(backup.audit_secret) as opened:
+            return opened.inspect().problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
+
+    def drill() -> list[str]:
+        with postgres.connection(databases.drill_uri(), "the drill server"):
+            return []
+
+    yield _looked("recipients", recipients)
+    yield _looked(f"bucket {backup.bucket}", bucket)
+    if settings.drill is not None:
+        yield _looked("drill", drill)
+
+
+def fix(settings: Settings, admin_secret: str, token_file: Path) -> str:
+    """Give the bucket its lifecycle rules and lock, and return what was done.
+
+    The key of the bucket's admin is at `admin_secret` in Vault, where the nightly login cannot read:
+    `token_file` has a token that can. Raise UnreachableError if either does not suffice, StepError if rules
+    are in the way.
+    """
+    backup = settings.require_backup()
+    login = settings.vault.model_copy(update={"auth": "token", "credential_file": token_file})
+    person = settings.model_copy(update={"vault": login})
+    with access.opened(person) as databases, databases.bucket(admin_secret) as opened:
+        applied = opened.apply(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
+    left = applied.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
+    if left:
+        raise StepError("; ".join(left))
+    lock = f", and locks what comes for {backup.lock_days} days" if backup.lock_days else ""
+    return f"bucket {backup.bucket} keeps backups for {backup.keep_days} days{lock}"
