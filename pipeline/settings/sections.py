@@ -157,7 +157,7 @@ class BackupSettings(_Section):
 
 
 class RestoreSettings(_Section):
-    """What only a restore may have: the B2 key that reads, a private key, and the login to Vault that gives them.
+    """What only a restore may have: the B2 key that reads, a private key, and the login that gives them.
 
     Without `role` and `credential_file` the login is that of [vault].
     """
