@@ -4,6 +4,7 @@ A worker that was killed keeps its tasks until the scheduler misses it (worker_d
 that failed too often is disabled for a while. Who starts the same run again wants neither.
 """
 
+import contextlib
 import itertools
 import logging
 import os
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 ALONE = {"tasks.backup", "tasks.drill"}
 DEFAULT_PORT = 8082
 CONNECT_SECONDS = 5
+GRACE_SECONDS = 5
 
 
 def forget_earlier_failures(scheduler: Any, run: str) -> None:
@@ -85,9 +87,15 @@ def answers(url: str) -> bool:
 
 
 def _end_with_tasks() -> None:
-    """Let SIGTERM end the worker in good order: it then ends the tasks, each a process of its own."""
+    """Let SIGTERM end the tasks as well, each of which is a process of its own."""
 
     def end(_signal: int, _frame: FrameType | None) -> None:
+        family = psutil.Process().children(recursive=True)
+        for action in (psutil.Process.terminate, psutil.Process.kill):
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    action(member)
+            _, family = psutil.wait_procs(family, timeout=GRACE_SECONDS)
         sys.exit(StoppedError.exit_code)
 
     signal.signal(signal.SIGTERM, end)
