@@ -51,9 +51,9 @@ class Loaded:
         return bool(self.inserted or self.updated or self.deleted)
 
     def __str__(self) -> str:
-        if not self.changed:
-            return f"nothing changed, {self.total:,} rows"
         aside = f", {self.quarantined:,} set aside" if self.quarantined else ""
+        if not self.changed:
+            return f"nothing changed{aside}, {self.total:,} rows"
         return (
             f"{self.inserted:,} new, {self.updated:,} changed, {self.deleted:,} deleted{aside}, "
             f"{self.total:,} rows"

@@ -81,7 +81,7 @@ def test_rows_that_were_set_aside_are_told(night: Night) -> None:
         f"source: shop\ntables: {{item: {{columns: {columns}}}}}\n",
     )
     run = next_run()
-    night.load("shop", "item", run)
+    assert str(night.load("shop", "item", run)) == "nothing changed, 1,200 set aside, 0 rows"
     night.ask(
         "warehouse",
         "INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, 'etl', 'done', 'here', 1)",
