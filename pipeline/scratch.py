@@ -59,12 +59,13 @@ def sweep(parent: Path, prefix: str, ending: Ending = _nothing) -> None:
     """Remove the folders of that name whose process is gone."""
     for path in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
-            if path.lstat().st_uid == os.geteuid() and path.is_dir() and not _in_use(path):
+            if path.lstat().st_uid == os.geteuid() and path.is_dir() and not in_use(path):
                 ending(path)
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _in_use(path: Path) -> bool:
+def in_use(path: Path) -> bool:
+    """Whether the process that made a folder lives."""
     try:
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

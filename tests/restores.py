@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg2
 from psycopg2 import sql
 
-from pipeline import drill, dump, encrypt, manifest, postgres, upload, verify
+from pipeline import drill, dump, encrypt, manifest, postgres, scratch, upload, verify
 from pipeline.manifest import Manifest
 from pipeline.report import Report
 from pipeline.restore import FOLDER
@@ -116,7 +116,9 @@ class Restores:
     def leftovers(self) -> list[Path]:
         """Return what restores have left in the work folder and in memory."""
         work = self.archive.settings.require_backup().work_dir
-        return [*(work / FOLDER).glob("*"), *GPG_HOMES.glob("pipeline-scratch-*")]
+        homes = GPG_HOMES.glob("pipeline-scratch-*")
+        # Those of living processes are somebody else's.
+        return [*(work / FOLDER).glob("*"), *(home for home in homes if not scratch.in_use(home))]
 
     def start(self, *arguments: str, tools: Path | None = None) -> "subprocess.Popen[str]":
         """Start `pipeline ARGUMENTS` in a process group of its own; what is left ends with the test."""
