@@ -16,6 +16,9 @@ from pipeline.shape import Shape
 from pipeline.staging import DELETED_AT, LOADED_AT, Staged
 from pipeline.views import View
 
+# Columns that do not come from the source.
+OURS = (LOADED_AT, DELETED_AT)
+
 
 @dataclass(frozen=True)
 class Replaced:
@@ -111,34 +114,59 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgot
                 warehouse, "UPDATE {} AS s SET {} = t.{} FROM {} AS t WHERE {}",
                 staged.rows, column, column, staged.target, same,
             )  # fmt: skip
-    if staged.table.deletes == "soft" and key and set(key) <= old.keys():
-        names = [name for name in old if name not in forgotten and name != DELETED_AT]
-        values = [staging.cast(name, old[name], new.get(name, old[name]), "t") for name in names]
-        _take_over_deleted(warehouse, staged, names, values, same)
+    if staged.table.deletes != "hard":
+        common = {name: type_ for name, type_ in old.items() if name not in (*forgotten, *OURS)}
+        # Those that the new table lacks were added to it above, with their old types.
+        values = [staging.cast(name, type_, new.get(name, type_), "t") for name, type_ in common.items()]
+        absent: Composable = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})").format(staged.rows, same)
+        if not key or not set(key) <= old.keys():
+            both = {name: value for name, value in zip(common, values, strict=True) if name in new}
+            absent = _absent_without_a_key(warehouse, staged, list(both), list(both.values()))
+        _keep_rows(warehouse, staged, list(common), values, absent)
 
 
-def _take_over_deleted(
+def _absent_without_a_key(
+    warehouse: Connection, staged: Staged, names: Sequence[str], values: Sequence[Composable]
+) -> Composable:
+    """Return the condition under which the new table lacks a row of the old one, called "t", as a whole."""
+    numbered = sql.SQL(
+        "SELECT t.ctid, ROW({values})::text AS content,"
+        " row_number() OVER (PARTITION BY ROW({values})::text) AS number FROM {relation} AS t WHERE {which}"
+    )
+    live = staging.live(warehouse, staged.target, staged.table, "t")
+    listed = sql.SQL(", ").join(values)
+    old = numbered.format(values=listed, relation=staged.target, which=live)
+    new = numbered.format(values=postgres.columns(names, "t"), relation=staged.rows, which=sql.SQL("true"))
+    return sql.SQL(
+        "(NOT ({}) OR t.ctid IN (SELECT o.ctid FROM ({}) AS o WHERE NOT EXISTS"
+        " (SELECT 1 FROM ({}) AS n WHERE n.content = o.content AND n.number = o.number)))"
+    ).format(live, old, new)
+
+
+def _keep_rows(
     warehouse: Connection, staged: Staged, names: Sequence[str], values: Sequence[Composable],
-    same: Composable,
+    absent: Composable,
 ) -> None:  # fmt: skip
-    """Copy the rows of the old table that the new one has not, marked as deleted."""
-    marked = DELETED_AT in staging.column_names(warehouse, staged.target)
-    deleted_at = sql.Identifier("t", DELETED_AT) if marked else sql.SQL("NULL")
+    """Copy the rows that the source no longer has and the warehouse is to keep."""
+    listed, copied = postgres.columns(names), sql.SQL(", ").join(values)
+    if staged.table.deletes == "soft":
+        deleted_at = sql.Identifier(DELETED_AT)
+        # What was not marked until now is gone since the last load.
+        marked = sql.SQL("coalesce(t.{}, statement_timestamp())").format(deleted_at)
+        known = DELETED_AT in staging.column_names(warehouse, staged.target)
+        listed += sql.SQL(", {}").format(deleted_at)
+        copied += sql.SQL(", {}").format(marked if known else sql.SQL("statement_timestamp()"))
+    loaded_at = sql.Identifier(LOADED_AT)
     try:
         _execute(
-            warehouse,
-            "INSERT INTO {} ({}, {}) SELECT {}, coalesce({}, statement_timestamp()) FROM {} AS t"
-            " WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})",
-            staged.rows, postgres.columns(names), sql.Identifier(DELETED_AT), sql.SQL(", ").join(values),
-            deleted_at, staged.target, staged.rows, same,
+            warehouse, "INSERT INTO {} ({}, {}) SELECT {}, t.{} FROM {} AS t WHERE {}",
+            staged.rows, listed, loaded_at, copied, loaded_at, staged.target, absent,
         )  # fmt: skip
     except postgres.Error as error:
-        deletion = sql.SQL("DELETE FROM {} WHERE {} IS NOT NULL").format(
-            staged.target, sql.Identifier(DELETED_AT)
-        )
         raise StepError(
-            "rows that are marked as deleted do not fit the table's new shape: "
-            f"{postgres.said(error)}; remove them ({deletion.as_string(warehouse)}), then run it again"
+            f"rows that only the warehouse still has ('deletes: {staged.table.deletes}') do not fit the "
+            f"table's new shape: {postgres.said(error)}; to begin a new table and keep that one, run 'ALTER "
+            f"TABLE {staged.target.as_string(warehouse)} RENAME TO ...' in the warehouse, then run it again"
         ) from None
 
 

@@ -77,7 +77,8 @@ class Standby:
         with self.platform.connect(source) as primary:
             reached = postgres.value(primary, "SELECT pg_current_wal_insert_lsn()")
         query = "SELECT pg_last_wal_replay_lsn() >= %s"
-        with self.connect(source) as here:
+        # The source's own database may not have come over yet.
+        with clusters.connection(self.server.home, self.server.cluster.name, "postgres") as here:
             wait_until(lambda: postgres.value(here, query, (reached,)), "the standby has caught up")
 
     def promote(self, source: str) -> None:
