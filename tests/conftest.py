@@ -12,6 +12,36 @@ from tests.night import Night
 from tests.platforms import Platform, Sandbox, platform_in
 from tests.restores import Restores, restores_in
 
+# Tests that kill at every stage, carry millions of rows, start further servers or go on for long. `bin/test`
+# runs them; CI, which has to be quick, does not: bin/test -m endurance
+ENDURANCE = (
+    "tests/tasks/test_connections.py",
+    "tests/tasks/test_memory.py",
+    "tests/test_drill.py",
+    "tests/test_properties.py",
+    "tests/test_readers.py",
+    "tests/test_restore.py",
+    "tests/test_standby.py",
+    "tests/test_types.py",
+    "tests/tasks/test_backup.py::test_a_connection",
+    "tests/tasks/test_backup.py::test_connections",
+    "tests/tasks/test_backup.py::test_each_failure",
+    "tests/tasks/test_backup.py::test_killed",
+    "tests/tasks/test_backup.py::test_told_to_stop",
+    "tests/tasks/test_etl.py::test_a_loaded_set",
+    "tests/tasks/test_etl.py::test_a_parent",
+    "tests/tasks/test_etl.py::test_a_step",
+    "tests/tasks/test_etl.py::test_killed",
+    "tests/tasks/test_etl.py::test_told_to_stop",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that CI leaves out."""
+    for item in items:
+        if item.nodeid.startswith(ENDURANCE):
+            item.add_marker(pytest.mark.endurance)
+
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:

@@ -365,9 +365,9 @@ tables:
 def test_every_kind_of_drift_has_an_action_of_its_own(write: Write) -> None:
     kinds = get_args(catalog.DriftKind)
     found = table(
-        write(hr=HEAD + f"  employee: {{drift: {{{', '.join(f'{kind}: ignore' for kind in kinds)}}}}}\n")
+        write(hr=HEAD + f"  employee: {{drift: {{{', '.join(f'{kind}: block' for kind in kinds)}}}}}\n")
     )
-    assert found.drift == dict.fromkeys(kinds, "ignore")
+    assert found.drift == dict.fromkeys(kinds, "block")
 
 
 @pytest.mark.parametrize(

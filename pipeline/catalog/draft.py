@@ -92,7 +92,7 @@ def _table(relation: Relation, name: str, schema: str) -> Iterator[str]:
     if name != relation.name:
         yield f"    table: {_quoted(relation.name)}  # there are several of this name"
     if relation.row_security:
-        yield "    # Row security may hide rows from the role: give it BYPASSRLS, or a policy that shows all."
+        yield "    # Row security may hide rows from the role, which stops the load: give the role BYPASSRLS."
     yield from _changes(relation)
     yield from _columns(relation)
 
