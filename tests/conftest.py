@@ -16,11 +16,14 @@ from tests.restores import Restores, restores_in
 # runs them; CI, which has to be quick, does not: bin/test -m endurance
 ENDURANCE = (
     "tests/tasks/test_connections.py",
+    "tests/tasks/test_drill.py",
     "tests/tasks/test_memory.py",
+    "tests/test_bin.py::test_the_demo_that_is_stopped",
     "tests/test_drill.py",
     "tests/test_properties.py",
     "tests/test_readers.py",
     "tests/test_restore.py",
+    "tests/test_runbook.py",
     "tests/test_standby.py",
     "tests/test_types.py",
     "tests/tasks/test_backup.py::test_a_connection",
