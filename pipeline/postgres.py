@@ -23,6 +23,7 @@ Connection = psycopg2.extensions.connection
 Composable = sql.Composable
 Error = psycopg2.Error
 LockNotAvailable = psycopg2.errors.LockNotAvailable
+InsufficientPrivilege = psycopg2.errors.InsufficientPrivilege
 CORRUPTED = (psycopg2.errors.IndexCorrupted, psycopg2.errors.DataCorrupted)
 
 CONNECT_TIMEOUT_SECONDS = 10

@@ -157,9 +157,14 @@ def finish(connection: Connection, database: str) -> None:
 
 def drop(connection: Connection, database: str) -> None:
     """Remove a database, whoever is in it."""
-    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database))
+    name = sql.Identifier(database)
     with postgres.explained(f"database {database}"):
-        postgres.rows(connection, statement)
+        try:
+            postgres.rows(connection, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        except postgres.InsufficientPrivilege:
+            # Autovacuum is in it, which only a superuser may end by force; without force PostgreSQL
+            # itself asks it to leave, and waits.
+            postgres.rows(connection, sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
 
 
 def unfinished(connection: Connection, prefix: str) -> tuple[str, ...]:
