@@ -16,9 +16,13 @@ from tests.restores import Restores, restores_in
 # runs them; CI, which has to be quick, does not: bin/test -m endurance
 ENDURANCE = (
     "tests/tasks/test_connections.py",
+    "tests/tasks/test_credentials.py",
     "tests/tasks/test_drill.py",
     "tests/tasks/test_memory.py",
-    "tests/test_bin.py::test_the_demo_that_is_stopped",
+    "tests/test_bin.py::test_a_demo",
+    "tests/test_bin.py::test_a_row",
+    "tests/test_bin.py::test_bin_pipeline",
+    "tests/test_bin.py::test_the_demo",
     "tests/test_drill.py",
     "tests/test_properties.py",
     "tests/test_readers.py",
