@@ -107,6 +107,7 @@ class Platform:
         own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
         own["warehouse"] = {"secret": self.database("warehouse")}
         own["analysts"] = {"checkout": str(self.analysts)}
+        own["alerts"] = {"secret": "alerts", "spool": str(self.folder / "alerts")}
         for name in self.sources:
             own[f"source.{name}"] = {"secret": f"source/{self.database(name)}"}
             own[f"database.{name}"] = {"secret": f"database/{self.database(name)}"}

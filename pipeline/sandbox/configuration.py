@@ -52,7 +52,7 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
         },
         "warehouse": {"secret": "warehouse"},
         "drill": {"secret": "drill"},
-        "alerts": {"secret": "alerts"},
+        "alerts": {"secret": "alerts", "spool": str(home.path / "alerts")},
         # Without `repository` the checkout is used as it lies there, so that a change can be tried at once.
         "analysts": {"checkout": str(home.analysts)},
     }

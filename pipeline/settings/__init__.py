@@ -54,7 +54,7 @@ _NAMED: dict[str, tuple[type[BaseModel], str]] = {
     "database": (DatabaseSettings, "databases"),
 }
 # Relative ones are taken from the folder of the file that says them, wherever the command is typed.
-_PATH_KEYS = {"credential_file", "work_dir", "checkout", "postgres_bin"}
+_PATH_KEYS = {"credential_file", "work_dir", "checkout", "postgres_bin", "spool"}
 _PATHS_KEYS = {"recipients"}
 
 

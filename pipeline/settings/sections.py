@@ -175,9 +175,11 @@ class DrillSettings(DatabaseSettings):
 
 
 class AlertSettings(_Section):
-    """The path in Vault of the webhook's address."""
+    """Where in Vault the webhook's address is, the form it takes, and the folder of what is still unsent."""
 
     secret: VaultPath
+    form: Literal["json", "slack"] = "json"
+    spool: Path = Path("/var/lib/pipeline/alerts")
 
 
 class AnalystsSettings(_Section):

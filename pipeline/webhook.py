@@ -1,0 +1,107 @@
+"""Sends what is to be told to a web address, signed, so that who receives it knows that it is ours and new.
+
+Nothing that is raised or logged here holds the address, which for most services is a credential by itself.
+"""
+
+import hashlib
+import hmac
+import time
+from http import HTTPStatus
+
+import requests
+
+from pipeline.errors import StepError, UnreachableError
+
+SIGNATURE_HEADER = "Pipeline-Signature"
+ID_HEADER = "Idempotency-Key"
+CONNECT_TIMEOUT_SECONDS = 3.0
+READ_TIMEOUT_SECONDS = 5.0
+# A signature older than this is one that somebody has kept.
+TOLERANCE_SECONDS = 300.0
+# The body itself is what is wrong: another one may be taken.
+_REFUSALS = {
+    HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}  # fmt: skip
+_ADVICE: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "it asks for a login; correct url in that entry of Vault",
+    HTTPStatus.FORBIDDEN: "it does not let us in; correct url in that entry of Vault",
+    HTTPStatus.NOT_FOUND: "it knows no such address; correct url in that entry of Vault",
+    HTTPStatus.GONE: "the address is no longer in use; write the new url into that entry of Vault",
+    HTTPStatus.TOO_MANY_REQUESTS: "it has had too many; it is tried again later",
+}
+
+
+class RefusedError(StepError):
+    """The webhook is there, and does not take this message."""
+
+
+def signature(key: str, body: bytes, now: float) -> str:
+    """Return the header that signs a body at a moment: HMAC-SHA256 over the time, a dot, and the body.
+
+    >>> signature("key", b"{}", 1700000000)[:23]
+    't=1700000000,v1=9d713ed'
+    """
+    moment = str(int(now))
+    signed = hmac.new(key.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={moment},v1={signed}"
+
+
+def is_signed(key: str, body: bytes, header: str, now: float) -> bool:
+    """Whether `header` signs this body with this key, and is five minutes old at most: for its receiver."""
+    moment = header.partition(",")[0].removeprefix("t=")
+    if not moment.isdecimal() or abs(now - int(moment)) > TOLERANCE_SECONDS:
+        return False
+    return hmac.compare_digest(signature(key, body, int(moment)).encode(), header.encode())
+
+
+def post(url: str, body: bytes, *, hmac_key: str | None, message_id: str) -> None:
+    """Send a JSON body. `message_id` is the same each time that the same message is sent.
+
+    Raise UnreachableError if it may be taken later, RefusedError if this body will not be taken as it is.
+    """
+    headers = {"Content-Type": "application/json", ID_HEADER: message_id}
+    if hmac_key:
+        headers[SIGNATURE_HEADER] = signature(hmac_key, body, time.time())
+    _ask("POST", url, body, headers)
+
+
+def ping(url: str) -> None:
+    """Ask for an address whose silence somebody else watches. Raise UnreachableError or RefusedError."""
+    _ask("GET", url, None, {})
+
+
+def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> None:
+    try:
+        # What it answers beyond its status is not read. Another address that it names is not what Vault has.
+        with requests.request(
+            method, url, data=body, headers=headers, stream=True, allow_redirects=False,
+            timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+        ) as answer:  # fmt: skip
+            status = answer.status_code
+    except requests.RequestException as error:
+        raise UnreachableError(f"the webhook cannot be reached: {_reason(error)}") from None
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return
+    if status in _REFUSALS:
+        raise RefusedError(
+            f"the webhook refused the message with {status}; see that [alerts] form is what it takes"
+        )
+    advice = _ADVICE.get(status)
+    raise UnreachableError(f"the webhook answered {status}" + (f": {advice}" if advice else ""))
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Return the system's own words at the bottom of a network error, or its kind: never the address."""
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s"
+    if isinstance(error, requests.ReadTimeout):
+        return f"no answer within {READ_TIMEOUT_SECONDS:g} s"
+    kind, cause = type(error).__name__, error.__context__
+    while cause is not None:
+        if verified := getattr(cause, "verify_message", None):
+            return str(verified)
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return kind
