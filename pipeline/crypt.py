@@ -328,8 +328,12 @@ def _agents_home(folder: Path) -> Iterator[str]:
 
 
 def _end_agent(home: Path) -> None:
+    agents = command.started_with(home)
     with contextlib.suppress(PipelineError):
-        command.run(["gpgconf", "--homedir", home, "--kill", "all"])
+        kill: list[str | Path] = ["gpgconf", "--homedir", home, "--kill", "all"]
+        command.run(kill, timeout_seconds=command.CHILD_GRACE_SECONDS)
+    # That only asks, and an agent takes two seconds to obey, with the private key in its memory all the while.
+    command.see_ended(agents, grace_seconds=0)
 
 
 def _no_room(result: Any) -> bool:
