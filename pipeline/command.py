@@ -73,27 +73,20 @@ def stop(process: "subprocess.Popen[str]", grace_seconds: float) -> None:
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.terminate()
-    see_ended(family, grace_seconds)
+    _, alive = psutil.wait_procs(family, timeout=grace_seconds)
+    for member in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(alive)
 
 
-def started_with(argument: str | Path) -> list[psutil.Process]:
-    """Return the programs of this machine that have `argument` on their command line."""
-    found = []
+def kill_started_with(argument: str | Path) -> None:
+    """Kill the programs that have `argument` on their command line, also such as left their parent."""
     for process in psutil.process_iter():
         # Of others' programs we may not see the arguments.
         with contextlib.suppress(psutil.Error):
             if str(argument) in process.cmdline():
-                found.append(process)
-    return found
-
-
-def see_ended(processes: Sequence[psutil.Process], grace_seconds: float) -> None:
-    """Wait for programs that were asked to end, and insist after `grace_seconds`."""
-    _, alive = psutil.wait_procs(processes, timeout=grace_seconds)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive)
+                process.kill()
 
 
 def start(

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import gnupg
 
 from pipeline import command, scratch
-from pipeline.errors import CheckError, PipelineError, ProblemsError, StepError
+from pipeline.errors import CheckError, ProblemsError, StepError
 from pipeline.manifest import Digest, Recipient
 from pipeline.redact import redact, register
 
@@ -328,12 +328,8 @@ def _agents_home(folder: Path) -> Iterator[str]:
 
 
 def _end_agent(home: Path) -> None:
-    agents = command.started_with(home)
-    with contextlib.suppress(PipelineError):
-        kill: list[str | Path] = ["gpgconf", "--homedir", home, "--kill", "all"]
-        command.run(kill, timeout_seconds=command.CHILD_GRACE_SECONDS)
-    # That only asks, and an agent takes two seconds to obey, with the private key in its memory all the while.
-    command.see_ended(agents, grace_seconds=0)
+    # Not asked (gpgconf --kill): it would take its time, with the private key in its memory all the while.
+    command.kill_started_with(home)
 
 
 def _no_room(result: Any) -> bool:
