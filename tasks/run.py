@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
@@ -21,6 +23,7 @@ import luigi.rpc
 import psutil
 from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RemoteScheduler, RPCError
+from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
 import tasks  # noqa: F401 - credentials are kept out of what Luigi logs from here on
@@ -33,6 +36,7 @@ ALONE = {"tasks.backup", "tasks.drill"}
 DEFAULT_PORT = 8082
 CONNECT_SECONDS = 5
 GRACE_SECONDS = 5
+LOOK_SECONDS = 3
 
 
 def forget_earlier_failures(scheduler: Any, run: str) -> None:
@@ -40,17 +44,46 @@ def forget_earlier_failures(scheduler: Any, run: str) -> None:
 
     `scheduler` is Luigi's RemoteScheduler, which makes its methods up as it goes.
     """
-    for worker in scheduler.worker_list():
-        if _is_dead(worker):
-            for task_id in worker["running"]:
-                # In the name of the dead worker: the scheduler takes this from nobody else.
-                scheduler.add_task(
-                    worker=worker["name"], task_id=task_id, status=FAILED, expl="its worker was killed"
-                )
-            scheduler.disable_worker(worker=worker["name"])
-    for task_id, task in scheduler.task_list(status=DISABLED, upstream_status="").items():
+    give_back(scheduler)
+    for task_id, task in _disabled(scheduler).items():
         if run in (task["params"].get("run"), task["params"].get("month")):
             scheduler.re_enable_task(task_id)
+
+
+def give_back(scheduler: Any) -> None:
+    """Give the tasks of killed workers of this machine to whoever else wants to do them."""
+    given: set[str] = set()
+    for worker in scheduler.worker_list():
+        if worker["state"] == WORKER_STATE_DISABLED or not _is_dead(worker):
+            continue
+        for task_id in worker["running"]:
+            # In the name of the dead worker: the scheduler takes this from nobody else.
+            scheduler.add_task(
+                worker=worker["name"], task_id=task_id, status=FAILED, expl="its worker was killed"
+            )
+            given.add(task_id)
+        scheduler.disable_worker(worker=worker["name"])
+    # Its end was no failure of the task's own, so it does not count as a try.
+    for task_id in given.intersection(_disabled(scheduler) if given else ()):
+        scheduler.re_enable_task(task_id)
+
+
+def _disabled(scheduler: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = scheduler.task_list(status=DISABLED, upstream_status="")
+    return found
+
+
+def _keep_giving_back(scheduler: Any) -> None:
+    """Do so from now on: a worker may be on its way out now, or be killed while we wait for its task."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            # What is wrong with the scheduler is told by those who cannot do without it.
+            with contextlib.suppress(RPCError):
+                give_back(scheduler)
+
+    threading.Thread(target=watch, name="dead workers", daemon=True).start()
 
 
 def _is_dead(worker: Mapping[str, Any]) -> bool:
@@ -113,10 +146,12 @@ def main(arguments: Sequence[str]) -> None:
         return
     # A drill is known by its month.
     run = options.get("--run") or options.get("--month", "")
+    scheduler = RemoteScheduler(scheduler_url())
     try:
-        forget_earlier_failures(RemoteScheduler(scheduler_url()), run)
+        forget_earlier_failures(scheduler, run)
     except RPCError:
         logger.warning("the scheduler at %s does not answer", scheduler_url())
+    _keep_giving_back(scheduler)
     run_with_retcodes(list(arguments))
 
 
