@@ -146,7 +146,11 @@ def command(_archive: Archive, started: int) -> list[psutil.Process]:
 
 def step(archive: Archive, _command: int) -> list[psutil.Process]:
     """Return the process that does the work: Luigi's grandchild, which has no other Python below it."""
-    luigi = [one for one in archive.ours() if "tasks.run" in one.cmdline()]
+    luigi = []
+    for one in archive.ours():
+        with contextlib.suppress(psutil.NoSuchProcess):  # such as gpg's, which come and go
+            if "tasks.run" in one.cmdline():
+                luigi.append(one)
     return [one for one in luigi if one.parent() in luigi]
 
 
