@@ -4,7 +4,7 @@ import contextlib
 import multiprocessing.util
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline import mask, postgres, vault
@@ -12,7 +12,7 @@ from pipeline.errors import UnreachableError
 from pipeline.settings import DatabaseSettings, Settings
 
 if TYPE_CHECKING:
-    from pipeline.bucket import Bucket
+    from pipeline.bucket import Bucket, Patience
 
 # A source is somebody's production database: nothing of ours may wait or run there for ever.
 SOURCE_SESSION = {
@@ -63,11 +63,14 @@ class Access:
         return self._uri(self.settings.require_warehouse())
 
     def warehouse(
-        self, *, autocommit: bool = False
+        self, *, autocommit: bool = False, session: Mapping[str, str] | None = None
     ) -> contextlib.AbstractContextManager[postgres.Connection]:
-        """Open the warehouse."""
+        """Open the warehouse; `session` are server settings of this connection."""
         return postgres.connection(
-            self._uri(self.settings.require_warehouse()), "the warehouse", autocommit=autocommit
+            self._uri(self.settings.require_warehouse()),
+            "the warehouse",
+            autocommit=autocommit,
+            session=session,
         )
 
     def source(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
@@ -88,8 +91,11 @@ class Access:
         """Return the address, with its credential, of the server that backups are tried on."""
         return self._uri(self.settings.require_drill())
 
-    def bucket(self, secret: str) -> "Bucket":
-        """Open the bucket of the backups with the key at `secret` (key_id and application_key)."""
+    def bucket(self, secret: str, *, patience: "Patience | None" = None) -> "Bucket":
+        """Open the bucket of the backups with the key at `secret` (key_id and application_key).
+
+        `patience` is how long B2 is given to answer, by default as long as a night can wait.
+        """
         from pipeline import bucket  # noqa: PLC0415 - the SDK is slow to import, and loading does not need it
 
         backup = self.settings.require_backup()
@@ -98,7 +104,9 @@ class Access:
         if missing:
             what = " and no ".join(missing)
             raise UnreachableError(f"Vault: {secret} has no {what}; write there what B2 gave")
-        return bucket.connect(key["key_id"], key["application_key"], backup.bucket, realm=backup.realm)
+        return bucket.connect(
+            key["key_id"], key["application_key"], backup.bucket, realm=backup.realm, patience=patience
+        )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pipeline import access, manifest
 from pipeline.access import Access
-from pipeline.bucket import Bucket, Stored
+from pipeline.bucket import Bucket, Patience, Stored
 from pipeline.errors import StepError
 from pipeline.manifest import Manifest
 from pipeline.settings import Settings
@@ -53,16 +53,21 @@ def is_verified(settings: Settings, database: str, run: str) -> bool:
         return bucket.find(manifest.manifest_name(database, run)) is not None
 
 
-def reading(databases: Access) -> Bucket:
+def reading(databases: Access, *, patience: Patience | None = None) -> Bucket:
     """Open the bucket with the key that reads back and lists."""
     backup = databases.settings.require_backup()
-    return databases.bucket(backup.verify_secret or backup.secret)
+    return databases.bucket(backup.verify_secret or backup.secret, patience=patience)
 
 
 def find(bucket: Bucket, database: str | None = None) -> Listing:
     """Return what the bucket has of one database or, if that is None, of all."""
+    return listed(bucket.list(f"{database}/" if database else ""))
+
+
+def listed(objects: Iterable[Stored]) -> Listing:
+    """Return which backups these objects are."""
     by_run: dict[tuple[str, str], dict[str, Stored]] = {}
-    for stored in bucket.list(f"{database}/" if database else ""):
+    for stored in objects:
         path = stored.name.split("/")
         if len(path) == PARTS:
             by_run.setdefault((path[0], path[1]), {})[stored.name] = stored

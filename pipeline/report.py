@@ -124,8 +124,13 @@ def write(bucket: Bucket, report: Report) -> None:
 def find(bucket: Bucket, database: str, month: str) -> Stored | None:
     """Return the newest report of a month, held or not, None if there is none."""
     ending = f"/drill-{month}.json"
-    found = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and "grade" in one.info]
+    found = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one)]
     return max(found, key=lambda one: one.info.get("finished-at", ""), default=None)
+
+
+def is_report(stored: Stored) -> bool:
+    """Whether an object is a report. Its file info has what lists need: month, grade, finished-at."""
+    return stored.name.rpartition("/")[2].startswith("drill-") and "finished-at" in stored.info
 
 
 def read(bucket: Bucket, stored: Stored) -> Report:

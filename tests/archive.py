@@ -109,6 +109,7 @@ class Archive:
             "bucket": self.bucket_name,
             "secret": f"{self.entries}b2/writer",
             "verify_secret": f"{self.entries}b2/verifier",
+            "audit_secret": f"{self.entries}b2/auditor",
             "recipients": "school.asc, safe.asc",
             "work_dir": "work",
             "postgres_bin": str(clusters.BINARIES),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from pipeline import redact
-from pipeline.cli import analyst, backup, check, drill, etl, plan, platform, restore, status
+from pipeline.cli import analyst, backup, check, drill, etl, plan, platform, restore, status, watch
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
 EXIT_CODES = """\
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     drill.add_chain(chains)
     status.add_command(commands)
     check.add_command(commands)
+    watch.add_command(commands)
     plan.add_command(commands)
     backup.add_commands(commands)
     restore.add_command(commands)

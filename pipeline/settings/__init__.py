@@ -14,6 +14,7 @@ from pipeline.settings import credentials, ini, luigi_names
 from pipeline.settings.sections import (
     AlertSettings,
     AnalystsSettings,
+    BackedUpSettings,
     BackupSettings,
     DatabaseSettings,
     DrillSettings,
@@ -22,11 +23,13 @@ from pipeline.settings.sections import (
     Settings,
     SourceSettings,
     VaultSettings,
+    WatchSettings,
 )
 
 __all__ = [
     "AlertSettings",
     "AnalystsSettings",
+    "BackedUpSettings",
     "BackupSettings",
     "DatabaseSettings",
     "DrillSettings",
@@ -35,6 +38,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "VaultSettings",
+    "WatchSettings",
     "read",
 ]
 
@@ -45,13 +49,14 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "restore": RestoreSettings,
     "drill": DrillSettings,
     "alerts": AlertSettings,
+    "watch": WatchSettings,
     "analysts": AnalystsSettings,
     "metabase": MetabaseSettings,
 }
 # [source.hr]: sections of which there are several, and the attribute that holds them.
 _NAMED: dict[str, tuple[type[BaseModel], str]] = {
     "source": (SourceSettings, "sources"),
-    "database": (DatabaseSettings, "databases"),
+    "database": (BackedUpSettings, "databases"),
 }
 # Relative ones are taken from the folder of the file that says them, wherever the command is typed.
 _PATH_KEYS = {"credential_file", "work_dir", "checkout", "postgres_bin", "spool"}

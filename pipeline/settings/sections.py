@@ -115,6 +115,15 @@ class SourceSettings(DatabaseSettings):
 
     # So many tables are read at once, each over one connection; one more holds the moment that they read.
     connections: int = Field(default=4, ge=1)
+    # How old its tables may grow; None: as [watch] says.
+    table_hours: int | None = Field(default=None, ge=1)
+
+
+class BackedUpSettings(DatabaseSettings):
+    """A database that is backed up. How old its backup and its drill may grow; None: as [watch] says."""
+
+    backup_hours: int | None = Field(default=None, ge=1)
+    drill_days: int | None = Field(default=None, ge=1)
 
 
 class BackupSettings(_Section):
@@ -128,7 +137,7 @@ class BackupSettings(_Section):
     realm: Url | None = None
     secret: VaultPath
     verify_secret: VaultPath | None = None
-    # The key that reads the bucket's rules and lock, for `pipeline check`.
+    # The key that reads the bucket's rules and lock, for `pipeline check` and `pipeline watch`.
     audit_secret: VaultPath | None = None
     # The files of public keys. One alone can be lost, and every backup with it.
     recipients: Annotated[tuple[Path, ...], BeforeValidator(_split), Field(min_length=2)]
@@ -182,6 +191,14 @@ class AlertSettings(_Section):
     spool: Path = Path("/var/lib/pipeline/alerts")
 
 
+class WatchSettings(_Section):
+    """How old a table, a backup and a drill may grow before somebody is told."""
+
+    table_hours: int = Field(default=26, ge=1)
+    backup_hours: int = Field(default=26, ge=1)
+    drill_days: int = Field(default=35, ge=1)
+
+
 class AnalystsSettings(_Section):
     """The analysts' repository: where it comes from (None: it is not fetched) and where it lies here."""
 
@@ -204,11 +221,12 @@ class Settings(_Section):
     vault: VaultSettings
     warehouse: DatabaseSettings | None = None
     sources: Mapping[str, SourceSettings] = {}
-    databases: Mapping[str, DatabaseSettings] = {}
+    databases: Mapping[str, BackedUpSettings] = {}
     backup: BackupSettings | None = None
     restore: RestoreSettings | None = None
     drill: DrillSettings | None = None
     alerts: AlertSettings | None = None
+    watch: WatchSettings = WatchSettings()
     analysts: AnalystsSettings | None = None
     metabase: MetabaseSettings | None = None
 
@@ -216,7 +234,7 @@ class Settings(_Section):
         """Return the settings of one source. Raise UsageError if there is no [source.NAME]."""
         return _named("source", name, self.sources)
 
-    def database(self, name: str) -> DatabaseSettings:
+    def database(self, name: str) -> BackedUpSettings:
         """Return the settings of one database to back up. Raise UsageError if there is no [database.NAME]."""
         return _named("database", name, self.databases)
 

@@ -52,7 +52,7 @@ def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
     assert f"run {next_run()} is not known"[:4] in night.run("status", "--run", "2020-01-01").out
 
 
-def on_a_terminal(night: Night, *arguments: str) -> list[str]:
+def on_a_terminal(night: Night, *arguments: str, code: int = 0) -> list[str]:
     """Run the command on a terminal of 80 columns; return the lines that it shows, without colours."""
     ours, its = pty.openpty()
     environment = {**night.platform.env, "COLUMNS": "80", "LINES": "24", "TERM": "dumb"}
@@ -67,7 +67,7 @@ def on_a_terminal(night: Night, *arguments: str) -> list[str]:
         except OSError:  # a terminal that nobody writes to any more
             break
     os.close(ours)
-    assert started.wait(60) == 0
+    assert started.wait(60) == code
     return output.decode().replace("\r", "").splitlines()
 
 

@@ -1,0 +1,25 @@
+-- How each table fares, and each source's own step: what it shows and since when, when it was first tried, and
+-- how often and how it failed since it was last loaded (a source: since its snapshot was last taken).
+-- Parameters: since (steps that began before that are not looked at).
+WITH loaded AS (
+    SELECT source || '.' || table_name AS name, snapshot_at, loaded_at FROM ops.watermark
+    UNION ALL
+    SELECT name, NULL, max(finished_at) FROM ops.step
+    WHERE task = 'OpenSnapshot' AND state = 'done' AND started_at >= %(since)s
+    GROUP BY name
+),
+tried AS (
+    SELECT name, min(started_at) AS first_tried_at FROM ops.step WHERE started_at >= %(since)s GROUP BY name
+),
+failed AS (
+    SELECT DISTINCT ON (s.name)
+        s.name, s.task, s.run, coalesce(s.error, 'no reason is known') AS error,
+        min(s.started_at) OVER (PARTITION BY s.name) AS failing_since,
+        count(*) OVER (PARTITION BY s.name) AS runs
+    FROM ops.step s LEFT JOIN loaded l ON l.name = s.name
+    WHERE s.state = 'failed' AND s.started_at >= %(since)s
+      AND (l.loaded_at IS NULL OR coalesce(s.finished_at, s.started_at) > l.loaded_at)
+    ORDER BY s.name, s.started_at DESC
+)
+SELECT name, l.snapshot_at, l.loaded_at, t.first_tried_at, f.task, f.run, f.error, f.failing_since, f.runs
+FROM loaded l FULL JOIN tried t USING (name) LEFT JOIN failed f USING (name)

@@ -1,0 +1,128 @@
+"""What watch knows when it judges: plain facts, each from one place, without an opinion."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from pipeline.backups import Backup
+from pipeline.manifest import Recipient
+from pipeline.runs import Run
+
+
+@dataclass(frozen=True)
+class Failing:
+    """How a table fails since it was last loaded: the newest failed step, since when, in how many runs."""
+
+    task: str
+    run: str
+    error: str
+    since: datetime
+    runs: int
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """A table, or a whole source, as the ledger has it.
+
+    `fresh_as_of` is the moment of the source that it shows, `loaded_at` when that was done, both None if it
+    never was; `first_tried_at` when a step of it first began.
+    """
+
+    fresh_as_of: datetime | None = None
+    loaded_at: datetime | None = None
+    first_tried_at: datetime | None = None
+    failing: Failing | None = None
+
+
+@dataclass(frozen=True)
+class DrillFacts:
+    """The newest drill of a database, held or not, and when one last held."""
+
+    month: str
+    grade: str
+    held: bool
+    finished_at: datetime
+    held_at: datetime | None
+
+
+def newest(drills: Sequence[DrillFacts]) -> DrillFacts:
+    """Return the newest of a database's drills, with what all of them know of when one last held."""
+    held = max((one.held_at for one in drills if one.held_at), default=None)
+    return replace(max(drills, key=lambda one: one.finished_at), held_at=held)
+
+
+@dataclass(frozen=True)
+class LedgerFacts:
+    """What the warehouse says. `run` is the latest load that was begun; `seconds` what runs usually take."""
+
+    run: Run | None = None
+    # By source.table; a source's own steps by its name alone.
+    tables: Mapping[str, TableFacts] = field(default_factory=dict)
+    # By database.
+    drills: Mapping[str, DrillFacts] = field(default_factory=dict)
+    first_backups: Mapping[str, datetime] = field(default_factory=dict)
+    # By run: "etl", "backup hr".
+    seconds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BucketFacts:
+    """What the bucket has. `incomplete` are the runs by database whose uploads have no manifest.
+
+    `rule_problems` is what its lifecycle rules and lock lack; None if no key to read them is named.
+    """
+
+    name: str
+    backups: tuple[Backup, ...] = ()
+    incomplete: tuple[tuple[str, str], ...] = ()
+    drills: Mapping[str, DrillFacts] = field(default_factory=dict)
+    rule_problems: tuple[str, ...] | None = None
+
+    def of(self, database: str) -> tuple[Backup, ...]:
+        """Return the backups of one database, the oldest first."""
+        return tuple(backup for backup in self.backups if backup.database == database)
+
+
+@dataclass(frozen=True)
+class KeyFacts:
+    """A file of [backup] recipients: the public key in it, or what is wrong with it."""
+
+    file: str
+    recipient: Recipient | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work that began and did not end, alive or not: `etl`, `backup hr` or `drill`; `place` says where."""
+
+    name: str
+    run: str
+    started_at: datetime
+    pid: int
+    alive: bool
+    place: str
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What could not be looked at, and why."""
+
+    thing: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything. What is None was not looked at, or could not be: then `unseen` says why."""
+
+    # By source and table, when that was written into the analysts' repository here.
+    declared: Mapping[str, Mapping[str, datetime]] | None = None
+    ledger: LedgerFacts | None = None
+    bucket: BucketFacts | None = None
+    keys: tuple[KeyFacts, ...] = ()
+    # Of this machine.
+    work: tuple[Work, ...] | None = None
+    # The things that were looked at.
+    seen: tuple[str, ...] = ()
+    unseen: tuple[Unseen, ...] = ()

@@ -1,0 +1,117 @@
+"""Tells what was judged: alerts of what is new, that it is over, and a sign that watch itself lives."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from pipeline import access, alerts, webhook
+from pipeline.alerts import Alert, Kind
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings
+from pipeline.watch.facts import Facts
+from pipeline.watch.verdict import Verdict
+
+logger = logging.getLogger(__name__)
+
+KINDS: dict[str, Kind] = {"warning": "warning", "stale": "stale", "unreachable": "failed"}
+FAILED = "/fail"
+
+
+def tell(settings: Settings, verdicts: Sequence[Verdict]) -> None:
+    """Tell each finding once, and once that it is over. What was not judged is neither."""
+    for verdict in verdicts:
+        if verdict.is_finding:
+            alerts.tell(
+                settings,
+                Alert(
+                    key=verdict.key,
+                    kind=KINDS[verdict.kind],
+                    summary=verdict.summary,
+                    error=verdict.error,
+                    command=verdict.command,
+                    **({"since": verdict.since} if verdict.since else {}),
+                ),
+            )
+        elif verdict.kind == "well":
+            alerts.recovered(settings, verdict.key, verdict.summary)
+
+
+def forget(settings: Settings, facts: Facts, verdicts: Sequence[Verdict]) -> None:
+    """Tell of what was told earlier and is no longer declared that it is over: nobody will judge it again."""
+    judged = {verdict.key for verdict in verdicts}
+    for alert in alerts.open_alerts(settings):
+        if alert.key not in judged and _is_gone(settings, facts, alert.key):
+            alerts.recovered(settings, alert.key, f"{alert.key}: is no longer declared, so it is not watched")
+
+
+def _is_gone(settings: Settings, facts: Facts, key: str) -> bool:
+    watch, _, rest = key.partition("/")
+    kind, _, name = rest.partition("/")
+    if watch != "watch" or kind not in KEPT:
+        return False
+    kept = KEPT[kind](settings, facts)
+    return kept is not None and name not in kept
+
+
+def _sources(settings: Settings, facts: Facts) -> set[str] | None:
+    return None if facts.declared is None else {*facts.declared, *settings.sources}
+
+
+def _tables(_: Settings, facts: Facts) -> set[str] | None:
+    if facts.declared is None:
+        return None
+    return {f"{source}.{table}" for source, tables in facts.declared.items() for table in tables}
+
+
+def _things(_: Settings, facts: Facts) -> set[str] | None:
+    # With Vault out of reach nothing behind it was looked at.
+    return {*facts.seen, *(one.thing for one in facts.unseen)} if "Vault" in facts.seen else None
+
+
+def _databases(settings: Settings, _: Facts) -> set[str]:
+    return set(settings.databases)
+
+
+def _keys(settings: Settings, _: Facts) -> set[str]:
+    return {path.name for path in settings.backup.recipients} if settings.backup else set()
+
+
+def _work(settings: Settings, _: Facts) -> set[str]:
+    return {"etl", "drill", *(f"backup/{name}" for name in settings.databases)}
+
+
+# By the second part of an alert's key: what the third may still be, or None if that is not known now.
+KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
+    "backup": _databases,
+    "changed": _databases,
+    "size": _databases,
+    "drill": _databases,
+    "source": _sources,
+    "table": _tables,
+    "key": _keys,
+    "reach": _things,
+    "going": _work,
+}
+
+
+def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
+    """Ask for the address whose silence somebody else watches, with /fail behind it where not all is well.
+
+    It is `heartbeat_url` in the entry of [alerts] in Vault. Return None where there is none to be had.
+    """
+    if settings.alerts is None:
+        return None
+    try:
+        with access.opened(settings) as databases:
+            url = databases.vault.read(settings.alerts.secret).get("heartbeat_url", "").rstrip("/")
+    except PipelineError as error:
+        # Told of Vault already; and whoever waits for a sign of us gets none.
+        logger.info("no heartbeat: %s", error)
+        return None
+    if not url:
+        return None
+    try:
+        webhook.ping(url if well else url + FAILED)
+    except PipelineError as error:
+        summary = "heartbeat: the address that notices the end of watch was not reached"
+        return Verdict("watch/heartbeat", "unreachable", summary, "pipeline watch", str(error))
+    return Verdict("watch/heartbeat", "well", "heartbeat: was taken")

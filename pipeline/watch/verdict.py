@@ -1,0 +1,67 @@
+"""What is thought of one thing that was looked at, and the words for its age."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+Kind = Literal["well", "info", "warning", "stale", "unreachable"]
+SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing, and how it is. `key` is the same each time; what is not judged at all has no verdict.
+
+    `summary` names the thing, its age and the limit, `error` what was last said of it, both in one line;
+    `command` is what to type. `since` is when it became so, as far as that is known.
+    """
+
+    key: str
+    kind: Kind
+    summary: str
+    command: str = ""
+    error: str | None = None
+    since: datetime | None = None
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether somebody should be told."""
+        return self.kind in ("warning", "stale", "unreachable")
+
+    @property
+    def text(self) -> str:
+        """Return everything in one line."""
+        said = f"{self.summary}: {self.error}" if self.error else self.summary
+        return f"{said}; next: {self.command}" if self.command else said
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time as people say it.
+
+    >>> span(timedelta(minutes=5)), span(timedelta(hours=27, minutes=4)), span(timedelta(days=3, hours=4))
+    ('5 min', '27 h 04 min', '3 days 4 h')
+    """
+    minutes = int(length.total_seconds()) // 60
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:  # noqa: PLR2004 - two days
+        return f"{hours // 24} days {hours % 24} h"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def limit(length: timedelta) -> str:
+    """Return a limit as it was set: in hours, or in days where those are whole and more than two.
+
+    >>> limit(timedelta(hours=26)), limit(timedelta(days=35))
+    ('26 h', '35 days')
+    """
+    days, rest = divmod(int(length.total_seconds()), SECONDS_PER_DAY)
+    return f"{days} days" if days > 2 and not rest else f"{length.total_seconds() / 3600:g} h"  # noqa: PLR2004
+
+
+def at(moment: datetime) -> str:
+    """Return a moment, in UTC.
+
+    >>> at(datetime(2026, 11, 22, 2, 15, tzinfo=UTC))
+    '2026-11-22 02:15 UTC'
+    """
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

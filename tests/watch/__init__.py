@@ -1,0 +1,1 @@
+"""Tests of watch: the judges with facts alone, the looking with a real ledger and bucket."""
