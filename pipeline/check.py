@@ -1,18 +1,15 @@
 """Check: looks, before a night does, whether everything that a night needs is there and lets us in."""
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import access, catalog, crypt, ledger, postgres, snapshot, tools
+from pipeline import access, catalog, crypt, ledger, postgres, snapshot, tools, visualizer
 from pipeline.access import Access
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.settings import BackupSettings, Settings
-
-SCHEDULER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -23,12 +20,12 @@ class Finding:
     problems: tuple[str, ...]
 
 
-def everything(settings: Settings, scheduler: tuple[str, int]) -> Iterator[Finding]:
+def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
     """Yield what is found of each thing. One thing's failure hides no other's.
 
-    `scheduler` is the host and port of Luigi's scheduler.
+    `scheduler` is the URL of Luigi's scheduler.
     """
-    yield _looked("scheduler", lambda: _scheduler(*scheduler))
+    yield _looked("scheduler", lambda: visualizer.problems(settings, scheduler))
     if settings.analysts is not None:
         yield _looked("catalog", lambda: _catalog(settings))
     try:
@@ -46,14 +43,6 @@ def _looked(thing: str, look: Callable[[], list[str]]) -> Finding:
         return Finding(thing, tuple(look()))
     except PipelineError as error:
         return Finding(thing, tuple(str(error).splitlines()))
-
-
-def _scheduler(host: str, port: int) -> list[str]:
-    try:
-        socket.create_connection((host, port), timeout=SCHEDULER_SECONDS).close()
-    except OSError as error:
-        return [f"nobody answers at {host}:{port} ({error.strerror or error}); start 'pipeline scheduler'"]
-    return []
 
 
 def _catalog(settings: Settings) -> list[str]:

@@ -5,8 +5,11 @@ import warnings
 from luigi.parameter import UnconsumedParameterWarning
 
 from pipeline import redact
+from tasks import client
 
 # Before Luigi logs or reports anything.
 redact.install()
+# Before Luigi speaks to its scheduler, also where `luigi --module tasks.etl` was typed.
+client.install()
 # Luigi warns of its own settings that another part of it reads; `pipeline.settings` refuses misspelt ones.
 warnings.simplefilter("ignore", UnconsumedParameterWarning)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import luigi.configuration
 import luigi.rpc
@@ -26,15 +25,14 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-import tasks  # noqa: F401 - credentials are kept out of what Luigi logs from here on
 from pipeline.errors import StoppedError
+from tasks import client
 
 logger = logging.getLogger(__name__)
 
 # Chains that are fenced by locks of their own, and are wanted most when everything else is down.
 ALONE = {"tasks.backup", "tasks.drill"}
 DEFAULT_PORT = 8082
-CONNECT_SECONDS = 5
 GRACE_SECONDS = 5
 LOOK_SECONDS = 3
 
@@ -107,18 +105,6 @@ def scheduler_url() -> str:
     return url or f"http://{host}:{port}/"
 
 
-def answers(url: str) -> bool:
-    """Whether somebody listens at `url`."""
-    parts = urlsplit(url)
-    if parts.hostname is None:
-        return True  # a socket of the file system: not for us to know
-    try:
-        socket.create_connection((parts.hostname, parts.port or DEFAULT_PORT), CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
-
-
 def _end_with_tasks() -> None:
     """Let SIGTERM end the tasks as well, each of which is a process of its own."""
 
@@ -140,8 +126,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
     _end_with_tasks()
     options = dict(itertools.pairwise(arguments))
-    if options.get("--module") in ALONE and not answers(scheduler_url()):
-        logger.warning("the scheduler at %s does not answer; this goes on without it", scheduler_url())
+    if options.get("--module") in ALONE and (obstacle := client.obstacle(scheduler_url())):
+        logger.warning("%s; this goes on without it", obstacle)
         run_with_retcodes([*arguments, "--local-scheduler"])
         return
     # A drill is known by its month.

@@ -1,55 +1,68 @@
-"""Luigi's central scheduler with its visualizer, its task history in the warehouse: `pipeline scheduler`."""
+"""Luigi's central scheduler with its visualizer, behind a login: `pipeline scheduler`.
+
+Its state is saved every few seconds, its task history goes into the warehouse, `/metrics` is for Prometheus.
+"""
 
 import argparse
+import asyncio
+import contextlib
 import logging
 import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import luigi.configuration
-import luigi.server
 import sqlalchemy
 from luigi.scheduler import Scheduler
+from sqlalchemy.exc import SQLAlchemyError
+from tornado.httpserver import HTTPServer
 
-from pipeline import access, migrations, settings
+from pipeline import access, migrations, redact, settings, visualizer
+from pipeline.errors import PipelineError
 from pipeline.settings import Settings
+from tasks import history, pages
+from tasks.guard import Guard
+from tasks.listening import Encryption, listen, require_private
+from tasks.logins import Logins
+from tasks.metrics import Collector
+from tasks.state import State
 
 logger = logging.getLogger(__name__)
 
-# The history is written in the scheduler's only thread: a warehouse that does not answer must not stop it.
-HISTORY_OPTIONS = "-c search_path=ops -c statement_timeout=3s -c lock_timeout=1s"
-HISTORY_CONNECT_SECONDS = 3
+PRUNE_SECONDS = 60
+# No call of a worker's comes near this. What is larger is not read.
+MOST_BODY_BYTES = 32 * 1024 * 1024
+BODY_SECONDS = 30
+
+EPILOG = """\
+exit codes: 0 told to stop; 2 usage, settings, or the port is taken; 5 Vault or the warehouse is away"""
 
 
-def history_url(warehouse_uri: str) -> str:
-    """Return the address of Luigi's task history in the warehouse, in SQLAlchemy's form."""
-    url = sqlalchemy.make_url(warehouse_uri).set(drivername="postgresql+psycopg2")
-    query = {"options": HISTORY_OPTIONS, "connect_timeout": str(HISTORY_CONNECT_SECONDS)}
-    return url.update_query_dict(query).render_as_string(hide_password=False)
+def main() -> int:
+    """Serve the scheduler as the command line says, and return the exit code."""
+    arguments = _parser().parse_args()
+    redact.install()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        serve(settings.read(), arguments.address, arguments.port, arguments.state_path)
+    except PipelineError as error:
+        for line in redact.redact(str(error)).splitlines():
+            sys.stderr.write(f"pipeline scheduler: {line}\n")
+        return error.exit_code
+    return 0
 
 
-def serve(configured: Settings, address: str, port: int, state_path: Path) -> None:
-    """Serve the scheduler until SIGTERM, which saves its state."""
-    config = luigi.configuration.get_config()
-    for source, declared in configured.sources.items():
-        config.set("resources", f"source {source}", str(declared.connections))
-    # Luigi loads this file with pickle: nobody else may write it.
-    os.umask(0o077)
-    config.set("scheduler", "state_path", str(state_path))
-    with access.opened(configured) as databases:
-        # In memory only: the credential is in no file.
-        # Two schedulers that start at once on an empty warehouse would trip over each other's tables.
-        migrations.migrate(databases.warehouse_uri())
-        config.set("task_history", "db_connection", history_url(databases.warehouse_uri()).replace("%", "%%"))
-        config.set("scheduler", "record_task_history", "true")
-        scheduler = Scheduler()
-        logger.info("the visualizer is at http://%s:%s", address, port)
-        # Inside the block: a login that Vault made for us is kept alive in it, and ends with it.
-        luigi.server.run(api_port=port, address=address, scheduler=scheduler)
-
-
-def main() -> None:
-    """Serve the scheduler as the command line says."""
-    parser = argparse.ArgumentParser(prog="pipeline scheduler", description=__doc__)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pipeline scheduler",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--address", default="127.0.0.1", help="the address to listen on (default: %(default)s)"
     )
@@ -60,10 +73,93 @@ def main() -> None:
         default=Path("/var/lib/pipeline/scheduler.pickle"),
         help="the file that keeps the state over a restart (default: %(default)s)",
     )
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    serve(settings.read(), arguments.address, arguments.port, arguments.state_path)
+    return parser
+
+
+def serve(configured: Settings, address: str, port: int, state_path: Path) -> None:
+    """Serve the scheduler until SIGTERM, which saves its state.
+
+    Raise UsageError if it would not be safe, UnreachableError if Vault or the warehouse does not let us in.
+    """
+    declared = configured.require_visualizer()
+    encryption = Encryption.declared(declared)
+    require_private(address, encrypted=encryption is not None)
+    # Luigi's state is a pickle: nobody else may write it, or read what is in it.
+    os.umask(0o077)
+    logins = Logins(lambda: visualizer.passwords(configured))
+    with contextlib.ExitStack() as stack:
+        # A login that Vault made for the history is kept alive until the end.
+        scheduler = stack.enter_context(_scheduler(configured))
+        stack.enter_context(logins.kept())
+        state = State(scheduler, state_path)
+        state.load()
+        server = HTTPServer(
+            Guard(pages.application(scheduler, logs=None), lambda: logins.passwords, logins.ask),
+            ssl_options=encryption.context if encryption else None,
+            max_body_size=MOST_BODY_BYTES,
+            body_timeout=BODY_SECONDS,
+        )
+        # Whoever is let in finds everything there.
+        sockets = listen(address, port)
+        beside = [state.keep(), _prune(scheduler), *([encryption.keep()] if encryption else [])]
+        logger.info("the visualizer is at %s://%s:%s", "https" if encryption else "http", address, port)
+        asyncio.run(_until_told_to_stop(server, sockets, beside))
+        # Luigi's workers find nobody for a moment, and try again.
+        state.save()
+        logger.info("told to stop; the state is saved")
+
+
+async def _until_told_to_stop(
+    server: HTTPServer, sockets: Sequence[socket.socket], beside: Sequence[Coroutine[Any, Any, None]]
+) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    server.add_sockets(sockets)
+    going = [asyncio.create_task(one) for one in beside]
+    await told.wait()
+    server.stop()
+    for one in going:
+        one.cancel()
+
+
+async def _prune(scheduler: Any) -> None:
+    while True:
+        await asyncio.sleep(PRUNE_SECONDS)
+        scheduler.prune()
+
+
+@contextlib.contextmanager
+def _scheduler(configured: Settings) -> Iterator[Scheduler]:
+    config = luigi.configuration.get_config()
+    for source, declared in configured.sources.items():
+        config.set("resources", f"source {source}", str(declared.connections))
+    config.set("scheduler", "metrics_collector", "custom")
+    config.set("scheduler", "metrics_custom_import", f"{Collector.__module__}.{Collector.__qualname__}")
+    if configured.warehouse is None:
+        yield Scheduler()
+        return
+    with access.opened(configured) as databases:
+        # Two schedulers that start at once on an empty warehouse would trip over each other's tables.
+        migrations.migrate(databases.warehouse_uri())
+        # In memory only: the credential is in no file.
+        connection = history.url(databases.warehouse_uri())
+        config.set("task_history", "db_connection", connection.replace("%", "%%"))
+        config.set("scheduler", "record_task_history", "true")
+        kept = history.History()
+        scheduler: Any = Scheduler(task_history_impl=kept)
+        _remember_successes(scheduler._state._metrics_collector, kept.engine)
+        yield scheduler
+
+
+def _remember_successes(collector: Collector, engine: sqlalchemy.Engine) -> None:
+    """Let the metrics know what was done before this start."""
+    try:
+        for family, done_at in history.last_successes(engine):
+            collector.remember(family, done_at)
+    except SQLAlchemyError as error:
+        logger.warning("what was done before cannot be read from the task history (%s)", type(error).__name__)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

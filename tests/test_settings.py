@@ -300,6 +300,7 @@ def test_what_is_missing_is_asked_for_by_name(write: Write) -> None:
         (read.require_backup, r"\[backup\]: missing"),
         (read.require_drill, r"\[drill\]: missing"),
         (read.require_alerts, r"\[alerts\]: missing"),
+        (read.require_visualizer, r"\[visualizer\]: missing"),
         (read.require_analysts, r"\[analysts\]: missing"),
         (read.require_metabase, r"\[metabase\]: missing"),
     ]

@@ -1,18 +1,14 @@
 """`pipeline check`: whether all that a night needs is there; `--fix` sets the bucket's rules and lock."""
 
 import argparse
-import configparser
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import check, settings
+from pipeline import check, settings, visualizer
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, UsageError
-
-DEFAULT_PORT = 8082
 
 
 def add_command(commands: Any) -> None:
@@ -47,7 +43,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         token_file = arguments.token_file or Path("~/.vault-token").expanduser()
         terminal.say(check.fix(configured, arguments.admin_secret, token_file))
     findings = []
-    for finding in check.everything(configured, scheduler()):
+    for finding in check.everything(configured, visualizer.address()):
         findings.append(finding)
         if not arguments.json:
             for problem in finding.problems:
@@ -60,16 +56,3 @@ def run_check(arguments: argparse.Namespace) -> int:
     if wrong:
         raise CheckError(f"{len(wrong)} of {len(findings)} are not as they should be: {', '.join(wrong)}")
     return 0
-
-
-def scheduler() -> tuple[str, int]:
-    """Return where Luigi's settings say that its scheduler is."""
-    found = configparser.RawConfigParser()
-    found.read(
-        [path for path in ("/etc/luigi/luigi.cfg", "luigi.cfg", os.environ.get("LUIGI_CONFIG_PATH")) if path]
-    )
-    core = found["core"] if found.has_section("core") else {}
-    values = {key.replace("-", "_"): value for key, value in core.items()}
-    return values.get("default_scheduler_host", "localhost"), int(
-        values.get("default_scheduler_port", DEFAULT_PORT)
-    )

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import drill, report, settings
 from pipeline.cli import supervise, terminal
 from pipeline.drill import DrillWork
-from pipeline.errors import CheckError, StepError, UsageError, common_kind
+from pipeline.errors import CheckError, UsageError, common_kind
 from pipeline.report import Report
 
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*")
@@ -110,7 +110,7 @@ def _judge(
             lines += [f"{name}: the drill did not hold: {what}" for what in found[name].failures]
     if not lines:
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
-        raise StepError("\n".join([*tail, last]))
+        raise common_kind([returncode])("\n".join([*tail, last]))
     next_step = f"pipeline run drill{' ' + wrong[0] if len(wrong) == 1 else ''}"
     raise common_kind(codes)("\n".join([*lines, f"  next: mend that, then {next_step}"]))
 

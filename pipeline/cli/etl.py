@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import access, catalog, ledger, load, runs, settings
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import status, supervise, terminal
-from pipeline.errors import AlreadyRunningError, StepError, UsageError, common_kind
+from pipeline.errors import AlreadyRunningError, UsageError, common_kind
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 
@@ -120,11 +120,8 @@ def _judge(
         step for step in ledger.steps(warehouse, run) if step.state == "failed" and step.key.name in names
     ]
     if not failed:
-        raise StepError(
-            "\n".join(
-                [*tail, f"Luigi ended with {returncode} before any step failed; its last lines are above"]
-            )
-        )
+        last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
+        raise common_kind([returncode])("\n".join([*tail, last]))
     status.show_run(warehouse, run, sorted(names))
     raise common_kind([step.exit_code for step in failed])(
         f"run {run}: {len(failed)} of its steps failed; what to do stands above"

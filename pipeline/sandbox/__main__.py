@@ -7,7 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline import visualizer
+from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import redact
 from pipeline.sandbox import analysts, clusters, configuration, lifecycle, provision, sources
 from pipeline.sandbox import home as homes
@@ -75,6 +76,15 @@ def _psql(home: homes.Home, arguments: argparse.Namespace) -> int:
     os.execve(command[0], command, environment)  # noqa: S606 - the terminal is psql's from here on
 
 
+def _password(home: homes.Home, arguments: argparse.Namespace) -> int:
+    if not sys.stdout.isatty():
+        # Where it went, it would stay: in a file, in a log.
+        raise UsageError("a password is shown on a terminal only")
+    lifecycle.require_up(home)
+    sys.stdout.write(provision.password(home, arguments.login) + "\n")
+    return 0
+
+
 def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
     with home.locked(lambda: _say("another bin/sandbox is at work here; waiting for it")):
         lifecycle.require_up(home)
@@ -129,6 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     psql.add_argument("name", metavar="NAME", help="a source, warehouse or drill")
     psql.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="for psql")
     psql.set_defaults(run=_psql)
+
+    password = commands.add_parser("password", help="show a password of the visualizer")
+    password.add_argument("login", metavar="LOGIN", help=f"{', '.join(visualizer.LOGINS)}")
+    password.set_defaults(run=_password)
 
     add = commands.add_parser("add", help="make a new source database, with its credentials and settings")
     add.add_argument("name", metavar="NAME", help="its name: small letters, digits and _")

@@ -53,6 +53,10 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
         "warehouse": {"secret": "warehouse"},
         "drill": {"secret": "drill"},
         "alerts": {"secret": "alerts", "spool": str(home.path / "alerts")},
+        "visualizer": {
+            "secret": provision.SCHEDULER,
+            "url": f"http://{ADDRESS}:{ports.get('luigid', 8082)}",
+        },
         # Without `repository` the checkout is used as it lies there, so that a change can be tried at once.
         "analysts": {"checkout": str(home.analysts)},
     }

@@ -190,6 +190,7 @@ class _Demo:
         _say("\nWhere to look")
         for what, where in {
             "the chains": f"{luigid}/static/visualiser/index.html",
+            "  log in": "as operator; its password: bin/sandbox password operator",
             "the warehouse": "bin/sandbox psql warehouse",
             "a source": "bin/sandbox psql hr    (or records, service_desk)",
             "the last night": 'eval "$(bin/sandbox env)", then: pipeline status',

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psycopg2.extensions
 from psycopg2 import sql
 
-from pipeline import names, redact
+from pipeline import names, redact, visualizer
 from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import clusters, vault_server
 from pipeline.sandbox.home import Home, write_private
@@ -20,6 +20,8 @@ from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import Administrator
 
 SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
+# The entry of the logins to the scheduler.
+SCHEDULER = "scheduler"
 # The logins to Vault, each with the policy in the file of its name.
 PIPELINE, RESTORE = "pipeline", "restore"
 # This source's credentials are made by Vault for each step alone; those of the others are stored.
@@ -34,7 +36,7 @@ LEASE_TTL, LEASE_MAX_TTL = "4h", "24h"
 
 
 def platform(home: Home) -> None:
-    """Set up the warehouse, the drill server and the alerts; Vault is set up already."""
+    """Set up the warehouse, the drill server, the alerts and the scheduler's logins; Vault is set up."""
     vault = vault_server.administrator(home)
     with clusters.connection(home, WAREHOUSE, "postgres") as connection:
         warehouse(home, connection, "warehouse", "warehouse")
@@ -53,6 +55,10 @@ def platform(home: Home) -> None:
     key = (vault.read("alerts") or {}).get("hmac_key") or secrets.token_urlsafe(32)
     url = f"http://{ADDRESS}:{home.state.ports['webhooks']}/"
     vault.write("alerts", {"url": url, "hmac_key": key})
+    known = vault.read(SCHEDULER) or {}
+    vault.write(
+        SCHEDULER, {login: known.get(login) or secrets.token_urlsafe(24) for login in visualizer.LOGINS}
+    )
 
 
 def warehouse(
@@ -113,6 +119,14 @@ def place(home: Home, name: str) -> tuple[str, str]:
     if name not in known:
         raise UsageError(f"{name}: no such database; {names.advice(name, [*home.state.databases, *known])}")
     return known[name]
+
+
+def password(home: Home, login: str) -> str:
+    """Return the password of one of the logins to the scheduler. Raise UsageError if there is none."""
+    entry = vault_server.administrator(home).read(SCHEDULER) or {}
+    if login not in visualizer.LOGINS or login not in entry:
+        raise UsageError(f"{login}: no such login; {names.advice(login, visualizer.LOGINS)}")
+    return entry[login]
 
 
 def owner(name: str) -> str:

@@ -23,6 +23,7 @@ from pipeline.settings.sections import (
     Settings,
     SourceSettings,
     VaultSettings,
+    VisualizerSettings,
     WatchSettings,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "VaultSettings",
+    "VisualizerSettings",
     "WatchSettings",
     "read",
 ]
@@ -50,6 +52,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "drill": DrillSettings,
     "alerts": AlertSettings,
     "watch": WatchSettings,
+    "visualizer": VisualizerSettings,
     "analysts": AnalystsSettings,
     "metabase": MetabaseSettings,
 }
@@ -59,7 +62,9 @@ _NAMED: dict[str, tuple[type[BaseModel], str]] = {
     "database": (BackedUpSettings, "databases"),
 }
 # Relative ones are taken from the folder of the file that says them, wherever the command is typed.
-_PATH_KEYS = {"credential_file", "work_dir", "checkout", "postgres_bin", "spool"}
+_PATH_KEYS = {
+    "credential_file", "work_dir", "checkout", "postgres_bin", "spool", "certificate", "key", "authority",
+}  # fmt: skip
 _PATHS_KEYS = {"recipients"}
 
 

@@ -199,6 +199,26 @@ class WatchSettings(_Section):
     drill_days: int = Field(default=35, ge=1)
 
 
+class VisualizerSettings(_Section):
+    """Luigi's scheduler and its visualizer: the Vault entry with its three passwords, and how it is reached.
+
+    `url` is what people open; where it is None, links are not made. With `certificate` and `key` it is served
+    by TLS; `authority` is the file of certificates that its workers trust, beside the usual ones.
+    """
+
+    secret: VaultPath
+    url: Url | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    authority: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "VisualizerSettings":
+        if self.key is not None and self.certificate is None:
+            raise ValueError("certificate: missing; key = FILE needs it beside it")
+        return self
+
+
 class AnalystsSettings(_Section):
     """The analysts' repository: where it comes from (None: it is not fetched) and where it lies here."""
 
@@ -227,6 +247,7 @@ class Settings(_Section):
     drill: DrillSettings | None = None
     alerts: AlertSettings | None = None
     watch: WatchSettings = WatchSettings()
+    visualizer: VisualizerSettings | None = None
     analysts: AnalystsSettings | None = None
     metabase: MetabaseSettings | None = None
 
@@ -257,6 +278,10 @@ class Settings(_Section):
     def require_alerts(self) -> AlertSettings:
         """Return [alerts]."""
         return _required("alerts", "secret = PATH_IN_VAULT", self.alerts)
+
+    def require_visualizer(self) -> VisualizerSettings:
+        """Return [visualizer]."""
+        return _required("visualizer", "secret = PATH_IN_VAULT", self.visualizer)
 
     def require_analysts(self) -> AnalystsSettings:
         """Return [analysts]."""

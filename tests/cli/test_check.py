@@ -14,9 +14,15 @@ def test_all_is_well_on_a_platform_that_stands(night: Night) -> None:
     checked = night.run("check")
     assert checked.code == 0, checked.out + checked.err
     things = [line.removesuffix(": fine") for line in checked.out.splitlines()]
-    assert {"Vault", "warehouse", "source shop", "database shop", "recipients", "bucket backups"} <= set(
-        things
-    )
+    assert {
+        "scheduler",
+        "Vault",
+        "warehouse",
+        "source shop",
+        "database shop",
+        "recipients",
+        "bucket backups",
+    } <= set(things)
 
 
 def test_everything_that_is_wrong_is_told_at_once(night: Night) -> None:

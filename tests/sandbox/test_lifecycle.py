@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -146,6 +147,24 @@ def test_files_are_private(own: CommandLine) -> None:
     assert Path(own.home.state.socket_folder).stat().st_mode & 0o077 == 0
     for name in ("init.json", "secret-id"):
         assert (own.home.vault_keys / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_password_is_shown_on_a_terminal_alone(own: CommandLine) -> None:
+    """Elsewhere it would stay in a file or a log; and it stays the same over `up`."""
+    assert "on a terminal only" in own("password", "operator", expect=2).stderr
+    shown = []
+    for _ in range(2):
+        terminal, behind = pty.openpty()
+        subprocess.run(own.line("password", "operator"), env=own.environment, stdout=behind, check=True)
+        os.close(behind)
+        shown.append(os.read(terminal, 1000).decode().strip())
+        os.close(terminal)
+        own("down")
+        own("up", "--empty")
+    entry = vault_server.administrator(own.home).read("scheduler") or {}
+    assert shown == [entry["operator"]] * 2
+    assert len({*entry.values()}) == 3
+    assert own.home.settings_file.read_text().count(entry["operator"]) == 0
 
 
 def test_a_server_that_does_not_start_is_told_with_its_log(own: CommandLine) -> None:

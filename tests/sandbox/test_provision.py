@@ -50,7 +50,7 @@ def _value(uri: str, query: str) -> Any:
 
 
 def test_the_pipeline_can_read_its_credentials(pipeline_login: Administrator) -> None:
-    for entry in (*ENTRIES, "alerts"):
+    for entry in (*ENTRIES, "alerts", "scheduler"):
         assert pipeline_login.call("GET", f"secret/data/pipeline/{entry}")["data"]["data"], entry
 
 

@@ -94,6 +94,24 @@ def test_the_warehouse_and_the_scheduler_are_not_needed(archive: Archive) -> Non
     settled(archive, "shop", run)
 
 
+@pytest.mark.parametrize("entry", [None, {"worker": "the wrong password of the worker"}])
+def test_a_scheduler_that_lets_nobody_in_is_not_needed(
+    archive: Archive, entry: dict[str, str] | None
+) -> None:
+    """Nor one whose password is not in Vault."""
+    archive.source("shop", SMALL)
+    run, name = next_run(), archive.platform.database("scheduler")
+    if entry:
+        archive.platform.sandbox.vault.write(name, entry)
+    text = archive.platform.settings_file.read_text()
+    assert text.count("secret = scheduler\n") == 1
+    archive.platform.settings_file.write_text(text.replace("secret = scheduler\n", f"secret = {name}\n"))
+    ended = archive.backup("shop", run)
+    assert (ended.code, ended.told) == (0, [])
+    assert "this goes on without it" in ended.err
+    settled(archive, "shop", run)
+
+
 # Where a run is stopped: while it dumps, encrypts, uploads and reads back.
 
 

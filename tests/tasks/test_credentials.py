@@ -4,10 +4,7 @@ import json
 import re
 import secrets
 import subprocess
-import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
@@ -18,7 +15,8 @@ from pipeline import postgres
 from pipeline.sandbox import lifecycle, ports, provision, servers
 from pipeline.sandbox.home import PROJECT, Home
 from tests.night import Ended, Night, next_run, wait_until
-from tests.test_vault import free_port
+from tests.platforms import Platform
+from tests.schedulers import door, served
 
 # Recognisable, hard to quote, and not in this file.
 PLANTED = f"Planted p@ss/word: ü%41 {secrets.token_hex(8)}"
@@ -71,6 +69,7 @@ def planted(night: Night) -> tuple[Night, list[str]]:
     ]
     login = (sandbox.home.vault_keys / "secret-id").read_text().strip()
     passwords = [password for uri in uris if (password := urlsplit(uri).password)]
+    passwords += door(platform).passwords.values()
     return night, [*uris, *passwords, PLANTED, repr(PLANTED)[1:-1], login]
 
 
@@ -115,15 +114,15 @@ def in_files(needles: list[bytes], folders: list[Path], scratch: Path, *options:
     return done.stdout.splitlines()
 
 
-def of_the_scheduler(home: Home) -> Iterator[bytes]:
+def of_the_scheduler(platform: Platform) -> Iterator[bytes]:
     """Yield what the scheduler answers: its tasks, graphs, errors, workers and history."""
-    address = f"http://127.0.0.1:{home.state.ports['luigid']}"
+    way_in = door(platform)
 
     def get(path: str, **data: object) -> bytes:
         query = "?" + urlencode({"data": json.dumps(data)}) if data else ""
-        with urllib.request.urlopen(f"{address}/{path}{query}", timeout=30) as answer:  # noqa: S310 - loopback
-            content: bytes = answer.read()
-            return content
+        answer = way_in.ask(f"/{path}{query}", "reader")
+        answer.raise_for_status()
+        return answer.content
 
     tasks = get("api/task_list", status="", upstream_status="")
     yield tasks
@@ -135,6 +134,7 @@ def of_the_scheduler(home: Home) -> Iterator[bytes]:
     for task in {**failed, **disabled}:
         yield get("api/fetch_error", task_id=task)
     yield get("history")
+    yield get("metrics")
 
 
 def of_the_ledger(night: Night) -> Iterator[bytes]:
@@ -174,7 +174,7 @@ def test_no_credential_is_anywhere_but_in_vault(
     assert watcher.looked > 100
     assert watcher.found == set()
 
-    seen = [ended.out.encode(), ended.err.encode(), *of_the_scheduler(home), *of_the_ledger(night)]
+    seen = [ended.out.encode(), ended.err.encode(), *of_the_scheduler(night.platform), *of_the_ledger(night)]
     seen.append(restarted_scheduler(home))
     shown = night.run("status", "--json", "--run", run)
     seen += [shown.out.encode(), shown.err.encode(), night.run("status").out.encode()]
@@ -245,37 +245,16 @@ def made_logins(night: Night) -> str:
 
 def test_a_scheduler_with_a_login_made_for_it_keeps_it_while_it_serves(night: Night, tmp_path: Path) -> None:
     """It writes the history with it for as long as it lives; then the login is gone."""
-    begins, port = made_logins(night), free_port()
+    begins = made_logins(night)
     query = (
         "SELECT rolname FROM pg_roles r WHERE starts_with(rolname, %s) AND pg_has_role(r.oid, %s, 'MEMBER')"
     )
     parameters = (begins, f"{night.platform.prefix}_pipeline")
-    scheduler = subprocess.Popen(
-        [sys.executable, "-m", "tasks.scheduler", f"--port={port}", f"--state-path={tmp_path / 'state'}"],
-        env=night.platform.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-
-        def answered() -> int:
-            if scheduler.poll() is not None:
-                raise AssertionError(scheduler.communicate()[1])
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/history", timeout=30) as answer:
-                    return int(answer.status)
-            except urllib.error.HTTPError as error:
-                return error.code
-            except OSError:
-                return 0
-
-        assert wait_until(answered, "the scheduler answers") == 200
+    with served(night.platform, tmp_path) as own:
+        way_in = own.start()
+        assert way_in.ask("/history", "reader").status_code == 200
         assert len(night.ask("warehouse", query, parameters)) == 1
-        scheduler.terminate()
-        scheduler.communicate(timeout=60)
+        own.end()
         assert night.ask("warehouse", query, parameters) == []
-    finally:
-        scheduler.kill()
-        scheduler.wait()
-        assert scheduler.stderr
-        scheduler.stderr.close()
-        night.ask("warehouse", f"DROP OWNED BY {night.platform.prefix}_maker")
-        night.ask("warehouse", f"DROP ROLE {night.platform.prefix}_maker")
+    night.ask("warehouse", f"DROP OWNED BY {night.platform.prefix}_maker")
+    night.ask("warehouse", f"DROP ROLE {night.platform.prefix}_maker")

@@ -1,0 +1,73 @@
+"""What the scheduler serves in place of Luigi's own: RPCs whose arguments are made safe, and steps' logs."""
+
+import json
+import os
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import luigi.server
+from luigi.scheduler import RPC_METHODS, Scheduler
+from tornado.web import Application, HTTPError, RequestHandler
+
+from tasks import sanitize
+
+# A run and a task id: no folder above, and no hidden file, can be written so.
+NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
+MOST_BYTES = 4 * 1024 * 1024
+
+
+class Rpc(luigi.server.RPCHandler):
+    """A call of the scheduler's."""
+
+    def get(self, method: str) -> None:
+        """Answer it."""
+        if method not in RPC_METHODS:
+            raise HTTPError(HTTPStatus.NOT_FOUND)
+        try:
+            arguments = json.loads(self.get_argument("data", default="{}"))
+            if not isinstance(arguments, dict):
+                raise sanitize.UnsafeError("the arguments are no object")
+            arguments = sanitize.sanitized(method, arguments)
+        except ValueError as error:
+            self.set_status(HTTPStatus.BAD_REQUEST)
+            self.set_header("Content-Type", "text/plain; charset=UTF-8")
+            self.finish(f"{error}\n")
+            return
+        self.write({"response": getattr(self._scheduler, method)(**arguments)})
+
+    post = get
+
+
+class Log(RequestHandler):
+    """The log of one step, or the end of it: FOLDER/RUN/TASK_ID.log."""
+
+    def initialize(self, folder: Path) -> None:
+        """Remember where the logs are."""
+        self._folder = folder.resolve()
+
+    def get(self, run: str, task_id: str) -> None:
+        """Show it as text."""
+        path = (self._folder / run / f"{task_id}.log").resolve()
+        try:
+            if not path.is_relative_to(self._folder):
+                raise FileNotFoundError
+            with path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - MOST_BYTES))
+                content = file.read(MOST_BYTES)
+        except OSError:
+            raise HTTPError(HTTPStatus.NOT_FOUND) from None
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.write(content)
+
+
+def application(scheduler: Scheduler, logs: Path | None) -> Application:
+    """Return Luigi's own application, with ours before it. `logs` is the folder of the steps' logs."""
+    made: Application = luigi.server.app(scheduler)
+    handlers: list[Any] = [(r"/api/(.*)", Rpc, {"scheduler": scheduler})]
+    if logs is not None:
+        handlers.append((f"/log/({NAME})/({NAME})", Log, {"folder": logs}))
+    made.add_handlers(".*", handlers)
+    # What matters is told by the guard; a line for every call of every worker tells nothing.
+    made.settings["log_function"] = lambda _handler: None
+    return made

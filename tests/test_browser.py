@@ -1,0 +1,212 @@
+"""The visualizer in a real browser: who logs in, what the buttons do, and what another site's page cannot."""
+
+import contextlib
+import http.server
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from luigi.task_status import FAILED, PENDING, RUNNING
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.night import next_run, wait_until
+from tests.platforms import Platform
+from tests.schedulers import Door, door
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+QUIET = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+INSTALL = ["apt-get", "install", "--yes", "--no-install-recommends", "-qq", "chromium"]
+PAGE = "/static/visualiser/index.html"
+
+
+def chromium() -> str:
+    """Return the browser, installed if need be and as far as we may."""
+    if found := next(filter(None, map(shutil.which, NAMES)), None):
+        return found
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        for command in (["apt-get", "update", "-qq"], INSTALL):
+            subprocess.run(command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False)
+    if found := next(filter(None, map(shutil.which, NAMES)), None):
+        return found
+    pytest.skip(f"there is no Chromium, and it cannot be installed; type: {' '.join(INSTALL)}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser."""
+    program = chromium()
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=QUIET)
+        yield started
+        started.close()
+
+
+@dataclass
+class Visitor:
+    """One person with a window of their own."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+
+    def hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.said.append(message.text)
+
+    def note(self, request: Request) -> None:
+        self.asked.add(request.url.partition("?")[0])
+
+
+@contextlib.contextmanager
+def visiting(browser: Browser, way_in: Door, who: str, password: str = "") -> Iterator[Visitor]:
+    """Open a window and log in with it, as soon as it is asked to."""
+    login = {"username": who, "password": password or way_in.passwords[who]}
+    context = browser.new_context(
+        http_credentials=login,  # type: ignore[arg-type]
+        viewport={"width": 1400, "height": 1000},
+    )
+    page = context.new_page()
+    visitor = Visitor(page)
+    page.on("console", visitor.hear)
+    page.on("pageerror", lambda error: visitor.said.append(str(error)))
+    page.on("request", visitor.note)
+    try:
+        yield visitor
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def way_in(platform: Platform) -> Door:
+    """The sandbox's own scheduler."""
+    return door(platform)
+
+
+def failed_task(way_in: Door) -> str:
+    """Have a worker tell of a task that failed, and return its name."""
+    name = f"etl.LoadTable_shop_{next_run().replace('-', '_')}"
+    arguments = {
+        "task_id": name, "worker": "Worker(browser)", "family": "etl.LoadTable", "module": "tasks.etl",
+        "params": {"source": "shop", "run": name}, "runnable": True, "tracking_url": "/log/2030-01-01/x",
+    }  # fmt: skip
+    way_in.call("add_task", "worker", **arguments, status=RUNNING)
+    way_in.call("set_task_status_message", "worker", task_id=name, status_message="<b>7 rows</b> & more")
+    way_in.call("add_task", "worker", **arguments, status=FAILED, expl="the source <b>is away</b>")
+    return name
+
+
+def row(page: Page, name: str) -> "object":
+    """Return the row of a task in the list."""
+    return page.locator("#taskTable tbody tr", has_text=name)
+
+
+def test_the_operator_finds_what_failed_and_forgives_it(
+    browser: Browser, way_in: Door, tmp_path: Path
+) -> None:
+    name = failed_task(way_in)
+    with visiting(browser, way_in, "operator") as visitor:
+        page = visitor.page
+        page.goto(f"{way_in.url}/")
+        assert page.url.startswith(f"{way_in.url}{PAGE}")
+        page.locator("#taskTable_filter input").fill(name)
+        found = page.locator("#taskTable tbody tr", has_text=name)
+        expect(found).to_contain_text("FAILED")
+        found.locator(".showError").click()
+        expect(page.locator("#errorModal pre").first).to_have_text("the source <b>is away</b>")
+        page.screenshot(path=str(tmp_path / "error.png"))
+        page.locator("#errorModal .modal-footer button").click()
+        expect(page.locator("#errorModal")).to_be_hidden()
+        found.locator(".statusMessage").click()
+        expect(page.locator("#statusMessageModal pre")).to_have_text("<b>7 rows</b> & more")
+        page.locator("#statusMessageModal .modal-footer button").click()
+        expect(page.locator("#statusMessageModal")).to_be_hidden()
+        assert (found.locator("a[title='Track Progress']").get_attribute("href")) == "/log/2030-01-01/x"
+        assert way_in.tasks()[name]["status"] == FAILED
+        found.locator(".forgiveFailures").click()
+        wait_until(lambda: way_in.tasks()[name]["status"] == PENDING, "the failure is forgiven")
+        # The other pages, and both graphs: nothing of them is kept back by what the browser was told.
+        for fragment, there in (
+            (f"#tab=graph&taskId={name}", "svg .node"),
+            (f"#tab=graph&taskId={name}&visType=d3", "#mysvg .node"),
+            ("#tab=workers", "#workerList .box"),
+            ("#tab=resources", "#resourceList"),
+        ):
+            page.goto(f"{way_in.url}{PAGE}{fragment}")
+            page.reload()
+            expect(page.locator(there).first).to_be_attached()
+        page.goto(f"{way_in.url}/history")
+        expect(page.locator("h2")).to_have_text("Luigi Task History")
+        # Luigi's pages would have fonts and scripts from elsewhere: none is asked for.
+        assert {url for url in visitor.asked if not url.startswith(way_in.url)} - FROM_ELSEWHERE == set()
+        assert [text for text in visitor.said if not text_of_elsewhere(text)] == []
+
+
+# Blocked by the policy, before anything is sent.
+FROM_ELSEWHERE: set[str] = set()
+
+
+def text_of_elsewhere(text: str) -> bool:
+    """Whether the browser complains that it may not ask another server: as it should."""
+    return "https://fonts.googleapis.com/" in text or "https://cdnjs.cloudflare.com/" in text
+
+
+def test_a_reader_looks_and_the_buttons_do_nothing(browser: Browser, way_in: Door) -> None:
+    name = failed_task(way_in)
+    with visiting(browser, way_in, "reader") as visitor:
+        page = visitor.page
+        page.goto(f"{way_in.url}{PAGE}")
+        page.locator("#taskTable_filter input").fill(name)
+        found = page.locator("#taskTable tbody tr", has_text=name)
+        expect(found).to_contain_text("FAILED")
+        with page.expect_response("**/api/forgive_failures*") as answer:
+            found.locator(".forgiveFailures").click()
+        assert answer.value.status == 403
+    assert way_in.tasks()[name]["status"] == FAILED
+
+
+def test_without_the_right_password_there_is_no_page(browser: Browser, way_in: Door) -> None:
+    with visiting(browser, way_in, "operator", "a wrong one") as visitor:
+        answer = visitor.page.goto(f"{way_in.url}{PAGE}")
+        assert answer
+        assert answer.status == 401
+        assert "Luigi" not in visitor.page.content()
+
+
+def test_a_page_of_another_site_presses_no_button(browser: Browser, way_in: Door, tmp_path: Path) -> None:
+    """The operator is logged in, and opens a page somewhere else that asks the scheduler to pause."""
+    tries = "".join(
+        f'<img src="{way_in.url}/api/{call}"><form method="post" action="{way_in.url}/api/{call}"></form>'
+        for call in ("pause", "%70ause")
+    )
+    (tmp_path / "index.html").write_text(f"<title>elsewhere</title>{tries}")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(tmp_path))  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        try:
+            with visiting(browser, way_in, "operator") as visitor:
+                page = visitor.page
+                page.goto(f"{way_in.url}{PAGE}")
+                with page.expect_response("**/api/pause") as answer:
+                    page.goto(f"http://localhost:{elsewhere.server_port}/")
+                assert answer.value.status == 403
+                with page.expect_navigation():
+                    page.evaluate("document.forms[0].submit()")
+                assert "another site" in page.content()
+        finally:
+            elsewhere.shutdown()
+    assert way_in.call("is_paused") == {"paused": False}
