@@ -30,9 +30,7 @@ from pipeline.work import Show, Work
 logger = logging.getLogger(__name__)
 
 STEP = "RestoreDrill"
-HOME = ".drill"
 PREFIX = "drill_"
-FINISHED = "finished.json"
 MARK = "made by a restore drill of the pipeline"
 # Any number that nobody else uses: one drill on a server at a time, so that each is timed alone.
 LOCK = 0x6472696C6C
@@ -44,7 +42,7 @@ class DrillWork(Work):
     """Where the drills of a month leave word of how they get on."""
 
     def __init__(self, settings: Settings, database: str, month: str) -> None:
-        super().__init__(settings.require_backup(), HOME, f"{database}-{month}")
+        super().__init__(settings.require_backup(), work.DRILLS, f"{database}-{month}")
 
     @property
     def going(self) -> str:
@@ -54,7 +52,7 @@ class DrillWork(Work):
     @property
     def is_finished(self) -> bool:
         """Whether this drill has ended, well or not."""
-        return (self.folder / FINISHED).exists() or bool(self.failure())
+        return (self.folder / work.FINISHED).exists() or bool(self.failure())
 
 
 def is_held(settings: Settings, database: str, month: str) -> bool:
@@ -96,7 +94,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = w
         _publish(databases, found)
         if not found.held:
             raise CheckError(f"{database} {found.run}: " + "; ".join(found.failures))
-        folder.write(FINISHED, found)
+        folder.write(work.FINISHED, found)
         show(100, f"grade {found.grade}, restored in {found.recovery_seconds:,.0f} s")
         return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import postgres
 from pipeline.errors import UsageError
-from pipeline.ledger import LOAD_TASK, Step, steps
+from pipeline.ledger import LOAD_TASK, Step
 from pipeline.postgres import Connection
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?")
@@ -78,10 +78,10 @@ class TableState:
         return None if found is None else dict(found.detail)
 
 
-def tables(connection: Connection, run: str) -> list[TableState]:
-    """Return every table of a run, by name."""
+def tables(steps: Sequence[Step]) -> list[TableState]:
+    """Return every table of a run, of which these are the steps, by name."""
     by_name: dict[str, list[Step]] = {}
-    for step in steps(connection, run):
+    for step in steps:
         if "." in step.key.name:
             by_name.setdefault(step.key.name, []).append(step)
     return [TableState(name, found) for name, found in sorted(by_name.items())]

@@ -24,7 +24,9 @@ Show = Callable[[int | None, str], None]
 Model = TypeVar("Model", bound=BaseModel)
 
 RUN_LOCK, STEP_LOCK, STATUS = "run.lock", "step.lock", "status.json"
-ENCRYPTED, FAILED = "encrypted.json", "failed.json"
+ENCRYPTED, FAILED, FINISHED = "encrypted.json", "failed.json", "finished.json"
+# The home of the drills, beside those of the databases.
+DRILLS = ".drill"
 # What is being written is called so; it is complete only under its own name.
 PARTIAL = ".partial"
 # A throw-away home of gpg.

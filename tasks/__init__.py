@@ -2,6 +2,7 @@
 
 import warnings
 
+import luigi.configuration
 from luigi.parameter import UnconsumedParameterWarning
 
 from pipeline import redact
@@ -13,3 +14,6 @@ redact.install()
 client.install()
 # Luigi warns of its own settings that another part of it reads; `pipeline.settings` refuses misspelt ones.
 warnings.simplefilter("ignore", UnconsumedParameterWarning)
+# Each step has a log of its own, also where `luigi --module tasks.etl` was typed.
+if not luigi.configuration.get_config().get("worker", "task_process_context", ""):
+    luigi.configuration.get_config().set("worker", "task_process_context", "tasks.log.StepLog")

@@ -25,14 +25,19 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
+from pipeline import log
 from pipeline.errors import StoppedError
 from tasks import client
+from tasks.forget import forget_done
+from tasks.step import configured
 
 logger = logging.getLogger(__name__)
 
 # Chains that are fenced by locks of their own, and are wanted most when everything else is down.
 ALONE = {"tasks.backup", "tasks.drill"}
 DEFAULT_PORT = 8082
+# Ours, not Luigi's: the ledger has forgotten steps of this run, and the scheduler is to do so too.
+FORGET = "--forget"
 GRACE_SECONDS = 5
 LOOK_SECONDS = 3
 
@@ -125,16 +130,24 @@ def _end_with_tasks() -> None:
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
     _end_with_tasks()
+    log.configure()
+    # Luigi would write its own lines beside ours.
+    luigi.configuration.get_config().set("core", "no_configure_logging", "true")
+    forget = FORGET in arguments
+    arguments = [argument for argument in arguments if argument != FORGET]
     options = dict(itertools.pairwise(arguments))
+    # A drill is known by its month.
+    run = options.get("--run") or options.get("--month", "")
+    log.about(run)
     if options.get("--module") in ALONE and (obstacle := client.obstacle(scheduler_url())):
         logger.warning("%s; this goes on without it", obstacle)
         run_with_retcodes([*arguments, "--local-scheduler"])
         return
-    # A drill is known by its month.
-    run = options.get("--run") or options.get("--month", "")
     scheduler = RemoteScheduler(scheduler_url())
     try:
         forget_earlier_failures(scheduler, run)
+        if forget:
+            forget_done(scheduler, configured(), run, options[options["--module"]])
     except RPCError:
         logger.warning("the scheduler at %s does not answer", scheduler_url())
     _keep_giving_back(scheduler)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,8 +15,13 @@ from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
 from pipeline.redact import redact
 from pipeline.settings import Settings
+from tasks.herald import herald
 
-logger = logging.getLogger("luigi-interface")
+logger = logging.getLogger(__name__)
+
+WHOLE = 100
+# Progress is shown as it comes, and logged now and then.
+LOG_SECONDS = 10.0
 
 
 class Done(luigi.Target):
@@ -43,12 +49,29 @@ class RunParameter(luigi.Parameter):
 class Shown(luigi.Task):
     """A task whose run() is one call into the library."""
 
+    # When its progress was last written into the log.
+    logged_at = -LOG_SECONDS
+
+    @property
+    def about_run(self) -> str:
+        """The run, or month, in which this is done."""
+        return next(str(getattr(self, name)) for name in ("logical_date", "month") if hasattr(self, name))
+
+    @property
+    def about(self) -> str:
+        """What this does, and with what, as the ledger calls it: ExtractTable hr.employee."""
+        thing = [getattr(self, name) for name in ("source", "table", "database") if hasattr(self, name)]
+        return f"{type(self).__name__} {'.'.join(thing)}".strip()
+
     def show(self, percent: int | None, message: str) -> None:
-        """Show progress in the visualizer, which inserts what it is given as HTML."""
+        """Show progress in the visualizer, which inserts what it is given as HTML, and in the log."""
+        if percent == WHOLE or time.monotonic() - self.logged_at > LOG_SECONDS:
+            self.logged_at = time.monotonic()
+            logger.info("%s", message)
         if self.set_status_message is not None:
-            self.set_status_message(escape(redact(message)))
+            herald.tell("message", functools.partial(self.set_status_message, escape(redact(message))))
         if percent is not None and self.set_progress_percentage is not None:
-            self.set_progress_percentage(percent)
+            herald.tell("progress", functools.partial(self.set_progress_percentage, percent))
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""

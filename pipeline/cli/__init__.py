@@ -7,8 +7,20 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from pipeline import redact
-from pipeline.cli import analyst, backup, check, drill, etl, plan, platform, restore, status, watch
+from pipeline import log, redact
+from pipeline.cli import (
+    analyst,
+    backup,
+    check,
+    drill,
+    etl,
+    plan,
+    platform,
+    rerun,
+    restore,
+    status,
+    watch,
+)
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
 EXIT_CODES = """\
@@ -28,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = parsed.command
     signal.signal(signal.SIGTERM, _stop)
     try:
+        if "log_format" in parsed:
+            log.configure(parsed.log_format)
         return command(parsed)
     except PipelineError as error:
         for line in redact.redact(str(error)).splitlines():
@@ -59,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     backup.add_chain(chains)
     drill.add_chain(chains)
     status.add_command(commands)
+    rerun.add_command(commands, main)
     check.add_command(commands)
     watch.add_command(commands)
     plan.add_command(commands)

@@ -124,7 +124,7 @@ def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
         shown.add_row(
             backup.database,
             backup.run,
-            _age((now - backup.taken_at).total_seconds()),
+            terminal.age((now - backup.taken_at).total_seconds()),
             f"{backup.size_bytes / MEGABYTE:,.1f}",
             _percent(listing.change(backup)),
             "yes" if backup.verified else "NO: another object",
@@ -132,13 +132,6 @@ def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
             style=None if backup.verified else "red",
         )
     return shown
-
-
-def _age(seconds: float) -> str:
-    hours, minutes = divmod(int(seconds) // 60, 60)
-    if hours >= 48:  # noqa: PLR2004 - two days
-        return f"{hours // 24} days"
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def _percent(change: float | None) -> str:

@@ -5,15 +5,18 @@ from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, catalog, ledger, load, runs, settings
+from pipeline import access, catalog, forget, ledger, load, runs, settings
+from pipeline.access import Access
 from pipeline.catalog import Catalog, Table
-from pipeline.cli import status, supervise, terminal
+from pipeline.cli import loads, supervise, terminal
 from pipeline.errors import AlreadyRunningError, UsageError, common_kind
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 
 NAME = "etl"
 STEPS_PER_TABLE = 3
+# So many tables are named, more are counted.
+FEW = 3
 
 
 def add_chain(chains: Any) -> None:
@@ -23,11 +26,18 @@ def add_chain(chains: Any) -> None:
     )
     parser.add_argument("--source", help="only this source")
     parser.add_argument("--table", help="only this table (with --source)")
+    add_workers(parser)
+    supervise.add_arguments(parser)
+    # For `pipeline rerun`, which says what it does.
+    parser.add_argument("--forget", choices=list(forget.FROM), help=argparse.SUPPRESS)
+    parser.set_defaults(command=run_etl)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add --workers."""
     parser.add_argument(
         "--workers", type=_workers, default=2, metavar="N", help="tasks at once (default: %(default)s)"
     )
-    supervise.add_arguments(parser)
-    parser.set_defaults(command=run_etl)
 
 
 def _workers(text: str) -> int:
@@ -48,10 +58,12 @@ def run_etl(arguments: argparse.Namespace) -> int:
         databases.warehouse(autocommit=True) as warehouse,
     ):
         ledger.require_migrated(warehouse)
-        before = load.are_loaded(configured, tables, run)
+        before = not arguments.forget and load.are_loaded(configured, tables, run)
         with ledger.running(warehouse, run, NAME) as ours:
             if not ours:
                 raise _already_running(warehouse)
+            if arguments.forget:
+                _forget(databases, tables, run, arguments.forget)
             names = {f"{table.source}.{table.name}" for table in tables}
             supervision = supervise.Supervision(
                 f"{NAME} {run}",
@@ -61,7 +73,7 @@ def run_etl(arguments: argparse.Namespace) -> int:
             )
             returncode, tail = supervision.run(_luigi(arguments, run))
             _judge(configured, warehouse, run, tables, returncode, tail)
-        status.show_run(warehouse, run, [f"{table.source}.{table.name}" for table in tables])
+        loads.show_run(warehouse, run, [f"{table.source}.{table.name}" for table in tables])
         if before:
             terminal.say(f"run {run} was complete before: nothing to do")
     return 0
@@ -84,7 +96,16 @@ def _luigi(arguments: argparse.Namespace, run: str) -> list[str]:
         root = ["etl.LoadTable", "--source", arguments.source, "--table", arguments.table]
     elif arguments.source:
         root = ["etl.LoadSource", "--source", arguments.source]
-    return supervise.luigi("tasks.etl", root, run, "--workers", str(arguments.workers))
+    more = ["--forget"] if arguments.forget else []
+    return supervise.luigi("tasks.etl", root, run, "--workers", str(arguments.workers), *more)
+
+
+def _forget(databases: Access, tables: Sequence[Table], run: str, since: str) -> None:
+    forgotten = forget.forget(databases, tables, run, since)
+    terminal.say(f"run {run}: {forgotten.steps} steps are done over, from {since} on")
+    if names := forgotten.read_again:
+        which = ", ".join(names) if len(names) <= FEW else f"{len(names)} tables"
+        terminal.say(f"{which}: what was staged is gone since it was loaded, so it is read again")
 
 
 def _already_running(warehouse: Connection) -> AlreadyRunningError:
@@ -101,7 +122,7 @@ def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float, str]
     """Return how many steps of the tables are done, and which are at work."""
     found = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
     now = [
-        f"{status.word(step)} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
+        f"{loads.word(step)} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
         for step in found
         if step.state == "running"
     ]
@@ -122,7 +143,7 @@ def _judge(
     if not failed:
         last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
-    status.show_run(warehouse, run, sorted(names))
+    loads.show_run(warehouse, run, sorted(names))
     raise common_kind([step.exit_code for step in failed])(
         f"run {run}: {len(failed)} of its steps failed; what to do stands above"
     )

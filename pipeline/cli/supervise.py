@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from rich.progress import Progress
 
-from pipeline import command
+from pipeline import command, log
 from pipeline.cli import terminal
 from pipeline.errors import UsageError
 
@@ -23,8 +23,6 @@ LOOK_SECONDS = 0.5
 GRACE_SECONDS = 10.0
 # How much of Luigi's log is told when it failed before any step began.
 TAIL_LINES = 40
-# Of Luigi's lines, what a person is shown.
-LOUD = ("WARNING", "ERROR", "CRITICAL")
 
 # Returns how many of all steps are done, and what is being done.
 Look = Callable[[], tuple[float, str]]
@@ -44,6 +42,7 @@ def add_log_file(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="append Luigi's lines to FILE, and show only its warnings",
     )
+    log.add_argument(parser)
 
 
 def luigi(module: str, root: Sequence[str], run: str, *more: str) -> list[str]:
@@ -100,6 +99,7 @@ class Supervision:
         return process.wait(), list(self._tail)
 
     def _pass_on(self, line: str, bar: Progress) -> None:
+        line = log.whole(line)
         self._tail.append(line)
         # Whoever was to read it is gone, or the disk is full. Luigi must not wait for that: we read on.
         with contextlib.suppress(OSError):
@@ -108,7 +108,7 @@ class Supervision:
             elif bar.disable:
                 sys.stderr.write(line + "\n")
         with contextlib.suppress(OSError):
-            if line.startswith(LOUD) and (self._log is not None or not bar.disable):
+            if log.level(line) in log.LOUD and (self._log is not None or not bar.disable):
                 # Above the bar if there is one.
                 bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -57,3 +57,15 @@ def table(*columns: str) -> Table:
             overflow="fold",
         )
     return made
+
+
+def age(seconds: float) -> str:
+    """Return how old something is.
+
+    >>> age(61.0), age(3 * 3600.0 + 720), age(50 * 3600.0)
+    ('1 min', '3 h 12 min', '2 days')
+    """
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    if hours >= 48:  # noqa: PLR2004 - two days
+        return f"{hours // 24} days"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

@@ -57,6 +57,7 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
             "secret": provision.SCHEDULER,
             "url": f"http://{ADDRESS}:{ports.get('luigid', 8082)}",
         },
+        "logs": {"folder": str(home.path / "steps")},
         # Without `repository` the checkout is used as it lies there, so that a change can be tried at once.
         "analysts": {"checkout": str(home.analysts)},
     }

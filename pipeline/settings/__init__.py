@@ -18,6 +18,7 @@ from pipeline.settings.sections import (
     BackupSettings,
     DatabaseSettings,
     DrillSettings,
+    LogSettings,
     MetabaseSettings,
     RestoreSettings,
     Settings,
@@ -34,6 +35,7 @@ __all__ = [
     "BackupSettings",
     "DatabaseSettings",
     "DrillSettings",
+    "LogSettings",
     "MetabaseSettings",
     "RestoreSettings",
     "Settings",
@@ -55,6 +57,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "visualizer": VisualizerSettings,
     "analysts": AnalystsSettings,
     "metabase": MetabaseSettings,
+    "logs": LogSettings,
 }
 # [source.hr]: sections of which there are several, and the attribute that holds them.
 _NAMED: dict[str, tuple[type[BaseModel], str]] = {
@@ -64,6 +67,7 @@ _NAMED: dict[str, tuple[type[BaseModel], str]] = {
 # Relative ones are taken from the folder of the file that says them, wherever the command is typed.
 _PATH_KEYS = {
     "credential_file", "work_dir", "checkout", "postgres_bin", "spool", "certificate", "key", "authority",
+    "folder",
 }  # fmt: skip
 _PATHS_KEYS = {"recipients"}
 

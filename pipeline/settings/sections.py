@@ -219,6 +219,13 @@ class VisualizerSettings(_Section):
         return self
 
 
+class LogSettings(_Section):
+    """Where each step writes a log of its own, and for how many days those are kept."""
+
+    folder: Path = Path("/var/lib/pipeline/logs")
+    keep_days: int = Field(default=30, ge=1)
+
+
 class AnalystsSettings(_Section):
     """The analysts' repository: where it comes from (None: it is not fetched) and where it lies here."""
 
@@ -250,6 +257,7 @@ class Settings(_Section):
     visualizer: VisualizerSettings | None = None
     analysts: AnalystsSettings | None = None
     metabase: MetabaseSettings | None = None
+    logs: LogSettings = LogSettings()
 
     def source(self, name: str) -> SourceSettings:
         """Return the settings of one source. Raise UsageError if there is no [source.NAME]."""

@@ -36,7 +36,7 @@ def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
     assert (fine["state"], fine["rows"], fine["error"], fine["next"]) == ("done", 1200, None, None)
     assert failed["state"] == "failed"
     assert "rows" in failed["error"]
-    assert failed["next"] == f"pipeline run etl --source shop --table broken --run {run}"
+    assert failed["next"] == f"pipeline rerun --run {run} --from extract shop.broken"
     assert [(table["table"], table["rows"]) for table in told["tables"]] == [("shop.item", 1200)]
     assert ("LoadTable", "shop.broken") not in by_name
 

@@ -118,7 +118,7 @@ def test_one_table_that_fails_stops_only_itself(shop: Night) -> None:
     ended = shop.etl(run)
     assert ended.code == 3
     assert "shop.purchase: ExtractTable failed: the source's role may not read" in ended.out
-    assert f"next: pipeline run etl --source shop --table purchase --run {run}" in ended.out
+    assert f"next: pipeline rerun --run {run} shop.purchase" in ended.out
     before = loads(shop, run)
     assert set(before) == {"shop.customer", "shop.event"}
     assert shop.differing("shop", "customer", "event") == []

@@ -1,0 +1,82 @@
+"""What the work folder of this machine tells of backups and drills: which go on, failed, or were killed.
+
+It only looks: no folder is made and no lock is taken, so that it is in nobody's way.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.ledger import Step, StepKey
+from pipeline.settings import BackupSettings
+from pipeline.work import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
+
+BACKUP, DRILL = "BackupDatabase", "RestoreDrill"
+KILLED = "its process was killed"
+# A lock says to the minute since when it is held.
+_SINCE_SECONDS = 60
+
+
+def backups(settings: BackupSettings, database: str) -> list[Step]:
+    """Return the backups of a database that are not complete, the oldest first, as the ledger would."""
+    home = settings.work_dir / database
+    return [_step(Work(settings, database, run), database, run, BACKUP) for run in _runs(home)]
+
+
+def drills(settings: BackupSettings) -> list[Step]:
+    """Return the drills that go on, or that did not hold or were killed, by database."""
+    found = []
+    for name in _runs(settings.work_dir / DRILLS):
+        work = Work(settings, DRILLS, name)
+        database, _, month = name.partition("-")
+        if not (work.folder / FINISHED).exists():
+            found.append(_step(work, database, month, DRILL))
+    return found
+
+
+def _runs(home: Path) -> Iterator[str]:
+    try:
+        folders = sorted(path.name for path in home.iterdir() if path.is_dir())
+    except OSError:  # none yet, or another user's
+        return
+    yield from folders
+
+
+def _step(work: Work, name: str, run: str, root: str) -> Step:
+    told, failure, holder = work.told(), work.failure(), _holder(work)
+    if holder:
+        since = datetime.strptime(holder["since"], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+        key = StepKey(run, told.get("step", root), name)
+        return Step(key, "running", since, None, None, {"told": told.get("message", "")}, None, None)
+    if failure:
+        at = datetime.fromisoformat(failure["at"])
+        key = StepKey(run, failure["step"], name)
+        return Step(key, "failed", at, at, None, {}, failure["error"], failure["exit_code"])
+    at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
+    return Step(StepKey(run, told.get("step", root), name), "failed", at, None, None, {}, KILLED, None)
+
+
+def _holder(work: Work) -> dict[str, Any] | None:
+    """Return who is at work on this run: the run's command or, where that was killed, the step's process."""
+    for name in (RUN_LOCK, STEP_LOCK):
+        try:
+            signed: dict[str, Any] = json.loads((work.home / name).read_bytes())
+            if signed["run"] == work.run and _is_alive(signed["pid"], signed["since"]):
+                return signed
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
+def _is_alive(pid: int, since: str) -> bool:
+    """Whether the process that wrote this is still there, and is not another one of the same number."""
+    began = datetime.strptime(since, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() < began + _SINCE_SECONDS and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,91 @@
+"""What a load did with each table, for people: at the end of `pipeline run etl`, and in `pipeline status`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import ledger, load, remedy, runs
+from pipeline.cli import terminal
+from pipeline.cli.terminal import table as new_table
+from pipeline.ledger import Step
+from pipeline.postgres import Connection
+from pipeline.runs import TableState
+
+MODES = {"first": "first", "full": "full", "increment": "delta"}
+# Where a table stands that is not loaded yet.
+WORDS = {
+    (ledger.EXTRACT_TASK, "running"): "reading",
+    (ledger.EXTRACT_TASK, "done"): "read",
+    (ledger.VALIDATE_TASK, "running"): "checking",
+    (ledger.VALIDATE_TASK, "done"): "checked",
+    (ledger.LOAD_TASK, "running"): "loading",
+}
+
+
+def show_run(warehouse: Connection, run: str, names: Sequence[str]) -> None:
+    """Print what a run did with the tables in `names`, and what to type where it failed."""
+    steps = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+    show_tables(run, steps, load.fresh_as_of(warehouse))
+    show_failures([step for step in steps if step.state == "failed"])
+
+
+def show_tables(run: str, steps: Sequence[Step], known: Sequence[tuple[str, datetime, int]]) -> None:
+    """Print a line for each table of these steps; `known` has the moment that each table shows."""
+    states = runs.tables(steps)
+    if not states:
+        return
+    fresh = {name: as_of for name, as_of, _ in known}
+    # A width of 80 holds names of 28 characters beside millions of rows.
+    shown = new_table("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
+    for state in states:
+        style = "red" if state.failed else None
+        shown.add_row(state.name, *_cells(state), _short(fresh.get(state.name)), style=style)
+    terminal.console().print(shown)
+    loaded = [state.loaded for state in states if state.loaded]
+    if len(loaded) == len(states) and loaded:
+        terminal.say(_summary(run, loaded))
+    for state in states:
+        if aside := (state.loaded or {}).get("quarantined"):
+            terminal.say(f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine")
+
+
+def show_failures(failures: Sequence[Step]) -> None:
+    """Print each failure in a line, and the command that mends it in the next."""
+    for step in failures:
+        error = "; ".join((step.error or "without a word").splitlines())
+        terminal.say(f"{step.key.name}: {step.key.task} failed: {error}")
+        terminal.say(f"  next: {remedy.of_step(step)}")
+
+
+def _short(moment: datetime | None) -> str:
+    """Return a moment as the time if it was today, else as the date: both in UTC and of five characters."""
+    if moment is None:
+        return ""
+    moment, now = moment.astimezone(UTC), datetime.now(UTC)
+    if moment.date() == now.date():
+        return f"{moment:%H:%M}"
+    return f"{moment:%m-%d}" if moment.year == now.year else f"{moment:%Y}"
+
+
+def _cells(state: TableState) -> list[str]:
+    if state.loaded:
+        done = state.loaded
+        counts = [f"{done[key]:,}" for key in ("total", "inserted", "updated", "deleted")]
+        return [*counts, MODES.get(done["mode"], done["mode"])]
+    latest = state.failed or state.steps[-1]
+    return [f"{latest.rows:,}" if latest.rows else "", "", "", "", word(latest)]
+
+
+def word(step: Step) -> str:
+    """Return how a step of a table stands, in one word for a person."""
+    return WORDS.get((step.key.task, step.state), step.state)
+
+
+def _summary(run: str, loaded: Sequence[dict[str, Any]]) -> str:
+    counts = {key: sum(done[key] for done in loaded) for key in ("inserted", "updated", "deleted", "total")}
+    what = f"run {run}: {len(loaded)} tables, {counts['total']:,} rows"
+    if aside := sum(done.get("quarantined", 0) for done in loaded):
+        what += f", {aside:,} set aside"
+    if not any(counts[key] for key in ("inserted", "updated", "deleted")):
+        return f"{what}: nothing changed"
+    return f"{what}: {counts['inserted']:,} new, {counts['updated']:,} changed, {counts['deleted']:,} deleted"

@@ -1,0 +1,138 @@
+"""`pipeline rerun`: runs what is incomplete of a run, or forgets it from a step on and runs that again."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import access, attempts, catalog, forget, ledger, runs, settings
+from pipeline.cli import etl, supervise, terminal
+from pipeline.errors import StoppedError, UsageError, common_kind
+from pipeline.names import nearest
+from pipeline.settings import Settings
+
+ETL, BACKUP, DRILL = "etl", "backup", "drill"
+MONTH_LETTERS = len("2026-11")
+
+# Runs `pipeline ARGUMENTS`, and returns its exit code.
+Main = Callable[[Sequence[str]], int]
+
+
+def add_command(commands: Any, main: Main) -> None:
+    """Add `rerun` to the command line, which `main` runs."""
+    parser = commands.add_parser(
+        "rerun",
+        help="run what is incomplete, or do it over",
+        description="Run what is incomplete of a run. With --from, forget what its tables have from that "
+        "step on, and do it over: nothing that is loaded is lost or doubled by that.",
+    )
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="only this source, table (hr.employee) or database; where a source and a database have one "
+        "name, both, unless it is written etl/hr, backup/hr or drill/hr (default: everything of the run)",
+    )
+    parser.add_argument("--run", help="the logical date (default: the latest run)")
+    parser.add_argument(
+        "--from", dest="since", choices=list(forget.FROM), help="forget the tables' steps from this one on"
+    )
+    etl.add_workers(parser)
+    supervise.add_log_file(parser)
+    parser.set_defaults(command=lambda arguments: rerun(arguments, main))
+
+
+def rerun(arguments: argparse.Namespace, main: Main) -> int:
+    """Run what is incomplete, one chain after the other though one fail. Return 0 once everything is done."""
+    configured = settings.read()
+    given = runs.parse(arguments.run) if arguments.run else None
+    codes: list[int] = []
+    for chosen in _chosen(configured, arguments, given):
+        terminal.say(f"pipeline {' '.join(chosen)}")
+        codes.append(main([*chosen, *_passed_on(arguments)]))
+        if codes[-1] == StoppedError.exit_code:
+            break
+    failed = [code for code in codes if code]
+    if len(failed) > 1:
+        return common_kind(failed).exit_code
+    return failed[0] if failed else 0
+
+
+def _passed_on(arguments: argparse.Namespace) -> list[str]:
+    options = {"--log-file": arguments.log_file, "--log-format": arguments.log_format}
+    return [word for option, value in options.items() if value for word in (option, str(value))]
+
+
+def _chosen(configured: Settings, arguments: argparse.Namespace, given: str | None) -> list[list[str]]:
+    """Return the commands that do it. Raise UsageError if NAME is none, or has no such step."""
+    chain, name = _split(configured, arguments.name)
+    if arguments.since and chain in (BACKUP, DRILL):
+        raise UsageError(
+            f"--from {arguments.since}: only tables have that step; without it, 'pipeline rerun "
+            f"{chain}/{name}' goes on where that chain stopped"
+        )
+    if chain == DRILL:
+        month = (given or f"{datetime.now(UTC):%Y-%m}")[:MONTH_LETTERS]
+        return [["run", DRILL, name, "--month", month]]
+    if chain == BACKUP:
+        return [["run", BACKUP, name, "--run", given or _latest_backup(configured, name)]]
+    run = given or _latest_load(configured)
+    loads = ["run", ETL, "--run", run, *_selection(name), "--workers", str(arguments.workers)]
+    if arguments.since:
+        return [[*loads, "--forget", arguments.since]]
+    both = [] if chain == ETL else [name] if name else sorted(configured.databases)
+    begun = [database for database in both if _is_begun(configured, database, run)]
+    return [loads, *(["run", BACKUP, database, "--run", run] for database in begun)]
+
+
+def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
+    """Return the chain that a name is of, None where it may be several, and the name without it."""
+    if name is None:
+        return None, ""
+    chain, slash, rest = name.partition("/")
+    tables = _tables(configured)
+    sources = {table.partition(".")[0] for table in tables} | set(configured.sources)
+    known = {ETL: {*sources, *tables}, BACKUP: set(configured.databases), DRILL: set(configured.databases)}
+    if slash and rest in known.get(chain, ()):
+        return chain, rest
+    if not slash and name in known[ETL]:
+        return (None if name in known[BACKUP] else ETL), name
+    if not slash and name in known[BACKUP]:
+        return BACKUP, name
+    written = [*known[ETL], *(f"{one}/{each}" for one in known if slash for each in known[one])]
+    match = nearest(name, [*written, *known[BACKUP]])
+    what = f"did you mean {match}?" if match else f"known are {', '.join(sorted(sources | known[BACKUP]))}"
+    raise UsageError(f'"{name}" is no source, table or database; {what}')
+
+
+def _tables(configured: Settings) -> set[str]:
+    if configured.analysts is None:
+        return set()
+    sources = catalog.read(configured.analysts.checkout).sources
+    return {f"{source}.{table}" for source, declared in sources.items() for table in declared.tables}
+
+
+def _selection(name: str) -> list[str]:
+    source, _, table = name.partition(".")
+    return [*(["--source", source] if source else []), *(["--table", table] if table else [])]
+
+
+def _latest_load(configured: Settings) -> str:
+    with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
+        ledger.require_migrated(warehouse)
+        found = runs.find(warehouse, ETL)
+    if found is None:
+        raise UsageError("nothing has run yet, so nothing can be run again: type 'pipeline run etl'")
+    return found.run
+
+
+def _latest_backup(configured: Settings, database: str) -> str:
+    """Return the newest run of a database that is not complete, else today's."""
+    begun = attempts.backups(configured.require_backup(), database)
+    return begun[-1].key.run if begun else runs.logical_date(datetime.now(UTC))
+
+
+def _is_begun(configured: Settings, database: str, run: str) -> bool:
+    if configured.backup is None or database not in configured.databases:
+        return False
+    return run in [step.key.run for step in attempts.backups(configured.backup, database)]

@@ -1,0 +1,179 @@
+"""The log: one line for each event, as text for people or as JSON for machines, run and task in each.
+
+Credentials are blotted out by `redact`, whichever form a line has.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.errors import PipelineError, UsageError
+from pipeline.redact import redact
+
+TEXT, JSON = "text", "json"
+FORMATS = (TEXT, JSON)
+# So that the processes that a command starts write as it does; Nomad or cron can set it for all at once.
+VARIABLE = "PIPELINE_LOG_FORMAT"
+STANDARD_ERROR = 2
+# Of all others' loggers, only what is worth a warning.
+OURS = ("__main__", "pipeline", "tasks", "luigi", "luigi-interface")
+# Of the lines of another process, those that a person is shown at once.
+LOUD = frozenset({"WARNING", "ERROR", "CRITICAL"})
+
+_TEXT_LEVEL = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([A-Z]+) ")
+
+
+@dataclass
+class _About:
+    """What this process is about: the run, and the step of it, such as ExtractTable hr.employee."""
+
+    run: str = ""
+    task: str = ""
+
+
+_about = _About()
+
+
+def about(run: str, task: str = "") -> None:
+    """Say what the lines of this process are about from here on."""
+    _about.run, _about.task = run, task
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --log-format to a command that goes on for long."""
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        help=f"the form of the log's lines (default: ${VARIABLE}, or {TEXT})",
+    )
+
+
+def chosen(form: str | None = None) -> str:
+    """Return the form in which this process writes. Raise UsageError if the variable names none."""
+    found = form or os.environ.get(VARIABLE) or TEXT
+    if found not in FORMATS:
+        raise UsageError(f"the environment variable {VARIABLE} is {found}; set it to {' or '.join(FORMATS)}")
+    return found
+
+
+def configure(form: str | None = None) -> None:
+    """Write the log to standard error in that form, by default the one of the process that started us."""
+    os.environ[VARIABLE] = chosen(form)
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, Output)]:
+        root.removeHandler(handler)
+    root.addHandler(Output(STANDARD_ERROR, os.environ[VARIABLE]))
+    listen()
+
+
+def listen() -> None:
+    """Let what our own loggers and Luigi's say pass, down to the level of information."""
+    if not logging.getLogger().handlers and logging.lastResort is not None:
+        # Where a step's log is the only one, what else would be told is told still.
+        logging.getLogger("pipeline").addHandler(logging.lastResort)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+class Output(logging.Handler):
+    """Writes each event at once, as one line, into an open file; what cannot be written is dropped.
+
+    A disk that is full, or a reader that has gone, must not end the work that is told of.
+    """
+
+    def __init__(self, descriptor: int, form: str) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self.setFormatter(Machines() if form == JSON else People())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, (self.format(record) + "\n").encode(errors="replace"))
+
+
+class People(logging.Formatter):
+    """2026-11-22 02:15:07 INFO [2026-11-22 ExtractTable hr.employee] 38,000 rows read (time in UTC).
+
+    The traceback of a bug follows, indented; what a person can mend is told in the line itself.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        where = f" [{f'{_about.run} {_about.task}'.strip()}]" if _about.run or _about.task else ""
+        line = f"{_moment(record):%Y-%m-%d %H:%M:%S} {record.levelname}{where} {_message(record)}"
+        error = _error(record)
+        if error is None:
+            return line
+        if _is_ours(record):
+            return f"{line}: {error}"
+        return "\n    ".join([line, *error.splitlines()])
+
+
+class Machines(logging.Formatter):
+    """One JSON object a line: ts (UTC), level, run, task, message, and error, null where there is none."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = _moment(record).isoformat(timespec="milliseconds")
+        return _object(moment, record.levelname, _message(record), _error(record))
+
+
+def _object(moment: str, level: str, message: str, error: str | None = None) -> str:
+    told = {
+        "ts": moment,
+        "level": level,
+        "run": _about.run or None,
+        "task": _about.task or None,
+        "message": message,
+        "error": error,
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _moment(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _message(record: logging.LogRecord) -> str:
+    # Luigi frames its summary with empty lines.
+    return " ".join(record.getMessage().split())
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.exc_info is not None and isinstance(record.exc_info[1], PipelineError)
+
+
+def _error(record: logging.LogRecord) -> str | None:
+    """Return the error of an event: one line for what a person can mend, a traceback for a bug."""
+    if record.exc_info is None or record.exc_info[1] is None:
+        return None
+    if _is_ours(record):
+        return "; ".join(redact(str(record.exc_info[1])).splitlines())
+    # By redact, which has seen to it.
+    return record.exc_text or ""
+
+
+def level(line: str) -> str | None:
+    """Return the level of a line that another of our processes wrote, None if it is not one of the log's.
+
+    >>> level("2026-11-22 02:15:07 WARNING [2026-11-22] the standby is behind")
+    'WARNING'
+    >>> level("Traceback (most recent call last):")
+    """
+    if line.startswith('{"ts": '):
+        try:
+            return str(json.loads(line)["level"])
+        except (ValueError, KeyError):
+            return None
+    found = _TEXT_LEVEL.match(line)
+    return found[1] if found else None
+
+
+def whole(line: str) -> str:
+    """Return a line of another process as this one's log has it: in JSON, what is no event becomes one."""
+    if chosen() == TEXT or level(line) is not None:
+        return line
+    return _object(datetime.now(UTC).isoformat(timespec="milliseconds"), "INFO", line)

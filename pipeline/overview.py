@@ -1,0 +1,220 @@
+"""What is known of every chain: from the ledger and this machine's work folder, or without the ledger."""
+
+import dataclasses
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psutil
+
+from pipeline import access, attempts, catalog, ledger, load, postgres, runs
+from pipeline.access import Access
+from pipeline.attempts import KILLED
+from pipeline.errors import PipelineError
+from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, Step
+from pipeline.postgres import Connection
+from pipeline.runs import Run
+from pipeline.settings import Settings
+
+ETL = "etl"
+# A night and some more: what is older has not run last night.
+STALE = timedelta(hours=26)
+FAILED, RUNNING = "failed", "running"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The newest backup of a database; all None where there is none."""
+
+    database: str
+    run: str | None = None
+    taken_at: datetime | None = None
+    size_bytes: int | None = None
+    verified: bool = False
+
+
+@dataclass(frozen=True)
+class Drill:
+    """The newest drill of a database, and what did not hold."""
+
+    database: str
+    month: str
+    held: bool
+    grade: str
+    seconds: float
+    finished_at: datetime
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Every chain at this moment. `remarks` say what could not be looked at.
+
+    `steps` are those of the load; `others` the backups and drills that go on, failed or were killed.
+    """
+
+    run: Run | None = None
+    steps: Sequence[Step] = ()
+    fresh: Sequence[tuple[str, datetime, int]] = ()
+    not_begun: Sequence[str] = ()
+    backups: Sequence[Backup] = ()
+    drills: Sequence[Drill] = ()
+    others: Sequence[Step] = ()
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Step]:
+        """Return the steps that failed or were killed, of all chains."""
+        drilled = [
+            Step(
+                ledger.StepKey(one.month, attempts.DRILL, one.database), FAILED,
+                one.finished_at - timedelta(seconds=one.seconds), one.finished_at, None, {}, one.error, 4,
+            )
+            for one in self.drills
+            if not one.held
+        ]  # fmt: skip
+        failed = [step for step in [*self.steps, *self.others] if step.state == FAILED]
+        told = {(step.key.task, step.key.name) for step in failed}
+        return [*failed, *(one for one in drilled if (one.key.task, one.key.name) not in told)]
+
+    @property
+    def state(self) -> str:
+        """Return ok, failed, running or stale."""
+        going = any(step.state == RUNNING for step in self.others)
+        if going or (self.run and self.run.actual_state == RUNNING):
+            return RUNNING
+        if self.failures or (self.run and self.run.actual_state == FAILED):
+            return FAILED
+        return "ok" if self.run and datetime.now(UTC) - self.run.started_at < STALE else "stale"
+
+
+def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
+    """Return what the ledger and the work folder know: of this run, or of the latest load."""
+    settings, found = databases.settings, runs.find(warehouse, ETL, run)
+    recorded = ledger.steps(warehouse, found.run) if found else []
+    steps = [_truthful(warehouse, found, step) for step in recorded]
+    backups = _with_missing(settings, _backups(warehouse))
+    return Overview(
+        run=found,
+        steps=steps,
+        fresh=load.fresh_as_of(warehouse),
+        not_begun=_not_begun(settings, found, steps),
+        backups=backups,
+        drills=_drills(warehouse),
+        others=_others(settings, backups, run),
+    )
+
+
+def look_without_ledger(settings: Settings, run: str | None) -> Overview:
+    """Return what the bucket and the work folder alone can tell; what is out of reach is a remark."""
+    found: list[Backup] = []
+    remarks = []
+    if settings.backup is not None:
+        try:
+            found = _backups_in_bucket(settings)
+        except PipelineError as error:
+            remarks.append(f"what backups there are cannot be told: {error}")
+    if not remarks:
+        found = _with_missing(settings, found)
+    return Overview(backups=found, others=_others(settings, found, run), remarks=remarks)
+
+
+def _truthful(warehouse: Connection, run: Run | None, step: Step) -> Step:
+    """Return a step as it is: one that says running, but whose process is gone, has failed."""
+    if step.state != RUNNING or (run and run.alive) or _is_at_work(warehouse, step):
+        return step
+    return dataclasses.replace(step, state=FAILED, error=KILLED)
+
+
+def _is_at_work(warehouse: Connection, step: Step) -> bool:
+    """Whether somebody is still at a step of no living run: an assistant, or what plain Luigi started."""
+    found = postgres.row(
+        warehouse,
+        "SELECT host, pid FROM ops.step WHERE run = %s AND task = %s AND name = %s",
+        (step.key.run, step.key.task, step.key.name),
+    )
+    if found is not None and found[0] == socket.gethostname():
+        return _is_alive(found[1], step.started_at)
+    # On another machine: whoever reads or loads a table holds its lock.
+    return step.key.task in (EXTRACT_TASK, LOAD_TASK) and ledger.is_locked(warehouse, step.key.name)
+
+
+def _is_alive(pid: int, since: datetime) -> bool:
+    try:
+        process = psutil.Process(pid)
+        began = process.create_time()
+        return began < since.timestamp() + 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _not_begun(settings: Settings, run: Run | None, steps: Sequence[Step]) -> list[str]:
+    """Return the declared tables that a run which did not end well never came to."""
+    if run is None or run.actual_state != FAILED or settings.analysts is None:
+        return []
+    try:
+        sources = catalog.read(settings.analysts.checkout).sources
+    except PipelineError:
+        return []  # told by who loads by it
+    declared = {f"{source}.{table}" for source, found in sources.items() for table in found.tables}
+    return sorted(declared - {step.key.name for step in steps})
+
+
+def _with_missing(settings: Settings, found: Sequence[Backup]) -> list[Backup]:
+    known = {backup.database for backup in found}
+    missing = [Backup(name) for name in settings.databases if name not in known]
+    return sorted([*found, *missing], key=lambda one: one.database)
+
+
+def _backups(warehouse: Connection) -> list[Backup]:
+    query = """
+        SELECT DISTINCT ON (database) database, run, taken_at, size_bytes, true
+        FROM ops.backup ORDER BY database, taken_at DESC
+        """
+    return [Backup(*found) for found in _rows(warehouse, "ops.backup", query)]
+
+
+def _backups_in_bucket(settings: Settings) -> list[Backup]:
+    from pipeline import backups  # noqa: PLC0415 - the SDK is slow to import, and only this needs it
+
+    with access.opened(settings) as databases, backups.reading(databases) as bucket:
+        listing = backups.find(bucket)
+    newest = {one.database: one for one in listing.backups}
+    return [
+        Backup(one.database, one.run, one.taken_at, one.size_bytes, one.verified) for one in newest.values()
+    ]
+
+
+def _drills(warehouse: Connection) -> list[Drill]:
+    query = """
+        SELECT DISTINCT ON (database) database, month, held, grade, recovery_seconds, finished_at, coalesce(
+            report ->> 'error',
+            (SELECT string_agg((one ->> 'name') || ': ' || (one ->> 'detail'), '; ')
+             FROM jsonb_array_elements((report -> 'assertions') || (report -> 'controls')) AS one
+             WHERE one ->> 'held' = 'false'))
+        FROM ops.drill ORDER BY database, finished_at DESC
+        """
+    return [Drill(*found) for found in _rows(warehouse, "ops.drill", query)]
+
+
+def _rows(warehouse: Connection, table: str, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a table of the ledger, none where that is older than the table."""
+    if postgres.value(warehouse, "SELECT to_regclass(%s)", (table,)) is None:
+        return []
+    return postgres.rows(warehouse, query)
+
+
+def _others(settings: Settings, known: Sequence[Backup], run: str | None) -> list[Step]:
+    """Return the backups and drills that are not complete, but for those that a later backup made up for."""
+    if settings.backup is None:
+        return []
+    newest = {backup.database: backup.run or "" for backup in known}
+    found = [step for name in settings.databases for step in attempts.backups(settings.backup, name)]
+    wanted = [
+        step
+        for step in found
+        if (step.key.run == run if run else step.key.run > newest.get(step.key.name, ""))
+    ]
+    return [*wanted, *attempts.drills(settings.backup)]

@@ -1,0 +1,59 @@
+"""Remedies: what to type where a step failed. Status, the end of a run and alerts all say the same."""
+
+import re
+from dataclasses import dataclass
+
+from pipeline.errors import CheckError, UnreachableError
+from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
+
+BACKUP_TASKS = frozenset({"DumpDatabase", "EncryptDump", "UploadBackup", "VerifyBackup", "BackupDatabase"})
+DRILL_TASKS = frozenset({"RestoreDrill"})
+CHECK = "pipeline check"
+
+_VAULT = re.compile(r"\bVault\b")
+# Rows that were read and do not add up: to load them once more would end the same.
+_PROOF = re.compile(r"by the source's snapshot")
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """The command, and what a person has to do before it, if anything."""
+
+    command: str
+    before: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.before}, then {self.command}" if self.before else self.command
+
+
+def of_step(step: Step) -> Remedy:
+    """Return what to do about a step that failed or was killed."""
+    return find(step.key.run, step.key.task, step.key.name, step.exit_code, step.error)
+
+
+def find(run: str, task: str, name: str, exit_code: int | None = None, error: str | None = None) -> Remedy:
+    """Return what to do about a task of the ledger, such as ExtractTable of hr.employee, that failed so.
+
+    >>> str(find("2026-11-22", "LoadTable", "hr.employee"))
+    'pipeline rerun --run 2026-11-22 hr.employee'
+    >>> str(find("2026-11-22", "OpenSnapshot", "hr", 5, "Vault at http://vault is sealed"))
+    'pipeline check'
+    """
+    if exit_code == UnreachableError.exit_code and _VAULT.search(error or ""):
+        return Remedy(CHECK)
+    chain = "backup/" if task in BACKUP_TASKS else "drill/" if task in DRILL_TASKS else ""
+    again, before = "", ""
+    file = f"sources/{name.partition('.')[0]}.yaml"
+    if exit_code == CheckError.exit_code and task == EXTRACT_TASK:
+        before = f"decide in {file}"
+    elif exit_code == CheckError.exit_code and task == VALIDATE_TASK:
+        # What is staged has failed: once it is mended in the source, it has to be read again.
+        again, before = " --from extract", f"mend the source, or {file}"
+    elif task == LOAD_TASK and _PROOF.search(error or ""):
+        again = " --from extract"
+    return Remedy(f"pipeline rerun --run {run}{again} {chain}{name}", before)
+
+
+def of_run(run: str, chain: str) -> Remedy:
+    """Return what to do about a run, of etl, that died or failed as a whole."""
+    return Remedy(f"pipeline rerun --run {run}" if chain == "etl" else f"pipeline rerun --run {run} {chain}")

@@ -1,0 +1,51 @@
+"""Tells the scheduler how a step gets on, beside the work, which neither waits for it nor fails with it."""
+
+import threading
+from collections.abc import Callable
+
+FLUSH_SECONDS = 3.0
+
+
+class Herald:
+    """Passes on the newest of each kind of news, in a thread of its own; what cannot be told is dropped.
+
+    A scheduler that restarts or hangs keeps a call waiting for a minute: no row may wait for that.
+    """
+
+    def __init__(self) -> None:
+        self._news: dict[str, Callable[[], object]] = {}
+        self._changed = threading.Condition()
+        self._busy = False
+        self._thread: threading.Thread | None = None
+
+    def tell(self, kind: str, call: Callable[[], object]) -> None:
+        """Have `call` made soon, unless there is newer news of that kind by then."""
+        with self._changed:
+            self._news[kind] = call
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._pass_on, name="herald", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Wait until everything is told, but no longer than that."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._news and not self._busy, seconds)
+
+    def _pass_on(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: bool(self._news))
+                news, self._news = list(self._news.values()), {}
+                self._busy = True
+            for call in news:
+                try:
+                    call()
+                except Exception:  # noqa: BLE001, S112 - the scheduler will hear how it ended
+                    continue
+
+
+# A step has a process of its own.
+herald = Herald()

@@ -1,0 +1,53 @@
+"""The log of a step: what Luigi puts around the process of a task, and the link to it in the visualizer."""
+
+import contextlib
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from luigi.task_status import RUNNING
+
+from pipeline import links, log, steplog
+from tasks.herald import herald
+from tasks.step import Shown, configured
+
+
+class StepLog:
+    """Luigi makes one with the process of a task, and enters it there before anything is run."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        task = self._process.task
+        if not isinstance(task, Shown):
+            return
+        log.about(task.about_run, task.about)
+        if self._stack.enter_context(steplog.written(configured(), task.about_run, task.task_id)):
+            herald.tell("link", partial(self._link, task))
+
+    def _link(self, task: Shown) -> None:
+        """Let the visualizer link to the log.
+
+        By Luigi's own call the scheduler would forget the task's resources, and how often it may be tried.
+        """
+        self._process.status_reporter._scheduler.add_task(
+            task_id=task.task_id,
+            worker=self._process.worker_id,
+            status=RUNNING,
+            tracking_url=links.log_path(task.about_run, task.task_id),
+            resources=task.process_resources(),
+            priority=task.priority,
+            retry_policy_dict={
+                "retry_count": task.retry_count,
+                "disable_hard_timeout": task.disable_hard_timeout,
+                "disable_window": task.disable_window,
+            },
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        herald.flush()
+        self._stack.close()
