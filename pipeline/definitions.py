@@ -66,6 +66,8 @@ class Type:
     warehouse_schema: str | None = None
     of: "Type | None" = None
     labels: tuple[str, ...] = ()
+    # Of an enum: what its server stores in the rows instead of each label. It outlives a rename of the label.
+    label_oids: tuple[int, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     # A composite type that is the row of a table, and changes with it.
     row_of_table: bool = False
@@ -163,6 +165,7 @@ class Type:
         return replace(
             self,
             labels=(),
+            label_oids=(),
             of=self.of and self.of.without_labels(),
             attributes=tuple(
                 Attribute(attribute.name, attribute.type.without_labels()) for attribute in self.attributes
@@ -197,6 +200,7 @@ class Type:
                 **data,
                 "of": cls.from_json(data["of"]),
                 "labels": tuple(data["labels"]),
+                "label_oids": tuple(data.get("label_oids", ())),
                 "attributes": tuple(attributes),
             }
         )
@@ -235,6 +239,7 @@ def _assembled(nodes: Mapping[int, Mapping[str, Any]], oid: int, written: str) -
         modifiers=written.removeprefix(node["plain"]) if node["extension"] else "",
         of=of,
         labels=tuple(node["labels"]),
+        label_oids=tuple(node["label_oids"]),
         attributes=tuple(
             Attribute(name, _assembled(nodes, type_oid, text)) for name, type_oid, text in node["attributes"]
         ),

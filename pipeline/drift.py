@@ -8,10 +8,12 @@ ignore   load the table as if nothing had changed
 block    load nothing until a person has decided; the last good rows stay up
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.catalog import Table
+from pipeline.definitions import Type
 from pipeline.names import in_yaml
 from pipeline.shape import Column, Shape
 
@@ -154,7 +156,7 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
             yield _change("renamed", new.name, old.name, new.name)
         elif new.attnum != old.attnum and not recreated:
             yield _change("added_with_default", new.name, "", f"{new.type}, dropped and made anew")
-        yield from _column(old, new)
+        yield from _column(old, new, recreated=recreated)
     for column in current.columns:
         if column.name not in matched:
             filled = column.default is not None or column.identity or column.not_null
@@ -174,11 +176,14 @@ def _renamed(old: Column, accepted: Shape, current: Shape, table: Table) -> Colu
     return None
 
 
-def _column(old: Column, new: Column) -> Iterator[Change]:
-    if _type_but_labels(old) != _type_but_labels(new) or not set(old.labels) <= set(new.labels):
+def _column(old: Column, new: Column, *, recreated: bool) -> Iterator[Change]:
+    if _type_but_labels(old) != _type_but_labels(new):
         yield _change(_kind_of_type_change(old, new), new.name, _typed(old), _typed(new))
-    elif old.labels != new.labels:
-        yield _change("enum", new.name, _labels(old), _labels(new))
+    elif relabelled := _relabelled(old, new):
+        others = [pair for pair in relabelled if not _only_grew(*pair, recreated=recreated)]
+        was, now = (others or relabelled)[0]
+        kind = "type" if others else "enum"
+        yield _change(kind, new.name, _labelled(old, was), _labelled(new, now))
     elif new.generated and old.default != new.default:
         # What is computed when it is read changes in no row's xmin.
         yield _change("added_with_default", new.name, "", f"{new.type}, computed in another way")
@@ -205,6 +210,25 @@ def _whole(accepted: Shape, current: Shape, columns: Sequence[Change]) -> Iterat
     common = [name for name in current.names if accepted.column(name)]
     if common != [name for name in accepted.names if current.column(name)]:
         yield _change("order")
+
+
+def _relabelled(old: Column, new: Column) -> list[tuple[Type, Type]]:
+    """Return the enums, also those deep inside of the column's type, whose labels are others now."""
+    pairs = zip(old.full_type.parts(), new.full_type.parts(), strict=True)
+    return [(was, now) for was, now in pairs if was.labels != now.labels]
+
+
+def _only_grew(was: Type, now: Type, *, recreated: bool) -> bool:
+    """Whether every label is still there, and still stands for the same rows.
+
+    A label that was renamed is another one in rows that nobody has written since. In a table that was made
+    anew the numbers prove nothing.
+    """
+    called = {} if recreated else dict(zip(now.label_oids, now.labels, strict=True))
+    kept = all(
+        called.get(oid, label) == label for oid, label in zip(was.label_oids, was.labels, strict=False)
+    )
+    return kept and set(was.labels) <= set(now.labels)
 
 
 def _type_but_labels(column: Column) -> tuple[object, ...]:
@@ -243,20 +267,25 @@ def _parts(type_: str) -> tuple[str, tuple[int, ...]]:
     ('numeric', (10, 2))
     >>> _parts("timestamp(3) without time zone")
     ('timestamp without time zone', (3,))
+    >>> _parts("numeric(3,-2)")
+    ('numeric', (3, -2))
     """
     before, _, rest = type_.removesuffix("[]").partition("(")
     inside, _, after = rest.partition(")")
-    return before + after, tuple(int(part) for part in inside.split(",") if part.strip().isdigit())
+    return before + after, tuple(map(int, re.findall(r"-?\d+", inside)))
 
 
-def _labels(column: Column) -> str:
-    return f"{column.type} ({', '.join(column.labels)})"
+def _labelled(column: Column, enum: Type) -> str:
+    if column.labels:
+        return f"{column.type} ({', '.join(column.labels)})"
+    return f"{column.type} with {enum.definition()}"
 
 
 def _typed(column: Column) -> str:
     written = column.user_type.definition() if column.user_type is not None else column.type
-    written = _labels(column) if column.labels else written
-    return f"{written} as text" if column.as_text else written
+    written = f"{column.type} ({', '.join(column.labels)})" if column.labels else written
+    # What only an extension knows becomes text where the warehouse has not that extension.
+    return f"{written} as text" if column.as_text or not column.full_type.exact else written
 
 
 def _masked(column: Column) -> str:

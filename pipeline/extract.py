@@ -28,8 +28,8 @@ from pipeline.staging import Staged
 TASK = "ExtractTable"
 LOAD_TASK = "LoadTable"
 SHOW_SECONDS = 1.0
-# Clocks and time zones may differ by so much.
-CURSOR_AHEAD = timedelta(days=1)
+# How far behind the moment of reading a time without a zone may be where it was written just now.
+WESTERNMOST = timedelta(hours=12)
 # A standby ends a long query that holds up its replay; the next try often finds room.
 CONFLICT_PAUSES_SECONDS = (1.0, 5.0, 20.0)
 
@@ -176,6 +176,7 @@ class _Extraction:
         """Stage the rows and, where they are needed, the keys; return the staged rows and the detail."""
         staged = Staged(planned.table, self._run)
         staging.drop_every_run(self._warehouse, staged)
+        self._require_same(planned)
         source_rows = staging.count(self._source, planned.relation)
         self._require_unmoved(planned)
         staged_rows = self._copy_rows(planned, staged, source_rows)
@@ -210,6 +211,27 @@ class _Extraction:
             "renamed": planned.renamed,
             "declared": declaration(planned.table),
         }
+
+    def _require_same(self, planned: Plan) -> None:
+        """Raise StepError if the table's names stand for something else since the snapshot was taken.
+
+        The snapshot shows what is in the catalog as it was; but which table and column a query of it reads is
+        looked up at the moment of the query. It takes the table's lock: from here on, nothing changes.
+        """
+        wanted = [(planned.shape.oid, column.attnum) for column in planned.columns]
+        names = [column.name for column in planned.columns]
+        try:
+            with self._source.cursor() as cursor:
+                query = sql.SQL("SELECT {} FROM {} LIMIT 0")
+                cursor.execute(query.format(postgres.columns(names), planned.relation))
+                found = [(column.table_oid, column.table_column) for column in cursor.description or ()]
+        except (postgres.UndefinedColumn, postgres.UndefinedTable):
+            found = []
+        if found != wanted:
+            raise StepError(
+                "it, or one of its columns, was renamed, dropped or made anew in the source since the "
+                "snapshot of this run was taken; run it again"
+            )
 
     def _require_unmoved(self, planned: Plan) -> None:
         """Raise StepError if the table was truncated or rewritten after the snapshot was taken.
@@ -351,8 +373,10 @@ class _Extraction:
         cursor = sql.Identifier(planned.table.cursor)
         query = sql.SQL("SELECT max({})::text FROM {}").format(cursor, staged.rows)
         if planned.timed_cursor:
-            # A date in the far future must not hide every change until then.
-            latest = sql.Literal((self._taken.taken_at + CURSOR_AHEAD).isoformat())
-            query += sql.SQL(" WHERE {} <= {}::timestamptz").format(cursor, latest)
+            # A clock that is fast, or a date in the far future, must not hide every change until then.
+            latest = self._taken.taken_at
+            if "with time zone" not in planned.timed_cursor:
+                latest -= WESTERNMOST
+            query += sql.SQL(" WHERE {} <= {}::timestamptz").format(cursor, sql.Literal(latest.isoformat()))
         newest: str | None = postgres.value(self._warehouse, query)
         return newest or (planned.since.cursor_value if planned.since else None)

@@ -53,10 +53,11 @@ class Plan:
         return self.shape.columns
 
     @property
-    def timed_cursor(self) -> bool:
-        """Whether the cursor is a moment, so that a lookback means something."""
+    def timed_cursor(self) -> str | None:
+        """The cursor's type, domains aside, if it is a moment: only then does a lookback mean something."""
         cursor = self.shape.column(self.table.cursor or "")
-        return cursor is not None and cursor.type.startswith(TIME_TYPES)
+        type_ = cursor and (cursor.domain_of or cursor.type)
+        return type_ if type_ and type_.startswith(TIME_TYPES) else None
 
     def selection(self, columns: Sequence[Column]) -> Composable:
         """Return the query that reads these columns of what is to be read."""
@@ -82,7 +83,7 @@ class Plan:
         cursor = self.shape.column(self.table.cursor or "")
         assert cursor is not None  # noqa: S101 - make() saw to it
         lookback: Composable = sql.SQL("")
-        if cursor.type.startswith(TIME_TYPES):
+        if self.timed_cursor:
             seconds = f"{self.table.lookback.total_seconds()} seconds"
             lookback = sql.SQL(" - {}::interval").format(sql.Literal(seconds))
         # A row whose cursor is empty is read every time.

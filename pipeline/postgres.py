@@ -24,6 +24,8 @@ Composable = sql.Composable
 Error = psycopg2.Error
 LockNotAvailable = psycopg2.errors.LockNotAvailable
 InsufficientPrivilege = psycopg2.errors.InsufficientPrivilege
+UndefinedColumn = psycopg2.errors.UndefinedColumn
+UndefinedTable = psycopg2.errors.UndefinedTable
 CORRUPTED = (psycopg2.errors.IndexCorrupted, psycopg2.errors.DataCorrupted)
 
 CONNECT_TIMEOUT_SECONDS = 10

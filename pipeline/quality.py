@@ -6,6 +6,7 @@ after a full load and after a night with three changes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median
 
 from psycopg2 import sql
@@ -22,6 +23,8 @@ CANDIDATE = "candidate"
 DELETES_UNSUSPICIOUS = 20
 # With so many earlier loads is a row count compared: their median is not moved by one odd night.
 COMPARED_LOADS = 10
+# By so much may clocks and time zones differ. What is later than that says nothing of when a row came.
+CLOCKS_DIFFER = "1 day"
 HOLD, ROWS = "hold", "rows"
 
 
@@ -289,17 +292,31 @@ def _freshness(warehouse: Connection, declared: FreshnessCheck) -> Result:
         warehouse,
         sql.SQL(
             "SELECT max({0})::text, extract(epoch FROM now() - max({0}))::float8,"
-            " max({0}) >= now() - {1}::interval FROM {2}"
+            " max({0}) >= now() - {1}::interval FROM {2} WHERE {0} <= now() + {3}::interval"
         ).format(
             sql.Identifier(rule.column),
             sql.Literal(f"{rule.max_age.total_seconds()} seconds"),
             sql.Identifier(CANDIDATE),
+            sql.Literal(CLOCKS_DIFFER),
         ),
     )[0]
     return Result(
         f"freshness of {rule.column}", declared.level, bool(fresh), f"the newest is {newest or 'missing'}",
-        f"at most {rule.max_age} old", age_seconds,
+        f"at most {_in_words(rule.max_age)} old", age_seconds,
     )  # fmt: skip
+
+
+def _in_words(duration: timedelta) -> str:
+    """Return a duration as people write it.
+
+    >>> _in_words(timedelta(days=2)), _in_words(timedelta(minutes=90)), _in_words(timedelta(seconds=0.5))
+    ('2 days', '90 minutes', '0.5 seconds')
+    """
+    seconds = duration.total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:g} {unit}" + ("" if seconds == length else "s")
+    return f"{seconds:g} seconds"
 
 
 def _relationship(warehouse: Connection, declared: RelationshipCheck, table: Table) -> Result:

@@ -154,7 +154,7 @@ def _column(data: Mapping[str, Any]) -> Column:
 def read(connection: Connection, schema: str, relation: str) -> Shape:
     """Return the shape of a relation as the transaction of `connection` sees it.
 
-    Raise StepError if there is no such relation, or if the role may not read it.
+    Raise StepError if there is no such relation (any more), or if the role may not read it.
     """
     found = postgres.row(connection, postgres.statement("relation"), (schema, relation))
     if found is None:
@@ -163,6 +163,12 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
             "correct its schema or table in the source's YAML file, or take it out"
         )
     oid, kind, key, readable, partitions, foreign_part = found
+    if readable is None:
+        # The snapshot still shows it, and the server does not know it any more.
+        raise StepError(
+            f'"{schema}"."{relation}" was dropped or made anew in the source since the snapshot of this run '
+            "was taken; run it again"
+        )
     if not readable:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}": GRANT SELECT on it, or take it '

@@ -37,8 +37,8 @@ LAG_HOURS = 1
 class Snapshot:
     """One moment of a source. `horizon` is the oldest transaction (64 bits) that was still going then.
 
-    `next_transaction` is the first one that had not begun; `system_identifier` and `timeline` say in
-    which server's history, so that a restored or failed-over source is noticed.
+    `next_transaction` is the first one that had not begun; `system_identifier` (of server and
+    database) and `timeline` say in which history, so that a restored or failed-over source is noticed.
     """
 
     identifier: str

@@ -139,6 +139,25 @@ def test_an_older_copy_that_is_restored_over_a_table_is_read_whole(night: Night,
     assert night.differing("shop") == []
 
 
+def test_an_older_copy_that_was_made_as_a_template_is_read_whole(night: Night) -> None:
+    """It has the same tables by their oids, in the same server's history: only the database is another."""
+    night.platform.source("shop", ITEMS, declared())
+    night.load("shop", "item")
+    name = night.platform.database("shop")
+    with clusters.connection(night.platform.sandbox.home, provision.SOURCES, "postgres") as server:
+        postgres.rows(server, f'CREATE DATABASE "{name} of day 1" TEMPLATE "{name}"')
+        try:
+            a_day_passes(night)
+            postgres.rows(server, f'ALTER DATABASE "{name}" RENAME TO "{name} of day 2"')
+            postgres.rows(server, f'ALTER DATABASE "{name} of day 1" RENAME TO "{name}"')
+            assert load(night) == ("full", (3, 5, 3, 100))
+            assert night.differing("shop") == []
+            assert load(night) == ("increment", (0, 0, 0, 100))
+        finally:
+            for day in (1, 2):
+                postgres.rows(server, f'DROP DATABASE IF EXISTS "{name} of day {day}" WITH (FORCE)')
+
+
 @contextmanager
 def moved(night: Night, copy: Path) -> Iterator[None]:
     """Restore a copy into another cluster, and let the pipeline read it there."""

@@ -203,6 +203,54 @@ def test_an_enum_that_grows_is_followed_and_one_that_shrinks_is_not(loaded: Nigh
     assert 'column "grade" was' in refused(loaded)
 
 
+@pytest.mark.parametrize(
+    ("type_", "again"),
+    [
+        ("grade", "; ALTER TYPE grade ADD VALUE 'junior' BEFORE 'senior'"),
+        ("grade[]", ""),
+        ("rung", ""),
+        ("step", "; ALTER TYPE grade ADD VALUE 'junior' BEFORE 'senior'"),
+    ],
+)
+def test_a_renamed_label_is_noticed_wherever_it_is(night: Night, type_: str, again: str) -> None:
+    """Not one row is written by it, and all of them change: also where the old label comes back."""
+    value = {"grade[]": "'{junior}'", "step": "ROW('junior', 1)::step"}.get(type_, "'junior'")
+    night.platform.source(
+        "shop",
+        f"""
+        CREATE TYPE grade AS ENUM ('junior', 'senior');
+        CREATE DOMAIN rung AS grade;
+        CREATE TYPE step AS (grade grade, number int);
+        CREATE TABLE item (id int PRIMARY KEY, grade {type_});
+        INSERT INTO item SELECT n, {value} FROM generate_series(1, 10) AS n;
+        """,
+        PLAIN,
+    )
+    night.load("shop", "item")
+    change(night, "ALTER TYPE grade ADD VALUE 'principal'")
+    assert mode(night) == "increment"
+    for statement in f"ALTER TYPE grade RENAME VALUE 'junior' TO 'beginner'{again}".split(";"):
+        change(night, statement)
+    told = refused(night)
+    assert 'column "grade" was' in told
+    assert "(junior, senior, principal) and is" in told
+    assert f"(beginner, {'junior, ' if again else ''}senior, principal) now" in told
+    assert "write 'drift: {type: refresh}' under item in sources/shop.yaml" in told
+    night.platform.declare("shop", declared("drift: {type: refresh}"))
+    night.load("shop", "item")
+    assert not night.differing("shop")
+
+
+def test_a_scale_below_zero_is_compared_as_any(night: Night) -> None:
+    night.platform.source("shop", "CREATE TABLE item (id int PRIMARY KEY, n numeric(3,-2))", PLAIN)
+    change(night, "INSERT INTO item VALUES (1, 1200)")
+    night.load("shop", "item")
+    change(night, "ALTER TABLE item ALTER n TYPE numeric(5,-2)")
+    assert mode(night) == "rebuild"
+    change(night, "ALTER TABLE item ALTER n TYPE numeric(5,-3)")
+    assert 'column "n" was numeric(5,-2) and is numeric(5,-3) now' in refused(night)
+
+
 def test_a_table_made_anew_is_read_in_full(loaded: Night) -> None:
     """A restore of an older copy gives old rows, which no watermark would find."""
     change(loaded, "CREATE TABLE copy AS SELECT * FROM item WHERE id <= 90")

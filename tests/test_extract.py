@@ -348,11 +348,37 @@ def test_without_a_snapshot_nothing_is_read(night: Night) -> None:
         extract.extract_table(night.settings, night.table("shop", "item"), run)
 
 
-def test_a_cursor_in_the_far_future_hides_no_later_change(night: Night) -> None:
-    """Somebody writes 9999-12-31: it must not become what every later change is measured by."""
-    loaded_once(night, BY_CURSOR)
-    night.ask("shop", "UPDATE item SET changed_at = '9999-12-31Z' WHERE id = 1")
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("timestamptz", "'infinity'"),
+        ("timestamp", "'9999-12-31'"),
+        ("timestamp", "now() + interval '20 hours'"),
+        ("moment", "now() + interval '20 hours'"),
+    ],
+)
+def test_a_cursor_in_the_future_hides_no_later_change(night: Night, type_: str, value: str) -> None:
+    """Of a clock that is fast, or of who writes 9999-12-31: later changes must not be measured by it."""
+    night.platform.source("shop", ITEMS, BY_CURSOR)
+    night.ask("shop", "CREATE DOMAIN moment AS timestamptz")
+    night.ask("shop", f"ALTER TABLE item ALTER changed_at TYPE {type_}")
     night.load("shop", "item")
-    night.ask("shop", "UPDATE item SET name = 'changed', changed_at = now() WHERE id = 2")
+    night.ask("shop", f"UPDATE item SET changed_at = {value} WHERE id = 1")
+    night.load("shop", "item")
+    # Written in the westernmost zone that there is.
+    now = "now() AT TIME ZONE 'UTC' - interval '12 hours'" if type_ == "timestamp" else "now()"
+    night.ask("shop", f"UPDATE item SET name = 'changed', changed_at = {now} WHERE id = 2")
     assert night.load("shop", "item").updated == 1
+    assert not night.differing("shop")
+
+
+def test_a_lookback_goes_back_from_a_domain_over_a_moment_too(night: Night) -> None:
+    night.platform.source("shop", ITEMS, BY_CURSOR)
+    night.ask("shop", "CREATE DOMAIN moment AS timestamptz")
+    night.ask("shop", "ALTER TABLE item ALTER changed_at TYPE moment")
+    night.load("shop", "item")
+    night.ask("shop", "UPDATE item SET changed_at = '2026-11-20 12:00Z' WHERE id = 1")
+    night.load("shop", "item")
+    night.ask("shop", "UPDATE item SET name = 'late', changed_at = '2026-11-20 11:30Z' WHERE id = 2")
+    night.load("shop", "item")
     assert not night.differing("shop")

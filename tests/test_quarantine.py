@@ -115,6 +115,21 @@ def test_each_kind_of_check_holds_the_table_back_and_says_why(
     assert night.value("warehouse", recorded) == 1
 
 
+@pytest.mark.parametrize(("type_", "later"), [("date", "infinity"), ("timestamptz", "2999-01-01")])
+def test_a_date_in_the_future_makes_nothing_fresh(night: Night, type_: str, later: str) -> None:
+    shop(
+        night,
+        declared("[{freshness: {column: made, max_age: 2 days}}]"),
+        f"ALTER TABLE orders ALTER made TYPE {type_}",
+        f"UPDATE orders SET made = '{later}' WHERE id = 1",
+    )
+    told = held(night)
+    assert "freshness of made: the newest is 2026-01-01" in told
+    assert "expected at most 2 days old" in told
+    night.ask("shop", "UPDATE orders SET made = now() WHERE id = 2")
+    assert night.load("shop", "orders").total == 100
+
+
 def test_a_warning_is_recorded_and_loads(night: Night) -> None:
     shop(night, declared("[{rows: {min: 200}, level: warn}]"))
     night.load("shop", "orders")

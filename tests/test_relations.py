@@ -210,6 +210,46 @@ def test_a_table_that_is_truncated_or_rewritten_under_the_snapshot_is_not_taken_
     assert night.differing("shop") == []
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ALTER TABLE item RENAME TO old; ALTER TABLE other RENAME TO item", "was renamed, dropped"),
+        ("DROP TABLE item; ALTER TABLE other RENAME TO item", "was dropped or made anew"),
+        ("DROP TABLE item", "was dropped or made anew"),
+        # Each column is there, and is another one.
+        (
+            "ALTER TABLE item RENAME a TO c; ALTER TABLE item RENAME b TO a; ALTER TABLE item RENAME c TO b",
+            "was renamed, dropped",
+        ),
+        ("ALTER TABLE item RENAME name TO called", "was renamed, dropped"),
+        # In binary form the days of a date pass for a number.
+        ("ALTER TABLE item DROP a; ALTER TABLE item ADD a date DEFAULT '2020-01-01'", "was renamed, dropped"),
+    ],
+)
+def test_another_table_or_column_under_the_old_name_is_not_read_for_it(
+    night: Night, change: str, told: str
+) -> None:
+    """The snapshot shows names as they were, and a query of it reads what they stand for now."""
+    night.platform.source(
+        "shop",
+        """
+        CREATE TABLE item (id int PRIMARY KEY, name text, a int DEFAULT 1, b int DEFAULT 2);
+        CREATE TABLE other (LIKE item INCLUDING ALL);
+        INSERT INTO item SELECT n, 'n' FROM generate_series(1, 40) AS n;
+        INSERT INTO other SELECT id, 'other' FROM item;
+        """,
+        declared("{item: {}}"),
+    )
+    night.load("shop", "item")
+    before = night.ask("warehouse", "SELECT * FROM shop.item ORDER BY id")
+    run = next_run()
+    with night.snapshot("shop", run), night.platform.connect("shop") as connection:
+        postgres.rows(connection, change)
+        with pytest.raises(StepError, match=f"{told}.* in the source since the snapshot of this run"):
+            extract.extract_table(night.settings, night.table("shop", "item"), run)
+    assert night.ask("warehouse", "SELECT * FROM shop.item ORDER BY id") == before
+
+
 def test_what_only_moves_rows_under_the_snapshot_is_no_matter(late: tuple[Night, Connection]) -> None:
     night, connection = late
     run = next_run()

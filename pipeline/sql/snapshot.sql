@@ -5,7 +5,12 @@ SELECT
     clock_timestamp(),
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-    (SELECT system_identifier::text FROM pg_control_system()),
+    -- The number of a database as well: what is made of another one as its template (an older copy, say) has
+    -- the very tables of that, by their oids, and shares the server's transaction ids.
+    (
+        SELECT c.system_identifier || '/' || d.oid
+        FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()
+    ),
     -- After a failover the last checkpoint may still be of the timeline before.
     CASE
         WHEN pg_is_in_recovery() THEN (

@@ -35,6 +35,7 @@ SELECT
     CASE WHEN t.typbasetype <> 0 THEN format_type(t.typbasetype, t.typtypmod) END AS base_written,
     coalesce(c.relkind <> 'c', false) AS row_of_table,
     ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS labels,
+    ARRAY(SELECT l.oid::bigint FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS label_oids,
     ARRAY(
         SELECT jsonb_build_array(a.attname, a.atttypid::bigint, format_type(a.atttypid, a.atttypmod))
         FROM pg_attribute a
