@@ -13,6 +13,7 @@ from types import TracebackType
 
 import psutil
 
+from pipeline import family
 from pipeline.errors import StepError
 from pipeline.redact import redact
 
@@ -66,18 +67,7 @@ def failure(name: str, returncode: int, stderr: str) -> str:
 
 def stop(process: "subprocess.Popen[str]", grace_seconds: float) -> None:
     """End a program and everything it started: ask first, and insist after `grace_seconds`."""
-    try:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    except psutil.NoSuchProcess:
-        return
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.terminate()
-    _, alive = psutil.wait_procs(family, timeout=grace_seconds)
-    for member in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(alive)
+    family.end(family.of(process.pid), grace_seconds)
 
 
 def kill_started_with(argument: str | Path) -> None:

@@ -10,10 +10,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import access, backups, command, contents, crypt, postgres, records, snapshot, tools, work
+from pipeline import (
+    access,
+    backups,
+    command,
+    contents,
+    crypt,
+    patience,
+    postgres,
+    records,
+    snapshot,
+    tools,
+    work,
+)
 from pipeline.access import Access
 from pipeline.counting import Counting
-from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.errors import LostError, PipelineError, StepError
 from pipeline.manifest import Digest, LargeObjects, Table
 from pipeline.postgres import Connection
 from pipeline.records import Dumped
@@ -53,14 +65,17 @@ def dump_database(settings: Settings, database: str, run: str, show: Show = work
         folder.remove_plain()
         warnings = _usable_keys(backup, folder)
         pg_dump = tools.newest("pg_dump", backup.postgres_bin)
-        try:
-            with access.opened(settings) as databases:
-                dumping = _Dump(databases, folder, pg_dump, lock, folder.shown(STEP, show))
-                dumped = dumping.run(warnings)
-            folder.write(records.DUMPED, dumped)
-        except BaseException:
-            folder.remove_plain()
-            raise
+
+        def work_once() -> Dumped:
+            try:
+                with access.opened(settings) as databases:
+                    return _Dump(databases, folder, pg_dump, lock, folder.shown(STEP, show)).run(warnings)
+            except BaseException:
+                folder.remove_plain()
+                raise
+
+        dumped = patience.persevere(work_once, lambda said: show(None, said))
+        folder.write(records.DUMPED, dumped)
         show(100, f"{len(dumped.contents.tables)} tables, {dumped.dump.size_bytes:,} bytes")
 
 
@@ -165,7 +180,7 @@ class _Dump:
         if "No space left on device" in str(error):
             return StepError(f"{self._name}: {error}; make room in {self._folder.folder}")
         if LOST.search(str(error)):
-            return UnreachableError(f"{self._name}: the connection was lost: {error}")
+            return LostError(f"{self._name}: the connection was lost: {error}")
         return StepError(f"{self._name}: {error}")
 
     def _tell(self, counting: Counting) -> None:

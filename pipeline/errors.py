@@ -41,7 +41,10 @@ class StepError(PipelineError):
 
 
 class ConflictError(StepError):
-    """A standby ended a query because it stood in the way of its replay: worth another try."""
+    """The server ended a transaction for another's sake (serialization, a deadlock, a standby's replay).
+
+    Worth another try.
+    """
 
 
 class CheckError(PipelineError):
@@ -56,10 +59,26 @@ class UnreachableError(PipelineError):
     exit_code = 5
 
 
+class LostError(UnreachableError):
+    """A connection broke, or was refused for now, as by a server that starts: worth another try."""
+
+
 class AlreadyRunningError(PipelineError):
     """Another run of the same name is going."""
 
     exit_code = 6
+
+    @classmethod
+    def of(cls, what: str, run: str, since: str, host: str, pid: int) -> "AlreadyRunningError":
+        """Return the error that says which run is going; `since` is in UTC.
+
+        >>> print(AlreadyRunningError.of("a load", "2026-11-22", "2026-11-22 02:15", "b", 7))
+        a load is going already: run 2026-11-22, since 2026-11-22 02:15 UTC on b (process 7); wait for its end
+        """
+        return cls(
+            f"{what} is going already: run {run}, since {since} UTC on {host} (process {pid}); "
+            "wait for its end"
+        )
 
 
 class StoppedError(PipelineError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, ledger, mask, plan, postgres, quality, snapshot, staging, types
+from pipeline import access, ledger, mask, patience, plan, postgres, quality, snapshot, staging, types
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, ConflictError, StepError
@@ -30,8 +30,6 @@ LOAD_TASK = "LoadTable"
 SHOW_SECONDS = 1.0
 # How far behind the moment of reading a time without a zone may be where it was written just now.
 WESTERNMOST = timedelta(hours=12)
-# A standby ends a long query that holds up its replay; the next try often finds room.
-CONFLICT_PAUSES_SECONDS = (1.0, 5.0, 20.0)
 
 # Told how far a step is, in percent or None where that cannot be known, and in words.
 Show = Callable[[int | None, str], None]
@@ -90,10 +88,14 @@ def is_extracted(settings: Settings, table: Table, run: str) -> bool:
 def extract_table(settings: Settings, table: Table, run: str, show: Show = silent) -> None:
     """Stage what changed in a table since it was last loaded, together with the proof of its deletes.
 
-    Does nothing if that is done. All or nothing: one transaction of the warehouse.
-    Raise CheckError if the table's shape has changed in a way that a person has to decide about, StepError or
-    UnreachableError, each naming the table.
+    Does nothing if that is done. All or nothing: one transaction of the warehouse. What passes is tried
+    again. Raise CheckError if the table's shape has changed in a way that a person has to decide about,
+    StepError or UnreachableError, each naming the table.
     """
+    patience.persevere(lambda: _extract_table(settings, table, run, show), lambda said: show(None, said))
+
+
+def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> None:
     key = step_key(table, run)
     with (
         access.opened(settings) as databases,
@@ -111,26 +113,21 @@ def extract_table(settings: Settings, table: Table, run: str, show: Show = silen
                     f"no snapshot of source {table.source} was taken for run {run}; "
                     f"'pipeline run etl --run {run}' takes one and goes on from there"
                 )
-            postgres.rows(warehouse, "SAVEPOINT extraction")
-            for pause_seconds in (*CONFLICT_PAUSES_SECONDS, None):
-                try:
-                    staged_rows, detail = _extract(databases, warehouse, recorder, show, table, run, taken)
-                    break
-                except postgres.LockNotAvailable:
-                    raise StepError(
-                        "somebody kept the table locked in the source for too long, as a change of its shape "
-                        "or a VACUUM FULL does; run it again once that is done"
-                    ) from None
-                except ConflictError as error:
-                    if pause_seconds is None:
-                        raise ConflictError(
-                            "the source is a standby and ended every try, for it was in the way of its "
-                            f"replay ({error}); set hot_standby_feedback = on there or raise "
-                            "max_standby_streaming_delay, or run it again"
-                        ) from None
-                    postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT extraction")
-                    show(None, f"the standby ended the query; trying again in {pause_seconds:g} seconds")
-                    time.sleep(pause_seconds)
+            try:
+                staged_rows, detail = _extract(databases, warehouse, recorder, show, table, run, taken)
+            except postgres.LockNotAvailable:
+                raise StepError(
+                    "somebody kept the table locked in the source for too long, as a change of its shape "
+                    "or a VACUUM FULL does; run it again once that is done"
+                ) from None
+            except ConflictError as error:
+                if "recovery" not in str(error):
+                    raise
+                raise ConflictError(
+                    "the source is a standby and ended the query, for it was in the way of its replay "
+                    f"({error}); set hot_standby_feedback = on there or raise max_standby_streaming_delay, "
+                    "or run it again"
+                ) from None
             ledger.finish_step(warehouse, key, staged_rows, detail)
             warehouse.commit()
 

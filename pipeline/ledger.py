@@ -7,13 +7,14 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pipeline import postgres
-from pipeline.errors import StepError
+from pipeline.errors import PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 
@@ -166,6 +167,18 @@ class Recorder:
         )
 
 
+def fail_step_of(connection: Connection, run: str, pid: int, error: PipelineError) -> None:
+    """Record how a step failed that could not say so: the one of process `pid` of this machine, if any."""
+    postgres.rows(
+        connection,
+        """
+        UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s
+        WHERE run = %s AND host = %s AND pid = %s AND state = 'running'
+        """,
+        (redact(str(error))[:ERROR_LENGTH], error.exit_code, run, socket.gethostname(), pid),
+    )
+
+
 @contextlib.contextmanager
 def recorded(connection: Connection, key: StepKey) -> Iterator[Recorder]:
     """Record that a step began and, if the block raises, how it failed.
@@ -268,10 +281,14 @@ def is_locked(connection: Connection, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def running(connection: Connection, run: str, name: str) -> Iterator[bool]:
+def running(
+    connection: Connection, run: str, name: str,
+    again: Callable[[], AbstractContextManager[Connection]] | None = None,
+) -> Iterator[bool]:  # fmt: skip
     """Record a run from its start to its end. Yield False, and record nothing, if one of that name is going.
 
-    `connection` commits by itself and is held all the while: its death tells that the run died.
+    `connection` commits by itself and is held all the while: its death tells that the run died. `again` opens
+    another, over which the end is recorded where the first was lost.
     """
     if not postgres.value(
         connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"run {name}",)
@@ -303,14 +320,25 @@ def running(connection: Connection, run: str, name: str) -> Iterator[bool]:
         state, error = "failed", redact(str(raised) or type(raised).__name__)[:ERROR_LENGTH]
         raise
     finally:
-        postgres.rows(
-            connection,
-            """
-            UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s
-            WHERE run = %s AND name = %s
-            """,
-            (state, error, run, name),
-        )
+        try:
+            _end_run(connection, run, name, state, error)
+        except postgres.Error as failure:
+            if again is None or not postgres.is_lost(failure):
+                raise
+            with again() as another:
+                _end_run(another, run, name, state, error)
+
+
+def _end_run(connection: Connection, run: str, name: str, state: str, error: str | None) -> None:
+    # Ours alone: it may have been begun again by somebody else, if our lock was lost.
+    postgres.rows(
+        connection,
+        """
+        UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s
+        WHERE run = %s AND name = %s AND host = %s AND pid = %s
+        """,
+        (state, error, run, name, socket.gethostname(), os.getpid()),
+    )
 
 
 def require_migrated(connection: Connection) -> None:

@@ -18,6 +18,7 @@ from pipeline import (
     history,
     ledger,
     merge,
+    patience,
     postgres,
     quarantine,
     staging,
@@ -80,8 +81,13 @@ def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
 def load_table(settings: Settings, table: Table, run: str, show: Show = silent) -> Loaded | None:
     """Publish the table's staged rows; return what that did, or None if it was done before.
 
-    Raise StepError if the rows are not there, were not validated, or if the result is not the source's.
+    What passes is tried again. Raise StepError if the rows are not there, were not validated, or if the
+    result is not the source's.
     """
+    return patience.persevere(lambda: _load_table(settings, table, run, show), lambda said: show(None, said))
+
+
+def _load_table(settings: Settings, table: Table, run: str, show: Show) -> Loaded | None:
     key = step_key(table, run, LOAD_TASK)
     with (
         access.opened(settings) as databases,

@@ -6,6 +6,7 @@ A connection lives inside one step and is never kept over a fork.
 import contextlib
 import fcntl
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -16,7 +17,14 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from pipeline.errors import ConflictError, PipelineError, ProblemsError, StepError, UnreachableError
+from pipeline.errors import (
+    ConflictError,
+    LostError,
+    PipelineError,
+    ProblemsError,
+    StepError,
+    UnreachableError,
+)
 from pipeline.redact import redact
 
 Connection = psycopg2.extensions.connection
@@ -39,6 +47,14 @@ KEEPALIVES: Mapping[str, Any] = {
 }
 Parameters = Sequence[object] | Mapping[str, object]
 COPY_BUFFER_BYTES = 256 * 1024
+# How libpq and servers say that who is refused now may be let in in a moment; there is no code for it.
+PASSING_REFUSAL = re.compile(
+    r"connection refused|is the server running|timeout expired|timed out|connection reset|closed"
+    r"|no route to host|network is unreachable|temporary failure in name|SYSCALL"
+    r"|is starting up|is shutting down|in recovery mode|not yet accepting"
+    r"|too many (clients|connections)|connection slots",
+    re.IGNORECASE,
+)
 # libpq's own word for a connection that is as it should be.
 CONNECTION_OK = 0
 # What a URI says, as libpq's programs read it from their environment.
@@ -94,8 +110,8 @@ def connection(
     """Open the database at `uri`, called `name` in messages; commit at the end, roll back on an error.
 
     `session` adds to, or overrides, the server settings of `SESSION`.
-    Raise UnreachableError if it does not let us in, or if it is lost on the way, and ConflictError if a
-    standby ended a query that was in the way of its replay.
+    Raise UnreachableError if it does not let us in, LostError if that may pass or if it is lost on the way,
+    and ConflictError if the server ended a transaction that was in the way of another.
     """
     opened = _open(uri, name, application_name)
     try:
@@ -109,10 +125,10 @@ def connection(
         if not opened.closed:
             opened.commit()
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        if isinstance(error, psycopg2.errors.SerializationFailure):
+        if isinstance(error, psycopg2.extensions.TransactionRollbackError):
             raise ConflictError(f"{name}: {said(error)}") from None
-        if opened.closed or isinstance(error, psycopg2.errors.AdminShutdown):
-            raise UnreachableError(f"{name}: the connection was lost: {said(error)}") from None
+        if opened.closed or is_lost(error):
+            raise LostError(f"{name}: the connection was lost: {said(error)}") from None
         raise
     finally:
         # Closing without a commit is a rollback, also in the middle of a COPY.
@@ -153,7 +169,8 @@ def _open(uri: str, name: str, application_name: str) -> Connection:
         )
         return opened  # noqa: TRY300 - one call, one way out
     except psycopg2.Error as error:
-        raise UnreachableError(f"{name}: no connection: {said(error)}") from None
+        kind = LostError if PASSING_REFUSAL.search(str(error)) else UnreachableError
+        raise kind(f"{name}: no connection: {said(error)}") from None
 
 
 def said(error: psycopg2.Error) -> str:
@@ -270,8 +287,8 @@ def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> Pip
     # A connection that broke in the middle of a COPY is not called closed by the driver.
     broken = connection.closed or connection.info.status != CONNECTION_OK
     if broken or isinstance(error, psycopg2.errors.AdminShutdown):
-        return UnreachableError(f"the connection was lost while {doing} the rows: {said(error)}")
-    if isinstance(error, psycopg2.errors.SerializationFailure):
+        return LostError(f"the connection was lost while {doing} the rows: {said(error)}")
+    if isinstance(error, psycopg2.extensions.TransactionRollbackError):
         return ConflictError(f"{doing} the rows: {said(error)}")
     return StepError(f"{doing} the rows: {said(error)}")
 
@@ -336,13 +353,16 @@ class _Counted:
 def explained(name: str) -> Iterator[None]:
     """Turn what goes wrong with the server inside the block into an error that begins with `name`.
 
-    Raise UnreachableError if the connection was lost, StepError if the server refused something.
+    Raise LostError if the connection was lost, ConflictError if another transaction was in the way, StepError
+    if the server refused something.
     """
     try:
         yield
     except psycopg2.Error as error:
         if is_lost(error):
-            raise UnreachableError(f"{name}: the connection was lost: {said(error)}") from None
+            raise LostError(f"{name}: the connection was lost: {said(error)}") from None
+        if isinstance(error, psycopg2.extensions.TransactionRollbackError):
+            raise ConflictError(f"{name}: {said(error)}") from None
         raise StepError(f"{name}: {said(error)}") from None
     except ProblemsError as error:
         raise type(error)(

@@ -5,6 +5,7 @@ ends by itself when everything is extracted, or as soon as the worker that asked
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline import access, catalog, ledger, postgres, redact, settings
-from pipeline.errors import PipelineError, StepError, UnreachableError, common_kind
+from pipeline import access, catalog, ledger, patience, postgres, redact, settings
+from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, OPEN_TASK, StepKey
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
@@ -130,6 +131,10 @@ def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> 
     Return it once it is in the ledger. Raise what kept the holder from taking it.
     """
     settings.source(source)
+    return patience.persevere(lambda: _open_snapshot(settings, source, run, owner_pid))
+
+
+def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
     key = step_key(source, run)
     with (
         access.opened(settings) as databases,
@@ -166,6 +171,8 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
     if not ready:
         holder.kill()
     returncode = holder.wait()
+    if answer.get("passes"):
+        raise LostError(answer["error"])
     if "error" in answer:
         raise common_kind([answer["exit_code"]])(answer["error"])
     if ready:
@@ -186,21 +193,26 @@ def hold(source: str, run: str, owner: int) -> None:
         snapshot = take(connection)
         sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
         sys.stdout.close()
-        with databases.warehouse(autocommit=True) as warehouse:
-            tables = catalog.read(configured.require_analysts().checkout).source(source).tables
-            names = [f"{source}.{table}" for table in tables]
-            ends_at = time.monotonic() + LONGEST_SECONDS
+        tables = catalog.read(configured.require_analysts().checkout).source(source).tables
+        names = [f"{source}.{table}" for table in tables]
+        ends_at = time.monotonic() + LONGEST_SECONDS
+
+        def needed() -> bool:
             # The source's socket is readable when the server ends the connection.
-            while not select.select([owner, connection.fileno()], [], [], LOOK_SECONDS)[0]:
-                if _all_extracted(warehouse, run, names, snapshot):
-                    return
-                if time.monotonic() >= ends_at:
-                    logger.warning(
-                        "source %s: its snapshot was held for %g hours and is let go; tables that are not "
-                        "read yet are read at another moment, by the same run",
-                        source, LONGEST_SECONDS / 3600,
-                    )  # fmt: skip
-                    return
+            return not select.select([owner, connection.fileno()], [], [], LOOK_SECONDS)[0]
+
+        while needed():
+            # A restart of the warehouse does not end a moment of the source.
+            with contextlib.suppress(LostError), databases.warehouse(autocommit=True) as warehouse:
+                while not _all_extracted(warehouse, run, names, snapshot) and needed():
+                    if time.monotonic() >= ends_at:
+                        logger.warning(
+                            "source %s: its snapshot was held for %g hours and is let go; tables that are "
+                            "not read yet are read at another moment, by the same run",
+                            source, LONGEST_SECONDS / 3600,
+                        )  # fmt: skip
+                        return
+                return
 
 
 def _all_extracted(warehouse: Connection, run: str, names: list[str], snapshot: Snapshot) -> bool:
@@ -225,7 +237,8 @@ def main() -> None:
         hold(arguments.source, arguments.run, arguments.owner)
     except PipelineError as error:
         if not sys.stdout.closed:
-            told = {"error": redact.redact(str(error)), "exit_code": error.exit_code}
+            passes = isinstance(error, patience.PASSING)
+            told = {"error": redact.redact(str(error)), "exit_code": error.exit_code, "passes": passes}
             sys.stdout.write(json.dumps(told) + "\n")
         sys.exit(error.exit_code)
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from pipeline import access, extract, ledger, plan, postgres, quality, quarantine
+from pipeline import access, extract, ledger, patience, plan, postgres, quality, quarantine
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, StepError
 from pipeline.extract import LOAD_TASK, Show, silent, step_key
@@ -48,6 +48,10 @@ def validate_extract(settings: Settings, table: Table, run: str, show: Show = si
 
     Raise CheckError, telling everything that is wrong at once, if they must not be loaded.
     """
+    patience.persevere(lambda: _validate_extract(settings, table, run, show), lambda said: show(None, said))
+
+
+def _validate_extract(settings: Settings, table: Table, run: str, show: Show) -> None:
     key = step_key(table, run, TASK)
     with (
         access.opened(settings) as databases,

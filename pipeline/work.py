@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import AlreadyRunningError, UsageError
+from pipeline.errors import AlreadyRunningError, PipelineError, UsageError
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
 
@@ -95,8 +96,11 @@ class Work:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise AlreadyRunningError(
-                    f"{self.going} is going already{_holder(descriptor)}; wait for it to end"
+                found = _signed(descriptor)
+                if not found:  # it has just begun
+                    raise AlreadyRunningError(f"{self.going} is going already; wait for its end") from None
+                raise AlreadyRunningError.of(
+                    self.going, found["run"], found["since"], found["host"], found["pid"]
                 ) from None
             _sign(descriptor, self.run)
             yield
@@ -164,6 +168,16 @@ class Work:
     def failure(self) -> dict[str, Any]:
         """Return how the last step of this run failed: step, error and exit_code; nothing if it did not."""
         return _read_json(self.folder / FAILED)
+
+    def fail_step_of(self, pid: int, error: PipelineError) -> None:
+        """Remember how a step failed that could not say so itself, if process `pid` was at work on it."""
+        try:
+            with _opened(self.home / STEP_LOCK) as descriptor:
+                found = _signed(descriptor)
+        except OSError:
+            return
+        if (found.get("run"), found.get("pid")) == (self.run, pid):
+            self._remember(self.told().get("step", "a step"), error)
 
     def forget_failure(self) -> None:
         """Let what failed in an earlier attempt not be taken for what failed in this one."""
@@ -267,14 +281,23 @@ def _wait(descriptor: int, show: Show) -> None:
 
 
 def _sign(descriptor: int, run: str) -> None:
-    text = json.dumps({"run": run, "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M}"})
+    since = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+    text = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, text.encode(), 0)
 
 
-def _holder(descriptor: int) -> str:
+def _signed(descriptor: int) -> dict[str, Any]:
+    """Return who holds a lock: run, pid, host and since; nothing if that is not written yet."""
     try:
-        found = json.loads(os.pread(descriptor, 4096, 0))
-        return f" (run {found['run']}, process {found['pid']}, since {found['since']} UTC)"
-    except (ValueError, KeyError):
+        found: dict[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
+    except ValueError:
+        return {}
+    return found if found.keys() >= {"run", "pid", "host", "since"} else {}
+
+
+def _holder(descriptor: int) -> str:
+    found = _signed(descriptor)
+    if not found:
         return ""
+    return f" (run {found['run']}, since {found['since']} UTC on {found['host']}, process {found['pid']})"

@@ -23,6 +23,7 @@ ENDURANCE = (
     "tests/test_bin.py::test_a_row",
     "tests/test_bin.py::test_bin_pipeline",
     "tests/test_bin.py::test_the_demo",
+    "tests/test_cron.py::test_what_does_not_listen",
     "tests/test_drill.py",
     "tests/test_properties.py",
     "tests/test_readers.py",

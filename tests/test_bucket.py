@@ -22,9 +22,9 @@ from b2sdk.v3 import UploadSourceBytes
 
 from pipeline import bucket as bucket_module
 from pipeline.bucket import Bucket, Patience, connect, roles
-from pipeline.bucket.patience import Attempts
 from pipeline.bucket.throttle import Throttle
 from pipeline.errors import CheckError, StepError, StoppedError, UnreachableError
+from pipeline.patience import Attempts
 from pipeline.redact import redact
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running

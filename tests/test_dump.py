@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import contents, dump, postgres, records, snapshot, tools
+from pipeline import contents, dump, patience, postgres, records, snapshot, tools
 from pipeline.errors import PipelineError, ProblemsError, StepError, UnreachableError, UsageError
 from pipeline.manifest import Contents
+from pipeline.patience import Patience
 from pipeline.records import Dumped
 from pipeline.sandbox import clusters, provision
 from tests.archive import SMALL, Archive, may_mount, psql, script, small_disk
@@ -244,8 +245,11 @@ def test_the_fastest_compression_is_used_where_there_is_one(shop: Archive) -> No
 def refused(archive: Archive, kind: type[PipelineError], told: str) -> None:
     """A dump ends with this error, and leaves no plaintext."""
     run = next_run()
-    with pytest.raises(kind, match=told):
-        dump.dump_database(archive.settings, "shop", run)
+    with pytest.MonkeyPatch.context() as patched:
+        # To try again is another thing (tests/test_patience.py).
+        patched.setattr(patience, "STEP", Patience(0))
+        with pytest.raises(kind, match=told):
+            dump.dump_database(archive.settings, "shop", run)
     folder = archive.work("shop", run)
     assert not folder.dump.exists()
     assert not folder.globals.exists()

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import extract, postgres, staging
+from pipeline import extract, patience, postgres, staging
 from pipeline.errors import StepError, UnreachableError
+from pipeline.patience import Patience
 from tests.night import Night, counts, next_run, wait_until
 from tests.platforms import Connection
 
@@ -208,9 +209,13 @@ def staged_tables(night: Night) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["shop", "warehouse"])
-def test_nothing_is_staged_when_a_server_ends_the_connection_midway(night: Night, name: str) -> None:
+def test_nothing_is_staged_when_a_server_ends_the_connection_midway(
+    night: Night, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An early end of the source must not look like a complete one; the same command then does it all."""
     night.platform.source("shop", MANY, BY_XMIN)
+    # To try again is another thing (tests/test_patience.py).
+    monkeypatch.setattr(patience, "STEP", Patience(0))
     run, stop = next_run(), threading.Event()
     cutting = threading.Thread(target=cut, args=(night, name, stop))
     with night.snapshot("shop", run):

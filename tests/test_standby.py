@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import access, extract, postgres, snapshot
+from pipeline import access, extract, patience, postgres, snapshot
 from pipeline.errors import ConflictError
+from pipeline.patience import Patience
 from tests import standbys
 from tests.night import Night, next_run, wait_until
 from tests.platforms import Sandbox
@@ -95,7 +96,7 @@ def test_a_reader_in_the_way_of_the_replay_reads_again(
     night: Night, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock that the standby has to follow ends the reading; the next try reads the same moment."""
-    monkeypatch.setattr(extract, "CONFLICT_PAUSES_SECONDS", (0.1, 0.1))
+    monkeypatch.setattr(patience, "STEP", Patience(60, 0.1, 0.1))
     run, shown = next_run(), []
     failures: list[BaseException] = []
 
@@ -122,7 +123,7 @@ def test_a_reader_in_the_way_of_the_replay_reads_again(
 def test_a_reader_that_is_always_in_the_way_says_what_to_set(
     night: Night, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "CONFLICT_PAUSES_SECONDS", ())
+    monkeypatch.setattr(patience, "STEP", Patience(0))
     run = next_run()
     failures: list[BaseException] = []
 
@@ -140,7 +141,7 @@ def test_a_reader_that_is_always_in_the_way_says_what_to_set(
         worker.join()
     (error,) = failures
     assert isinstance(error, ConflictError)
-    assert str(error).startswith("shop.slowly: the source is a standby and ended every try")
+    assert str(error).startswith("shop.slowly: the source is a standby and ended the query")
     assert "hot_standby_feedback = on" in str(error)
 
 

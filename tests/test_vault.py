@@ -25,6 +25,7 @@ import pytest
 
 from pipeline import redact, vault
 from pipeline.errors import PipelineError, UnreachableError, UsageError
+from pipeline.patience import Patience
 from pipeline.settings import DatabaseSettings, VaultSettings
 from pipeline.vault import request
 
@@ -122,8 +123,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries are as many as ever, with no time between them."""
-    monkeypatch.setattr(request, "PAUSES_SECONDS", (0.0, 0.0, 0.0))
+    """There are tries as ever, with little time between them."""
+    monkeypatch.setattr(request, "PATIENCE", Patience(0.3, 0.01, 0.05))
 
 
 def refusal(settings: VaultSettings, path: str = "warehouse") -> PipelineError:

@@ -4,9 +4,9 @@ lifecycle and lock. Nothing else of the pipeline uses b2sdk.
 
 from pipeline.bucket.bucket import Bucket, connect
 from pipeline.bucket.objects import Progress, Stored, Unfinished
-from pipeline.bucket.patience import Patience
 from pipeline.bucket.roles import ADMIN, AUDITOR, BY_HAND, RESTORER, VERIFIER, WRITER
 from pipeline.bucket.rules import BucketState, desired_rules
+from pipeline.patience import Patience
 
 __all__ = [
     "ADMIN",

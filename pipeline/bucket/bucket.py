@@ -14,9 +14,9 @@ from pipeline.bucket.download import Sink
 from pipeline.bucket.listing import cancel, list_objects, list_unfinished, newest
 from pipeline.bucket.objects import Progress, Stored, Unfinished
 from pipeline.bucket.parts import PART_SIZE_BYTES
-from pipeline.bucket.patience import Patience
 from pipeline.bucket.upload import Label, Upload, write_bytes
 from pipeline.errors import CheckError, StepError, UnreachableError
+from pipeline.patience import Patience
 
 LARGEST_SMALL_BYTES = 16 * 1024 * 1024
 BINARY = "application/octet-stream"

@@ -11,9 +11,9 @@ from b2sdk.v3.exception import B2Error, Unauthorized
 
 from pipeline import redact
 from pipeline.bucket import refusals
-from pipeline.bucket.patience import Attempts, Patience
 from pipeline.bucket.refusals import KeyRefusedError, Who
 from pipeline.errors import UnreachableError
+from pipeline.patience import Attempts, Patience
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from pipeline.bucket.connection import Connection
 from pipeline.bucket.objects import Progress, Stored
 from pipeline.bucket.parallel import in_parallel
 from pipeline.bucket.parts import PART_SIZE_BYTES, Meter, hashes_of, parts_of
-from pipeline.bucket.patience import Attempts
 from pipeline.errors import CheckError, StepError, StoppedError
+from pipeline.patience import Attempts
 
 PIECE_SIZE_BYTES = 256 * 1024
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

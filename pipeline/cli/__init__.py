@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     command: Command = parsed.command
     signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     try:
         if "log_format" in parsed:
             log.configure(parsed.log_format)
@@ -56,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
+    # Whoever says it twice, or presses Ctrl-C again and again, must not keep us from ending what we started.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise StoppedError("told to stop")
 
 

@@ -54,8 +54,9 @@ def run_backup(arguments: argparse.Namespace) -> int:
         else:
             folder.forget_failure()
             supervision = supervise.Supervision(
-                f"backup {database} {run}", len(STEPS), lambda: _look(folder), log
-            )
+                f"backup {database} {run}", len(STEPS), lambda: _look(folder), log,
+                configured.run, folder.fail_step_of,
+            )  # fmt: skip
             root = ["BackupDatabase", "--database", database]
             returncode, tail = supervision.run(supervise.luigi("tasks.backup", root, run))
             _judge(configured, folder, returncode, tail)

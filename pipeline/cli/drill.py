@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import drill, report, settings
 from pipeline.cli import supervise, terminal
 from pipeline.drill import DrillWork
-from pipeline.errors import CheckError, UsageError, common_kind
+from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
 from pipeline.report import Report
 
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*")
@@ -62,8 +62,10 @@ def run_drill(arguments: argparse.Namespace) -> int:
                 folders[name].forget_failure()
             root = ["DrillEverything", "--month", month, "--databases", _listed(todo)]
             supervision = supervise.Supervision(
-                f"drill {month}", len(todo), lambda: _look([folders[name] for name in todo]), log
-            )
+                f"drill {month}", len(todo), lambda: _look([folders[name] for name in todo]), log,
+                configured.run,
+                lambda pid, error: _fail([folders[name] for name in todo], pid, error),
+            )  # fmt: skip
             returncode, tail = supervision.run(supervise.luigi_root("tasks.drill", root))
         else:
             terminal.say(f"the drills of {month} held before: nothing to do (another: --month {month}-again)")
@@ -78,6 +80,11 @@ def run_drill(arguments: argparse.Namespace) -> int:
 
 def _listed(names: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
+def _fail(folders: Sequence[DrillWork], pid: int, error: PipelineError) -> None:
+    for folder in folders:
+        folder.fail_step_of(pid, error)
 
 
 def _look(folders: Sequence[DrillWork]) -> tuple[float, str]:

@@ -1,15 +1,16 @@
 """`pipeline run etl`: starts Luigi in a child process, shows how it gets on, and judges how it ended."""
 
 import argparse
+import contextlib
 from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, catalog, forget, ledger, load, runs, settings
+from pipeline import access, catalog, forget, ledger, load, patience, postgres, runs, settings
 from pipeline.access import Access
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import loads, supervise, terminal
-from pipeline.errors import AlreadyRunningError, UsageError, common_kind
+from pipeline.errors import AlreadyRunningError, PipelineError, UsageError, common_kind
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 
@@ -59,7 +60,7 @@ def run_etl(arguments: argparse.Namespace) -> int:
     ):
         ledger.require_migrated(warehouse)
         before = not arguments.forget and load.are_loaded(configured, tables, run)
-        with ledger.running(warehouse, run, NAME) as ours:
+        with ledger.running(warehouse, run, NAME, lambda: databases.warehouse(autocommit=True)) as ours:
             if not ours:
                 raise _already_running(warehouse)
             if arguments.forget:
@@ -70,10 +71,12 @@ def run_etl(arguments: argparse.Namespace) -> int:
                 len(names) * STEPS_PER_TABLE,
                 lambda: _look(warehouse, run, names),
                 log,
+                configured.run,
+                lambda pid, error: _fail(databases, run, pid, error),
             )
             returncode, tail = supervision.run(_luigi(arguments, run))
-            _judge(configured, warehouse, run, tables, returncode, tail)
-        loads.show_run(warehouse, run, [f"{table.source}.{table.name}" for table in tables])
+            # Over a connection of its own: the warehouse may have been restarted meanwhile.
+            patience.persevere(lambda: _judge(databases, run, tables, returncode, tail))
         if before:
             terminal.say(f"run {run} was complete before: nothing to do")
     return 0
@@ -111,16 +114,26 @@ def _forget(databases: Access, tables: Sequence[Table], run: str, since: str) ->
 def _already_running(warehouse: Connection) -> AlreadyRunningError:
     other = runs.find(warehouse, NAME)
     if other is None:
-        return AlreadyRunningError("another load is just beginning; see 'pipeline status'")
-    return AlreadyRunningError(
-        f"run {other.run} has been going since {other.started_at:%Y-%m-%d %H:%M} UTC "
-        f"on {other.host} (process {other.pid}); see 'pipeline status'"
-    )
+        return AlreadyRunningError("a load is going already; wait for its end")
+    since = f"{other.started_at:%Y-%m-%d %H:%M}"
+    return AlreadyRunningError.of("a load", other.run, since, other.host, other.pid)
 
 
-def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float, str]:
+def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
+    # What is told is the error itself, also where it cannot be recorded.
+    with (
+        contextlib.suppress(postgres.Error, PipelineError),
+        databases.warehouse(autocommit=True) as warehouse,
+    ):
+        ledger.fail_step_of(warehouse, run, pid, error)
+
+
+def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | None, str]:
     """Return how many steps of the tables are done, and which are at work."""
-    found = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+    try:
+        found = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+    except postgres.Error:  # the run goes on without being looked at
+        return None, "the warehouse does not answer"
     now = [
         f"{loads.word(step)} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
         for step in found
@@ -130,20 +143,27 @@ def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float, str]
 
 
 def _judge(
-    configured: Settings, warehouse: Connection, run: str, tables: Sequence[Table], returncode: int,
-    tail: Sequence[str],
-) -> None:  # fmt: skip
-    """Raise what went wrong, unless every table is loaded: Luigi's own exit code alone tells too little."""
-    if load.are_loaded(configured, tables, run):
-        return
-    names = {f"{table.source}.{table.name}" for table in tables} | {table.source for table in tables}
-    failed = [
-        step for step in ledger.steps(warehouse, run) if step.state == "failed" and step.key.name in names
-    ]
+    databases: Access, run: str, tables: Sequence[Table], returncode: int, tail: Sequence[str]
+) -> None:
+    """Show what the run did, and raise what went wrong, unless every table is loaded.
+
+    Luigi's own exit code alone tells too little.
+    """
+    loaded = load.are_loaded(databases.settings, tables, run)
+    names = [f"{table.source}.{table.name}" for table in tables]
+    with databases.warehouse(autocommit=True) as warehouse:
+        if loaded:
+            loads.show_run(warehouse, run, names)
+            return
+        names += sorted({table.source for table in tables})
+        failed = [
+            step for step in ledger.steps(warehouse, run) if step.state == "failed" and step.key.name in names
+        ]
+        if failed:
+            loads.show_run(warehouse, run, names)
     if not failed:
         last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
-    loads.show_run(warehouse, run, sorted(names))
     raise common_kind([step.exit_code for step in failed])(
         f"run {run}: {len(failed)} of its steps failed; what to do stands above"
     )

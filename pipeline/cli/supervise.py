@@ -11,21 +11,28 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
 from rich.progress import Progress
 
-from pipeline import command, log
+from pipeline import command, family, log
 from pipeline.cli import terminal
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, StepError, UsageError
+from pipeline.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 GRACE_SECONDS = 10.0
+# What Luigi leaves behind, such as who holds a snapshot, gives its login back and ends within so long.
+LEAVE_SECONDS = 5.0
+SECONDS_PER_MINUTE = 60
 # How much of Luigi's log is told when it failed before any step began.
 TAIL_LINES = 40
 
 # Returns how many of all steps are done, and what is being done.
-Look = Callable[[], tuple[float, str]]
+Look = Callable[[], tuple[float | None, str]]
+# Records how the step failed on which this process was at work.
+Fail = Callable[[int, PipelineError], object]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,26 +84,77 @@ def log_file(path: Path | None) -> Iterator[TextIO | None]:
             logger.warning("%s is not complete: %s", path, error.strerror)
 
 
-class Supervision:
-    """One Luigi child: its output passed on, its progress shown, its family ended with it."""
+def _unrecorded(_pid: int, _error: PipelineError) -> None:
+    """Record nothing."""
 
-    def __init__(self, name: str, total: float, look: Look, log: TextIO | None) -> None:
+
+class Supervision:
+    """One Luigi child: its output passed on, its progress shown, its limits kept, all ended with it."""
+
+    def __init__(
+        self, name: str, total: float, look: Look, log: TextIO | None,
+        limits: RunSettings | None = None, fail: Fail = _unrecorded,
+    ) -> None:  # fmt: skip
         self._name, self._total, self._look, self._log = name, total, look, log
+        self._limits, self._fail = limits or RunSettings(), fail
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._seen: dict[psutil.Process, float] = {}
 
     def run(self, arguments: Sequence[str]) -> tuple[int, list[str]]:
-        """Run it to its end. Return its exit code and the last lines it wrote."""
-        with terminal.progress() as bar:
+        """Run it to its end. Return its exit code and the last lines it wrote.
+
+        Raise StepError if it is over the limit of a run. In any case nothing of it is left when this returns.
+        """
+        with terminal.progress() as bar, family.adopting() as everyone:
             process, reader = command.start(arguments, on_line=lambda line: self._pass_on(line, bar))
             task = bar.add_task("", name=self._name, total=self._total)
+            ends_at = time.monotonic() + self._limits.run_minutes * SECONDS_PER_MINUTE
             try:
                 while process.poll() is None:
                     self._show(bar, task)
+                    self._end_overdue(process.pid)
+                    if time.monotonic() > ends_at:
+                        raise self._over_limit()
+                    everyone.reap(process.pid)
                     time.sleep(LOOK_SECONDS)
+                everyone.leave(LEAVE_SECONDS)
+            except PipelineError as error:
+                steps = _steps(process.pid)
+                everyone.end(GRACE_SECONDS)
+                for step in steps:
+                    self._fail(step.pid, error)
+                raise
             finally:
-                command.stop(process, GRACE_SECONDS)
+                left = everyone.end(GRACE_SECONDS)
+                everyone.reap(process.pid)
+                process.poll()
+                for one in left:
+                    logger.error("process %d cannot be ended, and may still be at work", one.pid)
             reader.join(GRACE_SECONDS)
         return process.wait(), list(self._tail)
+
+    def _end_overdue(self, luigi: int) -> None:
+        """End the steps that are over their limit, each a child of Luigi's with all that it has started."""
+        minutes = self._limits.step_minutes
+        for step in _steps(luigi):
+            # Not by its time of creation, which goes by a clock that can be set.
+            seen_at = self._seen.setdefault(step, time.monotonic())
+            if time.monotonic() - seen_at > minutes * SECONDS_PER_MINUTE:
+                family.end(family.of(step.pid), GRACE_SECONDS)
+                self._fail(
+                    step.pid,
+                    StepError(
+                        f"over its limit of {minutes:g} minutes ([run] step_minutes), so it was ended; see "
+                        "what it waited for, then run it again"
+                    ),
+                )
+
+    def _over_limit(self) -> StepError:
+        minutes = self._limits.run_minutes
+        return StepError(
+            f"{self._name}: over its limit of {minutes:g} minutes ([run] run_minutes), so it was ended; what "
+            "is done stays done, and the same command goes on from there"
+        )
 
     def _pass_on(self, line: str, bar: Progress) -> None:
         line = log.whole(line)
@@ -116,3 +174,11 @@ class Supervision:
         if not bar.disable:
             completed, description = self._look()
             bar.update(task, completed=completed, description=description)
+
+
+def _steps(luigi: int) -> list[psutil.Process]:
+    """Return the processes that are at work on a step: Luigi has made one for each."""
+    try:
+        return [one for one in psutil.Process(luigi).children() if family.lives(one)]
+    except psutil.NoSuchProcess:
+        return []

@@ -21,6 +21,7 @@ from pipeline.settings.sections import (
     LogSettings,
     MetabaseSettings,
     RestoreSettings,
+    RunSettings,
     Settings,
     SourceSettings,
     VaultSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "LogSettings",
     "MetabaseSettings",
     "RestoreSettings",
+    "RunSettings",
     "Settings",
     "SourceSettings",
     "VaultSettings",
@@ -49,6 +51,7 @@ __all__ = [
 _SECTIONS: dict[str, type[BaseModel]] = {
     "vault": VaultSettings,
     "warehouse": DatabaseSettings,
+    "run": RunSettings,
     "backup": BackupSettings,
     "restore": RestoreSettings,
     "drill": DrillSettings,
@@ -236,7 +239,9 @@ _MESSAGES = {
     "too_short": "needs {min_length} or more, with commas between them; add what is missing",
     "literal_error": "must be {expected}; correct it",
     "int_parsing": "must be a whole number; correct it",
+    "float_parsing": "must be a number; correct it",
     "greater_than_equal": "must be at least {ge}; correct it",
+    "greater_than": "must be more than {gt}; correct it",
 }
 
 

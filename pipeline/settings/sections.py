@@ -183,6 +183,13 @@ class DrillSettings(DatabaseSettings):
     deadline_minutes: int = Field(default=30, ge=1)
 
 
+class RunSettings(_Section):
+    """Time limits of `pipeline run`, after which what is still going is ended, and has failed."""
+
+    step_minutes: float = Field(default=360, gt=0)
+    run_minutes: float = Field(default=720, gt=0)
+
+
 class AlertSettings(_Section):
     """Where in Vault the webhook's address is, the form it takes, and the folder of what is still unsent."""
 
@@ -249,6 +256,7 @@ class Settings(_Section):
     warehouse: DatabaseSettings | None = None
     sources: Mapping[str, SourceSettings] = {}
     databases: Mapping[str, BackedUpSettings] = {}
+    run: RunSettings = RunSettings()
     backup: BackupSettings | None = None
     restore: RestoreSettings | None = None
     drill: DrillSettings | None = None

@@ -1,7 +1,6 @@
 """One connection to a Vault server: tries again while that can help, and tells failures in one sentence."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,15 +16,16 @@ from hvac.exceptions import (
     VaultNotInitialized,
 )
 
-from pipeline.errors import UnreachableError
+from pipeline.errors import LostError, UnreachableError
+from pipeline.patience import Attempts, Patience
 from pipeline.redact import redact
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 15
-# Between one try and the next. A server that restarts or a standby that takes over needs a few seconds.
-PAUSES_SECONDS = (0.5, 1.0, 2.0)
+# A standby that takes over needs a few seconds. For what takes longer, steps have patience of their own.
+PATIENCE = Patience(give_up_after_seconds=5.0, first_wait_seconds=0.5, longest_wait_seconds=2.0)
 
 _PASSING = (BadGateway, InternalServerError, RateLimitExceeded, UnexpectedError, VaultDown)
 _PASSING_NETWORK = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
@@ -49,19 +49,20 @@ class Connection:
         """Return the answer to `request`, which asks for `thing`; None where Vault answers nothing.
 
         `refusals` says what each of Vault's refusals means here and what to do. What may pass is tried again
-        unless `again` is False. Raise UnreachableError.
+        unless `again` is False. Raise UnreachableError, LostError if it may pass later.
         """
-        for pause in (*(PAUSES_SECONDS if again else ()), None):
+        attempts = Attempts(PATIENCE)
+        while True:
             try:
                 answer = request()
             except (VaultError, requests.RequestException) as error:
-                if pause is None or not _may_pass(error):
+                if not _may_pass(error):
                     raise UnreachableError(self._failure(thing, error, refusals or {})) from None
-                logger.info("Vault at %s: %s; trying again in %g s", self.url, type(error).__name__, pause)
-                time.sleep(pause)
+                if not again or not attempts.wait(None):
+                    raise LostError(self._failure(thing, error, refusals or {})) from None
+                logger.info("Vault at %s: %s; trying again", self.url, type(error).__name__)
             else:
                 return self._checked(thing, answer)
-        raise AssertionError("the last try either answers or raises")
 
     def close(self) -> None:
         """Close the connection. The token, if any, stays valid."""

@@ -6,6 +6,7 @@ Each run ends with exactly one verified backup, nothing in the clear, nothing un
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -265,7 +266,9 @@ def test_two_at_once_are_one(archive: Archive) -> None:
         wait_until(reached, "the first dumps")
         second = archive.backup("shop", next_run())
         assert second.code == 6
-        assert f"a backup of shop is going already (run {run}, process {started.pid}" in second.told[0]
+        (told,) = second.told
+        assert told.startswith(f"a backup of shop is going already: run {run}, since ")
+        assert told.endswith(f" UTC on {socket.gethostname()} (process {started.pid}); wait for its end")
     assert started.wait(timeout=120) == 0
     settled(archive, "shop", run)
 

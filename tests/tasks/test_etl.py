@@ -322,8 +322,8 @@ def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
     started_at, host, pid = row
     assert ended.code == 6
     assert ended.told == [
-        f"run {run} has been going since {started_at:%Y-%m-%d %H:%M} UTC on {host} (process {pid}); "
-        "see 'pipeline status'"
+        f"a load is going already: run {run}, since {started_at:%Y-%m-%d %H:%M} UTC on {host} "
+        f"(process {pid}); wait for its end"
     ]
     assert '"state": "running"' in status.out
     assert process.returncode == 0

@@ -1,12 +1,24 @@
-"""How long a failing request is tried again: backoff with full jitter, Retry-After, and an end."""
+"""How long what failed is tried again: backoff with full jitter, Retry-After, and an end.
 
+The one way of trying again: requests to Vault and to B2, and whole steps, which do not fail for what passes.
+"""
+
+import logging
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pipeline.errors import StoppedError
+from pipeline.errors import ConflictError, LostError, StoppedError
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# What passes by itself. All else (a wrong password, a table that is missing, a full disk) is for a person.
+PASSING = (ConflictError, LostError)
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,30 @@ class Patience:
     give_up_after_seconds: float = 900.0
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
+
+
+# A server that restarts, a line that is cut, a deadlock. What takes longer is for Luigi's own second try.
+STEP = Patience(give_up_after_seconds=30.0, first_wait_seconds=1.0, longest_wait_seconds=10.0)
+
+
+def persevere(
+    work: Callable[[], T], say: Callable[[str], object] | None = None, patience: Patience | None = None
+) -> T:
+    """Return what `work` does, after other tries if it failed by what passes; `say` is told of each.
+
+    A try begins anew: what it needs, such as a connection, it opens itself. Raise what the last one raised.
+    Patience is STEP's where none is given.
+    """
+    attempts = Attempts(patience or STEP)
+    while True:
+        try:
+            return work()
+        except PASSING as error:
+            logger.warning("%s; trying again", error)
+            if say:
+                say(f"{error}; trying again")
+            if not attempts.wait(None):
+                raise
 
 
 class Attempts:

@@ -1,0 +1,125 @@
+"""A line between the pipeline and one of its servers that can be cut, or told that the server is starting."""
+
+import contextlib
+import functools
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from tests.platforms import Platform
+
+PIECE_BYTES = 65536
+LOOK_SECONDS = 0.1
+# What a server that starts says to each who comes (SQLSTATE 57P03).
+FIELDS = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+STARTING = b"E" + struct.pack("!i", 4 + len(FIELDS)) + FIELDS
+# May we speak TLS, or GSSAPI? No.
+OTHER_WAYS = {struct.pack("!ii", 8, 80877103), struct.pack("!ii", 8, 80877104)}
+
+
+class Line:
+    """Hands everything on between whoever connects to `port` and the server at `upstream_port`."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self._upstream = ("127.0.0.1", upstream_port)
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.connections = 0
+        self.cuts = 0
+        self._lock = threading.Lock()
+        self._needle: bytes | None = None
+        self._answered = False
+        self._starting = 0
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    # Faults.
+
+    def cut_once(self, at: bytes, *, answered: bool) -> None:
+        """Cut the connection on which `at` is said next: before it arrives, or just when it is answered."""
+        self._needle, self._answered = at, answered
+
+    def start_slowly(self, times: int) -> None:
+        """Tell the next `times` connections that the server is starting."""
+        self._starting = times
+
+    # Work.
+
+    def open(self) -> None:
+        """Let in who comes; before that, connections are refused."""
+        self._listener.listen()
+        self._run(self._accept)
+
+    def close(self) -> None:
+        """Let in nobody any more, and cut who is left."""
+        self._closing.set()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name="line")
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            if not select.select([self._listener], [], [], LOOK_SECONDS)[0]:
+                continue
+            client, _ = self._listener.accept()
+            self.connections += 1
+            if self._starting:
+                self._starting -= 1
+                with client, contextlib.suppress(OSError):
+                    while client.recv(PIECE_BYTES) in OTHER_WAYS:
+                        client.sendall(b"N")
+                    client.sendall(STARTING)
+                continue
+            self._run(functools.partial(self._connect, client))
+
+    def _connect(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._upstream) as server, contextlib.suppress(OSError):
+            doomed = False
+            while not self._closing.is_set():
+                ready, _, _ = select.select([client, server], [], [], LOOK_SECONDS)
+                for end in ready:
+                    piece = end.recv(PIECE_BYTES)
+                    if not piece or (doomed and end is server):
+                        return
+                    if end is client and self._is_cut_by(piece):
+                        doomed = True
+                        if not self._answered:
+                            return
+                    (server if end is client else client).sendall(piece)
+
+    def _is_cut_by(self, piece: bytes) -> bool:
+        """Return whether this is what was waited for. It comes once."""
+        with self._lock:
+            if self._needle is None or self._needle not in piece:
+                return False
+            self._needle = None
+            self.cuts += 1
+            return True
+
+
+@contextlib.contextmanager
+def before(platform: Platform, name: str, *, listening: bool = True) -> Iterator[Line]:
+    """Put a line between the pipeline and a source, or the `warehouse`, of a platform."""
+    entry = platform.database(name) if name == "warehouse" else f"source/{platform.database(name)}"
+    vault = platform.sandbox.vault
+    uri = (vault.read(entry) or {})["uri"]
+    port = urlsplit(uri).port
+    assert port is not None
+    line = Line(port)
+    if listening:
+        line.open()
+    vault.write(entry, {"uri": uri.replace(f":{port}/", f":{line.port}/")})
+    try:
+        yield line
+    finally:
+        line.close()
+        vault.write(entry, {"uri": uri})
