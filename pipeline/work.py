@@ -300,4 +300,4 @@ def _holder(descriptor: int) -> str:
     found = _signed(descriptor)
     if not found:
         return ""
-    return f" (run {found['run']}, since {found['since']} UTC on {found['host']}, process {found['pid']})"
+    return f" (run {found['run']}, process {found['pid']} on {found['host']}, since {found['since']} UTC)"
