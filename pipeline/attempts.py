@@ -51,7 +51,8 @@ def _step(work: Work, name: str, run: str, root: str) -> Step:
     if holder:
         since = datetime.strptime(holder["since"], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
         key = StepKey(run, told.get("step", root), name)
-        return Step(key, "running", since, None, None, {"told": told.get("message", "")}, None, None)
+        detail = {"told": told.get("message", ""), "pid": holder["pid"]}
+        return Step(key, "running", since, None, None, detail, None, None)
     if failure:
         at = datetime.fromisoformat(failure["at"])
         key = StepKey(run, failure["step"], name)

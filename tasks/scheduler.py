@@ -94,7 +94,11 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         state = State(scheduler, state_path)
         state.load()
         server = HTTPServer(
-            Guard(pages.application(scheduler, logs=configured.logs.folder), lambda: logins.passwords, logins.ask),
+            Guard(
+                pages.application(scheduler, logs=configured.logs.folder),
+                lambda: logins.passwords,
+                logins.ask,
+            ),
             ssl_options=encryption.context if encryption else None,
             max_body_size=MOST_BODY_BYTES,
             body_timeout=BODY_SECONDS,

@@ -41,6 +41,8 @@ ENDURANCE = (
     "tests/tasks/test_etl.py::test_a_step",
     "tests/tasks/test_etl.py::test_killed",
     "tests/tasks/test_etl.py::test_told_to_stop",
+    "tests/watch/test_watch.py::test_what_the_bucket",
+    "tests/watch/test_watch.py::test_with_vault",
 )
 
 

@@ -13,7 +13,7 @@ tried AS (
 ),
 failed AS (
     SELECT DISTINCT ON (s.name)
-        s.name, s.task, s.run, coalesce(s.error, 'no reason is known') AS error,
+        s.name, s.task, s.run, coalesce(s.error, 'no reason is known') AS error, s.exit_code,
         min(s.started_at) OVER (PARTITION BY s.name) AS failing_since,
         count(*) OVER (PARTITION BY s.name) AS runs
     FROM ops.step s LEFT JOIN loaded l ON l.name = s.name
@@ -21,5 +21,7 @@ failed AS (
       AND (l.loaded_at IS NULL OR coalesce(s.finished_at, s.started_at) > l.loaded_at)
     ORDER BY s.name, s.started_at DESC
 )
-SELECT name, l.snapshot_at, l.loaded_at, t.first_tried_at, f.task, f.run, f.error, f.failing_since, f.runs
+SELECT
+    name, l.snapshot_at, l.loaded_at, t.first_tried_at,
+    f.task, f.run, f.error, f.exit_code, f.failing_since, f.runs
 FROM loaded l FULL JOIN tried t USING (name) LEFT JOIN failed f USING (name)

@@ -16,6 +16,7 @@ class Failing:
     task: str
     run: str
     error: str
+    exit_code: int | None
     since: datetime
     runs: int
 
@@ -94,12 +95,14 @@ class KeyFacts:
 
 @dataclass(frozen=True)
 class Work:
-    """Work that began and did not end, alive or not: `etl`, `backup hr` or `drill`; `place` says where."""
+    """Work that began and did not end, alive or not: `etl`, `backup hr` or `drill`; `place` says where.
+
+    Of what was killed, `since` is when there was last word of it.
+    """
 
     name: str
     run: str
-    started_at: datetime
-    pid: int
+    since: datetime
     alive: bool
     place: str
 

@@ -1,9 +1,11 @@
 """Judges loads: whether runs begin, and how old each table and source is."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
+from pipeline import remedy
+from pipeline.ledger import StepKey
 from pipeline.message import one_line
 from pipeline.settings import Settings
 from pipeline.watch import limits
@@ -106,23 +108,16 @@ def _source(
 ) -> Iterator[Verdict]:  # fmt: skip
     """Yield one verdict where all tables of the source are overdue, else one for each of them."""
     allowed = limits.table(settings, source)
-    key = f"watch/source/{source}"
     late = [one for one in tables if one.is_overdue(now, allowed)]
     untold = [one for one in late if not _explained(one, ledger, run)]
     if len(late) == len(tables) and len(untold) > 1:
-        newest = max(tables, key=lambda one: one.facts.fresh_as_of or datetime.min.replace(tzinfo=now.tzinfo))
-        failing = ledger.tables.get(source, TableFacts()).failing or newest.facts.failing
-        what = f"source {source}: all {len(tables)} tables are late; the newest, {newest.name}, "
-        yield Verdict(
-            key, "stale", f"{what}{newest.told(now)}; the limit is {limit(allowed)}",
-            f"pipeline run etl --source {source}", _said(failing), _since(newest, allowed),
-        )  # fmt: skip
+        yield _all_late(source, tables, ledger, allowed, now)
         return
     if len(late) < len(tables):
         in_time = (
             f"{len(tables) - len(late)} of {len(tables)} tables are within the limit of {limit(allowed)}"
         )
-        yield Verdict(key, "well", f"source {source}: {in_time}")
+        yield Verdict(f"watch/source/{source}", "well", f"source {source}: {in_time}")
     for one in tables:
         if one in untold:
             yield _late(one, allowed, now)
@@ -139,27 +134,44 @@ def _explained(table: _Table, ledger: LedgerFacts, run: Verdict | None) -> bool:
     return ledger.run is None or since is None or ledger.run.started_at <= since
 
 
+def _all_late(
+    source: str, tables: Sequence[_Table], ledger: LedgerFacts, allowed: timedelta, now: datetime
+) -> Verdict:
+    never = datetime.min.replace(tzinfo=UTC)
+    newest = max(tables, key=lambda one: one.facts.fresh_as_of or never)
+    own = ledger.tables.get(source, TableFacts()).failing
+    what = f"source {source}: all {len(tables)} tables are late; the newest, {newest.name}, "
+    found = _told(
+        f"watch/source/{source}",
+        f"{what}{newest.told(now)}; the limit is {limit(allowed)}",
+        f"pipeline run etl --source {source}",
+        (source, own) if own else (newest.name, newest.facts.failing),
+    )
+    return replace(found, since=newest.counts_from and newest.counts_from + allowed)
+
+
 def _late(table: _Table, allowed: timedelta, now: datetime) -> Verdict:
     source, _, name = table.name.partition(".")
-    return Verdict(
+    found = _told(
         f"watch/table/{table.name}",
-        "stale",
         f"{table.name}: {table.told(now)}; the limit is {limit(allowed)}",
         f"pipeline run etl --source {source} --table {name}",
-        _said(table.facts.failing),
-        _since(table, allowed),
+        (table.name, table.facts.failing),
     )
+    return replace(found, since=table.counts_from and table.counts_from + allowed)
 
 
-def _since(table: _Table, allowed: timedelta) -> datetime | None:
-    return table.counts_from and table.counts_from + allowed
-
-
-def _said(failing: Failing | None) -> str | None:
-    if failing is None:
-        return None
-    often = f" in {failing.runs} runs since {at(failing.since)}" if failing.runs > 1 else ""
-    return one_line(f"{failing.task} failed{often}: {failing.error}")
+def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | None]) -> Verdict:
+    """Return what is too old, with how the last step of it failed if one did, and what helps against that."""
+    name, last = failing
+    if last is None:
+        return Verdict(key, "stale", summary, command)
+    mend = remedy.find(last.run, last.task, name, last.exit_code, last.error)
+    often = f" in {last.runs} runs since {at(last.since)}" if last.runs > 1 else ""
+    said = one_line(f"{last.task} failed{often}: {last.error}")
+    if mend.before:
+        summary += f"; first {mend.before}"
+    return Verdict(key, "stale", summary, mend.command, said, step=StepKey(last.run, last.task, name))
 
 
 def _unmatched(settings: Settings, facts: Facts) -> Iterator[Verdict]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,12 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-import psutil
-
-from pipeline import access, backups, catalog, crypt, ledger, postgres, report, runs, work
+from pipeline import access, attempts, backups, catalog, crypt, ledger, postgres, report, runs, work
 from pipeline.access import Access
 from pipeline.bucket import Patience, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
+from pipeline.ledger import Step
 from pipeline.message import one_line
 from pipeline.settings import Settings
 from pipeline.watch.facts import (
@@ -36,7 +34,6 @@ from pipeline.watch.facts import (
 logger = logging.getLogger(__name__)
 
 NAME = "etl"
-DRILLS, DRILL_HOME = "drill", ".drill"
 # Steps that began before are no news; and so many runs are asked how long they usually take.
 LOOK_BACK = timedelta(days=60)
 USUAL_RUNS = 14
@@ -48,8 +45,6 @@ WAREHOUSE_SESSION = {
 }
 PATIENCE = Patience(give_up_after_seconds=60.0)
 
-# A run signs with its minute only.
-SIGNED_TO_THE_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -140,9 +135,11 @@ class _Looker:
         backup = self._settings.backup
         if backup is None or not os.access(backup.work_dir, os.R_OK | os.X_OK):
             return None  # another machine makes the backups
-        homes = {f"backup {name}": backup.work_dir / name for name in self._settings.databases}
-        homes[DRILLS] = backup.work_dir / DRILL_HOME
-        found = [_at_work(name, home) for name, home in homes.items()]
+        found = [
+            _at_work(f"backup {name}", backup.work_dir / name, attempts.backups(backup, name)[-1:])
+            for name in self._settings.databases
+        ]
+        found.append(_at_work("drill", backup.work_dir / work.DRILLS, attempts.drills(backup)))
         return tuple(one for one in found if one)
 
     # What is in the warehouse.
@@ -192,9 +189,10 @@ class _Looker:
 
 def _table(
     fresh_as_of: datetime | None, loaded_at: datetime | None, first_tried_at: datetime | None,
-    task: str | None, run: str, error: str, since: datetime, runs: int,
+    task: str | None, run: str, error: str, exit_code: int | None, since: datetime,
+    runs: int,
 ) -> TableFacts:  # fmt: skip
-    failing = Failing(task, run, error, since, runs) if task else None
+    failing = Failing(task, run, error, exit_code, since, runs) if task else None
     return TableFacts(fresh_as_of, loaded_at, first_tried_at, failing)
 
 
@@ -210,34 +208,21 @@ def _drills(objects: Sequence[Stored]) -> dict[str, DrillFacts]:
     return {database: newest(drills) for database, drills in found.items()}
 
 
-def _at_work(name: str, home: Path) -> Work | None:
-    """Return what the last command in a work folder left unended, None if it ended, well or not."""
-    try:
-        signed = json.loads((home / work.RUN_LOCK).read_bytes())
-        run, pid = str(signed["run"]), int(signed["pid"])
-        since = datetime.strptime(signed["since"], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not (home / run).is_dir():
-        return None
-    # Drills are of all databases: any of them may have failed.
-    failed = home.glob(f"*/{work.FAILED}") if name == DRILLS else (home / run).glob(work.FAILED)
-    alive = _lives(pid, since) or _is_locked(home / work.RUN_LOCK)
-    if not alive and any(failed):
-        return None
-    return Work(name, run, since, pid, alive, f"in {home / run}")
-
-
-def _lives(pid: int, since: datetime) -> bool:
-    """Whether this is the process that signed, and not a later one of the same number."""
-    try:
-        return psutil.Process(pid).create_time() < since.timestamp() + SIGNED_TO_THE_SECONDS
-    except psutil.NoSuchProcess:
-        return False
+def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:
+    """Return which of these attempts goes on or was killed, None if they ended, well or not."""
+    going = [step for step in steps if step.state == "running"]
+    killed = [step for step in steps if step.error == attempts.KILLED]
+    for step in (*going, *killed):
+        place = f"at {step.key.task}, process {step.detail['pid']}" if going else f"in {home}"
+        alive = bool(going) or _is_locked(home / work.RUN_LOCK)
+        return Work(name, step.key.run, step.started_at, alive, place)
+    return None
 
 
 def _is_locked(path: Path) -> bool:
     """Whether a process that we cannot see, such as one in another container, is at work there."""
+    if not path.exists():
+        return False
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

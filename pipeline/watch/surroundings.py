@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
+from pipeline import remedy
 from pipeline.crypt import EXPIRES_SOON
 from pipeline.settings import Settings
 from pipeline.watch import limits
@@ -34,9 +35,9 @@ def _loading(facts: Facts, now: datetime) -> Iterator[Verdict]:
     run = facts.ledger.run if facts.ledger else None
     if run is None:
         return
-    work = Work("etl", run.run, run.started_at, run.pid, run.alive, f"on {run.host}")
+    work = Work("etl", run.run, run.started_at, run.alive, f"on {run.host}, process {run.pid}")
     if run.state == "running":
-        yield _at_work(work, _usual(facts, "etl"), now, f"pipeline run etl --run {run.run}")
+        yield _at_work(work, _usual(facts, "etl"), now, str(remedy.of_run(run.run, "etl")))
     else:
         yield Verdict(_going_key("etl"), "well", f"etl: run {run.run} has ended")
 
@@ -45,13 +46,22 @@ def _working(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdic
     """Yield how backups and drills get on; these leave word on the machine that makes them."""
     if facts.work is None:
         return
-    going = {work.name: work for work in facts.work}
+    going = {work.name: work for work in facts.work if not _made_up_for(work, facts)}
     for name in (*(f"backup {database}" for database in sorted(settings.databases)), "drill"):
         if name in going:
-            more = f" --run {going[name].run}" if name != "drill" else ""
-            yield _at_work(going[name], _usual(facts, name), now, f"pipeline run {name}{more}")
+            again = remedy.find(going[name].run, "BackupDatabase", name.removeprefix("backup ")).command
+            command = again if name != "drill" else "pipeline run drill"
+            yield _at_work(going[name], _usual(facts, name), now, command)
         else:
-            yield Verdict(_going_key(name), "well", f"{name}: none is going on")
+            yield Verdict(_going_key(name), "well", f"{name}: none is going on, or was killed")
+
+
+def _made_up_for(work: Work, facts: Facts) -> bool:
+    """Whether a backup was killed, and a later one is there."""
+    if work.alive or facts.bucket is None:
+        return False
+    later = facts.bucket.of(work.name.removeprefix("backup "))
+    return any(backup.verified and backup.run >= work.run for backup in later)
 
 
 def _going_key(name: str) -> str:
@@ -66,18 +76,15 @@ def _at_work(work: Work, seconds: Sequence[float], now: datetime, command: str) 
     known = len(seconds) >= NEEDED
     usual = timedelta(seconds=median(seconds)) if known else None
     allowed = UNKNOWN_LIMIT if usual is None else max(usual * TIMES_USUAL, SHORT)
-    going = (
-        f"{work.name}: run {work.run}, process {work.pid} {work.place}, "
-        f"began {limits.ago(now, work.started_at)}"
-    )
+    where = f"{work.name}: run {work.run}, {work.place}"
     if not work.alive:
-        # Whatever the limit is: nobody works on it any more.
-        summary = f"{going}, and its process is gone: it was killed, and nothing will go on by itself"
-        return Verdict(_going_key(work.name), "warning", summary, command, since=work.started_at)
-    summary = f"{going}; the limit is {span(allowed)}" + (f", usual are {span(usual)}" if usual else "")
-    if limits.exceeded(now, work.started_at, allowed):
-        summary += f"; if it hangs, end it there (kill {work.pid}) and run it again"
-        return Verdict(_going_key(work.name), "warning", summary, command, since=work.started_at + allowed)
+        summary = f"{where}, was killed {limits.ago(now, work.since)} or later, and nothing goes on by itself"
+        return Verdict(_going_key(work.name), "warning", summary, command, since=work.since)
+    summary = f"{where}, began {limits.ago(now, work.since)}; the limit is {span(allowed)}"
+    summary += f", usual are {span(usual)}" if usual else ""
+    if limits.exceeded(now, work.since, allowed):
+        summary += "; if it hangs, end that process there and run it again"
+        return Verdict(_going_key(work.name), "warning", summary, command, since=work.since + allowed)
     return Verdict(_going_key(work.name), "well", summary)
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline import access, alerts, webhook
+from pipeline import access, alerts, links, webhook
 from pipeline.alerts import Alert, Kind
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
@@ -20,19 +20,28 @@ def tell(settings: Settings, verdicts: Sequence[Verdict]) -> None:
     """Tell each finding once, and once that it is over. What was not judged is neither."""
     for verdict in verdicts:
         if verdict.is_finding:
-            alerts.tell(
-                settings,
-                Alert(
-                    key=verdict.key,
-                    kind=KINDS[verdict.kind],
-                    summary=verdict.summary,
-                    error=verdict.error,
-                    command=verdict.command,
-                    **({"since": verdict.since} if verdict.since else {}),
-                ),
-            )
+            alerts.tell(settings, alert_of(settings, verdict))
         elif verdict.kind == "well":
             alerts.recovered(settings, verdict.key, verdict.summary)
+
+
+def alert_of(settings: Settings, verdict: Verdict) -> Alert:
+    """Return what is told of a finding, with links to the step that failed last, if one did."""
+    step = verdict.step
+    source, _, table = step.name.partition(".") if step else ("", "", "")
+    parameters = {"source": source, **({"table": table} if table else {}), "run": step.run if step else ""}
+    family = f"etl.{step.task}" if step else ""
+    return Alert(
+        key=verdict.key,
+        kind=KINDS[verdict.kind],
+        summary=verdict.summary,
+        error=verdict.error,
+        run=step and step.run,
+        command=verdict.command,
+        task_url=step and links.task_url(settings, family, parameters),
+        log_url=step and links.log_url(settings, family, parameters),
+        **({"since": verdict.since} if verdict.since else {}),
+    )
 
 
 def forget(settings: Settings, facts: Facts, verdicts: Sequence[Verdict]) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from pipeline.ledger import StepKey
+
 Kind = Literal["well", "info", "warning", "stale", "unreachable"]
 SECONDS_PER_DAY = 86_400
 
@@ -22,6 +24,8 @@ class Verdict:
     command: str = ""
     error: str | None = None
     since: datetime | None = None
+    # The step that failed last, if one did.
+    step: StepKey | None = None
 
     @property
     def is_finding(self) -> bool:

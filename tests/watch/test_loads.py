@@ -22,7 +22,7 @@ from tests.watch.samples import (
     told,
 )
 
-FAILING = Failing("ValidateExtract", "2026-11-24", "rows: 0, expected at least 1", LAST_NIGHT - 2 * DAY, 3)
+FAILING = Failing("ValidateExtract", "2026-11-24", "rows: 0, expected at least 1", 4, LAST_NIGHT - 2 * DAY, 3)
 
 
 def loads_only(**changes: object) -> Facts:
@@ -61,9 +61,10 @@ def test_a_table_that_fails_for_days_is_told_though_runs_begin() -> None:
     late = only(loads_only(ledger=ledger(tables=tables(employee=old))))
     assert (late.key, late.kind) == ("watch/table/hr.employee", "stale")
     assert late.text == (
-        "hr.employee: shows the source of 2026-11-21 02:15 UTC, 3 days 11 h ago; the limit is 26 h: "
+        "hr.employee: shows the source of 2026-11-21 02:15 UTC, 3 days 11 h ago; the limit is 26 h; "
+        "first mend the source, or sources/hr.yaml: "
         "ValidateExtract failed in 3 runs since 2026-11-22 02:15 UTC: rows: 0, expected at least 1; "
-        "next: pipeline run etl --source hr --table employee"
+        "next: pipeline rerun --run 2026-11-24 --from extract hr.employee"
     )
 
 
@@ -78,18 +79,20 @@ def test_a_table_that_the_last_runs_left_out_is_told() -> None:
     """Without a failed step as well: nobody tried, or what it waits for failed."""
     old = table(fresh_as_of=LAST_NIGHT - 2 * DAY, loaded_at=LAST_NIGHT - 2 * DAY)
     late = only(loads_only(ledger=ledger(tables=tables(employee=old))))
-    assert late.key == "watch/table/hr.employee"
-    assert late.error is None
+    assert (late.key, late.error, late.step) == ("watch/table/hr.employee", None, None)
+    assert late.command == "pipeline run etl --source hr --table employee"
 
 
 def test_a_source_whose_tables_are_all_late_is_told_once() -> None:
     old = table(fresh_as_of=LAST_NIGHT - 3 * DAY, loaded_at=LAST_NIGHT - 3 * DAY)
     newer = table(fresh_as_of=LAST_NIGHT - 2 * DAY, loaded_at=LAST_NIGHT - 2 * DAY)
-    cut = replace(FAILING, task="OpenSnapshot", error="source hr: no connection: refused", runs=1)
+    cut = replace(
+        FAILING, task="OpenSnapshot", error="source hr: no connection: refused", exit_code=5, runs=1
+    )
     source = {"hr": replace(table(fresh_as_of=None, loaded_at=LAST_NIGHT - 2 * DAY), failing=cut)}
     found = ledger(tables={**tables(department=old, employee=newer, leave_request=old), **source})
     late = only(loads_only(ledger=found))
-    assert (late.key, late.command) == ("watch/source/hr", "pipeline run etl --source hr")
+    assert (late.key, late.command) == ("watch/source/hr", "pipeline rerun --run 2026-11-24 hr")
     assert late.summary == (
         "source hr: all 3 tables are late; the newest, hr.employee, shows the source of "
         "2026-11-22 02:15 UTC, 2 days 11 h ago; the limit is 26 h"
@@ -190,8 +193,11 @@ def test_a_run_that_was_killed_is_told_with_the_command_that_goes_on() -> None:
     dead = run(state="running", finished_at=None, started_at=NOW - 2 * HOUR)
     late = only(loads_only(ledger=ledger(run=dead)))
     assert (late.key, late.kind) == ("watch/going/etl", "warning")
-    assert "process 4711 on node1, began 2 h 00 min ago, and its process is gone" in late.summary
-    assert late.command == "pipeline run etl --run 2026-11-24"
+    assert late.summary == (
+        "etl: run 2026-11-24, on node1, process 4711, was killed 2 h 00 min ago or later, "
+        "and nothing goes on by itself"
+    )
+    assert late.command == "pipeline rerun --run 2026-11-24"
 
 
 def test_a_run_that_goes_on_much_longer_than_usual_is_told() -> None:

@@ -32,6 +32,7 @@ failures = st.builds(
     task=st.sampled_from(["OpenSnapshot", "ExtractTable", "ValidateExtract", "LoadTable"]),
     run=st.just("2026-11-24"),
     error=st.text(max_size=20),
+    exit_code=st.sampled_from([None, 1, 3, 4, 5]),
     since=ages.map(lambda age: NOW - age),
     runs=st.integers(1, 9),
 )

@@ -56,20 +56,23 @@ def test_a_key_that_cannot_be_used_is_told() -> None:
 
 def working(**changes: object) -> Facts:
     """Return facts with a backup of hr at work on this machine since five hours."""
-    there = {"run": "2026-11-24", "started_at": NOW - 5 * HOUR, "pid": 99, "alive": True, "place": "in /w"}
+    there = {"run": "2026-11-25", "since": NOW - 5 * HOUR, "alive": True, "place": "in /work/hr"}
     return facts(work=(Work("backup hr", **{**there, **changes}),))  # type: ignore[arg-type]
 
 
 def test_a_backup_that_was_killed_is_told() -> None:
     late = only(working(alive=False))
     assert (late.key, late.kind) == ("watch/going/backup/hr", "warning")
-    assert "process 99 in /w, began 5 h 00 min ago, and its process is gone" in late.summary
-    assert late.command == "pipeline run backup hr --run 2026-11-24"
+    assert "run 2026-11-25, in /work/hr, was killed 5 h 00 min ago or later" in late.summary
+    assert late.command == "pipeline rerun --run 2026-11-25 backup/hr"
+    # Another one has made up for it.
+    assert told(working(alive=False, run="2026-11-23")) == {}
+    assert told(working(alive=True, run="2026-11-23")) != {}
 
 
 def test_a_backup_that_goes_on_much_longer_than_usual_is_told() -> None:
     """Ten minutes are usual here."""
-    assert told(working(started_at=NOW - HOUR)) == {}
+    assert told(working(since=NOW - HOUR)) == {}
     late = only(working())
     assert "began 5 h 00 min ago; the limit is 1 h 00 min, usual are 10 min" in late.summary
     assert judged(facts())["watch/going/backup/hr"].kind == "well"

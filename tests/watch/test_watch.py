@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline import watch
+from pipeline import access, watch
 from pipeline.bucket import Bucket
 from pipeline.manifest import dump_name, globals_name, manifest_name
 from pipeline.sandbox import backup_store
+from pipeline.sandbox.b2.process import running
 from pipeline.sandbox.vault_server import administrator
 from pipeline.settings import Settings
 from tests.archive import Archive
@@ -135,6 +136,38 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
     assert infos == ["watch/undeclared/old"]
 
 
+def test_what_the_bucket_has_removed_is_no_longer_there(night: Night, archive: Archive) -> None:
+    """With a bucket whose clock moves: its rules hide what is a month old, and one part before the other."""
+    now = datetime.now(UTC)
+    a_night(night, archive, now)
+    vault = administrator(archive.platform.sandbox.home)
+    with running(archive.folder / "own-b2") as control:
+        control.create_bucket(archive.bucket_name)
+        for entry in (backup_store.WRITER, backup_store.VERIFIER, backup_store.AUDITOR, backup_store.ADMIN):
+            made = control.create_key("k", backup_store.KEYS[entry], bucket=archive.bucket_name)
+            keys = {"key_id": made.key_id, "application_key": made.application_key}
+            vault.write(archive.entries + entry, keys)
+        archive.write_settings(realm=control.url, lock_days="0")
+        settings = archive.settings
+        assert (
+            "its lifecycle rules do not keep backups for 30 days" in told(settings, now)["watch/rules"].text
+        )
+        admin = archive.entries + backup_store.ADMIN
+        with access.opened(settings) as databases, databases.bucket(admin) as bucket:
+            bucket.apply(keep_days=30, lock_days=None)
+        assert "has none that is verified" in told(settings, now)["watch/backup/shop"].summary
+        with archive.writing() as bucket:
+            put(bucket, "shop", now)
+        assert told(settings, now) == {}
+        control.advance(days=29)
+        late = told(settings, now + 29 * DAY)
+        assert "29 days 0 h ago" in late["watch/backup/shop"].summary
+        control.advance(days=1)
+        late = told(settings, now + 30 * DAY)
+        assert "has none that is verified" in late["watch/backup/shop"].summary
+        assert "watch/changed/shop" not in late
+
+
 def test_it_reads_and_nothing_else_and_needs_no_key_that_may_more(night: Night, archive: Archive) -> None:
     now = datetime.now(UTC)
     a_night(night, archive, now)
@@ -230,6 +263,25 @@ def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, arc
     vault.remove(entry)
 
 
+def test_with_vault_out_of_reach_nobody_can_be_told_until_it_is_back(
+    night: Night, archive: Archive, receiver: Receiver
+) -> None:
+    """The address of the webhook is there as well; and who waits for the heartbeat gets none."""
+    now = datetime.now(UTC)
+    a_night(night, archive, now)
+    settings = archive.settings
+    away = settings.vault.model_copy(update={"url": "http://127.0.0.1:1"})
+    found = {one.key: one for one in watch.watch(settings.model_copy(update={"vault": away}), now)}
+    assert {key for key, one in found.items() if one.is_finding} == {"watch/reach/Vault", "watch/spool"}
+    assert (receiver.told, receiver.beats) == ([], [])
+    watch.watch(settings, now)
+    assert receiver.told == [
+        ("failed", "watch/reach/Vault"), ("failed", "watch/spool"),
+        ("recovered", "watch/reach/Vault"), ("recovered", "watch/spool"),
+    ]  # fmt: skip
+    assert receiver.beats == ["/beat/one-long-secret-name"]
+
+
 def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None:
     now = datetime.now(UTC)
     a_night(night, archive, now)
@@ -245,7 +297,7 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
     assert data["state"] == "findings"
     (first, *others) = data["verdicts"]
     assert (first["key"], first["kind"]) == ("watch/going/etl", "warning")
-    assert first["next"] == "pipeline run etl --run 2026-01-02"
+    assert first["next"] == "pipeline rerun --run 2026-01-02"
     assert {one["kind"] for one in others} == {"well"}
 
     role = f"{archive.platform.prefix}_pipeline"
@@ -275,7 +327,7 @@ def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
         lock.write_text(json.dumps({**signed, "pid": 2**22 + 1}))
         assert [one.alive for one in watch.look(settings, now).work or ()] == [True]
     dead = told(settings, now)["watch/going/backup/shop"]
-    assert "its process is gone" in dead.summary
-    assert dead.command == "pipeline run backup shop --run 2026-11-24"
+    assert "was killed" in dead.summary
+    assert dead.command == "pipeline rerun --run 2026-11-24 backup/shop"
     folder.remove()
     assert watch.look(settings, now).work == ()

@@ -1,0 +1,27 @@
+"""What an alert of watch holds: what to type, since when, and the way to the step that failed."""
+
+from dataclasses import replace
+
+from pipeline import links
+from pipeline.ledger import StepKey
+from pipeline.watch import tell
+from tests.watch.samples import DAY, LAST_NIGHT, facts, ledger, only, settings, table, tables
+from tests.watch.test_loads import FAILING
+
+
+def test_an_alert_leads_to_the_step_that_failed() -> None:
+    shown = settings(visualizer={"secret": "scheduler", "url": "https://luigi.school.invalid"})
+    old = table(fresh_as_of=LAST_NIGHT - 3 * DAY, loaded_at=LAST_NIGHT - 3 * DAY, failing=FAILING)
+    found = only(facts(ledger=ledger(tables=tables(employee=old))), configured=shown)
+    alert = tell.alert_of(shown, found)
+    step = {"source": "hr", "table": "employee", "run": "2026-11-24"}
+    assert alert.task_url == links.task_url(shown, "etl.ValidateExtract", step)
+    assert alert.log_url == links.log_url(shown, "etl.ValidateExtract", step)
+    assert (alert.kind, alert.run, alert.command) == ("stale", "2026-11-24", found.command)
+    assert alert.since == found.since
+    # Of a source's own step, and of what has none.
+    own = replace(found, step=StepKey("2026-11-24", "OpenSnapshot", "hr"))
+    snapshot = links.task_url(shown, "etl.OpenSnapshot", {"source": "hr", "run": "2026-11-24"})
+    assert tell.alert_of(shown, own).task_url == snapshot
+    none = tell.alert_of(shown, replace(found, step=None))
+    assert (none.run, none.task_url, none.log_url) == (None, None, None)
