@@ -47,6 +47,10 @@ class ConflictError(StepError):
     """
 
 
+class TakenOverError(ConflictError):
+    """Another worker is at the step by now, or has done it: whoever tries again sees which."""
+
+
 class CheckError(PipelineError):
     """A quality check, a drift rule or a drill did not hold."""
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, ledger, mask, patience, plan, postgres, quality, snapshot, staging, types
+from pipeline import access, fence, ledger, mask, patience, plan, postgres, quality, snapshot, staging, types
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, ConflictError, StepError
-from pipeline.ledger import Recorder, Step, StepKey, Watermark
+from pipeline.fence import Attempt
+from pipeline.ledger import Step, StepKey, Watermark
 from pipeline.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.postgres import Composable, Connection
 from pipeline.settings import Settings
@@ -103,10 +104,10 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):
-        ledger.lock_table(warehouse, table.source, table.name)
+        fence.lock_table(warehouse, table.source, table.name)
         if extracted(warehouse, table, run):
             return
-        with ledger.recorded(beside, key) as recorder:
+        with fence.attempted(beside, key) as attempt:
             taken = snapshot.find(warehouse, table.source, run)
             if taken is None:
                 raise StepError(
@@ -114,7 +115,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
                     f"'pipeline run etl --run {run}' takes one and goes on from there"
                 )
             try:
-                staged_rows, detail = _extract(databases, warehouse, recorder, show, table, run, taken)
+                staged_rows, detail = _extract(databases, warehouse, attempt, show, table, run, taken)
             except postgres.LockNotAvailable:
                 raise StepError(
                     "somebody kept the table locked in the source for too long, as a change of its shape "
@@ -128,12 +129,12 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
                     f"({error}); set hot_standby_feedback = on there or raise max_standby_streaming_delay, "
                     "or run it again"
                 ) from None
-            ledger.finish_step(warehouse, key, staged_rows, detail)
+            attempt.finish(warehouse, staged_rows, detail)
             warehouse.commit()
 
 
 def _extract(
-    databases: Access, warehouse: Connection, recorder: Recorder, show: Show, table: Table, run: str,
+    databases: Access, warehouse: Connection, attempt: Attempt, show: Show, table: Table, run: str,
     taken: Snapshot,
 ) -> tuple[int, dict[str, Any]]:  # fmt: skip
     with databases.source(table.source) as source:
@@ -147,7 +148,7 @@ def _extract(
             raise _blocked(databases, planned, run)
         with databases.warehouse() as apart:
             types.ensure_types(apart, table.source, planned.shape)
-        return _Extraction(warehouse, source, recorder, show, run, taken).stage(planned)
+        return _Extraction(warehouse, source, attempt, show, run, taken).stage(planned)
 
 
 def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
@@ -163,10 +164,10 @@ class _Extraction:
     """One extraction under way: both connections, and what they read."""
 
     def __init__(
-        self, warehouse: Connection, source: Connection, recorder: Recorder, show: Show, run: str,
+        self, warehouse: Connection, source: Connection, attempt: Attempt, show: Show, run: str,
         taken: Snapshot,
     ) -> None:  # fmt: skip
-        self._warehouse, self._source, self._recorder, self._show = warehouse, source, recorder, show
+        self._warehouse, self._source, self._attempt, self._show = warehouse, source, attempt, show
         self._run, self._taken = run, taken
 
     def stage(self, planned: Plan) -> tuple[int, dict[str, Any]]:
@@ -281,7 +282,7 @@ class _Extraction:
             if now - shown < SHOW_SECONDS:
                 return
             shown = now
-            so_far = self._recorder.rows_so_far(self._warehouse)
+            so_far = self._attempt.rows_so_far(self._warehouse)
             percent = min(99, 100 * so_far // expected_rows) if expected_rows else None
             self._show(percent, f"{so_far:,} rows read, {so_far / (now - began):,.0f} a second")
 

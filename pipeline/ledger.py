@@ -99,7 +99,7 @@ def _step(found: tuple[Any, ...]) -> Step:
 
 
 def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: Mapping[str, Any]) -> None:
-    """Mark the step as done, in the caller's transaction."""
+    """Mark the step as done, in the caller's transaction, whoever else is at it: `fence` sees to that."""
     postgres.rows(
         connection,
         """
@@ -109,91 +109,28 @@ def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: 
         SET state = 'done', finished_at = clock_timestamp(), rows = excluded.rows,
             detail = excluded.detail, error = NULL, exit_code = NULL
         """,
-        (key.run, key.task, key.name, socket.gethostname(), os.getpid(), rows, _json(detail)),
+        (key.run, key.task, key.name, socket.gethostname(), os.getpid(), rows, to_json(detail)),
     )
 
 
-def _json(detail: Mapping[str, Any]) -> str:
+def to_json(detail: Mapping[str, Any]) -> str:
+    """Return what is known of a step as JSON; dates and the like as text."""
     return json.dumps(detail, default=str)
 
 
-class Recorder:
-    """Tells the ledger how a step is getting on, beside the transaction that does its work."""
+def fail_step_of(connection: Connection, run: str | None, pid: int, error: PipelineError) -> None:
+    """Record how a step failed that could not say so: the one of process `pid` of this machine, if any.
 
-    def __init__(self, connection: Connection, key: StepKey) -> None:
-        self._connection, self.key = connection, key
-
-    def begin(self) -> None:
-        postgres.rows(
-            self._connection,
-            """
-            INSERT INTO ops.step (run, task, name, state, host, pid) VALUES (%s, %s, %s, 'running', %s, %s)
-            ON CONFLICT (run, task, name) DO UPDATE
-            SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
-                error = NULL, exit_code = NULL, host = excluded.host, pid = excluded.pid
-            """,
-            (self.key.run, self.key.task, self.key.name, socket.gethostname(), os.getpid()),
-        )
-
-    def rows_so_far(self, writer: Connection) -> int:
-        """Return how many rows the COPY that `writer` is in the middle of has written, and record it."""
-        counted = postgres.value(
-            self._connection,
-            "SELECT tuples_processed FROM pg_stat_progress_copy WHERE pid = %s",
-            (writer.info.backend_pid,),
-        )
-        if counted is not None:
-            postgres.rows(
-                self._connection,
-                """
-                UPDATE ops.step SET rows = %s
-                WHERE run = %s AND task = %s AND name = %s AND state = 'running'
-                """,
-                (counted, self.key.run, self.key.task, self.key.name),
-            )
-        return counted or 0
-
-    def fail(self, error: BaseException) -> None:
-        text = redact(str(error) or type(error).__name__)[:ERROR_LENGTH]
-        # The work's own transaction can still hold the row; waiting for ourselves would never end.
-        postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
-        postgres.rows(
-            self._connection,
-            """
-            UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s
-            WHERE run = %s AND task = %s AND name = %s AND state = 'running'
-            """,
-            (text, getattr(error, "exit_code", 1), self.key.run, self.key.task, self.key.name),
-        )
-
-
-def fail_step_of(connection: Connection, run: str, pid: int, error: PipelineError) -> None:
-    """Record how a step failed that could not say so: the one of process `pid` of this machine, if any."""
+    Of whichever run where that is None.
+    """
     postgres.rows(
         connection,
         """
         UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s
-        WHERE run = %s AND host = %s AND pid = %s AND state = 'running'
+        WHERE run = coalesce(%s, run) AND host = %s AND pid = %s AND state = 'running'
         """,
         (redact(str(error))[:ERROR_LENGTH], error.exit_code, run, socket.gethostname(), pid),
     )
-
-
-@contextlib.contextmanager
-def recorded(connection: Connection, key: StepKey) -> Iterator[Recorder]:
-    """Record that a step began and, if the block raises, how it failed.
-
-    `connection` commits by itself. The step's success is for the block to record with `finish_step`.
-    Begin only once it is certain, under a lock, that the step is not done.
-    """
-    recorder = Recorder(connection, key)
-    recorder.begin()
-    try:
-        yield recorder
-    except BaseException as error:
-        with contextlib.suppress(postgres.Error):  # the failure itself is what must be told
-            recorder.fail(error)
-        raise
 
 
 def watermark(connection: Connection, source: str, table: str) -> Watermark | None:
@@ -248,19 +185,12 @@ def accepted_shape(connection: Connection, source: str, table: str) -> Mapping[s
 def accept_shape(connection: Connection, source: str, table: str, run: str, shape: Mapping[str, Any]) -> None:
     """Record the shape in which the table is now loaded, if it is another than before."""
     # As it is read back: a tuple comes back as a list.
-    if accepted_shape(connection, source, table) != json.loads(_json(shape)):
+    if accepted_shape(connection, source, table) != json.loads(to_json(shape)):
         postgres.rows(
             connection,
             "INSERT INTO ops.table_shape (source, table_name, run, shape) VALUES (%s, %s, %s, %s)",
-            (source, table, run, _json(shape)),
+            (source, table, run, to_json(shape)),
         )
-
-
-def lock_table(connection: Connection, source: str, table: str) -> None:
-    """Wait until nobody else extracts or loads this table, and keep them off until the transaction ends."""
-    postgres.rows(
-        connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"table {source}.{table}",)
-    )
 
 
 def try_lock_table(connection: Connection, source: str, table: str) -> bool:

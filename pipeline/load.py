@@ -15,6 +15,7 @@ from pipeline import (
     drift,
     exchange,
     extract,
+    fence,
     history,
     ledger,
     merge,
@@ -28,7 +29,8 @@ from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.exchange import Replaced
 from pipeline.extract import LOAD_TASK, Show, silent, step_key
-from pipeline.ledger import StepKey, Watermark
+from pipeline.fence import Attempt
+from pipeline.ledger import Watermark
 from pipeline.plan import FIRST, REBUILD
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
@@ -95,12 +97,12 @@ def _load_table(settings: Settings, table: Table, run: str, show: Show) -> Loade
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):
-        ledger.lock_table(warehouse, table.source, table.name)
+        fence.lock_table(warehouse, table.source, table.name)
         if _loaded(warehouse, table, run):
             return None
-        with ledger.recorded(beside, key):
+        with fence.attempted(beside, key) as attempt:
             show(None, "publishing")
-            loaded = _Publication(warehouse, beside, table, run).publish(key)
+            loaded = _Publication(warehouse, beside, table, run).publish(attempt)
             warehouse.commit()
             show(100, str(loaded))
             return loaded
@@ -129,7 +131,7 @@ class _Publication:
         assert step is not None  # noqa: S101 - extracted() saw it
         return dict(step.detail)
 
-    def publish(self, key: StepKey) -> Loaded:
+    def publish(self, attempt: Attempt) -> Loaded:
         """Publish the rows, prove the result and record it, in the transaction of the warehouse."""
         # Before this transaction so much as looks at the table: its own lock would be in the way.
         for relation in (self._staged.target, self._staged.history):
@@ -153,7 +155,7 @@ class _Publication:
         if self._forgotten():
             quarantine.purge(self._warehouse, self._staged)
         loaded = Loaded(inserted, updated, deleted, total, aside.rows)
-        self._record(key, loaded)
+        self._record(attempt, loaded)
         staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
         # Last of all, for from here on readers wait for the commit.
         exchange.publish(self._warehouse, exchanged)
@@ -196,7 +198,7 @@ class _Publication:
             )
         return total
 
-    def _record(self, key: StepKey, loaded: Loaded) -> None:
+    def _record(self, attempt: Attempt, loaded: Loaded) -> None:
         """Write what is believed of the table from now on."""
         taken = Snapshot.from_json(self._detail["snapshot"])
         source, name = self._table.source, self._table.name
@@ -213,7 +215,7 @@ class _Publication:
             "reason": self._detail["reason"],
             "fresh_as_of": taken.taken_at,
         }
-        ledger.finish_step(self._warehouse, key, loaded.total, detail)
+        attempt.finish(self._warehouse, loaded.total, detail)
 
 
 def fresh_as_of(warehouse: Connection) -> list[tuple[str, datetime, int]]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline import access, catalog, ledger, patience, postgres, redact, settings
+from pipeline import access, catalog, fence, ledger, patience, postgres, redact, settings
+from pipeline.access import Access
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, OPEN_TASK, StepKey
 from pipeline.postgres import Connection
@@ -113,22 +114,26 @@ def held(settings: Settings, source: str, run: str) -> bool:
     """Whether the source's snapshot of this run can be read at this moment. If it is out of reach, no."""
     databases = access.brief(settings)
     with databases.warehouse() as warehouse:
-        found = find(warehouse, source, run)
-        if found is None:
-            return False
+        return _readable(databases, warehouse, source, run) is not None
+
+
+def _readable(databases: Access, warehouse: Connection, source: str, run: str) -> Snapshot | None:
+    found = find(warehouse, source, run)
+    if found is not None:
         try:
             with databases.source(source) as connection:
                 read_at(connection, found)
         except (StepError, UnreachableError):
             # Why it is out of reach is found, and recorded, by the step that takes another.
-            return False
-        return True
+            return None
+    return found
 
 
 def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
     """Have a new process take and hold a snapshot of the source as long as process `owner_pid` lives.
 
-    Return it once it is in the ledger. Raise what kept the holder from taking it.
+    Return it once it is in the ledger, or the one that another worker holds. Raise what kept the holder from
+    taking it.
     """
     settings.source(source)
     return patience.persevere(lambda: _open_snapshot(settings, source, run, owner_pid))
@@ -136,14 +141,13 @@ def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> 
 
 def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
     key = step_key(source, run)
-    with (
-        access.opened(settings) as databases,
-        databases.warehouse(autocommit=True) as warehouse,
-        ledger.recorded(warehouse, key),
-    ):
-        snapshot = _start_holder(source, run, owner_pid)
-        ledger.finish_step(warehouse, key, None, snapshot.to_json())
-        return snapshot
+    with access.opened(settings) as databases, databases.warehouse(autocommit=True) as warehouse:
+        if (found := _readable(databases, warehouse, source, run)) is not None:
+            return found
+        with fence.attempted(warehouse, key) as attempt:
+            snapshot = _start_holder(source, run, owner_pid)
+            attempt.finish(warehouse, None, snapshot.to_json())
+            return snapshot
 
 
 def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
@@ -204,7 +208,7 @@ def hold(source: str, run: str, owner: int) -> None:
         while needed():
             # A restart of the warehouse does not end a moment of the source.
             with contextlib.suppress(LostError), databases.warehouse(autocommit=True) as warehouse:
-                while not _all_extracted(warehouse, run, names, snapshot) and needed():
+                while _is_wanted(warehouse, source, run, names, snapshot) and needed():
                     if time.monotonic() >= ends_at:
                         logger.warning(
                             "source %s: its snapshot was held for %g hours and is let go; tables that are "
@@ -215,14 +219,17 @@ def hold(source: str, run: str, owner: int) -> None:
                 return
 
 
-def _all_extracted(warehouse: Connection, run: str, names: list[str], snapshot: Snapshot) -> bool:
+def _is_wanted(warehouse: Connection, source: str, run: str, names: list[str], snapshot: Snapshot) -> bool:
+    """Whether a table is still to be read, and at this moment: not at one that another worker took since."""
     query = """
         SELECT count(DISTINCT name) FROM ops.step
         WHERE run = %s AND name = ANY(%s) AND state = 'done'
           AND (task = %s AND detail #>> '{snapshot,seen}' = %s OR task = %s)
     """
     parameters = (run, names, EXTRACT_TASK, snapshot.seen, LOAD_TASK)
-    return bool(postgres.value(warehouse, query, parameters) == len(names))
+    current = find(warehouse, source, run)
+    superseded = current is not None and current.seen != snapshot.seen
+    return not superseded and postgres.value(warehouse, query, parameters) < len(names)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from pipeline import access, extract, ledger, patience, plan, postgres, quality, quarantine
+from pipeline import access, extract, fence, ledger, patience, plan, postgres, quality, quarantine
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, StepError
 from pipeline.extract import LOAD_TASK, Show, silent, step_key
@@ -59,9 +59,11 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):
+        # Staged rows of a run are looked at once, and not while somebody else replaces or publishes them.
+        fence.lock_table(warehouse, table.source, table.name)
         if validated(warehouse, table, run):
             return
-        with ledger.recorded(beside, key):
+        with fence.attempted(beside, key) as attempt:
             extracted = ledger.find_step(warehouse, step_key(table, run))
             if extracted is None or not extract.extracted(warehouse, table, run):
                 raise StepError(
@@ -77,7 +79,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
                     "checks": len(results),
                     "set_aside": set_aside,
                 }
-                ledger.finish_step(warehouse, key, extracted.rows, detail)
+                attempt.finish(warehouse, extracted.rows, detail)
             # What was found is kept, whether the table is held back or not.
             warehouse.commit()
             if stopping:

@@ -46,6 +46,9 @@ class TableStep(Step):
 class ExtractTable(TableStep):
     """What changed in the table is staged in the warehouse."""
 
+    # The snapshot ends with the worker that opened it.
+    requires_what_passes = True
+
     @property
     def resources(self) -> dict[str, int]:  # type: ignore[override]
         """Return what keeps the number of connections to one source bounded, over all workers."""

@@ -18,8 +18,10 @@ from types import FrameType
 from typing import Any
 
 import luigi.configuration
+import luigi.interface
 import luigi.rpc
 import psutil
+from luigi.interface import _WorkerSchedulerFactory
 from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
@@ -30,6 +32,7 @@ from pipeline.errors import StoppedError
 from tasks import client
 from tasks.forget import forget_done
 from tasks.step import configured
+from tasks.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ def _disabled(scheduler: Any) -> Mapping[str, Any]:
     return found
 
 
-def _keep_giving_back(scheduler: Any) -> None:
+def keep_giving_back(scheduler: Any) -> None:
     """Do so from now on: a worker may be on its way out now, or be killed while we wait for its task."""
 
     def watch() -> None:
@@ -127,9 +130,17 @@ def _end_with_tasks() -> None:
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
+class _Factory(_WorkerSchedulerFactory):
+    """Makes what Luigi's own command line runs with."""
+
+    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
+        return Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
     _end_with_tasks()
+    setattr(luigi.interface, "_WorkerSchedulerFactory", _Factory)  # noqa: B010 - no other way in
     log.configure()
     # Luigi would write its own lines beside ours.
     luigi.configuration.get_config().set("core", "no_configure_logging", "true")
@@ -150,7 +161,7 @@ def main(arguments: Sequence[str]) -> None:
             forget_done(scheduler, configured(), run, options[options["--module"]])
     except RPCError:
         logger.warning("the scheduler at %s does not answer", scheduler_url())
-    _keep_giving_back(scheduler)
+    keep_giving_back(scheduler)
     run_with_retcodes(list(arguments))
 
 

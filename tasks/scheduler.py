@@ -17,7 +17,6 @@ from typing import Any
 
 import luigi.configuration
 import sqlalchemy
-from luigi.scheduler import Scheduler
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 
@@ -25,6 +24,7 @@ from pipeline import access, migrations, redact, settings, visualizer
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from tasks import history, pages
+from tasks.assist import Scheduler
 from tasks.guard import Guard
 from tasks.listening import Encryption, listen, require_private
 from tasks.logins import Logins

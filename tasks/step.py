@@ -1,12 +1,16 @@
 """What all steps share: a target that asks the library, status in the visualizer, redacted errors."""
 
+import contextlib
 import functools
+import hashlib
+import json
 import logging
 import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 
 import luigi
 
@@ -110,6 +114,33 @@ def configured() -> Settings:
 def declared() -> Catalog:
     """Return the analysts' catalog, likewise: all steps of a run go by the same one."""
     return catalog.read(configured().require_analysts().checkout)
+
+
+def catalog_digest() -> str | None:
+    """Return what tells the catalog that is gone by here from any other; None if it cannot be read."""
+    try:
+        found = declared().model_dump()
+    except PipelineError:
+        return None
+    text = json.dumps(found, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    # A set comes in another order in each process.
+    return sorted(map(str, value)) if isinstance(value, frozenset) else str(value)
+
+
+def catalog_files() -> frozenset[tuple[Path, int, int]]:
+    """Return the files of the catalog, each with the time (ns) of its last change and its size (bytes)."""
+    checkout = configured().require_analysts().checkout
+    paths = [path for part in ("sources", "marts") for path in (checkout / part).rglob("*")]
+    found = set()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # it is just being replaced
+            stat = path.stat()
+            found.add((path, stat.st_mtime_ns, stat.st_size))
+    return frozenset(found)
 
 
 def today() -> str:

@@ -41,6 +41,11 @@ ENDURANCE = (
     "tests/tasks/test_etl.py::test_a_step",
     "tests/tasks/test_etl.py::test_killed",
     "tests/tasks/test_etl.py::test_told_to_stop",
+    "tests/tasks/test_worker.py::test_a_worker_that",
+    "tests/tasks/test_worker.py::test_the_scheduler_forgets",
+    "tests/tasks/test_worker.py::test_the_scheduler_is",
+    "tests/tasks/test_worker.py::test_the_worker_that",
+    "tests/tasks/test_worker.py::test_two_workers",
     "tests/watch/test_watch.py::test_what_the_bucket",
     "tests/watch/test_watch.py::test_with_vault",
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import access, ledger, postgres, runs
+from pipeline import access, fence, ledger, postgres, runs
 from pipeline.errors import CheckError
 from pipeline.ledger import StepKey
 from tests.night import Night, next_run
@@ -23,7 +23,7 @@ def test_a_step_that_fails_leaves_its_error_and_none_of_its_work(night: Night) -
             access.opened(night.settings) as databases,
             databases.warehouse(autocommit=True) as beside,
             databases.warehouse() as warehouse,
-            ledger.recorded(beside, step),
+            fence.attempted(beside, step),
         ):
             postgres.rows(warehouse, "CREATE TABLE staging.mine (id int)")
             raise CheckError("it does not hold")
@@ -45,9 +45,9 @@ def test_a_step_that_is_stopped_just_before_its_commit_does_not_wait_for_itself(
             access.opened(night.settings) as databases,
             databases.warehouse(autocommit=True) as beside,
             databases.warehouse() as warehouse,
-            ledger.recorded(beside, step),
+            fence.attempted(beside, step) as attempt,
         ):
-            ledger.finish_step(warehouse, step, 5, {})
+            attempt.finish(warehouse, 5, {})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -95,13 +95,13 @@ def test_a_run_that_died_is_not_said_to_be_running(night: Night) -> None:
 def test_whoever_works_on_a_table_keeps_others_off_it(night: Night) -> None:
     order: list[str] = []
     with access.opened(night.settings) as databases, databases.warehouse() as first:
-        ledger.lock_table(first, "shop", "item")
+        fence.lock_table(first, "shop", "item")
 
         def second() -> None:
             with databases.warehouse() as connection:
-                ledger.lock_table(connection, "shop", "other")
+                fence.lock_table(connection, "shop", "other")
                 order.append("another table")
-                ledger.lock_table(connection, "shop", "item")
+                fence.lock_table(connection, "shop", "item")
                 order.append("second")
 
         waiting = threading.Thread(target=second)

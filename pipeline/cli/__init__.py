@@ -20,6 +20,7 @@ from pipeline.cli import (
     restore,
     status,
     watch,
+    worker,
 )
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
@@ -86,4 +87,5 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_command(commands)
     analyst.add_commands(commands)
     platform.add_commands(commands)
+    worker.add_command(commands)
     return parser

@@ -27,24 +27,11 @@ def add_chain(chains: Any) -> None:
     )
     parser.add_argument("--source", help="only this source")
     parser.add_argument("--table", help="only this table (with --source)")
-    add_workers(parser)
+    supervise.add_workers(parser)
     supervise.add_arguments(parser)
     # For `pipeline rerun`, which says what it does.
     parser.add_argument("--forget", choices=list(forget.FROM), help=argparse.SUPPRESS)
     parser.set_defaults(command=run_etl)
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add --workers."""
-    parser.add_argument(
-        "--workers", type=_workers, default=2, metavar="N", help="tasks at once (default: %(default)s)"
-    )
-
-
-def _workers(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of workers; write 1 or more")
-    return int(text)
 
 
 def run_etl(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import access, attempts, catalog, forget, ledger, runs, settings
-from pipeline.cli import etl, supervise, terminal
+from pipeline.cli import supervise, terminal
 from pipeline.errors import StoppedError, UsageError, common_kind
 from pipeline.names import nearest
 from pipeline.settings import Settings
@@ -37,7 +37,7 @@ def add_command(commands: Any, main: Main) -> None:
     parser.add_argument(
         "--from", dest="since", choices=list(forget.FROM), help="forget the tables' steps from this one on"
     )
-    etl.add_workers(parser)
+    supervise.add_workers(parser)
     supervise.add_log_file(parser)
     parser.set_defaults(command=lambda arguments: rerun(arguments, main))
 

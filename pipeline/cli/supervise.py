@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import subprocess
 import sys
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from rich.progress import Progress
 
 from pipeline import command, family, log
 from pipeline.cli import terminal
-from pipeline.errors import PipelineError, StepError, UsageError
+from pipeline.errors import PipelineError, StepError, StoppedError, UsageError
 from pipeline.settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,19 @@ def add_log_file(parser: argparse.ArgumentParser) -> None:
         help="append Luigi's lines to FILE, and show only its warnings",
     )
     log.add_argument(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that says how much is done at once."""
+    parser.add_argument(
+        "--workers", type=_workers, default=2, metavar="N", help="tasks at once (default: %(default)s)"
+    )
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of workers; write 1 or more")
+    return int(text)
 
 
 def luigi(module: str, root: Sequence[str], run: str, *more: str) -> list[str]:
@@ -93,10 +107,11 @@ class Supervision:
 
     def __init__(
         self, name: str, total: float, look: Look, log: TextIO | None,
-        limits: RunSettings | None = None, fail: Fail = _unrecorded,
+        limits: RunSettings | None = None, fail: Fail = _unrecorded, finish_seconds: float = 0.0,
     ) -> None:  # fmt: skip
+        """`finish_seconds`: so long the child has for its steps, after it alone was told to stop."""
         self._name, self._total, self._look, self._log = name, total, look, log
-        self._limits, self._fail = limits or RunSettings(), fail
+        self._limits, self._fail, self._finish_seconds = limits or RunSettings(), fail, finish_seconds
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._seen: dict[psutil.Process, float] = {}
 
@@ -119,6 +134,10 @@ class Supervision:
                     time.sleep(LOOK_SECONDS)
                 everyone.leave(LEAVE_SECONDS)
             except PipelineError as error:
+                if isinstance(error, StoppedError) and self._finish_seconds:
+                    process.terminate()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(self._finish_seconds)
                 steps = _steps(process.pid)
                 everyone.end(GRACE_SECONDS)
                 for step in steps:

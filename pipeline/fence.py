@@ -1,0 +1,172 @@
+"""The fence around a step: one worker at a time does it, and one that lost it meanwhile cannot write.
+
+Each attempt at a step has a number of its own. It is looked at in the very transaction that publishes, so
+that a worker that was stopped, cut off or given up writes nothing once another has begun.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline import ledger, postgres
+from pipeline.errors import TakenOverError
+from pipeline.ledger import StepKey
+from pipeline.postgres import Connection
+from pipeline.redact import redact
+
+# A living worker says so this often, while it is at a step ...
+PULSE_SECONDS = 10.0
+# ... and one that has not for so long is held to be stopped or cut off: longer than a publication waits for
+# the readers of a table, when it cannot say anything.
+SILENT_SECONDS = 120.0
+# Who waits for a table looks this often whether the one who has it is still there.
+LOOK_SECONDS = 5.0
+
+
+def lock_table(
+    connection: Connection, source: str, table: str, *, silent_seconds: float = SILENT_SECONDS
+) -> None:
+    """Wait until nobody else is at a step of this table, and keep them off until the transaction ends.
+
+    Call it first in the transaction. Who holds the table and has been silent for `silent_seconds` is ended:
+    a stopped process would hold it for ever.
+    """
+    name = f"{source}.{table}"
+    lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+    while True:
+        postgres.rows(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{LOOK_SECONDS:g}s",))
+        try:
+            postgres.rows(connection, lock, (f"table {name}",))
+        except postgres.LockNotAvailable:
+            connection.rollback()
+            parameters = {"lock": f"table {name}", "name": name, "seconds": silent_seconds}
+            postgres.rows(connection, postgres.statement("silent"), parameters)
+            connection.commit()
+        else:
+            postgres.rows(connection, "SET LOCAL lock_timeout TO DEFAULT")
+            return
+
+
+class Attempt:
+    """One attempt at a step, and how it is getting on, told beside the transaction that does its work."""
+
+    def __init__(self, connection: Connection, key: StepKey) -> None:
+        """Begin it; `connection` commits by itself. From here on no earlier attempt can finish."""
+        self._connection, self.key = connection, key
+        self._number: int = postgres.value(
+            connection,
+            """
+            INSERT INTO ops.step (run, task, name, state, host, pid) VALUES (%s, %s, %s, 'running', %s, %s)
+            ON CONFLICT (run, task, name) DO UPDATE
+            SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
+                error = NULL, exit_code = NULL, host = excluded.host, pid = excluded.pid,
+                attempt = excluded.attempt, seen_at = clock_timestamp()
+            RETURNING attempt
+            """,
+            (key.run, key.task, key.name, socket.gethostname(), os.getpid()),
+        )
+
+    def rows_so_far(self, writer: Connection) -> int:
+        """Return how many rows the COPY that `writer` is in the middle of has written, and record it."""
+        counted = postgres.value(
+            self._connection,
+            "SELECT tuples_processed FROM pg_stat_progress_copy WHERE pid = %s",
+            (writer.info.backend_pid,),
+        )
+        if counted is not None:
+            self._update("rows = %s", counted)
+        return counted or 0
+
+    def pulse(self) -> None:
+        """Say that its worker is still there; nothing if the work's own transaction has the row by now."""
+        postgres.rows(
+            self._connection,
+            """
+            UPDATE ops.step SET seen_at = clock_timestamp() WHERE ctid IN (
+                SELECT ctid FROM ops.step WHERE run = %s AND task = %s AND name = %s AND attempt = %s
+                FOR UPDATE SKIP LOCKED)
+            """,
+            (*self._place, self._number),
+        )
+
+    def finish(self, writer: Connection, rows: int | None, detail: Mapping[str, Any]) -> None:
+        """Mark the step as done, in the transaction of `writer`.
+
+        Raise TakenOverError if another attempt has begun since, or the step was forgotten.
+        """
+        query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s FOR UPDATE"
+        if postgres.value(writer, query, self._place) != self._number:
+            raise self._taken_over()
+        ledger.finish_step(writer, self.key, rows, detail)
+
+    def fail(self, error: BaseException) -> None:
+        """Record how it failed. Raise TakenOverError if the step is another's by now."""
+        text = redact(str(error) or type(error).__name__)[: ledger.ERROR_LENGTH]
+        # The work's own transaction can still hold the row; waiting for ourselves would never end.
+        postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
+        self._update(
+            "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s",
+            text, getattr(error, "exit_code", 1),
+        )  # fmt: skip
+        query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s"
+        if postgres.value(self._connection, query, self._place) != self._number:
+            raise self._taken_over()
+
+    @property
+    def _place(self) -> tuple[str, str, str]:
+        return self.key.run, self.key.task, self.key.name
+
+    def _update(self, changes: str, *values: object) -> None:
+        query = (
+            f"UPDATE ops.step SET {changes} WHERE run = %s AND task = %s AND name = %s"  # noqa: S608
+            " AND attempt = %s AND state = 'running'"
+        )
+        postgres.rows(self._connection, query, (*values, *self._place, self._number))
+
+    def _taken_over(self) -> TakenOverError:
+        return TakenOverError(
+            f"{self.key.name}: another worker has taken {self.key.task} over, for this one was silent for "
+            "too long; nothing was written here, and what the other one does counts"
+        )
+
+
+class _Pulse(threading.Thread):
+    """Tells all the while that an attempt's worker is still there."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(name=f"pulse of {attempt.key.name}", daemon=True)
+        self._attempt, self._ended = attempt, threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(PULSE_SECONDS):
+            # What is wrong with the connection is for the step itself to find out.
+            with contextlib.suppress(postgres.Error):
+                self._attempt.pulse()
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
+@contextlib.contextmanager
+def attempted(connection: Connection, key: StepKey) -> Iterator[Attempt]:
+    """Record that a step began and, if the block raises, how it failed.
+
+    `connection` commits by itself. The step's success is for the block to record with `finish`.
+    Begin only once it is certain, under a lock, that the step is not done.
+    Raise TakenOverError instead of what went wrong if the step was taken over meanwhile.
+    """
+    attempt = Attempt(connection, key)
+    try:
+        with _Pulse(attempt):
+            yield attempt
+    except BaseException as error:
+        with contextlib.suppress(postgres.Error):  # the failure itself is what must be told
+            attempt.fail(error)
+        raise

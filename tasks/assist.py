@@ -1,0 +1,54 @@
+"""What an assistant (`pipeline worker`) may be given, by the scheduler as well as by itself.
+
+An assistant imports the module that the scheduler names: so only ours. It does what any machine can do: the
+steps of a load. A backup's dump lies on the machine that made it, and restores have a login of their own.
+"""
+
+import time
+from typing import Any
+
+import luigi.scheduler
+
+MODULES = frozenset({"tasks.etl"})
+# A run that has not been heard of for so long is not there any more: its worker pings every second.
+GONE_SECONDS = 30.0
+# The moment of a source is held as long as the worker lives that opened it.
+HELD_BY_ITS_WORKER = frozenset({"etl.OpenSnapshot"})
+
+
+class Scheduler(luigi.scheduler.Scheduler):
+    """Luigi's scheduler, which gives an assistant only what it may do."""
+
+    # Only while an assistant asks: who it is.
+    _assistant: luigi.scheduler.Worker | None = None
+
+    def get_work(  # type: ignore[no-untyped-def]
+        self, host=None, assistant=False, current_tasks=None, worker=None, **kwargs
+    ) -> Any:
+        """Return what a worker is to do next."""
+        self._assistant = self._state.get_worker(worker) if assistant else None
+        try:
+            return super().get_work(host, assistant, current_tasks, worker, **kwargs)
+        finally:
+            self._assistant = None
+
+    def _schedulable(self, task: luigi.scheduler.Task) -> bool:
+        if not super()._schedulable(task):  # type: ignore[no-untyped-call]
+            return False
+        return self._assistant is None or self._may_assist(task, self._assistant)
+
+    def _may_assist(self, task: luigi.scheduler.Task, assistant: luigi.scheduler.Worker) -> bool:
+        if task.module not in MODULES or not assistant.info.get("catalog"):
+            return False
+        heard_of = time.time() - GONE_SECONDS
+        runs = [
+            worker
+            for worker in self._state.get_active_workers()
+            if worker.id in task.stakeholders and not worker.assistant
+            if worker.enabled and worker.last_active > heard_of
+        ]  # fmt: skip
+        # Best opened by the run itself: the tables of a night are then of one moment whoever else is killed.
+        if runs and task.family in HELD_BY_ITS_WORKER:
+            return False
+        # Else it would stage what the run, which goes by another declaration, takes for not done.
+        return all(run.info.get("catalog") == assistant.info.get("catalog") for run in runs)

@@ -1,0 +1,88 @@
+"""What `pipeline worker` starts: an assistant, until it is told to stop."""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import tenacity
+from luigi.rpc import RemoteScheduler, RPCError
+
+from pipeline import log
+from pipeline.errors import StoppedError
+from tasks import etl  # noqa: F401 - what it runs, so that a faulty installation is found now
+from tasks.run import keep_giving_back, scheduler_url
+from tasks.worker import Assistant
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+# Of a scheduler that does not answer it is told this often.
+TELL_SECONDS = 60.0
+FOREVER = sys.maxsize
+
+
+class Insistent(RemoteScheduler):
+    """The scheduler, which may be away for as long as it likes: an assistant has nothing else to do."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)  # type: ignore[no-untyped-call]
+        self.stopping = False
+        self._rpc_retry_attempts = FOREVER
+        self._tells_at = 0.0
+
+    def _get_retryer(self) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            wait=tenacity.wait_fixed(self._rpc_retry_wait),
+            stop=lambda state: self.stopping or state.attempt_number >= self._rpc_retry_attempts,
+            sleep=self._sleep,
+            after=self._tell,
+            reraise=True,
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self.stopping and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        if self._rpc_log_retries and time.monotonic() > self._tells_at:
+            self._tells_at = time.monotonic() + TELL_SECONDS
+            error = state.outcome.exception() if state.outcome else None
+            logger.warning("the scheduler does not answer, it is waited for: %s", error)
+
+
+def main() -> None:
+    """Assist until SIGTERM, then exit with 143; with 0 if the visualizer's "Disable worker" ended it."""
+    parser = argparse.ArgumentParser(prog="pipeline worker")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    # Ctrl-C reaches the parent, who tells us; the steps must not each have it as well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.configure()
+    scheduler: Any = Insistent(scheduler_url())
+    assistant = Assistant(scheduler, arguments.workers)
+
+    def stop(*_: Any) -> None:
+        scheduler.stopping = True
+        assistant.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    # A step itself ends at once.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    # What is left to do at the end waits for nobody.
+    with contextlib.suppress(RPCError), assistant:
+        keep_giving_back(scheduler)
+        assistant.run()
+    with contextlib.suppress(RPCError):
+        scheduler.disable_worker(worker=assistant.id)
+    if scheduler.stopping:
+        sys.exit(StoppedError.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The workers: Luigi's own, made to outlast the scheduler, and to wait for what a peer is at.
+
+`Worker` is that of a run. `Assistant` does what any run waits for, or a button of the visualizer asked for.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import luigi
+import luigi.worker
+import psutil
+from luigi.rpc import RPCError
+from luigi.task_register import load_task
+from luigi.task_status import FAILED, PENDING
+from luigi.worker import GetWorkResponse, TaskProcess
+
+from pipeline import runs
+from tasks import assist, step
+
+logger = logging.getLogger(__name__)
+
+# What nobody is at for so long was perhaps forgotten by the scheduler: it is told once more, and as often.
+FORGOTTEN_SECONDS = 20.0
+# So often a task goes back because what it requires has passed away; then it fails, and people are told.
+LOST_TIMES = 3
+# An assistant that is told to stop has so long to finish what it is at; what is left it gives back.
+FINISH_SECONDS = 20.0
+
+
+class Worker(luigi.worker.Worker):
+    """The worker of a run."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._root: luigi.Task | None = None
+        self._told_at = time.monotonic()
+
+    def add(self, task: luigi.Task, multiprocess: bool = False, processes: int = 0) -> bool:
+        """Schedule a task and all that it requires. The first one is what the run is about."""
+        self._root = self._root or task
+        self._told_at = time.monotonic()
+        if type(task).__module__ in assist.MODULES:
+            self._tell_catalog()
+        return bool(super().add(task, multiprocess, processes))  # type: ignore[no-untyped-call]
+
+    def _tell_catalog(self) -> None:
+        """Say by which catalog this one goes, so that nobody helps who goes by another."""
+        self._scheduler.add_worker(self._id, [("catalog", step.catalog_digest())])
+
+    def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
+        if self._config.keep_alive and get_work_response.running_tasks:
+            # Somebody is at what we wait for, for as long as it takes. If he is dead the scheduler finds out.
+            self._idle_since: datetime | None = None
+            return True
+        stays = bool(super()._keep_alive(get_work_response))  # type: ignore[no-untyped-call]
+        forgotten = time.monotonic() - self._told_at > FORGOTTEN_SECONDS if stays else self._is_forgotten()
+        if self._root is not None and forgotten:
+            logger.warning("the scheduler may have lost tasks of this run: it is told of them again")
+            self.add(self._root)
+        return stays or forgotten
+
+    def _is_forgotten(self) -> bool:
+        """Whether the scheduler knows nothing of this run, as one that was killed and began anew."""
+        if self._root is None or not self._config.keep_alive:
+            return False
+        return "taskFamily" not in self._scheduler.fetch_error(task_id=self._root.task_id)
+
+    def _run_task(self, task_id: str) -> None:
+        task = self._scheduled_tasks[task_id]
+        if self.unfulfilled_counts[task_id] < LOST_TIMES and _has_lost_its_ground(task):
+            self.unfulfilled_counts[task_id] += 1
+            self._give_back(task)
+            self.add(task)
+            return
+        super()._run_task(task_id)  # type: ignore[no-untyped-call]
+
+    def _give_back(self, task: luigi.Task) -> None:
+        """Have the scheduler hand out a task again that it gave to us, which is nobody's failure."""
+        requires = [required.task_id for required in task.deps()]
+        # Luigi takes "pending" from a running task only together with requirements; these it knows already.
+        self._scheduler.add_task(
+            worker=self._id,
+            task_id=task.task_id,
+            status=PENDING if requires else FAILED,
+            new_deps=requires,
+            expl="given back",
+            runnable=None,
+            resources=task.process_resources(),
+            assistant=self._assistant,
+            retry_policy_dict=luigi.worker._get_retry_policy_dict(task),
+        )
+
+
+class Assistant(Worker):
+    """A worker that has no run of its own, and stays until it is told to stop."""
+
+    def __init__(self, scheduler: Any, workers: int) -> None:
+        super().__init__(scheduler=scheduler, worker_processes=workers, assistant=True, keep_alive=True)
+        self._catalog_files: object = None
+        self._abandons_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Return the name under which the scheduler knows it."""
+        return str(self._id)
+
+    def stop(self) -> None:
+        """Take no more tasks; finish those at hand within a while, or give them back."""
+        self._start_phasing_out()
+        self._abandons_at = self._abandons_at or time.monotonic() + FINISH_SECONDS
+
+    def _keep_alive(self, _get_work_response: GetWorkResponse) -> bool:
+        return bool(self._config.keep_alive)
+
+    def _get_work(self) -> GetWorkResponse:
+        # It lives for weeks, in which the analysts' repository changes, and the scheduler may forget it.
+        if (files := step.catalog_files()) != self._catalog_files:
+            step.declared.cache_clear()
+            self._catalog_files, self._told_at = files, 0.0
+        if not self._stop_requesting_work and time.monotonic() - self._told_at > FORGOTTEN_SECONDS:
+            self._told_at = time.monotonic()
+            self._tell_catalog()
+        found: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
+        return found
+
+    def _get_work_task_id(self, get_work_response: Mapping[str, Any]) -> str | None:
+        if "task_family" not in get_work_response:
+            return None
+        task_id = str(get_work_response["task_id"])
+        try:
+            self._scheduled_tasks[task_id] = _load(get_work_response)
+        except Exception as error:  # noqa: BLE001 - whatever it is that was sent, it is not run
+            logger.error("task %s is refused: %s", task_id, error)  # noqa: TRY400 - nothing of ours failed
+            self._scheduler.add_task(
+                worker=self._id, task_id=task_id, status=FAILED, expl=f"refused: {error}", assistant=True
+            )
+            return None
+        return task_id
+
+    def _handle_next_task(self) -> None:
+        super()._handle_next_task()  # type: ignore[no-untyped-call]
+        if self._abandons_at is not None and time.monotonic() > self._abandons_at:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """End the steps at hand, and give them back."""
+        for task_id, process in self._running_tasks.items():
+            logger.warning("told to stop: %s is ended and given back", task_id)
+            _kill(process)
+            with contextlib.suppress(RPCError):
+                self._give_back(process.task)
+        self._running_tasks.clear()
+
+
+def _has_lost_its_ground(task: luigi.Task) -> bool:
+    """Whether something has passed away that a task requires and that does not stay for ever."""
+    if not getattr(task, "requires_what_passes", False):
+        return False
+    try:
+        return not all(required.complete() for required in task.deps())
+    except Exception:  # noqa: BLE001 - the step itself finds out, and says so in good order
+        return False
+
+
+def _load(work: Mapping[str, Any]) -> luigi.Task:
+    """Return the task that the scheduler sent. Raise what speaks against it before anything is imported."""
+    module, family = work.get("task_module"), work["task_family"]
+    if module not in assist.MODULES:
+        raise ValueError(f"an assistant runs nothing of module {module}")
+    task: luigi.Task = load_task(module, family, work["task_params"])
+    if not isinstance(task, step.Step) or type(task).__module__ not in assist.MODULES:
+        raise ValueError(f"{family} is no task of {module}")
+    if task.task_id != work["task_id"]:
+        raise ValueError(f"it is {task.task_id}, and not what it is called")
+    runs.parse(task.logical_date)
+    return task
+
+
+def _kill(process: TaskProcess) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid)
+        for member in [*family.children(recursive=True), family]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.join()
