@@ -24,6 +24,7 @@ ENDURANCE = (
     "tests/test_bin.py::test_bin_pipeline",
     "tests/test_bin.py::test_the_demo",
     "tests/test_cron.py::test_what_does_not_listen",
+    "tests/test_browser.py",
     "tests/test_drill.py",
     "tests/test_properties.py",
     "tests/test_readers.py",
@@ -48,6 +49,8 @@ ENDURANCE = (
     "tests/tasks/test_worker.py::test_two_workers",
     "tests/watch/test_watch.py::test_what_the_bucket",
     "tests/watch/test_watch.py::test_with_vault",
+    "tests/tasks/test_scheduler.py::test_a_wrong_password",
+    "tests/tasks/test_scheduler.py::test_with_a_certificate",
 )
 
 

@@ -20,10 +20,11 @@ import trustme
 from luigi.scheduler import RPC_METHODS, Scheduler
 from luigi.task_status import DONE, FAILED, PENDING, RUNNING
 
-from pipeline import postgres
+from pipeline import postgres, settings, visualizer
 from pipeline.errors import UsageError
-from tasks import guard, pages
+from tasks import guard, listening, pages, scheduler
 from tasks.listening import Encryption
+from tasks.state import State
 from tests.night import Night, next_run, program, wait_until
 from tests.platforms import Platform
 from tests.schedulers import Door, Served, door, served
@@ -199,6 +200,31 @@ def test_browsers_are_told_to_trust_nothing_else(shared: Door) -> None:
         assert "Server" not in headers
 
 
+def test_a_steps_log_is_text_and_nothing_else_is_shown(platform: Platform, shared: Door) -> None:
+    folder = settings.read([platform.settings_file]).logs.folder
+    run = next_run()
+    (folder / run).mkdir(mode=0o700, parents=True)
+    (folder / run / "etl.LoadTable_x.log").write_text("<b>one</b>\nÜ\n")
+    (folder / run / "other.txt").write_text("no log")
+    (folder / run / "link.log").symlink_to("/etc/passwd")
+    answer = shared.ask(f"/log/{run}/etl.LoadTable_x", "reader")
+    assert (answer.text, answer.headers["Content-Type"]) == ("<b>one</b>\nÜ\n", "text/plain; charset=UTF-8")
+    up = "../" * 12 + "etc/passwd"
+    for path in (
+        f"{run}/none", f"{run}/other", f"{run}/other.txt", f"{run}/link", f"{run}/..", f"{run}/", run, "",
+        f"../{run}/etl.LoadTable_x", up, up.replace("/", "%2f"), f"{run}/{up}".replace("/", "%2F"),
+        f"{run}%2fetl.LoadTable_x/x",
+        f"{run}/etl.LoadTable_x%00", "%2e%2e/%2e%2e/etc/passwd", "none/etl.LoadTable_x",
+    ):  # fmt: skip
+        # As it is: the client would tidy it up.
+        request = requests.Request(
+            "GET", shared.url, auth=visualizer.basic("reader", shared.passwords["reader"])
+        )
+        prepared = request.prepare()
+        prepared.url = f"{shared.url}/log/{path}"
+        assert requests.Session().send(prepared, timeout=30).status_code == 404, path
+
+
 ATTACK = "<img src=x onerror=alert(1)>"
 
 
@@ -300,16 +326,23 @@ def test_a_state_that_could_be_somebody_elses_is_not_believed(own: Served) -> No
     proof = own.folder / "proof"
     own.state.write_bytes(pickle.dumps(({}, {}, _Attack(proof))))
     own.state.chmod(0o666)
-    refused = subprocess.run(
-        own.command(), env=own.platform.env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert refused.returncode == 2
-    assert "others may write it, and could have code run here" in refused.stderr
+    refused = refusal(own)
+    assert (refused.returncode, "could have code run here" in refused.stderr) == (2, True)
     own.state.chmod(0o600)
     own.start()
     assert not proof.exists()
     assert own.state.with_name("state.pickle.unreadable").exists()
     assert own.door.tasks() == {}
+    # A second one finds the port taken, and leaves everything to the first.
+    refused = refusal(own)
+    assert (refused.returncode, "cannot be listened on" in refused.stderr) == (2, True)
+
+
+def refusal(own: Served) -> "subprocess.CompletedProcess[str]":
+    """Run a scheduler that does not start."""
+    return subprocess.run(
+        own.command(), env=own.platform.env, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_a_locked_history_holds_nobody_up(own: Served) -> None:
@@ -404,39 +437,41 @@ def test_a_renewed_certificate_is_taken_up(tmp_path: Path) -> None:
         Encryption(file, None)
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "", "::", "192.0.2.1", "no.such.host.invalid"])  # noqa: S104
+def test_it_serves_others_only_encrypted(address: str) -> None:
+    told = "is no address to listen on" if "invalid" in address else "would go over the network unencrypted"
+    with pytest.raises(UsageError, match=told):
+        listening.require_private(address, encrypted=False)
+    for private in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
+        listening.require_private(private, encrypted=False)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "change", "told"),
+    ("pattern", "by", "told"),
     [
-        (["--address", "0.0.0.0"], ("", ""), "passwords would go over the network unencrypted"),  # noqa: S104
-        (["--address", ""], ("", ""), "passwords would go over the network unencrypted"),
-        (["--address", "no.such.host.invalid"], ("", ""), "is no address to listen on"),
-        (
-            [],
-            ("[visualizer]\nsecret", "[visualizer]\nkey = k\nsecret"),
-            "certificate: missing; key = FILE needs it",
-        ),
-        ([], ("[visualizer]\n", "[visualizer]\ncertificate = none.pem\n"), "is no certificate with its key"),
-        ([], ("[visualizer]", "[visualiser]"), "did you mean [visualizer]?"),
-        (["--state-path", "/none/state"], ("", ""), "/none: the state cannot be saved there"),
+        (r"\[visualizer\]\n(.+\n)+", "", "[visualizer]: missing in luigi.cfg"),
+        (r"(\[visualizer\]\n)", r"\1key = k\n", "certificate: missing; key = FILE needs it beside it"),
+        (r"(\[visualizer\]\n)", r"\1certificate = none.pem\n", "none.pem: is no certificate with its key"),
+        (r"\[visualizer\]", "[visualiser]", "did you mean [visualizer]?"),
     ],
 )
-def test_what_would_not_be_safe_is_refused(
-    night: Night, arguments: list[str], change: tuple[str, str], told: str
-) -> None:
-    file = night.platform.settings_file
-    file.write_text(file.read_text().replace(*change))
-    ended = night.run("scheduler", "--port", "9", *arguments)
+def test_settings_that_are_not_safe_are_refused(platform: Platform, pattern: str, by: str, told: str) -> None:
+    file = platform.settings_file
+    file.write_text(re.sub(pattern, by, file.read_text()))
+    with pytest.raises(UsageError, match=re.escape(told)):
+        scheduler.serve(settings.read([file]), "127.0.0.1", 9, Path("/none/state"))
+
+
+def test_what_would_not_be_safe_ends_the_command_with_2(night: Night) -> None:
+    ended = night.run("scheduler", "--port", "9", "--address", "0.0.0.0")  # noqa: S104
     assert (ended.code, ended.out) == (2, "")
-    assert told in ended.err
-    assert "Traceback" not in ended.err
+    assert ended.err.startswith("pipeline scheduler: 0.0.0.0: passwords would go over the network")
+    assert len(ended.err.splitlines()) == 1
 
 
-def test_without_a_login_in_the_settings_there_is_no_scheduler(night: Night) -> None:
-    file = night.platform.settings_file
-    file.write_text(re.sub(r"\[visualizer\]\n(.+\n)+", "", file.read_text()))
-    ended = night.run("scheduler")
-    assert ended.code == 2
-    assert "[visualizer]: missing in luigi.cfg" in ended.err
+def test_a_state_that_cannot_be_saved_is_told_at_once() -> None:
+    with pytest.raises(UsageError, match="/none: the state cannot be saved there"):
+        State(Scheduler(), Path("/none/state")).load()
 
 
 # Those who work for it.
