@@ -378,6 +378,32 @@ def test_a_storm_of_503(control: Control, opened: Opener, tmp_path: Path) -> Non
     assert len([call for call in control.calls() if call["status"] in {503, 500, 429}]) == 40
 
 
+@pytest.mark.parametrize(
+    "call", ["b2_list_file_names", "b2_upload_file", "b2_upload_part", "b2_download_file"]
+)
+@pytest.mark.parametrize("kind", ["page", "error"])
+def test_an_error_inside_a_good_answer(
+    control: Control, opened: Opener, tmp_path: Path, call: str, kind: str
+) -> None:
+    """200 with a page of a proxy, or with an error in it, is no answer: it is asked again, never believed."""
+    path, sha256 = a_file(tmp_path, 3 * PART if call == "b2_upload_part" else 10)
+    bucket = opened()
+    details = {"status": 200} if kind == "error" else {}
+    if call == "b2_download_file":
+        upload(bucket, path, sha256)
+    control.fault(call, kind, times=2, **details)
+    if call == "b2_download_file":
+        bucket.download(NAME, tmp_path / "back", sha256=sha256)
+        assert (tmp_path / "back").read_bytes() == path.read_bytes()
+    else:
+        upload(bucket, path, sha256)
+        bucket.verify(NAME, sha256=sha256)
+    control.fault("b2_list_file_names", kind, times=10_000, **details)
+    short = Patience(give_up_after_seconds=0.2, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+    with pytest.raises(UnreachableError, match="could not look for x: B2 does not answer as it should"):
+        opened(patience=short).find("x")
+
+
 def test_retry_after_is_waited(control: Control, opened: Opener, tmp_path: Path) -> None:
     """The server's own wait is the least that is waited."""
     path, sha256 = a_file(tmp_path, 10)

@@ -11,7 +11,7 @@ from b2sdk.v3.exception import B2Error, Unauthorized
 
 from pipeline import redact
 from pipeline.bucket import refusals
-from pipeline.bucket.refusals import KeyRefusedError, Who
+from pipeline.bucket.refusals import GarbledError, KeyRefusedError, Who
 from pipeline.errors import UnreachableError
 from pipeline.patience import Attempts, Patience
 
@@ -33,6 +33,16 @@ class OneTry(B2Http):  # type: ignore[misc]
     ) -> Any:
         del try_count
         return cls._translate_errors(fcn, post_params)
+
+    def request_content_return_json(self, *arguments: Any, **named: Any) -> Any:
+        """Return an answer of B2's. Raise GarbledError where something else came with a good status."""
+        try:
+            answer = super().request_content_return_json(*arguments, **named)
+        except ValueError:
+            raise GarbledError("no JSON; is a proxy or a login page in between?") from None
+        if not isinstance(answer, dict) or {"code", "message"} <= answer.keys():
+            raise GarbledError(f"an error inside a reply: {answer}")
+        return answer
 
 
 class Session(B2Session):  # type: ignore[misc]

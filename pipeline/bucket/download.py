@@ -56,6 +56,9 @@ def read_range(
 def _pieces(connection: Connection, url: str, first: int, end: int) -> Iterator[bytes]:
     with connection.session.download_file_from_url(url, range_=(first, end - 1)) as response:
         try:
+            # A page of a proxy, or all of the object, must not be written where the range belongs.
+            if not response.headers.get("Content-Range", "").startswith(f"bytes {first}-{end - 1}/"):
+                raise requests.ConnectionError("the answer was not the range that was asked for")
             yield from response.iter_content(PIECE_SIZE_BYTES)
         finally:
             response.close()  # the SDK's context manager does not

@@ -33,6 +33,10 @@ class KeyRefusedError(B2Error):  # type: ignore[misc] # the SDK is untyped
     """B2 does not let the key in at all."""
 
 
+class GarbledError(B2Error):  # type: ignore[misc]
+    """What came was said to be well, and is no answer of B2's: from a proxy in between, mostly."""
+
+
 class SourceError(B2Error):  # type: ignore[misc]
     """Carries an error of our own through the SDK, which lets only its own kind pass."""
 
@@ -49,6 +53,7 @@ PASSING = (
     UnknownHost,
     PartSha1Mismatch,
     FileSha1Mismatch,
+    GarbledError,
 )
 STAYING = (SourceError, KeyRefusedError, ClockSkew, BadDateFormat, Unauthorized)
 

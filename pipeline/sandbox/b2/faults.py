@@ -14,7 +14,8 @@ class Fault:
     `call` is a name as in the API (`b2_upload_part`, `b2_download_file`, ...) or `*`. `kind` is one of
     `error` (answers `status`, `code` and, if given, Retry-After), `reset` (the connection is cut after
     `after_bytes` of the body), `slow` (the body goes at `bytes_per_second`), `full` (no room left on the
-    server: storage_cap_exceeded), `clock` (the Date header is `seconds` off), `lost` (done, not answered).
+    server: storage_cap_exceeded), `clock` (the Date header is `seconds` off), `lost` (done, not answered),
+    `page` (200 and a page of HTML, as from a proxy in between).
     """
 
     call: str

@@ -29,6 +29,7 @@ from pipeline.sandbox.b2.wire import Refused, as_answer, asked_range, basic_cred
 
 INFO_PREFIX = "x-bz-info-"
 LARGEST_JSON_BYTES = 4 * 1024 * 1024
+PAGE = b"<html><body>Please log in to use this network.</body></html>"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,6 +80,10 @@ class Handler(BaseHTTPRequestHandler):
         self._fault = None if name == "control" else faults.take(name)
         try:
             self._refuse_if_told()
+            if self._fault is not None and self._fault.kind == "page":
+                call.status = 200
+                self._say(200, "text/html", PAGE)
+                return
             answer = work(call)
             if self._fault is not None and self._fault.kind == "lost":
                 raise transfer.CutError  # noqa: TRY301 - what was done is done; only the answer is lost
@@ -249,11 +254,15 @@ class Handler(BaseHTTPRequestHandler):
         raise FileNotPresent
 
     def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self._say(status, "application/json", json.dumps(answer).encode(), headers)
+
+    def _say(
+        self, status: int, content_type: str, text: bytes, headers: dict[str, str] | None = None
+    ) -> None:
         for _ in self._body():
             pass  # what the client still sends, so that it reads the answer and not a broken pipe
-        text = json.dumps(answer).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(text)))
         for name, value in (headers or {}).items():
             self.send_header(name, value)
