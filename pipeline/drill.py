@@ -81,7 +81,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = w
         server = targets.at(databases.drill_uri())
         shown = folder.shown(STEP, show)
         with server.opened() as connection, _alone(connection, shown):
-            _sweep(connection)
+            _sweep(connection, server)
             drill = _Drill(databases, bucket, month, shown, *_newest(bucket, database))
             try:
                 drill.run(server)
@@ -89,7 +89,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = w
                 _publish(databases, drill.report(str(error)))
                 raise
             finally:
-                _sweep(connection)
+                _sweep(connection, server)
         found = drill.report(None)
         _publish(databases, found)
         if not found.held:
@@ -137,10 +137,10 @@ def _alone(connection: Connection, show: Show) -> Iterator[None]:
         time.sleep(WAIT_SECONDS)
 
 
-def _sweep(connection: Connection) -> None:
+def _sweep(connection: Connection, server: Target) -> None:
     """Remove what drills made on the server, this one and any that was killed."""
     for name in targets.unfinished(connection, PREFIX):
-        targets.drop(connection, name)
+        targets.drop(connection, server.on(name))
     roles.remove(connection, roles.marked(connection, MARK))
 
 
@@ -181,8 +181,9 @@ class _Drill:
             order = Order(self.proven.database, self.proven.run)
             job = Restoration(self.databases, self.bucket, self.proven, order, folder, self._show_phase)
             self.seconds = job.progress.seconds
-            fetched = job.fetch()
             name = f"{PREFIX}{self.proven.database}"[:MAXIMUM_BYTES]
+            job.require_fit(server, name)
+            fetched = job.fetch()
             restored = job.into_new(server, name, fetched, mark=MARK)
             self.found, self.remarks = restored.assertions, (*self.remarks, *restored.remarks)
             self._show_phase("control", 0.0, "")

@@ -28,6 +28,7 @@ from pipeline.counting import Counting
 from pipeline.errors import StepError, UnreachableError, UsageError
 from pipeline.fetch import Fetched, Progress, Show
 from pipeline.manifest import Manifest
+from pipeline.names import advice
 from pipeline.postgres import Connection
 from pipeline.roles import Roles
 from pipeline.settings import Settings
@@ -103,6 +104,7 @@ def restore_into_new(settings: Settings, order: Order, name: str, show: Show = f
         proven = backups.choose(bucket, order.database, order.run)
         with work_folder(settings) as folder:
             job = Restoration(databases, bucket, proven, order, folder, show)
+            job.require_fit(server, name)
             return job.into_new(server, name, job.fetch())
 
 
@@ -131,8 +133,7 @@ def work_folder(settings: Settings) -> contextlib.AbstractContextManager[Path]:
 
 def _require_fit(connection: Connection, order: Order, proven: Manifest, place: Target) -> None:
     """Refuse, before anything is downloaded, what cannot end well."""
-    target.require_new_enough(connection, proven, place.name)
-    target.require_extensions(connection, proven, place.name)
+    _require_able(connection, order, proven, place)
     encoding = contents.database(connection).encoding
     if encoding != proven.contents.database.encoding:
         raise UsageError(
@@ -147,6 +148,23 @@ def _require_fit(connection: Connection, order: Order, proven: Manifest, place: 
         target.require_empty(connection, place.name)
 
 
+def _require_able(connection: Connection, order: Order, proven: Manifest, place: Target) -> None:
+    target.require_new_enough(connection, proven, place.name)
+    target.require_extensions(connection, proven, place.name)
+    if order.table:
+        _require_known(order.table, proven)
+
+
+def _require_known(table: str, proven: Manifest) -> None:
+    """Raise StepError if the backup cannot have the table."""
+    # A manifest counts what holds rows: of partitioned tables the parts alone, and no foreign ones.
+    if any(one.kind in ("partitioned table", "foreign table") for one in proven.contents.objects):
+        return
+    known = [one.full_name for one in proven.contents.tables]
+    if table not in known:
+        raise StepError(f"the backup has no table {table}; {advice(table, known)}")
+
+
 class Restoration:
     """One backup on its way into a server."""
 
@@ -156,6 +174,13 @@ class Restoration:
         self._databases, self._bucket, self._proven, self._order = databases, bucket, proven, order
         self._folder, self.progress = folder, Progress(show)
         self._tool = _pg_restore(databases.settings, proven)
+
+    def require_fit(self, server: Target, name: str) -> None:
+        """Refuse, before anything is downloaded, a new database that cannot be made or filled."""
+        place = server.on(name)
+        with server.opened() as connection:
+            _require_able(connection, self._order, self._proven, place)
+            target.require_free(connection, place)
 
     def fetch(self) -> Fetched:
         """Bring the backup here."""
@@ -178,15 +203,14 @@ class Restoration:
     def into_new(self, server: Target, name: str, fetched: Fetched, *, mark: str | None = None) -> Restored:
         """Make a database on the server and restore into it; if anything fails, it and its roles are removed.
 
-        With a `mark`, which its roles get, it is a passing one: whoever finds it without us may remove it.
+        `require_fit` comes before. With a `mark`, which its roles get, it is a passing one: whoever finds it
+        without us may remove it.
         """
         place = server.on(name)
         with server.opened() as connection:
-            target.require_new_enough(connection, self._proven, place.name)
-            target.require_extensions(connection, self._proven, place.name)
             made = self.make_roles(connection, fetched, place, mark)
             try:
-                target.make(connection, name, self._proven.contents.database, place.name)
+                target.make(connection, place, self._proven.contents.database)
             except BaseException:
                 roles.remove(connection, made.made)
                 raise
@@ -197,7 +221,7 @@ class Restoration:
                 if mark is None:
                     target.finish(connection, name)
             except BaseException:
-                target.drop(connection, name)
+                target.drop(connection, place)
                 roles.remove(connection, made.made)
                 raise
         return restored

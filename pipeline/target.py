@@ -84,9 +84,6 @@ def require_empty(connection: Connection, name: str) -> None:
     """Raise UsageError if there is anything in the database that a restore could meet."""
     found = contents.objects(connection)
     kinds = [f"{one.count} {one.kind}" for one in found if one.kind not in ("schema", "constraint", "index")]
-    large = postgres.value(connection, "SELECT count(*) FROM pg_largeobject_metadata")
-    if large:
-        kinds.append(f"{large} large object")
     schemas = sum(one.count for one in found if one.kind == "schema")
     public = postgres.value(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'public'")
     if schemas > public:
@@ -130,21 +127,30 @@ def names_in(connection: Connection) -> frozenset[str]:
     return frozenset(name for (name,) in postgres.rows(connection, query))
 
 
-def make(connection: Connection, database: str, wanted: Database, name: str) -> None:
+def require_free(connection: Connection, place: Target) -> bool:
+    """Return whether an earlier restore left a database of that name unfinished.
+
+    Raise UsageError if there is any other.
+    """
+    query = """
+        SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s
+        """
+    there = postgres.row(connection, query, (place.database,))
+    if there is not None and there[0] != UNFINISHED:
+        raise UsageError(f"{place.name}: there is a database of that name; choose another, or drop that one")
+    return there is not None
+
+
+def make(connection: Connection, place: Target, wanted: Database) -> None:
     """Make a database with owner, encoding and locale of the one that was backed up, marked as unfinished.
 
     `connection` is to another database of the server, and commits each statement. One that an earlier restore
     left unfinished is removed first; raise UsageError if there is any other, StepError if it cannot be made.
     """
-    query = """
-        SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s
-        """
-    there = postgres.row(connection, query, (database,))
-    if there is not None and there[0] != UNFINISHED:
-        raise UsageError(f"{name}: there is a database of that name; choose another, or drop that one")
-    if there is not None:
-        drop(connection, database)
-    with postgres.explained(name):
+    database = place.database
+    if require_free(connection, place):
+        drop(connection, place)
+    with postgres.explained(place.name):
         postgres.rows(connection, _creation(connection, database, wanted))
         comment = sql.SQL("COMMENT ON DATABASE {} IS {}")
         postgres.rows(connection, comment.format(sql.Identifier(database), sql.Literal(UNFINISHED)))
@@ -155,16 +161,33 @@ def finish(connection: Connection, database: str) -> None:
     postgres.rows(connection, sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(database)))
 
 
-def drop(connection: Connection, database: str) -> None:
-    """Remove a database, whoever is in it."""
-    name = sql.Identifier(database)
-    with postgres.explained(f"database {database}"):
+def drop(connection: Connection, place: Target) -> None:
+    """Remove a database, whoever is in it. `connection` is to another one of its server."""
+    name = sql.Identifier(place.database)
+    with postgres.explained(place.name):
+        _drop_subscriptions(connection, place)
         try:
             postgres.rows(connection, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         except postgres.InsufficientPrivilege:
             # Autovacuum is in it, which only a superuser may end by force; without force PostgreSQL
             # itself asks it to leave, and waits.
             postgres.rows(connection, sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
+
+
+def _drop_subscriptions(connection: Connection, place: Target) -> None:
+    """Remove what keeps a database from being dropped; the server that it was to follow is not asked."""
+    query = """
+        SELECT s.subname FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid
+        WHERE d.datname = %s
+        """
+    names = [sql.Identifier(name) for (name,) in postgres.rows(connection, query, (place.database,))]
+    if not names:
+        return
+    with place.opened() as inside:
+        for name in names:
+            for what in ("ALTER SUBSCRIPTION {} DISABLE", "ALTER SUBSCRIPTION {} SET (slot_name = NONE)"):
+                postgres.rows(inside, sql.SQL(what).format(name))
+            postgres.rows(inside, sql.SQL("DROP SUBSCRIPTION {}").format(name))
 
 
 def unfinished(connection: Connection, prefix: str) -> tuple[str, ...]:

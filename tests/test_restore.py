@@ -228,8 +228,7 @@ def test_what_is_in_the_way_is_told_before_anything_is_fetched(shop: Restores) -
     assert code == 2
     assert "is not empty (it has 1 function, 1 table, 1 table)" in said
     assert "--clean" in said
-    fetched = [call for call in shop.archive.control.calls() if call["size_bytes"] > 100_000]
-    assert fetched == []
+    assert fetched(shop) == []
     code, said = restored(shop, "--into", f"vault:{path}", "--clean")
     assert code == 0, said
     assert shop.ask(name, "SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM other)") == [(1000, 0)]
@@ -241,20 +240,57 @@ def test_what_is_in_the_way_is_told_before_anything_is_fetched(shop: Restores) -
 def test_a_server_that_is_too_old_is_refused_before_anything_is_fetched(shop: Restores) -> None:
     shop.change_manifest("shop", client_version="99.1")
     path = shop.keep("target", uri=shop.uri(shop.empty("old")))
+    shop.archive.control.clear()
     code, said = restored(shop, "--into", f"vault:{path}")
     assert code == 3
     assert "is too old for a backup that pg_dump 99.1 made" in said
     assert "restore into 99 or later" in said
+    code, said = restored(shop, "--into-new", shop.name("new"))
+    assert code == 3
+    assert "is older than the pg_dump 99.1 that made this backup; install the client of 99" in said
+    found = shop.archive.manifest("shop", RUN).contents
+    newer = found.database.model_copy(update={"version": "98.2", "version_number": 980002})
+    contents = found.model_copy(update={"database": newer})
+    shop.change_manifest("shop", client_version="17.0", contents=contents)
+    code, said = restored(shop, "--into-new", shop.name("new"))
+    assert code == 3
+    assert "is too old for a backup that pg_dump 17.0 made of a 98.2; restore into 98 or later" in said
+    assert fetched(shop) == []
+
+
+def fetched(restores: Restores) -> list[str]:
+    """Return the names of what was downloaded, but for manifests."""
+    names = {version["file_id"]: version["name"] for version in restores.archive.versions()}
+    calls = restores.archive.control.calls("b2_download_file")
+    return [name for call in calls if (name := names[call["file_id"]]).endswith(".gpg")]
+
+
+def test_a_name_that_is_wrong_or_taken_is_told_before_anything_is_fetched(shop: Restores) -> None:
+    shop.archive.control.clear()
+    name = shop.empty("taken")
+    for arguments, wanted, told in (
+        (["--into-new", name], 2, "there is a database of that name"),
+        (["--into-new", ""], 2, "is no name"),
+        (["--into-new", "x" * 64], 2, "is no name"),
+        (["--into-new", shop.name("new"), "--table", "purchases"], 3, "did you mean public.purchase?"),
+        (["--into-new", shop.name("new"), "--at", "2020-01-01"], 3, f"there are {RUN}"),
+    ):
+        code, said = restored(shop, *arguments)
+        assert (code, told in said) == (wanted, True), said
+    assert fetched(shop) == []
+    assert shop.databases() == [name]
 
 
 def test_a_missing_extension_is_told_by_name(shop: Restores) -> None:
     contents = shop.archive.manifest("shop", RUN).contents
     more = (*contents.extensions, Extension(name="postgis", version="3.5", schema_name="public"))
     shop.change_manifest("shop", contents=contents.model_copy(update={"extensions": more}))
+    shop.archive.control.clear()
     code, said = restored(shop, "--into-new", shop.name("new"))
     assert code == 3
     assert "the server lacks the extension postgis" in said
     assert shop.databases() == []
+    assert fetched(shop) == []
 
 
 def test_a_missing_role_is_told_by_name(shop: Restores) -> None:

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from pipeline import postgres, redact, restore, settings, target
 from pipeline.cli import drill, terminal
 from pipeline.errors import CheckError, StoppedError, UnreachableError, UsageError
+from pipeline.names import MAXIMUM_BYTES
 from pipeline.restore import JOBS, Order, Restored
 
 PHASES = ("download", "hash", "decrypt", "roles", "restore", "check")
@@ -36,7 +37,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("database", metavar="DATABASE", help="whose backup, as 'pipeline backups' lists it")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--into", metavar="URI", help="postgresql://ROLE@HOST:PORT/NAME, or vault:PATH")
-    place.add_argument("--into-new", metavar="NAME", help="a new database on the server of [drill]")
+    place.add_argument(
+        "--into-new", type=_name, metavar="NAME", help="a new database on the server of [drill]"
+    )
     parser.add_argument("--at", metavar="RUN", help="the backup of this run (default: the newest)")
     parser.add_argument("--table", metavar="SCHEMA.TABLE", help="only this table, with its indexes and data")
     parser.add_argument(
@@ -46,6 +49,12 @@ def add_command(commands: Any) -> None:
         "--jobs", type=_jobs, default=JOBS, metavar="N", help="tables at once (default: %(default)s)"
     )
     parser.set_defaults(command=run_restore)
+
+
+def _name(text: str) -> str:
+    if not 0 < len(text.encode()) <= MAXIMUM_BYTES:
+        raise argparse.ArgumentTypeError(f'"{text}" is no name; write one of 1 to {MAXIMUM_BYTES} letters')
+    return text
 
 
 def _jobs(text: str) -> int:

@@ -7,9 +7,16 @@ WITH own_schema AS (
 ), relation AS (
     SELECT c.oid, c.relkind, c.relowner FROM pg_class AS c
     JOIN own_schema AS n ON n.oid = c.relnamespace
-    WHERE NOT EXISTS (SELECT FROM member WHERE classid = 'pg_class'::regclass AND objid = c.oid)
+    LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+    -- Of a composite type the type is an extension's, of an index the table.
+    WHERE NOT EXISTS (
+        SELECT FROM member
+        WHERE (classid, objid) IN (
+            ('pg_class'::regclass, c.oid), ('pg_class'::regclass, i.indrelid), ('pg_type'::regclass, c.reltype)
+        )
+    )
       -- What CREATE INDEX CONCURRENTLY gave up: a dump leaves it out.
-      AND NOT (c.relkind = 'i' AND EXISTS (SELECT FROM pg_index WHERE indexrelid = c.oid AND NOT indisvalid))
+      AND NOT (c.relkind = 'i' AND NOT i.indisvalid)
 ), found (kind, owner) AS (
     SELECT 'schema', nspowner FROM own_schema
     WHERE NOT EXISTS (SELECT FROM member WHERE classid = 'pg_namespace'::regclass AND objid = own_schema.oid)
@@ -41,6 +48,28 @@ WITH own_schema AS (
     UNION ALL
     SELECT 'policy', r.relowner FROM pg_policy AS y
     JOIN relation AS r ON r.oid = y.polrelid
+    UNION ALL
+    SELECT 'large object', lomowner FROM pg_largeobject_metadata
+    UNION ALL
+    SELECT other.kind, other.owner
+    FROM (
+        SELECT 'collation', collowner, tableoid, oid, collnamespace FROM pg_collation
+        UNION ALL
+        SELECT 'operator', oprowner, tableoid, oid, oprnamespace FROM pg_operator
+        UNION ALL
+        SELECT 'statistics', stxowner, tableoid, oid, stxnamespace FROM pg_statistic_ext
+        UNION ALL
+        SELECT 'text search configuration', cfgowner, tableoid, oid, cfgnamespace FROM pg_ts_config
+        -- These are in no schema.
+        UNION ALL
+        SELECT 'event trigger', evtowner, tableoid, oid, NULL FROM pg_event_trigger
+        UNION ALL
+        SELECT 'foreign server', srvowner, tableoid, oid, NULL FROM pg_foreign_server
+        UNION ALL
+        SELECT 'publication', pubowner, tableoid, oid, NULL FROM pg_publication
+    ) AS other (kind, owner, class, oid, namespace)
+    WHERE (other.namespace IS NULL OR other.namespace IN (SELECT oid FROM own_schema))
+      AND NOT EXISTS (SELECT FROM member WHERE classid = other.class AND objid = other.oid)
 )
 SELECT f.kind, o.rolname AS owner, count(*) AS count
 FROM found AS f
