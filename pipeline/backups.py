@@ -7,8 +7,9 @@ from datetime import datetime
 from pipeline import access, manifest
 from pipeline.access import Access
 from pipeline.bucket import Bucket, Patience, Stored
-from pipeline.errors import StepError
+from pipeline.errors import CheckError, StepError
 from pipeline.manifest import Manifest
+from pipeline.names import advice
 from pipeline.settings import Settings
 
 PARTS = 3
@@ -84,7 +85,8 @@ def _of_ours(database: str, run: str, objects: Iterable[str]) -> bool:
 
 def _backup(database: str, run: str, objects: Mapping[str, Stored]) -> Backup | None:
     proof = objects.get(manifest.manifest_name(database, run))
-    if proof is None or "taken-at" not in proof.info:
+    moments = _moments(proof) if proof else None
+    if proof is None or moments is None:
         return None
     dump = objects.get(manifest.dump_name(database, run))
     roles = objects.get(manifest.globals_name(database, run))
@@ -93,12 +95,21 @@ def _backup(database: str, run: str, objects: Mapping[str, Stored]) -> Backup | 
     return Backup(
         database=database,
         run=run,
-        taken_at=datetime.fromisoformat(proof.info["taken-at"]),
-        verified_at=datetime.fromisoformat(proof.info["verified-at"]),
+        taken_at=moments[0],
+        verified_at=moments[1],
         size_bytes=sum(stored.size_bytes for stored in whole),
         verified=_is(dump, proof, "dump-sha256") and _is(roles, proof, "globals-sha256"),
         locked_until=None if None in locks else min(lock for lock in locks if lock),
     )
+
+
+def _moments(proof: Stored) -> tuple[datetime, datetime] | None:
+    """Return when the dump was taken and verified; None if this object was not written by us."""
+    try:
+        found = [datetime.fromisoformat(proof.info[key]) for key in ("taken-at", "verified-at")]
+    except (KeyError, ValueError):
+        return None
+    return None if any(one.tzinfo is None for one in found) else (found[0], found[1])
 
 
 def _is(stored: Stored | None, proof: Stored, key: str) -> bool:
@@ -106,15 +117,28 @@ def _is(stored: Stored | None, proof: Stored, key: str) -> bool:
 
 
 def choose(bucket: Bucket, database: str, run: str | None = None) -> Manifest:
-    """Return the manifest of a run's backup, by default of the newest. Raise StepError if there is none."""
+    """Return the manifest of a run's backup, by default of the newest.
+
+    Raise StepError if there is none, CheckError if the newest is not what was verified and none is named.
+    """
     there = find(bucket, database).of(database)
     chosen = [backup for backup in there if run in (None, backup.run)]
     if not chosen:
         what = f"run {run}" if run else "any run"
-        known = ", ".join(backup.run for backup in there[-5:]) or "none at all"
+        if there:
+            known = f"there are {', '.join(backup.run for backup in there[-5:])}"
+        else:
+            known = advice(database, {backup.database for backup in find(bucket).backups})
         raise StepError(
-            f"bucket {bucket.name}: there is no backup of {database} of {what}; there are {known} "
+            f"bucket {bucket.name}: there is no backup of {database} of {what}; {known} "
             "(see 'pipeline backups')"
+        )
+    if run is None and not chosen[-1].verified:
+        sound = [backup.run for backup in there if backup.verified]
+        instead = f"the newest that is, is that of {sound[-1]}: add --at {sound[-1]}" if sound else "none is"
+        raise CheckError(
+            f"bucket {bucket.name}: the newest backup of {database}, of run {chosen[-1].run}, is not what "
+            f"was verified: an object of it is missing, or another; {instead}"
         )
     name = manifest.manifest_name(database, chosen[-1].run)
     return Manifest.from_bytes(bucket.read_small(name), f"bucket {bucket.name}: {name}")

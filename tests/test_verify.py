@@ -129,6 +129,42 @@ def test_an_object_that_was_replaced_later_is_not_shown_as_verified(shop: Archiv
         assert not backups.find(opened).backups[0].verified
 
 
+def test_what_others_put_into_the_bucket_is_no_backup_and_in_nobodys_way(shop: Archive) -> None:
+    run = verified(shop)
+    moment = "2026-11-18T00:00:00+00:00"
+    told = {"taken-at": moment, "verified-at": moment}
+    with shop.writing() as opened:
+        for name, info in {
+            "readme.txt": {},
+            "manifest.json": told,
+            "shop/manifest.json": told,
+            "shop/2026-11-19/deeper/manifest.json": told,
+            "shop/2026-11-18/notes.txt": {},
+            "shop/2026-11-17/manifest.json": {},
+            "shop/2026-11-16/manifest.json": {**told, "taken-at": "yesterday"},
+            "shop/2026-11-15/manifest.json": {**told, "verified-at": "2026-11-15T00:00:00"},
+        }.items():
+            opened.write_small(name, b"somebody's", content_type="text/plain", info=info)
+        with pytest.raises(StepError, match=r"no backup of shopp of any run; did you mean shop\?"):
+            backups.choose(opened, "shopp")
+    with shop.bucket() as opened:
+        assert [backup.run for backup in backups.find(opened).backups] == [run]
+        assert backups.find(opened).incomplete == ()
+        assert backups.choose(opened, "shop").run == run
+
+
+def test_a_newest_backup_that_was_changed_is_not_taken_and_the_newest_sound_one_is_named(
+    shop: Archive,
+) -> None:
+    first, second = verified(shop), verified(shop)
+    with shop.writing() as opened:
+        opened.write_small(f"shop/{second}/shop.dump.gpg", b"x", content_type="text/plain", replace=True)
+    with shop.bucket() as opened:
+        with pytest.raises(CheckError, match=f"of run {second}, is not what was verified.*add --at {first}"):
+            backups.choose(opened, "shop")
+        assert backups.choose(opened, "shop", first).run == first
+
+
 def test_the_newest_or_the_named_backup_is_chosen(shop: Archive) -> None:
     first, second = verified(shop), verified(shop)
     with shop.bucket() as opened:

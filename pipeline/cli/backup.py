@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import access, backups, runs, settings
 from pipeline.backups import Backup, Listing
 from pipeline.cli import supervise, terminal
-from pipeline.errors import StepError, common_kind
+from pipeline.errors import CheckError, StepError, common_kind
 from pipeline.settings import Settings
 from pipeline.work import Work
 
@@ -91,10 +91,18 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
 
 
 def _show_one(configured: Settings, database: str, run: str) -> None:
+    """Print the backup of a run. Raise CheckError if its objects are not those of its manifest."""
     with access.opened(configured) as databases, backups.reading(databases) as bucket:
         listing = backups.find(bucket, database)
+    now = datetime.now(UTC)
     chosen = [backup for backup in listing.of(database) if backup.run == run]
-    terminal.console().print(_table(chosen, listing, datetime.now(UTC)))
+    terminal.console().print(_table(chosen, listing, now))
+    if not all(backup.verified for backup in chosen) or not chosen:
+        raise CheckError(
+            f"bucket {bucket.name}: {database} {run} is not what was verified any more: an object of it is "
+            "missing, or another; find out who changed it, and make another backup\n"
+            f"  next: pipeline run backup {database} --run {now:%Y-%m-%dT%H%M}"
+        )
 
 
 def show_backups(arguments: argparse.Namespace) -> int:
@@ -128,7 +136,7 @@ def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
             terminal.age((now - backup.taken_at).total_seconds()),
             f"{backup.size_bytes / MEGABYTE:,.1f}",
             _percent(listing.change(backup)),
-            "yes" if backup.verified else "NO: another object",
+            "yes" if backup.verified else "NO: changed since",
             f"{backup.locked_until:%Y-%m-%d}" if backup.locked_until else "not locked",
             style=None if backup.verified else "red",
         )

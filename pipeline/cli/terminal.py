@@ -10,6 +10,8 @@ from pipeline.redact import redact
 
 # In a file or a pipe a table is as wide as what stands in it.
 UNLIMITED_WIDTH = 10_000
+# So much may two machines' clocks differ without a word.
+CLOCK_SECONDS = 60
 
 
 def console() -> Console:
@@ -64,7 +66,12 @@ def age(seconds: float) -> str:
 
     >>> age(61.0), age(3 * 3600.0 + 720), age(50 * 3600.0)
     ('1 min', '3 h 12 min', '2 days')
+    >>> age(-5.0), age(-7200.0)
+    ('0 min', 'in the future: a clock is wrong')
     """
+    if seconds < -CLOCK_SECONDS:
+        return "in the future: a clock is wrong"
+    seconds = max(seconds, 0.0)
     hours, minutes = divmod(int(seconds) // 60, 60)
     if hours >= 48:  # noqa: PLR2004 - two days
         return f"{hours // 24} days"

@@ -351,6 +351,20 @@ def test_a_flipped_bit_in_the_bucket_is_no_backup(archive: Archive) -> None:
     assert f"shop {run}: has no manifest, so it is no backup" in listed.out
 
 
+def test_a_backup_that_was_changed_later_is_not_passed_for_one(archive: Archive) -> None:
+    """The same command says so, and what to type: nothing is overwritten."""
+    archive.source("shop", SMALL)
+    run = next_run()
+    assert archive.backup("shop", run).code == 0
+    with archive.writing() as opened:
+        opened.write_small(f"shop/{run}/globals.sql.gpg", b"x", content_type="text/plain", replace=True)
+    ended = archive.backup("shop", run)
+    assert ended.code == 4
+    assert f"shop {run} is not what was verified any more" in ended.told[0]
+    assert ended.told[1].startswith("  next: pipeline run backup shop --run ")
+    assert "NO: changed since" in archive.run("backups", "shop").out
+
+
 def test_an_unknown_database_is_told(archive: Archive) -> None:
     archive.source("shop", SMALL)
     ended = archive.backup("shopp", next_run())
