@@ -168,12 +168,16 @@ class Child:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
-    def finish(self) -> None:
-        """Wait for its end. Raise StepError unless it exited with 0."""
+    def finish(self) -> tuple[str, ...]:
+        """Wait for its end, and return the last lines that it complained with all the same.
+
+        Raise StepError unless it exited with 0.
+        """
         returncode = self._process.wait()
         self._listener.join()
         if returncode != 0:
             raise StepError(failure(self.name, returncode, "\n".join(self._said)))
+        return tuple(redact(line) for line in self._said)
 
 
 def _tether() -> list[str]:

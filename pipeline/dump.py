@@ -39,6 +39,9 @@ LOOK_SECONDS = 0.1
 # A table that somebody alters keeps us waiting so long.
 LOCK_WAIT_SECONDS = 30
 HASH_BYTES = 1024 * 1024
+WARNING = "warning: "
+# So much may a server's clock differ from ours without a word.
+CLOCK_SECONDS = 60
 LOST = re.compile(
     r"server closed the connection|terminating connection|could not connect|connection to server"
 )
@@ -100,13 +103,15 @@ class _Dump:
         started_at, begun = datetime.now(UTC), time.monotonic()
         with self._databases.database(self._folder.database) as connection, postgres.explained(self._name):
             taken = snapshot.take(connection)
+            taken_at = datetime.now(UTC)
+            warnings += clock_warnings(self._name, taken.taken_at, taken_at)
             shapes = contents.tables(connection)
             self._require_possible(connection)
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
             with Counting(lambda: self._reading(taken), shapes) as counting:
-                dump_seconds = self._dump(taken, counting, begun)
+                dump_seconds, complaints = self._dump(taken, counting, begun)
                 # While the last checksums are still being computed.
                 digest = _digest(self._partial)
                 tables, large_objects = self._wait(counting)
@@ -114,7 +119,8 @@ class _Dump:
         self._partial.replace(self._folder.dump)
         work.settle(self._folder.folder)
         return Dumped(
-            taken_at=taken.taken_at,
+            # By our clock, which B2 holds to its own: by a server's, an old backup could pass for the newest.
+            taken_at=taken_at,
             started_at=started_at,
             dump_seconds=dump_seconds,
             contents_seconds=counting.seconds,
@@ -123,7 +129,7 @@ class _Dump:
             contents=found,
             dump=digest,
             globals=roles,
-            warnings=warnings,
+            warnings=(*warnings, *complaints),
         )
 
     @contextlib.contextmanager
@@ -153,8 +159,8 @@ class _Dump:
             file.write(data)
         return Digest(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
-    def _dump(self, taken: Snapshot, counting: Counting, begun: float) -> float:
-        """Run pg_dump to its end, and return the seconds it took."""
+    def _dump(self, taken: Snapshot, counting: Counting, begun: float) -> tuple[float, tuple[str, ...]]:
+        """Run pg_dump to its end; return the seconds it took, and in its words what it left out."""
         arguments: list[str | Path] = [
             self._pg_dump.path, "--format=custom",
             tools.compression_argument(self._pg_dump, self._compression),
@@ -171,10 +177,10 @@ class _Dump:
                 self._tell(counting)
                 time.sleep(LOOK_SECONDS)
             try:
-                child.finish()
+                said = child.finish()
             except StepError as error:
                 raise self._explained(error) from None
-        return time.monotonic() - begun
+        return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in said if WARNING in line)
 
     def _explained(self, error: StepError) -> PipelineError:
         if "No space left on device" in str(error):
@@ -193,6 +199,23 @@ class _Dump:
             self._tell(counting)
             time.sleep(LOOK_SECONDS)
         return counting.result()
+
+
+def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ...]:
+    """Return a warning if the clock of a server differs from ours.
+
+    >>> noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    >>> clock_warnings("database hr", noon, noon)
+    ()
+    >>> clock_warnings("database hr", datetime(2026, 11, 21, 12, tzinfo=UTC), noon)
+    ("database hr: its server's clock is 86,400 seconds behind ours; set the one that is wrong",)
+    """
+    behind = (ours - theirs).total_seconds()
+    if abs(behind) <= CLOCK_SECONDS:
+        return ()
+    how = "behind" if behind > 0 else "ahead of"
+    told = f"its server's clock is {abs(behind):,.0f} seconds {how} ours; set the one that is wrong"
+    return (f"{name}: {told}",)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """The dump with the real pg_dump: what the manifest says of a database is what the dump restores to."""
 
+import dataclasses
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -353,6 +355,41 @@ def test_a_dump_that_is_there_is_not_made_again(shop: Archive) -> None:
     run = next_run()
     first = dumped(shop, run)
     assert dumped(shop, run) == first
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_server_whose_clock_is_wrong_does_not_date_the_backup(
+    shop: Archive, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Else an old backup could pass for the newest, or the newest for an old one."""
+    take = snapshot.take
+
+    def elsewhen(connection: Connection) -> snapshot.Snapshot:
+        taken = take(connection)
+        return dataclasses.replace(taken, taken_at=taken.taken_at + timedelta(days=days))
+
+    monkeypatch.setattr(snapshot, "take", elsewhen)
+    record = dumped(shop, next_run())
+    assert record.started_at <= record.taken_at <= datetime.now(UTC)
+    (warning,) = record.warnings
+    assert f"seconds {'behind' if days < 0 else 'ahead of'} ours" in warning
+
+
+def test_what_pg_dump_warns_of_is_in_the_manifest(shop: Archive) -> None:
+    """It ends well without what it may not read: that must not be found out by the restore."""
+    with shop.platform.connect("shop") as connection:
+        subscribed = (
+            "CREATE SUBSCRIPTION follow CONNECTION 'host=127.0.0.1' PUBLICATION p WITH (connect = false)"
+        )
+        postgres.rows(connection, subscribed)
+        try:
+            record = dumped(shop, next_run())
+        finally:
+            for what in ("DISABLE", "SET (slot_name = NONE)"):
+                postgres.rows(connection, f"ALTER SUBSCRIPTION follow {what}")
+            postgres.rows(connection, "DROP SUBSCRIPTION follow")
+    (warning,) = record.warnings
+    assert warning.startswith("database shop: pg_dump: warning: subscriptions not dumped")
 
 
 def test_sequences_are_read_before_the_dump(shop: Archive, restored: str) -> None:
