@@ -84,6 +84,15 @@ def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
             yield _looked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
 
 
+def _keys(backup: BackupSettings) -> dict[str, frozenset[str]]:
+    """Return what each key of a night needs; one may do for both."""
+    from pipeline.bucket import VERIFIER, WRITER  # noqa: PLC0415 - the SDK is slow to import
+
+    if backup.verify_secret is None or backup.verify_secret == backup.secret:
+        return {backup.secret: WRITER | VERIFIER}
+    return {backup.secret: WRITER, backup.verify_secret: VERIFIER}
+
+
 def _backups(backup: BackupSettings, settings: Settings, databases: Access) -> Iterator[Finding]:
     def recipients() -> list[str]:
         with TemporaryDirectory() as folder:
@@ -101,8 +110,15 @@ def _backups(backup: BackupSettings, settings: Settings, databases: Access) -> I
         with postgres.connection(databases.drill_uri(), "the drill server"):
             return []
 
+    def key(secret: str, needed: frozenset[str]) -> list[str]:
+        with databases.bucket(secret) as opened:
+            lacking = sorted(needed - opened.capabilities)
+        return [f"it lacks {', '.join(lacking)}; make one with that capability"] if lacking else []
+
     yield _looked("recipients", recipients)
     yield _looked(f"bucket {backup.bucket}", bucket)
+    for secret, needed in _keys(backup).items():
+        yield _looked(f"key {secret}", lambda secret=secret, needed=needed: key(secret, needed))  # type: ignore[misc]
     if settings.drill is not None:
         yield _looked("drill", drill)
 
