@@ -1,6 +1,8 @@
-"""How fast a first load is beside the least that it could cost, and its peak memory: for `bin/bench`.
+"""How fast a first load and the local half of a backup are beside the least that each could cost, and their
+peak memory: for `bin/bench`.
 
-The least is what a person would type: psql's COPY piped into psql's COPY, then the primary key and ANALYZE.
+The least of a load is what a person would type: psql's COPY piped into psql's COPY, then the primary key and
+ANALYZE. That of a backup is in `measure`.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import psutil
 from pipeline import command
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
-from pipeline.sandbox import clusters, configuration, lifecycle, provision, servers, sources
+from pipeline.sandbox import clusters, configuration, lifecycle, measure, provision, servers, sources
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.server import addresses
 
@@ -97,13 +99,17 @@ class Peaks:
 def main() -> int:
     """Measure, print, and return the exit code."""
     parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=ROWS, help="default: %(default)s")
+    parser.add_argument("what", choices=("load", "backup"), nargs="?", help="default: one after the other")
+    parser.add_argument("--rows", type=int, help=f"default: {ROWS} for load, {measure.ROWS} for backup")
     parser.add_argument("--rounds", type=int, default=3, help="medians are told (default: %(default)s)")
     arguments = parser.parse_args()
     home = Home(default_path())
     try:
         lifecycle.require_up(home)
-        _bench(home, arguments.rows, arguments.rounds)
+        if arguments.what != "backup":
+            _bench(home, arguments.rows or ROWS, arguments.rounds)
+        if arguments.what != "load":
+            measure.bench(home, arguments.rows or measure.ROWS, arguments.rounds, _say)
     except PipelineError as error:
         sys.stderr.write(f"bench: {redact(str(error))}\n")
         return error.exit_code
