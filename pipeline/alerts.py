@@ -4,7 +4,9 @@ An alert is written into the spool first and sent from there, by whoever gets to
 telling never depends on what has just failed. The work itself waits for it a few seconds at the most.
 """
 
+import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -26,6 +28,9 @@ ATTEMPT_SECONDS = 5.0
 # Whoever sends as its own job waits so long for another that does.
 TURN_SECONDS = 10.0
 
+# Where bin/cron wants to find a file once a failure of its command was told. Not for what the command starts.
+CRON_TOLD = "CRON_TOLD"
+
 _unset_told = False
 
 
@@ -46,8 +51,17 @@ def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> 
         logger.error("alerts cannot be kept: %s; this one is sent without", _said(error))  # noqa: TRY400
         _within(ATTEMPT_SECONDS, lambda: _send_unkept(settings, alerting, alert))
         return
+    if alert.kind in ("failed", "stale"):
+        _let_cron_know()
     if wanted:
         _within(ATTEMPT_SECONDS, lambda: _deliver(settings, alerting, 0.0))
+
+
+def _let_cron_know() -> None:
+    """Leave word with bin/cron, if it has started us: it tells of what fails without a word."""
+    if told := os.environ.get(CRON_TOLD):
+        with contextlib.suppress(OSError):
+            Path(told).touch(mode=0o600)
 
 
 def recovered(settings: Settings, key: str, summary: str) -> None:

@@ -25,7 +25,9 @@ ENDURANCE = (
     "tests/test_bin.py::test_the_demo",
     "tests/test_cron.py::test_what_does_not_listen",
     "tests/test_browser.py",
+    "tests/test_crontab.py::test_every_line",
     "tests/test_drill.py",
+    "tests/test_patience.py::test_a_run_outlives",
     "tests/test_properties.py",
     "tests/test_readers.py",
     "tests/test_restore.py",
@@ -51,6 +53,7 @@ ENDURANCE = (
     "tests/watch/test_watch.py::test_with_vault",
     "tests/tasks/test_scheduler.py::test_a_wrong_password",
     "tests/tasks/test_scheduler.py::test_with_a_certificate",
+    "tests/tasks/test_etl.py::test_what_is_over",
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import psutil
 from rich.progress import Progress
 
-from pipeline import command, family, log
+from pipeline import alerts, command, family, log
 from pipeline.cli import terminal
 from pipeline.errors import PipelineError, StepError, StoppedError, UsageError
 from pipeline.settings import RunSettings
@@ -121,7 +121,11 @@ class Supervision:
         Raise StepError if it is over the limit of a run. In any case nothing of it is left when this returns.
         """
         with terminal.progress() as bar, family.adopting() as everyone:
-            process, reader = command.start(arguments, on_line=lambda line: self._pass_on(line, bar))
+            # Its steps may tell of what passes in the end; that all was told is for this process to say.
+            environment = {name: value for name, value in os.environ.items() if name != alerts.CRON_TOLD}
+            process, reader = command.start(
+                arguments, environment=environment, on_line=lambda line: self._pass_on(line, bar)
+            )
             task = bar.add_task("", name=self._name, total=self._total)
             ends_at = time.monotonic() + self._limits.run_minutes * SECONDS_PER_MINUTE
             try:

@@ -281,30 +281,92 @@ def test_a_step_that_is_killed_alone_does_not_take_the_run_along(shop: Night) ->
     assert differing(shop) == []
 
 
-# Told to stop, and asked twice.
+# Told to stop, over a limit, and asked twice.
 
 
-@pytest.mark.parametrize(("number", "whom"), [(signal.SIGTERM, "parent"), (signal.SIGINT, "group")])
+@contextlib.contextmanager
+def held_in(shop: Night, task: str, run: str) -> Iterator["tuple[subprocess.Popen[str], psutil.Process]"]:
+    """Start a run in which `task` of shop.purchase does not come to an end; yield its command and that step.
+
+    A load is kept from writing into its table, an extraction from reading its own.
+    """
+    place, mode = (
+        ("warehouse", "SHARE ROW EXCLUSIVE") if task == "LoadTable" else ("shop", "ACCESS EXCLUSIVE")
+    )
+    table = "shop.purchase" if task == "LoadTable" else "public.purchase"
+    assert shop.etl(next_run()).code == 0
+    shop.ask("shop", CHANGES)
+    with shop.platform.connect(place) as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, f"LOCK TABLE {table} IN {mode} MODE")
+        process = shop.start_etl(run)
+        query = """
+            SELECT pid FROM ops.step
+            WHERE run = %s AND name = 'shop.purchase' AND task = %s AND state = 'running'
+            """
+        found = wait_until(lambda: shop.ask("warehouse", query, (run, task)), f"{task} has begun")
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        wait_until(lambda: shop.ask(place, waiting), f"{task} waits for the table")
+        yield process, psutil.Process(found[0][0])
+
+
+@pytest.mark.parametrize(
+    ("task", "number", "whom"),
+    [
+        ("ExtractTable", signal.SIGTERM, "parent"),
+        ("ExtractTable", signal.SIGINT, "group"),
+        ("LoadTable", signal.SIGTERM, "parent"),
+        ("LoadTable", signal.SIGTERM, "parent, while the step is stopped"),
+    ],
+)
 def test_told_to_stop_it_ends_with_143_and_leaves_nobody_behind(
-    shop: Night, number: signal.Signals, whom: str
+    shop: Night, task: str, number: signal.Signals, whom: str
 ) -> None:
     """Nomad sends SIGTERM to the parent alone; Ctrl-C reaches the whole group of the terminal."""
     run = next_run()
-    with shop.platform.connect("shop") as blocker:
-        blocker.autocommit = False
-        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
-        process = shop.start_etl(run)
-        query = "SELECT pid FROM ops.step WHERE run = %s AND name = 'shop.purchase' AND state = 'running'"
-        wait_until(lambda: shop.ask("warehouse", query, (run,)), "the extraction has begun")
-        if whom == "parent":
-            process.send_signal(number)
-        else:
+    with held_in(shop, task, run) as (process, step):
+        if "stopped" in whom:
+            step.suspend()
+        if whom == "group":
             os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
         process.communicate(timeout=60)
-    assert process.returncode == 143
-    wait_until(lambda: not shop.ours(), "nobody is left", 30)
+        assert process.returncode == 143
+        # Not even who holds the snapshot.
+        assert shop.ours() == []
+    assert shop.ask("warehouse", "SELECT state, error FROM ops.run WHERE run = %s", (run,)) == [
+        ("failed", "told to stop")
+    ]
+    stopped = shop.step(run, task, "shop.purchase")
+    assert stopped is not None
+    assert (stopped.state, stopped.error, stopped.exit_code) == ("failed", "told to stop", 143)
+    finished(shop, run)
+    assert differing(shop) == []
+
+
+@pytest.mark.parametrize(("limit", "minutes"), [("step_minutes", 0.25), ("run_minutes", 0.75)])
+def test_what_is_over_its_limit_fails_is_recorded_and_leaves_nobody(
+    shop: Night, limit: str, minutes: float
+) -> None:
+    """Though it waits in libpq, where a signal with a handler of Python's would not be heard."""
+    run = next_run()
+    with shop.platform.settings_file.open("a") as file:
+        file.write(f"[run]\n{limit} = {minutes}\n")
+    with held_in(shop, "LoadTable", run) as (process, _):
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == 3, out + err
+        assert shop.ours() == []
+    failed = shop.step(run, "LoadTable", "shop.purchase")
+    assert failed is not None
+    assert failed.error is not None
+    assert (failed.state, failed.exit_code) == ("failed", 3)
+    assert f"over its limit of {minutes} minutes ([run] {limit})" in failed.error
+    assert f"over its limit of {minutes} minutes ([run] {limit})" in out + err
     assert shop.value("warehouse", "SELECT state FROM ops.run WHERE run = %s", (run,)) == "failed"
-    assert shop.etl(run).code == 0
+    finished(shop, run)
     assert differing(shop) == []
 
 
