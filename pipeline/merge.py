@@ -21,7 +21,10 @@ class SetAside:
 
 
 def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into_new_table: bool) -> SetAside:
-    """Return what is set aside. A row whose last good version is in the table is not lacking there."""
+    """Take out of the table what is not good any more; return what is set aside.
+
+    A row whose last good version is in the table is not lacking there.
+    """
     if staging.oid(warehouse, staged.bad) is None:
         return SetAside(0, 0)
     count = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.bad)
@@ -32,6 +35,15 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
         return SetAside(rows, rows)
     if not key:
         return SetAside(rows, rows)
+    unread = staging.fallen_unread(warehouse, staged)
+    if staging.oid(warehouse, staged.fallen) is not None:
+        fallen = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})")
+        same = staging.same_key(key, "t", "f")
+        live = staging.live(warehouse, staged.target, staged.table, "t")
+        _execute(
+            warehouse, "DELETE FROM {} AS t WHERE {} AND {}",
+            staged.target, live, fallen.format(staged.fallen, same),
+        )  # fmt: skip
     missing = postgres.value(
         warehouse,
         sql.SQL(
@@ -45,7 +57,7 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
             live=staging.live(warehouse, staged.target, staged.table, "t"),
         ),
     )
-    return SetAside(rows, missing)
+    return SetAside(rows + unread, missing + unread)
 
 
 def publish(

@@ -33,6 +33,7 @@ class Result:
     """How one check came out. `observed` and `expected` are words for a person, `value` is for a chart.
 
     `wrong` is the condition on a row, called "c", that makes it a failing one; None where no single row is.
+    `of_row`: whether that can be told by the row alone, whichever other rows there are.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Result:
     value: float | None = None
     quarantine: str = HOLD
     wrong: Composable | None = None
+    of_row: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.observed}" + (f", expected {self.expected}" if self.expected else "")
@@ -88,25 +90,44 @@ class Candidate:
 
     def _kept(self, warehouse: Connection) -> Composable:
         """Return what adds the rows of the target that stay as they are."""
+        return sql.SQL(" UNION ALL {} AND {}").format(self._loaded(warehouse), self._unread)
+
+    def standing(self, warehouse: Connection) -> Composable:
+        """Return the query of the rows of the target that stay, though the source has others or the same.
+
+        Those that nothing was read for, and those of which what was read is to be set aside.
+        """
+        bad = sql.SQL("EXISTS (SELECT 1 FROM {} AS s JOIN {} AS b ON b.place = s.ctid WHERE {})").format(
+            self.staged.rows, self.staged.bad, staging.same_key(self.key, "t", "s", self.renamed)
+        )
+        stays = sql.SQL("({} OR {})").format(self._unread, bad) if self.increment else bad
+        return sql.SQL("{} AND {}").format(self._loaded(warehouse), stays)
+
+    def _loaded(self, warehouse: Connection) -> Composable:
+        """Return the query of the target's rows, called "t", that are not gone from the source."""
         known = staging.column_names(warehouse, self.staged.target)
         # A column that is new in the source is empty in the rows that were not read again.
-        called = [self.renamed.get(name, name) for name in self.columns]
+        called = [(name, self.renamed.get(name, name)) for name in self.columns]
         names = sql.SQL(", ").join(
-            sql.Identifier("t", name) if name in known else sql.SQL("NULL") for name in called
+            sql.SQL("{} AS {}").format(
+                sql.Identifier("t", old) if old in known else sql.SQL("NULL"), sql.Identifier(name)
+            )
+            for name, old in called
         )
-        kept = sql.SQL(
-            " UNION ALL SELECT {names} FROM {target} AS t WHERE {live}"
-            " AND NOT EXISTS (SELECT 1 FROM {staged} AS s WHERE {same})"
-        ).format(
-            names=names, target=self.staged.target,
-            live=staging.live(warehouse, self.staged.target, self.table, "t"),
-            staged=self.staged.rows, same=staging.same_key(self.key, "t", "s", self.renamed),
-        )  # fmt: skip
+        loaded = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
+            names, self.staged.target, staging.live(warehouse, self.staged.target, self.table, "t")
+        )
         if self.keys_staged:
-            kept += sql.SQL(" AND EXISTS (SELECT 1 FROM {} AS k WHERE {})").format(
+            loaded += sql.SQL(" AND EXISTS (SELECT 1 FROM {} AS k WHERE {})").format(
                 self.staged.keys, staging.same_key(self.key, "t", "k", self.renamed)
             )
-        return kept
+        return loaded
+
+    @property
+    def _unread(self) -> Composable:
+        return sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})").format(
+            self.staged.rows, staging.same_key(self.key, "t", "s", self.renamed)
+        )
 
 
 def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
@@ -217,6 +238,7 @@ def _of_columns(warehouse: Connection, candidate: Candidate) -> Iterator[Result]
         yield Result(
             rule.name, rule.level, share <= rule.most, f"{wrong:,} of {total:,} rows ({share:.2%})",
             f"at most {rule.most:.2%}" if rule.most else "none", share, rule.quarantine, rule.wrong,
+            of_row=True,
         )  # fmt: skip
 
 
@@ -336,6 +358,7 @@ def _relationship(warehouse: Connection, declared: RelationshipCheck, table: Tab
     return Result(
         f"relationship ({', '.join(rule.columns)}) to {rule.to}", declared.level, not counted,
         f"{counted:,} rows without a counterpart", "none", counted, declared.quarantine, wrong,
+        of_row=rule.to != table.name,
     )  # fmt: skip
 
 

@@ -47,6 +47,11 @@ class Staged:
         return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} bad")
 
     @property
+    def fallen(self) -> sql.Identifier:
+        """Return the table of the keys of loaded rows that are no longer good, and are to be set aside."""
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} out")
+
+    @property
     def history(self) -> sql.Identifier:
         """Return the table of the warehouse that keeps every version of every row."""
         return sql.Identifier(self.table.source, f"{self.table.name}_history")
@@ -103,9 +108,21 @@ def fill(connection: Connection, name: sql.Identifier, rows: int) -> int:
     return rows
 
 
+def fallen_unread(connection: Connection, staged: Staged) -> int:
+    """Return how many loaded rows are to be set aside without that anything was read for them."""
+    if oid(connection, staged.fallen) is None:
+        return 0
+    query = sql.SQL(
+        "SELECT count(*) FROM (SELECT DISTINCT * FROM {}) AS f"
+        " WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})"
+    ).format(staged.fallen, staged.rows, same_key(column_names(connection, staged.fallen), "f", "s"))
+    counted: int = postgres.value(connection, query)
+    return counted
+
+
 def drop(connection: Connection, staged: Staged, *, but_rows: bool = False) -> None:
     """Drop what was staged of one run, except the rows where those are to be published as they are."""
-    names = [staged.keys, staged.bad, *([] if but_rows else [staged.rows])]
+    names = [staged.keys, staged.bad, staged.fallen, *([] if but_rows else [staged.rows])]
     for name in names:
         postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
 

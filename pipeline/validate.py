@@ -8,7 +8,7 @@ from pipeline.catalog import Table
 from pipeline.errors import CheckError, StepError
 from pipeline.extract import LOAD_TASK, Show, silent, step_key
 from pipeline.ledger import Step
-from pipeline.plan import FIRST, INCREMENT
+from pipeline.plan import FIRST, FULL, INCREMENT
 from pipeline.postgres import Connection
 from pipeline.quality import Candidate, Result
 from pipeline.settings import Settings
@@ -69,8 +69,10 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
                 raise StepError(
                     "its staged rows are gone, as after a crash of the warehouse's server; run it again"
                 )
-            results = _results(warehouse, table, run, extracted)
-            set_aside = quarantine.fill(warehouse, Staged(table, run), results)
+            candidate = _candidate(warehouse, table, run, extracted)
+            results = _results(warehouse, candidate, extracted)
+            loaded = candidate if extracted.detail["mode"] in (INCREMENT, FULL) else None
+            set_aside = quarantine.fill(warehouse, candidate.staged, results, loaded)
             quality.record(warehouse, run, table, results)
             stopping = [str(result) for result in results if result.stops]
             if not stopping:
@@ -87,7 +89,8 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
             show(100, _told(key.name, results, set_aside))
 
 
-def _results(warehouse: Connection, table: Table, run: str, extracted: Step) -> list[Result]:
+def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> list[Result]:
+    table = candidate.table
     current = Shape.from_json(extracted.detail["shape"])
     accepted = None
     if extracted.detail["mode"] != FIRST:
@@ -97,7 +100,7 @@ def _results(warehouse: Connection, table: Table, run: str, extracted: Step) -> 
     if any(result.stops for result in drifted):
         # The rows have a shape of which nothing is known yet: no check could be trusted.
         return drifted
-    return drifted + quality.check(warehouse, _candidate(warehouse, table, run, extracted))
+    return drifted + quality.check(warehouse, candidate)
 
 
 def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -> Candidate:

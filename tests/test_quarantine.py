@@ -68,6 +68,59 @@ def test_quarantine_rows_loads_the_good_ones_and_reads_all_again_until_they_are_
     assert not night.differing("shop", "orders")
 
 
+@pytest.mark.parametrize(
+    "columns", ["{state: {accepted: [closed]}}", "{state: {accepted: [closed]}, amount: {range: {max: 98}}}"]
+)
+@pytest.mark.parametrize("deletes", ["hard", "soft"])
+def test_rows_that_were_loaded_are_set_aside_by_a_rule_that_comes_later(
+    night: Night, columns: str, deletes: str
+) -> None:
+    """They were good when they were loaded, and nothing in the source has changed since."""
+    declaration = declared("[]").replace(
+        "orders:\n", f"orders:\n    deletes: {deletes}\n    quarantine: rows\n"
+    )
+    shop(night, declaration, "UPDATE orders SET state = 'closed' WHERE id > 3")
+    night.load("shop", "orders")
+    night.platform.declare("shop", declaration.replace("columns: {}", f"columns: {columns}"))
+    wrong = [1, 2, 3] + ([99, 100] if "amount" in columns else [])
+    # 3 is good from now on; 4 goes.
+    night.ask("shop", "UPDATE orders SET state = 'closed' WHERE id = 3; DELETE FROM orders WHERE id = 4")
+    wrong.remove(3)
+    for _ in range(2):
+        loaded = night.load("shop", "orders")
+        assert (loaded.total, loaded.quarantined) == (99 - len(wrong), len(wrong))
+        assert night.value("warehouse", "SELECT count(*) FROM shop.orders WHERE id = ANY(%s)", (wrong,)) == 0
+        assert sorted({row for row, _ in quarantined(night)}) == wrong
+    night.ask("shop", "UPDATE orders SET state = 'closed', amount = 1")
+    assert night.load("shop", "orders").quarantined == 0
+    assert not night.differing("shop", "orders")
+
+
+def test_a_relationship_sets_aside_what_has_lost_its_counterpart(night: Night) -> None:
+    to = "{relationship: {columns: customer, to: customer, to_columns: id}, quarantine: rows}"
+    shop(night, declared(f"[{to}]").replace("customer: {}", "customer: {max_deleted: 50%}"))
+    night.load("shop", "customer")
+    night.load("shop", "orders")
+    night.ask("shop", "DELETE FROM customer WHERE id = 3; UPDATE orders SET amount = 0 WHERE id IN (2, 5)")
+    night.load("shop", "customer")
+    loaded = night.load("shop", "orders")
+    assert (loaded.total, loaded.quarantined) == (90, 10)
+    assert night.value("warehouse", "SELECT count(*) FROM shop.orders WHERE customer = 3") == 0
+
+
+def test_json_that_jsonb_refuses_is_kept_as_it_is(night: Night) -> None:
+    shop(
+        night,
+        declared("[]", "{state: {accepted: {values: [closed], quarantine: rows}}}"),
+        "ALTER TABLE orders ADD j json",
+        """UPDATE orders SET state = 'closed', j = '{"a": "\\u0000", "a": 1}'""",
+        "UPDATE orders SET state = 'open' WHERE id = 1",
+    )
+    assert night.load("shop", "orders").quarantined == 1
+    kept = night.value("warehouse", "SELECT content->>'j' FROM quarantine.shop_orders")
+    assert kept == '{"a": "\\u0000", "a": 1}'
+
+
 def test_a_first_load_sets_rows_aside_too(night: Night) -> None:
     shop(
         night,
