@@ -32,7 +32,13 @@ class OneTry(B2Http):  # type: ignore[misc]
         cls, fcn: Callable[[], Any], try_count: int, post_params: dict[str, Any] | None = None
     ) -> Any:
         del try_count
-        return cls._translate_errors(fcn, post_params)
+
+        def one_try() -> Any:
+            # The SDK would take what a signal raises in here for a fault of the network.
+            with refusals.passing_through():
+                return fcn()
+
+        return cls._translate_errors(one_try, post_params)
 
     def request_content_return_json(self, *arguments: Any, **named: Any) -> Any:
         """Return an answer of B2's. Raise GarbledError where something else came with a good status."""

@@ -63,7 +63,7 @@ class _Looker:
         self._unseen: list[Unseen] = []
 
     def look(self) -> Facts:
-        found = Facts(keys=tuple(self._keys()), work=self._work())
+        found = Facts(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
         if self._settings.analysts is not None:
             found = replace(found, declared=self._looked("the catalog", self._declared))
         with self._looking("Vault"), access.opened(self._settings) as databases:

@@ -41,6 +41,19 @@ def test_a_backup_that_was_not_made_is_told() -> None:
     assert late.since == LAST_NIGHT + timedelta(hours=26)
 
 
+def test_all_that_is_well_is_judged_too() -> None:
+    """For what was told must be told to be over."""
+    found = judged(archive_only())
+    keys = {f"watch/{what}/hr" for what in ("backup", "changed", "size", "drill")} | {"watch/rules"}
+    assert {found[key].kind for key in keys} == {"well"}
+
+
+def test_a_database_that_nobody_backed_up_yet_has_no_drill_to_miss() -> None:
+    known = ledger(run=None, tables={}, drills={}, first_backups={})
+    late = only(archive_only(bucket=bucket(backups=(), drills={}), ledger=known))
+    assert late.key == "watch/backup/hr"
+
+
 def test_a_database_may_have_limits_of_its_own() -> None:
     weekly = settings(databases={"hr": {"secret": "database/hr", "backup_hours": 170, "drill_days": 100}})
     assert told(archive_only(), NOW + 6 * DAY, weekly) == {}
@@ -122,8 +135,8 @@ def test_a_new_size_is_the_usual_one_after_a_week() -> None:
 
 
 def test_a_few_kilobytes_of_a_tiny_database_are_nothing() -> None:
-    there = nights(*[30_000] * 14, 45_000)
-    assert told(archive_only(bucket=bucket(backups=there))) == {}
+    assert told(archive_only(bucket=bucket(backups=nights(*[30_000] * 14, 45_000)))) == {}
+    assert told(archive_only(bucket=bucket(backups=nights(*[30_000] * 14, 55_000)))) != {}
 
 
 def test_a_drill_that_was_not_made_is_told() -> None:

@@ -35,6 +35,7 @@ def test_a_good_night_needs_no_word() -> None:
     found = judged(facts())
     assert {one.kind for one in found.values()} == {"well"}
     assert {"watch/run/etl", "watch/source/hr", "watch/table/hr.employee"} <= found.keys()
+    assert found["watch/source/hr"].summary == "source hr: 3 of 3 tables are within the limit of 26 h"
 
 
 def test_the_limit_itself_is_in_time_and_a_minute_later_is_not() -> None:
@@ -49,7 +50,8 @@ def test_a_run_that_never_began_is_told_once_and_not_for_every_table() -> None:
     assert late.summary == "etl: the last run, 2026-11-24, began 35 h 45 min ago; the limit is 26 h"
     assert late.since == LAST_NIGHT + timedelta(hours=26)
     # Nor is it told that the tables are well: whoever was told of them must not be told that that is over.
-    assert not [key for key in judged(loads_only(), NOW + DAY) if key.startswith("watch/table/")]
+    found = judged(loads_only(), NOW + DAY)
+    assert not [key for key in found if key.startswith(("watch/table/", "watch/source/"))]
 
 
 def test_a_table_that_fails_for_days_is_told_though_runs_begin() -> None:
@@ -68,6 +70,15 @@ def test_a_table_that_fails_for_days_is_told_though_runs_begin() -> None:
     )
 
 
+def test_how_often_it_failed_is_told_from_the_second_time_on() -> None:
+    def said(times: int) -> str | None:
+        old = table(fresh_as_of=LAST_NIGHT - 2 * DAY, failing=replace(FAILING, runs=times))
+        return only(loads_only(ledger=ledger(tables=tables(employee=old)))).error
+
+    assert said(1) == "ValidateExtract failed: rows: 0, expected at least 1"
+    assert "failed in 2 runs since 2026-11-22 02:15 UTC" in (said(2) or "")
+
+
 def test_a_table_that_fails_is_told_beside_a_run_that_never_began() -> None:
     """The run explains tables that it would have loaded, and no other."""
     old = table(fresh_as_of=LAST_NIGHT - 3 * DAY, loaded_at=LAST_NIGHT - 3 * DAY, failing=FAILING)
@@ -80,6 +91,10 @@ def test_a_table_that_the_last_runs_left_out_is_told() -> None:
     old = table(fresh_as_of=LAST_NIGHT - 2 * DAY, loaded_at=LAST_NIGHT - 2 * DAY)
     late = only(loads_only(ledger=ledger(tables=tables(employee=old))))
     assert (late.key, late.error, late.step) == ("watch/table/hr.employee", None, None)
+    assert late.since == LAST_NIGHT - 2 * DAY + timedelta(hours=26)
+    assert judged(loads_only(ledger=ledger(tables=tables(employee=old))))["watch/source/hr"].summary == (
+        "source hr: 2 of 3 tables are within the limit of 26 h"
+    )
     assert late.command == "pipeline run etl --source hr --table employee"
 
 
@@ -98,6 +113,15 @@ def test_a_source_whose_tables_are_all_late_is_told_once() -> None:
         "2026-11-22 02:15 UTC, 2 days 11 h ago; the limit is 26 h"
     )
     assert late.error == "OpenSnapshot failed: source hr: no connection: refused"
+    assert late.since == LAST_NIGHT - 2 * DAY + timedelta(hours=26)
+
+
+def test_of_two_tables_that_are_both_late_their_source_is_told_and_of_one_the_table() -> None:
+    old = table(fresh_as_of=LAST_NIGHT - 2 * DAY, loaded_at=LAST_NIGHT - 2 * DAY)
+    for names, told_of in ((("a", "b"), "watch/source/hr"), (("a",), "watch/table/hr.a")):
+        declared = {"hr": dict.fromkeys(names, LONG_AGO)}
+        found = ledger(tables=dict.fromkeys((f"hr.{name}" for name in names), old))
+        assert only(loads_only(declared=declared, ledger=found)).key == told_of
 
 
 def test_a_source_may_have_a_limit_of_its_own() -> None:
@@ -152,6 +176,10 @@ def test_nothing_was_ever_run() -> None:
     assert (
         late.summary == "etl: no run ever began, and it could have since 200 days 0 h ago; the limit is 26 h"
     )
+    assert late.since == LONG_AGO + timedelta(hours=26)
+    # What waits longest counts.
+    declared = {"hr": {"department": LONG_AGO, "employee": NOW - HOUR}}
+    assert only(loads_only(declared=declared, ledger=LedgerFacts())).summary == late.summary
     # On the day of the installation that is as it should be.
     declared = {"hr": dict.fromkeys(TABLES, NOW - HOUR)}
     assert told(loads_only(declared=declared, ledger=LedgerFacts())) == {}

@@ -1,6 +1,8 @@
 """Watch on a real ledger and a real bucket: what it sees there, what it tells, and what it must not need."""
 
 import json
+import socket
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,11 +13,12 @@ from pipeline.bucket import Bucket
 from pipeline.manifest import dump_name, globals_name, manifest_name
 from pipeline.sandbox import backup_store
 from pipeline.sandbox.b2.process import running
+from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import administrator
 from pipeline.settings import Settings
 from tests.archive import Archive
 from tests.cli.test_status import on_a_terminal
-from tests.night import Night
+from tests.night import COMMAND_SECONDS, Night, program
 from tests.watch.receiver import Receiver, receiving
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -309,6 +312,26 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
     assert receiver.told == [("warning", "watch/going/etl"), ("failed", "watch/reach/the warehouse")]
     everything = well.out + dead.out + "".join(shown) + str(receiver.alerts)
     assert "one-long-secret-name" not in everything
+
+
+def test_told_to_stop_while_b2_does_not_answer(archive: Archive) -> None:
+    """It ends as every command does, and tells nobody that B2 is out of reach."""
+    with socket.create_server((ADDRESS, 0)) as silent:
+        archive.write_settings(realm=f"http://{ADDRESS}:{silent.getsockname()[1]}")
+        archive.write_sections(alerts={"spool": "spool"})
+        silent.settimeout(COMMAND_SECONDS)
+        started = subprocess.Popen(
+            [program("pipeline"), "watch"], env=archive.environment(None), stdout=subprocess.PIPE, text=True
+        )
+        try:
+            with silent.accept()[0]:
+                started.terminate()
+                out, _ = started.communicate(timeout=COMMAND_SECONDS)
+        finally:
+            started.kill()
+            started.wait()
+    assert (started.returncode, out) == (143, "")
+    assert not (archive.folder / "spool").exists()
 
 
 def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
