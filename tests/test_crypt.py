@@ -102,7 +102,7 @@ def test_the_format_is_binary_aes_256_uncompressed_and_protected(keys: Keys, pla
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of this test's own for homes: other tests have agents as well. Sockets need a short name."""
     with tempfile.TemporaryDirectory() as folder:
-        monkeypatch.setattr(crypt, "MEMORY", folder)
+        monkeypatch.setattr("pipeline.crypt.gpg.MEMORY", folder)
         yield Path(folder)
 
 

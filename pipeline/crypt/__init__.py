@@ -1,0 +1,9 @@
+"""OpenPGP through gpg, in throw-away homes: the only user of python-gnupg.
+
+Nothing is believed on the library's word alone: it says "encryption ok" of a file that was cut short.
+"""
+
+from pipeline.crypt.private import PrivateKey, new_key_pair, private_key
+from pipeline.crypt.public import EXPIRES_SOON, Keyring, keyring
+
+__all__ = ["EXPIRES_SOON", "Keyring", "PrivateKey", "keyring", "new_key_pair", "private_key"]

@@ -1,0 +1,138 @@
+"""Public keys, to which files are encrypted: no private key, no agent and no trust are needed."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, require_done
+from pipeline.errors import ProblemsError, StepError
+from pipeline.manifest import Digest, Recipient
+
+EXPIRES_SOON = timedelta(days=30)
+# No compression: the dump has its own. MDC guards integrity where a key does not ask for AEAD.
+ENCRYPTION = ["--cipher-algo", "AES256", "--compress-algo", "none", "--force-mdc"]
+AES256 = "9"
+
+
+class Keyring:
+    """Public keys, each usable now. `warnings` tells those that expire soon."""
+
+    def __init__(self, gpg: Gpg, recipients: tuple[Recipient, ...], now: datetime) -> None:
+        self._gpg = gpg
+        self.recipients = recipients
+        self.warnings = tuple(
+            f"key {one.user_id} ({one.fingerprint[-16:]}) expires on {one.expires_at:%Y-%m-%d}; "
+            "put a longer-lived one in its place"
+            for one in recipients
+            if one.expires_at and one.expires_at - now < EXPIRES_SOON
+        )
+
+    def encrypt(
+        self, source: Path, target: Path, on_bytes: OnBytes = lambda _size: None
+    ) -> tuple[Digest, Digest]:
+        """Encrypt a file to every recipient into a new one (0600); return what went in and what came out.
+
+        Raise StepError if gpg fails, is killed, or there is no room; `target` may then be left, cut short.
+        """
+        result, plain, encrypted = self._gpg.pass_through(
+            source,
+            target,
+            on_bytes,
+            lambda file: self._gpg.encrypt_file(
+                file,
+                [one.fingerprint for one in self.recipients],
+                always_trust=True,
+                armor=False,
+                extra_args=ENCRYPTION,
+            ),
+        )
+        require_done(result, f"{source.name} could not be encrypted")
+        _require_protected(result, source.name)
+        if plain.size_bytes != source.stat().st_size or encrypted.size_bytes <= plain.size_bytes:
+            raise StepError(f"{source.name} could not be encrypted: gpg did not take all of it")
+        return plain, encrypted
+
+
+@contextlib.contextmanager
+def keyring(paths: Sequence[Path], *, now: datetime, folder: Path) -> Iterator[Keyring]:
+    """Give the body a keyring with the key in each of `paths`, in a throw-away home in `folder`.
+
+    No private key, no agent and no trust are needed. Raise ProblemsError, with all problems, if a file is
+    missing, holds no public key or several, or one that is expired, revoked or cannot encrypt.
+    """
+    with home(folder) as gpg:
+        problems: list[str] = []
+        found = [one for path in paths if (one := _recipient(gpg, path, now, problems))]
+        fingerprints = [one.fingerprint for one in found]
+        for twice in {each for each in fingerprints if fingerprints.count(each) > 1}:
+            problems.append(f"key {twice} is named twice in [backup] recipients; name another in its place")
+        if problems:
+            raise ProblemsError(problems)
+        yield Keyring(gpg, tuple(found), now)
+
+
+def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Recipient | None:
+    """Import the key of one file, and return it unless there is something wrong with it."""
+    where = f"recipient {path}"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        problems.append(
+            f"{where}: cannot be read: {error.strerror}; put a public key there, or correct luigi.cfg"
+        )
+        return None
+    if b"PRIVATE KEY" in data:
+        problems.append(
+            f"{where}: is a private key; remove it from this machine, and put the public one there"
+        )
+        return None
+    fingerprints = [one["fingerprint"] for one in gpg.scan_keys(str(path))]
+    if len(fingerprints) != 1:
+        what = "several public keys" if fingerprints else "no public key"
+        problems.append(f"{where}: holds {what}; put the one public key there (gpg --armor --export NAME)")
+        return None
+    imported = gpg.import_keys_file(str(path))
+    listed = gpg.list_keys(keys=fingerprints)
+    if not listed:
+        raise StepError(f"{where}: gpg could not take the key: {complaint(imported)}")
+    key = listed[0]
+    expires_at = _expiry(key)
+    if problem := _problem(key, expires_at, now):
+        problems.append(f"{where}: {key['uids'][0]}: {problem}; put another public key there")
+        return None
+    return Recipient(fingerprint=fingerprints[0], user_id=key["uids"][0], expires_at=expires_at)
+
+
+def _encrypting(key: Any) -> list[Any]:
+    parts = [{**key, "cap": re.sub("[A-Z]", "", key["cap"])}, *key.get("subkey_info", {}).values()]
+    return [part for part in parts if "e" in part["cap"] and part["trust"] not in ("r", "i", "d")]
+
+
+def _expiry(key: Any) -> datetime | None:
+    """Return when the key as a whole stops being able to encrypt, None for never."""
+    latest: list[float] = [float(part["expires"] or "inf") for part in _encrypting(key)]
+    end = min(float(key["expires"] or "inf"), max(latest, default=float("inf")))
+    return None if end == float("inf") else datetime.fromtimestamp(end, UTC)
+
+
+def _problem(key: Any, expires_at: datetime | None, now: datetime) -> str | None:
+    if key["trust"] == "r":
+        return "is revoked"
+    if expires_at is not None and expires_at <= now:
+        return f"expired on {expires_at:%Y-%m-%d}"
+    if not _encrypting(key):
+        return "cannot encrypt: it has no key for that"
+    # Capital letters are what gpg itself can do with it at this moment.
+    return None if "E" in key["cap"] and "D" not in key["cap"] else "cannot be used to encrypt now"
+
+
+def _require_protected(result: Any, name: str) -> None:
+    # BEGIN_ENCRYPTION <mdc method> <cipher> [<aead>]
+    begun = re.search(r"^\[GNUPG:\] BEGIN_ENCRYPTION (\d+) (\d+)(?: (\d+))?", result.stderr, re.MULTILINE)
+    if begun is None or begun[2] != AES256 or not (int(begun[1]) or int(begun[3] or 0)):
+        raise StepError(
+            f"{name} was encrypted without AES-256 or without integrity protection; look at gpg's setup"
+        )
