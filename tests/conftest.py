@@ -15,6 +15,7 @@ from tests.restores import Restores, restores_in
 # Tests that kill at every stage, carry millions of rows, start further servers or go on for long. `bin/test`
 # runs them; CI, which has to be quick, does not: bin/test -m endurance
 ENDURANCE = (
+    "tests/sandbox/test_bench.py",
     "tests/tasks/test_connections.py",
     "tests/tasks/test_credentials.py",
     "tests/tasks/test_drill.py",

@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline import access, command, contents, dump, encrypt, postgres, records, settings, snapshot, tools
 from pipeline.sandbox import clusters, configuration, provision, sources
 from pipeline.sandbox.home import Home
+from pipeline.sandbox.server import addresses
 from pipeline.work import Work
 
 DATABASE = "bench_backup"
@@ -101,7 +102,9 @@ def bench(home: Home, rows: int, rounds: int, say: Callable[[str], None]) -> Non
 
 def measure(home: Home, run: str) -> Figures:
     """Measure once, in a process of its own so that its memory is only the steps'."""
-    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(home.settings_file)}
+    # Whatever is installed here: both sides are measured with the client of the sandbox's own servers.
+    path = f"{clusters.BINARIES}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **addresses(home), "PATH": path}
     said = command.run([sys.executable, "-m", __name__, run], environment=environment)
     return Figures(**json.loads(said.splitlines()[-1]))
 

@@ -1,0 +1,24 @@
+"""What `bin/bench` shows of backups; how much it is, is for people to judge."""
+
+import os
+import re
+import subprocess
+
+from pipeline.sandbox import clusters, provision
+from pipeline.sandbox.home import PROJECT
+from tests.platforms import Sandbox
+
+
+def test_the_local_half_of_a_backup_is_shown_beside_the_least_and_nothing_is_left(sandbox: Sandbox) -> None:
+    done = subprocess.run(
+        [PROJECT / "bin" / "bench", "backup", "--rows=2000", "--rounds=1"], text=True, capture_output=True,
+        env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^bench: backup, local stages: \d+\.\d\d times the least \(median\)$", done.stdout, re.M
+    )
+    assert re.search(r"^bench: peak memory of a backup's step: \d+ MiB$", done.stdout, re.MULTILINE)
+    with clusters.connection(sandbox.home, provision.SOURCES, "postgres") as connection:
+        assert not provision.database_exists(connection, "bench_backup")
+    assert "bench_backup" not in sandbox.home.settings_file.read_text()
