@@ -17,10 +17,9 @@ from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, Step
 from pipeline.postgres import Connection
 from pipeline.runs import Run
 from pipeline.settings import Settings
+from pipeline.watch import limits
 
 ETL = "etl"
-# A night and some more: what is older has not run last night.
-STALE = timedelta(hours=26)
 FAILED, RUNNING = "failed", "running"
 
 
@@ -52,7 +51,8 @@ class Drill:
 class Overview:
     """Every chain at this moment. `remarks` say what could not be looked at.
 
-    `steps` are those of the load; `others` the backups and drills that go on, failed or were killed.
+    `steps` are those of the load; `others` the backups and drills that go on, failed or were killed. A load
+    that began longer ago than `limit` is stale, as `pipeline watch` finds.
     """
 
     run: Run | None = None
@@ -63,6 +63,7 @@ class Overview:
     drills: Sequence[Drill] = ()
     others: Sequence[Step] = ()
     remarks: list[str] = field(default_factory=list)
+    limit: timedelta = timedelta()
 
     @property
     def failures(self) -> list[Step]:
@@ -87,7 +88,7 @@ class Overview:
             return RUNNING
         if self.failures or (self.run and self.run.actual_state == FAILED):
             return FAILED
-        return "ok" if self.run and datetime.now(UTC) - self.run.started_at < STALE else "stale"
+        return "ok" if self.run and datetime.now(UTC) - self.run.started_at <= self.limit else "stale"
 
 
 def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
@@ -104,6 +105,7 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         backups=backups,
         drills=_drills(warehouse),
         others=_others(settings, backups, run),
+        limit=limits.run(settings),
     )
 
 

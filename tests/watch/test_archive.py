@@ -77,10 +77,12 @@ def test_an_upload_without_a_manifest_is_no_backup() -> None:
 
 
 def test_a_backup_that_is_not_what_was_verified_is_told_and_does_not_count() -> None:
-    replaced = (*nights(*[80 * MEGABYTE] * 9)[:-1], backup(verified=False))
+    replaced = (backup(9, verified=False), *nights(*[80 * MEGABYTE] * 9)[:-1], backup(verified=False))
     found = told(archive_only(bucket=bucket(backups=replaced)))
     assert found.keys() == {"watch/changed/hr", "watch/backup/hr"}
-    assert "1 of 9 are not what was verified; the newest, run 2026-11-24" in found["watch/changed/hr"].summary
+    assert (
+        "2 of 10 are not what was verified; the newest, run 2026-11-24" in found["watch/changed/hr"].summary
+    )
     assert "run 2026-11-23" in found["watch/backup/hr"].summary
 
 

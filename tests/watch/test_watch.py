@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline import access, watch
+from pipeline import access, overview, watch
 from pipeline.bucket import Bucket
 from pipeline.manifest import dump_name, globals_name, manifest_name
 from pipeline.sandbox import backup_store
@@ -114,6 +114,22 @@ def test_a_good_night_and_days_without_any(night: Night, archive: Archive) -> No
     assert late.error is not None
     assert late.error.startswith("ExtractTable failed in 2 runs since")
     assert late.error.endswith("no luck")
+
+
+def test_status_calls_stale_what_watch_calls_too_old(night: Night, archive: Archive) -> None:
+    archive.source("shop", SHOP)
+    night.platform.declare("shop", DECLARATION)
+    began(night, "2026-01-01", in_days=-2)
+
+    def state() -> str:
+        with access.opened(archive.settings) as databases, databases.warehouse() as warehouse:
+            return overview.look(databases, warehouse, None).state
+
+    assert "watch/run/etl" in told(archive.settings, datetime.now(UTC))
+    assert state() == "stale"
+    archive.write_sections(**{"source.shop": {"table_hours": "170"}})
+    assert "watch/run/etl" not in told(archive.settings, datetime.now(UTC))
+    assert state() == "ok"
 
 
 def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
