@@ -8,18 +8,19 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from pipeline import access, message, postgres, webhook
+from pipeline import message
 from pipeline.access import Access
-from pipeline.errors import PipelineError, UnreachableError
+from pipeline.courier import Courier, said
 from pipeline.message import Alert, Kind
 from pipeline.settings import AlertSettings, Settings
 from pipeline.spool import Spool
 
-__all__ = ["Alert", "Kind", "open_alerts", "recovered", "send_spooled", "tell"]
+__all__ = [
+    "Alert", "Kind", "keep", "open_alerts", "reconcile", "recovered", "send_spooled", "tell", "tended",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 ATTEMPT_SECONDS = 5.0
 # Whoever sends as its own job waits so long for another that does.
 TURN_SECONDS = 10.0
+# Who tends the spool looks after it so often.
+LOOK_SECONDS = 2.0
 
 # Where bin/cron wants to find a file once a failure of its command was told. Not for what the command starts.
 CRON_TOLD = "CRON_TOLD"
@@ -43,18 +46,25 @@ def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> 
     alerting = _alerting(settings)
     if alerting is None:
         return
-    spool = Spool(alerting.spool)
+    if keep(settings, alert, patience_seconds=patience_seconds):
+        _send_what_is_due(settings, alerting)
+    else:
+        _within(ATTEMPT_SECONDS, lambda: Courier(settings, alerting).send_alone(alert))
+
+
+def keep(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
+    """Do as `tell`, but leave the sending to who tends the spool. Return whether it could be kept."""
+    alerting = _alerting(settings)
+    if alerting is None:
+        return False
     try:
-        spool.add(alert, patience_seconds)
-        wanted = bool(spool.due()) and not spool.is_quiet
+        Spool(alerting.spool).add(alert, patience_seconds)
     except OSError as error:
-        logger.error("alerts cannot be kept: %s; this one is sent without", _said(error))  # noqa: TRY400
-        _within(ATTEMPT_SECONDS, lambda: _send_unkept(settings, alerting, alert))
-        return
+        logger.error("an alert cannot be kept: %s: %s", said(error), alert.summary)  # noqa: TRY400
+        return False
     if alert.kind in ("failed", "stale"):
         _let_cron_know()
-    if wanted:
-        _within(ATTEMPT_SECONDS, lambda: _deliver(settings, alerting, 0.0))
+    return True
 
 
 def _let_cron_know() -> None:
@@ -64,19 +74,30 @@ def _let_cron_know() -> None:
             Path(told).touch(mode=0o600)
 
 
-def recovered(settings: Settings, key: str, summary: str) -> None:
-    """Tell that what was told of `key` is over; do nothing if nothing was told. Raise nothing."""
+def recovered(settings: Settings, key: str, summary: str, *, task: str | None = None) -> None:
+    """Tell that what was told of `key` is over; do nothing if nothing was told. Raise nothing.
+
+    With `task`, only if it was this Luigi task that had failed.
+    """
     if settings.alerts is None:
         return
-    alerting = settings.alerts
-    spool = Spool(alerting.spool)
     try:
-        wanted = spool.recover(key, summary) and not spool.is_quiet
+        wanted = Spool(settings.alerts.spool).recover(message.one_line(key), summary, task)
     except OSError as error:
-        logger.error("that %s recovered cannot be told: %s", key, _said(error))  # noqa: TRY400
+        logger.error("that %s recovered cannot be told: %s", key, said(error))  # noqa: TRY400
         return
     if wanted:
-        _within(ATTEMPT_SECONDS, lambda: _deliver(settings, alerting, 0.0))
+        _send_what_is_due(settings, settings.alerts)
+
+
+def reconcile(settings: Settings, prefix: str, found: Iterable[Alert]) -> None:
+    """Tell of each of `found`, and that whatever else was told under keys with this prefix is over."""
+    wrong = {alert.key: alert for alert in found}
+    for alert in wrong.values():
+        tell(settings, alert)
+    for known in open_alerts(settings):
+        if known.key.startswith(prefix) and known.key not in wrong:
+            recovered(settings, known.key, f"no longer so: {known.summary}")
 
 
 def send_spooled(settings: Settings) -> int:
@@ -84,7 +105,7 @@ def send_spooled(settings: Settings) -> int:
     alerting = _alerting(settings)
     if alerting is None:
         return 0
-    _deliver(settings, alerting, TURN_SECONDS)
+    Courier(settings, alerting).deliver(TURN_SECONDS)
     try:
         return len(Spool(alerting.spool).due())
     except OSError:
@@ -101,6 +122,53 @@ def open_alerts(settings: Settings) -> list[Alert]:
         return []
 
 
+def problems(settings: Settings, databases: Access) -> list[str]:
+    """Return what would keep alerts from being sent or kept, with what to do. Nothing is sent."""
+    alerting = settings.require_alerts()
+    courier = Courier(settings, alerting)
+    found = []
+    if courier.ask(databases).hmac_key is None:
+        found.append(
+            f"Vault: {alerting.secret} has no hmac_key, so alerts are not signed; write a random one there"
+        )
+    try:
+        courier.spool.prepare()
+    except OSError as error:
+        found.append(f"{said(error)}; give [alerts] spool a folder that can be written")
+    return found
+
+
+@contextlib.contextmanager
+def tended(settings: Settings) -> Iterator[None]:
+    """Send what is in the spool, and what comes into it, beside the block; at its end once more.
+
+    The webhook's address is asked for at the start and remembered, so that it is known when Vault is sealed.
+    """
+    if settings.alerts is None:
+        yield
+        return
+    alerting, ended = settings.alerts, threading.Event()
+    courier = Courier(settings, alerting)
+
+    def tend() -> None:
+        courier.learn()
+        while True:
+            last = ended.is_set()
+            if last or not courier.spool.is_quiet:
+                courier.deliver(0.0)
+            if last:
+                return
+            ended.wait(LOOK_SECONDS)
+
+    thread = threading.Thread(target=tend, name="alerts", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(ATTEMPT_SECONDS)
+
+
 def _alerting(settings: Settings) -> AlertSettings | None:
     global _unset_told  # noqa: PLW0603 - once for each process
     if settings.alerts is None and not _unset_told:
@@ -109,101 +177,14 @@ def _alerting(settings: Settings) -> AlertSettings | None:
     return settings.alerts
 
 
+def _send_what_is_due(settings: Settings, alerting: AlertSettings) -> None:
+    courier = Courier(settings, alerting)
+    if courier.wanted:
+        _within(ATTEMPT_SECONDS, lambda: courier.deliver(0.0))
+
+
 def _within(seconds: float, work: Callable[[], object]) -> None:
     """Do something beside the work, and wait for it no longer than `seconds`."""
     thread = threading.Thread(target=work, name="alert", daemon=True)
     thread.start()
     thread.join(seconds)
-
-
-def _deliver(settings: Settings, alerting: AlertSettings, wait_seconds: float) -> None:
-    """Send what is due. What others spool while we send is ours as well: they do not wait for their turn."""
-    spool = Spool(alerting.spool)
-    tried: set[Path] = set()
-    try:
-        while not tried.issuperset(spool.due()):
-            with spool.sending(wait_seconds) as ours:
-                due = [path for path in spool.due() if path not in tried]
-                tried.update(due)
-                if not ours or not _send(settings, alerting, spool, due):
-                    return
-    except OSError as error:
-        logger.error("alerts cannot be sent from the spool: %s", _said(error))  # noqa: TRY400
-    except Exception:
-        # An alert is never a reason for work to fail; but a bug is not to be hidden either.
-        logger.exception("alerts could not be sent, and stay in the spool")
-
-
-def _send(settings: Settings, alerting: AlertSettings, spool: Spool, due: Sequence[Path]) -> bool:
-    """Send these files in their order. Return False if the webhook, or its address, is out of reach."""
-    told: dict[str, tuple[Alert, datetime | None]] = {}
-    try:
-        with access.opened(settings) as databases:
-            try:
-                _post_all(alerting, databases, spool, due, told)
-            finally:
-                _record(databases, list(told.values()))
-    except PipelineError as error:
-        spool.hush(quiet=True)
-        logger.warning(
-            "%d alerts stay in %s until they can be sent: %s", len(spool.due()), spool.folder, error
-        )
-        return False
-    spool.hush(quiet=False)
-    return True
-
-
-def _post_all(
-    alerting: AlertSettings, databases: Access, spool: Spool, due: Sequence[Path],
-    told: dict[str, tuple[Alert, datetime | None]],
-) -> None:  # fmt: skip
-    url, key = _address(alerting, databases)
-    for path in due:
-        alert = spool.read(path)
-        if alert is None:
-            continue
-        told[alert.id] = (alert, None)
-        try:
-            webhook.post(url, message.body(alert, alerting.form), hmac_key=key, message_id=alert.id)
-        except webhook.RefusedError as error:
-            # Others may be taken.
-            logger.error("the alert of %s stays in %s: %s", alert.key, path, error)  # noqa: TRY400
-            continue
-        told[alert.id] = (alert, datetime.now(UTC))
-        path.unlink(missing_ok=True)
-
-
-def _address(alerting: AlertSettings, databases: Access) -> tuple[str, str | None]:
-    entry = databases.vault.read(alerting.secret)
-    if not entry.get("url", "").startswith(("https://", "http://")):
-        raise UnreachableError(f"Vault: {alerting.secret} has no url; write the webhook's address there")
-    return entry["url"], entry.get("hmac_key")
-
-
-def _send_unkept(settings: Settings, alerting: AlertSettings, alert: Alert) -> None:
-    try:
-        with access.opened(settings) as databases:
-            url, key = _address(alerting, databases)
-            webhook.post(url, message.body(alert, alerting.form), hmac_key=key, message_id=alert.id)
-    except Exception:
-        logger.exception("this alert is lost, for it could neither be kept nor sent: %s", alert.summary)
-
-
-def _record(databases: Access, told: Sequence[tuple[Alert, datetime | None]]) -> None:
-    """Let the warehouse know as well, if it is up: for dashboards. The spool is what counts."""
-    if databases.settings.warehouse is None or not told:
-        return
-    try:
-        with databases.warehouse(autocommit=True) as warehouse:
-            if postgres.value(warehouse, "SELECT to_regclass('ops.alert')") is None:
-                return
-            for alert, sent_at in told:
-                postgres.rows(
-                    warehouse, postgres.statement("alert"), {**alert.model_dump(), "sent_at": sent_at}
-                )
-    except (PipelineError, postgres.Error) as error:
-        logger.info("the warehouse was not told of alerts: %s", error)
-
-
-def _said(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

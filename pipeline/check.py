@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import access, catalog, crypt, ledger, postgres, snapshot, tools, visualizer
+from pipeline import access, alerts, catalog, crypt, ledger, postgres, snapshot, tools, visualizer
 from pipeline.access import Access
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.settings import BackupSettings, Settings
@@ -31,6 +31,8 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
     try:
         with access.opened(settings) as databases:
             yield Finding("Vault", ())
+            if settings.alerts is not None:
+                yield _looked("alerts", lambda: alerts.problems(settings, databases))
             yield from _databases(settings, databases)
             if settings.backup is not None:
                 yield from _backups(settings.backup, settings, databases)

@@ -43,6 +43,7 @@ class DrillWork(Work):
 
     def __init__(self, settings: Settings, database: str, month: str) -> None:
         super().__init__(settings.require_backup(), work.DRILLS, f"{database}-{month}")
+        self.month = month
 
     @property
     def going(self) -> str:

@@ -11,6 +11,8 @@ class PipelineError(Exception):
     """Something a person can mend. The message says what happened, to which thing, and what to do."""
 
     exit_code: ClassVar[int] = 3
+    # Whether an alert was told for each thing that failed, so that none is needed for the whole.
+    told = False
 
 
 class UsageError(PipelineError):

@@ -69,6 +69,7 @@ class Alert(BaseModel):
         "has stopped yet. recovered: what was told under this key is over."
     )
     summary: Line = Field(description="What happened, in one line.")
+    task: str | None = Field(default=None, description="The Luigi task that failed, such as ExtractTable.")
     error: Line | None = Field(default=None, description="The error in one line, if there is one.")
     run: str | None = Field(default=None, description="The logical date of the run, if it is about one.")
     host: str = Field(default_factory=socket.gethostname, description="The machine that tells.")

@@ -1,10 +1,13 @@
 """Runs: their logical dates, and what is known of one from the ledger."""
 
 import re
-from collections.abc import Sequence
+import socket
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import psutil
 
 from pipeline import postgres
 from pipeline.errors import UsageError
@@ -57,6 +60,28 @@ def find(connection: Connection, name: str, run: str | None = None) -> Run | Non
     """Return the run of that name: the latest begun, or the one with that logical date; or None."""
     found = postgres.row(connection, postgres.statement("run"), {"name": name, "run": run})
     return None if found is None else Run(*found)
+
+
+def bury(connection: Connection, run: str, names: Collection[str]) -> None:
+    """Mark the steps of a run as failed that seem to be running on this machine, but whose process is dead.
+
+    `connection` commits by itself.
+    """
+    query = """
+        SELECT task, name, pid FROM ops.step
+        WHERE run = %s AND name = ANY(%s) AND state = 'running' AND host = %s
+        """
+    for task, name, pid in postgres.rows(connection, query, (run, list(names), socket.gethostname())):
+        if not psutil.pid_exists(pid):
+            postgres.rows(
+                connection,
+                """
+                UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), exit_code = 3,
+                    error = 'its process was killed (by the kernel, for want of memory?)'
+                WHERE run = %s AND task = %s AND name = %s AND pid = %s AND state = 'running'
+                """,
+                (run, task, name, pid),
+            )
 
 
 @dataclass(frozen=True)

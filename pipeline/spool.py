@@ -4,6 +4,7 @@ It is local and needs nothing else, so that what went wrong can be kept when all
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
@@ -57,7 +58,7 @@ class Spool:
         With patience it is sent only after so long, or when it is told a second time, whichever comes first:
         what recovers before that was never told.
         """
-        self._prepare()
+        self.prepare()
         with self._locked():
             known = self._read(self._opened_as(alert.key))
             if known is not None and not alert.is_worse_than(known):
@@ -67,13 +68,16 @@ class Spool:
             self._put(alert, time.time() + patience_seconds)
             _write(self._opened_as(alert.key), alert.model_dump_json())
 
-    def recover(self, key: str, summary: str) -> bool:
-        """Keep the message that what was told of `key` is over. Return whether there is something to send."""
+    def recover(self, key: str, summary: str, task: str | None = None) -> bool:
+        """Keep the message that what was told of `key` is over. Return whether there is something to send.
+
+        With `task`, only if that is what had failed.
+        """
         if not self._opened_as(key).exists():
             return False
         with self._locked():
             known = self._read(self._opened_as(key))
-            if known is None:
+            if known is None or task not in (None, known.task):
                 return False
             told = True
             for path in self._files_of(known):
@@ -108,7 +112,7 @@ class Spool:
     @contextlib.contextmanager
     def sending(self, wait_seconds: float) -> Iterator[bool]:
         """Be the only one that sends, and say whether we are."""
-        self._prepare()
+        self.prepare()
         with _lock(self.folder / SENDING, wait_seconds) as ours:
             yield ours
 
@@ -129,10 +133,13 @@ class Spool:
 
     # Files.
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Make the folder. Raise OSError if it cannot be ours to write in."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self._open, self._unsent):
             folder.mkdir(mode=0o700, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

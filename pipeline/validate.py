@@ -2,8 +2,21 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
-from pipeline import access, extract, fence, ledger, patience, plan, postgres, quality, quarantine
+from pipeline import (
+    access,
+    alerts,
+    extract,
+    failures,
+    fence,
+    ledger,
+    patience,
+    plan,
+    postgres,
+    quality,
+    quarantine,
+)
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, StepError
 from pipeline.extract import LOAD_TASK, Show, silent, step_key
@@ -84,6 +97,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
                 attempt.finish(warehouse, extracted.rows, detail)
             # What was found is kept, whether the table is held back or not.
             warehouse.commit()
+            _warn(settings, table, run, results)
             if stopping:
                 raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up")
             show(100, _told(key.name, results, set_aside))
@@ -117,6 +131,19 @@ def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -
         history=ledger.row_counts(warehouse, step_key(table, run, LOAD_TASK)),
         renamed=detail["renamed"],
     )
+
+
+def _warn(settings: Settings, table: Table, run: str, results: Sequence[Result]) -> None:
+    """Tell of what did not hold and stops nothing; once for each check, until it holds."""
+    of = failures.table(table.source, table.name, run)
+    found = [
+        replace(of, key=f"{of.key}/{result.name}").alert(
+            f"{result.name} does not hold", str(result), kind="warning"
+        )
+        for result in results
+        if not result.passed and not result.stops
+    ]
+    alerts.reconcile(settings, f"{of.key}/", found)
 
 
 def _told(name: str, results: Sequence[Result], set_aside: int) -> str:

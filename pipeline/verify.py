@@ -3,9 +3,10 @@
 import json
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from pipeline import access, backups, manifest, postgres, records, work
+from pipeline import access, alerts, backups, crypt, failures, manifest, postgres, records, work
 from pipeline.access import Access
 from pipeline.bucket import Bucket
 from pipeline.errors import PipelineError, StepError
@@ -45,8 +46,24 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = work
             _tell_warehouse(databases, proven)
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
+        _warn(settings, backup, proven)
         show(100, "every byte was read back" if method == "all" else "samples were read back")
     folder.remove()
+
+
+def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:
+    """Tell of keys that expire soon; once for each, until another is in its place."""
+    found = crypt.expiring(proven.recipients, datetime.now(UTC))
+    of = failures.backup(proven.database, proven.run)
+    alerts.reconcile(
+        settings,
+        failures.KEYS,
+        [
+            replace(of, key=f"{failures.KEYS}{file.name}").alert(found[one.fingerprint], kind="warning")
+            for file, one in zip(backup.recipients, proven.recipients, strict=False)
+            if one.fingerprint in found
+        ],
+    )
 
 
 def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: Encrypted, show: Show) -> str:

@@ -5,8 +5,10 @@ They need the database, Vault and B2, and nothing else: never the warehouse.
 
 import luigi
 
-from pipeline import backups, dump, encrypt, records, upload, verify
+from pipeline import backups, dump, encrypt, failures, records, upload, verify
+from pipeline.failures import Thing
 from pipeline.work import Work
+from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, today
 
 
@@ -15,6 +17,10 @@ class BackupStep(Step):
 
     task_namespace = "backup"
     database = luigi.Parameter(description="the database, as in luigi.cfg")
+
+    @property
+    def thing(self) -> Thing:
+        return failures.backup(self.database, self.logical_date)
 
     @property
     def folder(self) -> Work:
@@ -76,6 +82,8 @@ class UploadBackup(BackupStep):
 
 class VerifyBackup(BackupStep):
     """The bucket was read back, and has the manifest."""
+
+    concludes = True
 
     def requires(self) -> UploadBackup:
         return UploadBackup(database=self.database, run=self.logical_date)

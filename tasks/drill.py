@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 import luigi
 
-from pipeline import drill
+from pipeline import drill, failures
+from pipeline.failures import Thing
+from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, Shown, configured
 
 
@@ -23,9 +25,14 @@ class RestoreDrill(Shown):
     task_namespace = "drill"
     # What failed was not a passing thing: who waits for the result is told at once.
     retry_count = 1
+    concludes = True
 
     database = luigi.Parameter(description="the database, as in luigi.cfg")
     month = luigi.Parameter(description="the month, such as 2026-11")
+
+    @property
+    def thing(self) -> Thing:
+        return failures.drill(self.database, self.month)
 
     def output(self) -> Done:
         return Done(
@@ -42,6 +49,10 @@ class DrillEverything(luigi.WrapperTask):
 
     databases = luigi.ListParameter(default=(), description="only these")
     month = luigi.Parameter(default=this_month(), description="the month, by default this one (UTC)")
+
+    @property
+    def thing(self) -> Thing:
+        return failures.drills(self.month)
 
     def requires(self) -> Iterator[RestoreDrill]:
         for name in self.databases or sorted(configured().databases):

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import luigi
 
-from pipeline import extract, load, snapshot, validate
+from pipeline import extract, failures, load, snapshot, validate
 from pipeline.catalog import Table
+from pipeline.failures import Thing
+from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, declared, today
 
 
@@ -19,6 +21,10 @@ class OpenSnapshot(Step):
 
     task_namespace = "etl"
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
+
+    @property
+    def thing(self) -> Thing:
+        return failures.source(self.source, self.logical_date)
 
     def output(self) -> Done:
         return Done(
@@ -37,6 +43,10 @@ class TableStep(Step):
     task_namespace = "etl"
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
     table = luigi.Parameter(description="the table, as in the source's YAML file")
+
+    @property
+    def thing(self) -> Thing:
+        return failures.table(self.source, self.table, self.logical_date)
 
     @property
     def declared_table(self) -> Table:
@@ -89,6 +99,8 @@ class ValidateExtract(TableStep):
 class LoadTable(TableStep):
     """The staged rows are published, and the table equals its source."""
 
+    concludes = True
+
     def requires(self) -> ValidateExtract:
         return ValidateExtract(source=self.source, table=self.table, run=self.logical_date)
 
@@ -106,7 +118,12 @@ class LoadSource(Step):
     """Every table of a source is loaded."""
 
     task_namespace = "etl"
+    concludes = True
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
+
+    @property
+    def thing(self) -> Thing:
+        return failures.source(self.source, self.logical_date)
 
     def requires(self) -> Iterator[LoadTable]:
         for table in declared().source(self.source).tables:
@@ -125,7 +142,12 @@ class LoadWarehouse(Step):
 
     # Not in the namespace: this is the name that people type.
     task_namespace = ""
+    concludes = True
     logical_date = RunParameter(default=today(), description="the logical date, by default today's (UTC)")
+
+    @property
+    def thing(self) -> Thing:
+        return failures.load(self.logical_date)
 
     def requires(self) -> Iterator[LoadSource]:
         for source in declared().sources:

@@ -6,6 +6,7 @@ that failed too often is disabled for a while. Who starts the same run again wan
 
 import contextlib
 import itertools
+import json
 import logging
 import os
 import signal
@@ -27,8 +28,9 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import log
+from pipeline import alerts, failures, log
 from pipeline.errors import StoppedError
+from pipeline.failures import Thing
 from tasks import client
 from tasks.forget import forget_done
 from tasks.step import configured
@@ -113,8 +115,9 @@ def scheduler_url() -> str:
     return url or f"http://{host}:{port}/"
 
 
-def _end_with_tasks() -> None:
+def _end_with_tasks(thing: Thing) -> None:
     """Let SIGTERM end the tasks as well, each of which is a process of its own."""
+    parent = os.getppid()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         family = psutil.Process().children(recursive=True)
@@ -123,6 +126,11 @@ def _end_with_tasks() -> None:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     action(member)
             _, family = psutil.wait_procs(family, timeout=GRACE_SECONDS)
+        # A parent that lives tells by itself. What ended us was its death, if it is dead.
+        if os.getppid() != parent:
+            alerts.tell(
+                configured(), thing.alert("'pipeline run' was killed, and what it had started with it")
+            )
         sys.exit(StoppedError.exit_code)
 
     signal.signal(signal.SIGTERM, end)
@@ -137,9 +145,19 @@ class _Factory(_WorkerSchedulerFactory):
         return Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 
+def _thing(options: Mapping[str, str]) -> Thing:
+    """Return what is to be run, as `pipeline run` calls it."""
+    module, run = options.get("--module"), options.get("--run")
+    if module == "tasks.backup":
+        return failures.backup(options["--database"], run)
+    if module == "tasks.drill":
+        named = json.loads(options.get("--databases", "[]"))
+        return failures.drills(options.get("--month"), named[0] if len(named) == 1 else None)
+    return failures.load(run, options.get("--source"), options.get("--table"))
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
-    _end_with_tasks()
     setattr(luigi.interface, "_WorkerSchedulerFactory", _Factory)  # noqa: B010 - no other way in
     log.configure()
     # Luigi would write its own lines beside ours.
@@ -147,6 +165,7 @@ def main(arguments: Sequence[str]) -> None:
     forget = FORGET in arguments
     arguments = [argument for argument in arguments if argument != FORGET]
     options = dict(itertools.pairwise(arguments))
+    _end_with_tasks(_thing(options))
     # A drill is known by its month.
     run = options.get("--run") or options.get("--month", "")
     log.about(run)

@@ -20,7 +20,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 
-from pipeline import access, migrations, redact, settings, visualizer
+from pipeline import access, alerts, migrations, redact, settings, visualizer
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from tasks import history, pages
@@ -91,6 +91,8 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         # A login that Vault made for the history is kept alive until the end.
         scheduler = stack.enter_context(_scheduler(configured))
         stack.enter_context(logins.kept())
+        # The webhook's address is known from now on, also when Vault is sealed.
+        stack.enter_context(alerts.tended(configured))
         state = State(scheduler, state_path)
         state.load()
         server = HTTPServer(

@@ -17,6 +17,7 @@ import luigi
 from pipeline import catalog, runs, settings
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
+from pipeline.failures import Thing
 from pipeline.redact import redact
 from pipeline.settings import Settings
 from tasks.herald import herald
@@ -66,6 +67,24 @@ class Shown(luigi.Task):
         """What this does, and with what, as the ledger calls it: ExtractTable hr.employee."""
         thing = [getattr(self, name) for name in ("source", "table", "database") if hasattr(self, name)]
         return f"{type(self).__name__} {'.'.join(thing)}".strip()
+
+    # Whether all is well with `thing` once this is done.
+    concludes = False
+    # Why it could not be told whether this is done.
+    doubt = None
+
+    @property
+    def thing(self) -> Thing:
+        """What this is about, for who is told of it."""
+        raise NotImplementedError
+
+    def complete(self) -> bool:
+        """Whether it is done. Remember the error if that cannot be told: Luigi passes on that, not which."""
+        try:
+            return bool(super().complete())  # type: ignore[no-untyped-call]
+        except Exception as error:
+            self.doubt = error
+            raise
 
     def show(self, percent: int | None, message: str) -> None:
         """Show progress in the visualizer, which inserts what it is given as HTML, and in the log."""

@@ -8,6 +8,7 @@ import pytest
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
 from tests.archive import Archive, archive_in
+from tests.hooks import Hook, hook_of
 from tests.night import Night
 from tests.platforms import Platform, Sandbox, platform_in
 from tests.restores import Restores, restores_in
@@ -15,10 +16,13 @@ from tests.restores import Restores, restores_in
 # Tests that kill at every stage, carry millions of rows, start further servers or go on for long. `bin/test`
 # runs them; CI, which has to be quick, does not: bin/test -m endurance
 ENDURANCE = (
+    "tests/cli/test_alarm.py::test_a_mistake_that_is_mended",
+    "tests/cli/test_alarm.py::test_a_second",
     "tests/sandbox/test_bench.py",
     "tests/tasks/test_connections.py",
     "tests/tasks/test_credentials.py",
     "tests/tasks/test_drill.py",
+    "tests/tasks/test_failures.py",
     "tests/tasks/test_memory.py",
     "tests/test_bin.py::test_a_demo",
     "tests/test_bin.py::test_a_row",
@@ -91,6 +95,13 @@ def night(platform: Platform) -> Iterator[Night]:
     made.migrate()
     yield made
     made.close()
+
+
+@pytest.fixture
+def hook(platform: Platform) -> Iterator[Hook]:
+    """A webhook of this test's own, to which the platform's alerts go."""
+    with hook_of(platform) as made:
+        yield made
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ class Platform:
     folder: Path
     prefix: str
     sources: list[str] = field(default_factory=list)
+    alerts: dict[str, str] = field(default_factory=lambda: {"secret": "alerts"})
 
     @property
     def settings_file(self) -> Path:
@@ -107,7 +108,7 @@ class Platform:
         own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
         own["warehouse"] = {"secret": self.database("warehouse")}
         own["analysts"] = {"checkout": str(self.analysts)}
-        own["alerts"] = {"secret": "alerts", "spool": str(self.folder / "alerts")}
+        own["alerts"] = {"spool": str(self.folder / "alerts"), **self.alerts}
         for name in self.sources:
             own[f"source.{name}"] = {"secret": f"source/{self.database(name)}"}
             own[f"database.{name}"] = {"secret": f"database/{self.database(name)}"}

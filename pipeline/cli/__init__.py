@@ -9,6 +9,7 @@ from types import FrameType
 
 from pipeline import log, redact
 from pipeline.cli import (
+    alarm,
     analyst,
     backup,
     check,
@@ -37,14 +38,12 @@ Command = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     redact.install()
-    parsed = _parser().parse_args(arguments)
-    command: Command = parsed.command
-    signal.signal(signal.SIGTERM, _stop)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _stop)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if "log_format" in parsed:
-            log.configure(parsed.log_format)
+        if arguments[:1] == ["run"]:
+            return alarm.watched(arguments, lambda: _parsed(arguments))
+        parsed = _parsed(arguments)
+        command: Command = parsed.command
         return command(parsed)
     except PipelineError as error:
         for line in redact.redact(str(error)).splitlines():
@@ -58,6 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return StoppedError.exit_code
 
 
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parsed = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+    if "log_format" in parsed:
+        log.configure(parsed.log_format)
+    return parsed
+
+
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     # Whoever says it twice, or presses Ctrl-C again and again, must not keep us from ending what we started.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -66,7 +75,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = alarm.Parser(
         prog="pipeline",
         description="The nightly data platform: loads every source into one warehouse.",
         epilog=EXIT_CODES,

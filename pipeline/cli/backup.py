@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, backups, runs, settings
+from pipeline import access, backups, failures, runs, settings
 from pipeline.backups import Backup, Listing
 from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, StepError, common_kind
@@ -26,7 +26,13 @@ def add_chain(chains: Any) -> None:
     )
     parser.add_argument("database", metavar="DATABASE", help="as in luigi.cfg: [database.DATABASE]")
     supervise.add_arguments(parser)
-    parser.set_defaults(command=run_backup)
+    parser.set_defaults(
+        command=run_backup, thing=lambda parsed: failures.backup(parsed.database, _run(parsed))
+    )
+
+
+def _run(arguments: argparse.Namespace) -> str:
+    return arguments.run or runs.logical_date(datetime.now(UTC))
 
 
 def add_commands(commands: Any) -> None:
@@ -46,7 +52,7 @@ def run_backup(arguments: argparse.Namespace) -> int:
     configured = settings.read()
     database = arguments.database
     configured.database(database)
-    run = runs.parse(arguments.run) if arguments.run else runs.logical_date(datetime.now(UTC))
+    run = runs.parse(_run(arguments))
     folder = Work(configured.require_backup(), database, run)
     with supervise.log_file(arguments.log_file) as log, folder.running():
         if backups.is_verified(configured, database, run):

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import drill, report, settings
+from pipeline import alerts, drill, failures, report, settings
 from pipeline.cli import supervise, terminal
 from pipeline.drill import DrillWork
 from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
+from pipeline.failures import Thing
 from pipeline.report import Report
+from pipeline.settings import Settings
 
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*")
 MARKS = {True: "yes", False: "NO", None: "?"}
@@ -33,7 +35,15 @@ def add_chain(chains: Any) -> None:
         "something to it, such as 2026-11-again",
     )
     supervise.add_log_file(parser)
-    parser.set_defaults(command=run_drill)
+    parser.set_defaults(command=run_drill, thing=_thing)
+
+
+def _thing(arguments: argparse.Namespace) -> Thing:
+    return failures.drills(_month_of(arguments), arguments.database)
+
+
+def _month_of(arguments: argparse.Namespace) -> str:
+    return arguments.month or f"{datetime.now(UTC):%Y-%m}"
 
 
 def _month(text: str) -> str:
@@ -52,7 +62,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
         configured.database(name)
     if not databases:
         raise UsageError("no database to drill: luigi.cfg has no [database.NAME]")
-    month = arguments.month or f"{datetime.now(UTC):%Y-%m}"
+    month = _month_of(arguments)
     folders = {name: DrillWork(configured, name, month) for name in databases}
     with supervise.log_file(arguments.log_file) as log, next(iter(folders.values())).running():
         before = drill.reports(configured, databases, month)
@@ -72,7 +82,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
         found = drill.reports(configured, databases, month)
         _show(found)
         if todo:
-            _judge(found, {name: folders[name] for name in todo}, returncode, tail)
+            _judge(configured, found, {name: folders[name] for name in todo}, returncode, tail)
         for folder in folders.values():
             folder.remove()
     return 0
@@ -97,6 +107,7 @@ def _look(folders: Sequence[DrillWork]) -> tuple[float, str]:
 
 
 def _judge(
+    configured: Settings,
     found: Mapping[str, Report],
     folders: Mapping[str, DrillWork],
     returncode: int,
@@ -104,22 +115,32 @@ def _judge(
 ) -> None:
     """Raise all that did not hold, by the reports in the bucket: Luigi's exit code alone tells too little."""
     wrong = [name for name in folders if name not in found or not found[name].held]
+    for name in folders:
+        if name not in wrong:
+            alerts.recovered(configured, f"drill/{name}", f"the drill of {name} held")
     if not wrong:
         return
-    failures = {name: folders[name].failure() for name in wrong}
-    codes, lines = [], []
+    codes, told = [], {}
     for name in wrong:
-        if failure := failures[name]:
-            codes.append(failure["exit_code"])
-            lines.append(f"{name}: the drill did not hold: {failure['error']}")
+        if known := folders[name].failure():
+            codes.append(known["exit_code"])
+            told[name] = [known["error"]]
         elif name in found:
             codes.append(CheckError.exit_code)
-            lines += [f"{name}: the drill did not hold: {what}" for what in found[name].failures]
+            told[name] = list(found[name].failures)
+    for name in wrong if told else ():
+        told.setdefault(name, ["it ended without a word (was it killed?)"])
+    for name, what in told.items():
+        month = folders[name].month
+        alerts.tell(configured, failures.drill(name, month).failed(drill.STEP, "; ".join(what)))
+    lines = [f"{name}: the drill did not hold: {each}" for name, what in told.items() for each in what]
     if not lines:
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     next_step = f"pipeline run drill{' ' + wrong[0] if len(wrong) == 1 else ''}"
-    raise common_kind(codes)("\n".join([*lines, f"  next: mend that, then {next_step}"]))
+    failure = common_kind(codes)("\n".join([*lines, f"  next: mend that, then {next_step}"]))
+    failure.told = True
+    raise failure
 
 
 def _show(found: Mapping[str, Report]) -> None:

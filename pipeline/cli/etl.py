@@ -6,11 +6,25 @@ from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, catalog, forget, ledger, load, patience, postgres, runs, settings
+from pipeline import (
+    access,
+    alerts,
+    catalog,
+    failures,
+    forget,
+    ledger,
+    load,
+    patience,
+    postgres,
+    runs,
+    settings,
+)
 from pipeline.access import Access
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import loads, supervise, terminal
 from pipeline.errors import AlreadyRunningError, PipelineError, UsageError, common_kind
+from pipeline.failures import Thing
+from pipeline.ledger import Step
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 
@@ -18,6 +32,8 @@ NAME = "etl"
 STEPS_PER_TABLE = 3
 # So many tables are named, more are counted.
 FEW = 3
+# Exit codes of programs that were ended by a signal begin here.
+SIGNALLED = 128
 
 
 def add_chain(chains: Any) -> None:
@@ -31,7 +47,15 @@ def add_chain(chains: Any) -> None:
     supervise.add_arguments(parser)
     # For `pipeline rerun`, which says what it does.
     parser.add_argument("--forget", choices=list(forget.FROM), help=argparse.SUPPRESS)
-    parser.set_defaults(command=run_etl)
+    parser.set_defaults(command=run_etl, thing=_thing)
+
+
+def _thing(arguments: argparse.Namespace) -> Thing:
+    return failures.load(_run(arguments), arguments.source, arguments.table)
+
+
+def _run(arguments: argparse.Namespace) -> str:
+    return arguments.run or runs.logical_date(datetime.now(UTC))
 
 
 def run_etl(arguments: argparse.Namespace) -> int:
@@ -39,7 +63,7 @@ def run_etl(arguments: argparse.Namespace) -> int:
     configured = settings.read()
     declared = catalog.read(configured.require_analysts().checkout)
     tables = _selected(configured, declared, arguments.source, arguments.table)
-    run = runs.parse(arguments.run) if arguments.run else runs.logical_date(datetime.now(UTC))
+    run = runs.parse(_run(arguments))
     with (
         supervise.log_file(arguments.log_file) as log,
         access.opened(configured) as databases,
@@ -132,25 +156,44 @@ def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | Non
 def _judge(
     databases: Access, run: str, tables: Sequence[Table], returncode: int, tail: Sequence[str]
 ) -> None:
-    """Show what the run did, and raise what went wrong, unless every table is loaded.
+    """Show what the run did, tell of what failed and raise it, unless every table is loaded.
 
     Luigi's own exit code alone tells too little.
     """
     loaded = load.are_loaded(databases.settings, tables, run)
     names = [f"{table.source}.{table.name}" for table in tables]
+    sources = sorted({table.source for table in tables})
     with databases.warehouse(autocommit=True) as warehouse:
         if loaded:
+            _tell(databases.settings, run, well=[*names, *sources], failed=[])
             loads.show_run(warehouse, run, names)
             return
-        names += sorted({table.source for table in tables})
-        failed = [
-            step for step in ledger.steps(warehouse, run) if step.state == "failed" and step.key.name in names
-        ]
+        names += sources
+        runs.bury(warehouse, run, names)
+        steps = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+        failed = [step for step in steps if step.state == "failed"]
+        well = [step.key.name for step in steps if step.key.task == ledger.LOAD_TASK and step.done]
+        _tell(databases.settings, run, well, failed)
         if failed:
             loads.show_run(warehouse, run, names)
     if not failed:
         last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
-    raise common_kind([step.exit_code for step in failed])(
+    failure = common_kind([step.exit_code for step in failed])(
         f"run {run}: {len(failed)} of its steps failed; what to do stands above"
     )
+    # Luigi that came to its end has left nothing undone but what is behind these.
+    failure.told = 0 <= returncode < SIGNALLED
+    raise failure
+
+
+def _tell(configured: Settings, run: str, well: Sequence[str], failed: Sequence[Step]) -> None:
+    """Tell of each table, or source, that failed; most were told of by the step itself."""
+    for step in failed:
+        task = step.key.task
+        alert = failures.loaded(step.key.name, run).failed(task, step.error, step.exit_code)
+        source, _, table = step.key.name.partition(".")
+        parameters = {"source": source, **({"table": table} if table else {}), "run": run}
+        alerts.tell(configured, failures.linked(configured, alert, f"{NAME}.{task}", parameters))
+    for name in well:
+        alerts.recovered(configured, f"etl/{name}", f"{name} is loaded, run {run}")

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,23 @@ ENCRYPTION = ["--cipher-algo", "AES256", "--compress-algo", "none", "--force-mdc
 AES256 = "9"
 
 
+def expiring(recipients: Iterable[Recipient], now: datetime) -> dict[str, str]:
+    """Return, by fingerprint, what is to be said of each key that expires soon."""
+    return {
+        one.fingerprint: f"key {one.user_id} ({one.fingerprint[-16:]}) expires on {one.expires_at:%Y-%m-%d}; "
+        "put a longer-lived one in its place"
+        for one in recipients
+        if one.expires_at and one.expires_at - now < EXPIRES_SOON
+    }
+
+
 class Keyring:
     """Public keys, each usable now. `warnings` tells those that expire soon."""
 
     def __init__(self, gpg: Gpg, recipients: tuple[Recipient, ...], now: datetime) -> None:
         self._gpg = gpg
         self.recipients = recipients
-        self.warnings = tuple(
-            f"key {one.user_id} ({one.fingerprint[-16:]}) expires on {one.expires_at:%Y-%m-%d}; "
-            "put a longer-lived one in its place"
-            for one in recipients
-            if one.expires_at and one.expires_at - now < EXPIRES_SOON
-        )
+        self.warnings = tuple(expiring(recipients, now).values())
 
     def encrypt(
         self, source: Path, target: Path, on_bytes: OnBytes = lambda _size: None

@@ -1,19 +1,61 @@
-"""A catcher for webhooks: appends each JSON body it is sent to a file, and lists them to who asks."""
+"""A catcher for webhooks: keeps each request in a file, lists them to who asks, fails when it is told to."""
 
 import argparse
+import contextlib
 import http.server
 import json
 import os
+import socket
+import struct
+import threading
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 MAXIMUM_BYTES = 1024 * 1024
+# Longer than anybody waits for an answer.
+HANG_SECONDS = 60.0
+RESET = struct.pack("ii", 1, 0)
+
+
+class Faults:
+    """What the next requests are to meet: `status` answers with that, `hang` and `reset` with nothing.
+
+    `lost` keeps the request, and then resets the connection before it is answered.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fault: dict[str, Any] = {}
+        # Ends what hangs.
+        self.over = threading.Event()
+
+    def set(self, fault: dict[str, Any]) -> None:
+        """Let the next `times` requests meet a fault; an empty one ends what there is."""
+        with self._lock:
+            self._fault = fault
+            self.over.set()
+            self.over = threading.Event()
+
+    def take(self) -> dict[str, Any]:
+        """Return what this request is to meet."""
+        with self._lock:
+            left = self._fault.get("times", 0)
+            if left <= 0:
+                return {}
+            self._fault["times"] = left - 1
+            return dict(self._fault)
 
 
 class Catcher(http.server.BaseHTTPRequestHandler):
-    """POST keeps a body, GET returns them all as a JSON array, oldest first."""
+    """POST keeps a body; GET returns all as a JSON array, oldest first, with their headers at /requests.
+
+    PUT sets a fault, such as {"kind": "status", "status": 503, "times": 2}.
+    """
 
     file: Path
+    faults = Faults()
 
     def do_POST(self) -> None:
         """Keep one body. Anything but JSON is refused."""
@@ -21,20 +63,61 @@ class Catcher(http.server.BaseHTTPRequestHandler):
         if length > MAXIMUM_BYTES:
             self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"")
             return
+        raw = self.rfile.read(length)
+        fault = self.faults.take()
+        if fault and fault["kind"] != "lost":
+            self._fail(fault)
+            return
         try:
-            body = json.loads(self.rfile.read(length))
+            body = json.loads(raw)
         except ValueError:
             self._answer(HTTPStatus.BAD_REQUEST, b"not JSON\n")
             return
-        # One write of one line: concurrent requests do not mix.
-        with os.fdopen(os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0) as file:
-            file.write(json.dumps(body).encode() + b"\n")
+        self._keep(raw.decode(), body)
+        if fault:
+            self._fail({"kind": "reset"})
+            return
         self._answer(HTTPStatus.NO_CONTENT, b"")
 
     def do_GET(self) -> None:
-        """Return everything that was kept."""
+        """Return everything that was kept; at /ping keep that it was asked for."""
+        if self.path == "/ping":
+            self._keep("", None)
+            self._answer(HTTPStatus.NO_CONTENT, b"")
+            return
         lines = self.file.read_bytes().splitlines() if self.file.exists() else []
-        self._answer(HTTPStatus.OK, b"[" + b",\n".join(lines) + b"]\n")
+        kept = [json.loads(line) for line in lines]
+        if self.path != "/requests":
+            kept = [one["body"] for one in kept if one.get("method") == "POST"]
+        self._answer(HTTPStatus.OK, json.dumps(kept).encode() + b"\n")
+
+    def do_PUT(self) -> None:
+        """Set what the next requests are to meet."""
+        self.faults.set(json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}"))
+        self._answer(HTTPStatus.NO_CONTENT, b"")
+
+    def _keep(self, raw: str, body: Any) -> None:
+        kept = {
+            "at": datetime.now(UTC).isoformat(),
+            "method": self.command,
+            "path": self.path,
+            "headers": dict(self.headers.items()),
+            "raw": raw,
+            "body": body,
+        }
+        # One write of one line: concurrent requests do not mix.
+        with os.fdopen(os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0) as file:
+            file.write(json.dumps(kept).encode() + b"\n")
+
+    def _fail(self, fault: dict[str, Any]) -> None:
+        if fault["kind"] == "status":
+            self._answer(HTTPStatus(fault["status"]), b"{}\n")
+            return
+        if fault["kind"] == "hang":
+            self.faults.over.wait(HANG_SECONDS)
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     def _answer(self, status: HTTPStatus, body: bytes) -> None:
         self.send_response(status)

@@ -46,6 +46,7 @@ __all__ = [
     "VisualizerSettings",
     "WatchSettings",
     "read",
+    "read_for_alerts",
 ]
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -94,6 +95,25 @@ def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | N
     if problems:
         raise SettingsError(problems)
     return Settings(**values)
+
+
+def read_for_alerts(
+    paths: Sequence[Path] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings | None:
+    """Return as much of the settings as it takes to tell people that something is wrong, perhaps with these.
+
+    None where even that cannot be had.
+    """
+    environment = os.environ if environment is None else environment
+    problems: list[str] = []
+    try:
+        found = ini.read(_found_as_luigi_does(environment) if paths is None else paths, [])
+        sections = {name: found[name] for name in ("vault", "alerts")}
+        values = _Reader(environment, problems).settings(sections)
+        warehouse = _Reader(environment, []).settings({n: s for n, s in found.items() if n == "warehouse"})
+    except (SettingsError, KeyError):
+        return None
+    return None if problems else Settings(**{**warehouse, **values})
 
 
 def _found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.sandbox import clusters
 from tests.archive import SMALL
+from tests.hooks import Hook
 from tests.night import wait_until
 from tests.restores import Restores
 from tests.test_restore import fake_pg_restore
@@ -13,7 +14,7 @@ MONTH = "2026-11"
 
 
 def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop_the_others(
-    restores: Restores,
+    hook: Hook, restores: Restores
 ) -> None:
     for name in ("hr", "shop"):
         restores.source(name, SMALL)
@@ -28,6 +29,9 @@ def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop
     assert "next: mend that, then pipeline run drill hr" in failed.err
     assert restores.report("shop", MONTH).held
     assert not restores.report("hr", MONTH).held
+    (alert,) = hook.alerts()
+    assert (alert.kind, alert.key, alert.run) == ("failed", "drill/hr", MONTH)
+    assert "public.item has 1,000 rows instead of 7" in (alert.error or "")
 
     restores.change_manifest("hr", contents=contents)
     again = restores.archive.run("run", "drill", "--month", MONTH)
@@ -36,6 +40,7 @@ def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop
     assert "RestoreDrill(database=hr" in again.err
     assert "running   drill.RestoreDrill(database=shop" not in again.err
     assert restores.report("hr", MONTH).held
+    assert hook.told() == [("failed", "drill/hr"), ("recovered", "drill/hr")]
 
     third = restores.archive.run("run", "drill", "--month", MONTH)
     assert third.code == 0

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline import postgres
 from pipeline.sandbox import clusters, provision, sources
+from tests.hooks import Hook
 from tests.night import Night, next_run, program, wait_until
 from tests.tasks.conftest import CHANGES
 
@@ -110,8 +111,8 @@ def test_plain_luigi_does_the_same(shop: Night) -> None:
     wait_until(lambda: not shop.ours(), "the holder of the snapshot has ended with its worker")
 
 
-def test_one_table_that_fails_stops_only_itself(shop: Night) -> None:
-    """The others are loaded, the command says what failed and why, and runs only that the next time."""
+def test_one_table_that_fails_stops_only_itself(hook: Hook, shop: Night) -> None:
+    """The others are loaded, people are told what failed and why, once, and only that runs the next time."""
     run = next_run()
     reader = shop.platform.reader("shop")
     shop.ask("shop", f"REVOKE SELECT ON purchase FROM {reader}")
@@ -128,6 +129,7 @@ def test_one_table_that_fails_stops_only_itself(shop: Night) -> None:
     assert (ended.code, ended.told) == (0, [])
     assert differing(shop) == []
     assert {name: detail for name, detail in loads(shop, run).items() if name in before} == before
+    assert hook.told() == [("failed", "etl/shop.purchase"), ("recovered", "etl/shop.purchase")]
 
 
 def test_a_loaded_set_of_pgbench_tables_is_of_one_moment(night: Night) -> None:

@@ -1,0 +1,95 @@
+"""The last to tell: whatever ends a `pipeline run` badly is told here, unless what failed has been told."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from pipeline import alerts, failures, settings
+from pipeline.alerts import Alert
+from pipeline.errors import (
+    AlreadyRunningError,
+    CheckError,
+    PipelineError,
+    StoppedError,
+    UnreachableError,
+    UsageError,
+)
+from pipeline.failures import Thing
+from pipeline.settings import Settings
+
+_SUMMARIES: tuple[tuple[type[PipelineError], str], ...] = (
+    (UsageError, "could not start: a mistake in the command, the settings or the catalog"),
+    (AlreadyRunningError, "did not start: another is going"),
+    (StoppedError, "was told to stop before it was done"),
+    (UnreachableError, "failed: something is out of reach"),
+    (CheckError, "did not hold"),
+    (PipelineError, "failed"),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose exit knows what was wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong, and exit with 2."""
+        try:
+            super().error(message)
+        except SystemExit as ended:
+            ended.add_note(message)
+            raise
+
+
+def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -> int:
+    """Do what `pipeline ARGUMENTS` says, and return its exit code. Tell if it ends otherwise than with 0.
+
+    `parse` returns the arguments as their parser has them: `command`, and `thing`, what they are about.
+    """
+    configured = settings.read_for_alerts()
+    thing = failures.typed(arguments)
+    with contextlib.ExitStack() as stack:
+        try:
+            parsed = parse()
+            thing = parsed.thing(parsed)
+            if configured is not None:
+                stack.enter_context(alerts.tended(configured))
+            code: int = parsed.command(parsed)
+        except BaseException as error:
+            alert = _alert(thing, error)
+            if configured is not None and alert is not None:
+                alerts.tell(configured, alert)
+            raise
+        if configured is not None:
+            _well(configured, thing)
+        return code
+
+
+def _alert(thing: Thing, error: BaseException) -> Alert | None:
+    """Return what is to be told of how it ended; None if somebody who saw it needs no telling."""
+    if isinstance(error, KeyboardInterrupt) or getattr(error, "told", False):
+        return None
+    if isinstance(error, SystemExit):
+        mistake = "; ".join(getattr(error, "__notes__", ()))
+        return None if not error.code or _is_typed() else thing.alert(_SUMMARIES[0][1], mistake)
+    # A run that has failed is told also of one that was typed: others wait for it as well.
+    if isinstance(error, (UsageError, AlreadyRunningError, StoppedError)) and _is_typed():
+        return None
+    summary = next((said for kind, said in _SUMMARIES if isinstance(error, kind)), None)
+    if summary is None:
+        return thing.alert("failed by a bug; its log has the traceback", error)
+    # What is going has not failed, and may yet.
+    kind: alerts.Kind = "warning" if isinstance(error, AlreadyRunningError) else "failed"
+    return thing.alert(summary, error, kind=kind)
+
+
+def _is_typed() -> bool:
+    """Whether a person has typed the command, and so reads what is said of it."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _well(configured: Settings, thing: Thing) -> None:
+    summary = f"{thing.name} is done"
+    alerts.recovered(configured, thing.key, summary)
+    # A whole run has done what its parts were to do.
+    alerts.reconcile(configured, f"{thing.key}/", ())

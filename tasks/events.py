@@ -1,0 +1,78 @@
+"""Tells people of tasks that fail: one alert for each thing, however often it is tried.
+
+Luigi swallows what is raised here: `pipeline.alerts` keeps by itself what it cannot send. Of what has no
+event, as when Luigi itself is killed or a module cannot be imported, the parent tells: `pipeline run`.
+"""
+
+import luigi
+import luigi.configuration
+from luigi import Event
+
+from pipeline import alerts, failures
+from pipeline.errors import StoppedError
+from pipeline.failures import Thing
+from tasks.step import configured
+
+# A task that failed is tried again after [scheduler] retry_delay. What that mends wakes nobody; a second
+# failure is told at once, and what has not been mended by then as well.
+PATIENCE_SECONDS = 60.0
+
+
+@luigi.Task.event_handler(Event.FAILURE)  # type: ignore[untyped-decorator]
+def failed(task: luigi.Task, error: BaseException) -> None:
+    """Tell that run() raised."""
+    # Who told it to stop knows, and the parent tells the others.
+    if not isinstance(error, StoppedError):
+        _tell(task, error, patience_seconds=_patience(task))
+
+
+@luigi.Task.event_handler(Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
+@luigi.Task.event_handler(Event.TIMEOUT)  # type: ignore[untyped-decorator]
+def ended(task: luigi.Task, said: str) -> None:
+    """Tell that the task's process was killed, or worked for longer than it may."""
+    _tell(task, said, patience_seconds=_patience(task))
+
+
+@luigi.Task.event_handler(Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
+def broken(task: luigi.Task, error: BaseException) -> None:
+    """Tell that what the task depends on could not be told."""
+    _tell(task, error)
+
+
+@luigi.Task.event_handler(Event.DEPENDENCY_MISSING)  # type: ignore[untyped-decorator]
+def unanswered(task: luigi.Task) -> None:
+    """Tell that it could not be told whether the task is done."""
+    _tell(task, getattr(task, "doubt", None))
+
+
+@luigi.Task.event_handler(Event.SUCCESS)  # type: ignore[untyped-decorator]
+def done(task: luigi.Task) -> None:
+    """Tell that what had failed is over: the thing as a whole, or this step of it."""
+    thing, concludes = thing_of(task), getattr(task, "concludes", False)
+    step = None if concludes else _name(task)
+    alerts.recovered(configured(), thing.key, f"{thing.name}: {_name(task)} is done", task=step)
+
+
+def thing_of(task: luigi.Task) -> Thing:
+    """Return what a task is about."""
+    known = getattr(task, "thing", None)
+    if isinstance(known, Thing):
+        return known
+    return Thing(f"task/{task.task_id}", str(task.task_family), f"luigi --module {task.task_module}")
+
+
+def _tell(task: luigi.Task, error: BaseException | str | None, *, patience_seconds: float = 0.0) -> None:
+    alert = thing_of(task).failed(_name(task), error)
+    parameters = dict(task.to_str_params())
+    alert = failures.linked(configured(), alert, task.task_family, parameters)
+    alerts.tell(configured(), alert, patience_seconds=patience_seconds)
+
+
+def _name(task: luigi.Task) -> str:
+    return type(task).__name__
+
+
+def _patience(task: luigi.Task) -> float:
+    """Return how long to wait for the scheduler to try a task again, if it will."""
+    tries = task.retry_count or luigi.configuration.get_config().getint("scheduler", "retry_count", 1)
+    return PATIENCE_SECONDS if tries > 1 else 0.0

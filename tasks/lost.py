@@ -1,0 +1,61 @@
+"""Tells of workers that have gone without a word, as a run that was killed as a whole: the scheduler sees it.
+
+A task whose worker has been silent for `worker_disconnect_delay` is failed by the scheduler itself, of which
+no event of the task tells. This is called in the scheduler's only thread: what takes long is done beside it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline import alerts, failures
+from pipeline.failures import Thing
+from tasks.step import configured
+
+# The tasks with which all is done that a killed run was to do.
+CONCLUDING = {
+    "LoadWarehouse",
+    "backup.VerifyBackup",
+    "BackupDatabase",
+    "drill.RestoreDrill",
+    "DrillEverything",
+}
+
+
+def tell_if_lost(task: Any) -> None:
+    """Tell of a task that has failed, if no worker has said so: `task` is as the scheduler has it."""
+    if task.worker_running is None:
+        thing = thing_of(task.family, task.params)
+        alert = thing.alert(f"a worker is gone without a word; it was at {task.pretty_id}")
+        alert = failures.linked(configured(), alert, task.family, task.params)
+        _beside(lambda: alerts.tell(configured(), alert))
+
+
+def tell_if_done(task: Any) -> None:
+    """Tell that what a lost worker was to do is done after all, if `task` is what that ends with."""
+    if task.family in CONCLUDING:
+        thing = thing_of(task.family, task.params)
+        _beside(lambda: alerts.recovered(configured(), thing.key, f"{thing.name} is done"))
+
+
+def thing_of(family: str, params: Mapping[str, str]) -> Thing:
+    """Return what is undone when a worker dies at a task: with a table the whole load, which it did as well.
+
+    >>> thing_of("etl.LoadTable", {"source": "hr", "table": "employee", "run": "2026-11-22"}).key
+    'run/etl'
+    >>> thing_of("backup.DumpDatabase", {"database": "hr", "run": "2026-11-22"}).key
+    'backup/hr'
+    """
+    if "database" in params:
+        if family.startswith("drill."):
+            return failures.drill(params["database"], params.get("month"))
+        return failures.backup(params["database"], params.get("run"))
+    if family == "DrillEverything":
+        return failures.drills(params.get("month"))
+    if family == "LoadWarehouse" or family.startswith("etl."):
+        return failures.load(params.get("run"))
+    return Thing(f"task/{family}", family, "pipeline status")
+
+
+def _beside(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="alert", daemon=True).start()
