@@ -14,9 +14,10 @@ import pytest
 from luigi.task_status import FAILED, PENDING, RUNNING
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.night import next_run, wait_until
+from tests.crew import Crew
+from tests.night import Night, next_run, wait_until
 from tests.platforms import Platform
-from tests.schedulers import Door, door
+from tests.schedulers import Door, door, served
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
@@ -147,6 +148,53 @@ def test_the_operator_finds_what_failed_and_forgives_it(
 
 
 MISSED = ("https://fonts.googleapis.com/", "https://cdnjs.cloudflare.com/", "/favicon.ico")
+
+
+def test_the_button_runs_what_failed(browser: Browser, shop: Night, tmp_path: Path) -> None:
+    """From the failed step and its log to the whole night done, by the mouse alone."""
+    run, reader = next_run(), shop.platform.reader("shop")
+    shop.ask("shop", f"REVOKE SELECT ON purchase FROM {reader}")
+    with served(shop.platform, tmp_path) as scheduler:
+        crew = Crew(shop, scheduler, {"retry_delay": "1"})
+        try:
+            there = scheduler.start()
+            crew.start("worker")
+            assert crew.start("run", "etl", "--run", run).wait(120) == 3, crew.logs()
+            with visiting(browser, there, "operator") as visitor:
+                page = visitor.page
+                page.goto(f"{there.url}{PAGE}#statuses=%5B%22DISABLED%22%5D")
+                failed = page.locator("#taskTable tbody tr", has_text="etl.ExtractTable")
+                expect(failed).to_contain_text("DISABLED")
+                failed.locator(".showError").click()
+                expect(page.locator("#errorModal pre").first).to_contain_text("may not read")
+                expect(page.locator("#errorModal .modal-dialog")).to_have_css(
+                    "transform", "matrix(1, 0, 0, 1, 0, 0)"
+                )
+                page.screenshot(path=str(tmp_path / "failed.png"))
+                page.locator("#errorModal .modal-footer button").click()
+                expect(page.locator("#errorModal")).to_be_hidden()
+                with page.expect_popup() as log:
+                    failed.locator("a[title='Track Progress']").click()
+                expect(log.value.locator("body")).to_contain_text("may not read")
+                log.value.screenshot(path=str(tmp_path / "log.png"))
+
+                shop.ask("shop", f"GRANT SELECT ON purchase TO {reader}")
+                failed.locator(".re-enable-button").click()
+                # The page would go on showing what is disabled alone.
+                page.goto("about:blank")
+                page.goto(f"{there.url}{PAGE}#search__search=LoadWarehouse")
+                root = page.locator("#taskTable tbody tr", has_text="LoadWarehouse")
+
+                def done() -> bool:
+                    page.reload()
+                    page.wait_for_load_state("networkidle")
+                    return root.count() == 1 and "DONE" in root.inner_text()
+
+                wait_until(done, "the visualizer shows the night as done", 120)
+                page.screenshot(path=str(tmp_path / "done.png"))
+            assert shop.differing("shop") == []
+        finally:
+            crew.close()
 
 
 def test_a_reader_looks_and_the_buttons_do_nothing(browser: Browser, way_in: Door) -> None:
