@@ -47,7 +47,7 @@ def _encrypt(folder: Work, dumped: Dumped, keyring: Keyring, show: Show) -> Encr
     def on_bytes(size: int) -> None:
         nonlocal done
         done += size
-        show(min(done * 100 // whole, 99), f"{done / 1e6:,.0f} of {whole / 1e6:,.0f} MB")
+        show(min(done * 100 // whole, 99), work.moved(done, whole, time.monotonic() - begun))
 
     names = (
         manifest.dump_name(folder.database, folder.run),

@@ -6,7 +6,7 @@ yet: `validate` looks at it, `load` publishes it.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -107,6 +107,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
         fence.lock_table(warehouse, table.source, table.name)
         if extracted(warehouse, table, run):
             return
+        began = time.monotonic()
         with fence.attempted(beside, key) as attempt:
             taken = snapshot.find(warehouse, table.source, run)
             if taken is None:
@@ -131,6 +132,14 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
                 ) from None
             attempt.finish(warehouse, staged_rows, detail)
             warehouse.commit()
+            show(100, _told(staged_rows, detail, time.monotonic() - began))
+
+
+def _told(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
+    """Return what an extraction did, for people."""
+    what = "changed rows" if detail["mode"] == INCREMENT else "rows, all of them,"
+    gone = f"; {detail['deleted']:,} are gone from the source" if detail["deleted"] else ""
+    return f"{rows:,} {what} read in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second{gone}"
 
 
 def _extract(

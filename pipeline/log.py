@@ -71,6 +71,12 @@ def configure(form: str | None = None) -> None:
     listen()
 
 
+def is_for_machines() -> bool:
+    """Whether this process writes its log as JSON."""
+    found = [one.formatter for one in logging.getLogger().handlers if isinstance(one, Output)]
+    return any(isinstance(formatter, Machines) for formatter in found)
+
+
 def listen() -> None:
     """Let what our own loggers and Luigi's say pass, down to the level of information."""
     if not logging.getLogger().handlers and logging.lastResort is not None:

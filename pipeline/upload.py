@@ -51,17 +51,19 @@ def upload_backup(settings: Settings, database: str, run: str, show: Show = work
         begun = time.monotonic()
         with access.opened(settings) as databases:
             _upload(databases, backup, folder, encrypted, folder.shown(STEP, show))
-        folder.write(records.UPLOADED, Uploaded(upload_seconds=time.monotonic() - begun))
-        show(100, f"{encrypted.dump.encrypted.size_bytes:,} bytes")
+        took, size = time.monotonic() - begun, encrypted.dump.encrypted.size_bytes
+        folder.write(records.UPLOADED, Uploaded(upload_seconds=took))
+        show(100, f"{size:,} bytes in {took:,.1f} s, {size / 1e6 / max(took, 0.001):,.1f} MB a second")
 
 
 def _upload(
     databases: Access, backup: BackupSettings, folder: Work, encrypted: Encrypted, show: Show
 ) -> None:
-    limit = backup.upload_mib_per_second
+    limit, begun = backup.upload_mib_per_second, time.monotonic()
 
     def progress(done: int, whole: int) -> None:
-        show(min(done * 100 // max(whole, 1), 99), f"{done / 1e6:,.0f} of {whole / 1e6:,.0f} MB")
+        told = work.moved(done, whole, time.monotonic() - begun)
+        show(min(done * 100 // max(whole, 1), 99), told)
 
     with databases.bucket(backup.secret) as bucket:
         # The small one first: what is refused is refused at once.

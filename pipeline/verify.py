@@ -47,7 +47,8 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = work
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
         _warn(settings, backup, proven)
-        show(100, "every byte was read back" if method == "all" else "samples were read back")
+        what = "every byte" if method == "all" else "samples"
+        show(100, f"{what} of {encrypted.dump.encrypted.size_bytes:,} read back")
     folder.remove()
 
 
@@ -68,10 +69,11 @@ def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:
 
 def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: Encrypted, show: Show) -> str:
     """Compare both objects with what was sent, and return how: all, or sample."""
-    method = "all"
+    method, begun = "all", time.monotonic()
 
     def progress(done: int, whole: int) -> None:
-        show(min(done * 100 // max(whole, 1), 99), f"{done / 1e6:,.0f} of {whole / 1e6:,.0f} MB read back")
+        told = work.moved(done, whole, time.monotonic() - begun)
+        show(min(done * 100 // max(whole, 1), 99), f"{told}, read back")
 
     for path, file in ((folder.dump, encrypted.dump), (folder.globals, encrypted.globals)):
         limit = backup.sample_above_gib

@@ -28,7 +28,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import alerts, failures, log
+from pipeline import alerts, failures, log, steplog
 from pipeline.errors import StoppedError
 from pipeline.failures import Thing
 from tasks import client
@@ -169,6 +169,7 @@ def main(arguments: Sequence[str]) -> None:
     # A drill is known by its month.
     run = options.get("--run") or options.get("--month", "")
     log.about(run)
+    steplog.sweep(configured())
     if options.get("--module") in ALONE and (obstacle := client.obstacle(scheduler_url())):
         logger.warning("%s; this goes on without it", obstacle)
         run_with_retcodes([*arguments, "--local-scheduler"])

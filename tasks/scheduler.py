@@ -20,7 +20,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 
-from pipeline import access, alerts, migrations, redact, settings, visualizer
+from pipeline import access, alerts, log, migrations, redact, settings, visualizer
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from tasks import history, pages
@@ -46,8 +46,8 @@ def main() -> int:
     """Serve the scheduler as the command line says, and return the exit code."""
     arguments = _parser().parse_args()
     redact.install()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
+        log.configure(arguments.log_format)
         serve(settings.read(), arguments.address, arguments.port, arguments.state_path)
     except PipelineError as error:
         for line in redact.redact(str(error)).splitlines():
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("/var/lib/pipeline/scheduler.pickle"),
         help="the file that keeps the state over a restart (default: %(default)s)",
     )
+    log.add_argument(parser)
     return parser
 
 
@@ -96,11 +97,7 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         state = State(scheduler, state_path)
         state.load()
         server = HTTPServer(
-            Guard(
-                pages.application(scheduler, logs=configured.logs.folder),
-                lambda: logins.passwords,
-                logins.ask,
-            ),
+            Guard(pages.application(scheduler, configured.logs.folder), lambda: logins.passwords, logins.ask),
             ssl_options=encryption.context if encryption else None,
             max_body_size=MOST_BODY_BYTES,
             body_timeout=BODY_SECONDS,

@@ -1,6 +1,7 @@
 """What a person types: `pipeline COMMAND`. The only place that turns an error into a message."""
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ from pipeline.cli import (
 )
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
+logger = logging.getLogger(__name__)
+
 EXIT_CODES = """\
 exit codes: 0 done; 1 a bug; 2 usage or settings; 3 a task failed; 4 a check did not hold;
 5 something is out of reach (Vault, scheduler, database); 6 already running; 143 told to stop
@@ -46,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Command = parsed.command
         return command(parsed)
     except PipelineError as error:
-        for line in redact.redact(str(error)).splitlines():
-            sys.stderr.write(f"pipeline: {line}\n")
+        _tell(error)
         # Never by itself: a person who means production must not be shown a sandbox.
         if isinstance(error, SettingsError) and not os.environ.get("LUIGI_CONFIG_PATH"):
             sys.stderr.write(f"pipeline: {SANDBOX}\n")
@@ -65,6 +67,14 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if "log_format" in parsed:
         log.configure(parsed.log_format)
     return parsed
+
+
+def _tell(error: PipelineError) -> None:
+    for line in redact.redact(str(error)).splitlines():
+        if log.is_for_machines():
+            logger.error("%s", line)
+        else:
+            sys.stderr.write(f"pipeline: {line}\n")
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

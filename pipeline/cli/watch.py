@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import settings, watch
+from pipeline import log, settings, watch
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, UnreachableError
 from pipeline.redact import redact
@@ -29,6 +29,7 @@ def add_command(commands: Any) -> None:
         "reach; 2 settings",
     )
     parser.add_argument("--json", action="store_true", help="for machines: everything that was judged")
+    log.add_argument(parser)
     parser.set_defaults(command=run_watch)
 
 
