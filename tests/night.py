@@ -205,8 +205,12 @@ class Night:
 
     def start_etl(self, run: str, *arguments: str) -> "subprocess.Popen[str]":
         """Start `pipeline run etl` in a process group of its own; what is left of it ends with the test."""
+        return self.start("run", "etl", "--run", run, *arguments)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start `pipeline ARGUMENTS` in a process group of its own; what is left of it ends with the test."""
         started = subprocess.Popen(
-            [program("pipeline"), "run", "etl", "--run", run, *arguments], text=True,
+            [program("pipeline"), *arguments], text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=self.platform.env, start_new_session=True,
         )  # fmt: skip
