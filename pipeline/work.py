@@ -201,6 +201,10 @@ class Work:
             path.unlink(missing_ok=True)
         _remove_unfinished(self.folder)
 
+    def remove_unfinished(self) -> None:
+        """Remove what a step of this run that was ended left half done. Nobody may be at work on it."""
+        _remove_unfinished(self.folder)
+
     def sweep(self) -> None:
         """Remove what earlier runs left behind: all plaintext and all that is unfinished, but not what a run
         encrypted and can still upload. Of this run, only what is unfinished.
@@ -223,6 +227,8 @@ class Work:
 
 
 def _remove_unfinished(folder: Path) -> None:
+    if not folder.exists():
+        return
     for path in folder.iterdir():
         if path.name.startswith(SCRATCH):
             shutil.rmtree(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import catalog, runs, settings
+from pipeline import catalog, patience, runs, settings
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
 from pipeline.failures import Thing
@@ -36,7 +36,8 @@ class Done(luigi.Target):
         self._name, self._exists = name, exists
 
     def exists(self) -> bool:
-        return self._exists()
+        # A server that restarts is no answer to this question.
+        return patience.persevere(self._exists)
 
     def __str__(self) -> str:
         return self._name

@@ -116,6 +116,8 @@ class Archive:
             **self.changed,
         }
         for section, values in {"backup": own, **self.sections}.items():
+            if not parser.has_section(section):
+                parser.add_section(section)
             for key, value in values.items():
                 parser.set(section, key, value)
         with self.platform.settings_file.open("w") as file:

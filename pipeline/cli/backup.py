@@ -64,7 +64,11 @@ def run_backup(arguments: argparse.Namespace) -> int:
                 configured.run, folder.fail_step_of,
             )  # fmt: skip
             root = ["BackupDatabase", "--database", database]
-            returncode, tail = supervision.run(supervise.luigi("tasks.backup", root, run))
+            try:
+                returncode, tail = supervision.run(supervise.luigi("tasks.backup", root, run))
+            finally:
+                # Nobody is left, so nobody else takes away what is half done, and in the clear.
+                folder.remove_unfinished()
             _judge(configured, folder, returncode, tail)
         with folder.step("clean-up"):
             folder.sweep()

@@ -226,6 +226,26 @@ def test_told_to_stop_it_stops_and_the_same_command_completes_it(archive: Archiv
     assert len(log_of(archive, "gpg")) == ONCE_MORE[stage][1]
 
 
+def test_a_step_over_its_limit_is_ended_told_and_done_by_the_same_command(archive: Archive) -> None:
+    """With pg_dump, whatever it waits for; and once more after Luigi has tried again."""
+    archive.source("shop", SMALL)
+    tools = watched_tools(archive)
+    run = next_run()
+    archive.write_sections(run={"step_minutes": "0.1"})
+    with dumping(archive):
+        ended = archive.backup("shop", run, tools)
+        assert archive.ours() == []
+    assert ended.code == 3
+    assert ended.told[-2].startswith(
+        "shop: DumpDatabase failed: over its limit of 0.1 minutes ([run] step_minutes), so it was ended"
+    )
+    assert plaintext(archive) == []
+    archive.write_sections(run={"step_minutes": "60"})
+    ended = archive.backup("shop", run, tools)
+    assert (ended.code, ended.told) == (0, [])
+    settled(archive, "shop", run)
+
+
 def test_a_connection_that_is_closed_while_it_dumps(archive: Archive) -> None:
     """The database's administrator ends every session of ours; Luigi's second attempt completes the run."""
     archive.source("shop", SMALL)

@@ -314,6 +314,15 @@ def held_in(shop: Night, task: str, run: str) -> Iterator["tuple[subprocess.Pope
         yield process, psutil.Process(found[0][0])
 
 
+def sessions(shop: Night) -> list[Any]:
+    """Return what the pipeline does in the servers."""
+    query = """
+        SELECT pid, query FROM pg_stat_activity
+        WHERE application_name = 'pipeline' AND datname = current_database()
+        """
+    return shop.ask("shop", query) + shop.ask("warehouse", query)
+
+
 @pytest.mark.parametrize(
     ("task", "number", "whom"),
     [
@@ -337,8 +346,9 @@ def test_told_to_stop_it_ends_with_143_and_leaves_nobody_behind(
             process.send_signal(number)
         process.communicate(timeout=60)
         assert process.returncode == 143
-        # Not even who holds the snapshot.
+        # Not even who holds the snapshot; nor do sessions in the servers, which wait for the table.
         assert shop.ours() == []
+        wait_until(lambda: not sessions(shop), "their sessions have ended")
     assert shop.ask("warehouse", "SELECT state, error FROM ops.run WHERE run = %s", (run,)) == [
         ("failed", "told to stop")
     ]
