@@ -1,5 +1,6 @@
 """Plan: what of a table is to be read, in which shape, and why. Looks at everything and changes nothing."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,11 @@ FIRST, FULL, REBUILD, INCREMENT, BLOCKED = "first", "full", "rebuild", "incremen
 # Transaction ids go round in 32 bits in the rows themselves: half of the circle is behind, half ahead.
 HALF_CIRCLE = 2**31
 TIME_TYPES = ("timestamp", "date")
+# Types with the same order on every server; that of text follows a locale.
+CURSOR_TYPES = frozenset({
+    "smallint", "integer", "bigint", "numeric", "real", "double precision", "date",
+    "timestamp without time zone", "timestamp with time zone", "uuid", "bytea", "pg_lsn", "xid8",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,7 @@ def _mask(table: Table, column: Column, current: Shape, accepted: Shape | None) 
 def _require_columns(table: Table, current: Shape, key: Sequence[str], target: Sequence[str]) -> None:
     named = [("key", name) for name in key]
     named += [("cursor", table.cursor)] if table.cursor else []
+    named += [(f"{check.kind} check", name) for check in table.checks for name in check.named]
     missing = [f'its {what} names column "{name}"' for what, name in named if current.column(name) is None]
     renamed = {declared.renamed_from for declared in table.columns.values()}
     for name, declared in table.columns.items():
@@ -230,6 +237,12 @@ def _require_columns(table: Table, current: Shape, key: Sequence[str], target: S
         raise StepError(
             f"the name of its column {', '.join(taken)} is taken by one that the warehouse adds; write "
             f"'mask: exclude' under it in sources/{table.source}.yaml"
+        )
+    cursor = current.column(table.cursor or "")
+    if cursor is not None and re.sub(r"\(.*?\)", "", cursor.domain_of or cursor.type) not in CURSOR_TYPES:
+        raise StepError(
+            f'its cursor "{cursor.name}" is of type {cursor.type}, whose order is not the same on every '
+            f"server; write a number or a time, or 'changes: xmin', under {table.name} in sources/{table.source}.yaml"
         )
     if missing:
         raise StepError(

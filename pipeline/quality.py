@@ -4,6 +4,7 @@ Every check looks at the table as it will be once the staged rows are in it, so 
 after a full load and after a night with three changes.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,8 +13,17 @@ from statistics import median
 from psycopg2 import sql
 
 from pipeline import postgres, staging
-from pipeline.catalog import FreshnessCheck, RelationshipCheck, RowsCheck, SqlCheck, Table, UniqueCheck
+from pipeline.catalog import (
+    Check,
+    FreshnessCheck,
+    RelationshipCheck,
+    RowsCheck,
+    SqlCheck,
+    Table,
+    UniqueCheck,
+)
 from pipeline.drift import IGNORE, Change
+from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.staging import Staged
 
@@ -159,15 +169,20 @@ def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
     if not candidate.key:
         return
     key = postgres.columns(candidate.key)
-    duplicated = _duplicates(warehouse, candidate.staged.rows, key)
     name = f"key ({', '.join(candidate.key)})"
+    with _told(name, candidate.table):
+        duplicated = _duplicates(warehouse, candidate.staged.rows, key)
     words = f"{duplicated:,} duplicated values"
-    yield Result(f"{name} is unique", "error", not duplicated, words, "none", duplicated)
+    other = (
+        f"none; write the key that tells its rows apart under {candidate.table.name} in "
+        f"sources/{candidate.table.source}.yaml"
+    )
+    yield Result(f"{name} is unique", "error", not duplicated, words, other, duplicated)
     missing = sql.SQL(" OR ").join(
         sql.SQL("{} IS NULL").format(sql.Identifier(column)) for column in candidate.key
     )
     nulls = staging.count(warehouse, candidate.staged.rows, missing)
-    yield Result(f"{name} is not null", "error", not nulls, f"{nulls:,} rows without a key", "none", nulls)
+    yield Result(f"{name} is not null", "error", not nulls, f"{nulls:,} rows without a key", other, nulls)
 
 
 def _duplicates(warehouse: Connection, relation: sql.Identifier, columns: Composable) -> int:
@@ -232,7 +247,19 @@ def _of_columns(warehouse: Connection, candidate: Candidate) -> Iterator[Result]
         return
     counts = sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE {})").format(rule.wrong) for rule in rules)
     query = sql.SQL("SELECT count(*), {} FROM {} AS c").format(counts, sql.Identifier(CANDIDATE))
-    total, *found = postgres.rows(warehouse, query)[0]
+    postgres.rows(warehouse, "SAVEPOINT rules")
+    try:
+        total, *found = postgres.rows(warehouse, query)[0]
+    except postgres.Error as error:
+        if postgres.is_lost(error):
+            raise
+        # One scan for all of them does not tell which it was.
+        for rule in rules:
+            postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT rules")
+            with _told(f"rule {rule.name}", candidate.table):
+                one = sql.SQL("SELECT FROM {} AS c WHERE {}").format(sql.Identifier(CANDIDATE), rule.wrong)
+                postgres.rows(warehouse, one)
+        raise
     for rule, wrong in zip(rules, found, strict=True):
         share = wrong / total if total else 0.0
         yield Result(
@@ -244,17 +271,37 @@ def _of_columns(warehouse: Connection, candidate: Candidate) -> Iterator[Result]
 
 def _declared(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
     for declared in candidate.table.checks:
-        match declared:
-            case RowsCheck():
-                yield from _rows(declared, candidate)
-            case UniqueCheck():
-                yield _unique(warehouse, declared)
-            case SqlCheck():
-                yield _sql(warehouse, declared, candidate)
-            case FreshnessCheck():
-                yield _freshness(warehouse, declared)
-            case RelationshipCheck():
-                yield _relationship(warehouse, declared, candidate.table)
+        with _told(f"{declared.kind} check", candidate.table):
+            found = list(_one(warehouse, declared, candidate))
+        yield from found
+
+
+def _one(warehouse: Connection, declared: Check, candidate: Candidate) -> Iterator[Result]:
+    match declared:
+        case RowsCheck():
+            yield from _rows(declared, candidate)
+        case UniqueCheck():
+            yield _unique(warehouse, declared)
+        case SqlCheck():
+            yield _sql(warehouse, declared, candidate)
+        case FreshnessCheck():
+            yield _freshness(warehouse, declared)
+        case RelationshipCheck():
+            yield _relationship(warehouse, declared, candidate.table)
+
+
+@contextlib.contextmanager
+def _told(what: str, table: Table) -> Iterator[None]:
+    """Turn what the warehouse refuses to compute into an error that says what of the declaration it was."""
+    try:
+        yield
+    except postgres.Error as error:
+        if postgres.is_lost(error):
+            raise
+        raise StepError(
+            f"its {what} cannot be looked at: {postgres.said(error)}; correct it under {table.name} in "
+            f"sources/{table.source}.yaml; until then its last good rows stay up"
+        ) from None
 
 
 def _rows(declared: RowsCheck, candidate: Candidate) -> Iterator[Result]:

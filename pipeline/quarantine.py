@@ -49,15 +49,19 @@ def fill(warehouse: Connection, staged: Staged, results: Sequence[Result], loade
 def _set_loaded_aside(
     warehouse: Connection, loaded: Candidate, failed: Sequence[tuple[Result, Composable]]
 ) -> None:
-    """Note the keys of rows that are loaded, stay, and are not good by what is declared of them now."""
+    """Keep rows that are loaded, would stay, and are not good by what is declared now.
+
+    Note the keys of those that are to be set aside.
+    """
     staged, key = loaded.staged, postgres.columns(loaded.key)
     standing = sql.SQL("({})").format(loaded.standing(warehouse))
-    setting_aside = [(result, wrong) for result, wrong in failed if result.sets_aside]
-    if setting_aside:
+    if any(result.sets_aside for result, _ in failed):
         nothing = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} AS c LIMIT 0")
         postgres.rows(warehouse, nothing.format(staged.fallen, key, standing))
-    for result, wrong in setting_aside:
+    for result, wrong in failed:
         _copy(warehouse, staged, standing, result, wrong)
+        if not result.sets_aside:
+            continue
         query = sql.SQL("INSERT INTO {} SELECT {} FROM {} AS c WHERE {}")
         postgres.rows(warehouse, query.format(staged.fallen, key, standing, wrong))
 
@@ -69,6 +73,15 @@ def count(warehouse: Connection, staged: Staged) -> int:
     query = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.bad)
     counted: int = postgres.value(warehouse, query)
     return counted + staging.fallen_unread(warehouse, staged)
+
+
+def where(warehouse: Connection, staged: Staged) -> str | None:
+    """Return where failing rows of the run are kept, None if there are none."""
+    if staging.oid(warehouse, staged.quarantine) is None:
+        return None
+    query = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE run = {})")
+    found = postgres.value(warehouse, query.format(staged.quarantine, sql.Literal(staged.run)))
+    return ".".join(staged.quarantine.strings) if found else None
 
 
 def _clear(warehouse: Connection, staged: Staged, needed: bool) -> None:

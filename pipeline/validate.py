@@ -88,6 +88,8 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
             set_aside = quarantine.fill(warehouse, candidate.staged, results, loaded)
             quality.record(warehouse, run, table, results)
             stopping = [str(result) for result in results if result.stops]
+            if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
+                stopping.append(f"the failing rows are in {kept}")
             if not stopping:
                 detail = {
                     "staged_oid": extracted.detail["staged_oid"],

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import CheckError
+from pipeline.errors import CheckError, StepError
 from tests.night import Night
 
 ORDERS = """
@@ -44,7 +44,9 @@ def test_failing_rows_are_kept_and_the_table_is_held_back(night: Night) -> None:
     shop(night, declared("[]", "{state: {accepted: [open, closed]}}"))
     night.load("shop", "orders")
     night.ask("shop", "UPDATE orders SET state = 'lost' WHERE id IN (3, 4)")
-    assert "shop.orders: state accepted: 2 of 100 rows (2.00%), expected none" in held(night)
+    told = held(night)
+    assert "shop.orders: state accepted: 2 of 100 rows (2.00%), expected none" in told
+    assert told.endswith("; the failing rows are in quarantine.shop_orders; its last good rows stay up")
     assert [row for row, _ in quarantined(night)] == [3, 4]
     assert night.value("warehouse", "SELECT count(*) FROM shop.orders WHERE state = 'open'") == 100
 
@@ -181,6 +183,32 @@ def test_a_date_in_the_future_makes_nothing_fresh(night: Night, type_: str, late
     assert "expected at most 2 days old" in told
     night.ask("shop", "UPDATE orders SET made = now() WHERE id = 2")
     assert night.load("shop", "orders").total == 100
+
+
+@pytest.mark.parametrize(
+    ("checks", "columns", "what", "why"),
+    [
+        ("[]", "{amount: {range: {min: 0}}, email: {range: {max: 5}}}", "rule email max 5", "operator does"),
+        ("[]", "{amount: {range: {min: lots}}}", "rule amount min lots", "invalid input syntax"),
+        ("[{freshness: {column: email, max_age: 1 day}}]", "{}", "freshness check", "operator does not"),
+        ("[{sql: 'select 1 / 0 from {table}'}]", "{}", "sql check", "division by zero"),
+        (
+            "[{relationship: {columns: email, to: customer, to_columns: id}}]", "{}", "relationship check",
+            "operator does not",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_looked_at_is_told_with_its_place(
+    night: Night, checks: str, columns: str, what: str, why: str
+) -> None:
+    """It is declared as it cannot be meant: what the server says of that alone would help nobody."""
+    shop(night, declared(checks, columns))
+    night.load("shop", "customer")
+    with pytest.raises(StepError) as raised:
+        night.load("shop", "orders")
+    told = str(raised.value)
+    assert told.startswith(f"shop.orders: its {what} cannot be looked at: {why}")
+    assert "; correct it under orders in sources/shop.yaml; until then its last good rows" in told
 
 
 def test_a_warning_is_recorded_and_loads(night: Night) -> None:

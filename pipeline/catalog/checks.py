@@ -19,6 +19,11 @@ class TableCheck(Ruled):
         """The check's own key: rows, unique, sql, freshness or relationship."""
         return next(iter(type(self).model_fields.keys() - Ruled.model_fields.keys()))
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The columns of the table that it names outside of SQL."""
+        return ()
+
 
 class RowsRule(Declared):
     """How many rows there may be, and by which share of the last accepted count that may change."""
@@ -78,6 +83,10 @@ class UniqueCheck(TableCheck):
     unique: ColumnNames
     """The column, or the columns, that no two rows share."""
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        return tuple(self.unique)
+
 
 class SqlCheck(TableCheck):
     """A query whose rows are wrong; `{table}` stands for the table."""
@@ -92,12 +101,20 @@ class FreshnessCheck(TableCheck):
     freshness: FreshnessRule
     """How old the newest value of a column may be: {column, max_age}."""
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        return (self.freshness.column,)
+
 
 class RelationshipCheck(TableCheck):
     """A foreign key of which the database may know nothing."""
 
     relationship: RelationshipRule
     """Values that must be there in another table of this source: {columns, to, to_columns}."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        return tuple(self.relationship.columns)
 
 
 KINDS = ("rows", "unique", "sql", "freshness", "relationship")

@@ -46,7 +46,8 @@ def show_plan(arguments: argparse.Namespace) -> int:
             tables = [source.table(arguments.table)] if arguments.table else list(source.tables.values())
             held += _show_source(databases, warehouse, source, tables)
     if held:
-        raise CheckError(f"{len(held)} tables would be held back: {', '.join(held)}")
+        counted = "1 table" if len(held) == 1 else f"{len(held)} tables"
+        raise CheckError(f"{counted} would be held back: {', '.join(held)}")
     return 0
 
 
