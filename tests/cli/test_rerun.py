@@ -1,4 +1,4 @@
-"""`pipeline rerun`: runs what is incomplete, does over what it is told to, and nothing under a run's hands."""
+"""`pipeline rerun`: runs what is incomplete, does over what it is told to, and pulls away nobody's work."""
 
 import json
 import re
@@ -51,8 +51,9 @@ def test_right_after_success_a_table_is_done_over_and_only_that(shop: Night) -> 
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("since", ["extract", "validate", "load"])
-@pytest.mark.parametrize("name", [None, "shop", "etl/shop.other"])
+@pytest.mark.parametrize(
+    ("since", "name"), [("extract", None), ("validate", "shop"), ("load", "etl/shop.other")]
+)
 def test_each_step_of_everything_of_a_source_and_of_a_table(
     shop: Night, since: str, name: str | None
 ) -> None:
