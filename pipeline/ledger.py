@@ -199,17 +199,6 @@ def try_lock_table(connection: Connection, source: str, table: str) -> bool:
     return bool(postgres.value(connection, query, (f"table {source}.{table}",)))
 
 
-def is_locked(connection: Connection, name: str) -> bool:
-    """Whether somebody is reading or loading this table, such as hr.employee."""
-    query = """
-        SELECT EXISTS (
-            SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND ((classid::bigint << 32) | objid::bigint) = hashtextextended(%s, 0))
-        """
-    return bool(postgres.value(connection, query, (f"table {name}",)))
-
-
 @contextlib.contextmanager
 def running(
     connection: Connection, run: str, name: str,

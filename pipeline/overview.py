@@ -9,11 +9,11 @@ from typing import Any
 
 import psutil
 
-from pipeline import access, attempts, catalog, ledger, load, postgres, runs
+from pipeline import access, attempts, catalog, fence, ledger, load, postgres, runs
 from pipeline.access import Access
 from pipeline.attempts import KILLED
 from pipeline.errors import PipelineError
-from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, Step
+from pipeline.ledger import Step
 from pipeline.postgres import Connection
 from pipeline.runs import Run
 from pipeline.settings import Settings
@@ -134,13 +134,17 @@ def _is_at_work(warehouse: Connection, step: Step) -> bool:
     """Whether somebody is still at a step of no living run: an assistant, or what plain Luigi started."""
     found = postgres.row(
         warehouse,
-        "SELECT host, pid FROM ops.step WHERE run = %s AND task = %s AND name = %s",
-        (step.key.run, step.key.task, step.key.name),
+        """
+        SELECT host, pid, seen_at > clock_timestamp() - make_interval(secs => %s) FROM ops.step
+        WHERE run = %s AND task = %s AND name = %s
+        """,
+        (fence.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
     )
-    if found is not None and found[0] == socket.gethostname():
-        return _is_alive(found[1], step.started_at)
-    # On another machine: whoever reads or loads a table holds its lock.
-    return step.key.task in (EXTRACT_TASK, LOAD_TASK) and ledger.is_locked(warehouse, step.key.name)
+    if found is None:
+        return False
+    host, pid, heard_of = found
+    # A worker of another machine says now and then that it is there.
+    return _is_alive(pid, step.started_at) if host == socket.gethostname() else bool(heard_of)
 
 
 def _is_alive(pid: int, since: datetime) -> bool:

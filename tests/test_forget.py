@@ -7,7 +7,7 @@ import pytest
 from luigi.scheduler import Scheduler
 from luigi.task_status import DONE, PENDING
 
-from pipeline import access, forget, ledger
+from pipeline import access, fence, forget, ledger
 from pipeline.errors import AlreadyRunningError
 from pipeline.forget import Forgotten
 from tasks.etl import ExtractTable, LoadTable, LoadWarehouse, OpenSnapshot, ValidateExtract
@@ -119,8 +119,8 @@ def test_nothing_is_forgotten_while_somebody_is_at_work_on_one_of_them(night: Ni
         databases.warehouse() as warehouse,
         databases.warehouse(autocommit=True) as beside,
     ):
-        ledger.lock_table(warehouse, "shop", "other")
-        ledger.Recorder(beside, key).begin()
+        fence.lock_table(warehouse, "shop", "other")
+        fence.Attempt(beside, key)
         with pytest.raises(AlreadyRunningError) as caught:
             forgotten(night, run, "extract", "item", "other")
     assert caught.value.exit_code == 6

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline import access, ledger, overview, remedy, runs, settings
 from pipeline.cli import loads, terminal
-from pipeline.errors import UnreachableError
+from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.ledger import Step
 from pipeline.overview import Overview
 from pipeline.redact import redact
@@ -30,13 +30,13 @@ def add_command(commands: Any) -> None:
 
 
 def show_status(arguments: argparse.Namespace) -> int:
-    """Print how every chain is; where the warehouse is out of reach, what can be told, and end with 5."""
+    """Print how every chain is; without the ledger what can be told, and raise why it could not be seen."""
     run = runs.parse(arguments.run) if arguments.run else None
     configured = settings.read()
-    lost: UnreachableError | None = None
+    lost: PipelineError | None = None
     try:
         seen = _look(configured, run)
-    except UnreachableError as error:
+    except (UnreachableError, StepError) as error:
         lost, seen = error, overview.look_without_ledger(configured, run)
     if arguments.json:
         terminal.say(json.dumps(_data(seen), indent=2))

@@ -132,7 +132,8 @@ def test_nothing_is_forgotten_while_a_run_is_going(shop: Night) -> None:
     ):
         ended = shop.run("rerun", "--run", run, "--from", "extract")
     assert (ended.code, len(ended.told)) == (6, 1)
-    assert re.match(rf"run {other} has been going since \d{{4}}-.* UTC on \S+ \(process \d+\)", ended.told[0])
+    going = rf"a load is going already: run {other}, since \d{{4}}-.* UTC on \S+ \(process \d+\)"
+    assert re.match(going, ended.told[0])
     assert begun(shop, run) == before
 
 
