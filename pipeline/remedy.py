@@ -10,7 +10,8 @@ BACKUP_TASKS = frozenset({"DumpDatabase", "EncryptDump", "UploadBackup", "Verify
 DRILL_TASKS = frozenset({"RestoreDrill"})
 CHECK = "pipeline check"
 
-_VAULT = re.compile(r"\bVault\b")
+# Said by Vault itself; others say what to put there.
+_VAULT = re.compile(r"(?:^|: )Vault(?: at |: )")
 # Rows that were read and do not add up: to load them once more would end the same.
 _PROOF = re.compile(r"by the source's snapshot")
 
@@ -38,6 +39,8 @@ def find(run: str, task: str, name: str, exit_code: int | None = None, error: st
     'pipeline rerun --run 2026-11-22 hr.employee'
     >>> str(find("2026-11-22", "OpenSnapshot", "hr", 5, "Vault at http://vault is sealed"))
     'pipeline check'
+    >>> str(find("2026-11-22", "UploadBackup", "hr", 5, "bucket school: put a new key into Vault"))
+    'pipeline rerun --run 2026-11-22 backup/hr'
     """
     if exit_code == UnreachableError.exit_code and _VAULT.search(error or ""):
         return Remedy(CHECK)

@@ -20,6 +20,7 @@ ENDURANCE = (
     "tests/cli/test_alarm.py::test_a_second",
     "tests/sandbox/test_bench.py",
     "tests/tasks/test_browser.py",
+    "tests/cli/test_rerun.py::test_a_backup",
     "tests/cli/test_rerun.py::test_a_rerun",
     "tests/cli/test_rerun.py::test_each_step",
     "tests/cli/test_rerun.py::test_rows_that",

@@ -89,19 +89,23 @@ def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
     """Return the chain that a name is of, None where it may be several, and the name without it."""
     if name is None:
         return None, ""
-    chain, slash, rest = name.partition("/")
-    tables = _tables(configured)
-    sources = {table.partition(".")[0] for table in tables} | set(configured.sources)
-    known = {ETL: {*sources, *tables}, BACKUP: set(configured.databases), DRILL: set(configured.databases)}
-    if slash and rest in known.get(chain, ()):
+    chain, _, rest = name.partition("/")
+    databases = set(configured.databases)
+    if chain in (BACKUP, DRILL) and rest in databases:
         return chain, rest
-    if not slash and name in known[ETL]:
-        return (None if name in known[BACKUP] else ETL), name
-    if not slash and name in known[BACKUP]:
+    if name in databases - set(configured.sources):
         return BACKUP, name
-    written = [*known[ETL], *(f"{one}/{each}" for one in known if slash for each in known[one])]
-    match = nearest(name, [*written, *known[BACKUP]])
-    what = f"did you mean {match}?" if match else f"known are {', '.join(sorted(sources | known[BACKUP]))}"
+    # Only now: a fault in the catalog keeps nobody from a backup.
+    tables = _tables(configured)
+    loaded = {*tables, *(table.partition(".")[0] for table in tables)}
+    if chain == ETL and rest in loaded:
+        return ETL, rest
+    if name in loaded:
+        return (None if name in databases else ETL), name
+    written = [f"{BACKUP}/{database}" for database in databases] if rest else []
+    match = nearest(name, [*loaded, *written])
+    sources = {table.partition(".")[0] for table in tables}
+    what = f"did you mean {match}?" if match else f"known are {', '.join(sorted(sources | databases))}"
     raise UsageError(f'"{name}" is no source, table or database; {what}')
 
 
