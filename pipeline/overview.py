@@ -20,7 +20,7 @@ from pipeline.settings import Settings
 from pipeline.watch import limits
 
 ETL = "etl"
-FAILED, RUNNING = "failed", "running"
+FAILED, RUNNING, STALE = "failed", "running", "stale"
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,20 @@ class Overview:
         return [*failed, *(one for one in drilled if (one.key.task, one.key.name) not in told)]
 
     @property
+    def load_state(self) -> str:
+        """Return how the load is: ok, failed, running or stale."""
+        if self.run is None:
+            return STALE
+        if self.run.actual_state in (FAILED, RUNNING):
+            return self.run.actual_state
+        return "ok" if datetime.now(UTC) - self.run.started_at <= self.limit else STALE
+
+    @property
     def state(self) -> str:
-        """Return ok, failed, running or stale."""
-        going = any(step.state == RUNNING for step in self.others)
-        if going or (self.run and self.run.actual_state == RUNNING):
+        """Return how everything is, in the same words."""
+        if self.load_state == RUNNING or any(step.state == RUNNING for step in self.others):
             return RUNNING
-        if self.failures or (self.run and self.run.actual_state == FAILED):
-            return FAILED
-        return "ok" if self.run and datetime.now(UTC) - self.run.started_at <= self.limit else "stale"
+        return FAILED if self.failures else self.load_state
 
 
 def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:

@@ -57,7 +57,7 @@ def _look(configured: Settings, run: str | None) -> Overview:
 
 def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     if seen.run is not None:
-        terminal.say(_headline(seen.run))
+        terminal.say(_headline(seen, seen.run))
         loads.show_tables(seen.run.run, seen.steps, seen.fresh)
     elif known:
         terminal.say(f"run {run} is not known" if run else "nothing has run yet: type 'pipeline run etl'")
@@ -86,9 +86,8 @@ def _show_rest(seen: Overview) -> None:
     terminal.say(f"  next: {remedy.of_run(seen.run.run, seen.run.name)}")
 
 
-def _headline(found: Run) -> str:
-    state = overview.Overview(run=found).state
-    line = f"{found.name} {found.run} {state}, began {found.started_at:%Y-%m-%d %H:%M} UTC"
+def _headline(seen: Overview, found: Run) -> str:
+    line = f"{found.name} {found.run} {seen.load_state}, began {found.started_at:%Y-%m-%d %H:%M} UTC"
     if found.alive:
         return f"{line} on {found.host}, process {found.pid}"
     if found.finished_at:
