@@ -242,7 +242,8 @@ def _require_columns(table: Table, current: Shape, key: Sequence[str], target: S
     if cursor is not None and re.sub(r"\(.*?\)", "", cursor.domain_of or cursor.type) not in CURSOR_TYPES:
         raise StepError(
             f'its cursor "{cursor.name}" is of type {cursor.type}, whose order is not the same on every '
-            f"server; write a number or a time, or 'changes: xmin', under {table.name} in sources/{table.source}.yaml"
+            f"server; write a number or a time, or 'changes: xmin', under {table.name} in "
+            f"sources/{table.source}.yaml"
         )
     if missing:
         raise StepError(
