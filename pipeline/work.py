@@ -3,6 +3,7 @@ a killed run left there. Plaintext lies nowhere else, and here only until it is 
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import AlreadyRunningError, PipelineError, UsageError
+from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
 
@@ -32,6 +33,8 @@ DRILLS = ".drill"
 PARTIAL = ".partial"
 # A throw-away home of gpg.
 SCRATCH = "scratch-"
+LEAST_BYTES = 64 * 1024
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 WAIT_SECONDS = 0.2
 SHOW_SECONDS = 1.0
 # A run that could not be uploaded is kept so long, as long as B2 keeps the parts that it has of it.
@@ -83,6 +86,11 @@ class Work:
                 f"{error.filename}: cannot be used: {error.strerror}; mend that, or [backup] work_dir"
             ) from error
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is not even room for a word on how it ended."""
+        return shutil.disk_usage(self.home).free < LEAST_BYTES
+
     # Records: what a step leaves for the next ones.
 
     def write(self, name: str, record: BaseModel) -> None:
@@ -132,6 +140,13 @@ class Work:
             self.tell(name, 0, "")
             try:
                 yield descriptor
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    self._remember(name, error)
+                    raise
+                told = StepError(f"{self.folder}: {error.strerror}; make room there")
+                self._remember(name, told)
+                raise told from error
             except BaseException as error:
                 self._remember(name, error)
                 raise
@@ -153,12 +168,10 @@ class Work:
         return both
 
     def tell(self, name: str, percent: int, message: str) -> None:
-        """Leave word of how the step gets on."""
-        _write(
-            self.home / STATUS,
-            json.dumps({"run": self.run, "step": name, "percent": percent, "message": redact(message)}),
-            durable=False,
-        )
+        """Leave word of how the step gets on, if there is room for that."""
+        told = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
+        with contextlib.suppress(OSError):
+            _write(self.home / STATUS, json.dumps(told), durable=False)
 
     def told(self) -> dict[str, Any]:
         """Return what the step of this run last said, or nothing."""
@@ -299,8 +312,9 @@ def _wait(descriptor: int, show: Show) -> None:
 def _sign(descriptor: int, run: str) -> None:
     since = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
     text = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    with contextlib.suppress(OSError):  # on a full disk the lock holds as well
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
 
 
 def _signed(descriptor: int) -> dict[str, Any]:

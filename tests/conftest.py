@@ -46,6 +46,7 @@ ENDURANCE = (
     "tests/test_types.py",
     "tests/tasks/test_backup.py::test_a_connection",
     "tests/tasks/test_backup.py::test_a_step",
+    "tests/tasks/test_backup.py::test_a_work_folder",
     "tests/tasks/test_backup.py::test_connections",
     "tests/tasks/test_backup.py::test_each_failure",
     "tests/tasks/test_backup.py::test_killed",

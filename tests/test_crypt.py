@@ -12,7 +12,7 @@ import gnupg
 import psutil
 import pytest
 
-from pipeline import crypt
+from pipeline import command, crypt
 from pipeline.errors import CheckError, ProblemsError, StepError
 from tests.archive import may_mount, small_disk
 
@@ -232,6 +232,39 @@ def test_a_full_disk_is_no_success(keys: Keys, plain: Path, tmp_path: Path) -> N
             pytest.raises(StepError, match=f"{disk}/dump.gpg: cannot be written: No space left on device"),
         ):
             ring.encrypt(plain, disk / "dump.gpg")
+
+
+def test_a_clock_that_is_in_the_past_is_told_with_what_is_wrong_with_the_others(
+    keys: Keys, tmp_path: Path
+) -> None:
+    """A key is from the future then, and gpg does not take it."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    gpg = [str(GPG), "--homedir", str(home), "--batch", "--faked-system-time", "20990101T000000"]
+    made = [*gpg, "--passphrase", "", "--quick-gen-key", "later@test.invalid", "default", "default", "never"]
+    subprocess.run(made, check=True, capture_output=True)
+    exported = subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True).stdout
+    command.kill_started_with(home)
+    (keys.folder / "later.asc").write_bytes(exported)
+    paths = [keys.folder / f"{name}.asc" for name in ("later", "nowhere", "school")]
+    with pytest.raises(ProblemsError) as told, crypt.keyring(paths, now=NOW, folder=tmp_path):
+        pass
+    later, nowhere = told.value.problems
+    assert "was made in the future" in later
+    assert later.endswith("set this machine's clock")
+    assert "cannot be read" in nowhere
+
+
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
+def test_a_disk_without_room_for_keys_is_told_as_that(keys: Keys, tmp_path: Path) -> None:
+    """gpg itself says that there is no key in any of the files: somebody would put others there."""
+    with small_disk(tmp_path, 64 * 1024) as disk:
+        with (
+            pytest.raises(StepError, match="bytes are free, too few for gpg to take keys; make room there"),
+            crypt.keyring([keys.folder / "school.asc"], now=NOW, folder=disk),
+        ):
+            pass
+        assert list(disk.iterdir()) == []
 
 
 def test_a_damaged_file_is_not_decrypted_in_peace(keys: Keys, plain: Path) -> None:

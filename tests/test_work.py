@@ -1,5 +1,6 @@
 """The work folder: nobody else's, one run's at a time, and swept of what killed runs left."""
 
+import errno
 import multiprocessing
 import os
 import time
@@ -96,6 +97,19 @@ def test_a_failure_is_remembered_until_the_next_attempt(tmp_path: Path) -> None:
     assert (told["step"], told["error"], told["exit_code"]) == ("EncryptDump", "gpg said no", 3)
     with folder.step("EncryptDump"):
         assert folder.failure() == {}
+
+
+def test_a_disk_that_fills_up_is_something_to_be_done_and_no_bug(tmp_path: Path) -> None:
+    folder = a_work(tmp_path)
+    full = OSError(errno.ENOSPC, "No space left on device", "somewhere")
+    with (
+        pytest.raises(StepError, match="No space left on device; make room there"),
+        folder.step("EncryptDump"),
+    ):
+        raise full
+    assert folder.failure()["exit_code"] == StepError.exit_code
+    with pytest.raises(IsADirectoryError), folder.step("EncryptDump"):
+        folder.home.read_bytes()
 
 
 def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:

@@ -94,9 +94,8 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
         said = f"{folder.database}: {failure['step']} failed: {failure['error']}"
         raise common_kind([failure["exit_code"]])(f"{said}\n{next_step}")
     at_work = folder.told().get("step", "Luigi")
-    said = (
-        f"{folder.database}: {at_work} ended without a word (was it killed?); Luigi exited with {returncode}"
-    )
+    why = f"{folder.home} is full; make room there" if folder.is_full else "was it killed?"
+    said = f"{folder.database}: {at_work} ended without a word ({why}); Luigi exited with {returncode}"
     raise StepError("\n".join([*tail, said, next_step]))
 
 

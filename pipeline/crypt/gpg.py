@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from pipeline.manifest import Digest
 from pipeline.redact import redact
 
 BUFFER_BYTES = 64 * 1024
+# A home with a few keys; where there is no room for it, gpg says of every key that it is none.
+HOME_BYTES = 128 * 1024
 ERROR_LINES = 4
 SCRATCH = "scratch-"
 MEMORY = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
@@ -115,6 +118,8 @@ class _Writer:
 @contextlib.contextmanager
 def home(folder: Path, *, agent: bool = False) -> Iterator[Gpg]:
     """Give the body a gpg with an empty home, and remove that; no agent is started, or none is left."""
+    if not agent:
+        _require_room(folder)
     with _agentshome(folder) if agent else tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as home:
         options = ["--batch", "--no-tty", *([] if agent else ["--no-autostart"])]
         yield _started(home, options)
@@ -138,8 +143,16 @@ def _agentshome(folder: Path) -> Iterator[str]:
     """Give the body a home with room for an agent; that of a process that was killed is removed first."""
     # An agent's sockets must have short names, and a private key is best kept in memory only.
     memory = Path(MEMORY) if os.access(MEMORY, os.W_OK | os.X_OK) else folder
+    scratch.sweep(memory, f"pipeline-{SCRATCH}", _end_agent)
+    _require_room(memory)
     with scratch.folder(memory, f"pipeline-{SCRATCH}", _end_agent) as home:
         yield str(home)
+
+
+def _require_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < HOME_BYTES:
+        raise StepError(f"{folder}: {free:,} bytes are free, too few for gpg to take keys; make room there")
 
 
 def _end_agent(home: Path) -> None:

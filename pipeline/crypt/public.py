@@ -11,6 +11,8 @@ from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, require_done
 from pipeline.errors import ProblemsError, StepError
 from pipeline.manifest import Digest, Recipient
 
+# Where a clock is in the past.
+IN_THE_FUTURE = "in the future"
 EXPIRES_SOON = timedelta(days=30)
 # No compression: the dump has its own. MDC guards integrity where a key does not ask for AEAD.
 ENCRYPTION = ["--cipher-algo", "AES256", "--compress-algo", "none", "--force-mdc"]
@@ -102,7 +104,11 @@ def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Reci
     imported = gpg.import_keys_file(str(path))
     listed = gpg.list_keys(keys=fingerprints)
     if not listed:
-        raise StepError(f"{where}: gpg could not take the key: {complaint(imported)}")
+        said = complaint(imported)
+        if IN_THE_FUTURE not in said:
+            raise StepError(f"{where}: gpg could not take the key: {said}")
+        problems.append(f"{where}: was made in the future ({said}); set this machine's clock")
+        return None
     key = listed[0]
     expires_at = _expiry(key)
     if problem := _problem(key, expires_at, now):

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline import postgres
 from pipeline.sandbox import clusters
-from tests.archive import INCOMPRESSIBLE, SMALL, Archive, script, whole
+from tests.archive import INCOMPRESSIBLE, SMALL, Archive, may_mount, script, small_disk, whole
 from tests.night import next_run, wait_until
 
 PG_DUMP = clusters.BINARIES / "pg_dump"
@@ -342,6 +342,19 @@ def test_each_failure_is_named_with_its_step_and_what_to_type(
     assert ended.told[-1] == f"  next: pipeline run backup shop --run {run}"
     assert [name for name in plaintext(archive) if not name.endswith(".gpg")] == []
     assert archive.run("backups").out.startswith("bucket ")
+
+
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
+def test_a_work_folder_without_any_room_is_told_as_that(archive: Archive) -> None:
+    """Not even the locks can be signed, or a failure be written down."""
+    archive.source("shop", SMALL)
+    with small_disk(archive.folder, 64 * 1024) as disk:
+        archive.write_settings(work_dir=str(disk))
+        (disk / "other").write_bytes(bytes(64 * 1024))
+        ended = archive.backup("shop", next_run())
+    assert ended.code == 3
+    assert f"{disk}/shop is full; make room there" in ended.told[-2]
+    assert "bytes are free, too few for gpg" in ended.err
 
 
 def _listed(path: Path) -> bytes:
