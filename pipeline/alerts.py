@@ -63,11 +63,11 @@ def keep(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> 
         logger.error("an alert cannot be kept: %s: %s", said(error), alert.summary)  # noqa: TRY400
         return False
     if alert.kind in ("failed", "stale"):
-        _let_cron_know()
+        let_cron_know()
     return True
 
 
-def _let_cron_know() -> None:
+def let_cron_know() -> None:
     """Leave word with bin/cron, if it has started us: it tells of what fails without a word."""
     if told := os.environ.get(CRON_TOLD):
         with contextlib.suppress(OSError):

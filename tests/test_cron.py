@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline import failures
+from pipeline.message import Alert
 from pipeline.sandbox.home import PROJECT
 from pipeline.spool import Spool
 from tests.archive import may_mount, small_disk
@@ -322,22 +324,22 @@ def test_a_python_that_cannot_start_is_told_of_once_until_it_can(cron: Cron) -> 
     program.write_text('#!/nowhere/bin/python "\\\nimport pipeline\n')
     program.chmod(0o755)
     for _ in range(2):
-        code, told = cron.run("--lock", "etl", program, "run", 'a "quoted" \\ word')
+        code, told = cron.run("--lock", "load", program, "run", "etl", 'a "quoted" \\ word')
         assert code == 127
-        assert "cron: etl: ended with 127" in told
+        assert "cron: load: ended with 127" in told
     (alert,) = cron.spool.unsent()
     assert cron.spool.opened() == [alert]
-    assert (alert.key, alert.kind) == ("cron/etl", "failed")
+    assert (alert.key, alert.kind) == ("run/etl", "failed")
     assert alert.error is not None
     assert "No such file or directory" in alert.error
     assert alert.command is not None
-    assert alert.command.endswith("""'run' 'a "quoted" \\ word'""")
+    assert alert.command.endswith("""'run' 'etl' 'a "quoted" \\ word'""")
     assert str(CRON) in alert.command
 
     program.write_text("#!/bin/bash\n")
-    assert cron.run("--lock", "etl", program) == (0, "")
+    assert cron.run("--lock", "load", program, "run", "etl") == (0, "")
     first, second = cron.spool.unsent()
-    assert (first, second.kind, second.key, second.since) == (alert, "recovered", "cron/etl", alert.since)
+    assert (first, second.kind, second.key, second.since) == (alert, "recovered", "run/etl", alert.since)
     assert first.id != second.id
     assert cron.spool.opened() == []
     assert stat.S_IMODE(cron.spool.folder.stat().st_mode) == 0o700
@@ -363,3 +365,27 @@ def test_an_alert_that_cannot_be_left_is_said_so(cron: Cron) -> None:
     cron.spool.folder.symlink_to("/dev/null")
     code, told = cron.run("--lock", "etl", "/nowhere/python")
     assert (code, told.splitlines()[-1]) == (127, f"cron: etl: no alert could be left in {cron.spool.folder}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [(["run", "etl"], "run/etl"), (["run", "backup", "hr"], "backup/hr"), (["run", "drill"], "run/drill"),
+     (["watch"], "cron/x"), (["run"], "run/")],
+)  # fmt: skip
+def test_what_pipeline_would_tell_of_is_told_under_its_own_key(
+    cron: Cron, arguments: list[str], key: str
+) -> None:
+    """So that of a failure that both see one is told, whoever is first."""
+    program = cron.folder / "pipeline"
+    program.write_text("#!/bin/bash\nexit 1\n")
+    program.chmod(0o755)
+    if arguments[0] == "run" and arguments[1:]:
+        assert failures.typed(arguments).key == key
+    for kind, left in (("warning", 2), ("failed", 1)):
+        shutil.rmtree(cron.spool.folder, ignore_errors=True)
+        cron.spool.add(Alert(key=key, kind=kind, summary="told before"))  # type: ignore[arg-type]
+        cron.run("--lock", "x", program, *arguments)
+        assert [alert.key for alert in cron.spool.unsent()] == [key] * left
+        assert [alert.kind for alert in cron.spool.opened()] == ["failed"]
+    cron.spool.recover(key, "well")
+    assert cron.spool.opened() == []

@@ -56,6 +56,8 @@ def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -
                 stack.enter_context(alerts.tended(configured))
             code: int = parsed.command(parsed)
         except BaseException as error:
+            if getattr(error, "told", False):
+                alerts.let_cron_know()
             alert = _alert(thing, error)
             if configured is not None and alert is not None:
                 alerts.tell(configured, alert)
