@@ -383,7 +383,7 @@ def test_what_pipeline_would_tell_of_is_told_under_its_own_key(
         assert failures.typed(arguments).key == key
     for kind, left in (("warning", 2), ("failed", 1)):
         shutil.rmtree(cron.spool.folder, ignore_errors=True)
-        cron.spool.add(Alert(key=key, kind=kind, summary="told before"))  # type: ignore[arg-type]
+        cron.spool.add(Alert(key=key, kind=kind, summary="told before"))
         cron.run("--lock", "x", program, *arguments)
         assert [alert.key for alert in cron.spool.unsent()] == [key] * left
         assert [alert.kind for alert in cron.spool.opened()] == ["failed"]
