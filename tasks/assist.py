@@ -8,12 +8,15 @@ import time
 from typing import Any
 
 import luigi.scheduler
+from luigi.task_status import FAILED, PENDING, RUNNING
 
 MODULES = frozenset({"tasks.etl"})
 # A run that has not been heard of for so long is not there any more: its worker pings every second.
 GONE_SECONDS = 30.0
 # The moment of a source is held as long as the worker lives that opened it.
 HELD_BY_ITS_WORKER = frozenset({"etl.OpenSnapshot"})
+# What a worker says of itself when a person, and not a failure, ends its run.
+STOPPED = "stopped"
 
 
 class Scheduler(luigi.scheduler.Scheduler):
@@ -21,6 +24,15 @@ class Scheduler(luigi.scheduler.Scheduler):
 
     # Only while an assistant asks: who it is.
     _assistant: luigi.scheduler.Worker | None = None
+
+    def add_worker(self, worker, info, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        """Take note of what a worker says of itself. What a run that is told to stop leaves stays undone."""
+        super().add_worker(worker, info, **kwargs)
+        if dict(info).get(STOPPED):
+            for task in self._state.get_active_tasks_by_status(PENDING, RUNNING, FAILED):
+                if worker in task.stakeholders:
+                    # Until a run asks for it again.
+                    task.runnable = False
 
     def get_work(  # type: ignore[no-untyped-def]
         self, host=None, assistant=False, current_tasks=None, worker=None, **kwargs

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import luigi.configuration
 import luigi.interface
@@ -120,6 +120,8 @@ def _end_with_tasks(thing: Thing) -> None:
     parent = os.getppid()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
+        for worker in _Factory.made:
+            worker.say_stopped()
         family = psutil.Process().children(recursive=True)
         for action in (psutil.Process.terminate, psutil.Process.kill):
             for member in family:
@@ -141,8 +143,11 @@ def _end_with_tasks(thing: Thing) -> None:
 class _Factory(_WorkerSchedulerFactory):
     """Makes what Luigi's own command line runs with."""
 
+    made: ClassVar[list[Worker]] = []
+
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
-        return Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+        self.made.append(Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant))
+        return self.made[-1]
 
 
 def _thing(options: Mapping[str, str]) -> Thing:

@@ -13,7 +13,7 @@ from typing import Any
 import luigi
 import luigi.worker
 import psutil
-from luigi.rpc import RPCError
+from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import load_task
 from luigi.task_status import FAILED, PENDING
 from luigi.worker import GetWorkResponse, TaskProcess
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 # What nobody is at for so long was perhaps forgotten by the scheduler: it is told once more, and as often.
 FORGOTTEN_SECONDS = 20.0
+WORD_SECONDS = 2.0
 # So often a task goes back because what it requires has passed away; then it fails, and people are told.
 LOST_TIMES = 3
 # An assistant that is told to stop has so long to finish what it is at; what is left it gives back.
@@ -50,6 +51,15 @@ class Worker(luigi.worker.Worker):
     def _tell_catalog(self) -> None:
         """Say by which catalog this one goes, so that nobody helps who goes by another."""
         self._scheduler.add_worker(self._id, [("catalog", step.catalog_digest())])
+
+    def say_stopped(self) -> None:
+        """Say that this run is told to stop, so that assistants do not go on with it. Waits for nobody."""
+        if isinstance(self._scheduler, RemoteScheduler):
+            # Another one: that of the run may just be in the middle of a call.
+            scheduler: Any = RemoteScheduler(self._scheduler._url, WORD_SECONDS)
+            scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
+            with contextlib.suppress(RPCError):
+                scheduler.add_worker(self._id, [(assist.STOPPED, True)])
 
     def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
         if self._config.keep_alive and get_work_response.running_tasks:

@@ -86,7 +86,8 @@ class Crew:
     def signal(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
         """Send a signal to a command and to all that it started, as it happens to a whole machine."""
         top = psutil.Process(process.pid)
-        for member in [top, *top.children(recursive=True)]:
+        # It last: its end is a reason for the others to end in good order.
+        for member in [*top.children(recursive=True), top]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
 

@@ -274,6 +274,18 @@ def test_the_scheduler_leaves_the_snapshot_to_the_run_while_there_is_one(
     assert offered(made) == "open", "the run is gone"
 
 
+def test_nobody_goes_on_with_a_run_that_was_told_to_stop() -> None:
+    """Who ends a load means to end it; the next run asks for its tasks again."""
+    made = scheduler()
+    made.add_worker("run", [("catalog", "1")])
+    add(made, "load", "tasks.etl", "etl.LoadTable")
+    made.add_worker("run", [(assist.STOPPED, True)])
+    assert offered(made) is None
+    made.add_worker("another", [("catalog", "1")])
+    add(made, "load", "tasks.etl", "etl.LoadTable", "another")
+    assert offered(made) == "load"
+
+
 def test_nobody_helps_a_run_that_goes_by_another_catalog() -> None:
     """Its checkout of the analysts' repository is older or newer: what it staged would not count."""
     made = scheduler()
