@@ -134,6 +134,11 @@ class Assistant(Worker):
         if not self._stop_requesting_work and time.monotonic() - self._told_at > FORGOTTEN_SECONDS:
             self._told_at = time.monotonic()
             self._tell_catalog()
+        # Luigi keeps all of these for the summary of a run, of which there is none.
+        self._get_work_response_history.clear()
+        self._add_task_history.clear()
+        if not self._running_tasks:
+            self._scheduled_tasks.clear()
         found: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
         return found
 
