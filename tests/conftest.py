@@ -57,6 +57,7 @@ ENDURANCE = (
     "tests/tasks/test_etl.py::test_a_step",
     "tests/tasks/test_etl.py::test_killed",
     "tests/tasks/test_etl.py::test_told_to_stop",
+    "tests/tasks/test_worker.py::test_a_run_that",
     "tests/tasks/test_worker.py::test_a_worker_that",
     "tests/tasks/test_worker.py::test_the_scheduler_forgets",
     "tests/tasks/test_worker.py::test_the_scheduler_is",

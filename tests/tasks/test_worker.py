@@ -167,6 +167,25 @@ def test_a_worker_that_is_told_to_stop_gives_its_steps_back(small: Crew) -> None
     wait_until(lambda: night.ours() == left, "nobody is left")
 
 
+def test_a_run_that_is_told_to_stop_says_so_and_nobody_goes_on_with_it(small: Crew) -> None:
+    """The tables that it has not begun are no longer offered to a worker; the same command asks for them."""
+    night, run, call = small.night, next_run(), small.served.door.call
+    with night.platform.connect("shop") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE customer, purchase, event IN ACCESS EXCLUSIVE MODE")
+        going = small.start("run", "etl", "--run", run, "--workers", "1")
+        at_work = "SELECT 1 FROM ops.step WHERE run = %s AND task = 'ExtractTable' AND state = 'running'"
+        wait_until(lambda: night.ask("warehouse", at_work, (run,)), "it reads a table")
+        (catalog,) = [worker["catalog"] for worker in call("worker_list")]
+        going.terminate()
+        assert going.wait(60) == 143
+    call("add_worker", "worker", worker="probe", info=[["catalog", catalog], ["assistant", True]])
+    assert small.tasks(PENDING, "etl.ExtractTable") != []
+    assert call("get_work", "worker", worker="probe", host="there", assistant=True)["task_id"] is None
+    assert small.start("run", "etl", "--run", run).wait(120) == 0, small.logs()
+    each_was_loaded_once(small, run, 3)
+
+
 # The scheduler.
 
 
