@@ -65,6 +65,7 @@ def dump_database(settings: Settings, database: str, run: str, show: Show = work
         ):
             return
         folder.sweep()
+        crypt.sweep(folder.folder)
         folder.remove_plain()
         warnings = _usable_keys(backup, folder)
         pg_dump = tools.newest("pg_dump", backup.postgres_bin)

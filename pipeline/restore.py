@@ -35,11 +35,10 @@ from pipeline.settings import Settings
 from pipeline.target import Target
 from pipeline.tools import Tool
 from pipeline.unpacking import Unpacking
+from pipeline.work import RESTORE, RESTORES
 
 LOOK_SECONDS = 0.2
 JOBS = max(1, min(8, os.cpu_count() or 2))
-# In the work folder: no database may be called so.
-FOLDER, PREFIX = ".restore", "restore-"
 VAULT = "vault:"
 # What a database that somebody else made may have otherwise.
 THEIR_OWN = frozenset({"encoding and locale", "database owner"})
@@ -123,12 +122,12 @@ def _kept_uri(databases: Access, path: str) -> str:
 
 def work_folder(settings: Settings) -> contextlib.AbstractContextManager[Path]:
     """Return a folder in which a backup may lie in plain: private, and gone afterwards."""
-    parent = settings.require_backup().work_dir / FOLDER
+    parent = settings.require_backup().work_dir / RESTORES
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{parent}: cannot be made: {error.strerror}; mend [backup] work_dir") from error
-    return scratch.folder(parent, PREFIX)
+    return scratch.folder(parent, RESTORE)
 
 
 def _require_fit(connection: Connection, order: Order, proven: Manifest, place: Target) -> None:

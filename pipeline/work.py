@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline import scratch
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
@@ -29,6 +30,8 @@ RUN_LOCK, STEP_LOCK, STATUS = "run.lock", "step.lock", "status.json"
 ENCRYPTED, FAILED, FINISHED = "encrypted.json", "failed.json", "finished.json"
 # The home of the drills, beside those of the databases.
 DRILLS = ".drill"
+# Where restores and drills work, below the same folder; no database may be called so.
+RESTORES, RESTORE = ".restore", "restore-"
 # What is being written is called so; it is complete only under its own name.
 PARTIAL = ".partial"
 # A throw-away home of gpg.
@@ -220,8 +223,9 @@ class Work:
 
     def sweep(self) -> None:
         """Remove what earlier runs left behind: all plaintext and all that is unfinished, but not what a run
-        encrypted and can still upload. Of this run, only what is unfinished.
+        encrypted and can still upload. Of this run, only what is unfinished. And what killed restores left.
         """
+        scratch.sweep(self.home.parent / RESTORES, RESTORE)
         _remove_unfinished(self.folder)
         for other in self.home.iterdir():
             if not other.is_dir() or other == self.folder:

@@ -14,8 +14,8 @@ from psycopg2 import sql
 from pipeline import drill, dump, encrypt, manifest, postgres, scratch, upload, verify
 from pipeline.manifest import Manifest
 from pipeline.report import Report
-from pipeline.restore import FOLDER
 from pipeline.sandbox import backup_store, clusters, provision
+from pipeline.work import RESTORES
 from tests.archive import Archive
 from tests.night import program
 from tests.platforms import Connection
@@ -118,7 +118,7 @@ class Restores:
         work = self.archive.settings.require_backup().work_dir
         homes = GPG_HOMES.glob("pipeline-scratch-*")
         # Those of living processes are somebody else's.
-        return [*(work / FOLDER).glob("*"), *(home for home in homes if not scratch.in_use(home))]
+        return [*(work / RESTORES).glob("*"), *(home for home in homes if not scratch.in_use(home))]
 
     def start(self, *arguments: str, tools: Path | None = None) -> "subprocess.Popen[str]":
         """Start `pipeline ARGUMENTS` in a process group of its own; what is left ends with the test."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import crypt, restore, target
+from pipeline import crypt, dump, restore, target
 from pipeline.errors import StepError
 from pipeline.manifest import Extension, dump_name
 from pipeline.restore import Order
@@ -461,6 +461,20 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(shop: Restores) -> No
     assert shop.databases() == [shop.name("new")]
     shop.archive.write_settings(postgres_bin=str(clusters.BINARIES))
     assert into_new(shop).held
+    assert shop.leftovers() == []
+
+
+def test_what_a_killed_restore_left_in_the_clear_is_removed_by_the_next_backup_too(shop: Restores) -> None:
+    """The next restore may be a month away."""
+    process = started(shop)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    home = GPG_HOMES / f"pipeline-scratch-{shop.archive.platform.prefix}"
+    home.mkdir(mode=0o700)
+    (home / ".in-use").touch()
+    assert {home} < set(shop.leftovers())
+    shop.archive.write_settings(postgres_bin=str(clusters.BINARIES))
+    dump.dump_database(shop.archive.settings, "shop", "2026-11-23")
     assert shop.leftovers() == []
 
 

@@ -141,12 +141,21 @@ def _started(home: str, options: Sequence[str]) -> Gpg:
 @contextlib.contextmanager
 def _agentshome(folder: Path) -> Iterator[str]:
     """Give the body a home with room for an agent; that of a process that was killed is removed first."""
-    # An agent's sockets must have short names, and a private key is best kept in memory only.
-    memory = Path(MEMORY) if os.access(MEMORY, os.W_OK | os.X_OK) else folder
-    scratch.sweep(memory, f"pipeline-{SCRATCH}", _end_agent)
+    sweep(folder)
+    memory = _memory(folder)
     _require_room(memory)
     with scratch.folder(memory, f"pipeline-{SCRATCH}", _end_agent) as home:
         yield str(home)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the homes of private keys, and their agents, that killed processes of ours left."""
+    scratch.sweep(_memory(folder), f"pipeline-{SCRATCH}", _end_agent)
+
+
+def _memory(folder: Path) -> Path:
+    # An agent's sockets must have short names, and a private key is best kept in memory only.
+    return Path(MEMORY) if os.access(MEMORY, os.W_OK | os.X_OK) else folder
 
 
 def _require_room(folder: Path) -> None:
