@@ -47,7 +47,9 @@ def _runs(home: Path) -> Iterator[str]:
 
 
 def _step(work: Work, name: str, run: str, root: str) -> Step:
-    told, failure, holder = work.told(), work.failure(), _holder(work)
+    told, failure = work.told(), work.failure()
+    # A command that was killed may have left a step at work; one that is at work may try a failed step again.
+    holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
     if holder:
         since = datetime.strptime(holder["since"], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
         key = StepKey(run, told.get("step", root), name)
@@ -61,16 +63,14 @@ def _step(work: Work, name: str, run: str, root: str) -> Step:
     return Step(StepKey(run, told.get("step", root), name), "failed", at, None, None, {}, KILLED, None)
 
 
-def _holder(work: Work) -> dict[str, Any] | None:
-    """Return who is at work on this run: the run's command or, where that was killed, the step's process."""
-    for name in (RUN_LOCK, STEP_LOCK):
-        try:
-            signed: dict[str, Any] = json.loads((work.home / name).read_bytes())
-            if signed["run"] == work.run and _is_alive(signed["pid"], signed["since"]):
-                return signed
-        except (OSError, ValueError, KeyError):
-            continue
-    return None
+def _holder(work: Work, lock: str) -> dict[str, Any] | None:
+    """Return who is at work on this run, by what he wrote into the lock: run, pid and since."""
+    try:
+        signed: dict[str, Any] = json.loads((work.home / lock).read_bytes())
+        is_at_work = signed["run"] == work.run and _is_alive(signed["pid"], signed["since"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return signed if is_at_work else None
 
 
 def _is_alive(pid: int, since: str) -> bool:

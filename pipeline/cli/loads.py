@@ -53,8 +53,9 @@ def show_failures(failures: Sequence[Step]) -> None:
     """Print each failure in a line, and the command that mends it in the next."""
     for step in failures:
         error = "; ".join((step.error or "without a word").splitlines())
-        terminal.say(f"{step.key.name}: {step.key.task} failed: {error}")
-        terminal.say(f"  next: {remedy.of_step(step)}")
+        mend = remedy.of_step(step)
+        terminal.tell(f"{step.key.name}: {step.key.task} failed: {error}", "red")
+        terminal.tell_next(mend.before, mend.command)
 
 
 def _short(moment: datetime | None) -> str:

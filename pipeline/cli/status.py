@@ -15,6 +15,7 @@ from pipeline.runs import Run
 from pipeline.settings import Settings
 
 MEGABYTE = 1e6
+STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
 # So many tables are named, more are counted.
 FEW = 3
 
@@ -57,7 +58,7 @@ def _look(configured: Settings, run: str | None) -> Overview:
 
 def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     if seen.run is not None:
-        terminal.say(_headline(seen, seen.run))
+        terminal.tell(_headline(seen, seen.run), STYLES.get(seen.load_state))
         loads.show_tables(seen.run.run, seen.steps, seen.fresh)
     elif known:
         terminal.say(f"run {run} is not known" if run else "nothing has run yet: type 'pipeline run etl'")
@@ -65,9 +66,9 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     for step in seen.others:
         if step.state == overview.RUNNING:
             told = step.detail.get("told") or "at work"
-            terminal.say(f"{step.key.name}: {step.key.task} of {step.key.run}: {told}")
+            terminal.tell(f"{step.key.name}: {step.key.task} of {step.key.run}: {told}")
     for remark in seen.remarks:
-        terminal.say(remark)
+        terminal.tell(remark, "red")
     loads.show_failures(seen.failures)
     _show_rest(seen)
 
@@ -113,6 +114,10 @@ def _show_backups(seen: Overview) -> None:
             style=None if backup.verified and (drill is None or drill.held) else "red",
         )
     terminal.console().print(shown)
+    for backup in seen.backups:
+        if backup.run is None and backup.database not in {step.key.name for step in seen.others}:
+            terminal.tell(f"{backup.database}: there is no backup of it", "red")
+            terminal.tell_next("", f"pipeline run backup {backup.database}")
 
 
 def _data(seen: Overview) -> dict[str, Any]:

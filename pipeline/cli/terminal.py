@@ -25,6 +25,19 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def tell(sentence: str, style: str | None = None) -> None:
+    """Write a sentence without credentials; on a terminal it goes on in the next line at a space."""
+    console().print(redact(sentence), style=style, markup=False)
+
+
+def tell_next(before: str, command: str) -> None:
+    """Write the command that mends something, whole, and before it what is to be done first, if anything."""
+    line = f"  next: {before}, then " if before else "  next: "
+    if before and len(line) + len(command) > console().width:
+        line = f"{line.rstrip()}\n        "
+    say(line + command)
+
+
 def progress() -> Progress:
     """Return a progress bar on standard error; it shows nothing where that is no terminal."""
     return Progress(

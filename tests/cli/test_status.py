@@ -1,12 +1,17 @@
 """`pipeline status`: what ran, what failed and what to type, for a person and for a machine."""
 
+import contextlib
 import json
 import os
 import pty
+import re
+import socket
 import subprocess
 
 import pytest
 
+from pipeline.errors import StepError
+from tests.archive import SMALL, Archive
 from tests.night import Night, next_run, program
 
 SHOP = """
@@ -106,3 +111,81 @@ def test_the_newest_backup_of_each_database_is_told_to_machines(night: Night) ->
     (told,) = json.loads(night.run("status", "--json").out)["backups"]
     assert told.pop("age_hours") == pytest.approx(6, abs=0.2)
     assert told == {"database": "hr", "run": "2030-01-02", "verified": True, "size_bytes": 1000}
+
+
+def test_what_was_killed_is_told_though_it_says_running(night: Night) -> None:
+    """Of a run and of its steps: the process is gone, and so is what it was doing."""
+    night.platform.source("shop", SHOP, DECLARATION)
+    run = next_run()
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    insert = "INSERT INTO ops.{} ({}, state, host, pid) VALUES ({}, 'running', %s, %s)"
+    place = (socket.gethostname(), gone.pid)
+    night.ask("warehouse", insert.format("run", "run, name", "%s, 'etl'"), (run, *place))
+    night.ask(
+        "warehouse",
+        insert.format("step", "run, task, name", "%s, 'ExtractTable', 'shop.item'"),
+        (run, *place),
+    )
+    told = night.run("status").out
+    assert f"etl {run} failed, began " in told
+    assert f"process {gone.pid} on {socket.gethostname()} is gone" in told
+    killed = "shop.item: ExtractTable failed: its process was killed"
+    assert f"{killed}\n  next: pipeline rerun --run {run} shop.item\n" in told
+    assert f"not begun: shop.broken\n  next: pipeline rerun --run {run}\n" in told
+    data = json.loads(night.run("status", "--json").out)
+    assert (data["state"], data["steps"][0]["state"]) == ("failed", "failed")
+    assert data["steps"][0]["next"] == f"pipeline rerun --run {run} shop.item"
+
+
+def test_without_the_warehouse_the_bucket_and_the_work_folder_tell_of_backups(archive: Archive) -> None:
+    """One that is verified, one that is being made and one that failed; and that the warehouse is away."""
+    archive.source("shop", SMALL)
+    archive.source("other", SMALL)
+    archive.source("third", SMALL)
+    run = next_run()
+    assert archive.backup("shop", run).code == 0
+    third = archive.work("third", run)
+    with contextlib.suppress(StepError), third.step("UploadBackup"):
+        raise StepError("B2 did not want it")
+    vault, warehouse = archive.platform.sandbox.vault, archive.platform.database("warehouse")
+    uri = (vault.read(warehouse) or {})["uri"]
+    vault.write(warehouse, {"uri": re.sub(r":\d+/", ":1/", uri)})
+    going = archive.work("other", run)
+    with going.running():
+        going.tell("DumpDatabase", 40, "3 MB written")
+        ended, data = archive.run("status"), archive.run("status", "--json")
+    assert (ended.code, len(ended.told)) == (data.code, len(data.told)) == (5, 1)
+    assert ended.told[0].startswith("the warehouse: no connection: ")
+    assert re.search(rf"^shop +{run} +0 min .* yes", ended.out, re.MULTILINE)
+    assert f"other: DumpDatabase of {run}: 3 MB written" in ended.out
+    failed = "third: UploadBackup failed: B2 did not want it"
+    assert f"{failed}\n  next: pipeline rerun --run {run} backup/third\n" in ended.out
+    told = json.loads(data.out)
+    assert (told["run"], told["state"], told["tables"]) == (None, "running", [])
+    assert {step["name"]: (step["task"], step["state"], step["next"]) for step in told["steps"]} == {
+        "other": ("DumpDatabase", "running", None),
+        "third": ("UploadBackup", "failed", f"pipeline rerun --run {run} backup/third"),
+    }
+    assert [(one["database"], one["run"], one["verified"]) for one in told["backups"]] == [
+        ("other", None, False), ("shop", run, True), ("third", None, False),
+    ]  # fmt: skip
+
+
+def test_a_drill_that_did_not_hold_is_shown_with_what_to_type(night: Night) -> None:
+    report = {
+        "error": None,
+        "assertions": [{"name": "rows", "held": False, "detail": "9 of 10"}],
+        "controls": [],
+    }
+    night.ask(
+        "warehouse",
+        """
+        INSERT INTO ops.drill (database, month, run, held, grade, recovery_seconds, deadline_seconds,
+                               size_bytes, limit_bytes, finished_at, report)
+        VALUES ('hr', '2030-01', '2030-01-02', false, 'F', 5, 1800, 1, NULL, now(), %s)
+        """,
+        (json.dumps(report),),
+    )
+    told = night.run("status").out
+    assert "hr: RestoreDrill failed: rows: 9 of 10\n  next: pipeline rerun --run 2030-01 drill/hr\n" in told
