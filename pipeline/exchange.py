@@ -1,11 +1,13 @@
 """Exchange: how a table of the warehouse gets another shape while people read it.
 
 A new column or name is a catalog change, made at once or tried again. Another type or key needs a new table:
-it is filled beside the old one, then takes its place with all views and grants.
+it is filled beside the old one, then takes its place with all views and grants. What takes time, filling
+materialized views included, is done before anybody is kept out.
 """
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
@@ -29,6 +31,8 @@ class Replaced:
     views: list[View]
     grants: list[str]
     exists: bool
+    # The schema where it waits with its views, if those were made before the exchange.
+    scratch: str | None = None
 
 
 def rename(beside: Connection, relation: sql.Identifier, renames: Sequence[tuple[str, str]]) -> None:
@@ -173,17 +177,20 @@ def _keep_rows(
 def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
     """Put new tables in the old ones' places, with their views and grants.
 
-    Readers are kept out only from here to the commit, which has to follow: nothing but the catalog is
-    touched, unless a materialized view has to be filled.
+    Readers are kept out only from the lock to the commit, which has to follow: nothing but the catalog is
+    touched, for materialized views are filled before.
     """
-    there = [each for each in exchanged if each.exists]
+    there = [_with_views_ahead(warehouse, each, exchanged) for each in exchanged if each.exists]
+    ahead = {each.target.strings: each.views for each in there if each.scratch}
 
     def swap() -> None:
         for each in there:
             views.lock(warehouse, each.views)
             _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", each.target)
         # As they are now that nobody can change them any more.
-        there[:] = [replaced(warehouse, each.rows, each.target) for each in there]
+        there[:] = [
+            replace(replaced(warehouse, each.rows, each.target), scratch=each.scratch) for each in there
+        ]
         for each in there:
             views.drop(warehouse, each.views)
             views.drop_table(warehouse, each.target)
@@ -194,12 +201,52 @@ def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
     for each in exchanged:
         schema, name = each.target.strings
         _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", each.rows, sql.Identifier(schema))
-        moved = sql.Identifier(schema, each.rows.strings[1])
-        _execute(warehouse, "ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
+        if each.rows.strings[1] != name:
+            moved = sql.Identifier(schema, each.rows.strings[1])
+            _execute(warehouse, "ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
         if each.grants:
             postgres.rows(warehouse, ";\n".join(each.grants))
     for each in exchanged:
-        views.create(warehouse, each.views)
+        if each.scratch is None or not _take_places(warehouse, each, ahead[each.target.strings]):
+            views.create(warehouse, each.views)
+
+
+def _with_views_ahead(warehouse: Connection, new: Replaced, exchanged: Sequence[Replaced]) -> Replaced:
+    """Make the views on a new table before the old one is locked, where one of them takes time to be filled.
+
+    The new table waits for that in a schema of its own, under its final name. If it cannot be done, or the
+    views read another table too that is exchanged, they are made afterwards.
+    """
+    others = [view for each in exchanged if each is not new for view in each.views]
+    if not any(view.filled for view in new.views) or any(view in others for view in new.views):
+        return new
+    scratch, name = new.rows.strings[1], new.target.strings[1]
+    postgres.rows(warehouse, "SAVEPOINT ahead")
+    _execute(warehouse, "CREATE SCHEMA {}", sql.Identifier(scratch))
+    _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", new.rows, sql.Identifier(scratch))
+    _execute(
+        warehouse, "ALTER TABLE {} RENAME TO {}", sql.Identifier(scratch, new.rows.strings[1]),
+        sql.Identifier(name),
+    )  # fmt: skip
+    if views.make_ahead(warehouse, new.views, new.target, scratch):
+        return replace(new, rows=sql.Identifier(scratch, name), scratch=scratch)
+    postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT ahead")
+    return new
+
+
+def _take_places(warehouse: Connection, new: Replaced, made: Sequence[View]) -> bool:
+    """Let the views that were made ahead be those of the new table, unless there are others by now."""
+    assert new.scratch is not None  # noqa: S101 - they were made there
+    taken = False
+    if made == new.views:
+        postgres.rows(warehouse, "SAVEPOINT places")
+        with contextlib.suppress(postgres.Error):
+            views.take_places(warehouse, made, new.scratch)
+            taken = True
+        if not taken:
+            postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT places")
+    views.drop_schema(warehouse, new.scratch, [] if taken else made)
+    return taken
 
 
 def _execute(warehouse: Connection, statement: str, *parts: Composable) -> None:

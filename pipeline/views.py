@@ -2,9 +2,11 @@
 
 PostgreSQL ties a view to the very table it was made on, and drops its grants with it. So each dependent
 view is written down whole (definition, owner, grants, options, comments, indexes), and made again on the new
-table.
+table. Where a materialized one has to be filled, that is done beforehand, while people read the old ones.
 """
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
@@ -22,6 +24,15 @@ class View:
     name: str
     materialized: bool
     statements: tuple[str, ...]
+
+    @property
+    def kind(self) -> sql.SQL:
+        return sql.SQL("MATERIALIZED VIEW" if self.materialized else "VIEW")
+
+    @property
+    def filled(self) -> bool:
+        """Whether making it takes as long as its query."""
+        return self.materialized and not self.statements[0].endswith(" WITH NO DATA")
 
 
 def dependent(warehouse: Connection, relation: sql.Identifier) -> list[View]:
@@ -44,8 +55,7 @@ def lock(warehouse: Connection, views: list[View]) -> None:
 def drop(warehouse: Connection, views: list[View]) -> None:
     """Drop the views, the last dependent first."""
     for view in reversed(views):
-        kind = sql.SQL("MATERIALIZED VIEW" if view.materialized else "VIEW")
-        statement = sql.SQL("DROP {} {}").format(kind, sql.Identifier(view.schema, view.name))
+        statement = sql.SQL("DROP {} {}").format(view.kind, sql.Identifier(view.schema, view.name))
         _drop(warehouse, statement, f'view "{view.schema}"."{view.name}"')
 
 
@@ -99,6 +109,60 @@ def create(warehouse: Connection, views: list[View]) -> None:
                 f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
                 f"{postgres.said(error)}; change or drop the view, then run it again"
             ) from None
+
+
+def make_ahead(warehouse: Connection, views: Sequence[View], target: sql.Identifier, scratch: str) -> bool:
+    """Make all views on the table that is to replace `target`, in the schema `scratch`; say whether it went.
+
+    The new table is there already, under its final name.
+    """
+    names = {
+        _quoted(warehouse, sql.Identifier(schema, name)): _quoted(warehouse, sql.Identifier(scratch, name))
+        for schema, name in (target.strings, *((view.schema, view.name) for view in views))
+    }
+    try:
+        for view in views:
+            for statement in (view.statements[0], *filter(_INDEX.match, view.statements[1:])):
+                postgres.rows(warehouse, sql.SQL(_renamed(statement, names)))
+    except postgres.Error:
+        return False
+    # One that still reads the old table would keep it from being dropped.
+    return all(view.schema != scratch for view in dependent(warehouse, target))
+
+
+_INDEX = re.compile("CREATE (UNIQUE )?INDEX ")
+_WORD = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
+# A text in quotes, or a name with all that is before it.
+_TOKEN = re.compile(rf"'(?:[^']|'')*'|{_WORD}(?:\.{_WORD})*")
+
+
+def _renamed(statement: str, names: Mapping[str, str]) -> str:
+    """Return a statement with other names in it.
+
+    >>> _renamed("SELECT a, 'hr.staff' FROM hr.staff, hr.staff_2, b.hr.staff", {"hr.staff": "x.staff"})
+    "SELECT a, 'hr.staff' FROM x.staff, hr.staff_2, b.hr.staff"
+    """
+    return _TOKEN.sub(lambda found: names.get(found[0], found[0]), statement)
+
+
+def take_places(warehouse: Connection, views: Sequence[View], scratch: str) -> None:
+    """Put views that were made ahead in the places of those that were dropped."""
+    for view in views:
+        statement = sql.SQL("ALTER {} {} SET SCHEMA {}").format(
+            view.kind, sql.Identifier(scratch, view.name), sql.Identifier(view.schema)
+        )
+        postgres.rows(warehouse, statement)
+        rest = [each for each in view.statements[1:] if not _INDEX.match(each)]
+        if rest:
+            postgres.rows(warehouse, ";\n".join(rest))
+
+
+def drop_schema(warehouse: Connection, scratch: str, views: Sequence[View]) -> None:
+    """Drop what was made ahead and is not needed, and its schema."""
+    for view in reversed(views):
+        statement = sql.SQL("DROP {} IF EXISTS {}").format(view.kind, sql.Identifier(scratch, view.name))
+        postgres.rows(warehouse, statement)
+    postgres.rows(warehouse, sql.SQL("DROP SCHEMA {}").format(sql.Identifier(scratch)))
 
 
 def grants(warehouse: Connection, relation: sql.Identifier) -> list[str]:

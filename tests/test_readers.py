@@ -206,6 +206,37 @@ def test_a_report_that_runs_for_long_makes_nobody_wait(shop: Night) -> None:
     assert shop.differing("shop") == []
 
 
+def test_a_materialized_view_is_filled_before_anybody_waits(shop: Night) -> None:
+    """Whoever reads the table or a view meanwhile is not kept out for as long as its query takes."""
+    role = shop.value(
+        "warehouse", "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'shop.account'::regclass"
+    )
+    for statement in (
+        # Twice the longest wait, and it reads a view as well as the table.
+        "CREATE MATERIALIZED VIEW mart.slow AS SELECT a.id, account.owner, 'shop.account' AS about, "
+        "(SELECT pg_sleep(0.4))::text AS slept FROM mart.report AS a JOIN shop.account ON account.id = a.id",
+        "CREATE UNIQUE INDEX slow_id ON mart.slow (id)",
+        "COMMENT ON MATERIALIZED VIEW mart.slow IS 'it takes its time'",
+        f'ALTER MATERIALIZED VIEW mart.slow OWNER TO "{role}"',
+    ):
+        shop.ask("warehouse", statement)
+    written = "SELECT pg_get_viewdef('mart.slow'::regclass), pg_get_indexdef('mart.slow_id'::regclass)"
+    before = shop.ask("warehouse", written)
+    shop.ask("shop", "ALTER TABLE account ALTER COLUMN id TYPE bigint")
+    shop.ask("shop", "UPDATE account SET owner = 'another' WHERE id = 1")
+    with readers(shop.platform) as reading:
+        assert load_mode(shop) == "rebuild"
+    assert reading.wrong == []
+    assert shop.ask("warehouse", written) == before
+    assert shop.value("warehouse", "SELECT obj_description('mart.slow'::regclass)") == "it takes its time"
+    assert shop.ask("warehouse", "SELECT owner, about FROM mart.slow WHERE id = 1") == [
+        ("another", "shop.account")
+    ]
+    assert shop.value("warehouse", "SELECT count(*) FROM mart.slow") == ROWS
+    left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'shop.%'"
+    assert shop.value("warehouse", left) == 0
+
+
 def tries(night: Night, wanted: int) -> bool:
     """Whether the load has asked for its lock and gone away again, so many times."""
     seen, waiting = 0, False
