@@ -26,10 +26,12 @@ class Patience:
     """A request that keeps failing is given up `give_up_after_seconds` after it first failed.
 
     Waits grow from `first_wait_seconds` to `longest_wait_seconds`, each a random share of that, so that many
-    clients do not come back at once. A server's Retry-After is the least that is waited.
+    clients do not come back at once. A server's Retry-After is the least that is waited. B2 has to answer
+    each request within `answer_seconds`.
     """
 
     give_up_after_seconds: float = 900.0
+    answer_seconds: float = 180.0
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
 

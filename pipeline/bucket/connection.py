@@ -25,7 +25,6 @@ class OneTry(B2Http):  # type: ignore[misc]
 
     CONNECTION_TIMEOUT = 20
     TIMEOUT = TIMEOUT_FOR_UPLOAD = 90
-    TIMEOUT_FOR_COPY = 180  # the SDK's name for the time limit of every JSON call
 
     @classmethod
     def _translate_and_retry(
@@ -85,6 +84,8 @@ class Connection:
         # In memory: the SDK's default writes the key into a file in the home folder.
         self.api = Api(InMemoryAccountInfo())
         self.session: Any = self.api.session
+        # The SDK's name for the time limit of every JSON call.
+        self.session.raw_api.b2_http.TIMEOUT_FOR_COPY = patience.answer_seconds
         self._who = Who(bucket_name, key_id, self.session.account_info)
         self._authorize(application_key)
         self.bucket_id = self._find()

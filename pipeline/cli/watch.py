@@ -13,8 +13,14 @@ from pipeline.errors import CheckError, UnreachableError
 from pipeline.redact import redact
 from pipeline.watch import Verdict
 
-WORDS = {"warning": "warning", "stale": "too old", "unreachable": "out of reach", "info": "to know"}
-STYLES = {"warning": "yellow", "stale": "red", "unreachable": "red", "info": "dim"}
+WORDS = {
+    "failed": "failed",
+    "stale": "too old",
+    "warning": "warning",
+    "unreachable": "out of reach",
+    "info": "to know",
+}
+STYLES = {"failed": "red", "stale": "red", "warning": "yellow", "unreachable": "red", "info": "dim"}
 
 
 def add_command(commands: Any) -> None:

@@ -154,7 +154,7 @@ def _undeclared(settings: Settings, bucket: BucketFacts, now: datetime) -> Itera
         if name not in settings.databases:
             count = len(bucket.of(name))
             summary = (
-                f"bucket {bucket.name}: has {count} backups of {name}, the newest taken "
+                f"bucket {bucket.name}: backups of {name}: {count}, the newest taken "
                 f"{limits.ago(now, last.taken_at)}; luigi.cfg has no [database.{name}]"
             )
             yield Verdict(f"watch/undeclared/{name}", "info", summary, f"pipeline backups {name}")

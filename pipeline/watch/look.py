@@ -43,7 +43,7 @@ WAREHOUSE_SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
 }
-PATIENCE = Patience(give_up_after_seconds=60.0)
+PATIENCE = Patience(give_up_after_seconds=20.0, answer_seconds=20.0)
 
 
 T = TypeVar("T")

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
-from pipeline import remedy
+from pipeline import failures
 from pipeline.crypt import EXPIRES_SOON
+from pipeline.failures import KEYS, Thing
 from pipeline.settings import Settings
 from pipeline.watch import limits
 from pipeline.watch.facts import Facts, KeyFacts, Work
@@ -20,7 +21,7 @@ NEEDED, UNKNOWN_LIMIT = 3, timedelta(hours=12)
 def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
     """Yield what could not be looked at, what is going on, and the keys."""
     for unseen in facts.unseen:
-        summary = f"{unseen.thing}: could not be looked at, at {at(now)}"
+        summary = f"{unseen.thing}: could not be looked at ({at(now)})"
         reach = f"watch/reach/{unseen.thing}"
         yield Verdict(reach, "unreachable", summary, "pipeline check", unseen.error, now)
     for thing in facts.seen:
@@ -36,10 +37,8 @@ def _loading(facts: Facts, now: datetime) -> Iterator[Verdict]:
     if run is None:
         return
     work = Work("etl", run.run, run.started_at, run.alive, f"on {run.host}, process {run.pid}")
-    if run.state == "running":
-        yield _at_work(work, _usual(facts, "etl"), now, str(remedy.of_run(run.run, "etl")))
-    else:
-        yield Verdict(_going_key("etl"), "well", f"etl: run {run.run} has ended")
+    going = work if run.state == "running" else None
+    yield from _at_work("etl", going, failures.load(run.run), facts, now)
 
 
 def _working(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
@@ -47,13 +46,12 @@ def _working(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdic
     if facts.work is None:
         return
     going = {work.name: work for work in facts.work if not _made_up_for(work, facts)}
-    for name in (*(f"backup {database}" for database in sorted(settings.databases)), "drill"):
-        if name in going:
-            again = remedy.find(going[name].run, "BackupDatabase", name.removeprefix("backup ")).command
-            command = again if name != "drill" else "pipeline run drill"
-            yield _at_work(going[name], _usual(facts, name), now, command)
-        else:
-            yield Verdict(_going_key(name), "well", f"{name}: none is going on, or was killed")
+    for database in sorted(settings.databases):
+        work = going.get(f"backup {database}")
+        thing = failures.backup(database, work.run if work else None)
+        yield from _at_work(f"backup {database}", work, thing, facts, now)
+    work = going.get("drill")
+    yield from _at_work("drill", work, failures.drills(work.run if work else None), facts, now)
 
 
 def _made_up_for(work: Work, facts: Facts) -> bool:
@@ -64,32 +62,41 @@ def _made_up_for(work: Work, facts: Facts) -> bool:
     return any(backup.verified and backup.run >= work.run for backup in later)
 
 
-def _going_key(name: str) -> str:
-    return f"watch/going/{name.replace(' ', '/')}"
+def _at_work(name: str, work: Work | None, thing: Thing, facts: Facts, now: datetime) -> Iterator[Verdict]:
+    """Yield whether this hangs; and if it was killed, what others tell as well who may have noticed that.
 
-
-def _usual(facts: Facts, name: str) -> Sequence[float]:
-    return facts.ledger.seconds.get(name, ()) if facts.ledger else ()
-
-
-def _at_work(work: Work, seconds: Sequence[float], now: datetime, command: str) -> Verdict:
-    known = len(seconds) >= NEEDED
-    usual = timedelta(seconds=median(seconds)) if known else None
-    allowed = UNKNOWN_LIMIT if usual is None else max(usual * TIMES_USUAL, SHORT)
-    where = f"{work.name}: run {work.run}, {work.place}"
+    That it was done after all is told by who has done it.
+    """
+    key = f"watch/going/{name.replace(' ', '/')}"
+    if work is None or not work.alive:
+        yield Verdict(key, "well", f"{name}: does not hang, for it is not going on")
+    if work is None:
+        return
+    where = f"{name}: run {work.run}, {work.place}"
     if not work.alive:
-        summary = f"{where}, was killed {limits.ago(now, work.since)} or later, and nothing goes on by itself"
-        return Verdict(_going_key(work.name), "warning", summary, command, since=work.since)
-    summary = f"{where}, began {limits.ago(now, work.since)}; the limit is {span(allowed)}"
-    summary += f", usual are {span(usual)}" if usual else ""
+        killed = f"was killed {limits.ago(now, work.since)} or later"
+        summary = f"{where}, {killed}, and nothing goes on by itself"
+        yield Verdict(thing.key, "failed", summary, thing.command, since=work.since)
+        return
+    allowed, usual = _allowed(facts.ledger.seconds.get(name, ()) if facts.ledger else ())
+    summary = f"{where}, began {limits.ago(now, work.since)}; the limit is {span(allowed)}{usual}"
     if limits.exceeded(now, work.since, allowed):
         summary += "; if it hangs, end that process there and run it again"
-        return Verdict(_going_key(work.name), "warning", summary, command, since=work.since + allowed)
-    return Verdict(_going_key(work.name), "well", summary)
+        yield Verdict(key, "warning", summary, thing.command, since=work.since + allowed)
+    else:
+        yield Verdict(key, "well", summary)
+
+
+def _allowed(seconds: Sequence[float]) -> tuple[timedelta, str]:
+    """Return how long something may take that took so long before, and what is usual, for people."""
+    if len(seconds) < NEEDED:
+        return UNKNOWN_LIMIT, ""
+    usual = timedelta(seconds=median(seconds))
+    return max(usual * TIMES_USUAL, SHORT), f", usual are {span(usual)}"
 
 
 def _key(key: KeyFacts, now: datetime) -> Verdict:
-    name = f"watch/key/{key.file}"
+    name = f"{KEYS}{key.file}"
     if key.recipient is None:
         return Verdict(name, "warning", f"key {key.file}: {key.problem}", "pipeline check")
     who = f"key {key.file}, {key.recipient.user_id}"
@@ -111,7 +118,5 @@ def spool(unsent: int) -> Verdict:
     """Return what is to be thought of the alerts that wait to be sent, after they were tried."""
     if not unsent:
         return Verdict("watch/spool", "well", "alerts: all were sent")
-    summary = (
-        f"alerts: {unsent} could not be sent and are kept, and the limit is 0; nobody has been told of them"
-    )
+    summary = f"alerts not sent: {unsent}, and the limit is 0; they are kept, and nobody was told of them"
     return Verdict("watch/spool", "unreachable", summary, "pipeline watch")

@@ -12,7 +12,12 @@ from pipeline.watch.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
-KINDS: dict[str, Kind] = {"warning": "warning", "stale": "stale", "unreachable": "failed"}
+KINDS: dict[str, Kind] = {
+    "warning": "warning",
+    "stale": "stale",
+    "failed": "failed",
+    "unreachable": "failed",
+}
 FAILED = "/fail"
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pipeline.ledger import StepKey
 
-Kind = Literal["well", "info", "warning", "stale", "unreachable"]
+Kind = Literal["well", "info", "warning", "stale", "failed", "unreachable"]
 SECONDS_PER_DAY = 86_400
 
 
@@ -30,7 +30,7 @@ class Verdict:
     @property
     def is_finding(self) -> bool:
         """Whether somebody should be told."""
-        return self.kind in ("warning", "stale", "unreachable")
+        return self.kind not in ("well", "info")
 
     @property
     def text(self) -> str:

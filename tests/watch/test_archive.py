@@ -204,7 +204,7 @@ def test_what_nobody_backs_up_any_more_is_to_know_and_not_to_be_told() -> None:
     info = judged(found)["watch/undeclared/old"]
     assert info.kind == "info"
     assert info.summary == (
-        "bucket backups: has 1 backups of old, the newest taken 12 days 11 h ago; "
+        "bucket backups: backups of old: 1, the newest taken 12 days 11 h ago; "
         "luigi.cfg has no [database.old]"
     )
 

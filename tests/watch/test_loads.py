@@ -220,12 +220,13 @@ def test_a_moment_ahead_of_our_clock_is_not_believed() -> None:
 def test_a_run_that_was_killed_is_told_with_the_command_that_goes_on() -> None:
     dead = run(state="running", finished_at=None, started_at=NOW - 2 * HOUR)
     late = only(loads_only(ledger=ledger(run=dead)))
-    assert (late.key, late.kind) == ("watch/going/etl", "warning")
+    # As everybody tells it who may notice as well.
+    assert (late.key, late.kind) == ("run/etl", "failed")
     assert late.summary == (
         "etl: run 2026-11-24, on node1, process 4711, was killed 2 h 00 min ago or later, "
         "and nothing goes on by itself"
     )
-    assert late.command == "pipeline rerun --run 2026-11-24"
+    assert late.command == "pipeline run etl --run 2026-11-24"
 
 
 def test_a_run_that_goes_on_much_longer_than_usual_is_told() -> None:

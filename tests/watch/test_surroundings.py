@@ -21,7 +21,7 @@ def test_what_cannot_be_looked_at_is_told_and_hides_nothing_else() -> None:
     unreachable = verdicts["watch/reach/the warehouse"]
     assert (unreachable.kind, unreachable.command) == ("unreachable", "pipeline check")
     assert unreachable.text == (
-        "the warehouse: could not be looked at, at 2026-11-24 14:00 UTC: no connection: refused; "
+        "the warehouse: could not be looked at (2026-11-24 14:00 UTC): no connection: refused; "
         "next: pipeline check"
     )
     assert judged(found)["watch/reach/Vault"].kind == "well"
@@ -62,9 +62,9 @@ def working(**changes: object) -> Facts:
 
 def test_a_backup_that_was_killed_is_told() -> None:
     late = only(working(alive=False))
-    assert (late.key, late.kind) == ("watch/going/backup/hr", "warning")
+    assert (late.key, late.kind) == ("backup/hr", "failed")
     assert "run 2026-11-25, in /work/hr, was killed 5 h 00 min ago or later" in late.summary
-    assert late.command == "pipeline rerun --run 2026-11-25 backup/hr"
+    assert late.command == "pipeline run backup hr --run 2026-11-25"
     # Another one has made up for it.
     assert told(working(alive=False, run="2026-11-23")) == {}
     assert told(working(alive=True, run="2026-11-23")) != {}
@@ -83,5 +83,5 @@ def test_a_backup_that_goes_on_much_longer_than_usual_is_told() -> None:
 def test_alerts_that_could_not_be_sent_are_told() -> None:
     late = surroundings.spool(3)
     assert (late.key, late.kind, late.command) == ("watch/spool", "unreachable", "pipeline watch")
-    assert late.summary.startswith("alerts: 3 could not be sent and are kept, and the limit is 0")
+    assert late.summary.startswith("alerts not sent: 3, and the limit is 0")
     assert surroundings.spool(0).kind == "well"

@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ import pytest
 from pipeline import access, overview, watch
 from pipeline.bucket import Bucket
 from pipeline.manifest import dump_name, globals_name, manifest_name
+from pipeline.patience import Patience
 from pipeline.sandbox import backup_store
 from pipeline.sandbox.b2.process import running
 from pipeline.sandbox.ports import ADDRESS
@@ -270,7 +272,7 @@ def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, arc
     later = now + 3 * DAY
     found = {one.key: one for one in watch.watch(archive.settings, later)}
     assert found["watch/spool"].kind == "unreachable"
-    assert "2 could not be sent" in found["watch/spool"].summary
+    assert "alerts not sent: 2," in found["watch/spool"].summary
     with receiving(archive.folder, made.port) as made:
         found = {one.key: one for one in watch.watch(archive.settings, later)}
         watch.watch(archive.settings, later)
@@ -315,19 +317,31 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
     data = json.loads(dead.out)
     assert data["state"] == "findings"
     (first, *others) = data["verdicts"]
-    assert (first["key"], first["kind"]) == ("watch/going/etl", "warning")
-    assert first["next"] == "pipeline rerun --run 2026-01-02"
+    assert (first["key"], first["kind"]) == ("run/etl", "failed")
+    assert first["next"] == "pipeline run etl --run 2026-01-02"
     assert {one["kind"] for one in others} == {"well"}
 
     role = f"{archive.platform.prefix}_pipeline"
     night.ask("warehouse", f'ALTER ROLE "{role}" NOLOGIN')
-    shown = on_a_terminal(night, "watch", code=5)
+    lines = on_a_terminal(night, "watch", code=5)
+    # Those of the log begin with the time.
+    shown = [line for line in lines if not line[:4].isdecimal()]
     assert max(map(len, shown)) <= 80
     assert any(line.startswith("out of reach: the warehouse: could not be looked at") for line in shown)
     assert "  next: pipeline check" in shown
-    assert receiver.told == [("warning", "watch/going/etl"), ("failed", "watch/reach/the warehouse")]
+    assert receiver.told == [("failed", "run/etl"), ("failed", "watch/reach/the warehouse")]
     everything = well.out + dead.out + "".join(shown) + str(receiver.alerts)
     assert "one-long-secret-name" not in everything
+
+
+def test_b2_is_not_waited_for(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes connections and says nothing is out of reach, and soon."""
+    module = sys.modules["pipeline.watch.look"]
+    monkeypatch.setattr(module, "PATIENCE", Patience(give_up_after_seconds=0.2, answer_seconds=0.2))
+    with socket.create_server((ADDRESS, 0)) as silent:
+        archive.write_settings(realm=f"http://{ADDRESS}:{silent.getsockname()[1]}")
+        found = told(archive.settings, datetime.now(UTC))
+    assert "read timeout=0.2" in found[f"watch/reach/bucket {archive.bucket_name}"].text
 
 
 def test_told_to_stop_while_b2_does_not_answer(archive: Archive) -> None:
@@ -365,8 +379,8 @@ def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
         # A process that cannot be seen from here, as in another container, holds the lock all the same.
         lock.write_text(json.dumps({**signed, "pid": 2**22 + 1}))
         assert [one.alive for one in watch.look(settings, now).work or ()] == [True]
-    dead = told(settings, now)["watch/going/backup/shop"]
+    dead = told(settings, now)["backup/shop"]
     assert "was killed" in dead.summary
-    assert dead.command == "pipeline rerun --run 2026-11-24 backup/shop"
+    assert dead.command == "pipeline run backup shop --run 2026-11-24"
     folder.remove()
     assert watch.look(settings, now).work == ()
