@@ -19,7 +19,8 @@ from pipeline.settings import AlertSettings, Settings
 from pipeline.spool import Spool
 
 __all__ = [
-    "Alert", "Kind", "keep", "open_alerts", "reconcile", "recovered", "send_spooled", "tell", "tended",
+    "Alert", "Kind", "keep", "let_cron_know", "open_alerts", "problems", "reconcile", "recovered",
+    "send_spooled", "tell", "tended",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ _unset_told = False
 def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> None:
     """Tell of an alert, once per key until it recovers, over retries, runs and processes.
 
-    With patience, what recovers within so many seconds and is not told again meanwhile is not told at all.
+    With patience, what recovers within so many seconds and is not told again meanwhile is not told at all;
+    told again, it is sent at once, in the words of the second time.
     Raise nothing: what cannot be sent stays in the spool for the next run, or for `pipeline watch`.
     """
     alerting = _alerting(settings)

@@ -41,6 +41,7 @@ class Courier:
         self._settings, self._alerting = settings, alerting
         self.spool = Spool(alerting.spool)
         self._known: Address | None = None
+        self._complaint = ""
 
     @property
     def wanted(self) -> bool:
@@ -69,7 +70,7 @@ class Courier:
                     if not ours or not self._send(due):
                         return
         except OSError as error:
-            logger.error("alerts cannot be sent from the spool: %s", said(error))  # noqa: TRY400
+            self._complain(f"alerts cannot be sent from the spool: {said(error)}")
         except Exception:
             # An alert is never a reason for work to fail; but a bug is not to be hidden either.
             logger.exception("alerts could not be sent, and stay in the spool")
@@ -94,10 +95,17 @@ class Courier:
                         _record(databases, list(told.values()))
         except PipelineError as error:
             self.spool.hush(quiet=True)
-            logger.warning("alerts stay in %s until they can be sent: %s", self.spool.folder, error)
+            self._complain(f"alerts stay in {self.spool.folder} until they can be sent: {error}")
             return False
         self.spool.hush(quiet=False)
+        self._complaint = ""
         return True
+
+    def _complain(self, complaint: str) -> None:
+        """Say what keeps alerts from being sent; once, for who tries again and again."""
+        if complaint != self._complaint:
+            logger.warning("%s", complaint)
+        self._complaint = complaint
 
     @contextmanager
     def _vault(self) -> Iterator[Access | None]:

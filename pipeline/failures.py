@@ -138,7 +138,7 @@ def typed(arguments: Sequence[str]) -> Thing:
 
 
 def _said(error: BaseException | str | None) -> str | None:
-    """Return the error's own line: of somebody's log, the exception that it ends in and our last word."""
+    """Return the error's own line: of somebody's log, the last exception in it and its end."""
     if error is None:
         return None
     if isinstance(error, BaseException) and not isinstance(error, PipelineError):
@@ -146,5 +146,6 @@ def _said(error: BaseException | str | None) -> str | None:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) <= FEW_LINES:
         return "; ".join(lines)
-    raised = [line for line in lines if _EXCEPTION.fullmatch(line)]
-    return "; ".join([*raised[-1:], lines[-1]])
+    last = lines[-2:]
+    raised = [line for line in lines if _EXCEPTION.fullmatch(line)][-1:]
+    return "; ".join([*(line for line in raised if line not in last), *last])

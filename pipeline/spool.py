@@ -55,14 +55,14 @@ class Spool:
     def add(self, alert: Alert, patience_seconds: float = 0.0) -> None:
         """Keep an alert to be sent, unless it was told already and has not recovered.
 
-        With patience it is sent only after so long, or when it is told a second time, whichever comes first:
-        what recovers before that was never told.
+        With patience it is sent only after so long, or when it is told a second time, in the words of that,
+        whichever comes first: what recovers before that was never told.
         """
         self.prepare()
         with self._locked():
             known = self._read(self._opened_as(alert.key))
             if known is not None and not alert.is_worse_than(known):
-                self._make_due(known)
+                self._hasten(known, alert)
                 return
             # In this order: what is interrupted between the two is told twice rather than never.
             self._put(alert, time.time() + patience_seconds)
@@ -156,10 +156,13 @@ class Spool:
         if not self._files_of(alert):
             _write(self._unsent / f"{int(due_at * 1e6):020d}-{alert.id}.json", alert.model_dump_json())
 
-    def _make_due(self, alert: Alert) -> None:
-        for path in self._files_of(alert):
+    def _hasten(self, known: Alert, alert: Alert) -> None:
+        for path in self._files_of(known):
             if _due_at(path) > time.time():
-                path.rename(path.with_name(f"{int(time.time() * 1e6):020d}-{alert.id}.json"))
+                told = alert.model_copy(update={"id": known.id, "since": known.since})
+                _write(path, told.model_dump_json())
+                _write(self._opened_as(told.key), told.model_dump_json())
+                path.rename(path.with_name(f"{int(time.time() * 1e6):020d}-{told.id}.json"))
 
     def _files_of(self, alert: Alert) -> list[Path]:
         return [path for path in _listed(self._unsent) if path.name.endswith(f"-{alert.id}.json")]

@@ -29,8 +29,12 @@ def failed(task: luigi.Task, error: BaseException) -> None:
 @luigi.Task.event_handler(Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
 @luigi.Task.event_handler(Event.TIMEOUT)  # type: ignore[untyped-decorator]
 def ended(task: luigi.Task, said: str) -> None:
-    """Tell that the task's process was killed, or worked for longer than it may."""
-    _tell(task, said, patience_seconds=_patience(task))
+    """Tell that the task's process was killed, or worked for longer than it may.
+
+    Who ended it may know why, and the parent says that at the end of the run: it is not hastened here.
+    """
+    if not any(known.key == thing_of(task).key for known in alerts.open_alerts(configured())):
+        _tell(task, said, patience_seconds=_patience(task))
 
 
 @luigi.Task.event_handler(Event.BROKEN_TASK)  # type: ignore[untyped-decorator]

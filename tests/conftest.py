@@ -17,7 +17,9 @@ from tests.restores import Restores, restores_in
 # runs them; CI, which has to be quick, does not: bin/test -m endurance
 ENDURANCE = (
     "tests/cli/test_alarm.py::test_a_mistake_that_is_mended",
+    "tests/cli/test_alarm.py::test_a_sealed",
     "tests/cli/test_alarm.py::test_a_second",
+    "tests/cli/test_alarm.py::test_a_warehouse",
     "tests/sandbox/test_bench.py",
     "tests/tasks/test_browser.py",
     "tests/cli/test_rerun.py::test_a_backup",

@@ -104,9 +104,10 @@ def test_with_patience_only_what_lasts_is_told(hook: Hook) -> None:
     alerts.tell(own, failed("c"), patience_seconds=0.3)
     assert hook.told() == []
     alerts.recovered(own, "a", "the second try did it")
-    alerts.tell(own, failed("b"), patience_seconds=60)
+    alerts.tell(own, failed("b", error="now it is known why"), patience_seconds=60)
     wait_until(lambda: alerts.send_spooled(own) == 0 and len(hook.told()) == 2, "b, and c in its time")
     assert sorted(hook.told()) == [("failed", "b"), ("failed", "c")]
+    assert hook.alerts("b")[0].error == "now it is known why"
 
 
 def test_a_step_that_went_well_ends_what_was_told_of_itself_only(hook: Hook) -> None:

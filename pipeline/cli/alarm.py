@@ -61,6 +61,7 @@ def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -
             alert = _alert(thing, error)
             if configured is not None and alert is not None:
                 alerts.tell(configured, alert)
+                alerts.let_cron_know()
             raise
         if configured is not None:
             _well(configured, thing)

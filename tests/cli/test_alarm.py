@@ -1,11 +1,9 @@
 """Whatever ends a `pipeline run` before a step of it began is told: by real commands, to a real webhook."""
 
 import re
+import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from pipeline import postgres
 from tests.cli.test_refusals import corrected, misspell_settings, misspell_yaml
@@ -17,33 +15,37 @@ from tests.test_vault import Server, server
 __all__ = ["server", "shop"]
 
 
-@pytest.mark.parametrize(
-    ("spoil", "arguments", "key", "told"),
-    [
-        (None, ["etl", "--wrokers", "2"], "run/etl", "unrecognized arguments: --wrokers 2"),
-        (None, ["etl", "--run", "yesterday"], "run/etl", '"yesterday" is no run'),
-        (None, ["etl", "--source", "shpo"], "run/etl/shpo", "did you mean shop?"),
-        (None, ["elt"], "run/elt", "invalid choice: 'elt'"),
-        (None, ["backup", "shpo"], "backup/shpo", "did you mean shop?"),
-        (None, ["backup", "shop", "--rnu", "x"], "backup/shop", "unrecognized arguments: --rnu x"),
-        (misspell_settings, ["etl"], "run/etl", "[analysts] chekout: unknown key"),
-        (misspell_yaml, ["etl"], "run/etl", "tables.item.chnges"),
-    ],
-)
-def test_a_mistake_in_what_the_clock_starts_is_told(
-    hook: Hook, shop: Night, spoil: Callable[[Night], None] | None, arguments: list[str], key: str, told: str
-) -> None:
-    """No person is there to read it: a typo in a crontab, in the settings, in the analysts' files."""
-    if spoil:
-        spoil(shop)
-    ended = shop.run("run", *arguments)
-    assert ended.code == 2
-    (alert,) = hook.alerts()
+MISTAKES: list[tuple[list[str], str, str]] = [
+    (["etl", "--wrokers", "2"], "run/etl", "unrecognized arguments: --wrokers 2"),
+    (["etl", "--run", "yesterday"], "run/etl", '"yesterday" is no run'),
+    (["etl", "--source", "shpo"], "run/etl/shpo", "did you mean shop?"),
+    (["elt"], "run/elt", "invalid choice: 'elt'"),
+    (["backup", "shop", "--rnu", "x"], "backup/shop", "unrecognized arguments: --rnu x"),
+]
+
+
+def failed_at_once(hook: Hook, shop: Night, arguments: list[str], key: str, told: str) -> None:
+    """See that this is told, and forget it again."""
+    assert shop.run("run", *arguments).code == 2
+    alert = hook.alerts()[-1]
     assert (alert.kind, alert.key) == ("failed", key)
     assert told in (alert.error or "")
     assert "a mistake in the command, the settings or the catalog" in alert.summary
-    assert alert.command
-    assert alert.command.startswith(f"pipeline run {arguments[0]}")
+    assert (alert.command or "").startswith(f"pipeline run {arguments[0]}")
+    shutil.rmtree(shop.platform.folder / "alerts")
+
+
+def test_a_mistake_in_what_the_clock_starts_is_told(hook: Hook, shop: Night) -> None:
+    """No person is there to read it: a typo in a crontab, in the settings, in the analysts' files."""
+    for mistake in MISTAKES:
+        failed_at_once(hook, shop, *mistake)
+    good = shop.platform.settings_file.read_text()
+    misspell_settings(shop)
+    failed_at_once(hook, shop, ["etl"], "run/etl", "[analysts] chekout: unknown key")
+    shop.platform.settings_file.write_text(good)
+    misspell_yaml(shop)
+    failed_at_once(hook, shop, ["etl"], "run/etl", "tables.item.chnges")
+    assert len(hook.alerts()) == len(MISTAKES) + 2
 
 
 def test_a_mistake_that_is_mended_is_told_to_be_over_by_the_run_that_does_it(hook: Hook, shop: Night) -> None:

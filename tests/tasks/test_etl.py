@@ -360,8 +360,8 @@ def test_told_to_stop_it_ends_with_143_and_leaves_nobody_behind(
 
 
 @pytest.mark.parametrize(("limit", "minutes"), [("step_minutes", 0.25), ("run_minutes", 0.75)])
-def test_what_is_over_its_limit_fails_is_recorded_and_leaves_nobody(
-    shop: Night, limit: str, minutes: float
+def test_what_is_over_its_limit_fails_is_recorded_and_told_and_leaves_nobody(
+    hook: Hook, shop: Night, limit: str, minutes: float
 ) -> None:
     """Though it waits in libpq, where a signal with a handler of Python's would not be heard."""
     run = next_run()
@@ -378,8 +378,13 @@ def test_what_is_over_its_limit_fails_is_recorded_and_leaves_nobody(
     assert f"over its limit of {minutes} minutes ([run] {limit})" in failed.error
     assert f"over its limit of {minutes} minutes ([run] {limit})" in out + err
     assert shop.value("warehouse", "SELECT state FROM ops.run WHERE run = %s", (run,)) == "failed"
+    (alert,) = hook.alerts()
+    assert alert.kind == "failed"
+    assert alert.key == ("etl/shop.purchase" if limit == "step_minutes" else "run/etl")
+    assert f"over its limit of {minutes} minutes" in (alert.error or "")
     finished(shop, run)
     assert differing(shop) == []
+    assert hook.told()[1:] == [("recovered", alert.key)]
 
 
 def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:

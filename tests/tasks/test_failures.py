@@ -160,6 +160,7 @@ def test_a_step_that_is_killed_twice_is_told_once(hook: Hook, shop: Night) -> No
         out, err = process.communicate(timeout=120)
     assert process.returncode == 3, out + err
     assert hook.told() == [("failed", "etl/shop.purchase")]
+    assert "its process was killed" in (hook.alerts()[0].error or "")
     assert "shop.purchase: ExtractTable failed: its process was killed" in out
     assert shop.etl(run).code == 0
     assert hook.told()[1:] == [("recovered", "etl/shop.purchase")]
