@@ -71,9 +71,12 @@ def test_quarantine_rows_loads_the_good_ones_and_reads_all_again_until_they_are_
 
 
 @pytest.mark.parametrize(
-    "columns", ["{state: {accepted: [closed]}}", "{state: {accepted: [closed]}, amount: {range: {max: 98}}}"]
+    ("columns", "deletes"),
+    [
+        ("{state: {accepted: [closed]}}", "soft"),
+        ("{state: {accepted: [closed]}, amount: {range: {max: 98}}}", "hard"),
+    ],
 )
-@pytest.mark.parametrize("deletes", ["hard", "soft"])
 def test_rows_that_were_loaded_are_set_aside_by_a_rule_that_comes_later(
     night: Night, columns: str, deletes: str
 ) -> None:
