@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from hmac import compare_digest
 from http import HTTPStatus
@@ -44,6 +45,8 @@ WORKING = READING | {
 # A wrong password is answered late, so that guessing is slow. Only so many wait, and none who is right.
 DELAY_SECONDS = 1.0
 MOST_DELAYED = 50
+# After one was told, so long none is.
+QUIET_SECONDS = 1.0
 CHALLENGE = 'Basic realm="pipeline scheduler", charset="UTF-8"'
 
 Passwords = Mapping[str, str]
@@ -100,6 +103,7 @@ class Guard(Router):
         self, application: Application, passwords: Callable[[], Passwords], on_failure: Callable[[], None]
     ) -> None:
         self._application, self._passwords, self._on_failure = application, passwords, on_failure
+        self._quiet_until = 0.0
         application.add_transform(SecurityHeaders)
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate:
@@ -109,7 +113,7 @@ class Guard(Router):
         if who is None:
             if authorization is not None:
                 self._on_failure()
-                logger.warning("a login from %s is refused", request.remote_ip)
+                self._tell(request)
             return self._application.get_handler_delegate(
                 request, NotLoggedIn, {"wrong": authorization is not None}
             )
@@ -122,6 +126,12 @@ class Guard(Router):
         if who == OPERATOR and request.path.startswith(API) and request.path[len(API) :] not in READING:
             logger.info("%s by the operator from %s", request.uri, request.remote_ip)
         return self._application.find_handler(request)
+
+    def _tell(self, request: HTTPServerRequest) -> None:
+        # Not who was named: people type a password there. And a stranger shall not fill the disk.
+        if time.monotonic() > self._quiet_until:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
+            logger.warning("a login from %s is refused", request.remote_ip)
 
 
 @stream_request_body

@@ -1,5 +1,6 @@
 """What the scheduler serves in place of Luigi's own: RPCs whose arguments are made safe, and steps' logs."""
 
+import asyncio
 import json
 import os
 from http import HTTPStatus
@@ -39,6 +40,17 @@ class Rpc(luigi.server.RPCHandler):
     post = get
 
 
+class Metrics(luigi.server.MetricsHandler):
+    """The figures for Prometheus; the warehouse is asked for some, and not in the scheduler's own thread."""
+
+    async def get(self) -> None:
+        """Write them."""
+        collector = self._scheduler._state._metrics_collector
+        figures = await asyncio.get_running_loop().run_in_executor(None, collector.generate_latest)
+        collector.configure_http_handler(self)
+        self.write(figures or b"")
+
+
 class Log(RequestHandler):
     """The log of one step, or the end of it: FOLDER/RUN/TASK_ID.log."""
 
@@ -64,7 +76,10 @@ class Log(RequestHandler):
 def application(scheduler: Scheduler, logs: Path | None) -> Application:
     """Return Luigi's own application, with ours before it. `logs` is the folder of the steps' logs."""
     made: Application = luigi.server.app(scheduler)
-    handlers: list[Any] = [(r"/api/(.*)", Rpc, {"scheduler": scheduler})]
+    handlers: list[Any] = [
+        (r"/api/(.*)", Rpc, {"scheduler": scheduler}),
+        (r"/metrics", Metrics, {"scheduler": scheduler}),
+    ]
     if logs is not None:
         handlers.append((f"/log/({NAME})/({NAME})", Log, {"folder": logs}))
     made.add_handlers(".*", handlers)

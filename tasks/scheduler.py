@@ -25,6 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from tasks import history, pages
 from tasks.assist import Scheduler
+from tasks.figures import LedgerFigures
 from tasks.guard import Guard
 from tasks.listening import Encryption, listen, require_private
 from tasks.logins import Logins
@@ -151,7 +152,9 @@ def _scheduler(configured: Settings) -> Iterator[Scheduler]:
         config.set("scheduler", "record_task_history", "true")
         kept = history.History()
         scheduler: Any = Scheduler(task_history_impl=kept)
-        _remember_successes(scheduler._state._metrics_collector, kept.engine)
+        collector: Collector = scheduler._state._metrics_collector
+        collector.registry.register(LedgerFigures(kept.engine))
+        _remember_successes(collector, kept.engine)
         yield scheduler
 
 
