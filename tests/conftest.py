@@ -31,6 +31,7 @@ ENDURANCE = (
     "tests/tasks/test_credentials.py",
     "tests/tasks/test_drill.py",
     "tests/tasks/test_failures.py",
+    "tests/tasks/test_log.py::test_a_night",
     "tests/tasks/test_memory.py",
     "tests/test_bin.py::test_a_demo",
     "tests/test_bin.py::test_a_row",
