@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from pipeline import alerts, failures, settings
+from pipeline import alerts, failures, log, settings
 from pipeline.alerts import Alert
 from pipeline.errors import (
     AlreadyRunningError,
@@ -52,6 +52,7 @@ def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -
         try:
             parsed = parse()
             thing = parsed.thing(parsed)
+            log.about(thing.run or "")
             if configured is not None:
                 stack.enter_context(alerts.tended(configured))
             code: int = parsed.command(parsed)

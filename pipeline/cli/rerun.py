@@ -47,8 +47,10 @@ def rerun(arguments: argparse.Namespace, main: Main) -> int:
     configured = settings.read()
     given = runs.parse(arguments.run) if arguments.run else None
     codes: list[int] = []
-    for chosen in _chosen(configured, arguments, given):
-        terminal.say(f"pipeline {' '.join(chosen)}")
+    commands = _chosen(configured, arguments, given)
+    for chosen in commands:
+        if len(commands) > 1:
+            terminal.say(f"pipeline {' '.join(chosen)}")
         codes.append(main([*chosen, *_passed_on(arguments)]))
         if codes[-1] == StoppedError.exit_code:
             break
@@ -76,7 +78,7 @@ def _chosen(configured: Settings, arguments: argparse.Namespace, given: str | No
         return [["run", DRILL, name, "--month", month]]
     if chain == BACKUP:
         return [["run", BACKUP, name, "--run", given or _latest_backup(configured, name)]]
-    run = given or _latest_load(configured)
+    run = _known_load(configured, given)
     loads = ["run", ETL, "--run", run, *_selection(name), "--workers", str(arguments.workers)]
     if arguments.since:
         return [[*loads, "--forget", arguments.since]]
@@ -121,12 +123,21 @@ def _selection(name: str) -> list[str]:
     return [*(["--source", source] if source else []), *(["--table", table] if table else [])]
 
 
-def _latest_load(configured: Settings) -> str:
+def _known_load(configured: Settings, run: str | None) -> str:
+    """Return this run, or the latest. Raise UsageError if there was none: it would be another one."""
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
-        found = runs.find(warehouse, ETL)
-    if found is None:
+        if run and ledger.steps(warehouse, run):
+            return run
+        latest = runs.find(warehouse, ETL)
+        found = runs.find(warehouse, ETL, run)
+    if latest is None:
         raise UsageError("nothing has run yet, so nothing can be run again: type 'pipeline run etl'")
+    if found is None:
+        raise UsageError(
+            f"run {run} is not known, the latest is {latest.run}; to begin it, type "
+            f"'pipeline run etl --run {run}'"
+        )
     return found.run
 
 

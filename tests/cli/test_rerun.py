@@ -70,6 +70,10 @@ def test_each_step_of_everything_of_a_source_and_of_a_table(
     ended = shop.run("rerun", "--run", run)
     assert (ended.code, ended.told) == (0, [])
     assert f"run {run} was complete before: nothing to do" in ended.out
+    unknown = next_run()
+    ended = shop.run("rerun", "--run", unknown)
+    assert ended.code == 2
+    assert ended.told[0].startswith(f"run {unknown} is not known, the latest is {run}; ")
 
 
 def test_what_failed_is_run_and_nothing_else(shop: Night) -> None:
@@ -111,6 +115,7 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
         (["everything_else"], "known are shop"),
         (["--from", "load", "backup/shop"], "--from load: only tables have that step"),
         (["--run", "yesterday"], '"yesterday" is no run'),
+        (["--run", "2020-01-01"], "nothing has run yet, so nothing can be run again"),
         ([], "nothing has run yet, so nothing can be run again: type 'pipeline run etl'"),
     ],
 )
