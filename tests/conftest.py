@@ -54,7 +54,7 @@ ENDURANCE = (
     "tests/tasks/test_backup.py::test_each_failure",
     "tests/tasks/test_backup.py::test_killed",
     "tests/tasks/test_backup.py::test_told_to_stop",
-    "tests/tasks/test_clock.py::test_a_parent",
+    "tests/tasks/test_clock.py",
     "tests/tasks/test_etl.py::test_a_loaded_set",
     "tests/tasks/test_etl.py::test_a_parent",
     "tests/tasks/test_etl.py::test_a_step",

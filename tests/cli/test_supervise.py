@@ -151,7 +151,7 @@ def test_a_run_over_its_limit_fails_and_leaves_nobody(tmp_path: Path) -> None:
     assert raised.value.exit_code == 3
     assert run.alive() == []
     assert all(error is raised.value for error in run.failed.values())
-    assert run.pids()["plain"] in run.failed
+    assert run.failed.keys() <= set(run.pids().values())
 
 
 @pytest.mark.parametrize("how", ["deaf=True", "stopped=True", ""])
@@ -168,12 +168,12 @@ def test_a_step_over_its_limit_is_ended_with_what_it_started_and_the_others_go_o
         os._exit(5 if os.waitpid(quick, 0)[1] == 0 else 1)
         """
     run = Run(tmp_path, body)
-    assert run.run(RunSettings(step_minutes=0.03)) == 5
+    assert run.run(RunSettings(step_minutes=0.05)) == 5
     (pid,) = run.pids().values()
     assert run.alive() == []
     ((failed, error),) = run.failed.items()
     assert failed == pid
-    assert str(error).startswith("over its limit of 0.03 minutes ([run] step_minutes), so it was ended")
+    assert str(error).startswith("over its limit of 0.05 minutes ([run] step_minutes), so it was ended")
 
 
 def test_who_was_there_before_is_nobody_of_ours(tmp_path: Path) -> None:
