@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import family
+from pipeline import command, family
 from pipeline.cli import supervise
 from pipeline.cli.supervise import Supervision
 from pipeline.errors import PipelineError, StepError, StoppedError
@@ -106,11 +106,14 @@ def _lives(pid: int) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def children() -> Iterator[None]:
+def children(tmp_path: Path) -> Iterator[None]:
     """See that no child of this process is left, not even one that only waits to be asked for its code."""
     before = set(psutil.Process().children())
     yield
-    assert [child for child in psutil.Process().children() if child not in before] == []
+    left = [child for child in psutil.Process().children() if child not in before]
+    # What a test that fails leaves behind is not to be left.
+    command.kill_started_with(tmp_path)
+    assert left == []
 
 
 ALL = """
