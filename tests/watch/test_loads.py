@@ -239,7 +239,9 @@ def test_a_run_that_goes_on_much_longer_than_usual_is_told() -> None:
     slow = ledger(run=going, seconds={"etl": (3600.0,) * 14})
     assert told(loads_only(ledger=slow), NOW + HOUR) == {}
     assert "the limit is 3 h 00 min" in only(loads_only(ledger=slow), NOW + 3 * HOUR).summary
-    # Of a first load nobody knows what is usual.
+    # Three are a measure; of a first load nobody knows what is usual.
+    assert told(loads_only(ledger=ledger(run=going, seconds={"etl": (1200.0,) * 3})), NOW + HOUR) != {}
+    assert told(loads_only(ledger=ledger(run=going, seconds={"etl": (1200.0,) * 2})), NOW + HOUR) == {}
     first = ledger(run=going, seconds={})
     assert told(loads_only(ledger=first), NOW + 10 * HOUR) == {}
     assert "the limit is 12 h 00 min" in only(loads_only(ledger=first), NOW + 12 * HOUR).summary
