@@ -1,7 +1,7 @@
 """The log of a step: what Luigi puts around the process of a task, and the link to it in the visualizer."""
 
 import contextlib
-from functools import partial
+import copy
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +10,9 @@ from luigi.task_status import RUNNING
 from pipeline import links, log, steplog
 from tasks.herald import herald
 from tasks.step import Shown, configured
+
+# The step waits no longer than this for its link.
+LINK_SECONDS = 3.0
 
 
 class StepLog:
@@ -25,26 +28,32 @@ class StepLog:
             return
         log.about(task.about_run, task.about)
         if self._stack.enter_context(steplog.written(configured(), task.about_run, task.task_id)):
-            herald.tell("link", partial(self._link, task))
+            self._link(task)
 
     def _link(self, task: Shown) -> None:
-        """Let the visualizer link to the log.
+        """Let the visualizer link to the log, if the scheduler answers at once.
 
-        By Luigi's own call the scheduler would forget the task's resources, and how often it may be tried.
+        Now or never: the call says that the task is running, and must not arrive once it is done. By Luigi's
+        own call the scheduler would forget the task's resources, and how often it may be tried.
         """
-        self._process.status_reporter._scheduler.add_task(
-            task_id=task.task_id,
-            worker=self._process.worker_id,
-            status=RUNNING,
-            tracking_url=links.log_path(task.about_run, task.task_id),
-            resources=task.process_resources(),
-            priority=task.priority,
-            retry_policy_dict={
-                "retry_count": task.retry_count,
-                "disable_hard_timeout": task.disable_hard_timeout,
-                "disable_window": task.disable_window,
-            },
-        )
+        scheduler = copy.copy(self._process.status_reporter._scheduler)
+        scheduler._rpc_retry_attempts, scheduler._connect_timeout = 1, LINK_SECONDS
+        scheduler._rpc_log_retries = False
+        # Whatever is wrong with the scheduler: the worker will find out.
+        with contextlib.suppress(Exception):
+            scheduler.add_task(
+                task_id=task.task_id,
+                worker=self._process.worker_id,
+                status=RUNNING,
+                tracking_url=links.log_path(task.about_run, task.task_id),
+                resources=task.process_resources(),
+                priority=task.priority,
+                retry_policy_dict={
+                    "retry_count": task.retry_count,
+                    "disable_hard_timeout": task.disable_hard_timeout,
+                    "disable_window": task.disable_window,
+                },
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

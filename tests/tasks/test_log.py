@@ -17,7 +17,7 @@ from luigi.worker import TaskProcess, TaskStatusReporter
 from pipeline import log, steplog, visualizer
 from tasks.backup import EncryptDump
 from tasks.etl import ExtractTable
-from tasks.herald import Herald, herald
+from tasks.herald import Herald
 from tasks.log import StepLog
 from tests.night import Night, next_run
 
@@ -46,7 +46,6 @@ def test_a_step_links_to_its_log_and_its_rules_stay_as_they_are(
         queue: Any = multiprocessing.Queue()
         with StepLog(TaskProcess(task, "worker", queue, reporter)):
             logging.getLogger("pipeline.test").info("a word")
-            herald.flush()
         (found,) = scheduler.task_list(status=RUNNING, upstream_status="").values()
         assert found["tracking_url"] == f"/log/{run}/{task.task_id}"
         assert found["resources"] == task.process_resources()
