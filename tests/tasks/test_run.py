@@ -1,21 +1,44 @@
 """What the scheduler is told of workers that were killed: a real scheduler, processes that have ended."""
 
+import inspect
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from luigi.rpc import RemoteScheduler
+from luigi.scheduler import Scheduler
 
+from pipeline.sandbox import provision
 from tasks.run import forget_earlier_failures, give_back
 from tests.night import next_run
 from tests.platforms import Sandbox
+from tests.schedulers import Door
+
+
+class Calls:
+    """The scheduler's calls, as Luigi's own RemoteScheduler has them, but by the operator."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return a call by its name."""
+        signature = inspect.signature(getattr(Scheduler, name))
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            bound = signature.bind(self, *arguments, **named).arguments
+            more = bound.pop("kwargs", {})
+            return self._door.call(name, **{key: bound[key] for key in bound if key != "self"}, **more)
+
+        return call
 
 
 @pytest.fixture
 def scheduler(sandbox: Sandbox) -> Any:
-    return RemoteScheduler(f"http://127.0.0.1:{sandbox.home.state.ports['luigid']}/")
+    url = f"http://127.0.0.1:{sandbox.home.state.ports['luigid']}"
+    return Calls(Door(url, sandbox.vault.read(provision.SCHEDULER) or {}))
 
 
 def _taken(scheduler: Any, task_id: str, pid: int, host: str) -> None:
