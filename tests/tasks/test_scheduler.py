@@ -161,6 +161,7 @@ def test_the_calls_are_those_of_the_installed_luigi() -> None:
         "get_scheduler_message_response", "update_resource", "update_resources",
     }  # fmt: skip
     assert set(RPC_METHODS) == guard.WORKING | operating
+    assert guard.WORKING & operating == set()
 
 
 OTHERS = [
