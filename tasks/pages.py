@@ -9,7 +9,7 @@ from typing import Any
 
 import luigi.server
 from luigi.scheduler import RPC_METHODS, Scheduler
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.web import Application, ErrorHandler, HTTPError, RequestHandler
 
 from tasks import sanitize
 
@@ -79,6 +79,8 @@ def application(scheduler: Scheduler, logs: Path | None) -> Application:
     handlers: list[Any] = [
         (r"/api/(.*)", Rpc, {"scheduler": scheduler}),
         (r"/metrics", Metrics, {"scheduler": scheduler}),
+        # It would read the whole history in the scheduler's only thread, for a chart that cannot be drawn.
+        (r"/tasklist.*", ErrorHandler, {"status_code": HTTPStatus.NOT_FOUND}),
     ]
     if logs is not None:
         handlers.append((f"/log/({NAME})/({NAME})", Log, {"folder": logs}))

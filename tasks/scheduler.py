@@ -38,6 +38,8 @@ PRUNE_SECONDS = 60
 # No call of a worker's comes near this. What is larger is not read.
 MOST_BODY_BYTES = 32 * 1024 * 1024
 BODY_SECONDS = 30
+# Of a connection on which nobody says anything.
+IDLE_SECONDS = 600
 
 EPILOG = """\
 exit codes: 0 told to stop; 2 usage, settings, or the port is taken; 5 Vault or the warehouse is away"""
@@ -102,6 +104,7 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
             ssl_options=encryption.context if encryption else None,
             max_body_size=MOST_BODY_BYTES,
             body_timeout=BODY_SECONDS,
+            idle_connection_timeout=IDLE_SECONDS,
         )
         # Whoever is let in finds everything there.
         sockets = listen(address, port)

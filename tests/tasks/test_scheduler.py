@@ -137,8 +137,10 @@ def test_a_reader_sees_everything_and_changes_nothing(shared: Door) -> None:
         shared.call("get_work", "worker", worker="Worker(idle)", host="h", assistant=True)["task_id"]
         != theirs
     )
-    for path in ("/static/visualiser/index.html", "/history", "/metrics", "/tasklist"):
+    for path in ("/static/visualiser/index.html", "/history", "/metrics"):
         assert shared.ask(path, "reader").status_code == 200, path
+    for path in ("/tasklist", "/tasklist/LoadWarehouse"):
+        assert shared.ask(path, "reader").status_code == 404, path
 
 
 def test_a_worker_has_the_calls_that_it_needs_and_no_others(shared: Door) -> None:
