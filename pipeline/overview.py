@@ -102,15 +102,15 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
     settings, found = databases.settings, runs.find(warehouse, ETL, run)
     recorded = ledger.steps(warehouse, found.run) if found else []
     steps = [_truthful(warehouse, found, step) for step in recorded]
-    backups = _with_missing(settings, _backups(warehouse))
+    backups, drills = _with_missing(settings, _backups(warehouse)), _drills(warehouse)
     return Overview(
         run=found,
         steps=steps,
         fresh=load.fresh_as_of(warehouse),
         not_begun=_not_begun(settings, found, steps),
         backups=backups,
-        drills=_drills(warehouse),
-        others=_others(settings, backups, run),
+        drills=drills,
+        others=_others(settings, run, backups, drills),
         limit=limits.run(settings),
     )
 
@@ -126,7 +126,7 @@ def look_without_ledger(settings: Settings, run: str | None) -> Overview:
             remarks.append(f"what backups there are cannot be told: {error}")
     if not remarks:
         found = _with_missing(settings, found)
-    return Overview(backups=found, others=_others(settings, found, run), remarks=remarks)
+    return Overview(backups=found, others=_others(settings, run, found), remarks=remarks)
 
 
 def _truthful(warehouse: Connection, run: Run | None, step: Step) -> Step:
@@ -218,8 +218,10 @@ def _rows(warehouse: Connection, table: str, query: str) -> list[tuple[Any, ...]
     return postgres.rows(warehouse, query)
 
 
-def _others(settings: Settings, known: Sequence[Backup], run: str | None) -> list[Step]:
-    """Return the backups and drills that are not complete, but for those that a later backup made up for."""
+def _others(
+    settings: Settings, run: str | None, known: Sequence[Backup], drills: Sequence[Drill] = ()
+) -> list[Step]:
+    """Return the backups and drills that are not complete, but for those that a later one made up for."""
     if settings.backup is None:
         return []
     newest = {backup.database: backup.run or "" for backup in known}
@@ -229,4 +231,10 @@ def _others(settings: Settings, known: Sequence[Backup], run: str | None) -> lis
         for step in found
         if (step.key.run == run if run else step.key.run > newest.get(step.key.name, ""))
     ]
-    return [*wanted, *attempts.drills(settings.backup)]
+    held = {drill.database: drill.finished_at for drill in drills if drill.held}
+    drilling = [
+        step
+        for step in attempts.drills(settings.backup)
+        if step.key.name not in held or step.started_at > held[step.key.name]
+    ]
+    return [*wanted, *drilling]

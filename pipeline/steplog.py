@@ -1,6 +1,7 @@
 """The log of each step, in a file of its own to which the visualizer links: FOLDER/RUN/TASK_ID.log."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -37,8 +38,8 @@ def written(settings: Settings, run: str, task_id: str) -> Iterator[bool]:
     try:
         descriptor = _opened(path(settings, run, task_id))
     except (OSError, UsageError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        logger.warning("%s: no log of this step is written there: %s", settings.logs.folder, what)
+        # Once for each run this is told by `prepare`.
+        logger.info("no log of this step is written: %s", error)
         yield False
         return
     handler, root = log.Output(descriptor, log.TEXT), logging.getLogger()
@@ -57,9 +58,19 @@ def _opened(file: Path) -> int:
     return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def sweep(settings: Settings) -> None:
-    """Remove the logs of runs in which nothing was written for `[logs] keep_days`."""
+def prepare(settings: Settings) -> None:
+    """Make the folder, or tell why it cannot be used; remove what nobody wrote to for `[logs] keep_days`."""
     oldest = time.time() - settings.logs.keep_days * _DAY_SECONDS
+    try:
+        settings.logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(settings.logs.folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        logger.warning(
+            "%s: the steps write no logs there: %s; mend that, or set [logs] folder",
+            settings.logs.folder, error.strerror,
+        )  # fmt: skip
+        return
     with contextlib.suppress(OSError):
         for folder in settings.logs.folder.iterdir():
             if _NAME.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():

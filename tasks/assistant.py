@@ -12,10 +12,11 @@ from typing import Any
 import tenacity
 from luigi.rpc import RemoteScheduler, RPCError
 
-from pipeline import log
+from pipeline import log, steplog
 from pipeline.errors import StoppedError
 from tasks import etl  # noqa: F401 - what it runs, so that a faulty installation is found now
 from tasks.run import keep_giving_back, scheduler_url
+from tasks.step import configured
 from tasks.worker import Assistant
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def main() -> None:
     # Ctrl-C reaches the parent, who tells us; the steps must not each have it as well.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.configure()
+    steplog.prepare(configured())
     scheduler: Any = Insistent(scheduler_url())
     assistant = Assistant(scheduler, arguments.workers)
 

@@ -174,7 +174,7 @@ def main(arguments: Sequence[str]) -> None:
     # A drill is known by its month.
     run = options.get("--run") or options.get("--month", "")
     log.about(run)
-    steplog.sweep(configured())
+    steplog.prepare(configured())
     if options.get("--module") in ALONE and (obstacle := client.obstacle(scheduler_url())):
         logger.warning("%s; this goes on without it", obstacle)
         run_with_retcodes([*arguments, "--local-scheduler"])

@@ -59,9 +59,10 @@ def test_a_link_in_the_place_of_a_log_is_not_written_through(tmp_path: Path) -> 
 
 def test_a_folder_that_cannot_be_used_stops_no_step(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "logs").write_text("no folder")
+    steplog.prepare(kept_in(tmp_path))
+    assert "logs: the steps write no logs there: File exists; mend that, or set [logs] folder" in caplog.text
     with steplog.written(kept_in(tmp_path), RUN, TASK) as is_written:
         assert not is_written
-    assert "no log of this step is written there" in caplog.text
 
 
 def test_old_logs_are_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -73,6 +74,5 @@ def test_old_logs_are_removed_and_nothing_else(tmp_path: Path) -> None:
             (folder / name).touch()
             os.utime(folder / name, (0, 0))
     os.utime(new / "a.log", (time.time(), time.time()))
-    steplog.sweep(settings)
+    steplog.prepare(settings)
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["2026-11-21", "somebody"]
-    steplog.sweep(kept_in(tmp_path / "nowhere"))

@@ -62,7 +62,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         loads.show_tables(seen.run.run, seen.steps, seen.fresh)
     elif known:
         terminal.say(f"run {run} is not known" if run else "nothing has run yet: type 'pipeline run etl'")
-    _show_backups(seen)
+    _show_backups(seen, known=known)
     for step in seen.others:
         if step.state == overview.RUNNING:
             told = step.detail.get("told") or "at work"
@@ -96,7 +96,7 @@ def _headline(seen: Overview, found: Run) -> str:
     return f"{line}; process {found.pid} on {found.host} is gone"
 
 
-def _show_backups(seen: Overview) -> None:
+def _show_backups(seen: Overview, *, known: bool) -> None:
     if not seen.backups:
         return
     drills, now = {drill.database: drill for drill in seen.drills}, datetime.now(UTC)
@@ -116,7 +116,8 @@ def _show_backups(seen: Overview) -> None:
     terminal.console().print(shown)
     for backup in seen.backups:
         if backup.run is None and backup.database not in {step.key.name for step in seen.others}:
-            terminal.tell(f"{backup.database}: there is no backup of it", "red")
+            where = " in the ledger" if known else ""
+            terminal.tell(f"{backup.database}: there is no backup of it{where}", "red")
             terminal.tell_next("", f"pipeline run backup {backup.database}")
 
 
