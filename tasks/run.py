@@ -29,7 +29,7 @@ from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
 from pipeline import alerts, failures, log, steplog
-from pipeline.errors import StoppedError
+from pipeline.errors import StoppedError, UnreachableError
 from pipeline.failures import Thing
 from tasks import client
 from tasks.forget import forget_done
@@ -187,7 +187,14 @@ def main(arguments: Sequence[str]) -> None:
     except RPCError:
         logger.warning("the scheduler at %s does not answer", scheduler_url())
     keep_giving_back(scheduler)
-    run_with_retcodes(list(arguments))
+    try:
+        run_with_retcodes(list(arguments))
+    except SystemExit as ended:
+        # Luigi has told so with a traceback, and exits as for any other.
+        if ended.code and (obstacle := client.obstacle(scheduler_url())):
+            logger.error("%s; start 'pipeline scheduler', then run this again", obstacle)  # noqa: TRY400
+            sys.exit(UnreachableError.exit_code)
+        raise
 
 
 if __name__ == "__main__":

@@ -130,6 +130,9 @@ def test_one_table_that_fails_stops_only_itself(hook: Hook, shop: Night) -> None
     assert differing(shop) == []
     assert {name: detail for name, detail in loads(shop, run).items() if name in before} == before
     assert hook.told() == [("failed", "etl/shop.purchase"), ("recovered", "etl/shop.purchase")]
+    alert = hook.alerts()[0]
+    assert re.search(r"#tab=graph&taskId=etl.ExtractTable_\w*shop_purchase_\w+$", alert.task_url or "")
+    assert f"/log/{run}/etl.ExtractTable_" in (alert.log_url or "")
 
 
 def test_a_loaded_set_of_pgbench_tables_is_of_one_moment(night: Night) -> None:
