@@ -68,6 +68,7 @@ ENDURANCE = (
     "tests/tasks/test_worker.py::test_two_workers",
     "tests/watch/test_watch.py::test_what_the_bucket",
     "tests/watch/test_watch.py::test_with_vault",
+    "tests/tasks/test_scheduler.py::test_a_run_goes_on",
     "tests/tasks/test_scheduler.py::test_a_wrong_password",
     "tests/tasks/test_scheduler.py::test_with_a_certificate",
     "tests/tasks/test_etl.py::test_what_is_over",

@@ -521,6 +521,24 @@ def test_a_state_that_cannot_be_saved_is_told_at_once() -> None:
 # Those who work for it.
 
 
+def test_a_run_goes_on_while_its_password_is_changed(shop: Night, own: Served) -> None:
+    own.start()
+    run = next_run()
+    with shop.platform.connect("shop") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run)
+        query = "SELECT 1 FROM ops.step WHERE run = %s AND name = 'shop.purchase' AND state = 'running'"
+        wait_until(lambda: shop.ask("warehouse", query, (run,)), "the extraction has begun")
+        new = {**own.door.passwords, "worker": "another one, as long as it has to be"}
+        shop.platform.sandbox.vault.write(own.entry, new)
+        wait_until(lambda: own.door.ask("/api/is_paused", "worker").status_code == 200, "it is good")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert shop.differing("shop") == []
+    assert new["worker"] not in out + err + own.log
+
+
 def other_logins(night: Night, passwords: dict[str, str] | None) -> None:
     """Have the settings name an entry of Vault with other passwords than the scheduler's, or none at all."""
     entry = night.platform.database("scheduler")
