@@ -297,8 +297,10 @@ async def _guessing() -> None:
     assert not any(guess.done() for guess in guesses)
     assert len(failed) == 3
     server.stop()
-    client.close()
+    for guess in guesses:
+        guess.cancel()
     await asyncio.gather(*guesses, return_exceptions=True)
+    client.close()
 
 
 # A scheduler of the test's own.
