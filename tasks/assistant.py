@@ -14,7 +14,10 @@ from luigi.rpc import RemoteScheduler, RPCError
 
 from pipeline import log, steplog
 from pipeline.errors import StoppedError
-from tasks import etl  # noqa: F401 - what it runs, so that a faulty installation is found now
+from tasks import (
+    etl,  # noqa: F401 - what it runs, so that a faulty installation is found now
+    events,
+)
 from tasks.run import keep_giving_back, scheduler_url
 from tasks.step import configured
 from tasks.worker import Assistant
@@ -66,6 +69,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.configure()
     steplog.prepare(configured())
+    events.only_help()
     scheduler: Any = Insistent(scheduler_url())
     assistant = Assistant(scheduler, arguments.workers)
 

@@ -17,6 +17,18 @@ from tasks.step import configured
 # failure is told at once, and what has not been mended by then as well.
 PATIENCE_SECONDS = 60.0
 
+_helping = False
+
+
+def only_help() -> None:
+    """Tell nothing of what fails here: this process helps a run, perhaps on another machine.
+
+    The run's parent tells of it, by the ledger; what a button of the visualizer started has been told before,
+    and who pressed it sees how it ends.
+    """
+    global _helping  # noqa: PLW0603 - one process is one worker
+    _helping = True
+
 
 @luigi.Task.event_handler(Event.FAILURE)  # type: ignore[untyped-decorator]
 def failed(task: luigi.Task, error: BaseException) -> None:
@@ -66,6 +78,8 @@ def thing_of(task: luigi.Task) -> Thing:
 
 
 def _tell(task: luigi.Task, error: BaseException | str | None, *, patience_seconds: float = 0.0) -> None:
+    if _helping:
+        return
     alert = thing_of(task).failed(_name(task), error)
     parameters = dict(task.to_str_params())
     alert = failures.linked(configured(), alert, task.task_family, parameters)

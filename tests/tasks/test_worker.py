@@ -108,6 +108,11 @@ def test_two_workers_on_two_nodes_share_a_night_and_one_is_killed(crew: Crew) ->
     assert by_host.keys() == {first.name, second.name}
     moments = "SELECT count(DISTINCT snapshot_at) FROM ops.watermark"
     assert crew.night.value("warehouse", moments) == 1, "the run itself held the moment of the source"
+    told = "SELECT kind, key FROM ops.alert ORDER BY told_at"
+    both = [("failed", "run/etl"), ("recovered", "run/etl")]
+    wait_until(
+        lambda: crew.night.ask("warehouse", told) == both, "the dead worker is told of, and that all is done"
+    )
 
 
 def test_the_worker_that_is_left_opens_the_snapshot_of_the_killed_one_anew(crew: Crew) -> None:
