@@ -36,6 +36,11 @@ def parse(text: str) -> str:
     return text
 
 
+def is_one(text: str) -> bool:
+    """Whether this is a logical date."""
+    return _FORM.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of one name, such as etl. `state` is running, done or failed; `alive` whether it still goes."""

@@ -45,9 +45,8 @@ def add_command(commands: Any, main: Main) -> None:
 def rerun(arguments: argparse.Namespace, main: Main) -> int:
     """Run what is incomplete, one chain after the other though one fail. Return 0 once everything is done."""
     configured = settings.read()
-    given = runs.parse(arguments.run) if arguments.run else None
     codes: list[int] = []
-    commands = _chosen(configured, arguments, given)
+    commands = _chosen(configured, arguments)
     for chosen in commands:
         if len(commands) > 1:
             terminal.say(f"pipeline {' '.join(chosen)}")
@@ -65,7 +64,7 @@ def _passed_on(arguments: argparse.Namespace) -> list[str]:
     return [word for option, value in options.items() if value for word in (option, str(value))]
 
 
-def _chosen(configured: Settings, arguments: argparse.Namespace, given: str | None) -> list[list[str]]:
+def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[str]]:
     """Return the commands that do it. Raise UsageError if NAME is none, or has no such step."""
     chain, name = _split(configured, arguments.name)
     if arguments.since and chain in (BACKUP, DRILL):
@@ -74,8 +73,8 @@ def _chosen(configured: Settings, arguments: argparse.Namespace, given: str | No
             f"{chain}/{name}' goes on where that chain stopped"
         )
     if chain == DRILL:
-        month = (given or f"{datetime.now(UTC):%Y-%m}")[:MONTH_LETTERS]
-        return [["run", DRILL, name, "--month", month]]
+        return [["run", DRILL, name, "--month", _month(arguments.run)]]
+    given = runs.parse(arguments.run) if arguments.run else None
     if chain == BACKUP:
         return [["run", BACKUP, name, "--run", given or _latest_backup(configured, name)]]
     run = _known_load(configured, given)
@@ -85,6 +84,17 @@ def _chosen(configured: Settings, arguments: argparse.Namespace, given: str | No
     both = [] if chain == ETL else [name] if name else sorted(configured.databases)
     begun = [database for database in both if _is_begun(configured, database, run)]
     return [loads, *(["run", BACKUP, database, "--run", run] for database in begun)]
+
+
+def _month(run: str | None) -> str:
+    """Return the month of a drill, of which a run is a day or the month itself.
+
+    >>> _month("2026-11"), _month("2026-11-22"), _month("2026-11-again")
+    ('2026-11', '2026-11', '2026-11-again')
+    """
+    if run is None:
+        return f"{datetime.now(UTC):%Y-%m}"
+    return run[:MONTH_LETTERS] if runs.is_one(run) else run
 
 
 def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
