@@ -114,8 +114,9 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
             style=None if backup.verified and (drill is None or drill.held) else "red",
         )
     terminal.console().print(shown)
+    begun = {step.key.name for step in seen.others if step.key.task in remedy.BACKUP_TASKS}
     for backup in seen.backups:
-        if backup.run is None and backup.database not in {step.key.name for step in seen.others}:
+        if backup.run is None and backup.database not in begun:
             where = " in the ledger" if known else ""
             terminal.tell(f"{backup.database}: there is no backup of it{where}", "red")
             terminal.tell_next("", f"pipeline run backup {backup.database}")
