@@ -15,7 +15,7 @@ import luigi.worker
 import psutil
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import load_task
-from luigi.task_status import FAILED, PENDING
+from luigi.task_status import FAILED, PENDING, RUNNING
 from luigi.worker import GetWorkResponse, TaskProcess
 
 from pipeline import runs
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # What nobody is at for so long was perhaps forgotten by the scheduler: it is told once more, and as often.
 FORGOTTEN_SECONDS = 20.0
+# Enough for every restart in a night; one that keeps forgetting is not told for ever.
+FORGOTTEN_TIMES = 100
 WORD_SECONDS = 2.0
 # So often a task goes back because what it requires has passed away; then it fails, and people are told.
 LOST_TIMES = 3
@@ -39,6 +41,7 @@ class Worker(luigi.worker.Worker):
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._root: luigi.Task | None = None
         self._told_at = time.monotonic()
+        self._told_times = 0
 
     def add(self, task: luigi.Task, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and all that it requires. The first one is what the run is about."""
@@ -70,14 +73,23 @@ class Worker(luigi.worker.Worker):
         forgotten = time.monotonic() - self._told_at > FORGOTTEN_SECONDS if stays else self._is_forgotten()
         if self._root is not None and forgotten:
             logger.warning("the scheduler may have lost tasks of this run: it is told of them again")
+            self._told_times += 1
             self.add(self._root)
         return stays or forgotten
 
     def _is_forgotten(self) -> bool:
-        """Whether the scheduler knows nothing of this run, as one that was killed and began anew."""
-        if self._root is None or not self._config.keep_alive:
+        """Whether the scheduler knows nothing of this run, or no longer that it is ours.
+
+        As one that was killed and began anew, or that was away for longer than it waits for a silent worker.
+        """
+        if self._root is None or not self._config.keep_alive or self._told_times > FORGOTTEN_TIMES:
             return False
-        return "taskFamily" not in self._scheduler.fetch_error(task_id=self._root.task_id)
+        root = self._root.task_id
+        found = self._scheduler.task_search(task_str=root)
+        for status, tasks in found.items():
+            if root in tasks:
+                return status in (PENDING, FAILED, RUNNING) and self._id not in tasks[root]["workers"]
+        return True
 
     def _run_task(self, task_id: str) -> None:
         task = self._scheduled_tasks[task_id]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import luigi
 import luigi.scheduler
 import psutil
 import pytest
@@ -230,6 +231,30 @@ def test_the_scheduler_is_started_only_after_the_night_began(crew: Crew) -> None
     crew.served.start()
     ended_well(crew, going)
     each_was_loaded_once(crew, run)
+
+
+class Undone(luigi.Task):
+    """A root that is never done."""
+
+    def complete(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("lost", ["the worker", "the tasks"])
+def test_a_run_notices_that_the_scheduler_has_lost_it(lost: str) -> None:
+    """After a restart: of an older state, or one in which the worker had been silent for too long."""
+    made: Any = scheduler()
+    ours = worker.Worker(scheduler=made, worker_processes=1, keep_alive=True)
+    root: luigi.Task = Undone()  # type: ignore[no-untyped-call]
+    ours.add(root)
+    assert not ours._is_forgotten()
+    if lost == "the worker":
+        made._state.inactivate_workers([ours._id])
+    else:
+        made._state.inactivate_tasks(list(made._state._tasks))
+    assert ours._is_forgotten()
+    ours.add(root)
+    assert not ours._is_forgotten()
 
 
 # The buttons.
