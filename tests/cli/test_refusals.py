@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.hooks import Hook
 from tests.night import Night, next_run
 from tests.platforms import Platform
 from tests.test_vault import Server, server, wait_until
@@ -144,8 +145,8 @@ def spoil_uri(night: Night, source: str, pattern: str, by: str) -> None:
     vault.write(entry, {"uri": uri})
 
 
-def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(shop: Night) -> None:
-    """A missing entry in Vault, a server that is not there, a wrong password: one clear error each."""
+def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(hook: Hook, shop: Night) -> None:
+    """A missing entry in Vault, a server that is not there, a wrong password: one error and alert each."""
     for name in ("absent", "away", "barred"):
         shop.platform.source(name, SHOP, DECLARATION.replace("shop", name))
     shop.platform.sandbox.vault.remove(f"source/{shop.platform.database('absent')}")
@@ -171,6 +172,7 @@ def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(shop: N
     assert shop.value("warehouse", "SELECT state FROM ops.run WHERE run = %s", (run,)) == "failed"
     assert shop.ask("warehouse", "SELECT tablename FROM pg_tables WHERE schemaname = 'staging'") == []
     assert shop.differing("shop") == [], "the source that is there is loaded"
+    assert sorted(hook.told()) == [("failed", f"etl/{name}") for name in ("absent", "away", "barred")]
 
 
 def test_a_vault_path_that_is_forbidden_ends_with_5(shop: Night) -> None:

@@ -28,6 +28,7 @@ from pipeline.errors import UsageError
 from tasks import guard, listening, pages, scheduler
 from tasks.listening import Encryption
 from tasks.state import State
+from tests.hooks import Hook
 from tests.night import Night, next_run, program, wait_until
 from tests.platforms import Platform
 from tests.schedulers import Door, Served, door, served
@@ -553,12 +554,13 @@ def other_logins(night: Night, passwords: dict[str, str] | None) -> None:
 WRONG = {login: f"the wrong password of the {login}" for login in ("operator", "reader", "worker")}
 
 
-def test_a_wrong_password_ends_a_run_at_once_and_says_why(shop: Night) -> None:
+def test_a_wrong_password_ends_a_run_at_once_and_says_why(hook: Hook, shop: Night) -> None:
     other_logins(shop, WRONG)
     run = next_run()
     ended = shop.etl(run)
     assert ended.code == 5
     assert "does not let the worker in (HTTP status 401)" in ended.told[-2]
+    assert hook.told() == [("failed", "run/etl")]
     plain = subprocess.run(
         [program("luigi"), "--module", "tasks.etl", "LoadWarehouse", "--run", run],
         env=shop.platform.env, capture_output=True, text=True, timeout=120, check=False,
