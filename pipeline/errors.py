@@ -98,3 +98,18 @@ def common_kind(exit_codes: Iterable[int | None]) -> type[PipelineError]:
     codes = set(exit_codes)
     kinds: tuple[type[PipelineError], ...] = (UsageError, CheckError, UnreachableError)
     return next((kind for kind in kinds if codes == {kind.exit_code}), StepError)
+
+
+def innermost(error: BaseException) -> str:
+    """Return the system's own words at the bottom of a network error, or the kind of error.
+
+    What lies above them are the libraries' own, which may name an address that holds a credential.
+    """
+    kind, cause = type(error).__name__, error.__context__
+    while cause is not None:
+        if verified := getattr(cause, "verify_message", None):
+            return str(verified)
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return kind

@@ -10,7 +10,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from pipeline import vault
-from pipeline.errors import UnreachableError
+from pipeline.errors import UnreachableError, innermost
 from pipeline.settings import Settings, VisualizerSettings
 
 OPERATOR, READER, WORKER = "operator", "reader", "worker"
@@ -86,7 +86,7 @@ def problems(settings: Settings, url: str) -> list[str]:
     try:
         stranger, worker = (_status(settings, url, login) for login in (None, password))
     except requests.RequestException as error:
-        return [f"nobody answers at {shown(url)} ({_reason(error)}); start 'pipeline scheduler'"]
+        return [f"nobody answers at {shown(url)} ({innermost(error)}); start 'pipeline scheduler'"]
     if stranger != requests.codes.unauthorized:
         return [
             f"what answers at {shown(url)} asks for no login, and whoever reaches it can have code run here; "
@@ -122,15 +122,3 @@ def _status(settings: Settings, url: str, password: str | None) -> int:
         allow_redirects=False,
     )
     return answer.status_code
-
-
-def _reason(error: BaseException) -> str:
-    """Return the system's own words at the bottom of a network error, or the kind of error."""
-    kind, cause = type(error).__name__, error.__context__
-    while cause is not None:
-        if verified := getattr(cause, "verify_message", None):
-            return str(verified)
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__context__
-    return kind

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import requests
 
-from pipeline.errors import StepError, UnreachableError
+from pipeline.errors import StepError, UnreachableError, innermost
 
 SIGNATURE_HEADER = "Pipeline-Signature"
 ID_HEADER = "Idempotency-Key"
@@ -92,16 +92,9 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> 
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Return the system's own words at the bottom of a network error, or its kind: never the address."""
+    """Return why nobody answered: never the address."""
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s"
     if isinstance(error, requests.ReadTimeout):
         return f"no answer within {READ_TIMEOUT_SECONDS:g} s"
-    kind, cause = type(error).__name__, error.__context__
-    while cause is not None:
-        if verified := getattr(cause, "verify_message", None):
-            return str(verified)
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__context__
-    return kind
+    return innermost(error)

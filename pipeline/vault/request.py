@@ -16,7 +16,7 @@ from hvac.exceptions import (
     VaultNotInitialized,
 )
 
-from pipeline.errors import LostError, UnreachableError
+from pipeline.errors import LostError, UnreachableError, innermost
 from pipeline.patience import Attempts, Patience
 from pipeline.redact import redact
 
@@ -115,16 +115,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the system's own words at the bottom of a network error, or the kind of error."""
+    """Return why nobody answered."""
     if isinstance(error, requests.ConnectTimeout):
         return f"no answer within {CONNECT_TIMEOUT_SECONDS} s"
     if isinstance(error, requests.ReadTimeout):
         return f"no answer within {READ_TIMEOUT_SECONDS} s"
-    kind, cause = type(error).__name__, error.__context__
-    while cause is not None:
-        if verified := getattr(cause, "verify_message", None):
-            return str(verified)
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__context__
-    return kind
+    return innermost(error)
