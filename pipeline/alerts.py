@@ -38,20 +38,22 @@ CRON_TOLD = "CRON_TOLD"
 _unset_told = False
 
 
-def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> None:
+def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
     """Tell of an alert, once per key until it recovers, over retries, runs and processes.
 
     With patience, what recovers within so many seconds and is not told again meanwhile is not told at all;
     told again, it is sent at once, in the words of the second time.
-    Raise nothing: what cannot be sent stays in the spool for the next run, or for `pipeline watch`.
+    Raise nothing: what cannot be sent stays in the spool for the next run, or for `pipeline watch`. Return
+    whether it is there, or was: without [alerts], or room, it is not.
     """
     alerting = _alerting(settings)
     if alerting is None:
-        return
+        return False
     if keep(settings, alert, patience_seconds=patience_seconds):
         _send_what_is_due(settings, alerting)
-    else:
-        _within(ATTEMPT_SECONDS, lambda: Courier(settings, alerting).send_alone(alert))
+        return True
+    _within(ATTEMPT_SECONDS, lambda: Courier(settings, alerting).send_alone(alert))
+    return False
 
 
 def keep(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
@@ -76,15 +78,18 @@ def let_cron_know() -> None:
             Path(told).touch(mode=0o600)
 
 
-def recovered(settings: Settings, key: str, summary: str, *, task: str | None = None) -> None:
+def recovered(
+    settings: Settings, key: str, summary: str, *, task: str | None = None, run: str | None = None
+) -> None:
     """Tell that what was told of `key` is over; do nothing if nothing was told. Raise nothing.
 
-    With `task`, only if it was this Luigi task that had failed.
+    With `task`, only if it was this Luigi task that had failed; with `run`, only if it was that run or an
+    earlier one.
     """
     if settings.alerts is None:
         return
     try:
-        wanted = Spool(settings.alerts.spool).recover(message.one_line(key), summary, task)
+        wanted = Spool(settings.alerts.spool).recover(message.one_line(key), summary, task, run)
     except OSError as error:
         logger.error("that %s recovered cannot be told: %s", key, said(error))  # noqa: TRY400
         return
@@ -92,14 +97,17 @@ def recovered(settings: Settings, key: str, summary: str, *, task: str | None = 
         _send_what_is_due(settings, settings.alerts)
 
 
-def reconcile(settings: Settings, prefix: str, found: Iterable[Alert]) -> None:
-    """Tell of each of `found`, and that whatever else was told under keys with this prefix is over."""
+def reconcile(settings: Settings, prefix: str, found: Iterable[Alert], *, run: str | None = None) -> None:
+    """Tell of each of `found`, and that whatever else was told under keys with this prefix is over.
+
+    With `run`, only what was told of that run or an earlier one.
+    """
     wrong = {alert.key: alert for alert in found}
     for alert in wrong.values():
         tell(settings, alert)
     for known in open_alerts(settings):
         if known.key.startswith(prefix) and known.key not in wrong:
-            recovered(settings, known.key, f"no longer so: {known.summary}")
+            recovered(settings, known.key, f"no longer so: {known.summary}", run=run)
 
 
 def send_spooled(settings: Settings) -> int:

@@ -24,7 +24,8 @@ _SINCE_SECONDS = 60
 def backups(settings: BackupSettings, database: str) -> list[Step]:
     """Return the backups of a database that are not complete, the oldest first, as the ledger would."""
     home = settings.work_dir / database
-    return [_step(Work(settings, database, run), database, run, BACKUP) for run in _runs(home)]
+    found = [_step(Work(settings, database, run), database, run, BACKUP) for run in _runs(home)]
+    return [step for step in found if step]
 
 
 def drills(settings: BackupSettings) -> list[Step]:
@@ -35,7 +36,7 @@ def drills(settings: BackupSettings) -> list[Step]:
         database, _, month = name.partition("-")
         if not (work.folder / FINISHED).exists():
             found.append(_step(work, database, month, DRILL))
-    return found
+    return [step for step in found if step]
 
 
 def _runs(home: Path) -> Iterator[str]:
@@ -46,7 +47,8 @@ def _runs(home: Path) -> Iterator[str]:
     yield from folders
 
 
-def _step(work: Work, name: str, run: str, root: str) -> Step:
+def _step(work: Work, name: str, run: str, root: str) -> Step | None:
+    """Return how far a run has come; None if it has just ended well, and its folder is gone."""
     told, failure = work.told(), work.failure()
     # A command that was killed may have left a step at work; one that is at work may try a failed step again.
     holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
@@ -59,7 +61,10 @@ def _step(work: Work, name: str, run: str, root: str) -> Step:
         at = datetime.fromisoformat(failure["at"])
         key = StepKey(run, failure["step"], name)
         return Step(key, "failed", at, at, None, {}, failure["error"], failure["exit_code"])
-    at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
+    try:
+        at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
     return Step(StepKey(run, told.get("step", root), name), "failed", at, None, None, {}, KILLED, None)
 
 

@@ -42,6 +42,8 @@ class Courier:
         self.spool = Spool(alerting.spool)
         self._known: Address | None = None
         self._complaint = ""
+        # What was refused is for another courier to try: this one may look every other second.
+        self._refused: set[Path] = set()
 
     @property
     def wanted(self) -> bool:
@@ -61,7 +63,7 @@ class Courier:
 
     def deliver(self, wait_seconds: float) -> None:
         """Send what is due. What others spool meanwhile is ours as well: they do not wait for their turn."""
-        tried: set[Path] = set()
+        tried = set(self._refused)
         try:
             while not tried.issuperset(self.spool.due()):
                 with self.spool.sending(wait_seconds) as ours:
@@ -159,6 +161,7 @@ class Courier:
             except webhook.RefusedError as error:
                 # Others may be taken.
                 logger.error("the alert of %s stays in %s: %s", alert.key, path, error)  # noqa: TRY400
+                self._refused.add(path)
                 continue
             told[alert.id] = Told(alert, datetime.now(UTC))
             path.unlink(missing_ok=True)

@@ -132,8 +132,11 @@ def typed(arguments: Sequence[str]) -> Thing:
     words = [*arguments[1:3], "", ""]
     name = words[0] if words[0] and not words[0].startswith("-") else "?"
     command = shlex.join(["pipeline", *arguments])
-    if name == "backup" and words[1] and not words[1].startswith("-"):
+    named = words[1] and not words[1].startswith("-")
+    if name == "backup" and named:
         return Thing(f"backup/{words[1]}", f"backup of {words[1]}", command)
+    if name == "drill" and named:
+        return Thing(f"run/drill/{words[1]}", f"run drill {words[1]}", command)
     return Thing(f"run/{name}", f"run {name}", command)
 
 

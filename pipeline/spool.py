@@ -68,16 +68,19 @@ class Spool:
             self._put(alert, time.time() + patience_seconds)
             _write(self._opened_as(alert.key), alert.model_dump_json())
 
-    def recover(self, key: str, summary: str, task: str | None = None) -> bool:
+    def recover(self, key: str, summary: str, task: str | None = None, run: str | None = None) -> bool:
         """Keep the message that what was told of `key` is over. Return whether there is something to send.
 
-        With `task`, only if that is what had failed.
+        With `task`, only if that is what had failed; with `run`, only if it was that run or an earlier one.
         """
         if not self._opened_as(key).exists():
             return False
         with self._locked():
             known = self._read(self._opened_as(key))
             if known is None or task not in (None, known.task):
+                return False
+            # Logical dates, and months, are in the order of their letters.
+            if run and known.run and run < known.run:
                 return False
             told = True
             for path in self._files_of(known):
@@ -200,6 +203,8 @@ def _lock(path: Path, wait_seconds: float) -> Iterator[bool]:
         yield _taken(descriptor, wait_seconds)
     finally:
         _held.discard(descriptor)
+        # For whoever was forked in this very moment, and has it open as well.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

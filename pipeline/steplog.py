@@ -81,5 +81,5 @@ def _sweep_run(folder: Path, oldest: float) -> None:
     with contextlib.suppress(OSError):
         files = list(folder.iterdir())
         # Nothing but logs of ours: a folder that was named by mistake is left alone.
-        if all(file.suffix == ".log" and file.stat().st_mtime < oldest for file in files):
+        if files and all(file.suffix == ".log" and file.stat().st_mtime < oldest for file in files):
             shutil.rmtree(folder)

@@ -57,5 +57,5 @@ def thing_of(family: str, params: Mapping[str, str]) -> Thing:
     return Thing(f"task/{family}", family, "pipeline status")
 
 
-def _beside(work: Callable[[], None]) -> None:
+def _beside(work: Callable[[], object]) -> None:
     threading.Thread(target=work, name="alert", daemon=True).start()

@@ -87,8 +87,8 @@ def keep_giving_back(scheduler: Any) -> None:
     def watch() -> None:
         while True:
             time.sleep(LOOK_SECONDS)
-            # What is wrong with the scheduler is told by those who cannot do without it.
-            with contextlib.suppress(RPCError):
+            # What is wrong with the scheduler, or our login, is told by those who cannot do without it.
+            with contextlib.suppress(RPCError, SystemExit):
                 give_back(scheduler)
 
     threading.Thread(target=watch, name="dead workers", daemon=True).start()

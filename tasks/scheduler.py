@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ from tasks.metrics import Collector
 from tasks.state import State
 
 logger = logging.getLogger(__name__)
+
+# What goes on beside the server, until it is cancelled.
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 PRUNE_SECONDS = 60
 # No call of a worker's comes near this. What is larger is not read.
@@ -108,7 +111,7 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         )
         # Whoever is let in finds everything there.
         sockets = listen(address, port)
-        beside = [state.keep(), _prune(scheduler), *([encryption.keep()] if encryption else [])]
+        beside = [state.keep, lambda: _prune(scheduler), *([encryption.keep] if encryption else [])]
         logger.info("the visualizer is at %s://%s:%s", "https" if encryption else "http", address, port)
         asyncio.run(_until_told_to_stop(server, sockets, beside))
         # Luigi's workers find nobody for a moment, and try again.
@@ -117,17 +120,27 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
 
 
 async def _until_told_to_stop(
-    server: HTTPServer, sockets: Sequence[socket.socket], beside: Sequence[Coroutine[Any, Any, None]]
+    server: HTTPServer, sockets: Sequence[socket.socket], beside: Sequence[Work]
 ) -> None:
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     server.add_sockets(sockets)
-    going = [asyncio.create_task(one) for one in beside]
+    going = [asyncio.create_task(_go_on(one)) for one in beside]
     await told.wait()
     server.stop()
     for one in going:
         one.cancel()
+
+
+async def _go_on(work: Work) -> None:
+    """Do work that has no end. What it stumbles over is told, and does not end it for the weeks to come."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("this is tried again in %d s", PRUNE_SECONDS)
+        await asyncio.sleep(PRUNE_SECONDS)
 
 
 async def _prune(scheduler: Any) -> None:

@@ -61,7 +61,8 @@ class Worker(luigi.worker.Worker):
             # Another one: that of the run may just be in the middle of a call.
             scheduler: Any = RemoteScheduler(self._scheduler._url, WORD_SECONDS)
             scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
-            with contextlib.suppress(RPCError):
+            # Nor for a login that is refused at this moment, which ends a program: we are ending as it is.
+            with contextlib.suppress(RPCError, SystemExit):
                 scheduler.add_worker(self._id, [(assist.STOPPED, True)])
 
     def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
@@ -117,11 +118,19 @@ class Worker(luigi.worker.Worker):
         )
 
 
+class _Known(dict[str, Any]):
+    """Tasks by their id. Luigi passes over the late result of one that is no longer known, if it is None."""
+
+    def __missing__(self, _task_id: str) -> None:
+        return None
+
+
 class Assistant(Worker):
     """A worker that has no run of its own, and stays until it is told to stop."""
 
     def __init__(self, scheduler: Any, workers: int) -> None:
         super().__init__(scheduler=scheduler, worker_processes=workers, assistant=True, keep_alive=True)
+        self._scheduled_tasks = _Known()
         self._catalog_files: object = None
         self._abandons_at: float | None = None
 

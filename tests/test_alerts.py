@@ -14,6 +14,7 @@ import pytest
 
 from pipeline import alerts, message, redact, settings, webhook
 from pipeline.alerts import Alert
+from pipeline.courier import Courier
 from pipeline.settings import Settings
 from pipeline.spool import Spool
 from tests.hooks import KEY, Hook
@@ -101,8 +102,8 @@ def test_with_patience_only_what_lasts_is_told(hook: Hook) -> None:
     own = configured(hook)
     alerts.tell(own, failed("a"), patience_seconds=60)
     alerts.tell(own, failed("b"), patience_seconds=60)
-    alerts.tell(own, failed("c"), patience_seconds=0.3)
     assert hook.told() == []
+    alerts.tell(own, failed("c"), patience_seconds=0.3)
     alerts.recovered(own, "a", "the second try did it")
     alerts.tell(own, failed("b", error="now it is known why"), patience_seconds=60)
     wait_until(lambda: alerts.send_spooled(own) == 0 and len(hook.told()) == 2, "b, and c in its time")
@@ -222,6 +223,31 @@ def test_a_message_that_is_refused_stops_no_other(hook: Hook) -> None:
     assert hook.told() == [("failed", "b")]
     assert alerts.send_spooled(own) == 0
     assert hook.told() == [("failed", "b"), ("failed", "a")]
+
+
+def test_a_message_that_is_refused_is_not_sent_again_and_again_by_the_same_sender(
+    hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who tends the spool for weeks looks into it every other second."""
+    own = configured(hook)
+    hook.fail("status", status=400)
+    alerts.tell(own, failed("a"))
+    courier = Courier(own, own.require_alerts())
+    for _ in range(3):
+        courier.deliver(1)
+    # By `tell`, and by the courier.
+    assert caplog.text.count("the webhook refused the message with 400") == 2
+    hook.work()
+    assert alerts.send_spooled(own) == 0
+
+
+def test_that_an_earlier_run_is_done_ends_nothing_of_a_later_one(hook: Hook) -> None:
+    own = configured(hook)
+    alerts.tell(own, failed("run/etl", run="2026-11-23"))
+    alerts.recovered(own, "run/etl", "done", run="2026-11-22")
+    assert [kind for kind, _ in hook.told()] == ["failed"]
+    alerts.recovered(own, "run/etl", "done", run="2026-11-23T1430")
+    assert [kind for kind, _ in hook.told()] == ["failed", "recovered"]
 
 
 def test_a_message_whose_answer_is_lost_is_sent_again_under_the_same_id(hook: Hook) -> None:

@@ -73,7 +73,8 @@ def waiting_for_the_table(night: Night, silent_seconds: float) -> threading.Thre
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    wait_until(lambda: night.ask("warehouse", "SELECT 1 FROM pg_locks WHERE NOT granted"), "he waits")
+    waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
+    wait_until(lambda: not waiting.is_alive() or night.ask("warehouse", waits), "he waits")
     return waiting
 
 
@@ -111,9 +112,9 @@ def test_who_holds_a_table_and_says_so_keeps_it(night: Night, monkeypatch: pytes
     """However long it takes, as for a first row that comes only after a long query."""
     monkeypatch.setattr(fence, "LOOK_SECONDS", 0.2)
     monkeypatch.setattr(fence, "PULSE_SECONDS", 0.1)
-    held = "SELECT clock_timestamp() - xact_start > interval '4 seconds' FROM pg_stat_activity WHERE pid = %s"
+    held = "SELECT clock_timestamp() - xact_start > interval '5 seconds' FROM pg_stat_activity WHERE pid = %s"
     with at_a_table(night) as (attempt, warehouse):
-        waiting = waiting_for_the_table(night, 1.5)
+        waiting = waiting_for_the_table(night, 3)
         pid = warehouse.info.backend_pid
         wait_until(lambda: night.value("warehouse", held, (pid,)), "held for long")
         assert waiting.is_alive()

@@ -57,11 +57,9 @@ def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -
                 stack.enter_context(alerts.tended(configured))
             code: int = parsed.command(parsed)
         except BaseException as error:
-            if getattr(error, "told", False):
-                alerts.let_cron_know()
             alert = _alert(thing, error)
-            if configured is not None and alert is not None:
-                alerts.tell(configured, alert)
+            # What could not be told here is left to bin/cron.
+            if configured is not None and alert is not None and alerts.tell(configured, alert):
                 alerts.let_cron_know()
             raise
         if configured is not None:
@@ -94,6 +92,7 @@ def _is_typed() -> bool:
 
 def _well(configured: Settings, thing: Thing) -> None:
     summary = f"{thing.name} is done"
-    alerts.recovered(configured, thing.key, summary)
+    # That an earlier run is done mends nothing of a later one.
+    alerts.recovered(configured, thing.key, summary, run=thing.run)
     # A whole run has done what its parts were to do.
-    alerts.reconcile(configured, f"{thing.key}/", ())
+    alerts.reconcile(configured, f"{thing.key}/", (), run=thing.run)

@@ -52,7 +52,7 @@ def rerun(arguments: argparse.Namespace, main: Main) -> int:
             terminal.say(f"pipeline {' '.join(chosen)}")
         codes.append(main([*chosen, *_passed_on(arguments)]))
         if codes[-1] == StoppedError.exit_code:
-            break
+            return codes[-1]
     failed = [code for code in codes if code]
     if len(failed) > 1:
         return common_kind(failed).exit_code

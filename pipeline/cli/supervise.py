@@ -182,13 +182,13 @@ class Supervision:
     def _pass_on(self, line: str, bar: Progress) -> None:
         line = log.whole(line)
         self._tail.append(line)
-        # Whoever was to read it is gone, or the disk is full. Luigi must not wait for that: we read on.
-        with contextlib.suppress(OSError):
+        # Its reader is gone, the disk is full, or the file is closed. Luigi must not wait: we read on.
+        with contextlib.suppress(OSError, ValueError):
             if self._log is not None:
                 self._log.write(line + "\n")
             elif bar.disable:
                 sys.stderr.write(line + "\n")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             if log.level(line) in log.LOUD and (self._log is not None or not bar.disable):
                 # Above the bar if there is one.
                 bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

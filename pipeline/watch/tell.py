@@ -25,7 +25,9 @@ def tell(settings: Settings, verdicts: Sequence[Verdict]) -> None:
     """Tell each finding once, and once that it is over. What was not judged is neither."""
     for verdict in verdicts:
         if verdict.is_finding:
-            alerts.tell(settings, alert_of(settings, verdict))
+            if alerts.tell(settings, alert_of(settings, verdict)):
+                # Also of a mere warning: watch has failed nobody, and need not be told of by bin/cron.
+                alerts.let_cron_know()
         elif verdict.kind == "well":
             alerts.recovered(settings, verdict.key, verdict.summary)
 

@@ -5,6 +5,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from pipeline import postgres
 from tests.cli.test_refusals import corrected, misspell_settings, misspell_yaml
 from tests.hooks import KEY, Hook
@@ -59,6 +61,21 @@ def test_a_mistake_that_is_mended_is_told_to_be_over_by_the_run_that_does_it(hoo
         ("failed", "run/etl"), ("failed", "run/etl/shpo"),
         ("recovered", "run/etl"), ("recovered", "run/etl/shpo"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("with_alerts", [True, False])
+def test_bin_cron_is_left_to_tell_of_what_could_not_be_told(
+    hook: Hook, shop: Night, tmp_path: Path, *, with_alerts: bool
+) -> None:
+    """Else a step that fails would be told of by nobody where luigi.cfg has no [alerts]."""
+    if not with_alerts:
+        corrected(shop, r"^\[alerts\]\n(?:.+\n)+", "")
+    shop.ask("shop", f"REVOKE SELECT ON purchase FROM {shop.platform.reader('shop')}")
+    told = tmp_path / "told"
+    ended = shop.run("run", "etl", "--source", "shop", "--run", next_run(), CRON_TOLD=str(told))
+    assert ended.code == 3
+    assert told.exists() is with_alerts
+    assert len(hook.requests()) == with_alerts
 
 
 def test_asking_for_help_is_no_failure(hook: Hook, shop: Night) -> None:
