@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import access, alerts, catalog, crypt, ledger, postgres, snapshot, tools, visualizer
+from pipeline import access, alerts, catalog, crypt, ledger, postgres, snapshot, visualizer
 from pipeline.access import Access
+from pipeline.backup import tools
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.settings import BackupSettings, Settings
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import psutil
 
-from pipeline import access, attempts, catalog, fence, ledger, load, postgres, runs
+from pipeline import access, catalog, fence, ledger, postgres, runs
 from pipeline.access import Access
-from pipeline.attempts import KILLED
+from pipeline.backup import attempts
+from pipeline.backup.attempts import KILLED
 from pipeline.errors import PipelineError
 from pipeline.ledger import Step
+from pipeline.loading import load
 from pipeline.postgres import Connection
 from pipeline.runs import Run
 from pipeline.settings import Settings
@@ -189,7 +191,7 @@ def _backups(warehouse: Connection) -> list[Backup]:
 
 
 def _backups_in_bucket(settings: Settings) -> list[Backup]:
-    from pipeline import backups  # noqa: PLC0415 - the SDK is slow to import, and only this needs it
+    from pipeline.backup import backups  # noqa: PLC0415 - the SDK is slow to import, and only this needs it
 
     with access.opened(settings) as databases, backups.reading(databases) as bucket:
         listing = backups.find(bucket)

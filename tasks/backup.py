@@ -5,9 +5,10 @@ They need the database, Vault and B2, and nothing else: never the warehouse.
 
 import luigi
 
-from pipeline import backups, dump, encrypt, failures, records, upload, verify
-from pipeline.failures import Thing
-from pipeline.work import Work
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
+from pipeline.backup import backups, dump, encrypt, records, upload, verify
+from pipeline.backup.work import Work
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, today
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import luigi
 
-from pipeline import drill, failures
-from pipeline.failures import Thing
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
+from pipeline.backup import drill
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, Shown, configured
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import luigi
 
-from pipeline import extract, failures, load, snapshot, validate
+from pipeline import snapshot
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
 from pipeline.catalog import Table
-from pipeline.failures import Thing
+from pipeline.loading import extract, load, validate
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, declared, today
 

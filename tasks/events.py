@@ -8,9 +8,10 @@ import luigi
 import luigi.configuration
 from luigi import Event
 
-from pipeline import alerts, failures
+from pipeline import alerts
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError
-from pipeline.failures import Thing
 from tasks.step import configured
 
 # A task that failed is tried again after [scheduler] retry_delay. What that mends wakes nobody; a second

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline import alerts, failures
-from pipeline.failures import Thing
+from pipeline import alerts
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
 from tasks.step import configured
 
 # The tasks with which all is done that a killed run was to do.

@@ -28,9 +28,10 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import alerts, failures, log, steplog
+from pipeline import alerts, log, steplog
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
-from pipeline.failures import Thing
 from tasks import client
 from tasks.forget import forget_done
 from tasks.step import configured

@@ -15,9 +15,9 @@ from pathlib import Path
 import luigi
 
 from pipeline import catalog, patience, runs, settings
+from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
-from pipeline.failures import Thing
 from pipeline.redact import redact
 from pipeline.settings import Settings
 from tasks.herald import herald

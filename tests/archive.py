@@ -12,14 +12,15 @@ from typing import Any
 
 import psutil
 
-from pipeline import access, backups, crypt, settings
+from pipeline import access, crypt, settings
+from pipeline.backup import backups
+from pipeline.backup.manifest import Manifest, dump_name, globals_name, manifest_name
+from pipeline.backup.work import Work
 from pipeline.bucket import Bucket
-from pipeline.manifest import Manifest, dump_name, globals_name, manifest_name
 from pipeline.sandbox import backup_store, clusters
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.vault_server import administrator
 from pipeline.settings import Settings
-from pipeline.work import Work
 from tests.night import COMMAND_SECONDS, Ended, program
 from tests.platforms import Platform
 

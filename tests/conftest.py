@@ -1,5 +1,6 @@
 """Fixtures: one sandbox for all tests, and in it a platform of its own for each test that asks for one."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,15 @@ from tests.night import Night
 from tests.platforms import Platform, Sandbox, platform_in
 from tests.restores import Restores, restores_in
 
+# A shell lets what it starts in the background ignore SIGINT, and all that is started from there does so too:
+# the tests that send it would fail.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Tests that kill at every stage, carry millions of rows, start further servers or go on for long. `bin/test`
 # runs them; CI, which has to be quick, does not: bin/test -m endurance
 ENDURANCE = (
+    "tests/backup/test_drill.py",
+    "tests/backup/test_restore.py",
     "tests/cli/test_alarm.py::test_a_mistake_that_is_mended",
     "tests/cli/test_alarm.py::test_a_sealed",
     "tests/cli/test_alarm.py::test_a_second",
@@ -28,6 +35,10 @@ ENDURANCE = (
     "tests/cli/test_rerun.py::test_rows_that",
     "tests/cli/test_rerun.py::test_what_failed",
     "tests/cli/test_status.py::test_a_failed_run",
+    "tests/loading/test_properties.py",
+    "tests/loading/test_readers.py",
+    "tests/loading/test_standby.py",
+    "tests/loading/test_types.py",
     "tests/sandbox/test_bench.py",
     "tests/sandbox/test_lifecycle.py::test_up_that_is_stopped",
     "tests/tasks/test_backup.py::test_a_connection",
@@ -69,15 +80,9 @@ ENDURANCE = (
     "tests/test_bucket.py::test_memory",
     "tests/test_cron.py::test_what_does_not_listen",
     "tests/test_crontab.py::test_every_line",
-    "tests/test_drill.py",
     "tests/test_init.py::test_the_samples",
     "tests/test_patience.py::test_a_run_outlives",
-    "tests/test_properties.py",
-    "tests/test_readers.py",
-    "tests/test_restore.py",
     "tests/test_runbook.py",
-    "tests/test_standby.py",
-    "tests/test_types.py",
     "tests/watch/test_watch.py::test_what_the_bucket",
     "tests/watch/test_watch.py::test_with_vault",
 )

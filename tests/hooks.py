@@ -10,8 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from pipeline import message, webhook
-from pipeline.alerts import Alert
+from pipeline.alerts import Alert, message, webhook
 from pipeline.sandbox.webhooks import Catcher, Faults
 from tests.platforms import Platform
 

@@ -18,20 +18,10 @@ from typing import Any
 import psutil
 from psycopg2 import sql
 
-from pipeline import (
-    access,
-    catalog,
-    extract,
-    ledger,
-    load,
-    migrations,
-    postgres,
-    settings,
-    snapshot,
-    validate,
-)
+from pipeline import access, catalog, ledger, migrations, postgres, settings, snapshot
 from pipeline.catalog import Table
-from pipeline.load import Loaded
+from pipeline.loading import extract, load, validate
+from pipeline.loading.load import Loaded
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
 from tests.platforms import Connection, Platform

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import psycopg2
 from psycopg2 import sql
 
-from pipeline import drill, dump, encrypt, manifest, postgres, scratch, upload, verify
-from pipeline.manifest import Manifest
-from pipeline.report import Report
+from pipeline import postgres, scratch
+from pipeline.backup import drill, dump, encrypt, manifest, upload, verify
+from pipeline.backup.manifest import Manifest
+from pipeline.backup.report import Report
+from pipeline.backup.work import RESTORES
 from pipeline.sandbox import backup_store, clusters, provision
-from pipeline.work import RESTORES
 from tests.archive import Archive
 from tests.night import program
 from tests.platforms import Connection

@@ -17,7 +17,7 @@ from pipeline import visualizer
 from pipeline.sandbox import processes, provision
 from tests.night import wait_until
 from tests.platforms import Platform
-from tests.test_vault import free_port
+from tests.vaults import free_port
 
 SECONDS = 30
 

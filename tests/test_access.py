@@ -3,8 +3,9 @@
 import gc
 import multiprocessing
 
-from pipeline import access, extract
+from pipeline import access
 from pipeline.catalog import Table
+from pipeline.loading import extract
 from pipeline.settings import Settings
 from tests.night import Night, next_run
 

@@ -12,14 +12,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pipeline import alerts, message, redact, settings, webhook
-from pipeline.alerts import Alert
-from pipeline.courier import Courier
+from pipeline import alerts, redact, settings
+from pipeline.alerts import Alert, message, telling, webhook
+from pipeline.alerts.courier import Courier
+from pipeline.alerts.spool import Spool
 from pipeline.settings import Settings
-from pipeline.spool import Spool
 from tests.hooks import KEY, Hook
 from tests.night import Night, wait_until
-from tests.test_vault import Server, server
+from tests.vaults import Server, server
 
 __all__ = ["server"]
 
@@ -149,7 +149,7 @@ def test_without_the_section_nothing_is_sent_and_that_is_said_once(
     hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = configured(hook).model_copy(update={"alerts": None})
-    monkeypatch.setattr(alerts, "_unset_told", False)
+    monkeypatch.setattr(telling, "_unset_told", False)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             alerts.tell(own, failed())
@@ -162,7 +162,7 @@ def test_without_the_section_nothing_is_sent_and_that_is_said_once(
 
 
 def test_the_published_schema_is_current() -> None:
-    """Run `python -m pipeline.message > docs/alert.schema.json` after a change of the model."""
+    """Run `python -m pipeline.alerts.message > docs/alert.schema.json` after a change of the model."""
     assert (PROJECT / "docs" / "alert.schema.json").read_text() == message.schema_text()
     jsonschema.Draft202012Validator.check_schema(message.schema())
     for name, said in message.schema()["properties"].items():
@@ -385,6 +385,22 @@ def test_who_knew_the_address_before_tells_of_a_sealed_vault(hook: Hook, sealabl
         seal(sealable)
         alerts.keep(own, failed("sealed"))
         wait_until(lambda: ("failed", "sealed") in hook.told(), "it is told")
+
+
+def test_who_tends_the_spool_goes_on_after_a_bug(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler tends it for weeks."""
+    own, deliver, failures = configured(hook), Courier.deliver, [ValueError("a bug")]
+
+    def failing_once(self: Courier, patience_seconds: float) -> None:
+        if failures:
+            raise failures.pop()
+        deliver(self, patience_seconds)
+
+    monkeypatch.setattr(Courier, "deliver", failing_once)
+    monkeypatch.setattr(telling, "LOOK_SECONDS", 0.01)
+    with alerts.tended(own):
+        alerts.keep(own, failed("after it"))
+        wait_until(lambda: ("failed", "after it") in hook.told(), "it is told")
 
 
 # What is never in one.

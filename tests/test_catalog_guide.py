@@ -6,8 +6,9 @@ from typing import get_args
 
 import pytest
 
-from pipeline import catalog, drift
+from pipeline import catalog
 from pipeline.catalog import document, schema
+from pipeline.loading import drift
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "analysts.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)

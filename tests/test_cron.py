@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import failures
-from pipeline.message import Alert
+from pipeline.alerts import failures
+from pipeline.alerts.message import Alert
+from pipeline.alerts.spool import Spool
 from pipeline.sandbox.home import PROJECT
-from pipeline.spool import Spool
 from tests.archive import may_mount, small_disk
 from tests.night import wait_until
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import access, fence, postgres, validate
+from pipeline import access, fence, postgres
 from pipeline.errors import TakenOverError, UnreachableError
 from pipeline.fence import Attempt
 from pipeline.ledger import StepKey
+from pipeline.loading import validate
 from pipeline.postgres import Connection
 from tests.night import Night, next_run, wait_until
 from tests.tasks.conftest import DECLARATION, SHOP

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from pipeline import extract, load, patience, postgres, validate
+from pipeline import patience, postgres
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError, UnreachableError
+from pipeline.loading import extract, load, validate
 from pipeline.patience import Patience
 from pipeline.sandbox import lifecycle, provision, servers
 from tests import proxies

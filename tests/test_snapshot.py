@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from pipeline import access, extract, postgres, snapshot
+from pipeline import access, postgres, snapshot
 from pipeline.errors import StepError, UnreachableError, UsageError
+from pipeline.loading import extract
 from tests.night import Night, next_run, wait_until
 
 SHOP = """

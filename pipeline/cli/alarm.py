@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from pipeline import alerts, failures, log, settings
-from pipeline.alerts import Alert
+from pipeline import alerts, log, settings
+from pipeline.alerts import Alert, failures
+from pipeline.alerts.failures import Thing
 from pipeline.errors import (
     AlreadyRunningError,
     CheckError,
@@ -16,7 +17,6 @@ from pipeline.errors import (
     UnreachableError,
     UsageError,
 )
-from pipeline.failures import Thing
 from pipeline.settings import Settings
 
 _SUMMARIES: tuple[tuple[type[PipelineError], str], ...] = (

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, backups, failures, runs, settings
-from pipeline.backups import Backup, Listing
+from pipeline import access, runs, settings
+from pipeline.alerts import failures
+from pipeline.backup import backups
+from pipeline.backup.backups import Backup, Listing
+from pipeline.backup.work import Work
 from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, StepError, common_kind
 from pipeline.settings import Settings
-from pipeline.work import Work
 
 STEPS = ("DumpDatabase", "EncryptDump", "UploadBackup", "VerifyBackup")
 MEGABYTE = 1e6

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import alerts, drill, failures, report, settings
+from pipeline import alerts, settings
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
+from pipeline.backup import drill, report
+from pipeline.backup.drill import DrillWork
+from pipeline.backup.report import Report
 from pipeline.cli import supervise, terminal
-from pipeline.drill import DrillWork
 from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
-from pipeline.failures import Thing
-from pipeline.report import Report
 from pipeline.settings import Settings
 
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*")

@@ -6,25 +6,15 @@ from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import (
-    access,
-    alerts,
-    catalog,
-    failures,
-    forget,
-    ledger,
-    load,
-    patience,
-    postgres,
-    runs,
-    settings,
-)
+from pipeline import access, alerts, catalog, ledger, patience, postgres, runs, settings
 from pipeline.access import Access
+from pipeline.alerts import failures
+from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import loads, supervise, terminal
 from pipeline.errors import AlreadyRunningError, PipelineError, UsageError, common_kind
-from pipeline.failures import Thing
 from pipeline.ledger import Step
+from pipeline.loading import forget, load
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import ledger, load, remedy, runs
+from pipeline import ledger, runs
+from pipeline.alerts import remedy
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.ledger import Step
+from pipeline.loading import load
 from pipeline.postgres import Connection
 from pipeline.runs import TableState
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, catalog, ledger, mask, plan, postgres, settings, snapshot, staging
+from pipeline import access, catalog, ledger, mask, postgres, settings, snapshot
 from pipeline.access import Access
 from pipeline.catalog import Source, Table
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, PipelineError, UsageError
-from pipeline.plan import BLOCKED, INCREMENT, Plan
+from pipeline.loading import plan, staging
+from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.postgres import Connection
 from pipeline.snapshot import Snapshot
 

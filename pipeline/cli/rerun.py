@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, attempts, catalog, forget, ledger, runs, settings
+from pipeline import access, catalog, ledger, runs, settings
+from pipeline.backup import attempts
 from pipeline.cli import supervise, terminal
 from pipeline.errors import StoppedError, UsageError, common_kind
+from pipeline.loading import forget
 from pipeline.names import nearest
 from pipeline.settings import Settings
 

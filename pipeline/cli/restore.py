@@ -9,11 +9,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from rich.progress import Progress as Bar
 
-from pipeline import postgres, redact, restore, settings, target
+from pipeline import postgres, redact, settings
+from pipeline.backup import restore, target
+from pipeline.backup.restore import JOBS, Order, Restored
 from pipeline.cli import drill, terminal
 from pipeline.errors import CheckError, StoppedError, UnreachableError, UsageError
 from pipeline.names import MAXIMUM_BYTES
-from pipeline.restore import JOBS, Order, Restored
 
 PHASES = ("download", "hash", "decrypt", "roles", "restore", "check")
 # What libpq says of a login that wants a password and was given none.

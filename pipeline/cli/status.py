@@ -5,7 +5,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, ledger, overview, remedy, runs, settings
+from pipeline import access, ledger, overview, runs, settings
+from pipeline.alerts import remedy
 from pipeline.cli import loads, terminal
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.ledger import Step

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import gnupg
 
 from pipeline import command, scratch
+from pipeline.crypt.digest import Digest
 from pipeline.errors import StepError
-from pipeline.manifest import Digest
 from pipeline.redact import redact
 
 BUFFER_BYTES = 64 * 1024

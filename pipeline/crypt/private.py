@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.crypt.digest import Digest
 from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, no_room, require_done
 from pipeline.errors import CheckError, StepError
-from pipeline.manifest import Digest
 from pipeline.redact import register
 
 # gpg's words: it tells of each key that a file is for and that it does not have, and of the one that it has.

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline.crypt.digest import Digest, Recipient
 from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, require_done
 from pipeline.errors import ProblemsError, StepError
-from pipeline.manifest import Digest, Recipient
 
 # Where a clock is in the past.
 IN_THE_FUTURE = "in the future"

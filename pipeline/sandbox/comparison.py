@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from pipeline import access, catalog, postgres, shape, staging
+from pipeline import access, catalog, postgres
 from pipeline.catalog import Table
 from pipeline.errors import PipelineError
+from pipeline.loading import shape, staging
+from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.settings import Settings
-from pipeline.staging import Staged
 
 
 @dataclass(frozen=True)

@@ -6,56 +6,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     model_validator,
 )
 
 from pipeline.errors import UsageError
 from pipeline.names import advice
+from pipeline.settings.values import Address, Paths, Text, Url, VaultPath
 
-_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})/[^/?#\s@:]+(?:\?[^\s#@]+)?", re.ASCII)
-_VAULT_PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*", re.ASCII)
 _DYNAMIC = re.compile(r".+/creds/[^/]+")
-_HIGHEST_PORT = 65535
 
 T = TypeVar("T")
-
-
-def _address(value: str) -> str:
-    match = _ADDRESS.fullmatch(value)
-    if match is None or not 0 < int(match[1]) <= _HIGHEST_PORT:
-        raise ValueError("is no address of a database; write host:port/name")
-    return value
-
-
-def _vault_path(value: str) -> str:
-    if _VAULT_PATH.fullmatch(value) is None:
-        raise ValueError(
-            "is no path in Vault; write it without a leading slash, such as warehouse or hr/reader"
-        )
-    return value
-
-
-def _url(value: str) -> str:
-    if re.fullmatch(r"https?://[^\s/]+\S*", value) is None:
-        raise ValueError("is no URL; write http:// or https:// and the host")
-    return value.rstrip("/")
-
-
-def _split(value: object) -> object:
-    # By line, not by space: the reader has put folders before these, and a folder's name may hold a space.
-    return [part for part in re.split(r"\s*[,\n]\s*", value) if part] if isinstance(value, str) else value
-
-
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Address = Annotated[Text, AfterValidator(_address)]
-VaultPath = Annotated[Text, AfterValidator(_vault_path)]
-Url = Annotated[Text, AfterValidator(_url)]
 
 
 class _Section(BaseModel):
@@ -140,7 +103,7 @@ class BackupSettings(_Section):
     # The key that reads the bucket's rules and lock, for `pipeline check` and `pipeline watch`.
     audit_secret: VaultPath | None = None
     # The files of public keys. One alone can be lost, and every backup with it.
-    recipients: Annotated[tuple[Path, ...], BeforeValidator(_split), Field(min_length=2)]
+    recipients: Annotated[Paths, Field(min_length=2)]
     # Objects that are larger are read back in samples; where this is None, every object as a whole.
     sample_above_gib: int | None = Field(default=None, ge=1)
     upload_mib_per_second: int | None = Field(default=None, ge=1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from statistics import median
 
-from pipeline.backups import Backup
+from pipeline.backup.backups import Backup
 from pipeline.settings import Settings
 from pipeline.watch import limits
 from pipeline.watch.facts import BucketFacts, DrillFacts, Facts, newest

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pipeline.backups import Backup
-from pipeline.manifest import Recipient
+from pipeline.backup.backups import Backup
+from pipeline.crypt import Recipient
 from pipeline.runs import Run
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from pipeline import remedy
+from pipeline.alerts import remedy
+from pipeline.alerts.message import one_line
 from pipeline.ledger import StepKey
-from pipeline.message import one_line
 from pipeline.settings import Settings
 from pipeline.watch import limits
 from pipeline.watch.facts import Facts, Failing, LedgerFacts, TableFacts

@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from pipeline import access, attempts, backups, catalog, crypt, ledger, postgres, report, runs, work
+from pipeline import access, catalog, crypt, ledger, postgres, runs
 from pipeline.access import Access
+from pipeline.alerts.message import one_line
+from pipeline.backup import attempts, backups, report, work
 from pipeline.bucket import Patience, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import Step
-from pipeline.message import one_line
 from pipeline.settings import Settings
 from pipeline.watch.facts import (
     BucketFacts,

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
-from pipeline import failures
+from pipeline.alerts import failures
+from pipeline.alerts.failures import KEYS, Thing
 from pipeline.crypt import EXPIRES_SOON
-from pipeline.failures import KEYS, Thing
 from pipeline.settings import Settings
 from pipeline.watch import limits
 from pipeline.watch.facts import Facts, KeyFacts, Work

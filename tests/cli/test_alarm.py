@@ -12,7 +12,7 @@ from tests.cli.test_refusals import corrected, misspell_settings, misspell_yaml
 from tests.hooks import KEY, Hook
 from tests.night import Night, next_run, wait_until
 from tests.tasks.conftest import shop
-from tests.test_vault import Server, server
+from tests.vaults import Server, server
 
 __all__ = ["server", "shop"]
 

@@ -8,7 +8,7 @@ import pytest
 from tests.hooks import Hook
 from tests.night import Night, next_run
 from tests.platforms import Platform
-from tests.test_vault import Server, server, wait_until
+from tests.vaults import Server, server, wait_until
 
 __all__ = ["server"]
 

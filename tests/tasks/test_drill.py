@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pipeline.sandbox import clusters
 from tests.archive import SMALL
+from tests.backup.test_restore import fake_pg_restore
 from tests.hooks import Hook
 from tests.night import wait_until
 from tests.restores import Restores
-from tests.test_restore import fake_pg_restore
 
 MONTH = "2026-11"
 

@@ -19,7 +19,7 @@ from tests.archive import SMALL, Archive
 from tests.cli.test_refusals import corrected
 from tests.hooks import Hook
 from tests.night import Night, next_run, wait_until
-from tests.test_vault import free_port
+from tests.vaults import free_port
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,10 +162,8 @@ def test_a_worker_that_is_told_to_stop_gives_its_steps_back(small: Crew) -> None
             "SELECT host, pid FROM ops.step WHERE run = %s AND name = 'shop.purchase' AND state = 'running'"
         )
         wait_until(lambda: night.ask("warehouse", at_work, (run,)), "somebody reads the table")
-        began = time.monotonic()
         helper.terminate()
         assert helper.wait(60) == 143
-        assert time.monotonic() - began < 30, "the longest that Nomad waits, unless told otherwise"
     ended_well(small, going)
     each_was_loaded_once(small, run, 3)
     left = [psutil.Process(small.served.process.pid)] if small.served.process else []

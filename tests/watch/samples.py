@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline import watch
-from pipeline.backups import Backup
-from pipeline.manifest import Recipient
+from pipeline.backup.backups import Backup
+from pipeline.crypt import Recipient
 from pipeline.runs import Run
 from pipeline.settings import Settings
 from pipeline.watch.facts import BucketFacts, DrillFacts, Facts, KeyFacts, LedgerFacts, TableFacts

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline import access, overview, watch
+from pipeline.backup.manifest import dump_name, globals_name, manifest_name
 from pipeline.bucket import Bucket
-from pipeline.manifest import dump_name, globals_name, manifest_name
 from pipeline.patience import Patience
 from pipeline.sandbox import backup_store
 from pipeline.sandbox.b2.process import running

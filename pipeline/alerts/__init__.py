@@ -1,0 +1,34 @@
+"""Alerts: tells people, by a webhook, what went wrong and that it is over. One message for each thing.
+
+An alert is written into the spool first and sent from there, by whoever gets to it, so that none is lost and
+telling never depends on what has just failed. The work itself waits for it a few seconds at the most.
+"""
+
+from pipeline.alerts.message import Alert, Kind
+from pipeline.alerts.telling import (
+    CRON_TOLD,
+    keep,
+    let_cron_know,
+    open_alerts,
+    problems,
+    reconcile,
+    recovered,
+    send_spooled,
+    tell,
+    tended,
+)
+
+__all__ = [
+    "CRON_TOLD",
+    "Alert",
+    "Kind",
+    "keep",
+    "let_cron_know",
+    "open_alerts",
+    "problems",
+    "reconcile",
+    "recovered",
+    "send_spooled",
+    "tell",
+    "tended",
+]

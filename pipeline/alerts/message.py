@@ -1,0 +1,143 @@
+"""What an alert says, and the forms in which it is sent: JSON with a published schema, or as Slack takes it.
+
+`python -m pipeline.alerts.message` prints the schema.
+"""
+
+import json
+import socket
+import sys
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from pipeline.redact import redact
+
+Kind = Literal["failed", "recovered", "stale", "warning"]
+Form = Literal["json", "slack"]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# An alert is read on a telephone; the log has the rest.
+LINE_LENGTH = 600
+# What is worse is told though what is less bad was told already.
+_BADNESS: dict[str, int] = {"recovered": 0, "warning": 1, "stale": 2, "failed": 2}
+_SIGNS = {
+    "failed": ":red_circle:",
+    "stale": ":hourglass:",
+    "warning": ":warning:",
+    "recovered": ":large_green_circle:",
+}
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line, of a length that can be read, and without credentials.
+
+    >>> one_line("no connection:\\n  refused")
+    'no connection: refused'
+    """
+    line = " ".join(redact(text).split())
+    return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 3] + "..."
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+Line = Annotated[str, AfterValidator(one_line)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class Alert(BaseModel):
+    """What went wrong, or is well again, in one thing. Built of text that is redacted as it comes in."""
+
+    # Not "forbid": what a later version left in the spool can be sent by this one.
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = Field(default=1, description="The version of this form.")
+    id: str = Field(
+        default_factory=lambda: uuid.uuid4().hex,
+        description="The same each time that this very message is sent. One that comes twice, as after a "
+        "power cut between sending and noting that, is to be shown once.",
+    )
+    key: Line = Field(
+        description="What it is about, such as etl/hr.employee, backup/hr or run/etl. After one of kind "
+        "failed, stale or warning no other of the same key follows, unless it got worse, until one recovered."
+    )
+    kind: Kind = Field(
+        description="failed: work was not done. stale: something is older than its limit. warning: nothing "
+        "has stopped yet. recovered: what was told under this key is over."
+    )
+    summary: Line = Field(description="What happened, in one line.")
+    task: str | None = Field(default=None, description="The Luigi task that failed, such as ExtractTable.")
+    error: Line | None = Field(default=None, description="The error in one line, if there is one.")
+    run: str | None = Field(default=None, description="The logical date of the run, if it is about one.")
+    host: str = Field(default_factory=socket.gethostname, description="The machine that tells.")
+    since: Moment = Field(
+        default_factory=lambda: datetime.now(UTC),
+        description="Since when it is so; of kind recovered: since when it had been so.",
+    )
+    at: Moment = Field(default_factory=lambda: datetime.now(UTC), description="When this was written.")
+    command: Line | None = Field(default=None, description="What to type.")
+    task_url: Line | None = Field(default=None, description="The task in Luigi's visualizer.")
+    log_url: Line | None = Field(default=None, description="The log of the step.")
+
+    def is_worse_than(self, other: "Alert") -> bool:
+        """Whether this is to be told though `other`, of the same key, was told and has not recovered."""
+        return _BADNESS[self.kind] > _BADNESS[other.kind]
+
+    def recovery(self, summary: str) -> "Alert":
+        """Return the message that this one is over. Made twice, it has the same id twice."""
+        return Alert(
+            id=uuid.uuid5(uuid.NAMESPACE_OID, f"{self.id} recovered").hex,
+            key=self.key,
+            kind="recovered",
+            summary=summary,
+            run=self.run,
+            since=self.since,
+        )
+
+
+def body(alert: Alert, form: Form) -> bytes:
+    """Return what is sent."""
+    if form == "slack":
+        return json.dumps({"text": _slack(alert)}, ensure_ascii=False).encode()
+    return alert.model_dump_json().encode()
+
+
+def _slack(alert: Alert) -> str:
+    lines = [f"{_SIGNS[alert.kind]} *{alert.kind}* {_escaped(alert.summary)}"]
+    if alert.error and alert.error not in alert.summary:
+        lines.append(f"> {_escaped(alert.error)}")
+    lines.append(f"{_escaped(alert.key)}, since {alert.since:%Y-%m-%d %H:%M} UTC, told by {alert.host}")
+    if alert.command:
+        lines.append(f"`{_escaped(alert.command)}`")
+    urls = {"task": alert.task_url, "log": alert.log_url}
+    if links := " | ".join(f"<{_escaped(url)}|{name}>" for name, url in urls.items() if url):
+        lines.append(links)
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Return text that can hold no link and call nobody, such as <!channel>."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of an alert."""
+    generated = Alert.model_json_schema(mode="serialization")
+    generated["description"] = "What a webhook is sent: something went wrong, or is well again."
+    for said in generated["properties"].values():
+        said.pop("title", None)
+        said.pop("default", None)
+    # Every key is always there.
+    return {"$schema": DIALECT, **generated, "required": list(generated["properties"])}
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as it is published."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())

@@ -1,0 +1,236 @@
+"""The folder in which alerts lie until they are sent, and which knows what was told and has not recovered.
+
+It is local and needs nothing else, so that what went wrong can be kept when all else is out of reach.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.alerts.message import Alert
+
+logger = logging.getLogger(__name__)
+
+LOCK, SENDING, QUIET = "lock", "sending.lock", "quiet"
+OPEN, UNSENT = "open", "unsent"
+PARTIAL, UNREADABLE = ".partial", ".unreadable"
+# Under the lock only files are written; who holds it for longer has stopped.
+LOCK_SECONDS = 5.0
+# After a webhook was out of reach, those who tell do not try again for so long.
+QUIET_SECONDS = 30.0
+WAIT_SECONDS = 0.02
+
+# A process that is forked while a lock is held would keep it for as long as it lives.
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+class Spool:
+    """One such folder. Its methods raise OSError where the folder cannot be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open, self._unsent = folder / OPEN, folder / UNSENT
+
+    # Telling.
+
+    def add(self, alert: Alert, patience_seconds: float = 0.0) -> None:
+        """Keep an alert to be sent, unless it was told already and has not recovered.
+
+        With patience it is sent only after so long, or when it is told a second time, in the words of that,
+        whichever comes first: what recovers before that was never told.
+        """
+        self.prepare()
+        with self._locked():
+            known = self._read(self._opened_as(alert.key))
+            if known is not None and not alert.is_worse_than(known):
+                self._hasten(known, alert)
+                return
+            # In this order: what is interrupted between the two is told twice rather than never.
+            self._put(alert, time.time() + patience_seconds)
+            _write(self._opened_as(alert.key), alert.model_dump_json())
+
+    def recover(self, key: str, summary: str, task: str | None = None, run: str | None = None) -> bool:
+        """Keep the message that what was told of `key` is over. Return whether there is something to send.
+
+        With `task`, only if that is what had failed; with `run`, only if it was that run or an earlier one.
+        """
+        if not self._opened_as(key).exists():
+            return False
+        with self._locked():
+            known = self._read(self._opened_as(key))
+            if known is None or task not in (None, known.task):
+                return False
+            # Logical dates, and months, are in the order of their letters.
+            if run and known.run and run < known.run:
+                return False
+            told = True
+            for path in self._files_of(known):
+                if _due_at(path) > time.time():
+                    path.unlink()
+                    told = False
+            if told:
+                self._put(known.recovery(summary), time.time())
+            self._opened_as(key).unlink()
+            return told
+
+    def opened(self) -> list[Alert]:
+        """Return what was told and has not recovered, the oldest first."""
+        found = [self._read(path) for path in _listed(self._open)]
+        return sorted((alert for alert in found if alert), key=lambda alert: alert.since)
+
+    # Sending.
+
+    def due(self) -> list[Path]:
+        """Return the files that are to be sent now, in their order."""
+        now = time.time()
+        return [path for path in _listed(self._unsent) if _due_at(path) <= now]
+
+    def unsent(self) -> list[Alert]:
+        """Return what is still to be sent, in its order, also what has some time yet."""
+        return [alert for path in _listed(self._unsent) if (alert := self._read(path))]
+
+    def read(self, path: Path) -> Alert | None:
+        """Return what is in a file that was due, or None if somebody else has sent it."""
+        return self._read(path)
+
+    @contextlib.contextmanager
+    def sending(self, wait_seconds: float) -> Iterator[bool]:
+        """Be the only one that sends, and say whether we are."""
+        self.prepare()
+        with _lock(self.folder / SENDING, wait_seconds) as ours:
+            yield ours
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the webhook was out of reach a moment ago."""
+        try:
+            return time.time() - (self.folder / QUIET).stat().st_mtime < QUIET_SECONDS
+        except FileNotFoundError:
+            return False
+
+    def hush(self, *, quiet: bool) -> None:
+        """Note whether the webhook was out of reach."""
+        if quiet:
+            (self.folder / QUIET).touch(mode=0o600)
+        else:
+            (self.folder / QUIET).unlink(missing_ok=True)
+
+    # Files.
+
+    def prepare(self) -> None:
+        """Make the folder. Raise OSError if it cannot be ours to write in."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._open, self._unsent):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with _lock(self.folder / LOCK, LOCK_SECONDS) as ours:
+            if not ours:
+                raise TimeoutError(f"{self.folder / LOCK} is held by another process that has stopped")
+            yield
+
+    def _opened_as(self, key: str) -> Path:
+        readable = re.sub(r"[^\w.-]+", "_", key)[:80]
+        return self._open / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
+
+    def _put(self, alert: Alert, due_at: float) -> None:
+        if not self._files_of(alert):
+            _write(self._unsent / f"{int(due_at * 1e6):020d}-{alert.id}.json", alert.model_dump_json())
+
+    def _hasten(self, known: Alert, alert: Alert) -> None:
+        for path in self._files_of(known):
+            if _due_at(path) > time.time():
+                told = alert.model_copy(update={"id": known.id, "since": known.since})
+                _write(path, told.model_dump_json())
+                _write(self._opened_as(told.key), told.model_dump_json())
+                path.rename(path.with_name(f"{int(time.time() * 1e6):020d}-{told.id}.json"))
+
+    def _files_of(self, alert: Alert) -> list[Path]:
+        return [path for path in _listed(self._unsent) if path.name.endswith(f"-{alert.id}.json")]
+
+    def _read(self, path: Path) -> Alert | None:
+        try:
+            return Alert.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            kept = path.with_name(path.name + UNREADABLE)
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(kept)
+            logger.error("%s: is no alert that this version knows; look at it, and remove it", kept)  # noqa: TRY400
+            return None
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".json")
+    except FileNotFoundError:
+        return []
+
+
+def _due_at(path: Path) -> float:
+    moment = path.name.partition("-")[0]
+    return int(moment) / 1e6 if moment.isdecimal() else 0.0
+
+
+@contextlib.contextmanager
+def _lock(path: Path, wait_seconds: float) -> Iterator[bool]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _held.add(descriptor)
+    try:
+        yield _taken(descriptor, wait_seconds)
+    finally:
+        _held.discard(descriptor)
+        # For whoever was forked in this very moment, and has it open as well.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _taken(descriptor: int, wait_seconds: float) -> bool:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(WAIT_SECONDS)
+        else:
+            return True
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that survives a crash, all of it or nothing."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,195 @@
+"""The telling itself: what the package's own page says of it."""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from pipeline.access import Access
+from pipeline.alerts import message
+from pipeline.alerts.courier import Courier, said
+from pipeline.alerts.message import Alert
+from pipeline.alerts.spool import Spool
+from pipeline.settings import AlertSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+# The work waits so long for an alert to be sent; what takes longer goes on beside it.
+ATTEMPT_SECONDS = 5.0
+# Whoever sends as its own job waits so long for another that does.
+TURN_SECONDS = 10.0
+# Who tends the spool looks after it so often.
+LOOK_SECONDS = 2.0
+
+# Where bin/cron wants to find a file once a failure of its command was told. Not for what the command starts.
+CRON_TOLD = "CRON_TOLD"
+
+_unset_told = False
+
+
+def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
+    """Tell of an alert, once per key until it recovers, over retries, runs and processes.
+
+    With patience, what recovers within so many seconds and is not told again meanwhile is not told at all;
+    told again, it is sent at once, in the words of the second time.
+    Raise nothing: what cannot be sent stays in the spool for the next run, or for `pipeline watch`. Return
+    whether it is there, or was: without [alerts], or room, it is not.
+    """
+    alerting = _alerting(settings)
+    if alerting is None:
+        return False
+    if keep(settings, alert, patience_seconds=patience_seconds):
+        _send_what_is_due(settings, alerting)
+        return True
+    _within(ATTEMPT_SECONDS, lambda: Courier(settings, alerting).send_alone(alert))
+    return False
+
+
+def keep(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
+    """Do as `tell`, but leave the sending to who tends the spool. Return whether it could be kept."""
+    alerting = _alerting(settings)
+    if alerting is None:
+        return False
+    try:
+        Spool(alerting.spool).add(alert, patience_seconds)
+    except OSError as error:
+        logger.error("an alert cannot be kept: %s: %s", said(error), alert.summary)  # noqa: TRY400
+        return False
+    if alert.kind in ("failed", "stale"):
+        let_cron_know()
+    return True
+
+
+def let_cron_know() -> None:
+    """Leave word with bin/cron, if it has started us: it tells of what fails without a word."""
+    if told := os.environ.get(CRON_TOLD):
+        with contextlib.suppress(OSError):
+            Path(told).touch(mode=0o600)
+
+
+def recovered(
+    settings: Settings, key: str, summary: str, *, task: str | None = None, run: str | None = None
+) -> None:
+    """Tell that what was told of `key` is over; do nothing if nothing was told. Raise nothing.
+
+    With `task`, only if it was this Luigi task that had failed; with `run`, only if it was that run or an
+    earlier one.
+    """
+    if settings.alerts is None:
+        return
+    try:
+        wanted = Spool(settings.alerts.spool).recover(message.one_line(key), summary, task, run)
+    except OSError as error:
+        logger.error("that %s recovered cannot be told: %s", key, said(error))  # noqa: TRY400
+        return
+    if wanted:
+        _send_what_is_due(settings, settings.alerts)
+
+
+def reconcile(settings: Settings, prefix: str, found: Iterable[Alert], *, run: str | None = None) -> None:
+    """Tell of each of `found`, and that whatever else was told under keys with this prefix is over.
+
+    With `run`, only what was told of that run or an earlier one.
+    """
+    wrong = {alert.key: alert for alert in found}
+    for alert in wrong.values():
+        tell(settings, alert)
+    for known in open_alerts(settings):
+        if known.key.startswith(prefix) and known.key not in wrong:
+            recovered(settings, known.key, f"no longer so: {known.summary}", run=run)
+
+
+def send_spooled(settings: Settings) -> int:
+    """Send what is to be sent, and return how many alerts remain because they could not be. Raise nothing."""
+    alerting = _alerting(settings)
+    if alerting is None:
+        return 0
+    Courier(settings, alerting).deliver(TURN_SECONDS)
+    try:
+        return len(Spool(alerting.spool).due())
+    except OSError:
+        return 0
+
+
+def open_alerts(settings: Settings) -> list[Alert]:
+    """Return what was told on this machine and has not recovered, the oldest first."""
+    if settings.alerts is None:
+        return []
+    try:
+        return Spool(settings.alerts.spool).opened()
+    except OSError:
+        return []
+
+
+def problems(settings: Settings, databases: Access) -> list[str]:
+    """Return what would keep alerts from being sent or kept, with what to do. Nothing is sent."""
+    alerting = settings.require_alerts()
+    courier = Courier(settings, alerting)
+    found = []
+    if courier.ask(databases).hmac_key is None:
+        found.append(
+            f"Vault: {alerting.secret} has no hmac_key, so alerts are not signed; write a random one there"
+        )
+    try:
+        courier.spool.prepare()
+    except OSError as error:
+        found.append(f"{said(error)}; give [alerts] spool a folder that can be written")
+    return found
+
+
+@contextlib.contextmanager
+def tended(settings: Settings) -> Iterator[None]:
+    """Send what is in the spool, and what comes into it, beside the block; at its end once more.
+
+    The webhook's address is asked for at the start and remembered, so that it is known when Vault is sealed.
+    """
+    if settings.alerts is None:
+        yield
+        return
+    alerting, ended = settings.alerts, threading.Event()
+    courier = Courier(settings, alerting)
+
+    def tend() -> None:
+        courier.learn()
+        while True:
+            last = ended.is_set()
+            try:
+                if last or not courier.spool.is_quiet:
+                    courier.deliver(0.0)
+            except Exception:
+                # Nobody else would send what comes later; what is in the spool stays there.
+                logger.exception("alerts could not be sent")
+            if last:
+                return
+            ended.wait(LOOK_SECONDS)
+
+    thread = threading.Thread(target=tend, name="alerts", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(ATTEMPT_SECONDS)
+
+
+def _alerting(settings: Settings) -> AlertSettings | None:
+    global _unset_told  # noqa: PLW0603 - once for each process
+    if settings.alerts is None and not _unset_told:
+        _unset_told = True
+        logger.warning("luigi.cfg has no [alerts]: nobody is told when something fails")
+    return settings.alerts
+
+
+def _send_what_is_due(settings: Settings, alerting: AlertSettings) -> None:
+    courier = Courier(settings, alerting)
+    if courier.wanted:
+        _within(ATTEMPT_SECONDS, lambda: courier.deliver(0.0))
+
+
+def _within(seconds: float, work: Callable[[], object]) -> None:
+    """Do something beside the work, and wait for it no longer than `seconds`."""
+    thread = threading.Thread(target=work, name="alert", daemon=True)
+    thread.start()
+    thread.join(seconds)

@@ -1,0 +1,88 @@
+"""What the work folder of this machine tells of backups and drills: which go on, failed, or were killed.
+
+It only looks: no folder is made and no lock is taken, so that it is in nobody's way.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.backup.work import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
+from pipeline.ledger import Step, StepKey
+from pipeline.settings import BackupSettings
+
+BACKUP, DRILL = "BackupDatabase", "RestoreDrill"
+KILLED = "its process was killed"
+# A lock says to the minute since when it is held.
+_SINCE_SECONDS = 60
+
+
+def backups(settings: BackupSettings, database: str) -> list[Step]:
+    """Return the backups of a database that are not complete, the oldest first, as the ledger would."""
+    home = settings.work_dir / database
+    found = [_step(Work(settings, database, run), database, run, BACKUP) for run in _runs(home)]
+    return [step for step in found if step]
+
+
+def drills(settings: BackupSettings) -> list[Step]:
+    """Return the drills that go on, or that did not hold or were killed, by database."""
+    found = []
+    for name in _runs(settings.work_dir / DRILLS):
+        work = Work(settings, DRILLS, name)
+        database, _, month = name.partition("-")
+        if not (work.folder / FINISHED).exists():
+            found.append(_step(work, database, month, DRILL))
+    return [step for step in found if step]
+
+
+def _runs(home: Path) -> Iterator[str]:
+    try:
+        folders = sorted(path.name for path in home.iterdir() if path.is_dir())
+    except OSError:  # none yet, or another user's
+        return
+    yield from folders
+
+
+def _step(work: Work, name: str, run: str, root: str) -> Step | None:
+    """Return how far a run has come; None if it has just ended well, and its folder is gone."""
+    told, failure = work.told(), work.failure()
+    # A command that was killed may have left a step at work; one that is at work may try a failed step again.
+    holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
+    if holder:
+        since = datetime.strptime(holder["since"], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+        key = StepKey(run, told.get("step", root), name)
+        detail = {"told": told.get("message", ""), "pid": holder["pid"]}
+        return Step(key, "running", since, None, None, detail, None, None)
+    if failure:
+        at = datetime.fromisoformat(failure["at"])
+        key = StepKey(run, failure["step"], name)
+        return Step(key, "failed", at, at, None, {}, failure["error"], failure["exit_code"])
+    try:
+        at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
+    return Step(StepKey(run, told.get("step", root), name), "failed", at, None, None, {}, KILLED, None)
+
+
+def _holder(work: Work, lock: str) -> dict[str, Any] | None:
+    """Return who is at work on this run, by what he wrote into the lock: run, pid and since."""
+    try:
+        signed: dict[str, Any] = json.loads((work.home / lock).read_bytes())
+        is_at_work = signed["run"] == work.run and _is_alive(signed["pid"], signed["since"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return signed if is_at_work else None
+
+
+def _is_alive(pid: int, since: str) -> bool:
+    """Whether the process that wrote this is still there, and is not another one of the same number."""
+    began = datetime.strptime(since, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() < began + _SINCE_SECONDS and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

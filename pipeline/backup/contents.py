@@ -1,0 +1,109 @@
+"""What a database holds at one moment: read for the manifest, and from what was restored, to compare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.backup.manifest import Contents, Database, Extension, LargeObjects, Objects, Table
+from pipeline.backup.manifest import Sequence as SequenceState
+from pipeline.postgres import Connection
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """A table that is to be counted. `size_bytes` is what it takes on disk, without its indexes."""
+
+    schema_name: str
+    name: str
+    owner: str
+    columns: tuple[str, ...]
+    size_bytes: int
+
+
+def database(connection: Connection) -> Database:
+    """Return the database and its server."""
+    return Database(**postgres.records(connection, postgres.statement("database"))[0])
+
+
+def tables(connection: Connection) -> list[TableShape]:
+    """Return every table whose rows a dump has, the largest first."""
+    return [
+        TableShape(**{**found, "columns": tuple(found["columns"])})
+        for found in postgres.records(connection, postgres.statement("tables"))
+    ]
+
+
+def sequences(connection: Connection) -> tuple[SequenceState, ...]:
+    """Return the sequences and how far each has got."""
+    return tuple(
+        SequenceState(**found) for found in postgres.records(connection, postgres.statement("sequences"))
+    )
+
+
+def count(connection: Connection, shape: TableShape) -> Table:
+    """Count a table's rows and compute their checksum, in the connection's snapshot and session settings."""
+    query = sql.SQL(
+        """
+        SELECT count(*),
+               coalesce(sum(hashtextextended(ROW({columns})::text COLLATE "C", 0)::numeric), 0)::text
+        FROM ONLY {table} AS t
+        """
+    ).format(
+        columns=postgres.columns(shape.columns, "t"),
+        table=postgres.identifier(shape.schema_name, shape.name),
+    )
+    with postgres.explained(f"{shape.schema_name}.{shape.name}"):
+        rows, checksum = postgres.rows(connection, query)[0]
+    return Table(
+        schema_name=shape.schema_name,
+        name=shape.name,
+        owner=shape.owner,
+        columns=shape.columns,
+        rows=rows,
+        checksum=checksum,
+    )
+
+
+def large_objects(connection: Connection) -> LargeObjects:
+    """Count the large objects and compute their checksum."""
+    with postgres.explained("large objects"):
+        return LargeObjects(**postgres.records(connection, postgres.statement("large_objects"))[0])
+
+
+def extensions(connection: Connection) -> tuple[Extension, ...]:
+    """Return the extensions."""
+    return tuple(
+        Extension(**found) for found in postgres.records(connection, postgres.statement("extensions"))
+    )
+
+
+def objects(connection: Connection) -> tuple[Objects, ...]:
+    """Return how many objects of each kind each role owns."""
+    return tuple(Objects(**found) for found in postgres.records(connection, postgres.statement("objects")))
+
+
+def complete(
+    connection: Connection,
+    counted: Sequence[Table],
+    sequences: Sequence[SequenceState],
+    large_objects: LargeObjects,
+) -> Contents:
+    """Return everything: what was counted already, and what is read quickly."""
+    return Contents(
+        database=database(connection),
+        session=postgres.SESSION,
+        tables=tuple(sorted(counted, key=lambda table: (table.schema_name, table.name))),
+        sequences=tuple(sequences),
+        extensions=extensions(connection),
+        objects=objects(connection),
+        large_objects=large_objects,
+        roles=tuple(name for (name,) in postgres.rows(connection, postgres.statement("roles"))),
+    )
+
+
+def globals_sql(connection: Connection) -> str:
+    """Return the server's roles, memberships and settings as SQL, without passwords."""
+    lines = [statement for statement, _, _ in postgres.rows(connection, postgres.statement("globals"))]
+    return "\n".join(["-- Roles, memberships and their settings; no passwords.", *lines, ""])

@@ -1,0 +1,87 @@
+"""Negative controls: what a drill damages on purpose, to see that a restore would have noticed."""
+
+import hashlib
+from pathlib import Path
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.backup import assertions, contents
+from pipeline.backup.assertions import Assertion
+from pipeline.backup.fetch import Fetched, Key
+from pipeline.backup.manifest import Manifest, Table
+from pipeline.backup.restore import Restored
+from pipeline.errors import CheckError
+from pipeline.postgres import Connection
+
+HASH_BYTES = 1024 * 1024
+# Where a row cannot be taken away (somebody refers to it), another table is tried.
+TABLES_TRIED = 20
+
+
+def damaged_copy(proven: Manifest, fetched: Fetched, private: Key, folder: Path) -> Assertion:
+    """Flip one bit of the downloaded copy: its SHA-256 must differ, and gpg must refuse it."""
+    name = "a damaged copy is refused"
+    _flip(fetched.encrypted, proven.dump.encrypted.size_bytes // 2)
+    if _sha256(fetched.encrypted) == proven.dump.encrypted.sha256:
+        return Assertion(name=name, held=False, detail="its SHA-256 did not change")
+    plain = folder / "damaged"
+    try:
+        with private.opened(folder) as opened:
+            opened.decrypt(fetched.encrypted, plain)
+    except CheckError:
+        return Assertion(name=name, held=True, detail="one bit flipped: another SHA-256, and gpg refused it")
+    finally:
+        plain.unlink(missing_ok=True)
+    return Assertion(name=name, held=False, detail="one bit was flipped, and gpg decrypted it")
+
+
+def altered_row(restored: Restored) -> Assertion:
+    """Take one row away, in a transaction that is rolled back: the comparison must tell."""
+    name = "a missing row is noticed"
+    tables = sorted((one for one in restored.manifest.contents.tables if one.rows), key=lambda one: one.rows)
+    session = {**restored.manifest.contents.session, "row_security": "off"}
+    with restored.target.opened(autocommit=False, session=session) as connection:
+        for table in tables[:TABLES_TRIED]:
+            found = _without_a_row(connection, table)
+            if found is None:
+                continue
+            problem = assertions.table_problem(table, found)
+            told = f"one row deleted: {problem}" if problem else f"{table.full_name} still passed for whole"
+            return Assertion(name=name, held=problem is not None, detail=told)
+    why = "no row can be deleted without another" if tables else "there are no rows"
+    return Assertion(name=name, held=None, detail=f"not tried: {why}")
+
+
+def _without_a_row(connection: Connection, table: Table) -> Table | None:
+    """Return what is counted of a table after one of its rows was deleted; None if that is refused."""
+    place = postgres.identifier(table.schema_name, table.name)
+    delete = sql.SQL("DELETE FROM ONLY {0} WHERE ctid = (SELECT ctid FROM ONLY {0} LIMIT 1)").format(place)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(delete)
+            if cursor.rowcount != 1:  # a trigger held it back
+                return None
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        shapes = {(one.schema_name, one.name): one for one in contents.tables(connection)}
+        return contents.count(connection, shapes[table.schema_name, table.name])
+    except postgres.Error:
+        return None
+    finally:
+        connection.rollback()
+
+
+def _flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(HASH_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,261 @@
+"""The restore drill: the newest backup of a database is restored into a separate server, compared with its
+manifest, timed, and damaged on purpose to see that this is noticed. Nothing of it stays but the report.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
+
+from pipeline import access, postgres
+from pipeline.access import Access
+from pipeline.backup import backups, controls, fetch, report, restore, roles, work
+from pipeline.backup import target as targets
+from pipeline.backup.assertions import Assertion
+from pipeline.backup.manifest import Manifest
+from pipeline.backup.report import Report
+from pipeline.backup.restore import Order, Restoration
+from pipeline.backup.target import Target
+from pipeline.backup.work import Work
+from pipeline.bucket import Bucket
+from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
+from pipeline.names import MAXIMUM_BYTES
+from pipeline.postgres import Connection
+from pipeline.progress import Show, silent
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STEP = "RestoreDrill"
+PREFIX = "drill_"
+MARK = "made by a restore drill of the pipeline"
+# Any number that nobody else uses: one drill on a server at a time, so that each is timed alone.
+LOCK = 0x6472696C6C
+WAIT_SECONDS = 0.5
+PHASES = ("download", "hash", "decrypt", "roles", "restore", "check", "control")
+
+
+class DrillWork(Work):
+    """Where the drills of a month leave word of how they get on."""
+
+    def __init__(self, settings: Settings, database: str, month: str) -> None:
+        super().__init__(settings.require_backup(), work.DRILLS, f"{database}-{month}")
+        self.month = month
+
+    @property
+    def going(self) -> str:
+        """What this is the folder of."""
+        return "a drill"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this drill has ended, well or not."""
+        return (self.folder / work.FINISHED).exists() or bool(self.failure())
+
+
+def is_held(settings: Settings, database: str, month: str) -> bool:
+    """Whether the bucket has a report of that month that says that a backup of the database was proven."""
+    with _reading(settings) as (_, bucket):
+        found = report.find(bucket, database, month)
+        return found is not None and found.info["grade"] in report.HOLDING
+
+
+def reports(settings: Settings, databases: list[str], month: str) -> dict[str, Report]:
+    """Return the reports of a month, of those databases that have one."""
+    with _reading(settings) as (_, bucket):
+        found = {name: report.find(bucket, name, month) for name in databases}
+        return {name: report.read(bucket, stored) for name, stored in found.items() if stored}
+
+
+def drill_database(settings: Settings, database: str, month: str, show: Show = silent) -> Report:
+    """Drill one database. The report is in the bucket, whether the backup was proven or not.
+
+    Raise CheckError if it was not, StepError if the backup could not be tried (no room, a server that lacks
+    something), UnreachableError if Vault, B2 or the server is.
+    """
+    settings.database(database)
+    folder = DrillWork(settings, database, month)
+    with _stoppable(), folder.step(STEP, show), _reading(settings) as (databases, bucket):
+        server = targets.at(databases.drill_uri())
+        shown = folder.shown(STEP, show)
+        with server.opened() as connection, _alone(connection, shown):
+            _sweep(connection, server)
+            drill = _Drill(databases, bucket, month, shown, *_newest(bucket, database))
+            try:
+                drill.run(server)
+            except (CheckError, StepError) as error:
+                _publish(databases, drill.report(str(error)))
+                raise
+            finally:
+                _sweep(connection, server)
+        found = drill.report(None)
+        _publish(databases, found)
+        if not found.held:
+            raise CheckError(f"{database} {found.run}: " + "; ".join(found.failures))
+        folder.write(work.FINISHED, found)
+        show(100, f"grade {found.grade}, restored in {found.recovery_seconds:,.0f} s")
+        return found
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end the block as an error does, with everything tidied up; Luigi would end us at once."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise StoppedError("told to stop")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[tuple[Access, Bucket]]:
+    with (
+        access.restoring(settings) as databases,
+        databases.bucket(settings.require_restore().secret) as bucket,
+    ):
+        yield databases, bucket
+
+
+@contextmanager
+def _alone(connection: Connection, show: Show) -> Iterator[None]:
+    """Wait until no other drill goes on there."""
+    while True:
+        with targets.alone(connection, LOCK) as got:
+            if got:
+                yield
+                return
+        show(None, "waiting for another drill to end")
+        time.sleep(WAIT_SECONDS)
+
+
+def _sweep(connection: Connection, server: Target) -> None:
+    """Remove what drills made on the server, this one and any that was killed."""
+    for name in targets.unfinished(connection, PREFIX):
+        targets.drop(connection, server.on(name))
+    roles.remove(connection, roles.marked(connection, MARK))
+
+
+def _newest(bucket: Bucket, database: str) -> tuple[Manifest, tuple[str, ...]]:
+    """Return the manifest of the newest verified backup, and a remark if there is a newer one that is not."""
+    there = backups.find(bucket, database).of(database)
+    verified = [one for one in there if one.verified]
+    if not verified:
+        raise StepError(
+            f"{database}: the bucket has no verified backup of it; 'pipeline run backup {database}' makes one"
+        )
+    remarks: tuple[str, ...] = ()
+    if there[-1] != verified[-1]:
+        remarks = (
+            f"the newest backup, run {there[-1].run}, is not what was verified: an older one was taken",
+        )
+    return backups.choose(bucket, database, verified[-1].run), remarks
+
+
+@dataclass
+class _Drill:
+    """One drill on its way, and what is known of it so far."""
+
+    databases: Access
+    bucket: Bucket
+    month: str
+    show: Show
+    proven: Manifest
+    remarks: tuple[str, ...]
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds: dict[str, float] = field(default_factory=dict)
+    found: tuple[Assertion, ...] = ()
+    controls: tuple[Assertion, ...] = ()
+
+    def run(self, server: Target) -> None:
+        """Restore, compare, and try what is damaged."""
+        with restore.work_folder(self.databases.settings) as folder:
+            order = Order(self.proven.database, self.proven.run)
+            job = Restoration(self.databases, self.bucket, self.proven, order, folder, self._show_phase)
+            self.seconds = job.progress.seconds
+            name = f"{PREFIX}{self.proven.database}"[:MAXIMUM_BYTES]
+            job.require_fit(server, name)
+            fetched = job.fetch()
+            restored = job.into_new(server, name, fetched, mark=MARK)
+            self.found, self.remarks = restored.assertions, (*self.remarks, *restored.remarks)
+            self._show_phase("control", 0.0, "")
+            self.controls = (
+                controls.damaged_copy(self.proven, fetched, fetch.key(self.databases), folder),
+                controls.altered_row(restored),
+            )
+
+    def _show_phase(self, phase: str, share: float, message: str) -> None:
+        done = (PHASES.index(phase) + share) / len(PHASES)
+        self.show(min(int(done * 100), 99), f"{phase} {message}".strip())
+
+    def report(self, error: str | None) -> Report:
+        """Return the report of all that is known."""
+        deadline = self.databases.settings.require_drill().deadline_minutes * 60.0
+        recovery = sum(self.seconds.values())
+        whole = error is None
+        size = self.proven.contents.database.size_bytes
+        return Report.model_validate(
+            {
+                "database": self.proven.database,
+                "month": self.month,
+                "run": self.proven.run,
+                "taken_at": self.proven.taken_at,
+                "started_at": self.started_at,
+                "finished_at": datetime.now(UTC),
+                "size_bytes": size,
+                "dump_bytes": self.proven.dump.encrypted.size_bytes,
+                "seconds": {phase: round(took, 3) for phase, took in self.seconds.items()},
+                "recovery_seconds": round(recovery, 3),
+                "deadline_seconds": deadline,
+                "limit_bytes": report.limit_bytes(size, recovery, deadline) if whole else None,
+                "assertions": self.found,
+                "controls": self.controls,
+                "remarks": self.remarks,
+                "error": error,
+                "grade": report.grade(
+                    (*self.found, *self.controls), self.remarks, in_time=recovery <= deadline, error=error
+                ),
+            }
+        )
+
+
+def _publish(databases: Access, found: Report) -> None:
+    """Put the report into the bucket and, where the warehouse is up, into its ledger."""
+    with databases.bucket(databases.settings.require_backup().secret) as bucket:
+        report.write(bucket, found)
+    if databases.settings.warehouse is None:
+        return
+    try:
+        with databases.warehouse() as warehouse, postgres.explained("ops.drill"):
+            postgres.rows(warehouse, postgres.statement("drill"), _row(found))
+    except PipelineError as error:
+        logger.warning(
+            "the drill of %s is in the bucket, but not in the warehouse: %s", found.database, error
+        )
+
+
+def _row(found: Report) -> dict[str, object]:
+    return {
+        "database": found.database,
+        "month": found.month,
+        "run": found.run,
+        "held": found.held,
+        "grade": found.grade,
+        "recovery_seconds": found.recovery_seconds,
+        "deadline_seconds": found.deadline_seconds,
+        "size_bytes": found.size_bytes,
+        "limit_bytes": found.limit_bytes,
+        "finished_at": found.finished_at,
+        "report": found.model_dump_json(),
+    }

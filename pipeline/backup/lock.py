@@ -1,0 +1,66 @@
+"""Locks of the work folder: each is held by a process, and signed, so that others can say who holds it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.progress import Show
+
+WAIT_SECONDS = 0.2
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Open the file of a lock, and make it if need be. The lock ends with the last who has it open."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def wait(descriptor: int, show: Show) -> None:
+    """Take a lock; say who has it while it has to be waited for."""
+    said = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not said:
+                show(None, f"waiting for what an earlier run left going{_holder(descriptor)}")
+            said = True
+            time.sleep(WAIT_SECONDS)
+        else:
+            return
+
+
+def sign(descriptor: int, run: str) -> None:
+    """Write into a lock that we hold who we are."""
+    since = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+    text = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    with contextlib.suppress(OSError):  # on a full disk the lock holds as well
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+
+
+def signed(descriptor: int) -> dict[str, Any]:
+    """Return who holds a lock: run, pid, host and since; nothing if that is not written yet."""
+    try:
+        found: dict[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
+    except ValueError:
+        return {}
+    return found if found.keys() >= {"run", "pid", "host", "since"} else {}
+
+
+def _holder(descriptor: int) -> str:
+    found = signed(descriptor)
+    if not found:
+        return ""
+    return f" (run {found['run']}, process {found['pid']} on {found['host']}, since {found['since']} UTC)"

@@ -1,0 +1,179 @@
+"""The manifest of a backup: what the database held at the moment of the dump, and what was made of it.
+
+It is uploaded last, when everything else was read back: a backup without one is not a backup.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.crypt import Digest, Recipient
+from pipeline.errors import CheckError
+
+CONTENT_TYPE = "application/json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Database(_Part):
+    """The database and its server. `version_number` is as the server tells it: 170010 for 17.10."""
+
+    name: str
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    locale_provider: str
+    locale: str | None
+    size_bytes: int
+    version: str
+    version_number: int
+
+
+class Table(_Part):
+    """A table: its rows, and their checksum, which does not depend on their order.
+
+    The checksum is sum(hashtextextended(ROW(columns)::text COLLATE "C", 0)), a decimal number, under the
+    session settings that the manifest gives.
+    """
+
+    schema_name: str
+    name: str
+    owner: str
+    columns: tuple[str, ...]
+    rows: int
+    checksum: str
+
+    @property
+    def full_name(self) -> str:
+        """Return schema and name, for people."""
+        return f"{self.schema_name}.{self.name}"
+
+
+class Sequence(_Part):
+    """A sequence. It is outside the snapshot: the dump has `last_value`, read before it, or a later one."""
+
+    schema_name: str
+    name: str
+    last_value: int | None
+
+
+class Extension(_Part):
+    """An extension with its version and schema."""
+
+    name: str
+    version: str
+    schema_name: str
+
+
+class Objects(_Part):
+    """How many objects of a kind (table, index, view, function, constraint ...) a role owns."""
+
+    kind: str
+    owner: str
+    count: int
+
+
+class LargeObjects(_Part):
+    """How many large objects there are, and a checksum of number and content of each."""
+
+    count: int
+    checksum: str
+
+
+class Contents(_Part):
+    """What a database holds at one moment. `roles` own something in it, or were granted something."""
+
+    database: Database
+    session: Mapping[str, str]
+    tables: tuple[Table, ...]
+    sequences: tuple[Sequence, ...]
+    extensions: tuple[Extension, ...]
+    objects: tuple[Objects, ...]
+    large_objects: LargeObjects
+    roles: tuple[str, ...]
+
+
+class File(_Part):
+    """A file of the backup: the name of its object, what is in it, and that encrypted."""
+
+    name: str
+    plain: Digest
+    encrypted: Digest
+
+
+class Times(_Part):
+    """When each step began, and how long its work took."""
+
+    dump_started_at: datetime
+    dump_seconds: float
+    contents_seconds: float
+    encrypt_seconds: float
+    upload_seconds: float
+    verify_seconds: float
+
+
+class Verification(_Part):
+    """How the objects were read back: all of each, or samples of those that are huge."""
+
+    method: Literal["all", "sample"]
+    verified_at: datetime
+
+
+class Manifest(_Part):
+    """Everything that a restore compares with."""
+
+    version: Literal[1] = 1
+    database: str
+    run: str
+    taken_at: datetime
+    client_version: str
+    compression: str
+    contents: Contents
+    dump: File
+    globals: File
+    recipients: tuple[Recipient, ...]
+    times: Times
+    verification: Verification
+    warnings: tuple[str, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return manifest.json."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str) -> "Manifest":
+        """Return the manifest that `to_bytes` gave. Raise CheckError, calling it `name`, if it is none."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(str(key) for key in first["loc"])
+            raise CheckError(
+                f"{name} is no manifest that this version can read ({place}: {first['msg']}); "
+                "use another backup, or a newer version of this program"
+            ) from None
+
+
+def prefix(database: str, run: str) -> str:
+    """Return what the names of a backup's objects begin with."""
+    return f"{database}/{run}/"
+
+
+def dump_name(database: str, run: str) -> str:
+    """Return the name of the dump's object."""
+    return f"{prefix(database, run)}{database}.dump.gpg"
+
+
+def globals_name(database: str, run: str) -> str:
+    """Return the name of the object with roles and memberships."""
+    return f"{prefix(database, run)}globals.sql.gpg"
+
+
+def manifest_name(database: str, run: str) -> str:
+    """Return the name of the manifest's object."""
+    return f"{prefix(database, run)}manifest.json"

@@ -1,0 +1,143 @@
+"""What a restore drill found: graded, and kept in the bucket beside the backup that it was about."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.backup import manifest
+from pipeline.backup.assertions import Assertion
+from pipeline.bucket import Bucket, Stored
+from pipeline.errors import CheckError
+
+CONTENT_TYPE = "application/json"
+# What the grades mean; A and B hold.
+GRADES = {
+    "A": "everything is as it was, in time",
+    "B": "everything is as it was, in time; some of it could not be looked at, or was left out",
+    "C": "everything is as it was, but it took longer than the deadline",
+    "F": "the backup was not restored, or is not what was backed up",
+}
+HOLDING = ("A", "B")
+
+
+class Report(BaseModel):
+    """One drill. `seconds` has the phases in their order; `recovery_seconds` is from the start to the proof.
+
+    `limit_bytes` is the size of database at which the deadline would be broken, if time grows with size.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    database: str
+    month: str
+    run: str
+    taken_at: datetime
+    started_at: datetime
+    finished_at: datetime
+    size_bytes: int
+    dump_bytes: int
+    seconds: Mapping[str, float]
+    recovery_seconds: float
+    deadline_seconds: float
+    limit_bytes: int | None
+    assertions: tuple[Assertion, ...]
+    controls: tuple[Assertion, ...]
+    remarks: tuple[str, ...]
+    error: str | None
+    grade: Literal["A", "B", "C", "F"]
+
+    @property
+    def held(self) -> bool:
+        """Whether the backup was proven."""
+        return self.grade in HOLDING
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Return what did not hold, for people."""
+        found = [
+            f"{one.name}: {one.detail}" for one in (*self.assertions, *self.controls) if one.held is False
+        ]
+        if self.error:
+            found.append(self.error)
+        if not found and self.recovery_seconds > self.deadline_seconds:
+            found.append(
+                f"it took {self.recovery_seconds / 60:,.1f} minutes, more than the deadline of "
+                f"{self.deadline_seconds / 60:g}"
+            )
+        return tuple(found)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what could not be looked at, or was left out."""
+        open_ = [
+            f"{one.name}: {one.detail}" for one in (*self.assertions, *self.controls) if one.held is None
+        ]
+        return (*open_, *self.remarks)
+
+
+def grade(
+    assertions: tuple[Assertion, ...], remarks: tuple[str, ...], *, in_time: bool, error: str | None
+) -> str:
+    """Return the grade of a drill; `assertions` are the controls' as well.
+
+    >>> grade((Assertion(name="tables", held=True, detail=""),), (), in_time=True, error=None)
+    'A'
+    >>> grade((Assertion(name="amcheck", held=None, detail=""),), (), in_time=True, error=None)
+    'B'
+    """
+    states = {one.held for one in assertions}
+    if error or False in states:
+        return "F"
+    if not in_time:
+        return "C"
+    return "B" if remarks or None in states else "A"
+
+
+def limit_bytes(size_bytes: int, seconds: float, deadline_seconds: float) -> int | None:
+    """Return the size at which the deadline would be broken if the time grows as the size does.
+
+    >>> limit_bytes(10_000_000, 60.0, 1800.0)
+    300000000
+    """
+    return int(size_bytes * deadline_seconds / seconds) if seconds > 0 else None
+
+
+def name(database: str, run: str, month: str) -> str:
+    """Return the name of the report's object."""
+    return f"{manifest.prefix(database, run)}drill-{month}.json"
+
+
+def write(bucket: Bucket, report: Report) -> None:
+    """Put a report beside its backup, in place of an earlier one of the same month."""
+    bucket.write_small(
+        name(report.database, report.run, report.month),
+        report.model_dump_json(indent=1).encode() + b"\n",
+        content_type=CONTENT_TYPE,
+        info={"month": report.month, "grade": report.grade, "finished-at": report.finished_at.isoformat()},
+        replace=True,
+    )
+
+
+def find(bucket: Bucket, database: str, month: str) -> Stored | None:
+    """Return the newest report of a month, held or not, None if there is none."""
+    ending = f"/drill-{month}.json"
+    found = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one)]
+    return max(found, key=lambda one: one.info.get("finished-at", ""), default=None)
+
+
+def is_report(stored: Stored) -> bool:
+    """Whether an object is a report. Its file info has what lists need: month, grade, finished-at."""
+    return stored.name.rpartition("/")[2].startswith("drill-") and "finished-at" in stored.info
+
+
+def read(bucket: Bucket, stored: Stored) -> Report:
+    """Return the report that `find` found. Raise CheckError if it is none."""
+    try:
+        return Report.model_validate_json(bucket.read_small(stored.name))
+    except ValidationError:
+        raise CheckError(
+            f"bucket {bucket.name}: {stored.name} is no report that this version can read"
+        ) from None

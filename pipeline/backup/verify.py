@@ -1,0 +1,171 @@
+"""The proof: what is in the bucket is read back and compared, and only then the manifest is uploaded."""
+
+import json
+import logging
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from pipeline import access, alerts, crypt, postgres
+from pipeline.access import Access
+from pipeline.alerts import failures
+from pipeline.backup import backups, manifest, records
+from pipeline.backup.manifest import Manifest, Times, Verification
+from pipeline.backup.records import Encrypted
+from pipeline.backup.work import Work
+from pipeline.bucket import Bucket
+from pipeline.errors import PipelineError, StepError
+from pipeline.progress import Show, moved, silent
+from pipeline.settings import BackupSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+STEP = "VerifyBackup"
+GIBIBYTE = 1024**3
+
+
+def verify_backup(settings: Settings, database: str, run: str, show: Show = silent) -> None:
+    """Read back what was uploaded, upload the manifest, and remove the work folder's copy.
+
+    Raise CheckError if an object is not what was sent, UnreachableError if B2 does not answer or let us in.
+    """
+    backup = settings.require_backup()
+    folder = Work(backup, database, run)
+    with folder.step(STEP, show):
+        encrypted = records.encrypted(folder)
+        if encrypted is None:
+            if backups.is_verified(settings, database, run):
+                return
+            raise StepError(
+                f"database {database}: nothing encrypted is in {folder.folder}; run the backup again"
+            )
+        with access.opened(settings) as databases:
+            begun = time.monotonic()
+            with backups.reading(databases) as reading:
+                method = _read_back(reading, backup, folder, encrypted, folder.shown(STEP, show))
+            proven = _manifest(folder, encrypted, method, time.monotonic() - begun)
+            with databases.bucket(backup.secret) as writing:
+                _publish(writing, proven)
+            _tell_warehouse(databases, proven)
+        for warning in proven.warnings:
+            logger.warning("backup of %s: %s", database, warning)
+        _warn(settings, backup, proven)
+        what = "every byte" if method == "all" else "samples"
+        show(100, f"{what} of {encrypted.dump.encrypted.size_bytes:,} read back")
+    folder.remove()
+
+
+def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:
+    """Tell of keys that expire soon; once for each, until another is in its place."""
+    found = crypt.expiring(proven.recipients, datetime.now(UTC))
+    of = failures.backup(proven.database, proven.run)
+    alerts.reconcile(
+        settings,
+        failures.KEYS,
+        [
+            replace(of, key=f"{failures.KEYS}{file.name}").alert(found[one.fingerprint], kind="warning")
+            for file, one in zip(backup.recipients, proven.recipients, strict=False)
+            if one.fingerprint in found
+        ],
+    )
+
+
+def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: Encrypted, show: Show) -> str:
+    """Compare both objects with what was sent, and return how: all, or sample."""
+    method, begun = "all", time.monotonic()
+
+    def progress(done: int, whole: int) -> None:
+        told = moved(done, whole, time.monotonic() - begun)
+        show(min(done * 100 // max(whole, 1), 99), f"{told}, read back")
+
+    for path, file in ((folder.dump, encrypted.dump), (folder.globals, encrypted.globals)):
+        limit = backup.sample_above_gib
+        if limit is not None and file.encrypted.size_bytes > limit * GIBIBYTE:
+            bucket.verify_sample(file.name, folder.encrypted(path), progress=progress)
+            method = "sample"
+        else:
+            bucket.verify(
+                file.name,
+                sha256=file.encrypted.sha256,
+                size_bytes=file.encrypted.size_bytes,
+                progress=progress,
+            )
+    return method
+
+
+def _manifest(folder: Work, encrypted: Encrypted, method: str, verify_seconds: float) -> Manifest:
+    dumped = encrypted.dumped
+    uploaded = records.uploaded(folder)
+    return Manifest.model_validate(
+        {
+            "database": folder.database,
+            "run": folder.run,
+            "taken_at": dumped.taken_at,
+            "client_version": dumped.client_version,
+            "compression": dumped.compression,
+            "contents": dumped.contents,
+            "dump": encrypted.dump,
+            "globals": encrypted.globals,
+            "recipients": encrypted.recipients,
+            "times": Times(
+                dump_started_at=dumped.started_at,
+                dump_seconds=dumped.dump_seconds,
+                contents_seconds=dumped.contents_seconds,
+                encrypt_seconds=encrypted.encrypt_seconds,
+                upload_seconds=uploaded.upload_seconds if uploaded else 0.0,
+                verify_seconds=verify_seconds,
+            ),
+            "verification": Verification.model_validate({"method": method, "verified_at": datetime.now(UTC)}),
+            "warnings": dumped.warnings,
+        }
+    )
+
+
+def _publish(bucket: Bucket, proven: Manifest) -> None:
+    name = manifest.manifest_name(proven.database, proven.run)
+    if bucket.find(name) is not None:
+        return  # by an attempt that was killed before it could clean up
+    bucket.write_small(
+        name,
+        proven.to_bytes(),
+        content_type=manifest.CONTENT_TYPE,
+        # For lists, which so need not read every manifest.
+        info={
+            "database": proven.database,
+            "run": proven.run,
+            "taken-at": proven.taken_at.isoformat(),
+            "verified-at": proven.verification.verified_at.isoformat(),
+            "method": proven.verification.method,
+            "dump-sha256": proven.dump.encrypted.sha256,
+            "globals-sha256": proven.globals.encrypted.sha256,
+        },
+    )
+
+
+def _tell_warehouse(databases: Access, proven: Manifest) -> None:
+    """Let the warehouse's ledger know, if it is up: no backup ever depends on it."""
+    if databases.settings.warehouse is None:
+        return
+    try:
+        with databases.warehouse() as warehouse, postgres.explained("ops.backup"):
+            postgres.rows(warehouse, postgres.statement("backup"), _row(proven))
+    except PipelineError as error:
+        logger.warning(
+            "the backup of %s is in the bucket, but the warehouse was not told: %s", proven.database, error
+        )
+
+
+def _row(proven: Manifest) -> dict[str, object]:
+    return {
+        "database": proven.database,
+        "run": proven.run,
+        "taken_at": proven.taken_at,
+        "verified_at": proven.verification.verified_at,
+        "method": proven.verification.method,
+        "size_bytes": proven.dump.encrypted.size_bytes + proven.globals.encrypted.size_bytes,
+        "database_bytes": proven.contents.database.size_bytes,
+        "tables": len(proven.contents.tables),
+        "rows": sum(table.rows for table in proven.contents.tables),
+        "seconds": (proven.verification.verified_at - proven.times.dump_started_at).total_seconds(),
+        "warnings": json.dumps(proven.warnings),
+    }

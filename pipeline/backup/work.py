@@ -1,0 +1,245 @@
+"""The folder in which backups are made: private, used by one run of a database at a time, and swept of what
+a killed run left there. Plaintext lies nowhere else, and here only until it is encrypted.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline import scratch
+from pipeline.backup import files, lock
+from pipeline.backup.files import PARTIAL
+from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
+from pipeline.progress import Show, silent
+from pipeline.redact import redact
+from pipeline.settings import BackupSettings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+RUN_LOCK, STEP_LOCK, STATUS = "run.lock", "step.lock", "status.json"
+ENCRYPTED, FAILED, FINISHED = "encrypted.json", "failed.json", "finished.json"
+# The home of the drills, beside those of the databases.
+DRILLS = ".drill"
+# Where restores and drills work, below the same folder; no database may be called so.
+RESTORES, RESTORE = ".restore", "restore-"
+# A throw-away home of gpg.
+SCRATCH = "scratch-"
+LEAST_BYTES = 64 * 1024
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+SHOW_SECONDS = 1.0
+# A run that could not be uploaded is kept so long, as long as B2 keeps the parts that it has of it.
+KEEP_SECONDS = 7 * 24 * 3600
+
+
+class Work:
+    """The folder of one run of one database."""
+
+    def __init__(self, settings: BackupSettings, database: str, run: str) -> None:
+        self.database, self.run = database, run
+        self.home = settings.work_dir / database
+        self.folder = self.home / run
+        self.dump = self.folder / f"{database}.dump"
+        self.globals = self.folder / "globals.sql"
+
+    @property
+    def going(self) -> str:
+        """What this is the folder of, for people."""
+        return f"a backup of {self.database}"
+
+    @staticmethod
+    def encrypted(plain: Path) -> Path:
+        """Return what a file is called once it is encrypted."""
+        return plain.with_name(f"{plain.name}.gpg")
+
+    def prepare(self) -> None:
+        """Make the folders. Raise UsageError if they cannot be ours alone."""
+        try:
+            for folder in (self.home.parent, self.home, self.folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _require_private(folder)
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename}: cannot be used: {error.strerror}; mend that, or [backup] work_dir"
+            ) from error
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is not even room for a word on how it ended."""
+        return shutil.disk_usage(self.home).free < LEAST_BYTES
+
+    # Records: what a step leaves for the next ones.
+
+    def write(self, name: str, record: BaseModel) -> None:
+        """Write a record that survives a crash, all of it or nothing."""
+        files.write(self.folder / name, record.model_dump_json(indent=1))
+
+    def read(self, name: str, kind: type[Model]) -> Model | None:
+        """Return a record, or None if there is none, or none that this version wrote."""
+        try:
+            return kind.model_validate_json((self.folder / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValidationError):
+            return None
+
+    # Locks: the run's is held by the command, the step's by the process that does the work and its children.
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep other commands off this database. Raise AlreadyRunningError if one is at work."""
+        self.prepare()
+        with lock.opened(self.home / RUN_LOCK) as descriptor:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found = lock.signed(descriptor)
+                if not found:  # it has just begun
+                    raise AlreadyRunningError(f"{self.going} is going already; wait for its end") from None
+                raise AlreadyRunningError.of(
+                    self.going, found["run"], found["since"], found["host"], found["pid"]
+                ) from None
+            lock.sign(descriptor, self.run)
+            yield
+
+    @contextlib.contextmanager
+    def step(self, name: str, show: Show = silent) -> Iterator[int]:
+        """Do one step at a time: wait for a killed run's to end, and remember how this one failed.
+
+        Yield the lock's descriptor, for children that may outlive us. Look only now whether the work is done.
+        """
+        self.prepare()
+        with lock.opened(self.home / STEP_LOCK) as descriptor:
+            lock.wait(descriptor, show)
+            # What we waited for may have been the end of this very run, which removes its folder.
+            self.prepare()
+            lock.sign(descriptor, self.run)
+            if self.failure().get("step") == name:
+                self.forget_failure()
+            self.tell(name, 0, "")
+            try:
+                yield descriptor
+            except OSError as error:
+                if error.errno not in DISK_FULL:
+                    self._remember(name, error)
+                    raise
+                told = StepError(f"{self.folder}: {error.strerror}; make room there")
+                self._remember(name, told)
+                raise told from error
+            except BaseException as error:
+                self._remember(name, error)
+                raise
+
+    def shown(self, name: str, show: Show) -> Show:
+        """Return a `show` that also tells the command that waits; neither is told more often than is of use.
+
+        Each word to the visualizer is a call to the scheduler, which would cost more than the work itself.
+        """
+        last = 0.0
+
+        def both(percent: int | None, message: str) -> None:
+            nonlocal last
+            if time.monotonic() - last > SHOW_SECONDS:
+                last = time.monotonic()
+                show(percent, message)
+                self.tell(name, percent or 0, message)
+
+        return both
+
+    def tell(self, name: str, percent: int, message: str) -> None:
+        """Leave word of how the step gets on, if there is room for that."""
+        told = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
+        with contextlib.suppress(OSError):
+            files.write(self.home / STATUS, json.dumps(told), durable=False)
+
+    def told(self) -> dict[str, Any]:
+        """Return what the step of this run last said, or nothing."""
+        found = files.read_json(self.home / STATUS)
+        return found if found.get("run") == self.run else {}
+
+    def _remember(self, name: str, error: BaseException) -> None:
+        what = {
+            "step": name,
+            "error": redact(str(error) or type(error).__name__),
+            "exit_code": getattr(error, "exit_code", 1),
+            "at": datetime.now(UTC).isoformat(),
+        }
+        with contextlib.suppress(OSError):  # a full disk is what may have failed
+            files.write(self.folder / FAILED, json.dumps(what), durable=False)
+
+    def failure(self) -> dict[str, Any]:
+        """Return how the last step of this run failed: step, error and exit_code; nothing if it did not."""
+        return files.read_json(self.folder / FAILED)
+
+    def fail_step_of(self, pid: int, error: PipelineError) -> None:
+        """Remember how a step failed that could not say so itself, if process `pid` was at work on it."""
+        try:
+            with lock.opened(self.home / STEP_LOCK) as descriptor:
+                found = lock.signed(descriptor)
+        except OSError:
+            return
+        if (found.get("run"), found.get("pid")) == (self.run, pid):
+            self._remember(self.told().get("step", "a step"), error)
+
+    def forget_failure(self) -> None:
+        """Let what failed in an earlier attempt not be taken for what failed in this one."""
+        (self.folder / FAILED).unlink(missing_ok=True)
+
+    # Sweeping.
+
+    def remove_plain(self) -> None:
+        """Remove the plaintext of this run, and all that is unfinished."""
+        for path in (self.dump, self.globals):
+            path.unlink(missing_ok=True)
+        _remove_unfinished(self.folder)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a step of this run that was ended left half done. Nobody may be at work on it."""
+        _remove_unfinished(self.folder)
+
+    def sweep(self) -> None:
+        """Remove what earlier runs left behind: all plaintext and all that is unfinished, but not what a run
+        encrypted and can still upload. Of this run, only what is unfinished. And what killed restores left.
+        """
+        scratch.sweep(self.home.parent / RESTORES, RESTORE)
+        _remove_unfinished(self.folder)
+        for other in self.home.iterdir():
+            if not other.is_dir() or other == self.folder:
+                continue
+            record = other / ENCRYPTED
+            if record.exists() and time.time() - record.stat().st_mtime < KEEP_SECONDS:
+                _remove_unfinished(other)
+                for path in (other / f"{self.database}.dump", other / self.globals.name):
+                    path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(other)
+
+    def remove(self) -> None:
+        """Remove everything of this run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    if not folder.exists():
+        return
+    for path in folder.iterdir():
+        if path.name.startswith(SCRATCH):
+            shutil.rmtree(path)
+        elif path.name.endswith(PARTIAL):
+            path.unlink()
+
+
+def _require_private(folder: Path) -> None:
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise UsageError(f"{folder}: belongs to another user; name a folder of our own as [backup] work_dir")
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(f"{folder}: others may enter it; make it private: chmod 700 {folder}")

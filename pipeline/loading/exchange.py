@@ -1,0 +1,254 @@
+"""Exchange: how a table of the warehouse gets another shape while people read it.
+
+A new column or name is a catalog change, made at once or tried again. Another type or key needs a new table:
+it is filled beside the old one, then takes its place with all views and grants. What takes time, filling
+materialized views included, is done before anybody is kept out.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.loading import locks, staging, views
+from pipeline.loading.shape import Shape
+from pipeline.loading.staging import DELETED_AT, LOADED_AT, Staged
+from pipeline.loading.views import View
+from pipeline.postgres import Composable, Connection
+
+# Columns that do not come from the source.
+OURS = (LOADED_AT, DELETED_AT)
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A new table, and what it has to take over from the one that it replaces, if there is one."""
+
+    rows: sql.Identifier
+    target: sql.Identifier
+    views: list[View]
+    grants: list[str]
+    exists: bool
+    # The schema where it waits with its views, if those were made before the exchange.
+    scratch: str | None = None
+
+
+def rename(beside: Connection, relation: sql.Identifier, renames: Sequence[tuple[str, str]]) -> None:
+    """Rename columns, if the table is there. `beside` commits by itself, so that the lock is short."""
+    if staging.oid(beside, relation) is None:
+        return
+    for old, new in renames:
+        known = staging.column_names(beside, relation)
+        if old in known and new not in known:
+            _alter(
+                beside, relation,
+                sql.SQL("RENAME COLUMN {} TO {}").format(sql.Identifier(old), sql.Identifier(new)),
+            )  # fmt: skip
+
+
+def evolve(beside: Connection, staged: Staged, shape: Shape) -> None:
+    """Add the columns that are new. `beside` commits by itself, so that the lock is short."""
+    known = staging.column_names(beside, staged.target)
+    added = [
+        sql.SQL("ADD COLUMN {} {}").format(
+            sql.Identifier(column.name), column.warehouse_type(staged.table.source)
+        )
+        for column in shape.columns
+        if column.name not in known
+    ]
+    if staged.table.deletes == "soft" and DELETED_AT not in known:
+        added.append(sql.SQL("ADD COLUMN {} timestamptz").format(sql.Identifier(DELETED_AT)))
+    if added:
+        _alter(beside, staged.target, sql.SQL(", ").join(added))
+
+
+def _alter(beside: Connection, relation: sql.Identifier, change: Composable) -> None:
+    statement = sql.SQL("ALTER TABLE {} {}").format(relation, change)
+    locks.patiently(beside, relation, lambda: postgres.rows(beside, statement))
+
+
+def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> Replaced:
+    """Finish the new table beside the old one: its key, and what only the warehouse has kept."""
+    rows = staged.rows
+    exists = staging.oid(warehouse, staged.target) is not None
+    _execute(warehouse, "ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", rows, sql.Identifier(LOADED_AT))
+    if staged.table.deletes == "soft":
+        _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} timestamptz", rows, sql.Identifier(DELETED_AT))
+    if exists:
+        _take_over(warehouse, staged, key, forgotten)
+    if key:
+        _execute(warehouse, "ALTER TABLE {} ADD PRIMARY KEY ({})", rows, postgres.columns(key))
+    if exists:
+        views.copy_indexes(warehouse, staged.target, rows)
+    _execute(warehouse, "ANALYZE {}", rows)
+    return replaced(warehouse, rows, staged.target)
+
+
+def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier) -> Replaced:
+    """Write down what a new table has to take over from the one whose place it takes."""
+    exists = staging.oid(warehouse, target) is not None
+    lost = postgres.rows(warehouse, postgres.statement("lost_with_a_table"), target.strings)
+    if lost:
+        raise StepError(
+            f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}; drop "
+            "that in the warehouse, run it again, and make it anew"
+        )
+    return Replaced(rows, target, views.dependent(warehouse, target), views.grants(warehouse, target), exists)
+
+
+def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> None:
+    """Copy what only the warehouse still has: dropped columns, and rows that are marked as deleted."""
+    old = staging.column_types(warehouse, staged.target)
+    new = staging.column_types(warehouse, staged.rows)
+    # Where a type is another one now, values are compared and carried over as the new one.
+    same = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(staging.cast(name, old[name], new[name], "t"), sql.Identifier("s", name))
+        for name in key
+        if name in old
+    )
+    for name, type_ in old.items():
+        if name in new or name in forgotten:
+            continue
+        column = sql.Identifier(name)
+        _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} {}", staged.rows, column, sql.SQL(type_))
+        if key and set(key) <= old.keys():
+            _execute(
+                warehouse, "UPDATE {} AS s SET {} = t.{} FROM {} AS t WHERE {}",
+                staged.rows, column, column, staged.target, same,
+            )  # fmt: skip
+    if staged.table.deletes != "hard":
+        common = {name: type_ for name, type_ in old.items() if name not in (*forgotten, *OURS)}
+        # Those that the new table lacks were added to it above, with their old types.
+        values = [staging.cast(name, type_, new.get(name, type_), "t") for name, type_ in common.items()]
+        absent: Composable = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})").format(staged.rows, same)
+        if not key or not set(key) <= old.keys():
+            both = {name: value for name, value in zip(common, values, strict=True) if name in new}
+            absent = _absent_without_a_key(warehouse, staged, list(both), list(both.values()))
+        _keep_rows(warehouse, staged, list(common), values, absent)
+
+
+def _absent_without_a_key(
+    warehouse: Connection, staged: Staged, names: Sequence[str], values: Sequence[Composable]
+) -> Composable:
+    """Return the condition under which the new table lacks a row of the old one, called "t", as a whole."""
+    numbered = sql.SQL(
+        "SELECT t.ctid, ROW({values})::text AS content,"
+        " row_number() OVER (PARTITION BY ROW({values})::text) AS number FROM {relation} AS t WHERE {which}"
+    )
+    live = staging.live(warehouse, staged.target, staged.table, "t")
+    listed = sql.SQL(", ").join(values)
+    old = numbered.format(values=listed, relation=staged.target, which=live)
+    new = numbered.format(values=postgres.columns(names, "t"), relation=staged.rows, which=sql.SQL("true"))
+    return sql.SQL(
+        "(NOT ({}) OR t.ctid IN (SELECT o.ctid FROM ({}) AS o WHERE NOT EXISTS"
+        " (SELECT 1 FROM ({}) AS n WHERE n.content = o.content AND n.number = o.number)))"
+    ).format(live, old, new)
+
+
+def _keep_rows(
+    warehouse: Connection, staged: Staged, names: Sequence[str], values: Sequence[Composable],
+    absent: Composable,
+) -> None:  # fmt: skip
+    """Copy the rows that the source no longer has and the warehouse is to keep."""
+    listed, copied = postgres.columns(names), sql.SQL(", ").join(values)
+    if staged.table.deletes == "soft":
+        deleted_at = sql.Identifier(DELETED_AT)
+        # What was not marked until now is gone since the last load.
+        marked = sql.SQL("coalesce(t.{}, statement_timestamp())").format(deleted_at)
+        known = DELETED_AT in staging.column_names(warehouse, staged.target)
+        listed += sql.SQL(", {}").format(deleted_at)
+        copied += sql.SQL(", {}").format(marked if known else sql.SQL("statement_timestamp()"))
+    loaded_at = sql.Identifier(LOADED_AT)
+    try:
+        _execute(
+            warehouse, "INSERT INTO {} ({}, {}) SELECT {}, t.{} FROM {} AS t WHERE {}",
+            staged.rows, listed, loaded_at, copied, loaded_at, staged.target, absent,
+        )  # fmt: skip
+    except postgres.Error as error:
+        raise StepError(
+            f"rows that only the warehouse still has ('deletes: {staged.table.deletes}') do not fit the "
+            f"table's new shape: {postgres.said(error)}; to begin a new table and keep that one, run 'ALTER "
+            f"TABLE {staged.target.as_string(warehouse)} RENAME TO ...' in the warehouse, then run it again"
+        ) from None
+
+
+def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
+    """Put new tables in the old ones' places, with their views and grants.
+
+    Readers are kept out only from the lock to the commit, which has to follow: nothing but the catalog is
+    touched, for materialized views are filled before.
+    """
+    there = [_with_views_ahead(warehouse, each, exchanged) for each in exchanged if each.exists]
+    ahead = {each.target.strings: each.views for each in there if each.scratch}
+
+    def swap() -> None:
+        for each in there:
+            views.lock(warehouse, each.views)
+            _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", each.target)
+        # As they are now that nobody can change them any more.
+        there[:] = [
+            replace(replaced(warehouse, each.rows, each.target), scratch=each.scratch) for each in there
+        ]
+        for each in there:
+            views.drop(warehouse, each.views)
+            views.drop_table(warehouse, each.target)
+
+    if there:
+        locks.patiently(warehouse, there[0].target, swap)
+    exchanged = [*there, *(each for each in exchanged if not each.exists)]
+    for each in exchanged:
+        schema, name = each.target.strings
+        _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", each.rows, sql.Identifier(schema))
+        if each.rows.strings[1] != name:
+            moved = sql.Identifier(schema, each.rows.strings[1])
+            _execute(warehouse, "ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
+        if each.grants:
+            postgres.rows(warehouse, ";\n".join(each.grants))
+    for each in exchanged:
+        if each.scratch is None or not _take_places(warehouse, each, ahead[each.target.strings]):
+            views.create(warehouse, each.views)
+
+
+def _with_views_ahead(warehouse: Connection, new: Replaced, exchanged: Sequence[Replaced]) -> Replaced:
+    """Make the views on a new table before the old one is locked, where one of them takes time to be filled.
+
+    The new table waits for that in a schema of its own, under its final name. If it cannot be done, or the
+    views read another table too that is exchanged, they are made afterwards.
+    """
+    others = [view for each in exchanged if each is not new for view in each.views]
+    if not any(view.filled for view in new.views) or any(view in others for view in new.views):
+        return new
+    scratch, name = new.rows.strings[1], new.target.strings[1]
+    postgres.rows(warehouse, "SAVEPOINT ahead")
+    _execute(warehouse, "CREATE SCHEMA {}", sql.Identifier(scratch))
+    _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", new.rows, sql.Identifier(scratch))
+    _execute(
+        warehouse, "ALTER TABLE {} RENAME TO {}", sql.Identifier(scratch, new.rows.strings[1]),
+        sql.Identifier(name),
+    )  # fmt: skip
+    if views.make_ahead(warehouse, new.views, new.target, scratch):
+        return replace(new, rows=sql.Identifier(scratch, name), scratch=scratch)
+    postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT ahead")
+    return new
+
+
+def _take_places(warehouse: Connection, new: Replaced, made: Sequence[View]) -> bool:
+    """Let the views that were made ahead be those of the new table, unless there are others by now."""
+    assert new.scratch is not None  # noqa: S101 - they were made there
+    taken = False
+    if made == new.views:
+        postgres.rows(warehouse, "SAVEPOINT places")
+        with contextlib.suppress(postgres.Error):
+            views.take_places(warehouse, made, new.scratch)
+            taken = True
+        if not taken:
+            postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT places")
+    views.drop_schema(warehouse, new.scratch, [] if taken else made)
+    return taken
+
+
+def _execute(warehouse: Connection, statement: str, *parts: Composable) -> None:
+    postgres.rows(warehouse, sql.SQL(statement).format(*parts))

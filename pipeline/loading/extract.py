@@ -1,0 +1,222 @@
+"""Extract: reads what changed in one table of a source into staged rows of the warehouse.
+
+Everything is read in the one snapshot of the source that the run holds. What is staged is not believed
+yet: `validate` looks at it, `load` publishes it.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from psycopg2 import sql
+
+from pipeline import access, fence, ledger, mask, patience, postgres, snapshot
+from pipeline.access import Access
+from pipeline.catalog import Table
+from pipeline.errors import CheckError, ConflictError, StepError
+from pipeline.fence import Attempt
+from pipeline.ledger import Step, StepKey, Watermark
+from pipeline.loading import deletes, plan, quality, staging, types
+from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
+from pipeline.loading.reading import Reading
+from pipeline.loading.staging import Staged
+from pipeline.postgres import Connection
+from pipeline.progress import Show, silent
+from pipeline.settings import Settings
+from pipeline.snapshot import Snapshot
+
+TASK = "ExtractTable"
+LOAD_TASK = "LoadTable"
+# How far behind the moment of reading a time without a zone may be where it was written just now.
+WESTERNMOST = timedelta(hours=12)
+
+
+def step_key(table: Table, run: str, task: str = TASK) -> StepKey:
+    """Return the step of a table in the ledger."""
+    return StepKey(run, task, f"{table.source}.{table.name}")
+
+
+def extracted(warehouse: Connection, table: Table, run: str) -> bool:
+    """Whether the table's rows of this run are staged, whole and still wanted, or are loaded already."""
+    loaded = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
+    if loaded and loaded.done:
+        return True
+    step = ledger.find_step(warehouse, step_key(table, run))
+    if step is None or not step.done:
+        return False
+    # What was declared otherwise when it was read, such as without a mask, is not what is wanted now.
+    if step.detail["declared"] != declaration(table):
+        return False
+    # A load of another run in between has moved the ground on which this one stands.
+    if _base(ledger.watermark(warehouse, table.source, table.name)) != step.detail["base"]:
+        return False
+    return _is_whole(warehouse, Staged(table, run), step)
+
+
+def _is_whole(warehouse: Connection, staged: Staged, step: Step) -> bool:
+    """Whether all that was staged is still there: a crash of the server empties what is UNLOGGED."""
+    if staging.oid(warehouse, staged.rows) != step.detail["staged_oid"]:
+        return False
+    if step.detail["keys_staged"] and staging.count(warehouse, staged.keys) != step.detail["source_rows"]:
+        return False
+    return staging.count(warehouse, staged.rows) == step.rows
+
+
+def _base(mark: Watermark | None) -> list[Any] | None:
+    return None if mark is None else [mark.run, mark.snapshot_at.isoformat()]
+
+
+def declaration(table: Table) -> str:
+    """Return a digest of all that is declared of a table."""
+    return hashlib.sha256(table.model_dump_json().encode()).hexdigest()
+
+
+def is_extracted(settings: Settings, table: Table, run: str) -> bool:
+    """Whether the table is extracted, for who has no connection to the warehouse."""
+    with access.brief(settings).warehouse() as warehouse:
+        return extracted(warehouse, table, run)
+
+
+def extract_table(settings: Settings, table: Table, run: str, show: Show = silent) -> None:
+    """Stage what changed in a table since it was last loaded, together with the proof of its deletes.
+
+    Does nothing if that is done. All or nothing: one transaction of the warehouse. What passes is tried
+    again. Raise CheckError if the table's shape has changed in a way that a person has to decide about,
+    StepError or UnreachableError, each naming the table.
+    """
+    patience.persevere(lambda: _extract_table(settings, table, run, show), lambda said: show(None, said))
+
+
+def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> None:
+    key = step_key(table, run)
+    with (
+        access.opened(settings) as databases,
+        databases.warehouse(autocommit=True) as beside,
+        databases.warehouse() as warehouse,
+        postgres.explained(key.name),
+    ):
+        fence.lock_table(warehouse, table.source, table.name)
+        if extracted(warehouse, table, run):
+            return
+        began = time.monotonic()
+        with fence.attempted(beside, key) as attempt:
+            taken = snapshot.find(warehouse, table.source, run)
+            if taken is None:
+                raise StepError(
+                    f"no snapshot of source {table.source} was taken for run {run}; "
+                    f"'pipeline run etl --run {run}' takes one and goes on from there"
+                )
+            try:
+                staged_rows, detail = _extract(databases, warehouse, attempt, show, table, run, taken)
+            except postgres.LockNotAvailable:
+                raise StepError(
+                    "somebody kept the table locked in the source for too long, as a change of its shape "
+                    "or a VACUUM FULL does; run it again once that is done"
+                ) from None
+            except ConflictError as error:
+                if "recovery" not in str(error):
+                    raise
+                raise ConflictError(
+                    "the source is a standby and ended the query, for it was in the way of its replay "
+                    f"({error}); set hot_standby_feedback = on there or raise max_standby_streaming_delay, "
+                    "or run it again"
+                ) from None
+            attempt.finish(warehouse, staged_rows, detail)
+            warehouse.commit()
+            show(100, _told(staged_rows, detail, time.monotonic() - began))
+
+
+def _told(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
+    """Return what an extraction did, for people."""
+    what = "changed rows" if detail["mode"] == INCREMENT else "rows, all of them,"
+    gone = f"; {detail['deleted']:,} are gone from the source" if detail["deleted"] else ""
+    return f"{rows:,} {what} read in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second{gone}"
+
+
+def _extract(
+    databases: Access, warehouse: Connection, attempt: Attempt, show: Show, table: Table, run: str,
+    taken: Snapshot,
+) -> tuple[int, dict[str, Any]]:  # fmt: skip
+    with databases.source(table.source) as source:
+        fingerprint = ""
+        if any(column.mask == "hash" for column in table.columns.values()):
+            fingerprint = mask.unlock(source, databases.mask_key())
+        source.commit()
+        snapshot.read_at(source, taken)
+        planned = plan.make(warehouse, source, table, taken, fingerprint)
+        if planned.mode == BLOCKED:
+            raise _blocked(databases, planned, run)
+        with databases.warehouse() as apart:
+            types.ensure_types(apart, table.source, planned.shape)
+        return _Extraction(warehouse, Reading(warehouse, source, attempt, show), run, taken).stage(planned)
+
+
+def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
+    """Record what keeps a table from being read; return it as an error, all of it at once."""
+    results = quality.of_drift(planned.changes, planned.table)
+    with databases.warehouse(autocommit=True) as beside:
+        quality.record(beside, run, planned.table, results)
+    told = "; ".join(change.told(planned.table) for change in planned.changes if change.blocks)
+    return CheckError(f"{told}; until then its last good rows stay up")
+
+
+class _Extraction:
+    """One extraction under way: what is read, and what becomes of it."""
+
+    def __init__(self, warehouse: Connection, reading: Reading, run: str, taken: Snapshot) -> None:
+        self._warehouse, self._reading = warehouse, reading
+        self._run, self._taken = run, taken
+
+    def stage(self, planned: Plan) -> tuple[int, dict[str, Any]]:
+        """Stage the rows and, where they are needed, the keys; return the staged rows and the detail."""
+        staged = Staged(planned.table, self._run)
+        staging.drop_every_run(self._warehouse, staged)
+        source_rows, staged_rows = self._reading.rows(planned, staged)
+        deleted: int | None = 0
+        if planned.mode == INCREMENT:
+            deleted = deletes.gone(self._warehouse, self._reading, planned, staged, source_rows)
+            if deleted is None:
+                # The fallback that makes a missed row impossible, whatever the reason was.
+                return self.stage(replace(planned, mode=FULL, reason="rows were missing in the increment"))
+        elif staged_rows != source_rows:
+            raise StepError(
+                f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged; "
+                "run it again"
+            )
+        elif planned.mode == FULL and planned.key and planned.table.deletes != "ignore":
+            deleted = deletes.absent(self._warehouse, planned, staged, staged.rows)
+        elif planned.mode == REBUILD and planned.since is not None:
+            # The keys may be of another type by now: the counts have to do.
+            deleted = max(0, planned.since.rows - source_rows)
+        return staged_rows, {
+            "mode": planned.mode,
+            "reason": planned.reason,
+            "key": planned.key,
+            "snapshot": self._taken.to_json(),
+            "source_rows": source_rows,
+            "deleted": deleted,
+            "keys_staged": staging.oid(self._warehouse, staged.keys) is not None,
+            "staged_oid": staging.oid(self._warehouse, staged.rows),
+            "base": _base(planned.since),
+            "cursor_value": self._cursor_value(planned, staged),
+            "shape": planned.shape.to_json(),
+            "renamed": planned.renamed,
+            "declared": declaration(planned.table),
+        }
+
+    def _cursor_value(self, planned: Plan, staged: Staged) -> str | None:
+        if planned.table.changes != "cursor" or not planned.table.cursor:
+            return None
+        cursor = sql.Identifier(planned.table.cursor)
+        query = sql.SQL("SELECT max({})::text FROM {}").format(cursor, staged.rows)
+        if planned.timed_cursor:
+            # A clock that is fast, or a date in the far future, must not hide every change until then.
+            latest = self._taken.taken_at
+            if "with time zone" not in planned.timed_cursor:
+                latest -= WESTERNMOST
+            query += sql.SQL(" WHERE {} <= {}::timestamptz").format(cursor, sql.Literal(latest.isoformat()))
+        newest: str | None = postgres.value(self._warehouse, query)
+        return newest or (planned.since.cursor_value if planned.since else None)

@@ -1,0 +1,92 @@
+"""Forgets steps of a run, so that they are done again: all of them or none, and under nobody's hands.
+
+What is believed of a table stays: its watermark says up to where the table is loaded, which a forgotten step
+does not change. So a table that is read again goes on from there, and a merge of rows that it has is none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline import ledger, postgres
+from pipeline.access import Access
+from pipeline.catalog import Table
+from pipeline.errors import AlreadyRunningError, StepError
+from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
+from pipeline.loading import extract, staging
+from pipeline.loading.staging import Staged
+from pipeline.postgres import Connection
+
+TASKS = (EXTRACT_TASK, VALIDATE_TASK, LOAD_TASK)
+# From where on a step is forgotten, by the words that people type.
+FROM = {"extract": TASKS, "validate": TASKS[1:], "load": TASKS[2:]}
+# Somebody may be looking at what is to be dropped.
+LOCK_TIMEOUT = "5s"
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How many steps that were done are to be done again, and of which tables more than was asked for."""
+
+    steps: int
+    read_again: tuple[str, ...]
+
+
+def forget(databases: Access, tables: Sequence[Table], run: str, since: str) -> Forgotten:
+    """Forget what the run did with these tables from `since` (a key of FROM) on, and drop what is staged.
+
+    Where the staged rows are gone, as they are once they are loaded, the table has to be read again.
+    Raise AlreadyRunningError, and forget nothing, if one of them is just being read or loaded.
+    """
+    steps, read_again = 0, []
+    with databases.warehouse() as warehouse, postgres.explained(f"run {run}"):
+        postgres.rows(warehouse, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        try:
+            for table in sorted(tables, key=lambda one: (one.source, one.name)):
+                _require_idle(warehouse, table)
+                done = _forget(warehouse, table, run, since)
+                steps += len(done)
+                if EXTRACT_TASK in done and since != "extract":
+                    read_again.append(f"{table.source}.{table.name}")
+        except postgres.LockNotAvailable:
+            raise StepError(
+                "somebody is reading rows that are staged, so that nothing was forgotten; try it again"
+            ) from None
+    return Forgotten(steps, tuple(read_again))
+
+
+def _require_idle(warehouse: Connection, table: Table) -> None:
+    if ledger.try_lock_table(warehouse, table.source, table.name):
+        return
+    name = f"{table.source}.{table.name}"
+    found = postgres.row(
+        warehouse,
+        """
+        SELECT run, task, started_at, host, pid FROM ops.step WHERE name = %s AND state = 'running'
+        ORDER BY started_at DESC LIMIT 1
+        """,
+        (name,),
+    )
+    who = "somebody is at work on it"
+    if found is not None:
+        run, task, since, host, pid = found
+        who = (
+            f"{task} of run {run} is at work on it since {since:%Y-%m-%d %H:%M} UTC on {host} (process {pid})"
+        )
+    raise AlreadyRunningError(f"{name}: {who}; nothing was forgotten: wait for it, then try it again")
+
+
+def _forget(warehouse: Connection, table: Table, run: str, since: str) -> list[str]:
+    """Forget the steps of one table. Return which of them were done."""
+    done = _delete(warehouse, table, run, FROM[since])
+    staged = Staged(table, run)
+    if since != "extract" and extract.extracted(warehouse, table, run):
+        return done
+    done += _delete(warehouse, table, run, TASKS)
+    staging.drop(warehouse, staged)
+    return done
+
+
+def _delete(warehouse: Connection, table: Table, run: str, tasks: Sequence[str]) -> list[str]:
+    query = "DELETE FROM ops.step WHERE run = %s AND name = %s AND task = ANY(%s) RETURNING task, state"
+    found = postgres.rows(warehouse, query, (run, f"{table.source}.{table.name}", list(tasks)))
+    return [task for task, state in found if state == "done"]

@@ -1,0 +1,212 @@
+"""Load: publishes validated rows in one transaction, with the proof that the table now equals its source.
+
+Readers see the table as it was or as it is, never in between; views and grants stay.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2 import sql
+
+from pipeline import access, fence, ledger, patience, postgres
+from pipeline.catalog import Table
+from pipeline.errors import StepError
+from pipeline.fence import Attempt
+from pipeline.ledger import Watermark
+from pipeline.loading import drift, exchange, extract, history, merge, quarantine, staging, validate
+from pipeline.loading.exchange import Replaced
+from pipeline.loading.extract import LOAD_TASK, step_key
+from pipeline.loading.plan import FIRST, REBUILD
+from pipeline.loading.shape import Shape
+from pipeline.loading.staging import Staged
+from pipeline.postgres import Connection
+from pipeline.progress import Show, silent
+from pipeline.settings import Settings
+from pipeline.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did to the table, in rows, how many the table has now, and how many were set aside."""
+
+    inserted: int
+    updated: int
+    deleted: int
+    total: int
+    quarantined: int = 0
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.inserted or self.updated or self.deleted)
+
+    def __str__(self) -> str:
+        aside = f", {self.quarantined:,} set aside" if self.quarantined else ""
+        if not self.changed:
+            return f"nothing changed{aside}, {self.total:,} rows"
+        return (
+            f"{self.inserted:,} new, {self.updated:,} changed, {self.deleted:,} deleted{aside}, "
+            f"{self.total:,} rows"
+        )
+
+
+def is_loaded(settings: Settings, table: Table, run: str) -> bool:
+    """Whether the run has loaded the table, and the table is still there."""
+    with access.brief(settings).warehouse() as warehouse:
+        return _loaded(warehouse, table, run)
+
+
+def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
+    """Whether the run has loaded all of these tables."""
+    with access.brief(settings).warehouse() as warehouse:
+        return all(_loaded(warehouse, table, run) for table in tables)
+
+
+def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
+    step = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
+    return bool(step and step.done) and staging.oid(warehouse, Staged(table, run).target) is not None
+
+
+def load_table(settings: Settings, table: Table, run: str, show: Show = silent) -> Loaded | None:
+    """Publish the table's staged rows; return what that did, or None if it was done before.
+
+    What passes is tried again. Raise StepError if the rows are not there, were not validated, or if the
+    result is not the source's.
+    """
+    return patience.persevere(lambda: _load_table(settings, table, run, show), lambda said: show(None, said))
+
+
+def _load_table(settings: Settings, table: Table, run: str, show: Show) -> Loaded | None:
+    key = step_key(table, run, LOAD_TASK)
+    with (
+        access.opened(settings) as databases,
+        databases.warehouse(autocommit=True) as beside,
+        databases.warehouse() as warehouse,
+        postgres.explained(key.name),
+    ):
+        fence.lock_table(warehouse, table.source, table.name)
+        if _loaded(warehouse, table, run):
+            return None
+        with fence.attempted(beside, key) as attempt:
+            show(None, "publishing")
+            loaded = _Publication(warehouse, beside, table, run).publish(attempt)
+            warehouse.commit()
+            show(100, str(loaded))
+            return loaded
+
+
+class _Publication:
+    """One load under way."""
+
+    def __init__(self, warehouse: Connection, beside: Connection, table: Table, run: str) -> None:
+        self._warehouse, self._beside, self._table, self._run = warehouse, beside, table, run
+        self._staged = Staged(table, run)
+        self._detail = self._believed()
+        self._key = tuple(self._detail["key"])
+        self._mode = self._detail["mode"]
+        self._shape = Shape.from_json(self._detail["shape"])
+        accepted = ledger.accepted_shape(warehouse, table.source, table.name)
+        self._changes = drift.compare(Shape.from_json(accepted) if accepted else None, self._shape, table)
+
+    def _believed(self) -> dict[str, Any]:
+        """Return what the extraction left, once it is certain that it is whole and was validated."""
+        if not extract.extracted(self._warehouse, self._table, self._run):
+            raise StepError("its staged rows are gone or were overtaken by another load; run it again")
+        if not validate.validated(self._warehouse, self._table, self._run):
+            raise StepError("its staged rows were not validated; run it again")
+        step = ledger.find_step(self._warehouse, step_key(self._table, self._run))
+        assert step is not None  # noqa: S101 - extracted() saw it
+        return dict(step.detail)
+
+    def publish(self, attempt: Attempt) -> Loaded:
+        """Publish the rows, prove the result and record it, in the transaction of the warehouse."""
+        # Before this transaction so much as looks at the table: its own lock would be in the way.
+        for relation in (self._staged.target, self._staged.history):
+            exchange.rename(self._beside, relation, self._renames())
+        if not self._into_new_table:
+            exchange.evolve(self._beside, self._staged, self._shape)
+        aside = merge.set_aside(self._warehouse, self._staged, self._key, into_new_table=self._into_new_table)
+        exchanged: list[Replaced] = []
+        if self._into_new_table:
+            rows = self._staged.rows
+            exchanged.append(exchange.prepare(self._warehouse, self._staged, self._key, self._forgotten()))
+            total = self._proof(rows, aside)
+            inserted, updated, deleted = total, 0, 0
+        else:
+            rows = self._staged.target
+            inserted, updated, deleted = merge.publish(
+                self._warehouse, self._staged, self._shape.names, self._key, self._detail
+            )
+            total = self._proof(rows, aside)
+        exchanged += self._write_history(rows)
+        if self._forgotten():
+            quarantine.purge(self._warehouse, self._staged)
+        loaded = Loaded(inserted, updated, deleted, total, aside.rows)
+        self._record(attempt, loaded)
+        staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
+        # Last of all, for from here on readers wait for the commit.
+        exchange.publish(self._warehouse, exchanged)
+        return loaded
+
+    @property
+    def _into_new_table(self) -> bool:
+        return self._mode in (FIRST, REBUILD)
+
+    def _renames(self) -> list[tuple[str, str]]:
+        return [(change.old, change.new) for change in self._changes if change.kind == "renamed"]
+
+    def _forgotten(self) -> list[str]:
+        return [change.column for change in self._changes if change.kind == "mask"]
+
+    def _write_history(self, rows: sql.Identifier) -> Iterator[Replaced]:
+        """Record what now holds by `rows`; yield the new history if one takes the old one's place.
+
+        Where a column is masked from now on, no version keeps its value.
+        """
+        if not self._table.history:
+            history.forget(self._warehouse, self._staged.history, self._forgotten())
+            return
+        book = history.open_book(self._beside, self._warehouse, self._staged, rows, self._key)
+        history.forget(self._warehouse, book.relation, self._forgotten())
+        as_of = Snapshot.from_json(self._detail["snapshot"]).taken_at.isoformat()
+        history.record(self._warehouse, book, self._staged, rows, self._key, self._shape.names, as_of)
+        if book.replaces:
+            yield exchange.replaced(self._warehouse, book.relation, self._staged.history)
+
+    def _proof(self, relation: Any, aside: merge.SetAside) -> int:
+        """Return the table's rows, once they are as many as the source's snapshot has."""
+        total = staging.count(self._warehouse, relation, staging.live(self._warehouse, relation, self._table))
+        expected = self._detail["source_rows"] - aside.missing
+        if total != expected and not (self._table.deletes == "ignore" and total > expected):
+            raise StepError(
+                f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
+                "nothing was published; run it again, and if that does not help, write 'changes: full' under "
+                f"{self._table.name} in sources/{self._table.source}.yaml"
+            )
+        return total
+
+    def _record(self, attempt: Attempt, loaded: Loaded) -> None:
+        """Write what is believed of the table from now on."""
+        taken = Snapshot.from_json(self._detail["snapshot"])
+        source, name = self._table.source, self._table.name
+        mark = Watermark(
+            self._run, taken.taken_at, taken.horizon, taken.system_identifier, taken.timeline,
+            self._detail["cursor_value"], loaded.total, loaded.quarantined,
+            self._table.cursor if self._table.changes == "cursor" else None,
+        )  # fmt: skip
+        ledger.save_watermark(self._warehouse, source, name, mark)
+        ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())
+        detail = {
+            **loaded.__dict__,
+            "mode": self._mode,
+            "reason": self._detail["reason"],
+            "fresh_as_of": taken.taken_at,
+        }
+        attempt.finish(self._warehouse, loaded.total, detail)
+
+
+def fresh_as_of(warehouse: Connection) -> list[tuple[str, datetime, int]]:
+    """Return each loaded table's name, the moment of the source that it shows, and its rows."""
+    query = "SELECT source || '.' || table_name, snapshot_at, rows FROM ops.watermark ORDER BY 1"
+    return postgres.rows(warehouse, query)

@@ -1,0 +1,246 @@
+"""Plan: what of a table is to be read, in which shape, and why. Looks at everything and changes nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+from psycopg2 import sql
+
+from pipeline import ledger, mask, postgres
+from pipeline.catalog import Table
+from pipeline.errors import StepError
+from pipeline.ledger import Watermark
+from pipeline.loading import drift, intent, shape, staging, types
+from pipeline.loading.drift import Change
+from pipeline.loading.shape import Column, Shape
+from pipeline.loading.staging import Staged
+from pipeline.postgres import Composable, Connection
+from pipeline.snapshot import Snapshot
+
+# first: the table is new in the warehouse. full: all rows, merged into it. rebuild: all rows, into a new
+# table that takes its place. increment: what changed. blocked: nothing, until a person has decided.
+FIRST, FULL, REBUILD, INCREMENT, BLOCKED = "first", "full", "rebuild", "increment", "blocked"
+# Transaction ids go round in 32 bits in the rows themselves: half of the circle is behind, half ahead.
+HALF_CIRCLE = 2**31
+TIME_TYPES = ("timestamp", "date")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an extraction will read, and why. `shape` has what is loaded, masks and all.
+
+    `renamed` has, for columns that the warehouse's table still calls by their old name, that name by the new.
+    `key_is_enforced`: whether the source itself sees to it that each key is there once.
+    """
+
+    table: Table
+    mode: str
+    reason: str
+    shape: Shape
+    key: tuple[str, ...]
+    changes: tuple[Change, ...]
+    since: Watermark | None
+    relation: sql.Identifier
+    renamed: Mapping[str, str]
+    key_is_enforced: bool
+
+    @property
+    def into_new_table(self) -> bool:
+        """Whether the staged table becomes the final one."""
+        return self.mode in (FIRST, REBUILD)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.shape.columns
+
+    @property
+    def timed_cursor(self) -> str | None:
+        """The cursor's type, domains aside, if it is a moment: only then does a lookback mean something."""
+        cursor = self.shape.column(self.table.cursor or "")
+        type_ = cursor and (cursor.domain_of or cursor.type)
+        return type_ if type_ and type_.startswith(TIME_TYPES) else None
+
+    def selection(self, columns: Sequence[Column]) -> Composable:
+        """Return the query that reads these columns of what is to be read."""
+        expressions = sql.SQL(", ").join(map(expression, columns))
+        return sql.SQL("SELECT {} FROM {}").format(expressions, self.relation)
+
+    def condition(self) -> Composable:
+        """Return the WHERE of an increment, with a space before it; nothing for all rows."""
+        if self.mode != INCREMENT:
+            return sql.SQL("")
+        return sql.SQL(" WHERE {}").format(self.changed())
+
+    def changed(self) -> Composable:
+        """Return the condition under which a row may have changed since it was last loaded."""
+        assert self.since is not None  # noqa: S101 - without it all rows are read
+        if self.table.changes == "xmin":
+            return sql.SQL("((xmin::text::bigint - {} + 4294967296) % 4294967296) < 2147483648").format(
+                sql.Literal(self.since.horizon % 2**32)
+            )
+        return self._cursor_condition(self.since)
+
+    def _cursor_condition(self, since: Watermark) -> Composable:
+        cursor = self.shape.column(self.table.cursor or "")
+        assert cursor is not None  # noqa: S101 - make() saw to it
+        lookback: Composable = sql.SQL("")
+        if self.timed_cursor:
+            seconds = f"{self.table.lookback.total_seconds()} seconds"
+            lookback = sql.SQL(" - {}::interval").format(sql.Literal(seconds))
+        # A row whose cursor is empty is read every time.
+        return sql.SQL("{cursor} IS NULL OR {cursor} >= {value}::{type}{lookback}").format(
+            cursor=sql.Identifier(cursor.name),
+            value=sql.Literal(since.cursor_value),
+            type=sql.SQL(cursor.type),
+            lookback=lookback,
+        )
+
+
+def expression(column: Column) -> Composable:
+    """Return what the source is asked for to get a column as it is loaded."""
+    name = sql.Identifier(column.name)
+    if column.mask == "hash":
+        return mask.hashed(name)
+    if column.mask == "null":
+        return mask.empty(sql.SQL("text" if column.text else column.type))
+    return column.expression()
+
+
+def make(
+    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, mask_key: str = ""
+) -> Plan:
+    """Return what is to be read of a table. `mask_key` tells the key of its hashes from another.
+
+    Raise StepError if the source has no such table, or not the columns that the catalog names.
+    """
+    target = _target_columns(warehouse, table)
+    accepted = _accepted(warehouse, table) if target is not None else None
+    current = shape.read(source, table.schema_name, table.relation)
+    key = intent.key_of(table, current, accepted)
+    intent.require_columns(table, current, key, target or ())
+    wanted = types.fit(warehouse, intent.shape_of(table, current, accepted, key, mask_key))
+    changes = compared(warehouse, accepted, wanted, table)
+    ignored = {
+        change.column
+        for change in changes
+        if change.kind.startswith("added") and change.action == drift.IGNORE
+    }
+    wanted = replace(wanted, columns=tuple(column for column in wanted.columns if column.name not in ignored))
+    since = ledger.watermark(warehouse, table.source, table.name)
+    if since is not None and target is not None:
+        _require_later(since, taken)
+    known = target or ()
+    renamed = {
+        change.column: change.old
+        for change in changes
+        if change.kind == "renamed" and change.old in known and change.new not in known
+    }
+    relation = sql.Identifier(table.schema_name, table.relation)
+    # The key of a parent says nothing of the rows of those that inherit from it.
+    enforced = key == current.key and not shape.is_inherited_from(source, current)
+    planned = Plan(
+        table, FIRST, "never loaded before", wanted, key, changes, since, relation, renamed, enforced
+    )
+    if target is None:
+        return planned
+    kept = {name for name in target if accepted is None or accepted.column(name) is None}
+    mode, reason = _mode(planned, kept, source, taken)
+    return replace(planned, mode=mode, reason=reason)
+
+
+def compared(
+    warehouse: Connection, accepted: Shape | None, wanted: Shape, table: Table
+) -> tuple[Change, ...]:
+    """Return every difference between two shapes, each with the action that it gets here.
+
+    A column that is gone blocks the table if somebody's view shows it, unless the catalog says otherwise.
+    """
+    return tuple(
+        replace(change, action=drift.BLOCK, users=users)
+        if change.kind == "dropped"
+        and "dropped" not in table.drift
+        and (users := tuple(ledger.views_on(warehouse, table.source, table.name, change.column)))
+        else change
+        for change in drift.compare(accepted, wanted, table)
+    )
+
+
+def _accepted(warehouse: Connection, table: Table) -> Shape | None:
+    found = ledger.accepted_shape(warehouse, table.source, table.name)
+    return Shape.from_json(found) if found else None
+
+
+def _target_columns(warehouse: Connection, table: Table) -> list[str] | None:
+    """Return the columns of the warehouse's table, None if there is no such table yet."""
+    target = Staged(table, "").target
+    return None if staging.oid(warehouse, target) is None else staging.column_names(warehouse, target)
+
+
+def _require_later(since: Watermark, taken: Snapshot) -> None:
+    """Raise StepError if the snapshot is of an earlier moment than what is loaded already."""
+    if since.system_identifier == taken.system_identifier and taken.taken_at < since.snapshot_at:
+        raise StepError(
+            f"the snapshot of this run is of {taken.taken_at:%Y-%m-%d %H:%M:%S}, but the table was loaded as "
+            f"of {since.snapshot_at:%Y-%m-%d %H:%M:%S} in run {since.run}; run it again"
+        )
+
+
+def _mode(planned: Plan, kept: Set[str], source: Connection, taken: Snapshot) -> tuple[str, str]:
+    """Return how to read the table, and why. `kept`: what the warehouse has that the source had dropped."""
+    for change in planned.changes:
+        if change.blocks:
+            return BLOCKED, str(change)
+    for reason in _reasons_for_a_new_table(planned, kept):
+        return REBUILD, reason
+    for reason in _reasons_for_all(planned, source, taken):
+        return FULL, reason
+    assert planned.since is not None  # noqa: S101 - without it there was a reason
+    return INCREMENT, f"changed since {planned.since.snapshot_at:%Y-%m-%d %H:%M}"
+
+
+def _reasons_for_a_new_table(planned: Plan, kept: Set[str]) -> Iterator[str]:
+    """Yield why the warehouse's table cannot go on, if it cannot."""
+    yield from (str(change) for change in planned.changes if change.rebuilds)
+    for change in planned.changes:
+        # Its rows still have the old values.
+        if change.kind in ("added", "added_with_default", "renamed") and change.column in kept:
+            yield f'the warehouse kept an older column "{change.column}"'
+
+
+def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iterator[str]:
+    """Yield why all rows have to be read, if they have to."""
+    table, since = planned.table, planned.since
+    if since is None:
+        yield "no load is known that it could go on from"
+        return
+    if table.changes == "full":
+        yield "declared"
+    if not planned.key:
+        yield "it has no key"
+    yield from (str(change) for change in planned.changes if change.refreshes)
+    if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
+        yield "the source was restored or failed over"
+    if since.quarantined:
+        yield f"{since.quarantined:,} rows were quarantined in the last load"
+    if table.changes == "xmin" and not planned.shape.has_xmin:
+        yield f"a {'view' if planned.shape.kind == 'v' else 'foreign table'} tells no changes"
+    if table.changes == "xmin" and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
+        yield "the last load is too long ago to tell what changed"
+    if since.cursor_name != (table.cursor if table.changes == "cursor" else None):
+        yield "it was read by another cursor before"
+    if table.changes == "cursor" and since.cursor_value is None:
+        yield "the last load knew no cursor"
+    yield from _filled_before(replace(planned, mode=INCREMENT), source)
+
+
+def _filled_before(planned: Plan, source: Connection) -> Iterator[str]:
+    """Find new columns with values in rows that would not be read: a default that is gone leaves them."""
+    if "added" in planned.table.drift:
+        return
+    for change in planned.changes:
+        if change.kind == "added":
+            column = sql.Identifier(change.column)
+            query = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL AND NOT ({}))").format(
+                planned.relation, column, planned.changed()
+            )
+            if postgres.value(source, query):
+                yield f'column "{change.column}" is new and has values in rows that did not change'

@@ -1,0 +1,85 @@
+"""Quality: what is declared of a table's rows, looked at before anyone sees them.
+
+Every check looks at the table as it will be once the staged rows are in it, so that a rate means the same
+after a full load and after a night with three changes.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.catalog import Table
+from pipeline.loading import staging
+from pipeline.loading.drift import IGNORE, Change
+from pipeline.loading.quality.candidate import Candidate, duplicates, naming
+from pipeline.loading.quality.columns import of_columns
+from pipeline.loading.quality.declared import of_declared
+from pipeline.loading.quality.result import Result, record
+from pipeline.postgres import Connection
+
+__all__ = ["Candidate", "Result", "check", "of_drift", "record"]
+
+# Fewer deletes than this are never suspicious by their share alone, unless nothing would be left.
+DELETES_UNSUSPICIOUS = 20
+
+
+def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
+    """Return the changes of a table's shape as results, as they are recorded."""
+    results = []
+    for change in changes:
+        told, level = change.told(table), "error"
+        if change.kind == "dropped" and not change.blocks and change.action != IGNORE:
+            told, level = f"{told}; it stays empty in new rows", "warn"
+        passed = level == "error" and not change.blocks
+        results.append(Result(f"drift {change.kind}", level, passed, told, ""))
+    return results
+
+
+def check(warehouse: Connection, candidate: Candidate) -> list[Result]:
+    """Return how every check of the table came out."""
+    if not candidate.columns:
+        return list(_deletes(candidate))
+    candidate.create(warehouse)
+    return [
+        *_key(warehouse, candidate),
+        *_deletes(candidate),
+        *of_columns(warehouse, candidate),
+        *of_declared(warehouse, candidate),
+    ]
+
+
+def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
+    if not candidate.key:
+        return
+    key = postgres.columns(candidate.key)
+    name = f"key ({', '.join(candidate.key)})"
+    with naming(name, candidate.table):
+        duplicated = duplicates(warehouse, candidate.staged.rows, key)
+    words = f"{duplicated:,} duplicated values"
+    other = (
+        f"none; write the key that tells its rows apart under {candidate.table.name} in "
+        f"sources/{candidate.table.source}.yaml"
+    )
+    yield Result(f"{name} is unique", "error", not duplicated, words, other, duplicated)
+    missing = sql.SQL(" OR ").join(
+        sql.SQL("{} IS NULL").format(sql.Identifier(column)) for column in candidate.key
+    )
+    nulls = staging.count(warehouse, candidate.staged.rows, missing)
+    yield Result(f"{name} is not null", "error", not nulls, f"{nulls:,} rows without a key", other, nulls)
+
+
+def _deletes(candidate: Candidate) -> Iterator[Result]:
+    if not candidate.history or not candidate.history[0]:
+        return
+    last = candidate.history[0]
+    gone = candidate.deleted if candidate.key else max(0, last - candidate.source_rows)
+    share, most = gone / last, candidate.table.max_deleted
+    few = gone < DELETES_UNSUSPICIOUS and candidate.source_rows > 0
+    yield Result(
+        "deletes", "error", share <= most or few,
+        f"{gone:,} of {last:,} rows ({share:.0%}) are gone from the source",
+        f"at most {most:.0%}; if that is right, write 'max_deleted: {min(1, share + 0.005):.0%}' "
+        f"under {candidate.table.name} in sources/{candidate.table.source}.yaml",
+        share,
+    )  # fmt: skip

@@ -1,0 +1,154 @@
+"""The checks that a table declares: rows, unique, sql, freshness, relationship."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from statistics import median
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.catalog import (
+    Check,
+    FreshnessCheck,
+    RelationshipCheck,
+    RowsCheck,
+    SqlCheck,
+    Table,
+    UniqueCheck,
+)
+from pipeline.loading import staging
+from pipeline.loading.quality.candidate import CANDIDATE, Candidate, duplicates, naming
+from pipeline.loading.quality.result import Result
+from pipeline.postgres import Composable, Connection
+
+# With so many earlier loads is a row count compared: their median is not moved by one odd night.
+COMPARED_LOADS = 10
+# By so much may clocks and time zones differ. What is later than that says nothing of when a row came.
+CLOCKS_DIFFER = "1 day"
+
+
+def of_declared(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
+    """Look at what each check declares. Raise StepError if the warehouse cannot compute one."""
+    for declared in candidate.table.checks:
+        with naming(f"{declared.kind} check", candidate.table):
+            found = list(_one(warehouse, declared, candidate))
+        yield from found
+
+
+def _one(warehouse: Connection, declared: Check, candidate: Candidate) -> Iterator[Result]:
+    match declared:
+        case RowsCheck():
+            yield from _rows(declared, candidate)
+        case UniqueCheck():
+            yield _unique(warehouse, declared)
+        case SqlCheck():
+            yield _sql(warehouse, declared, candidate)
+        case FreshnessCheck():
+            yield _freshness(warehouse, declared)
+        case RelationshipCheck():
+            yield _relationship(warehouse, declared, candidate.table)
+
+
+def _rows(declared: RowsCheck, candidate: Candidate) -> Iterator[Result]:
+    rule, level, rows = declared.rows, declared.level, candidate.source_rows
+    if rule.min is not None:
+        yield Result("rows min", level, rows >= rule.min, f"{rows:,} rows", f"at least {rule.min:,}", rows)
+    if rule.max is not None:
+        yield Result("rows max", level, rows <= rule.max, f"{rows:,} rows", f"at most {rule.max:,}", rows)
+    if rule.change is not None and candidate.history:
+        usual = median(candidate.history[:COMPARED_LOADS])
+        change = abs(rows - usual) / usual if usual else float(rows > 0)
+        observed = f"{rows:,} rows where {usual:,.0f} are usual ({change:.0%} off)"
+        yield Result(
+            "rows change", level, change <= rule.change, observed, f"at most {rule.change:.0%}", change
+        )
+
+
+def _unique(warehouse: Connection, declared: UniqueCheck) -> Result:
+    view, columns = sql.Identifier(CANDIDATE), postgres.columns(declared.unique)
+    duplicated = duplicates(warehouse, view, columns)
+    wrong = sql.SQL("({}) IN (SELECT {} FROM {} GROUP BY {} HAVING count(*) > 1)").format(
+        postgres.columns(declared.unique, "c"), columns, view, columns
+    )
+    return Result(
+        f"unique ({', '.join(declared.unique)})", declared.level, not duplicated,
+        f"{duplicated:,} duplicated values", "none", duplicated, declared.quarantine, wrong,
+    )  # fmt: skip
+
+
+def _sql(warehouse: Connection, declared: SqlCheck, candidate: Candidate) -> Result:
+    # The catalog saw to it that this is one SELECT.
+    # On lines of its own, so that a comment at its end takes nothing with it.
+    query = sql.SQL("\n" + declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
+    counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
+    wrong = None
+    if candidate.key and counted:
+        returned = _returned_columns(warehouse, query)
+        if set(candidate.key) <= set(returned):
+            wrong = sql.SQL("EXISTS (SELECT 1 FROM ({}) AS f WHERE {})").format(
+                query, staging.same_key(candidate.key, "f", "c")
+            )
+    name = f"sql {' '.join(declared.sql.split())}"
+    return Result(
+        name, declared.level, not counted, f"{counted:,} rows", "none", counted, declared.quarantine, wrong
+    )
+
+
+def _returned_columns(warehouse: Connection, query: Composable) -> list[str]:
+    with warehouse.cursor() as cursor:
+        cursor.execute(sql.SQL("SELECT * FROM ({}) AS f LIMIT 0").format(query))
+        return [column.name for column in cursor.description or ()]
+
+
+def _freshness(warehouse: Connection, declared: FreshnessCheck) -> Result:
+    rule = declared.freshness
+    newest, age_seconds, fresh = postgres.rows(
+        warehouse,
+        sql.SQL(
+            "SELECT max({0})::text, extract(epoch FROM now() - max({0}))::float8,"
+            " max({0}) >= now() - {1}::interval FROM {2} WHERE {0} <= now() + {3}::interval"
+        ).format(
+            sql.Identifier(rule.column),
+            sql.Literal(f"{rule.max_age.total_seconds()} seconds"),
+            sql.Identifier(CANDIDATE),
+            sql.Literal(CLOCKS_DIFFER),
+        ),
+    )[0]
+    return Result(
+        f"freshness of {rule.column}", declared.level, bool(fresh), f"the newest is {newest or 'missing'}",
+        f"at most {_in_words(rule.max_age)} old", age_seconds,
+    )  # fmt: skip
+
+
+def _in_words(duration: timedelta) -> str:
+    """Return a duration as people write it.
+
+    >>> _in_words(timedelta(days=2)), _in_words(timedelta(minutes=90)), _in_words(timedelta(seconds=0.5))
+    ('2 days', '90 minutes', '0.5 seconds')
+    """
+    seconds = duration.total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:g} {unit}" + ("" if seconds == length else "s")
+    return f"{seconds:g} seconds"
+
+
+def _relationship(warehouse: Connection, declared: RelationshipCheck, table: Table) -> Result:
+    rule = declared.relationship
+    view, pairs = sql.Identifier(CANDIDATE), list(zip(rule.columns, rule.to_columns, strict=True))
+    given = [sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in rule.columns]
+    same = [
+        sql.SQL("{} = {}").format(sql.Identifier("o", to), sql.Identifier("c", column))
+        for column, to in pairs
+    ]
+    wrong = sql.SQL("{} AND NOT EXISTS (SELECT 1 FROM {} AS o WHERE {})").format(
+        sql.SQL(" AND ").join(given),
+        view if rule.to == table.name else sql.Identifier(table.source, rule.to),
+        sql.SQL(" AND ").join(same),
+    )
+    counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM {} AS c WHERE {}").format(view, wrong))
+    return Result(
+        f"relationship ({', '.join(rule.columns)}) to {rule.to}", declared.level, not counted,
+        f"{counted:,} rows without a counterpart", "none", counted, declared.quarantine, wrong,
+        of_row=rule.to != table.name,
+    )  # fmt: skip

@@ -1,0 +1,127 @@
+"""Reading: rows and keys of one table of a source, copied into staged rows and shown as they come.
+
+All is read in the snapshot of the run. It shows rows as they were, but not names: which table and column a
+query reads is looked up at the moment of the query. And a table that was rewritten since then looks empty.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.fence import Attempt
+from pipeline.loading import staging
+from pipeline.loading.plan import INCREMENT, Plan
+from pipeline.loading.shape import Shape
+from pipeline.loading.staging import Staged
+from pipeline.postgres import Composable, Connection
+from pipeline.progress import Show
+
+SHOW_SECONDS = 1.0
+
+
+class Reading:
+    """A table being read: both connections, and who is shown how far it is."""
+
+    def __init__(self, warehouse: Connection, source: Connection, attempt: Attempt, show: Show) -> None:
+        self._warehouse, self._source, self._attempt, self._show = warehouse, source, attempt, show
+
+    def rows(self, planned: Plan, staged: Staged) -> tuple[int, int]:
+        """Stage the rows; return how many the source has, and how many of them were staged.
+
+        Raise StepError if what is read is not what the plan was made for.
+        """
+        self._require_same(planned)
+        source_rows = staging.count(self._source, planned.relation)
+        self._require_unmoved(planned)
+        return source_rows, self._copy_rows(planned, staged, source_rows)
+
+    def keys(self, planned: Plan, staged: Staged) -> None:
+        """Stage the keys of all rows that the source has."""
+        columns = tuple(column for column in planned.columns if column.name in planned.key)
+        staging.create(self._warehouse, staged.keys, planned.table.source, columns)
+        self._show(None, "reading the keys to find what was deleted")
+        self._copy(planned.selection(columns), staged.keys, replace(planned.shape, columns=columns))
+        postgres.rows(self._warehouse, sql.SQL("ANALYZE {}").format(staged.keys))
+
+    def _require_same(self, planned: Plan) -> None:
+        """Raise StepError if the table's names stand for something else since the snapshot was taken.
+
+        The snapshot shows what is in the catalog as it was; but which table and column a query of it reads is
+        looked up at the moment of the query. It takes the table's lock: from here on, nothing changes.
+        """
+        wanted = [(planned.shape.oid, column.attnum) for column in planned.columns]
+        names = [column.name for column in planned.columns]
+        try:
+            with self._source.cursor() as cursor:
+                query = sql.SQL("SELECT {} FROM {} LIMIT 0")
+                cursor.execute(query.format(postgres.columns(names), planned.relation))
+                found = [(column.table_oid, column.table_column) for column in cursor.description or ()]
+        except (postgres.UndefinedColumn, postgres.UndefinedTable):
+            found = []
+        if found != wanted:
+            raise StepError(
+                "it, or one of its columns, was renamed, dropped or made anew in the source since the "
+                "snapshot of this run was taken; run it again"
+            )
+
+    def _require_unmoved(self, planned: Plan) -> None:
+        """Raise StepError if the table was truncated or rewritten after the snapshot was taken.
+
+        PostgreSQL shows such a table as empty to an older snapshot. We hold its lock by now: so it stays.
+        """
+        moved = postgres.rows(self._source, postgres.statement("moved"), (planned.shape.oid,))
+        for schema, name in moved:
+            leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(sql.Identifier(schema, name))
+            if not postgres.value(self._source, leaf):
+                raise StepError(
+                    f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
+                    "this run was taken, so that its rows cannot be told; run it again"
+                )
+
+    def _copy_rows(self, planned: Plan, staged: Staged, source_rows: int) -> int:
+        source, new = planned.table.source, planned.into_new_table
+        staging.create(
+            self._warehouse, staged.rows, source, planned.columns, datetime.now(UTC) if new else None
+        )
+        if not planned.columns:
+            # COPY cannot carry rows of no columns at all.
+            return staging.fill(self._warehouse, staged.rows, source_rows)
+        query = planned.selection(planned.columns) + planned.condition()
+        expected = None if planned.mode == INCREMENT else source_rows
+        return self._copy(query, staged.rows, planned.shape, expected_rows=expected, freeze=new)
+
+    def _copy(
+        self, query: Composable, target: sql.Identifier, shape: Shape, *,
+        expected_rows: int | None = None, freeze: bool = False,
+    ) -> int:  # fmt: skip
+        form, columns = sql.SQL(shape.copy_format), shape.columns
+        names = postgres.columns([column.name for column in columns])
+        return postgres.copy(
+            self._source,
+            sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, form),
+            self._warehouse,
+            sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}{})").format(
+                target, names, form, sql.SQL(", FREEZE" if freeze else "")
+            ),
+            self._progress(expected_rows),
+        )
+
+    def _progress(self, expected_rows: int | None) -> Callable[[int], None]:
+        began = shown = time.monotonic()
+
+        def on_bytes(_size: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown < SHOW_SECONDS:
+                return
+            shown = now
+            so_far = self._attempt.rows_so_far(self._warehouse)
+            percent = min(99, 100 * so_far // expected_rows) if expected_rows else None
+            self._show(percent, f"{so_far:,} rows read, {so_far / (now - began):,.0f} a second")
+
+        return on_bytes

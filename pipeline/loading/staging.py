@@ -1,0 +1,203 @@
+"""Staged rows: where a table's rows wait in the warehouse between being read and being believed."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.catalog import Table
+from pipeline.loading.shape import Column
+from pipeline.names import MAXIMUM_BYTES
+from pipeline.postgres import Composable, Connection
+
+SCHEMA = "staging"
+LOADED_AT, DELETED_AT = "_loaded_at", "_deleted_at"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The staged rows of one table and run, and of its keys where they are needed."""
+
+    table: Table
+    run: str
+
+    @property
+    def prefix(self) -> str:
+        """Return what the names of all staged tables of this table begin with."""
+        plain = f"{self.table.source}.{self.table.name}@"
+        longest = MAXIMUM_BYTES - len("2026-11-22T1430 keys")
+        if len(plain.encode()) <= longest:
+            return plain
+        return hashlib.sha256(plain.encode()).hexdigest()[: longest - 1] + "@"
+
+    @property
+    def rows(self) -> sql.Identifier:
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run}")
+
+    @property
+    def keys(self) -> sql.Identifier:
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} keys")
+
+    @property
+    def bad(self) -> sql.Identifier:
+        """Return the table of the staged rows' places (ctid) that are to be set aside."""
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} bad")
+
+    @property
+    def fallen(self) -> sql.Identifier:
+        """Return the table of the keys of loaded rows that are no longer good, and are to be set aside."""
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} out")
+
+    @property
+    def history(self) -> sql.Identifier:
+        """Return the table of the warehouse that keeps every version of every row."""
+        return sql.Identifier(self.table.source, f"{self.table.name}_history")
+
+    @property
+    def new_history(self) -> sql.Identifier:
+        """Return the table in which a history is made anew."""
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} new")
+
+    @property
+    def quarantine(self) -> sql.Identifier:
+        """Return the table of rows that were set aside."""
+        plain = f"{self.table.source}_{self.table.name}"
+        return sql.Identifier("quarantine", plain if len(plain.encode()) <= MAXIMUM_BYTES else self.prefix)
+
+    @property
+    def target(self) -> sql.Identifier:
+        """Return the table of the warehouse that people read."""
+        return sql.Identifier(self.table.source, self.table.name)
+
+
+def create(
+    connection: Connection,
+    name: sql.Identifier,
+    source: str,
+    columns: Sequence[Column],
+    first_loaded_at: datetime | None = None,
+) -> None:
+    """Make an empty staging table.
+
+    With `first_loaded_at` it is meant to become the final table: logged, every row marked as loaded then.
+    Without, it is UNLOGGED: half the writing, and empty after a crash of the server.
+    """
+    definitions = [
+        sql.SQL("{} {}").format(sql.Identifier(column.name), column.warehouse_type(source))
+        for column in columns
+    ]
+    if first_loaded_at is not None:
+        definitions.append(
+            sql.SQL("{} timestamptz NOT NULL DEFAULT {}").format(
+                sql.Identifier(LOADED_AT), sql.Literal(first_loaded_at.isoformat())
+            )
+        )
+    statement = sql.SQL("CREATE {} TABLE {} ({})").format(
+        sql.SQL("UNLOGGED" if first_loaded_at is None else ""), name, sql.SQL(", ").join(definitions)
+    )
+    postgres.rows(connection, statement)
+
+
+def fill(connection: Connection, name: sql.Identifier, rows: int) -> int:
+    """Put so many rows of nothing but defaults into a staging table, and return how many."""
+    query = sql.SQL("INSERT INTO {} SELECT FROM generate_series(1, {})").format(name, sql.Literal(rows))
+    postgres.rows(connection, query)
+    return rows
+
+
+def fallen_unread(connection: Connection, staged: Staged) -> int:
+    """Return how many loaded rows are to be set aside without that anything was read for them."""
+    if oid(connection, staged.fallen) is None:
+        return 0
+    query = sql.SQL(
+        "SELECT count(*) FROM (SELECT DISTINCT * FROM {}) AS f"
+        " WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})"
+    ).format(staged.fallen, staged.rows, same_key(column_names(connection, staged.fallen), "f", "s"))
+    counted: int = postgres.value(connection, query)
+    return counted
+
+
+def drop(connection: Connection, staged: Staged, *, but_rows: bool = False) -> None:
+    """Drop what was staged of one run, except the rows where those are to be published as they are."""
+    names = [staged.keys, staged.bad, staged.fallen, *([] if but_rows else [staged.rows])]
+    for name in names:
+        postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+
+
+def drop_every_run(connection: Connection, staged: Staged) -> None:
+    """Drop what was staged of a table in any run."""
+    found = postgres.rows(
+        connection,
+        "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
+        (SCHEMA, staged.prefix),
+    )
+    for (name,) in found:
+        postgres.rows(connection, sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
+
+
+def oid(connection: Connection, name: sql.Identifier) -> int | None:
+    """Return the oid of a table of the warehouse, or None if there is none of that name."""
+    schema, table = name.strings
+    found: int | None = postgres.value(
+        connection,
+        """
+        SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relname = %s
+        """,
+        (schema, table),
+    )
+    return found
+
+
+def column_types(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
+    """Return the types of a table's columns by their names, in order; nothing if there is no such table."""
+    query = """
+        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+        WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+        """
+    return dict(postgres.rows(connection, query, (oid(connection, relation),)))
+
+
+def column_names(connection: Connection, relation: sql.Identifier) -> list[str]:
+    """Return the names of a table's columns, in order."""
+    return list(column_types(connection, relation))
+
+
+def cast(name: str, old: str, new: str, prefix: str) -> Composable:
+    """Return a column of a table called `prefix`, as another type if it has another."""
+    column = sql.Identifier(prefix, name)
+    return column if old == new else sql.SQL("{}::text::{}").format(column, sql.SQL(new))
+
+
+def count(connection: Connection, relation: sql.Identifier, condition: Composable | None = None) -> int:
+    """Return the exact number of rows of a relation, or of those that meet `condition`."""
+    where = sql.SQL(" WHERE {}").format(condition) if condition else sql.SQL("")
+    counted: int = postgres.value(connection, sql.SQL("SELECT count(*) FROM {}").format(relation) + where)
+    return counted
+
+
+def live(
+    connection: Connection, relation: sql.Identifier, table: Table, alias: str | None = None
+) -> Composable:
+    """Return the condition under which a row of the target stands for a row of the source."""
+    # A table that was loaded before its deletes became soft has no mark yet.
+    if table.deletes != "soft" or DELETED_AT not in column_names(connection, relation):
+        return sql.SQL("true")
+    return sql.SQL("{} IS NULL").format(sql.Identifier(*filter(None, (alias, DELETED_AT))))
+
+
+def same_key(
+    key: Sequence[str], left: str, right: str, renamed: Mapping[str, str] | None = None
+) -> Composable:
+    """Return the condition under which two rows have the same key.
+
+    `renamed` has what the left one calls a column, where that is another name.
+    """
+    known = renamed or {}
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(left, known.get(name, name)), sql.Identifier(right, name))
+        for name in key
+    )

@@ -1,0 +1,149 @@
+"""Validate: decides whether staged rows may be loaded: the source's shape first, then the declared checks."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline import access, alerts, fence, ledger, patience, postgres
+from pipeline.alerts import failures
+from pipeline.catalog import Table
+from pipeline.errors import CheckError, StepError
+from pipeline.ledger import Step
+from pipeline.loading import extract, plan, quality, quarantine
+from pipeline.loading.extract import LOAD_TASK, step_key
+from pipeline.loading.plan import FIRST, FULL, INCREMENT
+from pipeline.loading.quality import Candidate, Result
+from pipeline.loading.shape import Shape
+from pipeline.loading.staging import Staged
+from pipeline.postgres import Connection
+from pipeline.progress import Show, silent
+from pipeline.settings import Settings
+
+TASK = "ValidateExtract"
+
+logger = logging.getLogger(__name__)
+
+
+def validated(warehouse: Connection, table: Table, run: str) -> bool:
+    """Whether the rows that are staged now, and no earlier ones, were found good."""
+    loaded = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
+    if loaded and loaded.done:
+        return True
+    step = ledger.find_step(warehouse, step_key(table, run, TASK))
+    if step is None or not step.done:
+        return False
+    found = ledger.find_step(warehouse, step_key(table, run))
+    if found is None or found.detail.get("staged_oid") != step.detail.get("staged_oid"):
+        return False
+    # Rows that are gone, or were read for another declaration, have to be read and looked at again.
+    if not extract.extracted(warehouse, table, run):
+        return False
+    return bool(quarantine.count(warehouse, Staged(table, run)) == step.detail["set_aside"])
+
+
+def is_validated(settings: Settings, table: Table, run: str) -> bool:
+    """Whether the table is validated, for who has no connection to the warehouse."""
+    with access.brief(settings).warehouse() as warehouse:
+        return validated(warehouse, table, run)
+
+
+def validate_extract(settings: Settings, table: Table, run: str, show: Show = silent) -> None:
+    """Check the staged rows of a table, record every result, and set failing rows aside.
+
+    Raise CheckError, telling everything that is wrong at once, if they must not be loaded.
+    """
+    patience.persevere(lambda: _validate_extract(settings, table, run, show), lambda said: show(None, said))
+
+
+def _validate_extract(settings: Settings, table: Table, run: str, show: Show) -> None:
+    key = step_key(table, run, TASK)
+    with (
+        access.opened(settings) as databases,
+        databases.warehouse(autocommit=True) as beside,
+        databases.warehouse() as warehouse,
+        postgres.explained(key.name),
+    ):
+        # Staged rows of a run are looked at once, and not while somebody else replaces or publishes them.
+        fence.lock_table(warehouse, table.source, table.name)
+        if validated(warehouse, table, run):
+            return
+        with fence.attempted(beside, key) as attempt:
+            extracted = ledger.find_step(warehouse, step_key(table, run))
+            if extracted is None or not extract.extracted(warehouse, table, run):
+                raise StepError(
+                    "its staged rows are gone, as after a crash of the warehouse's server; run it again"
+                )
+            candidate = _candidate(warehouse, table, run, extracted)
+            results = _results(warehouse, candidate, extracted)
+            loaded = candidate if extracted.detail["mode"] in (INCREMENT, FULL) else None
+            set_aside = quarantine.fill(warehouse, candidate.staged, results, loaded)
+            quality.record(warehouse, run, table, results)
+            stopping = [str(result) for result in results if result.stops]
+            if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
+                stopping.append(f"the failing rows are in {kept}")
+            if not stopping:
+                detail = {
+                    "staged_oid": extracted.detail["staged_oid"],
+                    "checks": len(results),
+                    "set_aside": set_aside,
+                }
+                attempt.finish(warehouse, extracted.rows, detail)
+            # What was found is kept, whether the table is held back or not.
+            warehouse.commit()
+            _warn(settings, table, run, results)
+            if stopping:
+                raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up")
+            show(100, _told(key.name, results, set_aside))
+
+
+def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> list[Result]:
+    table = candidate.table
+    current = Shape.from_json(extracted.detail["shape"])
+    accepted = None
+    if extracted.detail["mode"] != FIRST:
+        accepted = ledger.accepted_shape(warehouse, table.source, table.name)
+    changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, current, table)
+    drifted = quality.of_drift(changes, table)
+    if any(result.stops for result in drifted):
+        # The rows have a shape of which nothing is known yet: no check could be trusted.
+        return drifted
+    return drifted + quality.check(warehouse, candidate)
+
+
+def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -> Candidate:
+    detail = extracted.detail
+    return Candidate(
+        table=table,
+        staged=Staged(table, run),
+        columns=Shape.from_json(detail["shape"]).names,
+        key=detail["key"],
+        increment=detail["mode"] == INCREMENT,
+        keys_staged=detail["keys_staged"],
+        source_rows=detail["source_rows"],
+        deleted=detail["deleted"],
+        history=ledger.row_counts(warehouse, step_key(table, run, LOAD_TASK)),
+        renamed=detail["renamed"],
+    )
+
+
+def _warn(settings: Settings, table: Table, run: str, results: Sequence[Result]) -> None:
+    """Tell of what did not hold and stops nothing; once for each check, until it holds."""
+    of = failures.table(table.source, table.name, run)
+    found = [
+        replace(of, key=f"{of.key}/{result.name}").alert(
+            f"{result.name} does not hold", str(result), kind="warning"
+        )
+        for result in results
+        if not result.passed and not result.stops
+    ]
+    alerts.reconcile(settings, f"{of.key}/", found)
+
+
+def _told(name: str, results: Sequence[Result], set_aside: int) -> str:
+    warnings = [str(result) for result in results if not result.passed]
+    for warning in warnings:
+        logger.warning("%s: %s", name, warning)
+    told = [*warnings] or [f"{len(results)} checks passed"]
+    if set_aside:
+        told.append(f"{set_aside:,} rows set aside in quarantine")
+    return "; ".join(told)

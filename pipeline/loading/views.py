@@ -1,0 +1,174 @@
+"""Views: what depends on a table of the warehouse, kept over the exchange of the table under it.
+
+PostgreSQL ties a view to the very table it was made on, and drops its grants with it. So each dependent
+view is written down whole (definition, owner, grants, options, comments, indexes), and made again on the new
+table. Where a materialized one has to be filled, that is done beforehand, while people read the old ones.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.loading import staging
+from pipeline.postgres import Composable, Connection
+
+
+@dataclass(frozen=True)
+class View:
+    """A view, or a materialized one, with the statements that make it again as it is."""
+
+    schema: str
+    name: str
+    materialized: bool
+    statements: tuple[str, ...]
+
+    @property
+    def kind(self) -> sql.SQL:
+        return sql.SQL("MATERIALIZED VIEW" if self.materialized else "VIEW")
+
+    @property
+    def filled(self) -> bool:
+        """Whether making it takes as long as its query."""
+        return self.materialized and not self.statements[0].endswith(" WITH NO DATA")
+
+
+def dependent(warehouse: Connection, relation: sql.Identifier) -> list[View]:
+    """Return the views on a table, and the views on those, each after what it reads."""
+    found = postgres.rows(warehouse, postgres.statement("dependent_views"), relation.strings)
+    return [
+        View(schema, name, materialized, tuple(statements))
+        for schema, name, materialized, statements in found
+    ]
+
+
+def lock(warehouse: Connection, views: list[View]) -> None:
+    """Lock the views in the order in which their readers do: each before what it reads."""
+    for view in reversed(views):
+        if not view.materialized:  # its readers touch nothing else
+            statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
+            postgres.rows(warehouse, statement.format(sql.Identifier(view.schema, view.name)))
+
+
+def drop(warehouse: Connection, views: list[View]) -> None:
+    """Drop the views, the last dependent first."""
+    for view in reversed(views):
+        statement = sql.SQL("DROP {} {}").format(view.kind, sql.Identifier(view.schema, view.name))
+        _drop(warehouse, statement, f'view "{view.schema}"."{view.name}"')
+
+
+def drop_table(warehouse: Connection, relation: sql.Identifier) -> None:
+    """Drop a table whose views are gone. Raise StepError if something else depends on it."""
+    _drop(warehouse, sql.SQL("DROP TABLE {}").format(relation), "the table")
+
+
+def _drop(warehouse: Connection, statement: Composable, what: str) -> None:
+    try:
+        postgres.rows(warehouse, statement)
+    except postgres.LockNotAvailable:
+        raise
+    except postgres.Error as error:
+        detail = " ".join((error.diag.message_detail or "").split())
+        raise StepError(
+            f"{what} has to be made anew on the table's new shape, and cannot be dropped for that: "
+            f"{' '.join(filter(None, (postgres.said(error), detail)))}; give it to the pipeline's role "
+            "(ALTER ... OWNER TO), or drop what depends on it, then run it again"
+        ) from None
+
+
+def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Identifier) -> None:
+    """Give a new table the indexes that somebody made on the one it will replace, its key's aside.
+
+    One on a column that is gone goes with it.
+    """
+    found = postgres.rows(warehouse, postgres.statement("indexes"), relation.strings)
+    known = set(staging.column_names(warehouse, other))
+    for definition, columns in found:
+        if known >= set(columns):
+            # "CREATE INDEX name ON schema.table USING ...", and no name in it is without its quotes.
+            before, _, after = definition.partition(f" ON {_quoted(warehouse, relation)} USING ")
+            statement = sql.SQL("{} ON {} USING {}").format(sql.SQL(before), other, sql.SQL(after))
+            postgres.rows(warehouse, statement)
+
+
+def _quoted(warehouse: Connection, relation: sql.Identifier) -> str:
+    found: str = postgres.value(warehouse, "SELECT format('%%I.%%I', %s::text, %s::text)", relation.strings)
+    return found
+
+
+def create(warehouse: Connection, views: list[View]) -> None:
+    """Make the views again. Raise StepError, naming the one that the new table no longer fits."""
+    for view in views:
+        try:
+            # All at once, for somebody may be waiting.
+            postgres.rows(warehouse, ";\n".join(view.statements))
+        except postgres.Error as error:
+            raise StepError(
+                f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
+                f"{postgres.said(error)}; change or drop the view, then run it again"
+            ) from None
+
+
+def make_ahead(warehouse: Connection, views: Sequence[View], target: sql.Identifier, scratch: str) -> bool:
+    """Make all views on the table that is to replace `target`, in the schema `scratch`; say whether it went.
+
+    The new table is there already, under its final name.
+    """
+    names = {
+        _quoted(warehouse, sql.Identifier(schema, name)): _quoted(warehouse, sql.Identifier(scratch, name))
+        for schema, name in (target.strings, *((view.schema, view.name) for view in views))
+    }
+    try:
+        for view in views:
+            for statement in (view.statements[0], *filter(_INDEX.match, view.statements[1:])):
+                postgres.rows(warehouse, sql.SQL(_renamed(statement, names)))
+    except postgres.Error:
+        return False
+    # One that still reads the old table would keep it from being dropped.
+    return all(view.schema != scratch for view in dependent(warehouse, target))
+
+
+_INDEX = re.compile("CREATE (UNIQUE )?INDEX ")
+_WORD = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
+# A text in quotes, or a name with all that is before it.
+_TOKEN = re.compile(rf"'(?:[^']|'')*'|{_WORD}(?:\.{_WORD})*")
+
+
+def _renamed(statement: str, names: Mapping[str, str]) -> str:
+    """Return a statement with other names in it.
+
+    >>> _renamed("SELECT a, 'hr.staff' FROM hr.staff, hr.staff_2, b.hr.staff", {"hr.staff": "x.staff"})
+    "SELECT a, 'hr.staff' FROM x.staff, hr.staff_2, b.hr.staff"
+    """
+    return _TOKEN.sub(lambda found: names.get(found[0], found[0]), statement)
+
+
+def take_places(warehouse: Connection, views: Sequence[View], scratch: str) -> None:
+    """Put views that were made ahead in the places of those that were dropped."""
+    for view in views:
+        statement = sql.SQL("ALTER {} {} SET SCHEMA {}").format(
+            view.kind, sql.Identifier(scratch, view.name), sql.Identifier(view.schema)
+        )
+        postgres.rows(warehouse, statement)
+        rest = [each for each in view.statements[1:] if not _INDEX.match(each)]
+        if rest:
+            postgres.rows(warehouse, ";\n".join(rest))
+
+
+def drop_schema(warehouse: Connection, scratch: str, views: Sequence[View]) -> None:
+    """Drop what was made ahead and is not needed, and its schema."""
+    for view in reversed(views):
+        statement = sql.SQL("DROP {} IF EXISTS {}").format(view.kind, sql.Identifier(scratch, view.name))
+        postgres.rows(warehouse, statement)
+    postgres.rows(warehouse, sql.SQL("DROP SCHEMA {}").format(sql.Identifier(scratch)))
+
+
+def grants(warehouse: Connection, relation: sql.Identifier) -> list[str]:
+    """Return the statements that give a table's owner, grants and comments to another of the same name."""
+    if staging.oid(warehouse, relation) is None:
+        return []
+    found = postgres.rows(warehouse, postgres.statement("grants"), relation.strings)
+    return [statement for (statement,) in found]

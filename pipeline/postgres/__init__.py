@@ -1,0 +1,54 @@
+"""PostgreSQL: connections, statements, rows copied from one server to another: the only user of psycopg2."""
+
+import psycopg2
+import psycopg2.errors
+
+from pipeline.postgres.copying import copy
+from pipeline.postgres.failures import explained, is_lost, said
+from pipeline.postgres.session import CONNECT_TIMEOUT_SECONDS, SESSION, connection
+from pipeline.postgres.statements import (
+    Composable,
+    Connection,
+    columns,
+    identifier,
+    records,
+    row,
+    rows,
+    statement,
+    value,
+)
+from pipeline.postgres.uri import KEEPALIVES, program_environment
+
+__all__ = [
+    "CONNECT_TIMEOUT_SECONDS",
+    "CORRUPTED",
+    "KEEPALIVES",
+    "SESSION",
+    "Composable",
+    "Connection",
+    "Error",
+    "InsufficientPrivilege",
+    "LockNotAvailable",
+    "UndefinedColumn",
+    "UndefinedTable",
+    "columns",
+    "connection",
+    "copy",
+    "explained",
+    "identifier",
+    "is_lost",
+    "program_environment",
+    "records",
+    "row",
+    "rows",
+    "said",
+    "statement",
+    "value",
+]
+
+Error = psycopg2.Error
+LockNotAvailable = psycopg2.errors.LockNotAvailable
+InsufficientPrivilege = psycopg2.errors.InsufficientPrivilege
+UndefinedColumn = psycopg2.errors.UndefinedColumn
+UndefinedTable = psycopg2.errors.UndefinedTable
+CORRUPTED = (psycopg2.errors.IndexCorrupted, psycopg2.errors.DataCorrupted)

@@ -1,0 +1,62 @@
+"""Statements: one at a time, with names that the driver quotes."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import psycopg2.extensions
+from psycopg2 import sql
+
+Connection = psycopg2.extensions.connection
+Composable = sql.Composable
+Parameters = Sequence[object] | Mapping[str, object]
+
+
+def rows(
+    connection: Connection, query: str | Composable, parameters: Parameters = ()
+) -> list[tuple[Any, ...]]:
+    """Run one statement and return all of its rows, none if it has none."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def row(
+    connection: Connection, query: str | Composable, parameters: Parameters = ()
+) -> tuple[Any, ...] | None:
+    """Run one statement and return its first row, or None."""
+    found = rows(connection, query, parameters)
+    return found[0] if found else None
+
+
+def records(
+    connection: Connection, query: str | Composable, parameters: Parameters = ()
+) -> list[dict[str, Any]]:
+    """Run one statement and return all of its rows by the names of its columns."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters or None)
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, found, strict=True)) for found in cursor.fetchall()]
+
+
+def value(connection: Connection, query: str | Composable, parameters: Parameters = ()) -> Any:
+    """Run one statement and return the first column of its first row, or None."""
+    found = row(connection, query, parameters)
+    return None if found is None else found[0]
+
+
+def statement(name: str) -> str:
+    """Return the SQL statement kept in pipeline/sql/<name>.sql."""
+    return resources.files("pipeline").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def identifier(*names: str) -> sql.Identifier:
+    """Return a name, qualified if there are several, that the driver quotes."""
+    return sql.Identifier(*names)
+
+
+def columns(names: Sequence[str], prefix: str | None = None) -> Composable:
+    """Return quoted column names with commas between them, each with `prefix` before it if given."""
+    return sql.SQL(", ").join(
+        sql.Identifier(prefix, name) if prefix else sql.Identifier(name) for name in names
+    )

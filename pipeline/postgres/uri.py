@@ -1,0 +1,67 @@
+"""The URI of a database: as the driver takes it, and as PostgreSQL's own programs do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+
+from pipeline.errors import UnreachableError
+from pipeline.postgres.failures import said
+
+# A peer that vanished without a word is noticed after about two minutes: by keepalives while we wait for it,
+# by the time-out (in milliseconds) while it owes us an answer to what we sent, when there are no keepalives.
+KEEPALIVES: Mapping[str, Any] = {
+    "keepalives_idle": 60,
+    "keepalives_interval": 15,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 120_000,
+}
+# What a URI says, as libpq's programs read it from their environment.
+VARIABLES: Mapping[str, str] = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "dbname": "PGDATABASE",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
+    "options": "PGOPTIONS",
+    "application_name": "PGAPPNAME",
+    "sslmode": "PGSSLMODE",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcrl": "PGSSLCRL",
+    "sslsni": "PGSSLSNI",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "gssencmode": "PGGSSENCMODE",
+    "channel_binding": "PGCHANNELBINDING",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+
+
+def program_environment(uri: str, name: str) -> dict[str, str]:
+    """Return the variables that take one of PostgreSQL's programs to `uri`: for that one child's environment.
+
+    Raise UnreachableError if there is something in it that cannot be said so.
+    """
+    try:
+        parts = psycopg2.extensions.parse_dsn(plain(uri, name))
+    except psycopg2.Error as error:
+        raise UnreachableError(f"{name}: its uri in Vault is faulty: {said(error)}") from None
+    for part in parts.keys() - VARIABLES.keys() - KEEPALIVES.keys():
+        raise UnreachableError(f"{name}: its uri in Vault has {part}, which cannot be handed on; take it out")
+    return {VARIABLES[part]: value for part, value in parts.items() if part in VARIABLES}
+
+
+def plain(uri: str, name: str) -> str:
+    """Return the URI as libpq takes it. Raise UnreachableError if it is none."""
+    # SQLAlchemy's form of the scheme is common in shared credentials; libpq knows only the plain one.
+    scheme, _, rest = uri.partition("://")
+    if scheme.split("+")[0] not in ("postgresql", "postgres") or not rest:
+        raise UnreachableError(
+            f"{name}: its uri in Vault is not of the form postgresql://role:password@host:port/name"
+        )
+    return f"postgresql://{rest}"

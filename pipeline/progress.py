@@ -1,0 +1,20 @@
+"""How far long work is, told to whoever shows it: a terminal, the visualizer, a log."""
+
+from collections.abc import Callable
+
+# Told how far a step is, in percent or None where that cannot be known, and in words.
+Show = Callable[[int | None, str], None]
+
+
+def silent(_percent: int | None, _message: str) -> None:
+    """Show nothing."""
+
+
+def moved(done_bytes: int, whole_bytes: int, seconds: float) -> str:
+    """Return how far bytes have come, and how fast, for people.
+
+    >>> moved(12_000_000, 40_000_000, 2.0)
+    '12 of 40 MB, 6.0 MB a second'
+    """
+    rate = done_bytes / 1e6 / max(seconds, 0.001)
+    return f"{done_bytes / 1e6:,.0f} of {whole_bytes / 1e6:,.0f} MB, {rate:,.1f} MB a second"

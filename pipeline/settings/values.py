@@ -1,0 +1,44 @@
+"""What a single setting may be: an address, a path in Vault, a URL; what is none is told what to write."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})/[^/?#\s@:]+(?:\?[^\s#@]+)?", re.ASCII)
+_VAULT_PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*", re.ASCII)
+_HIGHEST_PORT = 65535
+
+
+def _address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or not 0 < int(match[1]) <= _HIGHEST_PORT:
+        raise ValueError("is no address of a database; write host:port/name")
+    return value
+
+
+def _vault_path(value: str) -> str:
+    if _VAULT_PATH.fullmatch(value) is None:
+        raise ValueError(
+            "is no path in Vault; write it without a leading slash, such as warehouse or hr/reader"
+        )
+    return value
+
+
+def _url(value: str) -> str:
+    if re.fullmatch(r"https?://[^\s/]+\S*", value) is None:
+        raise ValueError("is no URL; write http:// or https:// and the host")
+    return value.rstrip("/")
+
+
+def _split(value: object) -> object:
+    # By line, not by space: the reader has put folders before these, and a folder's name may hold a space.
+    return [part for part in re.split(r"\s*[,\n]\s*", value) if part] if isinstance(value, str) else value
+
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Address = Annotated[Text, AfterValidator(_address)]
+VaultPath = Annotated[Text, AfterValidator(_vault_path)]
+Url = Annotated[Text, AfterValidator(_url)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]

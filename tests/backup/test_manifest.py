@@ -1,0 +1,90 @@
+"""The manifest's own promises: it comes back as it was, and what is no manifest is told."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.backup import manifest
+from pipeline.backup.manifest import (
+    Contents,
+    Database,
+    File,
+    LargeObjects,
+    Manifest,
+    Table,
+    Times,
+    Verification,
+)
+from pipeline.crypt import Digest
+from pipeline.errors import CheckError
+
+MOMENT = datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
+
+
+def a_manifest() -> Manifest:
+    database = Database(
+        name="hr", owner="hr_owner", encoding="UTF8", collate="C", ctype="C", locale_provider="c",
+        locale=None,
+        size_bytes=1, version="17.10", version_number=170010,
+    )  # fmt: skip
+    table = Table(
+        schema_name="public", name='odd "name"', owner="hr_owner", columns=("id", "größe"), rows=3,
+        checksum="-98765432109876543210",
+    )  # fmt: skip
+    file = File(
+        name=manifest.dump_name("hr", "2026-11-22"),
+        plain=Digest(size_bytes=1, sha256="00"),
+        encrypted=Digest(size_bytes=2, sha256="01"),
+    )
+    contents = Contents(
+        database=database, session={"TimeZone": "UTC"}, tables=(table,), sequences=(), extensions=(),
+        objects=(),
+        large_objects=LargeObjects(count=0, checksum="0"), roles=("hr_owner",),
+    )  # fmt: skip
+    times = Times(
+        dump_started_at=MOMENT, dump_seconds=1, contents_seconds=1, encrypt_seconds=1, upload_seconds=1,
+        verify_seconds=1,
+    )  # fmt: skip
+    return Manifest(
+        database="hr", run="2026-11-22", taken_at=MOMENT, client_version="17.10", compression="zstd:1",
+        contents=contents, dump=file, globals=file, recipients=(), times=times,
+        verification=Verification(method="all", verified_at=MOMENT), warnings=("soon",),
+    )  # fmt: skip
+
+
+def test_it_comes_back_as_it_was() -> None:
+    made = a_manifest()
+    assert Manifest.from_bytes(made.to_bytes(), "m") == made
+
+
+def test_a_checksum_is_exact_to_every_reader() -> None:
+    """It is larger than the numbers that many JSON readers keep exactly, so it is text."""
+    data = json.loads(a_manifest().to_bytes())
+    assert data["contents"]["tables"][0]["checksum"] == "-98765432109876543210"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"version": 2}, r"m is no manifest that this version can read \(version: "),
+        ({"database": None}, "database: "),
+        ({"more": 1}, "more: "),
+    ],
+)
+def test_another_format_is_refused(change: dict[str, object], told: str) -> None:
+    """A restore must not go by half of what a later version wrote."""
+    data = {**json.loads(a_manifest().to_bytes()), **change}
+    with pytest.raises(CheckError, match=told):
+        Manifest.from_bytes(json.dumps(data).encode(), "m")
+
+
+def test_what_is_cut_short_is_refused() -> None:
+    with pytest.raises(CheckError, match="m is no manifest"):
+        Manifest.from_bytes(a_manifest().to_bytes()[:-20], "m")
+
+
+def test_objects_are_called_as_the_readme_says() -> None:
+    assert manifest.dump_name("hr", "2026-11-22") == "hr/2026-11-22/hr.dump.gpg"
+    assert manifest.globals_name("hr", "2026-11-22") == "hr/2026-11-22/globals.sql.gpg"
+    assert manifest.manifest_name("hr", "2026-11-22") == "hr/2026-11-22/manifest.json"

@@ -1,0 +1,1 @@
+"""Tests of loading: each step of it against real servers."""
