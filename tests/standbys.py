@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg2.errors
+
 from pipeline import postgres
 from pipeline.sandbox import accounts, clusters, ports, processes, provision
 from pipeline.sandbox.clusters import Cluster
@@ -76,10 +78,17 @@ class Standby:
         """Wait until everything that the primary has committed is seen here."""
         with self.platform.connect(source) as primary:
             reached = postgres.value(primary, "SELECT pg_current_wal_insert_lsn()")
-        query = "SELECT pg_last_wal_replay_lsn() >= %s"
         # The source's own database may not have come over yet.
         with clusters.connection(self.server.home, self.server.cluster.name, "postgres") as here:
-            wait_until(lambda: postgres.value(here, query, (reached,)), "the standby has caught up")
+
+            def caught_up() -> bool:
+                try:
+                    replayed = "SELECT pg_last_wal_replay_lsn() >= %s"
+                    return bool(postgres.value(here, replayed, (reached,)))
+                except psycopg2.errors.SerializationFailure:  # this query, too, was in the way of the replay
+                    return False
+
+            wait_until(caught_up, "the standby has caught up")
 
     def promote(self, source: str) -> None:
         """Make it a primary of its own."""
