@@ -98,8 +98,14 @@ class Output(logging.Handler):
         self.setFormatter(Machines() if form == JSON else People())
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - who logs wrongly must not end the work that it tells of
+            # Without what it holds: that was not redacted.
+            broken = f"a line of {record.filename}:{record.lineno} cannot be told: {type(error).__name__}"
+            line = self.format(logging.LogRecord(record.name, logging.ERROR, "", 0, broken, None, None))
         with contextlib.suppress(OSError):
-            os.write(self._descriptor, (self.format(record) + "\n").encode(errors="replace"))
+            os.write(self._descriptor, (line + "\n").encode(errors="replace"))
 
 
 class People(logging.Formatter):

@@ -52,6 +52,9 @@ class Logins:
             except PipelineError as error:
                 # Those that we have stay good: a Vault that restarts must not stop the night.
                 logger.warning("the passwords could not be read again: %s", error)
+            except Exception:
+                # Nor may a bug: nobody would notice that changed passwords are not good.
+                logger.exception("the passwords could not be read again")
             else:
                 if found != self.passwords:
                     logger.info("the passwords in Vault were changed; the new ones are good from now on")

@@ -89,6 +89,16 @@ def test_what_cannot_be_written_is_dropped() -> None:
         os.close(gone)
 
 
+@pytest.mark.parametrize("form", [log.TEXT, log.JSON])
+def test_who_logs_wrongly_ends_no_work_and_gives_nothing_away(tmp_path: Path, form: str) -> None:
+    file = tmp_path / "log"
+    with file.open("wb") as opened:
+        record = logging.LogRecord("pipeline", logging.INFO, "/x/access.py", 7, "%d", (PASSWORD,), None)
+        log.Output(opened.fileno(), form).emit(record)
+    assert "a line of access.py:7 cannot be told: TypeError" in file.read_text()
+    assert PASSWORD not in file.read_text()
+
+
 def test_lines_of_other_programs_become_events_in_json_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log.whole("Killed") == "Killed"
     monkeypatch.setenv(log.VARIABLE, log.JSON)

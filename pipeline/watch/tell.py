@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline import access, alerts, links, webhook
-from pipeline.alerts import Alert, Kind
+from pipeline import access, alerts, links
+from pipeline.alerts import Alert, Kind, webhook
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.watch.facts import Facts
@@ -60,11 +60,13 @@ def forget(settings: Settings, facts: Facts, verdicts: Sequence[Verdict]) -> Non
 
 
 def _is_gone(settings: Settings, facts: Facts, key: str) -> bool:
-    watch, _, rest = key.partition("/")
-    kind, _, name = rest.partition("/")
-    if watch != "watch" or kind not in KEPT:
-        return False
-    kept = KEPT[kind](settings, facts)
+    kind, _, name = key.removeprefix("watch/").partition("/")
+    if key.startswith("watch/"):
+        names = KEPT.get(kind)
+    else:
+        # Of a run, such as etl/hr.employee/checks: what the parts after the name say of it goes with it.
+        names, name = DONE.get(kind), name.partition("/")[0]
+    kept = names(settings, facts) if names else None
     return kept is not None and name not in kept
 
 
@@ -76,6 +78,11 @@ def _tables(_: Settings, facts: Facts) -> set[str] | None:
     if facts.declared is None:
         return None
     return {f"{source}.{table}" for source, tables in facts.declared.items() for table in tables}
+
+
+def _loads(settings: Settings, facts: Facts) -> set[str] | None:
+    sources, tables = _sources(settings, facts), _tables(settings, facts)
+    return None if sources is None or tables is None else sources | tables
 
 
 def _things(_: Settings, facts: Facts) -> set[str] | None:
@@ -106,6 +113,12 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "key": _keys,
     "reach": _things,
     "going": _work,
+}
+# Likewise by the first part of the keys under which runs tell.
+DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
+    "etl": _loads,
+    "backup": _databases,
+    "drill": _databases,
 }
 
 

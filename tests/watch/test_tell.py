@@ -1,8 +1,10 @@
 """What an alert of watch holds: what to type, since when, and the way to the step that failed."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from pipeline import links
+from pipeline import alerts, links
+from pipeline.alerts import Alert
 from pipeline.ledger import StepKey
 from pipeline.watch import tell
 from tests.watch.samples import DAY, LAST_NIGHT, facts, ledger, only, settings, table, tables
@@ -25,3 +27,23 @@ def test_an_alert_leads_to_the_step_that_failed() -> None:
     assert tell.alert_of(shown, own).task_url == snapshot
     none = tell.alert_of(shown, replace(found, step=None))
     assert (none.run, none.task_url, none.log_url) == (None, None, None)
+
+
+def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path) -> None:
+    """A table that was taken out of the catalog while it failed is never loaded again, which would end it."""
+    shown = settings(alerts={"secret": "alerts", "spool": str(tmp_path / "spool")})
+    kept = [
+        "etl/hr", "etl/hr.employee", "etl/hr.employee/rows", "backup/hr", "drill/hr", "run/etl",
+        "watch/table/hr.employee",
+    ]  # fmt: skip
+    gone = [
+        "etl/shop", "etl/hr.old", "etl/hr.old/rows", "backup/shop", "drill/shop", "watch/table/hr.old",
+    ]  # fmt: skip
+    for key in kept + gone:
+        alerts.keep(shown, Alert(key=key, kind="failed", summary=f"{key} failed"))
+    # While the analysts' repository cannot be read, nothing is known to be gone from it.
+    tell.forget(shown, facts(declared=None), ())
+    unread = {alert.key for alert in alerts.open_alerts(shown)}
+    assert unread == {*kept, *gone} - {"backup/shop", "drill/shop"}
+    tell.forget(shown, facts(), ())
+    assert {alert.key for alert in alerts.open_alerts(shown)} == set(kept)
