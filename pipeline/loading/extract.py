@@ -4,47 +4,41 @@ Everything is read in the one snapshot of the source that the run holds. What is
 yet: `validate` looks at it, `load` publishes it.
 """
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, fence, ledger, mask, patience, postgres, snapshot
+from pipeline import access, ledger, mask, patience, postgres, snapshot
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, ConflictError, StepError
-from pipeline.fence import Attempt
-from pipeline.ledger import Step, StepKey, Watermark
-from pipeline.loading import deletes, plan, quality, staging, types
+from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, Step, Watermark
+from pipeline.loading import deletes, plan, quality, staging, steps, types
 from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.loading.reading import Reading
 from pipeline.loading.staging import Staged
+from pipeline.loading.steps import Begun
 from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
 
-TASK = "ExtractTable"
-LOAD_TASK = "LoadTable"
 # How far behind the moment of reading a time without a zone may be where it was written just now.
 WESTERNMOST = timedelta(hours=12)
 
 
-def step_key(table: Table, run: str, task: str = TASK) -> StepKey:
-    """Return the step of a table in the ledger."""
-    return StepKey(run, task, f"{table.source}.{table.name}")
-
-
 def extracted(warehouse: Connection, table: Table, run: str) -> bool:
     """Whether the table's rows of this run are staged, whole and still wanted, or are loaded already."""
-    loaded = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
+    loaded = steps.find(warehouse, table, run, LOAD_TASK)
     if loaded and loaded.done:
         return True
-    step = ledger.find_step(warehouse, step_key(table, run))
+    step = steps.find(warehouse, table, run, EXTRACT_TASK)
     if step is None or not step.done:
         return False
     # What was declared otherwise when it was read, such as without a mask, is not what is wanted now.
@@ -91,42 +85,41 @@ def extract_table(settings: Settings, table: Table, run: str, show: Show = silen
 
 
 def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> None:
-    key = step_key(table, run)
-    with (
-        access.opened(settings) as databases,
-        databases.warehouse(autocommit=True) as beside,
-        databases.warehouse() as warehouse,
-        postgres.explained(key.name),
-    ):
-        fence.lock_table(warehouse, table.source, table.name)
-        if extracted(warehouse, table, run):
+    with steps.begun(settings, table, run, EXTRACT_TASK, extracted) as step:
+        if step is None:
             return
         began = time.monotonic()
-        with fence.attempted(beside, key) as attempt:
-            taken = snapshot.find(warehouse, table.source, run)
-            if taken is None:
-                raise StepError(
-                    f"no snapshot of source {table.source} was taken for run {run}; "
-                    f"'pipeline run etl --run {run}' takes one and goes on from there"
-                )
-            try:
-                staged_rows, detail = _extract(databases, warehouse, attempt, show, table, run, taken)
-            except postgres.LockNotAvailable:
-                raise StepError(
-                    "somebody kept the table locked in the source for too long, as a change of its shape "
-                    "or a VACUUM FULL does; run it again once that is done"
-                ) from None
-            except ConflictError as error:
-                if "recovery" not in str(error):
-                    raise
-                raise ConflictError(
-                    "the source is a standby and ended the query, for it was in the way of its replay "
-                    f"({error}); set hot_standby_feedback = on there or raise max_standby_streaming_delay, "
-                    "or run it again"
-                ) from None
-            attempt.finish(warehouse, staged_rows, detail)
-            warehouse.commit()
-            show(100, _told(staged_rows, detail, time.monotonic() - began))
+        taken = snapshot.find(step.warehouse, table.source, run)
+        if taken is None:
+            raise StepError(
+                f"no snapshot of source {table.source} was taken for run {run}; "
+                f"'pipeline run etl --run {run}' takes one and goes on from there"
+            )
+        with _source_explained():
+            staged_rows, detail = _extract(step, show, table, run, taken)
+        step.attempt.finish(step.warehouse, staged_rows, detail)
+        step.warehouse.commit()
+        show(100, _told(staged_rows, detail, time.monotonic() - began))
+
+
+@contextlib.contextmanager
+def _source_explained() -> Iterator[None]:
+    """Turn what somebody else does in the source meanwhile into an error that says what."""
+    try:
+        yield
+    except postgres.LockNotAvailable:
+        raise StepError(
+            "somebody kept the table locked in the source for too long, as a change of its shape "
+            "or a VACUUM FULL does; run it again once that is done"
+        ) from None
+    except ConflictError as error:
+        if "recovery" not in str(error):
+            raise
+        raise ConflictError(
+            "the source is a standby and ended the query, for it was in the way of its replay "
+            f"({error}); set hot_standby_feedback = on there or raise max_standby_streaming_delay, "
+            "or run it again"
+        ) from None
 
 
 def _told(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
@@ -136,10 +129,8 @@ def _told(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
     return f"{rows:,} {what} read in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second{gone}"
 
 
-def _extract(
-    databases: Access, warehouse: Connection, attempt: Attempt, show: Show, table: Table, run: str,
-    taken: Snapshot,
-) -> tuple[int, dict[str, Any]]:  # fmt: skip
+def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -> tuple[int, dict[str, Any]]:
+    databases, warehouse = step.databases, step.warehouse
     with databases.source(table.source) as source:
         fingerprint = ""
         if any(column.mask == "hash" for column in table.columns.values()):
@@ -151,7 +142,8 @@ def _extract(
             raise _blocked(databases, planned, run)
         with databases.warehouse() as apart:
             types.ensure_types(apart, table.source, planned.shape)
-        return _Extraction(warehouse, Reading(warehouse, source, attempt, show), run, taken).stage(planned)
+        reading = Reading(warehouse, source, step.attempt, show)
+        return _Extraction(warehouse, reading, run, taken).stage(planned)
 
 
 def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:

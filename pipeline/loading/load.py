@@ -10,14 +10,13 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, fence, ledger, patience, postgres
+from pipeline import access, ledger, patience, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.fence import Attempt
-from pipeline.ledger import Watermark
-from pipeline.loading import drift, exchange, extract, history, merge, quarantine, staging, validate
+from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, Watermark
+from pipeline.loading import drift, exchange, extract, history, merge, quarantine, staging, steps, validate
 from pipeline.loading.exchange import Replaced
-from pipeline.loading.extract import LOAD_TASK, step_key
 from pipeline.loading.plan import FIRST, REBUILD
 from pipeline.loading.shape import Shape
 from pipeline.loading.staging import Staged
@@ -64,7 +63,7 @@ def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
 
 
 def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
-    step = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
+    step = steps.find(warehouse, table, run, LOAD_TASK)
     return bool(step and step.done) and staging.oid(warehouse, Staged(table, run).target) is not None
 
 
@@ -78,22 +77,14 @@ def load_table(settings: Settings, table: Table, run: str, show: Show = silent) 
 
 
 def _load_table(settings: Settings, table: Table, run: str, show: Show) -> Loaded | None:
-    key = step_key(table, run, LOAD_TASK)
-    with (
-        access.opened(settings) as databases,
-        databases.warehouse(autocommit=True) as beside,
-        databases.warehouse() as warehouse,
-        postgres.explained(key.name),
-    ):
-        fence.lock_table(warehouse, table.source, table.name)
-        if _loaded(warehouse, table, run):
+    with steps.begun(settings, table, run, LOAD_TASK, _loaded) as step:
+        if step is None:
             return None
-        with fence.attempted(beside, key) as attempt:
-            show(None, "publishing")
-            loaded = _Publication(warehouse, beside, table, run).publish(attempt)
-            warehouse.commit()
-            show(100, str(loaded))
-            return loaded
+        show(None, "publishing")
+        loaded = _Publication(step.warehouse, step.beside, table, run).publish(step.attempt)
+        step.warehouse.commit()
+        show(100, str(loaded))
+        return loaded
 
 
 class _Publication:
@@ -115,7 +106,7 @@ class _Publication:
             raise StepError("its staged rows are gone or were overtaken by another load; run it again")
         if not validate.validated(self._warehouse, self._table, self._run):
             raise StepError("its staged rows were not validated; run it again")
-        step = ledger.find_step(self._warehouse, step_key(self._table, self._run))
+        step = steps.find(self._warehouse, self._table, self._run, EXTRACT_TASK)
         assert step is not None  # noqa: S101 - extracted() saw it
         return dict(step.detail)
 

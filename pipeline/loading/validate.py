@@ -4,13 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline import access, alerts, fence, ledger, patience, postgres
+from pipeline import access, alerts, ledger, patience
 from pipeline.alerts import failures
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, StepError
-from pipeline.ledger import Step
-from pipeline.loading import extract, plan, quality, quarantine
-from pipeline.loading.extract import LOAD_TASK, step_key
+from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
+from pipeline.loading import extract, plan, quality, quarantine, steps
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
 from pipeline.loading.quality import Candidate, Result
 from pipeline.loading.shape import Shape
@@ -19,20 +18,18 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 
-TASK = "ValidateExtract"
-
 logger = logging.getLogger(__name__)
 
 
 def validated(warehouse: Connection, table: Table, run: str) -> bool:
     """Whether the rows that are staged now, and no earlier ones, were found good."""
-    loaded = ledger.find_step(warehouse, step_key(table, run, LOAD_TASK))
+    loaded = steps.find(warehouse, table, run, LOAD_TASK)
     if loaded and loaded.done:
         return True
-    step = ledger.find_step(warehouse, step_key(table, run, TASK))
+    step = steps.find(warehouse, table, run, VALIDATE_TASK)
     if step is None or not step.done:
         return False
-    found = ledger.find_step(warehouse, step_key(table, run))
+    found = steps.find(warehouse, table, run, EXTRACT_TASK)
     if found is None or found.detail.get("staged_oid") != step.detail.get("staged_oid"):
         return False
     # Rows that are gone, or were read for another declaration, have to be read and looked at again.
@@ -56,44 +53,37 @@ def validate_extract(settings: Settings, table: Table, run: str, show: Show = si
 
 
 def _validate_extract(settings: Settings, table: Table, run: str, show: Show) -> None:
-    key = step_key(table, run, TASK)
-    with (
-        access.opened(settings) as databases,
-        databases.warehouse(autocommit=True) as beside,
-        databases.warehouse() as warehouse,
-        postgres.explained(key.name),
-    ):
-        # Staged rows of a run are looked at once, and not while somebody else replaces or publishes them.
-        fence.lock_table(warehouse, table.source, table.name)
-        if validated(warehouse, table, run):
+    # Staged rows of a run are looked at once, and not while somebody else replaces or publishes them.
+    with steps.begun(settings, table, run, VALIDATE_TASK, validated) as step:
+        if step is None:
             return
-        with fence.attempted(beside, key) as attempt:
-            extracted = ledger.find_step(warehouse, step_key(table, run))
-            if extracted is None or not extract.extracted(warehouse, table, run):
-                raise StepError(
-                    "its staged rows are gone, as after a crash of the warehouse's server; run it again"
-                )
-            candidate = _candidate(warehouse, table, run, extracted)
-            results = _results(warehouse, candidate, extracted)
-            loaded = candidate if extracted.detail["mode"] in (INCREMENT, FULL) else None
-            set_aside = quarantine.fill(warehouse, candidate.staged, results, loaded)
-            quality.record(warehouse, run, table, results)
-            stopping = [str(result) for result in results if result.stops]
-            if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
-                stopping.append(f"the failing rows are in {kept}")
-            if not stopping:
-                detail = {
-                    "staged_oid": extracted.detail["staged_oid"],
-                    "checks": len(results),
-                    "set_aside": set_aside,
-                }
-                attempt.finish(warehouse, extracted.rows, detail)
-            # What was found is kept, whether the table is held back or not.
-            warehouse.commit()
-            _warn(settings, table, run, results)
-            if stopping:
-                raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up")
-            show(100, _told(key.name, results, set_aside))
+        warehouse = step.warehouse
+        extracted = steps.find(warehouse, table, run, EXTRACT_TASK)
+        if extracted is None or not extract.extracted(warehouse, table, run):
+            raise StepError(
+                "its staged rows are gone, as after a crash of the warehouse's server; run it again"
+            )
+        candidate = _candidate(warehouse, table, run, extracted)
+        results = _results(warehouse, candidate, extracted)
+        loaded = candidate if extracted.detail["mode"] in (INCREMENT, FULL) else None
+        set_aside = quarantine.fill(warehouse, candidate.staged, results, loaded)
+        quality.record(warehouse, run, table, results)
+        stopping = [str(result) for result in results if result.stops]
+        if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
+            stopping.append(f"the failing rows are in {kept}")
+        if not stopping:
+            detail = {
+                "staged_oid": extracted.detail["staged_oid"],
+                "checks": len(results),
+                "set_aside": set_aside,
+            }
+            step.attempt.finish(warehouse, extracted.rows, detail)
+        # What was found is kept, whether the table is held back or not.
+        warehouse.commit()
+        _warn(settings, table, run, results)
+        if stopping:
+            raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up")
+        show(100, _told(f"{table.source}.{table.name}", results, set_aside))
 
 
 def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> list[Result]:
@@ -121,7 +111,7 @@ def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -
         keys_staged=detail["keys_staged"],
         source_rows=detail["source_rows"],
         deleted=detail["deleted"],
-        history=ledger.row_counts(warehouse, step_key(table, run, LOAD_TASK)),
+        history=ledger.row_counts(warehouse, steps.key_of(table, run, LOAD_TASK)),
         renamed=detail["renamed"],
     )
 
