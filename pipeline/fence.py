@@ -13,9 +13,9 @@ from typing import Any
 
 from pipeline import ledger, postgres
 from pipeline.errors import TakenOverError
-from pipeline.ledger import StepKey
 from pipeline.postgres import Connection
 from pipeline.redact import redact
+from pipeline.step import StepKey
 
 # A living worker says so this often, while it is at a step ...
 PULSE_SECONDS = 10.0

@@ -3,12 +3,10 @@
 A step's end is written in the transaction that did its work, so that the two cannot disagree.
 """
 
-import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,42 +15,10 @@ from pipeline import postgres
 from pipeline.errors import PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
-
-# The steps of a table, by the names of their tasks.
-OPEN_TASK = "OpenSnapshot"
-EXTRACT_TASK = "ExtractTable"
-VALIDATE_TASK = "ValidateExtract"
-LOAD_TASK = "LoadTable"
+from pipeline.step import Step, StepKey
 
 # An error is told in one glance; the log has the rest.
 ERROR_LENGTH = 2000
-
-
-@dataclass(frozen=True)
-class StepKey:
-    """What identifies a step: the run (its logical date), the task's class, and the thing it is about."""
-
-    run: str
-    task: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step as the ledger has it. `detail` is what the next steps need to know of it."""
-
-    key: StepKey
-    state: str
-    started_at: datetime
-    finished_at: datetime | None
-    rows: int | None
-    detail: Mapping[str, Any]
-    error: str | None
-    exit_code: int | None
-
-    @property
-    def done(self) -> bool:
-        return self.state == "done"
 
 
 @dataclass(frozen=True)
@@ -197,67 +163,6 @@ def try_lock_table(connection: Connection, source: str, table: str) -> bool:
     """Keep others off this table until the transaction ends, or return False if somebody is at work on it."""
     query = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
     return bool(postgres.value(connection, query, (f"table {source}.{table}",)))
-
-
-@contextlib.contextmanager
-def running(
-    connection: Connection, run: str, name: str,
-    again: Callable[[], AbstractContextManager[Connection]] | None = None,
-) -> Iterator[bool]:  # fmt: skip
-    """Record a run from its start to its end. Yield False, and record nothing, if one of that name is going.
-
-    `connection` commits by itself and is held all the while: its death tells that the run died. `again` opens
-    another, over which the end is recorded where the first was lost.
-    """
-    if not postgres.value(
-        connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"run {name}",)
-    ):
-        yield False
-        return
-    # Now that the lock is ours, nobody else of that name is alive.
-    postgres.rows(
-        connection,
-        """
-        UPDATE ops.run SET state = 'failed', finished_at = clock_timestamp(), error = 'its process was killed'
-        WHERE name = %s AND run <> %s AND state = 'running'
-        """,
-        (name, run),
-    )
-    postgres.rows(
-        connection,
-        """
-        INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, %s, 'running', %s, %s)
-        ON CONFLICT (run, name) DO UPDATE SET state = 'running', started_at = clock_timestamp(),
-            finished_at = NULL, error = NULL, host = excluded.host, pid = excluded.pid
-        """,
-        (run, name, socket.gethostname(), os.getpid()),
-    )
-    state, error = "done", None
-    try:
-        yield True
-    except BaseException as raised:
-        state, error = "failed", redact(str(raised) or type(raised).__name__)[:ERROR_LENGTH]
-        raise
-    finally:
-        try:
-            _end_run(connection, run, name, state, error)
-        except postgres.Error as failure:
-            if again is None or not postgres.is_lost(failure):
-                raise
-            with again() as another:
-                _end_run(another, run, name, state, error)
-
-
-def _end_run(connection: Connection, run: str, name: str, state: str, error: str | None) -> None:
-    # Ours alone: it may have been begun again by somebody else, if our lock was lost.
-    postgres.rows(
-        connection,
-        """
-        UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s
-        WHERE run = %s AND name = %s AND host = %s AND pid = %s
-        """,
-        (state, error, run, name, socket.gethostname(), os.getpid()),
-    )
 
 
 def require_migrated(connection: Connection) -> None:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, StoppedError, UsageError
 from pipeline.redact import redact
 
 TEXT, JSON = "text", "json"
@@ -100,6 +100,8 @@ class Output(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
+        except StoppedError:
+            raise
         except Exception as error:  # noqa: BLE001 - who logs wrongly must not end the work that it tells of
             # Without what it holds: that was not redacted.
             broken = f"a line of {record.filename}:{record.lineno} cannot be told: {type(error).__name__}"

@@ -11,14 +11,14 @@ import psutil
 
 from pipeline import access, catalog, fence, ledger, postgres, runs
 from pipeline.access import Access
-from pipeline.backup import attempts
+from pipeline.backup import attempts, backups
 from pipeline.backup.attempts import KILLED
 from pipeline.errors import PipelineError
-from pipeline.ledger import Step
 from pipeline.loading import load
 from pipeline.postgres import Connection
 from pipeline.runs import Run
 from pipeline.settings import Settings
+from pipeline.step import Step, StepKey
 from pipeline.watch import limits
 
 ETL = "etl"
@@ -72,7 +72,7 @@ class Overview:
         """Return the steps that failed or were killed, of all chains."""
         drilled = [
             Step(
-                ledger.StepKey(one.month, attempts.DRILL, one.database), FAILED,
+                StepKey(one.month, attempts.DRILL, one.database), FAILED,
                 one.finished_at - timedelta(seconds=one.seconds), one.finished_at, None, {}, one.error, 4,
             )
             for one in self.drills
@@ -191,8 +191,6 @@ def _backups(warehouse: Connection) -> list[Backup]:
 
 
 def _backups_in_bucket(settings: Settings) -> list[Backup]:
-    from pipeline.backup import backups  # noqa: PLC0415 - the SDK is slow to import, and only this needs it
-
     with access.opened(settings) as databases, backups.reading(databases) as bucket:
         listing = backups.find(bucket)
     newest = {one.database: one for one in listing.backups}

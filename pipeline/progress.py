@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+# Whoever shows it is told no more often: each word to the visualizer is a call to the scheduler.
+SHOW_SECONDS = 1.0
+
 # Told how far a step is, in percent or None where that cannot be known, and in words.
 Show = Callable[[int | None, str], None]
 

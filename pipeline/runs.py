@@ -1,18 +1,22 @@
 """Runs: their logical dates, and what is known of one from the ledger."""
 
+import contextlib
+import os
 import re
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import psutil
 
-from pipeline import postgres
+from pipeline import ledger, postgres
 from pipeline.errors import UsageError
-from pipeline.ledger import LOAD_TASK, Step
 from pipeline.postgres import Connection
+from pipeline.redact import redact
+from pipeline.step import LOAD_TASK, Step
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?")
 
@@ -115,3 +119,64 @@ def tables(steps: Sequence[Step]) -> list[TableState]:
         if "." in step.key.name:
             by_name.setdefault(step.key.name, []).append(step)
     return [TableState(name, found) for name, found in sorted(by_name.items())]
+
+
+@contextlib.contextmanager
+def running(
+    connection: Connection, run: str, name: str,
+    again: Callable[[], AbstractContextManager[Connection]] | None = None,
+) -> Iterator[bool]:  # fmt: skip
+    """Record a run from its start to its end. Yield False, and record nothing, if one of that name is going.
+
+    `connection` commits by itself and is held all the while: its death tells that the run died. `again` opens
+    another, over which the end is recorded where the first was lost.
+    """
+    if not postgres.value(
+        connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"run {name}",)
+    ):
+        yield False
+        return
+    # Now that the lock is ours, nobody else of that name is alive.
+    postgres.rows(
+        connection,
+        """
+        UPDATE ops.run SET state = 'failed', finished_at = clock_timestamp(), error = 'its process was killed'
+        WHERE name = %s AND run <> %s AND state = 'running'
+        """,
+        (name, run),
+    )
+    postgres.rows(
+        connection,
+        """
+        INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, %s, 'running', %s, %s)
+        ON CONFLICT (run, name) DO UPDATE SET state = 'running', started_at = clock_timestamp(),
+            finished_at = NULL, error = NULL, host = excluded.host, pid = excluded.pid
+        """,
+        (run, name, socket.gethostname(), os.getpid()),
+    )
+    state, error = "done", None
+    try:
+        yield True
+    except BaseException as raised:
+        state, error = "failed", redact(str(raised) or type(raised).__name__)[: ledger.ERROR_LENGTH]
+        raise
+    finally:
+        try:
+            _end_run(connection, run, name, state, error)
+        except postgres.Error as failure:
+            if again is None or not postgres.is_lost(failure):
+                raise
+            with again() as another:
+                _end_run(another, run, name, state, error)
+
+
+def _end_run(connection: Connection, run: str, name: str, state: str, error: str | None) -> None:
+    # Ours alone: it may have been begun again by somebody else, if our lock was lost.
+    postgres.rows(
+        connection,
+        """
+        UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s
+        WHERE run = %s AND name = %s AND host = %s AND pid = %s
+        """,
+        (state, error, run, name, socket.gethostname(), os.getpid()),
+    )

@@ -1,36 +1,16 @@
-"""One moment of a source: a snapshot that any number of connections read, held while a run extracts.
+"""One moment of a source: a snapshot that any number of connections read, while its transaction is open."""
 
-A transaction exports it, so something has to keep that transaction open: a small process of its own, which
-ends by itself when everything is extracted, or as soon as the worker that asked for it is gone.
-"""
-
-import argparse
-import contextlib
-import json
 import logging
-import os
-import select
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline import access, catalog, fence, ledger, patience, postgres, redact, settings
-from pipeline.access import Access
-from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
-from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, OPEN_TASK, StepKey
+from pipeline import postgres
+from pipeline.errors import StepError
 from pipeline.postgres import Connection
-from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# How often the holder looks whether everything has been extracted.
-LOOK_SECONDS = 2.0
-OPENING_SECONDS = 60
-# The longest that a source is kept from cleaning up: tables that wait for a person do not need this moment.
-LONGEST_SECONDS = 6 * 3600.0
 # A standby that is behind by more is told of.
 LAG_HOURS = 1
 
@@ -59,11 +39,6 @@ class Snapshot:
     def from_json(cls, data: dict[str, Any]) -> "Snapshot":
         """Return the snapshot that `to_json` gave."""
         return cls(**{**data, "taken_at": datetime.fromisoformat(data["taken_at"])})
-
-
-def step_key(source: str, run: str) -> StepKey:
-    """Return the step under which the snapshot of a source is found in the ledger."""
-    return StepKey(run, OPEN_TASK, source)
 
 
 def take(connection: Connection) -> Snapshot:
@@ -102,153 +77,3 @@ def read_at(connection: Connection, snapshot: Snapshot) -> None:
 def _begin(connection: Connection) -> None:
     connection.rollback()
     connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
-
-
-def find(warehouse: Connection, source: str, run: str) -> Snapshot | None:
-    """Return the snapshot that the ledger has for the source and run, held or not, or None."""
-    step = ledger.find_step(warehouse, step_key(source, run))
-    return Snapshot.from_json(dict(step.detail)) if step and step.done else None
-
-
-def held(settings: Settings, source: str, run: str) -> bool:
-    """Whether the source's snapshot of this run can be read at this moment. If it is out of reach, no."""
-    databases = access.brief(settings)
-    with databases.warehouse() as warehouse:
-        return _readable(databases, warehouse, source, run) is not None
-
-
-def _readable(databases: Access, warehouse: Connection, source: str, run: str) -> Snapshot | None:
-    found = find(warehouse, source, run)
-    if found is not None:
-        try:
-            with databases.source(source) as connection:
-                read_at(connection, found)
-        except (StepError, UnreachableError):
-            # Why it is out of reach is found, and recorded, by the step that takes another.
-            return None
-    return found
-
-
-def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
-    """Have a new process take and hold a snapshot of the source as long as process `owner_pid` lives.
-
-    Return it once it is in the ledger, or the one that another worker holds. Raise what kept the holder from
-    taking it.
-    """
-    settings.source(source)
-    return patience.persevere(lambda: _open_snapshot(settings, source, run, owner_pid))
-
-
-def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
-    key = step_key(source, run)
-    with access.opened(settings) as databases, databases.warehouse(autocommit=True) as warehouse:
-        if (found := _readable(databases, warehouse, source, run)) is not None:
-            return found
-        with fence.attempted(warehouse, key) as attempt:
-            snapshot = _start_holder(source, run, owner_pid)
-            attempt.finish(warehouse, None, snapshot.to_json())
-            return snapshot
-
-
-def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
-    owner = os.pidfd_open(owner_pid)
-    try:
-        holder = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.snapshot", source, run, str(owner)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            pass_fds=[owner],
-            text=True,
-            # Ctrl-C is for the worker; the holder follows it.
-            start_new_session=True,
-        )
-    finally:
-        os.close(owner)
-    assert holder.stdout is not None  # noqa: S101 - PIPE was asked for
-    with holder.stdout:
-        ready, _, _ = select.select([holder.stdout], [], [], OPENING_SECONDS)
-        answer = json.loads(holder.stdout.readline() or "{}") if ready else {}
-    if "identifier" in answer:
-        # It outlives this function by design, and nobody waits for it.
-        holder.returncode = 0
-        return Snapshot.from_json(answer)
-    if not ready:
-        holder.kill()
-    returncode = holder.wait()
-    if answer.get("passes"):
-        raise LostError(answer["error"])
-    if "error" in answer:
-        raise common_kind([answer["exit_code"]])(answer["error"])
-    if ready:
-        raise StepError(
-            f"source {source}: the process that was to hold its snapshot ended with {returncode} before it "
-            "had one; what it said stands in the log"
-        )
-    raise UnreachableError(
-        f"source {source}: no snapshot within {OPENING_SECONDS} seconds; see with 'pipeline check' "
-        "whether it answers, then run it again"
-    )
-
-
-def hold(source: str, run: str, owner: int) -> None:
-    """Take a snapshot, say so on standard output, and hold it while process `owner` (a pidfd) needs it."""
-    configured = settings.read()
-    with access.opened(configured) as databases, databases.source(source) as connection:
-        snapshot = take(connection)
-        sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
-        sys.stdout.close()
-        tables = catalog.read(configured.require_analysts().checkout).source(source).tables
-        names = [f"{source}.{table}" for table in tables]
-        ends_at = time.monotonic() + LONGEST_SECONDS
-
-        def needed() -> bool:
-            # The source's socket is readable when the server ends the connection.
-            return not select.select([owner, connection.fileno()], [], [], LOOK_SECONDS)[0]
-
-        while needed():
-            # A restart of the warehouse does not end a moment of the source.
-            with contextlib.suppress(LostError), databases.warehouse(autocommit=True) as warehouse:
-                while _is_wanted(warehouse, source, run, names, snapshot) and needed():
-                    if time.monotonic() >= ends_at:
-                        logger.warning(
-                            "source %s: its snapshot was held for %g hours and is let go; tables that are "
-                            "not read yet are read at another moment, by the same run",
-                            source, LONGEST_SECONDS / 3600,
-                        )  # fmt: skip
-                        return
-                return
-
-
-def _is_wanted(warehouse: Connection, source: str, run: str, names: list[str], snapshot: Snapshot) -> bool:
-    """Whether a table is still to be read, and at this moment: not at one that another worker took since."""
-    query = """
-        SELECT count(DISTINCT name) FROM ops.step
-        WHERE run = %s AND name = ANY(%s) AND state = 'done'
-          AND (task = %s AND detail #>> '{snapshot,seen}' = %s OR task = %s)
-    """
-    parameters = (run, names, EXTRACT_TASK, snapshot.seen, LOAD_TASK)
-    current = find(warehouse, source, run)
-    superseded = current is not None and current.seen != snapshot.seen
-    return not superseded and postgres.value(warehouse, query, parameters) < len(names)
-
-
-def main() -> None:
-    """Hold a snapshot: what `open_snapshot` starts."""
-    parser = argparse.ArgumentParser(prog="pipeline.snapshot")
-    parser.add_argument("source")
-    parser.add_argument("run")
-    parser.add_argument("owner", type=int)
-    arguments = parser.parse_args()
-    redact.install()
-    try:
-        hold(arguments.source, arguments.run, arguments.owner)
-    except PipelineError as error:
-        if not sys.stdout.closed:
-            passes = isinstance(error, patience.PASSING)
-            told = {"error": redact.redact(str(error)), "exit_code": error.exit_code, "passes": passes}
-            sys.stdout.write(json.dumps(told) + "\n")
-        sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 
 import luigi
 
-from pipeline import snapshot
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.catalog import Table
-from pipeline.loading import extract, load, validate
+from pipeline.loading import extract, holder, load, validate
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, declared, today
 
@@ -31,11 +30,11 @@ class OpenSnapshot(Step):
     def output(self) -> Done:
         return Done(
             f"snapshot of {self.source}",
-            lambda: snapshot.held(configured(), self.source, self.logical_date),
+            lambda: holder.held(configured(), self.source, self.logical_date),
         )
 
     def run(self) -> None:
-        taken = snapshot.open_snapshot(configured(), self.source, self.logical_date, _worker_pid())
+        taken = holder.open_snapshot(configured(), self.source, self.logical_date, _worker_pid())
         self.show(100, f"as of {taken.taken_at:%Y-%m-%d %H:%M:%S} UTC")
 
 

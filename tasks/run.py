@@ -28,7 +28,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import alerts, log, steplog
+from pipeline import alerts, log, steplog, visualizer
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 # Chains that are fenced by locks of their own, and are wanted most when everything else is down.
 ALONE = {"tasks.backup", "tasks.drill"}
-DEFAULT_PORT = 8082
 # Ours, not Luigi's: the ledger has forgotten steps of this run, and the scheduler is to do so too.
 FORGET = "--forget"
 GRACE_SECONDS = 5
@@ -111,7 +110,7 @@ def scheduler_url() -> str:
     """Return where Luigi looks for its scheduler."""
     config = luigi.configuration.get_config()
     host = config.get("core", "default-scheduler-host", "localhost")
-    port = config.getint("core", "default-scheduler-port", DEFAULT_PORT)
+    port = config.getint("core", "default-scheduler-port", visualizer.DEFAULT_PORT)
     url: str = config.get("core", "default-scheduler-url", "")
     return url or f"http://{host}:{port}/"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from pipeline.alerts import Alert, message, webhook
+from pipeline.alerts import Alert, schema, webhook
 from pipeline.sandbox.webhooks import Catcher, Faults
 from tests.platforms import Platform
 
@@ -70,7 +70,7 @@ class Hook:
             came_at = datetime.fromisoformat(one["at"]).timestamp()
             signed = one["headers"][webhook.SIGNATURE_HEADER]
             assert webhook.is_signed(KEY, one["raw"].encode(), signed, came_at), one
-            jsonschema.validate(one["body"], message.schema())
+            jsonschema.validate(one["body"], schema.schema())
             alert = Alert.model_validate(one["body"])
             assert one["headers"][webhook.ID_HEADER] == alert.id
             found.append(alert)

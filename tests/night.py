@@ -20,10 +20,11 @@ from psycopg2 import sql
 
 from pipeline import access, catalog, ledger, migrations, postgres, settings, snapshot
 from pipeline.catalog import Table
-from pipeline.loading import extract, load, validate
+from pipeline.loading import extract, holder, load, validate
 from pipeline.loading.load import Loaded
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
+from pipeline.step import Step, StepKey
 from tests.platforms import Connection, Platform
 
 COMMAND_SECONDS = 300
@@ -108,7 +109,7 @@ class Night:
             taken = dataclasses.replace(
                 taken, horizon=taken.horizon + ahead, next_transaction=taken.next_transaction + ahead
             )
-            ledger.finish_step(warehouse, snapshot.step_key(source, run), None, taken.to_json())
+            ledger.finish_step(warehouse, holder.step_key(source, run), None, taken.to_json())
             warehouse.commit()
             yield taken
 
@@ -132,10 +133,10 @@ class Night:
         assert loaded is not None
         return loaded
 
-    def step(self, run: str, task: str, name: str) -> ledger.Step | None:
+    def step(self, run: str, task: str, name: str) -> Step | None:
         """Return a step as the ledger has it."""
         with self.warehouse() as warehouse:
-            return ledger.find_step(warehouse, ledger.StepKey(run, task, name))
+            return ledger.find_step(warehouse, StepKey(run, task, name))
 
     def extraction(self, run: str, name: str) -> tuple[str, int]:
         """Return how a table was read (`first`, `full` or `increment`), and how many rows that gave."""

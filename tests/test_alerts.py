@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 
 from pipeline import alerts, redact, settings
-from pipeline.alerts import Alert, message, telling, webhook
+from pipeline.access import Access
+from pipeline.alerts import Alert, schema, telling, webhook
 from pipeline.alerts.courier import Courier
 from pipeline.alerts.spool import Spool
 from pipeline.settings import Settings
@@ -162,10 +163,10 @@ def test_without_the_section_nothing_is_sent_and_that_is_said_once(
 
 
 def test_the_published_schema_is_current() -> None:
-    """Run `python -m pipeline.alerts.message > docs/alert.schema.json` after a change of the model."""
-    assert (PROJECT / "docs" / "alert.schema.json").read_text() == message.schema_text()
-    jsonschema.Draft202012Validator.check_schema(message.schema())
-    for name, said in message.schema()["properties"].items():
+    """Run `python -m pipeline.alerts.schema > docs/alert.schema.json` after a change of the model."""
+    assert (PROJECT / "docs" / "alert.schema.json").read_text() == schema.schema_text()
+    jsonschema.Draft202012Validator.check_schema(schema.schema())
+    for name, said in schema.schema()["properties"].items():
         assert said.get("description"), name
 
 
@@ -389,18 +390,19 @@ def test_who_knew_the_address_before_tells_of_a_sealed_vault(hook: Hook, sealabl
 
 def test_who_tends_the_spool_goes_on_after_a_bug(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler tends it for weeks."""
-    own, deliver, failures = configured(hook), Courier.deliver, [ValueError("a bug")]
+    own, ask, failures = configured(hook), Courier.ask, [ValueError("at its start"), ValueError("later")]
 
-    def failing_once(self: Courier, patience_seconds: float) -> None:
+    def failing_twice(self: Courier, databases: Access) -> Any:
         if failures:
-            raise failures.pop()
-        deliver(self, patience_seconds)
+            raise failures.pop(0)
+        return ask(self, databases)
 
-    monkeypatch.setattr(Courier, "deliver", failing_once)
+    monkeypatch.setattr(Courier, "ask", failing_twice)
     monkeypatch.setattr(telling, "LOOK_SECONDS", 0.01)
     with alerts.tended(own):
         alerts.keep(own, failed("after it"))
         wait_until(lambda: ("failed", "after it") in hook.told(), "it is told")
+    assert failures == []
 
 
 # What is never in one.

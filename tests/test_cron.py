@@ -373,6 +373,7 @@ def test_an_alert_that_cannot_be_left_is_said_so(cron: Cron) -> None:
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [(["run", "etl"], "run/etl"), (["run", "backup", "hr"], "backup/hr"), (["run", "drill"], "run/drill"),
+     (["run", "backup"], "run/backup"), (["run", "backup", "--run", "2026-11-22", "hr"], "run/backup"),
      (["run", "drill", "--month", "2026-11"], "run/drill"), (["run", "drill", "hr"], "run/drill/hr"),
      # That a part of it is done ends nothing that was told of the whole.
      (["run", "etl", "--source", "hr"], "cron/x"), (["watch"], "cron/x"), (["run"], "run/")],

@@ -9,9 +9,9 @@ import pytest
 from pipeline import access, fence, postgres
 from pipeline.errors import TakenOverError, UnreachableError
 from pipeline.fence import Attempt
-from pipeline.ledger import StepKey
 from pipeline.loading import validate
 from pipeline.postgres import Connection
+from pipeline.step import StepKey
 from tests.night import Night, next_run, wait_until
 from tests.tasks.conftest import DECLARATION, SHOP
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import access, fence, ledger, postgres, runs
 from pipeline.errors import CheckError
-from pipeline.ledger import StepKey
+from pipeline.step import StepKey
 from tests.night import Night, next_run
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_died_is_not_said_to_be_running(night: Night) -> None:
     """Its state in the table is the last that it wrote; its lock tells whether it lives."""
     run = next_run()
     with access.opened(night.settings) as databases:
-        with databases.warehouse(autocommit=True) as holding, ledger.running(holding, run, "etl") as ours:
+        with databases.warehouse(autocommit=True) as holding, runs.running(holding, run, "etl") as ours:
             assert ours
             with night.warehouse() as warehouse:
                 found = runs.find(warehouse, "etl")
@@ -80,10 +80,10 @@ def test_a_run_that_died_is_not_said_to_be_running(night: Night) -> None:
                 assert (found.run, found.actual_state, found.alive) == (run, "running", True)
             with (
                 databases.warehouse(autocommit=True) as second,
-                ledger.running(second, next_run(), "etl") as too,
+                runs.running(second, next_run(), "etl") as too,
             ):
                 assert not too
-            with databases.warehouse(autocommit=True) as third, ledger.running(third, run, "backup") as other:
+            with databases.warehouse(autocommit=True) as third, runs.running(third, run, "backup") as other:
                 assert other, "another name is another run"
         night.ask("warehouse", "UPDATE ops.run SET state = 'running' WHERE name = 'etl'")
         with night.warehouse() as warehouse:
@@ -117,7 +117,7 @@ def test_whoever_works_on_a_table_keeps_others_off_it(night: Night) -> None:
 def test_a_run_that_was_killed_is_not_alive_by_the_lock_of_the_next(night: Night) -> None:
     killed, following = next_run(), next_run()
     with access.opened(night.settings) as databases:
-        with databases.warehouse(autocommit=True) as first, ledger.running(first, killed, "etl"):
+        with databases.warehouse(autocommit=True) as first, runs.running(first, killed, "etl"):
             pass
         for name in ("etl", "drill"):
             night.ask(
@@ -126,7 +126,7 @@ def test_a_run_that_was_killed_is_not_alive_by_the_lock_of_the_next(night: Night
                 " ON CONFLICT (run, name) DO UPDATE SET state = 'running', finished_at = NULL",
                 (killed, name),
             )
-        with databases.warehouse(autocommit=True) as second, ledger.running(second, following, "etl") as ours:
+        with databases.warehouse(autocommit=True) as second, runs.running(second, following, "etl") as ours:
             assert ours
             with night.warehouse() as warehouse:
                 found = runs.find(warehouse, "etl", killed)

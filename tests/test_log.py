@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import log, redact
-from pipeline.errors import StepError, UsageError
+from pipeline.errors import StepError, StoppedError, UsageError
 
 PASSWORD = "geheim-und-lang-genug"
 
@@ -97,6 +97,16 @@ def test_who_logs_wrongly_ends_no_work_and_gives_nothing_away(tmp_path: Path, fo
         log.Output(opened.fileno(), form).emit(record)
     assert "a line of access.py:7 cannot be told: TypeError" in file.read_text()
     assert PASSWORD not in file.read_text()
+
+
+def test_who_is_told_to_stop_while_a_line_is_written_stops(tmp_path: Path) -> None:
+    class Stopping:
+        def __str__(self) -> str:
+            raise StoppedError("told to stop")
+
+    record = logging.LogRecord("pipeline", logging.INFO, "", 0, "%s", (Stopping(),), None)
+    with (tmp_path / "log").open("wb") as opened, pytest.raises(StoppedError):
+        log.Output(opened.fileno(), log.TEXT).emit(record)
 
 
 def test_lines_of_other_programs_become_events_in_json_alone(monkeypatch: pytest.MonkeyPatch) -> None:

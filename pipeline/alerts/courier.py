@@ -12,7 +12,7 @@ from pipeline.access import Access
 from pipeline.alerts import message, webhook
 from pipeline.alerts.message import Alert
 from pipeline.alerts.spool import Spool
-from pipeline.errors import PipelineError, UnreachableError
+from pipeline.errors import PipelineError, StoppedError, UnreachableError
 from pipeline.settings import AlertSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,13 @@ class Courier:
                 self.ask(databases)
         except PipelineError as error:
             logger.warning("alerts could not be sent now: %s", error)
+        except Exception:
+            logger.exception("the webhook's address could not be asked for")
+
+    def tend(self) -> None:
+        """Send what is due, if it is not known to be in vain. Raise nothing: nobody else would go on."""
+        if self.wanted:
+            self.deliver(0.0)
 
     def deliver(self, wait_seconds: float) -> None:
         """Send what is due. What others spool meanwhile is ours as well: they do not wait for their turn."""
@@ -72,6 +79,8 @@ class Courier:
                     tried.update(due)
                     if not ours or not self._send(due):
                         return
+        except StoppedError:
+            raise
         except OSError as error:
             self._complain(f"alerts cannot be sent from the spool: {said(error)}")
         except Exception:
@@ -96,6 +105,8 @@ class Courier:
                 finally:
                     if databases is not None:
                         _record(databases, list(told.values()))
+        except StoppedError:
+            raise
         except PipelineError as error:
             self.spool.hush(quiet=True)
             self._complain(f"alerts stay in {self.spool.folder} until they can be sent: {error}")
@@ -180,6 +191,8 @@ def _record(databases: Access, told: Sequence[Told]) -> None:
                 postgres.rows(
                     warehouse, postgres.statement("alert"), {**alert.model_dump(), "sent_at": sent_at}
                 )
+    except StoppedError:
+        raise
     except (PipelineError, postgres.Error) as error:
         logger.info("the warehouse was not told of alerts: %s", error)
 

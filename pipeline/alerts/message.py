@@ -1,14 +1,10 @@
-"""What an alert says, and the forms in which it is sent: JSON with a published schema, or as Slack takes it.
-
-`python -m pipeline.alerts.message` prints the schema.
-"""
+"""What an alert says, and the forms in which it is sent: as JSON of a published schema, or for Slack."""
 
 import json
 import socket
-import sys
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -17,7 +13,6 @@ from pipeline.redact import redact
 Kind = Literal["failed", "recovered", "stale", "warning"]
 Form = Literal["json", "slack"]
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # An alert is read on a telephone; the log has the rest.
 LINE_LENGTH = 600
 # What is worse is told though what is less bad was told already.
@@ -121,23 +116,3 @@ def _slack(alert: Alert) -> str:
 def _escaped(text: str) -> str:
     """Return text that can hold no link and call nobody, such as <!channel>."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of an alert."""
-    generated = Alert.model_json_schema(mode="serialization")
-    generated["description"] = "What a webhook is sent: something went wrong, or is well again."
-    for said in generated["properties"].values():
-        said.pop("title", None)
-        said.pop("default", None)
-    # Every key is always there.
-    return {"$schema": DIALECT, **generated, "required": list(generated["properties"])}
-
-
-def schema_text() -> str:
-    """Return the JSON Schema as it is published."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_text())

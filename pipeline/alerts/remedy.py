@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from pipeline.errors import CheckError, UnreachableError
-from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
+from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
 
 BACKUP_TASKS = frozenset({"DumpDatabase", "EncryptDump", "UploadBackup", "VerifyBackup", "BackupDatabase"})
 DRILL_TASKS = frozenset({"RestoreDrill"})

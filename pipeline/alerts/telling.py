@@ -1,4 +1,4 @@
-"""The telling itself: what the package's own page says of it."""
+"""Tells, keeps and takes back alerts, and tends the spool for as long as a command or the scheduler lives."""
 
 import contextlib
 import logging
@@ -155,12 +155,10 @@ def tended(settings: Settings) -> Iterator[None]:
         courier.learn()
         while True:
             last = ended.is_set()
-            try:
-                if last or not courier.spool.is_quiet:
-                    courier.deliver(0.0)
-            except Exception:
-                # Nobody else would send what comes later; what is in the spool stays there.
-                logger.exception("alerts could not be sent")
+            if last:
+                courier.deliver(0.0)
+            else:
+                courier.tend()
             if last:
                 return
             ended.wait(LOOK_SECONDS)
@@ -183,9 +181,7 @@ def _alerting(settings: Settings) -> AlertSettings | None:
 
 
 def _send_what_is_due(settings: Settings, alerting: AlertSettings) -> None:
-    courier = Courier(settings, alerting)
-    if courier.wanted:
-        _within(ATTEMPT_SECONDS, lambda: courier.deliver(0.0))
+    _within(ATTEMPT_SECONDS, Courier(settings, alerting).tend)
 
 
 def _within(seconds: float, work: Callable[[], object]) -> None:

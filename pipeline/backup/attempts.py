@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 
 from pipeline.backup.work import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
-from pipeline.ledger import Step, StepKey
 from pipeline.settings import BackupSettings
+from pipeline.step import Step, StepKey
 
 BACKUP, DRILL = "BackupDatabase", "RestoreDrill"
 KILLED = "its process was killed"

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline import scratch
+from pipeline import crypt, scratch
 from pipeline.backup import files, lock
 from pipeline.backup.files import PARTIAL
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
-from pipeline.progress import Show, silent
+from pipeline.progress import SHOW_SECONDS, Show, silent
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
 
@@ -33,11 +33,8 @@ ENCRYPTED, FAILED, FINISHED = "encrypted.json", "failed.json", "finished.json"
 DRILLS = ".drill"
 # Where restores and drills work, below the same folder; no database may be called so.
 RESTORES, RESTORE = ".restore", "restore-"
-# A throw-away home of gpg.
-SCRATCH = "scratch-"
 LEAST_BYTES = 64 * 1024
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-SHOW_SECONDS = 1.0
 # A run that could not be uploaded is kept so long, as long as B2 keeps the parts that it has of it.
 KEEP_SECONDS = 7 * 24 * 3600
 
@@ -231,7 +228,7 @@ def _remove_unfinished(folder: Path) -> None:
     if not folder.exists():
         return
     for path in folder.iterdir():
-        if path.name.startswith(SCRATCH):
+        if path.name.startswith(crypt.SCRATCH):
             shutil.rmtree(path)
         elif path.name.endswith(PARTIAL):
             path.unlink()

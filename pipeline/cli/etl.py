@@ -13,10 +13,10 @@ from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import loads, supervise, terminal
 from pipeline.errors import AlreadyRunningError, PipelineError, UsageError, common_kind
-from pipeline.ledger import Step
 from pipeline.loading import forget, load
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
+from pipeline.step import LOAD_TASK, Step
 
 NAME = "etl"
 STEPS_PER_TABLE = 3
@@ -61,7 +61,7 @@ def run_etl(arguments: argparse.Namespace) -> int:
     ):
         ledger.require_migrated(warehouse)
         before = not arguments.forget and load.are_loaded(configured, tables, run)
-        with ledger.running(warehouse, run, NAME, lambda: databases.warehouse(autocommit=True)) as ours:
+        with runs.running(warehouse, run, NAME, lambda: databases.warehouse(autocommit=True)) as ours:
             if not ours:
                 raise _already_running(warehouse)
             if arguments.forget:
@@ -162,7 +162,7 @@ def _judge(
         runs.bury(warehouse, run, names)
         steps = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
         failed = [step for step in steps if step.state == "failed"]
-        well = [step.key.name for step in steps if step.key.task == ledger.LOAD_TASK and step.done]
+        well = [step.key.name for step in steps if step.key.task == LOAD_TASK and step.done]
         _tell(databases.settings, run, well, failed)
         if failed:
             loads.show_run(warehouse, run, names)

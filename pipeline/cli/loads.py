@@ -8,19 +8,19 @@ from pipeline import ledger, runs
 from pipeline.alerts import remedy
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
-from pipeline.ledger import Step
 from pipeline.loading import load
 from pipeline.postgres import Connection
 from pipeline.runs import TableState
+from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
 
 MODES = {"first": "first", "full": "full", "increment": "delta"}
 # Where a table stands that is not loaded yet.
 WORDS = {
-    (ledger.EXTRACT_TASK, "running"): "reading",
-    (ledger.EXTRACT_TASK, "done"): "read",
-    (ledger.VALIDATE_TASK, "running"): "checking",
-    (ledger.VALIDATE_TASK, "done"): "checked",
-    (ledger.LOAD_TASK, "running"): "loading",
+    (EXTRACT_TASK, "running"): "reading",
+    (EXTRACT_TASK, "done"): "read",
+    (VALIDATE_TASK, "running"): "checking",
+    (VALIDATE_TASK, "done"): "checked",
+    (LOAD_TASK, "running"): "loading",
 }
 
 

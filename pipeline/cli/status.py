@@ -9,11 +9,11 @@ from pipeline import access, ledger, overview, runs, settings
 from pipeline.alerts import remedy
 from pipeline.cli import loads, terminal
 from pipeline.errors import PipelineError, StepError, UnreachableError
-from pipeline.ledger import Step
 from pipeline.overview import Overview
 from pipeline.redact import redact
 from pipeline.runs import Run
 from pipeline.settings import Settings
+from pipeline.step import Step
 
 MEGABYTE = 1e6
 STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}

@@ -18,8 +18,8 @@ from pipeline import access, ledger, mask, patience, postgres, snapshot
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, ConflictError, StepError
-from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, Step, Watermark
-from pipeline.loading import deletes, plan, quality, staging, steps, types
+from pipeline.ledger import Watermark
+from pipeline.loading import deletes, holder, plan, quality, staging, steps, types
 from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.loading.reading import Reading
 from pipeline.loading.staging import Staged
@@ -28,6 +28,7 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
+from pipeline.step import EXTRACT_TASK, LOAD_TASK, Step
 
 # How far behind the moment of reading a time without a zone may be where it was written just now.
 WESTERNMOST = timedelta(hours=12)
@@ -89,7 +90,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
         if step is None:
             return
         began = time.monotonic()
-        taken = snapshot.find(step.warehouse, table.source, run)
+        taken = holder.find(step.warehouse, table.source, run)
         if taken is None:
             raise StepError(
                 f"no snapshot of source {table.source} was taken for run {run}; "

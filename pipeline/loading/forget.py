@@ -11,10 +11,10 @@ from pipeline import ledger, postgres
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.errors import AlreadyRunningError, StepError
-from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.loading import extract, staging
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
+from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 
 TASKS = (EXTRACT_TASK, VALIDATE_TASK, LOAD_TASK)
 # From where on a step is forgotten, by the words that people type.

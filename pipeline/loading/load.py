@@ -14,7 +14,7 @@ from pipeline import access, ledger, patience, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.fence import Attempt
-from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, Watermark
+from pipeline.ledger import Watermark
 from pipeline.loading import drift, exchange, extract, history, merge, quarantine, staging, steps, validate
 from pipeline.loading.exchange import Replaced
 from pipeline.loading.plan import FIRST, REBUILD
@@ -24,6 +24,7 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
+from pipeline.step import EXTRACT_TASK, LOAD_TASK
 
 
 @dataclass(frozen=True)

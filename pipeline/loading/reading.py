@@ -19,9 +19,7 @@ from pipeline.loading.plan import INCREMENT, Plan
 from pipeline.loading.shape import Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
-from pipeline.progress import Show
-
-SHOW_SECONDS = 1.0
+from pipeline.progress import SHOW_SECONDS, Show
 
 
 class Reading:

@@ -8,9 +8,9 @@ from pipeline import access, fence, ledger, postgres
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.fence import Attempt
-from pipeline.ledger import Step, StepKey
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
+from pipeline.step import Step, StepKey
 
 # Whether a table's step is done in a run, by what the warehouse holds.
 IsDone = Callable[[Connection, Table, str], bool]

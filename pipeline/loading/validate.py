@@ -8,7 +8,6 @@ from pipeline import access, alerts, ledger, patience
 from pipeline.alerts import failures
 from pipeline.catalog import Table
 from pipeline.errors import CheckError, StepError
-from pipeline.ledger import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
 from pipeline.loading import extract, plan, quality, quarantine, steps
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
 from pipeline.loading.quality import Candidate, Result
@@ -17,6 +16,7 @@ from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
+from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
 
 logger = logging.getLogger(__name__)
 

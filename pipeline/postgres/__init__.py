@@ -1,4 +1,4 @@
-"""PostgreSQL: connections, statements, rows copied from one server to another: the only user of psycopg2."""
+"""PostgreSQL, by psycopg2: connections, statements, and rows copied from one server to another."""
 
 import psycopg2
 import psycopg2.errors

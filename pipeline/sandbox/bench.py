@@ -87,7 +87,11 @@ class Peaks:
 
     def _note(self, process: psutil.Process) -> None:
         arguments = " ".join(process.cmdline())
-        names = {"pipeline.snapshot": "snapshot holder", "tasks.scheduler": "scheduler", "tasks.run": "Luigi"}
+        names = {
+            "pipeline.loading.holder": "snapshot holder",
+            "tasks.scheduler": "scheduler",
+            "tasks.run": "Luigi",
+        }
         task = next((name for module, name in names.items() if module in arguments), "pipeline run etl")
         if task == "Luigi" and (parent := process.parent()) and "tasks.run" in " ".join(parent.cmdline()):
             task = "one step"

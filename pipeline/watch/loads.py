@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.alerts import remedy
 from pipeline.alerts.message import one_line
-from pipeline.ledger import StepKey
 from pipeline.settings import Settings
+from pipeline.step import StepKey
 from pipeline.watch import limits
 from pipeline.watch.facts import Facts, Failing, LedgerFacts, TableFacts
 from pipeline.watch.verdict import Verdict, at, limit

@@ -17,8 +17,8 @@ from pipeline.alerts.message import one_line
 from pipeline.backup import attempts, backups, report, work
 from pipeline.bucket import Patience, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
-from pipeline.ledger import Step
 from pipeline.settings import Settings
+from pipeline.step import Step
 from pipeline.watch.facts import (
     BucketFacts,
     DrillFacts,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import access, alerts, links
 from pipeline.alerts import Alert, Kind, webhook
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoppedError
 from pipeline.settings import Settings
 from pipeline.watch.facts import Facts
 from pipeline.watch.verdict import Verdict
@@ -55,14 +55,17 @@ def forget(settings: Settings, facts: Facts, verdicts: Sequence[Verdict]) -> Non
     """Tell of what was told earlier and is no longer declared that it is over: nobody will judge it again."""
     judged = {verdict.key for verdict in verdicts}
     for alert in alerts.open_alerts(settings):
-        if alert.key not in judged and _is_gone(settings, facts, alert.key):
+        if alert.key not in judged and _is_gone(settings, facts, alert):
             alerts.recovered(settings, alert.key, f"{alert.key}: is no longer declared, so it is not watched")
 
 
-def _is_gone(settings: Settings, facts: Facts, key: str) -> bool:
-    kind, _, name = key.removeprefix("watch/").partition("/")
-    if key.startswith("watch/"):
+def _is_gone(settings: Settings, facts: Facts, alert: Alert) -> bool:
+    kind, _, name = alert.key.removeprefix("watch/").partition("/")
+    if alert.key.startswith("watch/"):
         names = KEPT.get(kind)
+    elif kind in WHOLE and alert.task is None:
+        # Of a command that a clock goes on to start: that its database is not declared may be what is wrong.
+        return False
     else:
         # Of a run, such as etl/hr.employee/checks: what the parts after the name say of it goes with it.
         names, name = DONE.get(kind), name.partition("/")[0]
@@ -115,6 +118,7 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "going": _work,
 }
 # Likewise by the first part of the keys under which runs tell.
+WHOLE = ("backup", "drill")
 DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "etl": _loads,
     "backup": _databases,
@@ -132,6 +136,8 @@ def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
     try:
         with access.opened(settings) as databases:
             url = databases.vault.read(settings.alerts.secret).get("heartbeat_url", "").rstrip("/")
+    except StoppedError:
+        raise
     except PipelineError as error:
         # Told of Vault already; and whoever waits for a sign of us gets none.
         logger.info("no heartbeat: %s", error)
@@ -140,6 +146,8 @@ def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
         return None
     try:
         webhook.ping(url if well else url + FAILED)
+    except StoppedError:
+        raise
     except PipelineError as error:
         summary = "heartbeat: the address that notices the end of watch was not reached"
         return Verdict("watch/heartbeat", "unreachable", summary, "pipeline watch", str(error))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pipeline.ledger import StepKey
+from pipeline.step import StepKey
 
 Kind = Literal["well", "info", "warning", "stale", "failed", "unreachable"]
 SECONDS_PER_DAY = 86_400

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from pipeline import access, ledger
+from pipeline import access, runs
 from tests.archive import SMALL, Archive
 from tests.night import Night, next_run, wait_until
 
@@ -133,7 +133,7 @@ def test_nothing_is_forgotten_while_a_run_is_going(shop: Night) -> None:
     with (
         access.opened(shop.settings) as databases,
         databases.warehouse(autocommit=True) as warehouse,
-        ledger.running(warehouse, other, "etl"),
+        runs.running(warehouse, other, "etl"),
     ):
         ended = shop.run("rerun", "--run", run, "--from", "extract")
     assert (ended.code, len(ended.told)) == (6, 1)

@@ -7,10 +7,11 @@ import pytest
 from luigi.scheduler import Scheduler
 from luigi.task_status import DONE, PENDING
 
-from pipeline import access, fence, ledger
+from pipeline import access, fence
 from pipeline.errors import AlreadyRunningError
 from pipeline.loading import forget
 from pipeline.loading.forget import Forgotten
+from pipeline.step import StepKey
 from tasks.etl import ExtractTable, LoadTable, LoadWarehouse, OpenSnapshot, ValidateExtract
 from tasks.forget import forget_done
 from tests.night import Night, counts, next_run
@@ -114,7 +115,7 @@ def test_nothing_is_forgotten_while_somebody_is_at_work_on_one_of_them(night: Ni
     run = next_run()
     for name in ("item", "other"):
         night.load("shop", name, run)
-    key = ledger.StepKey(next_run(), "LoadTable", "shop.other")
+    key = StepKey(next_run(), "LoadTable", "shop.other")
     with (
         access.opened(night.settings) as databases,
         databases.warehouse() as warehouse,

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import access, postgres, snapshot
 from pipeline.errors import StepError, UnreachableError, UsageError
-from pipeline.loading import extract
+from pipeline.loading import extract, holder
 from tests.night import Night, next_run, wait_until
 
 SHOP = """
@@ -44,7 +44,7 @@ def holders(night: Night) -> list[psutil.Process]:
     found = []
     for process in night.ours():
         with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended
-            if "pipeline.snapshot" in process.cmdline():
+            if "pipeline.loading.holder" in process.cmdline():
                 found.append(process)
     return found
 
@@ -61,14 +61,14 @@ def test_it_is_held_until_every_table_is_extracted(shop: Night) -> None:
     """A production database must not be kept from cleaning up for longer than we read."""
     run = next_run()
     with owner() as pid:
-        snapshot.open_snapshot(shop.settings, "shop", run, pid)
-        assert snapshot.held(shop.settings, "shop", run)
+        holder.open_snapshot(shop.settings, "shop", run, pid)
+        assert holder.held(shop.settings, "shop", run)
         shop.ask("shop", "INSERT INTO a VALUES (2)")
         extract.extract_table(shop.settings, shop.table("shop", "a"), run)
-        assert snapshot.held(shop.settings, "shop", run)
+        assert holder.held(shop.settings, "shop", run)
         extract.extract_table(shop.settings, shop.table("shop", "b"), run)
         wait_until(lambda: not holders(shop), "the holder has ended")
-    assert not snapshot.held(shop.settings, "shop", run)
+    assert not holder.held(shop.settings, "shop", run)
     assert idle_transactions(shop) == 0
     assert shop.extraction(run, "shop.a")[1] == 1, "read at the moment of the snapshot"
 
@@ -76,7 +76,7 @@ def test_it_is_held_until_every_table_is_extracted(shop: Night) -> None:
 def test_it_ends_with_the_process_that_asked_for_it(shop: Night) -> None:
     run = next_run()
     with owner() as pid:
-        snapshot.open_snapshot(shop.settings, "shop", run, pid)
+        holder.open_snapshot(shop.settings, "shop", run, pid)
         assert len(holders(shop)) == 1
     wait_until(lambda: not holders(shop), "the holder has ended")
     wait_until(lambda: idle_transactions(shop) == 0, "its transaction has ended")
@@ -85,14 +85,14 @@ def test_it_ends_with_the_process_that_asked_for_it(shop: Night) -> None:
 def test_a_source_that_ends_the_transaction_is_noticed(shop: Night) -> None:
     run = next_run()
     with owner() as pid:
-        snapshot.open_snapshot(shop.settings, "shop", run, pid)
+        holder.open_snapshot(shop.settings, "shop", run, pid)
         shop.ask(
             "shop",
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND state LIKE 'idle in%%'",
         )
         wait_until(lambda: not holders(shop), "the holder has ended")
-        assert not snapshot.held(shop.settings, "shop", run)
+        assert not holder.held(shop.settings, "shop", run)
         with pytest.raises(StepError, match=r"the snapshot of \S+ is gone"):
             extract.extract_table(shop.settings, shop.table("shop", "a"), run)
 
@@ -104,7 +104,7 @@ def test_why_no_snapshot_could_be_taken_is_told(shop: Night) -> None:
         owner() as pid,
         pytest.raises(UnreachableError, match=r"source shop: no connection: .*not permitted"),
     ):
-        snapshot.open_snapshot(shop.settings, "shop", run, pid)
+        holder.open_snapshot(shop.settings, "shop", run, pid)
     step = shop.step(run, "OpenSnapshot", "shop")
     assert step is not None
     assert (step.state, step.exit_code) == ("failed", 5)
@@ -125,7 +125,7 @@ def test_reading_at_it_sees_that_moment_and_cannot_write(shop: Night) -> None:
 
 def test_it_is_not_held_without_end_for_tables_that_nobody_reads(shop: Night) -> None:
     """A table that is blocked would keep a production database from cleaning up until somebody looks."""
-    hastily = "from pipeline import snapshot; snapshot.LONGEST_SECONDS = 0.0; snapshot.main()"
+    hastily = "from pipeline.loading import holder; holder.LONGEST_SECONDS = 0.0; holder.main()"
     run = next_run()
     with owner() as pid:
         descriptor = os.pidfd_open(pid)
@@ -145,10 +145,10 @@ def test_a_source_that_is_down_holds_no_snapshot(shop: Night) -> None:
     """Then the step that takes another one runs, and says so; a question that fails stops Luigi instead."""
     run = next_run()
     with owner() as pid:
-        snapshot.open_snapshot(shop.settings, "shop", run, pid)
-        assert snapshot.held(shop.settings, "shop", run)
+        holder.open_snapshot(shop.settings, "shop", run, pid)
+        assert holder.held(shop.settings, "shop", run)
         shop.ask("shop", f"ALTER ROLE {shop.platform.reader('shop')} NOLOGIN")
-        assert not snapshot.held(shop.settings, "shop", run)
+        assert not holder.held(shop.settings, "shop", run)
 
 
 def test_a_setting_that_is_wrong_is_told_as_one(shop: Night) -> None:
@@ -156,7 +156,7 @@ def test_a_setting_that_is_wrong_is_told_as_one(shop: Night) -> None:
     configured = shop.settings
     shop.platform.settings_file.write_text("[vault]\nurl = ftp://nowhere\n")
     with owner() as pid, pytest.raises(UsageError, match=r"\[vault\] url: is no URL") as caught:
-        snapshot.open_snapshot(configured, "shop", next_run(), pid)
+        holder.open_snapshot(configured, "shop", next_run(), pid)
     assert caught.value.exit_code == 2
 
 
@@ -165,4 +165,4 @@ def test_a_holder_that_dies_is_told_as_that(shop: Night, monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPATH", "/dev/null/nothing")
     monkeypatch.setenv("PYTHONHOME", "/dev/null/nothing")
     with owner() as pid, pytest.raises(StepError, match="its snapshot ended with 1 before it had one"):
-        snapshot.open_snapshot(shop.settings, "shop", next_run(), pid)
+        holder.open_snapshot(shop.settings, "shop", next_run(), pid)

@@ -1,0 +1,29 @@
+"""The JSON Schema of an alert, for who receives one: `python -m pipeline.alerts.schema`."""
+
+import json
+import sys
+from typing import Any
+
+from pipeline.alerts.message import Alert
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of an alert."""
+    generated = Alert.model_json_schema(mode="serialization")
+    generated["description"] = "What a webhook is sent: something went wrong, or is well again."
+    for said in generated["properties"].values():
+        said.pop("title", None)
+        said.pop("default", None)
+    # Every key is always there.
+    return {"$schema": DIALECT, **generated, "required": list(generated["properties"])}
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as it is published."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())

@@ -1,0 +1,39 @@
+"""Steps: what identifies one, and what is known of one, whether the ledger has it or the work folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+# The steps of a table, by the names of their tasks.
+OPEN_TASK = "OpenSnapshot"
+EXTRACT_TASK = "ExtractTable"
+VALIDATE_TASK = "ValidateExtract"
+LOAD_TASK = "LoadTable"
+
+
+@dataclass(frozen=True)
+class StepKey:
+    """What identifies a step: the run (its logical date), the task's class, and the thing it is about."""
+
+    run: str
+    task: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is known of a step. `detail` is what the next steps need to know of it."""
+
+    key: StepKey
+    state: str
+    started_at: datetime
+    finished_at: datetime | None
+    rows: int | None
+    detail: Mapping[str, Any]
+    error: str | None
+    exit_code: int | None
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
