@@ -1,4 +1,4 @@
-"""Runs other programs: the only user of `subprocess`. Never a shell, never a credential in an argument."""
+"""Runs other programs. Never a shell, never a credential in an argument."""
 
 import contextlib
 import logging

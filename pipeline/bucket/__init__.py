@@ -1,5 +1,5 @@
 """Backblaze B2: uploads that go on where they were cut, downloads and read-backs that prove what they read,
-lifecycle and lock. Nothing else of the pipeline uses b2sdk.
+lifecycle and lock. Nothing else uses b2sdk, but the sandbox's emulator.
 """
 
 from pipeline.bucket.bucket import Bucket, connect

@@ -24,7 +24,7 @@ BY_HAND: Final = RESTORER | {"listBuckets"}
 """Restores without this program: B2's own command line refuses to work without `listBuckets`."""
 
 AUDITOR: Final = frozenset({"listBuckets", "readBucketRetentions"})
-"""Reads the bucket's lifecycle rules and lock, for `pipeline check`."""
+"""Reads the bucket's lifecycle rules and lock, for `pipeline check` and `pipeline watch`."""
 
 ADMIN: Final = frozenset({"listBuckets", "readBucketRetentions", "writeBuckets", "writeBucketRetentions"})
 """Sets lifecycle rules and lock, for `pipeline check --fix`. Make it for the day and delete it."""

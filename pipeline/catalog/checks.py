@@ -26,7 +26,7 @@ class TableCheck(Ruled):
 
 
 class RowsRule(Declared):
-    """How many rows there may be, and by which share of the last accepted count that may change."""
+    """How many rows there may be, and by which share of what is usual that may change."""
 
     min: Count | None = None
     """The least number of rows."""

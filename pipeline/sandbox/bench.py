@@ -29,6 +29,11 @@ from pipeline.sandbox import clusters, configuration, lifecycle, measure, provis
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.server import addresses
 
+# What `bin/bench --help` says.
+DESCRIPTION = """
+In the sandbox: a first load beside psql's own COPY, key and ANALYZE; dump and encryption of a backup beside
+pg_dump alone and a pass of checksums; both sides in one run, and the peak memory of each process.
+"""
 SOURCE, WAREHOUSE, ROLE = "bench_load", "bench_warehouse", "bench_pipeline"
 ROWS = 4_000_000
 LOOK_SECONDS = 0.1
@@ -102,7 +107,7 @@ class Peaks:
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bin/bench", description=DESCRIPTION)
     parser.add_argument("what", choices=("load", "backup"), nargs="?", help="default: one after the other")
     parser.add_argument("--rows", type=int, help=f"default: {ROWS} for load, {measure.ROWS} for backup")
     parser.add_argument("--rounds", type=int, default=3, help="medians are told (default: %(default)s)")

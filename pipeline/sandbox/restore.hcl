@@ -1,4 +1,4 @@
-# What the login of a restore may do: read the private keys and the B2 keys, reach the drill server, and tell.
+# What the login of a restore may do: read the private keys and the B2 keys, reach the drill server, and record.
 path "secret/data/pipeline/restore/*" {
   capabilities = ["read"]
 }
@@ -9,8 +9,5 @@ path "secret/data/pipeline/drill" {
   capabilities = ["read"]
 }
 path "secret/data/pipeline/warehouse" {
-  capabilities = ["read"]
-}
-path "secret/data/pipeline/alerts" {
   capabilities = ["read"]
 }

@@ -58,6 +58,9 @@ def test_the_pipeline_can_read_its_credentials(pipeline_login: Administrator) ->
     ("method", "path"),
     [
         ("GET", "secret/data/other/entry"),
+        ("GET", "secret/data/pipeline/restore/b2"),
+        ("GET", "secret/data/pipeline/restore/key"),
+        ("GET", "secret/data/pipeline/admin/b2"),
         ("GET", "secret/metadata/pipeline/warehouse"),
         ("POST", "secret/data/pipeline/warehouse"),
         ("DELETE", "secret/data/pipeline/warehouse"),
