@@ -19,8 +19,9 @@ from pipeline.catalog.checks import (
 from pipeline.catalog.columns import Accepted, Column, Mask, NullRate, Range
 from pipeline.catalog.dashboards import Card, Dashboard
 from pipeline.catalog.marts import Mart
-from pipeline.catalog.tables import Catalog, DriftAction, DriftKind, Source, Table
+from pipeline.catalog.tables import DriftAction, DriftKind, Source, Table
 from pipeline.catalog.values import Level, Quarantine
+from pipeline.catalog.whole import Catalog
 from pipeline.errors import ProblemsError
 
 __all__ = [

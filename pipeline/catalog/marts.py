@@ -3,18 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import names
 from pipeline.catalog import queries
-
-if TYPE_CHECKING:
-    from pipeline.catalog.sources import Sources
+from pipeline.catalog.relations import SCHEMA, Sources, relation_problem
 
 FOLDER = "marts"
-SCHEMA = "mart"
 Materialize = Literal["view", "table"]
 MATERIALIZE: tuple[Materialize, ...] = ("view", "table")
 
@@ -37,7 +34,7 @@ class Mart(BaseModel):
     columns: frozenset[str] = frozenset()
 
 
-def read(directory: Path, sources: "Sources") -> tuple[dict[str, Mart], list[str]]:
+def read(directory: Path, sources: Sources) -> tuple[dict[str, Mart], list[str]]:
     """Return the marts of a repository by name, and the problems of their files."""
     folder = directory / FOLDER
     problems = [
@@ -60,7 +57,7 @@ def named(directory: Path) -> set[str]:
     return {path.stem for path in (directory / FOLDER).glob("*.sql")}
 
 
-def _read_mart(path: Path, sources: "Sources", known: set[str]) -> tuple[list[Problem], Mart | None]:
+def _read_mart(path: Path, sources: Sources, known: set[str]) -> tuple[list[Problem], Mart | None]:
     problems: list[Problem] = [(1, problem)] if (problem := _name_problem(path.stem)) else []
     try:
         text = path.read_text(encoding="utf-8").strip().rstrip(";")
@@ -101,7 +98,7 @@ def _settings(text: str) -> Iterator[tuple[int, str, str]]:
             yield number, match[1], match[2]
 
 
-def _relation_problem(relation: queries.Relation, sources: "Sources", known: set[str]) -> str | None:
+def _relation_problem(relation: queries.Relation, sources: Sources, known: set[str]) -> str | None:
     if not relation.schema:
         owners = [source.name for source in sources.read.values() if relation.name in source.tables]
         owners += [SCHEMA] if relation.name in known else []
@@ -110,28 +107,7 @@ def _relation_problem(relation: queries.Relation, sources: "Sources", known: set
     return relation_problem(relation, sources, known)
 
 
-def relation_problem(relation: queries.Relation, sources: "Sources", marts: set[str]) -> str | None:
-    """Return why nothing of that schema and name can be read, with what to do, or None if it can."""
-    if relation.schema == SCHEMA:
-        return None if relation.name in marts else f"no such mart; {names.advice(relation.name, marts)}"
-    if relation.schema in sources.faulty:
-        return None  # what is wrong there is told already
-    if relation.schema not in sources.read:
-        return f"no such source; {names.advice(relation.schema, [*sources.read, SCHEMA])}"
-    tables = sources.read[relation.schema].tables
-    there = [*tables, *(f"{table.name}_history" for table in tables.values() if table.history)]
-    if relation.name in there:
-        return None
-    if relation.name.removesuffix("_history") in tables:
-        table = relation.name.removesuffix("_history")
-        return f"no history is kept; write 'history: true' under {table} in sources/{relation.schema}.yaml"
-    return (
-        f"no such table ({names.advice(relation.name, there)}); "
-        f"to load it, add it to sources/{relation.schema}.yaml"
-    )
-
-
-def _dependency(relation: queries.Relation, sources: "Sources") -> str:
+def _dependency(relation: queries.Relation, sources: Sources) -> str:
     source = sources.read.get(relation.schema)
     if source and relation.name not in source.tables:
         return str(relation).removesuffix("_history")

@@ -1,27 +1,14 @@
 """Reads sources/*.yaml: the tables to load, and what is wrong in each file and between the files."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.catalog import document, marts, queries, rules
+from pipeline.catalog import document, queries, rules
+from pipeline.catalog.relations import Sources, relation_problem
 from pipeline.catalog.tables import DeclaredSource, Source, Table
 from pipeline.catalog.validation import validated
 
 FOLDER = "sources"
-
-
-@dataclass
-class Sources:
-    """The sources of a repository, those whose files could not be read as they should be, and why."""
-
-    read: dict[str, Source] = field(default_factory=dict)
-    faulty: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
-    # Of source and table.
-    lines: dict[tuple[str, str], int] = field(default_factory=dict)
-    # What sql checks read beside their own tables, each with its file, line and place.
-    named: list[tuple[str, queries.Relation]] = field(default_factory=list)
 
 
 def read(directory: Path) -> Sources:
@@ -71,7 +58,7 @@ def unknown_relations(found: Sources, built: set[str]) -> Iterator[str]:
         if not relation.schema:
             what = f"is named without a schema; write {queries.TABLE}, or its source before it"
         else:
-            what = marts.relation_problem(relation, found, built) or ""
+            what = relation_problem(relation, found, built) or ""
         if what:
             yield f"{place}: {relation}: {what}"
 

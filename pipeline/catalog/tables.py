@@ -9,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pipeline.catalog.checks import WITHOUT_ROWS, Check, RelationshipCheck
 from pipeline.catalog.columns import Column, Ruled
 from pipeline.catalog.declared import Declared
-from pipeline.catalog.marts import Mart
 from pipeline.catalog.values import ColumnNames, Duration, Name, Quarantine, Share
 from pipeline.errors import UsageError
 from pipeline.names import advice
@@ -74,23 +73,6 @@ class Source(BaseModel):
                 f"to load it, add it to sources/{self.name}.yaml"
             )
         return self.tables[name]
-
-
-class Catalog(BaseModel):
-    """All that the analysts' repository declares to be loaded and built."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sources: Mapping[str, Source]
-    marts: Mapping[str, Mart] = {}
-
-    def source(self, name: str) -> Source:
-        """Return one source. Raise UsageError if it is not declared."""
-        if name not in self.sources:
-            raise UsageError(
-                f"{name}: no such source ({advice(name, self.sources)}); to add it, write sources/{name}.yaml"
-            )
-        return self.sources[name]
 
 
 class Defaults(Declared):

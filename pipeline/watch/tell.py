@@ -19,6 +19,7 @@ KINDS: dict[str, Kind] = {
     "unreachable": "failed",
 }
 FAILED = "/fail"
+HEARTBEAT = "watch/heartbeat"
 
 
 def tell(settings: Settings, verdicts: Sequence[Verdict]) -> None:
@@ -101,6 +102,10 @@ def _keys(settings: Settings, _: Facts) -> set[str]:
     return {path.name for path in settings.backup.recipients} if settings.backup else set()
 
 
+def _audited(settings: Settings, _: Facts) -> set[str]:
+    return {""} if settings.backup and settings.backup.audit_secret else set()
+
+
 def _work(settings: Settings, _: Facts) -> set[str]:
     return {"etl", "drill", *(f"backup/{name}" for name in settings.databases)}
 
@@ -114,6 +119,7 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "source": _sources,
     "table": _tables,
     "key": _keys,
+    "rules": _audited,
     "reach": _things,
     "going": _work,
 }
@@ -143,6 +149,7 @@ def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
         logger.info("no heartbeat: %s", error)
         return None
     if not url:
+        alerts.recovered(settings, HEARTBEAT, "heartbeat: there is no address to ask for any more")
         return None
     try:
         webhook.ping(url if well else url + FAILED)
@@ -150,5 +157,5 @@ def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
         raise
     except PipelineError as error:
         summary = "heartbeat: the address that notices the end of watch was not reached"
-        return Verdict("watch/heartbeat", "unreachable", summary, "pipeline watch", str(error))
-    return Verdict("watch/heartbeat", "well", "heartbeat: was taken")
+        return Verdict(HEARTBEAT, "unreachable", summary, "pipeline watch", str(error))
+    return Verdict(HEARTBEAT, "well", "heartbeat: was taken")

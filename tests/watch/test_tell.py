@@ -38,6 +38,7 @@ def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path)
     ]  # fmt: skip
     gone = [
         "etl/shop", "etl/hr.old", "etl/hr.old/rows", "backup/shop", "drill/shop", "watch/table/hr.old",
+        "watch/rules",
     ]  # fmt: skip
     for key in kept + gone:
         alerts.keep(shown, Alert(key=key, kind="failed", summary=f"{key} failed", task="SomeTask"))
@@ -47,6 +48,6 @@ def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path)
     # While the analysts' repository cannot be read, nothing is known to be gone from it.
     tell.forget(shown, facts(declared=None), ())
     unread = {alert.key for alert in alerts.open_alerts(shown)}
-    assert unread == {*kept, *gone} - {"backup/shop", "drill/shop"}
+    assert unread == {*kept, *gone} - {"backup/shop", "drill/shop", "watch/rules"}
     tell.forget(shown, facts(), ())
     assert {alert.key for alert in alerts.open_alerts(shown)} == set(kept)

@@ -261,6 +261,19 @@ def test_what_is_no_longer_declared_is_told_to_be_over(
     assert receiver.told[-1] == ("recovered", "watch/backup/shop")
 
 
+def test_a_heartbeat_that_nobody_wants_any_more_is_told_to_be_over(
+    night: Night, archive: Archive, receiver: Receiver
+) -> None:
+    a_night(night, archive, datetime.now(UTC))
+    vault, entry = administrator(archive.platform.sandbox.home), f"{archive.entries}alerts"
+    vault.write(entry, {"url": receiver.url, "hmac_key": "a-key", "heartbeat_url": "http://127.0.0.1:1/beat"})
+    watch.watch(archive.settings, datetime.now(UTC))
+    assert receiver.told == [("failed", "watch/heartbeat")]
+    vault.write(entry, {"url": receiver.url, "hmac_key": "a-key"})
+    watch.watch(archive.settings, datetime.now(UTC))
+    assert receiver.told == [("failed", "watch/heartbeat"), ("recovered", "watch/heartbeat")]
+
+
 def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, archive: Archive) -> None:
     now = datetime.now(UTC)
     a_night(night, archive, now)

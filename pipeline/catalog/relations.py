@@ -1,0 +1,44 @@
+"""What can be read by name: the tables of the sources, as far as their files could be read, and the marts."""
+
+from dataclasses import dataclass, field
+
+from pipeline import names
+from pipeline.catalog import queries
+from pipeline.catalog.tables import Source
+
+# Where marts are.
+SCHEMA = "mart"
+
+
+@dataclass
+class Sources:
+    """The sources of a repository, those whose files could not be read as they should be, and why."""
+
+    read: dict[str, Source] = field(default_factory=dict)
+    faulty: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    # Of source and table.
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    # What sql checks read beside their own tables, each with its file, line and place.
+    named: list[tuple[str, queries.Relation]] = field(default_factory=list)
+
+
+def relation_problem(relation: queries.Relation, sources: "Sources", marts: set[str]) -> str | None:
+    """Return why nothing of that schema and name can be read, with what to do, or None if it can."""
+    if relation.schema == SCHEMA:
+        return None if relation.name in marts else f"no such mart; {names.advice(relation.name, marts)}"
+    if relation.schema in sources.faulty:
+        return None  # what is wrong there is told already
+    if relation.schema not in sources.read:
+        return f"no such source; {names.advice(relation.schema, [*sources.read, SCHEMA])}"
+    tables = sources.read[relation.schema].tables
+    there = [*tables, *(f"{table.name}_history" for table in tables.values() if table.history)]
+    if relation.name in there:
+        return None
+    if relation.name.removesuffix("_history") in tables:
+        table = relation.name.removesuffix("_history")
+        return f"no history is kept; write 'history: true' under {table} in sources/{relation.schema}.yaml"
+    return (
+        f"no such table ({names.advice(relation.name, there)}); "
+        f"to load it, add it to sources/{relation.schema}.yaml"
+    )

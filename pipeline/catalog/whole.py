@@ -1,0 +1,27 @@
+"""The whole of what is declared to be loaded and built."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.catalog.marts import Mart
+from pipeline.catalog.tables import Source
+from pipeline.errors import UsageError
+from pipeline.names import advice
+
+
+class Catalog(BaseModel):
+    """All that the analysts' repository declares to be loaded and built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: Mapping[str, Source]
+    marts: Mapping[str, Mart] = {}
+
+    def source(self, name: str) -> Source:
+        """Return one source. Raise UsageError if it is not declared."""
+        if name not in self.sources:
+            raise UsageError(
+                f"{name}: no such source ({advice(name, self.sources)}); to add it, write sources/{name}.yaml"
+            )
+        return self.sources[name]
