@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -24,6 +25,10 @@ SCRATCH = "scratch-"
 MEMORY = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
 
 OnBytes = Callable[[int], None]
+
+# What gpg said is in the error that is raised. The library warns of it besides, also where that is what is
+# wanted: a drill sees that a damaged copy is refused.
+logging.getLogger("gnupg").setLevel(logging.ERROR)
 
 
 class Gpg(gnupg.GPG):  # type: ignore[misc] # the library is untyped
