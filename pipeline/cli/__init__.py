@@ -21,6 +21,7 @@ from pipeline.cli import (
     rerun,
     restore,
     status,
+    terminal,
     watch,
     worker,
 )
@@ -41,6 +42,7 @@ Command = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     redact.install()
+    terminal.outlive_the_reader()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["run"]:

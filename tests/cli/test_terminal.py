@@ -1,6 +1,8 @@
 """What is shown fits where it is shown, and nothing of it is lost."""
 
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +29,23 @@ def test_names_of_28_letters_beside_millions_of_rows_fit_a_terminal_of_80_column
     assert lines[1].split() == [
         "service_desk.abcdefghijklmno", "4,000,000", "12,345", "1,814", "4,037", "delta", "02:15",
     ]  # fmt: skip
+
+
+def test_a_reader_that_leaves_fails_no_command() -> None:
+    """As `pipeline status | head` does: it is no bug, and no run has failed by it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = (
+        "import sys; from pipeline.cli import terminal; terminal.outlive_the_reader();"
+        "terminal.say('first'); terminal.console().print('second'); terminal.say('x' * 100_000); sys.exit(4)"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (4, b"")
 
 
 def test_a_name_that_is_too_long_is_folded_and_numbers_are_never_cut() -> None:
