@@ -123,8 +123,9 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "reach": _things,
     "going": _work,
 }
-# Likewise by the first part of the keys under which runs tell.
+# Under these keys a command tells as well as its steps.
 WHOLE = ("backup", "drill")
+# Likewise by the first part of the keys under which runs tell.
 DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "etl": _loads,
     "backup": _databases,
