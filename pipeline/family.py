@@ -14,6 +14,9 @@ SET_CHILD_SUBREAPER, GET_CHILD_SUBREAPER = 36, 37
 LOOK_SECONDS = 0.05
 # What was killed is gone in no time, unless the kernel itself is stuck with it.
 KILL_SECONDS = 5.0
+# Who wrote down that a process is at work may go by another clock, or to the minute only; no process number
+# comes round that soon.
+CLOCK_SECONDS = 90.0
 
 
 class Family:
@@ -102,6 +105,18 @@ def of(pid: int) -> Callable[[], list[psutil.Process]]:
         return [one for one in known if lives(one)]
 
     return members
+
+
+def is_at_work(pid: int, since: float) -> bool:
+    """Whether the process that was at work as `pid` of this machine at the moment `since` has not ended yet.
+
+    `since` is in seconds since 1970. A process of that number that began later is another one.
+    """
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() < since + CLOCK_SECONDS and lives(process)
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return False
 
 
 def lives(process: psutil.Process) -> bool:

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psutil
-
-from pipeline import access, catalog, fence, ledger, postgres, runs
+from pipeline import access, catalog, family, fence, ledger, postgres, runs
 from pipeline.access import Access
 from pipeline.backup import attempts, backups
 from pipeline.backup.attempts import KILLED
@@ -151,17 +149,10 @@ def _is_at_work(warehouse: Connection, step: Step) -> bool:
     if found is None:
         return False
     host, pid, heard_of = found
-    # A worker of another machine says now and then that it is there.
-    return _is_alive(pid, step.started_at) if host == socket.gethostname() else bool(heard_of)
-
-
-def _is_alive(pid: int, since: datetime) -> bool:
-    try:
-        process = psutil.Process(pid)
-        began = process.create_time()
-        return began < since.timestamp() + 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    if host != socket.gethostname():
+        # A worker of another machine says now and then that it is there.
+        return bool(heard_of)
+    return family.is_at_work(pid, step.started_at.timestamp())
 
 
 def _not_begun(settings: Settings, run: Run | None, steps: Sequence[Step]) -> list[str]:

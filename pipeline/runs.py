@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
-from pipeline import ledger, postgres
+from pipeline import family, ledger, postgres
 from pipeline.errors import UsageError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
@@ -77,11 +75,11 @@ def bury(connection: Connection, run: str, names: Collection[str]) -> None:
     `connection` commits by itself.
     """
     query = """
-        SELECT task, name, pid FROM ops.step
+        SELECT task, name, pid, started_at FROM ops.step
         WHERE run = %s AND name = ANY(%s) AND state = 'running' AND host = %s
         """
-    for task, name, pid in postgres.rows(connection, query, (run, list(names), socket.gethostname())):
-        if not psutil.pid_exists(pid):
+    for task, name, pid, since in postgres.rows(connection, query, (run, list(names), socket.gethostname())):
+        if not family.is_at_work(pid, since.timestamp()):
             postgres.rows(
                 connection,
                 """

@@ -28,7 +28,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import alerts, log, steplog, visualizer
+from pipeline import alerts, family, log, steplog, visualizer
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
@@ -98,12 +98,8 @@ def _is_dead(worker: Mapping[str, Any]) -> bool:
     """Whether a worker's process, on this machine, is no more, or is another one by now."""
     if worker.get("host") != socket.gethostname():
         return False
-    try:
-        process = psutil.Process(int(worker["pid"]))
-        # The scheduler heard of the worker after its process began.
-        return bool(process.create_time() > worker["started"] + 1) or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    # The scheduler heard of the worker after its process began.
+    return not family.is_at_work(int(worker["pid"]), worker["started"])
 
 
 def scheduler_url() -> str:

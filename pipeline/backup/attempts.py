@@ -9,16 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from pipeline import family
 from pipeline.backup.work import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
 from pipeline.settings import BackupSettings
 from pipeline.step import Step, StepKey
 
 BACKUP, DRILL = "BackupDatabase", "RestoreDrill"
 KILLED = "its process was killed"
-# A lock says to the minute since when it is held.
-_SINCE_SECONDS = 60
 
 
 def backups(settings: BackupSettings, database: str) -> list[Step]:
@@ -53,7 +50,7 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     # A command that was killed may have left a step at work; one that is at work may try a failed step again.
     holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
     if holder:
-        since = datetime.strptime(holder["since"], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+        since = _moment(holder["since"])
         key = StepKey(run, told.get("step", root), name)
         detail = {"told": told.get("message", ""), "pid": holder["pid"]}
         return Step(key, "running", since, None, None, detail, None, None)
@@ -72,17 +69,14 @@ def _holder(work: Work, lock: str) -> dict[str, Any] | None:
     """Return who is at work on this run, by what he wrote into the lock: run, pid and since."""
     try:
         signed: dict[str, Any] = json.loads((work.home / lock).read_bytes())
-        is_at_work = signed["run"] == work.run and _is_alive(signed["pid"], signed["since"])
+        is_at_work = signed["run"] == work.run and family.is_at_work(
+            signed["pid"], _moment(signed["since"]).timestamp()
+        )
     except (OSError, ValueError, KeyError):
         return None
     return signed if is_at_work else None
 
 
-def _is_alive(pid: int, since: str) -> bool:
-    """Whether the process that wrote this is still there, and is not another one of the same number."""
-    began = datetime.strptime(since, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()
-    try:
-        process = psutil.Process(pid)
-        return process.create_time() < began + _SINCE_SECONDS and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def _moment(since: str) -> datetime:
+    """Return when a lock was taken, which says so to the minute."""
+    return datetime.strptime(since, "%Y-%m-%d %H:%M").replace(tzinfo=UTC)

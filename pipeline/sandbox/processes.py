@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import command
+from pipeline import command, family
 from pipeline.errors import StepError, StoppedError
 from pipeline.redact import redact
 from pipeline.sandbox import accounts, ports
@@ -70,10 +70,7 @@ def is_alive(process: psutil.Process) -> bool:
     """Return whether a process still does anything; a zombie does not."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)  # reaps it if it was a child of ours
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return family.lives(process)
 
 
 def listens(process: psutil.Process, port: int) -> bool:

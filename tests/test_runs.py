@@ -1,0 +1,70 @@
+"""What is believed of a run whose process ended: by its number alone nobody can tell."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psutil
+import pytest
+
+from pipeline import family, runs
+from tests.night import Night, next_run, wait_until
+
+STEP = """
+    INSERT INTO ops.step (run, task, name, state, host, pid, started_at) VALUES (%s, %s, %s, %s, %s, %s, %s)
+    """
+
+
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    """Return the number of a process that has ended, and whose exit code nobody has asked for."""
+    ended = subprocess.Popen(["/bin/true"])
+    wait_until(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE, "it ends")
+    yield ended.pid
+    ended.wait()
+
+
+def begin(night: Night, run: str, pid: int, since: datetime) -> None:
+    """Write down a step that a process of this machine is at."""
+    place = (socket.gethostname(), pid, since)
+    night.ask("warehouse", STEP, (run, "ExtractTable", "shop.item", "running", *place))
+
+
+def buried(night: Night, run: str) -> str:
+    """Bury the run's dead steps, and return the state of the one that there is."""
+    with night.warehouse() as warehouse:
+        runs.bury(warehouse, run, ["shop.item"])
+    step = night.step(run, "ExtractTable", "shop.item")
+    assert step is not None
+    return step.state
+
+
+def test_a_step_whose_process_number_was_given_to_another_is_dead(night: Night) -> None:
+    run = next_run()
+    begin(night, run, os.getpid(), datetime.now(UTC) - timedelta(days=365))
+    assert buried(night, run) == "failed"
+
+
+def test_a_step_whose_process_is_a_zombie_is_dead(night: Night, zombie: int) -> None:
+    run = next_run()
+    begin(night, run, zombie, datetime.now(UTC))
+    assert buried(night, run) == "failed"
+
+
+def test_a_step_whose_process_goes_on_is_alive_though_the_warehouse_has_another_clock(night: Night) -> None:
+    run = next_run()
+    living = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
+    begin(night, run, living.pid, datetime.now(UTC) - timedelta(seconds=20))
+    assert buried(night, run) == "running"
+    living.communicate()
+
+
+def test_one_place_decides_whether_a_process_lives(zombie: int) -> None:
+    """The same for a run, a step, a worker, a backup's lock and the sandbox's servers."""
+    now = datetime.now(UTC).timestamp()
+    assert family.is_at_work(os.getpid(), now)
+    assert not family.is_at_work(os.getpid(), now - 365 * 86400)
+    assert not family.is_at_work(zombie, now)
+    assert not family.is_at_work(2**22 + 1, now)
