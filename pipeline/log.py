@@ -5,6 +5,7 @@ Credentials are blotted out by `redact`, whichever form a line has.
 
 import argparse
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ TEXT, JSON = "text", "json"
 FORMATS = (TEXT, JSON)
 # So that the processes that a command starts write as it does; Nomad or cron can set it for all at once.
 VARIABLE = "PIPELINE_LOG_FORMAT"
+# What the processes above this one have warned of already, as marks without a meaning of their own.
+WARNED = "PIPELINE_WARNED"
 STANDARD_ERROR = 2
 # Of all others' loggers, only what is worth a warning.
 OURS = ("__main__", "pipeline", "tasks", "luigi", "luigi-interface")
@@ -51,6 +54,15 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
         choices=FORMATS,
         help=f"the form of the log's lines (default: ${VARIABLE}, or {TEXT})",
     )
+
+
+def warn_once(logger: logging.Logger, warning: str) -> None:
+    """Warn of what does not change while we work: once, and not by each process that this one starts too."""
+    told = os.environ.get(WARNED, "").split()
+    mark = hashlib.sha256(warning.encode()).hexdigest()[:16]
+    if mark not in told:
+        os.environ[WARNED] = " ".join([*told, mark])
+        logger.warning("%s", warning)
 
 
 def chosen(form: str | None = None) -> str:

@@ -1,6 +1,5 @@
 """What `pipeline worker` starts: an assistant, until it is told to stop."""
 
-import argparse
 import contextlib
 import logging
 import os
@@ -12,7 +11,7 @@ from typing import Any
 import tenacity
 from luigi.rpc import RemoteScheduler, RPCError
 
-from pipeline import log, steplog
+from pipeline import log, options, steplog
 from pipeline.errors import StoppedError
 from tasks import (
     etl,  # noqa: F401 - what it runs, so that a faulty installation is found now
@@ -62,7 +61,7 @@ class Insistent(RemoteScheduler):
 
 def main() -> None:
     """Assist until SIGTERM, then exit with 143; with 0 if the visualizer's "Disable worker" ended it."""
-    parser = argparse.ArgumentParser(prog="pipeline worker")
+    parser = options.Parser(prog="pipeline worker")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     # Ctrl-C reaches the parent, who tells us; the steps must not each have it as well.

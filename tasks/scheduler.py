@@ -20,7 +20,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 
-from pipeline import access, alerts, log, migrations, redact, settings, visualizer
+from pipeline import access, alerts, log, migrations, options, redact, settings, visualizer
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from tasks import history, pages
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="pipeline scheduler",
         description=__doc__,
         epilog=EPILOG,

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pipeline import alerts, redact, settings
+from pipeline import alerts, log, redact, settings
 from pipeline.access import Access
 from pipeline.alerts import Alert, schema, telling, webhook
 from pipeline.alerts.courier import Courier
@@ -150,7 +150,7 @@ def test_without_the_section_nothing_is_sent_and_that_is_said_once(
     hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = configured(hook).model_copy(update={"alerts": None})
-    monkeypatch.setattr(telling, "_unset_told", False)
+    monkeypatch.delenv(log.WARNED, raising=False)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             alerts.tell(own, failed())

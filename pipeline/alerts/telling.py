@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from pipeline import log
 from pipeline.access import Access
 from pipeline.alerts import message
 from pipeline.alerts.courier import Courier, said
@@ -25,8 +26,6 @@ LOOK_SECONDS = 2.0
 
 # Where bin/cron wants to find a file once a failure of its command was told. Not for what the command starts.
 CRON_TOLD = "CRON_TOLD"
-
-_unset_told = False
 
 
 def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
@@ -173,10 +172,8 @@ def tended(settings: Settings) -> Iterator[None]:
 
 
 def _alerting(settings: Settings) -> AlertSettings | None:
-    global _unset_told  # noqa: PLW0603 - once for each process
-    if settings.alerts is None and not _unset_told:
-        _unset_told = True
-        logger.warning("luigi.cfg has no [alerts]: nobody is told when something fails")
+    if settings.alerts is None:
+        log.warn_once(logger, "luigi.cfg has no [alerts]: nobody is told when something fails")
     return settings.alerts
 
 

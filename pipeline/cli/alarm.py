@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from pipeline import alerts, log, settings
+from pipeline import alerts, log, options, settings
 from pipeline.alerts import Alert, failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import (
@@ -29,7 +29,7 @@ _SUMMARIES: tuple[tuple[type[PipelineError], str], ...] = (
 )
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(options.Parser):
     """A parser whose exit knows what was wrong."""
 
     def error(self, message: str) -> NoReturn:

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline import visualizer
+from pipeline import options, visualizer
 from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import redact
 from pipeline.sandbox import analysts, clusters, configuration, lifecycle, provision, sources
@@ -114,7 +114,7 @@ def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="bin/sandbox",
         description="The whole platform on one machine: real servers with sample data, on loopback only.",
         epilog=EPILOG,

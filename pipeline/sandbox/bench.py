@@ -5,7 +5,6 @@ The least of a load is what a person would type: psql's COPY piped into psql's C
 ANALYZE. That of a backup is in `measure`.
 """
 
-import argparse
 import contextlib
 import os
 import re
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import command
+from pipeline import command, options
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
 from pipeline.sandbox import clusters, configuration, lifecycle, measure, provision, servers, sources
@@ -107,7 +106,7 @@ class Peaks:
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="bin/bench", description=DESCRIPTION)
+    parser = options.Parser(prog="bin/bench", description=DESCRIPTION)
     parser.add_argument("what", choices=("load", "backup"), nargs="?", help="default: one after the other")
     parser.add_argument("--rows", type=int, help=f"default: {ROWS} for load, {measure.ROWS} for backup")
     parser.add_argument("--rounds", type=int, default=3, help="medians are told (default: %(default)s)")

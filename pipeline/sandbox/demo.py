@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from pipeline import access, runs, settings
+from pipeline import access, options, runs, settings
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.redact import redact
 from pipeline.sandbox import clusters, comparison, lifecycle, sources
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="bin/demo",
         description="Two nights of loading on one machine: everything, then what changed; then every "
         "database is backed up, and restored to prove it. Leaves it running.",

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from hvac.exceptions import Forbidden, InternalServerError, InvalidPath, InvalidRequest, Unauthorized
 
+from pipeline import log
 from pipeline.errors import UnreachableError, UsageError
 from pipeline.redact import register
 from pipeline.settings import DatabaseSettings, VaultSettings
@@ -156,7 +157,9 @@ def _credential(settings: VaultSettings) -> str:
     if not credential:
         raise UsageError(f"{path}: is empty; put the {settings.auth} credential there")
     if others:
-        logger.warning("%s can be used by others on this machine; make it private: chmod 600 %s", path, path)
+        log.warn_once(
+            logger, f"{path} can be used by others on this machine; make it private: chmod 600 {path}"
+        )
     register(credential)
     return credential
 
