@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,14 @@ logger = logging.getLogger(__name__)
 ERROR_TAIL_LINES = 8
 # What is no longer wanted has so long to tidy up.
 CHILD_GRACE_SECONDS = 5.0
+
+
+def python(module: str, *arguments: str | Path) -> list[str]:
+    """Return the command line that runs a module of ours with this Python.
+
+    Nothing is imported from the current folder (-P): that of the analysts has a `tasks` as well.
+    """
+    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
 def run(

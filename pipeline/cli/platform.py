@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from pipeline import access, settings
+from pipeline import access, command, settings
 from pipeline.cli import terminal
 
 
@@ -38,4 +38,4 @@ def run_migrate(_arguments: argparse.Namespace) -> int:
 
 def run_scheduler(arguments: argparse.Namespace) -> int:
     """Become the scheduler: it is Luigi's, which this library knows nothing of."""
-    os.execv(sys.executable, [sys.executable, "-m", "tasks.scheduler", *arguments.arguments])  # noqa: S606
+    os.execv(sys.executable, command.python("tasks.scheduler", *arguments.arguments))  # noqa: S606

@@ -73,7 +73,7 @@ def luigi(module: str, root: Sequence[str], run: str, *more: str) -> list[str]:
 
 def luigi_root(module: str, root: Sequence[str]) -> list[str]:
     """Return the command line that runs a root task with these arguments."""
-    return [sys.executable, "-m", "tasks.run", "--module", module, *root]
+    return command.python("tasks.run", "--module", module, *root)
 
 
 @contextlib.contextmanager

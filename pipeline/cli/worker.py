@@ -3,10 +3,9 @@
 import argparse
 import contextlib
 import math
-import sys
 from typing import Any
 
-from pipeline import access, ledger, postgres, settings
+from pipeline import access, command, ledger, postgres, settings
 from pipeline.cli import supervise, terminal
 from pipeline.errors import PipelineError, StepError, StoppedError, UnreachableError, UsageError
 from pipeline.settings import Settings
@@ -42,7 +41,7 @@ def run_worker(arguments: argparse.Namespace) -> int:
             lambda pid, error: _fail(configured, pid, error),
             FINISH_SECONDS,
         )  # fmt: skip
-        started = [sys.executable, "-m", "tasks.assistant", "--workers", str(arguments.workers)]
+        started = command.python("tasks.assistant", "--workers", str(arguments.workers))
         returncode, tail = supervision.run(started)
     if returncode == 0:
         terminal.say("the worker was disabled in the visualizer")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from pipeline import access, catalog, fence, ledger, patience, postgres, redact, settings
+from pipeline import access, catalog, command, fence, ledger, patience, postgres, redact, settings
 from pipeline.access import Access
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.postgres import Connection
@@ -86,7 +86,7 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
     owner = os.pidfd_open(owner_pid)
     try:
         holder = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.loading.holder", source, run, str(owner)],
+            command.python("pipeline.loading.holder", source, run, str(owner)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             pass_fds=[owner],

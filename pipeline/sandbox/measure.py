@@ -106,7 +106,7 @@ def measure(home: Home, run: str) -> Figures:
     # Whatever is installed here: both sides are measured with the client of the sandbox's own servers.
     path = f"{clusters.BINARIES}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, **addresses(home), "PATH": path}
-    said = command.run([sys.executable, "-m", __name__, run], environment=environment)
+    said = command.run(command.python(__name__, run), environment=environment)
     return Figures(**json.loads(said.splitlines()[-1]))
 
 

@@ -3,13 +3,13 @@
 import abc
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from pipeline import command
 from pipeline.sandbox import accounts, processes
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.ports import ADDRESS
@@ -101,14 +101,7 @@ class PythonServer(Server):
 
     def arguments(self, home: Home) -> Sequence[str | Path]:
         """Return its command line."""
-        return [
-            sys.executable,
-            "-m",
-            self._module,
-            "--port",
-            str(self.port(home)),
-            *self._more_arguments(home),
-        ]
+        return command.python(self._module, "--port", str(self.port(home)), *self._more_arguments(home))
 
     def ready(self, home: Home, process: psutil.Process) -> bool:
         """Return whether it listens."""

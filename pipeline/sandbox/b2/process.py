@@ -2,11 +2,11 @@
 
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline import command
 from pipeline.errors import StepError
 from pipeline.sandbox.b2.calls import MINIMUM_PART_SIZE_BYTES
 from pipeline.sandbox.b2.control import CONTROL_FILE, Control
@@ -25,7 +25,7 @@ def running(
     """
     (home / CONTROL_FILE).unlink(missing_ok=True)
     arguments = ["--home", str(home), "--port", str(port), "--part-size", str(part_size_bytes)]
-    process = subprocess.Popen([sys.executable, "-m", "pipeline.sandbox.b2", *arguments])
+    process = subprocess.Popen(command.python("pipeline.sandbox.b2", *arguments))
     try:
         with _when_up(home, process) as control:
             yield control
