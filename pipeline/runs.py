@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import family, ledger, postgres
+from pipeline.chains import LOAD_TASK
 from pipeline.errors import UsageError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
-from pipeline.step import LOAD_TASK, Step
+from pipeline.step import Step
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?")
 

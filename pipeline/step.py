@@ -5,12 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# The steps of a table, by the names of their tasks.
-OPEN_TASK = "OpenSnapshot"
-EXTRACT_TASK = "ExtractTable"
-VALIDATE_TASK = "ValidateExtract"
-LOAD_TASK = "LoadTable"
-
 
 @dataclass(frozen=True)
 class StepKey:

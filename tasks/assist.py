@@ -10,11 +10,15 @@ from typing import Any
 import luigi.scheduler
 from luigi.task_status import FAILED, PENDING, RUNNING
 
-MODULES = frozenset({"tasks.etl"})
+from pipeline import chains
+
+MODULES = frozenset(chain.module for chain in chains.CHAINS if chain.may_be_helped)
 # A run that has not been heard of for so long is not there any more: its worker pings every second.
 GONE_SECONDS = 30.0
 # The moment of a source is held as long as the worker lives that opened it.
-HELD_BY_ITS_WORKER = frozenset({"etl.OpenSnapshot"})
+HELD_BY_ITS_WORKER = frozenset(
+    chain.family(task.name) for chain in chains.CHAINS for task in chain.tasks if task.held_by_its_worker
+)
 # What a worker says of itself when a person, and not a failure, ends its run.
 STOPPED = "stopped"
 

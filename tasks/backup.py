@@ -5,10 +5,9 @@ They need the database, Vault and B2, and nothing else: never the warehouse.
 
 import luigi
 
-from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
 from pipeline.backup import backups, dump, encrypt, records, upload, verify
 from pipeline.backup.work import Work
+from pipeline.chains import BACKUP
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, today
 
@@ -16,12 +15,8 @@ from tasks.step import Done, RunParameter, Step, configured, today
 class BackupStep(Step):
     """A step of one database's backup. Each is done as well when a later one has used up what it made."""
 
-    task_namespace = "backup"
+    task_namespace = BACKUP.name
     database = luigi.Parameter(description="the database, as in luigi.cfg")
-
-    @property
-    def thing(self) -> Thing:
-        return failures.backup(self.database, self.logical_date)
 
     @property
     def folder(self) -> Work:
@@ -83,8 +78,6 @@ class UploadBackup(BackupStep):
 
 class VerifyBackup(BackupStep):
     """The bucket was read back, and has the manifest."""
-
-    concludes = True
 
     def requires(self) -> UploadBackup:
         return UploadBackup(database=self.database, run=self.logical_date)

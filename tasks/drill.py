@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 
 import luigi
 
-from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
 from pipeline.backup import drill
+from pipeline.chains import DRILL
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, Shown, configured
 
@@ -23,17 +22,12 @@ def this_month() -> str:
 class RestoreDrill(Shown):
     """The newest backup of a database was restored, and found to be what was backed up."""
 
-    task_namespace = "drill"
+    task_namespace = DRILL.name
     # What failed was not a passing thing: who waits for the result is told at once.
     retry_count = 1
-    concludes = True
 
     database = luigi.Parameter(description="the database, as in luigi.cfg")
     month = luigi.Parameter(description="the month, such as 2026-11")
-
-    @property
-    def thing(self) -> Thing:
-        return failures.drill(self.database, self.month)
 
     def output(self) -> Done:
         return Done(
@@ -50,10 +44,6 @@ class DrillEverything(luigi.WrapperTask):
 
     databases = luigi.ListParameter(default=(), description="only these")
     month = luigi.Parameter(default=this_month(), description="the month, by default this one (UTC)")
-
-    @property
-    def thing(self) -> Thing:
-        return failures.drills(self.month)
 
     def requires(self) -> Iterator[RestoreDrill]:
         for name in self.databases or sorted(configured().databases):

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import luigi
 
-from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
 from pipeline.catalog import Table
+from pipeline.chains import ETL
 from pipeline.loading import extract, holder, load, validate
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, declared, today
@@ -20,12 +19,8 @@ from tasks.step import Done, RunParameter, Step, configured, declared, today
 class OpenSnapshot(Step):
     """One moment of a source, held while this run reads from it."""
 
-    task_namespace = "etl"
+    task_namespace = ETL.name
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
-
-    @property
-    def thing(self) -> Thing:
-        return failures.source(self.source, self.logical_date)
 
     def output(self) -> Done:
         return Done(
@@ -41,13 +36,9 @@ class OpenSnapshot(Step):
 class TableStep(Step):
     """A step of one table."""
 
-    task_namespace = "etl"
+    task_namespace = ETL.name
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
     table = luigi.Parameter(description="the table, as in the source's YAML file")
-
-    @property
-    def thing(self) -> Thing:
-        return failures.table(self.source, self.table, self.logical_date)
 
     @property
     def declared_table(self) -> Table:
@@ -100,8 +91,6 @@ class ValidateExtract(TableStep):
 class LoadTable(TableStep):
     """The staged rows are published, and the table equals its source."""
 
-    concludes = True
-
     def requires(self) -> ValidateExtract:
         return ValidateExtract(source=self.source, table=self.table, run=self.logical_date)
 
@@ -118,13 +107,8 @@ class LoadTable(TableStep):
 class LoadSource(Step):
     """Every table of a source is loaded."""
 
-    task_namespace = "etl"
-    concludes = True
+    task_namespace = ETL.name
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
-
-    @property
-    def thing(self) -> Thing:
-        return failures.source(self.source, self.logical_date)
 
     def requires(self) -> Iterator[LoadTable]:
         for table in declared().source(self.source).tables:
@@ -143,12 +127,7 @@ class LoadWarehouse(Step):
 
     # Not in the namespace: this is the name that people type.
     task_namespace = ""
-    concludes = True
     logical_date = RunParameter(default=today(), description="the logical date, by default today's (UTC)")
-
-    @property
-    def thing(self) -> Thing:
-        return failures.load(self.logical_date)
 
     def requires(self) -> Iterator[LoadSource]:
         for source in declared().sources:

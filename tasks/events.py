@@ -8,7 +8,7 @@ import luigi
 import luigi.configuration
 from luigi import Event
 
-from pipeline import alerts
+from pipeline import alerts, chains
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError
@@ -65,16 +65,16 @@ def unanswered(task: luigi.Task) -> None:
 @luigi.Task.event_handler(Event.SUCCESS)  # type: ignore[untyped-decorator]
 def done(task: luigi.Task) -> None:
     """Tell that what had failed is over: the thing as a whole, or this step of it."""
-    thing, concludes = thing_of(task), getattr(task, "concludes", False)
-    step = None if concludes else _name(task)
+    thing, known = thing_of(task), chains.of_family(str(task.task_family))
+    step = None if known and known[1].concludes else _name(task)
     alerts.recovered(configured(), thing.key, f"{thing.name}: {_name(task)} is done", task=step)
 
 
 def thing_of(task: luigi.Task) -> Thing:
     """Return what a task is about."""
-    known = getattr(task, "thing", None)
-    if isinstance(known, Thing):
-        return known
+    if known := chains.of_family(str(task.task_family)):
+        chain, declared = known
+        return Thing.of(chain.subject(declared.name, task.to_str_params()))
     return Thing(f"task/{task.task_id}", str(task.task_family), f"luigi --module {task.task_module}")
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from luigi.task_status import DONE, UNKNOWN
 
-from pipeline import access, ledger
+from pipeline import access, chains, ledger
+from pipeline.chains import ETL
 from pipeline.settings import Settings
 
-STEPS = {"etl.ExtractTable", "etl.ValidateExtract", "etl.LoadTable"}
-EXTRACT = "etl.ExtractTable"
-SNAPSHOT = "etl.OpenSnapshot"
-ROOT, SOURCE = "LoadWarehouse", "etl.LoadSource"
+STEPS = {ETL.family(task) for task in ETL.steps_of(chains.TABLE)}
+EXTRACT, SNAPSHOT = ETL.family(chains.EXTRACT_TASK), ETL.family(chains.OPEN_TASK)
+ROOT, SOURCE = ETL.root, ETL.family(chains.SOURCE_TASK)
 
 
 def forget_done(scheduler: Any, settings: Settings, run: str, root: str) -> None:

@@ -8,19 +8,10 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline import alerts
+from pipeline import alerts, chains
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from tasks.step import configured
-
-# The tasks with which all is done that a killed run was to do.
-CONCLUDING = {
-    "LoadWarehouse",
-    "backup.VerifyBackup",
-    "BackupDatabase",
-    "drill.RestoreDrill",
-    "DrillEverything",
-}
 
 
 def tell_if_lost(task: Any) -> None:
@@ -34,7 +25,8 @@ def tell_if_lost(task: Any) -> None:
 
 def tell_if_done(task: Any) -> None:
     """Tell that what a lost worker was to do is done after all, if `task` is what that ends with."""
-    if task.family in CONCLUDING:
+    known = chains.of_family(task.family)
+    if known and known[0].makes_up_for_a_loss(known[1].name):
         thing = thing_of(task.family, task.params)
         _beside(lambda: alerts.recovered(configured(), thing.key, f"{thing.name} is done"))
 
@@ -47,14 +39,9 @@ def thing_of(family: str, params: Mapping[str, str]) -> Thing:
     >>> thing_of("backup.DumpDatabase", {"database": "hr", "run": "2026-11-22"}).key
     'backup/hr'
     """
-    if "database" in params:
-        if family.startswith("drill."):
-            return failures.drill(params["database"], params.get("month"))
-        return failures.backup(params["database"], params.get("run"))
-    if family == "DrillEverything":
-        return failures.drills(params.get("month"))
-    if family == "LoadWarehouse" or family.startswith("etl."):
-        return failures.load(params.get("run"))
+    if known := chains.of_family(family):
+        chain, task = known
+        return Thing.of(chain.lost(task.name, params))
     return Thing(f"task/{family}", family, "pipeline status")
 
 

@@ -28,7 +28,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import alerts, family, log, steplog, visualizer
+from pipeline import alerts, chains, family, log, steplog, visualizer
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
@@ -40,7 +40,7 @@ from tasks.worker import Worker
 logger = logging.getLogger(__name__)
 
 # Chains that are fenced by locks of their own, and are wanted most when everything else is down.
-ALONE = {"tasks.backup", "tasks.drill"}
+ALONE = {chain.module for chain in chains.CHAINS if chain.goes_alone}
 # Ours, not Luigi's: the ledger has forgotten steps of this run, and the scheduler is to do so too.
 FORGET = "--forget"
 GRACE_SECONDS = 5
@@ -149,9 +149,9 @@ class _Factory(_WorkerSchedulerFactory):
 def _thing(options: Mapping[str, str]) -> Thing:
     """Return what is to be run, as `pipeline run` calls it."""
     module, run = options.get("--module"), options.get("--run")
-    if module == "tasks.backup":
+    if module == chains.BACKUP.module:
         return failures.backup(options["--database"], run)
-    if module == "tasks.drill":
+    if module == chains.DRILL.module:
         named = json.loads(options.get("--databases", "[]"))
         return failures.drills(options.get("--month"), named[0] if len(named) == 1 else None)
     return failures.load(run, options.get("--source"), options.get("--table"))

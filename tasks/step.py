@@ -15,7 +15,6 @@ from pathlib import Path
 import luigi
 
 from pipeline import catalog, patience, runs, settings
-from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
 from pipeline.redact import redact
@@ -69,15 +68,8 @@ class Shown(luigi.Task):
         thing = [getattr(self, name) for name in ("source", "table", "database") if hasattr(self, name)]
         return f"{type(self).__name__} {'.'.join(thing)}".strip()
 
-    # Whether all is well with `thing` once this is done.
-    concludes = False
     # Why it could not be told whether this is done.
     doubt = None
-
-    @property
-    def thing(self) -> Thing:
-        """What this is about, for who is told of it."""
-        raise NotImplementedError
 
     def complete(self) -> bool:
         """Whether it is done. Remember the error if that cannot be told: Luigi passes on that, not which."""

@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline import links
+from pipeline import chains, links
 from pipeline.alerts import remedy
 from pipeline.alerts.message import Alert, Kind, one_line
+from pipeline.chains import Subject
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 
@@ -20,17 +21,13 @@ FEW_LINES = 3
 
 
 @dataclass(frozen=True)
-class Thing:
-    """Something that can fail: its key, what people call it, its run, and what to type when it has failed.
+class Thing(Subject):
+    """Something that can fail, as chains declares it, and the alerts that say so."""
 
-    `steps_of` is what the ledger calls that whose steps they are, such as hr.employee; None for a whole run.
-    """
-
-    key: str
-    name: str
-    command: str
-    run: str | None = None
-    steps_of: str | None = None
+    @classmethod
+    def of(cls, subject: Subject) -> "Thing":
+        """Return what chains calls so."""
+        return cls(**vars(subject))
 
     def alert(
         self, summary: str, error: BaseException | str | None = None, *, kind: Kind = "failed"
@@ -69,37 +66,22 @@ def load(run: str | None, source: str | None = None, table: str | None = None) -
     >>> load("2026-11-22").key, load("2026-11-22", "hr").key
     ('run/etl', 'run/etl/hr')
     """
-    options = {"--source": source, "--table": table, "--run": run}
-    return _whole("etl", [source, table], run, options)
+    return Thing.of(chains.ETL.whole(run, source, table))
 
 
 def drills(month: str | None, database: str | None = None) -> Thing:
     """Return the drills of a month, or that of one database as it was started alone."""
-    return _whole("drill", [database], month, {"": database, "--month": month})
-
-
-def _whole(
-    chain: str, scope: Sequence[str | None], run: str | None, options: Mapping[str, str | None]
-) -> Thing:
-    names = [name for name in scope if name]
-    words = [word for option, value in options.items() if value for word in (option, value) if word]
-    return Thing(
-        "/".join(["run", chain, *names]),
-        " ".join(["run", chain, *names, *([run] if run else [])]),
-        shlex.join(["pipeline", "run", chain, *words]),
-        run,
-    )
+    return Thing.of(chains.DRILL.whole(month, database))
 
 
 def table(source: str, name: str, run: str) -> Thing:
     """Return a table of a source, in a run."""
-    full = f"{source}.{name}"
-    return Thing(f"etl/{full}", full, f"pipeline rerun --run {run} {full}", run, full)
+    return Thing.of(chains.ETL.part(chains.TABLE, f"{source}.{name}", run))
 
 
 def source(name: str, run: str) -> Thing:
     """Return a source, in a run."""
-    return Thing(f"etl/{name}", f"source {name}", f"pipeline rerun --run {run} {name}", run, name)
+    return Thing.of(chains.ETL.part(chains.SOURCE, name, run))
 
 
 def loaded(name: str, run: str) -> Thing:
@@ -114,14 +96,12 @@ def loaded(name: str, run: str) -> Thing:
 
 def backup(database: str, run: str | None) -> Thing:
     """Return the backup of a database, in a run."""
-    command = f"pipeline run backup {database}" + (f" --run {run}" if run else "")
-    return Thing(f"backup/{database}", f"backup of {database}", command, run, database)
+    return Thing.of(chains.BACKUP.part(chains.BACKED_UP, database, run))
 
 
 def drill(database: str, month: str | None) -> Thing:
     """Return the restore drill of a database, in a month."""
-    command = f"pipeline run drill {database}"
-    return Thing(f"drill/{database}", f"drill of {database}", command, month, database)
+    return Thing.of(chains.DRILL.part(chains.DRILLED, database, month))
 
 
 def typed(arguments: Sequence[str]) -> Thing:
@@ -134,10 +114,10 @@ def typed(arguments: Sequence[str]) -> Thing:
     name = words[0] if words[0] and not words[0].startswith("-") else "?"
     command = shlex.join(["pipeline", *arguments])
     named = words[1] and not words[1].startswith("-")
-    if name == "backup" and named:
-        return Thing(f"backup/{words[1]}", f"backup of {words[1]}", command)
-    if name == "drill" and named:
-        return Thing(f"run/drill/{words[1]}", f"run drill {words[1]}", command)
+    chain = chains.named(name)
+    if chain and chain.takes_a_name and named:
+        subject = chain.started(None, words[1])
+        return Thing(subject.key, subject.name, command)
     return Thing(f"run/{name}", f"run {name}", command)
 
 

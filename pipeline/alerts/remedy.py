@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass
 
+from pipeline import chains
+from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.errors import CheckError, UnreachableError
-from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
+from pipeline.step import Step
 
-BACKUP_TASKS = frozenset({"DumpDatabase", "EncryptDump", "UploadBackup", "VerifyBackup", "BackupDatabase"})
-DRILL_TASKS = frozenset({"RestoreDrill"})
 CHECK = "pipeline check"
 
 # Said by Vault itself; others say what to put there.
@@ -44,7 +44,8 @@ def find(run: str, task: str, name: str, exit_code: int | None = None, error: st
     """
     if exit_code == UnreachableError.exit_code and _VAULT.search(error or ""):
         return Remedy(CHECK)
-    chain = "backup/" if task in BACKUP_TASKS else "drill/" if task in DRILL_TASKS else ""
+    chain = chains.find(task)
+    prefix = "" if chain in (None, chains.ETL) else f"{chain.name}/"
     again, before = "", ""
     file = f"sources/{name.partition('.')[0]}.yaml"
     if exit_code == CheckError.exit_code and task == EXTRACT_TASK:
@@ -54,9 +55,10 @@ def find(run: str, task: str, name: str, exit_code: int | None = None, error: st
         again, before = " --from extract", f"mend the source, or {file}"
     elif task == LOAD_TASK and _PROOF.search(error or ""):
         again = " --from extract"
-    return Remedy(f"pipeline rerun --run {run}{again} {chain}{name}", before)
+    return Remedy(f"pipeline rerun --run {run}{again} {prefix}{name}", before)
 
 
 def of_run(run: str, chain: str) -> Remedy:
     """Return what to do about a run, of etl, that died or failed as a whole."""
-    return Remedy(f"pipeline rerun --run {run}" if chain == "etl" else f"pipeline rerun --run {run} {chain}")
+    name = "" if chain == chains.ETL.name else f" {chain}"
+    return Remedy(f"pipeline rerun --run {run}{name}")

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import family
+from pipeline import chains, family
 from pipeline.backup.work import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
 from pipeline.settings import BackupSettings
 from pipeline.step import Step, StepKey
 
-BACKUP, DRILL = "BackupDatabase", "RestoreDrill"
+BACKUP, DRILL = chains.BACKUP.root, chains.DRILL_TASK
 KILLED = "its process was killed"
 
 

@@ -23,6 +23,7 @@ from pipeline.backup.restore import Order, Restoration
 from pipeline.backup.target import Target
 from pipeline.backup.work import Work
 from pipeline.bucket import Bucket
+from pipeline.chains import DRILL_TASK
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Connection
@@ -31,7 +32,7 @@ from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-STEP = "RestoreDrill"
+STEP = DRILL_TASK
 PREFIX = "drill_"
 MARK = "made by a restore drill of the pipeline"
 # Any number that nobody else uses: one drill on a server at a time, so that each is timed alone.

@@ -18,6 +18,7 @@ from pipeline.backup.manifest import LargeObjects, Table
 from pipeline.backup.records import Dumped
 from pipeline.backup.tools import Tool
 from pipeline.backup.work import Work
+from pipeline.chains import DUMP_TASK
 from pipeline.crypt import Digest
 from pipeline.errors import LostError, PipelineError, StepError
 from pipeline.postgres import Connection
@@ -25,7 +26,7 @@ from pipeline.progress import Show, silent
 from pipeline.settings import BackupSettings, Settings
 from pipeline.snapshot import Snapshot
 
-STEP = "DumpDatabase"
+STEP = DUMP_TASK
 LOOK_SECONDS = 0.1
 # A table that somebody alters keeps us waiting so long.
 LOCK_WAIT_SECONDS = 30

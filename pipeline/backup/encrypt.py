@@ -9,12 +9,13 @@ from pipeline.backup.files import PARTIAL, settle
 from pipeline.backup.manifest import File
 from pipeline.backup.records import Dumped, Encrypted
 from pipeline.backup.work import Work
+from pipeline.chains import ENCRYPT_TASK
 from pipeline.crypt import Digest, Keyring
 from pipeline.errors import StepError
 from pipeline.progress import Show, moved, silent
 from pipeline.settings import Settings
 
-STEP = "EncryptDump"
+STEP = ENCRYPT_TASK
 
 
 def encrypt_dump(settings: Settings, database: str, run: str, show: Show = silent) -> None:

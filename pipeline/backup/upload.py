@@ -8,11 +8,12 @@ from pipeline.backup import backups, records
 from pipeline.backup.manifest import File
 from pipeline.backup.records import Encrypted, Uploaded
 from pipeline.backup.work import Work
+from pipeline.chains import UPLOAD_TASK
 from pipeline.errors import StepError
 from pipeline.progress import Show, moved, silent
 from pipeline.settings import BackupSettings, Settings
 
-STEP = "UploadBackup"
+STEP = UPLOAD_TASK
 MEBIBYTE = 1024 * 1024
 
 

@@ -14,13 +14,14 @@ from pipeline.backup.manifest import Manifest, Times, Verification
 from pipeline.backup.records import Encrypted
 from pipeline.backup.work import Work
 from pipeline.bucket import Bucket
+from pipeline.chains import VERIFY_TASK
 from pipeline.errors import PipelineError, StepError
 from pipeline.progress import Show, moved, silent
 from pipeline.settings import BackupSettings, Settings
 
 logger = logging.getLogger(__name__)
 
-STEP = "VerifyBackup"
+STEP = VERIFY_TASK
 GIBIBYTE = 1024**3
 
 

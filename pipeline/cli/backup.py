@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, runs, settings
+from pipeline import access, chains, runs, settings
 from pipeline.alerts import failures
 from pipeline.backup import backups
 from pipeline.backup.backups import Backup, Listing
@@ -15,7 +15,7 @@ from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, StepError, common_kind
 from pipeline.settings import Settings
 
-STEPS = ("DumpDatabase", "EncryptDump", "UploadBackup", "VerifyBackup")
+STEPS = chains.BACKUP.steps
 MEGABYTE = 1e6
 
 
@@ -65,9 +65,9 @@ def run_backup(arguments: argparse.Namespace) -> int:
                 f"backup {database} {run}", len(STEPS), lambda: _look(folder), log,
                 configured.run, folder.fail_step_of,
             )  # fmt: skip
-            root = ["BackupDatabase", "--database", database]
+            root = [chains.BACKUP.root, "--database", database]
             try:
-                returncode, tail = supervision.run(supervise.luigi("tasks.backup", root, run))
+                returncode, tail = supervision.run(supervise.luigi(chains.BACKUP.module, root, run))
             finally:
                 # Nobody is left, so nobody else takes away what is half done, and in the clear.
                 folder.remove_unfinished()

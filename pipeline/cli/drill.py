@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import alerts, settings
+from pipeline import alerts, chains, settings
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.backup import drill, report
@@ -72,13 +72,13 @@ def run_drill(arguments: argparse.Namespace) -> int:
         if todo:
             for name in todo:
                 folders[name].forget_failure()
-            root = ["DrillEverything", "--month", month, "--databases", _listed(todo)]
+            root = [chains.DRILL.root, "--month", month, "--databases", _listed(todo)]
             supervision = supervise.Supervision(
                 f"drill {month}", len(todo), lambda: _look([folders[name] for name in todo]), log,
                 configured.run,
                 lambda pid, error: _fail([folders[name] for name in todo], pid, error),
             )  # fmt: skip
-            returncode, tail = supervision.run(supervise.luigi_root("tasks.drill", root))
+            returncode, tail = supervision.run(supervise.luigi_root(chains.DRILL.module, root))
         else:
             terminal.say(f"the drills of {month} held before: nothing to do (another: --month {month}-again)")
         found = drill.reports(configured, databases, month)

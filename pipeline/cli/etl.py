@@ -6,20 +6,21 @@ from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, alerts, catalog, ledger, patience, postgres, runs, settings
+from pipeline import access, alerts, catalog, chains, ledger, patience, postgres, runs, settings
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog, Table
+from pipeline.chains import LOAD_TASK, SOURCE_TASK
 from pipeline.cli import loads, supervise, terminal
 from pipeline.errors import AlreadyRunningError, PipelineError, UsageError, common_kind
 from pipeline.loading import forget, load
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
-from pipeline.step import LOAD_TASK, Step
+from pipeline.step import Step
 
-NAME = "etl"
-STEPS_PER_TABLE = 3
+NAME = chains.ETL.name
+STEPS_PER_TABLE = len(chains.ETL.steps_of(chains.TABLE))
 # So many tables are named, more are counted.
 FEW = 3
 # Exit codes of programs that were ended by a signal begin here.
@@ -95,13 +96,13 @@ def _selected(configured: Settings, declared: Catalog, source: str | None, table
 
 
 def _luigi(arguments: argparse.Namespace, run: str) -> list[str]:
-    root = ["LoadWarehouse"]
+    root = [chains.ETL.root]
     if arguments.table:
-        root = ["etl.LoadTable", "--source", arguments.source, "--table", arguments.table]
+        root = [chains.ETL.family(LOAD_TASK), "--source", arguments.source, "--table", arguments.table]
     elif arguments.source:
-        root = ["etl.LoadSource", "--source", arguments.source]
+        root = [chains.ETL.family(SOURCE_TASK), "--source", arguments.source]
     more = ["--forget"] if arguments.forget else []
-    return supervise.luigi("tasks.etl", root, run, "--workers", str(arguments.workers), *more)
+    return supervise.luigi(chains.ETL.module, root, run, "--workers", str(arguments.workers), *more)
 
 
 def _forget(databases: Access, tables: Sequence[Table], run: str, since: str) -> None:
@@ -184,6 +185,6 @@ def _tell(configured: Settings, run: str, well: Sequence[str], failed: Sequence[
         alert = failures.loaded(step.key.name, run).failed(task, step.error, step.exit_code)
         source, _, table = step.key.name.partition(".")
         parameters = {"source": source, **({"table": table} if table else {}), "run": run}
-        alerts.tell(configured, failures.linked(configured, alert, f"{NAME}.{task}", parameters))
+        alerts.tell(configured, failures.linked(configured, alert, chains.ETL.family(task), parameters))
     for name in well:
         alerts.recovered(configured, f"etl/{name}", f"{name} is loaded, run {run}")

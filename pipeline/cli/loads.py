@@ -6,12 +6,13 @@ from typing import Any
 
 from pipeline import ledger, runs
 from pipeline.alerts import remedy
+from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.loading import load
 from pipeline.postgres import Connection
 from pipeline.runs import TableState
-from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
+from pipeline.step import Step
 
 MODES = {"first": "first", "full": "full", "increment": "delta"}
 # Where a table stands that is not loaded yet.

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, ledger, overview, runs, settings
+from pipeline import access, chains, ledger, overview, runs, settings
 from pipeline.alerts import remedy
 from pipeline.cli import loads, terminal
 from pipeline.errors import PipelineError, StepError, UnreachableError
@@ -115,7 +115,7 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
             style=None if backup.verified and (drill is None or drill.held) else "red",
         )
     terminal.console().print(shown)
-    begun = {step.key.name for step in seen.others if step.key.task in remedy.BACKUP_TASKS}
+    begun = {step.key.name for step in seen.others if chains.find(step.key.task) is chains.BACKUP}
     for backup in seen.backups:
         if backup.run is None and backup.database not in begun:
             where = " in the ledger" if known else ""

@@ -17,6 +17,7 @@ from psycopg2 import sql
 from pipeline import access, ledger, mask, patience, postgres, snapshot
 from pipeline.access import Access
 from pipeline.catalog import Table
+from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark
 from pipeline.loading import deletes, holder, plan, quality, staging, steps, types
@@ -28,7 +29,7 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
-from pipeline.step import EXTRACT_TASK, LOAD_TASK, Step
+from pipeline.step import Step
 
 # How far behind the moment of reading a time without a zone may be where it was written just now.
 WESTERNMOST = timedelta(hours=12)

@@ -7,16 +7,16 @@ does not change. So a table that is read again goes on from there, and a merge o
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline import ledger, postgres
+from pipeline import chains, ledger, postgres
 from pipeline.access import Access
 from pipeline.catalog import Table
+from pipeline.chains import EXTRACT_TASK
 from pipeline.errors import AlreadyRunningError, StepError
 from pipeline.loading import extract, staging
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
-from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 
-TASKS = (EXTRACT_TASK, VALIDATE_TASK, LOAD_TASK)
+TASKS = chains.ETL.steps_of(chains.TABLE)
 # From where on a step is forgotten, by the words that people type.
 FROM = {"extract": TASKS, "validate": TASKS[1:], "load": TASKS[2:]}
 # Somebody may be looking at what is to be dropped.

@@ -16,11 +16,12 @@ import time
 
 from pipeline import access, catalog, command, fence, ledger, patience, postgres, redact, settings
 from pipeline.access import Access
+from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot, read_at, take
-from pipeline.step import EXTRACT_TASK, LOAD_TASK, OPEN_TASK, StepKey
+from pipeline.step import StepKey
 
 logger = logging.getLogger(__name__)
 

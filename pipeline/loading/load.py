@@ -12,6 +12,7 @@ from psycopg2 import sql
 
 from pipeline import access, ledger, patience, postgres
 from pipeline.catalog import Table
+from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import StepError
 from pipeline.fence import Attempt
 from pipeline.ledger import Watermark
@@ -24,7 +25,6 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
-from pipeline.step import EXTRACT_TASK, LOAD_TASK
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline import access, alerts, ledger, patience
 from pipeline.alerts import failures
 from pipeline.catalog import Table
+from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.errors import CheckError, StepError
 from pipeline.loading import extract, plan, quality, quarantine, steps
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
@@ -16,7 +17,7 @@ from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
-from pipeline.step import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK, Step
+from pipeline.step import Step
 
 logger = logging.getLogger(__name__)
 

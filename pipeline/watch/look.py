@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from pipeline import access, catalog, crypt, ledger, postgres, runs
+from pipeline import access, catalog, chains, crypt, ledger, postgres, runs
 from pipeline.access import Access
 from pipeline.alerts.message import one_line
 from pipeline.backup import attempts, backups, report, work
@@ -34,7 +34,7 @@ from pipeline.watch.facts import (
 
 logger = logging.getLogger(__name__)
 
-NAME = "etl"
+NAME = chains.ETL.name
 # Steps that began before are no news; and so many runs are asked how long they usually take.
 LOOK_BACK = timedelta(days=60)
 USUAL_RUNS = 14
@@ -151,7 +151,7 @@ class _Looker:
             postgres.explained("the warehouse"),
         ):
             ledger.require_migrated(warehouse)
-            since = {"since": self._now - LOOK_BACK}
+            since = {"since": self._now - LOOK_BACK, "open_task": chains.OPEN_TASK}
             tables = postgres.rows(warehouse, postgres.statement("watch_tables"), since)
             drills = postgres.rows(warehouse, postgres.statement("watch_drills"))
             seconds = postgres.rows(warehouse, postgres.statement("watch_seconds"), {"count": USUAL_RUNS})

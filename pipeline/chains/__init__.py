@@ -1,0 +1,79 @@
+"""The chains: each declared once, as plain data. Luigi's tasks, alerts, `status` and the others ask here."""
+
+from pipeline.chains.declared import (
+    BACKED_UP,
+    BACKUP,
+    CHAINS,
+    DRILL,
+    DRILL_TASK,
+    DRILLED,
+    DUMP_TASK,
+    ENCRYPT_TASK,
+    ETL,
+    EXTRACT_TASK,
+    LOAD_TASK,
+    OPEN_TASK,
+    SOURCE,
+    SOURCE_TASK,
+    TABLE,
+    UPLOAD_TASK,
+    VALIDATE_TASK,
+    VERIFY_TASK,
+)
+from pipeline.chains.model import Chain, Part, Subject, Task
+
+__all__ = [
+    "BACKED_UP",
+    "BACKUP",
+    "CHAINS",
+    "DRILL",
+    "DRILLED",
+    "DRILL_TASK",
+    "DUMP_TASK",
+    "ENCRYPT_TASK",
+    "ETL",
+    "EXTRACT_TASK",
+    "LOAD_TASK",
+    "OPEN_TASK",
+    "SOURCE",
+    "SOURCE_TASK",
+    "TABLE",
+    "UPLOAD_TASK",
+    "VALIDATE_TASK",
+    "VERIFY_TASK",
+    "Chain",
+    "Part",
+    "Subject",
+    "Task",
+    "find",
+    "named",
+    "of_family",
+]
+
+_BY_NAME = {chain.name: chain for chain in CHAINS}
+_BY_TASK = {task.name: chain for chain in CHAINS for task in chain.tasks}
+_BY_FAMILY = {chain.family(task.name): (chain, task) for chain in CHAINS for task in chain.tasks}
+
+
+def named(name: str) -> Chain | None:
+    """Return the chain of that name, None if there is none."""
+    return _BY_NAME.get(name)
+
+
+def find(task: str) -> Chain | None:
+    """Return the chain that has a task of that class, as the ledger calls it; None for anybody else's.
+
+    >>> find("ExtractTable").name
+    'etl'
+    """
+    return _BY_TASK.get(task)
+
+
+def of_family(family: str) -> tuple[Chain, Task] | None:
+    """Return the chain and the task that Luigi calls so; None for anybody else's.
+
+    >>> chain, task = of_family("backup.DumpDatabase")
+    >>> chain.name, task.name
+    ('backup', 'DumpDatabase')
+    """
+    return _BY_FAMILY.get(family)

@@ -1,0 +1,67 @@
+"""Every chain, declared once. Who wants to know what a task is about, or what to type, asks here."""
+
+from pipeline.chains.model import Chain, Part, Task
+
+OPEN_TASK = "OpenSnapshot"
+EXTRACT_TASK = "ExtractTable"
+VALIDATE_TASK = "ValidateExtract"
+LOAD_TASK = "LoadTable"
+SOURCE_TASK = "LoadSource"
+DUMP_TASK = "DumpDatabase"
+ENCRYPT_TASK = "EncryptDump"
+UPLOAD_TASK = "UploadBackup"
+VERIFY_TASK = "VerifyBackup"
+DRILL_TASK = "RestoreDrill"
+
+SOURCE = Part(("source",), "source {name}", "pipeline rerun --run {run} {name}")
+TABLE = Part(("source", "table"), "{name}", "pipeline rerun --run {run} {name}")
+BACKED_UP = Part(("database",), "backup of {name}", "pipeline run backup {name} --run {run}")
+DRILLED = Part(("database",), "drill of {name}", "pipeline run drill {name}")
+
+# One at a time, whatever its scope: by a lock of the warehouse.
+ETL = Chain(
+    "etl",
+    "tasks.etl",
+    (
+        Task(OPEN_TASK, SOURCE, held_by_its_worker=True),
+        Task(EXTRACT_TASK, TABLE),
+        Task(VALIDATE_TASK, TABLE),
+        Task(LOAD_TASK, TABLE, concludes=True),
+        Task(SOURCE_TASK, SOURCE, concludes=True, gathers=True),
+        Task("LoadWarehouse", None, concludes=True, gathers=True),
+    ),
+    options=("--source", "--table"),
+    is_lost_as_a_whole=True,
+    may_be_helped=True,
+)
+
+# One of each database at a time, by a lock of the work folder. Those of several go beside each other.
+BACKUP = Chain(
+    "backup",
+    "tasks.backup",
+    (
+        Task(DUMP_TASK, BACKED_UP),
+        Task(ENCRYPT_TASK, BACKED_UP),
+        Task(UPLOAD_TASK, BACKED_UP),
+        Task(VERIFY_TASK, BACKED_UP, concludes=True),
+        Task("BackupDatabase", BACKED_UP, gathers=True),
+    ),
+    options=("",),
+    goes_alone=True,
+)
+
+# One at a time, whatever its scope: by a lock of the work folder.
+DRILL = Chain(
+    "drill",
+    "tasks.drill",
+    (
+        Task(DRILL_TASK, DRILLED, concludes=True),
+        # Of some databases alone as well: that they are proven says nothing of the others.
+        Task("DrillEverything", None, gathers=True),
+    ),
+    options=("",),
+    run_parameter="month",
+    goes_alone=True,
+)
+
+CHAINS = (ETL, BACKUP, DRILL)

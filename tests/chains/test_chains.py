@@ -1,0 +1,113 @@
+"""Each chain is declared once: Luigi's tasks are those of pipeline.chains, and nobody else names them."""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pytest
+
+from pipeline import chains
+from pipeline.chains import CHAINS, Chain
+from tasks import events
+
+TOP = Path(__file__).parents[2]
+# What a task is made with, by parameter.
+SAMPLE = {"source": "hr", "table": "employee", "database": "hr", "run": "2026-11-22", "month": "2026-11"}
+CASES = [(chain, task.name) for chain in CHAINS for task in chain.tasks]
+NAMES = [task.name for chain in CHAINS for task in chain.tasks]
+
+
+def the_class(chain: Chain, task: str) -> Any:
+    return getattr(importlib.import_module(chain.module), task)
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)
+def test_every_task_of_a_chain_is_declared_and_none_that_is_not_there(chain: Chain) -> None:
+    module = importlib.import_module(chain.module)
+    found = [
+        one for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, luigi.Task) and one.__module__ == chain.module
+    ]  # fmt: skip
+    # What only others are made of is no task.
+    bases = {base for one in found for base in one.__mro__[1:]}
+    assert {one.__name__ for one in found if one not in bases} == {task.name for task in chain.tasks}
+
+
+def test_every_module_with_tasks_of_a_night_is_a_chain_of_its_own() -> None:
+    modules = {
+        f"tasks.{path.stem}" for path in (TOP / "tasks").glob("*.py") if "task_namespace" in path.read_text()
+    }
+    assert modules == {chain.module for chain in CHAINS}
+
+
+@pytest.mark.parametrize(("chain", "task"), CASES, ids=[task for _, task in CASES])
+def test_a_task_is_known_by_its_family_and_parameters(chain: Chain, task: str) -> None:
+    found = the_class(chain, task)
+    assert found.task_family == chain.family(task)
+    assert chains.of_family(found.task_family) == (chain, chain.task(task))
+    assert chains.find(task) is chain
+    part = chain.task(task).part
+    names = [name for name, _ in found.get_params()]
+    assert chain.run_parameter in names
+    assert part is None or set(part.parameters) < set(names)
+
+
+@pytest.mark.parametrize(("chain", "task"), CASES, ids=[task for _, task in CASES])
+def test_a_task_depends_only_on_tasks_that_its_chain_declares_before_it(chain: Chain, task: str) -> None:
+    order = [one.name for one in chain.tasks]
+    source = ast.parse((TOP / f"{chain.module.replace('.', '/')}.py").read_text())
+    body = next(one for one in source.body if isinstance(one, ast.ClassDef) and one.name == task)
+    requires = next((one for one in body.body if getattr(one, "name", "") == "requires"), None)
+    if requires is None:
+        return
+    called = {
+        one.func.id for one in ast.walk(requires)
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id in order
+    }  # fmt: skip
+    assert called
+    # A check may compare a table with another one, which is loaded by then.
+    assert called - set(order[: order.index(task)]) <= {chains.LOAD_TASK}
+
+
+@pytest.mark.parametrize(("chain", "task"), CASES, ids=[task for _, task in CASES])
+def test_an_alert_of_a_task_has_the_key_that_its_chain_declares(chain: Chain, task: str) -> None:
+    found = the_class(chain, task)
+    wanted = {name for name, _ in found.get_params()} & {*SAMPLE}
+    made = found(**{name: SAMPLE[name] for name in wanted})
+    assert events.thing_of(made).key == chain.subject(task, SAMPLE).key
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)
+def test_once_the_root_is_done_nothing_of_a_lost_worker_is_undone(chain: Chain) -> None:
+    assert chain.makes_up_for_a_loss(chain.root)
+
+
+def words(path: Path) -> Iterator[str]:
+    """Yield every string of a module, but for what is written for people who read it."""
+    tree = ast.parse(path.read_text())
+    told = {
+        id(one.body[0].value) for one in ast.walk(tree)
+        if isinstance(one, (ast.Module, ast.ClassDef, ast.FunctionDef)) and one.body
+        if isinstance(one.body[0], ast.Expr)
+    }  # fmt: skip
+    for one in ast.walk(tree):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in told:
+            yield one.value
+
+
+def test_the_names_of_tasks_stand_nowhere_but_where_they_are_declared() -> None:
+    names = "|".join(NAMES)
+    # By itself, with its namespace before it, or in SQL.
+    a_name = re.compile(rf"^(?:\w+\.)?(?:{names})$|'(?:{names})'")
+    found: dict[str, Any] = {}
+    for path in [*(TOP / "pipeline").rglob("*.py"), *(TOP / "tasks").rglob("*.py")]:
+        if "chains" not in path.parts and (here := {word for word in words(path) if a_name.search(word)}):
+            found[str(path.relative_to(TOP))] = here
+    for path in (TOP / "pipeline").rglob("*.sql"):
+        if here := set(a_name.findall(path.read_text())):
+            found[str(path.relative_to(TOP))] = here
+    assert not found
