@@ -28,6 +28,9 @@ SOURCE_SESSION = {
 # As pg_dump: nothing is cut short.
 BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0"}
 
+# What one statement of a mart may take; a whole step is limited by [run] step_minutes.
+ANALYST_SESSION = {"statement_timeout": "1h", "lock_timeout": "30s"}
+
 # Luigi asks each task whether it is complete, one after the other: one login serves so many seconds of that.
 BRIEF_SECONDS = 30.0
 
@@ -71,6 +74,14 @@ class Access:
             "the warehouse",
             autocommit=autocommit,
             session=session,
+        )
+
+    def analyst(self) -> contextlib.AbstractContextManager[postgres.Connection]:
+        """Open the warehouse as an analyst does: for SQL that is not ours, which may try anything."""
+        return postgres.connection(
+            self._uri(self.settings.require_warehouse().analyst),
+            "the warehouse, as analyst",
+            session=ANALYST_SESSION,
         )
 
     def source(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:

@@ -25,6 +25,7 @@ from pipeline.loading.load import Loaded
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
 from pipeline.step import Step, StepKey
+from pipeline.warehouse import roles
 from tests.platforms import Connection, Platform
 
 COMMAND_SECONDS = 300
@@ -87,9 +88,11 @@ class Night:
         return catalog.read(self.platform.analysts).source(source).table(name)
 
     def migrate(self) -> None:
-        """Make the ledger."""
+        """Make the ledger, and let the roles do what each may."""
         with access.opened(settings.read([self.platform.settings_file])) as databases:
             migrations.migrate(databases.warehouse_uri())
+            with databases.warehouse() as warehouse:
+                assert roles.keep(warehouse, migrations.LOCK) is None
 
     # The steps, called directly.
 

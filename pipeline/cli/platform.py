@@ -5,16 +5,17 @@ import os
 import sys
 from typing import Any
 
-from pipeline import access, command, settings
+from pipeline import access, command, postgres, settings
 from pipeline.cli import terminal
+from pipeline.warehouse import roles
 
 
 def add_commands(commands: Any) -> None:
     """Add the commands to the command line."""
     migrate = commands.add_parser(
         "migrate",
-        help="make or upgrade the ledger",
-        description="Make or upgrade the warehouse's own tables.",
+        help="make or upgrade the ledger and the roles",
+        description="Make or upgrade the warehouse's own tables, and keep its roles and what each may.",
     )
     migrate.set_defaults(command=run_migrate)
     scheduler = commands.add_parser(
@@ -27,12 +28,19 @@ def add_commands(commands: Any) -> None:
 
 
 def run_migrate(_arguments: argparse.Namespace) -> int:
-    """Bring the warehouse's own tables to the newest revision."""
+    """Bring the warehouse's own tables to the newest revision, and its roles to what each may."""
     from pipeline import migrations  # noqa: PLC0415 - slow to import, and no other command needs it
 
     with access.opened(settings.read()) as databases:
         revision = migrations.migrate(databases.warehouse_uri())
+        with databases.warehouse() as warehouse, postgres.explained("the warehouse's roles"):
+            missing = roles.keep(warehouse, migrations.LOCK)
     terminal.say(f"the warehouse's own tables are at revision {revision}")
+    if missing:
+        terminal.say(
+            "its roles for analysts and dashboards are not all there, so that no mart can be built; have "
+            f"somebody who may type in the warehouse: {missing}; then type 'pipeline migrate' again"
+        )
     return 0
 
 

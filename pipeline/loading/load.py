@@ -17,7 +17,6 @@ from pipeline.errors import StepError
 from pipeline.fence import Attempt
 from pipeline.ledger import Watermark
 from pipeline.loading import drift, exchange, extract, history, merge, quarantine, staging, steps, validate
-from pipeline.loading.exchange import Replaced
 from pipeline.loading.plan import FIRST, REBUILD
 from pipeline.loading.shape import Shape
 from pipeline.loading.staging import Staged
@@ -25,6 +24,8 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
+from pipeline.warehouse import swap
+from pipeline.warehouse.swap import Replaced
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class _Publication:
         self._record(attempt, loaded)
         staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
         # Last of all, for from here on readers wait for the commit.
-        exchange.publish(self._warehouse, exchanged)
+        swap.publish(self._warehouse, exchanged)
         return loaded
 
     @property
@@ -164,7 +165,7 @@ class _Publication:
         as_of = Snapshot.from_json(self._detail["snapshot"]).taken_at.isoformat()
         history.record(self._warehouse, book, self._staged, rows, self._key, self._shape.names, as_of)
         if book.replaces:
-            yield exchange.replaced(self._warehouse, book.relation, self._staged.history)
+            yield swap.replaced(self._warehouse, book.relation, self._staged.history)
 
     def _proof(self, relation: Any, aside: merge.SetAside) -> int:
         """Return the table's rows, once they are as many as the source's snapshot has."""

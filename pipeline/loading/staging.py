@@ -12,6 +12,26 @@ from pipeline.catalog import Table
 from pipeline.loading.shape import Column
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse.relation import column_names, column_types, count, oid
+
+__all__ = [
+    "DELETED_AT",
+    "LOADED_AT",
+    "SCHEMA",
+    "Staged",
+    "cast",
+    "column_names",
+    "column_types",
+    "count",
+    "create",
+    "drop",
+    "drop_every_run",
+    "fallen_unread",
+    "fill",
+    "live",
+    "oid",
+    "same_key",
+]
 
 SCHEMA = "staging"
 LOADED_AT, DELETED_AT = "_loaded_at", "_deleted_at"
@@ -138,45 +158,10 @@ def drop_every_run(connection: Connection, staged: Staged) -> None:
         postgres.rows(connection, sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
 
 
-def oid(connection: Connection, name: sql.Identifier) -> int | None:
-    """Return the oid of a table of the warehouse, or None if there is none of that name."""
-    schema, table = name.strings
-    found: int | None = postgres.value(
-        connection,
-        """
-        SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relname = %s
-        """,
-        (schema, table),
-    )
-    return found
-
-
-def column_types(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
-    """Return the types of a table's columns by their names, in order; nothing if there is no such table."""
-    query = """
-        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-        WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
-        """
-    return dict(postgres.rows(connection, query, (oid(connection, relation),)))
-
-
-def column_names(connection: Connection, relation: sql.Identifier) -> list[str]:
-    """Return the names of a table's columns, in order."""
-    return list(column_types(connection, relation))
-
-
 def cast(name: str, old: str, new: str, prefix: str) -> Composable:
     """Return a column of a table called `prefix`, as another type if it has another."""
     column = sql.Identifier(prefix, name)
     return column if old == new else sql.SQL("{}::text::{}").format(column, sql.SQL(new))
-
-
-def count(connection: Connection, relation: sql.Identifier, condition: Composable | None = None) -> int:
-    """Return the exact number of rows of a relation, or of those that meet `condition`."""
-    where = sql.SQL(" WHERE {}").format(condition) if condition else sql.SQL("")
-    counted: int = postgres.value(connection, sql.SQL("SELECT count(*) FROM {}").format(relation) + where)
-    return counted
 
 
 def live(

@@ -11,6 +11,7 @@ from pipeline.loading import definitions
 from pipeline.loading.definitions import COMPOSITE, ENUM, MULTIRANGE, RANGE, XML, Type
 from pipeline.loading.shape import Column, Shape
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse import roles
 
 # Since then arrays and composites in binary form may name their parts' types by another server's numbers.
 BINARY_SINCE = 14
@@ -77,6 +78,7 @@ def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
     postgres.rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
     if postgres.value(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", (source,)) is None:
         postgres.rows(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(source)))
+        roles.open_source(connection, source)
     parts = (part for column in shape.columns if not column.text for part in column.full_type.parts())
     wanted = {part.made_name(): part for part in parts if part.kind in MADE and not part.built_in}
     for name, type_ in wanted.items():

@@ -64,11 +64,31 @@ def platform(home: Home) -> None:
 def warehouse(
     home: Home, connection: psycopg2.extensions.connection, database: str, entry: str, role: str = "pipeline"
 ) -> None:
-    """Make an empty warehouse, owned by the pipeline's role, which has no other privilege."""
-    _login(home, vault_server.administrator(home), connection, WAREHOUSE, entry, role, database, [])
+    """Make an empty warehouse, owned by the pipeline's role, which has no other privilege.
+
+    And its groups, which that role could make only if it were allowed to make any role.
+    """
+    vault = vault_server.administrator(home)
+    _login(home, vault, connection, WAREHOUSE, entry, role, database, [])
     if not database_exists(connection, database):
         _execute(connection, "CREATE DATABASE {} OWNER {}", database, role)
     _execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+    for group in _groups(database):
+        _role(connection, group, ["NOLOGIN"])
+    analyst = f"{database}_analyst"
+    _execute(connection, "GRANT {} TO {}", analyst, role)
+    login = _mart_login(database)
+    _login(home, vault, connection, WAREHOUSE, f"{entry}/analyst", login, database, [])
+    _execute(connection, "GRANT {} TO {}", analyst, login)
+
+
+def _groups(database: str) -> list[str]:
+    return [f"{database}_{group}" for group in ("loader", "analyst", "dashboards")]
+
+
+def _mart_login(database: str) -> str:
+    """Return the login that runs the analysts' SQL."""
+    return f"{database}_marts"
 
 
 def forget_warehouse(
@@ -76,8 +96,11 @@ def forget_warehouse(
 ) -> None:
     """Remove a warehouse whose Vault entry is called as its database is, with its role."""
     _execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
-    _execute(connection, "DROP ROLE IF EXISTS {}", role)
-    vault_server.administrator(home).remove(database)
+    for name in (role, _mart_login(database), *_groups(database)):
+        _execute(connection, "DROP ROLE IF EXISTS {}", name)
+    vault = vault_server.administrator(home)
+    vault.remove(f"{database}/analyst")
+    vault.remove(database)
 
 
 def source(home: Home, name: str) -> None:

@@ -16,7 +16,6 @@ from pipeline.settings.sections import (
     AnalystsSettings,
     BackedUpSettings,
     BackupSettings,
-    DatabaseSettings,
     DrillSettings,
     LogSettings,
     MetabaseSettings,
@@ -26,12 +25,13 @@ from pipeline.settings.sections import (
     SourceSettings,
     VaultSettings,
     VisualizerSettings,
+    WarehouseSettings,
     WatchSettings,
 )
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "vault": VaultSettings,
-    "warehouse": DatabaseSettings,
+    "warehouse": WarehouseSettings,
     "run": RunSettings,
     "backup": BackupSettings,
     "restore": RestoreSettings,

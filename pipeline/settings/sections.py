@@ -73,6 +73,18 @@ class DatabaseSettings(_Section):
         return self
 
 
+class WarehouseSettings(DatabaseSettings):
+    """The warehouse, by the login that owns it."""
+
+    # The login with which the analysts' SQL is run; None: the entry `analyst` below the warehouse's own.
+    analyst_secret: VaultPath | None = None
+
+    @property
+    def analyst(self) -> DatabaseSettings:
+        """The warehouse, by a login that may do what an analyst may and nothing else."""
+        return DatabaseSettings(secret=self.analyst_secret or f"{self.secret}/analyst", address=self.address)
+
+
 class SourceSettings(DatabaseSettings):
     """A database that is loaded into the warehouse."""
 
@@ -216,7 +228,7 @@ class Settings(_Section):
     """Everything that the settings files say, checked. Sections that may be missing are None or empty."""
 
     vault: VaultSettings
-    warehouse: DatabaseSettings | None = None
+    warehouse: WarehouseSettings | None = None
     sources: Mapping[str, SourceSettings] = {}
     databases: Mapping[str, BackedUpSettings] = {}
     run: RunSettings = RunSettings()
@@ -238,7 +250,7 @@ class Settings(_Section):
         """Return the settings of one database to back up. Raise UsageError if there is no [database.NAME]."""
         return _named("database", name, self.databases)
 
-    def require_warehouse(self) -> DatabaseSettings:
+    def require_warehouse(self) -> WarehouseSettings:
         """Return [warehouse]. Raise UsageError if there is none; so do the others below."""
         return _required("warehouse", "secret = PATH_IN_VAULT", self.warehouse)
 

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading import locks
+from pipeline.warehouse import locks
 from tests.night import Night, next_run, wait_until
 from tests.platforms import Platform
 

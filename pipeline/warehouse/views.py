@@ -13,8 +13,8 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading import staging
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse import relation as relations
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Ide
     One on a column that is gone goes with it.
     """
     found = postgres.rows(warehouse, postgres.statement("indexes"), relation.strings)
-    known = set(staging.column_names(warehouse, other))
+    known = set(relations.column_names(warehouse, other))
     for definition, columns in found:
         if known >= set(columns):
             # "CREATE INDEX name ON schema.table USING ...", and no name in it is without its quotes.
@@ -168,7 +168,7 @@ def drop_schema(warehouse: Connection, scratch: str, views: Sequence[View]) -> N
 
 def grants(warehouse: Connection, relation: sql.Identifier) -> list[str]:
     """Return the statements that give a table's owner, grants and comments to another of the same name."""
-    if staging.oid(warehouse, relation) is None:
+    if relations.oid(warehouse, relation) is None:
         return []
     found = postgres.rows(warehouse, postgres.statement("grants"), relation.strings)
     return [statement for (statement,) in found]

@@ -1,0 +1,41 @@
+"""Relations: what there is of a table or a view of the warehouse, by its name."""
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.postgres import Composable, Connection
+
+
+def oid(connection: Connection, name: sql.Identifier) -> int | None:
+    """Return the oid of a table of the warehouse, or None if there is none of that name."""
+    schema, table = name.strings
+    found: int | None = postgres.value(
+        connection,
+        """
+        SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relname = %s
+        """,
+        (schema, table),
+    )
+    return found
+
+
+def column_types(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
+    """Return the types of a table's columns by their names, in order; nothing if there is no such table."""
+    query = """
+        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+        WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+        """
+    return dict(postgres.rows(connection, query, (oid(connection, relation),)))
+
+
+def column_names(connection: Connection, relation: sql.Identifier) -> list[str]:
+    """Return the names of a table's columns, in order."""
+    return list(column_types(connection, relation))
+
+
+def count(connection: Connection, relation: sql.Identifier, condition: Composable | None = None) -> int:
+    """Return the exact number of rows of a relation, or of those that meet `condition`."""
+    where = sql.SQL(" WHERE {}").format(condition) if condition else sql.SQL("")
+    counted: int = postgres.value(connection, sql.SQL("SELECT count(*) FROM {}").format(relation) + where)
+    return counted

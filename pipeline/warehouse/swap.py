@@ -1,0 +1,124 @@
+"""Swap: a table that was made beside another takes its place while people read that one.
+
+All views and grants come along. What takes time, filling materialized views included, is done before anybody
+is kept out.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.postgres import Composable, Connection
+from pipeline.warehouse import locks, roles, views
+from pipeline.warehouse import relation as relations
+from pipeline.warehouse.views import View
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A new table, and what it has to take over from the one that it replaces, if there is one."""
+
+    rows: sql.Identifier
+    target: sql.Identifier
+    views: list[View]
+    grants: list[str]
+    exists: bool
+    # The schema where it waits with its views, if those were made before the exchange.
+    scratch: str | None = None
+
+
+def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier) -> Replaced:
+    """Write down what a new table has to take over from the one whose place it takes."""
+    exists = relations.oid(warehouse, target) is not None
+    lost = postgres.rows(warehouse, postgres.statement("lost_with_a_table"), target.strings)
+    if lost:
+        raise StepError(
+            f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}; drop "
+            "that in the warehouse, run it again, and make it anew"
+        )
+    return Replaced(rows, target, views.dependent(warehouse, target), views.grants(warehouse, target), exists)
+
+
+def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
+    """Put new tables in the old ones' places, with their views and grants.
+
+    Readers are kept out only from the lock to the commit, which has to follow: nothing but the catalog is
+    touched, for materialized views are filled before.
+    """
+    there = [_with_views_ahead(warehouse, each, exchanged) for each in exchanged if each.exists]
+    ahead = {each.target.strings: each.views for each in there if each.scratch}
+
+    def swap() -> None:
+        for each in there:
+            views.lock(warehouse, each.views)
+            _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", each.target)
+        # As they are now that nobody can change them any more.
+        there[:] = [
+            replace(replaced(warehouse, each.rows, each.target), scratch=each.scratch) for each in there
+        ]
+        for each in there:
+            views.drop(warehouse, each.views)
+            views.drop_table(warehouse, each.target)
+
+    if there:
+        locks.patiently(warehouse, there[0].target, swap)
+    exchanged = [*there, *(each for each in exchanged if not each.exists)]
+    for each in exchanged:
+        schema, name = each.target.strings
+        _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", each.rows, sql.Identifier(schema))
+        if each.rows.strings[1] != name:
+            moved = sql.Identifier(schema, each.rows.strings[1])
+            _execute(warehouse, "ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
+        if each.grants:
+            postgres.rows(warehouse, ";\n".join(each.grants))
+        elif not each.exists:
+            roles.open_table(warehouse, each.target)
+    for each in exchanged:
+        if each.scratch is None or not _take_places(warehouse, each, ahead[each.target.strings]):
+            views.create(warehouse, each.views)
+
+
+def _with_views_ahead(warehouse: Connection, new: Replaced, exchanged: Sequence[Replaced]) -> Replaced:
+    """Make the views on a new table before the old one is locked, where one of them takes time to be filled.
+
+    The new table waits for that in a schema of its own, under its final name. If it cannot be done, or the
+    views read another table too that is exchanged, they are made afterwards.
+    """
+    others = [view for each in exchanged if each is not new for view in each.views]
+    if not any(view.filled for view in new.views) or any(view in others for view in new.views):
+        return new
+    scratch, name = new.rows.strings[1], new.target.strings[1]
+    postgres.rows(warehouse, "SAVEPOINT ahead")
+    _execute(warehouse, "CREATE SCHEMA {}", sql.Identifier(scratch))
+    _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", new.rows, sql.Identifier(scratch))
+    _execute(
+        warehouse, "ALTER TABLE {} RENAME TO {}", sql.Identifier(scratch, new.rows.strings[1]),
+        sql.Identifier(name),
+    )  # fmt: skip
+    if views.make_ahead(warehouse, new.views, new.target, scratch):
+        return replace(new, rows=sql.Identifier(scratch, name), scratch=scratch)
+    postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT ahead")
+    return new
+
+
+def _take_places(warehouse: Connection, new: Replaced, made: Sequence[View]) -> bool:
+    """Let the views that were made ahead be those of the new table, unless there are others by now."""
+    assert new.scratch is not None  # noqa: S101 - they were made there
+    taken = False
+    if made == new.views:
+        postgres.rows(warehouse, "SAVEPOINT places")
+        with contextlib.suppress(postgres.Error):
+            views.take_places(warehouse, made, new.scratch)
+            taken = True
+        if not taken:
+            postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT places")
+    views.drop_schema(warehouse, new.scratch, [] if taken else made)
+    return taken
+
+
+def _execute(warehouse: Connection, statement: str, *parts: Composable) -> None:
+    postgres.rows(warehouse, sql.SQL(statement).format(*parts))
