@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline import access, catalog, family, fence, ledger, postgres, runs
+from pipeline import access, catalog, chains, family, fence, ledger, postgres, runs
 from pipeline.access import Access
 from pipeline.backup import attempts, backups
 from pipeline.backup.attempts import KILLED
@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.step import Step, StepKey
 from pipeline.watch import limits
 
-ETL = "etl"
+ETL = chains.ETL.name
 FAILED, RUNNING, STALE = "failed", "running", "stale"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
 
-from pipeline import access, postgres
+from pipeline import access, chains, postgres
 from pipeline.access import Access
 from pipeline.backup import backups, controls, fetch, report, restore, roles, work
 from pipeline.backup import target as targets
@@ -154,7 +154,8 @@ def _newest(bucket: Bucket, database: str) -> tuple[Manifest, tuple[str, ...]]:
     verified = [one for one in there if one.verified]
     if not verified:
         raise StepError(
-            f"{database}: the bucket has no verified backup of it; 'pipeline run backup {database}' makes one"
+            f"{database}: the bucket has no verified backup of it; "
+            f"'{chains.BACKUP.command(None, database)}' makes one"
         )
     remarks: tuple[str, ...] = ()
     if there[-1] != verified[-1]:

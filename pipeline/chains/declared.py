@@ -15,8 +15,8 @@ DRILL_TASK = "RestoreDrill"
 
 SOURCE = Part(("source",), "source {name}", "pipeline rerun --run {run} {name}")
 TABLE = Part(("source", "table"), "{name}", "pipeline rerun --run {run} {name}")
-BACKED_UP = Part(("database",), "backup of {name}", "pipeline run backup {name} --run {run}")
-DRILLED = Part(("database",), "drill of {name}", "pipeline run drill {name}")
+BACKED_UP = Part(("database",), "backup of {name}", "pipeline run {chain} {name} --run {run}")
+DRILLED = Part(("database",), "drill of {name}", "pipeline run {chain} {name}")
 
 # One at a time, whatever its scope: by a lock of the warehouse.
 ETL = Chain(

@@ -26,7 +26,8 @@ class Subject:
 class Part:
     """A kind of thing that steps are about, such as a table: the parameters that name it, joined by a dot.
 
-    `name` is what people call it, `command` what to type when it has failed: `{name}` and `{run}` are put in.
+    `name` is what people call it, `command` what to type when it has failed; `{chain}`, `{name}` and
+    `{run}` are put in.
     """
 
     parameters: tuple[str, ...]
@@ -93,13 +94,19 @@ class Chain:
         """Return what Luigi calls a task: etl.ExtractTable, LoadWarehouse."""
         return task if task == self.root else f"{self.name}.{task}"
 
+    def command(self, run: str | None = None, *scope: str | None) -> str:
+        """Return what to type for a run, of everything or of a scope alone."""
+        given = [*zip(self.options, scope, strict=False), (f"--{self.run_parameter}", run)]
+        words = [word for option, value in given if value for word in (option, value) if word]
+        return shlex.join(["pipeline", "run", self.name, *words])
+
     def part(self, part: Part, name: str, run: str | None) -> Subject:
         """Return a part of that name, such as the table hr.employee, in a run."""
         command = part.command if run else part.command.replace(_RUN_OPTION, "")
         return Subject(
             f"{self.name}/{name}",
             part.name.format(name=name),
-            command.format(name=name, run=run),
+            command.format(chain=self.name, name=name, run=run),
             run,
             name,
         )
@@ -107,12 +114,10 @@ class Chain:
     def whole(self, run: str | None, *scope: str | None) -> Subject:
         """Return a whole run, or one of a scope alone, such as of one source, as `pipeline run` was told."""
         names = [name for name in scope if name]
-        given = [*zip(self.options, scope, strict=False), (f"--{self.run_parameter}", run)]
-        words = [word for option, value in given if value for word in (option, value) if word]
         return Subject(
             "/".join(["run", self.name, *names]),
             " ".join(["run", self.name, *names, *([run] if run else [])]),
-            shlex.join(["pipeline", "run", self.name, *words]),
+            self.command(run, *scope),
             run,
         )
 

@@ -22,7 +22,7 @@ MEGABYTE = 1e6
 def add_chain(chains: Any) -> None:
     """Add `run backup` to the command line."""
     parser = chains.add_parser(
-        "backup",
+        chains.BACKUP.name,
         help="dump, encrypt, upload and verify one database",
         description="Back a database up: dump, encrypt, upload, read back.",
     )
@@ -91,7 +91,7 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     failure = folder.failure()
     if backups.is_verified(configured, folder.database, folder.run):
         return
-    next_step = f"  next: pipeline run backup {folder.database} --run {folder.run}"
+    next_step = f"  next: {chains.BACKUP.command(folder.run, folder.database)}"
     if failure:
         said = f"{folder.database}: {failure['step']} failed: {failure['error']}"
         raise common_kind([failure["exit_code"]])(f"{said}\n{next_step}")
@@ -112,7 +112,7 @@ def _show_one(configured: Settings, database: str, run: str) -> None:
         raise CheckError(
             f"bucket {bucket.name}: {database} {run} is not what was verified any more: an object of it is "
             "missing, or another; find out who changed it, and make another backup\n"
-            f"  next: pipeline run backup {database} --run {now:%Y-%m-%dT%H%M}"
+            f"  next: {chains.BACKUP.command(f'{now:%Y-%m-%dT%H%M}', database)}"
         )
 
 
@@ -131,9 +131,9 @@ def show_backups(arguments: argparse.Namespace) -> int:
     else:
         what = f" of {arguments.database}" if arguments.database else ""
         name = arguments.database or "DATABASE"
-        terminal.say(f"bucket {where} has no backup{what}: type 'pipeline run backup {name}'")
+        terminal.say(f"bucket {where} has no backup{what}: type '{chains.BACKUP.command(None, name)}'")
     for database, run in listing.incomplete:
-        next_step = f"'pipeline run backup {database} --run {run}'"
+        next_step = f"'{chains.BACKUP.command(run, database)}'"
         terminal.say(f"{database} {run}: has no manifest, so it is no backup; to complete it: {next_step}")
     return 0
 

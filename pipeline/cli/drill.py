@@ -23,7 +23,7 @@ MARKS = {True: "yes", False: "NO", None: "?"}
 def add_chain(chains: Any) -> None:
     """Add `run drill` to the command line."""
     parser = chains.add_parser(
-        "drill",
+        chains.DRILL.name,
         help="restore the newest backups, and prove them",
         description="Restore the newest backup of a database, or of each, into the server of [drill], "
         "compare it with its manifest, time it, and see that a damaged copy is refused. Ends with 4 if one "
@@ -139,7 +139,7 @@ def _judge(
     if not lines:
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
-    next_step = f"pipeline run drill{' ' + wrong[0] if len(wrong) == 1 else ''}"
+    next_step = chains.DRILL.command(None, wrong[0] if len(wrong) == 1 else None)
     failure = common_kind(codes)("\n".join([*lines, f"  next: mend that, then {next_step}"]))
     failure.told = True
     raise failure

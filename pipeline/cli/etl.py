@@ -30,7 +30,7 @@ SIGNALLED = 128
 def add_chain(chains: Any) -> None:
     """Add `run etl` to the command line."""
     parser = chains.add_parser(
-        "etl", help="load what changed in every source", description="Load what changed into the warehouse."
+        NAME, help="load what changed in every source", description="Load what changed into the warehouse."
     )
     parser.add_argument("--source", help="only this source")
     parser.add_argument("--table", help="only this table (with --source)")

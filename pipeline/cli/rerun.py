@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, catalog, ledger, runs, settings
+from pipeline import access, catalog, chains, ledger, runs, settings
 from pipeline.backup import attempts
 from pipeline.cli import supervise, terminal
 from pipeline.errors import StoppedError, UsageError, common_kind
@@ -13,7 +13,7 @@ from pipeline.loading import forget
 from pipeline.names import nearest
 from pipeline.settings import Settings
 
-ETL, BACKUP, DRILL = "etl", "backup", "drill"
+ETL, BACKUP, DRILL = chains.ETL.name, chains.BACKUP.name, chains.DRILL.name
 MONTH_LETTERS = len("2026-11")
 
 # Runs `pipeline ARGUMENTS`, and returns its exit code.
@@ -144,11 +144,11 @@ def _known_load(configured: Settings, run: str | None) -> str:
         latest = runs.find(warehouse, ETL)
         found = runs.find(warehouse, ETL, run)
     if latest is None:
-        raise UsageError("nothing has run yet, so nothing can be run again: type 'pipeline run etl'")
+        raise UsageError(f"nothing has run yet, so nothing can be run again: type '{chains.ETL.command()}'")
     if found is None:
         raise UsageError(
             f"run {run} is not known, the latest is {latest.run}; to begin it, type "
-            f"'pipeline run etl --run {run}'"
+            f"'{chains.ETL.command(run)}'"
         )
     return found.run
 

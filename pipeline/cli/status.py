@@ -62,7 +62,9 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         terminal.tell(_headline(seen, seen.run), STYLES.get(seen.load_state))
         loads.show_tables(seen.run.run, seen.steps, seen.fresh)
     elif known:
-        terminal.say(f"run {run} is not known" if run else "nothing has run yet: type 'pipeline run etl'")
+        terminal.say(
+            f"run {run} is not known" if run else f"nothing has run yet: type '{chains.ETL.command()}'"
+        )
     _show_backups(seen, known=known)
     for step in seen.others:
         if step.state == overview.RUNNING:
@@ -120,7 +122,7 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
         if backup.run is None and backup.database not in begun:
             where = " in the ledger" if known else ""
             terminal.tell(f"{backup.database}: there is no backup of it{where}", "red")
-            terminal.tell_next("", f"pipeline run backup {backup.database}")
+            terminal.tell_next("", chains.BACKUP.command(None, backup.database))
 
 
 def _data(seen: Overview) -> dict[str, Any]:

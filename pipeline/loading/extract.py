@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, ledger, mask, patience, postgres, snapshot
+from pipeline import access, chains, ledger, mask, patience, postgres, snapshot
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
@@ -95,7 +95,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
         if taken is None:
             raise StepError(
                 f"no snapshot of source {table.source} was taken for run {run}; "
-                f"'pipeline run etl --run {run}' takes one and goes on from there"
+                f"'{chains.ETL.command(run)}' takes one and goes on from there"
             )
         with _source_explained():
             staged_rows, detail = _extract(step, show, table, run, taken)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import command, options
+from pipeline import chains, command, options
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
 from pipeline.sandbox import clusters, configuration, lifecycle, measure, provision, servers, sources
@@ -96,7 +96,7 @@ class Peaks:
             "tasks.scheduler": "scheduler",
             "tasks.run": "Luigi",
         }
-        task = next((name for module, name in names.items() if module in arguments), "pipeline run etl")
+        task = next((name for module, name in names.items() if module in arguments), chains.ETL.command())
         if task == "Luigi" and (parent := process.parent()) and "tasks.run" in " ".join(parent.cmdline()):
             task = "one step"
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from statistics import median
 
+from pipeline import chains
 from pipeline.backup.backups import Backup
 from pipeline.settings import Settings
 from pipeline.watch import limits
@@ -35,7 +36,7 @@ def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
 
 
 def _age(bucket: BucketFacts, database: str, allowed: timedelta, now: datetime) -> Verdict:
-    key, command = f"watch/backup/{database}", f"pipeline run backup {database}"
+    key, command = f"watch/backup/{database}", chains.BACKUP.command(None, database)
     verified = [backup for backup in bucket.of(database) if backup.verified]
     begun = [run for name, run in bucket.incomplete if name == database]
     if not verified:
@@ -103,7 +104,7 @@ def _drill(
     settings: Settings, facts: Facts, bucket: BucketFacts, database: str, now: datetime
 ) -> Iterator[Verdict]:
     allowed = limits.drill(settings, database)
-    key, command = f"watch/drill/{database}", f"pipeline run drill {database}"
+    key, command = f"watch/drill/{database}", chains.DRILL.command(None, database)
     found = _latest(facts, bucket, database)
     if found is None or found.held_at is None:
         first = _first_backup(facts, bucket, database)

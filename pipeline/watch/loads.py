@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from pipeline import chains
 from pipeline.alerts import remedy
 from pipeline.alerts.message import one_line
 from pipeline.settings import Settings
@@ -82,7 +83,7 @@ def _run(
 ) -> Verdict | None:
     """Return what is to be thought of the last load as such: whether it began at all."""
     allowed = limits.run(settings)
-    command = "pipeline run etl"
+    command = chains.ETL.command()
     found = ledger.run
     if found is None:
         waiting = [one.counts_from for all_ in tables.values() for one in all_ if one.counts_from]
@@ -144,7 +145,7 @@ def _all_late(
     found = _told(
         f"watch/source/{source}",
         f"{what}{newest.told(now)}; the limit is {limit(allowed)}",
-        f"pipeline run etl --source {source}",
+        chains.ETL.command(None, source),
         (source, own) if own else (newest.name, newest.facts.failing),
     )
     return replace(found, since=newest.counts_from and newest.counts_from + allowed)
@@ -155,7 +156,7 @@ def _late(table: _Table, allowed: timedelta, now: datetime) -> Verdict:
     found = _told(
         f"watch/table/{table.name}",
         f"{table.name}: {table.told(now)}; the limit is {limit(allowed)}",
-        f"pipeline run etl --source {source} --table {name}",
+        chains.ETL.command(None, source, name),
         (table.name, table.facts.failing),
     )
     return replace(found, since=table.counts_from and table.counts_from + allowed)

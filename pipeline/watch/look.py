@@ -137,10 +137,12 @@ class _Looker:
         if backup is None or not os.access(backup.work_dir, os.R_OK | os.X_OK):
             return None  # another machine makes the backups
         found = [
-            _at_work(f"backup {name}", backup.work_dir / name, attempts.backups(backup, name)[-1:])
+            _at_work(
+                f"{chains.BACKUP.name} {name}", backup.work_dir / name, attempts.backups(backup, name)[-1:]
+            )
             for name in self._settings.databases
         ]
-        found.append(_at_work("drill", backup.work_dir / work.DRILLS, attempts.drills(backup)))
+        found.append(_at_work(chains.DRILL.name, backup.work_dir / work.DRILLS, attempts.drills(backup)))
         return tuple(one for one in found if one)
 
     # What is in the warehouse.

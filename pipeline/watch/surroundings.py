@@ -6,6 +6,7 @@ from statistics import median
 
 from pipeline.alerts import failures
 from pipeline.alerts.failures import KEYS, Thing
+from pipeline.chains import BACKUP, DRILL, ETL
 from pipeline.crypt import EXPIRES_SOON
 from pipeline.settings import Settings
 from pipeline.watch import limits
@@ -36,9 +37,9 @@ def _loading(facts: Facts, now: datetime) -> Iterator[Verdict]:
     run = facts.ledger.run if facts.ledger else None
     if run is None:
         return
-    work = Work("etl", run.run, run.started_at, run.alive, f"on {run.host}, process {run.pid}")
+    work = Work(ETL.name, run.run, run.started_at, run.alive, f"on {run.host}, process {run.pid}")
     going = work if run.state == "running" else None
-    yield from _at_work("etl", going, failures.load(run.run), facts, now)
+    yield from _at_work(ETL.name, going, failures.load(run.run), facts, now)
 
 
 def _working(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
@@ -47,18 +48,18 @@ def _working(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdic
         return
     going = {work.name: work for work in facts.work if not _made_up_for(work, facts)}
     for database in sorted(settings.databases):
-        work = going.get(f"backup {database}")
+        work = going.get(f"{BACKUP.name} {database}")
         thing = failures.backup(database, work.run if work else None)
-        yield from _at_work(f"backup {database}", work, thing, facts, now)
-    work = going.get("drill")
-    yield from _at_work("drill", work, failures.drills(work.run if work else None), facts, now)
+        yield from _at_work(f"{BACKUP.name} {database}", work, thing, facts, now)
+    work = going.get(DRILL.name)
+    yield from _at_work(DRILL.name, work, failures.drills(work.run if work else None), facts, now)
 
 
 def _made_up_for(work: Work, facts: Facts) -> bool:
     """Whether a backup was killed, and a later one is there."""
     if work.alive or facts.bucket is None:
         return False
-    later = facts.bucket.of(work.name.removeprefix("backup "))
+    later = facts.bucket.of(work.name.removeprefix(f"{BACKUP.name} "))
     return any(backup.verified and backup.run >= work.run for backup in later)
 
 

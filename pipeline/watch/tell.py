@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import access, alerts, links
 from pipeline.alerts import Alert, Kind, webhook
+from pipeline.chains import BACKUP, DRILL, ETL
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.settings import Settings
 from pipeline.watch.facts import Facts
@@ -107,7 +108,7 @@ def _audited(settings: Settings, _: Facts) -> set[str]:
 
 
 def _work(settings: Settings, _: Facts) -> set[str]:
-    return {"etl", "drill", *(f"backup/{name}" for name in settings.databases)}
+    return {ETL.name, DRILL.name, *(f"{BACKUP.name}/{name}" for name in settings.databases)}
 
 
 # By the second part of an alert's key: what the third may still be, or None if that is not known now.
@@ -124,12 +125,12 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "going": _work,
 }
 # Under these keys a command tells as well as its steps.
-WHOLE = ("backup", "drill")
+WHOLE = (BACKUP.name, DRILL.name)
 # Likewise by the first part of the keys under which runs tell.
 DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
-    "etl": _loads,
-    "backup": _databases,
-    "drill": _databases,
+    ETL.name: _loads,
+    BACKUP.name: _databases,
+    DRILL.name: _databases,
 }
 
 

@@ -99,6 +99,15 @@ def words(path: Path) -> Iterator[str]:
             yield one.value
 
 
+def test_what_to_type_for_a_chain_is_written_nowhere_else() -> None:
+    a_command = re.compile(rf"pipeline run ({'|'.join(chain.name for chain in CHAINS)})\b")
+    found = {}
+    for path in [*(TOP / "pipeline").rglob("*.py"), *(TOP / "tasks").rglob("*.py")]:
+        if here := {word for word in words(path) if a_command.search(word)}:
+            found[str(path.relative_to(TOP))] = here
+    assert not found
+
+
 def test_the_names_of_tasks_stand_nowhere_but_where_they_are_declared() -> None:
     names = "|".join(NAMES)
     # By itself, with its namespace before it, or in SQL.
