@@ -14,13 +14,13 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, chains, ledger, mask, patience, postgres, snapshot
+from pipeline import access, chains, ledger, mask, patience, postgres, quality, snapshot
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark
-from pipeline.loading import deletes, holder, plan, quality, staging, steps, types
+from pipeline.loading import checking, deletes, holder, plan, staging, steps, types
 from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.loading.reading import Reading
 from pipeline.loading.staging import Staged
@@ -150,9 +150,9 @@ def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -
 
 def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
     """Record what keeps a table from being read; return it as an error, all of it at once."""
-    results = quality.of_drift(planned.changes, planned.table)
+    results = checking.of_drift(planned.changes, planned.table)
     with databases.warehouse(autocommit=True) as beside:
-        quality.record(beside, run, planned.table, results)
+        quality.record(beside, run, planned.table.source, planned.table.name, results)
     told = "; ".join(change.told(planned.table) for change in planned.changes if change.blocks)
     return CheckError(f"{told}; until then its last good rows stay up")
 

@@ -6,9 +6,10 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.loading import staging
-from pipeline.loading.quality import Candidate, Result
+from pipeline.loading.checking import Candidate
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
+from pipeline.quality import Result
 
 # Where a whole table is held back, so many of its failing rows are enough to see what is wrong.
 HELD_ROWS = 1000

@@ -4,18 +4,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline import access, alerts, ledger, patience
+from pipeline import access, alerts, ledger, patience, quality
 from pipeline.alerts import failures
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.errors import CheckError, StepError
-from pipeline.loading import extract, plan, quality, quarantine, steps
+from pipeline.loading import checking, extract, plan, quarantine, steps
+from pipeline.loading.checking import Candidate
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
-from pipeline.loading.quality import Candidate, Result
 from pipeline.loading.shape import Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
+from pipeline.quality import Result
 from pipeline.settings import Settings
 from pipeline.step import Step
 
@@ -68,7 +69,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         results = _results(warehouse, candidate, extracted)
         loaded = candidate if extracted.detail["mode"] in (INCREMENT, FULL) else None
         set_aside = quarantine.fill(warehouse, candidate.staged, results, loaded)
-        quality.record(warehouse, run, table, results)
+        quality.record(warehouse, run, table.source, table.name, results)
         stopping = [str(result) for result in results if result.stops]
         if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
             stopping.append(f"the failing rows are in {kept}")
@@ -94,11 +95,11 @@ def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> li
     if extracted.detail["mode"] != FIRST:
         accepted = ledger.accepted_shape(warehouse, table.source, table.name)
     changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, current, table)
-    drifted = quality.of_drift(changes, table)
+    drifted = checking.of_drift(changes, table)
     if any(result.stops for result in drifted):
         # The rows have a shape of which nothing is known yet: no check could be trusted.
         return drifted
-    return drifted + quality.check(warehouse, candidate)
+    return drifted + checking.check(warehouse, candidate)
 
 
 def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -> Candidate:

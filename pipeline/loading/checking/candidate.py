@@ -1,20 +1,16 @@
 """The table as it will be once the staged rows are in it: what every check looks at."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import Table
-from pipeline.errors import StepError
 from pipeline.loading import staging
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
-
-# The view that stands for it; it ends with the session.
-CANDIDATE = "candidate"
+from pipeline.quality import CANDIDATE, Subject
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,24 @@ class Candidate:
     history: Sequence[int]
     # What the target still calls a column that has another name by now.
     renamed: Mapping[str, str]
+
+    @property
+    def declared_in(self) -> str:
+        """Where to correct what is declared of the table."""
+        return f"under {self.table.name} in sources/{self.table.source}.yaml"
+
+    @property
+    def subject(self) -> Subject:
+        """What the checks look at."""
+
+        def other(name: str) -> sql.Identifier:
+            own = name == self.table.name
+            return sql.Identifier(CANDIDATE) if own else sql.Identifier(self.table.source, name)
+
+        return Subject(
+            self.columns, self.table.columns, self.table.checks, self.source_rows, self.history,
+            self.declared_in, self.key, other,
+        )  # fmt: skip
 
     def create(self, warehouse: Connection) -> None:
         """Make the view that the checks read, in the session of `warehouse`."""
@@ -85,24 +99,3 @@ class Candidate:
         return sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})").format(
             self.staged.rows, staging.same_key(self.key, "t", "s", self.renamed)
         )
-
-
-def duplicates(warehouse: Connection, relation: sql.Identifier, columns: Composable) -> int:
-    """Return how many values of these columns stand in several rows."""
-    query = sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {} GROUP BY {} HAVING count(*) > 1) AS duplicated")
-    counted: int = postgres.value(warehouse, query.format(relation, columns))
-    return counted
-
-
-@contextlib.contextmanager
-def naming(what: str, table: Table) -> Iterator[None]:
-    """Turn what the warehouse refuses to compute into an error that says what of the declaration it was."""
-    try:
-        yield
-    except postgres.Error as error:
-        if postgres.is_lost(error):
-            raise
-        raise StepError(
-            f"its {what} cannot be looked at: {postgres.said(error)}; correct it under {table.name} in "
-            f"sources/{table.source}.yaml; until then its last good rows stay up"
-        ) from None

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading.quality.candidate import CANDIDATE, Candidate, naming
-from pipeline.loading.quality.result import Result
 from pipeline.postgres import Composable, Connection
+from pipeline.quality.result import Result
+from pipeline.quality.subject import CANDIDATE, Subject, naming
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class ColumnRule:
     quarantine: str
 
 
-def _column_rules(candidate: Candidate) -> Iterator[ColumnRule]:
-    for name, column in candidate.table.columns.items():
-        if name not in candidate.columns:
+def _column_rules(subject: Subject) -> Iterator[ColumnRule]:
+    for name, column in subject.rules.items():
+        if name not in subject.columns:
             continue
         value = sql.Identifier("c", name)
         if rate := column.null_rate:
@@ -44,9 +44,9 @@ def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def of_columns(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
+def of_columns(warehouse: Connection, subject: Subject) -> Iterator[Result]:
     """Look at all columns in one scan."""
-    rules = list(_column_rules(candidate))
+    rules = list(_column_rules(subject))
     if not rules:
         return
     counts = sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE {})").format(rule.wrong) for rule in rules)
@@ -60,7 +60,7 @@ def of_columns(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
         # One scan for all of them does not tell which it was.
         for rule in rules:
             postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT rules")
-            with naming(f"rule {rule.name}", candidate.table):
+            with naming(f"rule {rule.name}", subject.declared_in):
                 one = sql.SQL("SELECT FROM {} AS c WHERE {}").format(sql.Identifier(CANDIDATE), rule.wrong)
                 postgres.rows(warehouse, one)
         raise

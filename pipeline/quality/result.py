@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import postgres
-from pipeline.catalog import Table
 from pipeline.postgres import Composable, Connection
 
 HOLD, ROWS = "hold", "rows"
@@ -42,12 +41,12 @@ class Result:
         return not self.passed and self.level == "error" and not self.stops
 
 
-def record(connection: Connection, run: str, table: Table, results: Sequence[Result]) -> None:
+def record(connection: Connection, run: str, schema: str, table: str, results: Sequence[Result]) -> None:
     """Write the results to the ledger, in the caller's transaction, in place of earlier ones of the run."""
     postgres.rows(
         connection,
         "DELETE FROM ops.check_result WHERE run = %s AND source = %s AND table_name = %s",
-        (run, table.source, table.name),
+        (run, schema, table),
     )
     for result in results:
         postgres.rows(
@@ -58,7 +57,7 @@ def record(connection: Connection, run: str, table: Table, results: Sequence[Res
             VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             (
-                run, table.source, table.name, result.name, result.level, result.passed, result.observed,
+                run, schema, table, result.name, result.level, result.passed, result.observed,
                 result.expected, result.value,
             ),
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """The checks that a table declares: rows, unique, sql, freshness, relationship."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from statistics import median
 
@@ -13,13 +13,11 @@ from pipeline.catalog import (
     RelationshipCheck,
     RowsCheck,
     SqlCheck,
-    Table,
     UniqueCheck,
 )
-from pipeline.loading import staging
-from pipeline.loading.quality.candidate import CANDIDATE, Candidate, duplicates, naming
-from pipeline.loading.quality.result import Result
 from pipeline.postgres import Composable, Connection
+from pipeline.quality.result import Result
+from pipeline.quality.subject import CANDIDATE, Subject, duplicates, naming
 
 # With so many earlier loads is a row count compared: their median is not moved by one odd night.
 COMPARED_LOADS = 10
@@ -27,36 +25,36 @@ COMPARED_LOADS = 10
 CLOCKS_DIFFER = "1 day"
 
 
-def of_declared(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
+def of_declared(warehouse: Connection, subject: Subject) -> Iterator[Result]:
     """Look at what each check declares. Raise StepError if the warehouse cannot compute one."""
-    for declared in candidate.table.checks:
-        with naming(f"{declared.kind} check", candidate.table):
-            found = list(_one(warehouse, declared, candidate))
+    for declared in subject.checks:
+        with naming(f"{declared.kind} check", subject.declared_in):
+            found = list(_one(warehouse, declared, subject))
         yield from found
 
 
-def _one(warehouse: Connection, declared: Check, candidate: Candidate) -> Iterator[Result]:
+def _one(warehouse: Connection, declared: Check, subject: Subject) -> Iterator[Result]:
     match declared:
         case RowsCheck():
-            yield from _rows(declared, candidate)
+            yield from _rows(declared, subject)
         case UniqueCheck():
             yield _unique(warehouse, declared)
         case SqlCheck():
-            yield _sql(warehouse, declared, candidate)
+            yield _sql(warehouse, declared, subject)
         case FreshnessCheck():
             yield _freshness(warehouse, declared)
         case RelationshipCheck():
-            yield _relationship(warehouse, declared, candidate.table)
+            yield _relationship(warehouse, declared, subject)
 
 
-def _rows(declared: RowsCheck, candidate: Candidate) -> Iterator[Result]:
-    rule, level, rows = declared.rows, declared.level, candidate.source_rows
+def _rows(declared: RowsCheck, subject: Subject) -> Iterator[Result]:
+    rule, level, rows = declared.rows, declared.level, subject.rows
     if rule.min is not None:
         yield Result("rows min", level, rows >= rule.min, f"{rows:,} rows", f"at least {rule.min:,}", rows)
     if rule.max is not None:
         yield Result("rows max", level, rows <= rule.max, f"{rows:,} rows", f"at most {rule.max:,}", rows)
-    if rule.change is not None and candidate.history:
-        usual = median(candidate.history[:COMPARED_LOADS])
+    if rule.change is not None and subject.history:
+        usual = median(subject.history[:COMPARED_LOADS])
         change = abs(rows - usual) / usual if usual else float(rows > 0)
         observed = f"{rows:,} rows where {usual:,.0f} are usual ({change:.0%} off)"
         yield Result(
@@ -76,22 +74,26 @@ def _unique(warehouse: Connection, declared: UniqueCheck) -> Result:
     )  # fmt: skip
 
 
-def _sql(warehouse: Connection, declared: SqlCheck, candidate: Candidate) -> Result:
+def _sql(warehouse: Connection, declared: SqlCheck, subject: Subject) -> Result:
     # The catalog saw to it that this is one SELECT.
     # On lines of its own, so that a comment at its end takes nothing with it.
     query = sql.SQL("\n" + declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
     counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
     wrong = None
-    if candidate.key and counted:
+    if subject.key and counted:
         returned = _returned_columns(warehouse, query)
-        if set(candidate.key) <= set(returned):
-            wrong = sql.SQL("EXISTS (SELECT 1 FROM ({}) AS f WHERE {})").format(
-                query, staging.same_key(candidate.key, "f", "c")
-            )
+        if set(subject.key) <= set(returned):
+            wrong = sql.SQL("EXISTS (SELECT 1 FROM ({}) AS f WHERE {})").format(query, _same_key(subject.key))
     name = f"sql {' '.join(declared.sql.split())}"
     return Result(
         name, declared.level, not counted, f"{counted:,} rows", "none", counted, declared.quarantine, wrong
     )
+
+
+def _same_key(key: Sequence[str]) -> Composable:
+    """Return the condition under which a row that the check returned, "f", is a row of the table, "c"."""
+    pairs = (sql.SQL("{} = {}").format(sql.Identifier("f", name), sql.Identifier("c", name)) for name in key)
+    return sql.SQL(" AND ").join(pairs)
 
 
 def _returned_columns(warehouse: Connection, query: Composable) -> list[str]:
@@ -133,9 +135,10 @@ def _in_words(duration: timedelta) -> str:
     return f"{seconds:g} seconds"
 
 
-def _relationship(warehouse: Connection, declared: RelationshipCheck, table: Table) -> Result:
+def _relationship(warehouse: Connection, declared: RelationshipCheck, subject: Subject) -> Result:
     rule = declared.relationship
     view, pairs = sql.Identifier(CANDIDATE), list(zip(rule.columns, rule.to_columns, strict=True))
+    other = subject.other(rule.to)
     given = [sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in rule.columns]
     same = [
         sql.SQL("{} = {}").format(sql.Identifier("o", to), sql.Identifier("c", column))
@@ -143,12 +146,12 @@ def _relationship(warehouse: Connection, declared: RelationshipCheck, table: Tab
     ]
     wrong = sql.SQL("{} AND NOT EXISTS (SELECT 1 FROM {} AS o WHERE {})").format(
         sql.SQL(" AND ").join(given),
-        view if rule.to == table.name else sql.Identifier(table.source, rule.to),
+        other,
         sql.SQL(" AND ").join(same),
     )
     counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM {} AS c WHERE {}").format(view, wrong))
     return Result(
         f"relationship ({', '.join(rule.columns)}) to {rule.to}", declared.level, not counted,
         f"{counted:,} rows without a counterpart", "none", counted, declared.quarantine, wrong,
-        of_row=rule.to != table.name,
+        of_row=other != view,
     )  # fmt: skip

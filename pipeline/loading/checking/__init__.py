@@ -8,17 +8,15 @@ from collections.abc import Iterator, Sequence
 
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import postgres, quality
 from pipeline.catalog import Table
 from pipeline.loading import staging
+from pipeline.loading.checking.candidate import Candidate
 from pipeline.loading.drift import IGNORE, Change
-from pipeline.loading.quality.candidate import Candidate, duplicates, naming
-from pipeline.loading.quality.columns import of_columns
-from pipeline.loading.quality.declared import of_declared
-from pipeline.loading.quality.result import Result, record
 from pipeline.postgres import Connection
+from pipeline.quality import Result, duplicates, naming
 
-__all__ = ["Candidate", "Result", "check", "of_drift", "record"]
+__all__ = ["Candidate", "check", "of_drift"]
 
 # Fewer deletes than this are never suspicious by their share alone, unless nothing would be left.
 DELETES_UNSUSPICIOUS = 20
@@ -44,8 +42,7 @@ def check(warehouse: Connection, candidate: Candidate) -> list[Result]:
     return [
         *_key(warehouse, candidate),
         *_deletes(candidate),
-        *of_columns(warehouse, candidate),
-        *of_declared(warehouse, candidate),
+        *quality.check(warehouse, candidate.subject),
     ]
 
 
@@ -54,7 +51,7 @@ def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
         return
     key = postgres.columns(candidate.key)
     name = f"key ({', '.join(candidate.key)})"
-    with naming(name, candidate.table):
+    with naming(name, candidate.declared_in):
         duplicated = duplicates(warehouse, candidate.staged.rows, key)
     words = f"{duplicated:,} duplicated values"
     other = (

@@ -1,0 +1,17 @@
+"""Quality: what is declared of rows, of tables and marts alike, looked at before anyone sees them."""
+
+from collections.abc import Iterator
+
+from pipeline.postgres import Connection
+from pipeline.quality.columns import of_columns
+from pipeline.quality.declared import of_declared
+from pipeline.quality.result import Result, record
+from pipeline.quality.subject import CANDIDATE, Subject, duplicates, naming
+
+__all__ = ["CANDIDATE", "Result", "Subject", "check", "duplicates", "naming", "record"]
+
+
+def check(warehouse: Connection, subject: Subject) -> Iterator[Result]:
+    """Look at the rows of CANDIDATE; yield how each rule and check of the subject came out."""
+    yield from of_columns(warehouse, subject)
+    yield from of_declared(warehouse, subject)
