@@ -53,11 +53,12 @@ class Access:
 
     def mask_key(self) -> str:
         """Return the key of the hashes that stand for personal values. Raise UnreachableError without one."""
-        entry = self.vault.read(mask.SECRET)
+        vault_settings = self.settings.vault
+        instruction = mask.instruction(vault_settings.mount, vault_settings.prefix)
+        entry = self.vault.read(mask.SECRET, missing=f"the key of mask: hash; type: {instruction}")
         if mask.KEY not in entry:
             raise UnreachableError(
-                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}": put a random key of '
-                f"{mask.MINIMUM_KEY_LENGTH} letters or more there, and never change it"
+                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}"; type: {instruction}'
             )
         return entry[mask.KEY]
 

@@ -1,14 +1,19 @@
-"""Check: looks, before a night does, whether everything that a night needs is there and lets us in."""
+"""Check: looks, before a night does, whether everything that a night needs is there and lets us in.
 
+A problem would stop a night or a backup; a warning is something that the night would go on without.
+"""
+
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import access, alerts, catalog, crypt, ledger, postgres, snapshot, visualizer
+from pipeline import access, alerts, catalog, crypt, ledger, mask, postgres, snapshot, visualizer
 from pipeline.access import Access
 from pipeline.backup import tools
+from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.settings import BackupSettings, Settings
 
@@ -18,7 +23,8 @@ class Finding:
     """What was looked at, and what is wrong with it and what to do; nothing, if all is well."""
 
     thing: str
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
@@ -27,29 +33,76 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
     `scheduler` is the URL of Luigi's scheduler.
     """
     yield _looked("scheduler", lambda: visualizer.problems(settings, scheduler))
+    yield from folders(settings)
+    declared: list[Catalog] = []
     if settings.analysts is not None:
-        yield _looked("catalog", lambda: _catalog(settings))
+        yield _looked("catalog", lambda: _catalog(settings, declared))
     try:
         with access.opened(settings) as databases:
-            yield Finding("Vault", ())
-            if settings.alerts is not None:
-                yield _looked("alerts", lambda: alerts.problems(settings, databases))
+            yield Finding("Vault")
+            yield _alerts(settings, databases)
+            if any(source.hashes for catalog_ in declared for source in catalog_.sources.values()):
+                yield _looked("masks", lambda: _masks(databases))
             yield from _databases(settings, databases)
             if settings.backup is not None:
                 yield from _backups(settings.backup, settings, databases)
     except UnreachableError as error:
-        yield Finding("Vault", (str(error),))
+        yield Finding("Vault", tuple(str(error).splitlines()))
 
 
 def _looked(thing: str, look: Callable[[], list[str]]) -> Finding:
     try:
-        return Finding(thing, tuple(look()))
+        problems = look()
     except PipelineError as error:
-        return Finding(thing, tuple(str(error).splitlines()))
+        problems = str(error).splitlines()
+    # What a step says begins with its name, as does each line here.
+    return Finding(thing, tuple(problem.removeprefix(f"{thing}: ") for problem in problems))
 
 
-def _catalog(settings: Settings) -> list[str]:
+def folders(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of each folder that is written to. Makes none."""
+    logs = settings.logs.folder
+    # The steps go on without their logs.
+    yield Finding(f"folder {logs}", warnings=tuple(_unwritable(logs, "[logs] folder")))
+    if settings.alerts is not None:
+        spool = settings.alerts.spool
+        yield Finding(f"folder {spool}", tuple(_unwritable(spool, "[alerts] spool")))
+    if settings.backup is not None and settings.databases:
+        work = settings.backup.work_dir
+        yield Finding(f"folder {work}", tuple(_unwritable(work, "[backup] work_dir")))
+
+
+def _unwritable(folder: Path, setting: str) -> list[str]:
+    """Say why nothing can be written to a folder that is there, or that would have to be made first."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        return [f"{there} is a file and not a folder; move it away, or set {setting}"]
+    if os.access(there, os.W_OK | os.X_OK):
+        return []
+    user = os.geteuid()
+    what = "may" if there == folder else f"cannot be made, for {there} may"
+    command = f"install -d -m 0700 -o {user} {folder}"
+    return [f"it {what} not be written to by this user ({user}); type: {command}; or set {setting}"]
+
+
+def _alerts(settings: Settings, databases: Access) -> Finding:
+    if settings.alerts is None:
+        return Finding(
+            "alerts",
+            warnings=("nobody is told when something fails; write [alerts] with secret = PATH_IN_VAULT",),
+        )
+    return _looked("alerts", lambda: alerts.problems(settings, databases))
+
+
+def _masks(databases: Access) -> list[str]:
+    mask.require_long(databases.mask_key())
+    return []
+
+
+def _catalog(settings: Settings, found: list[Catalog]) -> list[str]:
+    """Return what the catalog and the settings do not agree on; what was read is added to `found`."""
     declared = catalog.read(settings.require_analysts().checkout)
+    found.append(declared)
     return [
         f"sources/{name}.yaml has no section [source.{name}] in luigi.cfg; write it"
         for name in declared.sources

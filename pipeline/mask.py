@@ -23,6 +23,24 @@ FINGERPRINT_LETTERS = 16
 INNER, OUTER = "pipeline.mask_inner", "pipeline.mask_outer"
 
 
+def require_long(key: str) -> None:
+    """Raise UnreachableError if the key is too short to protect what it hashes."""
+    if len(key) < MINIMUM_KEY_LENGTH:
+        raise UnreachableError(
+            f"the entry {SECRET} in Vault has a key of {len(key)} letters: "
+            f"write {MINIMUM_KEY_LENGTH} or more, chosen at random; every hash will then be another"
+        )
+
+
+def instruction(mount: str, prefix: str) -> str:
+    """Return the command that makes the key, below `prefix` of the KV engine at `mount`, and what to mind."""
+    return (
+        "head -c 32 /dev/urandom | base64 -w0 | "
+        f"vault kv put -cas=0 -mount={mount} {prefix}/{SECRET} {KEY}=-; "
+        "keep a copy where Vault's own backup is: without this very key every hash becomes another"
+    )
+
+
 def unlock(source: Connection, key: str) -> str:
     """Give the source's session what the hashes need; return what tells this key from another.
 
@@ -31,11 +49,7 @@ def unlock(source: Connection, key: str) -> str:
     The key goes over in a statement of its own: a COPY that runs for an hour shows none of it in
     pg_stat_activity. A source that logs every statement logs it, beside the very values it masks.
     """
-    if len(key) < MINIMUM_KEY_LENGTH:
-        raise UnreachableError(
-            f"the entry {SECRET} in Vault has a key of {len(key)} letters: "
-            f"write {MINIMUM_KEY_LENGTH} or more, chosen at random"
-        )
+    require_long(key)
     material = key.encode()
     if len(material) > BLOCK_BYTES:
         material = hashlib.sha256(material).digest()

@@ -1,7 +1,10 @@
-"""The command line: an empty word is none, for a clock passes on each that it has, given or not."""
+"""The command line: an empty word is none, and a misspelt one is answered with the one that was meant."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
+
+from pipeline import names
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,3 +21,21 @@ class Parser(argparse.ArgumentParser):
         default = action.default
         # The very default: so argparse counts it as not given, beside what excludes it too.
         return self._get_value(action, default) if isinstance(default, str) else default
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse what is known. What is not is told here, with the usage of this very command."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            meant = [names.nearest(each.partition("=")[0], options) for each in unknown if each[:1] == "-"]
+            advice = "".join(f"; did you mean {option}?" for option in meant[:1] if option)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{advice}")
+        return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is no choice, with the one that was probably meant."""
+        if action.choices is not None and value not in action.choices:
+            advice = names.advice(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"{value!r} is not known; {advice}")

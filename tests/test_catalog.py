@@ -22,7 +22,7 @@ broken.yaml:2: is not valid YAML: while parsing a flow sequence: expected ',' or
   end>'; correct it
 empty.yaml:1: must be a mapping (key: value); correct it
 hr.yaml:1: source: "hr2" is not the file's name; write source: hr, or rename the file
-hr.yaml:2: defaults.changes: must be xmin, cursor or full; correct it
+hr.yaml:2: defaults.changes: must be xmin, cursor or full; did you mean cursor?
 hr.yaml:2: defaults.schem: unknown key; did you mean schema?
 hr.yaml:3: tabels: unknown key; did you mean tables?
 hr.yaml:5: tables.department.lookback: has no effect without changes: cursor; write that, or remove this
@@ -33,7 +33,7 @@ hr.yaml:9: tables.employee.max_deleted: is more than 100%; lower it
 hr.yaml:11: tables.employee.columns.id.mask: a column of the key must keep its values apart; use hash, or
   another key
 hr.yaml:12: tables.employee.columns.email.null_rat: unknown key; did you mean null_rate?
-hr.yaml:13: tables.employee.columns.phone.mask: must be hash, null or exclude; correct it
+hr.yaml:13: tables.employee.columns.phone.mask: must be hash, null or exclude; did you mean hash?
 hr.yaml:13: tables.employee.columns.phone.null_rate.max: missing; write it here
 hr.yaml:13: tables.employee.columns.phone.null_rate.maxx: unknown key; did you mean max?
 hr.yaml:14: tables.employee.columns.grade.accepted[0]: is no single value; write a number, a date or text
@@ -42,7 +42,7 @@ hr.yaml:15: tables.employee.columns._loaded_at: the warehouse adds a column of t
   mask: exclude
 hr.yaml:16: tables.employee.drift.added: must be evolve, refresh, ignore or block; correct it
 hr.yaml:16: tables.employee.drift.droped: must be added, added_with_default, dropped, renamed, widened,
-  narrowed, type, nullable, key, recreated, enum, order, partition or mask; correct it
+  narrowed, type, nullable, key, recreated, enum, order, partition or mask; did you mean dropped?
 hr.yaml:18: tables.employee.checks[0].rows.change: is no share; write a percentage such as 50%, or a
   number from 0 to 1
 hr.yaml:18: tables.employee.checks[0].rows.min: must be a whole number; correct it
@@ -469,3 +469,22 @@ def test_what_could_only_go_wrong_is_refused(tmp_path: Path, tables: str, told: 
     (tmp_path / "sources" / "shop.yaml").write_text(f"source: shop\ntables:\n  {tables}\n")
     with pytest.raises(ProblemsError, match=told):
         catalog.read(tmp_path)
+
+
+def test_a_wrong_word_beside_a_check_is_told_at_its_own_key_and_line(write: Write) -> None:
+    """The check's key is the tag of a union, and in the file as well: the mistake is not there."""
+    text = """\
+source: hr
+tables:
+  employee:
+    checks:
+      - unique: [staff_number]
+        quarantine: row
+      - freshness: {column: updated_at}
+        level: wran
+"""
+    assert problems(write(hr=text)) == [
+        "sources/hr.yaml:6: tables.employee.checks[0].quarantine: must be hold or rows; did you mean rows?",
+        "sources/hr.yaml:7: tables.employee.checks[1].freshness.max_age: missing; write it here",
+        "sources/hr.yaml:8: tables.employee.checks[1].level: must be error or warn; did you mean warn?",
+    ]

@@ -8,6 +8,8 @@ import jsonschema
 import pytest
 
 from pipeline.catalog import document, schema
+from pipeline.catalog.tables import DeclaredSource
+from pipeline.catalog.validation import validated
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLES = PROJECT / "examples" / "analysts"
@@ -67,6 +69,7 @@ def test_the_examples_are_accepted(path: Path) -> None:
 
 def test_everything_that_can_be_written_is_accepted() -> None:
     assert errors(EVERYTHING) == []
+    assert validated(document.parse(EVERYTHING), DeclaredSource)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -89,12 +92,17 @@ def test_everything_that_can_be_written_is_accepted() -> None:
         ("quarantine: rows}}", "quarantine: row}}"),
         ("rows: {min: 1, change: 50%}", "rows: {min: many}"),
         ("source: hr\n", ""),
+        # YAML 1.2 takes these for words; so must both.
+        ("history: true", "history: no"),
+        ("history: true", "history: yes"),
+        ("history: true", "history: 1"),
     ],
 )
-def test_a_mistake_is_marked(right: str, wrong: str) -> None:
-    """In the editor, before anything is run."""
+def test_a_mistake_is_marked_in_the_editor_and_refused_by_validate(right: str, wrong: str) -> None:
     assert right in EVERYTHING
-    assert errors(EVERYTHING.replace(right, wrong))
+    spoiled = EVERYTHING.replace(right, wrong)
+    assert errors(spoiled)
+    assert validated(document.parse(spoiled), DeclaredSource)[1]
 
 
 def test_every_key_is_described() -> None:

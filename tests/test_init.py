@@ -37,6 +37,7 @@ b" text);
     CREATE TABLE secret_plan (id int PRIMARY KEY);
     CREATE VIEW adult AS SELECT id, full_name, now() AS updated_at FROM customer;
     CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM customer;
+    CREATE MATERIALIZED VIEW never_filled AS SELECT count(*) FROM customer WITH NO DATA;
     INSERT INTO sale SELECT n, date '2025-06-01' + n FROM generate_series(1, 400) AS n;
     INSERT INTO customer VALUES (1, 'Ann', 'ann@example.org', true, '2000-01-01');
     REFRESH MATERIALIZED VIEW counted;
@@ -83,6 +84,7 @@ def test_what_is_written_says_what_was_guessed(night: Night) -> None:
     assert "\n#   locked.payroll\n" in text
     assert "\n#   public.secret_plan\n" in text
     assert "#   public.pg_stat_statements (pg_stat_statements)" in text
+    assert "never filled: REFRESH MATERIALIZED VIEW.\n#   public.never_filled\n" in text
 
 
 def test_what_is_written_is_valid_and_loads(night: Night) -> None:

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.platforms import Platform
+
 PROJECT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("pipeline")
 
 
-def validate(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the command where there are no settings and no Vault."""
-    environment = {
+def validate(
+    *arguments: str, folder: Path, environment: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command, by default where there are no settings and no Vault."""
+    environment = environment or {
         key: value for key, value in os.environ.items() if key not in ("LUIGI_CONFIG_PATH", "VAULT_ADDR")
     }
     return subprocess.run(
@@ -70,7 +74,7 @@ def test_every_problem_of_every_kind_of_file_is_told_at_once(tmp_path: Path) -> 
         "pipeline: marts/staff.sql:2: crm.custmer: no such table (did you mean customer?); "
         "to load it, add it to sources/crm.yaml",
         "pipeline: dashboards/staff.yaml:4: cards[0].chart: must be table, number, line, bar, area, pie, row "
-        "or scatter; correct it",
+        "or scatter; did you mean bar?",
         "pipeline: dashboards/staff.yaml:5: cards[0].mart: no such mart; did you mean staff?",
         "pipeline: dashboards/staff.yaml:6: cards[1]: needs either sql or mart; write one of them",
         "pipeline: tasks/extra.py:2: is not valid Python: invalid syntax; correct it",
@@ -91,3 +95,17 @@ def test_tasks_are_read_and_not_run(tmp_path: Path) -> None:
     assert validate(folder=tmp_path).returncode == 0
     assert not (tmp_path / "was run").exists()
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_without_a_folder_the_checkout_of_the_settings_is_meant(platform: Platform, tmp_path: Path) -> None:
+    """Unless one stands in a repository: on a laptop there are no settings."""
+    platform.declare("hr", "source: hr\ntables: {employee: }\n")
+    elsewhere, repository = tmp_path / "elsewhere", tmp_path / "repository"
+    for folder in (elsewhere, repository):
+        folder.mkdir()
+    done = validate(folder=elsewhere, environment=platform.env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{platform.analysts}: 1 source, 1 table, 0 marts, 0 dashboards: no problem found\n"
+    write(repository, **GOOD)
+    assert validate(folder=repository, environment=platform.env).stdout.startswith("2 sources, 3 tables")
+    assert "holds no .yaml file" in validate(folder=elsewhere).stderr

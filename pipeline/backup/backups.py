@@ -9,7 +9,7 @@ from pipeline.access import Access
 from pipeline.backup import manifest
 from pipeline.backup.manifest import Manifest
 from pipeline.bucket import Bucket, Patience, Stored
-from pipeline.errors import CheckError, StepError
+from pipeline.errors import CheckError, UsageError
 from pipeline.names import advice
 from pipeline.settings import Settings
 
@@ -120,7 +120,7 @@ def _is(stored: Stored | None, proof: Stored, key: str) -> bool:
 def choose(bucket: Bucket, database: str, run: str | None = None) -> Manifest:
     """Return the manifest of a run's backup, by default of the newest.
 
-    Raise StepError if there is none, CheckError if the newest is not what was verified and none is named.
+    Raise UsageError if there is none, CheckError if the newest is not what was verified and none is named.
     """
     there = find(bucket, database).of(database)
     chosen = [backup for backup in there if run in (None, backup.run)]
@@ -130,7 +130,7 @@ def choose(bucket: Bucket, database: str, run: str | None = None) -> Manifest:
             known = f"there are {', '.join(backup.run for backup in there[-5:])}"
         else:
             known = advice(database, {backup.database for backup in find(bucket).backups})
-        raise StepError(
+        raise UsageError(
             f"bucket {bucket.name}: there is no backup of {database} of {what}; {known} "
             "(see 'pipeline backups')"
         )

@@ -152,7 +152,7 @@ def _require_known(table: str, proven: Manifest) -> None:
         return
     known = [one.full_name for one in proven.contents.tables]
     if table not in known:
-        raise StepError(f"the backup has no table {table}; {advice(table, known)}")
+        raise UsageError(f"the backup has no table {table}; {advice(table, known)}")
 
 
 class Restoration:

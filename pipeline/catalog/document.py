@@ -48,10 +48,16 @@ class Document:
         parts = [part for part in location if part != "[key]"]
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
+            if not last and self._is_tag(path, part, parts[index + 1]):
+                continue
             missing_key = last and path[-1:] != (part,) and isinstance(self.at(path), dict)
             if (*path, part) in self.lines or missing_key:
                 path = (*path, part)
         return path
+
+    def _is_tag(self, path: Path, part: str | int, following: str | int) -> bool:
+        """Whether a part is a union's tag that is also a key: what follows stands beside it and not below."""
+        return (*path, part, following) not in self.lines and (*path, following) in self.lines
 
     def at(self, path: Path) -> Any:
         """Return the value at `path`, or None if there is none."""

@@ -25,7 +25,8 @@ class Relation:
     """A table or view as it was found. `kind` is pg_class.relkind; `rows` and `size_bytes` are estimates.
 
     `key` is the primary key, else a unique index whose columns are never null; `indexed` are the columns that
-    an index begins with; `columns` are pairs of name and type.
+    an index begins with; `columns` are pairs of name and type. A materialized view that was never filled is
+    not `populated`, and cannot be read.
     """
 
     schema: str
@@ -40,6 +41,7 @@ class Relation:
     indexed: frozenset[str] = frozenset()
     extension: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    populated: bool = True
 
 
 def draft(source: str, relations: Sequence[Relation]) -> str:
@@ -65,7 +67,7 @@ def draft(source: str, relations: Sequence[Relation]) -> str:
 
 def loadable(relation: Relation) -> bool:
     """Whether a relation is written as a table to load, and not as a comment."""
-    return relation.readable and relation.extension is None
+    return relation.readable and relation.extension is None and relation.populated
 
 
 def _usual_schema(relations: Sequence[Relation]) -> str:
@@ -162,6 +164,10 @@ def _left_out(relations: Sequence[Relation]) -> Iterator[str]:
     if unreadable:
         yield "# Not loaded, for the role may not read them: GRANT SELECT (and USAGE on the schema)."
         yield from (f"#   {_quoted(each.schema)}.{_quoted(each.name)}" for each in unreadable)
+    empty = [each for each in relations if each.readable and not each.populated]
+    if empty:
+        yield "# Not loaded, for they were never filled: REFRESH MATERIALIZED VIEW."
+        yield from (f"#   {_quoted(each.schema)}.{_quoted(each.name)}" for each in empty)
     extensions = [each for each in relations if each.extension is not None]
     if extensions:
         yield "# Not loaded, for they belong to extensions."

@@ -56,6 +56,11 @@ class Table(BaseModel):
         named = (check.relationship.to for check in self.checks if isinstance(check, RelationshipCheck))
         return tuple(sorted({name for name in named if name != self.name}))
 
+    @property
+    def hashes(self) -> bool:
+        """Whether a value of it is hashed, for which a key is needed."""
+        return any(column.mask == "hash" for column in self.columns.values())
+
 
 class Source(BaseModel):
     """The tables of one source."""
@@ -64,6 +69,11 @@ class Source(BaseModel):
 
     name: str
     tables: Mapping[str, Table]
+
+    @property
+    def hashes(self) -> bool:
+        """Whether a value of one of its tables is hashed."""
+        return any(table.hashes for table in self.tables.values())
 
     def table(self, name: str) -> Table:
         """Return one table. Raise UsageError if it is not declared."""
@@ -105,7 +115,8 @@ class Defaults(Declared):
     """
     quarantine: Quarantine | None = None
     """What rules and checks do with failing rows unless they say so themselves (default: hold)."""
-    history: bool | None = None
+    # As in the JSON Schema: `no` is a word, which must not pass for false.
+    history: Annotated[bool, Field(strict=True)] | None = None
     """true: keep every version of every row in NAME_history, with _valid_from and _valid_to."""
 
 

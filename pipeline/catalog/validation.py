@@ -1,5 +1,6 @@
 """Turns what a YAML file says into its class, and what is wrong with it into lines and sentences."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -36,12 +37,18 @@ def _no_check(value: Any) -> str:
     return f"is no check; write one of {', '.join(KINDS)}"
 
 
+def _no_choice(error: Mapping[str, Any]) -> str:
+    """Say what may be written where one of a few words is expected, and which was probably meant."""
+    expected, given = str(error["ctx"]["expected"]).replace("'", ""), error["input"]
+    meant = names.nearest(given, re.split(", | or ", expected)) if isinstance(given, str) else None
+    return f"must be {expected}; " + (f"did you mean {meant}?" if meant else "correct it")
+
+
 _MESSAGES = {
     "missing": "missing; write it here",
     "string_type": "must be text; write it in quotes",
     "string_too_short": "is empty; write a value",
     "too_short": "is empty; write at least one",
-    "literal_error": "must be {expected}; correct it",
     "int_type": "must be a whole number; correct it",
     "int_parsing": "must be a whole number; correct it",
     "int_from_float": "must be a whole number; correct it",
@@ -64,6 +71,8 @@ def _what(error: Mapping[str, Any], value: Any, known: list[str]) -> str:
         if key in ("level", "quarantine") and "checks" in error["loc"]:
             return "unknown key here; write it beside the check's own key, not inside it"
         return f"unknown key; {names.advice(key, known)}"
+    if error["type"] == "literal_error":
+        return _no_choice(error)
     if message := _MESSAGES.get(error["type"]):
         values = {key: str(value).replace("'", "") for key, value in error.get("ctx", {}).items()}
         return message.format(**values)

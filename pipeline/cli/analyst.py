@@ -20,7 +20,11 @@ def add_commands(commands: Any) -> None:
         description="Check a whole analysts' repository without any server. Every problem is told at once.",
     )
     validate.add_argument(
-        "directory", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: the current folder"
+        "directory",
+        nargs="?",
+        type=Path,
+        metavar="DIR",
+        help="default: the current folder, or the checkout of the settings where that is no such repository",
     )
     validate.set_defaults(command=run_validate)
     init = commands.add_parser(
@@ -39,21 +43,31 @@ def add_commands(commands: Any) -> None:
 
 def run_validate(arguments: argparse.Namespace) -> int:
     """Say what was found in a repository, or raise every problem there is in it."""
-    found = catalog.read_repository(arguments.directory)
+    directory = arguments.directory or _repository()
+    found = catalog.read_repository(directory)
     tables = sum(len(source.tables) for source in found.catalog.sources.values())
     counted = [
-        _counted(len(found.catalog.sources), "source"),
-        _counted(tables, "table"),
-        _counted(len(found.catalog.marts), "mart"),
-        _counted(len(found.dashboards), "dashboard"),
-        *([_counted(len(found.tasks), "file") + " of tasks"] if found.tasks else []),
+        terminal.counted(len(found.catalog.sources), "source"),
+        terminal.counted(tables, "table"),
+        terminal.counted(len(found.catalog.marts), "mart"),
+        terminal.counted(len(found.dashboards), "dashboard"),
+        *([terminal.counted(len(found.tasks), "file") + " of tasks"] if found.tasks else []),
     ]
-    terminal.say(f"{', '.join(counted)}: no problem found")
+    where = "" if arguments.directory or directory == Path() else f"{directory}: "
+    terminal.say(f"{where}{', '.join(counted)}: no problem found")
     return 0
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def _repository() -> Path:
+    """Return the analysts' repository that is meant where none is named."""
+    here = Path()
+    if (here / "sources").is_dir():
+        return here
+    try:
+        return settings.read().require_analysts().checkout
+    except UsageError:
+        # Nothing but the package is on an analyst's laptop: what is missing is told of this folder.
+        return here
 
 
 def run_init(arguments: argparse.Namespace) -> int:
@@ -73,14 +87,15 @@ def run_init(arguments: argparse.Namespace) -> int:
     _write(path, text)
     _write(checkout / SCHEMA_FILE, _schema())
     terminal.say(
-        f"{path}: {_counted(tables, 'table')}; read it through, then type: pipeline validate {checkout}"
+        f"{path}: {terminal.counted(tables, 'table')}; "
+        f"read it through, then type: pipeline validate {checkout}"
     )
     return 0
 
 
 def _drafted(configured: Settings, source: str) -> tuple[str, int]:
     """Return the file's text and how many tables it loads."""
-    relations = _survey(configured, source)
+    relations = survey(configured, source)
     tables = sum(map(loadable, relations))
     if not tables:
         what = "may read none of its tables: GRANT SELECT on them" if relations else "finds no table in it"
@@ -88,7 +103,8 @@ def _drafted(configured: Settings, source: str) -> tuple[str, int]:
     return draft(source, relations), tables
 
 
-def _survey(configured: Settings, source: str) -> list[Relation]:
+def survey(configured: Settings, source: str) -> list[Relation]:
+    """Return the tables and views of a live source, as its role sees them."""
     with (
         access.opened(configured) as databases,
         databases.source(source) as connection,
@@ -100,11 +116,11 @@ def _survey(configured: Settings, source: str) -> list[Relation]:
             schema, name, kind, readable=readable, row_security=row_security, rows=rows or 0,
             size_bytes=size_bytes or 0, key=tuple(key), key_is_primary=key_is_primary,
             indexed=frozenset(indexed), extension=extension,
-            columns=tuple((column, type_name) for column, type_name in columns),
+            columns=tuple((column, type_name) for column, type_name in columns), populated=populated,
         )
         for (
             schema, name, kind, readable, row_security, rows, size_bytes, key, key_is_primary, indexed,
-            extension, columns,
+            extension, columns, populated,
         ) in found
     ]  # fmt: skip
 

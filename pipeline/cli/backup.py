@@ -123,6 +123,9 @@ def show_backups(arguments: argparse.Namespace) -> int:
     with access.opened(configured) as databases, backups.reading(databases) as bucket:
         listing = backups.find(bucket, arguments.database)
         where = bucket.name
+        if arguments.database and not listing.backups and not listing.incomplete:
+            # What is no longer backed up may still have backups; what has none must be declared.
+            configured.database(arguments.database)
     if arguments.json:
         terminal.say(json.dumps(_data(listing, now), indent=2))
         return 0

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline import check, settings, visualizer
+from pipeline.check import Finding
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, UsageError
 
@@ -16,9 +18,10 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         help="whether everything that a night needs is there",
-        description="Look at Vault, the databases and what we may do there, tools, keys, the bucket's rules "
-        "and lock, and the scheduler. Changes nothing, unless --fix is given.",
-        epilog="exit codes: 0 all is well; 4 something is not; 2 settings",
+        description="Look at Vault, the databases and what we may do there, folders, tools, keys, the "
+        "bucket's rules and lock, and the scheduler. A problem would stop a night; a warning would not. "
+        "Changes nothing, unless --fix is given.",
+        epilog="exit codes: 0 nothing, or warnings alone; 4 a problem; 2 settings",
     )
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--fix", action="store_true", help="set the bucket's lifecycle rules and lock first")
@@ -46,13 +49,38 @@ def run_check(arguments: argparse.Namespace) -> int:
     for finding in check.everything(configured, visualizer.address()):
         findings.append(finding)
         if not arguments.json:
-            for problem in finding.problems:
-                terminal.say(f"{finding.thing}: {problem}")
-            if not finding.problems:
-                terminal.say(f"{finding.thing}: fine")
+            _show(finding)
     if arguments.json:
         terminal.say(json.dumps([asdict(finding) for finding in findings], indent=2))
+    summary = _summary(findings)
     wrong = [finding.thing for finding in findings if finding.problems]
     if wrong:
-        raise CheckError(f"{len(wrong)} of {len(findings)} are not as they should be: {', '.join(wrong)}")
+        raise CheckError(f"{summary}: {', '.join(wrong)}")
+    if not arguments.json:
+        terminal.say(summary)
     return 0
+
+
+def _show(finding: Finding) -> None:
+    """Print what was found of one thing, in lines no longer than the terminal is wide."""
+    for problem in finding.problems:
+        terminal.tell(f"{finding.thing}: {problem}", "red")
+    for warning in finding.warnings:
+        terminal.tell(f"{finding.thing}: warning: {warning}", "yellow")
+    if not finding.problems and not finding.warnings:
+        terminal.tell(f"{finding.thing}: ok")
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    """Return how many things are as they should be, and how many warnings and problems there are.
+
+    >>> _summary([Finding("Vault"), Finding("alerts", warnings=("nobody is told",))])
+    'check: 1 ok, 1 warning'
+    >>> _summary([Finding("Vault", ("is sealed", "and far away"))])
+    'check: 0 ok, 0 warnings, 2 problems'
+    """
+    ok = sum(not finding.problems and not finding.warnings for finding in findings)
+    warnings = sum(len(finding.warnings) for finding in findings)
+    problems = sum(len(finding.problems) for finding in findings)
+    counted = [f"{ok} ok", terminal.counted(warnings, "warning")]
+    return f"check: {', '.join(counted + [terminal.counted(problems, 'problem')] * bool(problems))}"

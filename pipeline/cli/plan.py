@@ -57,7 +57,7 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
     held = []
     with databases.source(source.name) as connection:
         fingerprint = ""
-        if any(column.mask == "hash" for table in tables for column in table.columns.values()):
+        if any(table.hashes for table in tables):
             fingerprint = mask.unlock(connection, databases.mask_key())
             connection.commit()
         taken = snapshot.take(connection)

@@ -106,6 +106,15 @@ def table(*columns: str) -> Table:
     return made
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "table"), counted(2_000, "table")
+    ('1 table', '2,000 tables')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def age(seconds: float) -> str:
     """Return how old something is.
 

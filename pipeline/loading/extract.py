@@ -135,7 +135,7 @@ def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -
     databases, warehouse = step.databases, step.warehouse
     with databases.source(table.source) as source:
         fingerprint = ""
-        if any(column.mask == "hash" for column in table.columns.values()):
+        if table.hashes:
             fingerprint = mask.unlock(source, databases.mask_key())
         source.commit()
         snapshot.read_at(source, taken)

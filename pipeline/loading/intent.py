@@ -8,7 +8,7 @@ from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.loading import drift
 from pipeline.loading.shape import Column, Shape
-from pipeline.names import RESERVED_COLUMNS
+from pipeline.names import RESERVED_COLUMNS, nearest
 
 # Types with the same order on every server; that of text follows a locale.
 CURSOR_TYPES = frozenset({
@@ -62,14 +62,14 @@ def require_columns(table: Table, current: Shape, key: Sequence[str], target: Se
     named = [("key", name) for name in key]
     named += [("cursor", table.cursor)] if table.cursor else []
     named += [(f"{check.kind} check", name) for check in table.checks for name in check.named]
-    missing = [f'its {what} names column "{name}"' for what, name in named if current.column(name) is None]
+    missing = [(what, name) for what, name in named if current.column(name) is None]
     renamed = {declared.renamed_from for declared in table.columns.values()}
     for name, declared in table.columns.items():
         # A column that was loaded once may be gone since: drift tells of that. But what was masked may now
         # be there under another name.
         gone_well = name in target and not declared.mask
         if current.column(name) is None and name not in renamed and not gone_well:
-            missing.append(f'its columns name "{name}"')
+            missing.append(("columns", name))
     taken = [name for name in current.names if name in RESERVED_COLUMNS and name not in table.columns]
     if taken:
         raise StepError(
@@ -84,7 +84,14 @@ def require_columns(table: Table, current: Shape, key: Sequence[str], target: Se
             f"sources/{table.source}.yaml"
         )
     if missing:
+        told = [f'its {what} {_names(what)} "{name}"' for what, name in missing]
+        meant = {near for _, name in missing if (near := nearest(name, current.names))}
+        advice = f"did you mean {', '.join(sorted(meant))}? " if meant else ""
         raise StepError(
-            f"{', '.join(missing)}, which the source does not have; correct sources/{table.source}.yaml "
-            f"(the source has {', '.join(current.names)})"
+            f"{', '.join(told)}, which the source does not have; {advice}correct "
+            f"sources/{table.source}.yaml (the source has {', '.join(current.names)})"
         )
+
+
+def _names(what: str) -> str:
+    return "name" if what == "columns" else "names column"

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import names, postgres
 from pipeline.errors import StepError
 from pipeline.loading import definitions
 from pipeline.loading.definitions import Type
@@ -152,6 +152,21 @@ def _column(data: Mapping[str, Any]) -> Column:
     return Column(**{**data, "labels": tuple(data["labels"]), "user_type": user_type})
 
 
+def _meant(connection: Connection, schema: str, relation: str) -> str:
+    """Return which relation of the source was probably meant, as a question, or nothing."""
+    query = """
+        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+          AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+        """
+    there = [(str(found_schema), str(name)) for found_schema, name in postgres.rows(connection, query)]
+    elsewhere = sorted(found_schema for found_schema, name in there if name == relation)
+    if elsewhere:
+        return f'did you mean the one in schema "{elsewhere[0]}"? '
+    close = names.nearest(relation, [name for found_schema, name in there if found_schema == schema])
+    return f'did you mean "{close}"? ' if close else ""
+
+
 def read(connection: Connection, schema: str, relation: str) -> Shape:
     """Return the shape of a relation as the transaction of `connection` sees it.
 
@@ -159,8 +174,9 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     """
     found = postgres.row(connection, postgres.statement("relation"), (schema, relation))
     if found is None:
+        meant = _meant(connection, schema, relation)
         raise StepError(
-            f'there is no table or view "{relation}" in schema "{schema}" of the source; '
+            f'there is no table or view "{relation}" in schema "{schema}" of the source; {meant}'
             "correct its schema or table in the source's YAML file, or take it out"
         )
     oid, kind, key, readable, partitions, foreign_part = found

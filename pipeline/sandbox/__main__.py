@@ -7,7 +7,9 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline import options, visualizer
+from pipeline import options, settings, visualizer
+from pipeline.catalog import draft
+from pipeline.cli import analyst
 from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import redact
 from pipeline.sandbox import analysts, clusters, configuration, lifecycle, provision, sources
@@ -94,12 +96,19 @@ def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
             configuration.write(home)
             lifecycle.note_provisioned(home)
             file = home.analysts / "sources" / f"{arguments.name}.yaml"
-            if declared := sources.declaration(home, arguments.name):
+            if declared := _draft(home, arguments.name):
                 analysts.declare(home, arguments.name, declared)
                 _say(f"added {arguments.name}; its tables are declared in {file}")
             else:
                 _say(f"added {arguments.name}; it has no table yet: when it has, declare them in {file}")
     return 0
+
+
+def _draft(home: homes.Home, name: str) -> str | None:
+    """Return what 'pipeline init' would write for a source, or None where it has no table."""
+    configured = settings.read([home.settings_file], {**os.environ, **addresses(home)})
+    relations = analyst.survey(configured, name)
+    return draft.draft(name, relations) if any(map(draft.loadable, relations)) else None
 
 
 def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command

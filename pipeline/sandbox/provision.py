@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psycopg2.extensions
 from psycopg2 import sql
 
-from pipeline import names, redact, visualizer
+from pipeline import mask, names, redact, visualizer
 from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import clusters, vault_server
 from pipeline.sandbox.home import Home, write_private
@@ -55,6 +55,9 @@ def platform(home: Home) -> None:
     key = (vault.read("alerts") or {}).get("hmac_key") or secrets.token_urlsafe(32)
     url = f"http://{ADDRESS}:{home.state.ports['webhooks']}/"
     vault.write("alerts", {"url": url, "hmac_key": key})
+    # Made once: with another key every hash becomes another.
+    if mask.KEY not in (vault.read(mask.SECRET) or {}):
+        vault.write(mask.SECRET, {mask.KEY: secrets.token_urlsafe(mask.MINIMUM_KEY_LENGTH)})
     known = vault.read(SCHEDULER) or {}
     vault.write(
         SCHEDULER, {login: known.get(login) or secrets.token_urlsafe(24) for login in visualizer.LOGINS}

@@ -1,6 +1,5 @@
 """The source databases: the samples, what changes in them on day 2, and databases that a person adds."""
 
-import json
 import threading
 from collections.abc import Sequence
 from importlib import resources
@@ -136,23 +135,3 @@ def _hint(error: StepError) -> str:
     return (
         "\na dump made with pg_dump --no-owner --no-privileges needs no roles" if "role" in str(error) else ""
     )
-
-
-def declaration(home: Home, name: str) -> str | None:
-    """Return a sources/NAME.yaml that loads every table of a source, or None if it has no table."""
-    with clusters.connection(home, provision.SOURCES, name) as connection, connection.cursor() as cursor:
-        cursor.execute(script("tables").read_text())
-        tables: list[tuple[str, str, bool]] = cursor.fetchall()
-    if not tables:
-        return None
-    lines = [f"source: {name}", "tables:"]
-    taken: set[str] = set()
-    for schema, table, has_key in tables:
-        loaded_as = f"{schema}_{table}" if table in taken else table
-        taken.add(loaded_as)
-        settings = [f"schema: {json.dumps(schema, ensure_ascii=False)}"] if schema != "public" else []
-        settings += [f"table: {json.dumps(table, ensure_ascii=False)}"] if loaded_as != table else []
-        settings += ["changes: full"] if not has_key else []
-        # Quoted as JSON does it, which YAML understands: a table can be called "null", or anything.
-        lines.append(f"  {json.dumps(loaded_as, ensure_ascii=False)}: {{{', '.join(settings)}}}")
-    return "\n".join([*lines, ""])

@@ -55,10 +55,10 @@ class Vault:
         self._settings = settings
         self._connection = connection
 
-    def read(self, secret: str) -> dict[str, str]:
+    def read(self, secret: str, *, missing: str | None = None) -> dict[str, str]:
         """Return the newest version of the KV v2 entry `secret`, below mount and prefix; its values as text.
 
-        Raise UnreachableError if it is not there or we may not read it.
+        Raise UnreachableError if it is not there or we may not read it. `missing` is what to do if it is not.
         """
         mount, path = self._settings.mount, f"{self._settings.prefix}/{secret}"
         shown = f"{mount}/data/{path}"
@@ -68,8 +68,8 @@ class Vault:
             lambda: kv.read_secret_version(path=path, mount_point=mount, raise_on_deleted_version=True),
             refusals={
                 Forbidden: self._forbidden(shown),
-                InvalidPath: f"there is nothing at {shown}; write it (bao kv put -mount={mount} {path} ...), "
-                "or correct the path",
+                InvalidPath: f"there is nothing at {shown}; "
+                + (missing or f"write it (bao kv put -mount={mount} {path} ...), or correct the path"),
             },
         )
         values = {key: _text(value) for key, value in answer["data"]["data"].items()}

@@ -17,7 +17,7 @@ from pipeline import crypt
 from pipeline.backup import dump, restore, target
 from pipeline.backup.manifest import Extension, dump_name
 from pipeline.backup.restore import Order
-from pipeline.errors import StepError
+from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import clusters
 from tests.archive import SMALL, may_mount, script, small_disk
 from tests.backup.test_dump import AWKWARD
@@ -116,7 +116,7 @@ def test_the_run_that_is_asked_for_is_restored_and_the_newest_otherwise(shop: Re
         assert shop.ask(found.target.database, "SELECT count(*) FROM item") == [(count,)]
         with shop.connect("postgres") as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {found.target.database}")
-    with pytest.raises(StepError, match=r"there is no backup of shop of run 2020-01-01.*2026-11-22"):
+    with pytest.raises(UsageError, match=r"there is no backup of shop of run 2020-01-01.*2026-11-22"):
         into_new(shop, run="2020-01-01")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import access, migrations, postgres
 from pipeline.backup import backups, dump, encrypt, upload, verify
-from pipeline.errors import CheckError, StepError
+from pipeline.errors import CheckError, UsageError
 from tests.archive import SMALL, Archive, whole
 from tests.night import next_run
 
@@ -146,7 +146,7 @@ def test_what_others_put_into_the_bucket_is_no_backup_and_in_nobodys_way(shop: A
             "shop/2026-11-15/manifest.json": {**told, "verified-at": "2026-11-15T00:00:00"},
         }.items():
             opened.write_small(name, b"somebody's", content_type="text/plain", info=info)
-        with pytest.raises(StepError, match=r"no backup of shopp of any run; did you mean shop\?"):
+        with pytest.raises(UsageError, match=r"no backup of shopp of any run; did you mean shop\?"):
             backups.choose(opened, "shopp")
     with shop.bucket() as opened:
         assert [backup.run for backup in backups.find(opened).backups] == [run]
@@ -172,7 +172,7 @@ def test_the_newest_or_the_named_backup_is_chosen(shop: Archive) -> None:
         assert backups.choose(opened, "shop").run == second
         assert backups.choose(opened, "shop", first).run == first
         with pytest.raises(
-            StepError, match=f"no backup of shop of run 1999-01-01; there are {first}, {second}"
+            UsageError, match=f"no backup of shop of run 1999-01-01; there are {first}, {second}"
         ):
             backups.choose(opened, "shop", "1999-01-01")
 

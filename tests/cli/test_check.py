@@ -1,9 +1,15 @@
 """`pipeline check` finds, before the night does, what would stop it; `--fix` sets what the bucket lacks."""
 
 import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline.sandbox import backup_store
+from pipeline import check, settings
+from pipeline.check import Finding
+from pipeline.sandbox import accounts, backup_store
 from tests.archive import Archive
 from tests.night import Night
 
@@ -14,7 +20,8 @@ def test_all_is_well_on_a_platform_that_stands(night: Night) -> None:
     )
     checked = night.run("check")
     assert checked.code == 0, checked.out + checked.err
-    things = [line.removesuffix(": fine") for line in checked.out.splitlines()]
+    assert checked.out.splitlines()[-1] == f"check: {len(checked.out.splitlines()) - 1} ok, 0 warnings"
+    things = [line.removesuffix(": ok") for line in checked.out.splitlines()]
     assert {
         "scheduler",
         "Vault",
@@ -77,3 +84,102 @@ def test_a_key_of_the_bucket_that_a_night_cannot_use_is_told(archive: Archive) -
     wrong = {each["thing"]: each["problems"] for each in json.loads(checked.out) if each["problems"]}
     assert "it lacks readFileRetentions" in wrong[f"key {archive.entries}{backup_store.VERIFIER}"][0]
     assert "wrong, deleted or expired" in wrong[f"key {archive.entries}{backup_store.WRITER}"][0]
+
+
+def test_a_missing_key_of_the_masks_is_found_with_the_command_that_makes_it(night: Night) -> None:
+    """Only where a file asks for a hash; and the sandbox has one, so that it can be tried there."""
+    night.platform.source(
+        "shop", "CREATE TABLE item (id int PRIMARY KEY, iban text)", "source: shop\ntables: {item: {}}\n"
+    )
+    vault = night.platform.sandbox.vault
+    kept = vault.read("mask")
+    assert kept, "the sandbox has a key"
+    vault.remove("mask")
+    try:
+        assert "masks" not in night.run("check").out
+        night.platform.declare("shop", "source: shop\ntables: {item: {columns: {iban: {mask: hash}}}}\n")
+        checked = night.run("check", "--json")
+    finally:
+        vault.write("mask", kept)
+    assert checked.code == 4, checked.out + checked.err
+    ((thing, problem),) = [
+        (each["thing"], problem) for each in json.loads(checked.out) for problem in each["problems"]
+    ]
+    assert thing == "masks"
+    command = "head -c 32 /dev/urandom | base64 -w0 | vault kv put -cas=0 -mount=secret pipeline/mask key=-"
+    assert f"type: {command}" in problem
+    assert "every hash becomes another" in problem
+    assert "masks: ok" in night.run("check").out
+
+
+def test_without_alerts_there_is_a_warning_and_not_a_problem(night: Night) -> None:
+    night.platform.source(
+        "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: {}}\n"
+    )
+    lines = night.platform.settings_file.read_text().splitlines()
+    begin = lines.index("[alerts]")
+    end = next(number for number in range(begin + 1, len(lines)) if lines[number].startswith("["))
+    night.platform.settings_file.write_text("\n".join(lines[:begin] + lines[end:]) + "\n")
+    checked = night.run("check")
+    assert checked.code == 0, checked.out + checked.err
+    assert "alerts: warning: nobody is told when something fails; write [alerts]" in checked.out
+    assert checked.out.splitlines()[-1].endswith("ok, 1 warning")
+
+
+def _as(account: accounts.Account | None, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """Return what an unprivileged user finds: root may write anywhere."""
+
+    def become_and_look(end: Connection) -> None:
+        if account:
+            os.setgroups([])
+            os.setresgid(account.group, account.group, account.group)
+            os.setresuid(account.user, account.user, account.user)
+        end.send(look())
+
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=become_and_look, args=(theirs,))
+    process.start()
+    found: list[Finding] = ours.recv()
+    process.join()
+    return found
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night, tmp_path: Path) -> None:
+    """Logs are a comfort, so that is a warning; alerts and dumps are not. Nothing is made by looking."""
+    night.platform.source(
+        "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: {}}\n"
+    )
+    owned, file = tmp_path / "owned", tmp_path / "file"
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    owned.mkdir(mode=0o555)
+    file.touch()
+    text = night.platform.settings_file.read_text()
+    wanted = {"spool": file / "alerts", "work_dir": owned / "work", "folder": owned / "logs"}
+    for key, value in wanted.items():
+        (line,) = [each for each in text.splitlines() if each.startswith(f"{key} = ")]
+        text = text.replace(line, f"{key} = {value}")
+    night.platform.settings_file.write_text(text)
+    configured = settings.read([night.platform.settings_file], night.platform.env)
+    account = accounts.server_account()
+    found = {each.thing: each for each in _as(account, lambda: list(check.folders(configured)))}
+    (logs,) = found[f"folder {owned / 'logs'}"].warnings
+    assert f"cannot be made, for {owned} may not be written to" in logs
+    assert f"install -d -m 0700 -o {account.user if account else os.geteuid()} {owned / 'logs'}" in logs
+    (spool,) = found[f"folder {file / 'alerts'}"].problems
+    assert f"{file} is a file and not a folder" in spool
+    (work,) = found[f"folder {owned / 'work'}"].problems
+    assert "set [backup] work_dir" in work
+    assert list(owned.iterdir()) == []
+
+
+def test_a_thing_is_named_once_in_its_line(night: Night) -> None:
+    night.platform.source(
+        "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: {}}\n"
+    )
+    night.ask("shop", f'ALTER ROLE "{night.platform.reader("shop")}" NOLOGIN')
+    checked = night.run("check")
+    assert checked.code == 4
+    (line,) = [line for line in checked.out.splitlines() if line.startswith("source shop: ")]
+    assert line.count("source shop") == 1, line
