@@ -17,7 +17,8 @@ from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import Step
 
-_FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?")
+_FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?", re.ASCII)
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*", re.ASCII)
 
 
 def logical_date(now: datetime) -> str:
@@ -36,6 +37,13 @@ def parse(text: str) -> str:
         datetime.strptime(text, "%Y-%m-%dT%H%M" if "T" in text else "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         raise problem from None
+    return text
+
+
+def parse_month(text: str) -> str:
+    """Return the month of a drill as given: 2026-11, or 2026-11-again. Raise UsageError if it is none."""
+    if not _MONTH.fullmatch(text):
+        raise UsageError(f"{text} is no month; write one as 2026-11")
     return text
 
 

@@ -6,12 +6,14 @@ import luigi.configuration
 from luigi.parameter import UnconsumedParameterWarning
 
 from pipeline import redact
-from tasks import client
+from tasks import client, refusal
 
 # Before Luigi logs or reports anything.
 redact.install()
 # Before Luigi speaks to its scheduler, also where `luigi --module tasks.etl` was typed.
 client.install()
+# What is mistyped is refused before anything is scheduled, as by `pipeline run`.
+refusal.install()
 # Luigi warns of its own settings that another part of it reads; `pipeline.settings` refuses misspelt ones.
 warnings.simplefilter("ignore", UnconsumedParameterWarning)
 # Each step has a log of its own, also where `luigi --module tasks.etl` was typed.

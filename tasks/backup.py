@@ -18,6 +18,10 @@ class BackupStep(Step):
     task_namespace = BACKUP.name
     database = luigi.Parameter(description="the database, as in luigi.cfg")
 
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg has no such database."""
+        configured().database(self.database)
+
     @property
     def folder(self) -> Work:
         return Work(configured().require_backup(), self.database, self.logical_date)

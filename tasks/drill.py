@@ -3,7 +3,7 @@
 They need the bucket, Vault and the drill server, and nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import luigi
@@ -11,7 +11,7 @@ import luigi
 from pipeline.backup import drill
 from pipeline.chains import DRILL
 from tasks import events  # noqa: F401 - people are told of what fails
-from tasks.step import Done, Shown, configured
+from tasks.step import Done, MonthParameter, Shown, configured
 
 
 def this_month() -> str:
@@ -27,7 +27,11 @@ class RestoreDrill(Shown):
     retry_count = 1
 
     database = luigi.Parameter(description="the database, as in luigi.cfg")
-    month = luigi.Parameter(description="the month, such as 2026-11")
+    month = MonthParameter(description="the month, such as 2026-11")
+
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg has no such database."""
+        configured().database(self.database)
 
     def output(self) -> Done:
         return Done(
@@ -42,8 +46,13 @@ class RestoreDrill(Shown):
 class DrillEverything(luigi.WrapperTask):
     """Every database of the settings, or of those that are named, has a proven backup: the root."""
 
-    databases = luigi.ListParameter(default=(), description="only these")
-    month = luigi.Parameter(default=this_month(), description="the month, by default this one (UTC)")
+    databases: Sequence[str] = luigi.ListParameter(default=(), description="only these")
+    month = MonthParameter(default=this_month(), description="the month, by default this one (UTC)")
+
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg has not all of these databases."""
+        for name in self.databases:
+            configured().database(name)
 
     def requires(self) -> Iterator[RestoreDrill]:
         for name in self.databases or sorted(configured().databases):

@@ -22,6 +22,10 @@ class OpenSnapshot(Step):
     task_namespace = ETL.name
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
 
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg has no such source."""
+        configured().source(self.source)
+
     def output(self) -> Done:
         return Done(
             f"snapshot of {self.source}",
@@ -43,6 +47,11 @@ class TableStep(Step):
     @property
     def declared_table(self) -> Table:
         return declared().source(self.source).table(self.table)
+
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg has no such source, or the analysts' repository no such table."""
+        configured().source(self.source)
+        self.declared_table  # noqa: B018 - raises
 
 
 class ExtractTable(TableStep):
@@ -110,6 +119,11 @@ class LoadSource(Step):
     task_namespace = ETL.name
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
 
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg, or the analysts' repository, has no such source."""
+        configured().source(self.source)
+        declared().source(self.source)
+
     def requires(self) -> Iterator[LoadTable]:
         for table in declared().source(self.source).tables:
             yield LoadTable(source=self.source, table=table, run=self.logical_date)
@@ -128,6 +142,11 @@ class LoadWarehouse(Step):
     # Not in the namespace: this is the name that people type.
     task_namespace = ""
     logical_date = RunParameter(default=today(), description="the logical date, by default today's (UTC)")
+
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg has not all sources that are declared."""
+        for name in declared().sources:
+            configured().source(name)
 
     def requires(self) -> Iterator[LoadSource]:
         for source in declared().sources:

@@ -43,12 +43,24 @@ class Done(luigi.Target):
 
 
 class RunParameter(luigi.Parameter):
-    """The logical date of a run."""
+    """The logical date of a run. A task of another cannot be made: UsageError."""
+
+    def normalize(self, x: object) -> str:
+        """Return the logical date."""
+        return runs.parse(str(x))
 
     def serialize(self, x: object) -> str:
         """Return the date, also where Luigi's summary asks a task for its attribute `run`: its method."""
         task = getattr(x, "__self__", None)
         return str(task.logical_date if isinstance(task, Step) else x)
+
+
+class MonthParameter(luigi.Parameter):
+    """The month of a drill. A task of another cannot be made: UsageError."""
+
+    def normalize(self, x: object) -> str:
+        """Return the month."""
+        return runs.parse_month(str(x))
 
 
 class Shown(luigi.Task):
@@ -70,6 +82,9 @@ class Shown(luigi.Task):
 
     # Why it could not be told whether this is done.
     doubt = None
+
+    def require_declared(self) -> None:
+        """Raise UsageError if what this is about is in no settings, or in no catalog."""
 
     def complete(self) -> bool:
         """Whether it is done. Remember the error if that cannot be told: Luigi passes on that, not which."""

@@ -1,12 +1,11 @@
 """`pipeline run drill`: backups are restored into the drill server and proven; what was found is told."""
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import alerts, chains, settings
+from pipeline import alerts, chains, runs, settings
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.backup import drill, report
@@ -16,7 +15,6 @@ from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
 from pipeline.settings import Settings
 
-MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*")
 MARKS = {True: "yes", False: "NO", None: "?"}
 
 
@@ -49,9 +47,10 @@ def _month_of(arguments: argparse.Namespace) -> str:
 
 
 def _month(text: str) -> str:
-    if not MONTH.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text} is no month; write one as 2026-11")
-    return text
+    try:
+        return runs.parse_month(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run_drill(arguments: argparse.Namespace) -> int:
