@@ -40,8 +40,11 @@ def run(
     environment: Mapping[str, str] | None = None,
     stdin: str = "",
     timeout_seconds: float | None = None,
+    codec: str | None = None,
 ) -> str:
     """Run a program to its end and return its standard output.
+
+    `codec` is Python's name for what it writes in, if that is not ours; what does not fit is escaped.
 
     Raise StepError if it cannot be started, runs over `timeout_seconds` or exits with anything but 0.
     """
@@ -52,6 +55,8 @@ def run(
             input=stdin,
             capture_output=True,
             text=True,
+            encoding=codec,
+            errors="surrogateescape" if codec else None,
             env=None if environment is None else dict(environment),
             timeout=timeout_seconds,
             check=False,

@@ -8,6 +8,8 @@ from luigi.db_task_history import DbTaskHistory, TaskEvent
 from luigi.task_history import StoredTask
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline import postgres
+
 logger = logging.getLogger(__name__)
 
 # It is written in the scheduler's only thread: each statement may take so long, and one that does not come
@@ -20,7 +22,9 @@ PAUSE_SECONDS = 30.0
 def url(warehouse_uri: str) -> str:
     """Return the address of Luigi's task history in the warehouse, in SQLAlchemy's form."""
     made = sqlalchemy.make_url(warehouse_uri).set(drivername="postgresql+psycopg2")
-    query = {"options": OPTIONS, "connect_timeout": str(CONNECT_SECONDS)}
+    query = {
+        "client_encoding": postgres.ENCODING, "options": OPTIONS, "connect_timeout": str(CONNECT_SECONDS)
+    }  # fmt: skip
     return made.update_query_dict(query).render_as_string(hide_password=False)
 
 

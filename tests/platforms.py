@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg2.extensions
+from psycopg2 import sql
 
 from pipeline.sandbox import clusters, configuration, provision, sources
 from pipeline.sandbox.home import Home
@@ -76,10 +77,14 @@ class Platform:
         """Return the role that the pipeline reads a source with."""
         return f"pipeline_{self.database(source)}"
 
-    def source(self, name: str, script: str = "", declaration: str = "") -> str:
+    def source(
+        self, name: str, script: str = "", declaration: str = "", *, encoding: str | None = None
+    ) -> str:
         """Make a source called `name` in the settings, fill it by `script`, and return its database."""
         database = self.database(name)
         home = self.sandbox.home
+        if encoding:
+            self._make_encoded(database, encoding)
         sources.make(home, database, None, threading.Event(), as_owner=True)
         self.sources.append(name)
         provision.source(home, database)
@@ -90,6 +95,20 @@ class Platform:
         if declaration:
             self.declare(name, declaration)
         return database
+
+    def _make_encoded(self, database: str, encoding: str) -> None:
+        home = self.sandbox.home
+        with clusters.connection(home, provision.SOURCES, "postgres") as connection:
+            provision.ensure_owner(connection, database)
+            with connection.cursor() as cursor:
+                # The locale that goes with every encoding.
+                cursor.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LOCALE 'C'").format(
+                        sql.Identifier(database),
+                        sql.Identifier(provision.owner(database)),
+                        sql.Literal(encoding),
+                    )
+                )
 
     def declare(self, name: str, declaration: str) -> None:
         """Write sources/NAME.yaml."""

@@ -99,12 +99,12 @@ class _Dump:
             taken_at = datetime.now(UTC)
             warnings += clock_warnings(self._name, taken.taken_at, taken_at)
             shapes = contents.tables(connection)
-            self._require_possible(connection)
+            encoding = self._require_possible(connection)
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
             with Counting(lambda: self._reading(taken), shapes) as counting:
-                dump_seconds, complaints = self._dump(taken, counting, begun)
+                dump_seconds, complaints = self._dump(taken, encoding, counting, begun)
                 # While the last checksums are still being computed.
                 digest = _digest(self._partial)
                 tables, large_objects = self._wait(counting)
@@ -131,7 +131,8 @@ class _Dump:
             snapshot.read_at(connection, taken)
             yield connection
 
-    def _require_possible(self, connection: Connection) -> None:
+    def _require_possible(self, connection: Connection) -> str:
+        """Return the encoding of the database, if it can be dumped."""
         found = contents.database(connection)
         server = found.version_number // 10000
         if self._pg_dump.major < server:
@@ -145,6 +146,7 @@ class _Dump:
                 f"{self._folder.folder}: {free:,} bytes are free, and the dump of {self._name} may need "
                 f"{found.size_bytes:,}; make room there, or set another [backup] work_dir"
             )
+        return found.encoding
 
     def _write_globals(self, connection: Connection) -> Digest:
         data = contents.globals_sql(connection).encode()
@@ -152,11 +154,15 @@ class _Dump:
             file.write(data)
         return Digest(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
-    def _dump(self, taken: Snapshot, counting: Counting, begun: float) -> tuple[float, tuple[str, ...]]:
+    def _dump(
+        self, taken: Snapshot, encoding: str, counting: Counting, begun: float
+    ) -> tuple[float, tuple[str, ...]]:
         """Run pg_dump to its end; return the seconds it took, and in its words what it left out."""
         arguments: list[str | Path] = [
             self._pg_dump.path, "--format=custom",
             tools.compression_argument(self._pg_dump, self._compression),
+            # Its own: no byte is turned into another, and what a role asks for (client_encoding) does not count.
+            f"--encoding={encoding}",
             f"--snapshot={taken.identifier}", f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s", "--no-password",
         ]  # fmt: skip
         environment = command.clean_environment(postgres.program_environment(self._uri, self._name))

@@ -237,8 +237,10 @@ class Restoration:
         )
 
     def _unpacking(self, dump: Path) -> Unpacking:
-        size = self._proven.contents.database.size_bytes
-        return Unpacking(self._tool, dump, self._order.table, self._order.clean, self._order.jobs, size)
+        order, there = self._order, self._proven.contents.database
+        return Unpacking(
+            self._tool, dump, order.table, order.clean, order.jobs, there.size_bytes, there.encoding
+        )
 
     def _half_done(self, error: StepError) -> StepError:
         """Return the error with what is to be done about a database that we did not make."""

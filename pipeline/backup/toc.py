@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import command
+from pipeline import command, postgres
 from pipeline.backup.tools import Tool
 from pipeline.errors import StepError
 from pipeline.names import advice
@@ -38,10 +38,15 @@ class Entry:
         return found[1] if found else None
 
 
-def read(pg_restore: Tool, dump: Path) -> list[Entry]:
-    """Return the entries of a dump in its order. Raise StepError if it is none."""
+def read(pg_restore: Tool, dump: Path, encoding: str) -> list[Entry]:
+    """Return the entries of a dump in its order. Raise StepError if it is none.
+
+    `encoding` is that of its database, and so of all names in it.
+    """
     said = command.run(
-        [pg_restore.path, "--list", "--verbose", dump], environment=command.clean_environment({})
+        [pg_restore.path, "--list", "--verbose", dump],
+        environment=command.clean_environment({}),
+        codec=postgres.codec(encoding),
     )
     entries: list[Entry] = []
     for line in said.splitlines():
@@ -113,5 +118,6 @@ def _is_there(text: str, there: Collection[str]) -> bool:
 
 
 def write(entries: list[Entry], path: Path) -> None:
-    """Write a list for pg_restore --use-list."""
-    path.write_text("".join(f"{entry.number}; 0 0 {entry.text}\n" for entry in entries))
+    """Write a list for pg_restore --use-list, which reads the numbers of it."""
+    text = "".join(f"{entry.number}; 0 0 {entry.text}\n" for entry in entries)
+    path.write_bytes(text.encode(errors="backslashreplace"))

@@ -20,7 +20,10 @@ LOST = re.compile(r"server closed the connection|terminating connection|connecti
 
 @dataclass(frozen=True)
 class Unpacking:
-    """A dump that is to be restored; `table` is schema.name, None for all; `size_bytes` what it will take."""
+    """A dump that is to be restored; `table` is schema.name, None for all; `size_bytes` what it will take.
+
+    `encoding` is that of the database that was dumped.
+    """
 
     tool: Tool
     dump: Path
@@ -28,6 +31,7 @@ class Unpacking:
     clean: bool
     jobs: int
     size_bytes: int
+    encoding: str
 
     def run(self, place: Target, tell: Callable[[float, str], None]) -> list[str]:
         """Run pg_restore to its end; return remarks on what was left out. Raise StepError if it fails."""
@@ -56,7 +60,7 @@ class Unpacking:
         return remarks
 
     def _entries(self, connection: Connection) -> tuple[list[toc.Entry], list[str]]:
-        entries = toc.read(self.tool, self.dump)
+        entries = toc.read(self.tool, self.dump, self.encoding)
         if self.table:
             there = frozenset() if self.clean else target.names_in(connection)
             entries = toc.of_table(entries, self.table, there)

@@ -45,7 +45,11 @@ def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
         url,
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"connect_timeout": postgres.CONNECT_TIMEOUT_SECONDS, **postgres.KEEPALIVES},
+        connect_args={
+            "client_encoding": postgres.ENCODING,
+            "connect_timeout": postgres.CONNECT_TIMEOUT_SECONDS,
+            **postgres.KEEPALIVES,
+        },
     )
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})

@@ -5,7 +5,7 @@ import psycopg2.errors
 
 from pipeline.postgres.copying import copy
 from pipeline.postgres.failures import explained, is_lost, said
-from pipeline.postgres.session import CONNECT_TIMEOUT_SECONDS, SESSION, connection
+from pipeline.postgres.session import CONNECT_TIMEOUT_SECONDS, ENCODING, SESSION, codec, connection
 from pipeline.postgres.statements import (
     Composable,
     Connection,
@@ -22,6 +22,7 @@ from pipeline.postgres.uri import KEEPALIVES, program_environment
 __all__ = [
     "CONNECT_TIMEOUT_SECONDS",
     "CORRUPTED",
+    "ENCODING",
     "KEEPALIVES",
     "SESSION",
     "Composable",
@@ -31,6 +32,7 @@ __all__ = [
     "LockNotAvailable",
     "UndefinedColumn",
     "UndefinedTable",
+    "codec",
     "columns",
     "connection",
     "copy",

@@ -20,6 +20,9 @@ PASSING_REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+# Bytes that are no character (a database in SQL_ASCII holds any), or one that UTF-8 lacks.
+UNFIT = (psycopg2.errors.CharacterNotInRepertoire, psycopg2.errors.UntranslatableCharacter)
+
 
 def said(error: psycopg2.Error) -> str:
     """Return what the server or the driver said, in one line and without credentials."""
@@ -29,6 +32,11 @@ def said(error: psycopg2.Error) -> str:
         return (
             f"{told}: it hides rows from the role that reads, and they would be missing without a word; "
             "give it BYPASSRLS (ALTER ROLE), or read a view of what may be seen"
+        )
+    if isinstance(error, UNFIT):
+        return (
+            f"{told}: a name or a text there has no form in UTF-8; correct it there (of a table that is loaded, "
+            "mask: exclude leaves a column out)"
         )
     return told
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import psycopg2
 import psycopg2.extensions
 
-from pipeline.errors import ConflictError, LostError, UnreachableError
+from pipeline.errors import ConflictError, LostError, StepError, UnreachableError
 from pipeline.postgres.failures import PASSING_REFUSAL, is_lost, said
 from pipeline.postgres.statements import Connection
 from pipeline.postgres.uri import KEEPALIVES, plain
@@ -23,9 +23,12 @@ LEFT_ALONE = """
     WHERE name = 'client_connection_check_interval' AND version() LIKE '%%linux%%'
 """
 
+# What every session speaks, whatever the database is in.
+ENCODING = "UTF8"
+
 # The same text for the same value on every server, and no name that resolves by surprise.
 SESSION: Mapping[str, str] = {
-    "client_encoding": "UTF8",
+    "client_encoding": ENCODING,
     "search_path": "pg_catalog",
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
@@ -38,6 +41,16 @@ SESSION: Mapping[str, str] = {
     "array_nulls": "on",
     "quote_all_identifiers": "off",
 }
+
+
+def codec(encoding: str) -> str:
+    """Return Python's name for an encoding of PostgreSQL's.
+
+    >>> codec("LATIN1"), codec("WIN1252"), codec("SQL_ASCII")
+    ('iso8859_1', 'cp1252', 'utf_8')
+    """
+    known = {"SQL_ASCII": "utf_8", "UTF8": "utf_8"}
+    return known.get(encoding) or psycopg2.extensions.encodings.get(encoding, "utf_8")
 
 
 @contextlib.contextmanager
@@ -73,6 +86,14 @@ def connection(
         if opened.closed or is_lost(error):
             raise LostError(f"{name}: the connection was lost: {said(error)}") from None
         raise
+    except UnicodeDecodeError as error:
+        # A database in SQL_ASCII promises nothing of its bytes; nor do the names of roles, which all
+        # databases of a server share, whatever each is in.
+        around = error.object[max(0, error.start - 20) : error.end + 20]
+        raise StepError(
+            f"{name}: a name that it told is not UTF-8 ({around!r}); rename it, if it is a role's in the "
+            "database of the server that gave it"
+        ) from None
     finally:
         # Closing without a commit is a rollback, also in the middle of a COPY.
         opened.close()
@@ -83,6 +104,9 @@ def _open(uri: str, name: str, application_name: str) -> Connection:
         opened: Connection = psycopg2.connect(
             plain(uri, name),
             application_name=application_name,
+            # Asked for as the session begins, which no setting of a role or a database overrides: the driver
+            # takes the codec for names, labels and texts then, and learns of no later change.
+            client_encoding=ENCODING,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             **KEEPALIVES,
         )

@@ -131,6 +131,8 @@ def connection(
         port=home.state.ports[cluster],
         user=user,
         dbname=database,
+        # The driver quotes names as if they were in this, whatever the database is in.
+        client_encoding="UTF8",
         application_name=f"sandbox {Path(sys.argv[0]).name}",
     )
     opened.autocommit = True
