@@ -161,7 +161,7 @@ class _Dump:
         arguments: list[str | Path] = [
             self._pg_dump.path, "--format=custom",
             tools.compression_argument(self._pg_dump, self._compression),
-            # Its own: no byte is turned into another, and what a role asks for (client_encoding) does not count.
+            # Its own: no byte becomes another, and what a role asks for (client_encoding) does not count.
             f"--encoding={encoding}",
             f"--snapshot={taken.identifier}", f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s", "--no-password",
         ]  # fmt: skip

@@ -35,8 +35,8 @@ def said(error: psycopg2.Error) -> str:
         )
     if isinstance(error, UNFIT):
         return (
-            f"{told}: a name or a text there has no form in UTF-8; correct it there (of a table that is loaded, "
-            "mask: exclude leaves a column out)"
+            f"{told}: a name or a text there has no form in UTF-8; correct it there (of a table that is "
+            "loaded, mask: exclude leaves a column out)"
         )
     return told
 
