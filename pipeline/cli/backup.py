@@ -19,9 +19,9 @@ STEPS = chains.BACKUP.steps
 MEGABYTE = 1e6
 
 
-def add_chain(chains: Any) -> None:
+def add_chain(parsers: Any) -> None:
     """Add `run backup` to the command line."""
-    parser = chains.add_parser(
+    parser = parsers.add_parser(
         chains.BACKUP.name,
         help="dump, encrypt, upload and verify one database",
         description="Back a database up: dump, encrypt, upload, read back.",

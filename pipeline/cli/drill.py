@@ -18,9 +18,9 @@ from pipeline.settings import Settings
 MARKS = {True: "yes", False: "NO", None: "?"}
 
 
-def add_chain(chains: Any) -> None:
+def add_chain(parsers: Any) -> None:
     """Add `run drill` to the command line."""
-    parser = chains.add_parser(
+    parser = parsers.add_parser(
         chains.DRILL.name,
         help="restore the newest backups, and prove them",
         description="Restore the newest backup of a database, or of each, into the server of [drill], "

@@ -27,9 +27,9 @@ FEW = 3
 SIGNALLED = 128
 
 
-def add_chain(chains: Any) -> None:
+def add_chain(parsers: Any) -> None:
     """Add `run etl` to the command line."""
-    parser = chains.add_parser(
+    parser = parsers.add_parser(
         NAME, help="load what changed in every source", description="Load what changed into the warehouse."
     )
     parser.add_argument("--source", help="only this source")
