@@ -1,6 +1,7 @@
 """One moment of a source: a snapshot that any number of connections read, while its transaction is open."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,9 +42,14 @@ class Snapshot:
         return cls(**{**data, "taken_at": datetime.fromisoformat(data["taken_at"])})
 
 
-def take(connection: Connection) -> Snapshot:
-    """Begin a transaction on `connection` that sees one moment, and export it."""
+def take(connection: Connection, before: Callable[[], object] = lambda: None) -> Snapshot:
+    """Begin a transaction on `connection` that sees one moment, and export it.
+
+    `before` is called in that transaction before the moment is chosen: for locks, by statements that read
+    nothing.
+    """
     _begin(connection)
+    before()
     found = postgres.row(connection, postgres.statement("snapshot"))
     assert found is not None  # noqa: S101 - a SELECT without FROM
     lag = postgres.value(connection, postgres.statement("standby"), {"hours": LAG_HOURS})

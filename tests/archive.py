@@ -240,10 +240,17 @@ def whole(database: str, run: str) -> list[tuple[str, str]]:
 
 
 def script(folder: Path, name: str, text: str) -> Path:
-    """Make a program of that name in a folder of its own, which is returned: it goes before the real one."""
+    """Make a program of that name in a folder of its own, which is returned: it goes before the real one.
+
+    Of PostgreSQL's, the others that a backup needs are there as they are.
+    """
     made = folder / "tools"
     made.mkdir(exist_ok=True)
+    for other in ("pg_dump", "pg_restore"):
+        if name in ("pg_dump", "pg_restore") and not (made / other).exists():
+            (made / other).symlink_to(clusters.BINARIES / other)
     path = made / name
+    path.unlink(missing_ok=True)
     path.write_text(f"#!/usr/bin/env bash\n{text}\n")
     path.chmod(0o755)
     return made

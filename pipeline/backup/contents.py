@@ -8,18 +8,37 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.backup.manifest import Contents, Database, Extension, LargeObjects, Objects, Table
 from pipeline.backup.manifest import Sequence as SequenceState
+from pipeline.errors import ConflictError
 from pipeline.postgres import Connection
+
+REWRITTEN = (
+    "was truncated, rewritten or dropped since the moment of the backup, which therefore cannot have its rows"
+)
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """A table that is to be counted. `size_bytes` is what it takes on disk, without its indexes."""
+    """A table of a dump. `size_bytes` is what it takes on disk, without its indexes.
 
+    `file` is the number of the file that its rows are in: another one after it was truncated or rewritten.
+    `kind` is `r`, or `p` for a partitioned one, which has no rows itself. `extension_condition` is set for an
+    extension's own table: of that a dump has the rows which the condition (SQL, may be empty) lets through.
+    """
+
+    oid: int
+    kind: str
     schema_name: str
     name: str
     owner: str
     columns: tuple[str, ...]
     size_bytes: int
+    file: int
+    extension_condition: str | None
+
+    @property
+    def full_name(self) -> str:
+        """Return schema and name, for people."""
+        return f"{self.schema_name}.{self.name}"
 
 
 def database(connection: Connection) -> Database:
@@ -27,12 +46,17 @@ def database(connection: Connection) -> Database:
     return Database(**postgres.records(connection, postgres.statement("database"))[0])
 
 
-def tables(connection: Connection) -> list[TableShape]:
-    """Return every table whose rows a dump has, the largest first."""
+def dumped(connection: Connection, *, sizes: bool = True) -> list[TableShape]:
+    """Return every table that a dump has, the largest first; without `sizes` no lock is waited for."""
     return [
         TableShape(**{**found, "columns": tuple(found["columns"])})
-        for found in postgres.records(connection, postgres.statement("tables"))
+        for found in postgres.records(connection, postgres.statement("tables"), {"sizes": sizes})
     ]
+
+
+def tables(connection: Connection) -> list[TableShape]:
+    """Return every table whose rows a manifest tells, the largest first."""
+    return [one for one in dumped(connection) if one.kind == "r" and one.extension_condition is None]
 
 
 def sequences(connection: Connection) -> tuple[SequenceState, ...]:
@@ -43,19 +67,29 @@ def sequences(connection: Connection) -> tuple[SequenceState, ...]:
 
 
 def count(connection: Connection, shape: TableShape) -> Table:
-    """Count a table's rows and compute their checksum, in the connection's snapshot and session settings."""
+    """Count a table's rows and compute their checksum, in the connection's snapshot and session settings.
+
+    Raise ConflictError if it was rewritten since its shape was read: an older snapshot then finds it empty.
+    """
     query = sql.SQL(
         """
         SELECT count(*),
-               coalesce(sum(hashtextextended(ROW({columns})::text COLLATE "C", 0)::numeric), 0)::text
-        FROM ONLY {table} AS t
+               coalesce(sum(hashtextextended(ROW({columns})::text COLLATE "C", 0)::numeric), 0)::text,
+               pg_relation_filenode({oid})
+        FROM ONLY {table} AS t {condition}
         """
     ).format(
         columns=postgres.columns(shape.columns, "t"),
+        oid=sql.Literal(shape.oid),
         table=postgres.identifier(shape.schema_name, shape.name),
+        # As pg_dump puts it there itself.
+        condition=sql.SQL(shape.extension_condition or ""),
     )
-    with postgres.explained(f"{shape.schema_name}.{shape.name}"):
-        rows, checksum = postgres.rows(connection, query)[0]
+    with postgres.explained(shape.full_name):
+        # The query has the table's lock: nobody gives it another file from here on.
+        rows, checksum, file = postgres.rows(connection, query)[0]
+        if file != shape.file:
+            raise ConflictError(REWRITTEN)
     return Table(
         schema_name=shape.schema_name,
         name=shape.name,

@@ -81,7 +81,13 @@ class Counting:
         """How far it is, for people."""
         return f"{len(self._counted)} of {len(self._shapes)} tables counted"
 
+    @property
+    def rows(self) -> dict[int, int]:
+        """The rows of each table that was counted, by its oid."""
+        return {shape.oid: table.rows for shape, table in list(self._counted)}
+
     def result(self) -> tuple[list[Table], LargeObjects]:
-        """Return what was counted; only once it has ended."""
+        """Return what was counted, but for extensions' own tables; only once it has ended."""
         assert self._large_objects is not None  # noqa: S101 - the first connection ended well
-        return [table for _, table in self._counted], self._large_objects
+        own = [table for shape, table in self._counted if shape.extension_condition is None]
+        return own, self._large_objects

@@ -7,13 +7,16 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import access, command, crypt, patience, postgres, snapshot
 from pipeline.access import Access
-from pipeline.backup import backups, contents, files, records, tools
+from pipeline.backup import archive, backups, contents, counting, files, records, tools
+from pipeline.backup.archive import Archived
 from pipeline.backup.counting import Counting
+from pipeline.backup.guard import Guard
 from pipeline.backup.manifest import LargeObjects, Table
 from pipeline.backup.records import Dumped
 from pipeline.backup.tools import Tool
@@ -30,7 +33,6 @@ STEP = DUMP_TASK
 LOOK_SECONDS = 0.1
 # A table that somebody alters keeps us waiting so long.
 LOCK_WAIT_SECONDS = 30
-HASH_BYTES = 1024 * 1024
 WARNING = "warning: "
 # So much may a server's clock differ from ours without a word.
 CLOCK_SECONDS = 60
@@ -42,9 +44,9 @@ LOST = re.compile(
 def dump_database(settings: Settings, database: str, run: str, show: Show = silent) -> None:
     """Dump the database, its roles and what it holds into the work folder.
 
-    Raise UsageError, before anything is started, if pg_dump is missing or a recipient's key cannot be used;
-    StepError if pg_dump is older than the server, there is no room, or it fails; UnreachableError if the
-    database is.
+    Raise UsageError, before anything is started, if pg_dump or pg_restore is missing, or a recipient's key
+    cannot be used; StepError if pg_dump is older than the server, there is no room, a table is kept locked,
+    or it fails; CheckError if it did not write the rows that there are; UnreachableError if the database is.
     """
     backup = settings.require_backup()
     settings.database(database)
@@ -60,12 +62,12 @@ def dump_database(settings: Settings, database: str, run: str, show: Show = sile
         crypt.sweep(folder.folder)
         folder.remove_plain()
         warnings = _usable_keys(backup, folder)
-        pg_dump = tools.newest("pg_dump", backup.postgres_bin)
+        programs = tuple(tools.newest(name, backup.postgres_bin) for name in ("pg_dump", "pg_restore"))
 
         def work_once() -> Dumped:
             try:
                 with access.opened(settings) as databases:
-                    return _Dump(databases, folder, pg_dump, lock, folder.shown(STEP, show)).run(warnings)
+                    return _Dump(databases, folder, programs, lock, folder.shown(STEP, show)).run(warnings)
             except BaseException:
                 folder.remove_plain()
                 raise
@@ -84,30 +86,36 @@ def _usable_keys(backup: BackupSettings, folder: Work) -> tuple[str, ...]:
 class _Dump:
     """One dump on its way: pg_dump in a process, the checksums beside it, all in one snapshot."""
 
-    def __init__(self, databases: Access, folder: Work, pg_dump: Tool, lock: int, show: Show) -> None:
-        self._databases, self._folder, self._pg_dump, self._lock = databases, folder, pg_dump, lock
+    def __init__(
+        self, databases: Access, folder: Work, programs: tuple[Tool, ...], lock: int, show: Show
+    ) -> None:
+        self._databases, self._folder, self._lock = databases, folder, lock
+        self._pg_dump, self._pg_restore = programs
         self._show = show
         self._name = f"database {folder.database}"
         self._uri = databases.database_uri(folder.database)
-        self._compression = tools.compression(pg_dump)
+        self._compression = tools.compression(self._pg_dump)
         self._partial = folder.dump.with_name(folder.dump.name + files.PARTIAL)
 
     def run(self, warnings: tuple[str, ...]) -> Dumped:
         started_at, begun = datetime.now(UTC), time.monotonic()
         with self._databases.database(self._folder.database) as connection, postgres.explained(self._name):
-            taken = snapshot.take(connection)
+            encoding = self._require_possible(connection)
+            # This session, those that count, and pg_dump's own.
+            guard = Guard(connection, self._name, counting.COUNTERS + 2, self._show)
+            taken = guard.take()
             taken_at = datetime.now(UTC)
             warnings += clock_warnings(self._name, taken.taken_at, taken_at)
-            shapes = contents.tables(connection)
-            encoding = self._require_possible(connection)
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
-            with Counting(lambda: self._reading(taken), shapes) as counting:
-                dump_seconds, complaints = self._dump(taken, encoding, counting, begun)
+            shapes = [one for one in guard.tables if one.kind == "r"]
+            with Counting(lambda: self._reading(taken, guard), shapes) as counted:
+                dump_seconds, complaints = self._dump(taken, encoding, guard, counted, begun)
                 # While the last checksums are still being computed.
-                digest = _digest(self._partial)
-                tables, large_objects = self._wait(counting)
+                digest, archived = self._read_back()
+                tables, large_objects = self._wait(counted)
+            archive.require_same(archived, counted.rows, shapes, large_objects.count)
             found = contents.complete(connection, tables, sequences, large_objects)
         self._partial.replace(self._folder.dump)
         files.settle(self._folder.folder)
@@ -116,7 +124,7 @@ class _Dump:
             taken_at=taken_at,
             started_at=started_at,
             dump_seconds=dump_seconds,
-            contents_seconds=counting.seconds,
+            contents_seconds=counted.seconds,
             client_version=self._pg_dump.version,
             compression=self._compression,
             contents=found,
@@ -126,10 +134,21 @@ class _Dump:
         )
 
     @contextlib.contextmanager
-    def _reading(self, taken: Snapshot) -> Iterator[Connection]:
+    def _reading(self, taken: Snapshot, guard: Guard) -> Iterator[Connection]:
         with self._databases.database(self._folder.database) as connection:
             snapshot.read_at(connection, taken)
+            guard.join(connection)
             yield connection
+
+    def _read_back(self) -> tuple[Digest, Archived]:
+        """Return the dump's digest and what is in it: of the same bytes, which EncryptDump holds to that."""
+        with ThreadPoolExecutor(1) as beside:
+            digest = beside.submit(files.digest, self._partial)
+            try:
+                archived = archive.read(self._pg_restore, self._partial, keep_open=[self._lock])
+            except StepError as error:
+                raise StepError(f"{self._name}: the dump cannot be read back: {error}") from None
+            return digest.result(), archived
 
     def _require_possible(self, connection: Connection) -> str:
         """Return the encoding of the database, if it can be dumped."""
@@ -150,12 +169,15 @@ class _Dump:
 
     def _write_globals(self, connection: Connection) -> Digest:
         data = contents.globals_sql(connection).encode()
-        with _new(self._folder.globals) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+        with (
+            files.new(self._folder.globals) as descriptor,
+            os.fdopen(descriptor, "wb", closefd=False) as file,
+        ):
             file.write(data)
         return Digest(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def _dump(
-        self, taken: Snapshot, encoding: str, counting: Counting, begun: float
+        self, taken: Snapshot, encoding: str, guard: Guard, counted: Counting, begun: float
     ) -> tuple[float, tuple[str, ...]]:
         """Run pg_dump to its end; return the seconds it took, and in its words what it left out."""
         arguments: list[str | Path] = [
@@ -167,19 +189,29 @@ class _Dump:
         ]  # fmt: skip
         environment = command.clean_environment(postgres.program_environment(self._uri, self._name))
         with (
-            _new(self._partial) as output,
+            files.new(self._partial) as output,
             # The lock goes with it: if we are killed, nobody begins before it has ended as well.
             command.Child(arguments, environment=environment, output=output, keep_open=[self._lock]) as child,
         ):
+            self._see_begin(child, guard, counted)
             while child.running:
-                counting.require_well()
-                self._tell(counting)
+                counted.require_well()
+                self._tell(counted)
                 time.sleep(LOOK_SECONDS)
             try:
                 said = child.finish()
             except StepError as error:
                 raise self._explained(error) from None
         return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in said if WARNING in line)
+
+    def _see_begin(self, child: command.Child, guard: Guard, counted: Counting) -> None:
+        """Wait until pg_dump has locked all tables, and then writes; make sure that it sees all rows."""
+        while child.running and not self._partial.stat().st_size:
+            counted.require_well()
+            guard.step_aside()
+            time.sleep(LOOK_SECONDS)
+        with self._databases.database(self._folder.database) as fresh:
+            guard.require_unmoved(fresh)
 
     def _explained(self, error: StepError) -> PipelineError:
         if "No space left on device" in str(error):
@@ -188,16 +220,16 @@ class _Dump:
             return LostError(f"{self._name}: the connection was lost: {error}")
         return StepError(f"{self._name}: {error}")
 
-    def _tell(self, counting: Counting) -> None:
+    def _tell(self, counted: Counting) -> None:
         written = self._partial.stat().st_size / 1e6
         # The last percent are the end's.
-        self._show(int(counting.share * 99), f"{written:,.0f} MB written, {counting.told}")
+        self._show(int(counted.share * 99), f"{written:,.0f} MB written, {counted.told}")
 
-    def _wait(self, counting: Counting) -> tuple[list[Table], LargeObjects]:
-        while not counting.ended:
-            self._tell(counting)
+    def _wait(self, counted: Counting) -> tuple[list[Table], LargeObjects]:
+        while not counted.ended:
+            self._tell(counted)
             time.sleep(LOOK_SECONDS)
-        return counting.result()
+        return counted.result()
 
 
 def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ...]:
@@ -215,22 +247,3 @@ def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ..
     how = "behind" if behind > 0 else "ahead of"
     told = f"its server's clock is {abs(behind):,.0f} seconds {how} ours; set the one that is wrong"
     return (f"{name}: {told}",)
-
-
-@contextlib.contextmanager
-def _new(path: Path) -> Iterator[int]:
-    """Open a new file (0600), on disk for certain at the end of the block."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _digest(path: Path) -> Digest:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(HASH_BYTES):
-            digest.update(piece)
-        return Digest(size_bytes=file.tell(), sha256=digest.hexdigest())

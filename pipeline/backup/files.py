@@ -1,10 +1,16 @@
 """Files of the work folder: each is there whole under its name, or not at all."""
 
+import contextlib
+import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.crypt import Digest
+
+HASH_BYTES = 1024 * 1024
 # What is being written is called so; it is complete only under its own name.
 PARTIAL = ".partial"
 
@@ -38,3 +44,23 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return found
+
+
+@contextlib.contextmanager
+def new(path: Path) -> Iterator[int]:
+    """Open a new file (0600), on disk for certain at the end of the block."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(path: Path) -> Digest:
+    """Return size and checksum of a file."""
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(HASH_BYTES):
+            found.update(piece)
+        return Digest(size_bytes=file.tell(), sha256=found.hexdigest())

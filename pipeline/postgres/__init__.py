@@ -23,6 +23,7 @@ __all__ = [
     "CONNECT_TIMEOUT_SECONDS",
     "CORRUPTED",
     "ENCODING",
+    "GONE",
     "KEEPALIVES",
     "SESSION",
     "Composable",
@@ -30,6 +31,7 @@ __all__ = [
     "Error",
     "InsufficientPrivilege",
     "LockNotAvailable",
+    "OutOfMemory",
     "UndefinedColumn",
     "UndefinedTable",
     "codec",
@@ -53,4 +55,11 @@ LockNotAvailable = psycopg2.errors.LockNotAvailable
 InsufficientPrivilege = psycopg2.errors.InsufficientPrivilege
 UndefinedColumn = psycopg2.errors.UndefinedColumn
 UndefinedTable = psycopg2.errors.UndefinedTable
+OutOfMemory = psycopg2.errors.OutOfMemory
+# What a name stood for a moment ago is not there any more, or is something else.
+GONE = (
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.InvalidSchemaName,
+    psycopg2.errors.WrongObjectType,
+)
 CORRUPTED = (psycopg2.errors.IndexCorrupted, psycopg2.errors.DataCorrupted)

@@ -3,7 +3,7 @@
 import dataclasses
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -365,8 +365,8 @@ def test_a_server_whose_clock_is_wrong_does_not_date_the_backup(
     """Else an old backup could pass for the newest, or the newest for an old one."""
     take = snapshot.take
 
-    def elsewhen(connection: Connection) -> snapshot.Snapshot:
-        taken = take(connection)
+    def elsewhen(connection: Connection, before: Callable[[], object]) -> snapshot.Snapshot:
+        taken = take(connection, before)
         return dataclasses.replace(taken, taken_at=taken.taken_at + timedelta(days=days))
 
     monkeypatch.setattr(snapshot, "take", elsewhen)
