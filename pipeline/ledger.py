@@ -148,6 +148,22 @@ def accepted_shape(connection: Connection, source: str, table: str) -> Mapping[s
     return found
 
 
+def shapes_of(connection: Connection, source: str, oid: int) -> list[Mapping[str, Any]]:
+    """Return the last shape in which each table was loaded from this relation of the source, newest first."""
+    found = postgres.rows(
+        connection,
+        """
+        SELECT shape FROM (
+            SELECT DISTINCT ON (table_name) accepted_at, shape FROM ops.table_shape
+            WHERE source = %s AND shape ->> 'oid' = %s::text
+            ORDER BY table_name, accepted_at DESC
+        ) AS latest ORDER BY accepted_at DESC
+        """,
+        (source, oid),
+    )
+    return [shape for (shape,) in found]
+
+
 def accept_shape(connection: Connection, source: str, table: str, run: str, shape: Mapping[str, Any]) -> None:
     """Record the shape in which the table is now loaded, if it is another than before."""
     # As it is read back: a tuple comes back as a list.

@@ -67,6 +67,11 @@ class Column(Declared):
     hash: a keyed hash, the same for the same value in every run, so that joins still work;
     null: empty; exclude: the column is not there.
     """
+    unmasked: Literal["reviewed"] | None = None
+    """reviewed: somebody looked, and the column may be loaded as it is declared here.
+
+    Only needed where it was masked before.
+    """
     type: Literal["text"] | None = None
     """text: load a type that is defined in the source as text, and do not create it in the warehouse."""
     renamed_from: Name | None = None

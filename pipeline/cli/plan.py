@@ -1,7 +1,7 @@
 """`pipeline plan`: what a load would do now, and why. Reads sources and ledger, and changes nothing."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from psycopg2 import sql
@@ -56,17 +56,17 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
     """Print the plans of one source, all at one moment of it; return the tables that would be held back."""
     held = []
     with databases.source(source.name) as connection:
-        fingerprint = ""
-        if any(table.hashes for table in tables):
-            fingerprint = mask.unlock(connection, databases.mask_key())
-            connection.commit()
+
+        def unlock() -> str:
+            return mask.unlock(connection, databases.mask_key())
+
         taken = snapshot.take(connection)
         for table in tables:
             name = f"{table.source}.{table.name}"
             postgres.rows(connection, "SAVEPOINT table_plan")
             try:
                 with postgres.explained(name):
-                    blocked = _show_table(warehouse, connection, table, taken, fingerprint)
+                    blocked = _show_table(warehouse, connection, table, taken, unlock)
             except PipelineError as error:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT table_plan")
                 terminal.say(str(error))
@@ -77,9 +77,9 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
 
 
 def _show_table(
-    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, fingerprint: str
+    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, unlock: Callable[[], str]
 ) -> bool:
-    planned = plan.make(warehouse, source, table, taken, fingerprint)
+    planned = plan.make(warehouse, source, table, taken, unlock)
     total = staging.count(source, planned.relation)
     rows = total
     if planned.mode == INCREMENT:

@@ -23,16 +23,39 @@ OURS = (LOADED_AT, DELETED_AT)
 
 
 def rename(beside: Connection, relation: sql.Identifier, renames: Sequence[tuple[str, str]]) -> None:
-    """Rename columns, if the table is there. `beside` commits by itself, so that the lock is short."""
+    """Rename columns, if the table is there. `beside` commits by itself, so that the lock is short.
+
+    A name that is handed on is free once its column has another. Those that change names in a circle stay as
+    they are: whether that was done before, their names do not tell.
+    """
     if staging.oid(beside, relation) is None:
         return
-    for old, new in renames:
+    circles = in_circles(renames)
+    while True:
         known = staging.column_names(beside, relation)
-        if old in known and new not in known:
-            _alter(
-                beside, relation,
-                sql.SQL("RENAME COLUMN {} TO {}").format(sql.Identifier(old), sql.Identifier(new)),
-            )  # fmt: skip
+        possible = [
+            (old, new) for old, new in renames if old in known and new not in known and old not in circles
+        ]
+        if not possible:
+            return
+        old, new = map(sql.Identifier, possible[0])
+        _alter(beside, relation, sql.SQL("RENAME COLUMN {} TO {}").format(old, new))
+
+
+def in_circles(renames: Sequence[tuple[str, str]]) -> set[str]:
+    """Return the names of columns that have changed them in a circle.
+
+    >>> sorted(in_circles([("a", "b"), ("b", "a"), ("c", "d")]))
+    ['a', 'b']
+    """
+    called, found = dict(renames), set()
+    for start in called:
+        name: str | None = start
+        for _ in called:
+            name = called.get(name or "")
+            if name == start:
+                found.add(start)
+    return found
 
 
 def evolve(beside: Connection, staged: Staged, shape: Shape) -> None:

@@ -134,12 +134,10 @@ def _told(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
 def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -> tuple[int, dict[str, Any]]:
     databases, warehouse = step.databases, step.warehouse
     with databases.source(table.source) as source:
-        fingerprint = ""
-        if table.hashes:
-            fingerprint = mask.unlock(source, databases.mask_key())
-        source.commit()
         snapshot.read_at(source, taken)
-        planned = plan.make(warehouse, source, table, taken, fingerprint)
+        planned = plan.make(
+            warehouse, source, table, taken, lambda: mask.unlock(source, databases.mask_key())
+        )
         if planned.mode == BLOCKED:
             raise _blocked(databases, planned, run)
         with databases.warehouse() as apart:

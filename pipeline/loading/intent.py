@@ -1,13 +1,13 @@
 """Intent: the shape of a table as the catalog wants it loaded, with its key, its masks, its types."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.catalog import Table
 from pipeline.errors import StepError
-from pipeline.loading import drift
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading import drift, identity, masking
+from pipeline.loading.shape import Shape
 from pipeline.names import RESERVED_COLUMNS, nearest
 
 # Types with the same order on every server; that of text follows a locale.
@@ -27,43 +27,39 @@ def key_of(table: Table, current: Shape, accepted: Shape | None) -> tuple[str, .
 
 
 def shape_of(
-    table: Table, current: Shape, accepted: Shape | None, key: tuple[str, ...], mask_key: str
+    table: Table,
+    current: Shape,
+    accepted: Shape | None,
+    others: Sequence[Shape],
+    key: tuple[str, ...],
+    unlock: Callable[[], str],
 ) -> Shape:
-    """Return the shape as the catalog wants it: with its key, without excluded columns, with masks."""
+    """Return the shape as the catalog wants it: with its key, its masks, and what is to stay in the source.
+
+    `unlock` is called where columns are hashed, and tells their key from another.
+    """
     columns = []
-    for column in current.columns:
-        declared, masked = table.columns.get(column.name), _mask(table, column, current, accepted)
-        if masked != "exclude":
-            as_text = bool(declared and declared.type == "text")
-            columns.append(replace(column, mask=masked, as_text=as_text))
-    hashes = any(column.mask == "hash" for column in columns)
-    return replace(current, columns=tuple(columns), key=key, mask_key=mask_key if hashes else "")
+    for column in masking.masked(table, current, accepted, others):
+        declared = table.columns.get(column.name)
+        columns.append(replace(column, as_text=bool(declared and declared.type == "text")))
+    loaded = tuple(column for column in columns if column.mask != "exclude")
+    excluded = tuple(column for column in columns if column.mask == "exclude")
+    hashes = any(column.mask == "hash" for column in loaded)
+    return replace(current, columns=loaded, excluded=excluded, key=key, mask_key=unlock() if hashes else "")
 
 
-def _mask(table: Table, column: Column, current: Shape, accepted: Shape | None) -> str | None:
-    """Return how a column is masked: as declared or, under a new name, as it was under the old one."""
-    declared = table.columns.get(column.name)
-    if declared and declared.mask:
-        return declared.mask
-    before = declared.renamed_from if declared else None
-    if before is None and accepted is not None and accepted.oid == current.oid:
-        old = next((known for known in accepted.columns if known.attnum == column.attnum), None)
-        before = old.name if old is not None and current.column(old.name) is None else None
-    if before is None:
-        return None
-    if (meant := table.columns.get(before)) and meant.mask:
-        return meant.mask
-    known_before = accepted.column(before) if accepted else None
-    return known_before.mask if known_before else None
-
-
-def require_columns(table: Table, current: Shape, key: Sequence[str], target: Sequence[str]) -> None:
+def require_columns(
+    table: Table, current: Shape, accepted: Shape | None, key: Sequence[str], target: Sequence[str]
+) -> None:
     """Raise StepError if what is declared names a column that is not there, or that cannot serve so."""
     named = [("key", name) for name in key]
     named += [("cursor", table.cursor)] if table.cursor else []
     named += [(f"{check.kind} check", name) for check in table.checks for name in check.named]
     missing = [(what, name) for what, name in named if current.column(name) is None]
     renamed = {declared.renamed_from for declared in table.columns.values()}
+    if accepted is not None:
+        # Drift tells of these, with the line that accepts them.
+        renamed |= {old.name for old, new in identity.matched(accepted, current, table) if new is not None}
     for name, declared in table.columns.items():
         # A column that was loaded once may be gone since: drift tells of that. But what was masked may now
         # be there under another name.

@@ -150,7 +150,12 @@ class _Publication:
         return [(change.old, change.new) for change in self._changes if change.kind == "renamed"]
 
     def _forgotten(self) -> list[str]:
-        return [change.column for change in self._changes if change.kind == "mask"]
+        """Return the columns of which no value stays that was loaded before."""
+        masked = [change.column for change in self._changes if change.kind == "mask"]
+        if any(column.mask for column in self._shape.every_column):
+            # Their names in the warehouse stand for other columns now, and some of those are masked.
+            masked += exchange.in_circles(self._renames())
+        return masked
 
     def _write_history(self, rows: sql.Identifier) -> Iterator[Replaced]:
         """Record what now holds by `rows`; yield the new history if one takes the old one's place.

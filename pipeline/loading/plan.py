@@ -1,6 +1,6 @@
 """Plan: what of a table is to be read, in which shape, and why. Looks at everything and changes nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from psycopg2 import sql
@@ -106,19 +106,29 @@ def expression(column: Column) -> Composable:
 
 
 def make(
-    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, mask_key: str = ""
+    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, unlock: Callable[[], str]
 ) -> Plan:
-    """Return what is to be read of a table. `mask_key` tells the key of its hashes from another.
+    """Return what is to be read of a table.
+
+    `unlock` gives the source's session the key of the hashes, where there are any, and tells it from another.
 
     Raise StepError if the source has no such table, or not the columns that the catalog names.
     """
     target = _target_columns(warehouse, table)
-    accepted = _accepted(warehouse, table) if target is not None else None
-    current = shape.read(source, table.schema_name, table.relation)
+    last = _accepted(warehouse, table)
+    accepted = last if target is not None else None
+    current = replace(
+        shape.read(source, table.schema_name, table.relation), system_identifier=taken.system_identifier
+    )
     key = intent.key_of(table, current, accepted)
-    intent.require_columns(table, current, key, target or ())
-    wanted = types.fit(warehouse, intent.shape_of(table, current, accepted, key, mask_key))
-    changes = compared(warehouse, accepted, wanted, table)
+    intent.require_columns(table, current, accepted, key, target or ())
+    others = list(map(Shape.from_json, ledger.shapes_of(warehouse, table.source, current.oid)))
+    wanted = types.fit(warehouse, intent.shape_of(table, current, last, others, key, unlock))
+    # What was masked once is so also where the warehouse has no such table any more.
+    if accepted is not None:
+        changes = compared(warehouse, accepted, wanted, table)
+    else:
+        changes = drift.of_masks(last, wanted, table)
     ignored = {
         change.column
         for change in changes
@@ -140,9 +150,9 @@ def make(
     planned = Plan(
         table, FIRST, "never loaded before", wanted, key, changes, since, relation, renamed, enforced
     )
-    if target is None:
+    if target is None and not any(change.blocks for change in changes):
         return planned
-    kept = {name for name in target if accepted is None or accepted.column(name) is None}
+    kept = {name for name in known if accepted is None or accepted.column(name) is None}
     mode, reason = _mode(planned, kept, source, taken)
     return replace(planned, mode=mode, reason=reason)
 

@@ -39,8 +39,12 @@ class Column:
     # What a domain constrains in the end.
     domain_of: str | None
     labels: tuple[str, ...]
-    # How the catalog has it masked: hash, null or not at all. An excluded column is not in the shape.
+    # How it is masked: hash, null, exclude or not at all.
     mask: str | None = None
+    # Whether it is masked so for what it was before, and not because its declaration says so.
+    kept: bool = False
+    # Whether its declaration says that somebody looked, and that it may be loaded as it is declared.
+    reviewed: bool = False
     # What the type is made of; None for what is built in, or an array of it.
     user_type: Type | None = None
     # Whether it is to be text in the warehouse, because the catalog says so or because nothing else can be.
@@ -86,7 +90,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Shape:
-    """A table's shape. `kind` is pg_class.relkind; `key` has the primary key's columns, if there is one."""
+    """A table's shape. `kind` is pg_class.relkind; `key` has the primary key's columns, if there is one.
+
+    `columns` are those that are loaded, `excluded` those that stay in the source.
+    """
 
     oid: int
     kind: str
@@ -102,6 +109,14 @@ class Shape:
     mask_key: str = ""
     # Whether some of its rows are on another server.
     foreign_part: bool = False
+    excluded: tuple[Column, ...] = ()
+    # Which database of which server, as in a snapshot; "" where that is not known.
+    system_identifier: str = ""
+
+    @cached_property
+    def every_column(self) -> tuple[Column, ...]:
+        """The columns of the source, in its order, whether they are loaded or not."""
+        return tuple(sorted((*self.columns, *self.excluded), key=lambda column: column.attnum))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -133,14 +148,19 @@ class Shape:
             "key": list(self.key),
             "partitions": list(self.partitions),
             "columns": [_listed(column) for column in data["columns"]],
+            "excluded": [_listed(column) for column in data["excluded"]],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Shape":
         """Return the shape that `to_json` gave."""
-        columns = tuple(_column(column) for column in data["columns"])
-        lists = {"key": tuple(data["key"]), "partitions": tuple(data["partitions"])}
-        return cls(**{**data, **lists, "columns": columns})
+        lists = {
+            "key": tuple(data["key"]),
+            "partitions": tuple(data["partitions"]),
+            "columns": tuple(map(_column, data["columns"])),
+            "excluded": tuple(map(_column, data.get("excluded", ()))),
+        }
+        return cls(**{**data, **lists})
 
 
 def _listed(column: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
         told, level = change.told(table), "error"
         if change.kind == "dropped" and not change.blocks and change.action != IGNORE:
             told, level = f"{told}; it stays empty in new rows", "warn"
+        if change.kind == "mask_kept":
+            level = "warn"
         passed = level == "error" and not change.blocks
         results.append(Result(f"drift {change.kind}", level, passed, told, ""))
     return results
