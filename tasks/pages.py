@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import luigi.server
 from luigi.scheduler import RPC_METHODS, Scheduler
 from tornado.web import Application, ErrorHandler, HTTPError, RequestHandler
 
-from tasks import sanitize
+from tasks import patches, sanitize
 
 # A run and a task id: no folder above, and no hidden file, can be written so.
 NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -76,7 +77,10 @@ class Log(RequestHandler):
 def application(scheduler: Scheduler, logs: Path | None) -> Application:
     """Return Luigi's own application, with ours before it. `logs` is the folder of the steps' logs."""
     made: Application = luigi.server.app(scheduler)
+    files = "|".join(map(re.escape, patches.PATCHES))
     handlers: list[Any] = [
+        (f"/static/visualiser/({files})", patches.Patched),
+        (r"/favicon\.ico", patches.Icon),
         (r"/api/(.*)", Rpc, {"scheduler": scheduler}),
         (r"/metrics", Metrics, {"scheduler": scheduler}),
         # It would read the whole history in the scheduler's only thread, for a chart that cannot be drawn.
@@ -86,5 +90,6 @@ def application(scheduler: Scheduler, logs: Path | None) -> Application:
         handlers.append((f"/log/({NAME})/({NAME})", Log, {"folder": logs}))
     made.add_handlers(".*", handlers)
     # What matters is told by the guard; a line for every call of every worker tells nothing.
+    made.settings["template_loader"] = patches.Templates()
     made.settings["log_function"] = lambda _handler: None
     return made
