@@ -38,6 +38,8 @@ class Watermark:
     # Rows that were set aside, so that the table has not all that the source had.
     quarantined: int = 0
     cursor_name: str | None = None
+    # Why the next load is to read all of it, if somebody asked for that.
+    in_full: str | None = None
 
 
 STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code"
@@ -105,7 +107,7 @@ def watermark(connection: Connection, source: str, table: str) -> Watermark | No
         connection,
         """
         SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows, quarantined,
-               cursor_name
+               cursor_name, in_full
         FROM ops.watermark WHERE source = %s AND table_name = %s
         """,
         (source, table),
@@ -126,13 +128,19 @@ def save_watermark(connection: Connection, source: str, table: str, mark: Waterm
             system_identifier = excluded.system_identifier, timeline = excluded.timeline,
             cursor_value = excluded.cursor_value, rows = excluded.rows,
             quarantined = excluded.quarantined, cursor_name = excluded.cursor_name,
-            loaded_at = excluded.loaded_at
+            loaded_at = excluded.loaded_at, in_full = NULL
         """,
         (
             source, table, mark.run, mark.snapshot_at, mark.horizon, mark.system_identifier, mark.timeline,
             mark.cursor_value, mark.rows, mark.quarantined, mark.cursor_name,
         ),
     )  # fmt: skip
+
+
+def read_in_full(connection: Connection, source: str, table: str, reason: str) -> None:
+    """Have the table's next load read all of it, for that reason."""
+    query = "UPDATE ops.watermark SET in_full = %s WHERE source = %s AND table_name = %s"
+    postgres.rows(connection, query, (reason, source, table))
 
 
 def accepted_shape(connection: Connection, source: str, table: str) -> Mapping[str, Any] | None:

@@ -40,7 +40,7 @@ class Job:
     @property
     def arguments(self) -> list[str]:
         """The arguments of `pipeline`."""
-        assert self.words[0] == "/bin/pipeline-cron"
+        assert self.words[0] == "/bin/cron"
         assert self.words[5] == "/bin/pipeline"
         return self.words[6:]
 
@@ -97,7 +97,7 @@ def test_what_the_readme_shows_is_a_line_of_it() -> None:
 
 def test_it_holds_no_credential_and_all_that_is_chained() -> None:
     chains = {tuple(job.arguments[:2]) for job in JOBS}
-    assert chains >= {("run", "etl"), ("run", "backup"), ("run", "drill"), ("watch",)}
+    assert chains >= {("run", "etl"), ("run", "backup"), ("run", "drill"), ("audit",), ("watch",)}
     assert "secret" not in CRONTAB.read_text().lower()
 
 

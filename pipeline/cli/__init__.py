@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from pipeline import COMMIT, __version__, log, redact
+from pipeline import __version__, log, redact
 from pipeline.cli import (
     alarm,
     analyst,
+    audit,
     backup,
     check,
     drill,
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pipeline {__version__} {COMMIT}".strip())
+    parser.add_argument("--version", action="version", version=f"pipeline {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run = commands.add_parser("run", help="run one chain to its end", description="Run one chain to its end.")
     chains = run.add_subparsers(metavar="CHAIN", required=True)
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     rerun.add_command(commands, main)
     check.add_command(commands)
     watch.add_command(commands)
+    audit.add_command(commands)
     plan.add_command(commands)
     backup.add_commands(commands)
     restore.add_command(commands)

@@ -38,6 +38,7 @@ def add_chain(parsers: Any) -> None:
     supervise.add_arguments(parser)
     # For `pipeline rerun`, which says what it does.
     parser.add_argument("--forget", choices=list(forget.FROM), help=argparse.SUPPRESS)
+    parser.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(command=run_etl, thing=_thing)
 
 
@@ -66,7 +67,7 @@ def run_etl(arguments: argparse.Namespace) -> int:
             if not ours:
                 raise _already_running(warehouse)
             if arguments.forget:
-                _forget(databases, tables, run, arguments.forget)
+                _forget(databases, tables, run, arguments.forget, in_full=arguments.full)
             names = {f"{table.source}.{table.name}" for table in tables}
             supervision = supervise.Supervision(
                 f"{NAME} {run}",
@@ -105,8 +106,8 @@ def _luigi(arguments: argparse.Namespace, run: str) -> list[str]:
     return supervise.luigi(chains.ETL.module, root, run, "--workers", str(arguments.workers), *more)
 
 
-def _forget(databases: Access, tables: Sequence[Table], run: str, since: str) -> None:
-    forgotten = forget.forget(databases, tables, run, since)
+def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool) -> None:
+    forgotten = forget.forget(databases, tables, run, since, in_full=in_full)
     terminal.say(f"run {run}: {forgotten.steps} steps are done over, from {since} on")
     if names := forgotten.read_again:
         which = ", ".join(names) if len(names) <= FEW else f"{len(names)} tables"

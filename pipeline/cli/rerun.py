@@ -39,6 +39,11 @@ def add_command(commands: Any, main: Main) -> None:
     parser.add_argument(
         "--from", dest="since", choices=list(forget.FROM), help="forget the tables' steps from this one on"
     )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="with --from extract: read all rows of its tables, not only what is believed to have changed",
+    )
     supervise.add_workers(parser)
     supervise.add_log_file(parser)
     parser.set_defaults(command=lambda arguments: rerun(arguments, main))
@@ -69,6 +74,8 @@ def _passed_on(arguments: argparse.Namespace) -> list[str]:
 def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[str]]:
     """Return the commands that do it. Raise UsageError if NAME is none, or has no such step."""
     chain, name = _split(configured, arguments.name)
+    if arguments.full and arguments.since != "extract":
+        raise UsageError("--full reads tables anew, so it needs '--from extract' beside it")
     if arguments.since and chain in (BACKUP, DRILL):
         raise UsageError(
             f"--from {arguments.since}: only tables have that step; without it, 'pipeline rerun "
@@ -82,7 +89,7 @@ def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[st
     run = _known_load(configured, given)
     loads = ["run", ETL, "--run", run, *_selection(name), "--workers", str(arguments.workers)]
     if arguments.since:
-        return [[*loads, "--forget", arguments.since]]
+        return [[*loads, "--forget", arguments.since, *(["--full"] if arguments.full else [])]]
     both = [] if chain == ETL else [name] if name else sorted(configured.databases)
     begun = [database for database in both if _is_begun(configured, database, run)]
     return [loads, *(["run", BACKUP, database, "--run", run] for database in begun)]

@@ -21,6 +21,7 @@ TASKS = chains.ETL.steps_of(chains.TABLE)
 FROM = {"extract": TASKS, "validate": TASKS[1:], "load": TASKS[2:]}
 # Somebody may be looking at what is to be dropped.
 LOCK_TIMEOUT = "5s"
+IN_FULL = "asked for"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,12 @@ class Forgotten:
     read_again: tuple[str, ...]
 
 
-def forget(databases: Access, tables: Sequence[Table], run: str, since: str) -> Forgotten:
+def forget(
+    databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool = False
+) -> Forgotten:
     """Forget what the run did with these tables from `since` (a key of FROM) on, and drop what is staged.
+
+    With `in_full`, their next load reads all of them, whatever is believed of what changed.
 
     Where the staged rows are gone, as they are once they are loaded, the table has to be read again.
     Raise AlreadyRunningError, and forget nothing, if one of them is just being read or loaded.
@@ -45,6 +50,8 @@ def forget(databases: Access, tables: Sequence[Table], run: str, since: str) -> 
                 _require_idle(warehouse, table)
                 done = _forget(warehouse, table, run, since)
                 steps += len(done)
+                if in_full:
+                    ledger.read_in_full(warehouse, table.source, table.name, IN_FULL)
                 if EXTRACT_TASK in done and since != "extract":
                     read_again.append(f"{table.source}.{table.name}")
         except postgres.LockNotAvailable:

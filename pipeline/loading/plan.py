@@ -73,11 +73,17 @@ class Plan:
     def changed(self) -> Composable:
         """Return the condition under which a row may have changed since it was last loaded."""
         assert self.since is not None  # noqa: S101 - without it all rows are read
-        if self.table.changes == "xmin":
-            return sql.SQL("((xmin::text::bigint - {} + 4294967296) % 4294967296) < 2147483648").format(
-                sql.Literal(self.since.horizon % 2**32)
-            )
-        return self._cursor_condition(self.since)
+        return self.written() if self.table.changes == "xmin" else self._cursor_condition(self.since)
+
+    def written(self) -> Composable:
+        """Return the condition under which a row may have been written since the table was last loaded.
+
+        It holds for every relation whose rows have an xmin, however its changes are found.
+        """
+        assert self.since is not None  # noqa: S101 - without it all rows are read
+        return sql.SQL("((xmin::text::bigint - {} + 4294967296) % 4294967296) < 2147483648").format(
+            sql.Literal(self.since.horizon % 2**32)
+        )
 
     def _cursor_condition(self, since: Watermark) -> Composable:
         cursor = self.shape.column(self.table.cursor or "")
@@ -222,6 +228,8 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
     if since is None:
         yield "no load is known that it could go on from"
         return
+    if since.in_full:
+        yield since.in_full
     if table.changes == "full":
         yield "declared"
     if not planned.key:

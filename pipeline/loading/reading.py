@@ -33,9 +33,9 @@ class Reading:
 
         Raise StepError if what is read is not what the plan was made for.
         """
-        self._require_same(planned)
+        require_same(self._source, planned)
         source_rows = staging.count(self._source, planned.relation)
-        self._require_unmoved(planned)
+        require_unmoved(self._source, planned)
         return source_rows, self._copy_rows(planned, staged, source_rows)
 
     def keys(self, planned: Plan, staged: Staged) -> None:
@@ -45,41 +45,6 @@ class Reading:
         self._show(None, "reading the keys to find what was deleted")
         self._copy(planned.selection(columns), staged.keys, replace(planned.shape, columns=columns))
         postgres.rows(self._warehouse, sql.SQL("ANALYZE {}").format(staged.keys))
-
-    def _require_same(self, planned: Plan) -> None:
-        """Raise StepError if the table's names stand for something else since the snapshot was taken.
-
-        The snapshot shows what is in the catalog as it was; but which table and column a query of it reads is
-        looked up at the moment of the query. It takes the table's lock: from here on, nothing changes.
-        """
-        wanted = [(planned.shape.oid, column.attnum) for column in planned.columns]
-        names = [column.name for column in planned.columns]
-        try:
-            with self._source.cursor() as cursor:
-                query = sql.SQL("SELECT {} FROM {} LIMIT 0")
-                cursor.execute(query.format(postgres.columns(names), planned.relation))
-                found = [(column.table_oid, column.table_column) for column in cursor.description or ()]
-        except (postgres.UndefinedColumn, postgres.UndefinedTable):
-            found = []
-        if found != wanted:
-            raise StepError(
-                "it, or one of its columns, was renamed, dropped or made anew in the source since the "
-                "snapshot of this run was taken; run it again"
-            )
-
-    def _require_unmoved(self, planned: Plan) -> None:
-        """Raise StepError if the table was truncated or rewritten after the snapshot was taken.
-
-        PostgreSQL shows such a table as empty to an older snapshot. We hold its lock by now: so it stays.
-        """
-        moved = postgres.rows(self._source, postgres.statement("moved"), (planned.shape.oid,))
-        for schema, name in moved:
-            leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(sql.Identifier(schema, name))
-            if not postgres.value(self._source, leaf):
-                raise StepError(
-                    f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
-                    "this run was taken, so that its rows cannot be told; run it again"
-                )
 
     def _copy_rows(self, planned: Plan, staged: Staged, source_rows: int) -> int:
         source, new = planned.table.source, planned.into_new_table
@@ -123,3 +88,40 @@ class Reading:
             self._show(percent, f"{so_far:,} rows read, {so_far / (now - began):,.0f} a second")
 
         return on_bytes
+
+
+def require_same(source: Connection, planned: Plan) -> None:
+    """Raise StepError if the table's names stand for something else since the snapshot was taken.
+
+    The snapshot shows what is in the catalog as it was; but which table and column a query of it reads is
+    looked up at the moment of the query. It takes the table's lock: from here on, nothing changes.
+    """
+    wanted = [(planned.shape.oid, column.attnum) for column in planned.columns]
+    names = [column.name for column in planned.columns]
+    try:
+        with source.cursor() as cursor:
+            query = sql.SQL("SELECT {} FROM {} LIMIT 0")
+            cursor.execute(query.format(postgres.columns(names), planned.relation))
+            found = [(column.table_oid, column.table_column) for column in cursor.description or ()]
+    except (postgres.UndefinedColumn, postgres.UndefinedTable):
+        found = []
+    if found != wanted:
+        raise StepError(
+            "it, or one of its columns, was renamed, dropped or made anew in the source since the "
+            "snapshot of this run was taken; run it again"
+        )
+
+
+def require_unmoved(source: Connection, planned: Plan) -> None:
+    """Raise StepError if the table was truncated or rewritten after the snapshot was taken.
+
+    PostgreSQL shows such a table as empty to an older snapshot. We hold its lock by now: so it stays.
+    """
+    moved = postgres.rows(source, postgres.statement("moved"), (planned.shape.oid,))
+    for schema, name in moved:
+        leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(sql.Identifier(schema, name))
+        if not postgres.value(source, leaf):
+            raise StepError(
+                f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
+                "this run was taken, so that its rows cannot be told; run it again"
+            )

@@ -30,6 +30,7 @@ __all__ = [
     "Connection",
     "Error",
     "InsufficientPrivilege",
+    "InvalidSchemaName",
     "LockNotAvailable",
     "OutOfMemory",
     "UndefinedColumn",
@@ -53,6 +54,7 @@ __all__ = [
 Error = psycopg2.Error
 LockNotAvailable = psycopg2.errors.LockNotAvailable
 InsufficientPrivilege = psycopg2.errors.InsufficientPrivilege
+InvalidSchemaName = psycopg2.errors.InvalidSchemaName
 UndefinedColumn = psycopg2.errors.UndefinedColumn
 UndefinedTable = psycopg2.errors.UndefinedTable
 OutOfMemory = psycopg2.errors.OutOfMemory

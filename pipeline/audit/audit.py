@@ -1,0 +1,172 @@
+"""Audits tables one after the other, over one connection to each source; one that is lost hides no other."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline import ledger, mask, postgres
+from pipeline.access import Access
+from pipeline.audit import proofs, rotation
+from pipeline.audit.compare import begin, compare
+from pipeline.audit.finding import DIFFERS, EQUAL, Finding, Part
+from pipeline.audit.proofs import Proof
+from pipeline.audit.rotation import Turn
+from pipeline.catalog import Table
+from pipeline.errors import AlreadyRunningError, LostError, UnreachableError
+from pipeline.postgres import Connection
+
+# From this version on a server reads a range of a table's blocks without reading the others.
+READS_RANGES = 14
+BLOCKS = 8
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A table, or a part of it, that was looked at; or why it could not be."""
+
+    table: Table
+    part: Part
+    finding: Finding | None = None
+    error: UnreachableError | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.table.source}.{self.table.name}"
+
+    @property
+    def differs(self) -> bool:
+        return self.finding is not None and self.finding.result == DIFFERS
+
+    @property
+    def proved(self) -> bool:
+        """Whether the whole table is proved equal by now."""
+        return self.finding is not None and self.finding.result == EQUAL and self.part.last
+
+    def __str__(self) -> str:
+        part = "" if self.part.whole else f" (part {self.part.number} of {self.part.of})"
+        return f"{self.name}{part}: {self.error or self.finding}"
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night's audit: what it may take, and in how many nights every table has its turn."""
+
+    share: float
+    night_seconds: float | None
+    budget: float
+    nights: int
+
+
+class Auditor:
+    """Looks at tables of a catalog, for as long as its connections are open."""
+
+    def __init__(self, databases: Access, warehouse: Connection, tables: Sequence[Table]) -> None:
+        """`warehouse` is a connection of its own, for the transactions of this."""
+        self._databases, self._warehouse = databases, warehouse
+        self._tables = {f"{table.source}.{table.name}": table for table in tables}
+
+    def everything(self) -> Iterator[Audited]:
+        """Look at every table as a whole, and yield what is seen."""
+        yield from self._each(iter([Turn(name, 1, None) for name in self._known()]))
+
+    def night(self, share: float) -> tuple[Night, Iterator[Audited]]:
+        """Look at those whose turn it is, for so large a share of the last night's time."""
+        known = self._known()
+        seconds = proofs.night_seconds(self._warehouse)
+        budget = rotation.budget_seconds(seconds, share)
+        began = time.monotonic()
+        turns = rotation.turns(known, list(known), budget, lambda: time.monotonic() - began)
+        return Night(share, seconds, budget, rotation.nights(known, list(known), budget)), self._each(turns)
+
+    def _known(self) -> Mapping[str, Proof]:
+        found = proofs.read(self._warehouse)
+        self._warehouse.commit()
+        return {name: proof for name, proof in found.items() if name in self._tables}
+
+    def _each(self, turns: Iterator[Turn]) -> Iterator[Audited]:
+        with contextlib.ExitStack() as stack:
+            sources: dict[str, _Source] = {}
+            for turn in turns:
+                table = self._tables[turn.name]
+                source = sources.setdefault(table.source, _Source(self._databases, table.source, stack))
+                yield self._audited(source, table, turn)
+
+    def _audited(self, source: "_Source", table: Table, turn: Turn) -> Audited:
+        part = Part()
+        try:
+            connection = source.open()
+            part = _part(connection, table, turn)
+            return Audited(table, part, self._look(connection, source.unlock, table, part))
+        except LostError as error:
+            source.lost = error
+            return Audited(table, part, error=error)
+        except UnreachableError as error:
+            return Audited(table, part, error=error)
+
+    def _look(self, source: Connection, unlock: Callable[[], str], table: Table, part: Part) -> Finding:
+        began = time.monotonic()
+        name = f"{table.source}.{table.name}"
+        with postgres.explained(name):
+            if begin(self._warehouse, table):
+                if part.number == 1:
+                    proofs.forget_keys(self._warehouse, table)
+                found = compare(self._warehouse, source, table, unlock, part)
+            else:
+                found = Finding(DIFFERS, "its table is gone from the warehouse")
+            source.rollback()
+            proofs.record(self._warehouse, table, part, found, time.monotonic() - began)
+            self._warehouse.commit()
+        return found
+
+
+class _Source:
+    """A source, opened when it is first needed; once it is lost, it is not tried again."""
+
+    def __init__(self, databases: Access, name: str, stack: contextlib.ExitStack) -> None:
+        self._databases, self._name, self._stack = databases, name, stack
+        self._connection: Connection | None = None
+        self._mask_key = ""
+        self.lost: UnreachableError | None = None
+
+    def open(self) -> Connection:
+        """Return its connection. Raise UnreachableError if there is none."""
+        if self.lost is not None:
+            raise self.lost
+        if self._connection is None:
+            try:
+                self._connection = self._stack.enter_context(self._databases.source(self._name))
+            except UnreachableError as error:
+                self.lost = error
+                raise
+        return self._connection
+
+    def unlock(self) -> str:
+        """Give its session the key of the hashes; return what tells that key from another."""
+        self._mask_key = self._mask_key or self._databases.mask_key()
+        return mask.unlock(self.open(), self._mask_key)
+
+
+def _part(source: Connection, table: Table, turn: Turn) -> Part:
+    """Return which part of a table is looked at now. The parts go on as long as its files are the same."""
+    if turn.following is None and turn.parts == 1:
+        return Part()
+    found = postgres.row(source, postgres.statement("extent"), (table.schema_name, table.relation))
+    source.rollback()
+    blocks, storage = found or (0, "")
+    if turn.following is not None and turn.following.storage == storage:
+        return turn.following
+    parts = min(turn.parts, (blocks or 0) // BLOCKS)
+    if parts <= 1 or source.server_version // 10000 < READS_RANGES:
+        return Part()
+    return Part(1, parts, blocks, storage)
+
+
+@contextlib.contextmanager
+def auditor(databases: Access, tables: Sequence[Table]) -> Iterator[Auditor]:
+    """Give the block what audits these tables. Raise AlreadyRunningError if another one does so now."""
+    with databases.warehouse(autocommit=True) as beside, databases.warehouse() as warehouse:
+        ledger.require_migrated(beside)
+        if not postgres.value(beside, "SELECT pg_try_advisory_lock(hashtextextended('audit', 0))"):
+            raise AlreadyRunningError("an audit is going already; wait for its end")
+        yield Auditor(databases, warehouse, tables)

@@ -1,0 +1,71 @@
+"""Contents: what is asked of both sides, so that the same rows give the same answer on every server."""
+
+from collections.abc import Sequence
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.loading import plan
+from pipeline.loading.plan import Plan
+from pipeline.loading.shape import Column
+from pipeline.postgres import Composable, Connection
+
+# Not of ASCII: a server of another encoding hashes other bytes.
+_PROBE = "SELECT hashtextextended('é' COLLATE \"C\", 0)"
+# What a hash mask leaves of a value.
+HASH = "^[0-9a-f]{64}$"
+
+
+def hash_alike(warehouse: Connection, source: Connection) -> bool:
+    """Whether both servers give the same text the same hash by the fast way: not by every encoding."""
+    return bool(postgres.value(warehouse, _PROBE) == postgres.value(source, _PROBE))
+
+
+def of_source(planned: Plan, alike: bool) -> Composable:
+    """Return the SQL of a row's hash in the source: of the row as it is loaded, masks and all."""
+    return _hash([plan.expression(column) for column in planned.columns], alike)
+
+
+def of_warehouse(planned: Plan, alike: bool) -> Composable:
+    """Return the SQL of a row's hash in the warehouse."""
+    return _hash([_loaded(column) for column in planned.columns], alike)
+
+
+def _loaded(column: Column) -> Composable:
+    # What was read as something else, such as xml as its text, is compared so.
+    return sql.Identifier(column.name) if column.text or column.mask else column.expression()
+
+
+def _hash(expressions: Sequence[Composable], alike: bool) -> Composable:
+    # Byte by byte, in the text that every server writes for it: 1.0 is not 1.00 here.
+    row = sql.SQL("ROW({})::text").format(sql.SQL(", ").join(expressions))
+    if alike:
+        return sql.SQL('hashtextextended({} COLLATE "C", 0)').format(row)
+    return sql.SQL(
+        "('x' || left(encode(sha256(convert_to({}, 'UTF8')), 'hex'), 16))::bit(64)::bigint"
+    ).format(row)
+
+
+def unchanged(planned: Plan) -> Composable:
+    """Return the condition under which a row of the source is as it was when the table was loaded."""
+    return sql.SQL("NOT ({})").format(planned.written()) if planned.shape.has_xmin else sql.SQL("true")
+
+
+def in_clear(planned: Plan, known: Sequence[str]) -> dict[str, Composable]:
+    """Return, by column of the warehouse's table that is masked, when a value of it is not its mask.
+
+    `known` are the columns that the table has.
+    """
+    declared = planned.table.columns
+    found = {column.name: column.mask for column in planned.columns if column.mask}
+    found |= {column.name: "exclude" for column in planned.shape.excluded}
+    found |= {name: "exclude" for name in known if name in declared and declared[name].mask == "exclude"}
+    conditions: dict[str, Composable] = {}
+    for name, mask in found.items():
+        if name in known:
+            column = sql.Identifier(name)
+            hashed = sql.SQL(" AND {} !~ {}").format(column, sql.Literal(HASH))
+            conditions[name] = sql.SQL("{} IS NOT NULL").format(column)
+            if mask == "hash":
+                conditions[name] += hashed
+    return conditions

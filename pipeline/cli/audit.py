@@ -1,0 +1,139 @@
+"""`pipeline audit`: whether the warehouse is equal to its sources, row by row. For crontab, after loads."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipeline import access, alerts, catalog, log, settings
+from pipeline.alerts import Alert
+from pipeline.audit import audit, finding
+from pipeline.audit.audit import Audited, Auditor, Night
+from pipeline.audit.rotation import NIGHTS, SHARE
+from pipeline.catalog import Catalog, Table
+from pipeline.cli import terminal
+from pipeline.errors import CheckError, UnreachableError, UsageError
+from pipeline.settings import Settings
+
+STYLES = {finding.DIFFERS: "red", finding.INCOMPARABLE: "yellow"}
+WHERE = "select difference, key from quarantine.audit where (source, table_name) = ('{}', '{}')"
+
+
+def add_command(commands: Any) -> None:
+    """Add `audit` to the command line."""
+    parser = commands.add_parser(
+        "audit",
+        help="compare the warehouse with its sources",
+        description="Compare tables of the warehouse with their sources, every row of them, whatever the "
+        "loads believe. Without SOURCE those whose turn it is, for a share of the last night's time, so that "
+        "each has its turn within a week; with SOURCE all of its tables, now. It changes nothing but what is "
+        "known of that: status shows it, alerts tell of it, and quarantine.audit has keys of what differs.",
+        epilog="exit codes: 0 what was compared is equal, or cannot be compared and it says why; 4 something "
+        "differs; 5 a source or the warehouse is out of reach; 6 an audit is going already; 2 settings",
+    )
+    parser.add_argument("source", metavar="SOURCE", nargs="?", help="all tables of this source")
+    parser.add_argument("--table", help="only this table (with SOURCE)")
+    parser.add_argument(
+        "--share", type=_share, default=SHARE, metavar="PERCENT",
+        help="without SOURCE: how much of the last night's time it may take (default: 10%%)",
+    )  # fmt: skip
+    log.add_argument(parser)
+    parser.set_defaults(command=run_audit)
+
+
+def _share(text: str) -> float:
+    """Return a share of a night.
+
+    >>> _share("25%"), _share("5")
+    (0.25, 0.05)
+    """
+    share = float(text.strip().removesuffix("%")) / 100
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError("write a percentage such as 10%")
+    return share
+
+
+def run_audit(arguments: argparse.Namespace) -> int:
+    """Print and tell what is found. Raise CheckError if something differs."""
+    configured = settings.read()
+    declared = catalog.read(configured.require_analysts().checkout)
+    tables = _selected(configured, declared, arguments.source, arguments.table)
+    seen: list[Audited] = []
+    night: Night | None = None
+    with access.opened(configured) as databases, audit.auditor(databases, tables) as auditor:
+        night, found = _begun(auditor, arguments)
+        for one in found:
+            seen.append(one)
+            _show(one)
+            _tell(configured, one)
+    terminal.say(_summary(seen, night))
+    if differing := [one.name for one in seen if one.differs]:
+        raise CheckError(f"not equal to the source: {', '.join(differing)}")
+    if lost := [one for one in seen if one.error]:
+        names = ", ".join(sorted({one.table.source for one in lost}))
+        raise UnreachableError(f"out of reach, and not compared: {names}")
+    return 0
+
+
+def _begun(auditor: Auditor, arguments: argparse.Namespace) -> tuple[Night | None, Iterator[Audited]]:
+    return (None, auditor.everything()) if arguments.source else auditor.night(arguments.share)
+
+
+def _selected(configured: Settings, declared: Catalog, source: str | None, table: str | None) -> list[Table]:
+    if table and not source:
+        raise UsageError("--table needs a source before it: pipeline audit SOURCE --table TABLE")
+    for name in [source] if source else []:
+        configured.source(name)
+    if source and table:
+        return [declared.source(source).table(table)]
+    sources = [declared.source(source)] if source else list(declared.sources.values())
+    known = [one for one in sources if one.name in configured.sources]
+    return [found for one in known for found in one.tables.values()]
+
+
+def _show(one: Audited) -> None:
+    terminal.tell(str(one), "red" if one.error else STYLES.get(one.finding.result) if one.finding else None)
+    if one.differs:
+        if one.finding and (one.finding.missing or one.finding.altered or one.finding.surplus > 0):
+            terminal.say(f"  which: {WHERE.format(one.table.source, one.table.name)}")
+        terminal.say(f"  next: {repair(one.name)}")
+
+
+def repair(name: str) -> str:
+    """Return what makes a table equal again."""
+    return f"pipeline rerun --from extract --full {name}"
+
+
+def _tell(configured: Settings, one: Audited) -> None:
+    key = f"audit/{one.name}"
+    if one.differs and one.finding:
+        alerts.tell(
+            configured,
+            Alert(
+                key=key, kind="failed", summary=f"{one.name}: is not equal to its source",
+                error=one.finding.reason, command=repair(one.name),
+            ),
+        )  # fmt: skip
+    elif one.proved:
+        alerts.recovered(configured, key, f"{one.name} is equal to its source")
+
+
+def _summary(seen: Sequence[Audited], night: Night | None) -> str:
+    counts = {
+        "equal": sum(one.finding is not None and one.finding.result == finding.EQUAL for one in seen),
+        "not equal": sum(one.differs for one in seen),
+        "not comparable": sum(
+            one.finding is not None and one.finding.result == finding.INCOMPARABLE for one in seen
+        ),
+        "out of reach": sum(one.error is not None for one in seen),
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing is loaded yet"
+    if night is None:
+        return f"audit: {told}"
+    of = "" if night.night_seconds is None else f" of the last night's {night.night_seconds:,.1f} s"
+    often = "every night" if night.nights == 1 else f"within {night.nights} nights"
+    line = f"audit: {told}; at {night.budget:,.1f} s{of} every table has its turn {often}"
+    if night.nights > NIGHTS:
+        line += (
+            f"; for each to have it within a week, give it more: --share {night.nights * 10 // NIGHTS + 1}%"
+        )
+    return line

@@ -1,0 +1,37 @@
+-- What is known of every loaded table: its rows, since when it is loaded, when it was last proved equal, when it was
+-- last looked at as a whole, how its last part fared, and what the last look at a part took.
+SELECT
+    w.source || '.' || w.table_name,
+    w.rows,
+    coalesce(
+        (SELECT min(s.accepted_at) FROM ops.table_shape s
+         WHERE (s.source, s.table_name) = (w.source, w.table_name)),
+        w.loaded_at
+    ),
+    known.proved_at,
+    known.looked_at,
+    latest.result,
+    latest.reason,
+    latest.part,
+    coalesce(latest.parts, 1),
+    coalesce(latest.blocks, 0),
+    coalesce(latest.storage, ''),
+    spent.rows,
+    spent.seconds
+FROM ops.watermark w
+LEFT JOIN LATERAL (
+    SELECT
+        max(a.audited_at) FILTER (WHERE a.result = 'equal' AND a.part = a.parts) AS proved_at,
+        max(a.audited_at) FILTER (WHERE a.part = a.parts) AS looked_at
+    FROM ops.audit a WHERE (a.source, a.table_name) = (w.source, w.table_name)
+) AS known ON true
+LEFT JOIN LATERAL (
+    SELECT a.* FROM ops.audit a WHERE (a.source, a.table_name) = (w.source, w.table_name)
+    ORDER BY a.id DESC LIMIT 1
+) AS latest ON true
+LEFT JOIN LATERAL (
+    SELECT a.rows, a.seconds FROM ops.audit a
+    WHERE (a.source, a.table_name) = (w.source, w.table_name) AND a.result = 'equal'
+    ORDER BY a.id DESC LIMIT 1
+) AS spent ON true
+ORDER BY 1

@@ -1,0 +1,88 @@
+"""Rotation: what is looked at in a night, so that everything has its turn within its budget."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.audit import rotation
+from pipeline.audit.finding import DIFFERS, EQUAL, Part
+from pipeline.audit.proofs import Proof
+
+NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
+
+
+def proof(name: str, seconds: float, days: float = 1, result: str = EQUAL, last: Part | None = None) -> Proof:
+    """Return what is known of a table that was last looked at so many days ago."""
+    looked_at = NOW - timedelta(days=days)
+    last = last or Part()
+    return Proof(name, 100, NOW - timedelta(days=90), looked_at, looked_at, result, "", last, seconds)
+
+
+class Nights:
+    """Nights of audits, with a clock that only the looking moves."""
+
+    def __init__(self, *proofs: Proof) -> None:
+        self.known = {one.name: one for one in proofs}
+        self._now = NOW
+
+    def night(self, budget: float) -> list[tuple[str, int, int]]:
+        """Look at what has its turn; return the tables, each with its part and of how many."""
+        seen: list[tuple[str, int, int]] = []
+        took: list[float] = []
+        for turn in rotation.turns(self.known, list(self.known), budget, lambda: sum(took)):
+            before = self.known[turn.name]
+            part = turn.following or Part(1, turn.parts, 1000, "one")
+            took.append(before.seconds / part.of)
+            seen.append((turn.name, part.number, part.of))
+            looked_at = self._now + timedelta(seconds=sum(took)) if part.last else before.looked_at
+            self.known[turn.name] = Proof(
+                turn.name,
+                before.rows,
+                before.loaded_since,
+                looked_at,
+                looked_at,
+                EQUAL,
+                "",
+                part,
+                before.seconds,
+            )
+        assert sum(took) <= budget
+        self._now += timedelta(days=1)
+        return seen
+
+
+def test_what_differs_comes_first_and_then_what_was_not_looked_at_for_longest() -> None:
+    nights = Nights(proof("a", 1, 2), proof("b", 1, 5), proof("c", 1, 0, DIFFERS), proof("d", 1, 3))
+    assert [name for name, _, _ in nights.night(3)] == ["c", "b", "d"]
+    assert [name for name, _, _ in nights.night(3)] == ["a", "c", "b"]
+
+
+def test_every_table_has_its_turn_within_a_week_if_a_week_has_room_for_all() -> None:
+    """Large ones in parts. No night takes longer than its budget."""
+    nights = Nights(proof("large", 30), *(proof(f"small{number}", 0.9) for number in range(20)))
+    begun = dict.fromkeys(nights.known, 0)
+    for night in range(1, 40):
+        for name, number, of in nights.night(8):
+            if number == of:
+                begun[name] = night
+        if night > 7:
+            assert min(begun.values()) > night - 8, (night, begun)
+
+
+def test_a_table_in_parts_goes_on_where_it_was_left() -> None:
+    nights = Nights(proof("large", 30))
+    assert [nights.night(10) for _ in range(4)] == [
+        [("large", 1, 3)], [("large", 2, 3)], [("large", 3, 3)], [("large", 1, 3)]
+    ]  # fmt: skip
+
+
+def test_a_part_that_differed_is_begun_anew() -> None:
+    nights = Nights(proof("large", 30, 1, DIFFERS, Part(2, 3, 1000, "one")))
+    assert nights.night(10) == [("large", 1, 3)]
+
+
+@pytest.mark.parametrize(("of", "blocks"), [(1, 0), (3, 10), (7, 1000), (4, 3)])
+def test_the_parts_of_a_table_are_all_of_it_and_none_twice(of: int, blocks: int) -> None:
+    bounds = [Part(number, of, blocks, "").blocks * number // of for number in range(1, of + 1)]
+    assert bounds == sorted(bounds)
+    assert bounds[-1] == blocks
