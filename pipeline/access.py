@@ -99,9 +99,15 @@ class Access:
         """Open a database to back up, for reading only."""
         return postgres.connection(self.database_uri(name), f"database {name}", session=BACKUP_SESSION)
 
-    def drill_uri(self) -> str:
-        """Return the address, with its credential, of the server that backups are tried on."""
-        return self._uri(self.settings.require_drill())
+    def drill_uri(self, *, superuser: bool = False) -> str:
+        """Return the address, with its credential, of the server that backups are tried on.
+
+        With `superuser` that of its second login, which must have been named.
+        """
+        drill = self.settings.require_drill()
+        if superuser and drill.superuser_secret is not None:
+            return self._uri(drill.model_copy(update={"secret": drill.superuser_secret}))
+        return self._uri(drill)
 
     def bucket(self, secret: str, *, patience: "Patience | None" = None) -> "Bucket":
         """Open the bucket of the backups with the key at `secret` (key_id and application_key).

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from pipeline import access, alerts, catalog, crypt, ledger, mask, postgres, snapshot, visualizer
 from pipeline.access import Access
-from pipeline.backup import tools
+from pipeline.backup import privileges, tools
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.settings import BackupSettings, Settings
@@ -127,9 +127,12 @@ def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
         with databases.database(name) as connection:
             client = tools.newest("pg_dump", settings.require_backup().postgres_bin)
             server = connection.server_version // 10000
+            found = privileges.lacking(connection)
         if client.major < server:
-            return [f"pg_dump {client.version} is older than its server, {server}; install a newer client"]
-        return []
+            found.append(
+                f"pg_dump {client.version} is older than its server, {server}; install a newer client"
+            )
+        return found
 
     if settings.warehouse is not None:
         yield _looked("warehouse", warehouse)

@@ -138,8 +138,12 @@ class Child:
         environment: Mapping[str, str],
         output: int,
         keep_open: Sequence[int] = (),
+        worth_telling: Callable[[str], bool] | None = None,
     ) -> None:
-        """Start it; `output` and `keep_open` are file descriptors. Raise StepError if that fails."""
+        """Start it; `output` and `keep_open` are file descriptors. Raise StepError if that fails.
+
+        Of what it says only what is `worth_telling` goes into an error; all, without that.
+        """
         self.name = Path(arguments[0]).name
         try:
             self._process = subprocess.Popen(
@@ -154,6 +158,7 @@ class Child:
             )
         except OSError as error:
             raise StepError(f"{self.name}: cannot be started: {error.strerror}") from error
+        self._worth_telling = worth_telling or (lambda _line: True)
         self._said: deque[str] = deque(maxlen=ERROR_TAIL_LINES)
         # Beside it: a program that complains a lot must not wait for somebody to listen.
         self._listener = threading.Thread(target=self._listen, name=f"complaints of {self.name}", daemon=True)
@@ -175,7 +180,8 @@ class Child:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
-        self._said.extend(line.rstrip("\n") for line in self._process.stderr)
+        lines = (line.rstrip("\n") for line in self._process.stderr)
+        self._said.extend(line for line in lines if self._worth_telling(line))
 
     @property
     def running(self) -> bool:

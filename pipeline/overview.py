@@ -32,6 +32,7 @@ class Backup:
     taken_at: datetime | None = None
     size_bytes: int | None = None
     verified: bool = False
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _with_missing(settings: Settings, found: Sequence[Backup]) -> list[Backup]:
 
 def _backups(warehouse: Connection) -> list[Backup]:
     query = """
-        SELECT DISTINCT ON (database) database, run, taken_at, size_bytes, true
+        SELECT DISTINCT ON (database) database, run, taken_at, size_bytes, true, warnings
         FROM ops.backup ORDER BY database, taken_at DESC
         """
     return [Backup(*found) for found in _rows(warehouse, "ops.backup", query)]

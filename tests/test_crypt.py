@@ -1,5 +1,6 @@
 """Encryption with the real gpg: each key opens what comes out, no other does, no failure passes for done."""
 
+import base64
 import contextlib
 import shutil
 import subprocess
@@ -157,6 +158,32 @@ def test_all_that_is_wrong_with_the_keys_is_told_at_once(keys: Keys, tmp_path: P
         f"old <old@test.invalid>: expired on {datetime.now(UTC):%Y-%m-%d}",
     ]
     assert "is named twice" in caught.value.problems[-1]
+
+
+def _packet(tag: int, body: bytes) -> bytes:
+    return bytes([0xC0 | tag, len(body)]) + body
+
+
+def test_a_key_of_openpgp_version_6_is_told_as_such_with_what_to_ask_its_owner_for(tmp_path: Path) -> None:
+    """As newer tools make it by a profile for RFC 9580: to gpg it is no key at all."""
+    for version, standard in ((6, "RFC 9580"), (5, "LibrePGP")):
+        body = bytes([version]) + bytes(4) + bytes([27]) + (32).to_bytes(4, "big") + bytes(32)
+        packets = _packet(6, body) + _packet(13, b"new <new@test.invalid>")
+        armored = base64.encodebytes(packets).decode()
+        head = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n{}\n"
+        for name, comment in (("plain", ""), ("commented", "Comment: new <new@test.invalid>\n")):
+            file = tmp_path / f"{name}-{version}.asc"
+            file.write_text(f"{head.format(comment)}{armored}-----END PGP PUBLIC KEY BLOCK-----\n")
+        (tmp_path / f"raw-{version}.asc").write_bytes(packets)
+        for name in ("plain", "commented", "raw"):
+            with (
+                pytest.raises(ProblemsError) as caught,
+                crypt.keyring([tmp_path / f"{name}-{version}.asc"], now=NOW, folder=tmp_path),
+            ):
+                pass
+            (told,) = caught.value.problems
+            assert f"its key is of OpenPGP version {version} ({standard}), which GnuPG" in told
+            assert "ask its owner for a key of version 4" in told
 
 
 def _library(folder: Path) -> gnupg.GPG:

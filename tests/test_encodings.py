@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.backup import restore
-from pipeline.backup.restore import Order
+from pipeline.backup.restoration import Order
 from pipeline.errors import StepError
 from tests.night import Night, next_run
 from tests.restores import RUN, Restores

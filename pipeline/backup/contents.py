@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup.manifest import Contents, Database, Extension, LargeObjects, Objects, Table
+from pipeline.backup.manifest import (
+    Contents,
+    Database,
+    DatabaseGrant,
+    Extension,
+    LargeObjects,
+    Missing,
+    Need,
+    Objects,
+    Setting,
+    Table,
+)
 from pipeline.backup.manifest import Sequence as SequenceState
 from pipeline.errors import ConflictError
 from pipeline.postgres import Connection
@@ -14,6 +25,8 @@ from pipeline.postgres import Connection
 REWRITTEN = (
     "was truncated, rewritten or dropped since the moment of the backup, which therefore cannot have its rows"
 )
+# What a session has that sets none itself, as ours does.
+SEARCH_PATH = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'"
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,7 @@ def complete(
     large_objects: LargeObjects,
 ) -> Contents:
     """Return everything: what was counted already, and what is read quickly."""
+    roles = _names(connection, "roles")
     return Contents(
         database=database(connection),
         session=postgres.SESSION,
@@ -133,8 +147,29 @@ def complete(
         extensions=extensions(connection),
         objects=objects(connection),
         large_objects=large_objects,
-        roles=tuple(name for (name,) in postgres.rows(connection, postgres.statement("roles"))),
+        roles=roles,
+        needs=tuple(Need(**found) for found in postgres.records(connection, postgres.statement("needs"))),
+        grantors=_names(connection, "grantors"),
+        search_path=postgres.value(connection, SEARCH_PATH),
+        missing=tuple(
+            Missing(**found)
+            for found in postgres.records(
+                connection, postgres.statement("not_dumped"), {"roles": list(roles)}
+            )
+        ),
+        settings=tuple(
+            Setting(**found)
+            for found in postgres.records(connection, postgres.statement("database_settings"))
+        ),
+        grants=tuple(
+            DatabaseGrant(**found)
+            for found in postgres.records(connection, postgres.statement("database_grants"))
+        ),
     )
+
+
+def _names(connection: Connection, statement: str) -> tuple[str, ...]:
+    return tuple(name for (name,) in postgres.rows(connection, postgres.statement(statement)))
 
 
 def globals_sql(connection: Connection) -> str:

@@ -10,7 +10,7 @@ from pipeline.backup import assertions, contents
 from pipeline.backup.assertions import Assertion
 from pipeline.backup.fetch import Fetched, Key
 from pipeline.backup.manifest import Manifest, Table
-from pipeline.backup.restore import Restored
+from pipeline.backup.restoration import Restored
 from pipeline.errors import CheckError
 from pipeline.postgres import Connection
 

@@ -19,7 +19,7 @@ from pipeline.backup import target as targets
 from pipeline.backup.assertions import Assertion
 from pipeline.backup.manifest import Manifest
 from pipeline.backup.report import Report
-from pipeline.backup.restore import Order, Restoration
+from pipeline.backup.restoration import Order, Restoration
 from pipeline.backup.target import Target
 from pipeline.backup.work import Work
 from pipeline.bucket import Bucket
@@ -82,13 +82,14 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = s
     settings.database(database)
     folder = DrillWork(settings, database, month)
     with _stoppable(), folder.step(STEP, show), _reading(settings) as (databases, bucket):
-        server = targets.at(databases.drill_uri())
+        # The first login may not remove what the second has made.
+        server = targets.at(databases.drill_uri(superuser=True))
         shown = folder.shown(STEP, show)
         with server.opened() as connection, _alone(connection, shown):
             _sweep(connection, server)
             drill = _Drill(databases, bucket, month, shown, *_newest(bucket, database))
             try:
-                drill.run(server)
+                drill.run()
             except (CheckError, StepError) as error:
                 _publish(databases, drill.report(str(error)))
                 raise
@@ -180,8 +181,9 @@ class _Drill:
     found: tuple[Assertion, ...] = ()
     controls: tuple[Assertion, ...] = ()
 
-    def run(self, server: Target) -> None:
+    def run(self) -> None:
         """Restore, compare, and try what is damaged."""
+        server = restore.server_for(self.databases, self.proven)
         with restore.work_folder(self.databases.settings) as folder:
             order = Order(self.proven.database, self.proven.run)
             job = Restoration(self.databases, self.bucket, self.proven, order, folder, self._show_phase)
@@ -225,6 +227,7 @@ class _Drill:
                 "controls": self.controls,
                 "remarks": self.remarks,
                 "error": error,
+                "schema_sha256": self.proven.contents.schema_sha256,
                 "grade": report.grade(
                     (*self.found, *self.controls), self.remarks, in_time=recovery <= deadline, error=error
                 ),

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from pipeline import access, command, crypt, patience, postgres, snapshot
 from pipeline.access import Access
-from pipeline.backup import archive, backups, contents, counting, files, records, tools
+from pipeline.backup import archive, backups, contents, counting, files, records, schema, tools
 from pipeline.backup.archive import Archived
 from pipeline.backup.counting import Counting
 from pipeline.backup.guard import Guard
-from pipeline.backup.manifest import LargeObjects, Table
+from pipeline.backup.manifest import Contents, LargeObjects, Table
 from pipeline.backup.records import Dumped
 from pipeline.backup.tools import Tool
 from pipeline.backup.work import Work
@@ -117,6 +117,8 @@ class _Dump:
                 tables, large_objects = self._wait(counted)
             archive.require_same(archived, counted.rows, shapes, large_objects.count)
             found = contents.complete(connection, tables, sequences, large_objects)
+        definitions = schema.fingerprint(self._pg_restore, self._partial, encoding)
+        found = found.model_copy(update={"schema_sha256": definitions})
         self._partial.replace(self._folder.dump)
         files.settle(self._folder.folder)
         return Dumped(
@@ -130,7 +132,7 @@ class _Dump:
             contents=found,
             dump=digest,
             globals=roles,
-            warnings=(*warnings, *complaints),
+            warnings=(*warnings, *complaints, *_missing(self._name, found)),
         )
 
     @contextlib.contextmanager
@@ -230,6 +232,11 @@ class _Dump:
             self._tell(counted)
             time.sleep(LOOK_SECONDS)
         return counted.result()
+
+
+def _missing(name: str, found: Contents) -> tuple[str, ...]:
+    """Say what this database has that its dump has not."""
+    return tuple(f"{name}: not in the backup: {one.told}" for one in found.missing if not one.by_nature)
 
 
 def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ...]:

@@ -78,6 +78,42 @@ class Objects(_Part):
     count: int
 
 
+class Need(_Part):
+    """Something that only a superuser may make again: its kind (event trigger, function ...) and name."""
+
+    kind: str
+    name: str
+
+
+class Missing(_Part):
+    """Something of the database that is not in the dump; `by_nature` in no dump of any database."""
+
+    kind: str
+    name: str
+    by_nature: bool
+
+    @property
+    def told(self) -> str:
+        """Return what it is, for people."""
+        return f"{self.kind} {self.name}"
+
+
+class Setting(_Part):
+    """What is set for sessions in the database; for those of all roles where `role` is None."""
+
+    role: str | None
+    name: str
+    value: str
+
+
+class DatabaseGrant(_Part):
+    """A privilege on the database itself; `grantee` is None for everybody."""
+
+    grantee: str | None
+    privilege: Literal["CREATE", "CONNECT", "TEMPORARY"]
+    grantable: bool
+
+
 class LargeObjects(_Part):
     """How many large objects there are, and a checksum of number and content of each."""
 
@@ -86,7 +122,12 @@ class LargeObjects(_Part):
 
 
 class Contents(_Part):
-    """What a database holds at one moment. `roles` own something in it, or were granted something."""
+    """What a database holds at one moment. `roles` own something in it, or were granted something.
+
+    `needs` is what a restore needs a superuser for, `grantors` are roles that passed a privilege on,
+    `search_path`, `settings` and `grants` are of the database itself, and `missing` is not in the dump;
+    `schema_sha256` stands for all definitions. Older manifests have none of these.
+    """
 
     database: Database
     session: Mapping[str, str]
@@ -96,6 +137,13 @@ class Contents(_Part):
     objects: tuple[Objects, ...]
     large_objects: LargeObjects
     roles: tuple[str, ...]
+    needs: tuple[Need, ...] = ()
+    grantors: tuple[str, ...] = ()
+    search_path: str | None = None
+    schema_sha256: str | None = None
+    missing: tuple[Missing, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    grants: tuple[DatabaseGrant, ...] = ()
 
 
 class File(_Part):

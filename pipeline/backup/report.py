@@ -47,6 +47,8 @@ class Report(BaseModel):
     controls: tuple[Assertion, ...]
     remarks: tuple[str, ...]
     error: str | None
+    # That of the manifest: what the drill has proven.
+    schema_sha256: str | None = None
     grade: Literal["A", "B", "C", "F"]
 
     @property
@@ -116,7 +118,12 @@ def write(bucket: Bucket, report: Report) -> None:
         name(report.database, report.run, report.month),
         report.model_dump_json(indent=1).encode() + b"\n",
         content_type=CONTENT_TYPE,
-        info={"month": report.month, "grade": report.grade, "finished-at": report.finished_at.isoformat()},
+        info={
+            "month": report.month,
+            "grade": report.grade,
+            "finished-at": report.finished_at.isoformat(),
+            **({"schema": report.schema_sha256} if report.schema_sha256 else {}),
+        },
         replace=True,
     )
 
@@ -126,6 +133,12 @@ def find(bucket: Bucket, database: str, month: str) -> Stored | None:
     ending = f"/drill-{month}.json"
     found = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one)]
     return max(found, key=lambda one: one.info.get("finished-at", ""), default=None)
+
+
+def all_of(bucket: Bucket, database: str) -> list[Stored]:
+    """Return every report of a database, the oldest first."""
+    found = [one for one in bucket.list(f"{database}/") if is_report(one)]
+    return sorted(found, key=lambda one: one.info["finished-at"])
 
 
 def is_report(stored: Stored) -> bool:

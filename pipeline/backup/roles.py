@@ -27,19 +27,34 @@ FIRST_WITH_SELF_GRANT = 160000
 
 @dataclass(frozen=True)
 class Roles:
-    """The roles that were made, and what of theirs could not be."""
+    """The roles that were made, what of theirs could not be, and those that were not asked for."""
 
     made: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Making:
+    """Which roles are made: those that are `needed`, or, with `everyone`, all of the backed up server.
+
+    `mark` becomes their comment. What a superuser made, `friend` may use and drop as well: the login that
+    restores there otherwise.
+    """
+
+    needed: Collection[str]
+    everyone: bool = False
+    mark: str | None = None
+    friend: str | None = None
 
 
 @dataclass
-class _Making:
+class _Roles:
     connection: Connection
-    needed: Collection[str]
-    mark: str | None
+    wanted: Making
     existing: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -47,13 +62,17 @@ class _Making:
         """Run one statement of the file, if it is about a role that we made or are to make."""
         if found := CREATE.match(statement):
             name = _plain(found[1])
-            if name not in self.existing and (name in self.needed or name not in expired):
+            if name in self.existing:
+                return
+            if name in self.wanted.needed or (self.wanted.everyone and name not in expired):
                 self._make(name)
+            elif name not in expired:
+                self.others.append(name)
         elif found := ALTER.match(statement):
             if _plain(found[1]) in self.made:
                 self._try(statement)
         elif (found := GRANT.match(statement)) and _plain(found[2]) in self.made:
-            self._try(statement)
+            self._join(_plain(found[1]), statement)
 
     def _make(self, name: str) -> None:
         role = sql.Identifier(name)
@@ -65,9 +84,17 @@ class _Making:
         self.made.append(name)
         if self.connection.server_version < FIRST_WITH_SELF_GRANT and not is_superuser(self.connection):
             postgres.rows(self.connection, sql.SQL("GRANT {} TO CURRENT_USER").format(role))
-        if self.mark is not None:
-            comment = sql.SQL("COMMENT ON ROLE {} IS {}").format(role, sql.Literal(self.mark))
+        if self.wanted.friend is not None:
+            give = sql.SQL("GRANT {} TO {} WITH ADMIN OPTION")
+            postgres.rows(self.connection, give.format(role, sql.Identifier(self.wanted.friend)))
+        if self.wanted.mark is not None:
+            comment = sql.SQL("COMMENT ON ROLE {} IS {}").format(role, sql.Literal(self.wanted.mark))
             postgres.rows(self.connection, comment)
+
+    def _join(self, group: str, statement: str) -> None:
+        # What nobody needs here is not there to be a member of.
+        if group not in self.others:
+            self._try(statement)
 
     def _try(self, statement: str) -> None:
         try:
@@ -76,10 +103,8 @@ class _Making:
             self.remarks.append(f"not done: {statement} ({postgres.said(error)})")
 
 
-def make(
-    connection: Connection, globals_sql: str, *, needed: Collection[str], where: str, mark: str | None = None
-) -> Roles:
-    """Make the roles of the backup that the server has not; `mark` becomes their comment.
+def make(connection: Connection, globals_sql: str, wanted: Making, where: str) -> Roles:
+    """Make the roles of the backup that are wanted and that the server has not.
 
     `connection` commits each statement. Raise StepError, naming them, if roles that the database needs could
     not be made; then those that could be are gone again.
@@ -90,11 +115,11 @@ def make(
     ]
     if connection.server_version >= FIRST_WITH_SELF_GRANT:
         postgres.rows(connection, "SELECT set_config('createrole_self_grant', 'set, inherit', false)")
-    making = _Making(connection, needed, mark, existing=_names(connection))
+    making = _Roles(connection, wanted, existing=_names(connection))
     expired = _expired(statements, datetime.now(UTC))
     for statement in statements:
         making.take(statement, expired)
-    missing = sorted(set(needed) - _names(connection))
+    missing = sorted(set(wanted.needed) - _names(connection))
     if missing:
         remove(connection, making.made)
         why = next((making.refused[name] for name in missing if name in making.refused), "not in the backup")
@@ -102,7 +127,7 @@ def make(
             f"{where}: the database needs roles that are missing: {', '.join(missing)} ({why}); "
             "make them there, or restore with a login that may create roles"
         )
-    return Roles(tuple(making.made), tuple(making.remarks))
+    return Roles(tuple(making.made), tuple(making.remarks), tuple(making.others))
 
 
 def remove(connection: Connection, names: Collection[str]) -> None:
@@ -120,21 +145,6 @@ def marked(connection: Connection, mark: str) -> tuple[str, ...]:
         WHERE d.description = %s
         """
     return tuple(name for (name,) in postgres.rows(connection, query, (mark,)))
-
-
-def require_usable(connection: Connection, owners: Collection[str], where: str) -> None:
-    """Raise StepError if our login may not give objects to one of these roles."""
-    query = """
-        SELECT rolname FROM pg_roles
-        WHERE rolname = ANY(%s) AND rolname !~ '^pg_' AND NOT pg_has_role(current_user, oid, 'MEMBER')
-        ORDER BY rolname
-        """
-    foreign = [name for (name,) in postgres.rows(connection, query, (list(owners),))]
-    if foreign:
-        raise StepError(
-            f"{where}: our login may not give objects to {', '.join(foreign)}, which own some of them; "
-            "GRANT it those roles, or restore as a superuser"
-        )
 
 
 def foreign(connection: Connection) -> frozenset[str]:

@@ -17,6 +17,8 @@ from pipeline.postgres import Connection
 UNFINISHED = "pipeline: a restore that is not complete"
 PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 FIRST_WITH_PROVIDERS = 150000
+# The template that has nothing of anybody's, and whose encoding and locale may be changed.
+EMPTY = "template0"
 # A restore waits for nothing and nobody cuts it short.
 SESSION: Mapping[str, str] = {"statement_timeout": "0", "lock_timeout": "30s"}
 
@@ -32,6 +34,11 @@ class Target:
     def environment(self) -> dict[str, str]:
         """Return the variables that take PostgreSQL's programs there: for one child's environment."""
         return postgres.program_environment(self.uri, self.name)
+
+    @property
+    def login(self) -> str:
+        """Return the role that logs in."""
+        return self.environment.get("PGUSER", "")
 
     @property
     def database(self) -> str:
@@ -205,7 +212,7 @@ def _creation(connection: Connection, database: str, wanted: Database) -> sql.Co
         sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
             sql.Identifier(database),
             sql.Identifier(wanted.owner),
-            sql.Identifier(_template(connection, wanted)),
+            sql.Identifier(template(connection, wanted)),
             sql.Literal(wanted.encoding),
             sql.Literal(wanted.collate),
             sql.Literal(wanted.ctype),
@@ -220,7 +227,7 @@ def _creation(connection: Connection, database: str, wanted: Database) -> sql.Co
     return sql.SQL(" ").join(words)
 
 
-def _template(connection: Connection, wanted: Database) -> str:
+def template(connection: Connection, wanted: Database) -> str:
     """Return template1, into which administrators put extensions, where it has the locale that is wanted."""
     query = """
         SELECT pg_encoding_to_char(encoding), datcollate, datctype,
@@ -229,7 +236,7 @@ def _template(connection: Connection, wanted: Database) -> str:
         FROM pg_database AS d WHERE datname = 'template1'
         """
     same = (wanted.encoding, wanted.collate, wanted.ctype, wanted.locale_provider, wanted.locale)
-    return "template1" if postgres.row(connection, query) == same else "template0"
+    return "template1" if postgres.row(connection, query) == same else EMPTY
 
 
 @contextlib.contextmanager

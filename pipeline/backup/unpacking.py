@@ -1,85 +1,84 @@
-"""pg_restore into a database: all of a dump or one table of it, without what our login may not restore."""
+"""A dump into a database: all of it or one table, in sections, without what our login may not restore."""
 
-import os
-import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import command, postgres
-from pipeline.backup import contents, roles, target, toc
+from pipeline.backup import acl, contents, roles, target, toc
+from pipeline.backup.manifest import Contents
+from pipeline.backup.mending import Mending
+from pipeline.backup.pg_restore import Restorer
 from pipeline.backup.target import Target
+from pipeline.backup.toc import Entry
 from pipeline.backup.tools import Tool
-from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.postgres import Connection
 
-LOOK_SECONDS = 0.2
-LOST = re.compile(r"server closed the connection|terminating connection|connection to server .* failed")
+DEFINITIONS = ("--section=pre-data",)
+ROWS_AND_THE_REST = ("--section=data", "--section=post-data")
+CLEAN = ("--clean", "--if-exists")
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What is to be said of a restored dump: `remarks`, and what was `left_out` because it failed."""
+
+    remarks: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Unpacking:
-    """A dump that is to be restored; `table` is schema.name, None for all; `size_bytes` what it will take.
-
-    `encoding` is that of the database that was dumped.
-    """
+    """A dump that is to be restored; `wanted` is what is in it, `table` is schema.name, None for all."""
 
     tool: Tool
     dump: Path
     table: str | None
     clean: bool
     jobs: int
-    size_bytes: int
-    encoding: str
+    wanted: Contents
 
-    def run(self, place: Target, tell: Callable[[float, str], None]) -> list[str]:
-        """Run pg_restore to its end; return remarks on what was left out. Raise StepError if it fails."""
+    def run(self, place: Target, tell: Callable[[float, str], None]) -> Unpacked:
+        """Restore it. Raise StepError if it fails as a whole, and not only in some of its objects."""
         with place.opened() as connection:
             entries, remarks = self._entries(connection)
-        chosen = self.dump.with_suffix(".entries")
-        toc.write(entries, chosen)
-        arguments: list[str | Path] = [
-            self.tool.path, "--exit-on-error", "--no-password", "--no-tablespaces", f"--jobs={self.jobs}",
-            f"--use-list={chosen}", f"--dbname={place.database}",
-            *(["--clean", "--if-exists"] if self.clean else []), self.dump,
-        ]  # fmt: skip
-        environment = command.clean_environment({**_passfile(), **place.environment})
-        with (
-            place.opened() as connection,
-            Path(os.devnull).open("wb") as nowhere,
-            command.Child(arguments, environment=environment, output=nowhere.fileno()) as child,
-        ):
-            while child.running:
-                self._tell(connection, tell)
-                time.sleep(LOOK_SECONDS)
-            try:
-                child.finish()
-            except StepError as error:
-                raise _explained(error, place) from None
-        return remarks
+            rest, granting, afterwards = acl.in_sections(entries)
+            privileges = None
+            if not roles.is_superuser(connection):
+                privileges = acl.script(self.tool, self.dump, granting, self.wanted.database.encoding)
+        restorer = Restorer(self.tool, self.dump, place, self.wanted.database.size_bytes, tell)
+        mending = Mending(restorer, self.wanted)
+        self._restore(restorer, mending, rest if privileges else entries)
+        if privileges:
+            with place.opened() as connection:
+                acl.grant(connection, privileges)
+            self._go_on(restorer, mending, afterwards)
+        return Unpacked((*remarks, *mending.remarks), tuple(mending.left_out))
 
-    def _entries(self, connection: Connection) -> tuple[list[toc.Entry], list[str]]:
-        entries = toc.read(self.tool, self.dump, self.encoding)
+    def _restore(self, restorer: Restorer, mending: Mending, entries: list[Entry]) -> None:
+        if self.table or self.clean:
+            # Into what is there already: to go on after an error would mix old and new.
+            restorer.run(entries, jobs=self.jobs, options=CLEAN if self.clean else ())
+            return
+        # What nothing can do without: an error is told within seconds, and not after hours.
+        rest, granting, afterwards = acl.in_sections(entries)
+        restorer.run(rest, jobs=1, options=DEFINITIONS)
+        self._go_on(restorer, mending, rest, ROWS_AND_THE_REST)
+        self._go_on(restorer, mending, [*granting, *afterwards])
+
+    def _go_on(
+        self, restorer: Restorer, mending: Mending, entries: list[Entry], options: tuple[str, ...] = ()
+    ) -> None:
+        if not entries:
+            return
+        complaints = restorer.run(entries, jobs=self.jobs, options=options, goes_on=True)
+        if complaints.failed:
+            mending.mend(entries, complaints)
+
+    def _entries(self, connection: Connection) -> tuple[list[Entry], list[str]]:
+        entries = toc.read(self.tool, self.dump, self.wanted.database.encoding)
         if self.table:
             there = frozenset() if self.clean else target.names_in(connection)
             entries = toc.of_table(entries, self.table, there)
         foreign = () if roles.is_superuser(connection) else roles.foreign(connection)
         extensions = [one.name for one in contents.extensions(connection)]
         return toc.without_foreign(entries, foreign, extensions)
-
-    def _tell(self, connection: Connection, tell: Callable[[float, str], None]) -> None:
-        whole = max(self.size_bytes, 1)
-        size = postgres.value(connection, "SELECT pg_database_size(current_database())")
-        tell(min(size / whole, 0.99), f"{size / 1e6:,.0f} of about {whole / 1e6:,.0f} MB")
-
-
-def _passfile() -> dict[str, str]:
-    """Return where libpq was told to look for passwords: ours may have come from there."""
-    return {name: os.environ[name] for name in ("PGPASSFILE",) if name in os.environ}
-
-
-def _explained(error: StepError, place: Target) -> PipelineError:
-    if LOST.search(str(error)):
-        return UnreachableError(f"{place.name}: the connection was lost: {error}")
-    return StepError(f"{place.name}: {error}")

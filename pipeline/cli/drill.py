@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import alerts, chains, runs, settings
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
-from pipeline.backup import drill, report
+from pipeline.backup import drill, due, report
 from pipeline.backup.drill import DrillWork
 from pipeline.backup.report import Report
 from pipeline.cli import supervise, terminal
@@ -34,6 +34,12 @@ def add_chain(parsers: Any) -> None:
         help="the month that it is for (default: this one, UTC); for another drill within a month add "
         "something to it, such as 2026-11-again",
     )
+    parser.add_argument(
+        "--changed",
+        action="store_true",
+        help="only the databases whose definitions changed since their last drill, or that were not proven "
+        "this month: for every night",
+    )
     supervise.add_log_file(parser)
     parser.set_defaults(command=run_drill, thing=_thing)
 
@@ -43,7 +49,8 @@ def _thing(arguments: argparse.Namespace) -> Thing:
 
 
 def _month_of(arguments: argparse.Namespace) -> str:
-    return arguments.month or f"{datetime.now(UTC):%Y-%m}"
+    # A drill for a change is known by its day.
+    return arguments.month or f"{datetime.now(UTC):{'%Y-%m-%d' if arguments.changed else '%Y-%m'}}"
 
 
 def _month(text: str) -> str:
@@ -64,6 +71,11 @@ def run_drill(arguments: argparse.Namespace) -> int:
     if not databases:
         raise UsageError("no database to drill: luigi.cfg has no [database.NAME]")
     month = _month_of(arguments)
+    if arguments.changed:
+        databases = due.due(configured, databases, month[:7])
+        if not databases:
+            terminal.say("every database was proven this month, and has the definitions of its last drill")
+            return 0
     folders = {name: DrillWork(configured, name, month) for name in databases}
     with supervise.log_file(arguments.log_file) as log, next(iter(folders.values())).running():
         before = drill.reports(configured, databases, month)

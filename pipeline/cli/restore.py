@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 
 from pipeline import postgres, redact, settings
 from pipeline.backup import restore, target
-from pipeline.backup.restore import JOBS, Order, Restored
+from pipeline.backup.restoration import JOBS, Order, Restored
 from pipeline.cli import drill, terminal
 from pipeline.errors import CheckError, StoppedError, UnreachableError, UsageError
 from pipeline.names import MAXIMUM_BYTES
@@ -49,6 +49,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--jobs", type=_jobs, default=JOBS, metavar="N", help="tables at once (default: %(default)s)"
     )
+    parser.add_argument(
+        "--all-roles", action="store_true",
+        help="make every role of the server that was backed up, not only those that own or may use something",
+    )  # fmt: skip
     parser.set_defaults(command=run_restore)
 
 
@@ -77,6 +81,7 @@ def run_restore(arguments: argparse.Namespace) -> int:
         arguments.at,
         table if table is None or "." in table else f"public.{table}",
         clean=arguments.clean,
+        all_roles=arguments.all_roles,
         jobs=arguments.jobs,
     )
     uri = _with_password(arguments.into) if arguments.into else ""
@@ -157,6 +162,21 @@ def _tell(restored: Restored, order: Order) -> None:
     drill.show_assertions(restored.assertions)
     if restored.roles.made:
         terminal.say(f"  made, without passwords: {', '.join(restored.roles.made)}")
+    if restored.roles.others:
+        terminal.say(
+            f"  not made: {', '.join(restored.roles.others)}, which own nothing here and were granted "
+            "nothing; --all-roles makes them too"
+        )
     for remark in restored.remarks:
         terminal.say(f"  {remark}")
-    terminal.say("  next: ANALYZE it, give its roles passwords (ALTER ROLE ... PASSWORD), then let users in")
+    terminal.say(f"  next: {_next(restored, order)}")
+
+
+def _next(restored: Restored, order: Order) -> str:
+    if order.table:
+        return (
+            f"ANALYZE {order.table} there, then copy the rows that are needed from it; its foreign keys and "
+            "triggers did not come along"
+        )
+    passwords = "give its roles passwords (ALTER ROLE ... PASSWORD), " if restored.roles.made else ""
+    return f"ANALYZE it, {passwords}then let users in"

@@ -117,6 +117,9 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
             style=None if backup.verified and (drill is None or drill.held) else "red",
         )
     terminal.console().print(shown)
+    for backup in seen.backups:
+        for warning in backup.warnings:
+            terminal.tell(warning.removeprefix("database "), "yellow")
     begun = {step.key.name for step in seen.others if chains.find(step.key.task) is chains.BACKUP}
     for backup in seen.backups:
         if backup.run is None and backup.database not in begun:
@@ -140,6 +143,7 @@ def _data(seen: Overview) -> dict[str, Any]:
                 "database": backup.database,
                 "run": backup.run,
                 "verified": backup.verified,
+                "warnings": list(backup.warnings),
                 "size_bytes": backup.size_bytes,
                 "age_hours": round((now - backup.taken_at).total_seconds() / 3600, 2)
                 if backup.taken_at

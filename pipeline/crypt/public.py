@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline.crypt import packets
 from pipeline.crypt.digest import Digest, Recipient
 from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, require_done
 from pipeline.errors import ProblemsError, StepError
@@ -17,6 +18,8 @@ EXPIRES_SOON = timedelta(days=30)
 # No compression: the dump has its own. MDC guards integrity where a key does not ask for AEAD.
 ENCRYPTION = ["--cipher-algo", "AES256", "--compress-algo", "none", "--force-mdc"]
 AES256 = "9"
+# Of keys: what every gpg reads.
+GNUPG_VERSION = 4
 
 
 def expiring(recipients: Iterable[Recipient], now: datetime) -> dict[str, str]:
@@ -98,8 +101,7 @@ def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Reci
         return None
     fingerprints = [one["fingerprint"] for one in gpg.scan_keys(str(path))]
     if len(fingerprints) != 1:
-        what = "several public keys" if fingerprints else "no public key"
-        problems.append(f"{where}: holds {what}; put the one public key there (gpg --armor --export NAME)")
+        problems.append(f"{where}: {_not_one(data, fingerprints)}")
         return None
     imported = gpg.import_keys_file(str(path))
     listed = gpg.list_keys(keys=fingerprints)
@@ -115,6 +117,20 @@ def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Reci
         problems.append(f"{where}: {key['uids'][0]}: {problem}; put another public key there")
         return None
     return Recipient(fingerprint=fingerprints[0], user_id=key["uids"][0], expires_at=expires_at)
+
+
+def _not_one(data: bytes, fingerprints: Sequence[str]) -> str:
+    """Say what a file holds that is not one key to gpg: several, or one of a version unknown to it."""
+    newest = max(packets.key_versions(data), default=0)
+    if not fingerprints and newest > GNUPG_VERSION:
+        standard = {5: " (LibrePGP)", 6: " (RFC 9580)"}.get(newest, "")
+        return (
+            f"its key is of OpenPGP version {newest}{standard}, which GnuPG here cannot use; ask its owner "
+            "for a key of version 4: made by gpg, or by a newer tool with its profile for RFC 4880 (sq key "
+            "generate --profile rfc4880)"
+        )
+    what = "several public keys" if fingerprints else "no public key"
+    return f"holds {what}; put the one public key there (gpg --armor --export NAME)"
 
 
 def _encrypting(key: Any) -> list[Any]:

@@ -45,6 +45,10 @@ host replication all {ADDRESS}/32 scram-sha-256
 """
 
 
+# What a database or a role has set for its own sessions does not hold for whoever looks after it.
+UNHINDERED = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
+
+
 class Cluster(Server):
     """One PostgreSQL server with its own data."""
 
@@ -127,6 +131,7 @@ def connection(
 ) -> Iterator[psycopg2.extensions.connection]:
     """Open a database over the socket, with autocommit."""
     opened = psycopg2.connect(
+        options=UNHINDERED,
         host=home.state.socket_folder,
         port=home.state.ports[cluster],
         user=user,

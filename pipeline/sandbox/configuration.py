@@ -51,7 +51,7 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
             "prefix": "pipeline",
         },
         "warehouse": {"secret": "warehouse"},
-        "drill": {"secret": "drill"},
+        "drill": {"secret": provision.DRILL, "superuser_secret": provision.DRILL_SUPERUSER},
         "alerts": {"secret": "alerts", "spool": str(home.path / "alerts")},
         "visualizer": {
             "secret": provision.SCHEDULER,

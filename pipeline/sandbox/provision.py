@@ -20,6 +20,7 @@ from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import Administrator
 
 SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
+DRILL_SUPERUSER = "drill_superuser"
 # The entry of the logins to the scheduler.
 SCHEDULER = "scheduler"
 # The logins to Vault, each with the policy in the file of its name.
@@ -45,8 +46,9 @@ def platform(home: Home) -> None:
         # A restore gives objects to roles that it made, and to some of them what they had: reading all data.
         _execute(connection, "ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
         _execute(connection, "GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
-        # What belongs to a superuser is given to this one, on a server that has nothing else.
-        _execute(connection, "GRANT {} TO drill", clusters.SUPERUSER)
+        _execute(connection, "REVOKE {} FROM drill", clusters.SUPERUSER)  # sandboxes of before gave it
+        # The second login, for what only a superuser restores: what is added to the sandbox belongs to one.
+        _login(home, vault, connection, DRILL, DRILL_SUPERUSER, DRILL_SUPERUSER, "postgres", ["SUPERUSER"])
     with clusters.connection(home, DRILL, "template1") as connection:
         # What only a superuser may make is put where every new database begins.
         _execute(connection, "CREATE EXTENSION IF NOT EXISTS amcheck")

@@ -8,6 +8,9 @@ path "secret/data/pipeline/b2/*" {
 path "secret/data/pipeline/drill" {
   capabilities = ["read"]
 }
+path "secret/data/pipeline/drill_superuser" {
+  capabilities = ["read"]
+}
 path "secret/data/pipeline/warehouse" {
   capabilities = ["read"]
 }

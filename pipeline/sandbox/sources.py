@@ -70,7 +70,11 @@ def run_script(
     processes.run(
         [clusters.BINARIES / "psql", *connecting, *options, *script_arguments],
         stopping=stopping,
-        environment={**plain_environment(), "PGOPTIONS": f"-c role={role}", "PGCLIENTENCODING": "UTF8"},
+        environment={
+            **plain_environment(),
+            "PGOPTIONS": f"{clusters.UNHINDERED} -c role={role}",
+            "PGCLIENTENCODING": "UTF8",
+        },
     )
 
 

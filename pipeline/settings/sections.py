@@ -153,8 +153,12 @@ class RestoreSettings(_Section):
 
 
 class DrillSettings(DatabaseSettings):
-    """The separate server into which backups are restored to prove them."""
+    """The separate server into which backups are restored to prove them.
 
+    `superuser_secret` is a second login, for backups that only a superuser can restore.
+    """
+
+    superuser_secret: VaultPath | None = None
     deadline_minutes: int = Field(default=30, ge=1)
 
 

@@ -9,4 +9,10 @@ WHERE d.refclassid = 'pg_authid'::regclass
 UNION
 SELECT r.rolname FROM pg_database AS b JOIN pg_roles AS r ON r.oid = b.datdba
 WHERE b.datname = current_database()
+UNION
+-- Or have settings of their own in it.
+SELECT r.rolname FROM pg_db_role_setting AS c
+JOIN pg_database AS b ON b.oid = c.setdatabase
+JOIN pg_roles AS r ON r.oid = c.setrole
+WHERE b.datname = current_database() AND r.rolname !~ '^pg_'
 ORDER BY rolname

@@ -14,7 +14,7 @@ from pipeline.backup.assertions import Assertion
 from pipeline.backup.counting import Counting
 from pipeline.backup.manifest import dump_name
 from pipeline.backup.report import Report
-from pipeline.backup.restore import Order, Restored
+from pipeline.backup.restoration import Order, Restored
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError
 from tests.archive import SMALL
 from tests.backup.test_restore import KEYED
@@ -54,7 +54,7 @@ def test_a_sound_backup_is_proven_and_nothing_stays_but_the_report(shop: Restore
     assert {one.held for one in (*found.assertions, *found.controls)} == {True}
     assert {one.name for one in found.assertions} == {
         "tables", "sequences", "large objects", "objects", "constraints", "indexes", "amcheck", "extensions",
-        "roles", "encoding and locale", "database owner",
+        "roles", "encoding and locale", "database owner", "in no backup",
     }  # fmt: skip
     assert list(found.seconds) == ["download", "hash", "decrypt", "roles", "restore", "check"]
     assert found.recovery_seconds == pytest.approx(sum(found.seconds.values()), abs=0.01)
@@ -71,19 +71,22 @@ def test_a_sound_backup_is_proven_and_nothing_stays_but_the_report(shop: Restore
 
 
 def test_what_a_lesser_login_may_not_restore_is_told_and_costs_the_best_grade(shop: Restores) -> None:
-    with shop.connect("postgres") as connection, connection.cursor() as cursor:
-        cursor.execute("REVOKE postgres FROM drill")
-        try:
-            found = drill.drill_database(shop.archive.settings, "shop", MONTH)
-            shop.archive.source("theirs", SMALL)
-            shop.back_up("theirs")
-            with pytest.raises(StepError, match="our login may not give objects to postgres"):
-                drill.drill_database(shop.archive.settings, "theirs", MONTH)
-        finally:
-            cursor.execute("GRANT postgres TO drill")
+    with shop.archive.platform.connect("shop") as connection:
+        postgres.rows(connection, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    shop.back_up("shop", "2026-11-23")
+    found = drill.drill_database(shop.archive.settings, "shop", MONTH)
     assert found.notes == ("left out: default privileges for what postgres will make",)
     assert found.grade == "B"
+    shop.archive.source("theirs", SMALL)
+    shop.back_up("theirs")
+    with (
+        shop.without_second_login(),
+        pytest.raises(StepError, match="only a superuser may act for postgres, who own or granted something"),
+    ):
+        drill.drill_database(shop.archive.settings, "theirs", MONTH)
     assert drill.drill_database(shop.archive.settings, "theirs", MONTH).grade == "A"
+    assert shop.databases() == []
+    assert shop.roles() == set()
 
 
 ODD = """
@@ -106,16 +109,14 @@ CREATE SUBSCRIPTION follow CONNECTION 'host=127.0.0.1' PUBLICATION p WITH (conne
 
 @pytest.fixture
 def superuser(shop: Restores) -> Iterator[Restores]:
-    """Let the drill's login and the backup's be superusers, neither of them the one that made everything."""
+    """Let the backup's login be a superuser, and not the one that made everything."""
     backup = f"backup_{shop.archive.platform.database('shop')}"
-    with shop.connect("postgres") as there, shop.archive.platform.connect("shop") as here:
-        postgres.rows(there, "ALTER ROLE drill SUPERUSER")
+    with shop.archive.platform.connect("shop") as here:
         postgres.rows(here, f'ALTER ROLE "{backup}" SUPERUSER')
         postgres.rows(here, ODD)
         try:
             yield shop
         finally:
-            postgres.rows(there, "ALTER ROLE drill NOSUPERUSER")
             for what in ("DISABLE", "SET (slot_name = NONE)"):
                 postgres.rows(here, f"ALTER SUBSCRIPTION follow {what}")
             postgres.rows(here, "DROP SUBSCRIPTION follow")

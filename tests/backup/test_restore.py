@@ -16,7 +16,7 @@ import pytest
 from pipeline import crypt
 from pipeline.backup import dump, restore, target
 from pipeline.backup.manifest import Extension, dump_name
-from pipeline.backup.restore import Order
+from pipeline.backup.restoration import Order, Restored
 from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import clusters
 from tests.archive import SMALL, may_mount, script, small_disk
@@ -52,7 +52,7 @@ def restored(restores: Restores, *arguments: str, tools: Path | None = None) -> 
     return done.code, done.out + done.err
 
 
-def into_new(restores: Restores, run: str | None = None, table: str | None = None) -> restore.Restored:
+def into_new(restores: Restores, run: str | None = None, table: str | None = None) -> Restored:
     """Restore into a new database by a call."""
     order = Order("shop", run=run, table=table)
     return restore.restore_into_new(restores.archive.settings, order, restores.name("new"))
@@ -84,7 +84,7 @@ def test_every_kind_of_object_is_restored_and_compared(restores: Restores) -> No
     assert [one for one in found.assertions if one.held is not True] == []
     assert {one.name for one in found.assertions} == {
         "tables", "sequences", "large objects", "objects", "constraints", "indexes", "amcheck", "extensions",
-        "roles", "encoding and locale", "database owner",
+        "roles", "encoding and locale", "database owner", "in no backup",
     }  # fmt: skip
 
 
@@ -417,7 +417,7 @@ def test_no_room_in_the_work_folder_is_told_before_the_download_and_on_the_way(s
 def fake_pg_restore(restores: Restores, restoring: str) -> None:
     """Put a pg_restore in place of the real one that does `restoring` where it is to restore."""
     real = clusters.BINARIES / "pg_restore"
-    listing = f'case $1 in --version|--list) exec {real} "$@" ;; esac\n'
+    listing = f'case $1 in --version|--list|--file=-) exec {real} "$@" ;; esac\n'
     made = script(restores.archive.folder, "pg_restore", listing + restoring)
     restores.archive.write_settings(postgres_bin=str(made))
 

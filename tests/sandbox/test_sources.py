@@ -130,6 +130,23 @@ def test_an_empty_source_can_be_added_and_filled_with_psql(own: CommandLine) -> 
     assert _rows(own, "blank", "SELECT count(*) FROM t") == [(0,)]
 
 
+def test_a_database_that_is_read_only_by_default_is_added_as_it_is(own: CommandLine) -> None:
+    with clusters.connection(own.home, "sources", "postgres") as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE sealed")
+        cursor.execute("ALTER DATABASE sealed SET default_transaction_read_only = on")
+        cursor.execute("ALTER DATABASE sealed SET statement_timeout = '1ms'")
+    added = own("add", "sealed")
+    assert "Traceback" not in added.stderr
+    setting = (
+        "SELECT setconfig[1] FROM pg_db_role_setting AS s JOIN pg_database AS d ON d.oid = s.setdatabase"
+    )
+    assert _rows(own, "sealed", f"{setting} WHERE d.datname = 'sealed'") == [
+        ("default_transaction_read_only=on",)
+    ]
+    reads = "SELECT has_schema_privilege('pipeline_sealed', 'public', 'USAGE')"
+    assert _rows(own, "sealed", reads) == [(True,)]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -1,0 +1,162 @@
+"""What failed of a restore, tried again: with a search path lent to functions that find names by one, which a
+restore has not; and a table's rows without the checks that do not take them. What fails even so is named.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.backup.manifest import Contents, Table
+from pipeline.backup.pg_restore import Complaints, Restorer
+from pipeline.backup.toc import Entry
+from pipeline.postgres import Connection
+
+ENABLE = {"O": "ENABLE TRIGGER", "A": "ENABLE ALWAYS TRIGGER", "R": "ENABLE REPLICA TRIGGER"}
+SHOWN = 8
+
+
+@dataclass
+class Mending:
+    """What became of the entries that failed: `remarks` on what came in the end, `left_out` is the rest."""
+
+    restorer: Restorer
+    wanted: Contents
+    remarks: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    _errors: dict[int, str] = field(default_factory=dict)
+    _functions: set[str] = field(default_factory=set)
+
+    def mend(self, entries: Sequence[Entry], first: Complaints) -> None:
+        """Try again what `first` says failed of these entries."""
+        self._take(first)
+        failed = [one for one in entries if one.number in first.failed]
+        # In order: a check may read a table whose rows came later.
+        failed, mended = self._again(failed)
+        if mended:
+            self.remarks.append(f"came only at the second try, after what they read: {_listed(mended)}")
+        if failed:
+            with self.restorer.place.opened() as connection, self._lent(connection):
+                failed, mended = self._again(failed)
+                if mended:
+                    self._tell_lent(mended)
+                failed = [one for one in failed if not self._without_checks(connection, one)]
+                # What needed those rows, as a foreign key does.
+                failed, _ = self._again(failed)
+        self.left_out += [f"{described(one)}: {self._errors[one.number]}" for one in failed]
+
+    def _take(self, complaints: Complaints) -> None:
+        self._errors |= complaints.failed
+        self._functions |= complaints.functions
+
+    def _again(self, failed: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+        """Try entries one after the other as long as that helps; return what fails still, and what came."""
+        before, left = failed, failed
+        while left:
+            with self.restorer.place.opened() as connection, self._quiet(connection, left):
+                complaints = self.restorer.run(left, jobs=1, goes_on=True)
+            self._take(complaints)
+            still = [one for one in left if one.number in complaints.failed]
+            if len(still) == len(left):
+                break
+            left = still
+        return left, [one for one in before if one not in left]
+
+    def _table(self, entry: Entry) -> Table | None:
+        for one in self.wanted.tables:
+            if entry.text == f"TABLE DATA {one.schema_name} {one.name} {one.owner}":
+                return one
+        return None
+
+    @contextlib.contextmanager
+    def _quiet(self, connection: Connection, entries: Sequence[Entry]) -> Iterator[None]:
+        """Let no trigger of the database fire for rows that come only now."""
+        query = """
+            SELECT tgname, tgenabled::text FROM pg_trigger
+            WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled <> 'D'
+            """
+        found = []
+        for table in filter(None, map(self._table, entries)):
+            place = postgres.identifier(table.schema_name, table.name)
+            found += [
+                (place, *one) for one in postgres.rows(connection, query, (place.as_string(connection),))
+            ]
+        change = "ALTER TABLE {} {} {}"
+        for place, name, _ in found:
+            parts = (place, sql.SQL("DISABLE TRIGGER"), sql.Identifier(name))
+            postgres.rows(connection, sql.SQL(change).format(*parts))
+        try:
+            yield
+        finally:
+            for place, name, state in found:
+                parts = (place, sql.SQL(ENABLE[state]), sql.Identifier(name))
+                postgres.rows(connection, sql.SQL(change).format(*parts))
+
+    @contextlib.contextmanager
+    def _lent(self, connection: Connection) -> Iterator[None]:
+        """Lend functions without a search path one: the database's, their own schema, and the others."""
+        found = postgres.rows(connection, postgres.statement("without_search_path"))
+        schemas = sorted({schema for _, schema in found})
+        lent = []
+        for name, schema in found:
+            names = [sql.Identifier(one).as_string(connection) for one in (schema, *schemas)]
+            path = ", ".join(filter(None, (self.wanted.search_path, *names)))
+            with contextlib.suppress(postgres.Error):  # somebody else's
+                postgres.rows(connection, "SELECT set_config('search_path', %s, false)", (path,))
+                postgres.rows(connection, f"ALTER ROUTINE {name} SET search_path FROM CURRENT")
+                lent.append(name)
+        postgres.rows(connection, "SELECT set_config('search_path', 'pg_catalog', false)")
+        try:
+            yield
+        finally:
+            for name in lent:
+                postgres.rows(connection, f"ALTER ROUTINE {name} RESET search_path")
+
+    def _tell_lent(self, mended: Sequence[Entry]) -> None:
+        functions = ", ".join(sorted(self._functions)) or "the functions that they call"
+        path = self.wanted.search_path or "public"
+        self.remarks.append(
+            f"came only with a search path lent to {functions}: {_listed(mended)}; pg_restore alone fails "
+            f"there: in the source, ALTER FUNCTION ... SET search_path = {path}, for each of them"
+        )
+
+    def _without_checks(self, connection: Connection, entry: Entry) -> bool:
+        """Bring a table's rows without its checks, which are then put back as far as that can be."""
+        table = self._table(entry)
+        if table is None:
+            return False
+        place = postgres.identifier(table.schema_name, table.name)
+        checks = postgres.rows(
+            connection, postgres.statement("table_checks"), (table.schema_name, table.name)
+        )
+        for name, _ in checks:
+            drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(place, sql.Identifier(name))
+            postgres.rows(connection, drop)
+        failed, _ = self._again([entry]) if checks else ([entry], [])
+        for name, definition in checks:
+            words = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} ").format(place, sql.Identifier(name))
+            add = sql.Composed([words, sql.SQL(definition)])
+            try:
+                postgres.rows(connection, add)
+            except postgres.Error as error:
+                postgres.rows(connection, sql.Composed([add, sql.SQL(" NOT VALID")]))
+                self.left_out.append(
+                    f"CHECK {name} of {table.full_name} is there as NOT VALID: {postgres.said(error)}"
+                )
+        return not failed
+
+
+def described(entry: Entry) -> str:
+    """Return an entry for people, without its owner.
+
+    >>> described(Entry(1, "INDEX public item_name hr_owner", frozenset()))
+    'INDEX public item_name'
+    """
+    return entry.text.rpartition(" ")[0]
+
+
+def _listed(entries: Sequence[Entry]) -> str:
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return ", ".join(described(one) for one in entries[:SHOWN]) + more

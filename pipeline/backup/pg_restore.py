@@ -1,0 +1,119 @@
+"""pg_restore at work: some entries of a dump into a database, and which of them failed with what."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import command, postgres
+from pipeline.backup import toc
+from pipeline.backup.target import Target
+from pipeline.backup.toc import Entry
+from pipeline.backup.tools import Tool
+from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.postgres import Connection
+
+LOOK_SECONDS = 0.2
+LOST = re.compile(r"server closed the connection|terminating connection|connection to server .* failed")
+# What every later entry would fail with as well.
+HOPELESS = re.compile(
+    rf"{LOST.pattern}|No space left on device|could not extend file|out of memory|read-only transaction"
+    r"|no connection to the server"
+)
+# What pg_restore says with --verbose of an error: of which entry, and the server's own words.
+AT_ENTRY = re.compile(r"from TOC entry (\d+);")
+ERROR = re.compile(r"error: (?:could not execute query: |COPY failed for table .*?: )?(?:ERROR:  )?(.*)")
+BY_FUNCTION = re.compile(r'(?:SQL|PL/pgSQL) function ("[^"]+"|[\w.$]+(?:\([^)]*\))?)')
+WENT_ON = "errors ignored on restore"
+KEPT = ("error:", "warning:", "ERROR:", "FATAL:")
+
+Tell = Callable[[float, str], None]
+
+
+@dataclass
+class Complaints:
+    """What pg_restore complained of: the error of each entry, by number, and the functions at work."""
+
+    failed: dict[int, str] = field(default_factory=dict)
+    functions: set[str] = field(default_factory=set)
+    went_on: bool = False
+    _entry: int | None = None
+
+    def take(self, line: str) -> bool:
+        """Take a line, and return whether it is worth telling: no progress, and nobody's rows."""
+        if found := AT_ENTRY.search(line):
+            self._entry = int(found[1])
+            self.failed.setdefault(self._entry, "failed")
+        elif "error:" in line and (found := ERROR.search(line)):
+            if self._entry is not None:
+                self.failed[self._entry] = found[1].strip()
+        elif WENT_ON in line:
+            self.went_on = True
+        # A context names the function; beyond that it may quote a row.
+        elif found := BY_FUNCTION.search(line):
+            self.functions.add(found[1].strip('"'))
+        return any(word in line for word in KEPT)
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """pg_restore of one dump into one database; `size_bytes` is about what all of it will take."""
+
+    tool: Tool
+    dump: Path
+    place: Target
+    size_bytes: int
+    tell: Tell
+
+    def run(
+        self, entries: Sequence[Entry], *, jobs: int, options: Sequence[str] = (), goes_on: bool = False
+    ) -> Complaints:
+        """Restore these entries; return what failed of them, if it `goes_on` after an error.
+
+        Raise StepError if pg_restore fails otherwise, or with what all that comes later would fail with,
+        UnreachableError if the connection was lost.
+        """
+        chosen = self.dump.with_suffix(".entries")
+        toc.write(list(entries), chosen)
+        arguments: list[str | Path] = [
+            self.tool.path, "--no-password", "--no-tablespaces", f"--jobs={jobs}", f"--use-list={chosen}",
+            f"--dbname={self.place.database}", *(["--verbose"] if goes_on else ["--exit-on-error"]), *options,
+            self.dump,
+        ]  # fmt: skip
+        complaints = Complaints()
+        environment = command.clean_environment({**_passfile(), **self.place.environment})
+        with (
+            self.place.opened() as connection,
+            Path(os.devnull).open("wb") as nowhere,
+            command.Child(
+                arguments, environment=environment, output=nowhere.fileno(),
+                worth_telling=complaints.take if goes_on else None,
+            ) as child,
+        ):  # fmt: skip
+            while child.running:
+                self._tell(connection)
+                time.sleep(LOOK_SECONDS)
+            try:
+                child.finish()
+            except StepError as error:
+                hopeless = any(HOPELESS.search(said) for said in complaints.failed.values())
+                if not complaints.went_on or hopeless or not complaints.failed:
+                    raise self._explained(error) from None
+        return complaints
+
+    def _tell(self, connection: Connection) -> None:
+        whole = max(self.size_bytes, 1)
+        size = postgres.value(connection, "SELECT pg_database_size(current_database())")
+        self.tell(min(size / whole, 0.99), f"{size / 1e6:,.0f} of about {whole / 1e6:,.0f} MB")
+
+    def _explained(self, error: StepError) -> PipelineError:
+        if LOST.search(str(error)):
+            return UnreachableError(f"{self.place.name}: the connection was lost: {error}")
+        return StepError(f"{self.place.name}: {error}")
+
+
+def _passfile() -> dict[str, str]:
+    """Return where libpq was told to look for passwords: ours may have come from there."""
+    return {name: os.environ[name] for name in ("PGPASSFILE",) if name in os.environ}

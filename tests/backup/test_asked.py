@@ -1,0 +1,50 @@
+"""A restore makes what was asked for and no more: roles that matter here, in the database that was named."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline import postgres
+from tests.archive import SMALL
+from tests.backup.test_restore import fetched, restored
+from tests.restores import Restores
+
+
+@pytest.fixture
+def bystander(restores: Restores) -> Iterator[str]:
+    """A role of the server that has nothing to do with the database that is backed up."""
+    name = f"{restores.archive.platform.prefix}_bystander"
+    restores.source("shop", SMALL)
+    with restores.archive.platform.connect("shop") as connection:
+        postgres.rows(connection, f"CREATE ROLE {name}")
+        restores.back_up("shop")
+        yield name
+        postgres.rows(connection, f"DROP ROLE {name}")
+
+
+def test_only_roles_that_own_or_may_use_something_are_made_unless_all_are_asked_for(
+    restores: Restores, bystander: str
+) -> None:
+    code, said = restored(restores, "--into-new", restores.name("copy"), "--table", "item")
+    assert code == 0, said
+    assert restores.roles() == set(restores.archive.manifest("shop", "2026-11-22").contents.roles)
+    told = " ".join(said.split())
+    assert bystander in told.partition("not made: ")[2].partition("--all-roles")[0]
+    assert "next: ANALYZE public.item there" in told
+    assert "let users in" not in told
+    code, said = restored(restores, "--into-new", restores.name("all"), "--all-roles")
+    assert code == 0, said
+    assert bystander in restores.roles()
+
+
+def test_a_restore_into_what_vault_names_never_lands_in_postgres_unasked(restores: Restores) -> None:
+    restores.source("shop", SMALL)
+    restores.back_up("shop")
+    restores.archive.control.clear()
+    for uri in (restores.uri("postgres"), restores.uri("template1"), restores.uri("")):
+        path = restores.keep("target", uri=uri)
+        code, said = restored(restores, "--into", f"vault:{path}")
+        assert code == 2, said
+        assert "from which its server is looked after" in " ".join(said.split())
+    assert fetched(restores) == []
+    assert restores.ask("postgres", "SELECT to_regclass('public.item') IS NULL") == [(True,)]

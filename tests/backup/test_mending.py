@@ -1,0 +1,101 @@
+"""A database whose functions find names by a search path is restored all the same, and what cannot be
+restored is left out and named: nothing else is lost for it.
+"""
+
+import pytest
+
+from pipeline.backup import drill
+from pipeline.errors import CheckError
+from tests.archive import SMALL
+from tests.backup.test_restore import restored
+from tests.restores import Restores
+
+MONTH = "2026-11"
+BY_SEARCH_PATH = (
+    SMALL
+    + """
+CREATE FUNCTION low(word text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(word)';
+CREATE FUNCTION plain(word text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+    'BEGIN RETURN public.low(word); END';
+CREATE TABLE code (code text PRIMARY KEY);
+INSERT INTO code VALUES ('a'), ('b');
+CREATE FUNCTION known(word text) RETURNS boolean LANGUAGE plpgsql STABLE AS
+    'BEGIN RETURN EXISTS (SELECT FROM code WHERE code = word); END';
+CREATE TABLE coded (
+    id int PRIMARY KEY, code text CHECK (known(code)), lowered text GENERATED ALWAYS AS (plain(code)) STORED
+);
+INSERT INTO coded SELECT n, 'a' FROM generate_series(1, 10) AS n;
+CREATE TABLE note (id int PRIMARY KEY, coded_id int REFERENCES coded);
+INSERT INTO note SELECT n, n FROM generate_series(1, 10) AS n;
+CREATE TABLE seen (id int);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO public.seen VALUES (NEW.id); RETURN NEW; END';
+CREATE TRIGGER see AFTER INSERT ON coded FOR EACH ROW EXECUTE FUNCTION see();
+CREATE INDEX item_plain ON item (plain(name));
+CREATE MATERIALIZED VIEW plainly AS SELECT plain(name) AS name FROM item;
+-- Since 17 no index is made by a function that needs a search path: those of before are there all the same.
+CREATE OR REPLACE FUNCTION plain(word text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+    'BEGIN RETURN low(word); END';
+"""
+)
+# Rows that came before the check, and a function that is gone.
+BROKEN = (
+    BY_SEARCH_PATH
+    + """
+CREATE TABLE aged (id int PRIMARY KEY, born int);
+INSERT INTO aged SELECT n, n FROM generate_series(1, 10) AS n;
+CREATE FUNCTION limits(born int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN true; END';
+ALTER TABLE aged ADD CONSTRAINT old CHECK (limits(born));
+CREATE OR REPLACE FUNCTION limits(born int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+    'BEGIN RETURN born < 5; END';
+CREATE FUNCTION odd(id int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN id; END';
+CREATE INDEX item_odd ON item (odd(id));
+CREATE OR REPLACE FUNCTION odd(id int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+    'BEGIN RETURN gone FROM nowhere; END';
+"""
+)
+
+
+def test_functions_with_unqualified_names_are_lent_a_search_path_and_all_is_restored(
+    restores: Restores,
+) -> None:
+    restores.source("shop", BY_SEARCH_PATH)
+    restores.back_up("shop")
+    name = restores.name("copy")
+    code, said = restored(restores, "--into-new", name)
+    assert code == 0, said
+    told = " ".join(said.split())
+    assert "a search path lent to" in told
+    assert "INDEX public item_plain" in told
+    assert "in the source, ALTER FUNCTION ... SET search_path =" in told
+    assert restores.ask(name, "SELECT count(*), min(lowered) FROM coded") == [(10, "a")]
+    assert restores.ask(name, "SELECT count(*) FROM plainly") == [(1000,)]
+    # As in the source: only the trigger that fires there once more would have written here again.
+    assert restores.ask(name, "SELECT count(*) FROM seen") == [(0,)]
+    assert restores.ask(name, "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'see'") == [("O",)]
+    assert restores.ask(name, "SELECT proname FROM pg_proc WHERE proconfig IS NOT NULL AND pronamespace = 'public'::regnamespace") == []  # fmt: skip  # noqa: E501
+    assert restores.ask(name, "SELECT DISTINCT convalidated FROM pg_constraint") == [(True,)]
+
+
+def test_what_fails_is_left_out_and_named_and_all_rows_are_there(restores: Restores) -> None:
+    restores.source("shop", BROKEN)
+    restores.back_up("shop")
+    name = restores.name("copy")
+    code, said = restored(restores, "--into-new", name)
+    assert code == 4, said
+    told = " ".join(said.split())
+    assert (
+        'left out: CHECK old of public.aged is there as NOT VALID: check constraint "old" of relation "aged"'
+        in told
+    )
+    assert 'INDEX public item_odd: relation "nowhere" does not exist' in told
+    assert restores.ask(name, "SELECT count(*) FROM aged") == [(10,)]
+    assert restores.ask(name, "SELECT count(*) FROM coded") == [(10,)]
+    assert restores.ask(name, "SELECT convalidated FROM pg_constraint WHERE conname = 'old'") == [(False,)]
+    # Nobody's rows are told.
+    assert "Failing row" not in said
+    with pytest.raises(CheckError, match="item_odd"):
+        drill.drill_database(restores.archive.settings, "shop", MONTH)
+    found = restores.report("shop", MONTH)
+    assert found.grade == "F"
+    assert found.error is None

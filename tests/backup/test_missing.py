@@ -1,0 +1,95 @@
+"""What a dump cannot hold is named: at the backup, in its manifest, and at the restore. What it holds of the
+database itself comes back under the new name as well.
+"""
+
+import pytest
+
+from pipeline import postgres
+from pipeline.backup import drill
+from tests.archive import SMALL
+from tests.backup.test_restore import restored
+from tests.night import Night
+from tests.restores import RUN, Restores
+
+MONTH = "2026-11"
+MISSING = (
+    SMALL
+    + """
+RESET ROLE;
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '192.0.2.1');
+CREATE USER MAPPING FOR PUBLIC SERVER far OPTIONS (user 'u', password 'planted-secret');
+CREATE TABLE of_extension AS SELECT 1 AS one;
+ALTER EXTENSION postgres_fdw ADD TABLE of_extension;
+"""
+)
+
+
+@pytest.fixture
+def secretive(restores: Restores, night: Night) -> Restores:
+    """A backup of a database with things that its dump has not."""
+    assert night.ask("warehouse", "SELECT count(*) FROM ops.backup") == [(0,)]
+    restores.source("shop", MISSING)
+    with restores.archive.platform.connect("shop") as connection:
+        postgres.rows(connection, f"COMMENT ON ROLE {restores.owner('shop')} IS 'who owns the shop'")
+    restores.back_up("shop")
+    return restores
+
+
+def test_what_a_dump_cannot_hold_is_named_at_the_backup_in_the_manifest_and_at_the_restore(
+    secretive: Restores,
+) -> None:
+    manifest = secretive.archive.manifest("shop", RUN)
+    lost = [one.told for one in manifest.contents.missing if not one.by_nature]
+    owner, backup = secretive.owner("shop"), f"backup_{secretive.archive.platform.database('shop')}"
+    assert lost == [
+        f"comment on a role {owner}",
+        "options of a user mapping public on server far",
+        "rows of a table that belongs to an extension public.of_extension (postgres_fdw)",
+    ]
+    assert [one.name for one in manifest.contents.missing if one.by_nature and one.name == backup] == [backup]
+    assert any("not in the backup: options of a user mapping" in line for line in manifest.warnings)
+    assert "planted-secret" not in manifest.to_bytes().decode()
+    shown = secretive.archive.run("status")
+    told = " ".join((shown.out + shown.err).split())
+    assert "shop: not in the backup: options of a user mapping public on server far" in told
+    code, said = restored(secretive, "--into-new", secretive.name("copy"))
+    told = " ".join(said.split())
+    assert code == 0, said
+    assert "? not in this backup:" in told
+    assert "options of a user mapping public on server far" in told
+    assert f"in no backup: passwords ({backup}" in told
+    found = drill.drill_database(secretive.archive.settings, "shop", MONTH)
+    assert found.grade == "B"
+    assert any("options of a user mapping" in line for line in found.notes)
+
+
+def test_settings_and_grants_of_the_database_itself_come_under_its_new_name(restores: Restores) -> None:
+    restores.source("shop", SMALL)
+    database, owner = restores.archive.platform.database("shop"), restores.owner("shop")
+    with restores.archive.platform.connect("shop") as connection:
+        for statement in (
+            f"ALTER DATABASE {database} SET search_path = 'Odd schema', public",
+            f"ALTER DATABASE {database} SET work_mem = '13MB'",
+            f"ALTER ROLE {owner} IN DATABASE {database} SET statement_timeout = '17s'",
+        ):
+            postgres.rows(connection, statement)
+    restores.back_up("shop")
+    name = restores.name("copy")
+    code, said = restored(restores, "--into-new", name)
+    assert code == 0, said
+    assert "left out" not in said
+    settings = f"""
+        SELECT CASE setrole WHEN 0 THEN '' ELSE setrole::regrole::text END, unnest(setconfig)
+        FROM pg_db_role_setting
+        WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{name}') ORDER BY 1, 2
+        """
+    assert restores.ask("postgres", settings) == [
+        ("", 'search_path="Odd schema", public'),
+        ("", "work_mem=13MB"),
+        (owner, "statement_timeout=17s"),
+    ]
+    public = f"SELECT has_database_privilege('public', '{name}', 'CONNECT')"
+    assert restores.ask("postgres", public) == [(False,)]
+    reader = restores.archive.platform.reader("shop")
+    assert restores.ask("postgres", public.replace("'public'", f"'{reader}'")) == [(True,)]
