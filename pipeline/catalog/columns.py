@@ -70,7 +70,7 @@ class Column(Declared):
     unmasked: Literal["reviewed"] | None = None
     """reviewed: somebody looked, and the column may be loaded as it is declared here.
 
-    Only needed where it was masked before.
+    Only needed where it was masked before, or shows what is masked in another column.
     """
     type: Literal["text"] | None = None
     """text: load a type that is defined in the source as text, and do not create it in the warehouse."""

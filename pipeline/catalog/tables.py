@@ -49,6 +49,9 @@ class Table(BaseModel):
     quarantine: Quarantine = "hold"
     checks: tuple[Check, ...] = ()
     history: bool = False
+    # What the whole file declares of masks: schema, relation and column in the source, and the mask, or
+    # "reviewed" where somebody said that it needs none.
+    source_masks: tuple[tuple[str, str, str, str], ...] = ()
 
     @property
     def compared_with(self) -> tuple[str, ...]:
@@ -157,6 +160,16 @@ class DeclaredSource(Declared):
             name: _resolved(self.source, name, self.defaults, table or DeclaredTable())
             for name, table in self.tables.items()
         }
+        masks = tuple(
+            (table.schema_name, table.relation, name, column.mask or "reviewed")
+            for table in tables.values()
+            for name, column in table.columns.items()
+            if column.mask or column.unmasked
+        )
+        if masks:
+            tables = {
+                name: table.model_copy(update={"source_masks": masks}) for name, table in tables.items()
+            }
         return Source(name=self.source, tables=tables)
 
 

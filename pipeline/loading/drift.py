@@ -36,10 +36,9 @@ DEFAULT_ACTIONS: Mapping[str, str] = {
     # The rows of a table that becomes a partition were written long before.
     "partition": REFRESH,
     "mask": REFRESH,
-    # Nobody can set these two: only a line under the column says otherwise.
-    "mask_kept": IGNORE,
-    "mask_unknown": BLOCK,
 }
+# Nobody can set these: only a line under the column says otherwise.
+FIXED_ACTIONS: Mapping[str, str] = {"mask_kept": IGNORE, "mask_unknown": BLOCK, "mask_beside": BLOCK}
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class Change:
             "mask": "{thing} was {old} and is to be {new}",
             "mask_kept": 'column "{column}" stays {new}, as it was loaded before, though its declaration '
             "does not say so",
+            "mask_beside": 'column "{column}" ({new}) would show what is masked: {old}',
             "mask_unknown": 'column "{column}" ({new}) is new, and nobody can tell whether it holds what is '
             "masked in {old}",
         }.get(self.kind, 'column "{column}" was {old} and is {new} now')
@@ -105,7 +105,7 @@ class Change:
         if self.kind == "renamed":
             line = f"renamed_from: {in_yaml(self.old)}"
             return f"{self}; to accept it, write '{line}' {column}"
-        if self.kind == "mask_unknown":
+        if self.kind in ("mask_unknown", "mask_beside"):
             return f"{self}; to accept it, write 'unmasked: reviewed' {column}, or the mask that it needs"
         wanted = "evolve" if self.kind == "dropped" else "refresh"
         verb = "shows" if len(self.users) == 1 else "show"
@@ -128,6 +128,11 @@ def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Chang
     return tuple(_with_action(change, table) for change in found)
 
 
+def beside(column: Column, of: str) -> Change:
+    """Return that a column would show what is masked elsewhere."""
+    return replace(_change("mask_beside", column.name, of, column.type), action=BLOCK)
+
+
 def of_masks(accepted: Shape | None, current: Shape, table: Table) -> tuple[Change, ...]:
     """Return what `compare` finds of masks alone, for a table that the warehouse has not any more."""
     return tuple(change for change in compare(accepted, current, table) if change.kind.startswith("mask_"))
@@ -137,6 +142,8 @@ def _with_action(change: Change, table: Table) -> Change:
     declared = table.columns.get(change.column)
     if change.kind == "renamed" and declared and declared.renamed_from == change.old:
         action = EVOLVE
+    elif change.kind in FIXED_ACTIONS:
+        action = FIXED_ACTIONS[change.kind]
     else:
         action = dict(table.drift).get(change.kind) or DEFAULT_ACTIONS[change.kind]  # type: ignore[call-overload]
         if change.kind == "key" and table.key and "key" not in table.drift:

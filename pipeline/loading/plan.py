@@ -9,7 +9,7 @@ from pipeline import ledger, mask, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
-from pipeline.loading import drift, intent, shape, staging, types
+from pipeline.loading import drift, intent, shape, shown, staging, types
 from pipeline.loading.drift import Change
 from pipeline.loading.shape import Column, Shape
 from pipeline.loading.staging import Staged
@@ -107,7 +107,8 @@ def expression(column: Column) -> Composable:
     if column.mask == "hash":
         return mask.hashed(name)
     if column.mask == "null":
-        return mask.empty(sql.SQL("text" if column.text else column.type))
+        # Not the domain, which may want a value.
+        return mask.empty(sql.SQL("text" if column.text else column.full_type.undressed.written))
     return column.expression()
 
 
@@ -135,6 +136,7 @@ def make(
         changes = compared(warehouse, accepted, wanted, table)
     else:
         changes = drift.of_masks(last, wanted, table)
+    changes += tuple(drift.beside(column, of) for column, of in shown.shown(source, wanted, table))
     ignored = {
         change.column
         for change in changes
