@@ -40,7 +40,7 @@ class Job:
     @property
     def arguments(self) -> list[str]:
         """The arguments of `pipeline`."""
-        assert self.words[0] == "/bin/cron"
+        assert self.words[0] == "/bin/pipeline-cron"
         assert self.words[5] == "/bin/pipeline"
         return self.words[6:]
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from pipeline import __version__, log, redact
+from pipeline import COMMIT, __version__, log, redact
 from pipeline.cli import (
     alarm,
     analyst,
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pipeline {__version__}")
+    parser.add_argument("--version", action="version", version=f"pipeline {__version__} {COMMIT}".strip())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run = commands.add_parser("run", help="run one chain to its end", description="Run one chain to its end.")
     chains = run.add_subparsers(metavar="CHAIN", required=True)
