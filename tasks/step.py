@@ -77,7 +77,8 @@ class Shown(luigi.Task):
     @property
     def about(self) -> str:
         """What this does, and with what, as the ledger calls it: ExtractTable hr.employee."""
-        thing = [getattr(self, name) for name in ("source", "table", "database") if hasattr(self, name)]
+        names = ("source", "table", "database", "mart")
+        thing = [getattr(self, name) for name in names if hasattr(self, name)]
         return f"{type(self).__name__} {'.'.join(thing)}".strip()
 
     # Why it could not be told whether this is done.

@@ -84,7 +84,7 @@ FROM recent JOIN gone USING (id), LATERAL (SELECT * FROM mart.other) o, generate
         ("select * from mart.nothing", "1: mart.nothing: no such mart; did you mean"),
         ("select * from pg_catalog.pg_authid", "1: pg_catalog.pg_authid: no such source"),
         ('select * from "HR".employee', "1: HR.employee: no such source; did you mean hr?"),
-        ("-- materialise: table\nselect 1", "1: materialise: unknown; did you mean materialize?"),
+        ("-- materialise: table\nselect 1", "1: materialise: unknown key; did you mean materialize?"),
         ("-- materialize: tabel\nselect 1", "1: materialize: must be view or table"),
         ("select * from mart.thing", "1: reads itself; take"),
         ("select " + "(" * 3000 + "1" + ")" * 3000, "1: is nested too deeply"),

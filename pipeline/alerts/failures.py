@@ -85,13 +85,22 @@ def source(name: str, run: str) -> Thing:
 
 
 def loaded(name: str, run: str) -> Thing:
-    """Return a table, or a source, by the name that the ledger has for it.
+    """Return a table, a source or a mart, by the name that the ledger has for it.
 
     >>> loaded("hr.employee", "2026-11-22").key, loaded("hr", "2026-11-22").key
     ('etl/hr.employee', 'etl/hr')
+    >>> loaded("mart.staff", "2026-11-22").key
+    'mart/staff'
     """
     of, _, own = name.partition(".")
+    if of == chains.MART.schema:
+        return mart(own, run)
     return table(of, own, run) if own else source(of, run)
+
+
+def mart(name: str, run: str | None) -> Thing:
+    """Return a mart, in a run."""
+    return Thing.of(chains.MARTS.part(chains.MART, name, run))
 
 
 def backup(database: str, run: str | None) -> Thing:

@@ -45,7 +45,7 @@ def find(run: str, task: str, name: str, exit_code: int | None = None, error: st
     if exit_code == UnreachableError.exit_code and _VAULT.search(error or ""):
         return Remedy(CHECK)
     chain = chains.find(task)
-    prefix = "" if chain in (None, chains.ETL) else f"{chain.name}/"
+    prefix = "" if chain in (None, chains.ETL, chains.MARTS) else f"{chain.name}/"
     again, before = "", ""
     file = f"sources/{name.partition('.')[0]}.yaml"
     if exit_code == CheckError.exit_code and task == EXTRACT_TASK:
@@ -53,6 +53,8 @@ def find(run: str, task: str, name: str, exit_code: int | None = None, error: st
     elif exit_code == CheckError.exit_code and task == VALIDATE_TASK:
         # What is staged has failed: once it is mended in the source, it has to be read again.
         again, before = " --from extract", f"mend the source, or {file}"
+    elif task == chains.BUILD_TASK:
+        before = f"mend marts/{name.partition('.')[2]}.sql, or what it reads"
     elif task == LOAD_TASK and _PROOF.search(error or ""):
         again = " --from extract"
     return Remedy(f"pipeline rerun --run {run}{again} {prefix}{name}", before)

@@ -1,21 +1,19 @@
 """Reads marts/NAME.sql: one SELECT each, and the tables and marts that it reads."""
 
-import re
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import names
-from pipeline.catalog import queries
+from pipeline.catalog import heading, queries
+from pipeline.catalog.checks import Check
+from pipeline.catalog.columns import Column
+from pipeline.catalog.heading import Materialize
 from pipeline.catalog.relations import SCHEMA, Sources, relation_problem
 
 FOLDER = "marts"
-Materialize = Literal["view", "table"]
-MATERIALIZE: tuple[Materialize, ...] = ("view", "table")
-
-_SETTING = re.compile(r"--\s*(\w+)\s*[:=]\s*(\S*)\s*")
 Problem = tuple[int, str]
 
 
@@ -27,11 +25,31 @@ class Mart(BaseModel):
     name: str
     # The SELECT as it is written, with its comments and without a ; at its end.
     sql: str
+    # What it is, in the words of the comment that the file begins with.
+    description: str = ""
     materialize: Materialize = "view"
+    # With materialize: table, the columns of each index.
+    indexes: tuple[tuple[str, ...], ...] = ()
+    # What must hold before anybody sees the rows.
+    rules: Mapping[str, Column] = {}
+    checks: tuple[Check, ...] = ()
+    # The relations that the SELECT names, as they are named.
+    relations: tuple[str, ...] = ()
     # What must be loaded or built before: `hr.employee` (for its history as well), `mart.x`.
     reads: tuple[str, ...] = ()
     # Every column name that the SELECT contains, of whichever table; "*" if there is one.
     columns: frozenset[str] = frozenset()
+
+    @property
+    def file(self) -> str:
+        """Where it is declared, in the analysts' repository."""
+        return f"{FOLDER}/{self.name}.sql"
+
+    @property
+    def digest(self) -> str:
+        """What tells this declaration from any other of the same name."""
+        parts = self.model_dump(mode="json", exclude={"columns", "reads", "relations", "description"})
+        return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
 
 
 def read(directory: Path, sources: Sources) -> tuple[dict[str, Mart], list[str]]:
@@ -60,42 +78,34 @@ def named(directory: Path) -> set[str]:
 def _read_mart(path: Path, sources: Sources, known: set[str]) -> tuple[list[Problem], Mart | None]:
     problems: list[Problem] = [(1, problem)] if (problem := _name_problem(path.stem)) else []
     try:
-        text = path.read_text(encoding="utf-8").strip().rstrip(";")
+        text = path.read_text(encoding="utf-8").rstrip().rstrip(";")
         query = queries.parse(text)
     except (OSError, UnicodeDecodeError):
         return [(1, "cannot be read as UTF-8 text; correct the file or its permissions")], None
     except queries.QueryError as error:
         return [*problems, (error.line, error.problem)], None
-    materialize: Materialize = "view"
-    for line, key, value in _settings(text):
-        if key == "materialize" and (chosen := next((each for each in MATERIALIZE if each == value), None)):
-            materialize = chosen
-        elif key == "materialize":
-            problems.append((line, "materialize: must be view or table; correct it"))
-        elif names.nearest(key, ["materialize"]):
-            problems.append((line, f"{key}: unknown; did you mean materialize?"))
+    prose, declared, wrong, named_by_checks = heading.read(text)
+    problems += wrong
     reads: dict[str, None] = {}
-    for relation in query.relations:
+    relations: dict[str, None] = {}
+    own = [(relation.line, relation) for relation in query.relations]
+    for line, relation in (*own, *named_by_checks):
         if problem := _relation_problem(relation, sources, known):
-            problems.append((relation.line, f"{relation}: {problem}"))
+            problems.append((line, f"{relation}: {problem}"))
         else:
             reads[_dependency(relation, sources)] = None
-    mart = Mart(name=path.stem, sql=text, materialize=materialize, reads=tuple(reads), columns=query.columns)
+    relations.update((str(relation), None) for relation in query.relations)
+    mart = Mart(
+        name=path.stem, sql=text, description=prose, materialize=declared.materialize,
+        indexes=declared.indexes, rules=declared.columns, checks=declared.checks,
+        relations=tuple(relations), reads=tuple(reads), columns=query.columns,
+    )  # fmt: skip
     return problems, mart
 
 
 def _name_problem(name: str) -> str | None:
     # A mart is not bound to the names that schemas of the warehouse have.
     return None if name in names.RESERVED else names.problem(name)
-
-
-def _settings(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield line, key and value of each `-- key: value` in the comment that the file begins with."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.startswith("--"):
-            return
-        if match := _SETTING.fullmatch(line):
-            yield number, match[1], match[2]
 
 
 def _relation_problem(relation: queries.Relation, sources: Sources, known: set[str]) -> str | None:

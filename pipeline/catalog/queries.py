@@ -1,6 +1,7 @@
 """Reads analysts' SQL: that it is exactly one SELECT, and which relations and columns it names."""
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,16 @@ TABLE = "{table}"
 _STAND_IN = "pipeline_table"
 # Among the columns of a query, where it has a star.
 EVERYTHING = "*"
+
+# Functions of the server that a query cannot have, and why; what else writes is found by the server itself.
+_REFUSED = (
+    (r"(query|table|schema|database|cursor)_to_xml\w*|ts_stat|dblink\w*|crosstab\w*|connectby|xpath_table",
+     "runs a query that nobody can read ahead; write that query itself"),
+    (r"pg_sleep\w*", "only waits; remove it"),
+    (r"nextval|setval|set_config|pg_notify|lo_\w+|pg_(try_)?advisory\w*|pg_(terminate|cancel)_backend"
+     r"|pg_(read|ls|stat|reload|rotate|switch|create|drop|promote|logical|replication)_\w+",
+     "changes something, or looks outside of the database; a query here may only read"),
+)  # fmt: skip
 
 
 class QueryError(Exception):
@@ -61,6 +72,11 @@ def parse(text: str) -> Query:
         # A SELECT is a part of what can be inserted, and so one of DDL's classes in this library.
         if any(not isinstance(found, exp.Query) for found in root.find_all(forbidden)):
             raise QueryError(1, what)
+    for function in root.find_all(exp.Func):
+        name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
+        for pattern, why in _REFUSED:
+            if re.fullmatch(pattern, name.lower()):
+                raise QueryError(function.meta.get("line", 1), f"{name.lower()} {why}")
     columns = {
         _spelt(column.this) for column in root.find_all(exp.Column) if isinstance(column.this, exp.Identifier)
     }

@@ -25,3 +25,11 @@ class Catalog(BaseModel):
                 f"{name}: no such source ({advice(name, self.sources)}); to add it, write sources/{name}.yaml"
             )
         return self.sources[name]
+
+    def mart(self, name: str) -> Mart:
+        """Return one mart. Raise UsageError if it is not declared."""
+        if name not in self.marts:
+            raise UsageError(
+                f"{name}: no such mart ({advice(name, self.marts)}); to add it, write marts/{name}.sql"
+            )
+        return self.marts[name]

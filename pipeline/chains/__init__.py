@@ -3,6 +3,7 @@
 from pipeline.chains.declared import (
     BACKED_UP,
     BACKUP,
+    BUILD_TASK,
     CHAINS,
     DRILL,
     DRILL_TASK,
@@ -12,6 +13,8 @@ from pipeline.chains.declared import (
     ETL,
     EXTRACT_TASK,
     LOAD_TASK,
+    MART,
+    MARTS,
     OPEN_TASK,
     SOURCE,
     SOURCE_TASK,
@@ -25,6 +28,7 @@ from pipeline.chains.model import Chain, Part, Subject, Task
 __all__ = [
     "BACKED_UP",
     "BACKUP",
+    "BUILD_TASK",
     "CHAINS",
     "DRILL",
     "DRILLED",
@@ -34,6 +38,8 @@ __all__ = [
     "ETL",
     "EXTRACT_TASK",
     "LOAD_TASK",
+    "MART",
+    "MARTS",
     "OPEN_TASK",
     "SOURCE",
     "SOURCE_TASK",

@@ -33,6 +33,8 @@ class Part:
     parameters: tuple[str, ...]
     name: str
     command: str
+    # What stands before its name in the ledger, with a dot.
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Chain:
             part.name.format(name=name),
             command.format(chain=self.name, name=name, run=run),
             run,
-            name,
+            f"{part.schema}.{name}" if part.schema else name,
         )
 
     def whole(self, run: str | None, *scope: str | None) -> Subject:

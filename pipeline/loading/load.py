@@ -24,7 +24,7 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
-from pipeline.warehouse import swap
+from pipeline.warehouse import roles, swap
 from pipeline.warehouse.swap import Replaced
 
 
@@ -140,6 +140,9 @@ class _Publication:
         staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
         # Last of all, for from here on readers wait for the commit.
         swap.publish(self._warehouse, exchanged)
+        for new in exchanged:
+            if not new.exists:
+                roles.open_table(self._warehouse, new.target)
         return loaded
 
     @property

@@ -10,7 +10,7 @@ SELECT 'its row security' FROM t WHERE t.relrowsecurity OR t.relforcerowsecurity
 UNION ALL
 SELECT format('trigger "%%s"', g.tgname) FROM t JOIN pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal
 UNION ALL
-SELECT format('rule "%%s"', r.rulename) FROM t JOIN pg_rewrite r ON r.ev_class = t.oid
+SELECT format('rule "%%s"', r.rulename) FROM t JOIN pg_rewrite r ON r.ev_class = t.oid WHERE r.rulename <> '_RETURN'
 UNION ALL
 SELECT format('constraint "%%s"', k.conname)
 FROM t JOIN pg_constraint k ON k.conrelid = t.oid WHERE k.contype IN ('c', 'f', 'u', 'x')

@@ -39,3 +39,11 @@ def count(connection: Connection, relation: sql.Identifier, condition: Composabl
     where = sql.SQL(" WHERE {}").format(condition) if condition else sql.SQL("")
     counted: int = postgres.value(connection, sql.SQL("SELECT count(*) FROM {}").format(relation) + where)
     return counted
+
+
+def kind(connection: Connection, name: sql.Identifier) -> str | None:
+    """Return what a relation is, as pg_class has it ("r" a table, "v" a view), or None if there is none."""
+    found: str | None = postgres.value(
+        connection, "SELECT relkind::text FROM pg_class WHERE oid = %s", (oid(connection, name),)
+    )
+    return found

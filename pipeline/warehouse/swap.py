@@ -13,7 +13,7 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
-from pipeline.warehouse import locks, roles, views
+from pipeline.warehouse import locks, views
 from pipeline.warehouse import relation as relations
 from pipeline.warehouse.views import View
 
@@ -40,7 +40,8 @@ def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier
             f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}; drop "
             "that in the warehouse, run it again, and make it anew"
         )
-    return Replaced(rows, target, views.dependent(warehouse, target), views.grants(warehouse, target), exists)
+    grants = views.grants(warehouse, target, relations.column_names(warehouse, rows))
+    return Replaced(rows, target, views.dependent(warehouse, target), grants, exists)
 
 
 def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
@@ -75,8 +76,6 @@ def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
             _execute(warehouse, "ALTER TABLE {} RENAME TO {}", moved, sql.Identifier(name))
         if each.grants:
             postgres.rows(warehouse, ";\n".join(each.grants))
-        elif not each.exists:
-            roles.open_table(warehouse, each.target)
     for each in exchanged:
         if each.scratch is None or not _take_places(warehouse, each, ahead[each.target.strings]):
             views.create(warehouse, each.views)

@@ -50,7 +50,10 @@ def lock(warehouse: Connection, views: list[View]) -> None:
     for view in reversed(views):
         if not view.materialized:  # its readers touch nothing else
             statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
-            postgres.rows(warehouse, statement.format(sql.Identifier(view.schema, view.name)))
+            try:
+                postgres.rows(warehouse, statement.format(sql.Identifier(view.schema, view.name)))
+            except postgres.InsufficientPrivilege as error:
+                raise _not_ours(f'view "{view.schema}"."{view.name}"', error) from None
 
 
 def drop(warehouse: Connection, views: list[View]) -> None:
@@ -61,8 +64,9 @@ def drop(warehouse: Connection, views: list[View]) -> None:
 
 
 def drop_table(warehouse: Connection, relation: sql.Identifier) -> None:
-    """Drop a table whose views are gone. Raise StepError if something else depends on it."""
-    _drop(warehouse, sql.SQL("DROP TABLE {}").format(relation), "the table")
+    """Drop a table, or a view, whose views are gone. Raise StepError if something else depends on it."""
+    kind = "VIEW" if relations.kind(warehouse, relation) == "v" else "TABLE"
+    _drop(warehouse, sql.SQL("DROP {} {}").format(sql.SQL(kind), relation), f"the {kind.lower()}")
 
 
 def _drop(warehouse: Connection, statement: Composable, what: str) -> None:
@@ -71,12 +75,16 @@ def _drop(warehouse: Connection, statement: Composable, what: str) -> None:
     except postgres.LockNotAvailable:
         raise
     except postgres.Error as error:
-        detail = " ".join((error.diag.message_detail or "").split())
-        raise StepError(
-            f"{what} has to be made anew on the table's new shape, and cannot be dropped for that: "
-            f"{' '.join(filter(None, (postgres.said(error), detail)))}; give it to the pipeline's role "
-            "(ALTER ... OWNER TO), or drop what depends on it, then run it again"
-        ) from None
+        raise _not_ours(what, error) from None
+
+
+def _not_ours(what: str, error: postgres.Error) -> StepError:
+    detail = " ".join((error.diag.message_detail or "").split())
+    return StepError(
+        f"{what} has to be made anew on the table's new shape, and cannot be dropped for that: "
+        f"{' '.join(filter(None, (postgres.said(error), detail)))}; give it to the pipeline's role "
+        "(ALTER ... OWNER TO), or drop what depends on it, then run it again"
+    )
 
 
 def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Identifier) -> None:
@@ -166,9 +174,12 @@ def drop_schema(warehouse: Connection, scratch: str, views: Sequence[View]) -> N
     postgres.rows(warehouse, sql.SQL("DROP SCHEMA {}").format(sql.Identifier(scratch)))
 
 
-def grants(warehouse: Connection, relation: sql.Identifier) -> list[str]:
-    """Return the statements that give a table's owner, grants and comments to another of the same name."""
+def grants(warehouse: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[str]:
+    """Return the statements that give a table's owner, grants and comments to another of the same name.
+
+    What is about a column that is none of `columns` is left out.
+    """
     if relations.oid(warehouse, relation) is None:
         return []
     found = postgres.rows(warehouse, postgres.statement("grants"), relation.strings)
-    return [statement for (statement,) in found]
+    return [statement for statement, column in found if column is None or column in columns]

@@ -1,0 +1,132 @@
+"""Reads the comment that a mart's file begins with: what the mart is, in prose, and what is declared of it.
+
+The declarations are YAML, from the first line on that begins with one of their keys.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from pipeline import names
+from pipeline.catalog import document, queries
+from pipeline.catalog.checks import Check
+from pipeline.catalog.columns import Column
+from pipeline.catalog.declared import Declared
+from pipeline.catalog.document import Document, Path, dotted
+from pipeline.catalog.validation import validated
+from pipeline.catalog.values import ColumnNames, Name
+
+Materialize = Literal["view", "table"]
+Problem = tuple[int, str]
+
+# What only a table that is copied from a source can have declared of a column.
+OF_SOURCES = ("mask", "type", "renamed_from")
+
+_COMMENT = re.compile(r"--( ?)(.*)")
+_KEY = re.compile(r"(\w+)\s*:(?:\s|$)")
+
+
+class Heading(Declared):
+    """What is declared of a mart, in the comment that its file begins with."""
+
+    materialize: Materialize = "view"
+    """view: always as fresh as its tables (default); table: computed once a night."""
+    indexes: Annotated[
+        tuple[ColumnNames, ...], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+    ] = ()
+    """With materialize: table, the columns of each index."""
+    columns: Mapping[Name, Column] = {}
+    """Only columns of which there is something to say."""
+    checks: tuple[Check, ...] = ()
+    """What must hold before anybody sees the rows."""
+
+
+def read(text: str) -> tuple[str, Heading, list[Problem], list[tuple[int, queries.Relation]]]:
+    """Return the prose of a mart's comment, what is declared in it, what is wrong with that, and what its
+    checks read beside the mart, each with its line.
+    """
+    prose, written = _split(text)
+    if written.problems and written.value is None:
+        return prose, Heading(), written.problems, []
+    heading, problems = validated(written, Heading) if written.value is not None else (Heading(), [])
+    wrong, named = _checks(written)
+    found = [*written.problems, *problems, *_rules(written), *wrong]
+    return prose, heading or Heading(), found, named
+
+
+def _split(text: str) -> tuple[str, Document]:
+    """Return the prose, and the rest as a document that has the lines of the file."""
+    prose: list[str] = []
+    yaml: list[str] = []
+    begun = False
+    for line in text.splitlines():
+        comment = _COMMENT.fullmatch(line.rstrip())
+        if comment is None:
+            break
+        key = _KEY.match(comment[2])
+        begun = begun or bool(key and names.nearest(key[1], Heading.model_fields))
+        yaml.append(comment[2] if begun else "")
+        if not begun:
+            prose.append(comment[2].strip())
+    return " ".join(prose).strip(), document.parse("\n".join(yaml) + "\n")
+
+
+def _rules(written: Document) -> Iterator[Problem]:
+    """Tell what would be right for a table of a source, and is not for a mart."""
+
+    def told(path: Path, what: str) -> Problem:
+        return written.line(path), f"{dotted(path)}: {what}"
+
+    if written.at(("indexes",)) and written.at(("materialize",)) != "table":
+        yield told(("indexes",), "only a table has indexes; write materialize: table")
+    for name, column in _mapping(written.at(("columns",))).items():
+        for key in OF_SOURCES:
+            if key in _mapping(column):
+                yield told(("columns", name, key), "is for columns that come from a source; remove this")
+        for rule, value in _mapping(column).items():
+            if isinstance(value, dict) and "quarantine" in value:
+                yield told(("columns", name, rule, "quarantine"), _WHOLE)
+    for index, check in enumerate(_listed(written.at(("checks",)))):
+        path: Path = ("checks", index)
+        if "quarantine" in check:
+            yield told((*path, "quarantine"), _WHOLE)
+        to = _mapping(check.get("relationship")).get("to")
+        if isinstance(to, str) and to.count(".") != 1:
+            yield told(
+                (*path, "relationship", "to"), f"{to}: write its source or mart before it, as hr.department"
+            )
+
+
+_WHOLE = "a mart is built whole or not at all, and no rows are set aside; remove this"
+
+
+def _checks(written: Document) -> tuple[list[Problem], list[tuple[int, queries.Relation]]]:
+    told: list[Problem] = []
+    named: list[tuple[int, queries.Relation]] = []
+    for index, check in enumerate(_listed(written.at(("checks",)))):
+        path: Path = ("checks", index, "sql")
+        to = _mapping(check.get("relationship")).get("to")
+        if isinstance(to, str) and to.count(".") == 1:
+            schema, _, name = to.partition(".")
+            line = written.line(("checks", index, "relationship", "to"))
+            named.append((line, queries.Relation(schema, name, line)))
+        text = check.get("sql")
+        if not isinstance(text, str) or not text:
+            continue
+        try:
+            query = queries.parse_check(text)
+        except queries.QueryError as error:
+            told.append((written.line(path), f"{dotted(path)}: {error.problem}"))
+        else:
+            named += [(written.line(path), relation) for relation in query.relations]
+    return told, named
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any) -> list[dict[str, Any]]:
+    return [_mapping(each) for each in value] if isinstance(value, list) else []

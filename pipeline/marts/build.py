@@ -1,0 +1,190 @@
+"""Build: makes a mart, once all that it reads is loaded or built, and puts it where people read it.
+
+A mart that cannot be built, or of which a check does not hold, stays as it was.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from psycopg2 import sql
+
+from pipeline import access, alerts, fence, ledger, patience, postgres, quality
+from pipeline.access import Access
+from pipeline.alerts import failures
+from pipeline.catalog import Catalog, Mart
+from pipeline.chains import BUILD_TASK, LOAD_TASK
+from pipeline.errors import CheckError, StepError
+from pipeline.marts import publish, question
+from pipeline.marts.question import Answer
+from pipeline.postgres import Connection
+from pipeline.progress import Show, silent
+from pipeline.quality import CANDIDATE, Result, Subject
+from pipeline.settings import Settings
+from pipeline.step import StepKey
+from pipeline.warehouse import relation, roles
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = roles.MART
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a mart has now: so many rows."""
+
+    rows: int
+    materialize: str
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, a {self.materialize}"
+
+
+def key_of(name: str, run: str) -> StepKey:
+    """Return the step of a mart in the ledger."""
+    return StepKey(run, BUILD_TASK, f"{SCHEMA}.{name}")
+
+
+def is_built(settings: Settings, mart: Mart, run: str) -> bool:
+    """Whether the run has built the mart as it is declared now, from what the run has loaded."""
+    return are_built(settings, [mart], run)
+
+
+def are_built(settings: Settings, marts: Sequence[Mart], run: str) -> bool:
+    """Whether the run has built all of these marts."""
+    with access.brief(settings).warehouse() as warehouse:
+        return all(_built(warehouse, mart, run) for mart in marts)
+
+
+def _built(warehouse: Connection, mart: Mart, run: str) -> bool:
+    step = ledger.find_step(warehouse, key_of(mart.name, run))
+    if step is None or not step.done or step.detail.get("digest") != mart.digest:
+        return False
+    if relation.oid(warehouse, sql.Identifier(SCHEMA, mart.name)) is None:
+        return False
+    for name in mart.reads:
+        task = BUILD_TASK if name.startswith(f"{SCHEMA}.") else LOAD_TASK
+        read = ledger.find_step(warehouse, StepKey(run, task, name))
+        # What was loaded after the mart was built is not in it.
+        if read is None or not read.done or read.finished_at is None or read.finished_at > step.started_at:
+            return False
+    return True
+
+
+def build_mart(
+    settings: Settings, catalog: Catalog, name: str, run: str, show: Show = silent
+) -> Built | None:
+    """Build a mart and publish it; return what it is now, or None if it was built before.
+
+    What passes is tried again. Raise CheckError, telling all that does not hold, and StepError, with file and
+    line, if the SELECT is no pure read or the server cannot run it: the mart then stays as it was.
+    """
+    return patience.persevere(
+        lambda: _build_mart(settings, catalog, name, run, show), lambda said: show(None, said)
+    )
+
+
+def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show: Show) -> Built | None:
+    mart, key = catalog.mart(name), key_of(name, run)
+    with (
+        access.opened(settings) as databases,
+        databases.warehouse(autocommit=True) as beside,
+        databases.warehouse() as warehouse,
+        postgres.explained(key.name),
+    ):
+        fence.lock_table(warehouse, SCHEMA, name)
+        if _built(warehouse, mart, run):
+            return None
+        with fence.attempted(beside, key) as attempt:
+            _require_roles(warehouse)
+            built = _Building(databases, warehouse, catalog, mart, run).build(show)
+            detail = {
+                "digest": mart.digest, "mode": mart.materialize, "total": built.rows,
+            }  # fmt: skip
+            attempt.finish(warehouse, built.rows, detail)
+            warehouse.commit()
+    show(100, str(built))
+    return built
+
+
+def _require_roles(warehouse: Connection) -> None:
+    if not roles.there(warehouse):
+        raise StepError("the warehouse has no role for analysts yet; run 'pipeline migrate'")
+
+
+class _Building:
+    """One mart being built."""
+
+    def __init__(
+        self, databases: Access, warehouse: Connection, catalog: Catalog, mart: Mart, run: str
+    ) -> None:
+        self._databases, self._warehouse, self._catalog = databases, warehouse, catalog
+        self._mart, self._run = mart, run
+
+    def build(self, show: Show) -> Built:
+        """Ask, look, publish."""
+        mart, settings = self._mart, self._databases.settings
+        with self._databases.analyst() as theirs:
+            show(None, "running its SELECT")
+            answer = question.ask(theirs, mart)
+            results = self._results(theirs, answer)
+            quality.record(self._warehouse, self._run, SCHEMA, mart.name, results)
+            stopping = [str(result) for result in results if result.stops]
+            if stopping:
+                # What was found is kept, whether the mart is held back or not.
+                self._warehouse.commit()
+            _warn(settings, mart, self._run, results)
+            if stopping:
+                raise CheckError(f"{'; '.join(stopping)}; it stays as it was")
+            show(None, "publishing")
+            new = publish.New(mart, self._run, answer)
+            if mart.materialize == "table":
+                publish.as_table(self._warehouse, theirs, new)
+            else:
+                publish.as_view(self._warehouse, new, self._is_about_to_change)
+            theirs.rollback()
+        return Built(answer.rows, mart.materialize)
+
+    def _results(self, theirs: Connection, answer: Answer) -> list[Result]:
+        mart = self._mart
+
+        def other(name: str) -> sql.Identifier:
+            own = name == f"{SCHEMA}.{mart.name}"
+            return sql.Identifier(CANDIDATE) if own else sql.Identifier(*name.split("."))
+
+        history = ledger.row_counts(self._warehouse, key_of(mart.name, self._run))
+        subject = Subject(
+            [column.name for column in answer.columns], mart.rules, mart.checks, answer.rows, history,
+            f"in {mart.file}", (), other,
+        )  # fmt: skip
+        missing = sorted(mart.rules.keys() - set(subject.columns))
+        if missing:
+            raise StepError(f"{mart.file}:1: declares {', '.join(missing)}, which it does not give")
+        return list(quality.check(theirs, subject))
+
+    def _is_about_to_change(self, name: str) -> bool:
+        """Whether a mart that hangs on this one is declared otherwise than it is, and is built next."""
+        mart = self._catalog.marts.get(name)
+        if mart is None:
+            return False
+        query = """
+            SELECT detail ->> 'digest' FROM ops.step WHERE task = %s AND name = %s AND state = 'done'
+            ORDER BY finished_at DESC LIMIT 1
+            """
+        built_as = postgres.value(self._warehouse, query, (BUILD_TASK, f"{SCHEMA}.{name}"))
+        return bool(built_as != mart.digest)
+
+
+def _warn(settings: Settings, mart: Mart, run: str, results: Sequence[Result]) -> None:
+    """Tell of what did not hold and stops nothing; once for each check, until it holds."""
+    of = failures.mart(mart.name, run)
+    found = [
+        replace(of, key=f"{of.key}/{result.name}").alert(
+            f"{result.name} does not hold", str(result), kind="warning"
+        )
+        for result in results
+        if not result.passed and not result.stops
+    ]
+    for alert in found:
+        logger.warning("%s", alert.summary)
+    alerts.reconcile(settings, f"{of.key}/", found)

@@ -1,0 +1,149 @@
+"""Question: a mart's SELECT, asked as an analyst, and what the server says it is and gives.
+
+The session that runs it is not trusted from then on: nothing is written with it, and nothing is decided by
+what it could have changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg2
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.catalog import Mart
+from pipeline.errors import StepError
+from pipeline.postgres import Connection
+from pipeline.quality import CANDIDATE
+from pipeline.warehouse import roles
+
+# The SELECT as a view, of which a table is filled.
+QUESTION = "question"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of what a mart gives, with its type as SQL writes it."""
+
+    name: str
+    type: str
+    collation: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a mart gives, and how the server itself writes its SELECT. `reads` are columns by relation."""
+
+    definition: str
+    columns: Sequence[Column]
+    reads: dict[str, tuple[str, ...]]
+    rows: int
+
+
+def ask(theirs: Connection, mart: Mart) -> Answer:
+    """Run the mart's SELECT in a read-only transaction, and leave its rows under the name CANDIDATE.
+
+    Raise StepError, with file and line, for what is no pure read of what the mart says it reads.
+    """
+    group = sql.Identifier(roles.of(theirs).analyst)
+    try:
+        postgres.rows(theirs, sql.SQL("SET ROLE {}").format(group))
+    except postgres.Error as error:
+        raise StepError(
+            f"its login may not be an analyst: {postgres.said(error)}; run 'pipeline migrate', then GRANT "
+            f"{group.as_string(theirs)} to that login"
+        ) from None
+    view = QUESTION if mart.materialize == "table" else CANDIDATE
+    oid = _create(theirs, mart, view)
+    reads = _reads(theirs, mart, oid)
+    _refuse_functions(theirs, mart, oid)
+    definition = str(postgres.value(theirs, "SELECT pg_catalog.pg_get_viewdef(%s::oid)", (oid,)))
+    columns = _columns(theirs, oid)
+    rows = _run(theirs, mart, view)
+    return Answer(definition.rstrip().rstrip(";"), columns, reads, rows)
+
+
+def _create(theirs: Connection, mart: Mart, view: str) -> int:
+    """Have the server understand the SELECT, with the analysts' rights. Return the oid of its view."""
+    # On lines of its own, so that a comment at its end takes nothing with it.
+    before = f'CREATE TEMP VIEW "{view}" AS\n'
+    try:
+        with theirs.cursor() as cursor:
+            cursor.execute(before + mart.sql + "\n")
+    except psycopg2.Error as error:
+        raise _refused(mart, error, len(before)) from None
+    found: int = postgres.value(theirs, "SELECT %s::pg_catalog.regclass::oid::bigint", (f"pg_temp.{view}",))
+    return found
+
+
+def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
+    if postgres.is_lost(error):
+        return error
+    position = int(error.diag.statement_position or 0) - before
+    line = mart.sql.count("\n", 0, max(0, position - 1)) + 1
+    hint = " ".join((error.diag.message_hint or "").split())
+    said = f"{postgres.said(error)}{f' ({hint})' if hint else ''}"
+    if isinstance(error, psycopg2.errors.QueryCanceled):
+        said = "takes longer than a mart may; make it faster, or materialize what it reads as a table"
+    elif isinstance(error, psycopg2.errors.InsufficientPrivilege):
+        said = f"{said}: analysts may read the sources' tables and marts"
+    elif isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):
+        said = f"{said}: a mart may only read"
+    return StepError(f"{mart.file}:{line}: {said}")
+
+
+def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...]]:
+    """Return what the server says the mart reads. Raise StepError if that is not what its SQL says."""
+    found = postgres.rows(theirs, postgres.statement("view_reads"), (oid,))
+    reads = {str(relation): tuple(columns or ()) for relation, columns in found}
+    for relation in sorted(reads.keys() - set(mart.relations)):
+        raise StepError(
+            f"{mart.file}:1: reads {relation}, which is not to be seen in its SQL, so that it could be built "
+            "before that is loaded; name the table after FROM or JOIN"
+        )
+    for relation in sorted(set(mart.relations) - reads.keys()):
+        raise StepError(
+            f"{mart.file}:1: names {relation}, which the server says it does not read; take it out"
+        )
+    return reads
+
+
+def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
+    for name, of_server in postgres.rows(theirs, postgres.statement("view_functions"), (oid,)):
+        why = "can do more than compute" if of_server else "is not the server's own, and could do anything"
+        raise StepError(f"{mart.file}:1: the function {name} {why}; a mart may only read: take it out")
+
+
+def _columns(theirs: Connection, oid: int) -> list[Column]:
+    query = """
+        SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+               CASE WHEN a.attcollation <> t.typcollation
+                    THEN pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.collname) END
+        FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+        LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
+        WHERE a.attrelid = %s AND a.attnum > 0 ORDER BY a.attnum
+        """
+    return [Column(*found) for found in postgres.rows(theirs, query, (oid,))]
+
+
+def _run(theirs: Connection, mart: Mart, view: str) -> int:
+    """Read every row, in a transaction that can no longer write. Return how many there are."""
+    question, candidate = sql.Identifier("pg_temp", view), sql.Identifier("pg_temp", CANDIDATE)
+    try:
+        if mart.materialize == "table":
+            postgres.rows(
+                theirs,
+                sql.SQL("CREATE TEMP TABLE {} AS SELECT * FROM {} WITH NO DATA").format(
+                    sql.Identifier(CANDIDATE), question
+                ),
+            )
+        postgres.rows(theirs, "SET LOCAL transaction_read_only = on")
+        if mart.materialize == "table":
+            # What is the session's own can be written all the same.
+            postgres.rows(theirs, sql.SQL("INSERT INTO {} SELECT * FROM {}").format(candidate, question))
+        counted: int = postgres.value(theirs, sql.SQL("SELECT count(*) FROM {}").format(candidate))
+    except psycopg2.Error as error:
+        raise _refused(mart, error) from None
+    return counted

@@ -1,0 +1,1 @@
+"""Tests of marts: the SQL of analysts, built on real servers."""
