@@ -157,14 +157,15 @@ def _is_at_work(warehouse: Connection, step: Step) -> bool:
 
 
 def _not_begun(settings: Settings, run: Run | None, steps: Sequence[Step]) -> list[str]:
-    """Return the declared tables that a run which did not end well never came to."""
+    """Return the declared tables and marts that a run which did not end well never came to."""
     if run is None or run.actual_state != FAILED or settings.analysts is None:
         return []
     try:
-        sources = catalog.read(settings.analysts.checkout).sources
+        catalogued = catalog.read(settings.analysts.checkout)
     except PipelineError:
         return []  # told by who loads by it
-    declared = {f"{source}.{table}" for source, found in sources.items() for table in found.tables}
+    declared = {f"{name}.{table}" for name, found in catalogued.sources.items() for table in found.tables}
+    declared |= {f"{chains.MART.schema}.{mart}" for mart in catalogued.marts}
     return sorted(declared - {step.key.name for step in steps})
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import family, ledger, postgres
-from pipeline.chains import LOAD_TASK
+from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import UsageError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
@@ -102,7 +102,7 @@ def bury(connection: Connection, run: str, names: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class TableState:
-    """How one table fared in a run: its steps in order, as far as they were begun."""
+    """How one table, or mart, fared in a run: its steps in order, as far as they were begun."""
 
     name: str
     steps: Sequence[Step]
@@ -114,8 +114,10 @@ class TableState:
 
     @property
     def loaded(self) -> dict[str, Any] | None:
-        """Return what the load did, or None if it is not done."""
-        found = next((step for step in self.steps if step.key.task == LOAD_TASK and step.done), None)
+        """Return what the load, or the building of a mart, did, or None if it is not done."""
+        found = next(
+            (step for step in self.steps if step.key.task in (LOAD_TASK, BUILD_TASK) and step.done), None
+        )
         return None if found is None else dict(found.detail)
 
 

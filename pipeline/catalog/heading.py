@@ -49,7 +49,10 @@ def read(text: str) -> tuple[str, Heading, list[Problem], list[tuple[int, querie
     """
     prose, written = _split(text)
     if written.problems and written.value is None:
-        return prose, Heading(), written.problems, []
+        told = [
+            (line, f"{problem} (prose stands before the first key)") for line, problem in written.problems
+        ]
+        return prose, Heading(), told, []
     heading, problems = validated(written, Heading) if written.value is not None else (Heading(), [])
     wrong, named = _checks(written)
     found = [*written.problems, *problems, *_rules(written), *wrong]

@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one chain to its end", description="Run one chain to its end.")
     chains = run.add_subparsers(metavar="CHAIN", required=True)
     etl.add_chain(chains)
+    etl.add_mart_chain(chains)
     backup.add_chain(chains)
     drill.add_chain(chains)
     status.add_command(commands)

@@ -1,4 +1,4 @@
-"""`pipeline run etl`: starts Luigi in a child process, shows how it gets on, and judges how it ended."""
+"""`pipeline run etl` and `run mart`: Luigi in a child process, how it gets on, and how it ended."""
 
 import argparse
 import contextlib
@@ -10,17 +10,19 @@ from pipeline import access, alerts, catalog, chains, ledger, patience, postgres
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
-from pipeline.catalog import Catalog, Table
-from pipeline.chains import LOAD_TASK, SOURCE_TASK
-from pipeline.cli import loads, supervise, terminal
-from pipeline.errors import AlreadyRunningError, PipelineError, UsageError, common_kind
-from pipeline.loading import forget, load
+from pipeline.catalog import Table
+from pipeline.chains import BUILD_TASK, LOAD_TASK
+from pipeline.cli import loads, scope, supervise, terminal
+from pipeline.cli.scope import Scope
+from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
+from pipeline.loading import forget
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import Step
 
 NAME = chains.ETL.name
-STEPS_PER_TABLE = len(chains.ETL.steps_of(chains.TABLE))
+# With these all is well with a table, or a mart.
+CONCLUDING = (LOAD_TASK, BUILD_TASK)
 # So many tables are named, more are counted.
 FEW = 3
 # Exit codes of programs that were ended by a signal begin here.
@@ -42,6 +44,22 @@ def add_chain(parsers: Any) -> None:
     parser.set_defaults(command=run_etl, thing=_thing)
 
 
+def add_mart_chain(parsers: Any) -> None:
+    """Add `run mart` to the command line."""
+    parser = parsers.add_parser(
+        chains.MARTS.name,
+        help="build one mart, and load what it reads first",
+        description="Build one mart. What it reads is loaded, or built, before, unless the run has done so.",
+    )
+    parser.add_argument("mart", metavar="NAME", help="as its file marts/NAME.sql is called")
+    supervise.add_workers(parser)
+    supervise.add_arguments(parser)
+    parser.set_defaults(
+        command=run_etl, source=None, table=None, forget=None, full=False,
+        thing=lambda arguments: failures.mart(arguments.mart, _run(arguments)),
+    )  # fmt: skip
+
+
 def _thing(arguments: argparse.Namespace) -> Thing:
     return failures.load(_run(arguments), arguments.source, arguments.table)
 
@@ -51,10 +69,13 @@ def _run(arguments: argparse.Namespace) -> str:
 
 
 def run_etl(arguments: argparse.Namespace) -> int:
-    """Load the tables that are asked for. Return 0 once they are loaded, else what went wrong."""
+    """Load and build what is asked for. Return 0 once that is done, else what went wrong."""
     configured = settings.read()
     declared = catalog.read(configured.require_analysts().checkout)
-    tables = _selected(configured, declared, arguments.source, arguments.table)
+    if "mart" in arguments:
+        wanted = scope.of_mart(configured, declared, arguments.mart)
+    else:
+        wanted = scope.of_load(configured, declared, arguments.source, arguments.table)
     run = runs.parse(_run(arguments))
     with (
         supervise.log_file(arguments.log_file) as log,
@@ -62,48 +83,32 @@ def run_etl(arguments: argparse.Namespace) -> int:
         databases.warehouse(autocommit=True) as warehouse,
     ):
         ledger.require_migrated(warehouse)
-        before = not arguments.forget and load.are_loaded(configured, tables, run)
+        before = not arguments.forget and wanted.done(configured, run)
         with runs.running(warehouse, run, NAME, lambda: databases.warehouse(autocommit=True)) as ours:
             if not ours:
                 raise _already_running(warehouse)
             if arguments.forget:
-                _forget(databases, tables, run, arguments.forget, in_full=arguments.full)
-            names = {f"{table.source}.{table.name}" for table in tables}
+                _forget(databases, wanted.tables, run, arguments.forget, in_full=arguments.full)
+            names = set(wanted.names)
             supervision = supervise.Supervision(
                 f"{NAME} {run}",
-                len(names) * STEPS_PER_TABLE,
+                wanted.steps,
                 lambda: _look(warehouse, run, names),
                 log,
                 configured.run,
                 lambda pid, error: _fail(databases, run, pid, error),
             )
-            returncode, tail = supervision.run(_luigi(arguments, run))
+            returncode, tail = supervision.run(_luigi(arguments, wanted, run))
             # Over a connection of its own: the warehouse may have been restarted meanwhile.
-            patience.persevere(lambda: _judge(databases, run, tables, returncode, tail))
+            patience.persevere(lambda: _judge(databases, run, wanted, returncode, tail))
         if before:
             terminal.say(f"run {run} was complete before: nothing to do")
     return 0
 
 
-def _selected(configured: Settings, declared: Catalog, source: str | None, table: str | None) -> list[Table]:
-    if table and not source:
-        raise UsageError("--table needs --source beside it")
-    names = [source] if source else list(declared.sources)
-    for name in names:
-        configured.source(name)
-    if source and table:
-        return [declared.source(source).table(table)]
-    return [found for name in names for found in declared.source(name).tables.values()]
-
-
-def _luigi(arguments: argparse.Namespace, run: str) -> list[str]:
-    root = [chains.ETL.root]
-    if arguments.table:
-        root = [chains.ETL.family(LOAD_TASK), "--source", arguments.source, "--table", arguments.table]
-    elif arguments.source:
-        root = [chains.ETL.family(SOURCE_TASK), "--source", arguments.source]
+def _luigi(arguments: argparse.Namespace, wanted: Scope, run: str) -> list[str]:
     more = ["--forget"] if arguments.forget else []
-    return supervise.luigi(chains.ETL.module, root, run, "--workers", str(arguments.workers), *more)
+    return supervise.luigi(wanted.module, wanted.root, run, "--workers", str(arguments.workers), *more)
 
 
 def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool) -> None:
@@ -145,18 +150,15 @@ def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | Non
     return sum(step.done for step in found), ", ".join(now)
 
 
-def _judge(
-    databases: Access, run: str, tables: Sequence[Table], returncode: int, tail: Sequence[str]
-) -> None:
-    """Show what the run did, tell of what failed and raise it, unless every table is loaded.
+def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Sequence[str]) -> None:
+    """Show what the run did, tell of what failed and raise it, unless all that was asked for is done.
 
     Luigi's own exit code alone tells too little.
     """
-    loaded = load.are_loaded(databases.settings, tables, run)
-    names = [f"{table.source}.{table.name}" for table in tables]
-    sources = sorted({table.source for table in tables})
+    done = wanted.done(databases.settings, run)
+    names, sources = wanted.names, wanted.sources
     with databases.warehouse(autocommit=True) as warehouse:
-        if loaded:
+        if done:
             _tell(databases.settings, run, well=[*names, *sources], failed=[])
             loads.show_run(warehouse, run, names)
             return
@@ -164,7 +166,7 @@ def _judge(
         runs.bury(warehouse, run, names)
         steps = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
         failed = [step for step in steps if step.state == "failed"]
-        well = [step.key.name for step in steps if step.key.task == LOAD_TASK and step.done]
+        well = [step.key.name for step in steps if step.key.task in CONCLUDING and step.done]
         _tell(databases.settings, run, well, failed)
         if failed:
             loads.show_run(warehouse, run, names)
@@ -184,8 +186,12 @@ def _tell(configured: Settings, run: str, well: Sequence[str], failed: Sequence[
     for step in failed:
         task = step.key.task
         alert = failures.loaded(step.key.name, run).failed(task, step.error, step.exit_code)
-        source, _, table = step.key.name.partition(".")
-        parameters = {"source": source, **({"table": table} if table else {}), "run": run}
-        alerts.tell(configured, failures.linked(configured, alert, chains.ETL.family(task), parameters))
+        schema, _, name = step.key.name.partition(".")
+        parameters = {"source": schema, **({"table": name} if name else {}), "run": run}
+        chain = chains.ETL
+        if task == BUILD_TASK:
+            chain, parameters = chains.MARTS, {"mart": name, "run": run}
+        alerts.tell(configured, failures.linked(configured, alert, chain.family(task), parameters))
     for name in well:
-        alerts.recovered(configured, f"etl/{name}", f"{name} is loaded, run {run}")
+        done = "built" if name.startswith(f"{chains.MART.schema}.") else "loaded"
+        alerts.recovered(configured, failures.loaded(name, run).key, f"{name} is {done}, run {run}")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import ledger, runs
+from pipeline import chains, ledger, runs
 from pipeline.alerts import remedy
-from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
+from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.loading import load
@@ -22,6 +22,7 @@ WORDS = {
     (VALIDATE_TASK, "running"): "checking",
     (VALIDATE_TASK, "done"): "checked",
     (LOAD_TASK, "running"): "loading",
+    (BUILD_TASK, "running"): "building",
 }
 
 
@@ -44,12 +45,17 @@ def show_tables(run: str, steps: Sequence[Step], known: Sequence[tuple[str, date
         style = "red" if state.failed else None
         shown.add_row(state.name, *_cells(state), _short(fresh.get(state.name)), style=style)
     terminal.console().print(shown)
-    loaded = [state.loaded for state in states if state.loaded]
-    if len(loaded) == len(states) and loaded:
-        terminal.say(_summary(run, loaded))
+    marts = [state for state in states if state.name.startswith(f"{chains.MART.schema}.")]
+    loaded = [state.loaded for state in states if state.loaded and state not in marts]
+    if all(state.loaded for state in states) and loaded:
+        terminal.say(_summary(run, loaded) + _and_marts(len(marts)))
     for state in states:
         if aside := (state.loaded or {}).get("quarantined"):
             terminal.say(f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine")
+
+
+def _and_marts(number: int) -> str:
+    return f"; {number} mart{'' if number == 1 else 's'}" if number else ""
 
 
 def show_failures(failures: Sequence[Step]) -> None:
@@ -74,7 +80,10 @@ def _short(moment: datetime | None) -> str:
 def _cells(state: TableState) -> list[str]:
     if state.loaded:
         done = state.loaded
-        counts = [f"{done[key]:,}" for key in ("total", "inserted", "updated", "deleted")]
+        # A mart is made anew.
+        counts = [
+            f"{done[key]:,}" if key in done else "" for key in ("total", "inserted", "updated", "deleted")
+        ]
         return [*counts, MODES.get(done["mode"], done["mode"])]
     latest = state.failed or state.steps[-1]
     return [f"{latest.rows:,}" if latest.rows else "", "", "", "", word(latest)]

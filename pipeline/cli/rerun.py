@@ -13,7 +13,7 @@ from pipeline.loading import forget
 from pipeline.names import nearest
 from pipeline.settings import Settings
 
-ETL, BACKUP, DRILL = chains.ETL.name, chains.BACKUP.name, chains.DRILL.name
+ETL, MART, BACKUP, DRILL = (chain.name for chain in (chains.ETL, chains.MARTS, chains.BACKUP, chains.DRILL))
 MONTH_LETTERS = len("2026-11")
 
 # Runs `pipeline ARGUMENTS`, and returns its exit code.
@@ -32,8 +32,9 @@ def add_command(commands: Any, main: Main) -> None:
         "name",
         metavar="NAME",
         nargs="?",
-        help="only this source, table (hr.employee) or database; where a source and a database have one "
-        "name, both, unless it is written etl/hr, backup/hr or drill/hr (default: everything of the run)",
+        help="only this source, table (hr.employee), mart (mart.staff) or database; where a source and a "
+        "database have one name, both, unless it is written etl/hr, backup/hr or drill/hr (default: "
+        "everything of the run)",
     )
     parser.add_argument("--run", help="the logical date (default: the latest run)")
     parser.add_argument(
@@ -76,7 +77,7 @@ def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[st
     chain, name = _split(configured, arguments.name)
     if arguments.full and arguments.since != "extract":
         raise UsageError("--full reads tables anew, so it needs '--from extract' beside it")
-    if arguments.since and chain in (BACKUP, DRILL):
+    if arguments.since and chain in (BACKUP, DRILL, MART):
         raise UsageError(
             f"--from {arguments.since}: only tables have that step; without it, 'pipeline rerun "
             f"{chain}/{name}' goes on where that chain stopped"
@@ -84,15 +85,21 @@ def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[st
     if chain == DRILL:
         return [["run", DRILL, name, "--month", _month(arguments.run)]]
     given = runs.parse(arguments.run) if arguments.run else None
+    if chain == MART:
+        return [["run", MART, name, "--run", _known_load(configured, given), *_workers(arguments)]]
     if chain == BACKUP:
         return [["run", BACKUP, name, "--run", given or _latest_backup(configured, name)]]
     run = _known_load(configured, given)
-    loads = ["run", ETL, "--run", run, *_selection(name), "--workers", str(arguments.workers)]
+    loads = ["run", ETL, "--run", run, *_selection(name), *_workers(arguments)]
     if arguments.since:
         return [[*loads, "--forget", arguments.since, *(["--full"] if arguments.full else [])]]
     both = [] if chain == ETL else [name] if name else sorted(configured.databases)
     begun = [database for database in both if _is_begun(configured, database, run)]
     return [loads, *(["run", BACKUP, database, "--run", run] for database in begun)]
+
+
+def _workers(arguments: argparse.Namespace) -> list[str]:
+    return ["--workers", str(arguments.workers)]
 
 
 def _month(run: str | None) -> str:
@@ -121,13 +128,16 @@ def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
     loaded = {*tables, *(table.partition(".")[0] for table in tables)}
     if chain == ETL and rest in loaded:
         return ETL, rest
+    marts = _marts(configured)
+    if mart := marts.get(name):
+        return MART, mart
     if name in loaded:
         return (None if name in databases else ETL), name
     written = [f"{BACKUP}/{database}" for database in databases] if rest else []
-    match = nearest(name, [*loaded, *written])
+    match = nearest(name, [*loaded, *written, *marts])
     sources = {table.partition(".")[0] for table in tables}
     what = f"did you mean {match}?" if match else f"known are {', '.join(sorted(sources | databases))}"
-    raise UsageError(f'"{name}" is no source, table or database; {what}')
+    raise UsageError(f'"{name}" is no source, table, mart or database; {what}')
 
 
 def _tables(configured: Settings) -> set[str]:
@@ -135,6 +145,14 @@ def _tables(configured: Settings) -> set[str]:
         return set()
     sources = catalog.read(configured.analysts.checkout).sources
     return {f"{source}.{table}" for source, declared in sources.items() for table in declared.tables}
+
+
+def _marts(configured: Settings) -> dict[str, str]:
+    """Return the marts by what people may call each: mart.staff, or mart/staff as its alerts do."""
+    if configured.analysts is None:
+        return {}
+    marts = catalog.read(configured.analysts.checkout).marts
+    return {f"{MART}{separator}{name}": name for separator in "./" for name in marts}
 
 
 def _selection(name: str) -> list[str]:

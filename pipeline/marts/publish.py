@@ -102,7 +102,7 @@ def _replace(warehouse: Connection, new: New, create: Composable, about_to_chang
     def drop() -> None:
         hanging[:] = views.dependent(warehouse, new.target)
         views.lock(warehouse, hanging)
-        _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", new.target)
+        views.lock_target(warehouse, new.target)
         views.drop(warehouse, hanging)
         views.drop_table(warehouse, new.target)
 

@@ -56,7 +56,7 @@ def publish(warehouse: Connection, exchanged: Sequence[Replaced]) -> None:
     def swap() -> None:
         for each in there:
             views.lock(warehouse, each.views)
-            _execute(warehouse, "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", each.target)
+            views.lock_target(warehouse, each.target)
         # As they are now that nobody can change them any more.
         there[:] = [
             replace(replaced(warehouse, each.rows, each.target), scratch=each.scratch) for each in there

@@ -31,6 +31,11 @@ class View:
         return sql.SQL("MATERIALIZED VIEW" if self.materialized else "VIEW")
 
     @property
+    def ownership(self) -> str:
+        """The statement that gives it to its owner."""
+        return next(one for one in self.statements if one.startswith("ALTER TABLE "))
+
+    @property
     def filled(self) -> bool:
         """Whether making it takes as long as its query."""
         return self.materialized and not self.statements[0].endswith(" WITH NO DATA")
@@ -49,11 +54,22 @@ def lock(warehouse: Connection, views: list[View]) -> None:
     """Lock the views in the order in which their readers do: each before what it reads."""
     for view in reversed(views):
         if not view.materialized:  # its readers touch nothing else
-            statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
             try:
-                postgres.rows(warehouse, statement.format(sql.Identifier(view.schema, view.name)))
+                # LOCK TABLE would lock what it reads too, which its owner may not. This changes nothing.
+                postgres.rows(warehouse, sql.SQL(view.ownership))
             except postgres.InsufficientPrivilege as error:
                 raise _not_ours(f'view "{view.schema}"."{view.name}"', error) from None
+
+
+def lock_target(warehouse: Connection, relation: sql.Identifier) -> None:
+    """Lock a table, or a view, that another is to replace."""
+    if relations.kind(warehouse, relation) == "v":
+        query = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s"
+        owner = postgres.value(warehouse, query, (relations.oid(warehouse, relation),))
+        statement = sql.SQL("ALTER VIEW {} OWNER TO {}").format(relation, sql.Identifier(owner))
+    else:
+        statement = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(relation)
+    postgres.rows(warehouse, statement)
 
 
 def drop(warehouse: Connection, views: list[View]) -> None:

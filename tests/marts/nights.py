@@ -18,7 +18,7 @@ HR = """
 DECLARED = "source: hr\ntables: {department: , employee: }\n"
 STAFF = """\
 -- Staff by department.
-SELECT d.name AS department, count(*) AS staff
+SELECT d.name AS department, count(*) AS heads
 FROM hr.employee AS e JOIN hr.department AS d ON d.code = e.department_code
 GROUP BY d.name
 """

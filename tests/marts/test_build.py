@@ -59,7 +59,7 @@ def test_an_index_and_a_description_are_made(night: Night, run: str) -> None:
 def test_a_table_shows_the_new_night_and_a_mart_is_not_done_before_what_it_reads(
     night: Night, run: str
 ) -> None:
-    declare(night, staff=TABLE, wide="SELECT sum(staff) AS staff FROM mart.staff")
+    declare(night, staff=TABLE, wide="SELECT sum(heads) AS heads FROM mart.staff")
     declared = catalog.read(night.platform.analysts).marts
     built(night, "staff", run)
     built(night, "wide", run)
@@ -88,8 +88,8 @@ def test_a_mart_that_is_declared_otherwise_is_built_again_in_the_same_run(night:
     ("checks", "told"),
     [
         ("checks: [rows: {min: 3}]", "rows min: 2 rows, expected at least 3"),
-        ("checks: [unique: staff, sql: 'select * from {table} where staff > 1']", "sql select * from"),
-        ("columns: {staff: {range: {max: 1}}}", "staff max 1: 1 of 2 rows"),
+        ("checks: [unique: heads, sql: 'select * from {table} where heads > 1']", "sql select * from"),
+        ("columns: {heads: {range: {max: 1}}}", "heads max 1: 1 of 2 rows"),
         (
             "checks: [relationship: {columns: department, to: hr.department, to_columns: code}]",
             "relationship (department) to hr.department: 2 rows",
@@ -102,7 +102,7 @@ def test_a_mart_of_which_a_check_does_not_hold_keeps_its_last_good_content(
 ) -> None:
     declare(night, staff=text)
     built(night, "staff", run)
-    changed = text.replace("count(*)", "count(*) AS staff, 1").replace("AS staff\n", "AS one\n")
+    changed = text.replace("count(*)", "count(*) AS heads, 1").replace("AS heads\n", "AS one\n")
     prose, _, select = changed.rpartition("-- Staff by department.\n")
     declare(night, staff=f"{prose}-- {checks}\n{select}")
     with pytest.raises(CheckError) as caught:
@@ -148,8 +148,8 @@ def test_a_view_of_other_people_that_no_longer_fits_is_named_and_nothing_is_lost
 ) -> None:
     declare(night, staff=text)
     built(night, "staff", run)
-    as_analyst(night, "CREATE VIEW analyst.theirs AS SELECT staff FROM mart.staff")
-    declare(night, staff=text.replace("AS staff", "AS people"))
+    as_analyst(night, "CREATE VIEW analyst.theirs AS SELECT heads FROM mart.staff")
+    declare(night, staff=text.replace("AS heads", "AS people"))
     with pytest.raises(StepError, match=r'view "analyst"\."theirs" does not fit'):
         built(night, "staff", run)
     assert shown(night, "staff") == BOTH
@@ -158,10 +158,10 @@ def test_a_view_of_other_people_that_no_longer_fits_is_named_and_nothing_is_lost
 
 def test_marts_on_each_other_change_their_columns_in_order(night: Night, run: str) -> None:
     """The first takes the second along only where that is about to be built anew by another declaration."""
-    declare(night, staff=STAFF, most="SELECT max(staff) AS most FROM mart.staff")
+    declare(night, staff=STAFF, most="SELECT max(heads) AS most FROM mart.staff")
     built(night, "staff", run)
     built(night, "most", run)
-    declare(night, staff=STAFF.replace("AS staff", "AS people"))
+    declare(night, staff=STAFF.replace("AS heads", "AS people"))
     with pytest.raises(StepError, match=r'view "mart"\."most" does not fit'):
         built(night, "staff", run)
     assert shown(night, "most") == [(2,)]
@@ -224,7 +224,7 @@ def test_two_who_build_a_mart_at_once_do_it_once(night: Night, run: str) -> None
 def test_a_view_of_somebody_whom_the_pipeline_cannot_stand_in_for_is_named(night: Night, run: str) -> None:
     declare(night, staff=TABLE)
     built(night, "staff", run)
-    night.ask("warehouse", "CREATE VIEW public.theirs AS SELECT staff FROM mart.staff")
+    night.ask("warehouse", "CREATE VIEW public.theirs AS SELECT heads FROM mart.staff")
     declare(night, staff=TABLE + "HAVING true")
     with pytest.raises(StepError, match=r'view "public"\."theirs" .*ALTER ... OWNER TO'):
         built(night, "staff", run)

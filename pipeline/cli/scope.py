@@ -1,0 +1,79 @@
+"""What a load is asked to do: of all that is declared, or of a part of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline import chains
+from pipeline.catalog import Catalog, Mart, Table
+from pipeline.chains import BUILD_TASK, LOAD_TASK, SOURCE_TASK
+from pipeline.errors import UsageError
+from pipeline.loading import load
+from pipeline.marts import build
+from pipeline.settings import Settings
+
+STEPS_PER_TABLE = len(chains.ETL.steps_of(chains.TABLE))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The tables to load and the marts to build, and Luigi's module and root task for that."""
+
+    tables: Sequence[Table]
+    marts: Sequence[Mart]
+    module: str
+    root: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Return what the ledger calls each table and mart."""
+        marts = [f"{build.SCHEMA}.{mart.name}" for mart in self.marts]
+        return [*(f"{table.source}.{table.name}" for table in self.tables), *marts]
+
+    @property
+    def sources(self) -> list[str]:
+        return sorted({table.source for table in self.tables})
+
+    @property
+    def steps(self) -> int:
+        """Return how many steps it takes."""
+        return len(self.tables) * STEPS_PER_TABLE + len(self.marts)
+
+    def done(self, settings: Settings, run: str) -> bool:
+        """Whether a run has done all of it."""
+        return load.are_loaded(settings, self.tables, run) and build.are_built(settings, self.marts, run)
+
+
+def of_load(configured: Settings, declared: Catalog, source: str | None, table: str | None) -> Scope:
+    """Return everything, or a source or one of its tables alone."""
+    if table and not source:
+        raise UsageError("--table needs --source beside it")
+    for name in [source] if source else declared.sources:
+        configured.source(name)
+    module = chains.ETL.module
+    if source and table:
+        only = (chains.ETL.family(LOAD_TASK), "--source", source, "--table", table)
+        return Scope([declared.source(source).table(table)], [], module, only)
+    if source:
+        whole = (chains.ETL.family(SOURCE_TASK), "--source", source)
+        return Scope(list(declared.source(source).tables.values()), [], module, whole)
+    tables = [found for one in declared.sources.values() for found in one.tables.values()]
+    return Scope(tables, list(declared.marts.values()), module, (chains.ETL.root,))
+
+
+def of_mart(configured: Settings, declared: Catalog, name: str) -> Scope:
+    """Return a mart, with the tables and marts that it reads."""
+    tables: dict[str, Table] = {}
+    marts: dict[str, Mart] = {}
+    ahead = [name]
+    while ahead:
+        mart = declared.mart(ahead.pop())
+        marts[mart.name] = mart
+        for read in mart.reads:
+            schema, _, table = read.partition(".")
+            if schema == build.SCHEMA:
+                ahead += [] if table in marts else [table]
+            else:
+                configured.source(schema)
+                tables[read] = declared.source(schema).table(table)
+    root = (chains.MARTS.family(BUILD_TASK), "--mart", name)
+    return Scope(list(tables.values()), list(marts.values()), chains.MARTS.module, root)
