@@ -1,11 +1,12 @@
 -- How each table fares, and each source's own step: what it shows and since when, when it was first tried, and
--- how often and how it failed since it was last loaded (a source: since its snapshot was last taken).
--- Parameters: since (steps that began before that are not looked at), open_task (a source's own step).
+-- how often and how it failed since it was last loaded (a source: since its snapshot was last taken; a mart: since
+-- it was last built).
+-- Parameters: since (steps that began before that are not looked at), own_tasks (a source's own step, a mart's).
 WITH loaded AS (
     SELECT source || '.' || table_name AS name, snapshot_at, loaded_at FROM ops.watermark
     UNION ALL
     SELECT name, NULL, max(finished_at) FROM ops.step
-    WHERE task = %(open_task)s AND state = 'done' AND started_at >= %(since)s
+    WHERE task = ANY(%(own_tasks)s) AND state = 'done' AND started_at >= %(since)s
     GROUP BY name
 ),
 tried AS (

@@ -116,11 +116,21 @@ class Unseen:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What the analysts declare, with when each was written: tables by source, and marts."""
+
+    tables: Mapping[str, Mapping[str, datetime]]
+    marts: Mapping[str, datetime]
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything. What is None was not looked at, or could not be: then `unseen` says why."""
 
     # By source and table, when that was written into the analysts' repository here.
     declared: Mapping[str, Mapping[str, datetime]] | None = None
+    # By mart, likewise.
+    marts: Mapping[str, datetime] | None = None
     ledger: LedgerFacts | None = None
     bucket: BucketFacts | None = None
     keys: tuple[KeyFacts, ...] = ()

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.step import Step
 from pipeline.watch.facts import (
     BucketFacts,
+    Declared,
     DrillFacts,
     Facts,
     Failing,
@@ -66,7 +67,9 @@ class _Looker:
     def look(self) -> Facts:
         found = Facts(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
         if self._settings.analysts is not None:
-            found = replace(found, declared=self._looked("the catalog", self._declared))
+            seen = self._looked("the catalog", self._declared)
+            if seen is not None:
+                found = replace(found, declared=seen.tables, marts=seen.marts)
         with self._looking("Vault"), access.opened(self._settings) as databases:
             found = self._behind_vault(databases, found)
         return replace(found, seen=tuple(self._seen), unseen=tuple(self._unseen))
@@ -106,14 +109,16 @@ class _Looker:
 
     # What lies on this machine.
 
-    def _declared(self) -> Mapping[str, Mapping[str, datetime]]:
+    def _declared(self) -> Declared:
         checkout = self._settings.require_analysts().checkout
         found: dict[str, dict[str, datetime]] = {}
-        for source in catalog.read(checkout).sources.values():
+        declared = catalog.read(checkout)
+        for source in declared.sources.values():
             # Whoever declares a new table may wait for the next night like everybody else.
-            written = (checkout / "sources" / f"{source.name}.yaml").stat().st_mtime
-            found[source.name] = dict.fromkeys(source.tables, datetime.fromtimestamp(written, UTC))
-        return found
+            written = _written(checkout / "sources" / f"{source.name}.yaml")
+            found[source.name] = dict.fromkeys(source.tables, written)
+        marts = {mart.name: _written(checkout / mart.file) for mart in declared.marts.values()}
+        return Declared(found, marts)
 
     def _keys(self) -> Iterator[KeyFacts]:
         if self._settings.backup is None:
@@ -153,7 +158,8 @@ class _Looker:
             postgres.explained("the warehouse"),
         ):
             ledger.require_migrated(warehouse)
-            since = {"since": self._now - LOOK_BACK, "open_task": chains.OPEN_TASK}
+            own = [chains.OPEN_TASK, chains.BUILD_TASK]
+            since = {"since": self._now - LOOK_BACK, "own_tasks": own}
             tables = postgres.rows(warehouse, postgres.statement("watch_tables"), since)
             drills = postgres.rows(warehouse, postgres.statement("watch_drills"))
             seconds = postgres.rows(warehouse, postgres.statement("watch_seconds"), {"count": USUAL_RUNS})
@@ -188,6 +194,10 @@ class _Looker:
         with databases.bucket(secret, patience=PATIENCE) as bucket:
             found = bucket.inspect()
         return tuple(found.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None))
+
+
+def _written(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def _table(

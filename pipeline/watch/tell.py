@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import access, alerts, links
 from pipeline.alerts import Alert, Kind, webhook
-from pipeline.chains import BACKUP, DRILL, ETL
+from pipeline.chains import BACKUP, DRILL, ETL, MARTS
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.settings import Settings
 from pipeline.watch.facts import Facts
@@ -85,6 +85,10 @@ def _tables(_: Settings, facts: Facts) -> set[str] | None:
     return {f"{source}.{table}" for source, tables in facts.declared.items() for table in tables}
 
 
+def _marts(_: Settings, facts: Facts) -> set[str] | None:
+    return None if facts.marts is None else set(facts.marts)
+
+
 def _loads(settings: Settings, facts: Facts) -> set[str] | None:
     sources, tables = _sources(settings, facts), _tables(settings, facts)
     return None if sources is None or tables is None else sources | tables
@@ -119,6 +123,7 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "drill": _databases,
     "source": _sources,
     "table": _tables,
+    "mart": _marts,
     "key": _keys,
     "rules": _audited,
     "reach": _things,
@@ -129,6 +134,7 @@ WHOLE = (BACKUP.name, DRILL.name)
 # Likewise by the first part of the keys under which runs tell.
 DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     ETL.name: _loads,
+    MARTS.name: _marts,
     BACKUP.name: _databases,
     DRILL.name: _databases,
 }
