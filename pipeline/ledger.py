@@ -40,6 +40,9 @@ class Watermark:
     cursor_name: str | None = None
     # Why the next load is to read all of it, if somebody asked for that.
     in_full: str | None = None
+    # In which history of the source that was, and row versions that it had then.
+    history: int = 0
+    witnesses: Mapping[str, Any] | None = None
 
 
 STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code"
@@ -107,7 +110,7 @@ def watermark(connection: Connection, source: str, table: str) -> Watermark | No
         connection,
         """
         SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows, quarantined,
-               cursor_name, in_full
+               cursor_name, in_full, history, witnesses
         FROM ops.watermark WHERE source = %s AND table_name = %s
         """,
         (source, table),
@@ -121,18 +124,21 @@ def save_watermark(connection: Connection, source: str, table: str, mark: Waterm
         connection,
         """
         INSERT INTO ops.watermark (source, table_name, run, snapshot_at, horizon, system_identifier, timeline,
-                                   cursor_value, rows, quarantined, cursor_name, loaded_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+                                   cursor_value, rows, quarantined, cursor_name, history, witnesses,
+                                   loaded_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
         ON CONFLICT (source, table_name) DO UPDATE
         SET run = excluded.run, snapshot_at = excluded.snapshot_at, horizon = excluded.horizon,
             system_identifier = excluded.system_identifier, timeline = excluded.timeline,
             cursor_value = excluded.cursor_value, rows = excluded.rows,
             quarantined = excluded.quarantined, cursor_name = excluded.cursor_name,
-            loaded_at = excluded.loaded_at, in_full = NULL
+            loaded_at = excluded.loaded_at, in_full = NULL, history = excluded.history,
+            witnesses = excluded.witnesses
         """,
         (
             source, table, mark.run, mark.snapshot_at, mark.horizon, mark.system_identifier, mark.timeline,
-            mark.cursor_value, mark.rows, mark.quarantined, mark.cursor_name,
+            mark.cursor_value, mark.rows, mark.quarantined, mark.cursor_name, mark.history,
+            mark.witnesses and to_json(mark.witnesses),
         ),
     )  # fmt: skip
 

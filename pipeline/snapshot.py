@@ -31,6 +31,9 @@ class Snapshot:
     next_transaction: int
     system_identifier: str
     timeline: int
+    # Of the histories in which this source was seen, which one, and why it is another than before.
+    history: int = 0
+    history_reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as plain data."""

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 from psycopg2 import sql
 
-from pipeline import access, catalog, ledger, migrations, postgres, settings, snapshot
+from pipeline import access, catalog, ledger, migrations, postgres, settings
 from pipeline.catalog import Table
-from pipeline.loading import extract, holder, load, validate
+from pipeline.loading import continuity, extract, holder, load, validate
 from pipeline.loading.load import Loaded
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot
@@ -106,8 +106,9 @@ class Night:
             access.opened(self.settings) as databases,
             databases.source(source) as connection,
             databases.warehouse() as warehouse,
+            databases.warehouse(autocommit=True) as beside,
         ):
-            taken = snapshot.take(connection)
+            taken = continuity.take(beside, connection, source)
             ahead = circles * 2**32
             taken = dataclasses.replace(
                 taken, horizon=taken.horizon + ahead, next_transaction=taken.next_transaction + ahead

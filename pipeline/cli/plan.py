@@ -6,12 +6,12 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, catalog, ledger, mask, postgres, settings, snapshot
+from pipeline import access, catalog, ledger, mask, postgres, settings
 from pipeline.access import Access
 from pipeline.catalog import Source, Table
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, PipelineError, UsageError
-from pipeline.loading import plan, staging
+from pipeline.loading import continuity, plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.postgres import Connection
 from pipeline.snapshot import Snapshot
@@ -60,7 +60,7 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
         def unlock() -> str:
             return mask.unlock(connection, databases.mask_key())
 
-        taken = snapshot.take(connection)
+        taken = continuity.take(warehouse, connection, source.name, remember=False)
         for table in tables:
             name = f"{table.source}.{table.name}"
             postgres.rows(connection, "SAVEPOINT table_plan")

@@ -20,7 +20,7 @@ from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark
-from pipeline.loading import checking, deletes, holder, plan, staging, steps, types
+from pipeline.loading import checking, continuity, deletes, holder, plan, staging, steps, types
 from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.loading.reading import Reading
 from pipeline.loading.staging import Staged
@@ -143,7 +143,7 @@ def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -
         with databases.warehouse() as apart:
             types.ensure_types(apart, table.source, planned.shape)
         reading = Reading(warehouse, source, step.attempt, show)
-        return _Extraction(warehouse, reading, run, taken).stage(planned)
+        return _Extraction(warehouse, source, reading, run, taken).stage(planned)
 
 
 def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
@@ -158,8 +158,10 @@ def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
 class _Extraction:
     """One extraction under way: what is read, and what becomes of it."""
 
-    def __init__(self, warehouse: Connection, reading: Reading, run: str, taken: Snapshot) -> None:
-        self._warehouse, self._reading = warehouse, reading
+    def __init__(
+        self, warehouse: Connection, source: Connection, reading: Reading, run: str, taken: Snapshot
+    ) -> None:
+        self._warehouse, self._source, self._reading = warehouse, source, reading
         self._run, self._taken = run, taken
 
     def stage(self, planned: Plan) -> tuple[int, dict[str, Any]]:
@@ -197,7 +199,14 @@ class _Extraction:
             "shape": planned.shape.to_json(),
             "renamed": planned.renamed,
             "declared": declaration(planned.table),
+            "witnesses": self._witnesses(planned, staged_rows),
         }
+
+    def _witnesses(self, planned: Plan, staged_rows: int) -> Mapping[str, Any] | None:
+        """Return row versions to know this source by; those of the last load, where nothing was read."""
+        if not staged_rows and planned.since is not None:
+            return planned.since.witnesses
+        return continuity.witnesses(self._source, planned)
 
     def _cursor_value(self, planned: Plan, staged: Staged) -> str | None:
         if planned.table.changes != "cursor" or not planned.table.cursor:

@@ -18,9 +18,10 @@ from pipeline import access, catalog, command, fence, ledger, patience, postgres
 from pipeline.access import Access
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
+from pipeline.loading import continuity
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
-from pipeline.snapshot import Snapshot, read_at, take
+from pipeline.snapshot import Snapshot, read_at
 from pipeline.step import StepKey
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,8 @@ def hold(source: str, run: str, owner: int) -> None:
     """Take a snapshot, say so on standard output, and hold it while process `owner` (a pidfd) needs it."""
     configured = settings.read()
     with access.opened(configured) as databases, databases.source(source) as connection:
-        snapshot = take(connection)
+        with databases.warehouse(autocommit=True) as ours:
+            snapshot = continuity.take(ours, connection, source)
         sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
         sys.stdout.close()
         tables = catalog.read(configured.require_analysts().checkout).source(source).tables

@@ -195,6 +195,7 @@ class _Publication:
             self._run, taken.taken_at, taken.horizon, taken.system_identifier, taken.timeline,
             self._detail["cursor_value"], loaded.total, loaded.quarantined,
             self._table.cursor if self._table.changes == "cursor" else None,
+            history=taken.history, witnesses=self._detail.get("witnesses"),
         )  # fmt: skip
         ledger.save_watermark(self._warehouse, source, name, mark)
         ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())

@@ -239,6 +239,8 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
     yield from (str(change) for change in planned.changes if change.refreshes)
     if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
         yield "the source was restored or failed over"
+    elif since.history != taken.history:
+        yield taken.history_reason
     if since.quarantined:
         yield f"{since.quarantined:,} rows were quarantined in the last load"
     if table.changes == "xmin" and not planned.shape.has_xmin:

@@ -1,0 +1,128 @@
+"""Continuity: whether a source is the one that was loaded, or an earlier copy of it that was put back.
+
+Such a copy (a snapshot of a virtual machine or of its storage, a cold copy of the data folder) has the same
+identity. Once it has used up as many transaction ids as were lost, nothing in them tells. So facts are
+remembered that it cannot have: counts that only grow, and row versions that were just read. Each moment is in
+one history of the source; where a fact does not hold, another has begun, and all is read in full.
+
+It cannot tell where every count has grown past what it was, and no row version that was remembered has been
+replaced by another of the lost time. An audit finds what that leaves.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from psycopg2 import sql
+
+from pipeline import postgres, snapshot
+from pipeline.loading import shape
+from pipeline.loading.plan import HALF_CIRCLE, Plan
+from pipeline.postgres import Composable, Connection
+from pipeline.snapshot import Snapshot
+
+# So many row versions of a table are remembered, and at most so many of the last of its blocks.
+WITNESSES = 32
+CIRCLE = 2**32
+TAIL = """
+    ctid = ANY (ARRAY(
+        SELECT format('(%s,%s)', greatest(0, pg_relation_size({oid}) / {block} - 1), line)::tid
+        FROM generate_series(1, {count}) AS line))
+"""
+
+
+def take(warehouse: Connection, source: Connection, name: str, *, remember: bool = True) -> Snapshot:
+    """Take a snapshot of a source, and say in which of its histories it is.
+
+    What is remembered of the source is then what it shows now, in a transaction of `warehouse`, which commits
+    by itself; unless it is not to be remembered, for who only looks.
+    """
+    taken = snapshot.take(source)
+    marks = next(iter(postgres.records(source, postgres.statement("marks"))), None)
+    query = "SELECT history, marks, reason FROM ops.source_history WHERE source = %s"
+    known = postgres.row(warehouse, query, (name,))
+    number, before, reason = known or (0, None, "")
+    for found in _contradictions(warehouse, source, name, before, marks):
+        number, reason = number + 1, found
+        break
+    if remember:
+        postgres.rows(
+            warehouse,
+            """
+            INSERT INTO ops.source_history (source, history, marks, reason) VALUES (%s, %s, %s, %s)
+            ON CONFLICT (source) DO UPDATE
+            SET history = excluded.history, marks = excluded.marks, reason = excluded.reason,
+                seen_at = clock_timestamp()
+            """,
+            (name, number, json.dumps(marks), reason),
+        )
+    return replace(taken, history=number, history_reason=reason)
+
+
+def _contradictions(
+    warehouse: Connection, source: Connection, name: str, before: Mapping[str, int] | None,
+    marks: Mapping[str, int] | None,
+) -> Iterator[str]:  # fmt: skip
+    """Yield what of the source cannot follow from what is remembered of it."""
+    for what in sorted(before.keys() & marks.keys()) if before and marks else ():
+        if before is not None and marks is not None and marks[what] < before[what]:
+            yield f"what the source counts ({what}) is less than it was: it was put back, or it crashed"
+    for table, horizon, witnesses in postgres.rows(warehouse, postgres.statement("witnesses"), (name,)):
+        if _is_contradicted(source, horizon, witnesses):
+            yield f"rows of {table} are older than what was read of them: the source was put back"
+
+
+def _is_contradicted(source: Connection, horizon: int, witnesses: Mapping[str, Any]) -> bool:
+    """Whether a place that held a row version holds another one now that was written before that was read."""
+    query = """
+        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = %s AND pg_relation_filenode(c.oid) = %s AND c.relkind = 'r'
+        """
+    found = postgres.row(source, query, (witnesses["oid"], witnesses["storage"]))
+    if found is None:
+        return False  # written anew since, so that each row has another place
+    known = {place: (xmin, digest) for place, xmin, digest in witnesses["rows"]}
+    places = sql.SQL("ctid = ANY ({}::tid[])").format(sql.Literal(list(known)))
+    postgres.rows(source, "SAVEPOINT witnesses")
+    try:
+        rows = postgres.rows(source, _versions(sql.Identifier(*found), witnesses["columns"], places))
+    except postgres.Error:
+        # Its columns have changed, or it may not be read any more, which its load tells.
+        postgres.rows(source, "ROLLBACK TO SAVEPOINT witnesses")
+        return False
+    return any(
+        (xmin, digest) != known[place] and (xmin - horizon) % CIRCLE >= HALF_CIRCLE
+        for place, xmin, digest in rows
+    )
+
+
+def witnesses(source: Connection, planned: Plan) -> dict[str, Any] | None:
+    """Return row versions of a table that were written of late, and where; None if they tell nothing.
+
+    None of it is a value: of what is not masked there is a digest.
+    """
+    current = planned.shape
+    if current.kind != "r" or shape.is_inherited_from(source, current):
+        return None
+    columns = [column.name for column in planned.columns if column.mask is None]
+    tail = {
+        "oid": sql.Literal(current.oid),
+        "count": sql.Literal(WITNESSES),
+        "block": sql.SQL("current_setting('block_size')::bigint"),
+    }
+    where: list[Composable] = [sql.SQL(TAIL).format(**tail)]
+    if planned.since is not None:
+        where.append(planned.written())
+    rows: dict[str, Any] = {}
+    for condition in where:
+        for place, xmin, digest in postgres.rows(source, _versions(planned.relation, columns, condition)):
+            rows[place] = [place, xmin, digest]
+    storage = postgres.value(source, "SELECT pg_relation_filenode(%s)::bigint", (current.oid,))
+    return {"oid": current.oid, "storage": storage, "columns": columns, "rows": list(rows.values())}
+
+
+def _versions(relation: sql.Identifier, columns: list[str], condition: Composable) -> Composable:
+    return sql.SQL(
+        "SELECT ctid::text, xmin::text::bigint, hashtextextended(ROW({})::text, 0) FROM {} WHERE {} LIMIT {}"
+    ).format(postgres.columns(columns), relation, condition, sql.Literal(WITNESSES))
