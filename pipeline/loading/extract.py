@@ -219,5 +219,9 @@ class _Extraction:
             if "with time zone" not in planned.timed_cursor:
                 latest -= WESTERNMOST
             query += sql.SQL(" WHERE {} <= {}::timestamptz").format(cursor, sql.Literal(latest.isoformat()))
+        elif planned.cursor_type in plan.ENDLESS_NUMBERS:
+            # NaN and Infinity are greater than whatever comes: they would hide every later change.
+            query += sql.SQL(" WHERE {} < 'Infinity'").format(cursor)
         newest: str | None = postgres.value(self._warehouse, query)
-        return newest or (planned.since.cursor_value if planned.since else None)
+        before = planned.since.cursor_value if planned.since else None
+        return newest or (None if before in plan.ENDLESS else before)

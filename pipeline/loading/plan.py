@@ -1,5 +1,6 @@
 """Plan: what of a table is to be read, in which shape, and why. Looks at everything and changes nothing."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,10 @@ FIRST, FULL, REBUILD, INCREMENT, BLOCKED = "first", "full", "rebuild", "incremen
 # Transaction ids go round in 32 bits in the rows themselves: half of the circle is behind, half ahead.
 HALF_CIRCLE = 2**31
 TIME_TYPES = ("timestamp", "date")
+# Numbers that may be endless or none at all, and what no cursor goes on from, as PostgreSQL writes it.
+ENDLESS_NUMBERS = frozenset({"numeric", "real", "double precision"})
+ENDLESS_NUMERIC_SINCE = 14
+ENDLESS = frozenset({"NaN", "Infinity", "infinity"})
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,16 @@ class Plan:
         return self.shape.columns
 
     @property
-    def timed_cursor(self) -> str | None:
-        """The cursor's type, domains aside, if it is a moment: only then does a lookback mean something."""
+    def cursor_type(self) -> str | None:
+        """The cursor's type, domains and modifiers aside."""
         cursor = self.shape.column(self.table.cursor or "")
         type_ = cursor and (cursor.domain_of or cursor.type)
+        return re.sub(r"\(.*?\)", "", type_) if type_ else None
+
+    @property
+    def timed_cursor(self) -> str | None:
+        """The cursor's type if it is a moment: only then does a lookback mean something."""
+        type_ = self.cursor_type
         return type_ if type_ and type_.startswith(TIME_TYPES) else None
 
     def selection(self, columns: Sequence[Column]) -> Composable:
@@ -92,8 +103,15 @@ class Plan:
         if self.timed_cursor:
             seconds = f"{self.table.lookback.total_seconds()} seconds"
             lookback = sql.SQL(" - {}::interval").format(sql.Literal(seconds))
-        # A row whose cursor is empty is read every time.
-        return sql.SQL("{cursor} IS NULL OR {cursor} >= {value}::{type}{lookback}").format(
+        # A row whose cursor is empty, or before or after every other, is read every time.
+        endless: Composable = sql.SQL("")
+        if self.timed_cursor or (
+            self.cursor_type in ENDLESS_NUMBERS
+            and (self.cursor_type != "numeric" or self.shape.server >= ENDLESS_NUMERIC_SINCE)
+        ):
+            endless = sql.SQL(" OR {} = '-Infinity'").format(sql.Identifier(cursor.name))
+        return sql.SQL("{cursor} IS NULL OR {cursor} >= {value}::{type}{lookback}{endless}").format(
+            endless=endless,
             cursor=sql.Identifier(cursor.name),
             value=sql.Literal(since.cursor_value),
             type=sql.SQL(cursor.type),
@@ -249,7 +267,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
         yield "the last load is too long ago to tell what changed"
     if since.cursor_name != (table.cursor if table.changes == "cursor" else None):
         yield "it was read by another cursor before"
-    if table.changes == "cursor" and since.cursor_value is None:
+    if table.changes == "cursor" and (since.cursor_value is None or since.cursor_value in ENDLESS):
         yield "the last load knew no cursor"
     yield from _filled_before(replace(planned, mode=INCREMENT), source)
 

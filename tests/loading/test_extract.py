@@ -390,3 +390,50 @@ def test_a_lookback_goes_back_from_a_domain_over_a_moment_too(night: Night) -> N
     night.ask("shop", "UPDATE item SET name = 'late', changed_at = '2026-11-20 11:30Z' WHERE id = 2")
     night.load("shop", "item")
     assert not night.differing("shop")
+
+
+@pytest.mark.parametrize(
+    ("type_", "beyond", "later"),
+    [
+        ("numeric", "'NaN'", "500"),
+        ("numeric(9,2)", "'NaN'", "500"),
+        ("double precision", "'Infinity'", "500"),
+        ("real", "'-Infinity'", "500"),
+        ("timestamp", "'infinity'", "now()::timestamp"),
+        ("date", "'-infinity'", "now()"),
+    ],
+)
+def test_a_cursor_that_is_endless_hides_no_later_change_and_is_read_again(
+    night: Night, type_: str, beyond: str, later: str
+) -> None:
+    """NaN and Infinity are greater than whatever comes, and -Infinity is below all that is read."""
+    filled = "now() - n * interval '2 days'" if type_ in ("timestamp", "date") else "n"
+    night.platform.source(
+        "shop",
+        f"CREATE TABLE item (id int PRIMARY KEY, name text, at {type_});"
+        f"INSERT INTO item SELECT n, 'old', {filled} FROM generate_series(1, 9) AS n;"
+        f"UPDATE item SET at = {beyond} WHERE id = 1",
+        "source: shop\ntables: {item: {changes: cursor, cursor: at, lookback: 1 day}}\n",
+    )
+    night.load("shop", "item")
+    # As many rows as before: only the cursor tells.
+    night.ask("shop", f"UPDATE item SET name = 'new', at = {later} WHERE id = 5")
+    night.ask("shop", f"UPDATE item SET name = 'new', at = {beyond} WHERE id = 1")
+    run = next_run()
+    night.load("shop", "item", run)
+    assert night.extraction(run, "shop.item")[0] == "increment"
+    assert not night.differing("shop")
+
+
+def test_a_watermark_that_an_earlier_version_left_at_nan_is_not_gone_on_from(night: Night) -> None:
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY, at numeric); INSERT INTO item VALUES (1, 'NaN'), (2, 7)",
+        "source: shop\ntables: {item: {changes: cursor, cursor: at}}\n",
+    )
+    night.load("shop", "item")
+    night.ask("warehouse", "UPDATE ops.watermark SET cursor_value = 'NaN'")
+    night.ask("shop", "UPDATE item SET at = 8 WHERE id = 2")
+    night.load("shop", "item")
+    assert not night.differing("shop")
+    assert night.value("warehouse", "SELECT cursor_value FROM ops.watermark") == "8"
