@@ -23,6 +23,7 @@ from pipeline.chains.declared import (
     VALIDATE_TASK,
     VERIFY_TASK,
 )
+from pipeline.chains.duties import DUTIES, Duty
 from pipeline.chains.model import Chain, Part, Subject, Task
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "DRILLED",
     "DRILL_TASK",
     "DUMP_TASK",
+    "DUTIES",
     "ENCRYPT_TASK",
     "ETL",
     "EXTRACT_TASK",
@@ -48,6 +50,7 @@ __all__ = [
     "VALIDATE_TASK",
     "VERIFY_TASK",
     "Chain",
+    "Duty",
     "Part",
     "Subject",
     "Task",

@@ -1,0 +1,82 @@
+"""What is started by a clock, runs as a service, or is started by a person: each is a job of Nomad."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.chains.declared import BACKUP, DRILL, ETL
+from pipeline.chains.model import Chain
+
+Kind = Literal["periodic", "service", "dispatched"]
+# What a duty reads in Vault, by the sections of luigi.cfg; {database} is the one that a job is about.
+Need = Literal[
+    "warehouse", "sources", "analysts", "database", "databases", "backup", "audit", "restore", "drill"
+]
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something that is to happen, and how: `pipeline ARGUMENTS`.
+
+    A word such as {meta.name} is what a person gives with a dispatched one, {database} what the job is about.
+    `memory_mb` is what Nomad sets aside for all its processes, and ends them beyond under the exec driver.
+    """
+
+    name: str
+    kind: Kind
+    arguments: tuple[str, ...]
+    needs: tuple[Need, ...]
+    memory_mb: int
+    # minute hour day month weekday, in UTC.
+    schedule: str = ""
+    chain: Chain | None = None
+    # One job for each [database.NAME].
+    per_database: bool = False
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    # Is done, to its end, before it begins.
+    before: tuple[str, ...] = ()
+    # How many may be wanted at once; only what shares its work by itself.
+    scales: bool = False
+
+
+SCHEDULER = Duty(
+    "scheduler",
+    "service",
+    ("scheduler", "--state-path", "{state}/scheduler.pickle"),
+    ("warehouse",),
+    400,
+    before=("migrate",),
+)
+
+DUTIES = (
+    SCHEDULER,
+    Duty("worker", "service", ("worker",), ("warehouse", "sources", "analysts"), 1200, scales=True),
+    Duty(
+        ETL.name, "periodic", ("run", ETL.name), ("warehouse", "sources", "analysts"), 1200,
+        schedule="15 2 * * *", chain=ETL,
+    ),
+    Duty(
+        BACKUP.name, "periodic", ("run", BACKUP.name, "{database}"), ("database", "backup", "warehouse"), 800,
+        schedule="0 1 * * *", chain=BACKUP, per_database=True,
+    ),
+    Duty(
+        DRILL.name, "periodic", ("run", DRILL.name), ("restore", "drill", "backup", "warehouse"), 1000,
+        schedule="30 5 1 * *", chain=DRILL,
+    ),
+    Duty(
+        "watch", "periodic", ("watch",), ("warehouse", "backup", "audit"), 300, schedule="*/15 * * * *",
+    ),
+    Duty(
+        "restore", "dispatched",
+        (
+            "restore", "{meta.database}", "--into-new", "{meta.into_new}", "--at", "{meta.at}",
+            "--table", "{meta.table}",
+        ),
+        ("restore", "drill"), 1000, required=("database", "into_new"), optional=("at", "table"),
+    ),
+    Duty(
+        "rerun", "dispatched",
+        ("rerun", "--run", "{meta.run}", "--from", "{meta.from}", "{meta.name}"),
+        ("warehouse", "sources", "analysts", "databases", "backup"), 1200, optional=("run", "from", "name"),
+    ),
+)  # fmt: skip

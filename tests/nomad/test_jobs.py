@@ -1,0 +1,192 @@
+"""The job files: each is what its duty says, and has what a job of this platform must have."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import hcl2
+import pytest
+
+from pipeline import cli
+from pipeline.chains import CHAINS, DUTIES, Duty
+from pipeline.nomad import jobs
+from pipeline.sandbox.home import PROJECT
+
+FOLDER = PROJECT / "nomad"
+NAMES = [duty.name for duty in DUTIES]
+SAMPLES = {"database": "hr", "run": "2026-11-22", "into_new": "hr_restored"}
+# What Nomad's drivers take; it looks at that only on the node, when the job is to begin.
+CONFIG_KEYS = {"command", "args"}
+TIMES = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)]
+
+
+def plain(value: Any) -> Any:
+    """Return what hcl2 read without its marks: strings in their quotes, comments, blocks as lists."""
+    if isinstance(value, dict):
+        return {key.strip('"'): plain(one) for key, one in value.items() if not key.startswith("__")}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.strip('"') if isinstance(value, str) else value
+
+
+def read(duty: Duty) -> dict[str, Any]:
+    """Return the job of a duty, from its file."""
+    with (FOLDER / f"{duty.name}.nomad.hcl").open() as file:
+        parsed = plain(hcl2.load(file))
+    ((name, job),) = parsed["job"][0].items()
+    assert name == duty.name
+    found: dict[str, Any] = job
+    return found
+
+
+def group_of(duty: Duty) -> dict[str, Any]:
+    """Return the one group of its job."""
+    ((_, group),) = read(duty)["group"][0].items()
+    found: dict[str, Any] = group
+    return found
+
+
+def tasks_of(duty: Duty) -> dict[str, dict[str, Any]]:
+    """Return its tasks by name."""
+    return {name: task for each in group_of(duty)["task"] for name, task in each.items()}
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yield every string in it."""
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)
+    elif isinstance(value, str):
+        yield value
+
+
+every_duty = pytest.mark.parametrize("duty", DUTIES, ids=NAMES)
+
+
+def test_every_chain_has_its_job_and_nothing_else_is_a_job() -> None:
+    assert {chain.name for chain in CHAINS} == {duty.name for duty in DUTIES if duty.chain}
+    assert {path.name for path in FOLDER.glob("*.nomad.hcl")} == {f"{name}.nomad.hcl" for name in NAMES}
+
+
+@every_duty
+def test_a_job_file_is_what_its_duty_says(duty: Duty) -> None:
+    """Where not: python -m pipeline.nomad.jobs nomad."""
+    assert (FOLDER / f"{duty.name}.nomad.hcl").read_text() == jobs.render(duty)
+
+
+@every_duty
+def test_what_a_job_runs_is_a_command_that_there_is(duty: Duty) -> None:
+    for name, task in tasks_of(duty).items():
+        program, *arguments = task["config"][0]["args"]
+        assert (task["config"][0]["command"], program) == ("${var.python}", "local/pipeline.pex")
+        wanted = [
+            SAMPLES.get(given[1], "")
+            if (given := re.fullmatch(r"\$\{(?:NOMAD_META_|var\.)(\w+)\}", word))
+            else word
+            for word in arguments
+        ]
+        assert wanted[0] in (name, "run")
+        parsed = cli._parser().parse_args(wanted)
+        assert callable(parsed.command)
+
+
+@every_duty
+def test_one_failure_is_one_execution_unless_it_is_a_service(duty: Duty) -> None:
+    group = group_of(duty)
+    again = (group["restart"][0]["attempts"], group["reschedule"][0]["unlimited"])
+    assert again == ((3, "true") if duty.kind == "service" else (0, "false"))
+    assert duty.kind == "service" or group["reschedule"][0]["attempts"] == 0
+    assert read(duty)["type"] == ("service" if duty.kind == "service" else "batch")
+
+
+@every_duty
+def test_a_task_is_told_to_stop_as_it_understands_and_within_what_a_node_grants(duty: Duty) -> None:
+    for task in tasks_of(duty).values():
+        assert task["kill_signal"] == "SIGTERM"
+        assert int(task["kill_timeout"].removesuffix("s")) <= 30
+
+
+@every_duty
+def test_no_credential_can_be_in_a_job(duty: Duty) -> None:
+    text = (FOLDER / f"{duty.name}.nomad.hcl").read_text()
+    assert not re.search(r"^\s*(vault|template|secret)\b.*\{", text, re.MULTILINE)
+    for task in tasks_of(duty).values():
+        (login,) = task["identity"]
+        assert login["file"] == "true"
+        assert "env" not in login
+        assert not {"VAULT_TOKEN", "NOMAD_TOKEN"} & task["env"][0].keys()
+
+
+@every_duty
+def test_a_task_has_a_user_a_home_and_a_path_and_a_checked_release(duty: Duty) -> None:
+    for task in tasks_of(duty).values():
+        assert task["user"] == "${var.user}"
+        assert {"HOME", "PATH", "LUIGI_CONFIG_PATH", "PEX_ROOT", "VAULT_ADDR", "VAULT_ROLE"} == task["env"][
+            0
+        ].keys()
+        assert task["env"][0]["VAULT_ROLE"].startswith("pipeline-")
+        assert task["artifact"][0]["options"][0]["checksum"] == "${var.checksum}"
+        assert task["resources"][0].keys() == {"cpu", "memory"}
+
+
+@every_duty
+def test_nothing_is_left_in_a_config_for_a_second_reading_but_what_a_person_gives(duty: Duty) -> None:
+    for task in tasks_of(duty).values():
+        (config,) = task["config"]
+        assert config.keys() == CONFIG_KEYS
+        for text in strings(config):
+            left = re.sub(r"\$\{(var\.\w+|NOMAD_META_(\w+))\}", "", text)
+            assert "${" not in left
+            assert "%{" not in left
+        given = set(re.findall(r"NOMAD_META_(\w+)", str(config)))
+        assert given <= {*duty.required, *duty.optional}
+
+
+@every_duty
+def test_what_a_clock_starts_goes_by_utc_and_never_over_itself(duty: Duty) -> None:
+    job = read(duty)
+    assert ("periodic" in job, "parameterized" in job) == (duty.kind == "periodic", duty.kind == "dispatched")
+    if duty.kind != "periodic":
+        return
+    (when,) = job["periodic"]
+    assert when["time_zone"] == "UTC"
+    assert when["prohibit_overlap"] == "true"
+    fields = duty.schedule.split()
+    for field, (lowest, highest) in zip(fields, TIMES, strict=True):
+        numbers = [int(number) for number in re.findall(r"\d+", field)]
+        assert all(lowest <= number <= highest for number in numbers)
+
+
+def test_the_times_are_those_of_the_crontab() -> None:
+    lines = (PROJECT / "docs" / "crontab").read_text().splitlines()
+    times = {
+        line.split("pipeline ", 1)[1].split()[-1]: " ".join(line.split()[:5])
+        for line in lines if re.match(r"[\d*]", line)
+    }  # fmt: skip
+    for duty in DUTIES:
+        if duty.kind == "periodic":
+            assert times["hr" if duty.per_database else duty.name] == duty.schedule
+
+
+@every_duty
+def test_a_file_has_the_style_of_nomad_fmt_as_far_as_that_can_be_told_without_it(duty: Duty) -> None:
+    """Equals signs of neighbouring lines stand below each other, and blocks are indented by two."""
+    lines = (FOLDER / f"{duty.name}.nomad.hcl").read_text().splitlines()
+    for above, below in itertools.pairwise(lines):
+        signs = [re.match(r"( *)\w+ += ", line) for line in (above, below)]
+        if signs[0] and signs[1] and signs[0][1] == signs[1][1]:
+            assert signs[0].end() == signs[1].end()
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_the_files_of_values_name_every_variable_without_a_default_and_no_other() -> None:
+    with (FOLDER / "school.vars.hcl").open() as file:
+        values = plain(hcl2.load(file))
+    assert {name for name, (_, default, _) in jobs.VARIABLES.items() if not default} <= values.keys()
+    assert values.keys() <= jobs.VARIABLES.keys()
