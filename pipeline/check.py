@@ -15,6 +15,7 @@ from pipeline.access import Access
 from pipeline.backup import privileges, tools
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.postgres import Connection
 from pipeline.settings import BackupSettings, Settings
 
 
@@ -113,10 +114,18 @@ def _catalog(settings: Settings, found: list[Catalog]) -> list[str]:
 def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
     def warehouse() -> list[str]:
         with databases.warehouse() as connection:
-            ledger.require_migrated(connection)
-            if postgres.value(connection, "SELECT has_database_privilege(current_database(), 'CREATE')"):
-                return []
-            return ["its role may not make schemas; GRANT CREATE ON DATABASE to it"]
+            found = _writable(connection)
+            encoding = postgres.value(connection, "SHOW server_encoding")
+            if encoding != postgres.ENCODING:
+                found.append(
+                    f"its encoding is {encoding}, which has not every character that a source may have; make "
+                    f"it in {postgres.ENCODING}"
+                )
+            if not postgres.value(connection, "SELECT has_database_privilege(current_database(), 'CREATE')"):
+                found.append("its role may not make schemas; GRANT CREATE ON DATABASE to it")
+            if not found:
+                ledger.require_migrated(connection)
+            return found
 
     def source(name: str) -> list[str]:
         with databases.source(name) as connection:
@@ -143,6 +152,10 @@ def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
             yield _looked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
 
 
+def _writable(connection: Connection) -> list[str]:
+    return [why] if (why := postgres.read_only(connection)) else []
+
+
 def _keys(backup: BackupSettings) -> dict[str, frozenset[str]]:
     """Return what each key of a night needs; one may do for both."""
     from pipeline.bucket import VERIFIER, WRITER  # noqa: PLC0415 - the SDK is slow to import
@@ -166,8 +179,8 @@ def _backups(backup: BackupSettings, settings: Settings, databases: Access) -> I
             return opened.inspect().problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
 
     def drill() -> list[str]:
-        with postgres.connection(databases.drill_uri(), "the drill server"):
-            return []
+        with postgres.connection(databases.drill_uri(), "the drill server") as connection:
+            return _writable(connection)
 
     def key(secret: str, needed: frozenset[str]) -> list[str]:
         with databases.bucket(secret) as opened:

@@ -46,7 +46,7 @@ def lock_table(
             postgres.rows(connection, postgres.statement("silent"), parameters)
             connection.commit()
         else:
-            postgres.rows(connection, "SET LOCAL lock_timeout TO DEFAULT")
+            postgres.rows(connection, "SET LOCAL lock_timeout = 0")
             return
 
 

@@ -19,12 +19,17 @@ CONNECT_SECONDS = 3
 PAUSE_SECONDS = 30.0
 
 
-def url(warehouse_uri: str) -> str:
-    """Return the address of Luigi's task history in the warehouse, in SQLAlchemy's form."""
+def url(warehouse_uri: str, options: str = "") -> str:
+    """Return the address of Luigi's task history in the warehouse, in SQLAlchemy's form.
+
+    `options` are settings of its sessions that the warehouse has otherwise, as `postgres.options` tells them.
+    """
     made = sqlalchemy.make_url(warehouse_uri).set(drivername="postgresql+psycopg2")
     query = {
-        "client_encoding": postgres.ENCODING, "options": OPTIONS, "connect_timeout": str(CONNECT_SECONDS)
-    }  # fmt: skip
+        "client_encoding": postgres.ENCODING,
+        "options": f"{options} {OPTIONS}".strip(),
+        "connect_timeout": str(CONNECT_SECONDS),
+    }
     return made.update_query_dict(query).render_as_string(hide_password=False)
 
 

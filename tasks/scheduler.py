@@ -20,7 +20,7 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 
-from pipeline import access, alerts, log, migrations, options, redact, settings, visualizer
+from pipeline import access, alerts, log, migrations, options, postgres, redact, settings, visualizer
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from tasks import history, pages
@@ -163,7 +163,8 @@ def _scheduler(configured: Settings) -> Iterator[Scheduler]:
         # Two schedulers that start at once on an empty warehouse would trip over each other's tables.
         migrations.migrate(databases.warehouse_uri())
         # In memory only: the credential is in no file.
-        connection = history.url(databases.warehouse_uri())
+        with databases.warehouse() as warehouse:
+            connection = history.url(databases.warehouse_uri(), postgres.options(warehouse))
         config.set("task_history", "db_connection", connection.replace("%", "%%"))
         config.set("scheduler", "record_task_history", "true")
         kept = history.History()

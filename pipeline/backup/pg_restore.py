@@ -83,12 +83,11 @@ class Restorer:
             self.dump,
         ]  # fmt: skip
         complaints = Complaints()
-        environment = command.clean_environment({**_passfile(), **self.place.environment})
         with (
             self.place.opened() as connection,
             Path(os.devnull).open("wb") as nowhere,
             command.Child(
-                arguments, environment=environment, output=nowhere.fileno(),
+                arguments, environment=self._environment(connection), output=nowhere.fileno(),
                 worth_telling=complaints.take if goes_on else None,
             ) as child,
         ):  # fmt: skip
@@ -102,6 +101,10 @@ class Restorer:
                 if not complaints.went_on or hopeless or not complaints.failed:
                     raise self._explained(error) from None
         return complaints
+
+    def _environment(self, connection: Connection) -> dict[str, str]:
+        own = postgres.with_options(self.place.environment, postgres.options(connection))
+        return command.clean_environment({**_passfile(), **own})
 
     def _tell(self, connection: Connection) -> None:
         whole = max(self.size_bytes, 1)

@@ -65,6 +65,7 @@ class Restored:
 
 def require_able(connection: Connection, order: Order, proven: Manifest, place: Target) -> None:
     """Refuse, before anything is downloaded, what the server cannot hold."""
+    target.require_writable(connection, place.name)
     target.require_new_enough(connection, proven, place.name)
     target.require_extensions(connection, proven, place.name)
     if order.table:

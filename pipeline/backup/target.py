@@ -65,6 +65,12 @@ def at(uri: str) -> Target:
     return Target(uri, f"database {found.get('PGDATABASE', '?')} on {place}")
 
 
+def require_writable(connection: Connection, name: str) -> None:
+    """Raise StepError if nothing can be written there."""
+    if why := postgres.read_only(connection):
+        raise StepError(f"{name}: {why}")
+
+
 def require_new_enough(connection: Connection, manifest: Manifest, name: str) -> None:
     """Raise StepError if the server is older than the pg_dump or the server that the backup is from."""
     server = connection.server_version // 10000

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
 from pipeline import postgres
-from pipeline.errors import StepError, UnreachableError
+from pipeline.errors import StepError
 from pipeline.redact import redact
 
 # Any number that nobody else uses: what every migration of this warehouse waits for.
@@ -24,7 +24,7 @@ def migrate(warehouse_uri: str) -> str:
     """Bring the warehouse's own tables to the newest revision and return its name.
 
     Safe to run any number of times, and at once. All or nothing: one transaction.
-    Raise UnreachableError if the warehouse cannot be reached, StepError if it refuses.
+    Raise UnreachableError if the warehouse cannot be reached or lets us not in, StepError if it refuses.
     """
     try:
         with _locked(warehouse_uri) as connection:
@@ -32,26 +32,24 @@ def migrate(warehouse_uri: str) -> str:
             # Luigi's tables carry no schema of their own.
             connection.execute(sqlalchemy.text(f"SET LOCAL search_path = {SCHEMA}"))
             return _upgrade(connection)
-    except sqlalchemy.exc.OperationalError as error:
-        raise UnreachableError(f"the warehouse: no connection: {_said(error)}") from None
     except sqlalchemy.exc.DBAPIError as error:
-        raise StepError(f"the warehouse could not be migrated: {_said(error)}") from None
+        told = postgres.environmental(error.orig) if isinstance(error.orig, postgres.Error) else None
+        raise told or StepError(f"the warehouse could not be migrated: {_said(error)}") from None
 
 
 @contextlib.contextmanager
 def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
-    url = sqlalchemy.make_url(warehouse_uri).set(drivername="postgresql+psycopg2")
     engine = sqlalchemy.create_engine(
-        url,
+        "postgresql+psycopg2://",
+        # Opened as every session of ours is.
+        creator=lambda: postgres.open_session(warehouse_uri, "the warehouse"),
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={
-            "client_encoding": postgres.ENCODING,
-            "connect_timeout": postgres.CONNECT_TIMEOUT_SECONDS,
-            **postgres.KEEPALIVES,
-        },
     )
     with engine.begin() as connection:
+        opened: Any = connection.connection.dbapi_connection
+        if why := postgres.read_only(opened):
+            raise StepError(f"the warehouse: {why}")
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         yield connection
 

@@ -4,8 +4,18 @@ import psycopg2
 import psycopg2.errors
 
 from pipeline.postgres.copying import copy
-from pipeline.postgres.failures import explained, is_lost, said
-from pipeline.postgres.session import CONNECT_TIMEOUT_SECONDS, ENCODING, SESSION, codec, connection
+from pipeline.postgres.failures import environmental, explained, is_lost, said
+from pipeline.postgres.imposed import read_only
+from pipeline.postgres.session import (
+    CONDUCT,
+    CONNECT_TIMEOUT_SECONDS,
+    ENCODING,
+    SESSION,
+    codec,
+    connection,
+    open_session,
+    options,
+)
 from pipeline.postgres.statements import (
     Composable,
     Connection,
@@ -17,9 +27,10 @@ from pipeline.postgres.statements import (
     statement,
     value,
 )
-from pipeline.postgres.uri import KEEPALIVES, program_environment
+from pipeline.postgres.uri import KEEPALIVES, program_environment, with_options
 
 __all__ = [
+    "CONDUCT",
     "CONNECT_TIMEOUT_SECONDS",
     "CORRUPTED",
     "ENCODING",
@@ -39,16 +50,21 @@ __all__ = [
     "columns",
     "connection",
     "copy",
+    "environmental",
     "explained",
     "identifier",
     "is_lost",
+    "open_session",
+    "options",
     "program_environment",
+    "read_only",
     "records",
     "row",
     "rows",
     "said",
     "statement",
     "value",
+    "with_options",
 ]
 
 Error = psycopg2.Error

@@ -12,7 +12,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError
-from pipeline.postgres.failures import said
+from pipeline.postgres.failures import Session, said
 from pipeline.postgres.statements import Composable, Connection
 
 COPY_BUFFER_BYTES = 256 * 1024
@@ -64,7 +64,8 @@ def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> Pip
     # A connection that broke in the middle of a COPY is not called closed by the driver.
     broken = connection.closed or connection.info.status != CONNECTION_OK
     if broken or isinstance(error, psycopg2.errors.AdminShutdown):
-        return LostError(f"the connection was lost while {doing} the rows: {said(error)}")
+        server = connection.name if isinstance(connection, Session) else "its server"
+        return LostError(f"{server}: the connection was lost while {doing} the rows: {said(error)}")
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
         return ConflictError(f"{doing} the rows: {said(error)}")
     return StepError(f"{doing} the rows: {said(error)}")

@@ -3,12 +3,15 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import ConflictError, LostError, PipelineError, ProblemsError, StepError
+from pipeline.postgres.imposed import read_only
+from pipeline.postgres.statements import Connection
 from pipeline.redact import redact
 
 # How libpq and servers say that who is refused now may be let in in a moment; there is no code for it.
@@ -22,6 +25,94 @@ PASSING_REFUSAL = re.compile(
 
 # Bytes that are no character (a database in SQL_ASCII holds any), or one that UTF-8 lacks.
 UNFIT = (psycopg2.errors.CharacterNotInRepertoire, psycopg2.errors.UntranslatableCharacter)
+
+# Classes of SQLSTATE in which a server tells of itself, and not of what it was asked: no room (53), somebody
+# who steps in (57), its system (58).
+ITS_OWN = ("53", "57", "58")
+
+
+class Cursor(psycopg2.extensions.cursor):
+    """As the driver's, but what fails knows where, also when the driver forgets it."""
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        """Run a statement."""
+        with marked(self.connection):
+            super().execute(query, vars)
+
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+        """Run a COPY."""
+        with marked(self.connection):
+            super().copy_expert(sql, file, size)
+
+
+class Session(psycopg2.extensions.connection):
+    """A connection that knows whose it is, so that what fails on it can be told as that server's."""
+
+    name = "the database"
+
+    def cursor(self, *arguments: Any, **more: Any) -> Any:
+        """As the driver's, but what fails knows where."""
+        with marked(self):
+            return super().cursor(*arguments, **{"cursor_factory": Cursor, **more})
+
+    def commit(self) -> None:
+        """As the driver's, but what fails knows where."""
+        with marked(self):
+            super().commit()
+
+    def rollback(self) -> None:
+        """As the driver's, but what fails knows where."""
+        with marked(self):
+            super().rollback()
+
+
+@contextlib.contextmanager
+def marked(connection: Connection) -> Iterator[None]:
+    """Let what fails in the block know on which connection it did; of a cursor the driver tells by itself."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        error.session = connection  # type: ignore[attr-defined]
+        raise
+
+
+def session_of(error: psycopg2.Error) -> Connection | None:
+    """Return the connection on which something failed, None if nobody knows."""
+    known: Connection | None = getattr(error, "session", None)
+    return known or (error.cursor.connection if error.cursor is not None else None)
+
+
+def server_of(error: psycopg2.Error) -> str:
+    """Return what the server is called on which something failed, with a colon; nothing if nobody knows."""
+    session = session_of(error)
+    return f"{session.name}: " if isinstance(session, Session) else ""
+
+
+def environmental(error: psycopg2.Error) -> PipelineError | None:
+    """Return an error that names the server, if it tells of itself rather than of what it was asked.
+
+    A connection that was lost, another transaction in the way, a session that may only read, a limit.
+    """
+    server, code = server_of(error), error.pgcode or ""
+    if isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):
+        return StepError(f"{server}{_why_read_only(error) or said(error)}")
+    if is_lost(error):
+        return LostError(f"{server}the connection was lost: {said(error)}")
+    if isinstance(error, psycopg2.extensions.TransactionRollbackError):
+        return ConflictError(f"{server}{said(error)}")
+    if code.startswith(ITS_OWN):
+        return StepError(f"{server}{said(error)}")
+    return None
+
+
+def _why_read_only(error: psycopg2.Error) -> str | None:
+    session = session_of(error)
+    if session is None or session.closed:
+        return None
+    with contextlib.suppress(psycopg2.Error):
+        session.rollback()
+        return read_only(session)
+    return None
 
 
 def said(error: psycopg2.Error) -> str:
@@ -59,10 +150,8 @@ def explained(name: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        if is_lost(error):
-            raise LostError(f"{name}: the connection was lost: {said(error)}") from None
-        if isinstance(error, psycopg2.extensions.TransactionRollbackError):
-            raise ConflictError(f"{name}: {said(error)}") from None
+        if (told := environmental(error)) is not None:
+            raise type(told)(str(told) if str(told).startswith(name) else f"{name}: {told}") from None
         raise StepError(f"{name}: {said(error)}") from None
     except ProblemsError as error:
         raise type(error)(

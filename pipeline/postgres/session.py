@@ -5,23 +5,19 @@ A connection lives inside one step and is never kept over a fork.
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 
-from pipeline.errors import ConflictError, LostError, StepError, UnreachableError
-from pipeline.postgres.failures import PASSING_REFUSAL, is_lost, said
+from pipeline.errors import LostError, StepError, UnreachableError
+from pipeline.postgres.failures import PASSING_REFUSAL, Session, environmental, marked, said, session_of
+from pipeline.postgres.imposed import SUPERUSERS, imposed
 from pipeline.postgres.statements import Connection
 from pipeline.postgres.uri import KEEPALIVES, plain
 
 CONNECT_TIMEOUT_SECONDS = 10
-
-# A session whose step was killed ends soon, also while it waits for a lock: from PostgreSQL 14 on. Not every
-# system other than Linux can do it, and there it is an error to ask for it.
-LEFT_ALONE = """
-    SELECT set_config(name, '5s', false) FROM pg_settings
-    WHERE name = 'client_connection_check_interval' AND version() LIKE '%%linux%%'
-"""
 
 # What every session speaks, whatever the database is in.
 ENCODING = "UTF8"
@@ -41,6 +37,42 @@ SESSION: Mapping[str, str] = {
     "array_nulls": "on",
     "quote_all_identifiers": "off",
 }
+
+# How a session behaves, whatever its role, its database or its server is set to. What only a superuser may
+# set is looked at, and told if it is otherwise. Whether it may write is for its server to say.
+CONDUCT: Mapping[str, str] = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # Rows that a policy hides from us are an error instead of a gap.
+    "row_security": "off",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    # All that an index finds, and not a sample of it.
+    "gin_fuzzy_search_limit": "0",
+    # A session whose step was killed ends soon, also while it waits for a lock.
+    "client_connection_check_interval": "5000",
+    **SUPERUSERS,
+}
+# Not every system other than Linux can do it, and there it is an error to ask for it.
+LINUX_ONLY = "client_connection_check_interval"
+# What pg_dump and pg_restore do not see to by themselves.
+PROGRAMS = ("array_nulls", *(name for name in CONDUCT if name not in SUPERUSERS and name != LINUX_ONLY))
+
+# The path first and by itself: nothing else is looked up in the one that the role has. Then what the server
+# knows of the rest, for not every version has all of it.
+BEGIN = f"""
+    SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
+    SELECT set_config(known.name, wanted.value, false)
+    FROM unnest(%s, %s) AS wanted (name, value)
+    JOIN pg_settings AS known ON lower(known.name) = lower(wanted.name)
+    WHERE (known.context = 'user' OR known.setting <> wanted.value)
+      AND (known.name <> '{LINUX_ONLY}' OR version() LIKE '%%linux%%')
+"""  # noqa: S608 - a constant
 
 
 def codec(encoding: str) -> str:
@@ -64,28 +96,25 @@ def connection(
 ) -> Iterator[Connection]:
     """Open the database at `uri`, called `name` in messages; commit at the end, roll back on an error.
 
-    `session` adds to, or overrides, the server settings of `SESSION`.
+    `session` adds to, or overrides, the server settings of `SESSION` and `CONDUCT`.
     Raise UnreachableError if it does not let us in, LostError if that may pass or if it is lost on the way,
-    and ConflictError if the server ended a transaction that was in the way of another.
+    ConflictError if the server ended a transaction that was in the way of another, and StepError if the
+    server refuses what it should not: a session that may only read, a setting, a limit, room.
     """
-    opened = _open(uri, name, application_name)
+    opened = open_session(uri, name, application_name=application_name, session=session)
     try:
-        opened.autocommit = True
-        with opened.cursor() as cursor:
-            chosen = {**SESSION, **(session or {})}
-            calls = ", ".join(["set_config(%s, %s, false)"] * len(chosen))
-            query = f"SELECT {calls}, ({LEFT_ALONE})"
-            cursor.execute(query, [word for pair in chosen.items() for word in pair])
         opened.autocommit = autocommit
         yield opened
         if not opened.closed:
             opened.commit()
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        if isinstance(error, psycopg2.extensions.TransactionRollbackError):
-            raise ConflictError(f"{name}: {said(error)}") from None
-        if opened.closed or is_lost(error):
-            raise LostError(f"{name}: the connection was lost: {said(error)}") from None
-        raise
+    except psycopg2.Error as error:
+        # Another server's failure may pass through here: who opened that tells of it.
+        told = environmental(error) if session_of(error) in (opened, None) else None
+        if told is None and session_of(error) is None and opened.closed:
+            told = LostError(f"{name}: the connection was lost: {said(error)}")
+        if told is None:
+            raise
+        raise told from None
     except UnicodeDecodeError as error:
         # A database in SQL_ASCII promises nothing of its bytes; nor do the names of roles, which all
         # databases of a server share, whatever each is in.
@@ -99,10 +128,32 @@ def connection(
         opened.close()
 
 
-def _open(uri: str, name: str, application_name: str) -> Connection:
+def open_session(
+    uri: str, name: str, *, application_name: str = "pipeline", session: Mapping[str, str] | None = None
+) -> Connection:
+    """Open a session as `connection` does, and raise what it raises; who takes it closes it."""
+    opened = _open(uri, name, application_name)
+    chosen: dict[str, Any] = {**SESSION, **CONDUCT, **(session or {})}
     try:
-        opened: Connection = psycopg2.connect(
+        opened.autocommit = True
+        with opened.cursor() as cursor:
+            cursor.execute(BEGIN, (list(chosen), list(chosen.values())))
+        opened.autocommit = False
+    except psycopg2.errors.InsufficientPrivilege as error:
+        found = imposed(opened, SUPERUSERS)
+        opened.close()
+        raise StepError(f"{name}: {'; '.join(found) or said(error)}") from None
+    except psycopg2.Error as error:
+        opened.close()
+        raise environmental(error) or error from None
+    return opened
+
+
+def _open(uri: str, name: str, application_name: str) -> Session:
+    try:
+        opened: Session = psycopg2.connect(
             plain(uri, name),
+            connection_factory=Session,
             application_name=application_name,
             # Asked for as the session begins, which no setting of a role or a database overrides: the driver
             # takes the codec for names, labels and texts then, and learns of no later change.
@@ -110,7 +161,22 @@ def _open(uri: str, name: str, application_name: str) -> Connection:
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             **KEEPALIVES,
         )
-        return opened  # noqa: TRY300 - one call, one way out
     except psycopg2.Error as error:
         kind = LostError if PASSING_REFUSAL.search(str(error)) else UnreachableError
         raise kind(f"{name}: no connection: {said(error)}") from None
+    opened.name = name
+    return opened
+
+
+def options(connection: Connection) -> str:
+    """Return what PGOPTIONS has to say to one of PostgreSQL's programs, beside its own care: mostly nothing.
+
+    It is what the role, the database or the server of `connection` sets otherwise than we rely on.
+    """
+    wanted = {**SESSION, **CONDUCT}
+    query = "SELECT name, reset_val FROM pg_settings WHERE name = ANY(%s)"
+    with marked(connection), connection.cursor() as cursor:
+        cursor.execute(query, (list(PROGRAMS),))
+        found = dict(cursor.fetchall())
+    said_so = {name: wanted[name] for name, value in found.items() if value != wanted[name]}
+    return " ".join("-c {}={}".format(name, value.replace(" ", r"\ ")) for name, value in said_so.items())

@@ -56,6 +56,12 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
     return {VARIABLES[part]: value for part, value in parts.items() if part in VARIABLES}
 
 
+def with_options(environment: Mapping[str, str], options: str) -> dict[str, str]:
+    """Return the environment of one of PostgreSQL's programs with more said in PGOPTIONS, which counts."""
+    told = " ".join(part for part in (environment.get("PGOPTIONS"), options) if part)
+    return {**environment, **({"PGOPTIONS": told} if told else {})}
+
+
 def plain(uri: str, name: str) -> str:
     """Return the URI as libpq takes it. Raise UnreachableError if it is none."""
     # SQLAlchemy's form of the scheme is common in shared credentials; libpq knows only the plain one.

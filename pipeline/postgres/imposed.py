@@ -1,0 +1,52 @@
+"""What a host imposes on a session, that the session cannot change: who set it, and what would change it."""
+
+from collections.abc import Mapping
+
+from pipeline.postgres.statements import Connection, identifier, rows, value
+
+# What only a superuser may set, and what we rely on: triggers and foreign keys work, and rows in damaged
+# pages are an error instead of a gap.
+SUPERUSERS: Mapping[str, str] = {
+    "session_replication_role": "origin",
+    "zero_damaged_pages": "off",
+    "ignore_checksum_failure": "off",
+}
+READ_ONLY = "default_transaction_read_only"
+
+
+def imposed(connection: Connection, relied_on: Mapping[str, str]) -> list[str]:
+    """Return a line for each of these settings that is otherwise: role, setting, and what mends it."""
+    query = """
+        SELECT name, setting, source, session_user, current_database() FROM pg_settings
+        WHERE name = ANY(%s) ORDER BY name
+        """
+    found = rows(connection, query, (list(relied_on),))
+    return [
+        f"sessions of its role {role} have {name} = {setting}; "
+        + _mend(connection, name, source, role, database)
+        for name, setting, source, role, database in found
+        if setting != relied_on[name]
+    ]
+
+
+def read_only(connection: Connection) -> str | None:
+    """Return why nothing can be written through this connection, and what to do; None if it can."""
+    if value(connection, "SELECT pg_is_in_recovery()"):
+        return "it is a standby, where nobody can write; name the primary in its entry in Vault"
+    return next(iter(imposed(connection, {READ_ONLY: "off"})), None)
+
+
+def _mend(connection: Connection, name: str, source: str, role: str, database: str) -> str:
+    """Return what takes a setting back, by where it comes from (pg_settings.source)."""
+    who = identifier(role).as_string(connection)
+    where = identifier(database).as_string(connection)
+    statements = {
+        "user": f"ALTER ROLE {who} RESET {name}",
+        "database user": f"ALTER ROLE {who} IN DATABASE {where} RESET {name}",
+        "database": f"ALTER DATABASE {where} RESET {name}",
+        "global": f"ALTER ROLE ALL RESET {name}",
+        "client": f"take {name} out of the options of its uri in Vault",
+    }
+    if source in statements:
+        return statements[source]
+    return "its server is set so (postgresql.conf): ask who runs it, who may mean it, as where a disk is full"
