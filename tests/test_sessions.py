@@ -11,7 +11,7 @@ from psycopg2 import sql
 
 from pipeline import access, check, postgres
 from pipeline.backup import restore
-from pipeline.backup.restore import Order
+from pipeline.backup.restoration import Order
 from pipeline.errors import LostError, StepError
 from pipeline.postgres import Connection
 from tests.night import Night, next_run
@@ -148,6 +148,7 @@ def test_a_session_has_what_it_relies_on_whatever_its_role_or_database_is_set_to
             assert connection.encoding == "UTF8"
 
 
+@pytest.mark.endurance
 def test_a_night_a_backup_and_a_restore_end_as_ever_though_every_setting_is_against_them(
     shop: Night, restores: Restores
 ) -> None:
@@ -192,7 +193,7 @@ def test_what_a_session_may_not_change_is_one_line_with_server_role_setting_and_
         )
 
 
-@pytest.mark.parametrize("where", ["role", "database"])
+@pytest.mark.parametrize("where", ["role", pytest.param("database", marks=pytest.mark.endurance)])
 def test_a_warehouse_that_is_read_only_is_told_by_check_and_by_the_run_in_one_line(
     shop: Night, where: str
 ) -> None:
