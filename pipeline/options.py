@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline import names
 
@@ -12,6 +12,14 @@ class Parser(argparse.ArgumentParser):
 
     Nomad gives a meta that nobody filled in as an empty one: `pipeline rerun --run "$RUN" "$NAME"`.
     """
+
+    def error(self, message: str) -> NoReturn:
+        """Tell what is wrong, and exit with 2; the exit knows what it was."""
+        try:
+            super().error(message)
+        except SystemExit as ended:
+            ended.add_note(message)
+            raise
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         if arg_strings != [""] or action.nargs not in (None, argparse.OPTIONAL):

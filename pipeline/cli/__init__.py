@@ -1,31 +1,17 @@
 """What a person types: `pipeline COMMAND`. The only place that turns an error into a message."""
 
 import argparse
+import importlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
+from typing import Any
 
-from pipeline import COMMIT, __version__, log, redact
-from pipeline.cli import (
-    alarm,
-    analyst,
-    audit,
-    backup,
-    check,
-    drill,
-    etl,
-    plan,
-    platform,
-    rerun,
-    restore,
-    status,
-    terminal,
-    watch,
-    worker,
-)
+from pipeline import COMMIT, __version__, log, options, redact
+from pipeline.cli import terminal
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 
 logger = logging.getLogger(__name__)
@@ -39,6 +25,30 @@ SANDBOX = 'for the sandbox of the demo, type first: eval "$(bin/sandbox env)"'
 
 Command = Callable[[argparse.Namespace], int]
 
+# Where each command is declared: only what is called is imported, for most of a short command's time is that.
+COMMANDS: Mapping[str, str] = {
+    "status": "status:add_command",
+    "rerun": "rerun:add_command",
+    "check": "check:add_command",
+    "watch": "watch:add_command",
+    "audit": "audit:add_command",
+    "plan": "plan:add_command",
+    "backups": "backup:add_commands",
+    "restore": "restore:add_command",
+    "validate": "analyst:add_commands",
+    "init": "analyst:add_commands",
+    "migrate": "platform:add_commands",
+    "scheduler": "platform:add_commands",
+    "worker": "worker:add_command",
+}
+RUN = "run"
+CHAINS: Mapping[str, str] = {
+    "etl": "etl:add_chain",
+    "mart": "etl:add_mart_chain",
+    "backup": "backup:add_chain",
+    "drill": "drill:add_chain",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -46,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     terminal.outlive_the_reader()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments[:1] == ["run"]:
+        if arguments[:1] == [RUN]:
+            from pipeline.cli import alarm  # noqa: PLC0415 - only a run tells how it ended
+
             return alarm.watched(arguments, lambda: _parsed(arguments))
         parsed = _parsed(arguments)
         command: Command = parsed.command
@@ -63,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser(arguments).parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
@@ -87,8 +99,9 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise StoppedError("told to stop")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = alarm.Parser(
+def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of the command that the arguments begin with; of all, where they begin with none."""
+    parser = options.Parser(
         prog="pipeline",
         description="The nightly data platform: loads every source into one warehouse.",
         epilog=EXIT_CODES,
@@ -96,21 +109,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pipeline {__version__} {COMMIT}".strip())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    run = commands.add_parser("run", help="run one chain to its end", description="Run one chain to its end.")
-    chains = run.add_subparsers(metavar="CHAIN", required=True)
-    etl.add_chain(chains)
-    etl.add_mart_chain(chains)
-    backup.add_chain(chains)
-    drill.add_chain(chains)
-    status.add_command(commands)
-    rerun.add_command(commands, main)
-    check.add_command(commands)
-    watch.add_command(commands)
-    audit.add_command(commands)
-    plan.add_command(commands)
-    backup.add_commands(commands)
-    restore.add_command(commands)
-    analyst.add_commands(commands)
-    platform.add_commands(commands)
-    worker.add_command(commands)
+    command, chain = [*arguments[:2], "", ""][:2]
+    if command not in COMMANDS:
+        run = commands.add_parser(
+            RUN, help="run one chain to its end", description="Run one chain to its end."
+        )
+        _add(CHAINS, chain, run.add_subparsers(metavar="CHAIN", required=True))
+    if command != RUN:
+        _add(COMMANDS, command, commands)
     return parser
+
+
+def _add(declared: Mapping[str, str], wanted: str, parsers: Any) -> None:
+    places = [declared[wanted]] if wanted in declared else list(dict.fromkeys(declared.values()))
+    for place in places:
+        module, _, function = place.partition(":")
+        getattr(importlib.import_module(f"pipeline.cli.{module}"), function)(parsers)

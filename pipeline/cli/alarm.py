@@ -4,9 +4,8 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
-from pipeline import alerts, log, options, settings
+from pipeline import alerts, log, settings
 from pipeline.alerts import Alert, failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import (
@@ -27,18 +26,6 @@ _SUMMARIES: tuple[tuple[type[PipelineError], str], ...] = (
     (CheckError, "did not hold"),
     (PipelineError, "failed"),
 )
-
-
-class Parser(options.Parser):
-    """A parser whose exit knows what was wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        """Tell what is wrong, and exit with 2."""
-        try:
-            super().error(message)
-        except SystemExit as ended:
-            ended.add_note(message)
-            raise
 
 
 def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -> int:

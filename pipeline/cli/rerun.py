@@ -20,8 +20,8 @@ MONTH_LETTERS = len("2026-11")
 Main = Callable[[Sequence[str]], int]
 
 
-def add_command(commands: Any, main: Main) -> None:
-    """Add `rerun` to the command line, which `main` runs."""
+def add_command(commands: Any) -> None:
+    """Add `rerun` to the command line."""
     parser = commands.add_parser(
         "rerun",
         help="run what is incomplete, or do it over",
@@ -47,7 +47,14 @@ def add_command(commands: Any, main: Main) -> None:
     )
     supervise.add_workers(parser)
     supervise.add_log_file(parser)
-    parser.set_defaults(command=lambda arguments: rerun(arguments, main))
+    parser.set_defaults(command=run_rerun)
+
+
+def run_rerun(arguments: argparse.Namespace) -> int:
+    """Type the commands that do it."""
+    from pipeline.cli import main  # noqa: PLC0415 - it imports this
+
+    return rerun(arguments, main)
 
 
 def rerun(arguments: argparse.Namespace, main: Main) -> int:

@@ -1,8 +1,11 @@
 """Words that are typed wrong: what was meant is asked, with the usage of the command, and exit code 2."""
 
+import subprocess
+import sys
+
 import pytest
 
-from pipeline import __version__
+from pipeline import __version__, cli
 from pipeline.cli import main
 from tests.archive import Archive
 
@@ -42,3 +45,27 @@ def test_backups_of_an_unknown_name_are_a_mistake_of_usage(archive: Archive) -> 
     listed = archive.run("backups", "shpo")
     assert (listed.code, listed.out) == (2, "")
     assert "database shpo: not in luigi.cfg (did you mean shop?)" in listed.err
+
+
+@pytest.mark.parametrize(
+    "words", [[command] for command in cli.COMMANDS] + [["run", chain] for chain in cli.CHAINS]
+)
+def test_each_command_is_declared_where_it_is_said_to_be(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only its own module is imported, so that one that is misplaced would not be found."""
+    if words != ["scheduler"]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*words, "--help"])
+        assert ended.value.code == 0
+        assert f"usage: pipeline {' '.join(words)}" in capsys.readouterr().out
+
+
+def test_a_command_imports_what_it_needs_and_not_what_others_need() -> None:
+    """The library of B2 takes a third of a second: whoever looks at the tables should not wait for it."""
+    code = "import sys; from pipeline import cli; cli._parser(sys.argv[1:]); print(*sys.modules)"
+    for command, needless in (("plan", "b2sdk"), ("validate", "b2sdk"), ("migrate", "b2sdk")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, command], capture_output=True, text=True, check=True
+        )
+        assert not {*needless.split()} & {*done.stdout.split()}, command
