@@ -51,7 +51,7 @@ def add_mart_chain(parsers: Any) -> None:
         help="build one mart, and load what it reads first",
         description="Build one mart. What it reads is loaded, or built, before, unless the run has done so.",
     )
-    parser.add_argument("mart", metavar="NAME", help="as its file marts/NAME.sql is called")
+    parser.add_argument("mart", metavar="MART", help="as its file marts/NAME.sql is called")
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
     parser.set_defaults(

@@ -13,7 +13,7 @@ from tests.night import Night, next_run
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1);"
 DECLARATION = "source: shop\ntables: {item: {}}\n"
 # What is needed beside the word that may be left out.
-NEEDED = {"DATABASE": "hr", "SOURCE": "hr", "--into": "postgresql://r@h:1/n"}
+NEEDED = {"MART": "enrolment", "DATABASE": "hr", "SOURCE": "hr", "--into": "postgresql://r@h:1/n"}
 
 
 def _commands(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[list[str], argparse.Action]]:
