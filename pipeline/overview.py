@@ -2,13 +2,15 @@
 
 import dataclasses
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline import access, catalog, chains, family, fence, ledger, postgres, runs
 from pipeline.access import Access
+from pipeline.audit import proofs
+from pipeline.audit.proofs import Proof
 from pipeline.backup import attempts, backups
 from pipeline.backup.attempts import KILLED
 from pipeline.errors import PipelineError
@@ -65,6 +67,8 @@ class Overview:
     others: Sequence[Step] = ()
     remarks: list[str] = field(default_factory=list)
     limit: timedelta = timedelta()
+    # Of every loaded table, by source.table.
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Step]:
@@ -113,7 +117,14 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         drills=drills,
         others=_others(settings, run, backups, drills),
         limit=limits.run(settings),
+        proofs=_proofs(warehouse),
     )
+
+
+def _proofs(warehouse: Connection) -> Mapping[str, Proof]:
+    if postgres.value(warehouse, "SELECT to_regclass('ops.audit')") is None:
+        return {}
+    return proofs.read(warehouse)
 
 
 def look_without_ledger(settings: Settings, run: str | None) -> Overview:

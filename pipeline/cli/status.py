@@ -65,6 +65,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         terminal.say(
             f"run {run} is not known" if run else f"nothing has run yet: type '{chains.ETL.command()}'"
         )
+    _show_proofs(seen)
     _show_backups(seen, known=known)
     for step in seen.others:
         if step.state == overview.RUNNING:
@@ -74,6 +75,21 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         terminal.tell(remark, "red")
     loads.show_failures(seen.failures)
     _show_rest(seen)
+
+
+def _show_proofs(seen: Overview) -> None:
+    """Say when the tables were last proved equal to their sources, and which are not."""
+    proved = {name: proof.proved_at for name, proof in seen.proofs.items() if proof.proved_at}
+    if proved:
+        oldest = min(proved, key=lambda name: proved[name])
+        terminal.say(
+            f"proved equal to their sources: {len(proved)} of {len(seen.proofs)} tables; "
+            f"{oldest} longest ago, {proved[oldest]:%Y-%m-%d %H:%M}"
+        )
+    for name, proof in seen.proofs.items():
+        if proof.differs:
+            terminal.tell(f"{name}: not equal to its source: {proof.reason}", "red")
+            terminal.tell_next("", f"pipeline rerun --from extract --full {name}")
 
 
 def _show_rest(seen: Overview) -> None:
@@ -135,7 +151,12 @@ def _data(seen: Overview) -> dict[str, Any]:
         "state": seen.state,
         "steps": [_step_data(step) for step in _steps(seen)],
         "tables": [
-            {"table": name, "fresh_as_of": as_of.isoformat(), "rows": rows}
+            {
+                "table": name,
+                "fresh_as_of": as_of.isoformat(),
+                "rows": rows,
+                "proved_at": _moment(seen.proofs[name].proved_at if name in seen.proofs else None),
+            }
             for name, as_of, rows in seen.fresh
         ],
         "backups": [
@@ -152,6 +173,10 @@ def _data(seen: Overview) -> dict[str, Any]:
             for backup in seen.backups
         ],
     }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _steps(seen: Overview) -> list[Step]:

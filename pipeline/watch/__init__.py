@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pipeline import alerts
 from pipeline.settings import Settings
-from pipeline.watch import archive, loads, marts, surroundings, tell
+from pipeline.watch import archive, audits, loads, marts, surroundings, tell
 from pipeline.watch.facts import Facts
 from pipeline.watch.look import look
 from pipeline.watch.verdict import Verdict
@@ -22,6 +22,7 @@ def judge(settings: Settings, facts: Facts, now: datetime) -> list[Verdict]:
     return [
         *surroundings.judge(settings, facts, now),
         *loads.judge(settings, facts, now),
+        *audits.judge(settings, facts, now),
         *marts.judge(settings, facts, now),
         *archive.judge(settings, facts, now),
     ]

@@ -36,6 +36,17 @@ class TableFacts:
 
 
 @dataclass(frozen=True)
+class ProofFacts:
+    """A loaded table: since when, when it was last proved equal, last looked at, and with which result."""
+
+    loaded_since: datetime
+    proved_at: datetime | None = None
+    looked_at: datetime | None = None
+    result: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class DrillFacts:
     """The newest drill of a database, held or not, and when one last held."""
 
@@ -59,6 +70,8 @@ class LedgerFacts:
     run: Run | None = None
     # By source.table; a source's own steps by its name alone.
     tables: Mapping[str, TableFacts] = field(default_factory=dict)
+    # By source.table.
+    proofs: Mapping[str, ProofFacts] = field(default_factory=dict)
     # By database.
     drills: Mapping[str, DrillFacts] = field(default_factory=dict)
     first_backups: Mapping[str, datetime] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline import access, catalog, chains, crypt, ledger, postgres, runs
 from pipeline.access import Access
@@ -17,6 +17,7 @@ from pipeline.alerts.message import one_line
 from pipeline.backup import attempts, backups, report, work
 from pipeline.bucket import Patience, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
+from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import Step
 from pipeline.watch.facts import (
@@ -27,6 +28,7 @@ from pipeline.watch.facts import (
     Failing,
     KeyFacts,
     LedgerFacts,
+    ProofFacts,
     TableFacts,
     Unseen,
     Work,
@@ -171,6 +173,7 @@ class _Looker:
                 tables={name: _table(*rest) for name, *rest in tables},
                 drills={database: DrillFacts(*rest) for database, *rest in drills},
                 first_backups=dict(first),
+                proofs={name: ProofFacts(*rest[1:6]) for name, *rest in _proofs(warehouse)},
                 seconds={name: tuple(took) for name, took in seconds},
             )
 
@@ -207,6 +210,13 @@ def _table(
 ) -> TableFacts:  # fmt: skip
     failing = Failing(task, run, error, exit_code, since, runs) if task else None
     return TableFacts(fresh_as_of, loaded_at, first_tried_at, failing)
+
+
+def _proofs(warehouse: Connection) -> list[tuple[Any, ...]]:
+    """Return what is known of audits; nothing where the ledger is older than they are."""
+    if postgres.value(warehouse, "SELECT to_regclass('ops.audit')") is None:
+        return []
+    return postgres.rows(warehouse, postgres.statement("proofs"))
 
 
 def _drills(objects: Sequence[Stored]) -> dict[str, DrillFacts]:

@@ -99,6 +99,12 @@ def _things(_: Settings, facts: Facts) -> set[str] | None:
     return {*facts.seen, *(one.thing for one in facts.unseen)} if "Vault" in facts.seen else None
 
 
+def _proved(settings: Settings, facts: Facts) -> set[str] | None:
+    # And all of them at once.
+    tables = _tables(settings, facts)
+    return None if tables is None else {"", *tables}
+
+
 def _databases(settings: Settings, _: Facts) -> set[str]:
     return set(settings.databases)
 
@@ -123,6 +129,7 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "drill": _databases,
     "source": _sources,
     "table": _tables,
+    "audit": _proved,
     "mart": _marts,
     "key": _keys,
     "rules": _audited,
@@ -134,6 +141,7 @@ WHOLE = (BACKUP.name, DRILL.name)
 # Likewise by the first part of the keys under which runs tell.
 DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     ETL.name: _loads,
+    "audit": _tables,
     MARTS.name: _marts,
     BACKUP.name: _databases,
     DRILL.name: _databases,

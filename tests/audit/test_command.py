@@ -32,6 +32,8 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
         assert "shop.item: differs: 1 row is not the same\n" in ended.out
         assert f"\n  next: {REPAIR}\n" in ended.out
         assert ended.told == ["not equal to the source: shop.item"]
+    ended = night.run("status")
+    assert f"shop.item: not equal to its source: 1 row is not the same\n  next: {REPAIR}\n" in ended.out
     (alert,) = hook.alerts()
     assert (alert.key, alert.kind, alert.command) == ("audit/shop.item", "failed", REPAIR)
     assert (alert.summary, alert.error) == ("shop.item: is not equal to its source", "1 row is not the same")
@@ -40,6 +42,7 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
     ended = night.run("audit")
     assert (ended.code, ended.told) == (0, [])
     assert "shop.item: equal, 100 rows\n" in ended.out
+    assert "proved equal to their sources: 1 of 1 tables; shop.item longest ago" in night.run("status").out
     assert [alert.kind for alert in hook.alerts()] == ["failed", "recovered"]
 
 
