@@ -14,7 +14,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import catalog, patience, runs, settings
+from pipeline import catalog, patience, runs, settings, sync
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
 from pipeline.redact import redact
@@ -141,7 +141,7 @@ def configured() -> Settings:
 @functools.cache
 def declared() -> Catalog:
     """Return the analysts' catalog, likewise: all steps of a run go by the same one."""
-    return catalog.read(configured().require_analysts().checkout)
+    return catalog.read(sync.folder(configured().require_analysts().checkout))
 
 
 def catalog_digest() -> str | None:
@@ -161,7 +161,7 @@ def _plain(value: object) -> object:
 
 def catalog_files() -> frozenset[tuple[Path, int, int]]:
     """Return the files of the catalog, each with the time (ns) of its last change and its size (bytes)."""
-    checkout = configured().require_analysts().checkout
+    checkout = sync.folder(configured().require_analysts().checkout)
     paths = [path for part in ("sources", "marts") for path in (checkout / part).rglob("*")]
     found = set()
     for path in paths:

@@ -6,11 +6,11 @@ from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, alerts, catalog, chains, ledger, patience, postgres, runs, settings
+from pipeline import access, alerts, catalog, chains, ledger, patience, postgres, runs, settings, sync
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
-from pipeline.catalog import Table
+from pipeline.catalog import Catalog, Table
 from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.cli import loads, scope, supervise, terminal
 from pipeline.cli.scope import Scope
@@ -71,7 +71,12 @@ def _run(arguments: argparse.Namespace) -> str:
 def run_etl(arguments: argparse.Namespace) -> int:
     """Load and build what is asked for. Return 0 once that is done, else what went wrong."""
     configured = settings.read()
-    declared = catalog.read(configured.require_analysts().checkout)
+    # What analysts push from now on is for the next run.
+    with sync.held(configured.require_analysts().checkout) as folder:
+        return _run_by(catalog.read(folder), configured, arguments)
+
+
+def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespace) -> int:
     if "mart" in arguments:
         wanted = scope.of_mart(configured, declared, arguments.mart)
     else:

@@ -1,0 +1,24 @@
+"""`pipeline sync`: brings the analysts' newest commit to where the next run reads it."""
+
+import argparse
+from typing import Any
+
+from pipeline import settings, sync
+from pipeline.cli import terminal
+
+
+def add_command(commands: Any) -> None:
+    """Add `sync` to the command line."""
+    parser = commands.add_parser(
+        "sync",
+        help="bring the analysts' newest commit here, if it is as it should be",
+        description="Fetch the analysts' repository, check the newest commit as a whole, and let the next "
+        "run go by it. What is not as it should be is told, and the last good version stays.",
+    )
+    parser.set_defaults(command=run_sync)
+
+
+def run_sync(_arguments: argparse.Namespace) -> int:
+    """Say which commit counts now, or raise why the newest does not."""
+    terminal.say(str(sync.sync(settings.read())))
+    return 0

@@ -1,0 +1,8 @@
+"""Git, as far as it can be trusted with what strangers have pushed: to fetch objects and to read them.
+
+It runs with a configuration of ours only. It never checks out: no attribute, filter, hook or link acts.
+"""
+
+from pipeline.git.repository import Entry, Repository
+
+__all__ = ["Entry", "Repository"]

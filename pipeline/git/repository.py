@@ -1,0 +1,189 @@
+"""A bare repository of our own: fetches one branch, and reads what a commit holds, object by object."""
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import command
+from pipeline.errors import StepError, UnreachableError
+from pipeline.git import credential
+from pipeline.redact import redact
+
+FETCH_SECONDS = 120.0
+READ_SECONDS = 60.0
+# No file that git writes may be larger: a pack is one file.
+LARGEST_PACK_BYTES = 256 * 1024 * 1024
+# What may be fetched from; "file" is for a repository on this machine.
+PROTOCOLS = ("https", "file")
+REF = "refs/sync/branch"
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+# Where this machine's own, and a repository's, would otherwise have a say.
+_CONFIGURATION = {
+    "core.hooksPath": "/dev/null",
+    "core.attributesFile": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.symlinks": "false",
+    "core.alternateRefsCommand": "true",
+    "fetch.fsckObjects": "true",
+    "transfer.fsckObjects": "true",
+    "transfer.bundleURI": "false",
+    "fetch.recurseSubmodules": "false",
+    "submodule.recurse": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "http.followRedirects": "false",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "30",
+    "protocol.allow": "never",
+    **{f"protocol.{name}.allow": "always" for name in PROTOCOLS},
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a commit has at a path: its mode and kind as git says them, its object, and its size in bytes."""
+
+    mode: str
+    kind: str
+    object: str
+    size: int | None
+    path: bytes
+
+
+class Repository:
+    """A bare repository in a folder that is ours alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def fetch(self, url: str, branch: str, token: str | None) -> str:
+        """Fetch the newest commit of a branch, whatever was there before, and return its name.
+
+        Raise UnreachableError if it cannot be had, StepError if what comes is no sound repository.
+        """
+        self._prepare()
+        # Its `-` would be read as an option.
+        if branch.startswith("-") or url.startswith("-"):
+            raise StepError(f"[analysts]: {url} {branch}: begins with a -; correct it")
+        arguments = [
+            "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--depth=1",
+            "--no-auto-maintenance", "--force", "--end-of-options", url, f"+refs/heads/{branch}:{REF}",
+        ]  # fmt: skip
+        try:
+            self._git(arguments, FETCH_SECONDS, token=token)
+        except StepError as error:
+            if "fsck" in str(error) or "index-pack" in str(error) or "signal 25" in str(error):
+                raise StepError(f"what {url} has in {branch} is refused: {error}") from None
+            raise UnreachableError(f"{url}: branch {branch} cannot be fetched: {error}") from None
+        commit = self._git(["rev-parse", "--verify", f"{REF}^{{commit}}"], READ_SECONDS).decode().strip()
+        if not _COMMIT.fullmatch(commit):
+            raise StepError(f"{url}: git says that its commit is {commit[:80]}; see what it is")
+        return commit
+
+    def entries(self, commit: str) -> list[Entry]:
+        """Return everything that a commit has, folders aside."""
+        listed = self._git(["ls-tree", "-r", "-l", "-z", "--full-tree", commit], READ_SECONDS)
+        found = []
+        for line in filter(None, listed.split(b"\0")):
+            about, _, path = line.partition(b"\t")
+            mode, kind, name, size = about.decode().split()
+            found.append(Entry(mode, kind, name, int(size) if size.isdecimal() else None, path))
+        return found
+
+    def contents(self, objects: Sequence[str]) -> Iterator[bytes]:
+        """Yield the content of each object, in order."""
+        asked = "".join(f"{name}\n" for name in objects).encode()
+        answer = self._git(["cat-file", "--batch"], READ_SECONDS, stdin=asked)
+        place = 0
+        for name in objects:
+            end = answer.index(b"\n", place)
+            found, kind, size = answer[place:end].decode().split()
+            if (found, kind) != (name, "blob"):
+                raise StepError(f"git has {kind} {found} where {name} was asked for; run it again")
+            yield answer[end + 1 : end + 1 + int(size)]
+            place = end + 1 + int(size) + 1
+
+    def _prepare(self) -> None:
+        """Make the repository, or make it anew where it is not as we left it."""
+        alternates = [self._folder / "objects" / "info" / name for name in ("alternates", "http-alternates")]
+        if (self._folder / "HEAD").is_file() and not any(path.exists() for path in alternates):
+            (self._folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+            for lock in self._folder.rglob("*.lock"):  # of one that was killed: we have a lock of our own
+                lock.unlink()
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(mode=0o700, parents=True)
+        self._git(["init", "--quiet", "--bare", "--template="], READ_SECONDS)
+
+    def _git(
+        self, arguments: Sequence[str], timeout: float, *, token: str | None = None, stdin: bytes = b""
+    ) -> bytes:
+        """Run git to its end; of the environment and of configurations it sees what is here alone."""
+        settings = [word for key, value in _CONFIGURATION.items() for word in ("-c", f"{key}={value}")]
+        # The first, empty one takes back whichever else there may be.
+        settings += ["-c", "credential.helper="]
+        environment = self._environment()
+        with contextlib.ExitStack() as stack:
+            pipes: tuple[int, ...] = ()
+            if token is not None:
+                pipes = (_pipe_with(token, stack),)
+                environment[credential.PIPE] = str(pipes[0])
+                helper = f"!'{sys.executable}' -P -m pipeline.git.credential"
+                settings += ["-c", f"credential.helper={helper}"]
+            line = ["git", f"--git-dir={self._folder}", "--no-replace-objects", *settings, *arguments]
+            return _run(line, environment, timeout, stdin, pipes)
+
+    def _environment(self) -> dict[str, str]:
+        path = os.environ.get("PATH", os.defpath)
+        own = {
+            "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS),
+            "GIT_ASKPASS": "true", "GIT_CEILING_DIRECTORIES": "/",
+        }  # fmt: skip
+        # Its home is a folder that has nothing of anybody's.
+        return {"PATH": path, "HOME": str(self._folder), "LC_ALL": "C", **own}
+
+
+def _pipe_with(token: str, stack: contextlib.ExitStack) -> int:
+    """Return the reading end of a pipe that has the token in it."""
+    reading, writing = os.pipe()
+    stack.callback(os.close, reading)
+    os.set_inheritable(reading, True)
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(token.encode()[: credential.LONGEST_BYTES])
+    return reading
+
+
+def _run(
+    line: Sequence[str], environment: dict[str, str], timeout: float, stdin: bytes, pipes: tuple[int, ...]
+) -> bytes:
+    try:
+        process = subprocess.Popen(
+            line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            pass_fds=pipes, start_new_session=True, umask=0o077,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise StepError("git: not found; install it, or put it on the PATH") from None
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_PACK_BYTES, LARGEST_PACK_BYTES))
+    try:
+        out, said = process.communicate(stdin, timeout)
+    except BaseException as error:
+        # With what it started, as what speaks https for it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise StepError(f"git: still running after {timeout:g} seconds, so it was ended") from None
+        raise
+    if process.returncode != 0:
+        raise StepError(redact(command.failure("git", process.returncode, said.decode(errors="replace"))))
+    return out

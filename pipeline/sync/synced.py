@@ -1,0 +1,154 @@
+"""Synced: fetches, writes beside what is there, checks all of it, and switches; or tells why not.
+
+What is invalid changes nothing: the last good version stays, and one alert says what to mend.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import access, alerts, catalog, scratch
+from pipeline.alerts.failures import Thing
+from pipeline.errors import (
+    AlreadyRunningError,
+    CheckError,
+    PipelineError,
+    ProblemsError,
+    StepError,
+    UnreachableError,
+    UsageError,
+)
+from pipeline.git import Repository
+from pipeline.settings import Settings
+from pipeline.sync import tree, versions
+
+KEY, COMMAND = "sync", "pipeline sync"
+# The field of the entry in Vault.
+TOKEN = "token"  # noqa: S105 - its name
+SHORT = 10
+
+
+@dataclass(frozen=True)
+class Synced:
+    """The commit that counts now, and whether it did not before."""
+
+    commit: str
+    new: bool
+
+    def __str__(self) -> str:
+        return f"commit {self.commit[:SHORT]} " + ("is what the next run goes by" if self.new else "counts")
+
+
+def sync(settings: Settings) -> Synced:
+    """Bring the analysts' newest commit to where the next run reads it, and tell what keeps it from there.
+
+    Raise CheckError, with every problem, for a commit that is not as it should be (once more each time, but
+    told once), UnreachableError if the repository cannot be reached, AlreadyRunningError beside another.
+    """
+    analysts = settings.require_analysts()
+    if analysts.repository is None:
+        raise UsageError("[analysts] repository: missing in luigi.cfg; write where analysts push to")
+    with _alone(analysts.checkout):
+        try:
+            done = _sync(settings, analysts.repository)
+        except UnreachableError as error:
+            # What was wrong with the commit may be so still.
+            alerts.tell(settings, _thing("/remote").alert("the repository cannot be fetched", error))
+            raise
+        except PipelineError as error:
+            found = [_thing().alert("the newest commit cannot be used; the last good one stays", error)]
+            alerts.reconcile(settings, KEY, found)
+            raise
+        alerts.reconcile(settings, KEY, [])
+        return done
+
+
+def _thing(part: str = "") -> Thing:
+    return Thing(f"{KEY}{part}", "the analysts' repository", COMMAND)
+
+
+@contextlib.contextmanager
+def _alone(checkout: Path) -> Iterator[None]:
+    folder = versions.beside(checkout, "versions")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}; see to its owner") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise AlreadyRunningError("a sync is going already; wait for its end") from None
+    finally:
+        os.close(descriptor)
+
+
+def _sync(settings: Settings, url: str) -> Synced:
+    analysts = settings.require_analysts()
+    checkout = analysts.checkout
+    folder = versions.beside(checkout, "versions")
+    repository = Repository(versions.beside(checkout, "git"))
+    commit = repository.fetch(url, analysts.branch, _token(settings, analysts.secret))
+    judged = folder / "judged.json"
+    version = folder / commit
+    if not version.exists():
+        if problems := _known_problems(judged, commit):
+            raise _refusal(commit, problems)
+        try:
+            _make(repository, commit, folder, checkout)
+        except ProblemsError as error:
+            _write(judged, {"commit": commit, "problems": list(error.problems)})
+            raise _refusal(commit, error.problems) from None
+    new = checkout.resolve() != version.resolve()
+    if new:
+        versions.switch(checkout, version)
+    versions.remove_unused(checkout)
+    return Synced(commit, new)
+
+
+def _token(settings: Settings, secret: str | None) -> str | None:
+    if secret is None:
+        return None
+    with access.opened(settings) as databases:
+        entry = databases.vault.read(secret)
+    if not entry.get(TOKEN):
+        raise UnreachableError(f"Vault: {secret} has no {TOKEN}; write one there that may read")
+    return entry[TOKEN]
+
+
+def _make(repository: Repository, commit: str, folder: Path, checkout: Path) -> None:
+    """Write the commit beside what is there, and let it be seen once all of it is as it should be."""
+    before = checkout.resolve() if checkout.is_symlink() else None
+    with scratch.folder(folder, ".partial-") as made:
+        content = made / "tree"
+        content.mkdir(mode=0o700)
+        tree.write(repository, commit, content, before)
+        catalog.read_repository(content)
+        (content / versions.LOCK).touch(mode=0o600)
+        content.rename(folder / commit)
+
+
+def _known_problems(judged: Path, commit: str) -> list[str]:
+    try:
+        known = json.loads(judged.read_text())
+        return list(known["problems"]) if known["commit"] == commit else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _write(path: Path, value: object) -> None:
+    new = path.with_suffix(".new")
+    try:
+        new.write_text(json.dumps(value))
+        new.replace(path)
+    except OSError as error:
+        raise StepError(f"{path}: cannot be written: {error.strerror}; see to its owner and room") from None
+
+
+def _refusal(commit: str, problems: list[str] | tuple[str, ...]) -> CheckError:
+    return CheckError("\n".join(f"{problem} (commit {commit[:SHORT]})" for problem in problems))

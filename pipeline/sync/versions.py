@@ -1,0 +1,98 @@
+"""Versions: each commit in a folder of its own, the checkout a link to the one that counts.
+
+A version stays as long as somebody goes by it, however many are newer: who does holds its lock.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import UsageError
+
+# The folder whose declarations a run goes by, for the processes that it starts.
+CATALOG = "PIPELINE_CATALOG"
+LOCK = ".in-use"
+
+
+def beside(checkout: Path, suffix: str) -> Path:
+    """Return what belongs to a checkout and lies beside it: analysts.versions, analysts.git."""
+    return checkout.with_name(f"{checkout.name}.{suffix}")
+
+
+def folder(checkout: Path) -> Path:
+    """Return where this process reads what is declared: what its run began with, or the checkout."""
+    return Path(os.environ.get(CATALOG) or checkout)
+
+
+@contextlib.contextmanager
+def held(checkout: Path) -> Iterator[Path]:
+    """Give the body the version that counts now, which stays as it is, and there, until its end.
+
+    What the body starts goes by it as well. A checkout that is no link is used as it lies there.
+    """
+    with contextlib.ExitStack() as stack:
+        found = checkout
+        if checkout.is_symlink():
+            found = _locked(checkout, stack)
+        before = os.environ.get(CATALOG)
+        os.environ[CATALOG] = str(found)
+        try:
+            yield found
+        finally:
+            if before is None:
+                del os.environ[CATALOG]
+            else:
+                os.environ[CATALOG] = before
+
+
+def _locked(checkout: Path, stack: contextlib.ExitStack) -> Path:
+    """Lock the version to which the checkout links; the link may change just then."""
+    while True:
+        found = checkout.resolve()
+        try:
+            descriptor = os.open(found / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if found != checkout.resolve():
+                continue
+            raise UsageError(
+                f"{checkout}: links to {found}, which is no version; type 'pipeline sync'"
+            ) from None
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if found == checkout.resolve():
+            stack.callback(os.close, descriptor)
+            return found
+        os.close(descriptor)
+
+
+def switch(checkout: Path, version: Path) -> None:
+    """Let the checkout be this version, at once."""
+    if checkout.exists() and not checkout.is_symlink():
+        raise UsageError(
+            f"{checkout}: is a folder, and with [analysts] repository it has to be made by 'pipeline sync'; "
+            "move it away"
+        )
+    new = checkout.with_name(f".{checkout.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(version)
+    new.replace(checkout)
+
+
+def remove_unused(checkout: Path) -> list[str]:
+    """Remove the versions by which nobody goes, and return their names."""
+    current, removed = checkout.resolve(), []
+    for version in beside(checkout, "versions").iterdir():
+        if version == current or version.is_symlink() or not (version / LOCK).exists():
+            continue
+        descriptor = os.open(version / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(version)
+            removed.append(version.name)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+    return removed

@@ -1,0 +1,1 @@
+"""Tests of sync: what analysts push, and what strangers might."""

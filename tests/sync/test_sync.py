@@ -1,0 +1,403 @@
+"""Sync: a good commit is live at once and as a whole; whatever else is pushed leaves all as it was."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import alerts, catalog, settings, sync
+from pipeline.errors import AlreadyRunningError, CheckError, StepError, UnreachableError, UsageError
+from pipeline.git import credential
+from pipeline.git import repository as git
+from pipeline.settings import Settings
+from pipeline.sync import tree, versions
+
+SOURCE = "source: hr\ntables: {employee: }\n"
+
+
+@dataclass
+class Analysts:
+    """An analysts' repository as they have it, the remote they push to, and where we keep what we take."""
+
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def remote(self) -> Path:
+        return self.folder / "remote.git"
+
+    @property
+    def checkout(self) -> Path:
+        return self.folder / "ours" / "analysts"
+
+    @property
+    def settings(self) -> Settings:
+        file = self.folder / "luigi.cfg"
+        file.write_text(
+            "[vault]\nurl = http://127.0.0.1:9\nauth = token\n"
+            f"[alerts]\nsecret = alerts\nspool = {self.folder / 'spool'}\n"
+            f"[analysts]\ncheckout = {self.checkout}\nrepository = file://{self.remote}\n"
+        )
+        return settings.read([file])
+
+    def git(self, *arguments: str, stdin: str | None = None, cwd: Path | None = None) -> str:
+        """Do what an analyst, or somebody worse, does with git."""
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@a", "GIT_COMMITTER_NAME": "A",
+            "GIT_COMMITTER_EMAIL": "a@a",
+        }  # fmt: skip
+        line = ["git", "-c", "protocol.file.allow=always", *arguments]
+        done = subprocess.run(
+            line, cwd=cwd or self.work, env=environment,
+            input=stdin, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def push(self, message: str = "change", *options: str) -> str:
+        """Commit everything, push it, and return the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "-m", message)
+        self.git("push", "--quiet", *options, "origin", "HEAD:main")
+        return self.git("rev-parse", "HEAD")
+
+    def push_tree(self, listed: str) -> str:
+        """Push a commit with entries that git's own commands would not make; return the commit."""
+        made = self.git("mktree", "--missing", stdin=listed)
+        commit = self.git("commit-tree", "-m", "odd", made)
+        self.git("push", "--quiet", "--force", "origin", f"{commit}:refs/heads/main")
+        return commit
+
+    def blob(self, content: str) -> str:
+        return self.git("hash-object", "-w", "--stdin", stdin=content)
+
+    def sync(self) -> sync.Synced:
+        return sync.sync(self.settings)
+
+    @property
+    def current(self) -> str:
+        return self.checkout.resolve().name
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return key and error of each alert that is open."""
+        return [(one.key, one.error or "") for one in alerts.open_alerts(self.settings)]
+
+
+@pytest.fixture
+def analysts(tmp_path: Path) -> Analysts:
+    """A repository with one source, pushed."""
+    made = Analysts(tmp_path)
+    made.work.mkdir()
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("init", "--quiet", "--bare", "--initial-branch=main", str(made.remote))
+    made.git("remote", "add", "origin", str(made.remote))
+    (made.work / "sources").mkdir()
+    (made.work / "marts").mkdir()
+    (made.work / "sources" / "hr.yaml").write_text(SOURCE)
+    (made.work / "marts" / "staff.sql").write_text("SELECT count(*) AS staff FROM hr.employee\n")
+    return made
+
+
+def tables(folder: Path) -> set[str]:
+    return set(catalog.read(folder).source("hr").tables)
+
+
+def test_a_commit_is_live_at_the_next_sync(analysts: Analysts) -> None:
+    first = analysts.push()
+    assert analysts.sync() == sync.Synced(first, new=True)
+    assert tables(analysts.checkout) == {"employee"}
+    assert analysts.sync() == sync.Synced(first, new=False)
+    (analysts.work / "sources" / "hr.yaml").write_text("source: hr\ntables: {employee: , department: }\n")
+    second = analysts.push()
+    assert analysts.sync().commit == second
+    assert tables(analysts.checkout) == {"employee", "department"}
+    names = {path.name for path in versions.beside(analysts.checkout, "versions").iterdir()}
+    assert first not in names, "nobody goes by it"
+    assert not list(analysts.checkout.rglob(".git"))
+
+
+def test_a_broken_commit_is_told_once_and_the_last_good_one_stays(analysts: Analysts) -> None:
+    good = analysts.push()
+    analysts.sync()
+    (analysts.work / "marts" / "staff.sql").write_text("\nSELECT * FROM hr.employe\n")
+    bad = analysts.push()
+    for _ in range(2):
+        with pytest.raises(CheckError, match=r"marts/staff.sql:2: hr.employe: no such table"):
+            analysts.sync()
+    assert analysts.current == good
+    ((key, error),) = analysts.told()
+    assert key == "sync"
+    assert bad[:10] in error
+    (analysts.work / "marts" / "staff.sql").write_text("SELECT count(*) AS staff FROM hr.employee\n")
+    mended = analysts.push()
+    assert analysts.sync().commit == mended
+    assert analysts.told() == []
+
+
+def test_a_commit_that_was_judged_is_not_judged_again(
+    analysts: Analysts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysts.push()
+    analysts.sync()
+    (analysts.work / "marts" / "staff.sql").write_text("SELECT * FROM nothing\n")
+    analysts.push()
+    with pytest.raises(CheckError):
+        analysts.sync()
+
+    def judge(*_: object) -> None:
+        pytest.fail("it was judged before")
+
+    monkeypatch.setattr(tree, "write", judge)
+    with pytest.raises(CheckError, match="staff"):
+        analysts.sync()
+
+
+def test_a_run_keeps_the_version_that_it_began_with(analysts: Analysts) -> None:
+    first = analysts.push()
+    analysts.sync()
+    with sync.held(analysts.checkout) as folder:
+        (analysts.work / "sources" / "hr.yaml").write_text("source: hr\ntables: {department: }\n")
+        (analysts.work / "marts" / "staff.sql").unlink()
+        second = analysts.push()
+        analysts.sync()
+        assert analysts.current == second
+        assert (folder.name, tables(folder)) == (first, {"employee"})
+        # What the run starts goes by the same.
+        code = "from pipeline import sync; from pathlib import Path; print(sync.folder(Path('/x')).name)"
+        assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == first
+    analysts.sync()
+    assert not folder.exists()
+
+
+def _link(one: Analysts) -> None:
+    (one.work / "marts" / "other.sql").symlink_to("/etc/passwd")
+    one.push()
+
+
+def _submodule(one: Analysts) -> None:
+    one.push_tree(f"160000 commit {'a' * 40}\tvendored\n")
+
+
+def _lfs(one: Analysts) -> None:
+    (one.work / "marts" / "big.sql").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    one.push()
+
+
+def _large(one: Analysts) -> None:
+    (one.work / "dump.sql").write_text("x" * (tree.LARGEST_FILE_BYTES + 1))
+    one.push()
+
+
+def _case(one: Analysts) -> None:
+    (one.work / "marts" / "Staff.sql").write_text("SELECT 1 AS a\n")
+    one.push()
+
+
+def _many(one: Analysts) -> None:
+    blob = one.blob("x")
+    one.push_tree("".join(f"100644 blob {blob}\tf{n}\n" for n in range(tree.MOST_FILES + 1)))
+
+
+def _control(one: Analysts) -> None:
+    (one.work / "marts" / "a\nb.sql").write_text("SELECT 1 AS a\n")
+    one.push()
+
+
+@pytest.mark.parametrize(
+    ("abuse", "told"),
+    [
+        (_link, "marts/other.sql: is a link"),
+        (_submodule, "vendored: is a submodule"),
+        (_lfs, "marts/big.sql:1: is kept in Git LFS"),
+        (_large, "dump.sql: has 1,048,577 bytes"),
+        (_case, "has the name of marts/Staff.sql"),
+        (_many, "it has 5,001 files"),
+        (_control, "is no name for a file here"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_what_is_no_plain_file_is_refused_by_name_and_changes_nothing(
+    analysts: Analysts, abuse: Callable[[Analysts], None], told: str
+) -> None:
+    good = analysts.push()
+    analysts.sync()
+    abuse(analysts)
+    with pytest.raises(CheckError) as caught:
+        analysts.sync()
+    assert told in str(caught.value)
+    assert analysts.current == good
+    assert tables(analysts.checkout) == {"employee"}
+    left = {path.name for path in versions.beside(analysts.checkout, "versions").iterdir()}
+    assert left == {good, ".lock", "judged.json"}
+
+
+@pytest.mark.parametrize("name", ["..", ".git", ".GIT", "git~1", "."])
+def test_a_path_that_leaves_its_folder_is_refused_before_a_byte_is_written(
+    analysts: Analysts, name: str
+) -> None:
+    good = analysts.push()
+    analysts.sync()
+    inner = analysts.git("mktree", stdin=f"100644 blob {analysts.blob('x')}\tescaped\n")
+    analysts.git("config", "receive.fsckObjects", "false", cwd=analysts.remote)
+    analysts.push_tree(f"040000 tree {inner}\t{name}\n")
+    with pytest.raises((CheckError, StepError)):
+        analysts.sync()
+    assert analysts.current == good
+    assert not list(analysts.folder.rglob("escaped"))
+
+
+def test_nothing_that_a_commit_brings_is_run(analysts: Analysts, tmp_path: Path) -> None:
+    """Hooks, filters, attributes and configuration, in the commit and in the remote."""
+    ran = tmp_path / "ran"
+    script = f"#!/bin/sh\ntouch {ran}\ncat\n"
+    for place in ("hooks/post-checkout", "hooks/post-merge", ".githooks/post-checkout", "run"):
+        path = analysts.work / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script)
+        path.chmod(0o755)
+    (analysts.work / ".gitattributes").write_text("* filter=evil diff=evil export-subst text eol=crlf\n")
+    (analysts.work / ".gitconfig").write_text(f'[filter "evil"]\n\tsmudge = {analysts.work}/run\n')
+    (analysts.work / "sources" / "note.txt").write_text("$Format:%H$\n")
+    commit = analysts.push()
+    shutil.copy(analysts.work / "run", analysts.remote / "hooks" / "post-update")
+    analysts.git("config", "uploadpack.packObjectsHook", f"{analysts.work}/run", cwd=analysts.remote)
+    assert analysts.sync().commit == commit
+    assert (analysts.checkout / "sources" / "note.txt").read_text() == "$Format:%H$\n"
+    assert not os.access(analysts.checkout / "run", os.X_OK)
+    assert not ran.exists()
+
+
+def test_what_this_machine_has_configured_for_git_does_not_count(
+    analysts: Analysts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "evil").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "evil").chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(
+        f'[core]\n\tfsmonitor = {tmp_path}/evil\n[url "file:///nowhere"]\n\tinsteadOf = file://\n'
+    )
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(tmp_path / "evil"))
+    commit = analysts.push()
+    assert analysts.sync().commit == commit
+    assert not ran.exists()
+
+
+def test_alternates_in_our_own_repository_are_thrown_away(analysts: Analysts) -> None:
+    analysts.push()
+    analysts.sync()
+    ours = versions.beside(analysts.checkout, "git")
+    (ours / "objects" / "info").mkdir(exist_ok=True)
+    (ours / "objects" / "info" / "alternates").write_text(str(analysts.remote / "objects"))
+    analysts.push()
+    analysts.sync()
+    assert not (ours / "objects" / "info" / "alternates").exists()
+
+
+def test_a_force_push_is_taken_and_a_vanished_remote_is_told_and_recovers(analysts: Analysts) -> None:
+    first = analysts.push()
+    analysts.sync()
+    analysts.git("commit", "--quiet", "--amend", "-m", "another history")
+    forced = analysts.push("more", "--force")
+    assert analysts.sync().commit == forced != first
+    away = analysts.remote.with_name("away.git")
+    analysts.remote.rename(away)
+    with pytest.raises(UnreachableError, match="branch main cannot be fetched"):
+        analysts.sync()
+    assert [key for key, _ in analysts.told()] == ["sync/remote"]
+    assert analysts.current == forced
+    away.rename(analysts.remote)
+    analysts.sync()
+    assert analysts.told() == []
+
+
+def test_a_pack_that_is_too_large_is_refused(analysts: Analysts, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = analysts.push()
+    analysts.sync()
+    (analysts.work / "noise").write_bytes(os.urandom(3_000_000))
+    analysts.push()
+    monkeypatch.setattr(git, "LARGEST_PACK_BYTES", 1_000_000)
+    with pytest.raises((StepError, UnreachableError)):
+        analysts.sync()
+    assert analysts.current == good
+    assert analysts.told()
+
+
+def test_what_was_killed_in_the_middle_is_swept_and_done(analysts: Analysts) -> None:
+    commit = analysts.push()
+    folder = versions.beside(analysts.checkout, "versions")
+    half = folder / ".partial-dead"
+    half.mkdir(parents=True)
+    (half / ".in-use").touch()
+    ours = versions.beside(analysts.checkout, "git")
+    assert analysts.sync().commit == commit
+    (ours / "shallow.lock").touch()
+    second = analysts.push()
+    assert analysts.sync().commit == second
+    assert not half.exists()
+
+
+def test_one_sync_at_a_time(analysts: Analysts, monkeypatch: pytest.MonkeyPatch) -> None:
+    analysts.push()
+    whole = tree.write
+
+    def beside(*arguments: object) -> None:
+        with pytest.raises(AlreadyRunningError):
+            analysts.sync()
+        whole(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tree, "write", beside)
+    analysts.sync()
+
+
+def test_a_checkout_that_somebody_made_by_hand_is_left_alone(analysts: Analysts) -> None:
+    analysts.push()
+    analysts.checkout.mkdir(parents=True)
+    (analysts.checkout / "mine").touch()
+    with pytest.raises(UsageError, match="move it away"):
+        analysts.sync()
+    assert (analysts.checkout / "mine").exists()
+
+
+@pytest.fixture
+def helper() -> Path:
+    """The program that git asks for a login."""
+    return Path(str(credential.__file__))
+
+
+def test_a_token_reaches_git_by_a_pipe_and_nothing_else(
+    helper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In no argument, environment or file; git's own helper protocol gives it on."""
+    seen: list[tuple[list[str], dict[str, str]]] = []
+    ran = git._run
+
+    def watched(line: list[str], environment: dict[str, str], *rest: Any) -> bytes:
+        seen.append((line, environment))
+        return ran(
+            ["git", *line[3:-1], "credential", "fill"],
+            environment,
+            30,
+            b"url=https://x.invalid/y\n\n",
+            rest[-1],
+        )  # type: ignore[arg-type]
+
+    monkeypatch.setattr(git, "_run", watched)
+    answered = git.Repository(Path("/nonexistent"))._git(["version"], 30, token="s3cret-of-this-test")
+    assert b"password=s3cret-of-this-test" in answered
+    ((line, environment),) = seen
+    assert "s3cret-of-this-test" not in " ".join([*line, *environment.values()])
+    assert "s3cret" not in helper.read_text()
