@@ -393,7 +393,7 @@ def test_a_token_reaches_git_by_a_pipe_and_nothing_else(
             30,
             b"url=https://x.invalid/y\n\n",
             rest[-1],
-        )  # type: ignore[arg-type]
+        )
 
     monkeypatch.setattr(git, "_run", watched)
     answered = git.Repository(Path("/nonexistent"))._git(["version"], 30, token="s3cret-of-this-test")
