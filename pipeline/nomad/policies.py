@@ -1,0 +1,109 @@
+"""What each job may read in Vault, and who may log in as it: a policy and a JWT role, called as the job."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import mask
+from pipeline.chains import DUTIES, Duty
+from pipeline.nomad.jobs import job_id
+from pipeline.settings import DatabaseSettings, Settings
+
+AUDIENCE = "vault.io"
+# A login is renewed by the program as long as it works, and else ends after so long.
+PERIOD_SECONDS = 1800
+REVOKE = "sys/leases/revoke"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as it is to be registered: of a duty, and of a database where it is about one."""
+
+    duty: Duty
+    database: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Return what Nomad and Vault call it."""
+        return job_id(self.duty, self.database)
+
+
+def wanted(settings: Settings) -> list[Job]:
+    """Return the jobs that these settings ask for: of what they do not name there is none."""
+    found = []
+    for duty in DUTIES:
+        if all(getattr(settings, section) is not None for section in duty.sections):
+            names = sorted(settings.databases) if duty.per_database else [None]
+            found += [Job(duty, name) for name in names]
+    return found
+
+
+def policy(settings: Settings, job: Job) -> str:
+    """Return the policy of a job: the entries that it needs, one by one, and nothing else.
+
+    Beside it Vault's own policy `default` lets a login renew and end itself.
+    """
+    vault = settings.vault
+    paths: dict[str, str] = {}
+    for secret in _secrets(settings, job):
+        if isinstance(secret, DatabaseSettings) and secret.dynamic:
+            paths[secret.secret] = "read"
+            # Only a lease whose name one knows can be revoked, and only its receiver knows it.
+            paths[REVOKE] = "update"
+        else:
+            name = secret.secret if isinstance(secret, DatabaseSettings) else secret
+            paths[f"{vault.mount}/data/{vault.prefix}/{name}"] = "read"
+    blocks = [f'path "{path}" {{\n  capabilities = ["{may}"]\n}}\n' for path, may in sorted(paths.items())]
+    return f"# What {job.id} may do; written by bin/vault-setup.\n" + "".join(blocks)
+
+
+def role(job: Job, namespace: str) -> Mapping[str, Any]:
+    """Return the role of a job: who comes with a token that Nomad gave to this very job, and to no other."""
+    return {
+        "role_type": "jwt",
+        "bound_audiences": [AUDIENCE],
+        "bound_claims": {"nomad_job_id": job.id, "nomad_namespace": namespace},
+        "user_claim": "/nomad_job_id",
+        "user_claim_json_pointer": True,
+        "token_policies": [job.id],
+        "token_type": "service",
+        "token_period": PERIOD_SECONDS,
+    }
+
+
+def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:
+    if settings.alerts:
+        yield settings.alerts.secret
+    if settings.visualizer:
+        yield settings.visualizer.secret
+    for need in job.duty.needs:
+        if need == "warehouse" and settings.warehouse:
+            yield DatabaseSettings(secret=settings.warehouse.secret, address=settings.warehouse.address)
+        elif need == "sources":
+            yield from settings.sources.values()
+            yield mask.SECRET
+        elif need == "analysts":
+            yield from _of_analysts(settings)
+        elif need == "database" and job.database:
+            yield settings.database(job.database)
+        elif need == "databases":
+            yield from settings.databases.values()
+        elif need == "drill" and settings.drill:
+            yield settings.drill
+        elif need == "restore" and settings.restore:
+            yield from (settings.restore.secret, settings.restore.key_secret)
+        elif need in ("backup", "audit") and settings.backup:
+            yield from _of_bucket(settings, need)
+
+
+def _of_analysts(settings: Settings) -> Iterator[DatabaseSettings | str]:
+    if settings.warehouse:
+        yield settings.warehouse.analyst
+    if settings.analysts and settings.analysts.secret:
+        yield settings.analysts.secret
+
+
+def _of_bucket(settings: Settings, need: str) -> Iterator[str]:
+    backup = settings.require_backup()
+    keys = (backup.audit_secret,) if need == "audit" else (backup.secret, backup.verify_secret)
+    yield from (key for key in keys if key)

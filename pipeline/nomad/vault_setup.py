@@ -1,0 +1,124 @@
+"""bin/vault-setup: gives each job of Nomad its policy and its role in Vault, and shows what that changes."""
+
+import argparse
+import difflib
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline import redact, settings
+from pipeline.cli import terminal
+from pipeline.errors import PipelineError, UsageError
+from pipeline.nomad import policies, server
+from pipeline.nomad.jobs import PREFIX
+from pipeline.nomad.server import Server
+from pipeline.settings import Settings
+
+# What luigi.cfg of the nodes takes from the environment of a job; here only its other lines matter.
+OF_A_JOB = {"VAULT_ROLE": "pipeline-check", "NOMAD_SECRETS_DIR": "/secrets"}
+# What Nomad signs with.
+ALGORITHMS = ["RS256", "EdDSA"]
+JWKS = "http://127.0.0.1:4646/.well-known/jwks.json"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do it. Return 0 once Vault is as the settings ask, or with --plan 4 if it is not."""
+    parser = argparse.ArgumentParser(
+        prog="bin/vault-setup",
+        description="Give each job of Nomad that luigi.cfg asks for a policy and a role of its own in Vault. "
+        "It shows what that changes, and may be run again at any time. It needs a token that may write "
+        "policies and auth methods: VAULT_TOKEN, or typed when asked. It keeps none.",
+    )
+    parser.add_argument("--plan", action="store_true", help="only show; 4 where something would change")
+    parser.add_argument("--remove", action="store_true", help="remove those of jobs no longer wanted")
+    parser.add_argument("--namespace", default="default", help="Nomad's namespace (default: %(default)s)")
+    parser.add_argument("--jwks-url", default=JWKS, help="Nomad's public keys (default: %(default)s)")
+    parsed = parser.parse_args(arguments)
+    redact.install()
+    for name, value in OF_A_JOB.items():
+        os.environ.setdefault(name, value)
+    try:
+        return _run(parsed)
+    except PipelineError as error:
+        sys.stderr.write(f"vault-setup: {error}\n")
+        return error.exit_code
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    configured = settings.read()
+    if configured.vault.auth != "jwt":
+        raise UsageError("luigi.cfg: [vault] auth is not jwt, with which jobs log in; see docs/operations.md")
+    token = os.environ.get("VAULT_TOKEN") or getpass.getpass("Token for Vault: ")
+    vault = server.vault(configured.vault.url, token)
+    mount = configured.vault.auth_mount
+    _mounted(vault, mount, parsed.jwks_url, plan=parsed.plan)
+    changes = 0
+    for path, body, before, after in _differences(vault, configured, mount, parsed.namespace):
+        if before != after:
+            changes += 1
+            _show(path, before, after)
+            if not parsed.plan:
+                vault.call("POST", path, body)
+    for path in _unwanted(vault, configured, mount):
+        terminal.say(
+            f"- {path}: of no job that is wanted" + ("" if parsed.remove else " (--remove removes it)")
+        )
+        if parsed.remove and not parsed.plan:
+            vault.call("DELETE", path)
+    terminal.say(
+        f"{changes} {'would change' if parsed.plan else 'changed'}" if changes else "nothing to change"
+    )
+    return 4 if parsed.plan and changes else 0
+
+
+def _mounted(vault: Server, mount: str, jwks_url: str, *, plan: bool) -> None:
+    """Have the auth method that believes Nomad."""
+    known = vault.get("sys/auth")["data"]
+    config = vault.get(f"auth/{mount}/config") if f"{mount}/" in known else None
+    if config and config["data"].get("jwks_url") == jwks_url:
+        return
+    terminal.say(f"+ auth/{mount}: believes the tokens that {jwks_url} vouches for")
+    if plan:
+        return
+    if f"{mount}/" not in known:
+        vault.call("POST", f"sys/auth/{mount}", {"type": "jwt", "description": "Jobs of Nomad"})
+    vault.call("POST", f"auth/{mount}/config", {"jwks_url": jwks_url, "jwt_supported_algs": ALGORITHMS})
+
+
+def _differences(
+    vault: Server, configured: Settings, mount: str, namespace: str
+) -> Iterator[tuple[str, Any, str, str]]:
+    """Yield of each policy and role where it is, what to write, and how it reads before and after."""
+    for job in policies.wanted(configured):
+        path, text = f"sys/policies/acl/{job.id}", policies.policy(configured, job)
+        known = vault.get(path)
+        yield path, {"policy": text}, known["data"]["policy"] if known else "", text
+        path, role = f"auth/{mount}/role/{job.id}", policies.role(job, namespace)
+        found = vault.get(path)
+        before = {key: found["data"].get(key) for key in role} if found else {}
+        yield path, role, _lines(before), _lines(role)
+
+
+def _lines(role: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in sorted(role.items()))
+
+
+def _show(path: str, before: str, after: str) -> None:
+    now, then = before.splitlines(), after.splitlines()
+    terminal.say("\n".join(difflib.unified_diff(now, then, f"{path} (now)", path, lineterm="", n=1)))
+
+
+def _unwanted(vault: Server, configured: Settings, mount: str) -> Iterator[str]:
+    ids = {job.id for job in policies.wanted(configured)}
+    for folder in ("sys/policies/acl", f"auth/{mount}/role"):
+        listed = vault.call("LIST", folder)
+        for name in listed["data"]["keys"] if listed else ():
+            if name.startswith(PREFIX) and name not in ids:
+                yield f"{folder}/{name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

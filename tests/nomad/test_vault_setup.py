@@ -1,0 +1,205 @@
+"""Each job's way into Vault: what bin/vault-setup writes, tried on a real server with tokens as Nomad's."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from pipeline import vault
+from pipeline.errors import UnreachableError
+from pipeline.nomad import vault_setup
+from pipeline.settings import VaultSettings
+from tests.vaults import ROOT_TOKEN, Server, server
+
+__all__ = ["server"]
+
+SETTINGS = """
+[vault]
+url = {url}
+auth = jwt
+role = ${{VAULT_ROLE}}
+credential_file = ${{NOMAD_SECRETS_DIR}}/nomad_vault.jwt
+[warehouse]
+secret = warehouse
+[source.hr]
+secret = source/hr
+[database.hr]
+secret = database/hr
+{more}
+[backup]
+bucket = school
+secret = b2/writer
+verify_secret = b2/verifier
+recipients = one.asc, two.asc
+[restore]
+secret = restore/b2
+key_secret = restore/private_key
+[drill]
+secret = drill
+[analysts]
+checkout = analysts
+"""
+RECORDS = "[database.records]\nsecret = database/creds/records\naddress = db:5432/records"
+ENTRIES = ("warehouse", "source/hr", "database/hr", "b2/writer", "restore/private_key", "drill")
+
+MAY = (
+    ("pipeline-backup-hr", "database/hr"),
+    ("pipeline-etl", "source/hr"),
+    ("pipeline-drill", "restore/private_key"),
+)
+MAY_NOT = (
+    ("pipeline-backup-records", "database/hr"),
+    ("pipeline-etl", "database/hr"),
+    ("pipeline-etl", "b2/writer"),
+    ("pipeline-backup-hr", "source/hr"),
+    ("pipeline-backup-hr", "restore/private_key"),
+    ("pipeline-watch", "drill"),
+)
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def number(value: int) -> str:
+    return encoded(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+class Issuer:
+    """Signs tokens as Nomad's servers do, and tells by what key."""
+
+    def __init__(self) -> None:
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public = self._key.public_key().public_numbers()
+        key = {
+            "kty": "RSA",
+            "use": "sig",
+            "alg": "RS256",
+            "kid": "1",
+            "n": number(public.n),
+            "e": number(public.e),
+        }
+        answer = json.dumps({"keys": [key]}).encode()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/.well-known/jwks.json"
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def token(self, job: str, namespace: str = "default") -> str:
+        """Return the token of a job's task."""
+        now = int(time.time())
+        claims = {
+            "aud": "vault.io", "exp": now + 3600, "iat": now, "nbf": now, "nomad_job_id": job,
+            "nomad_namespace": namespace, "sub": f"global:{namespace}:{job}:group:task:vault",
+        }  # fmt: skip
+        parts = [
+            encoded(json.dumps(one).encode()) for one in ({"alg": "RS256", "kid": "1", "typ": "JWT"}, claims)
+        ]
+        signature = self._key.sign(".".join(parts).encode(), padding.PKCS1v15(), hashes.SHA256())
+        return ".".join([*parts, encoded(signature)])
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    made = Issuer()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+class Setup:
+    """bin/vault-setup with settings of its own, and logins as the jobs make them."""
+
+    def __init__(self, server: Server, issuer: Issuer, folder: Path) -> None:
+        self.server, self.issuer, self.folder = server, issuer, folder
+        self.write(RECORDS)
+        for entry in ENTRIES:
+            server.write(entry, uri=f"postgresql://role:password@db:5432/{entry.replace('/', '_')}")
+
+    def write(self, more: str) -> None:
+        (self.folder / "luigi.cfg").write_text(SETTINGS.format(url=self.server.url, more=more))
+
+    def run(self, *arguments: str) -> int:
+        return vault_setup.main([*arguments, "--jwks-url", self.issuer.url])
+
+    def reads(self, job: str, entry: str, *, role: str | None = None, namespace: str = "default") -> str:
+        """Return the entry's URI as that job gets it, with the role of its name."""
+        file = self.server.file(f"jwt-{job}", self.issuer.token(job, namespace))
+        found = {"url": self.server.url, "auth": "jwt", "role": role or job, "credential_file": file}
+        with vault.session(VaultSettings.model_validate(found)) as opened:
+            return opened.read(entry)["uri"]
+
+
+@pytest.fixture
+def setup(server: Server, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(tmp_path / "luigi.cfg"))
+    monkeypatch.setenv("VAULT_TOKEN", ROOT_TOKEN)
+    monkeypatch.setenv("VAULT_ROLE", "any")
+    monkeypatch.setenv("NOMAD_SECRETS_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return Setup(server, issuer, tmp_path)
+
+
+def test_a_job_reads_what_it_needs_and_nothing_of_another(
+    setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert setup.run() == 0
+    assert "password" not in capsys.readouterr().out
+    for job, entry in MAY:
+        assert setup.reads(job, entry).startswith("postgresql://")
+    for job, entry in MAY_NOT:
+        with pytest.raises(UnreachableError, match="may not read"):
+            setup.reads(job, entry)
+
+
+def test_a_job_gets_no_login_with_the_role_of_another_or_from_another_namespace(setup: Setup) -> None:
+    assert setup.run() == 0
+    with pytest.raises(UnreachableError, match="is refused"):
+        setup.reads("pipeline-etl", "database/hr", role="pipeline-backup-hr")
+    with pytest.raises(UnreachableError, match="is refused"):
+        setup.reads("pipeline-backup-hr", "database/hr", namespace="other")
+
+
+def test_the_same_again_changes_nothing_and_what_is_no_longer_wanted_goes_only_when_told(
+    setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert setup.run() == 0
+    capsys.readouterr()
+    assert (setup.run(), capsys.readouterr().out) == (0, "nothing to change\n")
+    setup.write("")
+    assert setup.run() == 0
+    assert (
+        "auth/jwt-nomad/role/pipeline-backup-records: of no job that is wanted (--rem"
+        in capsys.readouterr().out
+    )
+    roles = setup.server.admin.list("auth/jwt-nomad/role")["data"]["keys"]
+    assert "pipeline-backup-records" in roles
+    assert setup.run("--remove") == 0
+    roles = setup.server.admin.list("auth/jwt-nomad/role")["data"]["keys"]
+    assert "pipeline-backup-records" not in roles
+    assert "pipeline-backup-hr" in roles
+
+
+def test_a_plan_changes_nothing(setup: Setup) -> None:
+    assert setup.run() == 0
+    setup.write("[database.other]\nsecret = database/other")
+    assert setup.run("--plan") == 4
+    assert setup.server.admin.read("auth/jwt-nomad/role/pipeline-backup-other") is None
