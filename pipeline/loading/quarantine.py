@@ -1,71 +1,112 @@
 """Quarantine: failing rows, kept with the run and the reason where a person can look at them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import postgres, quality
 from pipeline.loading import staging
 from pipeline.loading.checking import Candidate
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.quality import Result
+from pipeline.quality.result import HOLD
 
 # Where a whole table is held back, so many of its failing rows are enough to see what is wrong.
 HELD_ROWS = 1000
+# What is left is looked at so often; a check that does not hold then stops the table.
+ROUNDS = 10
 # As jsonb these would lose keys that are there twice, or be refused for what is no text (\\u0000).
 AS_TEXT = frozenset({"json", "json[]"})
 
 
-def fill(warehouse: Connection, staged: Staged, results: Sequence[Result], loaded: Candidate | None) -> int:
-    """Copy the rows that failed into the table's quarantine; return how many are set aside.
+def fill(
+    warehouse: Connection, candidate: Candidate, results: Sequence[Result], *, anew: bool
+) -> tuple[list[Result], int]:
+    """Copy the rows that failed into the table's quarantine; return the results and how many rows go there.
 
-    Where a check sets rows aside, all of them are kept, and their places noted for the load; so are rows that
-    were loaded before and would stay, by `loaded` (None for a new table). Of a table that is held back, the
-    first of each reason are.
+    Where a check sets rows aside, all of them are kept, and noted for the load; so are rows that were loaded
+    before and would stay, unless the table is filled `anew`. What is left is looked at again, for a check may
+    be of several rows together. One that does not hold even so stops the table. Of a table that is held back,
+    the first rows of each reason are kept.
     """
-    failed = [
-        (result, result.wrong)
-        for result in results
-        if not result.passed and result.level == "error" and result.wrong is not None
-    ]
+    failed = [result for result in results if _fails(result)]
+    staged = candidate.staged
     _clear(warehouse, staged, bool(failed))
     if not failed:
-        return 0
+        return list(results), 0
     place = sql.SQL("CREATE UNLOGGED TABLE {} (place tid NOT NULL)").format(staged.bad)
     postgres.rows(warehouse, place)
-    for result, wrong in failed:
-        _copy(warehouse, staged, staged.rows, result, wrong)
-        if result.sets_aside:
-            postgres.rows(
-                warehouse,
-                sql.SQL("INSERT INTO {} SELECT c.ctid FROM {} AS c WHERE {}").format(
-                    staged.bad, staged.rows, wrong
-                ),
-            )
-    if loaded is not None and loaded.key:
-        _set_loaded_aside(warehouse, loaded, [(result, wrong) for result, wrong in failed if result.of_row])
-    return count(warehouse, staged)
+    stays = not anew and bool(candidate.key)
+    if stays:
+        nothing = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} LIMIT 0")
+        key = postgres.columns(candidate.key)
+        postgres.rows(warehouse, nothing.format(staged.fallen, key, staged.rows))
+    everywhere = sql.SQL("true")
+    for result in failed:
+        _read_aside(warehouse, staged, result, everywhere)
+        if stays and not result.sets_aside:
+            _copy(warehouse, staged, candidate.standing(warehouse), result, everywhere)
+    if any(result.stops for result in results):
+        return list(results), count(warehouse, staged)
+    return _settle(warehouse, candidate, results, stays=stays), count(warehouse, staged)
 
 
-def _set_loaded_aside(
-    warehouse: Connection, loaded: Candidate, failed: Sequence[tuple[Result, Composable]]
-) -> None:
-    """Keep rows that are loaded, would stay, and are not good by what is declared now.
+def _fails(result: Result) -> bool:
+    return not result.passed and result.level == "error" and result.wrong is not None
 
-    Note the keys of those that are to be set aside.
+
+def _settle(
+    warehouse: Connection, candidate: Candidate, results: Sequence[Result], *, stays: bool
+) -> list[Result]:
+    """Set aside what is wrong among the rows that are left, until all hold; return how each check came out.
+
+    A row that was loaded before a check was declared is as wrong as it would be today; and one may be wrong
+    only since another was set aside.
     """
-    staged, key = loaded.staged, postgres.columns(loaded.key)
-    standing = sql.SQL("({})").format(loaded.standing(warehouse))
-    if any(result.sets_aside for result, _ in failed):
-        nothing = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} AS c LIMIT 0")
-        postgres.rows(warehouse, nothing.format(staged.fallen, key, standing))
-    for result, wrong in failed:
-        _copy(warehouse, staged, standing, result, wrong)
-        if not result.sets_aside:
-            continue
+    held = {result.name for result in results if result.passed}
+    later: dict[str, Result] = {}
+    left = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = c.ctid)").format(candidate.staged.bad)
+    for attempt in range(ROUNDS):
+        candidate.create(warehouse, settled=True, stays=stays)
+        failed = [result for result in quality.check(warehouse, candidate.subject) if _fails(result)]
+        for result in failed:
+            if attempt == ROUNDS - 1:
+                later[result.name] = replace(result, quarantine=HOLD)
+                continue
+            if result.name in held:
+                later.setdefault(result.name, result)
+            # What was loaded gives way to what is read: without it, that may be right.
+            if not (stays and _standing_aside(warehouse, candidate, result)):
+                _read_aside(warehouse, candidate.staged, result, left)
+        if not failed or any(result.stops for result in later.values()):
+            break
+    return [later.get(result.name, result) for result in results]
+
+
+def _read_aside(warehouse: Connection, staged: Staged, result: Result, which: Composable) -> None:
+    """Keep the staged rows that failed a check; note the places of those that are to be set aside."""
+    _copy(warehouse, staged, staged.rows, result, which)
+    if result.sets_aside:
+        query = sql.SQL("INSERT INTO {} SELECT c.ctid FROM {} AS c WHERE {} AND {}")
+        postgres.rows(warehouse, query.format(staged.bad, staged.rows, which, _wrong(result)))
+
+
+def _standing_aside(warehouse: Connection, candidate: Candidate, result: Result) -> bool:
+    """Keep the rows that are loaded, would stay, and failed; note their keys, and say if there are any."""
+    standing = candidate.standing(warehouse)
+    _copy(warehouse, candidate.staged, standing, result, sql.SQL("true"))
+    before = staging.count(warehouse, candidate.staged.fallen)
+    if result.sets_aside:
         query = sql.SQL("INSERT INTO {} SELECT {} FROM {} AS c WHERE {}")
-        postgres.rows(warehouse, query.format(staged.fallen, key, standing, wrong))
+        key = postgres.columns(candidate.key, "c")
+        postgres.rows(warehouse, query.format(candidate.staged.fallen, key, standing, _wrong(result)))
+    return staging.count(warehouse, candidate.staged.fallen) > before
+
+
+def _wrong(result: Result) -> Composable:
+    return sql.SQL("({})").format(result.wrong or sql.SQL("false"))
 
 
 def count(warehouse: Connection, staged: Staged) -> int:
@@ -105,20 +146,14 @@ def _clear(warehouse: Connection, staged: Staged, needed: bool) -> None:
         )
 
 
-def _copy(warehouse: Connection, staged: Staged, rows: Composable, result: Result, wrong: Composable) -> None:
+def _copy(warehouse: Connection, staged: Staged, rows: Composable, result: Result, which: Composable) -> None:
     limit = sql.SQL("" if result.sets_aside else f" LIMIT {HELD_ROWS}")
-    postgres.rows(
-        warehouse,
-        sql.SQL("INSERT INTO {} (run, reason, content) SELECT {}, {}, {} FROM {} AS c WHERE {}{}").format(
-            staged.quarantine,
-            sql.Literal(staged.run),
-            sql.Literal(str(result)),
-            _content(warehouse, staged),
-            rows,
-            wrong,
-            limit,
-        ),
-    )
+    query = "INSERT INTO {} (run, reason, content) SELECT {}, {}, {} FROM {} AS c WHERE {} AND {}{}"
+    parts = (
+        staged.quarantine, sql.Literal(staged.run), sql.Literal(str(result)), _content(warehouse, staged),
+        rows, which, _wrong(result), limit,
+    )  # fmt: skip
+    postgres.rows(warehouse, sql.SQL(query).format(*parts))
 
 
 def _content(warehouse: Connection, staged: Staged) -> Composable:

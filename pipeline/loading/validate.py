@@ -67,8 +67,8 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
             )
         candidate = _candidate(warehouse, table, run, extracted)
         results = _results(warehouse, candidate, extracted)
-        loaded = candidate if extracted.detail["mode"] in (INCREMENT, FULL) else None
-        set_aside = quarantine.fill(warehouse, candidate.staged, results, loaded)
+        anew = extracted.detail["mode"] not in (INCREMENT, FULL)
+        results, set_aside = quarantine.fill(warehouse, candidate, results, anew=anew)
         quality.record(warehouse, run, table.source, table.name, results)
         stopping = [str(result) for result in results if result.stops]
         if stopping and (kept := quarantine.where(warehouse, candidate.staged)):

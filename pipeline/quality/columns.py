@@ -69,5 +69,4 @@ def of_columns(warehouse: Connection, subject: Subject) -> Iterator[Result]:
         yield Result(
             rule.name, rule.level, share <= rule.most, f"{wrong:,} of {total:,} rows ({share:.2%})",
             f"at most {rule.most:.2%}" if rule.most else "none", share, rule.quarantine, rule.wrong,
-            of_row=True,
         )  # fmt: skip

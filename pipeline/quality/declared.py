@@ -153,5 +153,4 @@ def _relationship(warehouse: Connection, declared: RelationshipCheck, subject: S
     return Result(
         f"relationship ({', '.join(rule.columns)}) to {rule.to}", declared.level, not counted,
         f"{counted:,} rows without a counterpart", "none", counted, declared.quarantine, wrong,
-        of_row=other != view,
     )  # fmt: skip

@@ -14,7 +14,6 @@ class Result:
     """How one check came out. `observed` and `expected` are words for a person, `value` is for a chart.
 
     `wrong` is the condition on a row, called "c", that makes it a failing one; None where no single row is.
-    `of_row`: whether that can be told by the row alone, whichever other rows there are.
     """
 
     name: str
@@ -25,7 +24,6 @@ class Result:
     value: float | None = None
     quarantine: str = HOLD
     wrong: Composable | None = None
-    of_row: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.observed}" + (f", expected {self.expected}" if self.expected else "")

@@ -101,6 +101,66 @@ def test_rows_that_were_loaded_are_set_aside_by_a_rule_that_comes_later(
     assert not night.differing("shop", "orders")
 
 
+UNIQUE = "{unique: [email]}"
+SQL = (
+    "{sql: 'select id from {table} where email in "
+    "(select email from {table} group by 1 having count(*) > 1)'}"
+)
+
+
+@pytest.mark.parametrize("changes", ["xmin", "full"])
+@pytest.mark.parametrize("check", [UNIQUE, SQL], ids=["unique", "sql"])
+def test_rows_that_were_loaded_are_set_aside_by_a_check_of_several_rows_that_comes_later(
+    night: Night, check: str, changes: str
+) -> None:
+    """Nothing in the source has changed since: what is read tells nothing of them."""
+    later = f"orders:\n    changes: {changes}\n    quarantine: rows\n"
+    before = declared("[]").replace("orders:\n", later)
+    shop(night, before, "UPDATE orders SET email = 'same' WHERE id IN (3, 4)")
+    night.load("shop", "orders")
+    night.platform.declare("shop", declared(f"[{check}]").replace("orders:\n", later))
+    for _ in range(2):
+        loaded = night.load("shop", "orders")
+        assert (loaded.total, loaded.quarantined) == (98, 2)
+        assert not night.ask("warehouse", "SELECT 1 FROM shop.orders WHERE email = 'same'")
+        assert {row for row, _ in quarantined(night)} == {3, 4}
+    night.ask("shop", "UPDATE orders SET email = 'other' WHERE id = 4")
+    assert night.load("shop", "orders").quarantined == 0
+    assert not night.differing("shop", "orders")
+
+
+def test_a_check_that_comes_later_and_holds_its_table_back_keeps_examples_of_what_was_loaded(
+    night: Night,
+) -> None:
+    shop(night, declared("[]"), "UPDATE orders SET email = 'same' WHERE id IN (3, 4)")
+    night.load("shop", "orders")
+    night.platform.declare("shop", declared(f"[{UNIQUE}]"))
+    told = held(night)
+    assert "unique (email): 1 duplicated values, expected none; the failing rows are in quarantine" in told
+    assert [row for row, _ in quarantined(night)] == [3, 4]
+
+
+def test_what_is_wrong_only_without_the_rows_that_are_set_aside_goes_with_them(night: Night) -> None:
+    """And the last good version of a row stays only where it is good beside the others."""
+    parent = "select id from {table} t where customer > 10 and customer not in (select id from {table})"
+    shop(
+        night,
+        declared(f"[{{unique: email}}, {{sql: '{parent}'}}]", "{amount: {range: {min: 0}}}").replace(
+            "orders:\n", "orders:\n    quarantine: rows\n"
+        ),
+        "UPDATE orders SET customer = 20 WHERE id = 30; UPDATE orders SET customer = 30 WHERE id = 40",
+    )
+    assert night.load("shop", "orders").quarantined == 0
+    # 20 goes, so does 30 that refers to it, and 40 to that; 5 would keep an address that is another's by now.
+    night.ask("shop", "DELETE FROM orders WHERE id = 20")
+    night.ask("shop", "UPDATE orders SET amount = -1, email = 'new' WHERE id = 5")
+    night.ask("shop", "UPDATE orders SET email = '5@example.org' WHERE id = 6")
+    loaded = night.load("shop", "orders")
+    assert {row for row, _ in quarantined(night)} == {5, 30, 40}
+    gone = "SELECT count(*) FROM shop.orders WHERE id IN (5, 20, 30, 40)"
+    assert (loaded.total, night.value("warehouse", gone)) == (96, 0)
+
+
 def test_a_relationship_sets_aside_what_has_lost_its_counterpart(night: Night) -> None:
     to = "{relationship: {columns: customer, to: customer, to_columns: id}, quarantine: rows}"
     shop(night, declared(f"[{to}]").replace("customer: {}", "customer: {max_deleted: 50%}"))

@@ -50,29 +50,41 @@ class Candidate:
             self.declared_in, self.key, other,
         )  # fmt: skip
 
-    def create(self, warehouse: Connection) -> None:
-        """Make the view that the checks read, in the session of `warehouse`."""
+    def create(self, warehouse: Connection, *, settled: bool = False, stays: bool = False) -> None:
+        """Make the view that the checks read, in the session of `warehouse`.
+
+        `settled`: without what is set aside, and where the last good version of a row `stays`, with that.
+        """
         names = postgres.columns(self.columns, "s")
         query = sql.SQL("SELECT {} FROM {} AS s").format(names, self.staged.rows)
-        if self.increment:
+        if settled:
+            bad = sql.SQL(" WHERE NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = s.ctid)")
+            query += bad.format(self.staged.bad)
+            if stays:
+                query += sql.SQL(" UNION ALL SELECT * FROM {} AS c").format(self.standing(warehouse))
+        elif self.increment:
             query += self._kept(warehouse)
         view = sql.Identifier(CANDIDATE)
-        postgres.rows(warehouse, sql.SQL("CREATE TEMP VIEW {} AS {}").format(view, query))
+        postgres.rows(warehouse, sql.SQL("CREATE OR REPLACE TEMP VIEW {} AS {}").format(view, query))
 
     def _kept(self, warehouse: Connection) -> Composable:
         """Return what adds the rows of the target that stay as they are."""
         return sql.SQL(" UNION ALL {} AND {}").format(self._loaded(warehouse), self._unread)
 
     def standing(self, warehouse: Connection) -> Composable:
-        """Return the query of the rows of the target that stay, though the source has others or the same.
+        """Return the rows of the target that stay, though the source has others or the same, in brackets.
 
-        Those that nothing was read for, and those of which what was read is to be set aside.
+        Those that nothing was read for, and those of which what was read is to be set aside; but none that is
+        itself to be set aside.
         """
         bad = sql.SQL("EXISTS (SELECT 1 FROM {} AS s JOIN {} AS b ON b.place = s.ctid WHERE {})").format(
             self.staged.rows, self.staged.bad, staging.same_key(self.key, "t", "s", self.renamed)
         )
         stays = sql.SQL("({} OR {})").format(self._unread, bad) if self.increment else bad
-        return sql.SQL("{} AND {}").format(self._loaded(warehouse), stays)
+        left = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(
+            self.staged.fallen, staging.same_key(self.key, "t", "f", self.renamed)
+        )
+        return sql.SQL("({} AND {} AND {})").format(self._loaded(warehouse), stays, left)
 
     def _loaded(self, warehouse: Connection) -> Composable:
         """Return the query of the target's rows, called "t", that are not gone from the source."""
