@@ -6,7 +6,7 @@ from pathlib import Path
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup import assertions, contents
+from pipeline.backup import assertions, contents, target
 from pipeline.backup.assertions import Assertion
 from pipeline.backup.fetch import Fetched, Key
 from pipeline.backup.manifest import Manifest, Table
@@ -40,7 +40,7 @@ def altered_row(restored: Restored) -> Assertion:
     """Take one row away, in a transaction that is rolled back: the comparison must tell."""
     name = "a missing row is noticed"
     tables = sorted((one for one in restored.manifest.contents.tables if one.rows), key=lambda one: one.rows)
-    session = {**restored.manifest.contents.session, "row_security": "off"}
+    session = {**restored.manifest.contents.session, "row_security": "off", **target.WRITING}
     with restored.target.opened(autocommit=False, session=session) as connection:
         for table in tables[:TABLES_TRIED]:
             found = _without_a_row(connection, table)

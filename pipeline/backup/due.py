@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline import access
 from pipeline.backup import backups, report
-from pipeline.bucket import Bucket
+from pipeline.bucket import Bucket, Stored
 from pipeline.settings import Settings
 
 
@@ -19,14 +19,32 @@ def due(settings: Settings, databases: Sequence[str], month: str) -> list[str]:
         return [name for name in databases if _is_due(bucket, name, month)]
 
 
+def failed_since(settings: Settings, databases: Sequence[str], month: str) -> list[str]:
+    """Return those whose drill for `month` held, but whose latest, such as one for a change, did not."""
+    with (
+        access.restoring(settings) as opened,
+        opened.bucket(settings.require_restore().secret) as bucket,
+    ):
+        found = {name: report.all_of(bucket, name) for name in databases}
+    return [
+        name
+        for name, reports in found.items()
+        if reports
+        and not _held(reports[-1])
+        and any(one.info["month"] == month and _held(one) for one in reports)
+    ]
+
+
+def _held(stored: Stored) -> bool:
+    return stored.info["grade"] in report.HOLDING
+
+
 def _is_due(bucket: Bucket, database: str, month: str) -> bool:
     there = [one for one in backups.find(bucket, database).of(database) if one.verified]
     reports = report.all_of(bucket, database)
-    proven = any(
-        one.info["month"].startswith(month) and one.info["grade"] in report.HOLDING for one in reports
-    )
+    proven = any(one.info["month"].startswith(month) and _held(one) for one in reports)
     # Without a backup the drill fails, and says so.
-    if not proven or not there:
+    if not proven or not there or not _held(reports[-1]):
         return True
     schema = backups.choose(bucket, database, there[-1].run).contents.schema_sha256
     return schema is not None and schema != reports[-1].info.get("schema")

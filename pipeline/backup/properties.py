@@ -33,14 +33,19 @@ def apply(place: Target, wanted: Contents) -> tuple[str, ...]:
 
 
 def _set(connection: Connection, database: sql.Identifier, setting: Setting) -> None:
-    # As it is written there, list or not: nothing has to be quoted anew.
-    postgres.rows(connection, "SELECT set_config(%s, %s, false)", (setting.name, setting.value))
     whose = sql.SQL("ALTER DATABASE {}").format(database)
     if setting.role:
         whose = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
     name = postgres.identifier(*setting.name.split("."))
-    postgres.rows(connection, sql.SQL("{} SET {} FROM CURRENT").format(whose, name))
-    postgres.rows(connection, "RESET ALL")
+    postgres.rows(connection, "BEGIN")
+    try:
+        # As it is written there, list or not: nothing has to be quoted anew. And for this transaction alone.
+        postgres.rows(connection, "SELECT set_config(%s, %s, true)", (setting.name, setting.value))
+        postgres.rows(connection, sql.SQL("{} SET {} FROM CURRENT").format(whose, name))
+    except postgres.Error:
+        postgres.rows(connection, "ROLLBACK")
+        raise
+    postgres.rows(connection, "COMMIT")
 
 
 def _grant(connection: Connection, database: sql.Identifier, grant: DatabaseGrant) -> None:

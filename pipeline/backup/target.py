@@ -21,6 +21,8 @@ FIRST_WITH_PROVIDERS = 150000
 EMPTY = "template0"
 # A restore waits for nothing and nobody cuts it short.
 SESSION: Mapping[str, str] = {"statement_timeout": "0", "lock_timeout": "30s"}
+# In a database that we made, and that is read-only by default as the one that was backed up.
+WRITING: Mapping[str, str] = {"default_transaction_read_only": "off"}
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def _drop_subscriptions(connection: Connection, place: Target) -> None:
     names = [sql.Identifier(name) for (name,) in postgres.rows(connection, query, (place.database,))]
     if not names:
         return
-    with place.opened() as inside:
+    with place.opened(session=WRITING) as inside:
         for name in names:
             for what in ("ALTER SUBSCRIPTION {} DISABLE", "ALTER SUBSCRIPTION {} SET (slot_name = NONE)"):
                 postgres.rows(inside, sql.SQL(what).format(name))

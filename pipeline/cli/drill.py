@@ -50,7 +50,11 @@ def _thing(arguments: argparse.Namespace) -> Thing:
 
 def _month_of(arguments: argparse.Namespace) -> str:
     # A drill for a change is known by its day.
-    return arguments.month or f"{datetime.now(UTC):{'%Y-%m-%d' if arguments.changed else '%Y-%m'}}"
+    return arguments.month or (_today() if arguments.changed else f"{datetime.now(UTC):%Y-%m}")
+
+
+def _today() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def _month(text: str) -> str:
@@ -76,6 +80,9 @@ def run_drill(arguments: argparse.Namespace) -> int:
         if not databases:
             terminal.say("every database was proven this month, and has the definitions of its last drill")
             return 0
+    elif arguments.month is None and (again := due.failed_since(configured, databases, month)):
+        # What held at the beginning of the month says nothing of that: another drill, of today.
+        databases, month = again, _today()
     folders = {name: DrillWork(configured, name, month) for name in databases}
     with supervise.log_file(arguments.log_file) as log, next(iter(folders.values())).running():
         before = drill.reports(configured, databases, month)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pipeline import postgres
 from pipeline.backup import drill, due
 from tests.archive import SMALL
-from tests.restores import Restores
+from tests.restores import RUN, Restores
 
 
 def test_a_database_is_drilled_when_its_definitions_changed_and_once_a_month(restores: Restores) -> None:
@@ -34,3 +34,24 @@ def test_a_database_is_drilled_when_its_definitions_changed_and_once_a_month(res
     again = restores.archive.run("run", "drill", "--changed")
     assert again.code == 0, again.out + again.err
     assert "has the definitions of its last drill" in again.out
+
+
+def test_a_drill_for_a_change_that_did_not_hold_is_made_again_by_the_command_that_is_told(
+    restores: Restores,
+) -> None:
+    """Though the month's own drill held: that was before the change."""
+    restores.source("shop", SMALL)
+    restores.back_up("shop")
+    drill.drill_database(restores.archive.settings, "shop", f"{datetime.now(UTC):%Y-%m}")
+    contents = restores.archive.manifest("shop", RUN).contents
+    tables = tuple(one.model_copy(update={"rows": one.rows + 1}) for one in contents.tables)
+    restores.change_manifest(
+        "shop", contents=contents.model_copy(update={"tables": tables, "schema_sha256": "changed"})
+    )
+    done = restores.archive.run("run", "drill", "--changed")
+    assert done.code == 4, done.out + done.err
+    assert "next: mend that, then pipeline run drill shop" in " ".join(done.err.split())
+    restores.change_manifest("shop", contents=contents)
+    done = restores.archive.run("run", "drill", "shop")
+    assert done.code == 0, done.out + done.err
+    assert restores.report("shop", f"{datetime.now(UTC):%Y-%m-%d}").held

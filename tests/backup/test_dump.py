@@ -372,7 +372,9 @@ def test_a_server_whose_clock_is_wrong_does_not_date_the_backup(
     monkeypatch.setattr(snapshot, "take", elsewhen)
     record = dumped(shop, next_run())
     assert record.started_at <= record.taken_at <= datetime.now(UTC)
-    (warning,) = record.warnings
+    # In its words, and by name.
+    warning, named = record.warnings
+    assert named == "database shop: not in the backup: subscription follow"
     assert f"seconds {'behind' if days < 0 else 'ahead of'} ours" in warning
 
 
@@ -389,7 +391,9 @@ def test_what_pg_dump_warns_of_is_in_the_manifest(shop: Archive) -> None:
             for what in ("DISABLE", "SET (slot_name = NONE)"):
                 postgres.rows(connection, f"ALTER SUBSCRIPTION follow {what}")
             postgres.rows(connection, "DROP SUBSCRIPTION follow")
-    (warning,) = record.warnings
+    # In its words, and by name.
+    warning, named = record.warnings
+    assert named == "database shop: not in the backup: subscription follow"
     assert warning.startswith("database shop: pg_dump: warning: subscriptions not dumped")
 
 

@@ -71,6 +71,7 @@ def test_settings_and_grants_of_the_database_itself_come_under_its_new_name(rest
         for statement in (
             f"ALTER DATABASE {database} SET search_path = 'Odd schema', public",
             f"ALTER DATABASE {database} SET work_mem = '13MB'",
+            f"ALTER DATABASE {database} SET default_transaction_read_only = on",
             f"ALTER ROLE {owner} IN DATABASE {database} SET statement_timeout = '17s'",
         ):
             postgres.rows(connection, statement)
@@ -85,10 +86,13 @@ def test_settings_and_grants_of_the_database_itself_come_under_its_new_name(rest
         WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{name}') ORDER BY 1, 2
         """
     assert restores.ask("postgres", settings) == [
+        ("", "default_transaction_read_only=on"),
         ("", 'search_path="Odd schema", public'),
         ("", "work_mem=13MB"),
         (owner, "statement_timeout=17s"),
     ]
+    found = drill.drill_database(restores.archive.settings, "shop", MONTH)
+    assert {one.held for one in found.controls} == {True}
     public = f"SELECT has_database_privilege('public', '{name}', 'CONNECT')"
     assert restores.ask("postgres", public) == [(False,)]
     reader = restores.archive.platform.reader("shop")

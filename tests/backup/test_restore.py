@@ -72,7 +72,9 @@ def test_a_new_database_is_what_was_backed_up_and_nothing_else_is_left(shop: Res
     assert shop.ask("postgres", f"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{name}'") == [(None,)]  # fmt: skip  # noqa: E501
     owner = shop.owner("shop")
     assert owner in shop.roles()
-    with_password = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL AND rolname <> 'drill'"
+    with_password = (
+        "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL AND rolname NOT LIKE 'drill%'"
+    )
     assert shop.ask("postgres", with_password) == []
     assert shop.leftovers() == []
 
@@ -139,7 +141,7 @@ def test_one_table_comes_with_what_is_its_own_and_without_what_needs_others(shop
     assert again == 2, said
     assert "has a table public.purchase already" in said
     absent, said = restored(shop, "--into", f"vault:{path}", "--table", "purchases")
-    assert absent == 3, said
+    assert absent == 2, said
     assert "the backup has no table public.purchases; did you mean public.purchase?" in said
 
 
@@ -271,10 +273,10 @@ def test_a_name_that_is_wrong_or_taken_is_told_before_anything_is_fetched(shop: 
     name = shop.empty("taken")
     for arguments, wanted, told in (
         (["--into-new", name], 2, "there is a database of that name"),
-        (["--into-new", ""], 2, "is no name"),
+        (["--into-new", ""], 2, "is required"),
         (["--into-new", "x" * 64], 2, "is no name"),
-        (["--into-new", shop.name("new"), "--table", "purchases"], 3, "did you mean public.purchase?"),
-        (["--into-new", shop.name("new"), "--at", "2020-01-01"], 3, f"there are {RUN}"),
+        (["--into-new", shop.name("new"), "--table", "purchases"], 2, "did you mean public.purchase?"),
+        (["--into-new", shop.name("new"), "--at", "2020-01-01"], 2, f"there are {RUN}"),
     ):
         code, said = restored(shop, *arguments)
         assert (code, told in said) == (wanted, True), said
@@ -304,7 +306,11 @@ def test_a_missing_role_is_told_by_name(shop: Restores) -> None:
     assert shop.databases() == []
     assert shop.roles() == set()
     shop.change_manifest("shop", contents=contents)
-    with shop.connect("postgres") as connection, connection.cursor() as cursor:
+    with (
+        shop.without_second_login(),
+        shop.connect("postgres") as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("ALTER ROLE drill NOCREATEROLE")
         try:
             code, said = restored(shop, "--into-new", shop.name("new"))
@@ -312,7 +318,7 @@ def test_a_missing_role_is_told_by_name(shop: Restores) -> None:
             cursor.execute("ALTER ROLE drill CREATEROLE")
     assert code == 3
     assert shop.owner("shop") in said
-    assert "permission denied to create role" in said
+    assert "ALTER ROLE drill CREATEROLE" in said
 
 
 def test_roles_that_are_there_are_left_alone(shop: Restores) -> None:
