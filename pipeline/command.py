@@ -7,21 +7,19 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import psutil
 
-from pipeline import family
+from pipeline import complaints, family
+from pipeline.complaints import Complaints
 from pipeline.errors import StepError
 from pipeline.redact import redact
 
 logger = logging.getLogger(__name__)
 
-# What of a program's complaints goes into an error: the last lines say why.
-ERROR_TAIL_LINES = 8
 # What is no longer wanted has so long to tidy up.
 CHILD_GRACE_SECONDS = 5.0
 
@@ -73,8 +71,11 @@ def run(
 
 
 def failure(name: str, returncode: int, stderr: str) -> str:
-    """Return one message for a program that failed: its exit code and the last lines it said."""
-    said = redact("\n".join(stderr.strip().splitlines()[-ERROR_TAIL_LINES:]))
+    """Return one message for a program that failed: its exit code, the reason, and the last lines it said."""
+    return _ended(name, returncode, complaints.of(stderr))
+
+
+def _ended(name: str, returncode: int, said: str) -> str:
     ended = f"was ended by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
     return f"{name} {ended}" + (f": {said}" if said else "")
 
@@ -159,7 +160,7 @@ class Child:
         except OSError as error:
             raise StepError(f"{self.name}: cannot be started: {error.strerror}") from error
         self._worth_telling = worth_telling or (lambda _line: True)
-        self._said: deque[str] = deque(maxlen=ERROR_TAIL_LINES)
+        self._said = Complaints()
         # Beside it: a program that complains a lot must not wait for somebody to listen.
         self._listener = threading.Thread(target=self._listen, name=f"complaints of {self.name}", daemon=True)
         self._listener.start()
@@ -180,8 +181,9 @@ class Child:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
-        lines = (line.rstrip("\n") for line in self._process.stderr)
-        self._said.extend(line for line in lines if self._worth_telling(line))
+        for line in self._process.stderr:
+            if self._worth_telling(line.rstrip("\n")):
+                self._said.add(line)
 
     @property
     def running(self) -> bool:
@@ -189,15 +191,15 @@ class Child:
         return self._process.poll() is None
 
     def finish(self) -> tuple[str, ...]:
-        """Wait for its end, and return the last lines that it complained with all the same.
+        """Wait for its end, and return what it warned of all the same.
 
         Raise StepError unless it exited with 0.
         """
         returncode = self._process.wait()
         self._listener.join()
         if returncode != 0:
-            raise StepError(failure(self.name, returncode, "\n".join(self._said)))
-        return tuple(redact(line) for line in self._said)
+            raise StepError(_ended(self.name, returncode, self._said.told()))
+        return self._said.warnings
 
 
 def _tether() -> list[str]:

@@ -104,7 +104,9 @@ class Attempt:
 
     def fail(self, error: BaseException) -> None:
         """Record how it failed. Raise TakenOverError if the step is another's by now."""
-        text = redact(str(error) or type(error).__name__)[: ledger.ERROR_LENGTH]
+        # In its own words, a server's error ends with the row that it refused.
+        told = postgres.said(error) if isinstance(error, postgres.Error) else str(error)
+        text = redact(told or type(error).__name__)[: ledger.ERROR_LENGTH]
         # The work's own transaction can still hold the row; waiting for ourselves would never end.
         postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
         self._update(

@@ -1,9 +1,11 @@
-"""Keeps credentials out of everything that is shown: each fetched credential is registered here,
-and every log line, error and status text passes through `redact`.
+"""Keeps credentials and rows out of everything that is shown: each fetched credential is registered here,
+and every log line, error and status text passes through `redact`. A server that refuses a row quotes it
+beside its error: that is dropped.
 """
 
 import io
 import logging
+import re
 import threading
 import traceback
 from urllib.parse import quote, quote_plus
@@ -11,6 +13,22 @@ from urllib.parse import quote, quote_plus
 MASK = "[redacted]"
 # A shorter string would blot out ordinary words, and is no credential worth the name.
 MINIMUM_LENGTH = 6
+
+# What a server says beside its error, up to a hint or the end: a value may have line breaks.
+_BESIDE = re.compile(
+    r"^(?:pg_\w+: )?(?:detail: )?"
+    r"(?:D[EÉ]TAIL|CONTEXTE?|KONTEXT|STATEMENT|QUERY|LINE \d+|ZEILE \d+|Command was|Query was): "
+    r".*?(?=^(?:HINT|TIPP?|LOCATION|pg_\w+): |^  File \"|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+# A value that is quoted in the error itself: at its end, behind a colon, or called so.
+_AT_END = re.compile(r"""(:[ ]{1,2})["»„«“].*$""", re.MULTILINE | re.DOTALL)
+_CALLED = re.compile(r"""\b(value|Wert|valeur) ["»„«“].*?["«“»”](?= |$)""", re.DOTALL)
+# In any text, what only a server says so.
+_VALUES = re.compile(
+    r"\b(invalid input (?:syntax|value) for [^\n\"]*: |malformed (?:array|range|record) literal: "
+    r"|field value out of range: )\"[^\n]*\"|\b(value )\"[^\n]*?\"(?= is out of range for type)"
+)
 
 _lock = threading.Lock()
 _registered: tuple[str, ...] = ()
@@ -28,10 +46,25 @@ def register(credential: str) -> None:
 
 
 def redact(text: str) -> str:
-    """Return `text` with every registered credential replaced by `[redacted]`."""
+    """Return `text` with every registered credential replaced by `[redacted]`, and without what quotes rows.
+
+    >>> redact('violates unique constraint "one"\\nDETAIL:  Key (name)=(Ann) already exists.')
+    'violates unique constraint "one"\\n'
+    >>> redact('invalid input syntax for type integer: "Ann"')
+    'invalid input syntax for type integer: "..."'
+    """
     for credential in _registered:
         text = text.replace(credential, MASK)
-    return text
+    return _VALUES.sub(lambda found: f'{found[1] or found[2]}"..."', _BESIDE.sub("", text))
+
+
+def without_values(message: str) -> str:
+    """Return a server's message without the value that it is about, if it quotes one.
+
+    >>> without_values('value "Ann" is out of range for type integer')
+    'value "..." is out of range for type integer'
+    """
+    return _AT_END.sub(r'\1"..."', _CALLED.sub(r'\1 "..."', message))
 
 
 class RedactedRecord(logging.LogRecord):

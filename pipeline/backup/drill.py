@@ -28,6 +28,7 @@ from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
+from pipeline.redact import redact
 from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = s
             try:
                 drill.run()
             except (CheckError, StepError) as error:
-                _publish(databases, drill.report(str(error)))
+                _publish(databases, drill.report(redact(str(error))))
                 raise
             finally:
                 _sweep(connection, server)

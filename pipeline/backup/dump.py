@@ -33,7 +33,6 @@ STEP = DUMP_TASK
 LOOK_SECONDS = 0.1
 # A table that somebody alters keeps us waiting so long.
 LOCK_WAIT_SECONDS = 30
-WARNING = "warning: "
 # So much may a server's clock differ from ours without a word.
 CLOCK_SECONDS = 60
 LOST = re.compile(
@@ -204,7 +203,7 @@ class _Dump:
                 said = child.finish()
             except StepError as error:
                 raise self._explained(error) from None
-        return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in said if WARNING in line)
+        return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in said)
 
     def _see_begin(self, child: command.Child, guard: Guard, counted: Counting) -> None:
         """Wait until pg_dump has locked all tables, and then writes; make sure that it sees all rows."""

@@ -12,7 +12,7 @@ import psycopg2.extensions
 from pipeline.errors import ConflictError, LostError, PipelineError, ProblemsError, StepError
 from pipeline.postgres.imposed import read_only
 from pipeline.postgres.statements import Connection
-from pipeline.redact import redact
+from pipeline.redact import redact, without_values
 
 # How libpq and servers say that who is refused now may be let in in a moment; there is no code for it.
 PASSING_REFUSAL = re.compile(
@@ -115,10 +115,17 @@ def _why_read_only(error: psycopg2.Error) -> str | None:
     return None
 
 
+# The class of errors that a value is the reason of, and which quote it.
+DATA_EXCEPTION = "22"
+
+
 def said(error: psycopg2.Error) -> str:
-    """Return what the server or the driver said, in one line and without credentials."""
+    """Return what the server or the driver said, in one line, without credentials and without values."""
     diagnostics = error.diag.message_primary
-    told = redact(" ".join((diagnostics or str(error)).split()))
+    told = redact(diagnostics or str(error))
+    if (error.pgcode or "").startswith(DATA_EXCEPTION):
+        told = without_values(told)
+    told = " ".join(told.split())
     if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in told:
         return (
             f"{told}: it hides rows from the role that reads, and they would be missing without a word; "
