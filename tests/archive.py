@@ -16,7 +16,7 @@ from pipeline import access, crypt, settings
 from pipeline.backup import backups
 from pipeline.backup.manifest import Manifest, dump_name, globals_name, manifest_name
 from pipeline.backup.work import Work
-from pipeline.bucket import Bucket
+from pipeline.bucket import KEPT, Bucket
 from pipeline.sandbox import backup_store, clusters
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.vault_server import administrator
@@ -207,8 +207,9 @@ class Archive:
         return self.control.versions(self.bucket_name)
 
     def names(self) -> list[tuple[str, str]]:
-        """Return action and name of every version, hidden and unfinished ones too, sorted."""
-        return sorted((version["action"], version["name"]) for version in self.versions())
+        """Return action and name of every version but kept copies, hidden and unfinished ones too, sorted."""
+        found = sorted((version["action"], version["name"]) for version in self.versions())
+        return [(action, name) for action, name in found if not name.startswith(KEPT)]
 
     def manifest(self, database: str, run: str) -> Manifest:
         """Return the manifest of a run."""

@@ -21,7 +21,7 @@ import pytest
 from b2sdk.v3 import UploadSourceBytes
 
 from pipeline import bucket as bucket_module
-from pipeline.bucket import Bucket, Patience, connect, roles
+from pipeline.bucket import KEPT, Bucket, Patience, connect, roles
 from pipeline.bucket.throttle import Throttle
 from pipeline.errors import CheckError, StepError, StoppedError, UnreachableError
 from pipeline.patience import Attempts
@@ -471,7 +471,9 @@ def test_an_expired_token(control: Control, opened: Opener, tmp_path: Path) -> N
 
 def write(bucket: Bucket, folder: Path) -> None:
     path, sha256 = a_file(folder, 3 * PART)
-    bucket.upload(path, sha256, sha256=sha256, part_size_bytes=PART)
+    stored = bucket.upload(path, sha256, sha256=sha256, part_size_bytes=PART)
+    # Each time another: what is there already need not be copied.
+    bucket.copy(stored, f"{KEPT}{os.urandom(6).hex()}")
     bucket.cancel_unfinished("")
 
 
@@ -766,6 +768,36 @@ def test_rules_and_lock(control: Control, tmp_path: Path) -> None:
         assert [version["action"] for version in control.versions(name)] == ["hide", "upload"]
         control.advance(days=1)
         assert [version["action"] for version in control.versions(name)] == ["hide"]
+
+
+def test_what_is_kept_goes_by_no_age_and_when_it_is_hidden_once_its_lock_has_ended(
+    control: Control, tmp_path: Path
+) -> None:
+    name = "kept-" + os.urandom(6).hex()
+    control.create_bucket(name)
+    key = control.create_key("k", ALL, bucket=name)
+    path, sha256 = a_file(tmp_path, 3 * PART)
+    with connect(key.key_id, key.application_key, name, realm=control.url, patience=HASTY) as bucket:
+        bucket.apply(keep_days=30, lock_days=10)
+        copied = bucket.copy(upload(bucket, path, sha256), KEPT + NAME)
+        assert copied.retention_mode == "compliance"
+        control.advance(days=400)
+        assert bucket.find(NAME) is None
+        bucket.verify(KEPT + NAME, sha256=sha256)
+        bucket.hide(KEPT + NAME)
+        assert bucket.find(KEPT + NAME) is None
+        control.advance(days=1)
+        assert [version["action"] for version in control.versions(name)] == ["hide"]
+        control.advance(days=1)
+        assert control.versions(name) == []
+
+
+def test_one_rule_for_every_name_as_it_was_before_is_replaced(opened: Opener) -> None:
+    bucket = opened()
+    days = {"daysFromUploadingToHiding": 30, "daysFromHidingToDeleting": 1}
+    bucket._update("x", (), lifecycle_rules=[{"fileNamePrefix": "", **days}])
+    assert "those below _kept/ at any age" in bucket.inspect().problems(keep_days=30, lock_days=None)[0]
+    assert bucket.apply(keep_days=30, lock_days=None).problems(keep_days=30, lock_days=None) == []
 
 
 def test_rules_of_others_are_left(opened: Opener) -> None:

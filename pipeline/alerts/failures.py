@@ -16,6 +16,8 @@ from pipeline.settings import Settings
 _EXCEPTION = re.compile(r"(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Missing\w*|Expired)\b.*")
 # The keys of alerts about public keys begin so, whoever looks at them; then follows the name of the file.
 KEYS = "watch/key/"
+# And those about copies of backups; then follows the database.
+KEPT = "watch/kept/"
 # A message of more lines than this has somebody's log in it.
 FEW_LINES = 3
 

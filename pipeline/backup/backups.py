@@ -1,14 +1,14 @@
 """Which backups there are: from the bucket alone, so that it can be told when everything else is gone."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline import access
 from pipeline.access import Access
 from pipeline.backup import manifest
 from pipeline.backup.manifest import Manifest
-from pipeline.bucket import Bucket, Patience, Stored
+from pipeline.bucket import KEPT, Bucket, Patience, Stored
 from pipeline.errors import CheckError, UsageError
 from pipeline.names import advice
 from pipeline.settings import Settings
@@ -21,6 +21,8 @@ class Backup:
     """A backup: it has a manifest. `verified` is False where an object is not the one that was verified.
 
     `locked_until` is when its first object can be deleted: None if now, or if the key may not see it.
+    `kept` says whether there is a copy that does not go by its age; `place` is what the names of its objects
+    begin with: nothing, or where that copy is if it is all that there is.
     """
 
     database: str
@@ -30,6 +32,8 @@ class Backup:
     size_bytes: int
     verified: bool
     locked_until: datetime | None
+    kept: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,29 @@ def reading(databases: Access, *, patience: Patience | None = None) -> Bucket:
 
 def find(bucket: Bucket, database: str | None = None) -> Listing:
     """Return what the bucket has of one database or, if that is None, of all."""
-    return listed(bucket.list(f"{database}/" if database else ""))
+    if database is None:
+        return listed(bucket.list())
+    return listed([*bucket.list(f"{database}/"), *bucket.list(f"{KEPT}{database}/")])
 
 
 def listed(objects: Iterable[Stored]) -> Listing:
-    """Return which backups these objects are."""
+    """Return which backups these objects are; of one that is kept too, the daily one while it is there."""
     by_run: dict[tuple[str, str], dict[str, Stored]] = {}
+    kept: dict[tuple[str, str], dict[str, Stored]] = {}
     for stored in objects:
-        path = stored.name.split("/")
+        name = stored.name.removeprefix(KEPT)
+        path = name.split("/")
         if len(path) == PARTS:
-            by_run.setdefault((path[0], path[1]), {})[stored.name] = stored
+            into = by_run if name == stored.name else kept
+            into.setdefault((path[0], path[1]), {})[name] = stored
     found = {key: _backup(*key, objects) for key, objects in by_run.items()}
+    for key, copies in kept.items():
+        copy, daily = _backup(*key, copies), found.get(key)
+        if copy is None or not copy.verified:
+            continue
+        # One with another object in it is told as such; one of which age has taken a part is gone.
+        there = daily if daily and set(by_run[key]) >= set(copies) else replace(copy, place=KEPT)
+        found[key] = replace(there, kept=True)
     return Listing(
         tuple(sorted((one for one in found.values() if one), key=lambda one: (one.database, one.taken_at))),
         tuple(sorted(key for key, one in found.items() if one is None and _of_ours(*key, by_run[key]))),
@@ -141,5 +157,6 @@ def choose(bucket: Bucket, database: str, run: str | None = None) -> Manifest:
             f"bucket {bucket.name}: the newest backup of {database}, of run {chosen[-1].run}, is not what "
             f"was verified: an object of it is missing, or another; {instead}"
         )
-    name = manifest.manifest_name(database, chosen[-1].run)
-    return Manifest.from_bytes(bucket.read_small(name), f"bucket {bucket.name}: {name}")
+    name = chosen[-1].place + manifest.manifest_name(database, chosen[-1].run)
+    proven = Manifest.from_bytes(bucket.read_small(name), f"bucket {bucket.name}: {name}")
+    return proven.below(chosen[-1].place)

@@ -189,6 +189,14 @@ class Manifest(_Part):
     verification: Verification
     warnings: tuple[str, ...]
 
+    def below(self, place: str) -> "Manifest":
+        """Return the manifest of the copy whose objects' names begin with `place`."""
+        files = {
+            "dump": self.dump.model_copy(update={"name": place + self.dump.name}),
+            "globals": self.globals.model_copy(update={"name": place + self.globals.name}),
+        }
+        return self.model_copy(update=files) if place else self
+
     def to_bytes(self) -> bytes:
         """Return manifest.json."""
         return self.model_dump_json(indent=1).encode() + b"\n"

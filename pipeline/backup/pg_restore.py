@@ -14,7 +14,7 @@ from pipeline.backup.toc import Entry
 from pipeline.backup.tools import Tool
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.postgres import Connection
-from pipeline.redact import redact
+from pipeline.redact import redact, without_values
 
 LOOK_SECONDS = 0.2
 LOST = re.compile(r"server closed the connection|terminating connection|connection to server .* failed")
@@ -49,7 +49,7 @@ class Complaints:
             self.failed.setdefault(self._entry, "failed")
         elif "error:" in line and (found := ERROR.search(line)):
             if self._entry is not None:
-                self.failed[self._entry] = redact(found[1].strip())
+                self.failed[self._entry] = redact(without_values(found[1].strip()))
         elif WENT_ON in line:
             self.went_on = True
         # A context names the function; beyond that it may quote a row.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pipeline import access, alerts, crypt, postgres
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.backup import backups, manifest, records
+from pipeline.backup import backups, keep, manifest, records
 from pipeline.backup.manifest import Manifest, Times, Verification
 from pipeline.backup.records import Encrypted
 from pipeline.backup.work import Work
@@ -47,13 +47,34 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = sile
             proven = _manifest(folder, encrypted, method, time.monotonic() - begun)
             with databases.bucket(backup.secret) as writing:
                 _publish(writing, proven)
+                kept = _keep(databases, writing, backup, proven)
             _tell_warehouse(databases, proven)
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
         _warn(settings, backup, proven)
+        _warn_of_kept(settings, proven, kept)
         what = "every byte" if method == "all" else "samples"
         show(100, f"{what} of {encrypted.dump.encrypted.size_bytes:,} read back")
     folder.remove()
+
+
+def _keep(databases: Access, writing: Bucket, backup: BackupSettings, proven: Manifest) -> str | None:
+    """Keep what does not go by its age; return why that failed, if it did. The backup itself is verified."""
+    try:
+        with backups.reading(databases) as reading:
+            keep.keep(reading, writing, backup, proven.database)
+    except PipelineError as error:
+        logger.warning("backup of %s: it is verified, but no copy of it is kept: %s", proven.database, error)
+        return str(error)
+    return None
+
+
+def _warn_of_kept(settings: Settings, proven: Manifest, why: str | None) -> None:
+    """Tell once that a database's backups all go by their age, and that it is over."""
+    key = f"{failures.KEPT}{proven.database}"
+    of = replace(failures.backup(proven.database, proven.run), key=key)
+    told = [of.alert(f"no copy is kept beyond its age: {why}", kind="warning")] if why else []
+    alerts.reconcile(settings, key, told)
 
 
 def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:

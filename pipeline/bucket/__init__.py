@@ -5,13 +5,14 @@ lifecycle and lock. Nothing else uses b2sdk, but the sandbox's emulator.
 from pipeline.bucket.bucket import Bucket, connect
 from pipeline.bucket.objects import Progress, Stored, Unfinished
 from pipeline.bucket.roles import ADMIN, AUDITOR, BY_HAND, RESTORER, VERIFIER, WRITER
-from pipeline.bucket.rules import BucketState, desired_rules
+from pipeline.bucket.rules import KEPT, BucketState, desired_rules
 from pipeline.patience import Patience
 
 __all__ = [
     "ADMIN",
     "AUDITOR",
     "BY_HAND",
+    "KEPT",
     "RESTORER",
     "VERIFIER",
     "WRITER",

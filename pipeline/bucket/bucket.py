@@ -8,7 +8,7 @@ from typing import Any
 
 from b2sdk.v3 import BucketRetentionSetting, RetentionMode, RetentionPeriod
 
-from pipeline.bucket import download, rules
+from pipeline.bucket import copying, download, rules
 from pipeline.bucket.connection import Connection
 from pipeline.bucket.download import Sink
 from pipeline.bucket.listing import cancel, list_objects, list_unfinished, newest
@@ -166,6 +166,18 @@ class Bucket:
         found = download.read_all(self._connection, object_, pieces.append, None)
         download.require(self._connection, object_, found, object_.sha256 or found)
         return b"".join(pieces)
+
+    def copy(self, source: Stored, name: str) -> Stored:
+        """Have B2 copy an object to another name; the same content there is done already.
+
+        The copy has the info of the source, and the bucket's lock from now on. Needs writeFiles, readFiles
+        and listFiles.
+        """
+        return copying.copy(self._connection, source, name)
+
+    def hide(self, name: str) -> None:
+        """Hide an object, if it is there, for the bucket's rules to remove. Needs writeFiles, listFiles."""
+        copying.hide(self._connection, name)
 
     def unfinished(self, prefix: str = "") -> tuple[Unfinished, ...]:
         """Return the uploads that were started and not finished. Needs listFiles."""

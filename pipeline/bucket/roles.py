@@ -6,10 +6,11 @@ to read the bucket's settings). A key with more capabilities works too, and is w
 
 from typing import Final
 
-WRITER: Final = frozenset({"writeFiles", "listFiles"})
-"""Uploads backups. `listFiles` finds what is already there and what an interrupted upload left behind.
+WRITER: Final = frozenset({"writeFiles", "listFiles", "readFiles"})
+"""Uploads backups. `listFiles` finds what is already there and what an interrupted upload left behind;
+`readFiles` is what B2 asks for to copy, on its side, the backups that are kept beyond their age.
 
-It cannot read, delete or unlock. It can hide (B2 has no capability for that alone), so give the bucket a
+It cannot delete or unlock. It can hide (B2 has no capability for that alone), so give the bucket a
 default retention: then what it hides outlives it. With that default a writer needs no `writeFileRetentions`;
 only `retain_until` on a single object does.
 """

@@ -1,5 +1,6 @@
 """How long a bucket keeps things: its lifecycle rules and lock, as they should be and as they are."""
 
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +14,23 @@ DAYS_UNFINISHED = 7
 DAYS_PER_YEAR = 365
 
 
+# What lies below it goes when somebody hides it, and not by its age. No other name begins so: those of
+# databases begin with a letter.
+KEPT = "_kept/"
+
+
 def desired_rules(keep_days: int) -> tuple[Rule, ...]:
-    """Return the lifecycle rules that keep everything for `keep_days` and a day."""
-    return (
-        {
-            "fileNamePrefix": "",
-            "daysFromUploadingToHiding": keep_days,
-            "daysFromHidingToDeleting": DAYS_FROM_HIDING,
-            "daysFromStartingToCancelingUnfinishedLargeFiles": DAYS_UNFINISHED,
-        },
-    )
+    """Return the lifecycle rules that keep everything for `keep_days` and a day, but what is `KEPT`.
+
+    B2 lets no two rules be for the same name: so there is one for each letter that a name can begin with.
+    """
+    tidy = {
+        "daysFromHidingToDeleting": DAYS_FROM_HIDING,
+        "daysFromStartingToCancelingUnfinishedLargeFiles": DAYS_UNFINISHED,
+    }
+    by_age = {"daysFromUploadingToHiding": keep_days, **tidy}
+    letters = ({"fileNamePrefix": letter, **by_age} for letter in string.ascii_lowercase)
+    return ({"fileNamePrefix": KEPT, **tidy}, *letters)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,10 @@ class BucketState:
         mend = "run 'pipeline check --fix' with an admin key"
         found = []
         if _significant(self.rules) != _significant(desired_rules(keep_days)):
-            found.append(f"{where}: its lifecycle rules do not keep backups for {keep_days} days; {mend}")
+            found.append(
+                f"{where}: its lifecycle rules do not keep backups for {keep_days} days, and those below "
+                f"{KEPT} at any age; {mend}"
+            )
         if lock_days is None:
             return found
         if self.lock_enabled is None:
@@ -70,9 +81,11 @@ def state(answer: Mapping[str, Any]) -> BucketState:
 
 
 def foreign(rules: tuple[Rule, ...]) -> list[str]:
-    """Return the prefixes of rules that are not ours: ours is one, for every name."""
-    return [rule["fileNamePrefix"] for rule in rules if rule["fileNamePrefix"]]
+    """Return the prefixes of rules that are not ours; one for every name was, in earlier versions."""
+    ours = {"", KEPT, *string.ascii_lowercase}
+    return [rule["fileNamePrefix"] for rule in rules if rule["fileNamePrefix"] not in ours]
 
 
 def _significant(rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in rule.items() if value is not None} for rule in rules]
+    plain = [{key: value for key, value in rule.items() if value is not None} for rule in rules]
+    return sorted(plain, key=lambda rule: str(rule["fileNamePrefix"]))

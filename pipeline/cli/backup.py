@@ -142,7 +142,7 @@ def show_backups(arguments: argparse.Namespace) -> int:
 
 
 def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
-    shown = terminal.table("database", "run", ">age", ">MB", ">change", "verified", "locked until")
+    shown = terminal.table("database", "run", ">age", ">MB", ">change", "verified", "locked until", "kept")
     for backup in chosen:
         shown.add_row(
             backup.database,
@@ -152,6 +152,7 @@ def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
             _percent(listing.change(backup)),
             "yes" if backup.verified else "NO: changed since",
             f"{backup.locked_until:%Y-%m-%d}" if backup.locked_until else "not locked",
+            "yes" if backup.kept else "",
             style=None if backup.verified else "red",
         )
     return shown
@@ -174,6 +175,7 @@ def _data(listing: Listing, now: datetime) -> dict[str, Any]:
                 "verified": backup.verified,
                 "verified_at": backup.verified_at.isoformat(),
                 "locked_until": backup.locked_until.isoformat() if backup.locked_until else None,
+                "kept": backup.kept,
             }
             for backup in listing.backups
         ],

@@ -122,6 +122,9 @@ class BackupSettings(_Section):
     # The folder of pg_dump; where it is None, the newest on the PATH is taken.
     postgres_bin: Path | None = None
     keep_days: int = Field(default=30, ge=1)
+    # Of each database, the newest so many backups and one of each of so many months do not go by their age.
+    keep_last: int = Field(default=3, ge=0)
+    keep_months: int = Field(default=12, ge=0)
     # Days for which nobody can delete a backup; as long as it is kept, where nothing else is said.
     lock_days: int = Field(default=30, ge=0)
     work_dir: Path = Path("/var/lib/pipeline/backup")

@@ -251,6 +251,32 @@ def test_another_table_or_column_under_the_old_name_is_not_read_for_it(
     assert night.ask("warehouse", "SELECT * FROM shop.item ORDER BY id") == before
 
 
+def test_a_view_of_a_table_that_is_rewritten_under_the_snapshot_is_not_taken_for_empty(night: Night) -> None:
+    """Its role may read the view alone, and a view of a view is one as well."""
+    night.platform.source(
+        "shop",
+        """
+        CREATE TABLE item (id int PRIMARY KEY, name varchar(9));
+        INSERT INTO item SELECT n, 'n' FROM generate_series(1, 40) AS n;
+        CREATE VIEW inner_view AS SELECT * FROM item;
+        CREATE VIEW seen AS SELECT * FROM inner_view;
+        """,
+        declared("{seen: {changes: full, key: [id], max_deleted: 100%}}"),
+    )
+    night.load("shop", "seen")
+    with night.platform.connect("shop") as connection:
+        postgres.rows(connection, f"REVOKE SELECT ON item, inner_view FROM {night.platform.reader('shop')}")
+        postgres.rows(connection, f"REVOKE pg_read_all_data FROM {night.platform.reader('shop')}")
+        run = next_run()
+        with night.snapshot("shop", run):
+            postgres.rows(connection, "TRUNCATE item; INSERT INTO item SELECT generate_series(1, 40), 'n'")
+            with pytest.raises(StepError, match="was truncated or rewritten in the source"):
+                extract.extract_table(night.settings, night.table("shop", "seen"), run)
+    assert night.value("warehouse", "SELECT count(*) FROM shop.seen") == 40
+    night.load("shop", "seen", run)
+    assert night.value("warehouse", "SELECT count(*) FROM shop.seen") == 40
+
+
 def test_what_only_moves_rows_under_the_snapshot_is_no_matter(late: tuple[Night, Connection]) -> None:
     night, connection = late
     run = next_run()

@@ -54,6 +54,8 @@ class Need:
 
 NEEDS = {
     "b2_cancel_large_file": Need("writeFiles"),
+    "b2_copy_file": Need("writeFiles", "fileName"),
+    "b2_copy_part": Need("writeFiles"),
     "b2_create_bucket": Need("writeBuckets"),
     "b2_create_key": Need("writeKeys"),
     "b2_delete_bucket": Need("deleteBuckets"),

@@ -9,7 +9,7 @@ from typing import Any
 from b2sdk.v3 import BucketRetentionSetting, FileRetentionSetting, RetentionMode
 from b2sdk.v3.exception import BadJson, BadRequest, FileNotPresent
 
-from pipeline.sandbox.b2 import lifecycle
+from pipeline.sandbox.b2 import copying, lifecycle
 from pipeline.sandbox.b2.access import NEEDS, Key
 from pipeline.sandbox.b2.disk_bucket import DiskBucket
 from pipeline.sandbox.b2.faults import Faults
@@ -86,6 +86,9 @@ class Emulator:
                 raise BadJson(f"required field {error} is missing") from None
 
     def _check(self, name: str, token: str, body: Body) -> None:
+        if "sourceFileId" in body:
+            copying.check(self.simulator, self.access, token, name, body)
+            return
         bucket_id = body.get("bucketId")
         file_name = body.get(NEEDS[name].name_argument or "")
         if "fileId" in body:
@@ -238,6 +241,8 @@ def _update_retention(emulator: Emulator, token: str, body: Body) -> Body:
 
 CALLS: dict[str, Callable[[Emulator, str, Body], Body]] = {
     "b2_cancel_large_file": lambda e, _, b: e.bucket_of(b).cancel_large_file(b["fileId"]),
+    "b2_copy_file": lambda e, t, b: copying.copy_file(e.simulator, t, b),
+    "b2_copy_part": lambda e, _, b: copying.copy_part(e.simulator, b),
     "b2_create_bucket": _create_bucket,
     "b2_create_key": _create_key,
     "b2_delete_bucket": _delete_bucket,

@@ -1,0 +1,80 @@
+"""The backups that do not go by their age: copies of the newest, and of one a month, where no rule of the
+bucket reaches them. If backups stop, the last ones stay.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pipeline.backup import backups, manifest
+from pipeline.backup.backups import Backup
+from pipeline.bucket import KEPT, Bucket
+from pipeline.settings import BackupSettings
+
+MONTHS_PER_YEAR = 12
+
+
+def wanted(there: Sequence[Backup], *, last: int, months: int) -> frozenset[str]:
+    """Return the runs of one database to keep: the newest `last`, and the first of each of the last `months`.
+
+    Months are counted from the newest backup and not from today: nothing is given up while none is made.
+    """
+    verified = sorted((one for one in there if one.verified), key=lambda one: one.taken_at)
+    if not verified:
+        return frozenset()
+    kept = {one.run for one in verified[-last:]} if last else set()
+    first: dict[int, str] = {}
+    for one in verified:
+        first.setdefault(_month(one.taken_at), one.run)
+    newest = _month(verified[-1].taken_at)
+    return frozenset(kept | {run for month, run in first.items() if month > newest - months})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _month(moment: datetime) -> int:
+    return moment.year * MONTHS_PER_YEAR + moment.month
+
+
+def keep(reading: Bucket, writing: Bucket, backup: BackupSettings, database: str) -> None:
+    """Copy what is to be kept and is not yet, and let go of copies that newer ones have superseded.
+
+    `reading` is opened with the key that sees locks. All of this is catching up: what an earlier call could
+    not do is done now. Raise UnreachableError if the key may not copy.
+    """
+    there = backups.find(reading, database).of(database)
+    runs = wanted(there, last=backup.keep_last, months=backup.keep_months)
+    for one in there:
+        if one.run in runs and not one.kept:
+            _copy(writing, database, one.run)
+    now = _now()
+    superseded = {name.split("/")[2] for name in _names(reading, database)} - runs
+    for run in sorted(superseded):
+        _let_go(reading, writing, database, run, now)
+
+
+def _names(bucket: Bucket, database: str) -> list[str]:
+    return [stored.name for stored in bucket.list(f"{KEPT}{database}/")]
+
+
+def _copy(bucket: Bucket, database: str, run: str) -> None:
+    # The manifest is what makes it a backup: last.
+    for name in (
+        manifest.globals_name(database, run),
+        manifest.dump_name(database, run),
+        manifest.manifest_name(database, run),
+    ):
+        source = bucket.find(name)
+        if source is None:
+            return  # it has just gone by its age
+        bucket.copy(source, KEPT + name)
+
+
+def _let_go(reading: Bucket, writing: Bucket, database: str, run: str, now: datetime) -> None:
+    objects = list(reading.list(f"{KEPT}{manifest.prefix(database, run)}"))
+    if any(one.retained_until and one.retained_until > now for one in objects):
+        return
+    # The manifest first: half of a backup is none.
+    for one in sorted(objects, key=lambda one: one.name != KEPT + manifest.manifest_name(database, run)):
+        writing.hide(one.name)
