@@ -73,8 +73,12 @@ def _warn_of_kept(settings: Settings, proven: Manifest, why: str | None) -> None
     """Tell once that a database's backups all go by their age, and that it is over."""
     key = f"{failures.KEPT}{proven.database}"
     of = replace(failures.backup(proven.database, proven.run), key=key)
-    told = [of.alert(f"no copy is kept beyond its age: {why}", kind="warning")] if why else []
-    alerts.reconcile(settings, key, told)
+    if why:
+        alerts.tell(settings, of.alert(f"no copy is kept beyond its age: {why}", kind="warning"))
+    else:
+        alerts.recovered(
+            settings, key, f"database {proven.database}: its backups are kept beyond their age again"
+        )
 
 
 def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:

@@ -125,6 +125,7 @@ def _work(settings: Settings, _: Facts) -> set[str]:
 KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
     "backup": _databases,
     "changed": _databases,
+    "kept": _databases,
     "size": _databases,
     "drill": _databases,
     "source": _sources,

@@ -1,6 +1,7 @@
 """Backups that do not go by their age: if backups stop, the last ones stay, and one of each month."""
 
 import hashlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,8 @@ from pipeline.backup.backups import Backup
 from pipeline.bucket import KEPT, WRITER, Bucket, copying
 from pipeline.errors import UnreachableError
 from pipeline.sandbox import backup_store
+from pipeline.sandbox.b2.control import Control
+from pipeline.sandbox.b2.process import running
 from pipeline.sandbox.vault_server import administrator
 from tests.archive import SMALL, Archive
 from tests.hooks import Hook
@@ -45,6 +48,25 @@ def shop(restores: Restores) -> Restores:
     return restores
 
 
+@pytest.fixture
+def aging(shop: Restores) -> Iterator[Control]:
+    """An emulator of this test's own, whose clock it may move."""
+    archive = shop.archive
+    vault = administrator(archive.platform.sandbox.home)
+    with running(archive.folder / "own-b2") as control:
+        control.create_bucket(archive.bucket_name, lock=True)
+        for entry, capabilities in backup_store.KEYS.items():
+            made = control.create_key("k", capabilities, bucket=archive.bucket_name)
+            keys = {"key_id": made.key_id, "application_key": made.application_key}
+            vault.write(archive.entries + entry, keys)
+        archive.write_settings(realm=control.url)
+        admin = archive.entries + backup_store.ADMIN
+        with access.opened(archive.settings) as databases, databases.bucket(admin) as bucket:
+            bucket.apply(keep_days=30, lock_days=30)
+        yield control
+        access.end_brief()
+
+
 def listed(archive: Archive) -> list[Backup]:
     with archive.bucket() as bucket:
         return list(backups.find(bucket, "shop").backups)
@@ -56,40 +78,44 @@ def copies(archive: Archive) -> list[str]:
         return sorted({stored.name.split("/")[2] for stored in bucket.list(f"{KEPT}shop/")})
 
 
-def test_backups_stop_for_90_days_and_the_last_three_are_there_and_restore(shop: Restores) -> None:
+def test_backups_stop_for_90_days_and_the_last_three_are_there_and_restore(
+    shop: Restores, aging: Control
+) -> None:
     archive = shop.archive
     for run in RUNS:
         shop.back_up("shop", run)
     assert [(one.run, one.kept, one.place) for one in listed(archive)] == [(run, True, "") for run in RUNS]
     with archive.bucket() as bucket:
         assert {stored.retention_mode for stored in bucket.list(KEPT)} == {"compliance"}
-    archive.control.advance(days=90)
+    aging.advance(days=90)
     access.end_brief()
     there = listed(archive)
     # The first of the month as well.
     assert [(one.run, one.verified, one.place) for one in there] == [(run, True, KEPT) for run in RUNS]
-    assert archive.names() == []
+    assert [one for one in aging.versions(archive.bucket_name) if not one["name"].startswith(KEPT)] == []
     found = drill.drill_database(archive.settings, "shop", MONTH)
     assert (found.run, found.grade) == (RUNS[-1], "A")
     ended = archive.run("backups", "shop", "--json")
     assert ended.out.count('"kept": true') == 4
 
 
-def test_a_copy_that_newer_ones_have_superseded_goes_once_its_lock_has_ended(shop: Restores) -> None:
+def test_a_copy_that_newer_ones_have_superseded_goes_once_its_lock_has_ended(
+    shop: Restores, aging: Control
+) -> None:
     archive = shop.archive
     archive.write_settings(keep_last="1", keep_months="0")
     shop.back_up("shop", RUNS[0])
     shop.back_up("shop", RUNS[1])
     # It is locked: to hide it would be of no use, and be taken for a theft.
     assert copies(archive) == list(RUNS[:2])
-    archive.control.advance(days=31)
+    aging.advance(days=31)
     access.end_brief()
     with archive.bucket() as reading, archive.writing() as writing, pytest.MonkeyPatch.context() as patched:
         patched.setattr(keep, "_now", lambda: datetime.now(UTC) + timedelta(days=31))
         keep.keep(reading, writing, archive.settings.require_backup(), "shop")
     assert copies(archive) == [RUNS[1]]
-    archive.control.advance(days=2)
-    names = [one["name"] for one in archive.versions() if one["action"] == "upload"]
+    aging.advance(days=2)
+    names = [one["name"] for one in aging.versions(archive.bucket_name) if one["action"] == "upload"]
     assert not [name for name in names if name.startswith(f"{KEPT}shop/{RUNS[0]}")]
 
 
