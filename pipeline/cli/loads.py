@@ -48,14 +48,12 @@ def show_tables(run: str, steps: Sequence[Step], known: Sequence[tuple[str, date
     marts = [state for state in states if state.name.startswith(f"{chains.MART.schema}.")]
     loaded = [state.loaded for state in states if state.loaded and state not in marts]
     if all(state.loaded for state in states) and loaded:
-        terminal.say(_summary(run, loaded) + _and_marts(len(marts)))
+        terminal.say(_summary(run, loaded))
+        if marts:
+            terminal.say(f"run {run}: {len(marts)} mart{'' if len(marts) == 1 else 's'} built")
     for state in states:
         if aside := (state.loaded or {}).get("quarantined"):
             terminal.say(f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine")
-
-
-def _and_marts(number: int) -> str:
-    return f"; {number} mart{'' if number == 1 else 's'}" if number else ""
 
 
 def show_failures(failures: Sequence[Step]) -> None:

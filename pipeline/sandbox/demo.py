@@ -18,7 +18,7 @@ from types import FrameType
 from pipeline import access, options, runs, settings
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.redact import redact
-from pipeline.sandbox import clusters, comparison, lifecycle, sources
+from pipeline.sandbox import clusters, comparison, lifecycle, push, sources
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.server import addresses, plain_environment
@@ -109,6 +109,10 @@ class _Demo:
             self._again()
         else:
             self._nights(yesterday, today)
+        with _part(
+            "The analysts push a mart, and then a broken one: the night goes by the last good version"
+        ):
+            push.show(self._home, today, self._called, lambda line: _say(f"   {line}"))
         with _part("Every declared table, row for row: checksums over all columns, source against warehouse"):
             self._compare()
         self._back_up(today)
@@ -169,8 +173,24 @@ class _Demo:
         """Run `pipeline` as a person would, with Luigi's lines in a file."""
         self._at_once([arguments])
 
+    def _called(self, arguments: Sequence[str], settings_file: Path) -> int:
+        """Run `pipeline` by other settings than the sandbox's own, and return its exit code."""
+        lines, environment, _ = self._lines([arguments])
+        return _wait_for(lines, {**environment, "LUIGI_CONFIG_PATH": str(settings_file)}, quiet=False)[0]
+
     def _at_once(self, commands: Sequence[Sequence[str]], *, quiet: bool = False) -> None:
         """Run `pipeline` several times at once; if that is to be quiet, show only what goes wrong."""
+        lines, environment, logs = self._lines(commands)
+        ended = _wait_for(lines, environment, quiet=quiet)
+        for one, log, returncode in zip(commands, logs, ended, strict=True):
+            if returncode:
+                hint = f"; Luigi's own lines are in {log}" if log else ""
+                raise StepError(f"'pipeline {' '.join(one)}' ended with {returncode}{hint}")
+
+    def _lines(
+        self, commands: Sequence[Sequence[str]]
+    ) -> tuple[list[list[str | Path]], dict[str, str], list[Path | None]]:
+        """Return the command lines, the environment, and where each writes Luigi's lines."""
         program = Path(sys.executable).with_name("pipeline")
         path = f"{program.parent}:{clusters.BINARIES}:{plain_environment()['PATH']}"
         environment = {**plain_environment(), **addresses(self._home), "PATH": path}
@@ -179,11 +199,7 @@ class _Demo:
             [program, *one, *(["--log-file", str(log)] if log else [])]
             for one, log in zip(commands, logs, strict=True)
         ]
-        ended = _wait_for(lines, environment, quiet=quiet)
-        for one, log, returncode in zip(commands, logs, ended, strict=True):
-            if returncode:
-                hint = f"; Luigi's own lines are in {log}" if log else ""
-                raise StepError(f"'pipeline {' '.join(one)}' ended with {returncode}{hint}")
+        return lines, environment, logs
 
     def _tell_where_to_look(self) -> None:
         luigid = f"http://{ADDRESS}:{self._home.state.ports['luigid']}"

@@ -25,7 +25,7 @@ def test_a_run_loads_and_builds_everything_and_says_so(school: Night) -> None:
     ended = school.etl(run)
     assert (ended.code, ended.told) == (0, []), ended.err
     assert "2 tables" in ended.out
-    assert "3 marts" in ended.out
+    assert "3 marts built" in ended.out
     assert shown(school, "most") == [(2,)]
     again = school.etl(run)
     assert "was complete before" in again.out
