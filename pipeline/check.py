@@ -16,7 +16,7 @@ from pipeline.backup import privileges, tools
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.postgres import Connection
-from pipeline.settings import BackupSettings, Settings
+from pipeline.settings import BackupSettings, Settings, weakened
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
     `scheduler` is the URL of Luigi's scheduler.
     """
     yield _looked("scheduler", lambda: visualizer.problems(settings, scheduler))
+    # A night goes on with them, but not as safely.
+    yield Finding("Luigi", warnings=tuple(weakened()))
     yield from folders(settings)
     declared: list[Catalog] = []
     if settings.analysts is not None:

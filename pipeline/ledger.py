@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline import postgres
+from pipeline.chains import BUILD_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
@@ -62,6 +63,22 @@ def steps(connection: Connection, run: str) -> list[Step]:
     """Return every step of the run, in the order in which they began."""
     query = f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s ORDER BY started_at, task, name"  # noqa: S608
     return [_step(found) for found in postgres.rows(connection, query, (run,))]
+
+
+def open_steps(connection: Connection, since: datetime) -> list[Step]:
+    """Return the newest step of each table, and source, that failed or says running and was not made up for.
+
+    Of whichever run; what began before `since` is not looked at.
+    """
+    parameters = {"since": since, "own_tasks": [OPEN_TASK, BUILD_TASK]}
+    return [_step(found) for found in postgres.rows(connection, postgres.statement("open_steps"), parameters)]
+
+
+def last_loads(connection: Connection) -> list[Step]:
+    """Return the load that each table shows, or the building of a mart, as the step that did it."""
+    parameters = {"load_task": LOAD_TASK, "build_task": BUILD_TASK}
+    found = postgres.rows(connection, postgres.statement("last_loads"), parameters)
+    return [_step(one) for one in found]
 
 
 def _step(found: tuple[Any, ...]) -> Step:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,16 +54,23 @@ def is_one(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one name, such as etl. `state` is running, done or failed; `alive` whether it still goes."""
+    """One run of one name, such as etl. `state` is running, done or failed; `alive` whether it still goes.
+
+    `started_at` is when it was first begun, `attempted_at` when last, the `attempts`-th time. `scope` names
+    the sources and tables (hr.employee) that it is to load; empty, it is all of them.
+    """
 
     run: str
     name: str
     state: str
     started_at: datetime
+    attempted_at: datetime
+    attempts: int
     finished_at: datetime | None
     host: str
     pid: int
     error: str | None
+    scope: Sequence[str]
     alive: bool
 
     @property
@@ -71,10 +78,31 @@ class Run:
         """Return the state: a run that is said to be running but is dead has failed."""
         return "failed" if self.state == "running" and not self.alive else self.state
 
+    def is_to_load(self, table: str) -> bool:
+        """Whether this table, such as hr.employee, belongs to it."""
+        return not self.scope or table in self.scope or table.partition(".")[0] in self.scope
+
 
 def find(connection: Connection, name: str, run: str | None = None) -> Run | None:
-    """Return the run of that name: the latest begun, or the one with that logical date; or None."""
-    found = postgres.row(connection, postgres.statement("run"), {"name": name, "run": run})
+    """Return the run of that name: the latest by logical date, or the one with that date; or None."""
+    return _find(connection, {"name": name, "run": run, "going": False})
+
+
+def going(connection: Connection, name: str) -> Run | None:
+    """Return the run of that name that goes on, or was killed and not begun again; None if all have ended."""
+    return _find(connection, {"name": name, "run": None, "going": True})
+
+
+def failed(connection: Connection, name: str, since: datetime) -> Iterator[Run]:
+    """Yield the runs of that name that failed or were killed, the last attempt first, but for older ones."""
+    query = postgres.statement("failed_runs")
+    for (run,) in postgres.rows(connection, query, {"name": name, "since": since}):
+        if (found := find(connection, name, run)) is not None:
+            yield found
+
+
+def _find(connection: Connection, parameters: Mapping[str, object]) -> Run | None:
+    found = postgres.row(connection, postgres.statement("run"), parameters)
     return None if found is None else Run(*found)
 
 
@@ -133,12 +161,14 @@ def tables(steps: Sequence[Step]) -> list[TableState]:
 @contextlib.contextmanager
 def running(
     connection: Connection, run: str, name: str,
-    again: Callable[[], AbstractContextManager[Connection]] | None = None,
+    again: Callable[[], AbstractContextManager[Connection]] | None = None, *,
+    scope: Sequence[str] = (), is_whole: Callable[[], bool] = lambda: True,
 ) -> Iterator[bool]:  # fmt: skip
     """Record a run from its start to its end. Yield False, and record nothing, if one of that name is going.
 
     `connection` commits by itself and is held all the while: its death tells that the run died. `again` opens
-    another, over which the end is recorded where the first was lost.
+    another, over which the end is recorded where the first was lost. `scope` is what this attempt is to do;
+    where that is done, `is_whole` says whether the run is, with what earlier attempts were to do.
     """
     if not postgres.value(
         connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"run {name}",)
@@ -154,18 +184,19 @@ def running(
         """,
         (name, run),
     )
+    known = find(connection, name, run)
     postgres.rows(
         connection,
-        """
-        INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, %s, 'running', %s, %s)
-        ON CONFLICT (run, name) DO UPDATE SET state = 'running', started_at = clock_timestamp(),
-            finished_at = NULL, error = NULL, host = excluded.host, pid = excluded.pid
-        """,
-        (run, name, socket.gethostname(), os.getpid()),
-    )
+        postgres.statement("begin_run"),
+        {
+            "run": run, "name": name, "host": socket.gethostname(), "pid": os.getpid(), "scope": list(scope),
+        },
+    )  # fmt: skip
     state, error = "done", None
     try:
         yield True
+        if not is_whole():
+            state, error = "failed", (known and known.error) or "not all that it was to load is loaded"
     except BaseException as raised:
         state, error = "failed", redact(str(raised) or type(raised).__name__)[: ledger.ERROR_LENGTH]
         raise

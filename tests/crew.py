@@ -5,7 +5,6 @@ their own: network namespaces with a hostname each.
 import contextlib
 import itertools
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -37,7 +36,7 @@ class Node:
 
 @dataclass
 class Crew:
-    """A night with a scheduler of its own. `settings` changes lines of luigi.cfg, such as `retry_delay`."""
+    """A night with a scheduler of its own. `settings` are of Luigi's scheduler, such as `retry_delay`."""
 
     night: Night
     served: Served
@@ -47,10 +46,10 @@ class Crew:
 
     def __post_init__(self) -> None:
         file = self.night.platform.settings_file
-        for name, value in self.settings.items():
-            text, found = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", file.read_text())
-            assert found == 1, name
-            file.write_text(text)
+        lines = "".join(f"{name} = {value}\n" for name, value in self.settings.items())
+        text = file.read_text()
+        assert "[scheduler]\n" in text
+        file.write_text(text.replace("[scheduler]\n", f"[scheduler]\n{lines}", 1))
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.cli.scope import Scope
 from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
 from pipeline.loading import forget
 from pipeline.postgres import Connection
+from pipeline.runs import Run
 from pipeline.settings import Settings
 from pipeline.step import Step
 
@@ -89,7 +90,21 @@ def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespa
     ):
         ledger.require_migrated(warehouse)
         before = not arguments.forget and wanted.done(configured, run)
-        with runs.running(warehouse, run, NAME, lambda: databases.warehouse(autocommit=True)) as ours:
+
+        def is_whole() -> bool:
+            # Over a connection of its own, as below.
+            with databases.warehouse(autocommit=True) as own:
+                known = runs.find(own, NAME, run)
+            return scope.of_run(configured, declared, known.scope if known else []).done(configured, run)
+
+        if before and _is_recorded(runs.find(warehouse, NAME, run), is_whole):
+            loads.show_run(warehouse, run, wanted.names)
+            terminal.say(_nothing_to_do(run))
+            return 0
+        with runs.running(
+            warehouse, run, NAME, lambda: databases.warehouse(autocommit=True),
+            scope=_scope(arguments), is_whole=is_whole,
+        ) as ours:  # fmt: skip
             if not ours:
                 raise _already_running(warehouse)
             if arguments.forget:
@@ -107,8 +122,24 @@ def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespa
             # Over a connection of its own: the warehouse may have been restarted meanwhile.
             patience.persevere(lambda: _judge(databases, run, wanted, returncode, tail))
         if before:
-            terminal.say(f"run {run} was complete before: nothing to do")
+            terminal.say(_nothing_to_do(run))
     return 0
+
+
+def _scope(arguments: argparse.Namespace) -> list[str]:
+    """Return what the ledger keeps of what is asked for; nothing is everything."""
+    if "mart" in arguments:
+        return [f"{chains.MART.schema}.{arguments.mart}"]
+    return [".".join(filter(None, (arguments.source, arguments.table)))] if arguments.source else []
+
+
+def _nothing_to_do(run: str) -> str:
+    return f"run {run} was complete before: nothing to do"
+
+
+def _is_recorded(known: Run | None, is_whole: Callable[[], bool]) -> bool:
+    """Whether the ledger says of a run what is so; else it is to be recorded that it is done."""
+    return known is not None and (known.state == "done" or known.alive or not is_whole())
 
 
 def _luigi(arguments: argparse.Namespace, wanted: Scope, run: str) -> list[str]:
@@ -125,10 +156,10 @@ def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *,
 
 
 def _already_running(warehouse: Connection) -> AlreadyRunningError:
-    other = runs.find(warehouse, NAME)
+    other = runs.going(warehouse, NAME)
     if other is None:
         return AlreadyRunningError("a load is going already; wait for its end")
-    since = f"{other.started_at:%Y-%m-%d %H:%M}"
+    since = f"{other.attempted_at:%Y-%m-%d %H:%M}"
     return AlreadyRunningError.of("a load", other.run, since, other.host, other.pid)
 
 

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import chains, ledger, runs
+from pipeline import chains, ledger, overview, runs
 from pipeline.alerts import remedy
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.loading import load
+from pipeline.overview import Table
 from pipeline.postgres import Connection
 from pipeline.runs import TableState
 from pipeline.step import Step
 
+STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
 MODES = {"first": "first", "full": "full", "increment": "delta"}
 # Where a table stands that is not loaded yet.
 WORDS = {
@@ -33,16 +35,24 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str]) -> None:
     show_failures([step for step in steps if step.state == "failed"])
 
 
-def show_tables(run: str, steps: Sequence[Step], known: Sequence[tuple[str, datetime, int]]) -> None:
-    """Print a line for each table of these steps; `known` has the moment that each table shows."""
+def show_tables(
+    run: str, steps: Sequence[Step], known: Sequence[tuple[str, datetime, int]], others: Sequence[Table] = ()
+) -> None:
+    """Print a line for each table of these steps of a run; `known` has the moment that each table shows.
+
+    `others` are tables that may not be among them: of these the load that they show, in whichever run.
+    """
     states = runs.tables(steps)
-    if not states:
+    begun = {state.name for state in states}
+    more = [TableState(one.name, [one.last] if one.last else []) for one in others if one.name not in begun]
+    if not states and not more:
         return
-    fresh = {name: as_of for name, as_of, _ in known}
+    styles = {one.name: STYLES.get(one.state) for one in others}
+    fresh = {name: as_of for name, as_of, _ in known} | {one.name: one.as_of for one in others if one.as_of}
     # A width of 80 holds names of 28 characters beside millions of rows.
     shown = new_table("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
-    for state in states:
-        style = "red" if state.failed else None
+    for state in sorted([*states, *more], key=lambda one: one.name):
+        style = "red" if state.failed else styles.get(state.name)
         shown.add_row(state.name, *_cells(state), _short(fresh.get(state.name)), style=style)
     terminal.console().print(shown)
     marts = [state for state in states if state.name.startswith(f"{chains.MART.schema}.")]
@@ -83,6 +93,8 @@ def _cells(state: TableState) -> list[str]:
             f"{done[key]:,}" if key in done else "" for key in ("total", "inserted", "updated", "deleted")
         ]
         return [*counts, MODES.get(done["mode"], done["mode"])]
+    if not state.steps:
+        return ["", "", "", "", "never"]
     latest = state.failed or state.steps[-1]
     return [f"{latest.rows:,}" if latest.rows else "", "", "", "", word(latest)]
 

@@ -1,7 +1,7 @@
 """`pipeline rerun`: runs what is incomplete of a run, or forgets it from a step on and runs that again."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -93,16 +93,28 @@ def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[st
         return [["run", DRILL, name, "--month", _month(arguments.run)]]
     given = runs.parse(arguments.run) if arguments.run else None
     if chain == MART:
-        return [["run", MART, name, "--run", _known_load(configured, given), *_workers(arguments)]]
+        return [["run", MART, name, "--run", _known_load(configured, given)[0], *_workers(arguments)]]
     if chain == BACKUP:
         return [["run", BACKUP, name, "--run", given or _latest_backup(configured, name)]]
-    run = _known_load(configured, given)
-    loads = ["run", ETL, "--run", run, *_selection(name), *_workers(arguments)]
+    (run, scope), marts = _known_load(configured, given), _marts(configured)
+    names = [name] if name else scope or [""]
+    loads = [
+        ["run", ETL, "--run", run, *_selection(one), *_more(arguments)] for one in names if one not in marts
+    ]
+    if not name:
+        loads += [
+            ["run", MART, marts[one], "--run", run, *_workers(arguments)] for one in scope if one in marts
+        ]
     if arguments.since:
-        return [[*loads, "--forget", arguments.since, *(["--full"] if arguments.full else [])]]
+        return loads
     both = [] if chain == ETL else [name] if name else sorted(configured.databases)
     begun = [database for database in both if _is_begun(configured, database, run)]
-    return [loads, *(["run", BACKUP, database, "--run", run] for database in begun)]
+    return [*loads, *(["run", BACKUP, database, "--run", run] for database in begun)]
+
+
+def _more(arguments: argparse.Namespace) -> list[str]:
+    forgetting = ["--forget", arguments.since, *(["--full"] if arguments.full else [])]
+    return [*_workers(arguments), *(forgetting if arguments.since else [])]
 
 
 def _workers(arguments: argparse.Namespace) -> list[str]:
@@ -167,14 +179,21 @@ def _selection(name: str) -> list[str]:
     return [*(["--source", source] if source else []), *(["--table", table] if table else [])]
 
 
-def _known_load(configured: Settings, run: str | None) -> str:
-    """Return this run, or the latest. Raise UsageError if there was none: it would be another one."""
+def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:
+    """Return this run, or the latest, and the sources and tables that it was to load; none is all of them.
+
+    Raise UsageError if there was none: it would be another one.
+    """
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
-        if run and ledger.steps(warehouse, run):
-            return run
         latest = runs.find(warehouse, ETL)
         found = runs.find(warehouse, ETL, run)
+        # Plain Luigi keeps no more than the steps that it began.
+        begun = {step.key.name for step in ledger.steps(warehouse, run)} if run and not found else set()
+    if run and begun:
+        if not (names := _grouped(_tables(configured), begun)):
+            raise UsageError(f"run {run}: nothing that it began is still declared; name what is to be loaded")
+        return run, names
     if latest is None:
         raise UsageError(f"nothing has run yet, so nothing can be run again: type '{chains.ETL.command()}'")
     if found is None:
@@ -182,7 +201,21 @@ def _known_load(configured: Settings, run: str | None) -> str:
             f"run {run} is not known, the latest is {latest.run}; to begin it, type "
             f"'{chains.ETL.command(run)}'"
         )
-    return found.run
+    # A table goes with its source.
+    return found.run, [
+        one for one in found.scope if one.partition(".")[0] not in found.scope or "." not in one
+    ]
+
+
+def _grouped(declared: Set[str], begun: Set[str]) -> list[str]:
+    """Return what of this was begun, whole sources by their name.
+
+    >>> _grouped({"a.x", "a.y", "b.x", "b.y"}, {"a", "a.x", "a.y", "b.x", "c.z"})
+    ['a', 'b.x']
+    """
+    whole = {name.partition(".")[0] for name in declared}
+    whole -= {name.partition(".")[0] for name in declared - begun}
+    return sorted({*whole, *(name for name in declared & begun if name.partition(".")[0] not in whole)})
 
 
 def _latest_backup(configured: Settings, database: str) -> str:

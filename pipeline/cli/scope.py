@@ -1,5 +1,6 @@
 """What a load is asked to do: of all that is declared, or of a part of it."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,3 +78,22 @@ def of_mart(configured: Settings, declared: Catalog, name: str) -> Scope:
                 tables[read] = declared.source(schema).table(table)
     root = (chains.MARTS.family(BUILD_TASK), "--mart", name)
     return Scope(list(tables.values()), list(marts.values()), chains.MARTS.module, root)
+
+
+def of_run(configured: Settings, declared: Catalog, names: Sequence[str]) -> Scope:
+    """Return what a run was to do, by the names in the ledger, as far as that is declared; none is all."""
+    if not names:
+        return of_load(configured, declared, None, None)
+    tables: dict[str, Table] = {}
+    marts: dict[str, Mart] = {}
+    for name in names:
+        schema, _, own = name.partition(".")
+        # What is no longer declared is nobody's business any more.
+        with contextlib.suppress(UsageError):
+            is_mart = schema == build.SCHEMA
+            found = (
+                of_mart(configured, declared, own) if is_mart else of_load(configured, declared, schema, own)
+            )
+            tables |= {f"{table.source}.{table.name}": table for table in found.tables}
+            marts |= {mart.name: mart for mart in found.marts}
+    return Scope(list(tables.values()), list(marts.values()), chains.ETL.module, ())

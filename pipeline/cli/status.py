@@ -2,14 +2,15 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import access, chains, ledger, overview, runs, settings
 from pipeline.alerts import remedy
 from pipeline.cli import loads, terminal
-from pipeline.errors import PipelineError, StepError, UnreachableError
-from pipeline.overview import Overview
+from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError, UsageError
+from pipeline.overview import Backup, Drill, Overview, Undone
 from pipeline.redact import redact
 from pipeline.runs import Run
 from pipeline.settings import Settings
@@ -17,6 +18,8 @@ from pipeline.step import Step
 
 MEGABYTE = 1e6
 STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
+# The worst of everything.
+CODES = {overview.FAILED: StepError.exit_code, overview.STALE: CheckError.exit_code}
 # So many tables are named, more are counted.
 FEW = 3
 
@@ -24,7 +27,13 @@ FEW = 3
 def add_command(commands: Any) -> None:
     """Add `status` to the command line."""
     parser = commands.add_parser(
-        "status", help="what ran, what failed, what to type next", description=__doc__
+        "status",
+        help="what ran, what failed, what to type next",
+        description="What ran, what failed and why, how fresh everything is, and what to type next. Every "
+        "failure is shown that was not made up for, whichever run it was in. With --run, of that run alone.",
+        epilog="exit codes: 0 all is well, or is running; 3 something failed; 4 nothing failed, but "
+        "something is too old ([watch] in luigi.cfg has the limits); 5 the warehouse is out of reach; "
+        "2 settings, or no such run",
     )
     parser.add_argument("--run", help="the logical date (default: the latest load)")
     parser.add_argument("--json", action="store_true", help="for machines")
@@ -40,13 +49,16 @@ def show_status(arguments: argparse.Namespace) -> int:
         seen = _look(configured, run)
     except (UnreachableError, StepError) as error:
         lost, seen = error, overview.look_without_ledger(configured, run)
+    known = lost is None and configured.warehouse is not None
     if arguments.json:
         terminal.say(json.dumps(_data(seen), indent=2))
     else:
-        _show(seen, run, known=lost is None and configured.warehouse is not None)
+        _show(seen, run, known=known)
     if lost:
         raise lost
-    return 0
+    if run and known and seen.run is None:
+        return UsageError.exit_code
+    return CODES.get(seen.state, 0)
 
 
 def _look(configured: Settings, run: str | None) -> Overview:
@@ -58,9 +70,11 @@ def _look(configured: Settings, run: str | None) -> Overview:
 
 
 def _show(seen: Overview, run: str | None, *, known: bool) -> None:
+    if known and not run:
+        terminal.tell(_worst(seen), STYLES.get(seen.state))
     if seen.run is not None:
         terminal.tell(_headline(seen, seen.run), STYLES.get(seen.load_state))
-        loads.show_tables(seen.run.run, seen.steps, seen.fresh)
+        loads.show_tables(seen.run.run, seen.steps, seen.fresh, seen.tables)
     elif known:
         terminal.say(
             f"run {run} is not known" if run else f"nothing has run yet: type '{chains.ETL.command()}'"
@@ -74,7 +88,13 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     for remark in seen.remarks:
         terminal.tell(remark, "red")
     loads.show_failures(seen.failures)
-    _show_rest(seen)
+    for one in seen.undone:
+        _show_undone(seen, one)
+    if late := seen.stale_tables:
+        terminal.tell(f"too old: {_few(late)}", STYLES[overview.STALE])
+        terminal.tell_next("", chains.ETL.command())
+    for database in seen.stale_databases:
+        _show_stale(seen, database)
 
 
 def _show_proofs(seen: Overview) -> None:
@@ -92,26 +112,58 @@ def _show_proofs(seen: Overview) -> None:
             terminal.tell_next("", f"pipeline rerun --from extract --full {name}")
 
 
-def _show_rest(seen: Overview) -> None:
+def _worst(seen: Overview) -> str:
+    """Return how everything is, the worst first."""
+    counts = [
+        (len(seen.failures) + len(seen.undone), "failure is open", "failures are open"),
+        (len(seen.differing), "table differs from its source", "tables differ from their sources"),
+        (len(seen.stale_tables), "table is too old", "tables are too old"),
+        (len(seen.stale_databases), "database has no new backup or drill", "databases have none"),
+    ]  # fmt: skip
+    told = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+    if not seen.stale_tables and seen.run and seen.load_state == overview.STALE:
+        told.append("the last load is too long ago")
+    going = ["something is running"] if seen.state == overview.RUNNING else []
+    fine = f"{len(seen.tables)} tables and {len(seen.backups)} backups are as they should be"
+    return f"{seen.state}: {', '.join(told or [*going, fine])}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return f"{', '.join(names[:FEW])}{more}"
+
+
+def _show_undone(seen: Overview, undone: Undone) -> None:
     """Say what of a load that failed is no failure of a step."""
-    if seen.run is None or seen.run.actual_state != overview.FAILED:
-        return
-    if names := seen.not_begun:
-        more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-        terminal.say(f"not begun: {', '.join(names[:FEW])}{more}")
-    elif any(step.state == overview.FAILED for step in seen.steps):
-        return
-    elif seen.run.error and seen.run.alive is False:
-        terminal.say(f"{seen.run.name} {seen.run.run} failed: {seen.run.error.splitlines()[-1]}")
-    terminal.say(f"  next: {remedy.of_run(seen.run.run, seen.run.name)}")
+    run = undone.run
+    if run.error and not any(step.key.run == run.run for step in seen.failures):
+        terminal.tell(f"{run.name} {run.run} failed: {run.error.splitlines()[-1]}", "red")
+    if undone.tables:
+        terminal.say(f"not loaded: {_few(undone.tables)}")
+    terminal.tell_next("", remedy.of_run(run.run, run.name).command)
+
+
+def _show_stale(seen: Overview, database: str) -> None:
+    """Say what of a database is too old; that there is no backup of it at all is told with the others."""
+    late = [one for one in seen.backups if one.database == database and one.is_stale and one.run]
+    for backup in late:
+        terminal.tell(f"{database}: its newest backup, run {backup.run}, is too old", STYLES[overview.STALE])
+        terminal.tell_next("", chains.BACKUP.command(None, database))
+    for drill in [one for one in seen.drills if one.database == database and one.is_stale and one.held]:
+        terminal.tell(
+            f"{database}: its last drill, of {drill.month}, is too long ago", STYLES[overview.STALE]
+        )
+        terminal.tell_next("", chains.DRILL.command(None, database))
 
 
 def _headline(seen: Overview, found: Run) -> str:
     line = f"{found.name} {found.run} {seen.load_state}, began {found.started_at:%Y-%m-%d %H:%M} UTC"
+    if found.attempts > 1:
+        line += f", attempt {found.attempts} at {found.attempted_at:%Y-%m-%d %H:%M} UTC"
     if found.alive:
         return f"{line} on {found.host}, process {found.pid}"
     if found.finished_at:
-        return f"{line}, took {(found.finished_at - found.started_at).total_seconds():.0f} s"
+        return f"{line}, took {(found.finished_at - found.attempted_at).total_seconds():.0f} s"
     return f"{line}; process {found.pid} on {found.host} is gone"
 
 
@@ -130,7 +182,7 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
             ("yes" if backup.verified else "NO") if backup.run else "",
             drill.month if drill else "",
             drill.grade if drill else "",
-            style=None if backup.verified and (drill is None or drill.held) else "red",
+            style=_style(backup, drill),
         )
     terminal.console().print(shown)
     for backup in seen.backups:
@@ -144,21 +196,24 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
             terminal.tell_next("", chains.BACKUP.command(None, backup.database))
 
 
+def _style(backup: Backup, drill: Drill | None) -> str | None:
+    if not backup.verified or (drill and not drill.held):
+        return STYLES[overview.FAILED]
+    return STYLES[overview.STALE] if backup.is_stale or (drill and drill.is_stale) else None
+
+
 def _data(seen: Overview) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "run": seen.run.run if seen.run else None,
         "state": seen.state,
         "steps": [_step_data(step) for step in _steps(seen)],
-        "tables": [
-            {
-                "table": name,
-                "fresh_as_of": as_of.isoformat(),
-                "rows": rows,
-                "proved_at": _moment(seen.proofs[name].proved_at if name in seen.proofs else None),
-            }
-            for name, as_of, rows in seen.fresh
+        "failures": [_step_data(step) for step in seen.failures],
+        "undone": [
+            {"run": one.run.run, "error": one.run.error and redact(one.run.error), "tables": list(one.tables)}
+            for one in seen.undone
         ],
+        "tables": _tables_data(seen),
         "backups": [
             {
                 "database": backup.database,
@@ -169,6 +224,7 @@ def _data(seen: Overview) -> dict[str, Any]:
                 "age_hours": round((now - backup.taken_at).total_seconds() / 3600, 2)
                 if backup.taken_at
                 else None,
+                "state": overview.STALE if backup.is_stale else overview.OK,
             }
             for backup in seen.backups
         ],
@@ -177,6 +233,22 @@ def _data(seen: Overview) -> dict[str, Any]:
 
 def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
+
+
+def _tables_data(seen: Overview) -> list[dict[str, Any]]:
+    """Return every table that is declared, loaded or not, and what is loaded of others."""
+    rows = {table.name: table.rows for table in seen.tables} | {name: count for name, _, count in seen.fresh}
+    found: dict[str, tuple[datetime | None, str | None]] = {
+        name: (as_of, None) for name, as_of, _ in seen.fresh
+    }
+    found |= {table.name: (table.as_of, table.state) for table in seen.tables}
+    return [
+        {
+            "table": name, "fresh_as_of": _moment(as_of), "rows": rows.get(name), "state": state,
+            "proved_at": _moment(seen.proofs[name].proved_at if name in seen.proofs else None),
+        }
+        for name, (as_of, state) in sorted(found.items())
+    ]  # fmt: skip
 
 
 def _steps(seen: Overview) -> list[Step]:
@@ -188,6 +260,7 @@ def _steps(seen: Overview) -> list[Step]:
 def _step_data(step: Step) -> dict[str, Any]:
     ended = step.finished_at or datetime.now(UTC)
     return {
+        "run": step.key.run,
         "task": step.key.task,
         "name": step.key.name,
         "state": step.state,

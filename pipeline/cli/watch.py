@@ -18,9 +18,17 @@ WORDS = {
     "stale": "too old",
     "warning": "warning",
     "unreachable": "out of reach",
+    "open": "open",
     "info": "to know",
 }
-STYLES = {"failed": "red", "stale": "red", "warning": "yellow", "unreachable": "red", "info": "dim"}
+STYLES = {
+    "failed": "red",
+    "stale": "red",
+    "warning": "yellow",
+    "unreachable": "red",
+    "open": "red",
+    "info": "dim",
+}
 
 
 def add_command(commands: Any) -> None:
@@ -31,8 +39,8 @@ def add_command(commands: Any) -> None:
         description="Send the alerts that wait; look at the ledger, the bucket, the keys and what is going "
         "on; tell by webhook what is too old, strange or out of reach, once, and once that it is over. "
         "Changes nothing else. [watch] in luigi.cfg has the limits.",
-        epilog="exit codes: 0 nothing to say; 4 something is too old or strange; 5 something is out of "
-        "reach; 2 settings",
+        epilog="exit codes: 0 nothing to say; 4 something is too old or strange, or a failure that was told "
+        "of is still open; 5 something is out of reach; 2 settings",
     )
     parser.add_argument("--json", action="store_true", help="for machines: everything that was judged")
     log.add_argument(parser)
@@ -61,7 +69,7 @@ def run_watch(arguments: argparse.Namespace) -> int:
 def _code(verdicts: Sequence[Verdict]) -> int:
     if any(verdict.kind == "unreachable" for verdict in verdicts):
         return UnreachableError.exit_code
-    return CheckError.exit_code if any(verdict.is_finding for verdict in verdicts) else 0
+    return CheckError.exit_code if any(verdict.is_wrong for verdict in verdicts) else 0
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
@@ -75,6 +83,7 @@ def _data(verdicts: Sequence[Verdict], code: int, now: datetime) -> dict[str, An
     return {
         "looked_at": now.isoformat(timespec="seconds"),
         "state": states[code],
+        "open": sum(verdict.kind == "open" for verdict in verdicts),
         "verdicts": [
             {
                 "key": verdict.key,
@@ -84,6 +93,6 @@ def _data(verdicts: Sequence[Verdict], code: int, now: datetime) -> dict[str, An
                 "since": verdict.since and verdict.since.isoformat(timespec="seconds"),
                 "next": verdict.command or None,
             }
-            for verdict in sorted(verdicts, key=lambda one: not one.is_finding)
+            for verdict in sorted(verdicts, key=lambda one: not one.is_wrong)
         ],
     }

@@ -11,6 +11,7 @@ from pipeline.settings.sections import (
     VaultSettings,
     VisualizerSettings,
 )
+from pipeline.settings.weakened import weakened
 
 __all__ = [
     "AlertSettings",
@@ -23,4 +24,5 @@ __all__ = [
     "VisualizerSettings",
     "read",
     "read_for_alerts",
+    "weakened",
 ]

@@ -64,7 +64,7 @@ def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | N
     """
     environment = os.environ if environment is None else environment
     if paths is None:
-        paths = _found_as_luigi_does(environment)
+        paths = found_as_luigi_does(environment)
     problems: list[str] = []
     sections = ini.read(paths, problems)
     for name, section in sections.items():
@@ -87,7 +87,7 @@ def read_for_alerts(
     environment = os.environ if environment is None else environment
     problems: list[str] = []
     try:
-        found = ini.read(_found_as_luigi_does(environment) if paths is None else paths, [])
+        found = ini.read(found_as_luigi_does(environment) if paths is None else paths, [])
         sections = {name: found[name] for name in ("vault", "alerts")}
         values = _Reader(environment, problems).settings(sections)
         warehouse = _Reader(environment, []).settings({n: s for n, s in found.items() if n == "warehouse"})
@@ -96,7 +96,8 @@ def read_for_alerts(
     return None if problems else Settings(**{**warehouse, **values})
 
 
-def _found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:
+def found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:
+    """Return the settings files that there are, the one that wins last. Raise SettingsError without any."""
     usual = (
         Path("/etc/luigi/client.cfg"),
         Path("/etc/luigi/luigi.cfg"),

@@ -1,8 +1,8 @@
--- What the last runs of each name took, in seconds: loads that were done, and backups.
+-- What the last runs of each name took, in seconds: loads of everything that were done at once, and backups.
 -- Parameters: count (so many of each).
 WITH ended AS (
-    SELECT name, started_at AS began, extract(epoch FROM finished_at - started_at)::float8 AS seconds
-    FROM ops.run WHERE state = 'done' AND finished_at IS NOT NULL
+    SELECT name, attempted_at AS began, extract(epoch FROM finished_at - attempted_at)::float8 AS seconds
+    FROM ops.run WHERE state = 'done' AND finished_at IS NOT NULL AND attempts = 1 AND scope = '{}'
     UNION ALL
     SELECT 'backup ' || database, taken_at, seconds FROM ops.backup
 ),

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pipeline import alerts
 from pipeline.settings import Settings
-from pipeline.watch import archive, audits, loads, marts, surroundings, tell
+from pipeline.watch import archive, audits, loads, marts, opened, surroundings, tell
 from pipeline.watch.facts import Facts
 from pipeline.watch.look import look
 from pipeline.watch.verdict import Verdict
@@ -35,8 +35,12 @@ def watch(settings: Settings, now: datetime) -> Sequence[Verdict]:
     found = judge(settings, facts, now)
     tell.tell(settings, found)
     tell.forget(settings, facts, found)
+    still_open = list(opened.judge(facts, alerts.open_alerts(settings), found))
     spool = surroundings.spool(alerts.send_spooled(settings))
-    pulse = tell.heartbeat(settings, well=not any(one.is_finding for one in (*found, spool)))
+    pulse = tell.heartbeat(settings, well=not any(one.is_wrong for one in (*found, *still_open, spool)))
     last = [spool, *([pulse] if pulse else [])]
     tell.tell(settings, last)
-    return [*found, *last]
+    if still_open:
+        # They were told when they came up.
+        alerts.let_cron_know()
+    return [*found, *still_open, *last]

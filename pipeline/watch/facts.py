@@ -65,9 +65,11 @@ def newest(drills: Sequence[DrillFacts]) -> DrillFacts:
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """What the warehouse says. `run` is the latest load that was begun; `seconds` what runs usually take."""
+    """What the warehouse says. `run` is the latest by its date; `seconds` what runs usually take."""
 
     run: Run | None = None
+    # The one that goes on, or was killed and not begun again.
+    going: Run | None = None
     # By source.table; a source's own steps by its name alone.
     tables: Mapping[str, TableFacts] = field(default_factory=dict)
     # By source.table.

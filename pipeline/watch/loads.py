@@ -17,7 +17,7 @@ RUN_KEY = "watch/run/etl"
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """A table that should be loaded, and what is known of that."""
 
     name: str
@@ -47,21 +47,21 @@ def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
     """Yield what is to be thought of the last run, and of each source and its tables."""
     if facts.ledger is None:
         return
-    tables = _tables(settings, facts, facts.ledger)
-    run = _run(settings, facts.ledger, tables, now)
+    known = tables(settings, facts, facts.ledger)
+    run = _run(settings, facts.ledger, known, now)
     if run is not None:
         yield run
-    for source, found in sorted(tables.items()):
+    for source, found in sorted(known.items()):
         yield from _source(settings, source, found, facts.ledger, run, now)
-    yield from _unmatched(settings, facts)
+    yield from unmatched(settings, facts)
 
 
-def _tables(settings: Settings, facts: Facts, ledger: LedgerFacts) -> Mapping[str, Sequence[_Table]]:
+def tables(settings: Settings, facts: Facts, ledger: LedgerFacts) -> Mapping[str, Sequence[Table]]:
     """Return the tables of each source: those declared or, where that could not be read, those loaded."""
     if facts.declared is not None:
         return {
             source: [
-                _Table(f"{source}.{table}", ledger.tables.get(f"{source}.{table}", TableFacts()), since)
+                Table(f"{source}.{table}", ledger.tables.get(f"{source}.{table}", TableFacts()), since)
                 for table, since in sorted(tables.items())
             ]
             for source, tables in facts.declared.items()
@@ -70,7 +70,7 @@ def _tables(settings: Settings, facts: Facts, ledger: LedgerFacts) -> Mapping[st
     loaded = {name: found for name, found in ledger.tables.items() if found.fresh_as_of}
     return {
         source: [
-            _Table(name, found, None)
+            Table(name, found, None)
             for name, found in sorted(loaded.items())
             if name.startswith(f"{source}.")
         ]
@@ -79,7 +79,7 @@ def _tables(settings: Settings, facts: Facts, ledger: LedgerFacts) -> Mapping[st
 
 
 def _run(
-    settings: Settings, ledger: LedgerFacts, tables: Mapping[str, Sequence[_Table]], now: datetime
+    settings: Settings, ledger: LedgerFacts, tables: Mapping[str, Sequence[Table]], now: datetime
 ) -> Verdict | None:
     """Return what is to be thought of the last load as such: whether it began at all."""
     allowed = limits.run(settings)
@@ -95,16 +95,16 @@ def _run(
             f"the limit is {limit(allowed)}"
         )
         return Verdict(RUN_KEY, "stale", summary, command, since=since + allowed)
-    age = limits.ago(now, found.started_at)
+    age = limits.ago(now, found.attempted_at)
     summary = f"etl: the last run, {found.run}, began {age}; the limit is {limit(allowed)}"
-    if found.alive or not limits.exceeded(now, found.started_at, allowed):
+    if found.alive or not limits.exceeded(now, found.attempted_at, allowed):
         return Verdict(RUN_KEY, "well", summary)
     said = one_line(found.error) if found.error else None
-    return Verdict(RUN_KEY, "stale", summary, command, said, found.started_at + allowed)
+    return Verdict(RUN_KEY, "stale", summary, command, said, found.attempted_at + allowed)
 
 
 def _source(
-    settings: Settings, source: str, tables: Sequence[_Table], ledger: LedgerFacts, run: Verdict | None,
+    settings: Settings, source: str, tables: Sequence[Table], ledger: LedgerFacts, run: Verdict | None,
     now: datetime,
 ) -> Iterator[Verdict]:  # fmt: skip
     """Yield one verdict where all tables of the source are overdue, else one for each of them."""
@@ -127,16 +127,16 @@ def _source(
             yield Verdict(f"watch/table/{one.name}", "well", summary)
 
 
-def _explained(table: _Table, ledger: LedgerFacts, run: Verdict | None) -> bool:
+def _explained(table: Table, ledger: LedgerFacts, run: Verdict | None) -> bool:
     """Whether a table is late only because no run began since: that is told once, of the run."""
     if run is None or run.kind != "stale" or table.facts.failing:
         return False
     since = table.facts.loaded_at or table.counts_from
-    return ledger.run is None or since is None or ledger.run.started_at <= since
+    return ledger.run is None or since is None or ledger.run.attempted_at <= since
 
 
 def _all_late(
-    source: str, tables: Sequence[_Table], ledger: LedgerFacts, allowed: timedelta, now: datetime
+    source: str, tables: Sequence[Table], ledger: LedgerFacts, allowed: timedelta, now: datetime
 ) -> Verdict:
     never = datetime.min.replace(tzinfo=UTC)
     newest = max(tables, key=lambda one: one.facts.fresh_as_of or never)
@@ -151,7 +151,7 @@ def _all_late(
     return replace(found, since=newest.counts_from and newest.counts_from + allowed)
 
 
-def _late(table: _Table, allowed: timedelta, now: datetime) -> Verdict:
+def _late(table: Table, allowed: timedelta, now: datetime) -> Verdict:
     source, _, name = table.name.partition(".")
     found = _told(
         f"watch/table/{table.name}",
@@ -175,7 +175,7 @@ def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | No
     return Verdict(key, "stale", summary, mend.command, said, step=StepKey(last.run, last.task, name))
 
 
-def _unmatched(settings: Settings, facts: Facts) -> Iterator[Verdict]:
+def unmatched(settings: Settings, facts: Facts) -> Iterator[Verdict]:
     """Yield the sources that stand in luigi.cfg alone, or in the analysts' repository alone."""
     if facts.declared is None:
         return

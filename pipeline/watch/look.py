@@ -69,7 +69,7 @@ class _Looker:
     def look(self) -> Facts:
         found = Facts(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
         if self._settings.analysts is not None:
-            seen = self._looked("the catalog", self._declared)
+            seen = self._looked("the catalog", lambda: declared(self._settings))
             if seen is not None:
                 found = replace(found, declared=seen.tables, marts=seen.marts)
         with self._looking("Vault"), access.opened(self._settings) as databases:
@@ -111,17 +111,6 @@ class _Looker:
 
     # What lies on this machine.
 
-    def _declared(self) -> Declared:
-        checkout = self._settings.require_analysts().checkout
-        found: dict[str, dict[str, datetime]] = {}
-        declared = catalog.read(checkout)
-        for source in declared.sources.values():
-            # Whoever declares a new table may wait for the next night like everybody else.
-            written = _written(checkout / "sources" / f"{source.name}.yaml")
-            found[source.name] = dict.fromkeys(source.tables, written)
-        marts = {mart.name: _written(checkout / mart.file) for mart in declared.marts.values()}
-        return Declared(found, marts)
-
     def _keys(self) -> Iterator[KeyFacts]:
         if self._settings.backup is None:
             return
@@ -160,9 +149,6 @@ class _Looker:
             postgres.explained("the warehouse"),
         ):
             ledger.require_migrated(warehouse)
-            own = [chains.OPEN_TASK, chains.BUILD_TASK]
-            since = {"since": self._now - LOOK_BACK, "own_tasks": own}
-            tables = postgres.rows(warehouse, postgres.statement("watch_tables"), since)
             drills = postgres.rows(warehouse, postgres.statement("watch_drills"))
             seconds = postgres.rows(warehouse, postgres.statement("watch_seconds"), {"count": USUAL_RUNS})
             first = postgres.rows(
@@ -170,7 +156,8 @@ class _Looker:
             )
             return LedgerFacts(
                 run=runs.find(warehouse, NAME),
-                tables={name: _table(*rest) for name, *rest in tables},
+                going=runs.going(warehouse, NAME),
+                tables=tables(warehouse, self._now - LOOK_BACK),
                 drills={database: DrillFacts(*rest) for database, *rest in drills},
                 first_backups=dict(first),
                 proofs={name: ProofFacts(*rest[1:6]) for name, *rest in _proofs(warehouse)},
@@ -201,6 +188,26 @@ class _Looker:
 
 def _written(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def declared(settings: Settings) -> Declared:
+    """Return the declared tables and marts, each with when its file was written."""
+    checkout = settings.require_analysts().checkout
+    found: dict[str, dict[str, datetime]] = {}
+    catalogued = catalog.read(checkout)
+    for source in catalogued.sources.values():
+        # Whoever declares a new table may wait for the next night like everybody else.
+        written = _written(checkout / "sources" / f"{source.name}.yaml")
+        found[source.name] = dict.fromkeys(source.tables, written)
+    marts = {mart.name: _written(checkout / mart.file) for mart in catalogued.marts.values()}
+    return Declared(found, marts)
+
+
+def tables(warehouse: Connection, since: datetime) -> dict[str, TableFacts]:
+    """Return how each table, mart and source as such fares; what began before `since` is not looked at."""
+    parameters = {"since": since, "own_tasks": [chains.OPEN_TASK, chains.BUILD_TASK]}
+    found = postgres.rows(warehouse, postgres.statement("watch_tables"), parameters)
+    return {name: _table(*rest) for name, *rest in found}
 
 
 def _table(

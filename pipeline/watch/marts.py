@@ -17,7 +17,7 @@ def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
     if facts.ledger is None or facts.marts is None:
         return
     run, allowed = facts.ledger.run, limits.run(settings)
-    if run is None or limits.exceeded(now, run.started_at, allowed):
+    if run is None or limits.exceeded(now, run.attempted_at, allowed):
         return
     for name, declared_at in sorted(facts.marts.items()):
         found = facts.ledger.tables.get(f"{chains.MART.schema}.{name}", TableFacts())

@@ -34,10 +34,11 @@ def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
 
 
 def _loading(facts: Facts, now: datetime) -> Iterator[Verdict]:
-    run = facts.ledger.run if facts.ledger else None
+    # The one that goes on may be an old one.
+    run = (facts.ledger.going or facts.ledger.run) if facts.ledger else None
     if run is None:
         return
-    work = Work(ETL.name, run.run, run.started_at, run.alive, f"on {run.host}, process {run.pid}")
+    work = Work(ETL.name, run.run, run.attempted_at, run.alive, f"on {run.host}, process {run.pid}")
     going = work if run.state == "running" else None
     yield from _at_work(ETL.name, going, failures.load(run.run), facts, now)
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pipeline.step import StepKey
 
-Kind = Literal["well", "info", "warning", "stale", "failed", "unreachable"]
+# open: a failure that was told of already, by who noticed it, and is not over.
+Kind = Literal["well", "info", "open", "warning", "stale", "failed", "unreachable"]
 SECONDS_PER_DAY = 86_400
 
 
@@ -30,6 +31,11 @@ class Verdict:
     @property
     def is_finding(self) -> bool:
         """Whether somebody should be told."""
+        return self.is_wrong and self.kind != "open"
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether not all is well with it."""
         return self.kind not in ("well", "info")
 
     @property

@@ -36,6 +36,7 @@ def run(**changes: Any) -> Run:
     """Return last night's load."""
     found = {
         "run": "2026-11-24", "name": "etl", "state": "done", "started_at": LAST_NIGHT,
+        "attempted_at": changes.get("started_at", LAST_NIGHT), "attempts": 1, "scope": [],
         "finished_at": LAST_NIGHT + timedelta(minutes=20), "host": "node1", "pid": 4711, "error": None,
         "alive": False, **changes,
     }  # fmt: skip
@@ -68,7 +69,8 @@ def ledger(**changes: Any) -> LedgerFacts:
         "seconds": {"etl": (1200.0,) * 14, "backup hr": (600.0,) * 14},
         **changes,
     }
-    return LedgerFacts(**found)
+    last = found["run"]
+    return LedgerFacts(going=last if last and last.state == "running" else None, **found)
 
 
 def drill(**changes: Any) -> DrillFacts:

@@ -1,0 +1,143 @@
+"""What an overview has: tables, backups and drills with their age, and all that is open."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from pipeline.audit.proofs import Proof
+from pipeline.backup import attempts
+from pipeline.runs import Run
+from pipeline.step import Step, StepKey
+
+OK, FAILED, RUNNING, STALE = "ok", "failed", "running", "stale"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, or mart, that is declared.
+
+    `as_of` is the moment of the source that it shows, or when the mart was built; None if it shows none yet.
+
+    `state` is ok, failed (since it was last loaded) or stale; `last` the load that it shows.
+    """
+
+    name: str
+    as_of: datetime | None
+    rows: int | None
+    state: str
+    last: Step | None
+
+
+@dataclass(frozen=True)
+class Undone:
+    """A run that failed or was killed, and the tables that no failure of their own kept from being loaded."""
+
+    run: Run
+    tables: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The newest backup of a database; all None where there is none. `is_stale`: older than its limit."""
+
+    database: str
+    run: str | None = None
+    taken_at: datetime | None = None
+    size_bytes: int | None = None
+    verified: bool = False
+    warnings: Sequence[str] = ()
+    is_stale: bool = False
+
+
+@dataclass(frozen=True)
+class Drill:
+    """The newest drill of a database, and what did not hold. `is_stale`: longer ago than its limit."""
+
+    database: str
+    month: str
+    held: bool
+    grade: str
+    seconds: float
+    finished_at: datetime
+    error: str | None
+    is_stale: bool = False
+
+    def as_failure(self) -> Step:
+        """Return it as a step that failed."""
+        began = self.finished_at - timedelta(seconds=self.seconds)
+        key = StepKey(self.month, attempts.DRILL, self.database)
+        return Step(key, FAILED, began, self.finished_at, None, {}, self.error, 4)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Every chain at this moment. `remarks` say what could not be looked at.
+
+    `run` is the latest load, or the one that was asked for (`of_one_run`), and `steps` are its steps. `open`
+    are the steps of loads that failed, in whichever run, and were not made up for since; `undone` the runs
+    that failed otherwise. `others` are the backups and drills that go on, failed or were killed. A load that
+    was begun longer ago than `limit` is stale, as `pipeline watch` finds.
+    """
+
+    run: Run | None = None
+    of_one_run: bool = False
+    steps: Sequence[Step] = ()
+    open: Sequence[Step] = ()
+    undone: Sequence[Undone] = ()
+    tables: Sequence[Table] = ()
+    # What is loaded, also of tables that are no longer declared: name, moment of the source, rows.
+    fresh: Sequence[tuple[str, datetime, int]] = ()
+    backups: Sequence[Backup] = ()
+    drills: Sequence[Drill] = ()
+    others: Sequence[Step] = ()
+    remarks: Sequence[str] = field(default_factory=list)
+    limit: timedelta = timedelta()
+    # Of every loaded table, by source.table.
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
+
+    @property
+    def differing(self) -> list[str]:
+        """Return the tables that an audit found not to be equal to their sources."""
+        return [] if self.of_one_run else [name for name, proof in self.proofs.items() if proof.differs]
+
+    @property
+    def failures(self) -> list[Step]:
+        """Return the steps that failed or were killed and are not made up for, of all chains."""
+        failed = [*self.open, *(step for step in self.others if step.state == FAILED)]
+        told = {(step.key.task, step.key.name) for step in failed}
+        drilled = [one.as_failure() for one in self.drills if not one.held and not self.of_one_run]
+        return [*failed, *(one for one in drilled if (one.key.task, one.key.name) not in told)]
+
+    @property
+    def stale_tables(self) -> list[str]:
+        """Return the tables that are older than their limit, but for those that failed."""
+        return [table.name for table in self.tables if table.state == STALE]
+
+    @property
+    def stale_databases(self) -> list[str]:
+        """Return the databases whose newest backup or drill is older than its limit."""
+        if self.of_one_run:
+            return []
+        late = {one.database for one in self.backups if one.is_stale}
+        return sorted(late | {one.database for one in self.drills if one.is_stale})
+
+    @property
+    def load_state(self) -> str:
+        """Return how the run is: ok, failed, running or stale."""
+        if self.run is None:
+            return STALE
+        if self.run.actual_state in (FAILED, RUNNING):
+            return self.run.actual_state
+        in_time = datetime.now(UTC) - self.run.attempted_at <= self.limit
+        return OK if in_time or self.of_one_run else STALE
+
+    @property
+    def state(self) -> str:
+        """Return the worst of everything, in the same words; of one run, if that was asked for."""
+        if self.failures or self.undone or self.differing:
+            return FAILED
+        if self.stale_tables or self.stale_databases or (self.run and self.load_state == STALE):
+            return STALE
+        if (self.run and self.load_state == RUNNING) or any(one.state == RUNNING for one in self.others):
+            return RUNNING
+        return self.load_state if self.of_one_run and self.run else OK
