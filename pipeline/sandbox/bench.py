@@ -24,7 +24,16 @@ import psutil
 from pipeline import chains, command, options
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
-from pipeline.sandbox import clusters, configuration, lifecycle, measure, provision, servers, sources
+from pipeline.sandbox import (
+    bench_audit,
+    clusters,
+    configuration,
+    lifecycle,
+    measure,
+    provision,
+    servers,
+    sources,
+)
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.server import addresses
 
@@ -107,17 +116,28 @@ class Peaks:
 def main() -> int:
     """Measure, print, and return the exit code."""
     parser = options.Parser(prog="bin/bench", description=DESCRIPTION)
-    parser.add_argument("what", choices=("load", "backup"), nargs="?", help="default: one after the other")
-    parser.add_argument("--rows", type=int, help=f"default: {ROWS} for load, {measure.ROWS} for backup")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are told (default: %(default)s)")
+    parser.add_argument(
+        "what", choices=("load", "backup", "audit"), nargs="?", help="default: one after the other"
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        help=f"default: {ROWS} for load, {measure.ROWS} for backup, {bench_audit.ROWS} for audit",
+    )
+    parser.add_argument(
+        "--rounds", type=int, help=f"medians are told (default: 3; {bench_audit.NIGHTS} nights for audit)"
+    )
     arguments = parser.parse_args()
     home = Home(default_path())
     try:
         lifecycle.require_up(home)
-        if arguments.what != "backup":
-            _bench(home, arguments.rows or ROWS, arguments.rounds)
-        if arguments.what != "load":
-            measure.bench(home, arguments.rows or measure.ROWS, arguments.rounds, _say)
+        if arguments.what in (None, "load"):
+            _bench(home, arguments.rows or ROWS, arguments.rounds or 3)
+        if arguments.what in (None, "backup"):
+            measure.bench(home, arguments.rows or measure.ROWS, arguments.rounds or 3, _say)
+        if arguments.what in (None, "audit"):
+            nights = arguments.rounds or bench_audit.NIGHTS
+            bench_audit.bench(home, arguments.rows or bench_audit.ROWS, nights, _say)
     except PipelineError as error:
         sys.stderr.write(f"bench: {redact(str(error))}\n")
         return error.exit_code
