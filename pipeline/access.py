@@ -75,6 +75,7 @@ class Access:
             "the warehouse",
             autocommit=autocommit,
             session=session,
+            entry=self.settings.require_warehouse().secret,
         )
 
     def analyst(self) -> contextlib.AbstractContextManager[postgres.Connection]:
@@ -87,8 +88,9 @@ class Access:
 
     def source(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open a source, for reading only."""
+        declared = self.settings.source(name)
         return postgres.connection(
-            self._uri(self.settings.source(name)), f"source {name}", session=SOURCE_SESSION
+            self._uri(declared), f"source {name}", session=SOURCE_SESSION, entry=declared.secret
         )
 
     def database_uri(self, name: str) -> str:
@@ -97,7 +99,10 @@ class Access:
 
     def database(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open a database to back up, for reading only."""
-        return postgres.connection(self.database_uri(name), f"database {name}", session=BACKUP_SESSION)
+        entry = self.settings.database(name).secret
+        return postgres.connection(
+            self.database_uri(name), f"database {name}", session=BACKUP_SESSION, entry=entry
+        )
 
     def drill_uri(self, *, superuser: bool = False) -> str:
         """Return the address, with its credential, of the server that backups are tried on.

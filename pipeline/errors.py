@@ -8,17 +8,47 @@ from typing import ClassVar
 
 
 class PipelineError(Exception):
-    """Something a person can mend. The message says what happened, to which thing, and what to do."""
+    """Something a person can mend. The message says what happened, to which thing, and what to do.
+
+    `hint` is what is to be mended, and where, in the imperative. Where it is given the message ends with it;
+    where there is room it is told apart from the fact.
+    """
 
     exit_code: ClassVar[int] = 3
+    # Whether another try of the same, a little later, may end otherwise.
+    retryable = True
+    hint = ""
     # Whether an alert was told for each thing that failed, so that none is needed for the whole.
     told = False
+
+    def __init__(self, message: str = "", *, hint: str = "", retryable: bool | None = None) -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.hint = hint
+        if retryable is not None:
+            self.retryable = retryable
+
+    @property
+    def fact(self) -> str:
+        """Return what happened, without the hint."""
+        return str(self).removesuffix(f"; {self.hint}") if self.hint else str(self)
+
+    def named(self, name: str) -> "PipelineError":
+        """Return the same error with `name` before it, unless it begins so.
+
+        >>> error = CheckError("it is empty", hint="fill it").named("hr.employee")
+        >>> str(error), error.fact, error.retryable
+        ('hr.employee: it is empty; fill it', 'hr.employee: it is empty', False)
+        """
+        if self.fact.startswith(name):
+            return self
+        return type(self)(f"{name}: {self.fact}", hint=self.hint, retryable=self.retryable)
 
 
 class UsageError(PipelineError):
     """The command, the settings or the catalog are wrong."""
 
     exit_code = 2
+    retryable = False
 
 
 class ProblemsError(UsageError):
@@ -30,6 +60,10 @@ class ProblemsError(UsageError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+    def named(self, name: str) -> "PipelineError":
+        """Return the same problems, each with `name` before it."""
+        return type(self)([one if one.startswith(name) else f"{name}: {one}" for one in self.problems])
 
 
 class SettingsError(ProblemsError):
@@ -57,6 +91,7 @@ class CheckError(PipelineError):
     """A quality check, a drift rule or a drill did not hold."""
 
     exit_code = 4
+    retryable = False
 
 
 class UnreachableError(PipelineError):

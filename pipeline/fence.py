@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import ledger, postgres
-from pipeline.errors import TakenOverError
+from pipeline.errors import PipelineError, TakenOverError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import StepKey
@@ -62,7 +62,7 @@ class Attempt:
             INSERT INTO ops.step (run, task, name, state, host, pid) VALUES (%s, %s, %s, 'running', %s, %s)
             ON CONFLICT (run, task, name) DO UPDATE
             SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
-                error = NULL, exit_code = NULL, host = excluded.host, pid = excluded.pid,
+                error = NULL, exit_code = NULL, hint = NULL, host = excluded.host, pid = excluded.pid,
                 attempt = excluded.attempt, seen_at = clock_timestamp()
             RETURNING attempt
             """,
@@ -106,12 +106,13 @@ class Attempt:
         """Record how it failed. Raise TakenOverError if the step is another's by now."""
         # In its own words, a server's error ends with the row that it refused.
         told = postgres.said(error) if isinstance(error, postgres.Error) else str(error)
-        text = redact(told or type(error).__name__)[: ledger.ERROR_LENGTH]
+        fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (told, "")
+        text = redact(fact or type(error).__name__)[: ledger.ERROR_LENGTH]
         # The work's own transaction can still hold the row; waiting for ourselves would never end.
         postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
         self._update(
-            "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s",
-            text, getattr(error, "exit_code", 1),
+            "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s, hint = %s",
+            text, getattr(error, "exit_code", 1), redact(hint) or None,
         )  # fmt: skip
         query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s"
         if postgres.value(self._connection, query, self._place) != self._number:

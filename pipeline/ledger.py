@@ -46,7 +46,7 @@ class Watermark:
     witnesses: Mapping[str, Any] | None = None
 
 
-STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code"
+STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint"
 
 
 def find_step(connection: Connection, key: StepKey) -> Step | None:
@@ -82,8 +82,9 @@ def last_loads(connection: Connection) -> list[Step]:
 
 
 def _step(found: tuple[Any, ...]) -> Step:
-    run, task, name, state, started_at, finished_at, rows, detail, error, exit_code = found
-    return Step(StepKey(run, task, name), state, started_at, finished_at, rows, detail, error, exit_code)
+    run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint = found
+    key = StepKey(run, task, name)
+    return Step(key, state, started_at, finished_at, rows, detail, error, exit_code, hint)
 
 
 def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: Mapping[str, Any]) -> None:
@@ -95,7 +96,7 @@ def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: 
         VALUES (%s, %s, %s, 'done', clock_timestamp(), %s, %s, %s, %s)
         ON CONFLICT (run, task, name) DO UPDATE
         SET state = 'done', finished_at = clock_timestamp(), rows = excluded.rows,
-            detail = excluded.detail, error = NULL, exit_code = NULL
+            detail = excluded.detail, error = NULL, exit_code = NULL, hint = NULL
         """,
         (key.run, key.task, key.name, socket.gethostname(), os.getpid(), rows, to_json(detail)),
     )

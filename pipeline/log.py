@@ -25,6 +25,9 @@ WARNED = "PIPELINE_WARNED"
 STANDARD_ERROR = 2
 # Of all others' loggers, only what is worth a warning.
 OURS = ("__main__", "pipeline", "tasks", "luigi", "luigi-interface")
+# Luigi tells of its own housekeeping what is for us no more than a help in the search for a fault.
+LUIGI = ("luigi", "luigi-interface")
+QUIET = "DEBUG"
 # Of the lines of another process, those that a person is shown at once.
 LOUD = frozenset({"WARNING", "ERROR", "CRITICAL"})
 
@@ -130,7 +133,7 @@ class People(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         where = f" [{f'{_about.run} {_about.task}'.strip()}]" if _about.run or _about.task else ""
-        line = f"{_moment(record):%Y-%m-%d %H:%M:%S} {record.levelname}{where} {_message(record)}"
+        line = f"{_moment(record):%Y-%m-%d %H:%M:%S} {_level(record)}{where} {_message(record)}"
         error = _error(record)
         if error is None:
             return line
@@ -144,7 +147,7 @@ class Machines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = _moment(record).isoformat(timespec="milliseconds")
-        return _object(moment, record.levelname, _message(record), _error(record))
+        return _object(moment, _level(record), _message(record), _error(record))
 
 
 def _object(moment: str, level: str, message: str, error: str | None = None) -> str:
@@ -157,6 +160,11 @@ def _object(moment: str, level: str, message: str, error: str | None = None) -> 
         "error": error,
     }
     return json.dumps(told, ensure_ascii=False)
+
+
+def _level(record: logging.LogRecord) -> str:
+    """Return the level of an event; what Luigi says of itself is one step lower than it thinks."""
+    return QUIET if record.levelno == logging.INFO and record.name in LUIGI else record.levelname
 
 
 def _moment(record: logging.LogRecord) -> datetime:

@@ -27,6 +27,8 @@ class Step:
     detail: Mapping[str, Any]
     error: str | None
     exit_code: int | None
+    # What is to be mended before it is tried again.
+    hint: str | None = None
 
     @property
     def done(self) -> bool:

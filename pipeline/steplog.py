@@ -36,7 +36,7 @@ def written(settings: Settings, run: str, task_id: str) -> Iterator[bool]:
     Where it cannot (a full disk, a folder of somebody else's), the step goes on without it.
     """
     try:
-        descriptor = _opened(path(settings, run, task_id))
+        descriptor = opened(path(settings, run, task_id))
     except (OSError, UsageError) as error:
         # Once for each run this is told by `prepare`.
         logger.info("no log of this step is written: %s", error)
@@ -52,7 +52,8 @@ def written(settings: Settings, run: str, task_id: str) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _opened(file: Path) -> int:
+def opened(file: Path) -> int:
+    """Open a log to add to it, for us alone, and return its descriptor. Raise OSError if that cannot be."""
     for folder in (file.parent.parent, file.parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -11,7 +11,7 @@ from luigi import Event
 from pipeline import alerts, chains
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
-from pipeline.errors import StoppedError
+from pipeline.errors import PipelineError, StoppedError
 from tasks.step import configured
 
 # A task that failed is tried again after [scheduler] retry_delay. What that mends wakes nobody; a second
@@ -36,7 +36,8 @@ def failed(task: luigi.Task, error: BaseException) -> None:
     """Tell that run() raised."""
     # Who told it to stop knows, and the parent tells the others.
     if not isinstance(error, StoppedError):
-        _tell(task, error, patience_seconds=_patience(task))
+        final = isinstance(error, PipelineError) and not error.retryable
+        _tell(task, error, patience_seconds=0.0 if final else _patience(task))
 
 
 @luigi.Task.event_handler(Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]

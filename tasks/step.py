@@ -28,6 +28,12 @@ WHOLE = 100
 LOG_SECONDS = 10.0
 
 
+class Final(str):
+    """What the visualizer shows of a failure that no second try can mend."""
+
+    __slots__ = ()
+
+
 class Done(luigi.Target):
     """Exists once the library says so; raises, rather than saying no, where that cannot be told."""
 
@@ -68,6 +74,13 @@ class Shown(luigi.Task):
 
     # When its progress was last written into the log.
     logged_at = -LOG_SECONDS
+    # Whether it failed by what no second try can mend.
+    is_final = False
+
+    @property
+    def retry_count(self) -> int | None:
+        """How often it may fail until it is left alone; None as in [scheduler] retry_count."""
+        return 1 if self.is_final else None
 
     @property
     def about_run(self) -> str:
@@ -108,7 +121,8 @@ class Shown(luigi.Task):
     def on_failure(self, exception: BaseException) -> str:
         """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""
         if isinstance(exception, PipelineError):
-            return redact(str(exception))
+            told = redact(str(exception))
+            return told if exception.retryable else Final(told)
         return redact("".join(traceback.format_exception(exception)))
 
 

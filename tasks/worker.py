@@ -92,6 +92,12 @@ class Worker(luigi.worker.Worker):
                 return status in (PENDING, FAILED, RUNNING) and self._id not in tasks[root]["workers"]
         return True
 
+    def _email_task_failure(self, task: luigi.Task, said: str) -> None:
+        """Do as Luigi before it tells the scheduler of a failure; what no second try can mend gets none."""
+        if isinstance(task, step.Shown):
+            task.is_final = isinstance(said, step.Final)
+        super()._email_task_failure(task, said)  # type: ignore[no-untyped-call]
+
     def _run_task(self, task_id: str) -> None:
         task = self._scheduled_tasks[task_id]
         if self.unfulfilled_counts[task_id] < LOST_TIMES and _has_lost_its_ground(task):

@@ -40,13 +40,20 @@ class Thing(Subject):
             command=self.command,
         )  # fmt: skip
 
-    def failed(self, task: str, error: BaseException | str | None, exit_code: int | None = None) -> Alert:
+    def failed(
+        self,
+        task: str,
+        error: BaseException | str | None,
+        exit_code: int | None = None,
+        hint: str | None = None,
+    ) -> Alert:
         """Return the alert that one of its tasks failed, with what to do about such an error."""
         alert = self.alert(f"{task} failed", error)
         more: dict[str, str | None] = {"task": task}
         if self.run and self.steps_of:
             code = getattr(error, "exit_code", exit_code)
-            what = remedy.find(self.run, task, self.steps_of, code, alert.error)
+            hint = getattr(error, "hint", None) or hint
+            what = remedy.find(self.run, task, self.steps_of, code, alert.error, hint)
             more["command"] = what.command
             if what.before and alert.error:
                 more["error"] = one_line(f"{alert.error}; first {what.before}")
@@ -138,7 +145,8 @@ def _said(error: BaseException | str | None) -> str | None:
         return None
     if isinstance(error, BaseException) and not isinstance(error, PipelineError):
         return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = error.fact if isinstance(error, PipelineError) else error
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     if len(lines) <= FEW_LINES:
         return "; ".join(lines)
     last = lines[-2:]

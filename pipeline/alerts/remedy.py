@@ -29,16 +29,27 @@ class Remedy:
 
 def of_step(step: Step) -> Remedy:
     """Return what to do about a step that failed or was killed."""
-    return find(step.key.run, step.key.task, step.key.name, step.exit_code, step.error)
+    return find(step.key.run, step.key.task, step.key.name, step.exit_code, step.error, step.hint)
 
 
-def find(run: str, task: str, name: str, exit_code: int | None = None, error: str | None = None) -> Remedy:
+def find(
+    run: str,
+    task: str,
+    name: str,
+    exit_code: int | None = None,
+    error: str | None = None,
+    hint: str | None = None,
+) -> Remedy:
     """Return what to do about a task of the ledger, such as ExtractTable of hr.employee, that failed so.
+
+    What the error itself says is to be mended (`hint`) comes first.
 
     >>> str(find("2026-11-22", "LoadTable", "hr.employee"))
     'pipeline rerun --run 2026-11-22 hr.employee'
     >>> str(find("2026-11-22", "OpenSnapshot", "hr", 5, "Vault at http://vault is sealed"))
     'pipeline check'
+    >>> str(find("2026-11-22", "OpenSnapshot", "hr", 5, "no connection", "correct its uri in Vault"))
+    'correct its uri in Vault, then pipeline rerun --run 2026-11-22 hr'
     >>> str(find("2026-11-22", "UploadBackup", "hr", 5, "bucket school: put a new key into Vault"))
     'pipeline rerun --run 2026-11-22 backup/hr'
     """
@@ -57,7 +68,7 @@ def find(run: str, task: str, name: str, exit_code: int | None = None, error: st
         before = f"mend marts/{name.partition('.')[2]}.sql, or what it reads"
     elif task == LOAD_TASK and _PROOF.search(error or ""):
         again = " --from extract"
-    return Remedy(f"pipeline rerun --run {run}{again} {prefix}{name}", before)
+    return Remedy(f"pipeline rerun --run {run}{again} {prefix}{name}", hint or before)
 
 
 def of_run(run: str, chain: str) -> Remedy:

@@ -56,7 +56,7 @@ def run_backup(arguments: argparse.Namespace) -> int:
     configured.database(database)
     run = runs.parse(_run(arguments))
     folder = Work(configured.require_backup(), database, run)
-    with supervise.log_file(arguments.log_file) as log, folder.running():
+    with supervise.log_file(arguments.log_file, configured, run) as log, folder.running():
         if backups.is_verified(configured, database, run):
             terminal.say(f"run {run} of {database} was complete before: nothing to do")
         else:

@@ -84,7 +84,10 @@ def run_drill(arguments: argparse.Namespace) -> int:
         # What held at the beginning of the month says nothing of that: another drill, of today.
         databases, month = again, _today()
     folders = {name: DrillWork(configured, name, month) for name in databases}
-    with supervise.log_file(arguments.log_file) as log, next(iter(folders.values())).running():
+    with (
+        supervise.log_file(arguments.log_file, configured, month) as log,
+        next(iter(folders.values())).running(),
+    ):
         before = drill.reports(configured, databases, month)
         todo = [name for name in databases if name not in before or not before[name].held]
         if todo:

@@ -84,7 +84,7 @@ def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespa
         wanted = scope.of_load(configured, declared, arguments.source, arguments.table)
     run = runs.parse(_run(arguments))
     with (
-        supervise.log_file(arguments.log_file) as log,
+        supervise.log_file(arguments.log_file, configured, run) as log,
         access.opened(configured) as databases,
         databases.warehouse(autocommit=True) as warehouse,
     ):
@@ -221,7 +221,7 @@ def _tell(configured: Settings, run: str, well: Sequence[str], failed: Sequence[
     """Tell of each table, or source, that failed; most were told of by the step itself."""
     for step in failed:
         task = step.key.task
-        alert = failures.loaded(step.key.name, run).failed(task, step.error, step.exit_code)
+        alert = failures.loaded(step.key.name, run).failed(task, step.error, step.exit_code, step.hint)
         schema, _, name = step.key.name.partition(".")
         parameters = {"source": schema, **({"table": name} if name else {}), "run": run}
         chain = chains.ETL

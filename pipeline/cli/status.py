@@ -268,5 +268,6 @@ def _step_data(step: Step) -> dict[str, Any]:
         "seconds": round((ended - step.started_at).total_seconds(), 3),
         "rows": step.rows,
         "error": redact(step.error) if step.error else None,
+        "hint": redact(step.hint) if step.hint else None,
         "next": remedy.of_step(step).command if step.state == overview.FAILED else None,
     }

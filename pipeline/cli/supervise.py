@@ -9,16 +9,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import psutil
 from rich.progress import Progress
 
-from pipeline import alerts, command, family, log
+from pipeline import alerts, command, family, log, steplog
 from pipeline.cli import terminal
 from pipeline.errors import PipelineError, StepError, StoppedError, UsageError
-from pipeline.settings import RunSettings
+from pipeline.settings import RunSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ def add_log_file(parser: argparse.ArgumentParser) -> None:
         "--log-file",
         type=Path,
         metavar="FILE",
-        help="append Luigi's lines to FILE, and show only its warnings",
+        help="append all lines to FILE, and show only warnings (default: Luigi's own go into a file in "
+        "[logs] folder)",
     )
     log.add_argument(parser)
 
@@ -76,23 +78,54 @@ def luigi_root(module: str, root: Sequence[str]) -> list[str]:
     return command.python("tasks.run", "--module", module, *root)
 
 
+@dataclass(frozen=True)
+class LogFile:
+    """Where all lines go. Where nobody `asked` for it, what is not Luigi's is shown as well."""
+
+    file: TextIO
+    asked: bool
+
+
 @contextlib.contextmanager
-def log_file(path: Path | None) -> Iterator[TextIO | None]:
-    """Open the file to which Luigi's lines are added, if there is to be one."""
+def log_file(path: Path | None, configured: Settings, run: str) -> Iterator[LogFile | None]:
+    """Open the file to which all lines are added: `path`, or one of the run in [logs] folder.
+
+    Raise UsageError if `path` cannot be written; yield None if that of the run cannot.
+    """
     if path is None:
-        yield None
+        with _of_run(configured, run) as file:
+            yield None if file is None else LogFile(file, asked=False)
         return
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}; name another --log-file") from None
-    # Line by line, so that whoever follows the file sees each as it comes.
-    log = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+    with _closing(descriptor, path) as file:
+        yield LogFile(file, asked=True)
+
+
+@contextlib.contextmanager
+def _of_run(configured: Settings, run: str) -> Iterator[TextIO | None]:
+    """Open the file of Luigi's lines of a run; None if that cannot be: `check` tells of it, and each run."""
     try:
-        yield log
+        path = steplog.path(configured, run, "luigi")
+        descriptor = steplog.opened(path)
+    except (OSError, UsageError):
+        yield None
+        return
+    with _closing(descriptor, path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int, path: Path) -> Iterator[TextIO]:
+    # Line by line, so that whoever follows the file sees each as it comes.
+    file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+    try:
+        yield file
     finally:
         try:
-            log.close()
+            file.close()
         except OSError as error:
             # The run itself went on without it.
             logger.warning("%s is not complete: %s", path, error.strerror)
@@ -106,7 +139,7 @@ class Supervision:
     """One Luigi child: its output passed on, its progress shown, its limits kept, all ended with it."""
 
     def __init__(
-        self, name: str, total: float, look: Look, log: TextIO | None,
+        self, name: str, total: float, look: Look, log: LogFile | None,
         limits: RunSettings | None = None, fail: Fail = _unrecorded, finish_seconds: float = 0.0,
     ) -> None:  # fmt: skip
         """`finish_seconds`: so long the child has for its steps, after it alone was told to stop."""
@@ -182,14 +215,15 @@ class Supervision:
     def _pass_on(self, line: str, bar: Progress) -> None:
         line = log.whole(line)
         self._tail.append(line)
+        level, asked = log.level(line), self._log is not None and self._log.asked
         # Its reader is gone, the disk is full, or the file is closed. Luigi must not wait: we read on.
         with contextlib.suppress(OSError, ValueError):
             if self._log is not None:
-                self._log.write(line + "\n")
-            elif bar.disable:
-                sys.stderr.write(line + "\n")
+                self._log.file.write(line + "\n")
         with contextlib.suppress(OSError, ValueError):
-            if log.level(line) in log.LOUD and (self._log is not None or not bar.disable):
+            if bar.disable and not asked and level != log.QUIET:
+                sys.stderr.write(line + "\n")
+            elif level in log.LOUD:
                 # Above the bar if there is one.
                 bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -34,7 +34,7 @@ def run_worker(arguments: argparse.Namespace) -> int:
     configured = settings.read()
     configured.require_warehouse()
     configured.require_analysts()
-    with supervise.log_file(arguments.log_file) as file:
+    with supervise.log_file(arguments.log_file, configured, "worker") as file:
         supervision = supervise.Supervision(
             "worker", 1, lambda: (None, "helps with loads; Ctrl-C ends it"), file,
             configured.run.model_copy(update={"run_minutes": math.inf}),

@@ -112,7 +112,8 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
     if answer.get("passes"):
         raise LostError(answer["error"])
     if "error" in answer:
-        raise common_kind([answer["exit_code"]])(answer["error"])
+        kind = common_kind([answer["exit_code"]])
+        raise kind(answer["error"], hint=answer["hint"], retryable=answer["retryable"])
     if ready:
         raise StepError(
             f"source {source}: the process that was to hold its snapshot ended with {returncode} before it "
@@ -180,7 +181,13 @@ def main() -> None:
     except PipelineError as error:
         if not sys.stdout.closed:
             passes = isinstance(error, patience.PASSING)
-            told = {"error": redact.redact(str(error)), "exit_code": error.exit_code, "passes": passes}
+            told = {
+                "error": redact.redact(error.fact),
+                "hint": redact.redact(error.hint),
+                "exit_code": error.exit_code,
+                "retryable": error.retryable,
+                "passes": passes,
+            }
             sys.stdout.write(json.dumps(told) + "\n")
         sys.exit(error.exit_code)
 

@@ -69,23 +69,27 @@ def require_columns(
     taken = [name for name in current.names if name in RESERVED_COLUMNS and name not in table.columns]
     if taken:
         raise StepError(
-            f"the name of its column {', '.join(taken)} is taken by one that the warehouse adds; write "
-            f"'mask: exclude' under it in sources/{table.source}.yaml"
+            f"the name of its column {', '.join(taken)} is taken by one that the warehouse adds",
+            hint=f"write 'mask: exclude' under it in sources/{table.source}.yaml",
+            retryable=False,
         )
     cursor = current.column(table.cursor or "")
     if cursor is not None and re.sub(r"\(.*?\)", "", cursor.domain_of or cursor.type) not in CURSOR_TYPES:
         raise StepError(
             f'its cursor "{cursor.name}" is of type {cursor.type}, whose order is not the same on every '
-            f"server; write a number or a time, or 'changes: xmin', under {table.name} in "
-            f"sources/{table.source}.yaml"
+            "server",
+            hint=f"write a number or a time, or 'changes: xmin', under {table.name} in "
+            f"sources/{table.source}.yaml",
+            retryable=False,
         )
     if missing:
         told = [f'its {what} {_names(what)} "{name}"' for what, name in missing]
         meant = {near for _, name in missing if (near := nearest(name, current.names))}
         advice = f"did you mean {', '.join(sorted(meant))}? " if meant else ""
         raise StepError(
-            f"{', '.join(told)}, which the source does not have; {advice}correct "
-            f"sources/{table.source}.yaml (the source has {', '.join(current.names)})"
+            f"{', '.join(told)}, which the source does not have",
+            hint=f"{advice}correct sources/{table.source}.yaml (the source has {', '.join(current.names)})",
+            retryable=False,
         )
 
 

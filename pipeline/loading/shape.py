@@ -196,8 +196,9 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     if found is None:
         meant = _meant(connection, schema, relation)
         raise StepError(
-            f'there is no table or view "{relation}" in schema "{schema}" of the source; {meant}'
-            "correct its schema or table in the source's YAML file, or take it out"
+            f'there is no table or view "{relation}" in schema "{schema}" of the source',
+            hint=f"{meant}correct its schema or table in the source's YAML file, or take it out",
+            retryable=False,
         )
     oid, kind, key, readable, partitions, foreign_part = found
     if readable is None:
@@ -208,8 +209,9 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         )
     if not readable:
         raise StepError(
-            f'the source\'s role may not read "{schema}"."{relation}": GRANT SELECT on it, or take it '
-            "out of the source's YAML file"
+            f'the source\'s role may not read "{schema}"."{relation}"',
+            hint="GRANT SELECT on it, or take it out of the source's YAML file",
+            retryable=False,
         )
     server = connection.server_version // 10000
     return Shape(

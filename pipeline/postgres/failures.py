@@ -9,7 +9,7 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from pipeline.errors import ConflictError, LostError, PipelineError, ProblemsError, StepError
+from pipeline.errors import ConflictError, LostError, PipelineError, StepError
 from pipeline.postgres.imposed import read_only
 from pipeline.postgres.statements import Connection
 from pipeline.redact import redact, without_values
@@ -29,6 +29,11 @@ UNFIT = (psycopg2.errors.CharacterNotInRepertoire, psycopg2.errors.Untranslatabl
 # Classes of SQLSTATE in which a server tells of itself, and not of what it was asked: no room (53), somebody
 # who steps in (57), its system (58).
 ITS_OWN = ("53", "57", "58")
+
+
+# Classes in which it refuses what it is asked, and would do so again: a feature (0A), a value (22), a
+# constraint (23), a session that may only read (25), a login (28), a database (3D), a privilege, a name (42).
+REFUSALS = ("0A", "22", "23", "25", "28", "3D", "42")
 
 
 class Cursor(psycopg2.extensions.cursor):
@@ -95,7 +100,7 @@ def environmental(error: psycopg2.Error) -> PipelineError | None:
     """
     server, code = server_of(error), error.pgcode or ""
     if isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):
-        return StepError(f"{server}{_why_read_only(error) or said(error)}")
+        return StepError(f"{server}{_why_read_only(error) or said(error)}", retryable=False)
     if is_lost(error):
         return LostError(f"{server}the connection was lost: {said(error)}")
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
@@ -158,13 +163,10 @@ def explained(name: str) -> Iterator[None]:
         yield
     except psycopg2.Error as error:
         if (told := environmental(error)) is not None:
-            raise type(told)(str(told) if str(told).startswith(name) else f"{name}: {told}") from None
-        raise StepError(f"{name}: {said(error)}") from None
-    except ProblemsError as error:
-        raise type(error)(
-            [line if line.startswith(name) else f"{name}: {line}" for line in error.problems]
-        ) from None
+            raise told.named(name) from None
+        final = (error.pgcode or "").startswith(REFUSALS)
+        raise StepError(f"{name}: {said(error)}", retryable=not final) from None
     except PipelineError as error:
-        if str(error).startswith(name):
+        if (told := error.named(name)) is error:
             raise
-        raise type(error)(f"{name}: {error}") from None
+        raise told from None

@@ -93,15 +93,17 @@ def connection(
     application_name: str = "pipeline",
     autocommit: bool = False,
     session: Mapping[str, str] | None = None,
+    entry: str | None = None,
 ) -> Iterator[Connection]:
     """Open the database at `uri`, called `name` in messages; commit at the end, roll back on an error.
 
-    `session` adds to, or overrides, the server settings of `SESSION` and `CONDUCT`.
+    `session` adds to, or overrides, the server settings of `SESSION` and `CONDUCT`. `entry` is where Vault
+    keeps the URI, for who has to correct it.
     Raise UnreachableError if it does not let us in, LostError if that may pass or if it is lost on the way,
     ConflictError if the server ended a transaction that was in the way of another, and StepError if the
     server refuses what it should not: a session that may only read, a setting, a limit, room.
     """
-    opened = open_session(uri, name, application_name=application_name, session=session)
+    opened = open_session(uri, name, application_name=application_name, session=session, entry=entry)
     try:
         opened.autocommit = autocommit
         yield opened
@@ -129,10 +131,15 @@ def connection(
 
 
 def open_session(
-    uri: str, name: str, *, application_name: str = "pipeline", session: Mapping[str, str] | None = None
+    uri: str,
+    name: str,
+    *,
+    application_name: str = "pipeline",
+    session: Mapping[str, str] | None = None,
+    entry: str | None = None,
 ) -> Connection:
     """Open a session as `connection` does, and raise what it raises; who takes it closes it."""
-    opened = _open(uri, name, application_name)
+    opened = _open(uri, name, application_name, entry)
     chosen: dict[str, Any] = {**SESSION, **CONDUCT, **(session or {})}
     try:
         opened.autocommit = True
@@ -142,14 +149,14 @@ def open_session(
     except psycopg2.errors.InsufficientPrivilege as error:
         found = imposed(opened, SUPERUSERS)
         opened.close()
-        raise StepError(f"{name}: {'; '.join(found) or said(error)}") from None
+        raise StepError(f"{name}: {'; '.join(found) or said(error)}", retryable=False) from None
     except psycopg2.Error as error:
         opened.close()
         raise environmental(error) or error from None
     return opened
 
 
-def _open(uri: str, name: str, application_name: str) -> Session:
+def _open(uri: str, name: str, application_name: str, entry: str | None) -> Session:
     try:
         opened: Session = psycopg2.connect(
             plain(uri, name),
@@ -162,8 +169,11 @@ def _open(uri: str, name: str, application_name: str) -> Session:
             **KEEPALIVES,
         )
     except psycopg2.Error as error:
-        kind = LostError if PASSING_REFUSAL.search(str(error)) else UnreachableError
-        raise kind(f"{name}: no connection: {said(error)}") from None
+        told = f"{name}: no connection: {said(error)}"
+        if PASSING_REFUSAL.search(str(error)):
+            raise LostError(told) from None
+        hint = f"correct uri in the entry {entry} of Vault, or let that login in" if entry else ""
+        raise UnreachableError(told, hint=hint, retryable=False) from None
     opened.name = name
     return opened
 

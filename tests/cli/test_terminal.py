@@ -10,8 +10,13 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli import supervise, terminal
+from pipeline.settings import Settings, VaultSettings
 
 COLUMNS = ("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
+
+
+# Not asked for anything where the file is named.
+SETTINGS = Settings.model_construct(vault=VaultSettings.model_construct(url="", auth="token"))
 
 
 def shown(name: str, width: int) -> list[str]:
@@ -68,7 +73,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_run(caplog: pytest.LogCa
         "import signal; signal.alarm(60)\n"
         "for n in range(20000): print('a line that fills the pipe before long', n)"
     )
-    with supervise.log_file(Path("/dev/full")) as log:
+    with supervise.log_file(Path("/dev/full"), SETTINGS, "full") as log:
         supervision = supervise.Supervision("full", 1, lambda: (0.0, ""), log)
         code, tail = supervision.run([sys.executable, "-c", much])
     assert code == 0

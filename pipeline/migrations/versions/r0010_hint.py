@@ -1,0 +1,10 @@
+"""What is to be mended before a step that failed is tried again, apart from how it failed."""
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE ops.step ADD COLUMN hint text")

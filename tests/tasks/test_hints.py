@@ -1,0 +1,77 @@
+"""What a person is told of a failure: what to mend, then what to type. What no second try mends gets none."""
+
+import json
+from urllib.parse import urlsplit
+
+from pipeline.errors import CheckError, PipelineError, StepError
+from tests.night import Night, next_run
+
+SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 3);"
+
+
+def attempts(night: Night) -> int:
+    """How many attempts there were at all steps of this warehouse: each takes a number of its own."""
+    return int(night.value("warehouse", "SELECT last_value FROM ops.step_attempt"))
+
+
+def test_a_wrong_password_is_told_with_its_entry_in_vault_and_not_tried_again(night: Night) -> None:
+    night.platform.source("shop", SHOP, "source: shop\ntables: {item: {}}\n")
+    vault, entry = night.platform.sandbox.vault, f"source/{night.platform.database('shop')}"
+    kept = vault.read(entry)
+    assert kept is not None
+    secret = urlsplit(kept["uri"])
+    assert secret.password
+    vault.write(entry, {"uri": kept["uri"].replace(secret.password, "wrong")})
+    run = next_run()
+    ended = night.etl(run)
+    assert ended.code == 5, ended.err
+    next_step = f"correct uri in the entry {entry} of Vault, or let that login in"
+    assert f"{next_step}, then pipeline rerun --run {run} shop" in ended.err + ended.out
+    # The hint stands there once, and not in the error as well.
+    lines = (ended.out + ended.err).splitlines()
+    told = [line for line in lines if line.startswith("shop: OpenSnapshot failed")]
+    assert len(told) == 1, lines
+    assert next_step not in told[0]
+    assert attempts(night) == 1
+    step = next(
+        one for one in json.loads(night.run("status", "--json").out)["steps"] if one["name"] == "shop"
+    )
+    assert step["hint"] == next_step
+    assert step["next"] == f"pipeline rerun --run {run} shop"
+    vault.write(entry, kept)
+    again = night.run("rerun", "--run", run)
+    assert again.code == 0, again.err
+
+
+def test_a_table_that_is_not_there_is_told_with_the_file_and_tried_once(night: Night) -> None:
+    night.platform.source("shop", SHOP, "source: shop\ntables: {item: {}, itm: {}}\n")
+    run = next_run()
+    ended = night.etl(run)
+    assert ended.code == 3, ended.err
+    assert "correct its schema or table in the source's YAML file" in ended.err + ended.out
+    steps = night.value("warehouse", "SELECT count(*) FROM ops.step WHERE run = %s", (run,))
+    assert attempts(night) == steps
+
+
+def test_an_error_keeps_hint_and_whether_it_may_be_tried_again_through_every_name() -> None:
+    error: PipelineError = StepError("it is not there", hint="correct the file", retryable=False)
+    named = error.named("item").named("shop.item")
+    assert (str(named), named.fact) == (
+        "shop.item: item: it is not there; correct the file", "shop.item: item: it is not there",
+    )  # fmt: skip
+    assert not named.retryable
+    assert StepError("x").retryable
+    assert not CheckError("x").retryable
+
+
+def test_without_a_terminal_a_load_shows_our_lines_and_keeps_luigi_s_in_the_logs_folder(night: Night) -> None:
+    night.platform.source("shop", SHOP, "source: shop\ntables: {item: {}}\n")
+    run = next_run()
+    ended = night.etl(run)
+    assert ended.code == 0, ended.err
+    for word in ("Worker(", "Informed scheduler", "logging disabled", "Luigi Execution Summary"):
+        assert word not in ended.err, ended.err
+    assert "3 rows, all of them, read in " in ended.err
+    kept = (night.settings.logs.folder / run / "luigi.log").read_text()
+    assert "Informed scheduler" in kept
+    assert "3 rows, all of them, read in " in kept
