@@ -96,6 +96,17 @@ class Worker(luigi.worker.Worker):
         """Do as Luigi before it tells the scheduler of a failure; what no second try can mend gets none."""
         if isinstance(task, step.Shown):
             task.is_final = isinstance(said, step.Final)
+            if task.is_final:
+                # The scheduler counts a failure by what it knew of the task before.
+                self._scheduler.add_task(
+                    worker=self._id,
+                    task_id=task.task_id,
+                    status=RUNNING,
+                    resources=task.process_resources(),
+                    priority=task.priority,
+                    assistant=self._assistant,
+                    retry_policy_dict=luigi.worker._get_retry_policy_dict(task),
+                )
         super()._email_task_failure(task, said)  # type: ignore[no-untyped-call]
 
     def _run_task(self, task_id: str) -> None:
