@@ -105,6 +105,8 @@ def witnesses(source: Connection, planned: Plan) -> dict[str, Any] | None:
     current = planned.shape
     if current.kind != "r" or shape.is_inherited_from(source, current):
         return None
+    if not (current.xmin_readable and current.ctid_readable):
+        return None  # the role may read single columns only
     columns = [column.name for column in planned.columns if column.mask is None]
     tail = {
         "oid": sql.Literal(current.oid),

@@ -132,9 +132,16 @@ class Type:
         'grade'
         >>> Type(ENUM, "pay", "grade", "pay.grade").made_name()
         'pay.grade'
+        >>> Type(ENUM, "public", "pay.grade", 'public."pay.grade"').made_name()
+        'pay.grade 1a25c549'
         """
         plain = self.name if self.schema == "public" else f"{self.schema}.{self.name}"
-        return shortened(f"{plain} row" if self.row_of_table else plain)
+        name = f"{plain} row" if self.row_of_table else plain
+        if "." in self.schema or "." in self.name or (name.endswith(" row") and not self.row_of_table):
+            # It could as well be the name of one in another schema, or of the row of a table.
+            digest = hashlib.sha256(repr((self.schema, self.name)).encode()).hexdigest()[:8]
+            return shortened(f"{name} {digest}")
+        return shortened(name)
 
     def in_warehouse(self, source: str | None) -> Composable:
         """Return the type as the warehouse writes it; as it was read there if `source` is None."""

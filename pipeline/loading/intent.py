@@ -95,3 +95,21 @@ def require_columns(
 
 def _names(what: str) -> str:
     return "name" if what == "columns" else "names column"
+
+
+def require_readable(table: Table, wanted: Shape) -> None:
+    """Raise StepError if the source's role may read some columns of the table only, and not all it needs."""
+    closed = [column.name for column in wanted.columns if not column.readable and column.mask != "null"]
+    relation = f'"{table.schema_name}"."{table.relation}"'
+    file = f"sources/{table.source}.yaml"
+    if closed:
+        listed = ", ".join(f'"{name}"' for name in closed)
+        raise StepError(
+            f"the source's role may not read its columns {listed}: GRANT SELECT ({listed}) ON {relation}, or "
+            f"write 'mask: exclude' under each in {file}"
+        )
+    if table.changes == "xmin" and wanted.has_xmin and not wanted.xmin_readable:
+        raise StepError(
+            "the source's role may read single columns of it only, and so not which rows changed: GRANT "
+            f"SELECT (xmin) ON {relation}, or write 'changes: full' or a cursor under {table.name} in {file}"
+        )

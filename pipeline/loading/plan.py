@@ -149,6 +149,7 @@ def make(
     intent.require_columns(table, current, accepted, key, target or ())
     others = list(map(Shape.from_json, ledger.shapes_of(warehouse, table.source, current.oid)))
     wanted = types.fit(warehouse, intent.shape_of(table, current, last, others, key, unlock))
+    intent.require_readable(table, wanted)
     # What was masked once is so also where the warehouse has no such table any more.
     if accepted is not None:
         changes = compared(warehouse, accepted, wanted, table)

@@ -41,6 +41,8 @@ class Column:
     labels: tuple[str, ...]
     # How it is masked: hash, null, exclude or not at all.
     mask: str | None = None
+    # Whether the source's role may read it.
+    readable: bool = True
     # Whether it is masked so for what it was before, and not because its declaration says so.
     kept: bool = False
     # Whether its declaration says that somebody looked, and that it may be loaded as it is declared.
@@ -110,6 +112,9 @@ class Shape:
     # Whether some of its rows are on another server.
     foreign_part: bool = False
     excluded: tuple[Column, ...] = ()
+    # Whether the source's role may read who wrote each row, and where it is.
+    xmin_readable: bool = True
+    ctid_readable: bool = True
     # Which database of which server, as in a snapshot; "" where that is not known.
     system_identifier: str = ""
 
@@ -200,7 +205,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
             hint=f"{meant}correct its schema or table in the source's YAML file, or take it out",
             retryable=False,
         )
-    oid, kind, key, readable, partitions, foreign_part = found
+    oid, kind, key, readable, xmin_readable, ctid_readable, partitions, foreign_part = found
     if readable is None:
         # The snapshot still shows it, and the server does not know it any more.
         raise StepError(
@@ -215,8 +220,9 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         )
     server = connection.server_version // 10000
     return Shape(
-        oid, kind, tuple(key), _columns(connection, oid), tuple(partitions), server, foreign_part=foreign_part
-    )
+        oid, kind, tuple(key), _columns(connection, oid), tuple(partitions), server,
+        foreign_part=foreign_part, xmin_readable=xmin_readable, ctid_readable=ctid_readable,
+    )  # fmt: skip
 
 
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:

@@ -23,7 +23,11 @@ SELECT
         WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts
         ORDER BY k.position
     ),
-    has_table_privilege(c.oid, 'SELECT'),
+    has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'),
+    -- Of xmin (number -2), which is granted with the whole table, or by its name. NULL where there is none.
+    coalesce(has_column_privilege(c.oid, (-2)::smallint, 'SELECT'), true),
+    -- And of ctid (number -1).
+    coalesce(has_column_privilege(c.oid, (-1)::smallint, 'SELECT'), true),
     ARRAY(SELECT p.oid::bigint FROM part p WHERE p.relkind <> 'p' ORDER BY 1),
     EXISTS (SELECT FROM part p WHERE p.relkind = 'f')
 FROM relation c

@@ -5,6 +5,7 @@ SELECT
     a.attname AS name,
     format_type(a.atttypid, a.atttypmod) AS type,
     a.attnotnull AS not_null,
+    coalesce(has_column_privilege(a.attrelid, a.attnum, 'SELECT'), true) AS readable,
     -- Only what is generated names other columns, and naming those of a wide table takes its square in time.
     pg_get_expr(d.adbin, CASE WHEN a.attgenerated <> '' THEN d.adrelid ELSE 0 END) AS default,
     a.attgenerated <> '' AS generated,

@@ -6,6 +6,7 @@ from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.loading import shape
 from pipeline.loading.shape import Column, Shape
+from tests.night import Night
 from tests.platforms import Platform
 
 RELATIONS = """
@@ -102,3 +103,38 @@ def test_what_may_not_be_read_is_told(platform: Platform) -> None:
         finally:
             postgres.rows(connection, "RESET ROLE")
             postgres.rows(connection, "DROP ROLE nobody_in_particular")
+
+
+def test_two_types_of_one_name_and_columns_that_may_not_be_read(night: Night) -> None:
+    """A type of a schema may be called as one that has that schema's name in its own."""
+    night.platform.source(
+        "shop",
+        """
+        CREATE SCHEMA pay;
+        CREATE TYPE pay.mood AS ENUM ('calm');
+        CREATE TYPE public."pay.mood" AS ENUM ('cross');
+        CREATE TABLE other (id int);
+        CREATE TYPE "other row" AS ENUM ('odd');
+        CREATE TABLE item (id int PRIMARY KEY, a pay.mood, b "pay.mood", c other, d "other row", pin text);
+        INSERT INTO item VALUES (1, 'calm', 'cross', ROW(1), 'odd', 'SECRET');
+        """,
+        "source: shop\ntables: {item: {columns: {pin: {mask: exclude}}}}\n",
+    )
+    reader = night.platform.reader("shop")
+    night.ask(
+        "shop", f'REVOKE SELECT ON item FROM "{reader}"; GRANT SELECT (id, a, b, c) ON item TO "{reader}"'
+    )
+    with pytest.raises(
+        StepError, match=r'may not read its columns "d": GRANT SELECT \("d"\) ON "public"\."it'
+    ):
+        night.load("shop", "item")
+    night.ask("shop", f'GRANT SELECT (d) ON item TO "{reader}"')
+    with pytest.raises(
+        StepError, match=r"not which rows changed: GRANT SELECT \(xmin\) ON .* or write 'changes"
+    ):
+        night.load("shop", "item")
+    night.ask("shop", f'GRANT SELECT (xmin) ON item TO "{reader}"')
+    night.load("shop", "item")
+    night.ask("shop", "INSERT INTO item (id, a) VALUES (2, 'calm')")
+    assert night.load("shop", "item").inserted == 1
+    assert not night.differing("shop")
