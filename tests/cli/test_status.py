@@ -112,7 +112,10 @@ def test_the_newest_backup_of_each_database_is_told_to_machines(night: Night) ->
         )
     (told,) = json.loads(night.run("status", "--json").out)["backups"]
     assert told.pop("age_hours") == pytest.approx(6, abs=0.2)
-    assert told == {"database": "hr", "run": "2030-01-02", "verified": True, "size_bytes": 1000}
+    assert told == {
+        "database": "hr", "run": "2030-01-02", "verified": True, "size_bytes": 1000, "warnings": [],
+        "state": "ok",
+    }  # fmt: skip
 
 
 def test_what_was_killed_is_told_though_it_says_running(night: Night) -> None:

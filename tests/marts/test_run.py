@@ -45,7 +45,7 @@ def test_a_mart_that_fails_is_told_once_and_stops_only_what_reads_it(school: Nig
     assert told[0].command == f"pipeline rerun --run {run} mart.staff"
     status = school.run("status", "--run", run)
     assert "mart.staff" in status.out
-    assert "not begun: mart.most" in status.out
+    assert "not loaded: mart.most" in status.out
     declare(school, staff=STAFF)
     again = school.run("rerun", "--run", run, "mart.staff")
     assert again.code == 0, again.err
