@@ -90,6 +90,7 @@ def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:
             yield from settings.databases.values()
         elif need == "drill" and settings.drill:
             yield settings.drill
+            yield from (name for name in (settings.drill.superuser_secret,) if name)
         elif need == "restore" and settings.restore:
             yield from (settings.restore.secret, settings.restore.key_secret)
         elif need in ("backup", "audit") and settings.backup:

@@ -1,0 +1,182 @@
+"""bin/nomad-deploy: validates, plans and registers the job of each duty; waits until services are well."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import redact, settings
+from pipeline.cli import terminal
+from pipeline.errors import CheckError, PipelineError, StepError, UsageError
+from pipeline.nomad import policies, server
+from pipeline.nomad.jobs import PREFIX
+from pipeline.nomad.policies import Job
+from pipeline.nomad.server import Server
+from pipeline.nomad.vault_setup import OF_A_JOB
+
+# What `nomad job plan` ends with.
+SAME, OTHER = 0, 1
+# The backup of the first database begins at its duty's minute, each further one so many minutes later.
+MINUTES_APART = 10
+MINUTES_PER_HOUR = 60
+SERVICE_SECONDS, LOOK_SECONDS = 180, 2.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do it. Return 0 once Nomad has every job as the files say, or with --plan 4 if it has not."""
+    parser = argparse.ArgumentParser(
+        prog="bin/nomad-deploy",
+        description="Register every job that luigi.cfg asks for, with the values of one file; NOMAD_ADDR and "
+        "NOMAD_TOKEN say where, as for `nomad`. Says what each change is, and waits until services are well.",
+    )
+    parser.add_argument("--vars", type=Path, required=True, metavar="FILE", help="as nomad/school.vars.hcl")
+    parser.add_argument("--plan", action="store_true", help="only say what would change; 4 if anything would")
+    parser.add_argument(
+        "--remove", action="store_true", help="stop and remove jobs that are no longer wanted"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=Path,
+        default=Path("nomad"),
+        metavar="FOLDER",
+        help="the job files (default: %(default)s)",
+    )
+    parsed = parser.parse_args(arguments)
+    redact.install()
+    for name, value in OF_A_JOB.items():
+        os.environ.setdefault(name, value)
+    try:
+        return _run(parsed)
+    except PipelineError as error:
+        sys.stderr.write(f"nomad-deploy: {error}\n")
+        return error.exit_code
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    wanted = policies.wanted(settings.read())
+    nomad = server.nomad()
+    found = [(job, _arguments(job, wanted, parsed)) for job in wanted]
+    for job, arguments in found:
+        _nomad("job", "validate", *arguments, of=job)
+    changed = [(job, arguments) for job, arguments in found if _differs(job, arguments)]
+    left = sorted(_unwanted(nomad, {job.id for job in wanted}))
+    for name in left:
+        terminal.say(
+            f"{name}: of nothing that luigi.cfg names" + ("" if parsed.remove else "; --remove ends it")
+        )
+    if parsed.plan:
+        return CheckError.exit_code if changed else 0
+    for job, arguments in changed:
+        _nomad("job", "run", "-detach", *arguments, of=job)
+        terminal.say(f"{job.id}: registered")
+    if parsed.remove:
+        for name in left:
+            _remove(nomad, name)
+    for job, _ in changed:
+        if job.duty.kind == "service":
+            _until_well(nomad, job.id)
+    terminal.say(f"{len(changed)} of {len(wanted)} jobs changed")
+    return 0
+
+
+def _arguments(job: Job, wanted: Sequence[Job], parsed: argparse.Namespace) -> list[str]:
+    more = []
+    if job.database:
+        others = [one.database for one in wanted if one.duty is job.duty]
+        more = [
+            "-var",
+            f"database={job.database}",
+            "-var",
+            f"schedule={_spread(job, others.index(job.database))}",
+        ]
+    return [f"-var-file={parsed.vars}", *more, str(parsed.jobs / f"{job.duty.name}.nomad.hcl")]
+
+
+def _spread(job: Job, position: int) -> str:
+    """Return when the job begins that is the n-th of its duty: they do not all begin at once."""
+    minute, hour, *rest = job.duty.schedule.split()
+    minutes = int(hour) * MINUTES_PER_HOUR + int(minute) + position * MINUTES_APART
+    return " ".join([str(minutes % MINUTES_PER_HOUR), str(minutes // MINUTES_PER_HOUR % 24), *rest])
+
+
+def _nomad(*arguments: str, of: Job, well: Sequence[int] = (0,)) -> tuple[int, str]:
+    """Run `nomad`. Raise StepError with what it says, if it ends otherwise than well."""
+    program = shutil.which("nomad")
+    if program is None:
+        raise UsageError("nomad: not found; install Nomad's program, or put it on the PATH")
+    done = subprocess.run(
+        [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in well:
+        said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "\n  ")
+        raise StepError(f"{of.id}: nomad {' '.join(arguments[:2])} ended with {done.returncode}:\n  {said}")
+    return done.returncode, done.stdout
+
+
+def _differs(job: Job, arguments: Sequence[str]) -> bool:
+    """Whether Nomad has another job, or none; say what is other. Raise StepError if it cannot be placed."""
+    code, said = _nomad("job", "plan", "-no-color", *arguments, of=job, well=(SAME, OTHER))
+    lines = said.splitlines()
+    # A job that fits nowhere is planned with the same exit code, and one in this state blocks its clock.
+    if any("Failed to place" in line or "WARNING" in line for line in lines):
+        raise StepError(f"{job.id}: cannot be placed on any node now:\n  " + "\n  ".join(lines))
+    if code == SAME and not any(line.startswith(("+ ", "+/-")) for line in lines):
+        return False
+    # A new one is shown as what it has, of a changed one only what changes.
+    is_new = said.startswith("+ Job")
+    terminal.say(f"{job.id}: {'is new' if is_new else 'changes'}")
+    if not is_new:
+        terminal.say("\n".join(f"  {line}" for line in lines if line.lstrip().startswith(("+", "-"))))
+    return True
+
+
+def _unwanted(nomad: Server, ids: set[str]) -> Iterator[str]:
+    for job in nomad.get(f"jobs?prefix={PREFIX}") or ():
+        # A child of a clock or of a dispatch goes with its parent.
+        if job["ID"] not in ids and not job.get("ParentID") and job["Status"] != "dead":
+            yield job["ID"]
+
+
+def _remove(nomad: Server, name: str) -> None:
+    children = [one["ID"] for one in nomad.get(f"jobs?prefix={name}/") or ()]
+    # Purging a parent leaves a pending child behind, which would have its turn later.
+    for each in (name, *children):
+        nomad.call("DELETE", f"job/{each.replace('/', '%2F')}?purge=true")
+    terminal.say(f"{name}: removed")
+
+
+def _until_well(nomad: Server, name: str) -> None:
+    """Wait for a service. Raise StepError with what its task said if it does not get well."""
+    ends_at = time.monotonic() + SERVICE_SECONDS
+    while time.monotonic() < ends_at:
+        deployment = nomad.get(f"job/{name}/deployment")
+        status = deployment["Status"] if deployment else "unknown"
+        if status == "successful":
+            terminal.say(f"{name}: well")
+            return
+        # One that failed is tried again for as long as a deployment may take: that can be told now.
+        if status in ("failed", "cancelled") or _newest(nomad, name).get("ClientStatus") == "failed":
+            break
+        time.sleep(LOOK_SECONDS)
+    raise StepError(f"{name}: is not well:\n  " + "\n  ".join(_events(nomad, name)))
+
+
+def _newest(nomad: Server, name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = nomad.get(f"job/{name}/allocations") or []
+    return max(found, key=lambda each: each["CreateTime"], default={})
+
+
+def _events(nomad: Server, name: str) -> Iterator[str]:
+    for task, state in (_newest(nomad, name).get("TaskStates") or {}).items():
+        for event in state["Events"][-4:]:
+            yield f"{task}: {event['Type']}: {event['DisplayMessage']}"
+    yield f"see: nomad job status {name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

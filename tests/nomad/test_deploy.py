@@ -1,0 +1,40 @@
+"""bin/nomad-deploy, as far as it can be tried without Nomad."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.chains import DUTIES
+from pipeline.nomad import deploy, policies
+from pipeline.nomad.policies import Job
+from pipeline.settings import Settings, VaultSettings
+
+BACKUP = next(duty for duty in DUTIES if duty.per_database)
+
+
+def settings(**more: Any) -> Settings:
+    vault = VaultSettings.model_validate(
+        {"url": "http://vault:8200", "auth": "jwt", "role": "any", "credential_file": Path("jwt")}
+    )
+    return Settings.model_validate({"vault": vault, **more})
+
+
+@pytest.mark.parametrize(("position", "begins"), [(0, "0 1 * * *"), (1, "10 1 * * *"), (7, "10 2 * * *")])
+def test_backups_do_not_all_begin_at_once(position: int, begins: str) -> None:
+    assert deploy._spread(Job(BACKUP, "hr"), position) == begins
+
+
+def test_each_database_has_a_job_of_its_own_and_what_is_not_declared_has_none() -> None:
+    databases = {name: {"secret": f"database/{name}"} for name in ("records", "hr")}
+    backup = {"bucket": "school", "secret": "b2/writer", "recipients": (Path("one.asc"), Path("two.asc"))}
+    found = [job.id for job in policies.wanted(settings(databases=databases, backup=backup))]
+    assert found == ["pipeline-backup-hr", "pipeline-backup-records", "pipeline-watch"]
+
+
+def test_without_nomads_own_program_nothing_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    file = tmp_path / "luigi.cfg"
+    file.write_text("[vault]\nurl = http://vault:8200\nauth = jwt\nrole = any\ncredential_file = jwt\n")
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(file))
+    assert deploy.main(["--vars", "school.vars.hcl"]) == 2
