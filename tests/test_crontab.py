@@ -112,7 +112,7 @@ def test_every_line_does_what_it_says(sandbox: Sandbox, tmp_path: Path) -> None:
     backed_up = {job.arguments[2] for job in JOBS if job.arguments[:2] == ["run", "backup"]}
     assert backed_up == names, "one line for each database"
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "cron").symlink_to(PROJECT / "bin" / "cron")
+    (tmp_path / "bin" / "pipeline-cron").symlink_to(PROJECT / "bin" / "cron")
     (tmp_path / "bin" / "pipeline").symlink_to(Path(sys.executable).with_name("pipeline"))
     # What cron gives, and pg_dump, which on another machine is installed.
     path = f"{clusters.BINARIES}:/usr/bin:/bin"
