@@ -9,7 +9,7 @@ WITH loaded AS (
     GROUP BY name
 )
 SELECT DISTINCT ON (s.name)
-    s.run, s.task, s.name, s.state, s.started_at, s.finished_at, s.rows, s.detail, s.error, s.exit_code
+    s.run, s.task, s.name, s.state, s.started_at, s.finished_at, s.rows, s.detail, s.error, s.exit_code, s.hint
 FROM ops.step s LEFT JOIN loaded l ON l.name = s.name
 WHERE s.state IN ('failed', 'running') AND s.started_at >= %(since)s
   AND (l.loaded_at IS NULL OR coalesce(s.finished_at, s.started_at) > l.loaded_at)
