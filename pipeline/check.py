@@ -17,6 +17,7 @@ from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.postgres import Connection
 from pipeline.settings import BackupSettings, Settings, weakened
+from pipeline.warehouse import roles
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,25 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
             if any(source.hashes for catalog_ in declared for source in catalog_.sources.values()):
                 yield _looked("masks", lambda: _masks(databases))
             yield from _databases(settings, databases)
+            if any(catalog_.marts for catalog_ in declared):
+                yield _looked("marts", lambda: _marts(databases))
             if settings.backup is not None:
                 yield from _backups(settings.backup, settings, databases)
     except UnreachableError as error:
         yield Finding("Vault", tuple(str(error).splitlines()))
+
+
+def _marts(databases: Access) -> list[str]:
+    """Return what would keep a mart from being built: the roles, and the login that runs its SQL."""
+    with databases.warehouse() as warehouse:
+        if not roles.there(warehouse):
+            return ["the warehouse's roles for analysts are missing; run 'pipeline migrate'"]
+        group = roles.of(warehouse).analyst
+    with databases.analyst() as theirs:
+        if postgres.value(theirs, "SELECT pg_has_role(%s, 'MEMBER')", (group,)):
+            return []
+        login = theirs.info.user
+    return [f'the login "{login}" is no analyst; GRANT "{group}" TO "{login}" in the warehouse']
 
 
 def _looked(thing: str, look: Callable[[], list[str]]) -> Finding:

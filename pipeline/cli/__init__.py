@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "restore": "restore:add_command",
     "validate": "analyst:add_commands",
     "init": "analyst:add_commands",
+    "lineage": "lineage:add_command",
     "sync": "sync:add_command",
     "migrate": "platform:add_commands",
     "scheduler": "platform:add_commands",

@@ -31,10 +31,12 @@ SCHEMA = roles.MART
 
 @dataclass(frozen=True)
 class Built:
-    """What a mart has now: so many rows."""
+    """What a mart has now, and what it reads."""
 
     rows: int
     materialize: str
+    # The columns by relation, as the server says.
+    reads: dict[str, tuple[str, ...]]
 
     def __str__(self) -> str:
         return f"{self.rows:,} rows, a {self.materialize}"
@@ -98,9 +100,13 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
         with fence.attempted(beside, key) as attempt:
             _require_roles(warehouse)
             built = _Building(databases, warehouse, catalog, mart, run).build(show)
+            # What the server says it reads, column by column, is for who draws where data come from.
             detail = {
-                "digest": mart.digest, "mode": mart.materialize, "total": built.rows,
-            }  # fmt: skip
+                "digest": mart.digest,
+                "mode": mart.materialize,
+                "total": built.rows,
+                "reads": built.reads,
+            }
             attempt.finish(warehouse, built.rows, detail)
             warehouse.commit()
     show(100, str(built))
@@ -143,7 +149,7 @@ class _Building:
             else:
                 publish.as_view(self._warehouse, new, self._is_about_to_change)
             theirs.rollback()
-        return Built(answer.rows, mart.materialize)
+        return Built(answer.rows, mart.materialize, answer.reads)
 
     def _results(self, theirs: Connection, answer: Answer) -> list[Result]:
         mart = self._mart

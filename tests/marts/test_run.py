@@ -76,3 +76,14 @@ def test_one_mart_alone_is_built_after_what_it_reads(school: Night) -> None:
     assert school.value("warehouse", "SELECT to_regclass('mart.paid')") is None
     unknown = school.run("run", "mart", "mots")
     assert (unknown.code, "did you mean most?" in unknown.err) == (2, True)
+
+
+def test_a_login_that_is_no_analyst_is_found_before_the_night(school: Night) -> None:
+    assert "marts: ok" in school.run("check").out
+    database = school.platform.database("warehouse")
+    school.ask("warehouse", f"REVOKE {database}_analyst FROM {database}_marts")
+    checked = school.run("check")
+    assert checked.code == 4
+    assert (
+        f'the login "{database}_marts" is no analyst; GRANT "{database}_analyst"' in checked.out + checked.err
+    )

@@ -1,0 +1,34 @@
+"""`pipeline lineage`: what comes from what, by the files alone."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pipeline import catalog
+from pipeline.catalog import lineage
+from pipeline.cli import terminal
+
+
+def add_command(commands: Any) -> None:
+    """Add `lineage` to the command line."""
+    parser = commands.add_parser(
+        "lineage",
+        help="show which tables a mart or a dashboard is made of",
+        description="Show what is made of what, from the sources' tables over marts to dashboards. Needs no "
+        "server.",
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", help="only this one, and what is made of it")
+    parser.add_argument(
+        "--dir", type=Path, default=Path(), metavar="DIR", help="the analysts' repository (default: here)"
+    )
+    parser.add_argument("--mermaid", action="store_true", help="all of it as a diagram, for a page in git")
+    parser.set_defaults(command=run_lineage)
+
+
+def run_lineage(arguments: argparse.Namespace) -> int:
+    """Print it as trees, or as a diagram."""
+    found = catalog.read_repository(arguments.dir)
+    known = lineage.of(found.catalog, found.dashboards)
+    lines = lineage.mermaid(known) if arguments.mermaid else lineage.tree(known, arguments.name)
+    terminal.say("\n".join(lines))
+    return 0

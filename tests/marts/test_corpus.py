@@ -1,0 +1,67 @@
+"""Whatever people write: what the parser finds that a mart reads is exactly what the server says."""
+
+import pytest
+
+from pipeline import postgres
+from pipeline.catalog import queries
+from tests.marts.corpus import MARTS, TABLES
+from tests.night import Night
+from tests.platforms import Connection
+
+EVERYTHING = "*"
+
+
+def test_what_a_mart_reads_by_the_parser_is_what_it_reads_by_the_server(night: Night) -> None:
+    assert len(MARTS) >= 40
+    wrong = {}
+    with night.warehouse() as connection:
+        for schema, tables in TABLES.items():
+            postgres.rows(connection, f"CREATE SCHEMA {schema}")
+            for table, columns in tables.items():
+                postgres.rows(connection, f'CREATE TABLE {schema}."{table}" ({columns})')
+        postgres.rows(connection, "SET search_path = pg_catalog")
+        for name, text in MARTS.items():
+            told = _difference(connection, text)
+            if told:
+                wrong[name] = told
+    assert not wrong
+
+
+def _difference(connection: Connection, text: str) -> str:
+    try:
+        query = queries.parse(text)
+    except queries.QueryError as error:
+        return f"is refused: {error.problem}"
+    try:
+        postgres.rows(connection, f"CREATE TEMP VIEW corpus AS\n{text}\n")
+    except postgres.Error as error:
+        return f"the server refuses it: {error}"
+    oid = postgres.value(connection, "SELECT 'pg_temp.corpus'::regclass::oid::bigint")
+    found = postgres.rows(connection, postgres.statement("view_reads"), (oid,))
+    postgres.rows(connection, "DROP VIEW pg_temp.corpus")
+    server, parser = {str(relation) for relation, _ in found}, {str(one) for one in query.relations}
+    columns = {column for _, names in found for column in names or ()}
+    if server != parser:
+        return f"server {sorted(server)}, parser {sorted(parser)}"
+    # A star, a whole row and a natural join name no column.
+    unnamed = EVERYTHING in query.columns or any(word in text for word in ("NATURAL", "USING", "row_to_json"))
+    missing = set() if unnamed else columns - set(query.columns)
+    return f"the parser misses the columns {sorted(missing)}" if missing else ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 'site.auth_user'::regclass::text AS a",
+        "SELECT a FROM (SELECT 'site.auth_user'::regclass AS a) x",
+    ],
+)
+def test_a_name_in_a_string_is_seen_by_the_server_alone(night: Night, text: str) -> None:
+    """So it is an error when the mart is built."""
+    with night.warehouse() as connection:
+        postgres.rows(connection, "CREATE SCHEMA site; CREATE TABLE site.auth_user (id int)")
+        postgres.rows(connection, f"CREATE TEMP VIEW corpus AS {text}")
+        oid = postgres.value(connection, "SELECT 'pg_temp.corpus'::regclass::oid::bigint")
+        found = postgres.rows(connection, postgres.statement("view_reads"), (oid,))
+    assert [relation for relation, _ in found] == ["site.auth_user"]
+    assert queries.parse(text).relations == ()
