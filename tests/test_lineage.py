@@ -61,7 +61,7 @@ def test_the_diagram_has_each_thing_once_and_each_way(repository: Path) -> None:
 
 
 def test_the_command_needs_no_server_and_no_settings() -> None:
-    line = [program("pipeline"), "lineage", "sla_breaches", "--dir", str(EXAMPLE)]
+    line = [str(program("pipeline")), "lineage", "sla_breaches", "--dir", str(EXAMPLE)]
     done = subprocess.run(line, capture_output=True, text=True, env={"PATH": "/usr/bin"}, check=True)
     assert done.stdout.splitlines() == [
         "mart.sla_breaches",
