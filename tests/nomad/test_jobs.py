@@ -9,7 +9,7 @@ import hcl2
 import pytest
 
 from pipeline import cli
-from pipeline.chains import CHAINS, DUTIES, Duty
+from pipeline.chains import CHAINS, DUTIES, MARTS, Duty
 from pipeline.nomad import jobs
 from pipeline.sandbox.home import PROJECT
 
@@ -70,7 +70,9 @@ every_duty = pytest.mark.parametrize("duty", DUTIES, ids=NAMES)
 
 
 def test_every_chain_has_its_job_and_nothing_else_is_a_job() -> None:
-    assert {chain.name for chain in CHAINS} == {duty.name for duty in DUTIES if duty.chain}
+    # Marts are built by the job of a load, whose root waits for them.
+    chains = {chain.name for chain in CHAINS if chain is not MARTS}
+    assert chains == {duty.name for duty in DUTIES if duty.chain}
     assert {path.name for path in FOLDER.glob("*.nomad.hcl")} == {f"{name}.nomad.hcl" for name in NAMES}
 
 
