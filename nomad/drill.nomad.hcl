@@ -76,7 +76,7 @@ job "drill" {
   datacenters = var.datacenters
 
   periodic {
-    crons            = [lookup(var.schedules, "drill", "30 5 1 * *")]
+    crons            = [lookup(var.schedules, "drill", "30 5 * * *")]
     time_zone        = "UTC"
     prohibit_overlap = true
   }
@@ -117,7 +117,7 @@ job "drill" {
 
       config {
         command = var.python
-        args    = ["local/pipeline.pex", "run", "drill"]
+        args    = ["local/pipeline.pex", "run", "drill", "--changed"]
       }
 
       env {

@@ -66,8 +66,17 @@ DUTIES = (
         ("backup",), schedule="0 1 * * *", chain=BACKUP, per_database=True,
     ),
     Duty(
-        DRILL.name, "periodic", ("run", DRILL.name), ("restore", "drill", "backup", "warehouse"), 1000,
-        ("backup", "restore", "drill"), schedule="30 5 1 * *", chain=DRILL,
+        DRILL.name, "periodic", ("run", DRILL.name, "--changed"),
+        ("restore", "drill", "backup", "warehouse"), 1000,
+        ("backup", "restore", "drill"), schedule="30 5 * * *", chain=DRILL,
+    ),
+    Duty(
+        "sync", "periodic", ("sync",), ("analysts",), 300,
+        ("analysts",), schedule="*/5 * * * *",
+    ),
+    Duty(
+        "audit", "periodic", ("audit",), ("warehouse", "sources", "analysts"), 600,
+        ("warehouse", "analysts"), schedule="0 5 * * *",
     ),
     Duty(
         "watch", "periodic", ("watch",), ("warehouse", "backup", "audit"), 300,
