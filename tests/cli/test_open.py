@@ -48,7 +48,7 @@ def test_a_failure_of_an_earlier_run_is_open_after_an_extra_load_of_another_sour
     for name in ("shop.item", "shop.other", "store.item", "store.other"):
         assert f"\n{name} " in ended.out
     assert "shop.other: ExtractTable failed: the source's role may not read" in ended.out
-    assert f"  next: pipeline rerun --run {run} shop.other\n" in ended.out
+    assert f", then pipeline rerun --run {run} shop.other\n" in ended.out
     told = json.loads(shop.run("status", "--json").out)
     assert told["state"] == "failed"
     assert [(one["run"], one["name"]) for one in told["failures"]] == [(run, "shop.other")]
@@ -59,7 +59,7 @@ def test_a_failure_of_an_earlier_run_is_open_after_an_extra_load_of_another_sour
     watched = shop.run("watch")
     assert watched.code == 4
     assert "open: shop.other: ExtractTable failed" in watched.out
-    assert f"  next: pipeline rerun --run {run} shop.other\n" in watched.out
+    assert f"pipeline rerun --run {run} shop.other\n" in watched.out
     assert json.loads(shop.run("watch", "--json").out)["open"] == 1
     assert shop.run("status", "--run", extra).code == 0, "of one run alone"
 
