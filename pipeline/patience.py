@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pipeline import outage
 from pipeline.errors import ConflictError, LostError, StoppedError
 
 T = TypeVar("T")
@@ -53,7 +54,9 @@ def persevere(
         try:
             return work()
         except PASSING as error:
-            logger.warning("%s; trying again", error)
+            # Many steps may wait for one server.
+            level = logging.WARNING if outage.is_news(str(error)) else logging.DEBUG
+            logger.log(level, "%s; trying again", error)
             if say:
                 say(f"{error}; trying again")
             if not attempts.wait(None):

@@ -4,19 +4,26 @@ Luigi swallows what is raised here: `pipeline.alerts` keeps by itself what it ca
 event, as when Luigi itself is killed or a module cannot be imported, the parent tells: `pipeline run`.
 """
 
+import contextlib
+
 import luigi
 import luigi.configuration
 from luigi import Event
 
-from pipeline import alerts, chains
+from pipeline import access, alerts, chains, ledger, outage, postgres, runs
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
-from pipeline.errors import PipelineError, StoppedError
-from tasks.step import configured
+from pipeline.chains import EXTRACT_TASK, LOAD_TASK
+from pipeline.errors import PipelineError, StoppedError, UnreachableError
+from pipeline.outage import Outage
+from tasks.step import configured, declared
 
 # A task that failed is tried again after [scheduler] retry_delay. What that mends wakes nobody; a second
 # failure is told at once, and what has not been mended by then as well.
 PATIENCE_SECONDS = 60.0
+
+# Luigi's words where what a task needs, such as the snapshot of a source, is undone as its turn comes.
+UNFULFILLED = "Unfulfilled dependenc"
 
 _helping = False
 
@@ -34,8 +41,8 @@ def only_help() -> None:
 @luigi.Task.event_handler(Event.FAILURE)  # type: ignore[untyped-decorator]
 def failed(task: luigi.Task, error: BaseException) -> None:
     """Tell that run() raised."""
-    # Who told it to stop knows, and the parent tells the others.
-    if not isinstance(error, StoppedError):
+    # Who told it to stop knows, and the parent tells the others. What it needs is done again, which tells.
+    if not isinstance(error, StoppedError) and not str(error).startswith(UNFULFILLED):
         final = isinstance(error, PipelineError) and not error.retryable
         _tell(task, error, patience_seconds=0.0 if final else _patience(task))
 
@@ -82,10 +89,44 @@ def thing_of(task: luigi.Task) -> Thing:
 def _tell(task: luigi.Task, error: BaseException | str | None, *, patience_seconds: float = 0.0) -> None:
     if _helping:
         return
-    alert = thing_of(task).failed(_name(task), error)
     parameters = dict(task.to_str_params())
+    alert = thing_of(task).failed(_name(task), error)
+    if found := _outage(task, error):
+        run = parameters[chains.ETL.run_parameter]
+        key = failures.server(found, run).key
+        if patience_seconds and any(known.key == key for known in alerts.open_alerts(configured())):
+            # Another table has told it: that is no second try, which would hasten it.
+            return
+        code, hint = getattr(error, "exit_code", None), getattr(error, "hint", None)
+        alert = failures.out_of_reach(found, run, _waiting(found, run), _name(task), code, hint)
     alert = failures.linked(configured(), alert, task.task_family, parameters)
     alerts.tell(configured(), alert, patience_seconds=patience_seconds)
+
+
+def _outage(task: luigi.Task, error: BaseException | str | None) -> Outage | None:
+    known = chains.of_family(str(task.task_family))
+    if known is None or known[0] not in (chains.ETL, chains.MARTS) or not isinstance(error, UnreachableError):
+        return None
+    return outage.find(error.fact)
+
+
+def _waiting(found: Outage, run: str) -> list[str]:
+    """Return the tables that a server which is out of reach takes with it, as far as that can be told."""
+    names = [f"{source}.{name}" for source, one in declared().sources.items() for name in one.tables]
+    if found.source is None:
+        return names
+    names = [name for name in names if name.startswith(f"{found.source}.")]
+    with (
+        contextlib.suppress(PipelineError, postgres.Error),
+        access.brief(configured()).warehouse(autocommit=True) as warehouse,
+    ):
+        steps = ledger.steps(warehouse, run)
+        read = {step.key.name for step in steps if step.done and step.key.task in (EXTRACT_TASK, LOAD_TASK)}
+        known = runs.find(warehouse, chains.ETL.name, run)
+        scope = known.scope if known else []
+        wanted = {name for name in names if not scope or name in scope or found.source in scope}
+        names = [name for name in names if name in wanted - read]
+    return names
 
 
 def _name(task: luigi.Task) -> str:

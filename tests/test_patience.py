@@ -1,6 +1,7 @@
 """What passes by itself is tried again, and nothing else: cut lines, servers that start, deadlocks."""
 
 import contextlib
+import logging
 import signal
 import threading
 
@@ -57,6 +58,8 @@ def test_a_line_that_is_cut_once_fails_no_step(
     shop: Night, name: str, at: bytes, *, answered: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = next_run()
+    # What was warned of in the minute before is at this level.
+    caplog.set_level(logging.DEBUG, "pipeline")
     with proxies.before(shop.platform, name) as line, shop.snapshot("shop", run):
         line.cut_once(at, answered=answered)
         steps(shop, run)

@@ -5,11 +5,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline import chains, links
+from pipeline import chains, links, outage
 from pipeline.alerts import remedy
 from pipeline.alerts.message import Alert, Kind, one_line
 from pipeline.chains import Subject
 from pipeline.errors import PipelineError
+from pipeline.outage import Outage
 from pipeline.settings import Settings
 
 # The last line of a traceback, in what a program has written.
@@ -91,6 +92,33 @@ def table(source: str, name: str, run: str) -> Thing:
 def source(name: str, run: str) -> Thing:
     """Return a source, in a run."""
     return Thing.of(chains.ETL.part(chains.SOURCE, name, run))
+
+
+def out_of_reach(
+    found: Outage,
+    run: str,
+    names: Sequence[str],
+    task: str,
+    exit_code: int | None = None,
+    hint: str | None = None,
+) -> Alert:
+    """Return the alert that a server is out of reach, and the tables in `names` wait for it.
+
+    It is one of the source, or else of the run, whichever of them failed first.
+    """
+    thing = server(found, run)
+    who = "" if found.source else f"{found.server} is "
+    summary = f"{thing.name}: {who}out of reach"
+    if names:
+        are = f"{len(names)} tables are" if len(names) > 1 else "1 table is"
+        summary += f"; for that {are} not loaded: {outage.few(names)}"
+    alert = thing.failed(task, found.error, exit_code, hint)
+    return alert.model_copy(update={"summary": one_line(summary)})
+
+
+def server(found: Outage, run: str) -> Thing:
+    """Return what fails with a server: its source, or the whole load."""
+    return source(found.source, run) if found.source else load(run)
 
 
 def loaded(name: str, run: str) -> Thing:

@@ -6,20 +6,19 @@ from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, alerts, catalog, chains, ledger, patience, postgres, runs, settings, sync
+from pipeline import access, catalog, chains, ledger, patience, postgres, runs, settings, sync
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog, Table
 from pipeline.chains import BUILD_TASK, LOAD_TASK
-from pipeline.cli import loads, scope, supervise, terminal
+from pipeline.cli import loads, scope, supervise, terminal, verdict
 from pipeline.cli.scope import Scope
 from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
 from pipeline.loading import forget
 from pipeline.postgres import Connection
 from pipeline.runs import Run
 from pipeline.settings import Settings
-from pipeline.step import Step
 
 NAME = chains.ETL.name
 # With these all is well with a table, or a mart.
@@ -195,7 +194,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
     names, sources = wanted.names, wanted.sources
     with databases.warehouse(autocommit=True) as warehouse:
         if done:
-            _tell(databases.settings, run, well=[*names, *sources], failed=[])
+            verdict.tell(databases.settings, run, names, well=[*names, *sources], failed=[])
             loads.show_run(warehouse, run, names)
             return
         names += sources
@@ -203,7 +202,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
         steps = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
         failed = [step for step in steps if step.state == "failed"]
         well = [step.key.name for step in steps if step.key.task in CONCLUDING and step.done]
-        _tell(databases.settings, run, well, failed)
+        verdict.tell(databases.settings, run, names, well, failed)
         if failed:
             loads.show_run(warehouse, run, names)
     if not failed:
@@ -215,19 +214,3 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
     # Luigi that came to its end has left nothing undone but what is behind these.
     failure.told = 0 <= returncode < SIGNALLED
     raise failure
-
-
-def _tell(configured: Settings, run: str, well: Sequence[str], failed: Sequence[Step]) -> None:
-    """Tell of each table, or source, that failed; most were told of by the step itself."""
-    for step in failed:
-        task = step.key.task
-        alert = failures.loaded(step.key.name, run).failed(task, step.error, step.exit_code, step.hint)
-        schema, _, name = step.key.name.partition(".")
-        parameters = {"source": schema, **({"table": name} if name else {}), "run": run}
-        chain = chains.ETL
-        if task == BUILD_TASK:
-            chain, parameters = chains.MARTS, {"mart": name, "run": run}
-        alerts.tell(configured, failures.linked(configured, alert, chain.family(task), parameters))
-    for name in well:
-        done = "built" if name.startswith(f"{chains.MART.schema}.") else "loaded"
-        alerts.recovered(configured, failures.loaded(name, run).key, f"{name} is {done}, run {run}")

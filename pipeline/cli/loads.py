@@ -1,11 +1,13 @@
 """What a load did with each table, for people: at the end of `pipeline run etl`, and in `pipeline status`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import chains, ledger, overview, runs
+from pipeline import chains, ledger, outage, overview, runs
 from pipeline.alerts import remedy
+from pipeline.alerts.remedy import Remedy
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
@@ -67,12 +69,46 @@ def show_tables(
 
 
 def show_failures(failures: Sequence[Step]) -> None:
-    """Print each failure in a line, and the command that mends it in the next."""
+    """Print each failure in a line, and the command that mends it in the next.
+
+    What failed for the same reason, such as a server that is out of reach, is one failure.
+    """
+    groups: dict[tuple[object, ...], list[Step]] = {}
     for step in failures:
-        error = "; ".join((step.error or "without a word").splitlines())
-        mend = remedy.of_step(step)
-        terminal.tell(f"{step.key.name}: {step.key.task} failed: {error}", "red")
+        groups.setdefault(_reason(step), []).append(step)
+    for alike in groups.values():
+        step = alike[-1]
+        found = outage.find(step.error, step.exit_code) if len(alike) > 1 else None
+        error = found.error if found else step.error or "without a word"
+        names = outage.few(list(dict.fromkeys(one.key.name for one in alike)))
+        tasks = ", ".join(dict.fromkeys(one.key.task for one in alike))
+        mend = _mend(alike)
+        terminal.tell(f"{names}: {tasks} failed: {'; '.join(error.splitlines())}", "red")
         terminal.tell_next(mend.before, mend.command)
+
+
+def _reason(step: Step) -> tuple[object, ...]:
+    """Return what steps have in common that failed for the same reason, and are mended by one command."""
+    chain = chains.find(step.key.task)
+    found = outage.find(step.error, step.exit_code)
+    if found is None or chain is None:
+        return (step.key,)
+    mart = chains.ETL if chain is chains.MARTS else chain
+    return step.key.run, mart.name, found.server
+
+
+def _mend(alike: Sequence[Step]) -> Remedy:
+    step = alike[-1]
+    mend = remedy.of_step(step)
+    if len(alike) == 1 or mend.command == remedy.CHECK:
+        return mend
+    chain = chains.find(step.key.task)
+    sources = {one.key.name.partition(".")[0] for one in alike}
+    if chain is not chains.ETL or len(sources) > 1:
+        name = chain.name if chain and chain is not chains.MARTS else chains.ETL.name
+        return Remedy(remedy.of_run(step.key.run, name).command, mend.before)
+    whole = replace(step, key=replace(step.key, name=sources.pop()))
+    return remedy.of_step(whole)
 
 
 def _short(moment: datetime | None) -> str:
