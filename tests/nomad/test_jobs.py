@@ -175,7 +175,7 @@ def test_the_times_are_those_of_the_crontab() -> None:
         name = "hr" if duty.per_database else duty.name
         if duty.kind == "periodic" and name in times:
             assert times[name] == duty.schedule
-    assert {"hr", "etl", "drill", "audit", "watch"} <= times.keys()
+    assert {"hr", "etl", "drill", "audit", "sync", "watch"} <= times.keys()
 
 
 @every_duty
