@@ -324,7 +324,7 @@ def test_two_who_extract_the_same_table_at_once_do_it_once(night: Night) -> None
         ("{item: {changes: cursor, cursor: changed}}", 'its cursor names column "changed"'),
         ("{item: {changes: cursor, cursor: name}}", 'its cursor "name" is of type text'),
         ("{item: {checks: [{unique: number}]}}", 'its unique check names column "number"'),
-        ("{secret: {}}", 'the source\'s role may not read "public"."secret": GRANT SELECT on it'),
+        ("{secret: {}}", 'the source\'s role may not read "public"."secret"; GRANT SELECT on it'),
     ],
 )
 def test_what_the_source_does_not_have_is_told_and_nothing_is_left(
@@ -341,7 +341,8 @@ def test_what_the_source_does_not_have_is_told_and_nothing_is_left(
     assert step is not None
     assert (step.state, step.exit_code) == ("failed", 3)
     assert step.error
-    assert step.error.startswith(told)
+    # The hint is kept beside the error.
+    assert f"{step.error}; {step.hint}".startswith(told)
     assert staged_tables(night) == []
 
 
