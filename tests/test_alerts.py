@@ -187,6 +187,7 @@ def test_while_the_webhook_is_down_alerts_are_kept_and_sent_later_in_their_order
     assert len(hook.told()) == 3
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     "fault",
     [
@@ -375,6 +376,7 @@ def test_while_vault_is_sealed_alerts_are_kept(hook: Hook, sealable: Server) -> 
     assert hook.told() == [("failed", "etl/shop.item")]
 
 
+@pytest.mark.endurance
 def test_who_knew_the_address_before_tells_of_a_sealed_vault(hook: Hook, sealable: Server) -> None:
     """So do the scheduler, and a run that has begun."""
     own = configured(hook)

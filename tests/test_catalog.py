@@ -300,6 +300,7 @@ def test_any_text_is_parsed_or_told(text: str) -> None:
     assert all(line >= 1 and what for line, what in parsed.problems)
 
 
+@pytest.mark.endurance
 def test_deep_nesting_is_told(write: Write) -> None:
     assert "nested too deeply" in problems(write(hr="[" * 5000))[0]
 

@@ -107,6 +107,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("deaf", [False, True])
 def test_nothing_is_left_of_homes_and_agents(keys: Keys, plain: Path, memory: Path, deaf: bool) -> None:
     """Also where the agent does not hear that it is to end: it holds the private key."""

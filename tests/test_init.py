@@ -87,6 +87,7 @@ def test_what_is_written_says_what_was_guessed(night: Night) -> None:
     assert "never filled: REFRESH MATERIALIZED VIEW.\n#   public.never_filled\n" in text
 
 
+@pytest.mark.endurance
 def test_what_is_written_is_valid_and_loads(night: Night) -> None:
     """Names that need quoting, tables without a key, views and partitions: all come over as they are."""
     shop(night)

@@ -334,6 +334,7 @@ def test_credential_file_that_others_can_read_is_warned_of(
     settings.credential_file.chmod(0o600)
 
 
+@pytest.mark.endurance
 def test_login_outlives_its_first_term(server: Server) -> None:
     """A dump of hours works with a login that Vault grants for minutes."""
     server.write("warehouse", uri="postgresql://u:password-of-one@h/db")
@@ -451,6 +452,7 @@ def test_made_login_is_gone_after_an_error(server: Server, postgres: Postgres) -
     assert not postgres.logins()
 
 
+@pytest.mark.endurance
 def test_made_login_outlives_its_first_term(server: Server, postgres: Postgres) -> None:
     """Without renewal the role would be dropped in the middle of a long dump."""
     with vault.session(server.approle()) as opened, opened.database_uri(reader(postgres)) as uri:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
+
 from pipeline import check, settings
 from pipeline.check import Finding
 from pipeline.sandbox import accounts, backup_store
@@ -86,6 +88,7 @@ def test_a_key_of_the_bucket_that_a_night_cannot_use_is_told(archive: Archive) -
     assert "wrong, deleted or expired" in wrong[f"key {archive.entries}{backup_store.WRITER}"][0]
 
 
+@pytest.mark.endurance
 def test_a_missing_key_of_the_masks_is_found_with_the_command_that_makes_it(night: Night) -> None:
     """Only where a file asks for a hash; and the sandbox has one, so that it can be tried there."""
     night.platform.source(

@@ -63,6 +63,7 @@ def test_an_empty_argument_that_is_needed_is_told(capsys: pytest.CaptureFixture[
     ]
 
 
+@pytest.mark.endurance
 def test_an_empty_name_is_none_to_a_rerun(night: Night) -> None:
     night.platform.source("shop", SHOP, DECLARATION)
     run = next_run()
@@ -72,6 +73,7 @@ def test_an_empty_name_is_none_to_a_rerun(night: Night) -> None:
     assert f"run {run} was complete before: nothing to do" in ended.out
 
 
+@pytest.mark.endurance
 def test_a_credential_that_others_can_read_is_warned_of_once_and_not_by_each_process(night: Night) -> None:
     night.platform.source("shop", SHOP, DECLARATION)
     path = night.platform.settings_file

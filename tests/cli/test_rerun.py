@@ -31,6 +31,7 @@ def begun(night: Night, run: str) -> dict[tuple[str, str], object]:
     return {(task, name): at for task, name, at in night.ask("warehouse", query, (run,))}
 
 
+@pytest.mark.endurance
 def test_right_after_success_a_table_is_done_over_and_only_that(shop: Night) -> None:
     """The scheduler has just seen it done, and runs it all the same."""
     run = next_run()
@@ -109,7 +110,7 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["shop.itme"], '"shop.itme" is no source, table or database; did you mean shop.item?'),
+        (["shop.itme"], '"shop.itme" is no source, table, mart or database; did you mean shop.item?'),
         (["shpo"], "did you mean shop?"),
         (["backup/shpo"], "did you mean backup/shop?"),
         (["everything_else"], "known are shop"),

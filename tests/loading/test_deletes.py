@@ -31,6 +31,7 @@ def load(night: Night) -> tuple[str, tuple[int, int, int, int]]:
     return night.extraction(run, "shop.item")[0], counts(loaded)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("changes", READ)
 @pytest.mark.parametrize("emptying", ["DELETE FROM item", "TRUNCATE item"])
 def test_an_emptied_table_is_held_back_until_somebody_agrees(
@@ -51,6 +52,7 @@ def test_an_emptied_table_is_held_back_until_somebody_agrees(
     assert night.differing("shop") == []
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("changes", READ)
 @pytest.mark.parametrize(
     ("deletes", "left", "marked"), [("hard", 90, 0), ("soft", 90, 10), ("ignore", 100, 0)]

@@ -150,6 +150,7 @@ def test_a_type_that_can_lose_values_blocks_and_can_be_accepted(
     assert not loaded.differing("shop")
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     "statement",
     [
@@ -179,6 +180,7 @@ def test_a_wider_type_is_taken_in_with_views_grants_and_comments_in_place(
     assert loaded.value("warehouse", f"SELECT col_description('shop.item'::regclass, {column})") == "in euros"
 
 
+@pytest.mark.endurance
 def test_another_key_blocks_and_can_be_accepted(loaded: Night) -> None:
     change(loaded, "ALTER TABLE item DROP CONSTRAINT item_pkey")
     change(loaded, "ALTER TABLE item ADD PRIMARY KEY (name)")
@@ -203,6 +205,7 @@ def test_an_enum_that_grows_is_followed_and_one_that_shrinks_is_not(loaded: Nigh
     assert 'column "grade" was' in refused(loaded)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("type_", "again"),
     [

@@ -209,6 +209,7 @@ def staged_tables(night: Night) -> list[str]:
     ]
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["shop", "warehouse"])
 def test_nothing_is_staged_when_a_server_ends_the_connection_midway(
     night: Night, name: str, monkeypatch: pytest.MonkeyPatch

@@ -56,6 +56,7 @@ def staged(night: Night) -> Sequence[str]:
     return [name for (name,) in night.ask("warehouse", query)]
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("name", "item"),
     [

@@ -123,6 +123,7 @@ def test_reading_at_it_sees_that_moment_and_cannot_write(shop: Night) -> None:
     assert snapshot.Snapshot.from_json(taken.to_json()) == taken
 
 
+@pytest.mark.endurance
 def test_it_is_not_held_without_end_for_tables_that_nobody_reads(shop: Night) -> None:
     """A table that is blocked would keep a production database from cleaning up until somebody looks."""
     hastily = "from pipeline.loading import holder; holder.LONGEST_SECONDS = 0.0; holder.main()"

@@ -94,6 +94,7 @@ def load_all(night: Night, source: str = "zoo") -> dict[str, load.Loaded]:
     return {name: loaded for name, loaded in done.items() if loaded is not None}
 
 
+@pytest.mark.endurance
 def test_tables_of_every_kind_equal_their_source_night_after_night(night: Night) -> None:
     """Compared by a checksum over all columns after the first load, after changes, and after nothing."""
     night.platform.source("zoo", ZOO, DECLARATION)

@@ -117,6 +117,7 @@ DROP_AND_RENAME = "ALTER TABLE person DROP town; ALTER TABLE person RENAME phone
 PLAIN = "ALTER TABLE person RENAME phone TO mobile"
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("mask", "statements", "accepted"),
     [

@@ -70,6 +70,7 @@ def test_quarantine_rows_loads_the_good_ones_and_reads_all_again_until_they_are_
     assert not night.differing("shop", "orders")
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("columns", "deletes"),
     [
@@ -108,6 +109,7 @@ SQL = (
 )
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("changes", ["xmin", "full"])
 @pytest.mark.parametrize("check", [UNIQUE, SQL], ids=["unique", "sql"])
 def test_rows_that_were_loaded_are_set_aside_by_a_check_of_several_rows_that_comes_later(

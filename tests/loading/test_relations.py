@@ -81,6 +81,7 @@ def test_a_view_is_read_whole_and_a_materialized_one_by_its_changes(night: Night
     assert read(night, "kept")[1] == 48
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("by", ["PARTITION", "INHERITANCE"])
 def test_rows_that_come_with_a_part_are_found(night: Night, by: str) -> None:
     """They were written long before they belonged to the table; as many go, so that no count tells."""

@@ -31,6 +31,7 @@ def refused(night: Night, run: str, text: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("text", "told"),
     [

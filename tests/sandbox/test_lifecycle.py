@@ -22,6 +22,8 @@ from pipeline.sandbox import accounts, processes, servers, vault_server
 from pipeline.sandbox.server import Server
 from tests.sandbox.conftest import CommandLine
 
+pytestmark = pytest.mark.endurance
+
 BY_NAME = {server.name: server for server in servers.ALL}
 PATIENCE_SECONDS = 60
 
@@ -46,6 +48,7 @@ def _process(own: CommandLine, server: Server) -> psutil.Process:
     return process
 
 
+@pytest.mark.endurance
 def test_a_second_up_changes_nothing_and_says_so(own: CommandLine) -> None:
     before = [process.pid for process in own.processes()][: len(servers.ALL)]
     settings = own.home.settings_file.read_text()
@@ -71,6 +74,7 @@ def test_up_restarts_a_server_that_was_killed(own: CommandLine, name: str) -> No
     assert _warehouse_user(own) == "pipeline"
 
 
+@pytest.mark.endurance
 def test_a_record_that_names_a_stranger_is_not_believed(own: CommandLine) -> None:
     """A process number is given away again: neither taken for the server, nor ended in its place."""
     own("down")
@@ -94,6 +98,7 @@ def test_a_record_that_is_damaged_is_not_believed(tmp_path: Path) -> None:
         assert processes.running(record) is None
 
 
+@pytest.mark.endurance
 def test_a_port_taken_since_is_left_to_who_has_it_and_the_credentials_follow(own: CommandLine) -> None:
     own("down")
     taken = dict(own.home.state.ports)
@@ -113,6 +118,7 @@ def test_a_port_taken_since_is_left_to_who_has_it_and_the_credentials_follow(own
     assert _warehouse_user(own) == "pipeline"
 
 
+@pytest.mark.endurance
 def test_two_ups_at_once_make_one_sandbox(own: CommandLine) -> None:
     own("down")
     both = [own.start("up", "--empty") for _ in range(2)]
@@ -149,6 +155,7 @@ def test_files_are_private(own: CommandLine) -> None:
         assert (own.home.vault_keys / name).stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.endurance
 def test_a_password_is_shown_on_a_terminal_alone(own: CommandLine) -> None:
     """Elsewhere it would stay in a file or a log; and it stays the same over `up`."""
     assert "on a terminal only" in own("password", "operator", expect=2).stderr
@@ -167,6 +174,7 @@ def test_a_password_is_shown_on_a_terminal_alone(own: CommandLine) -> None:
     assert own.home.settings_file.read_text().count(entry["operator"]) == 0
 
 
+@pytest.mark.endurance
 def test_a_server_that_does_not_start_is_told_with_its_log(own: CommandLine) -> None:
     own("down")
     configuration = own.home.servers("drill") / "postgresql.conf"
@@ -181,6 +189,7 @@ def test_a_server_that_does_not_start_is_told_with_its_log(own: CommandLine) -> 
         own("up", "--empty")
 
 
+@pytest.mark.endurance
 def test_down_ends_every_process(own: CommandLine) -> None:
     ours = own.processes()
     sockets = own.home.state.socket_folder
@@ -248,6 +257,7 @@ def test_commands_without_a_sandbox_say_how_to_start_one(tmp_path: Path) -> None
     command("down")
 
 
+@pytest.mark.endurance
 @pytest.mark.skipif(os.geteuid() != 0, reason="all the other tests run as an ordinary user then")
 def test_an_ordinary_user_can_have_one() -> None:
     """Its servers run as that user, and root's own ways are not taken."""

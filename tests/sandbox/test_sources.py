@@ -12,6 +12,8 @@ from pipeline.sandbox import analysts, clusters, provision, sources, vault_serve
 from tests.platforms import Sandbox
 from tests.sandbox.conftest import CommandLine
 
+pytestmark = pytest.mark.endurance
+
 DUMP = r"""
 CREATE TABLE public."Matter" (id integer PRIMARY KEY, "client name" text);
 COPY public."Matter" (id, "client name") FROM stdin;
@@ -61,6 +63,7 @@ def _databases(own: CommandLine) -> set[object]:
     return {name for (name,) in _rows(own, "postgres", "SELECT datname FROM pg_database")}
 
 
+@pytest.mark.endurance
 def test_every_sandbox_holds_the_same_rows_until_day_2_comes_once(
     sandbox: Sandbox, stocked: CommandLine
 ) -> None:
@@ -101,6 +104,7 @@ def test_the_example_declares_every_table_but_views(sandbox: Sandbox) -> None:
             assert has_key or known[schema, table].changes == "full", table
 
 
+@pytest.mark.endurance
 def test_a_dump_becomes_a_source(own: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "practice.sql"
     file.write_text(DUMP)
@@ -203,6 +207,7 @@ def test_psql_opens_what_is_meant(own: CommandLine) -> None:
     assert "no such database" in own("psql", "warehose", expect=2).stderr
 
 
+@pytest.mark.endurance
 def test_env_can_be_evaluated_and_points_at_the_sandbox(own: CommandLine) -> None:
     shell = 'eval "$1"; echo "$LUIGI_CONFIG_PATH"; pg_dump --version'
     line = ["bash", "-euc", shell, "bash", own("env").stdout]

@@ -121,6 +121,7 @@ def test_check_tells_it(night: Night) -> None:
     assert re.search(r"^Luigi: warning: .*\[retcode\] task_failed = 0, and not 30: ", told, re.MULTILINE)
 
 
+@pytest.mark.endurance
 def test_plain_luigi_ends_with_a_code_of_its_own_where_a_task_failed(night: Night) -> None:
     declaration = "source: shop\ntables: {item: {checks: [{rows: {min: 1}}]}}\n"
     night.platform.source("shop", "CREATE TABLE item (id int PRIMARY KEY)", declaration)

@@ -73,6 +73,7 @@ def paths() -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.endurance
 def test_without_a_login_nothing_is_served(shared: Door) -> None:
     asked = set()
     for path in paths():
@@ -307,6 +308,7 @@ async def _guessing() -> None:
 # A scheduler of the test's own.
 
 
+@pytest.mark.endurance
 def test_a_changed_password_is_good_without_a_restart(own: Served) -> None:
     way_in = own.start()
     vault, old = own.platform.sandbox.vault, way_in.passwords
@@ -327,6 +329,7 @@ def test_a_changed_password_is_good_without_a_restart(own: Served) -> None:
     assert way_in.ask("/api/is_paused", "worker", password=new["worker"]).status_code == 200
 
 
+@pytest.mark.endurance
 def test_its_state_survives_a_kill(own: Served) -> None:
     way_in, name, failed = own.start(), next_run(), next_run()
     way_in.call("add_task", "worker", **task(name))
@@ -353,6 +356,7 @@ class _Attack:
         return os.mkdir, (self._file,)
 
 
+@pytest.mark.endurance
 def test_a_state_that_could_be_somebody_elses_is_not_believed(own: Served) -> None:
     proof = own.folder / "proof"
     own.state.write_bytes(pickle.dumps(({}, {}, _Attack(proof))))
@@ -389,6 +393,7 @@ def test_a_locked_history_holds_nobody_up(own: Served) -> None:
     assert way_in.ask("/history", "reader").status_code == 200
 
 
+@pytest.mark.endurance
 def test_metrics_tell_the_last_success_also_after_a_restart(own: Served) -> None:
     way_in, name = own.start(), next_run()
     assert "luigi_task_last_success_timestamp_seconds{" not in way_in.ask("/metrics", "reader").text

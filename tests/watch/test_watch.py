@@ -202,6 +202,7 @@ def test_it_reads_and_nothing_else_and_needs_no_key_that_may_more(night: Night, 
     assert len(calls) <= 5
 
 
+@pytest.mark.endurance
 def test_what_is_out_of_reach_hides_nothing(night: Night, archive: Archive) -> None:
     now = datetime.now(UTC)
     a_night(night, archive, now)
@@ -317,6 +318,7 @@ def test_with_vault_out_of_reach_nobody_can_be_told_until_it_is_back(
     assert receiver.beats == ["/beat/one-long-secret-name"]
 
 
+@pytest.mark.endurance
 def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None:
     now = datetime.now(UTC)
     a_night(night, archive, now)
