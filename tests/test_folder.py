@@ -11,6 +11,9 @@ import pytest
 from tests.night import Night, next_run, program, wait_until
 from tests.vaults import free_port
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1);"
 DECLARATION = "source: shop\ntables: {item: {}}\n"
 PROJECT = Path(__file__).parents[1]

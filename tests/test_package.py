@@ -11,6 +11,9 @@ import pytest
 
 from pipeline.sandbox.home import PROJECT
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 
 def git() -> str:
     return shutil.which("git") or "git"

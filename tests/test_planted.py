@@ -14,6 +14,9 @@ from tests.night import Ended, Night, next_run
 from tests.platforms import Platform
 from tests.restores import RUN, Restores
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 PLANTED = "Anna-Planted"
 MONTH = "2026-11"
 # Rows that are refused where they are restored.

@@ -8,6 +8,9 @@ from tests.audit.test_compare import DECLARED, ITEMS
 from tests.hooks import Hook
 from tests.night import Night, next_run
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 REPAIR = "pipeline rerun --from extract --full shop.item"
 
 

@@ -9,6 +9,9 @@ from tests.archive import SMALL
 from tests.backup.test_restore import fetched, restored
 from tests.restores import Restores
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 
 @pytest.fixture
 def bystander(restores: Restores) -> Iterator[str]:

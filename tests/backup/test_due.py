@@ -1,11 +1,15 @@
 """A database whose definitions changed is drilled the same night; one that is as it was proven, is not."""
 
+import pytest
 from datetime import UTC, datetime
 
 from pipeline import postgres
 from pipeline.backup import drill, due
 from tests.archive import SMALL
 from tests.restores import RUN, Restores
+
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
 
 
 def test_a_database_is_drilled_when_its_definitions_changed_and_once_a_month(restores: Restores) -> None:

@@ -10,6 +10,9 @@ from tests.archive import SMALL
 from tests.backup.test_restore import restored
 from tests.restores import Restores
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 MONTH = "2026-11"
 BY_SEARCH_PATH = (
     SMALL

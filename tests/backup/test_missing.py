@@ -11,6 +11,9 @@ from tests.backup.test_restore import restored
 from tests.night import Night
 from tests.restores import RUN, Restores
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 MONTH = "2026-11"
 MISSING = (
     SMALL

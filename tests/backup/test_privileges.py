@@ -13,6 +13,9 @@ from pipeline.sandbox import clusters, provision
 from pipeline.sandbox.home import PROJECT
 from tests.archive import SMALL, Archive
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 FILE = PROJECT / "docs" / "backup-login.sql"
 EVERYTHING = (
     SMALL

@@ -20,6 +20,9 @@ from tests.archive import SMALL
 from tests.backup.test_restore import fetched, restored
 from tests.restores import RUN, Restores
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 MONTH = "2026-11"
 ONLY_A_SUPERUSER = """
 RESET ROLE;

@@ -10,6 +10,9 @@ from pipeline import access, runs
 from tests.night import Night, next_run, program
 from tests.platforms import Platform
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY);
     INSERT INTO item SELECT generate_series(1, 40);

@@ -10,6 +10,9 @@ from tests.archive import SMALL, Archive
 from tests.hooks import Hook
 from tests.night import Ended, Night, next_run
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY);
     INSERT INTO item SELECT generate_series(1, 40);

@@ -8,6 +8,9 @@ from tests.marts.corpus import MARTS, TABLES
 from tests.night import Night
 from tests.platforms import Connection
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 EVERYTHING = "*"
 
 

@@ -6,6 +6,9 @@ from tests.hooks import Hook
 from tests.marts.nights import DECLARED, HR, STAFF, declare, shown
 from tests.night import Night, next_run
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 GOOD = {
     "staff": STAFF,
     "most": "-- materialize: table\nSELECT max(heads) AS most FROM mart.staff",

@@ -19,6 +19,9 @@ from pipeline.nomad import vault_setup
 from pipeline.settings import VaultSettings
 from tests.vaults import ROOT_TOKEN, Server, server
 
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
+
 __all__ = ["server"]
 
 SETTINGS = """

@@ -1,10 +1,14 @@
 """What a person is told of a failure: what to mend, then what to type. What no second try mends gets none."""
 
+import pytest
 import json
 from urllib.parse import urlsplit
 
 from pipeline.errors import CheckError, PipelineError, StepError
 from tests.night import Night, next_run
+
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
 
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 3);"
 

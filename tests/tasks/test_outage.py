@@ -1,5 +1,6 @@
 """A server that is out of reach while its tables are read: one failure, whatever it takes with it."""
 
+import pytest
 import contextlib
 import multiprocessing
 import uuid
@@ -9,6 +10,9 @@ from pipeline import outage, postgres
 from tests.cli.test_refusals import spoil_uri
 from tests.hooks import Hook
 from tests.night import Night, next_run, wait_until
+
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
 
 TABLES = ("customer", "event", "purchase")
 

@@ -1,5 +1,6 @@
 """What watch thinks of marts: one that was not built for too long is told, once, with what to do."""
 
+import pytest
 from dataclasses import replace
 
 from pipeline.watch.facts import Facts, Failing, TableFacts
@@ -17,6 +18,9 @@ from tests.watch.samples import (
     tables,
     told,
 )
+
+# Each takes seconds: CI leaves them to bin/test.
+pytestmark = pytest.mark.endurance
 
 FAILING = Failing("BuildMart", "2026-11-24", "marts/staff.sql:2: column a does not exist", 3, LAST_NIGHT, 1)
 
