@@ -1,7 +1,8 @@
 """A database whose definitions changed is drilled the same night; one that is as it was proven, is not."""
 
-import pytest
 from datetime import UTC, datetime
+
+import pytest
 
 from pipeline import postgres
 from pipeline.backup import drill, due

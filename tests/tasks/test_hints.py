@@ -1,8 +1,9 @@
 """What a person is told of a failure: what to mend, then what to type. What no second try mends gets none."""
 
-import pytest
 import json
 from urllib.parse import urlsplit
+
+import pytest
 
 from pipeline.errors import CheckError, PipelineError, StepError
 from tests.night import Night, next_run

@@ -1,10 +1,11 @@
 """A server that is out of reach while its tables are read: one failure, whatever it takes with it."""
 
-import pytest
 import contextlib
 import multiprocessing
 import uuid
 from collections.abc import Iterator
+
+import pytest
 
 from pipeline import outage, postgres
 from tests.cli.test_refusals import spoil_uri

@@ -1,6 +1,7 @@
 """What watch thinks of audits: a table that was not proved for too long, or none."""
 
 import pytest
+
 from pipeline.watch.facts import ProofFacts
 from tests.watch.samples import DAY, LONG_AGO, NOW, TABLES, facts, judged, ledger, only, told
 

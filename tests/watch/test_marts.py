@@ -1,7 +1,8 @@
 """What watch thinks of marts: one that was not built for too long is told, once, with what to do."""
 
-import pytest
 from dataclasses import replace
+
+import pytest
 
 from pipeline.watch.facts import Facts, Failing, TableFacts
 from tests.watch.samples import (
