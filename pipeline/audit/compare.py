@@ -7,13 +7,12 @@ number of rows that the load left. All that remains has to be the same, byte by 
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from psycopg2 import sql
 
 from pipeline import ledger, postgres, snapshot
 from pipeline.audit import contents, finding
-from pipeline.audit.finding import EQUAL, INCOMPARABLE, Finding, Part
+from pipeline.audit.finding import INCOMPARABLE, Finding, Part
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.loading import drift, plan, reading, staging
@@ -102,7 +101,7 @@ class _Comparison:
         lacking = [column.name for column in self._planned.columns if column.name not in known]
         if lacking:
             return Finding(finding.DIFFERS, f"the warehouse has no column {', '.join(lacking)}")
-        clear = dict(self._in_clear()) if self._part.number == 1 else {}
+        clear = self._clear() if self._part.number == 1 else {}
         newer = self._newer()
         rows, ours, same = self._sums(newer)
         surplus = ours - self._left
@@ -114,6 +113,10 @@ class _Comparison:
         return finding.judged(
             rows=rows, newer=newer, missing=missing, altered=altered, surplus=surplus, clear=clear
         )
+
+    def _clear(self) -> dict[str, int]:
+        relations = (self._staged.target, self._staged.history)
+        return dict(contents.values_in_clear(self._warehouse, self._planned, relations))
 
     def _of_a_view(self, rows: int, surplus: int, clear: dict[str, int], *, same: bool) -> Finding:
         if same or surplus or clear:
@@ -265,29 +268,6 @@ class _Comparison:
             sql.SQL("{} = {}").format(own, other) for own, other in zip(self._of(side), others, strict=True)
         )
 
-    # Masks.
-
-    def _in_clear(self) -> Iterator[tuple[str, int]]:
-        """Yield the masked columns that hold values, in any row of the table or of its history."""
-        for relation in (self._staged.target, self._staged.history):
-            held = staging.column_names(self._warehouse, relation)
-            wrong = contents.in_clear(self._planned, held)
-            if wrong:
-                counts: tuple[Any, ...] = postgres.rows(
-                    self._warehouse,
-                    sql.SQL("SELECT {} FROM {}").format(
-                        sql.SQL(", ").join(
-                            sql.SQL("count(*) FILTER (WHERE {})").format(condition)
-                            for condition in wrong.values()
-                        ),
-                        relation,
-                    ),
-                )[0]
-                name = relation.strings[-1]
-                for column, count in zip(wrong, counts, strict=True):
-                    if count:
-                        yield (column if name == self._planned.table.name else f"{name}.{column}"), count
-
 
 def begin(warehouse: Connection, table: Table) -> bool:
     """Begin a transaction that sees one moment of the table and keeps it in its place; False if it is gone.
@@ -304,6 +284,3 @@ def begin(warehouse: Connection, table: Table) -> bool:
         warehouse.rollback()
         return False
     return ledger.watermark(warehouse, table.source, table.name) is not None
-
-
-__all__ = ["EQUAL", "begin", "compare"]

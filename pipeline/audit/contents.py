@@ -1,11 +1,11 @@
 """Contents: what is asked of both sides, so that the same rows give the same answer on every server."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import plan
+from pipeline.loading import plan, staging
 from pipeline.loading.plan import Plan
 from pipeline.loading.shape import Column
 from pipeline.postgres import Composable, Connection
@@ -69,3 +69,18 @@ def in_clear(planned: Plan, known: Sequence[str]) -> dict[str, Composable]:
             if mask == "hash":
                 conditions[name] += hashed
     return conditions
+
+
+def values_in_clear(
+    warehouse: Connection, planned: Plan, relations: Sequence[sql.Identifier]
+) -> Iterator[tuple[str, int]]:
+    """Yield the masked columns of these relations that hold values in clear, and in how many rows."""
+    for relation in relations:
+        wrong = in_clear(planned, staging.column_names(warehouse, relation))
+        if wrong:
+            counts = [sql.SQL("count(*) FILTER (WHERE {})").format(condition) for condition in wrong.values()]
+            query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(counts), relation)
+            name = relation.strings[-1]
+            for column, count in zip(wrong, postgres.rows(warehouse, query)[0], strict=True):
+                if count:
+                    yield (column if name == planned.table.name else f"{name}.{column}"), count

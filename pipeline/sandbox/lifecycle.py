@@ -35,7 +35,9 @@ POLL_SECONDS = 0.05
 # The port can be taken between our choice and the server's start.
 START_TRIES = 3
 # What credentials and settings are made by: when it has changed, they are made anew.
-CREDENTIAL_CODE = ("provision.py", "backup_store.py", "configuration.py", "pipeline.hcl", "restore.hcl")
+CREDENTIAL_CODE = (
+    "provision.py", "roles.py", "backup_store.py", "configuration.py", "pipeline.hcl", "restore.hcl"
+)  # fmt: skip
 
 Say = Callable[[str], None]
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None

@@ -7,14 +7,12 @@ import secrets
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg2.extensions
-from psycopg2 import sql
 
 from pipeline import mask, names, redact, visualizer
 from pipeline.errors import StepError, UsageError
-from pipeline.sandbox import clusters, vault_server
+from pipeline.sandbox import clusters, roles, vault_server
 from pipeline.sandbox.home import Home, write_private
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import Administrator
@@ -42,18 +40,20 @@ def platform(home: Home) -> None:
     with clusters.connection(home, WAREHOUSE, "postgres") as connection:
         warehouse(home, connection, "warehouse", "warehouse")
     with clusters.connection(home, DRILL, "postgres") as connection:
-        _login(home, vault, connection, DRILL, "drill", "drill", "postgres", ["CREATEDB", "CREATEROLE"])
+        roles.login(home, vault, connection, DRILL, "drill", "drill", "postgres", ["CREATEDB", "CREATEROLE"])
         # A restore gives objects to roles that it made, and to some of them what they had: reading all data.
-        _execute(connection, "ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
-        _execute(connection, "GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
-        _execute(connection, "REVOKE {} FROM drill", clusters.SUPERUSER)  # sandboxes of before gave it
+        roles.execute(connection, "ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
+        roles.execute(connection, "GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
+        roles.execute(connection, "REVOKE {} FROM drill", clusters.SUPERUSER)  # sandboxes of before gave it
         # The second login, for what only a superuser restores: what is added to the sandbox belongs to one.
-        _login(home, vault, connection, DRILL, DRILL_SUPERUSER, DRILL_SUPERUSER, "postgres", ["SUPERUSER"])
+        roles.login(
+            home, vault, connection, DRILL, DRILL_SUPERUSER, DRILL_SUPERUSER, "postgres", ["SUPERUSER"]
+        )
     with clusters.connection(home, DRILL, "template1") as connection:
         # What only a superuser may make is put where every new database begins.
-        _execute(connection, "CREATE EXTENSION IF NOT EXISTS amcheck")
+        roles.execute(connection, "CREATE EXTENSION IF NOT EXISTS amcheck")
         for function in ("bt_index_check(regclass)", "bt_index_check(regclass, boolean)"):
-            _execute(connection, f"GRANT EXECUTE ON FUNCTION {function} TO drill")
+            roles.execute(connection, f"GRANT EXECUTE ON FUNCTION {function} TO drill")
     key = (vault.read("alerts") or {}).get("hmac_key") or secrets.token_urlsafe(32)
     url = f"http://{ADDRESS}:{home.state.ports['webhooks']}/"
     vault.write("alerts", {"url": url, "hmac_key": key})
@@ -74,17 +74,17 @@ def warehouse(
     And its groups, which that role could make only if it were allowed to make any role.
     """
     vault = vault_server.administrator(home)
-    _login(home, vault, connection, WAREHOUSE, entry, role, database, [])
+    roles.login(home, vault, connection, WAREHOUSE, entry, role, database, [])
     if not database_exists(connection, database):
-        _execute(connection, "CREATE DATABASE {} OWNER {}", database, role)
-    _execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+        roles.execute(connection, "CREATE DATABASE {} OWNER {}", database, role)
+    roles.execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
     for group in _groups(database):
-        _role(connection, group, ["NOLOGIN"])
+        roles.ensure(connection, group, ["NOLOGIN"])
     analyst = f"{database}_analyst"
-    _execute(connection, "GRANT {} TO {}", analyst, role)
+    roles.execute(connection, "GRANT {} TO {}", analyst, role)
     login = _mart_login(database)
-    _login(home, vault, connection, WAREHOUSE, f"{entry}/analyst", login, database, [])
-    _execute(connection, "GRANT {} TO {}", analyst, login)
+    roles.login(home, vault, connection, WAREHOUSE, f"{entry}/analyst", login, database, [])
+    roles.execute(connection, "GRANT {} TO {}", analyst, login)
 
 
 def _groups(database: str) -> list[str]:
@@ -100,9 +100,9 @@ def forget_warehouse(
     home: Home, connection: psycopg2.extensions.connection, database: str, role: str
 ) -> None:
     """Remove a warehouse whose Vault entry is called as its database is, with its role."""
-    _execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
+    roles.execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
     for name in (role, _mart_login(database), *_groups(database)):
-        _execute(connection, "DROP ROLE IF EXISTS {}", name)
+        roles.execute(connection, "DROP ROLE IF EXISTS {}", name)
     vault = vault_server.administrator(home)
     vault.remove(f"{database}/analyst")
     vault.remove(database)
@@ -115,13 +115,13 @@ def source(home: Home, name: str) -> None:
         reader, backup = f"pipeline_{name}", f"backup_{name}"
         ensure_owner(connection, name)
         if name == DYNAMIC:
-            _role(connection, reader, ["NOLOGIN"])
+            roles.ensure(connection, reader, ["NOLOGIN"])
         else:
-            _login(home, vault, connection, SOURCES, f"source/{name}", reader, name, [])
-        _login(home, vault, connection, SOURCES, f"database/{name}", backup, name, [])
-        _execute(connection, "GRANT pg_read_all_data TO {}", backup)
-        _execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
-        _execute(connection, "GRANT CONNECT ON DATABASE {} TO {}, {}", name, reader, backup)
+            roles.login(home, vault, connection, SOURCES, f"source/{name}", reader, name, [])
+        roles.login(home, vault, connection, SOURCES, f"database/{name}", backup, name, [])
+        roles.execute(connection, "GRANT pg_read_all_data TO {}", backup)
+        roles.execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
+        roles.execute(connection, "GRANT CONNECT ON DATABASE {} TO {}, {}", name, reader, backup)
     with clusters.connection(home, SOURCES, name) as connection:
         _grant_reading(connection, reader, [clusters.SUPERUSER, owner(name)])
     if name == DYNAMIC:
@@ -132,9 +132,9 @@ def forget_source(home: Home, name: str) -> None:
     """Remove a source database with its roles and credentials, as far as they are there."""
     vault = vault_server.administrator(home)
     with clusters.connection(home, SOURCES, "postgres") as connection:
-        _execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        roles.execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
         for role in (f"pipeline_{name}", f"backup_{name}", owner(name)):
-            _execute(connection, "DROP ROLE IF EXISTS {}", role)
+            roles.execute(connection, "DROP ROLE IF EXISTS {}", role)
     vault.remove(f"source/{name}")
     vault.remove(f"database/{name}")
 
@@ -164,7 +164,7 @@ def owner(name: str) -> str:
 
 def ensure_owner(connection: psycopg2.extensions.connection, name: str) -> None:
     """Make the role that owns the source database `name`."""
-    _role(connection, owner(name), ["NOLOGIN"])
+    roles.ensure(connection, owner(name), ["NOLOGIN"])
 
 
 def database_exists(connection: psycopg2.extensions.connection, name: str) -> bool:
@@ -172,46 +172,6 @@ def database_exists(connection: psycopg2.extensions.connection, name: str) -> bo
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
         return cursor.rowcount > 0
-
-
-def _execute(connection: psycopg2.extensions.connection, statement: str, *names: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-
-def _role(connection: psycopg2.extensions.connection, role: str, attributes: Sequence[str]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
-        verb = "ALTER" if cursor.rowcount else "CREATE"
-    _execute(connection, f"{verb} ROLE {{}} {' '.join(attributes) or 'LOGIN'}", role)
-
-
-def _login(
-    home: Home,
-    vault: Administrator,
-    connection: psycopg2.extensions.connection,
-    cluster: str,
-    entry: str,
-    role: str,
-    database: str,
-    attributes: Sequence[str],
-) -> None:
-    """Make a role that logs in with a password, and the Vault entry with its URI; an old password is kept."""
-    stored = (vault.read(entry) or {}).get("uri", "")
-    password = urlsplit(stored).password or secrets.token_urlsafe(24)
-    redact.register(password)
-    _role(connection, role, ["LOGIN", *attributes])
-    _set_password(connection, role, password)
-    uri = f"postgresql://{role}:{password}@{ADDRESS}:{home.state.ports[cluster]}/{database}"
-    vault.write(entry, {"uri": uri})
-
-
-def _set_password(connection: psycopg2.extensions.connection, role: str, password: str) -> None:
-    verifier = psycopg2.extensions.encrypt_password(password, role, connection, "scram-sha-256")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
-        )
 
 
 def _grant_reading(connection: psycopg2.extensions.connection, reader: str, makers: Sequence[str]) -> None:
@@ -222,11 +182,11 @@ def _grant_reading(connection: psycopg2.extensions.connection, reader: str, make
         )
         schemas = [schema for (schema,) in cursor.fetchall()]
     for schema in schemas:
-        _execute(connection, "GRANT USAGE ON SCHEMA {} TO {}", schema, reader)
-        _execute(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, reader)
+        roles.execute(connection, "GRANT USAGE ON SCHEMA {} TO {}", schema, reader)
+        roles.execute(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, reader)
     for maker in makers:
         for privilege in ("SELECT ON TABLES", "USAGE ON SCHEMAS"):
-            _execute(
+            roles.execute(
                 connection, f"ALTER DEFAULT PRIVILEGES FOR ROLE {{}} GRANT {privilege} TO {{}}", maker, reader
             )
 
@@ -281,10 +241,10 @@ def _let_vault_make_readers(home: Home, vault: Administrator, name: str) -> None
     password = secrets.token_urlsafe(24)
     redact.register(password)
     with clusters.connection(home, SOURCES, name) as connection:
-        _role(connection, maker, ["LOGIN", "CREATEROLE"])
-        _set_password(connection, maker, password)
-        _execute(connection, "GRANT CONNECT ON DATABASE {} TO {}", name, maker)
-        _execute(connection, "GRANT {} TO {} WITH ADMIN OPTION", reader, maker)
+        roles.ensure(connection, maker, ["LOGIN", "CREATEROLE"])
+        roles.set_password(connection, maker, password)
+        roles.execute(connection, "GRANT CONNECT ON DATABASE {} TO {}", name, maker)
+        roles.execute(connection, "GRANT {} TO {} WITH ADMIN OPTION", reader, maker)
     server = f"{ADDRESS}:{home.state.ports[SOURCES]}/{name}"
     connecting = {
         "plugin_name": "postgresql-database-plugin",

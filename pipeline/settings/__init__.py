@@ -7,11 +7,11 @@ from pipeline.settings.sections import (
     DatabaseSettings,
     LogSettings,
     RunSettings,
-    Settings,
     VaultSettings,
     VisualizerSettings,
 )
 from pipeline.settings.weakened import weakened
+from pipeline.settings.whole import Settings
 
 __all__ = [
     "AlertSettings",

@@ -21,13 +21,13 @@ from pipeline.settings.sections import (
     MetabaseSettings,
     RestoreSettings,
     RunSettings,
-    Settings,
     SourceSettings,
     VaultSettings,
     VisualizerSettings,
     WarehouseSettings,
     WatchSettings,
 )
+from pipeline.settings.whole import Settings
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "vault": VaultSettings,

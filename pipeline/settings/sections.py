@@ -1,9 +1,8 @@
 """The sections of luigi.cfg that are ours: frozen classes that refuse unknown keys."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -12,20 +11,18 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.errors import UsageError
-from pipeline.names import advice
 from pipeline.settings.values import Address, Paths, Text, Url, VaultPath
 
 _DYNAMIC = re.compile(r".+/creds/[^/]+")
 
-T = TypeVar("T")
 
+class Section(BaseModel):
+    """What all have in common: values that stay, and no unknown key."""
 
-class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class VaultSettings(_Section):
+class VaultSettings(Section):
     """Where Vault is and how to log in. Entries are read from `<mount>/data/<prefix>/`."""
 
     url: Url
@@ -55,7 +52,7 @@ class VaultSettings(_Section):
         return self
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """A database: the path of its credential in Vault and, for one made on demand, the database's address."""
 
     secret: VaultPath
@@ -101,7 +98,7 @@ class BackedUpSettings(DatabaseSettings):
     drill_days: int | None = Field(default=None, ge=1)
 
 
-class BackupSettings(_Section):
+class BackupSettings(Section):
     """Where backups go, whom they are encrypted to and how long they stay.
 
     `secret` is the key that writes, `verify_secret` the one that reads back (the same where it is None).
@@ -143,7 +140,7 @@ class BackupSettings(_Section):
         return self
 
 
-class RestoreSettings(_Section):
+class RestoreSettings(Section):
     """What only a restore may have: the B2 key that reads, a private key, and the login that gives them.
 
     Without `role` and `credential_file` the login is that of [vault].
@@ -165,14 +162,14 @@ class DrillSettings(DatabaseSettings):
     deadline_minutes: int = Field(default=30, ge=1)
 
 
-class RunSettings(_Section):
+class RunSettings(Section):
     """Time limits of `pipeline run`, after which what is still going is ended, and has failed."""
 
     step_minutes: float = Field(default=360, gt=0)
     run_minutes: float = Field(default=720, gt=0)
 
 
-class AlertSettings(_Section):
+class AlertSettings(Section):
     """Where in Vault the webhook's address is, the form it takes, and the folder of what is still unsent."""
 
     secret: VaultPath
@@ -180,7 +177,7 @@ class AlertSettings(_Section):
     spool: Path = Path("/var/lib/pipeline/alerts")
 
 
-class WatchSettings(_Section):
+class WatchSettings(Section):
     """How old a table, a backup and a drill may grow before somebody is told."""
 
     table_hours: int = Field(default=26, ge=1)
@@ -188,7 +185,7 @@ class WatchSettings(_Section):
     drill_days: int = Field(default=35, ge=1)
 
 
-class VisualizerSettings(_Section):
+class VisualizerSettings(Section):
     """Luigi's scheduler and its visualizer: the Vault entry with its three passwords, and how it is reached.
 
     `url` is what people open; where it is None, links are not made. With `certificate` and `key` it is served
@@ -208,14 +205,14 @@ class VisualizerSettings(_Section):
         return self
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """Where each step writes a log of its own, and for how many days those are kept."""
 
     folder: Path = Path("/var/lib/pipeline/logs")
     keep_days: int = Field(default=30, ge=1)
 
 
-class AnalystsSettings(_Section):
+class AnalystsSettings(Section):
     """The analysts' repository: where it comes from (None: it is not fetched) and where it lies here."""
 
     checkout: Path
@@ -224,82 +221,8 @@ class AnalystsSettings(_Section):
     secret: VaultPath | None = None
 
 
-class MetabaseSettings(_Section):
+class MetabaseSettings(Section):
     """Where Metabase is, and the path in Vault of its credential."""
 
     url: Url
     secret: VaultPath
-
-
-class Settings(_Section):
-    """Everything that the settings files say, checked. Sections that may be missing are None or empty."""
-
-    vault: VaultSettings
-    warehouse: WarehouseSettings | None = None
-    sources: Mapping[str, SourceSettings] = {}
-    databases: Mapping[str, BackedUpSettings] = {}
-    run: RunSettings = RunSettings()
-    backup: BackupSettings | None = None
-    restore: RestoreSettings | None = None
-    drill: DrillSettings | None = None
-    alerts: AlertSettings | None = None
-    watch: WatchSettings = WatchSettings()
-    visualizer: VisualizerSettings | None = None
-    analysts: AnalystsSettings | None = None
-    metabase: MetabaseSettings | None = None
-    logs: LogSettings = LogSettings()
-
-    def source(self, name: str) -> SourceSettings:
-        """Return the settings of one source. Raise UsageError if there is no [source.NAME]."""
-        return _named("source", name, self.sources)
-
-    def database(self, name: str) -> BackedUpSettings:
-        """Return the settings of one database to back up. Raise UsageError if there is no [database.NAME]."""
-        return _named("database", name, self.databases)
-
-    def require_warehouse(self) -> WarehouseSettings:
-        """Return [warehouse]. Raise UsageError if there is none; so do the others below."""
-        return _required("warehouse", "secret = PATH_IN_VAULT", self.warehouse)
-
-    def require_backup(self) -> BackupSettings:
-        """Return [backup]."""
-        return _required("backup", "bucket, secret and recipients", self.backup)
-
-    def require_restore(self) -> RestoreSettings:
-        """Return [restore]."""
-        return _required("restore", "secret and key_secret", self.restore)
-
-    def require_drill(self) -> DrillSettings:
-        """Return [drill]."""
-        return _required("drill", "secret = PATH_IN_VAULT", self.drill)
-
-    def require_alerts(self) -> AlertSettings:
-        """Return [alerts]."""
-        return _required("alerts", "secret = PATH_IN_VAULT", self.alerts)
-
-    def require_visualizer(self) -> VisualizerSettings:
-        """Return [visualizer]."""
-        return _required("visualizer", "secret = PATH_IN_VAULT", self.visualizer)
-
-    def require_analysts(self) -> AnalystsSettings:
-        """Return [analysts]."""
-        return _required("analysts", "checkout = FOLDER", self.analysts)
-
-    def require_metabase(self) -> MetabaseSettings:
-        """Return [metabase]."""
-        return _required("metabase", "url and secret", self.metabase)
-
-
-def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
-    if name in known:
-        return known[name]
-    raise UsageError(
-        f"{kind} {name}: not in luigi.cfg ({advice(name, known)}); "
-        f"to add it, write [{kind}.{name}] with secret = PATH_IN_VAULT there"
-    )
-
-
-def _required(section: str, keys: str, value: T | None) -> T:
-    if value is None:
-        raise UsageError(f"[{section}]: missing in luigi.cfg, and needed for this; write it with {keys}")
-    return value
