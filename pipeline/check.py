@@ -93,15 +93,23 @@ def folders(settings: Settings) -> Iterator[Finding]:
 
 def _unwritable(folder: Path, setting: str) -> list[str]:
     """Say why nothing can be written to a folder that is there, or that would have to be made first."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = next(path for path in (folder, *folder.parents) if _is_there(path))
     if not there.is_dir():
         return [f"{there} is a file and not a folder; move it away, or set {setting}"]
     if os.access(there, os.W_OK | os.X_OK):
         return []
     user = os.geteuid()
-    what = "may" if there == folder else f"cannot be made, for {there} may"
+    what = "may" if there == folder else f"cannot be reached or made, for {there} may"
     command = f"install -d -m 0700 -o {user} {folder}"
     return [f"it {what} not be written to by this user ({user}); type: {command}; or set {setting}"]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether this user can see that it is there: not in a folder that is closed to him."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _alerts(settings: Settings, databases: Access) -> Finding:

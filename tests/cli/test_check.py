@@ -3,7 +3,8 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -143,36 +144,47 @@ def _as(account: accounts.Account | None, look: Callable[[], list[Finding]]) -> 
     ours, theirs = context.Pipe()
     process = context.Process(target=become_and_look, args=(theirs,))
     process.start()
+    # Else nobody would notice that it ended without a word.
+    theirs.close()
     found: list[Finding] = ours.recv()
     process.join()
     return found
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night, tmp_path: Path) -> None:
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everybody may enter, as those of pytest are not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night, public: Path) -> None:
     """Logs are a comfort, so that is a warning; alerts and dumps are not. Nothing is made by looking."""
     night.platform.source(
         "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: {}}\n"
     )
-    owned, file = tmp_path / "owned", tmp_path / "file"
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    owned, file, closed = public / "owned", public / "file", public / "closed"
     owned.mkdir(mode=0o555)
     file.touch()
+    closed.mkdir(mode=0o700)
+    if not (account := accounts.server_account()):
+        closed.chmod(0o000)
     text = night.platform.settings_file.read_text()
-    wanted = {"spool": file / "alerts", "work_dir": owned / "work", "folder": owned / "logs"}
+    wanted = {"spool": file / "alerts", "work_dir": closed / "work", "folder": owned / "logs"}
     for key, value in wanted.items():
         (line,) = [each for each in text.splitlines() if each.startswith(f"{key} = ")]
         text = text.replace(line, f"{key} = {value}")
     night.platform.settings_file.write_text(text)
     configured = settings.read([night.platform.settings_file], night.platform.env)
-    account = accounts.server_account()
     found = {each.thing: each for each in _as(account, lambda: list(check.folders(configured)))}
     (logs,) = found[f"folder {owned / 'logs'}"].warnings
-    assert f"cannot be made, for {owned} may not be written to" in logs
+    assert f"cannot be reached or made, for {owned} may not be written to" in logs
     assert f"install -d -m 0700 -o {account.user if account else os.geteuid()} {owned / 'logs'}" in logs
     (spool,) = found[f"folder {file / 'alerts'}"].problems
     assert f"{file} is a file and not a folder" in spool
-    (work,) = found[f"folder {owned / 'work'}"].problems
+    (work,) = found[f"folder {closed / 'work'}"].problems
+    assert f"cannot be reached or made, for {closed} may not be written to" in work
     assert "set [backup] work_dir" in work
     assert list(owned.iterdir()) == []
 
