@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import access, alerts, catalog, scratch
+from pipeline import COMMIT, __version__, access, alerts, catalog, scratch
 from pipeline.alerts.failures import Thing
 from pipeline.errors import (
     AlreadyRunningError,
@@ -30,6 +30,8 @@ KEY, COMMAND = "sync", "pipeline sync"
 # The field of the entry in Vault.
 TOKEN = "token"  # noqa: S105 - its name
 SHORT = 10
+# Another version of this program may take what one has refused.
+JUDGE = f"{__version__} {COMMIT}".strip()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _sync(settings: Settings, url: str) -> Synced:
         try:
             _make(repository, commit, folder, checkout)
         except ProblemsError as error:
-            _write(judged, {"commit": commit, "problems": list(error.problems)})
+            _write(judged, {"commit": commit, "by": JUDGE, "problems": list(error.problems)})
             raise _refusal(commit, error.problems) from None
     new = checkout.resolve() != version.resolve()
     if new:
@@ -136,7 +138,8 @@ def _make(repository: Repository, commit: str, folder: Path, checkout: Path) -> 
 def _known_problems(judged: Path, commit: str) -> list[str]:
     try:
         known = json.loads(judged.read_text())
-        return list(known["problems"]) if known["commit"] == commit else []
+        same = known["commit"] == commit and known["by"] == JUDGE
+        return list(known["problems"]) if same else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

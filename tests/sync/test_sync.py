@@ -16,7 +16,7 @@ from pipeline.errors import AlreadyRunningError, CheckError, StepError, Unreacha
 from pipeline.git import credential
 from pipeline.git import repository as git
 from pipeline.settings import Settings
-from pipeline.sync import tree, versions
+from pipeline.sync import synced, tree, versions
 
 SOURCE = "source: hr\ntables: {employee: }\n"
 
@@ -159,6 +159,21 @@ def test_a_commit_that_was_judged_is_not_judged_again(
     monkeypatch.setattr(tree, "write", judge)
     with pytest.raises(CheckError, match="staff"):
         analysts.sync()
+
+
+def test_a_commit_that_an_earlier_version_refused_is_judged_again(
+    analysts: Analysts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysts.push()
+    analysts.sync()
+    (analysts.work / "marts" / "staff.sql").write_text("SELECT * FROM nothing\n")
+    newest = analysts.push()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(synced, "JUDGE", "0.0.9")
+        with pytest.raises(CheckError):
+            analysts.sync()
+    monkeypatch.setattr(catalog, "read_repository", lambda _folder: None)
+    assert analysts.sync().commit == newest
 
 
 def test_a_run_keeps_the_version_that_it_began_with(analysts: Analysts) -> None:
