@@ -88,9 +88,10 @@ def _is_contradicted(source: Connection, horizon: int, witnesses: Mapping[str, A
     try:
         rows = postgres.rows(source, _versions(sql.Identifier(*found), witnesses["columns"], places))
     except postgres.Error:
-        # Its columns have changed, or it may not be read any more, which its load tells.
-        postgres.rows(source, "ROLLBACK TO SAVEPOINT witnesses")
-        return False
+        rows = []  # its columns have changed, or it may not be read any more, which its load tells
+    # The snapshot is held for as long as its source is read; kept until then, the lock on the table would let
+    # a change of its shape wait, and behind that everybody else who uses it.
+    postgres.rows(source, "ROLLBACK TO SAVEPOINT witnesses")
     return any(
         (xmin, digest) != known[place] and (xmin - horizon) % CIRCLE >= HALF_CIRCLE
         for place, xmin, digest in rows

@@ -107,6 +107,15 @@ def test_a_source_that_goes_on_is_read_by_what_changed(night: Night) -> None:
     assert night.differing("shop") == []
 
 
+def test_a_held_snapshot_locks_no_table_of_its_source(night: Night) -> None:
+    """A change of a table's shape would wait for the end of the night, and everybody who uses it behind that."""
+    night.platform.source("shop", ITEMS, DECLARED)
+    night.load("shop", "item")
+    with night.snapshot("shop", next_run()):
+        held = night.ask("shop", "SELECT relation::regclass::text FROM pg_locks WHERE relation >= 16384")
+    assert held == []
+
+
 def test_no_value_of_a_row_is_remembered(night: Night) -> None:
     night.platform.source("shop", ITEMS, DECLARED)
     night.load("shop", "item")
