@@ -206,6 +206,7 @@ def _data(seen: Overview) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "run": seen.run.run if seen.run else None,
+        "run_state": seen.load_state if seen.run else None,
         "state": seen.state,
         "steps": [_step_data(step) for step in _steps(seen)],
         "failures": [_step_data(step) for step in seen.failures],
