@@ -108,7 +108,7 @@ def test_a_source_that_goes_on_is_read_by_what_changed(night: Night) -> None:
 
 
 def test_a_held_snapshot_locks_no_table_of_its_source(night: Night) -> None:
-    """A change of a table's shape would wait for the end of the night, and everybody who uses it behind that."""
+    """A change of the shape of a table would wait for the end of the night, and everybody behind it."""
     night.platform.source("shop", ITEMS, DECLARED)
     night.load("shop", "item")
     with night.snapshot("shop", next_run()):
