@@ -33,6 +33,8 @@ ANALYST_SESSION = {"statement_timeout": "1h", "lock_timeout": "30s"}
 
 # Luigi asks each task whether it is complete, one after the other: one login serves so many seconds of that.
 BRIEF_SECONDS = 30.0
+# A connection that was idle for longer is asked first whether it still holds.
+IDLE_SECONDS = 1.0
 
 
 class Access:
@@ -44,6 +46,8 @@ class Access:
         self._stack = stack
         # By the address as well: one role of Vault's may log in to several databases.
         self._uris: dict[tuple[str, str | None], str] = {}
+        self._asking: postgres.Session | None = None
+        self._asked_at = 0.0
 
     def _uri(self, database: DatabaseSettings) -> str:
         key = (database.secret, database.address)
@@ -77,6 +81,31 @@ class Access:
             session=session,
             entry=self.settings.require_warehouse().secret,
         )
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[postgres.Connection]:
+        """Give the block the warehouse over one connection for all questions; each commits by itself.
+
+        To open one takes longer than most of what is asked.
+        """
+        if self._asking is None or not self._holds(self._asking):
+            declared = self.settings.require_warehouse()
+            self._asking = postgres.open_session(self._uri(declared), "the warehouse", entry=declared.secret)
+            self._stack.callback(self._asking.close)
+            self._asking.autocommit = True
+        with postgres.answered(self._asking):
+            yield self._asking
+        self._asked_at = time.monotonic()
+
+    def _holds(self, connection: postgres.Connection) -> bool:
+        if connection.closed or time.monotonic() - self._asked_at < IDLE_SECONDS:
+            return not connection.closed
+        try:
+            postgres.rows(connection, "SELECT 1")
+        except postgres.Error:
+            connection.close()
+            return False
+        return True
 
     def analyst(self) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open the warehouse as an analyst does: for SQL that is not ours, which may try anything."""
@@ -153,14 +182,28 @@ class _Brief:
     def __init__(self, settings: Settings) -> None:
         self._stack = contextlib.ExitStack()
         self.access = self._stack.enter_context(opened(settings))
-        self._pid, self._until = os.getpid(), time.monotonic() + BRIEF_SECONDS
+        self._pid, self._until, self._steps = os.getpid(), time.monotonic() + BRIEF_SECONDS, 0
         multiprocessing.util.Finalize(self, self.close, exitpriority=10)
 
     def serves(self, settings: Settings) -> bool:
-        return self.mine and self.access.settings is settings and time.monotonic() < self._until
+        in_time = bool(self._steps) or time.monotonic() < self._until
+        return self.mine and self.access.settings is settings and in_time
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[Access]:
+        """Keep it for as long as the block takes, and for the questions after it."""
+        self._steps += 1
+        try:
+            yield self.access
+        finally:
+            self._steps -= 1
+            self._until = time.monotonic() + BRIEF_SECONDS
+            if _brief is not self:
+                self.close()
 
     def close(self) -> None:
-        if self.mine:
+        """End it; while a step uses it, that does so."""
+        if self.mine and not self._steps:
             self._stack.close()
 
     @property
@@ -176,6 +219,24 @@ _inherited: list[_Brief] = []
 
 def brief(settings: Settings) -> Access:
     """Return a way to the databases for one short question, over a login shared with the last ones."""
+    return _shared(settings).access
+
+
+@contextlib.contextmanager
+def for_step(settings: Settings) -> Iterator[Access]:
+    """As `opened`, over the login by which it is asked whether the step is done, before it and after.
+
+    The next try of a step that failed has a login of its own.
+    """
+    try:
+        with _shared(settings).used() as databases:
+            yield databases
+    except BaseException:
+        end_brief()
+        raise
+
+
+def _shared(settings: Settings) -> _Brief:
     global _brief  # noqa: PLW0603 - one process has one
     if _brief is None or not _brief.serves(settings):
         if _brief is not None:
@@ -183,7 +244,7 @@ def brief(settings: Settings) -> Access:
             if not _brief.mine:
                 _inherited.append(_brief)
         _brief = _Brief(settings)
-    return _brief.access
+    return _brief
 
 
 def end_brief() -> None:

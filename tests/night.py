@@ -102,6 +102,8 @@ class Night:
 
         `circles`: as if the source's transaction ids had gone around their 32 bits so many times.
         """
+        # Each night is another process, which reads anew where everything is.
+        access.end_brief()
         with (
             access.opened(self.settings) as databases,
             databases.source(source) as connection,

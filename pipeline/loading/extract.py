@@ -72,7 +72,7 @@ def declaration(table: Table) -> str:
 
 def is_extracted(settings: Settings, table: Table, run: str) -> bool:
     """Whether the table is extracted, for who has no connection to the warehouse."""
-    with access.brief(settings).warehouse() as warehouse:
+    with access.brief(settings).asking() as warehouse:
         return extracted(warehouse, table, run)
 
 
@@ -140,8 +140,9 @@ def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -
         )
         if planned.mode == BLOCKED:
             raise _blocked(databases, planned, run)
-        with databases.warehouse() as apart:
-            types.ensure_types(apart, table.source, planned.shape)
+        if types.are_needed(step.beside, table.source, planned.shape):
+            with databases.warehouse() as apart:
+                types.ensure_types(apart, table.source, planned.shape)
         reading = Reading(warehouse, source, step.attempt, show)
         return _Extraction(warehouse, source, reading, run, taken).stage(planned)
 

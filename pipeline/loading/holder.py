@@ -47,7 +47,7 @@ def find(warehouse: Connection, source: str, run: str) -> Snapshot | None:
 def held(settings: Settings, source: str, run: str) -> bool:
     """Whether the source's snapshot of this run can be read at this moment. If it is out of reach, no."""
     databases = access.brief(settings)
-    with databases.warehouse() as warehouse:
+    with databases.asking() as warehouse:
         return _readable(databases, warehouse, source, run) is not None
 
 
@@ -75,7 +75,7 @@ def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> 
 
 def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
     key = step_key(source, run)
-    with access.opened(settings) as databases, databases.warehouse(autocommit=True) as warehouse:
+    with access.for_step(settings) as databases, databases.asking() as warehouse:
         if (found := _readable(databases, warehouse, source, run)) is not None:
             return found
         with fence.attempted(warehouse, key) as attempt:

@@ -54,13 +54,13 @@ class Loaded:
 
 def is_loaded(settings: Settings, table: Table, run: str) -> bool:
     """Whether the run has loaded the table, and the table is still there."""
-    with access.brief(settings).warehouse() as warehouse:
+    with access.brief(settings).asking() as warehouse:
         return _loaded(warehouse, table, run)
 
 
 def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
     """Whether the run has loaded all of these tables."""
-    with access.brief(settings).warehouse() as warehouse:
+    with access.brief(settings).asking() as warehouse:
         return all(_loaded(warehouse, table, run) for table in tables)
 
 

@@ -45,8 +45,8 @@ def begun(settings: Settings, table: Table, run: str, task: str, is_done: IsDone
     """
     key = key_of(table, run, task)
     with (
-        access.opened(settings) as databases,
-        databases.warehouse(autocommit=True) as beside,
+        access.for_step(settings) as databases,
+        databases.asking() as beside,
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):

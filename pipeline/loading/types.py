@@ -67,6 +67,21 @@ def _reads_xml(warehouse: Connection) -> bool:
     return True
 
 
+def are_needed(connection: Connection, source: str, shape: Shape) -> bool:
+    """Whether there is anything for `ensure_types` to look at, which takes a connection of its own."""
+    return bool(_wanted(shape)) or not _has_schema(connection, source)
+
+
+def _wanted(shape: Shape) -> dict[str, Type]:
+    parts = (part for column in shape.columns if not column.text for part in column.full_type.parts())
+    return {part.made_name(): part for part in parts if part.kind in MADE and not part.built_in}
+
+
+def _has_schema(connection: Connection, source: str) -> bool:
+    query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    return postgres.value(connection, query, (source,)) is not None
+
+
 def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
     """Make sure that the types of the source's columns exist in the warehouse, in the source's schema.
 
@@ -76,12 +91,10 @@ def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
     connection.rollback()
     lock = f"types {source}"
     postgres.rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
-    if postgres.value(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", (source,)) is None:
+    if not _has_schema(connection, source):
         postgres.rows(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(source)))
         roles.open_source(connection, source)
-    parts = (part for column in shape.columns if not column.text for part in column.full_type.parts())
-    wanted = {part.made_name(): part for part in parts if part.kind in MADE and not part.built_in}
-    for name, type_ in wanted.items():
+    for name, type_ in _wanted(shape).items():
         oid = postgres.value(connection, FIND, (source, name))
         if oid is None:
             postgres.rows(connection, _creation(type_, source))

@@ -54,7 +54,7 @@ def is_built(settings: Settings, mart: Mart, run: str) -> bool:
 
 def are_built(settings: Settings, marts: Sequence[Mart], run: str) -> bool:
     """Whether the run has built all of these marts."""
-    with access.brief(settings).warehouse() as warehouse:
+    with access.brief(settings).asking() as warehouse:
         return all(_built(warehouse, mart, run) for mart in marts)
 
 
@@ -89,8 +89,8 @@ def build_mart(
 def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show: Show) -> Built | None:
     mart, key = catalog.mart(name), key_of(name, run)
     with (
-        access.opened(settings) as databases,
-        databases.warehouse(autocommit=True) as beside,
+        access.for_step(settings) as databases,
+        databases.asking() as beside,
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):

@@ -4,13 +4,14 @@ import psycopg2
 import psycopg2.errors
 
 from pipeline.postgres.copying import copy
-from pipeline.postgres.failures import environmental, explained, is_lost, said
+from pipeline.postgres.failures import Session, environmental, explained, is_lost, said
 from pipeline.postgres.imposed import read_only
 from pipeline.postgres.session import (
     CONDUCT,
     CONNECT_TIMEOUT_SECONDS,
     ENCODING,
     SESSION,
+    answered,
     codec,
     connection,
     open_session,
@@ -44,8 +45,10 @@ __all__ = [
     "InvalidSchemaName",
     "LockNotAvailable",
     "OutOfMemory",
+    "Session",
     "UndefinedColumn",
     "UndefinedTable",
+    "answered",
     "codec",
     "columns",
     "connection",

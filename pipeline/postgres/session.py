@@ -106,9 +106,21 @@ def connection(
     opened = open_session(uri, name, application_name=application_name, session=session, entry=entry)
     try:
         opened.autocommit = autocommit
-        yield opened
-        if not opened.closed:
-            opened.commit()
+        with answered(opened):
+            yield opened
+            if not opened.closed:
+                opened.commit()
+    finally:
+        # Closing without a commit is a rollback, also in the middle of a COPY.
+        opened.close()
+
+
+@contextlib.contextmanager
+def answered(opened: Session) -> Iterator[None]:
+    """Raise what the server does to a session in the block as `connection` does."""
+    name = opened.name
+    try:
+        yield
     except psycopg2.Error as error:
         # Another server's failure may pass through here: who opened that tells of it.
         told = environmental(error) if session_of(error) in (opened, None) else None
@@ -125,9 +137,6 @@ def connection(
             f"{name}: a name that it told is not UTF-8 ({around!r}); rename it, if it is a role's in the "
             "database of the server that gave it"
         ) from None
-    finally:
-        # Closing without a commit is a rollback, also in the middle of a COPY.
-        opened.close()
 
 
 def open_session(
@@ -137,7 +146,7 @@ def open_session(
     application_name: str = "pipeline",
     session: Mapping[str, str] | None = None,
     entry: str | None = None,
-) -> Connection:
+) -> Session:
     """Open a session as `connection` does, and raise what it raises; who takes it closes it."""
     opened = _open(uri, name, application_name, entry)
     chosen: dict[str, Any] = {**SESSION, **CONDUCT, **(session or {})}
