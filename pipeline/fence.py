@@ -5,10 +5,13 @@ that a worker that was stopped, cut off or given up writes nothing once another 
 """
 
 import contextlib
+import json
+import logging
 import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from pipeline import ledger, postgres
@@ -16,6 +19,8 @@ from pipeline.errors import PipelineError, TakenOverError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import StepKey
+
+logger = logging.getLogger(__name__)
 
 # A living worker says so this often, while it is at a step ...
 PULSE_SECONDS = 10.0
@@ -34,7 +39,7 @@ def lock_table(
     Call it first in the transaction. Who holds the table and has been silent for `silent_seconds` is ended:
     a stopped process would hold it for ever.
     """
-    name = f"{source}.{table}"
+    name, told = f"{source}.{table}", ""
     lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
     while True:
         postgres.rows(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{LOOK_SECONDS:g}s",))
@@ -44,7 +49,11 @@ def lock_table(
             connection.rollback()
             parameters = {"lock": f"table {name}", "name": name, "seconds": silent_seconds}
             postgres.rows(connection, postgres.statement("silent"), parameters)
+            found = postgres.row(connection, postgres.statement("who_is_at_a_table"), (f"table {name}",))
             connection.commit()
+            if found and (who := postgres.process(*found)) != told:
+                told = who
+                logger.info("%s: waits for another worker, who is at a step of it: %s", name, who)
         else:
             postgres.rows(connection, "SET LOCAL lock_timeout = 0")
             return
@@ -56,6 +65,9 @@ class Attempt:
     def __init__(self, connection: Connection, key: StepKey) -> None:
         """Begin it; `connection` commits by itself. From here on no earlier attempt can finish."""
         self._connection, self.key = connection, key
+        self._watched: list[int] = []
+        # For whom it waits, by its own word, and as it was told last.
+        self._waits = self._told = ""
         self._number: int = postgres.value(
             connection,
             """
@@ -63,7 +75,7 @@ class Attempt:
             ON CONFLICT (run, task, name) DO UPDATE
             SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
                 error = NULL, exit_code = NULL, hint = NULL, host = excluded.host, pid = excluded.pid,
-                attempt = excluded.attempt, seen_at = clock_timestamp()
+                attempt = excluded.attempt, seen_at = clock_timestamp(), detail = ops.step.detail - 'told'
             RETURNING attempt
             """,
             (key.run, key.task, key.name, socket.gethostname(), os.getpid()),
@@ -79,6 +91,38 @@ class Attempt:
         if counted is not None:
             self._update("rows = %s", counted)
         return counted or 0
+
+    def watch(self, connection: Connection) -> None:
+        """Have it told for whom this session of the warehouse waits, when it does for long."""
+        self._watched.append(connection.info.backend_pid)
+
+    def wait_for(self, whom: str) -> None:
+        """Tell for whom the step waits, which has found that out itself; nothing once it goes on."""
+        self._waits = whom
+        self._tell(whom)
+
+    def look(self) -> None:
+        """Tell for whom the step's sessions wait, if they do."""
+        self._tell(self._waits or postgres.waits_for(self._connection, self._watched))
+
+    def _tell(self, whom: str) -> None:
+        """Say it in the log and in the ledger, once; also that it is over."""
+        if whom == self._told:
+            return
+        self._told = whom
+        told = f"waits for {whom}"
+        if whom:
+            logger.warning("%s: %s", self.key.name, told)
+        detail = json.dumps({"told": redact(told)} if whom else {})
+        postgres.rows(
+            self._connection,
+            """
+            UPDATE ops.step SET detail = (detail - 'told') || %s::jsonb WHERE ctid IN (
+                SELECT ctid FROM ops.step WHERE run = %s AND task = %s AND name = %s AND attempt = %s
+                    AND state = 'running' FOR UPDATE SKIP LOCKED)
+            """,
+            (detail, *self._place, self._number),
+        )
 
     def pulse(self) -> None:
         """Say that its worker is still there; nothing if the work's own transaction has the row by now."""
@@ -148,6 +192,7 @@ class _Pulse(threading.Thread):
             # What is wrong with the connection is for the step itself to find out.
             with contextlib.suppress(postgres.Error):
                 self._attempt.pulse()
+                self._attempt.look()
 
     def __enter__(self) -> None:
         self.start()
@@ -157,15 +202,30 @@ class _Pulse(threading.Thread):
         self.join()
 
 
+_under_way: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+def wait_for(whom: str) -> None:
+    """Tell for whom the step that is under way here waits, if one is; nothing once it goes on."""
+    attempt = _under_way.get()
+    if attempt is not None:
+        with contextlib.suppress(postgres.Error):  # the step finds out by itself what is wrong there
+            attempt.wait_for(whom)
+
+
 @contextlib.contextmanager
-def attempted(connection: Connection, key: StepKey) -> Iterator[Attempt]:
+def attempted(connection: Connection, key: StepKey, writer: Connection | None = None) -> Iterator[Attempt]:
     """Record that a step began and, if the block raises, how it failed.
 
-    `connection` commits by itself. The step's success is for the block to record with `finish`.
+    `connection` commits by itself. The step's success is for the block to record with `finish`. For whom
+    the session of `writer` waits meanwhile is told.
     Begin only once it is certain, under a lock, that the step is not done.
     Raise TakenOverError instead of what went wrong if the step was taken over meanwhile.
     """
     attempt = Attempt(connection, key)
+    if writer is not None:
+        attempt.watch(writer)
+    before = _under_way.set(attempt)
     try:
         with _Pulse(attempt):
             yield attempt
@@ -173,3 +233,5 @@ def attempted(connection: Connection, key: StepKey) -> Iterator[Attempt]:
         with contextlib.suppress(postgres.Error):  # the failure itself is what must be told
             attempt.fail(error)
         raise
+    finally:
+        _under_way.reset(before)

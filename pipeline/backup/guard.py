@@ -7,7 +7,6 @@ ALTER TABLE, finds it empty, and nothing says so.
 
 import sys
 from collections.abc import Iterable
-from datetime import datetime
 
 from psycopg2 import sql
 
@@ -97,8 +96,7 @@ class Guard:
     def _blocker(self, tables: list[TableShape]) -> str:
         self._connection.rollback()
         oids = [one.oid for one in tables]
-        found = postgres.row(self._connection, postgres.statement("blockers"), (oids,))
-        return _told(*found) if found else "a table that somebody kept locked until just now"
+        return postgres.keeper(self._connection, oids)
 
     def join(self, connection: Connection) -> None:
         """Have another session, which reads the snapshot already, hold the tables as well.
@@ -117,7 +115,7 @@ class Guard:
         """Raise ConflictError if somebody waits for a table of ours, and one of our sessions behind him."""
         found = postgres.row(self._connection, postgres.statement("waiting_behind"))
         if found:
-            raise ConflictError(f"{self._name}: the backup makes way for {_told(*found)}")
+            raise ConflictError(f"{self._name}: the backup makes way for {postgres.kept(*found)}")
 
     def require_unmoved(self, fresh: Connection) -> None:
         """Raise ConflictError if a table was rewritten before pg_dump had locked it, as it now has.
@@ -139,16 +137,3 @@ def _lock(connection: Connection, tables: Iterable[TableShape]) -> None:
     postgres.rows(connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     postgres.rows(connection, sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(locked))
     postgres.rows(connection, f"SET LOCAL lock_timeout = '{access.BACKUP_SESSION['lock_timeout']}'")
-
-
-def _told(table: str, pid: int | None, who: str | None, since: datetime | None) -> str:
-    """Return who has a table, for people.
-
-    >>> _told("public.entry", 12, "vendor", None)
-    'public.entry, which process 12 (vendor) has for itself'
-    >>> _told("public.entry", None, None, None)
-    'public.entry, which a prepared transaction has for itself'
-    """
-    begun = f", since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
-    holder = f"process {pid} ({who}{begun})" if pid else "a prepared transaction"
-    return f"{table}, which {holder} has for itself"

@@ -81,10 +81,10 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         )
     _show_proofs(seen)
     _show_backups(seen, known=known)
-    for step in seen.others:
+    for step in [*(one for one in seen.steps if "told" in one.detail), *seen.others]:
         if step.state == overview.RUNNING:
             told = step.detail.get("told") or "at work"
-            terminal.tell(f"{step.key.name}: {step.key.task} of {step.key.run}: {told}")
+            terminal.tell(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(told)}")
     for remark in seen.remarks:
         terminal.tell(remark, "red")
     loads.show_failures(seen.failures)
@@ -270,5 +270,6 @@ def _step_data(step: Step) -> dict[str, Any]:
         "rows": step.rows,
         "error": redact(step.error) if step.error else None,
         "hint": redact(step.hint) if step.hint else None,
+        "told": step.detail.get("told") if step.state == overview.RUNNING else None,
         "next": remedy.of_step(step).command if step.state == overview.FAILED else None,
     }

@@ -97,7 +97,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
                 f"no snapshot of source {table.source} was taken for run {run}; "
                 f"'{chains.ETL.command(run)}' takes one and goes on from there"
             )
-        with _source_explained():
+        with _source_explained(step.databases, table):
             staged_rows, detail = _extract(step, show, table, run, taken)
         step.attempt.finish(step.warehouse, staged_rows, detail)
         step.warehouse.commit()
@@ -105,14 +105,15 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
 
 
 @contextlib.contextmanager
-def _source_explained() -> Iterator[None]:
+def _source_explained(databases: Access, table: Table) -> Iterator[None]:
     """Turn what somebody else does in the source meanwhile into an error that says what."""
     try:
         yield
     except postgres.LockNotAvailable:
         raise StepError(
-            "somebody kept the table locked in the source for too long, as a change of its shape "
-            "or a VACUUM FULL does; run it again once that is done"
+            f"the source keeps us waiting for longer than {access.SOURCE_SESSION['lock_timeout']} for "
+            f"{_keeper(databases, table)}",
+            hint="wait for its end, such as that of a change of the table's shape or a VACUUM FULL, or end it",
         ) from None
     except ConflictError as error:
         if "recovery" not in str(error):
@@ -122,6 +123,14 @@ def _source_explained() -> Iterator[None]:
             f"({error}); set hot_standby_feedback = on there or raise max_standby_streaming_delay, "
             "or run it again"
         ) from None
+
+
+def _keeper(databases: Access, table: Table) -> str:
+    """Return who keeps the table, or one that it is a view of, from being read; a session apart asks."""
+    with databases.source(table.source) as apart:
+        where = (table.schema_name, table.relation)
+        oids = [oid for (oid,) in postgres.rows(apart, postgres.statement("beneath"), where)]
+        return postgres.keeper(apart, oids)
 
 
 def _told(rows: int, detail: Mapping[str, Any], seconds: float) -> str:

@@ -136,13 +136,15 @@ class _Publication:
         if self._forgotten():
             quarantine.purge(self._warehouse, self._staged)
         loaded = Loaded(inserted, updated, deleted, total, aside.rows)
-        self._record(attempt, loaded)
+        self._record(loaded)
         staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
-        # Last of all, for from here on readers wait for the commit.
+        # At the end, for from here on readers wait for the commit.
         swap.publish(self._warehouse, exchanged)
         for new in exchanged:
             if not new.exists:
                 roles.open_table(self._warehouse, new.target)
+        # Until here the ledger's row is free to say for whom this waits.
+        attempt.finish(self._warehouse, loaded.total, self._done(loaded))
         return loaded
 
     @property
@@ -187,7 +189,7 @@ class _Publication:
             )
         return total
 
-    def _record(self, attempt: Attempt, loaded: Loaded) -> None:
+    def _record(self, loaded: Loaded) -> None:
         """Write what is believed of the table from now on."""
         taken = Snapshot.from_json(self._detail["snapshot"])
         source, name = self._table.source, self._table.name
@@ -199,13 +201,15 @@ class _Publication:
         )  # fmt: skip
         ledger.save_watermark(self._warehouse, source, name, mark)
         ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())
-        detail = {
+
+    def _done(self, loaded: Loaded) -> dict[str, Any]:
+        """Return what the ledger has of a load that is done."""
+        return {
             **loaded.__dict__,
             "mode": self._mode,
             "reason": self._detail["reason"],
-            "fresh_as_of": taken.taken_at,
+            "fresh_as_of": Snapshot.from_json(self._detail["snapshot"]).taken_at,
         }
-        attempt.finish(self._warehouse, loaded.total, detail)
 
 
 def fresh_as_of(warehouse: Connection) -> list[tuple[str, datetime, int]]:

@@ -54,5 +54,5 @@ def begun(settings: Settings, table: Table, run: str, task: str, is_done: IsDone
         if is_done(warehouse, table, run):
             yield None
             return
-        with fence.attempted(beside, key) as attempt:
+        with fence.attempted(beside, key, warehouse) as attempt:
             yield Begun(databases, warehouse, beside, attempt)

@@ -15,6 +15,7 @@ from pipeline.alerts import failures
 from pipeline.catalog import Catalog, Mart
 from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import CheckError, StepError
+from pipeline.fence import Attempt
 from pipeline.marts import publish, question
 from pipeline.marts.question import Answer
 from pipeline.postgres import Connection
@@ -97,9 +98,9 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
         fence.lock_table(warehouse, SCHEMA, name)
         if _built(warehouse, mart, run):
             return None
-        with fence.attempted(beside, key) as attempt:
+        with fence.attempted(beside, key, warehouse) as attempt:
             _require_roles(warehouse)
-            built = _Building(databases, warehouse, catalog, mart, run).build(show)
+            built = _Building(databases, warehouse, catalog, mart, run).build(attempt, show)
             # What the server says it reads, column by column, is for who draws where data come from.
             detail = {
                 "digest": mart.digest,
@@ -127,10 +128,11 @@ class _Building:
         self._databases, self._warehouse, self._catalog = databases, warehouse, catalog
         self._mart, self._run = mart, run
 
-    def build(self, show: Show) -> Built:
+    def build(self, attempt: Attempt, show: Show) -> Built:
         """Ask, look, publish."""
         mart, settings = self._mart, self._databases.settings
         with self._databases.analyst() as theirs:
+            attempt.watch(theirs)
             show(None, "running its SELECT")
             answer = question.ask(theirs, mart)
             results = self._results(theirs, answer)

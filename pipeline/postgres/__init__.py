@@ -29,6 +29,7 @@ from pipeline.postgres.statements import (
     value,
 )
 from pipeline.postgres.uri import KEEPALIVES, program_environment, with_options
+from pipeline.postgres.waiting import keeper, kept, process, waits_for
 
 __all__ = [
     "CONDUCT",
@@ -57,8 +58,11 @@ __all__ = [
     "explained",
     "identifier",
     "is_lost",
+    "keeper",
+    "kept",
     "open_session",
     "options",
+    "process",
     "program_environment",
     "read_only",
     "records",
@@ -67,6 +71,7 @@ __all__ = [
     "said",
     "statement",
     "value",
+    "waits_for",
     "with_options",
 ]
 

@@ -8,7 +8,7 @@ WITH RECURSIVE chain (oid) AS (
     JOIN pg_depend d ON d.refobjid = chain.oid AND d.refclassid = 'pg_class'::regclass
     JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
 )
-SELECT DISTINCT l.pid, coalesce(a.usename, 'unknown'), coalesce(a.xact_start, now())
+SELECT DISTINCT l.pid, coalesce(a.usename::text, a.backend_type), a.xact_start
 FROM pg_locks l
 JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import fence, postgres
 from pipeline.errors import StepError
 from pipeline.postgres import Connection
 
@@ -17,6 +17,8 @@ from pipeline.postgres import Connection
 LOCK_TIMEOUT_MILLISECONDS = 100
 LOCK_TRIES = 200
 LOCK_PAUSE_SECONDS = 0.2
+# After so many tries, and again after as many, it is told for whom it waits: most readers are gone by then.
+TELL_TRIES = 10
 
 
 def patiently(connection: Connection, relation: sql.Identifier, change: Callable[[], object]) -> None:
@@ -28,15 +30,20 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
     scope = "SESSION" if alone else "LOCAL"
     if not alone:
         postgres.rows(connection, "SAVEPOINT patience")
-    for _ in range(LOCK_TRIES):
+    for tried in range(1, LOCK_TRIES + 1):
         postgres.rows(connection, f"SET {scope} lock_timeout = '{LOCK_TIMEOUT_MILLISECONDS}ms'")
         try:
             change()
         except postgres.LockNotAvailable:
             if not alone:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT patience")
+            if tried % TELL_TRIES == 0:
+                fence.wait_for(
+                    f"those who read {'.'.join(relation.strings)}: {_readers(connection, relation)}"
+                )
             time.sleep(LOCK_PAUSE_SECONDS)
         else:
+            fence.wait_for("")
             postgres.rows(connection, f"SET {scope} lock_timeout = 0")
             return
     raise StepError(
@@ -50,6 +57,7 @@ def _seconds() -> float:
 
 
 def _readers(connection: Connection, relation: sql.Identifier) -> str:
+    # As they are now, and not as they were when this transaction first asked.
+    postgres.rows(connection, "SELECT pg_stat_clear_snapshot()")
     found = postgres.rows(connection, postgres.statement("readers"), relation.strings)
-    listed = [f"process {pid}, {user}, since {since:%H:%M:%S} UTC" for pid, user, since in found]
-    return "; ".join(listed) or "they have just gone"
+    return "; ".join(postgres.process(*one) for one in found) or "they have just gone"

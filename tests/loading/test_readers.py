@@ -263,6 +263,6 @@ def test_who_stands_in_the_way_for_ever_is_named(
         pid = report.info.backend_pid
         with pytest.raises(StepError, match="somebody has been reading the table all the time") as raised:
             shop.load("shop", "account")
-        assert f"process {pid}, postgres, since" in str(raised.value)
+        assert f"process {pid} (postgres; since when is shown to" in str(raised.value)
     shop.load("shop", "account")
     assert shop.differing("shop") == []

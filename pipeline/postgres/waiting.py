@@ -1,0 +1,49 @@
+"""Who has what we wait for: pid, role and since when, and never what he asked the server."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from pipeline.postgres.statements import Connection, row, rows, statement
+
+UNKNOWN = "since when is shown to members of pg_read_all_stats alone"
+# Somebody was there, and is not any more.
+GONE_AGAIN = "a table that somebody kept locked until just now"
+
+
+def waits_for(connection: Connection, pids: Sequence[int]) -> str:
+    """Return whom these sessions of the same server wait for; nothing if they do not wait for anybody."""
+    found = rows(connection, statement("waits_for"), (list(pids),))
+    if not found:
+        return ""
+    table = next((what for what, *_ in found if what), None)
+    who = "; ".join(process(*holder) for _, *holder in found)
+    return f"{table}, which is kept by {who}" if table else who
+
+
+def keeper(connection: Connection, tables: Iterable[int]) -> str:
+    """Return which of these tables, by their oids, somebody has or wants for himself alone, and who."""
+    found = row(connection, statement("blockers"), (list(tables),))
+    return kept(*found) if found else GONE_AGAIN
+
+
+def kept(table: str, pid: int | None, role: str | None, since: datetime | None) -> str:
+    """Return who has a table, for people.
+
+    >>> kept("public.entry", None, None, None)
+    'public.entry, which a prepared transaction has for itself'
+    """
+    return f"{table}, which {process(pid, role, since)} has for itself"
+
+
+def process(pid: int | None, role: str | None, since: datetime | None) -> str:
+    """Return a server's session, for people; `since` is when its transaction began.
+
+    >>> process(12, "vendor", datetime(2026, 11, 22, 2, 15))
+    'process 12 (vendor, since 2026-11-22 02:15:00 UTC)'
+    >>> process(12, "vendor", None)
+    'process 12 (vendor; since when is shown to members of pg_read_all_stats alone)'
+    """
+    if pid is None:
+        return "a prepared transaction"
+    begun = f", since {since:%Y-%m-%d %H:%M:%S} UTC" if since else f"; {UNKNOWN}"
+    return f"process {pid} ({role or 'of an unknown role'}{begun})"
