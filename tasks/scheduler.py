@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import luigi.configuration
 import sqlalchemy
@@ -54,7 +55,8 @@ def main() -> int:
     redact.install()
     try:
         log.configure(arguments.log_format)
-        serve(settings.read(), arguments.address, arguments.port, arguments.state_path)
+        configured = settings.read()
+        serve(configured, arguments.address, arguments.port or _port(), arguments.state_path)
     except PipelineError as error:
         for line in redact.redact(str(error)).splitlines():
             sys.stderr.write(f"pipeline scheduler: {line}\n")
@@ -72,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address", default="127.0.0.1", help="the address to listen on (default: %(default)s)"
     )
-    parser.add_argument("--port", type=int, default=8082, help="the port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        help="the port to listen on (default: where luigi.cfg says it is, or 8082)",
+    )
     parser.add_argument(
         "--state-path",
         type=Path,
@@ -81,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     log.add_argument(parser)
     return parser
+
+
+def _port() -> int:
+    """Return where Luigi's workers, by the same luigi.cfg, look for it."""
+    return urlsplit(visualizer.address()).port or visualizer.DEFAULT_PORT
 
 
 def serve(configured: Settings, address: str, port: int, state_path: Path) -> None:

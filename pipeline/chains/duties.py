@@ -39,6 +39,8 @@ class Duty:
     before: tuple[str, ...] = ()
     # How many may be wanted at once; only what shares its work by itself.
     scales: bool = False
+    # What its wrapper ends it after, for the day when its own limits do not work; a service has none.
+    limit: str = "13h"
 
 
 SCHEDULER = Duty(
@@ -72,15 +74,15 @@ DUTIES = (
     ),
     Duty(
         "sync", "periodic", ("sync",), ("analysts",), 300,
-        ("analysts",), schedule="*/5 * * * *",
+        ("analysts",), schedule="*/5 * * * *", limit="10m",
     ),
     Duty(
         "audit", "periodic", ("audit",), ("warehouse", "sources", "analysts"), 600,
-        ("warehouse", "analysts"), schedule="0 5 * * *",
+        ("warehouse", "analysts"), schedule="0 5 * * *", limit="4h",
     ),
     Duty(
         "watch", "periodic", ("watch",), ("warehouse", "backup", "audit"), 300,
-        (), schedule="*/15 * * * *",
+        (), schedule="*/15 * * * *", limit="10m",
     ),
     Duty(
         "restore", "dispatched",

@@ -10,20 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import redact, settings
+from pipeline import jobs, redact, settings
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
-from pipeline.nomad import policies, server
-from pipeline.nomad.jobs import PREFIX
-from pipeline.nomad.policies import Job
+from pipeline.jobs import PREFIX, Job
+from pipeline.nomad import server
 from pipeline.nomad.server import Server
 from pipeline.nomad.vault_setup import OF_A_JOB
 
 # What `nomad job plan` ends with.
 SAME, OTHER = 0, 1
-# The backup of the first database begins at its duty's minute, each further one so many minutes later.
-MINUTES_APART = 10
-MINUTES_PER_HOUR = 60
 SERVICE_SECONDS, LOOK_SECONDS = 180, 2.0
 
 
@@ -58,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    wanted = policies.wanted(settings.read())
+    wanted = jobs.wanted(settings.read())
     nomad = server.nomad()
     found = [(job, _arguments(job, wanted, parsed)) for job in wanted]
     for job, arguments in found:
@@ -87,21 +83,13 @@ def _run(parsed: argparse.Namespace) -> int:
 def _arguments(job: Job, wanted: Sequence[Job], parsed: argparse.Namespace) -> list[str]:
     more = []
     if job.database:
-        others = [one.database for one in wanted if one.duty is job.duty]
         more = [
             "-var",
             f"database={job.database}",
             "-var",
-            f"schedule={_spread(job, others.index(job.database))}",
+            f"schedule={job.begins(wanted)}",
         ]
     return [f"-var-file={parsed.vars}", *more, str(parsed.jobs / f"{job.duty.name}.nomad.hcl")]
-
-
-def _spread(job: Job, position: int) -> str:
-    """Return when the job begins that is the n-th of its duty: they do not all begin at once."""
-    minute, hour, *rest = job.duty.schedule.split()
-    minutes = int(hour) * MINUTES_PER_HOUR + int(minute) + position * MINUTES_APART
-    return " ".join([str(minutes % MINUTES_PER_HOUR), str(minutes // MINUTES_PER_HOUR % 24), *rest])
 
 
 def _nomad(*arguments: str, of: Job, well: Sequence[int] = (0,)) -> tuple[int, str]:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.chains import DUTIES, Duty
+from pipeline.jobs import PREFIX
 
 HEADER = "# Written by pipeline/nomad/jobs.py from pipeline/chains/duties.py: change it there.\n"
-PREFIX = "pipeline-"
 # Nomad has it renewed at half of that; the program logs in with it once and renews its own token.
 IDENTITY_TTL = "1h"
 # The node cuts what is longer down to this, without a word.
@@ -37,14 +37,9 @@ VARIABLES: Mapping[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
-def job_id(duty: Duty, database: str | None = None) -> str:
-    """Return what Nomad calls the job of a duty, and Vault its role and its policy."""
-    return PREFIX + duty.name + (f"-{database}" if database else "")
-
-
 def render(duty: Duty) -> str:
     """Return the job file of a duty."""
-    identity = f"{PREFIX}{duty.name}-${{var.database}}" if duty.per_database else job_id(duty)
+    identity = f"{PREFIX}{duty.name}-${{var.database}}" if duty.per_database else PREFIX + duty.name
     service = duty.kind == "service"
     group = [
         *_restart(service=service),

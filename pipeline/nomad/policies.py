@@ -1,41 +1,16 @@
 """What each job may read in Vault, and who may log in as it: a policy and a JWT role, called as the job."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline import mask
-from pipeline.chains import DUTIES, Duty
-from pipeline.nomad.jobs import job_id
+from pipeline.jobs import Job
 from pipeline.settings import DatabaseSettings, Settings
 
 AUDIENCE = "vault.io"
 # A login is renewed by the program as long as it works, and else ends after so long.
 PERIOD_SECONDS = 1800
 REVOKE = "sys/leases/revoke"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job as it is to be registered: of a duty, and of a database where it is about one."""
-
-    duty: Duty
-    database: str | None = None
-
-    @property
-    def id(self) -> str:
-        """Return what Nomad and Vault call it."""
-        return job_id(self.duty, self.database)
-
-
-def wanted(settings: Settings) -> list[Job]:
-    """Return the jobs that these settings ask for: of what they do not name there is none."""
-    found = []
-    for duty in DUTIES:
-        if all(getattr(settings, section) is not None for section in duty.sections):
-            names = sorted(settings.databases) if duty.per_database else [None]
-            found += [Job(duty, name) for name in names]
-    return found
 
 
 def policy(settings: Settings, job: Job) -> str:

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline import redact, settings
+from pipeline import jobs, redact, settings
 from pipeline.cli import terminal
 from pipeline.errors import PipelineError, UsageError
+from pipeline.jobs import PREFIX
 from pipeline.nomad import policies, server
-from pipeline.nomad.jobs import PREFIX
 from pipeline.nomad.server import Server
 from pipeline.settings import Settings
 
@@ -92,7 +92,7 @@ def _differences(
     vault: Server, configured: Settings, mount: str, namespace: str
 ) -> Iterator[tuple[str, Any, str, str]]:
     """Yield of each policy and role where it is, what to write, and how it reads before and after."""
-    for job in policies.wanted(configured):
+    for job in jobs.wanted(configured):
         path, text = f"sys/policies/acl/{job.id}", policies.policy(configured, job)
         known = vault.get(path)
         yield path, {"policy": text}, known["data"]["policy"] if known else "", text
@@ -112,7 +112,7 @@ def _show(path: str, before: str, after: str) -> None:
 
 
 def _unwanted(vault: Server, configured: Settings, mount: str) -> Iterator[str]:
-    ids = {job.id for job in policies.wanted(configured)}
+    ids = {job.id for job in jobs.wanted(configured)}
     for folder in ("sys/policies/acl", f"auth/{mount}/role"):
         listed = vault.call("LIST", folder)
         for name in listed["data"]["keys"] if listed else ():

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from pipeline import jobs
 from pipeline.chains import DUTIES
-from pipeline.nomad import deploy, policies
-from pipeline.nomad.policies import Job
+from pipeline.jobs import Job
+from pipeline.nomad import deploy
 from pipeline.settings import Settings, VaultSettings
 
 BACKUP = next(duty for duty in DUTIES if duty.per_database)
@@ -22,13 +23,15 @@ def settings(**more: Any) -> Settings:
 
 @pytest.mark.parametrize(("position", "begins"), [(0, "0 1 * * *"), (1, "10 1 * * *"), (7, "10 2 * * *")])
 def test_backups_do_not_all_begin_at_once(position: int, begins: str) -> None:
-    assert deploy._spread(Job(BACKUP, "hr"), position) == begins
+    names = sorted(f"d{number}" for number in range(8))
+    wanted = [Job(BACKUP, name) for name in names]
+    assert wanted[position].begins(wanted) == begins
 
 
 def test_each_database_has_a_job_of_its_own_and_what_is_not_declared_has_none() -> None:
     databases = {name: {"secret": f"database/{name}"} for name in ("records", "hr")}
     backup = {"bucket": "school", "secret": "b2/writer", "recipients": (Path("one.asc"), Path("two.asc"))}
-    found = [job.id for job in policies.wanted(settings(databases=databases, backup=backup))]
+    found = [job.id for job in jobs.wanted(settings(databases=databases, backup=backup))]
     assert found == ["pipeline-backup-hr", "pipeline-backup-records", "pipeline-watch"]
 
 

@@ -1,0 +1,85 @@
+"""What starts the jobs: cron or systemd, and never both."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.chains import DUTIES
+from pipeline.install import crontab, units
+from pipeline.install.layout import MARK, Layout
+from pipeline.install.machine import Machine
+from pipeline.jobs import PREFIX, Job
+
+SERVICES = {duty.name for duty in DUTIES if duty.kind == "service"}
+
+
+def known(layout: Layout) -> str:
+    """Return what starts the jobs here: what did so before, else what the machine has."""
+    if layout.crontab.exists():
+        return "cron"
+    return "systemd" if any(_ours(layout)) or _runs() else "cron"
+
+
+def set_up(machine: Machine, layout: Layout, kind: str, wanted: Sequence[Job], *, anew: bool) -> None:
+    """Let `kind` start the jobs, and the other none; with `anew` services change to the new release."""
+    if kind == "cron":
+        _units_away(machine, layout, ())
+        machine.file(layout.crontab, crontab.render(wanted, layout).encode(), mode=0o644)
+        if anew:
+            _end_services(machine, layout)
+        return
+    machine.gone(layout.crontab)
+    _end_services(machine, layout)
+    texts = units.render(wanted, layout)
+    _units_away(machine, layout, tuple(texts))
+    changed = [
+        name for name, text in texts.items()
+        if machine.file(layout.units / name, text.encode(), mode=0o644)
+    ]  # fmt: skip
+    begun = units.begun(wanted)
+    if changed:
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "enable", "--quiet", *begun)
+    if _runs():
+        # One that goes on is left alone, unless it is another now.
+        again = [name for name in begun if name in changed or (anew and name.endswith(".service"))]
+        for name in (*again, *(name for name in begun if name not in again)):
+            machine.run("systemctl", "restart" if name in again else "start", "--no-block", name)
+
+
+def away(machine: Machine, layout: Layout) -> None:
+    """Let nothing start the jobs, and end the services."""
+    machine.gone(layout.crontab)
+    _end_services(machine, layout)
+    _units_away(machine, layout, ())
+
+
+def _runs() -> bool:
+    return Path("/run/systemd/system").is_dir()
+
+
+def _ours(layout: Layout) -> Iterator[Path]:
+    """Yield the units that we have written."""
+    for path in sorted(layout.units.glob(f"{PREFIX}*")):
+        if path.is_file() and path.read_text(encoding="utf-8").startswith(MARK):
+            yield path
+
+
+def _units_away(machine: Machine, layout: Layout, but: Sequence[str]) -> None:
+    for path in _ours(layout):
+        if path.name not in but:
+            if _runs():
+                machine.run("systemctl", "stop", path.name)
+            machine.run("systemctl", "disable", "--quiet", path.name)
+            machine.gone(path)
+
+
+def _end_services(machine: Machine, layout: Layout) -> None:
+    """End the services that cron has started, as their wrapper's lock tells; cron starts them again."""
+    for path in (layout.state / "cron").glob("*.lock"):
+        said = path.read_text(encoding="utf-8", errors="replace")
+        if path.stem in SERVICES and (found := re.search(r"\(process (\d+)\)", said)):
+            with suppress(OSError):
+                if b"pipeline-cron" in Path(f"/proc/{found[1]}/cmdline").read_bytes():
+                    machine.end(int(found[1]), path.stem)
