@@ -9,7 +9,7 @@ variable "datacenters" {
 variable "driver" {
   type        = string
   default     = "raw_exec"
-  description = "raw_exec; under exec the folders below need a host volume"
+  description = "raw_exec, or exec where the clients have the home as host volume"
 }
 
 variable "release" {
@@ -89,6 +89,16 @@ job "scheduler" {
       delay_function = "constant"
     }
 
+    dynamic "volume" {
+      for_each = var.driver == "exec" ? ["pipeline"] : []
+      labels   = ["pipeline"]
+
+      content {
+        type   = "host"
+        source = "pipeline"
+      }
+    }
+
     network {
       port "http" {
         static = 8082
@@ -117,6 +127,15 @@ job "scheduler" {
       lifecycle {
         hook    = "prestart"
         sidecar = false
+      }
+
+      dynamic "volume_mount" {
+        for_each = var.driver == "exec" ? ["pipeline"] : []
+
+        content {
+          volume      = "pipeline"
+          destination = var.home
+        }
       }
 
       artifact {
@@ -152,7 +171,7 @@ job "scheduler" {
 
       resources {
         cpu    = 500
-        memory = 400
+        memory = 200
       }
     }
 
@@ -161,6 +180,15 @@ job "scheduler" {
       user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "30s"
+
+      dynamic "volume_mount" {
+        for_each = var.driver == "exec" ? ["pipeline"] : []
+
+        content {
+          volume      = "pipeline"
+          destination = var.home
+        }
+      }
 
       artifact {
         source      = var.release
@@ -195,7 +223,7 @@ job "scheduler" {
 
       resources {
         cpu    = 500
-        memory = 400
+        memory = 300
       }
     }
   }

@@ -3,13 +3,16 @@
 import os
 import re
 import socket
+from pathlib import Path
 
 import pytest
 from psycopg2 import sql
 
-from pipeline import access, postgres, settings
+from pipeline import access, command, postgres, settings
 from pipeline.errors import ConflictError, SettingsError, StepError
+from pipeline.sandbox import clusters
 from tests.night import Night
+from tests.platforms import Sandbox
 
 
 def test_one_role_of_vault_may_log_in_to_several_databases(night: Night) -> None:
@@ -85,3 +88,27 @@ def test_what_the_target_refuses_is_told_as_the_target_s(night: Night) -> None:
             into = sql.SQL("COPY pg_temp.taken FROM STDIN")
             with pytest.raises(StepError, match=r"^writing the rows: .*check constraint"):
                 postgres.copy(source, sql.SQL(refused), target, into)
+
+
+@pytest.mark.parametrize("password", ["plain", r"with:colon and\back slash ' \"", "ä€:*#%"])
+def test_a_password_that_a_file_has_to_escape_lets_a_program_in(
+    sandbox: Sandbox, tmp_path: Path, password: str
+) -> None:
+    with sandbox.connect("warehouse") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS escaped")
+        cursor.execute("CREATE ROLE escaped LOGIN PASSWORD %s", (password,))
+    told = {
+        "PGHOST": "127.0.0.1", "PGPORT": str(sandbox.home.state.ports["warehouse"]), "PGUSER": "escaped",
+        "PGDATABASE": "postgres", "PGPASSWORD": password,
+    }  # fmt: skip
+    asked: list[str | Path] = [clusters.BINARIES / "psql", "--no-password", "-Atc", "SELECT current_user"]
+    with (
+        postgres.unseen(told) as (variables, kept),
+        (tmp_path / "answer").open("w+b") as answer,
+        command.Child(
+            asked, environment=command.clean_environment(variables), output=answer.fileno(), keep_open=kept
+        ) as child,
+    ):
+        child.finish()
+        answer.seek(0)
+        assert answer.read() == b"escaped\n"

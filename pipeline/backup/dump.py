@@ -188,12 +188,16 @@ class _Dump:
             f"--encoding={encoding}",
             f"--snapshot={taken.identifier}", f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s", "--no-password",
         ]  # fmt: skip
-        environment = command.clean_environment(postgres.program_environment(self._uri, self._name))
+        told = postgres.program_environment(self._uri, self._name)
         with (
             files.new(self._partial) as output,
+            postgres.unseen(told) as (variables, kept),
             # The lock goes with it: if we are killed, nobody begins before it has ended as well.
-            command.Child(arguments, environment=environment, output=output, keep_open=[self._lock]) as child,
-        ):
+            command.Child(
+                arguments, environment=command.clean_environment(variables), output=output,
+                keep_open=[self._lock, *kept],
+            ) as child,
+        ):  # fmt: skip
             self._see_begin(child, guard, counted)
             while child.running:
                 counted.require_well()

@@ -87,8 +87,9 @@ class Restorer:
         with (
             self.place.opened() as connection,
             Path(os.devnull).open("wb") as nowhere,
+            postgres.unseen(self._environment(connection)) as (environment, kept),
             command.Child(
-                arguments, environment=self._environment(connection), output=nowhere.fileno(),
+                arguments, environment=environment, output=nowhere.fileno(), keep_open=kept,
                 worth_telling=complaints.take if goes_on else None,
             ) as child,
         ):  # fmt: skip

@@ -18,7 +18,8 @@ class Duty:
     """Something that is to happen, and how: `pipeline ARGUMENTS`.
 
     A word such as {meta.name} is what a person gives with a dispatched one, {database} what the job is about.
-    `memory_mb` is what Nomad sets aside for all its processes, and ends them beyond under the exec driver.
+    `memory_mb` is what Nomad sets aside for all its processes, and ends them beyond under the exec driver:
+    about three times what was measured (docs/operations.md), and no less than 200.
     """
 
     name: str
@@ -48,7 +49,7 @@ SCHEDULER = Duty(
     "service",
     ("scheduler", "--state-path", "{state}/scheduler.pickle"),
     ("warehouse",),
-    400,
+    300,
     ("visualizer",),
     before=("migrate",),
 )
@@ -56,28 +57,28 @@ SCHEDULER = Duty(
 DUTIES = (
     SCHEDULER,
     Duty(
-        "worker", "service", ("worker",), ("warehouse", "sources", "analysts"), 1200,
+        "worker", "service", ("worker",), ("warehouse", "sources", "analysts"), 800,
         ("warehouse", "analysts"), scales=True,
     ),
     Duty(
-        ETL.name, "periodic", ("run", ETL.name), ("warehouse", "sources", "analysts"), 1200,
+        ETL.name, "periodic", ("run", ETL.name), ("warehouse", "sources", "analysts"), 800,
         ("warehouse", "analysts"), schedule="15 2 * * *", chain=ETL,
     ),
     Duty(
-        BACKUP.name, "periodic", ("run", BACKUP.name, "{database}"), ("database", "backup", "warehouse"), 800,
+        BACKUP.name, "periodic", ("run", BACKUP.name, "{database}"), ("database", "backup", "warehouse"), 400,
         ("backup",), schedule="0 1 * * *", chain=BACKUP, per_database=True,
     ),
     Duty(
         DRILL.name, "periodic", ("run", DRILL.name, "--changed"),
-        ("restore", "drill", "backup", "warehouse"), 1000,
+        ("restore", "drill", "backup", "warehouse"), 500,
         ("backup", "restore", "drill"), schedule="30 5 * * *", chain=DRILL,
     ),
     Duty(
-        "sync", "periodic", ("sync",), ("analysts",), 300,
+        "sync", "periodic", ("sync",), ("analysts",), 250,
         ("analysts",), schedule="*/5 * * * *", limit="10m",
     ),
     Duty(
-        "audit", "periodic", ("audit",), ("warehouse", "sources", "analysts"), 600,
+        "audit", "periodic", ("audit",), ("warehouse", "sources", "analysts"), 300,
         ("warehouse", "analysts"), schedule="0 5 * * *", limit="4h",
     ),
     Duty(
@@ -90,13 +91,13 @@ DUTIES = (
             "restore", "{meta.database}", "--into-new", "{meta.into_new}", "--at", "{meta.at}",
             "--table", "{meta.table}",
         ),
-        ("restore", "drill"), 1000,
+        ("restore", "drill"), 500,
         ("backup", "restore", "drill"), required=("database", "into_new"), optional=("at", "table"),
     ),
     Duty(
         "rerun", "dispatched",
         ("rerun", "--run", "{meta.run}", "--from", "{meta.from}", "{meta.name}"),
-        ("warehouse", "sources", "analysts", "databases", "backup"), 1200,
+        ("warehouse", "sources", "analysts", "databases", "backup"), 800,
         ("warehouse", "analysts"), optional=("run", "from", "name"),
     ),
 )  # fmt: skip

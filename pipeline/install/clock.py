@@ -15,10 +15,10 @@ SERVICES = {duty.name for duty in DUTIES if duty.kind == "service"}
 
 
 def known(layout: Layout) -> str:
-    """Return what starts the jobs here: what did so before, else what the machine has."""
-    if layout.crontab.exists():
-        return "cron"
-    return "systemd" if any(_ours(layout)) or _runs() else "cron"
+    """Return what is to start the jobs here: what was chosen before, else what the machine has."""
+    if layout.clock.exists():
+        return layout.clock.read_text(encoding="utf-8").strip()
+    return "systemd" if _runs() else "cron"
 
 
 def set_up(machine: Machine, layout: Layout, kind: str, wanted: Sequence[Job], *, anew: bool) -> None:

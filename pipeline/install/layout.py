@@ -30,6 +30,11 @@ class Layout:
         return self.opt / "bin"
 
     @property
+    def clock(self) -> Path:
+        """Return the file that remembers what is to start the jobs."""
+        return self.opt / "clock"
+
+    @property
     def etc(self) -> Path:
         """Return where the settings are, and the login to Vault. It belongs to the pipeline's user alone."""
         return self.root / "etc/pipeline"

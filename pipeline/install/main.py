@@ -88,6 +88,7 @@ def _install(machine: Machine, layout: Layout, kind: str, file: Path) -> None:
     for folder in (layout.etc, layout.state):
         machine.folder(folder, private=True)
     is_other = release.put(machine, layout, file)
+    machine.file(layout.clock, f"{kind}\n".encode(), mode=0o644)
     if not layout.settings.exists():
         machine.file(layout.settings, _template(layout), mode=0o600, owner=USER)
     wanted = _wanted(layout)

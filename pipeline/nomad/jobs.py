@@ -19,11 +19,15 @@ IDENTITY_TTL = "1h"
 # The node cuts what is longer down to this, without a word.
 KILL_TIMEOUT = "30s"
 SCHEDULER_PORT = 8082
+# What a client's configuration calls the home of the jobs' user.
+VOLUME = "pipeline"
+# Of `pipeline migrate`, in MiB.
+BEFORE_MEMORY = 200
 
 # Every job takes them all, so that one file of values serves them all.
 VARIABLES: Mapping[str, tuple[str, str, str]] = {
     "datacenters": ("list(string)", '["*"]', "where the jobs may run"),
-    "driver": ("string", '"raw_exec"', "raw_exec; under exec the folders below need a host volume"),
+    "driver": ("string", '"raw_exec"', "raw_exec, or exec where the clients have the home as host volume"),
     "release": ("string", "", "the address of the release file, as an artifact's source"),
     "checksum": ("string", "", "sha256:... of that file"),
     "python": ("string", '"/usr/bin/python3"', "Python 3.11, 3.12 or 3.13 on the nodes"),
@@ -44,6 +48,7 @@ def render(duty: Duty) -> str:
     group = [
         *_restart(service=service),
         *(["count = var.workers", ""] if duty.scales else []),
+        *_volume(),
         *(_network() if duty.name == "scheduler" else []),
     ]
     for name in duty.before:
@@ -115,6 +120,19 @@ def _restart(*, service: bool) -> list[str]:
     ]  # fmt: skip
 
 
+def _volume() -> list[str]:
+    """Return what a group has under the exec driver, whose tasks see no folder of the node else."""
+    content = _block("content", _aligned({"type": '"host"', "source": f'"{VOLUME}"'}))
+    each = {"for_each": f'var.driver == "exec" ? ["{VOLUME}"] : []', "labels": f'["{VOLUME}"]'}
+    return [*_block('dynamic "volume"', [*_aligned(each), "", *content]), ""]
+
+
+def _mount() -> list[str]:
+    content = _block("content", _aligned({"volume": f'"{VOLUME}"', "destination": "var.home"}))
+    each = {"for_each": f'var.driver == "exec" ? ["{VOLUME}"] : []'}
+    return [*_block('dynamic "volume_mount"', [*_aligned(each), "", *content]), ""]
+
+
 def _network() -> list[str]:
     # The scheduler asks for a login also of who looks whether it lives, so only its port is looked at.
     check = {"type": '"tcp"', "interval": '"10s"', "timeout": '"2s"'}
@@ -141,13 +159,14 @@ def _task(
     }
     login = {"name": '"vault"', "aud": '["vault.io"]', "file": "true", "ttl": f'"{IDENTITY_TTL}"'}
     release = {"source": "var.release", "destination": '"local/pipeline.pex"', "mode": '"file"'}
-    memory = duty.memory_mb if not before else 400
+    memory = duty.memory_mb if not before else BEFORE_MEMORY
     inside = [
         *_aligned({
             "driver": "var.driver", "user": "var.user", "kill_signal": '"SIGTERM"',
             "kill_timeout": f'"{KILL_TIMEOUT}"',
         }), "",
         *([*_block("lifecycle", _aligned({"hook": '"prestart"', "sidecar": "false"})), ""] if before else []),
+        *_mount(),
         *_block("artifact", [*_aligned(release), "", *_block("options", ["checksum = var.checksum"])]), "",
         *_block("identity", _aligned(login)), "",
         *_block("config", _aligned(config)), "",

@@ -6,6 +6,7 @@ import psycopg2.errors
 from pipeline.postgres.copying import copy
 from pipeline.postgres.failures import Session, environmental, explained, is_lost, said
 from pipeline.postgres.imposed import read_only
+from pipeline.postgres.passfile import unseen
 from pipeline.postgres.session import (
     CONDUCT,
     CONNECT_TIMEOUT_SECONDS,
@@ -70,6 +71,7 @@ __all__ = [
     "rows",
     "said",
     "statement",
+    "unseen",
     "value",
     "waits_for",
     "with_options",

@@ -219,10 +219,10 @@ def test_roles_have_their_memberships_and_settings_and_no_password(shop: Archive
 
 
 def test_nothing_of_the_credential_is_seen(shop: Archive) -> None:
-    """Not in the arguments, and only in the environment of pg_dump itself."""
+    """Not in the arguments, and not in the environment of pg_dump either."""
     seen = shop.folder / "seen"
     real = clusters.BINARIES / "pg_dump"
-    made = script(shop.folder, "pg_dump", f'printf "%s\\n" "$@" >> {seen}; exec {real} "$@"')
+    made = script(shop.folder, "pg_dump", f'printf "%s\\n" "$@" >>{seen}; env >>{seen}; exec {real} "$@"')
     shop.write_settings(postgres_bin=str(made))
     run = next_run()
     dumped(shop, run)
@@ -230,6 +230,8 @@ def test_nothing_of_the_credential_is_seen(shop: Archive) -> None:
     assert uri is not None
     password = uri["uri"].split(":")[2].split("@")[0]
     assert "--format=custom" in seen.read_text()
+    assert "PGPASSFILE=/proc/self/fd/" in seen.read_text()
+    assert "PGPASSWORD" not in seen.read_text()
     for path in [seen, *(path for path in shop.work("shop", run).home.rglob("*") if path.is_file())]:
         assert password.encode() not in path.read_bytes(), path
 

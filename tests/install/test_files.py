@@ -108,6 +108,17 @@ def test_a_second_time_changes_nothing_and_never_the_settings(installed: Tree) -
     assert installed.layout.settings.read_text() == SETTINGS
 
 
+@pytest.mark.parametrize("clock", ["cron", "systemd"])
+def test_the_clock_that_was_chosen_at_first_is_the_one_that_is_set_later(tree: Tree, clock: str) -> None:
+    tree.install("--clock", clock)
+    tree.declare(SETTINGS)
+    tree.install()
+    assert ("pipeline" in tree.clocks(), "pipeline-etl.timer" in tree.clocks()) == (
+        clock == "cron",
+        clock == "systemd",
+    )
+
+
 def test_what_others_may_not_read_is_closed_again(installed: Tree) -> None:
     layout = installed.layout
     assert (mode(layout.etc), mode(layout.state)) == (0o700, 0o700)

@@ -2,10 +2,14 @@
 
 import itertools
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hcl2
+import pygohcl
 import pytest
 
 from pipeline import cli
@@ -80,6 +84,38 @@ def test_every_chain_has_its_job_and_nothing_else_is_a_job() -> None:
 def test_a_job_file_is_what_its_duty_says(duty: Duty) -> None:
     """Where not: python -m pipeline.nomad.jobs nomad."""
     assert (FOLDER / f"{duty.name}.nomad.hcl").read_text() == jobs.render(duty)
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.hcl")), ids=lambda path: path.name)
+def test_a_file_is_read_by_the_parser_that_nomad_has(file: Path) -> None:
+    assert pygohcl.loads(file.read_text()).keys() >= (
+        {"job", "variable"} if ".nomad." in file.name else set()
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ('restart { attempts = 0, mode = "fail" }', "single-argument block"),
+        ('job "x" {\n  type = "batch"\n', "no closing brace"),
+        ('args = ["${NOMAD_META_run"]', "interpolation"),
+        ('args = ["run", , "etl"]', "Expected the start of an expression"),
+    ],
+)
+def test_that_parser_refuses_what_nomad_refuses(wrong: str, told: str) -> None:
+    """Else the test above would prove nothing."""
+    with pytest.raises(pygohcl.HCLParseError, match=told):
+        pygohcl.loads(wrong)
+
+
+@pytest.mark.skipif(shutil.which("nomad") is None, reason="Nomad is not there")
+@every_duty
+def test_nomad_itself_finds_nothing_wrong_and_no_other_style(duty: Duty) -> None:
+    file = FOLDER / f"{duty.name}.nomad.hcl"
+    values = [f"-var-file={FOLDER / 'school.vars.hcl'}", *(["-var=database=hr"] if duty.per_database else [])]
+    for words in (["fmt", "-check", str(file)], ["job", "validate", *values, str(file)]):
+        done = subprocess.run(["nomad", *words], capture_output=True, text=True, check=False)  # noqa: S607
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @every_duty
