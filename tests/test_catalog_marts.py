@@ -54,7 +54,7 @@ FROM recent JOIN gone USING (id), LATERAL (SELECT * FROM mart.other) o, generate
     assert staff.materialize == "table"
     assert staff.sql.endswith("AS g (n)")
     assert staff.columns == {"hired_on", "id", "name", "*"}
-    assert found["other"] == Mart(name="other", sql="select 1 as a")
+    assert found["other"] == Mart(name="other", sql="select 1 as a", gives=("a",))
 
 
 @pytest.mark.parametrize(

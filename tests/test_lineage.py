@@ -21,7 +21,8 @@ def repository(tmp_path: Path) -> Path:
     (tmp_path / "marts" / "staff.sql").write_text("SELECT 1 AS a FROM hr.employee, hr.department\n")
     (tmp_path / "marts" / "most.sql").write_text("SELECT max(a) AS a FROM mart.staff\n")
     (tmp_path / "dashboards" / "people.yaml").write_text(
-        "title: People\ncards:\n  - {title: A, mart: most}\n  - {title: B, sql: select 1 from hr.employee}\n"
+        "title: People\ngranted: [hr.employee]\ncards:\n  - {title: A, mart: most}\n"
+        "  - {title: B, sql: select 1 from hr.employee}\n"
     )
     return tmp_path
 

@@ -39,7 +39,8 @@ GOOD = {
     "sources_hr_yaml": "source: hr\ntables: {employee: , department: {history: true}}\n",
     "sources_crm_yaml": "source: crm\ntables: {customer: }\n",
     "marts_staff_sql": "-- materialize: table\nselect * from hr.employee, hr.department_history\n",
-    "dashboards_staff_yaml": "title: Staff\ncards: [{title: All, chart: bar, mart: staff, x: name, y: n}]\n",
+    "dashboards_staff_yaml": "title: Staff\n"
+    "cards: [{title: All, chart: bar, mart: staff, dimensions: name, measures: n}]\n",
     "tasks_extra_py": "import luigi\n",
 }
 
@@ -76,7 +77,7 @@ def test_every_problem_of_every_kind_of_file_is_told_at_once(tmp_path: Path) -> 
         "pipeline: dashboards/staff.yaml:4: cards[0].chart: must be table, number, line, bar, area, pie, row "
         "or scatter; did you mean bar?",
         "pipeline: dashboards/staff.yaml:5: cards[0].mart: no such mart; did you mean staff?",
-        "pipeline: dashboards/staff.yaml:6: cards[1]: needs either sql or mart; write one of them",
+        "pipeline: dashboards/staff.yaml:6: cards[1]: needs either sql, mart or text; write one of them",
         "pipeline: tasks/extra.py:2: is not valid Python: invalid syntax; correct it",
     ]
 

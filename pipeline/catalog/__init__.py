@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.catalog import dashboards, marts, sources
+from pipeline.catalog.board import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
 from pipeline.catalog.checks import (
     Check,
     FreshnessCheck,
@@ -17,8 +18,8 @@ from pipeline.catalog.checks import (
     UniqueCheck,
 )
 from pipeline.catalog.columns import Accepted, Column, Mask, NullRate, Range
-from pipeline.catalog.dashboards import Card, Dashboard
 from pipeline.catalog.marts import Mart
+from pipeline.catalog.relations import Sources
 from pipeline.catalog.tables import DriftAction, DriftKind, Source, Table
 from pipeline.catalog.values import Level, Quarantine
 from pipeline.catalog.whole import Catalog
@@ -33,14 +34,19 @@ __all__ = [
     "Dashboard",
     "DriftAction",
     "DriftKind",
+    "Filter",
+    "Format",
     "FreshnessCheck",
     "FreshnessRule",
     "Level",
     "Mart",
     "Mask",
     "NullRate",
+    "Past",
+    "Place",
     "Quarantine",
     "Range",
+    "Reach",
     "RelationshipCheck",
     "RelationshipRule",
     "Repository",
@@ -48,6 +54,7 @@ __all__ = [
     "RowsRule",
     "Source",
     "SqlCheck",
+    "Tab",
     "Table",
     "UniqueCheck",
     "read",
@@ -70,7 +77,7 @@ def read(directory: Path) -> Catalog:
     Raise ProblemsError with the problems of all sources and marts, each as
     `sources/hr.yaml:12: what: to do`. Dashboards and tasks are no reason not to load.
     """
-    catalog, problems = _read(directory)
+    _, catalog, problems = _read(directory)
     if problems:
         raise ProblemsError(problems)
     return catalog
@@ -78,8 +85,8 @@ def read(directory: Path) -> Catalog:
 
 def read_repository(directory: Path) -> Repository:
     """Return all that an analysts' repository holds. Raise ProblemsError with the problems of every file."""
-    catalog, problems = _read(directory)
-    shown, more = dashboards.read(directory, marts.named(directory))
+    found, catalog, problems = _read(directory)
+    shown, more = dashboards.read(directory, found, catalog.marts, marts.named(directory))
     tasks = sorted((directory / "tasks").rglob("*.py"))
     problems += [*more, *(problem for path in tasks if (problem := _compiles(path, directory)))]
     if problems:
@@ -87,11 +94,11 @@ def read_repository(directory: Path) -> Repository:
     return Repository(catalog, shown, tuple(str(path.relative_to(directory)) for path in tasks))
 
 
-def _read(directory: Path) -> tuple[Catalog, list[str]]:
+def _read(directory: Path) -> tuple[Sources, Catalog, list[str]]:
     found = sources.read(directory)
     built, problems = marts.read(directory, found)
     problems = [*found.problems, *sources.unknown_relations(found, marts.named(directory)), *problems]
-    return Catalog(sources=found.read, marts=built), problems
+    return found, Catalog(sources=found.read, marts=built), problems
 
 
 def _compiles(path: Path, directory: Path) -> str | None:

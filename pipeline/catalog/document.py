@@ -22,6 +22,8 @@ class Document:
 
     value: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
+    # On which line a text begins that is written over several, as after `sql: |`.
+    begun: dict[Path, int] = field(default_factory=dict)
     # Pairs of line and text.
     problems: list[tuple[int, str]] = field(default_factory=list)
     # Where those are.
@@ -36,6 +38,10 @@ class Document:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+    def line_within(self, path: Path, line: int) -> int:
+        """Return the line of the file that is line `line`, from 1, of the text at `path`."""
+        return self.begun[path] + line - 1 if path in self.begun else self.line(path)
 
     def locate(self, location: Sequence[str | int]) -> Path:
         """Return the path in the file that a location of pydantic stands for.
@@ -133,6 +139,8 @@ class _Builder:
         return values
 
     def _scalar(self, node: ScalarNode, path: Path) -> Any:
+        if node.style == "|":
+            self.document.begun[path] = node.start_mark.line + 2
         try:
             return self.reader.constructor.construct_object(node)
         except (YAMLError, ValueError):

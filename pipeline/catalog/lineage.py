@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline import names
-from pipeline.catalog import queries
-from pipeline.catalog.dashboards import Dashboard
+from pipeline.catalog.board import Dashboard
 from pipeline.catalog.relations import SCHEMA
 from pipeline.catalog.whole import Catalog
 from pipeline.errors import UsageError
@@ -29,10 +28,7 @@ def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:
 
 def _shown(dashboard: Dashboard) -> Iterator[str]:
     for card in dashboard.cards:
-        if card.mart:
-            yield f"{SCHEMA}.{card.mart}"
-        elif card.sql:
-            yield from (str(relation) for relation in queries.parse(card.sql).relations)
+        yield from card.reads
 
 
 def tree(lineage: Lineage, name: str | None = None) -> list[str]:

@@ -39,6 +39,8 @@ class Mart(BaseModel):
     reads: tuple[str, ...] = ()
     # Every column name that the SELECT contains, of whichever table; "*" if there is one.
     columns: frozenset[str] = frozenset()
+    # What it gives, `mart.staff.*` for all columns of another relation; None where files do not tell.
+    gives: tuple[str, ...] | None = None
 
     @property
     def file(self) -> str:
@@ -48,7 +50,9 @@ class Mart(BaseModel):
     @property
     def digest(self) -> str:
         """What tells this declaration from any other of the same name."""
-        parts = self.model_dump(mode="json", exclude={"columns", "reads", "relations", "description"})
+        parts = self.model_dump(
+            mode="json", exclude={"columns", "reads", "relations", "description", "gives"}
+        )
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
 
 
@@ -98,7 +102,7 @@ def _read_mart(path: Path, sources: Sources, known: set[str]) -> tuple[list[Prob
     mart = Mart(
         name=path.stem, sql=text, description=prose, materialize=declared.materialize,
         indexes=declared.indexes, rules=declared.columns, checks=declared.checks,
-        relations=tuple(relations), reads=tuple(reads), columns=query.columns,
+        relations=tuple(relations), reads=tuple(reads), columns=query.columns, gives=query.gives,
     )  # fmt: skip
     return problems, mart
 

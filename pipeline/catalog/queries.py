@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.catalog import gives
+
 if TYPE_CHECKING:
     from sqlglot import exp
 
@@ -53,6 +55,10 @@ class Query:
 
     relations: tuple[Relation, ...]
     columns: frozenset[str]
+    # What it gives, `mart.staff.*` for all columns of a relation; None where that cannot be told.
+    gives: tuple[str, ...] | None = None
+    # Names that it makes itself; None where it has columns whose names cannot be told.
+    inner: frozenset[str] | None = None
 
 
 def parse(text: str) -> Query:
@@ -82,7 +88,7 @@ def parse(text: str) -> Query:
     }
     if any(not isinstance(star.parent, exp.Count) for star in root.find_all(exp.Star)):
         columns.add(EVERYTHING)
-    return Query(tuple(_relations(root)), frozenset(columns))
+    return Query(tuple(_relations(root)), frozenset(columns), gives.outputs(root), gives.inner_names(root))
 
 
 def parse_check(text: str) -> Query:

@@ -8,6 +8,8 @@ from pipeline.catalog.tables import Source
 
 # Where marts are.
 SCHEMA = "mart"
+# What the platform itself shows to dashboards, with its columns.
+PLATFORM: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass

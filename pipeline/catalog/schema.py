@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.catalog.dashboards import Dashboard
+from pipeline.catalog.cards import DeclaredDashboard
 from pipeline.catalog.tables import DeclaredSource
 
-KINDS: dict[str, type[BaseModel]] = {"source": DeclaredSource, "dashboard": Dashboard}
+KINDS: dict[str, type[BaseModel]] = {"source": DeclaredSource, "dashboard": DeclaredDashboard}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
