@@ -31,6 +31,13 @@ BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0"}
 # What one statement of a mart may take; a whole step is limited by [run] step_minutes.
 ANALYST_SESSION = {"statement_timeout": "1h", "lock_timeout": "30s"}
 
+# What one card of a dashboard may take.
+DASHBOARDS_SESSION = {
+    "statement_timeout": "1min",
+    "lock_timeout": "10s",
+    "default_transaction_read_only": "on",
+}
+
 # Luigi asks each task whether it is complete, one after the other: one login serves so many seconds of that.
 BRIEF_SECONDS = 30.0
 # A connection that was idle for longer is asked first whether it still holds.
@@ -113,6 +120,14 @@ class Access:
             self._uri(self.settings.require_warehouse().analyst),
             "the warehouse, as analyst",
             session=ANALYST_SESSION,
+        )
+
+    def dashboards(self) -> contextlib.AbstractContextManager[postgres.Connection]:
+        """Open the warehouse for reading what dashboards show, and nothing else."""
+        return postgres.connection(
+            self._uri(self.settings.require_warehouse().dashboards),
+            "the warehouse, as dashboards",
+            session=DASHBOARDS_SESSION,
         )
 
     def source(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:

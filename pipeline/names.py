@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 
 # Schemas of the warehouse that belong to the pipeline or to PostgreSQL.
-RESERVED = frozenset({"ops", "staging", "quarantine", "mart", "analyst", "public", "information_schema"})
+RESERVED = frozenset({"ops", "staging", "quarantine", "mart", "analyst", "platform", "public"}) | {
+    "information_schema"
+}
 # Columns that the pipeline adds to loaded tables.
 RESERVED_COLUMNS = frozenset({"_loaded_at", "_deleted_at"})
 # And to their histories.

@@ -9,7 +9,25 @@ from pipeline.catalog.tables import Source
 # Where marts are.
 SCHEMA = "mart"
 # What the platform itself shows to dashboards, with its columns.
-PLATFORM: dict[str, tuple[str, ...]] = {}
+PLATFORM: dict[str, tuple[str, ...]] = {
+    "platform.tables": ("name", "source", "rows", "quarantined", "as_of", "loaded_at", "age_hours"),
+    "platform.runs": ("run", "name", "day", "state", "started_at", "finished_at", "attempts", "minutes"),
+    "platform.loads": (
+        "run", "day", "name", "source", "mode", "rows", "new", "changed", "deleted", "loaded_at",
+    ),
+    "platform.checks": (
+        "run", "day", "name", "check_name", "level", "passed", "observed", "expected", "checked_at",
+    ),
+    "platform.backups": (
+        "database", "run", "day", "taken_at", "verified_at", "size_mb", "database_mb", "tables", "rows",
+        "seconds", "age_hours",
+    ),
+    "platform.drills": (
+        "database", "month", "held", "grade", "recovery_minutes", "deadline_minutes", "finished_at",
+    ),
+    "platform.alerts": ("key", "kind", "summary", "run", "since", "told_at", "open"),
+    "platform.audits": ("name", "source", "result", "rows", "missing", "altered", "surplus", "audited_at"),
+}  # fmt: skip
 
 
 @dataclass

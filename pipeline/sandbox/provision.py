@@ -85,6 +85,9 @@ def warehouse(
     login = _mart_login(database)
     roles.login(home, vault, connection, WAREHOUSE, f"{entry}/analyst", login, database, [])
     roles.execute(connection, "GRANT {} TO {}", analyst, login)
+    login = _dashboards_login(database)
+    roles.login(home, vault, connection, WAREHOUSE, f"{entry}/dashboards", login, database, [])
+    roles.execute(connection, "GRANT {} TO {}", f"{database}_dashboards", login)
 
 
 def _groups(database: str) -> list[str]:
@@ -96,15 +99,21 @@ def _mart_login(database: str) -> str:
     return f"{database}_marts"
 
 
+def _dashboards_login(database: str) -> str:
+    """Return the login that reads what dashboards show."""
+    return f"{database}_reports"
+
+
 def forget_warehouse(
     home: Home, connection: psycopg2.extensions.connection, database: str, role: str
 ) -> None:
     """Remove a warehouse whose Vault entry is called as its database is, with its role."""
     roles.execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
-    for name in (role, _mart_login(database), *_groups(database)):
+    for name in (role, _mart_login(database), _dashboards_login(database), *_groups(database)):
         roles.execute(connection, "DROP ROLE IF EXISTS {}", name)
     vault = vault_server.administrator(home)
     vault.remove(f"{database}/analyst")
+    vault.remove(f"{database}/dashboards")
     vault.remove(database)
 
 

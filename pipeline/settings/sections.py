@@ -75,11 +75,19 @@ class WarehouseSettings(DatabaseSettings):
 
     # The login with which the analysts' SQL is run; None: the entry `analyst` below the warehouse's own.
     analyst_secret: VaultPath | None = None
+    # The login that reads what dashboards show; None: the entry `dashboards` below the warehouse's own.
+    dashboards_secret: VaultPath | None = None
 
     @property
     def analyst(self) -> DatabaseSettings:
         """The warehouse, by a login that may do what an analyst may and nothing else."""
         return DatabaseSettings(secret=self.analyst_secret or f"{self.secret}/analyst", address=self.address)
+
+    @property
+    def dashboards(self) -> DatabaseSettings:
+        """The warehouse, by a login that may read what dashboards show and nothing else."""
+        secret = self.dashboards_secret or f"{self.secret}/dashboards"
+        return DatabaseSettings(secret=secret, address=self.address)
 
 
 class SourceSettings(DatabaseSettings):

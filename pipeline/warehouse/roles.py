@@ -1,8 +1,8 @@
 """Roles: who may do what in the warehouse. Three groups, into which logins are put, and what each may.
 
 They are called after the database, for roles belong to the server: `warehouse_loader` writes what is loaded,
-`warehouse_analyst` reads that and writes marts, `warehouse_dashboards` reads marts. What is staged, set aside
-or in the ledger is for neither analysts nor dashboards.
+`warehouse_analyst` reads that and writes marts, `warehouse_dashboards` reads marts. Both read what the
+platform shows of itself. What is staged, set aside or in the ledger is for neither.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from pipeline.errors import StepError
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
 
-MART, ANALYST = "mart", "analyst"
+MART, ANALYST, PLATFORM = "mart", "analyst", "platform"
 # Schemas that only the loader may look into.
 CLOSED = ("ops", "quarantine", "staging")
 READING: tuple[str, ...] = ("SELECT",)
@@ -65,6 +65,9 @@ def keep(connection: Connection, lock: int) -> str | None:
     for schema in _sources(connection):
         open_source(connection, schema)
     _open_marts(connection, roles)
+    for name in roles.names:
+        _grant_schema(connection, PLATFORM, name, ["USAGE"])
+        _grant_tables(connection, PLATFORM, name, READING)
     _close(connection, roles)
     for schema in CLOSED:
         _grant_schema(connection, schema, roles.loader, ["USAGE"])

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 from pipeline import access, migrations, postgres
+from pipeline.catalog.relations import PLATFORM
 from pipeline.sandbox import clusters, provision
 from pipeline.warehouse import roles
 from tests.night import Night
@@ -30,6 +31,7 @@ TABLES = {
     "`staging`": ("staging", "thing"),
     "`quarantine`": ("quarantine", "thing"),
     "`ops`": ("ops", "watermark"),
+    "`platform`": ("platform", "tables"),
 }
 
 
@@ -78,8 +80,8 @@ def may(connection: Connection, statement: str) -> bool:
     postgres.rows(connection, "BEGIN")
     try:
         postgres.rows(connection, statement)
-    except psycopg2.errors.InsufficientPrivilege:
-        return False
+    except (psycopg2.errors.InsufficientPrivilege, psycopg2.errors.WrongObjectType):
+        return False  # a view cannot be truncated, by nobody
     finally:
         postgres.rows(connection, "ROLLBACK")
     return True
@@ -104,6 +106,26 @@ def test_each_role_may_what_the_guide_says_and_nothing_else(loaded: Night) -> No
         if {verb for verb, let in tried.items() if let} != allowed:
             wrong.append(f"{what}: {group}: {cell}, but {tried}")
     assert not wrong, wrong
+
+
+def test_the_columns_that_cards_are_judged_by_are_those_of_the_platforms_views(loaded: Night) -> None:
+    found = loaded.ask(
+        "warehouse",
+        """
+        SELECT table_schema || '.' || table_name, array_agg(column_name::text ORDER BY ordinal_position)
+        FROM information_schema.columns WHERE table_schema = 'platform' GROUP BY 1
+        """,
+    )
+    assert {name: tuple(columns) for name, columns in found} == PLATFORM
+
+
+def test_what_reads_for_dashboards_reads_marts_and_the_platform_and_cannot_write(loaded: Night) -> None:
+    with access.opened(loaded.settings) as databases, databases.dashboards() as connection:
+        assert postgres.rows(connection, "SELECT name, rows FROM platform.tables") == [("hr.department", 1)]
+        assert may(connection, "SELECT * FROM mart.by_hand")
+        assert not may(connection, "SELECT * FROM hr.department")
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            postgres.rows(connection, "CREATE TEMPORARY TABLE mine (id int)")
 
 
 def test_a_mart_made_by_hand_is_for_dashboards_too(loaded: Night) -> None:
