@@ -22,8 +22,9 @@ STATEMENTS = (
     """
     CREATE VIEW platform.loads AS
     SELECT run, left(run, 10)::date AS day, name, split_part(name, '.', 1) AS source,
-           detail ->> 'mode' AS mode, rows, (detail ->> 'inserted')::bigint AS new, (detail ->> 'updated')::bigint AS changed,
-           (detail ->> 'deleted')::bigint AS deleted, finished_at AS loaded_at
+           detail ->> 'mode' AS mode, rows, (detail ->> 'inserted')::bigint AS new,
+           (detail ->> 'updated')::bigint AS changed, (detail ->> 'deleted')::bigint AS deleted,
+           finished_at AS loaded_at
     FROM ops.step WHERE task = 'LoadTable' AND state = 'done'
     """,
     """
