@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "validate": "analyst:add_commands",
     "init": "analyst:add_commands",
     "lineage": "lineage:add_command",
+    "report": "report:add_command",
     "sync": "sync:add_command",
     "migrate": "platform:add_commands",
     "scheduler": "platform:add_commands",

@@ -19,6 +19,7 @@ from pipeline.settings.sections import (
     DrillSettings,
     LogSettings,
     MetabaseSettings,
+    ReportSettings,
     RestoreSettings,
     RunSettings,
     SourceSettings,
@@ -41,6 +42,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "visualizer": VisualizerSettings,
     "analysts": AnalystsSettings,
     "metabase": MetabaseSettings,
+    "report": ReportSettings,
     "logs": LogSettings,
 }
 # [source.hr]: sections of which there are several, and the attribute that holds them.

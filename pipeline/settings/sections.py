@@ -229,6 +229,12 @@ class AnalystsSettings(Section):
     secret: VaultPath | None = None
 
 
+class ReportSettings(Section):
+    """Where the dashboards are written as a page, each night."""
+
+    folder: Path
+
+
 class MetabaseSettings(Section):
     """Where Metabase is, and the path in Vault of its credential."""
 

@@ -13,6 +13,7 @@ from pipeline.settings.sections import (
     DrillSettings,
     LogSettings,
     MetabaseSettings,
+    ReportSettings,
     RestoreSettings,
     RunSettings,
     Section,
@@ -42,6 +43,7 @@ class Settings(Section):
     visualizer: VisualizerSettings | None = None
     analysts: AnalystsSettings | None = None
     metabase: MetabaseSettings | None = None
+    report: ReportSettings | None = None
     logs: LogSettings = LogSettings()
 
     def source(self, name: str) -> SourceSettings:

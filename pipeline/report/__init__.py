@@ -1,0 +1,1 @@
+"""Report: the dashboards as one page of HTML, for people without Metabase: no server, no script."""

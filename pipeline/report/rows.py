@@ -1,0 +1,123 @@
+"""Rows: what each card shows, read from the warehouse as dashboards read, all of one moment."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from pipeline import postgres
+from pipeline.catalog import Card, Dashboard, Filter, Past
+from pipeline.catalog.asked import quoted
+from pipeline.postgres import Connection
+from pipeline.redact import redact
+
+# A picture of more is none.
+MOST_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a card's SELECT gave: the first MOST_ROWS of its rows."""
+
+    columns: tuple[str, ...] = ()
+    rows: Sequence[tuple[Any, ...]] = ()
+    # Whether there are more.
+    cut: bool = False
+    # Why there are none.
+    error: str = ""
+
+    def column(self, name: str) -> list[Any]:
+        """Return the values of one column."""
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is nothing to show."""
+        return not self.rows
+
+
+# What is chosen, by the name of a filter, where it is not the default.
+Chosen = Mapping[str, Past | tuple[str, ...]]
+
+
+def chosen(dashboard: Dashboard, others: Chosen) -> dict[str, Past | tuple[str, ...]]:
+    """Return what is chosen of each filter that is."""
+    defaults = {each.name: each.default for each in dashboard.filters if each.default}
+    return defaults | {name: value for name, value in others.items() if value}
+
+
+def read(connection: Connection, dashboard: Dashboard, today: date, others: Chosen) -> Iterator[Answer]:
+    """Yield the rows of each card in order; a card that the server refuses is none to the others."""
+    picked = chosen(dashboard, others)
+    for card in dashboard.cards:
+        yield Answer() if card.chart == "text" else _read(connection, dashboard, card, today, picked)
+
+
+def _read(connection: Connection, dashboard: Dashboard, card: Card, today: date, picked: Chosen) -> Answer:
+    conditions = " AND ".join(
+        condition(dashboard.filter(each.filter), each.column, picked[each.filter], today).as_string(
+            connection
+        )
+        for each in card.reach
+        if each.filter in picked
+    )
+    # On a line of its own: the SELECT may end with a comment.
+    statement = f"SELECT * FROM (\n{card.statement(conditions)}\n) AS card LIMIT {MOST_ROWS + 1}"  # noqa: S608 - it is theirs, and may only read
+    postgres.rows(connection, "SAVEPOINT card")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            rows = cursor.fetchall()
+            columns = tuple(column.name for column in cursor.description or ())
+    except psycopg2.Error as error:
+        if connection.closed:
+            raise
+        postgres.rows(connection, "ROLLBACK TO SAVEPOINT card")
+        return Answer(error=_said(error))
+    return Answer(columns, rows[:MOST_ROWS], cut=len(rows) > MOST_ROWS)
+
+
+def _said(error: psycopg2.Error) -> str:
+    said = error.diag.message_primary or "the warehouse refuses it"
+    hint = "; let somebody grant it to the role of the dashboards" if error.pgcode == "42501" else ""
+    return redact(said) + hint
+
+
+def condition(found: Filter, column: str, value: Past | tuple[str, ...], today: date) -> sql.Composable:
+    """Return the SQL condition of what is chosen, on a column as it is written in a card."""
+    name = sql.SQL(quoted(column))
+    if found.kind == "date":
+        first, last = between(value, today)
+        return sql.SQL("{0} >= {1} AND {0} < {2}").format(
+            name, sql.Literal(first), sql.Literal(last + timedelta(days=1))
+        )
+    values = () if isinstance(value, Past) else value
+    if found.kind == "search":
+        pattern = "".join(f"\\{letter}" if letter in "%_\\" else letter for letter in values[0])
+        return sql.SQL("{}::text ILIKE {}").format(name, sql.Literal(f"%{pattern}%"))
+    return sql.SQL("{}::text = ANY ({}::text[])").format(name, sql.Literal(list(values)))
+
+
+def between(value: Past | tuple[str, ...], today: date) -> tuple[date, date]:
+    """Return the first and the last day of a range.
+
+    >>> [str(day) for day in between(Past(3, "month"), date(2026, 1, 20))]
+    ['2025-11-01', '2026-01-20']
+    """
+    if not isinstance(value, Past):
+        first, last = map(date.fromisoformat, value)
+        return first, last
+    back = value.count - 1
+    match value.unit:
+        case "day":
+            return today - timedelta(days=back), today
+        case "week":
+            return today - timedelta(days=today.weekday(), weeks=back), today
+        case _:
+            length = {"month": 1, "quarter": 3, "year": 12}[value.unit]
+            months = (today.year * 12 + today.month - 1) // length * length - back * length
+            return date(months // 12, months % 12 + 1, 1), today

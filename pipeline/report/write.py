@@ -1,0 +1,67 @@
+"""Write: the page of a repository's dashboards, into a folder that it can be served or mailed from."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline import access, postgres
+from pipeline.catalog import Dashboard
+from pipeline.errors import StepError, UsageError
+from pipeline.report import rows
+from pipeline.report.drawn import Pencil
+from pipeline.report.page import Shown, page
+from pipeline.settings import Settings
+
+FILE = "index.html"
+
+
+def write(settings: Settings, dashboards: Mapping[str, Dashboard], folder: Path) -> tuple[Path, list[str]]:
+    """Write the page of all dashboards into `folder`, whole or not at all.
+
+    Return the file, and what of it could not be shown. Raise UsageError if there is nothing to show or to
+    draw with, StepError if the file cannot be written, UnreachableError if something is out of reach.
+    """
+    if not dashboards:
+        raise UsageError("no dashboards: write dashboards/NAME.yaml in the analysts' repository")
+    pencil, now = Pencil(), datetime.now(UTC)
+    shown = _read(settings, list(dashboards.values()), now)
+    text = page(shown, pencil, now.date(), now)
+    wrong = [
+        f"{each.dashboard.file}: {card.title}: {answer.error}"
+        for each in shown
+        for card, answer in zip(each.dashboard.cards, each.answers, strict=True)
+        if answer.error
+    ]
+    return _put(folder, text), wrong
+
+
+def _read(settings: Settings, dashboards: Sequence[Dashboard], now: datetime) -> list[Shown]:
+    with (
+        access.opened(settings) as databases,
+        databases.dashboards() as connection,
+        postgres.explained("the report"),
+    ):
+        postgres.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return [Shown(each, tuple(rows.read(connection, each, now.date(), {})), {}) for each in dashboards]
+
+
+def _put(folder: Path, text: str) -> Path:
+    """Put the page into its place in one step; who may read the folder may read it."""
+    path = folder / FILE
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".report-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).chmod(folder.stat().st_mode & 0o666)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StepError(f"{path}: {error.strerror}; let us write there, or name another folder") from None
+    return path

@@ -1,0 +1,1 @@
+"""The report: what is asked, drawn and written."""

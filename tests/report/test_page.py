@@ -1,0 +1,111 @@
+"""The page: whole by itself, honest about what it cannot show, and read by a login that may only read."""
+
+import re
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from psycopg2 import sql
+
+from pipeline.catalog import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
+from pipeline.errors import UsageError
+from pipeline.report import rows, write
+from pipeline.report.drawn import Pencil
+from pipeline.report.page import Shown, page
+from pipeline.report.rows import Answer
+from tests.night import Night
+
+NOW = datetime(2026, 11, 28, 4, 0, tzinfo=UTC)
+FOUND = Filter("term", "Term", "search", "name", ("50%",))
+
+
+def shown(*pairs: tuple[Card, Answer]) -> Shown:
+    board = Dashboard("b", "A <board>", (Tab("", tuple(card for card, _ in pairs)),), filters=(FOUND,))
+    return Shown(board, [answer for _, answer in pairs], {})
+
+
+def made(*pairs: tuple[Card, Answer]) -> str:
+    return page([shown(*pairs)], Pencil(), NOW.date(), NOW)
+
+
+def test_a_page_is_whole_by_itself_and_each_chart_has_its_data_beside_it() -> None:
+    card = Card("Fees & more", "bar", Place(0, 0, 12, 6), dimensions=("name",), measures=("fees",),
+                formats={"fees": Format(prefix="€", decimals=0)})  # fmt: skip
+    text = made((card, Answer(("name", "fees"), (("<b>x</b>", 1234.5),))))
+    assert not re.search(r"https?:|<script|<link|<img|@import|url\(|\bon\w+=", text)
+    assert "<b>x</b>" not in text
+    assert "A &lt;board&gt;" in text
+    assert 'aria-label="Fees &amp; more."' in text
+    assert re.search(r'<details class="data"><summary>Data</summary>.*€1,23[45]</td>', text, re.DOTALL)
+    assert "Term: <b>50%</b>" in text
+
+
+def test_numbers_texts_and_tables_need_no_picture() -> None:
+    place = Place(0, 0, 6, 3)
+    number = Card("N", "number", place, measures=("n",), formats={"n": Format(unit="rows")})
+    text = made(
+        (number, Answer(("n",), ((1234567,),))),
+        (Card("", "text", place, text="# Head\n\n- **a** <i>\n- b"), Answer()),
+        (Card("T", "table", place, sql="x"), Answer(("a", "b"), ((None, True), (date(2026, 1, 2), "z")))),
+        (Card("Nothing", "table", place), Answer(("a",), ())),
+    )
+    assert '1,234,567 <span class="unit">rows</span>' in text
+    assert "<h3>Head</h3><ul><li><b>a</b> &lt;i&gt;</li><li>b</li></ul>" in text
+    assert "<td>2 Jan 2026</td>" in text
+    assert "There is nothing to show." in text
+
+
+def test_what_was_chosen_becomes_a_condition_whatever_is_in_it() -> None:
+    day = Filter("d", "D", "date", "x")
+    assert rows.between(Past(2, "quarter"), date(2026, 2, 3)) == (date(2025, 10, 1), date(2026, 2, 3))
+    assert rows.between(Past(2, "week"), date(2026, 11, 28))[0] == date(2026, 11, 16)
+    assert isinstance(rows.condition(day, "t.x", ("2026-01-01", "2026-02-01"), NOW.date()), sql.Composable)
+
+
+def board(*cards: Card) -> dict[str, Dashboard]:
+    filters = (FOUND, Filter("kind", "Kind", "category", "name", ("it's",)))
+    return {"b": Dashboard("b", "B", (Tab("", cards),), filters=filters)}
+
+
+def ask(text: str, *reach: Reach) -> Card:
+    return Card("C", "table", Place(0, 0, 12, 6), sql=text, reach=reach)
+
+
+def test_a_card_that_the_warehouse_refuses_is_named_and_the_others_are_shown(
+    night: Night, tmp_path: Path
+) -> None:
+    """It sees marts, and no table of a source; and nothing of it can write."""
+    night.platform.source("hr", "CREATE TABLE department (id int PRIMARY KEY, name text)",
+                          "source: hr\ntables: {department: }\n")  # fmt: skip
+    night.load("hr", "department")
+    night.ask("warehouse", "CREATE TABLE mart.thing AS VALUES ('a 50%', 1), ('it''s 50%', 2), ('it''s', 3)")
+    night.ask("warehouse", "ALTER TABLE mart.thing RENAME column1 TO name")
+    group = f"{night.platform.database('warehouse')}_dashboards"
+    night.ask("warehouse", f"GRANT SELECT ON mart.thing TO {group}")
+    reach = (Reach("term", "name"), Reach("kind", "name"))
+    path, wrong = write.write(
+        night.settings,
+        board(
+            ask("SELECT name AS it FROM mart.thing -- all\nWHERE {filters}", *reach),
+            ask("SELECT name FROM hr.department"),
+            ask("SELECT 1/0 AS n"),
+            ask("SELECT count(*)::text || ' tables' AS n FROM platform.tables"),
+        ),
+        tmp_path / "new" / "report",
+    )
+    text = path.read_text()
+    assert wrong == [
+        "dashboards/b.yaml: C: permission denied for schema hr; let somebody grant it to the role of the "
+        "dashboards",
+        "dashboards/b.yaml: C: division by zero",
+    ]
+    assert re.findall(r"<td>(.*?)</td>", text) == ["it&#x27;s 50%", "1 tables"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["index.html"]
+
+
+def test_what_draws_is_asked_for_by_name_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(UsageError, match=r"pip install 'school-nightly-pipeline\[report\]'"):
+        Pencil()
