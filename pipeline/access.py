@@ -130,6 +130,10 @@ class Access:
             session=DASHBOARDS_SESSION,
         )
 
+    def analyst_uri(self) -> str:
+        """Return the warehouse's address with the credential of an analyst, for a program of theirs."""
+        return self._uri(self.settings.require_warehouse().analyst)
+
     def source(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open a source, for reading only."""
         declared = self.settings.source(name)

@@ -154,6 +154,9 @@ def _thing(options: Mapping[str, str]) -> Thing:
     if module == chains.DRILL.module:
         named = json.loads(options.get("--databases", "[]"))
         return failures.drills(options.get("--month"), named[0] if len(named) == 1 else None)
+    if module == chains.ANALYSTS.module:
+        named = json.loads(options.get("--programs", "[]"))
+        return failures.programs(run, named[0] if len(named) == 1 else None)
     return failures.load(run, options.get("--source"), options.get("--table"))
 
 

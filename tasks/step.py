@@ -90,7 +90,7 @@ class Shown(luigi.Task):
     @property
     def about(self) -> str:
         """What this does, and with what, as the ledger calls it: ExtractTable hr.employee."""
-        names = ("source", "table", "database", "mart")
+        names = ("source", "table", "database", "mart", "program")
         thing = [getattr(self, name) for name in names if hasattr(self, name)]
         return f"{type(self).__name__} {'.'.join(thing)}".strip()
 

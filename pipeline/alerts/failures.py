@@ -150,6 +150,11 @@ def drill(database: str, month: str | None) -> Thing:
     return Thing.of(chains.DRILL.part(chains.DRILLED, database, month))
 
 
+def programs(run: str | None, program: str | None = None) -> Thing:
+    """Return all of the analysts' own tasks in a run, or those of one file as they were started alone."""
+    return Thing.of(chains.ANALYSTS.whole(run, program))
+
+
 def typed(arguments: Sequence[str]) -> Thing:
     """Return what `pipeline ARGUMENTS` is about, as far as that can be told of a command that was mistyped.
 

@@ -56,6 +56,8 @@ def find(
     if exit_code == UnreachableError.exit_code and _VAULT.search(error or ""):
         return Remedy(CHECK)
     chain = chains.find(task)
+    if chain is chains.ANALYSTS:
+        return Remedy(chain.command(run, name), hint or f"mend tasks/{name}.py")
     prefix = "" if chain in (None, chains.ETL, chains.MARTS) else f"{chain.name}/"
     again, before = "", ""
     file = f"sources/{name.partition('.')[0]}.yaml"

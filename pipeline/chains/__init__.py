@@ -1,6 +1,7 @@
 """The chains: each declared once, as plain data. Luigi's tasks, alerts, `status` and the others ask here."""
 
 from pipeline.chains.declared import (
+    ANALYSTS,
     BACKED_UP,
     BACKUP,
     BUILD_TASK,
@@ -16,6 +17,8 @@ from pipeline.chains.declared import (
     MART,
     MARTS,
     OPEN_TASK,
+    PROGRAM,
+    PROGRAM_TASK,
     SOURCE,
     SOURCE_TASK,
     TABLE,
@@ -27,6 +30,7 @@ from pipeline.chains.duties import DUTIES, Duty
 from pipeline.chains.model import Chain, Part, Subject, Task
 
 __all__ = [
+    "ANALYSTS",
     "BACKED_UP",
     "BACKUP",
     "BUILD_TASK",
@@ -43,6 +47,8 @@ __all__ = [
     "MART",
     "MARTS",
     "OPEN_TASK",
+    "PROGRAM",
+    "PROGRAM_TASK",
     "SOURCE",
     "SOURCE_TASK",
     "TABLE",

@@ -13,12 +13,15 @@ ENCRYPT_TASK = "EncryptDump"
 UPLOAD_TASK = "UploadBackup"
 VERIFY_TASK = "VerifyBackup"
 DRILL_TASK = "RestoreDrill"
+PROGRAM_TASK = "RunProgram"
 
 SOURCE = Part(("source",), "source {name}", "pipeline rerun --run {run} {name}")
 TABLE = Part(("source", "table"), "{name}", "pipeline rerun --run {run} {name}")
 MART = Part(("mart",), "mart {name}", "pipeline rerun --run {run} mart.{name}", schema="mart")
 BACKED_UP = Part(("database",), "backup of {name}", "pipeline run {chain} {name} --run {run}")
 DRILLED = Part(("database",), "drill of {name}", "pipeline run {chain} {name}")
+
+PROGRAM = Part(("program",), "tasks/{name}.py", "pipeline run {chain} {name} --run {run}")
 
 # One at a time, whatever its scope: by a lock of the warehouse.
 ETL = Chain(
@@ -75,4 +78,17 @@ DRILL = Chain(
     goes_alone=True,
 )
 
-CHAINS = (ETL, MARTS, BACKUP, DRILL)
+# The analysts' own: apart from all others, one at a time, by a lock beside their checkout.
+ANALYSTS = Chain(
+    "analysts",
+    "tasks.analysts",
+    (
+        Task(PROGRAM_TASK, PROGRAM, concludes=True),
+        # Of some of them alone as well.
+        Task("RunPrograms", None, gathers=True),
+    ),
+    options=("",),
+    goes_alone=True,
+)
+
+CHAINS = (ETL, MARTS, BACKUP, DRILL, ANALYSTS)

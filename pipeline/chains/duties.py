@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.chains.declared import BACKUP, DRILL, ETL
+from pipeline.chains.declared import ANALYSTS, BACKUP, DRILL, ETL
 from pipeline.chains.model import Chain
 
 Kind = Literal["periodic", "service", "dispatched"]
 # What a duty reads in Vault, by the sections of luigi.cfg; {database} is the one that a job is about.
 Need = Literal[
-    "warehouse", "sources", "analysts", "database", "databases", "backup", "audit", "restore", "drill"
+    "warehouse",
+    "sources",
+    "analysts",
+    "analyst",
+    "database",
+    "databases",
+    "backup",
+    "audit",
+    "restore",
+    "drill",
 ]
 
 
@@ -74,7 +83,12 @@ DUTIES = (
         ("backup", "restore", "drill"), schedule="30 5 * * *", chain=DRILL,
     ),
     Duty(
-        "sync", "periodic", ("sync",), ("analysts",), 250,
+        # Of the warehouse it has an analyst's login, and no other.
+        ANALYSTS.name, "periodic", ("run", ANALYSTS.name), ("analyst",), 1800,
+        ("warehouse", "analysts"), schedule="30 4 * * *", chain=ANALYSTS,
+    ),
+    Duty(
+        "sync", "periodic", ("sync",), ("analysts",), 700,
         ("analysts",), schedule="*/5 * * * *", limit="10m",
     ),
     Duty(

@@ -50,6 +50,7 @@ CHAINS: Mapping[str, str] = {
     "mart": "etl:add_mart_chain",
     "backup": "backup:add_chain",
     "drill": "drill:add_chain",
+    "analysts": "programs:add_chain",
 }
 
 

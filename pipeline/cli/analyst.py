@@ -8,7 +8,8 @@ from typing import Any
 from pipeline import access, catalog, postgres, settings
 from pipeline.catalog.draft import SCHEMA_FILE, Relation, draft, loadable
 from pipeline.cli import terminal
-from pipeline.errors import StepError, UsageError
+from pipeline.errors import ProblemsError, StepError, UsageError
+from pipeline.programs import confined, look
 from pipeline.settings import Settings
 
 
@@ -45,6 +46,7 @@ def run_validate(arguments: argparse.Namespace) -> int:
     """Say what was found in a repository, or raise every problem there is in it."""
     directory = arguments.directory or _repository()
     found = catalog.read_repository(directory)
+    unseen = _look_at_tasks(directory)
     tables = sum(len(source.tables) for source in found.catalog.sources.values())
     counted = [
         terminal.counted(len(found.catalog.sources), "source"),
@@ -55,7 +57,22 @@ def run_validate(arguments: argparse.Namespace) -> int:
     ]
     where = "" if arguments.directory or directory == Path() else f"{directory}: "
     terminal.say(f"{where}{', '.join(counted)}: no problem found")
+    if unseen:
+        terminal.say(f"its tasks were compiled and not imported: {unseen}")
     return 0
+
+
+def _look_at_tasks(directory: Path) -> str:
+    """Raise every problem of the tasks. Return why they cannot be imported here, where that is so."""
+    if not confined.named(directory):
+        return ""
+    try:
+        problems = look.problems(directory)
+    except UsageError as error:
+        return error.fact
+    if problems:
+        raise ProblemsError(problems)
+    return ""
 
 
 def _repository() -> Path:

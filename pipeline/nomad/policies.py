@@ -59,6 +59,8 @@ def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:
             yield mask.SECRET
         elif need == "analysts":
             yield from _of_analysts(settings)
+        elif need == "analyst" and settings.warehouse:
+            yield settings.warehouse.analyst
         elif need == "database" and job.database:
             yield settings.database(job.database)
         elif need == "databases":

@@ -29,7 +29,7 @@ from pipeline.postgres.statements import (
     statement,
     value,
 )
-from pipeline.postgres.uri import KEEPALIVES, program_environment, with_options
+from pipeline.postgres.uri import KEEPALIVES, plain, program_environment, with_options
 from pipeline.postgres.waiting import keeper, kept, process, waits_for
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "kept",
     "open_session",
     "options",
+    "plain",
     "process",
     "program_environment",
     "read_only",

@@ -3,6 +3,7 @@
 from pipeline.settings.reading import read, read_for_alerts
 from pipeline.settings.sections import (
     AlertSettings,
+    AnalystsSettings,
     BackupSettings,
     DatabaseSettings,
     LogSettings,
@@ -15,6 +16,7 @@ from pipeline.settings.whole import Settings
 
 __all__ = [
     "AlertSettings",
+    "AnalystsSettings",
     "BackupSettings",
     "DatabaseSettings",
     "LogSettings",

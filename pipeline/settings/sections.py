@@ -227,6 +227,11 @@ class AnalystsSettings(Section):
     repository: Text | None = None
     branch: Text = "main"
     secret: VaultPath | None = None
+    # Who runs their tasks, where we are root; None: nobody.
+    user: Text | None = None
+    # What each file of tasks may take.
+    task_minutes: float = Field(default=60, gt=0)
+    task_memory_mb: int = Field(default=1024, ge=64)
 
 
 class ReportSettings(Section):

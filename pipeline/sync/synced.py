@@ -23,7 +23,8 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.git import Repository
-from pipeline.settings import Settings
+from pipeline.programs import look
+from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
 
 KEY, COMMAND = "sync", "pipeline sync"
@@ -102,7 +103,7 @@ def _sync(settings: Settings, url: str) -> Synced:
         if problems := _known_problems(judged, commit):
             raise _refusal(commit, problems)
         try:
-            _make(repository, commit, folder, checkout)
+            _make(repository, commit, folder, checkout, analysts)
         except ProblemsError as error:
             _write(judged, {"commit": commit, "by": JUDGE, "problems": list(error.problems)})
             raise _refusal(commit, error.problems) from None
@@ -123,16 +124,33 @@ def _token(settings: Settings, secret: str | None) -> str | None:
     return entry[TOKEN]
 
 
-def _make(repository: Repository, commit: str, folder: Path, checkout: Path) -> None:
+def _make(
+    repository: Repository, commit: str, folder: Path, checkout: Path, analysts: AnalystsSettings
+) -> None:
     """Write the commit beside what is there, and let it be seen once all of it is as it should be."""
     before = checkout.resolve() if checkout.is_symlink() else None
     with scratch.folder(folder, ".partial-") as made:
         content = made / "tree"
         content.mkdir(mode=0o700)
         tree.write(repository, commit, content, before)
-        catalog.read_repository(content)
+        _judge(content, analysts.user)
         (content / versions.LOCK).touch(mode=0o600)
         content.rename(folder / commit)
+
+
+def _judge(content: Path, user: str | None) -> None:
+    """Raise ProblemsError with all that is wrong with a commit, the analysts' own tasks included."""
+    problems: list[str] = []
+    try:
+        catalog.read_repository(content)
+    except ProblemsError as error:
+        problems += error.problems
+    # What is no Python at all was told by now.
+    told = {problem.partition(":")[0] for problem in problems}
+    more = look.problems(content, user)
+    problems += [problem for problem in more if problem.partition(":")[0] not in told]
+    if problems:
+        raise ProblemsError(problems)
 
 
 def _known_problems(judged: Path, commit: str) -> list[str]:

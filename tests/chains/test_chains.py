@@ -21,6 +21,7 @@ SAMPLE = {
     "table": "employee",
     "database": "hr",
     "mart": "staff",
+    "program": "headcount",
     "run": "2026-11-22",
     "month": "2026-11",
 }

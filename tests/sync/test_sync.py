@@ -143,6 +143,21 @@ def test_a_broken_commit_is_told_once_and_the_last_good_one_stays(analysts: Anal
     assert analysts.told() == []
 
 
+def test_a_commit_whose_tasks_cannot_be_imported_is_told_and_none_of_them_acts(analysts: Analysts) -> None:
+    good = analysts.push()
+    analysts.sync()
+    (analysts.work / "tasks").mkdir()
+    ran = analysts.folder / "ran"
+    (analysts.work / "tasks" / "count.py").write_text(f"import luigi\n\nopen({str(ran)!r}, 'w')\n")
+    analysts.push()
+    with pytest.raises(
+        (CheckError, UsageError), match=r"tasks/count.py:3: FileNotFound|can be confined here"
+    ):
+        analysts.sync()
+    assert not ran.exists()
+    assert analysts.current == good
+
+
 def test_a_commit_that_was_judged_is_not_judged_again(
     analysts: Analysts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,138 @@
+# Written by pipeline/nomad/jobs.py from pipeline/chains/duties.py: change it there.
+
+variable "datacenters" {
+  type        = list(string)
+  default     = ["*"]
+  description = "where the jobs may run"
+}
+
+variable "driver" {
+  type        = string
+  default     = "raw_exec"
+  description = "raw_exec; under exec the folders below need a host volume"
+}
+
+variable "release" {
+  type        = string
+  description = "the address of the release file, as an artifact's source"
+}
+
+variable "checksum" {
+  type        = string
+  description = "sha256:... of that file"
+}
+
+variable "python" {
+  type        = string
+  default     = "/usr/bin/python3"
+  description = "Python 3.11, 3.12 or 3.13 on the nodes"
+}
+
+variable "user" {
+  type        = string
+  default     = "pipeline"
+  description = "the user of the jobs, on the nodes"
+}
+
+variable "home" {
+  type        = string
+  default     = "/var/lib/pipeline"
+  description = "the home of that user, and what it keeps"
+}
+
+variable "path" {
+  type        = string
+  default     = "/usr/local/bin:/usr/bin:/bin"
+  description = "where pg_dump, gpg and git are"
+}
+
+variable "settings" {
+  type        = string
+  default     = "/etc/pipeline/luigi.cfg"
+  description = "luigi.cfg on the nodes"
+}
+
+variable "vault" {
+  type        = string
+  description = "the address of Vault"
+}
+
+variable "schedules" {
+  type        = map(string)
+  default     = {}
+  description = "other times than ours, in UTC: { etl = \"15 2 * * *\" }"
+}
+
+variable "workers" {
+  type        = number
+  default     = 1
+  description = "how many `pipeline worker`"
+}
+
+job "analysts" {
+  id          = "pipeline-analysts"
+  name        = "pipeline-analysts"
+  type        = "batch"
+  datacenters = var.datacenters
+
+  periodic {
+    crons            = [lookup(var.schedules, "analysts", "30 4 * * *")]
+    time_zone        = "UTC"
+    prohibit_overlap = true
+  }
+
+  group "analysts" {
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    task "analysts" {
+      driver       = var.driver
+      user         = var.user
+      kill_signal  = "SIGTERM"
+      kill_timeout = "30s"
+
+      artifact {
+        source      = var.release
+        destination = "local/pipeline.pex"
+        mode        = "file"
+
+        options {
+          checksum = var.checksum
+        }
+      }
+
+      identity {
+        name = "vault"
+        aud  = ["vault.io"]
+        file = true
+        ttl  = "1h"
+      }
+
+      config {
+        command = var.python
+        args    = ["local/pipeline.pex", "run", "analysts"]
+      }
+
+      env {
+        HOME              = var.home
+        PATH              = var.path
+        LUIGI_CONFIG_PATH = var.settings
+        PEX_ROOT          = "${var.home}/release"
+        VAULT_ADDR        = var.vault
+        VAULT_ROLE        = "pipeline-analysts"
+      }
+
+      resources {
+        cpu    = 500
+        memory = 1800
+      }
+    }
+  }
+}

@@ -1,0 +1,136 @@
+"""Run: the analysts' own tasks, file by file, each confined, and what is known of how that ended.
+
+It is kept beside the checkout and not in the ledger: what runs them has no more of the warehouse than they.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import access, runs
+from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
+from pipeline.names import advice
+from pipeline.programs import confined
+from pipeline.progress import Show, silent
+from pipeline.redact import redact
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+DAY_SECONDS = 24 * 3600
+DAY_LETTERS = len("2026-11-22")
+
+
+def run_program(settings: Settings, folder: Path, name: str, run: str, show: Show = silent) -> None:
+    """Run the tasks of the file `name` of a repository in `folder`. Raise StepError with what failed."""
+    analysts = settings.require_analysts()
+    record = _record(settings, name, run)
+    began = time.monotonic()
+    _write(record, {"pid": os.getpid(), "ok": False, "error": "it was killed", "exit_code": 3})
+    try:
+        with access.opened(settings) as databases:
+            found = confined.run(folder, name, run[:DAY_LETTERS], analysts, databases, _listener(show))
+        if found.problems:
+            raise StepError("\n".join(found.problems), hint="correct that, and push it", retryable=False)
+    except PipelineError as error:
+        _write(record, {"ok": False, "error": redact(str(error)), "exit_code": error.exit_code})
+        raise
+    seconds = time.monotonic() - began
+    _write(record, {"ok": True, "at": datetime.now(UTC).isoformat(), "seconds": round(seconds, 1)})
+    show(100, f"{found.tasks} tasks in {seconds:,.0f} s")
+
+
+def _listener(show: Show) -> Any:
+    def listen(line: str) -> None:
+        logger.info("%s", line)
+        show(None, line)
+
+    return listen
+
+
+def is_done(settings: Settings, name: str, run: str) -> bool:
+    """Whether the tasks of that file were done in a run."""
+    return bool(outcome(settings, name, run).get("ok"))
+
+
+def outcome(settings: Settings, name: str, run: str) -> dict[str, Any]:
+    """Return how a file's tasks ended in a run: ok, error, exit_code; nothing if they never began."""
+    try:
+        found = json.loads(_record(settings, name, run).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def fail_step_of(settings: Settings, names: Sequence[str], run: str, pid: int, error: PipelineError) -> None:
+    """Remember how a file's tasks ended that process `pid` was at, which could not say so itself."""
+    for name in names:
+        if outcome(settings, name, run).get("pid") == pid:
+            what = {"ok": False, "error": redact(str(error)), "exit_code": error.exit_code}
+            _write(_record(settings, name, run), what)
+
+
+def forget(settings: Settings, names: Sequence[str], run: str) -> None:
+    """Let what ended badly before not be taken for what is done now."""
+    for name in names:
+        _record(settings, name, run).unlink(missing_ok=True)
+
+
+def wanted(folder: Path, name: str | None) -> list[str]:
+    """Return the files to run: all, or the one of that name. Raise UsageError if there is none."""
+    names = confined.named(folder)
+    if name is not None and name not in names:
+        raise UsageError(f"{name}: no such file ({advice(name, names)}); to add it, write tasks/{name}.py")
+    return [name] if name is not None else names
+
+
+@contextlib.contextmanager
+def running(settings: Settings) -> Iterator[None]:
+    """Keep others off. Raise AlreadyRunningError if one is at work; remove what is known of old runs."""
+    home = _home(settings)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"{home}: cannot be written: {error.strerror}; see to its owner") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        oldest = time.time() - settings.logs.keep_days * DAY_SECONDS
+        for old in home.iterdir():
+            if old.is_dir() and old.stat().st_mtime < oldest:
+                shutil.rmtree(old, ignore_errors=True)
+        yield
+    except BlockingIOError:
+        raise AlreadyRunningError("the analysts' tasks are going already; wait for their end") from None
+    finally:
+        os.close(descriptor)
+
+
+def _home(settings: Settings) -> Path:
+    checkout = settings.require_analysts().checkout
+    return checkout.with_name(f"{checkout.name}.runs")
+
+
+def _record(settings: Settings, name: str, run: str) -> Path:
+    return _home(settings) / runs.parse(run) / f"{name}.json"
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    new = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(json.dumps(value))
+        new.replace(path)
+    except OSError as error:
+        raise StepError(f"{path}: cannot be written: {error.strerror}; see to its owner and room") from None

@@ -1,0 +1,387 @@
+"""The analysts' own tasks: they do their work, and whatever else they try, nothing of ours is touched."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import access
+from pipeline.confine import parent
+from pipeline.confine.limits import MIB, Limits
+from pipeline.errors import StepError, UsageError
+from pipeline.programs import look
+from pipeline.programs import run as programs
+from tests.hooks import Hook
+from tests.marts.nights import loaded
+from tests.night import Night, next_run
+
+WHOLE = """
+    import luigi
+    from pipeline import analysts
+    from _names import TABLE
+
+    class Prepared(luigi.Task):
+        date = luigi.DateParameter()
+
+        def output(self):
+            return analysts.written(self)
+
+        def run(self):
+            with analysts.writing(self) as connection, connection.cursor() as cursor:
+                cursor.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} (day date, heads bigint)")
+
+    class Headcount(luigi.Task):
+        date = luigi.DateParameter()
+
+        def requires(self):
+            return Prepared(date=self.date)
+
+        def output(self):
+            return analysts.written(self)
+
+        def run(self):
+            with analysts.writing(self) as connection, connection.cursor() as cursor:
+                cursor.execute(f"INSERT INTO {TABLE} SELECT %s, count(*) FROM hr.employee", [self.date])
+    """
+# Its body is what a stranger does in run().
+ONE = """
+    import luigi
+    from pipeline import analysts
+
+    class One(luigi.Task):
+        def run(self):
+    """
+# Runs a Python as nobody that may be where nobody else may go: they are let in, in this test's own namespace.
+OPENED = """
+    kept=$(mktemp -d) && mount --rbind "$1" "$kept" && top=/$(printf %s "$1" | cut -d / -f 2) || exit 1
+    if [ "$top" = /root ]; then
+        mount -t tmpfs -o mode=755 none /root && mkdir -p "$1" && mount --rbind "$kept" "$1" || exit 1
+    fi
+    exec setpriv --reuid 65534 --regid 65534 --clear-groups "$2" -P -c "$3"
+    """
+MINIMUM = "import luigi\nclass One(luigi.Task):\n    pass\n"
+
+
+@pytest.fixture
+def confinable() -> None:
+    """Leave out what needs namespaces where this machine gives none."""
+    with contextlib.suppress(UsageError):
+        parent.run([sys.executable, "-c", ""], copied={}, folder="/", limits=Limits(10, 64 * MIB))
+        return
+    pytest.skip("this machine permits no namespaces")
+
+
+pytestmark = pytest.mark.usefixtures("confinable")
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write tasks/NAME.py for each, for its owner alone to read, as sync does."""
+    (folder / "tasks").mkdir(mode=0o700, exist_ok=True)
+    for name, text in files.items():
+        path = folder / "tasks" / f"{name}.py"
+        path.write_text(textwrap.dedent(text))
+        path.chmod(0o600)
+    return folder
+
+
+def one(body: str) -> str:
+    return textwrap.dedent(ONE) + textwrap.indent(textwrap.dedent(body), " " * 8)
+
+
+def run(night: Night, body: str, **settings: object) -> str:
+    """Run one task with that body, and return how it failed."""
+    folder = write(night.platform.analysts, stranger=one(body))
+    analysts = night.settings.require_analysts().model_copy(update=settings)
+    configured = night.settings.model_copy(update={"analysts": analysts})
+    try:
+        programs.run_program(configured, folder, "stranger", next_run())
+    except StepError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.endurance
+def test_tasks_write_as_an_analyst_after_what_they_require_and_only_once(night: Night) -> None:
+    loaded(night)
+    folder = write(night.platform.analysts, headcount=WHOLE, _names='TABLE = "mart.headcount"')
+    when = next_run()
+    assert look.problems(folder) == []
+    assert not programs.is_done(night.settings, "headcount", when)
+    for _ in range(2):
+        programs.run_program(night.settings, folder, "headcount", when)
+    assert programs.is_done(night.settings, "headcount", when)
+    assert night.ask("warehouse", "SELECT day::text, heads FROM mart.headcount") == [(when, 3)]
+    owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'mart.headcount'::regclass"
+    assert night.value("warehouse", owner) == f"{night.platform.database('warehouse')}_analyst"
+
+
+def test_a_task_that_raises_is_told_with_its_line(night: Night) -> None:
+    said = run(night, "\nraise ValueError('no such intake')")
+    assert said.startswith("tasks/stranger.py:8: One: ValueError: no such intake")
+
+
+@pytest.mark.endurance
+def test_a_task_that_hangs_is_ended_with_all_that_it_started(night: Night) -> None:
+    body = """
+        import os, subprocess, time
+        if os.fork() == 0:
+            os.setsid()
+            subprocess.run(["sleep", "7531"])
+        time.sleep(600)
+        """
+    assert "took longer than 1.8 seconds" in run(night, body, task_minutes=0.03)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if "7531" in (one.info["cmdline"] or ())]
+
+
+@pytest.mark.endurance
+def test_a_task_gets_no_more_memory_than_it_may(night: Night) -> None:
+    assert "MemoryError" in run(night, "kept = bytearray(900_000_000)", task_memory_mb=256)
+    body = """
+        import os, time
+        for _ in range(8):
+            if os.fork() == 0:
+                kept = bytearray(os.urandom(1)) * 60_000_000
+                time.sleep(60)
+        time.sleep(60)
+        """
+    assert "took more than 256 MiB of memory" in run(night, body, task_memory_mb=256)
+
+
+@pytest.mark.endurance
+def test_a_task_cannot_start_processes_without_end(night: Night) -> None:
+    body = """
+        import os, signal, time
+        started = []
+        try:
+            while len(started) < 1000:
+                child = os.fork()
+                if child == 0:
+                    time.sleep(60)
+                    os._exit(0)
+                started.append(child)
+        except OSError as error:
+            for child in started:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            raise RuntimeError(f"{len(started)}: {error.strerror}")
+        """
+    before = len(psutil.pids())
+    said = run(night, body)
+    assert "Resource temporarily unavailable" in said
+    assert int(said.split("RuntimeError: ")[1].split(":")[0]) < 64
+    assert len(psutil.pids()) < before + 40
+
+
+@pytest.mark.endurance
+def test_a_task_cannot_fill_a_disk(night: Night) -> None:
+    body = """
+        written = 0
+        try:
+            for number in range(8):
+                with open(f"/tmp/full-{number}", "wb") as file:
+                    for _ in range(64):
+                        written += file.write(bytes(1 << 20))
+        except OSError as error:
+            raise RuntimeError(f"{written >> 20} MiB: {error.strerror}")
+        """
+    said = run(night, body)
+    assert "No space left on device" in said
+    assert int(said.split("RuntimeError: ")[1].split()[0]) <= 256
+    assert not list(Path("/tmp").glob("full-*"))  # noqa: S108 - where it believes to write
+    for place in ("/usr", "/analysts", "/", sys.prefix):
+        assert "OSError" in run(night, f"open('{place}/of-a-stranger', 'w')"), place
+        assert not Path(place, "of-a-stranger").exists()
+
+
+@pytest.mark.endurance
+def test_what_a_task_says_without_end_is_not_kept(night: Night) -> None:
+    body = "import sys\nfor _ in range(3000):\n    sys.stderr.write('x' * 4000)\nprint('done')"
+    assert run(night, body) == ""
+
+
+def test_a_task_sees_nothing_of_ours(night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_OURS", "in-the-environment")
+    private = tmp_path / "ours"
+    private.write_text("ours")
+    credential = night.settings.vault.credential_file
+    places = [
+        private, night.platform.settings_file, night.platform.analysts / "sources" / "hr.yaml",
+        Path(f"/proc/{os.getpid()}/environ"), Path(f"/proc/{os.getppid()}/mem"), Path.home() / ".ssh",
+        Path("/etc/shadow"), Path("/etc/pipeline"), Path(__file__), *([credential] if credential else []),
+    ]  # fmt: skip
+    body = f"""
+        import glob, os
+        assert not [name for name in os.environ if "SECRET" in name or "VAULT" in name or "LUIGI" in name]
+        for place in {[str(place) for place in places]}:
+            try:
+                open(place).read()
+            except OSError:
+                continue
+            raise RuntimeError("could read " + place)
+        mine = {{"1", str(os.getpid())}}
+        others = {{one for one in os.listdir("/proc") if one.isdigit()}} - mine
+        assert not others, others
+        for place in ("environ", "mem", "root/etc/shadow", "cwd"):
+            try:
+                open("/proc/1/" + place).read()
+            except OSError:
+                continue
+            raise RuntimeError("could look into " + place)
+        assert os.getuid() != 0
+        """
+    assert run(night, body) == ""
+
+
+def test_a_task_reaches_the_warehouse_and_no_other_server(night: Night) -> None:
+    loaded(night)
+    vault = night.settings.vault.url.rpartition(":")[2].rstrip("/")
+    with socket.create_server(("127.0.0.1", 0)) as other, access.opened(night.settings) as databases:
+        source = databases._uri(night.settings.source("hr"))
+        body = f"""
+            import socket, psycopg2
+            for port in ({vault}, {other.getsockname()[1]}):
+                try:
+                    socket.create_connection(("127.0.0.1", port), 2)
+                except OSError:
+                    continue
+                raise RuntimeError(f"could reach {{port}}")
+            for address in (("1.1.1.1", 53), ("169.254.169.254", 80)):
+                try:
+                    socket.create_connection(address, 2)
+                except OSError:
+                    continue
+                raise RuntimeError(f"could reach {{address}}")
+            try:
+                psycopg2.connect({source!r})
+            except psycopg2.OperationalError:
+                pass
+            else:
+                raise RuntimeError("could reach a source")
+            with analysts.connect() as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM hr.employee")
+                assert cursor.fetchone() == (3,)
+            """
+        assert run(night, body) == ""
+
+
+def test_a_task_reads_no_schema_that_is_not_for_analysts_and_changes_no_table_of_a_source(
+    night: Night,
+) -> None:
+    loaded(night)
+    statements = (
+        "SELECT * FROM ops.step", "DELETE FROM hr.employee", "DROP TABLE hr.employee", "CREATE SCHEMA theirs",
+        "CREATE TABLE staging.theirs ()", "CREATE TABLE quarantine.theirs ()", "SET ROLE pg_read_all_data",
+        "SELECT pg_read_file('/etc/passwd')", "COPY hr.employee TO PROGRAM 'cat'", "CREATE ROLE theirs",
+    )  # fmt: skip
+    body = f"""
+        import psycopg2
+        for statement in {statements!r}:
+            try:
+                with analysts.connect() as connection, connection.cursor() as cursor:
+                    cursor.execute(statement)
+            except psycopg2.errors.InsufficientPrivilege:
+                continue
+            raise RuntimeError("could " + statement)
+        """
+    assert run(night, body) == ""
+    assert night.value("warehouse", "SELECT count(*) FROM hr.employee") == 3
+
+
+@pytest.mark.endurance
+def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
+    when = loaded(night)
+    folder = write(night.platform.analysts, stranger=one("import os\nwhile True:\n    os.urandom(1 << 20)"))
+    analysts = night.settings.require_analysts().model_copy(update={"task_minutes": 0.1})
+    configured = night.settings.model_copy(update={"analysts": analysts})
+    beside = os.fork()
+    if beside == 0:
+        with contextlib.suppress(BaseException):
+            programs.run_program(configured, folder, "stranger", when)
+        os._exit(0)
+    with night.platform.connect("hr") as source, source.cursor() as cursor:
+        cursor.execute("INSERT INTO employee VALUES (9, 'Ed', 'IT', 1, '2024-01-01')")
+    night.load("hr", "employee")
+    assert night.differing("hr") == []
+    os.waitpid(beside, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import luigi\n1 / 0\n", "tasks/t.py:2: ZeroDivisionError: division by zero"),
+        ("import luigi\n", "tasks/t.py:1: has no task to begin with"),
+        ("import nothing_of_the_kind\n", "tasks/t.py:1: ModuleNotFoundError"),
+        ("import os\nos._exit(0)\n", "tasks/t.py:1: ended with 0 before it was done"),
+        ("import os\nos.kill(os.getpid(), 9)\n", "tasks/t.py:1: ended by signal 9"),
+        ("import socket\nsocket.create_connection(('127.0.0.1', 22))\n", "tasks/t.py:2: OSError: "),
+        ("from pipeline import analysts\nanalysts.connect().__enter__()\n", "tasks/t.py:2: RuntimeError"),
+        ("open('/analysts/tasks/t.py', 'a')\n", "tasks/t.py:1: PermissionError: "),
+        ("open('/usr/x', 'a')\n", "tasks/t.py:1: OSError: [Errno 30] Read-only file system"),
+        ("print('{\"problems\": []}')\nimport os\nos._exit(0)\n", "ended with 0 before it was done"),
+    ],
+    ids=["raises", "empty", "module", "exits", "killed", "network", "vault", "itself", "writes", "claims"],
+)  # fmt: skip
+def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    (problem,) = look.problems(write(tmp_path, t=text))
+    assert told in problem
+
+
+def test_a_file_that_can_be_imported_has_no_problem(tmp_path: Path) -> None:
+    assert look.problems(write(tmp_path, t=MINIMUM, u=WHOLE, _names='TABLE = "mart.t"')) == []
+
+
+@pytest.mark.endurance
+def test_without_root_as_well_nothing_of_ours_is_to_be_seen(tmp_path: Path) -> None:
+    """Whoever runs the pipeline as an ordinary user has the same, by a namespace of users."""
+    if os.geteuid() != 0:
+        pytest.skip("this is what the others do then")
+    text = "import luigi, os\nassert os.getuid() == 65534\nopen('/etc/passwd')\nopen({!r})\n"
+    private = tmp_path / "private"
+    private.write_text("of the user that runs it")
+    write(tmp_path, t=text.format(str(private)))
+    for path in (tmp_path / "tasks", tmp_path / "tasks" / "t.py", private):
+        os.chown(path, 65534, 65534)
+    line = "from pathlib import Path; from pipeline.programs import look; "
+    line += f"print(Path({str(private)!r}).read_text(), look.problems(Path({str(tmp_path)!r})))"
+    for path in (tmp_path, *tmp_path.parents):
+        if path != Path("/") and path.stat().st_mode & 0o005 == 0:
+            path.chmod(path.stat().st_mode | 0o005)
+    done = subprocess.run(
+        [shutil.which("unshare") or "", "-m", "sh", "-c", OPENED, "sh",
+         sys.base_prefix, sys.executable, line],
+        capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.startswith("of the user that runs it"), done.stderr
+    assert "tasks/t.py:4: FileNotFoundError: " in done.stdout
+
+
+@pytest.mark.endurance
+def test_the_command_runs_each_file_apart_tells_what_failed_and_goes_on_from_there(
+    night: Night, hook: Hook
+) -> None:
+    loaded(night)
+    folder = write(night.platform.analysts, headcount=WHOLE, _names='TABLE = "mart.headcount"')
+    write(folder, stranger=one("raise ValueError('no such intake')"))
+    when = next_run()
+    ended = night.run("run", "analysts", "--run", when)
+    assert ended.code == 3, ended.err
+    assert ended.told[0] == "tasks/stranger.py:7: One: ValueError: no such intake; correct that, and push it"
+    assert ended.told[1] == f"  next: mend that, then pipeline run analysts stranger --run {when}"
+    assert night.ask("warehouse", "SELECT heads FROM mart.headcount") == [(3,)]
+    (alert,) = hook.alerts()
+    command = f"pipeline run analysts stranger --run {when}"
+    assert (alert.key, alert.command) == ("analysts/stranger", command)
+    write(folder, stranger=one("pass"))
+    again = night.run("run", "analysts", "--run", when)
+    assert (again.code, again.out) == (0, f"{when}: 1 file of tasks done: stranger\n"), again.err
+    assert [one.kind for one in hook.alerts()] == ["failed", "recovered"]
+    assert "done before" in night.run("run", "analysts", "--run", when).out
+    wrong = night.run("run", "analysts", "strangr", "--run", when)
+    assert (wrong.code, wrong.told[0][:40]) == (2, "strangr: no such file (did you mean stra"), wrong.err
