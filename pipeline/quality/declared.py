@@ -16,6 +16,7 @@ from pipeline.catalog import (
     UniqueCheck,
 )
 from pipeline.postgres import Composable, Connection
+from pipeline.quality import asked
 from pipeline.quality.result import Result
 from pipeline.quality.subject import CANDIDATE, Subject, duplicates, naming
 
@@ -78,12 +79,14 @@ def _sql(warehouse: Connection, declared: SqlCheck, subject: Subject) -> Result:
     # The catalog saw to it that this is one SELECT.
     # On lines of its own, so that a comment at its end takes nothing with it.
     query = sql.SQL("\n" + declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
-    counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
     wrong = None
-    if subject.key and counted:
-        returned = _returned_columns(warehouse, query)
-        if set(subject.key) <= set(returned):
-            wrong = sql.SQL("EXISTS (SELECT 1 FROM ({}) AS f WHERE {})").format(query, _same_key(subject.key))
+    if subject.as_analyst:
+        counted = asked.count(warehouse, query, subject.declared_in)
+        if subject.key and counted and set(subject.key) <= set(asked.columns(warehouse)):
+            failing = asked.keep(warehouse, subject.key)
+            wrong = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(failing, _same_key(subject.key))
+    else:
+        counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
     name = f"sql {' '.join(declared.sql.split())}"
     return Result(
         name, declared.level, not counted, f"{counted:,} rows", "none", counted, declared.quarantine, wrong
@@ -94,12 +97,6 @@ def _same_key(key: Sequence[str]) -> Composable:
     """Return the condition under which a row that the check returned, "f", is a row of the table, "c"."""
     pairs = (sql.SQL("{} = {}").format(sql.Identifier("f", name), sql.Identifier("c", name)) for name in key)
     return sql.SQL(" AND ").join(pairs)
-
-
-def _returned_columns(warehouse: Connection, query: Composable) -> list[str]:
-    with warehouse.cursor() as cursor:
-        cursor.execute(sql.SQL("SELECT * FROM ({}) AS f LIMIT 0").format(query))
-        return [column.name for column in cursor.description or ()]
 
 
 def _freshness(warehouse: Connection, declared: FreshnessCheck) -> Result:

@@ -313,3 +313,30 @@ def test_rows_are_compared_with_the_median_of_earlier_loads(night: Night) -> Non
 def test_a_failing_sql_check_with_the_key_sets_its_rows_aside(night: Night) -> None:
     shop(night, declared("[{sql: 'select id from {table} where amount > 98', quarantine: rows}]"))
     assert night.load("shop", "orders").quarantined == 2
+
+
+def test_the_sql_of_a_check_can_only_compute(night: Night) -> None:
+    shop(night, declared("[{sql: 'select * from {table} where pg_export_snapshot() is null'}]"))
+    with pytest.raises(
+        StepError, match=r"pg_catalog.pg_export_snapshot, which can do more .* sources/shop.ya"
+    ):
+        night.load("shop", "orders")
+
+
+def test_the_sql_of_a_check_has_the_rights_of_an_analyst(night: Night) -> None:
+    may = "has_schema_privilege($$ops$$, $$usage$$)"
+    shop(night, declared(f"[{{sql: 'select * from {{table}} where {may} or id = 4', quarantine: rows}}]"))
+    loaded = night.load("shop", "orders")
+    assert (loaded.total, loaded.quarantined) == (99, 1)
+    assert [row for row, _ in quarantined(night)] == [4]
+
+
+def test_without_a_role_for_analysts_no_sql_of_theirs_is_run(night: Night) -> None:
+    shop(night, declared("[{sql: 'select * from {table} where false'}]"))
+    analyst = night.platform.database("warehouse") + "_analyst"
+    night.ask("warehouse", f"ALTER ROLE {analyst} RENAME TO {analyst}_gone")
+    try:
+        with pytest.raises(StepError, match="no role for analysts, as which its sql checks are run"):
+            night.load("shop", "orders")
+    finally:
+        night.ask("warehouse", f"ALTER ROLE {analyst}_gone RENAME TO {analyst}")

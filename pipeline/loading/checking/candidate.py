@@ -47,7 +47,7 @@ class Candidate:
 
         return Subject(
             self.columns, self.table.columns, self.table.checks, self.source_rows, self.history,
-            self.declared_in, self.key, other,
+            self.declared_in, self.key, other, as_analyst=True,
         )  # fmt: skip
 
     def create(self, warehouse: Connection, *, settled: bool = False, stays: bool = False) -> None:
