@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.catalog.declared import Declared
-from pipeline.catalog.values import Level, Name, Quarantine, Scalar, Share
+from pipeline.catalog.values import Description, Level, Name, Quarantine, Scalar, Share
 
 Mask = Literal["hash", "null", "exclude"]
 
@@ -61,6 +61,8 @@ def _short_accepted(value: Any) -> Any:
 class Column(Declared):
     """What is declared of a column; a column without a declaration is simply loaded."""
 
+    description: Description | None = None
+    """What it is, in a sentence: it is told by `pipeline docs`."""
     mask: Mask | None = None
     """Done in the source's own SELECT, so that the value never leaves the source.
 

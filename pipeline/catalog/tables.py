@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pipeline.catalog.checks import WITHOUT_ROWS, Check, RelationshipCheck
 from pipeline.catalog.columns import Column, Ruled
 from pipeline.catalog.declared import Declared
-from pipeline.catalog.values import ColumnNames, Duration, Name, Quarantine, Share
+from pipeline.catalog.values import ColumnNames, Description, Duration, Name, Quarantine, Share
 from pipeline.errors import UsageError
 from pipeline.names import advice
 
@@ -30,6 +30,8 @@ class Table(BaseModel):
     source: str
     # The key in the YAML file: the table's name in the warehouse.
     name: str
+    # What it is, in words for people.
+    description: str | None = None
     schema_name: str = "public"
     # Its name in the source.
     relation: str
@@ -134,6 +136,8 @@ def _null_is_a_mask(columns: Any) -> Any:
 class DeclaredTable(Defaults):
     """A table as it is written. Its key in the file is its name in the warehouse."""
 
+    description: Description | None = None
+    """What a row of it is, in a sentence or two: it is told by `pipeline docs`."""
     relation: Name | None = Field(default=None, alias="table")
     """Its name in the source, where it differs."""
     key: ColumnNames | None = None

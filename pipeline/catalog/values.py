@@ -60,6 +60,10 @@ _WrittenDuration = Annotated[str, Field(pattern=rf"^\s*{_DURATION.pattern}\s*$")
 
 Count = Annotated[int, Field(ge=0, strict=True)]
 Name = Annotated[str, StringConstraints(min_length=1, strict=True)]
+# Words for people.
+Description = Annotated[
+    str, StringConstraints(min_length=1, max_length=2000, strict=True, strip_whitespace=True)
+]
 # A share of which more than the whole makes sense (a change), and one of which it does not. 1.0 is the whole.
 Change = Annotated[float, BeforeValidator(_share, json_schema_input_type=_WrittenShare)]
 Share = Annotated[

@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "init": "analyst:add_commands",
     "lineage": "lineage:add_command",
     "report": "report:add_command",
+    "docs": "docs:add_command",
     "sync": "sync:add_command",
     "migrate": "platform:add_commands",
     "scheduler": "platform:add_commands",

@@ -1,0 +1,195 @@
+"""Facts: all that the page tells, from the analysts' files and, where there is one, from the warehouse."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pipeline import overview, postgres
+from pipeline.access import Access
+from pipeline.catalog import Check, Column, Mart, Repository, Table, lineage
+from pipeline.postgres import Connection
+from pipeline.warehouse import roles
+
+MART = roles.MART
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """A column of the warehouse, or one that is only declared: then its type is not known."""
+
+    name: str
+    type: str = ""
+    required: bool = False
+    description: str = ""
+    mask: str = ""
+
+
+@dataclass(frozen=True)
+class CheckFacts:
+    """A check with its last results, the oldest first: whether it held, in which run, and what was seen."""
+
+    name: str
+    level: str
+    past: Sequence[tuple[bool, str, str]] = ()
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether it held the last time; None if it was never looked at."""
+        return self.past[-1][0] if self.past else None
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A table or a mart: what it is, how it is, what it is made of and who uses it.
+
+    `reads` are the columns that a mart reads of each relation, by the server's account.
+    """
+
+    name: str
+    description: str
+    kind: str
+    columns: Sequence[ColumnFacts]
+    checks: Sequence[CheckFacts]
+    made_of: Sequence[str]
+    used_by: Sequence[str]
+    how: Sequence[str] = ()
+    sql: str = ""
+    rows: int | None = None
+    as_of: datetime | None = None
+    state: str = ""
+    reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything on the page. `seen` is whether the warehouse could be looked at."""
+
+    things: Sequence[Thing]
+    dashboards: Mapping[str, str]
+    lineage: lineage.Lineage
+    made_at: datetime
+    seen: bool
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[Thing]]:
+        """Return the things by schema, marts last."""
+        found: dict[str, list[Thing]] = {}
+        for thing in sorted(self.things, key=lambda one: (one.kind == "mart", one.name)):
+            found.setdefault(thing.name.partition(".")[0], []).append(thing)
+        return found
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the warehouse knows."""
+
+    columns: Mapping[str, Sequence[ColumnFacts]] = field(default_factory=dict)
+    described: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Sequence[CheckFacts]] = field(default_factory=dict)
+    tables: Mapping[str, overview.Table] = field(default_factory=dict)
+
+
+def gather(found: Repository, databases: Access | None) -> Facts:
+    """Return what there is to tell; without `databases` what the files alone say."""
+    seen = _Seen()
+    if databases is not None:
+        with databases.warehouse(autocommit=True) as warehouse:
+            seen = _look(databases, warehouse, sorted({*found.catalog.sources, MART}))
+    known = lineage.of(found.catalog, found.dashboards)
+    things = [
+        *(
+            _table(one, seen, known)
+            for source in found.catalog.sources.values()
+            for one in source.tables.values()
+        ),
+        *(_mart(one, seen, known) for one in found.catalog.marts.values()),
+    ]
+    titles = {name: one.title for name, one in found.dashboards.items()}
+    return Facts(things, titles, known, datetime.now(UTC), databases is not None)
+
+
+def _look(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _Seen:
+    columns: dict[str, list[ColumnFacts]] = {}
+    described: dict[str, str] = {}
+    for name, column, kind, required, text, of_table in postgres.rows(
+        warehouse, postgres.statement("described_columns"), (list(schemas),)
+    ):
+        columns.setdefault(name, []).append(ColumnFacts(column, kind, required, text or ""))
+        described[name] = of_table or ""
+    past: dict[tuple[str, str], list[tuple[bool, str, str]]] = {}
+    levels: dict[tuple[str, str], str] = {}
+    for name, check, level, passed, observed, run, _ in postgres.rows(
+        warehouse, postgres.statement("check_history")
+    ):
+        past.setdefault((name, check), []).append((passed, run, observed))
+        levels[name, check] = level
+    checks: dict[str, list[CheckFacts]] = {}
+    for (name, check), results in past.items():
+        checks.setdefault(name, []).append(CheckFacts(check, levels[name, check], results))
+    tables = {one.name: one for one in overview.look(databases, warehouse, None).tables}
+    return _Seen(columns, described, checks, tables)
+
+
+def _table(table: Table, seen: _Seen, known: lineage.Lineage) -> Thing:
+    name = f"{table.source}.{table.name}"
+    how = [f"changes: {table.changes}" + (f" by {table.cursor}" if table.cursor else "")]
+    how += [f"deletes: {table.deletes}", *(["every version is kept"] if table.history else [])]
+    origin = f"{table.schema_name}.{table.relation}"
+    if origin != f"public.{table.name}":
+        how.append(f"is {origin} in the source")
+    return _thing(name, table.description or "", "table", table.columns, table.checks, seen, known, how)
+
+
+def _mart(mart: Mart, seen: _Seen, known: lineage.Lineage) -> Thing:
+    how = [f"a {mart.materialize}", *(f"index on {', '.join(columns)}" for columns in mart.indexes)]
+    name = f"{MART}.{mart.name}"
+    return _thing(name, mart.description, MART, mart.rules, mart.checks, seen, known, how, mart.sql.strip())
+
+
+def _thing(
+    name: str, description: str, kind: str, rules: Mapping[str, Column], checks: Sequence[Check], seen: _Seen,
+    known: lineage.Lineage, how: Sequence[str], sql: str = "",
+) -> Thing:  # fmt: skip
+    now = seen.tables.get(name)
+    reads = now.last.detail.get("reads", {}) if now and now.last else {}
+    return Thing(
+        name, description or seen.described.get(name, ""), kind, _columns(name, rules, seen),
+        _checks(name, rules, checks, seen), tuple(known.get(name, ())),
+        sorted(one for one in known if name in known[one]), tuple(how), sql,
+        now.rows if now else None, now.as_of if now else None, now.state if now else "", reads,
+    )  # fmt: skip
+
+
+def _columns(name: str, rules: Mapping[str, Column], seen: _Seen) -> list[ColumnFacts]:
+    """Return the columns that there are, with what is declared of them, and those that are only declared."""
+    there = {column.name: column for column in seen.columns.get(name, ())}
+    only = {column: ColumnFacts(column) for column in rules if column not in there}
+    found = []
+    for column in (*there.values(), *only.values()):
+        rule = rules.get(column.name)
+        text = (rule.description if rule else None) or column.description
+        mask = (rule.mask if rule else None) or ""
+        found.append(ColumnFacts(column.name, column.type, column.required, text, mask))
+    return found
+
+
+def _checks(name: str, rules: Mapping[str, Column], checks: Sequence[Check], seen: _Seen) -> list[CheckFacts]:
+    """Return the checks with their past; where nothing was looked at yet, what is declared."""
+    if found := seen.checks.get(name):
+        # What is told of a table's shape is there only on the day it changed.
+        latest = max(one.past[-1][1] for one in found)
+        return [one for one in found if one.past[-1][1] == latest or one.holds is False]
+    declared = [CheckFacts(_words(check), check.level) for check in checks]
+    for column, rule in rules.items():
+        for kind in ("null_rate", "accepted", "range"):
+            if one := getattr(rule, kind):
+                declared.append(CheckFacts(f"{column} {kind.replace('_', ' ')}", one.level))
+    return declared
+
+
+def _words(check: Check) -> str:
+    said = check.model_dump(exclude_defaults=True, exclude={"level", "quarantine"})
+    value = said.get(check.kind, "")
+    if isinstance(value, dict):
+        return f"{check.kind} " + ", ".join(f"{key} {one}" for key, one in value.items())
+    return f"{check.kind} " + (", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))

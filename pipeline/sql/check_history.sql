@@ -1,0 +1,11 @@
+-- The last 30 results of every check, the oldest first; of checks that were looked at within 60 days.
+SELECT source || '.' || table_name, check_name, level, passed, observed, run, checked_at
+FROM (
+    SELECT *, row_number() OVER (
+        PARTITION BY source, table_name, check_name ORDER BY checked_at DESC
+    ) AS back
+    FROM ops.check_result
+    WHERE checked_at > now() - interval '60 days'
+) AS r
+WHERE back <= 30
+ORDER BY source, table_name, check_name, checked_at
