@@ -9,7 +9,7 @@ variable "datacenters" {
 variable "driver" {
   type        = string
   default     = "raw_exec"
-  description = "raw_exec; under exec the folders below need a host volume"
+  description = "raw_exec, or exec where the clients have the home as host volume"
 }
 
 variable "release" {
@@ -92,11 +92,30 @@ job "analysts" {
       unlimited = false
     }
 
+    dynamic "volume" {
+      for_each = var.driver == "exec" ? ["pipeline"] : []
+      labels   = ["pipeline"]
+
+      content {
+        type   = "host"
+        source = "pipeline"
+      }
+    }
+
     task "analysts" {
       driver       = var.driver
       user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "30s"
+
+      dynamic "volume_mount" {
+        for_each = var.driver == "exec" ? ["pipeline"] : []
+
+        content {
+          volume      = "pipeline"
+          destination = var.home
+        }
+      }
 
       artifact {
         source      = var.release

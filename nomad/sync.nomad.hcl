@@ -150,7 +150,7 @@ job "sync" {
 
       resources {
         cpu    = 500
-        memory = 250
+        memory = 700
       }
     }
   }

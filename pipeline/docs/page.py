@@ -137,7 +137,8 @@ def _check(check: CheckFacts) -> str:
     kind = "" if check.holds is not False else check.level
     last = _text(check.past[-1][2]) if check.past else ""
     level = " <small>only warns</small>" if check.level == "warn" else ""
-    return f'<tr class="{kind}"><td>{_text(check.name)}{level}</td><td>{last}</td><td>{drawn.history(check)}</td></tr>'
+    name, past = f"{_text(check.name)}{level}", drawn.history(check)
+    return f'<tr class="{kind}"><td>{name}</td><td>{last}</td><td>{past}</td></tr>'
 
 
 def _dashboards(facts: Facts) -> Iterator[str]:
