@@ -64,7 +64,7 @@ def test_what_was_chosen_becomes_a_condition_whatever_is_in_it() -> None:
 
 
 def board(*cards: Card) -> dict[str, Dashboard]:
-    filters = (FOUND, Filter("kind", "Kind", "category", "name", ("it's",)))
+    filters = (FOUND, Filter("kind", "Kind", "category", "name", ("it's 50%", "it's")))
     return {"b": Dashboard("b", "B", (Tab("", cards),), filters=filters)}
 
 
