@@ -12,9 +12,9 @@ from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog, Table
 from pipeline.chains import BUILD_TASK, LOAD_TASK
-from pipeline.cli import loads, scope, supervise, terminal, verdict
+from pipeline.cli import loads, nightly, scope, supervise, terminal, verdict
 from pipeline.cli.scope import Scope
-from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
+from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
 from pipeline.loading import forget
 from pipeline.postgres import Connection
 from pipeline.runs import Run
@@ -73,7 +73,20 @@ def run_etl(arguments: argparse.Namespace) -> int:
     configured = settings.read()
     # What analysts push from now on is for the next run.
     with sync.held(configured.require_analysts().checkout) as folder:
-        return _run_by(catalog.read(folder), configured, arguments)
+        try:
+            code = _run_by(catalog.read(folder), configured, arguments)
+        except (CheckError, StepError):
+            # What has been loaded is shown all the same, and so is what has not.
+            _follow(configured, arguments)
+            raise
+    _follow(configured, arguments)
+    return code
+
+
+def _follow(configured: Settings, arguments: argparse.Namespace) -> None:
+    """Do what is done after a whole night."""
+    if "mart" not in arguments and arguments.source is None:
+        nightly.write_report(configured)
 
 
 def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespace) -> int:

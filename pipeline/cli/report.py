@@ -1,12 +1,13 @@
 """`pipeline report`: the dashboards as one page of HTML, for people without Metabase."""
 
 import argparse
+import sys
 import time
 import webbrowser
 from pathlib import Path
 from typing import Any
 
-from pipeline import catalog, settings, sync
+from pipeline import catalog, cli, settings, sync
 from pipeline.cli import terminal
 from pipeline.errors import StepError
 
@@ -46,3 +47,7 @@ def run_report(arguments: argparse.Namespace) -> int:
     if wrong:
         raise StepError("\n".join(wrong))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(["report", *sys.argv[1:]]))

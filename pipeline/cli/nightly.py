@@ -1,0 +1,32 @@
+"""What follows a night's load and is no part of it: the page of the dashboards. Its failure fails nothing."""
+
+import logging
+
+from pipeline import alerts, command
+from pipeline.alerts.failures import Thing
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+KEY = "report"
+# Many times what it takes.
+TIMEOUT_SECONDS = 600.0
+
+
+def write_report(configured: Settings) -> None:
+    """Write the page where [report] says, if it does; tell of it under a key of its own, and raise nothing.
+
+    In a process of its own: what draws the charts is another's program, and must not take the night along.
+    """
+    if configured.report is None:
+        return
+    thing = Thing(KEY, "the report", "pipeline report")
+    try:
+        line = command.python("pipeline.cli.report", "--out", configured.report.folder)
+        command.run(line, timeout_seconds=TIMEOUT_SECONDS)
+    except PipelineError as error:
+        logger.warning("the report was not written whole: %s", error)
+        alerts.tell(configured, thing.alert("not written whole", error, kind="warning"))
+    else:
+        alerts.recovered(configured, KEY, "the report is written")

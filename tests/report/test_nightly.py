@@ -1,0 +1,66 @@
+"""The page after each night: where it is asked for, whole or not at all, and no night fails for it."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import nightly
+from pipeline.settings.sections import ReportSettings
+from tests.hooks import Hook
+from tests.marts.nights import DECLARED, HR, STAFF, declare
+from tests.night import Night, next_run
+
+BOARD = "title: People\ncards:\n  - {title: Heads, chart: number, mart: staff, measures: sum(heads)}\n"
+
+
+def show(night: Night, board: str) -> None:
+    folder = night.platform.analysts / "dashboards"
+    folder.mkdir(exist_ok=True)
+    (folder / "people.yaml").write_text(board)
+
+
+def test_a_report_that_cannot_be_written_is_an_alert_of_its_own_until_it_is(
+    night: Night, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.platform.source("hr", HR, DECLARED)
+    night.platform.write_settings()
+    for key in ("LUIGI_CONFIG_PATH", "VAULT_ADDR"):
+        if key in night.platform.env:
+            monkeypatch.setenv(key, night.platform.env[key])
+    settings = night.settings.model_copy(update={"report": ReportSettings(folder=tmp_path / "page")})
+    declare(night, staff=STAFF)
+    show(night, BOARD.replace("heads", "hedas"))
+    nightly.write_report(settings)  # raises nothing
+    (told,) = hook.alerts("report")
+    assert (told.kind, told.command) == ("warning", "pipeline report")
+    assert "dashboards/people.yaml:3: cards[0].measures: hedas: no such column" in str(told.error)
+    assert not (tmp_path / "page").exists()
+    show(night, "title: Platform\ncards:\n  - {title: N, sql: select count(*) as n from platform.runs}\n")
+    nightly.write_report(settings)
+    assert [alert.kind for alert in hook.alerts("report")] == ["warning", "recovered"]
+    assert "Platform" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_without_a_folder_none_is_written(night: Night) -> None:
+    assert night.settings.report is None
+    nightly.write_report(night.settings)
+
+
+@pytest.mark.endurance
+def test_a_whole_night_writes_the_page_and_one_that_it_cannot_write_is_done_all_the_same(
+    night: Night, hook: Hook, tmp_path: Path
+) -> None:
+    night.platform.source("hr", HR, DECLARED)
+    declare(night, staff=STAFF)
+    show(night, BOARD)
+    night.platform.write_settings()
+    page = tmp_path / "page"
+    file = night.platform.settings_file
+    file.write_text(file.read_text() + f"\n[report]\nfolder = {page}\n")
+    ended = night.etl(next_run())
+    assert (ended.code, ended.told) == (0, []), ended.err
+    assert '<p class="value">3</p>' in (page / "index.html").read_text()
+    (page / "index.html").unlink()
+    (page / "index.html").mkdir()
+    assert night.etl(next_run()).code == 0
+    assert [alert.kind for alert in hook.alerts("report")] == ["warning"]
