@@ -76,6 +76,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Done]
     run("bin/demo", "--down", "--wipe", home=home)
 
 
+@pytest.mark.endurance
 def test_the_demo_runs_two_nights_and_proves_every_table_equal(demo: tuple[Path, Done]) -> None:
     home, done = demo
     assert done.returncode == 0, done.stdout + done.stderr
@@ -92,6 +93,7 @@ def test_the_demo_runs_two_nights_and_proves_every_table_equal(demo: tuple[Path,
     assert (home / "log" / "etl.log").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.endurance
 def test_the_demo_takes_an_analysts_commit_and_refuses_a_broken_one(demo: tuple[Path, Done]) -> None:
     _, done = demo
     assert re.search(r"^commit \w{10} is what the next run goes by$", done.stdout, re.MULTILINE), done.stdout
@@ -100,6 +102,7 @@ def test_the_demo_takes_an_analysts_commit_and_refuses_a_broken_one(demo: tuple[
     assert "8 marts built" in done.stdout
 
 
+@pytest.mark.endurance
 def test_the_demo_backs_up_every_database_and_proves_each_backup(demo: tuple[Path, Done]) -> None:
     _, done = demo
     for name in ("hr", "records", "service_desk"):
@@ -107,6 +110,7 @@ def test_the_demo_backs_up_every_database_and_proves_each_backup(demo: tuple[Pat
         assert re.search(rf"^{name} .* 30 min .* [AB] *$", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.endurance
 def test_a_demo_on_the_same_day_loads_what_changed_since_which_is_nothing(demo: tuple[Path, Done]) -> None:
     again = run("bin/demo", home=demo[0])
     assert again.returncode == 0, again.stdout + again.stderr
@@ -114,6 +118,7 @@ def test_a_demo_on_the_same_day_loads_what_changed_since_which_is_nothing(demo: 
     assert re.search(r"rows: nothing changed$", again.stdout, re.MULTILINE)
 
 
+@pytest.mark.endurance
 def test_a_row_that_differs_fails_the_demo_with_the_name_of_its_table(demo: tuple[Path, Done]) -> None:
     """The comparison must be able to fail: one value of one row is enough."""
     home = Home(demo[0])
@@ -127,6 +132,7 @@ def test_a_row_that_differs_fails_the_demo_with_the_name_of_its_table(demo: tupl
     assert "hr.employee: the same number of rows, but not the same rows" in failed.stderr
 
 
+@pytest.mark.endurance
 def test_bin_pipeline_takes_the_sandbox_only_when_told_and_says_how(demo: tuple[Path, Done]) -> None:
     done = run("bin/pipeline", "status", home=demo[0])
     assert done.returncode == 2
@@ -148,6 +154,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     run("bin/demo", "--down", "--wipe", home=tmp_path / "home")
 
 
+@pytest.mark.endurance
 def test_the_demo_that_is_stopped_leaves_what_its_down_ends(home: Path) -> None:
     with subprocess.Popen(
         [PROJECT / "bin" / "demo"], cwd=PROJECT, env=environment(home), stdin=subprocess.DEVNULL,

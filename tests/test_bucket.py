@@ -811,6 +811,7 @@ def test_rules_of_others_are_left(opened: Opener) -> None:
 # Memory
 
 
+@pytest.mark.endurance
 def test_memory_is_bounded_and_nothing_is_left_at_home(
     control: Control, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

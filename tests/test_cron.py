@@ -215,6 +215,7 @@ def test_what_is_over_its_limit_is_ended_with_all_its_children(cron: Cron, text:
     assert (alert.key, alert.kind, alert.error) == ("cron/load", "failed", "begun")
 
 
+@pytest.mark.endurance
 def test_what_does_not_listen_is_killed_after_a_grace(cron: Cron) -> None:
     code, _ = cron.run("--timeout", "1s", *bash("trap '' TERM; while :; do sleep 1; done"))
     assert code == 3

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from pipeline import cli, settings
 from pipeline.sandbox import clusters
 from pipeline.sandbox.home import PROJECT
@@ -101,6 +103,7 @@ def test_it_holds_no_credential_and_all_that_is_chained() -> None:
     assert "secret" not in CRONTAB.read_text().lower()
 
 
+@pytest.mark.endurance
 def test_every_line_does_what_it_says(sandbox: Sandbox, tmp_path: Path) -> None:
     """In the order of the night, by the shell that it names, with the little that cron hands on."""
     here = {

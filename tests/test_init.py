@@ -105,6 +105,7 @@ def test_what_is_written_is_valid_and_loads(night: Night) -> None:
     assert [told for told in night.differing("shop") if not told.startswith("adult")] == []
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", sources.SAMPLES)
 def test_the_samples_load_with_what_is_written_of_them(night: Night, name: str) -> None:
     night.platform.source(name, sources.script(name).read_text())

@@ -232,6 +232,7 @@ def test_who_waits_is_told_of_each_try(passing: PipelineError) -> None:
 # A whole run.
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_outlives_a_restart_of_the_warehouse(shop: Night, number: signal.Signals) -> None:
     """Stopped at once by its administrator, and killed, after which it has to recover."""

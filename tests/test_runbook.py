@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline.sandbox import backup_store, clusters, provision
 from pipeline.sandbox.home import PROJECT
 from tests.archive import SMALL
 from tests.restores import RUN, Restores
+
+pytestmark = pytest.mark.endurance
 
 DOCUMENT = PROJECT / "docs" / "restore.md"
 MARK = "<!-- Run by tests/test_runbook.py as it stands here. -->"

@@ -22,6 +22,8 @@ from tests.night import Night, wait_until
 from tests.platforms import Connection
 from tests.restores import RUN, Restores
 
+pytestmark = pytest.mark.endurance
+
 MONTH = "2026-11"
 LARGE = """
 CREATE SCHEMA away;

@@ -24,6 +24,8 @@ from tests.backup.test_dump import AWKWARD
 from tests.night import program, wait_until
 from tests.restores import GPG_HOMES, RUN, Restores
 
+pytestmark = pytest.mark.endurance
+
 KEYED = (
     SMALL
     + """

@@ -50,6 +50,7 @@ def test_a_mistake_in_what_the_clock_starts_is_told(hook: Hook, shop: Night) -> 
     assert len(hook.alerts()) == len(MISTAKES) + 2
 
 
+@pytest.mark.endurance
 def test_a_mistake_that_is_mended_is_told_to_be_over_by_the_run_that_does_it(hook: Hook, shop: Night) -> None:
     """A whole run has done what a part of it was to do."""
     run = next_run()
@@ -109,6 +110,7 @@ def test_a_luigi_that_is_content_with_nothing_is_told(hook: Hook, shop: Night, t
     assert "Luigi ended with 0 before any step failed" in (hook.alerts()[0].error or "")
 
 
+@pytest.mark.endurance
 def test_a_warehouse_that_is_out_of_reach_is_told(hook: Hook, shop: Night) -> None:
     vault, name = shop.platform.sandbox.vault, shop.platform.database("warehouse")
     uri = (vault.read(name) or {})["uri"]
@@ -134,6 +136,7 @@ def test_a_bug_in_the_parent_is_told(hook: Hook, shop: Night) -> None:
     assert "UndefinedColumn" in (alert.error or "")
 
 
+@pytest.mark.endurance
 def test_a_sealed_vault_is_told_by_the_next_run(hook: Hook, shop: Night, server: Server) -> None:
     """The webhook's address is in Vault: the alert waits in the spool, and is over as soon as it is sent."""
     login = server.approle()
@@ -156,6 +159,7 @@ def test_a_sealed_vault_is_told_by_the_next_run(hook: Hook, shop: Night, server:
     assert "is sealed; unseal it" in (hook.alerts()[0].error or "")
 
 
+@pytest.mark.endurance
 def test_a_second_run_and_one_that_is_told_to_stop_are_told(hook: Hook, shop: Night) -> None:
     """The second is a warning, for what goes on may yet come to its end."""
     run = next_run()

@@ -130,6 +130,7 @@ def test_a_sealed_vault_ends_with_5(shop: Night, server: Server, command: list[s
     assert "is sealed; unseal it" in ended.told[0]
 
 
+@pytest.mark.endurance
 def test_a_vault_that_is_not_there_ends_with_5(shop: Night) -> None:
     corrected(shop, r"^url = .*$", "url = http://127.0.0.1:1")
     ended = shop.etl(next_run())
@@ -145,6 +146,7 @@ def spoil_uri(night: Night, source: str, pattern: str, by: str) -> None:
     vault.write(entry, {"uri": uri})
 
 
+@pytest.mark.endurance
 def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(hook: Hook, shop: Night) -> None:
     """A missing entry in Vault, a server that is not there, a wrong password: one error and alert each."""
     for name in ("absent", "away", "barred"):

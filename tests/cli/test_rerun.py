@@ -52,6 +52,7 @@ def test_right_after_success_a_table_is_done_over_and_only_that(shop: Night) -> 
     }  # fmt: skip
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("since", "name"), [("extract", None), ("validate", "shop"), ("load", "etl/shop.other")]
 )
@@ -77,6 +78,7 @@ def test_each_step_of_everything_of_a_source_and_of_a_table(
     assert ended.told[0].startswith(f"run {unknown} is not known, the latest is {run}; ")
 
 
+@pytest.mark.endurance
 def test_what_failed_is_run_and_nothing_else(shop: Night) -> None:
     run = next_run()
     reader = shop.platform.reader("shop")
@@ -93,6 +95,7 @@ def test_what_failed_is_run_and_nothing_else(shop: Night) -> None:
     assert shop.differing("shop") == []
 
 
+@pytest.mark.endurance
 def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(shop: Night) -> None:
     """What is staged fails for ever: the command has to bring the mended rows of the source."""
     shop.platform.declare("shop", "source: shop\ntables: {item: {}, other: {checks: [{rows: {min: 2}}]}}\n")
@@ -143,6 +146,7 @@ def test_nothing_is_forgotten_while_a_run_is_going(shop: Night) -> None:
     assert begun(shop, run) == before
 
 
+@pytest.mark.endurance
 def test_a_rerun_that_is_stopped_can_be_typed_again(shop: Night) -> None:
     """Ctrl-C in the middle: nothing of it goes on, and the same command brings it to its end."""
     run = next_run()
@@ -165,6 +169,7 @@ def test_a_rerun_that_is_stopped_can_be_typed_again(shop: Night) -> None:
     assert shop.differing("shop") == []
 
 
+@pytest.mark.endurance
 def test_a_backup_that_failed_is_shown_and_run_again_to_its_end(archive: Archive) -> None:
     """Found in the work folder, without any warehouse; both its own name and the plain one bring it back."""
     archive.source("shop", SMALL)

@@ -22,6 +22,7 @@ SHOP = """
 DECLARATION = "source: shop\ntables: {item: {}, broken: {checks: [{rows: {min: 1}}]}}\n"
 
 
+@pytest.mark.endurance
 def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
     night.platform.source("shop", SHOP, DECLARATION)
     assert "nothing has run yet: type 'pipeline run etl'" in night.run("status").out

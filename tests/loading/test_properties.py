@@ -25,6 +25,8 @@ from pipeline.errors import CheckError, StepError, UnreachableError
 from tests.night import Night, next_run
 from tests.shapeshifter import Shapeshifter
 
+pytestmark = pytest.mark.endurance
+
 FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 # So many days of so many tables take less than a minute.
 TABLES, DAYS = 8, 3

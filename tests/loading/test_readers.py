@@ -21,6 +21,8 @@ from pipeline.warehouse import locks
 from tests.night import Night, next_run, wait_until
 from tests.platforms import Platform
 
+pytestmark = pytest.mark.endurance
+
 LONGEST_WAIT = "200ms"
 # Between two looks, so that readers leave the machine to the load.
 PAUSE_SECONDS = 0.005

@@ -15,6 +15,8 @@ from tests.night import Night, next_run, wait_until
 from tests.platforms import Sandbox
 from tests.standbys import Server, Standby
 
+pytestmark = pytest.mark.endurance
+
 # Reading the view takes long enough for something to happen meanwhile.
 ITEMS = """
     CREATE TABLE item (id int PRIMARY KEY, name text NOT NULL);

@@ -16,6 +16,8 @@ from tests import every_type, majors
 from tests.majors import Major
 from tests.night import Night, next_run
 
+pytestmark = pytest.mark.endurance
+
 EVERY = sql.Identifier("public", "every")
 # What a careless administrator may have set for a database, and what would change values on their way.
 CARELESS = {

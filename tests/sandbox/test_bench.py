@@ -4,9 +4,13 @@ import os
 import re
 import subprocess
 
+import pytest
+
 from pipeline.sandbox import clusters, provision
 from pipeline.sandbox.home import PROJECT
 from tests.platforms import Sandbox
+
+pytestmark = pytest.mark.endurance
 
 
 def test_the_cost_of_an_audit_is_shown_beside_its_night_and_nothing_is_left(sandbox: Sandbox) -> None:

@@ -218,6 +218,7 @@ def test_a_server_that_does_not_obey_is_ended_by_force(monkeypatch: pytest.Monke
         assert deaf.wait(timeout=PATIENCE_SECONDS) is not None
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["vault.json", "webhooks.json"])
 def test_up_that_is_stopped_half_way_is_cleaned_by_down(

@@ -95,6 +95,7 @@ def test_the_warehouse_and_the_scheduler_are_not_needed(archive: Archive) -> Non
     settled(archive, "shop", run)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("entry", [None, {"worker": "the wrong password of the worker"}])
 def test_a_scheduler_that_lets_nobody_in_is_not_needed(
     archive: Archive, entry: dict[str, str] | None
@@ -176,6 +177,7 @@ def step(archive: Archive, _command: int) -> list[psutil.Process]:
 VICTIMS = {"everything": everything, "command": command, "step": step}
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_at_any_stage_the_same_command_completes_it(archive: Archive, stage: str, victim: str) -> None:
@@ -206,6 +208,7 @@ def test_killed_at_any_stage_the_same_command_completes_it(archive: Archive, sta
     assert encryptions <= most_encryptions
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("stage", STAGES)
 def test_told_to_stop_it_stops_and_the_same_command_completes_it(archive: Archive, stage: str) -> None:
     archive.source("shop", INCOMPRESSIBLE)
@@ -226,6 +229,7 @@ def test_told_to_stop_it_stops_and_the_same_command_completes_it(archive: Archiv
     assert len(log_of(archive, "gpg")) == ONCE_MORE[stage][1]
 
 
+@pytest.mark.endurance
 def test_a_step_over_its_limit_is_ended_told_and_done_by_the_same_command(archive: Archive) -> None:
     """With pg_dump, whatever it waits for; and once more after Luigi has tried again."""
     archive.source("shop", SMALL)
@@ -246,6 +250,7 @@ def test_a_step_over_its_limit_is_ended_told_and_done_by_the_same_command(archiv
     settled(archive, "shop", run)
 
 
+@pytest.mark.endurance
 def test_a_connection_that_is_closed_while_it_dumps(archive: Archive) -> None:
     """The database's administrator ends every session of ours; Luigi's second attempt completes the run."""
     archive.source("shop", SMALL)
@@ -266,6 +271,7 @@ def test_a_connection_that_is_closed_while_it_dumps(archive: Archive) -> None:
     settled(archive, "shop", run)
 
 
+@pytest.mark.endurance
 def test_connections_to_b2_that_are_cut_do_not_even_fail_the_run(archive: Archive) -> None:
     archive.source("shop", INCOMPRESSIBLE)
     run = next_run()
@@ -310,6 +316,7 @@ def test_what_an_earlier_run_left_in_the_clear_is_removed_by_the_next(archive: A
     assert archive.names() == whole("shop", run)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("damage", "code", "told"),
     [
@@ -344,6 +351,7 @@ def test_each_failure_is_named_with_its_step_and_what_to_type(
     assert archive.run("backups").out.startswith("bucket ")
 
 
+@pytest.mark.endurance
 @pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
 def test_a_work_folder_without_any_room_is_told_as_that(archive: Archive) -> None:
     """Not even the locks can be signed, or a failure be written down."""

@@ -20,6 +20,8 @@ from tests.night import Night, next_run, wait_until
 from tests.platforms import Platform
 from tests.schedulers import Door, door, served
 
+pytestmark = pytest.mark.endurance
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -15,6 +15,8 @@ from pipeline.sandbox.home import PROJECT
 from tests.hooks import Hook
 from tests.night import Night, next_run, wait_until
 
+pytestmark = pytest.mark.endurance
+
 
 class Clock:
     """Starts `pipeline run etl` as docs/crontab does."""

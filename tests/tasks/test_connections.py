@@ -14,6 +14,8 @@ from pipeline import postgres
 from pipeline.sandbox import ports, processes
 from tests.night import Night, next_run, wait_until
 
+pytestmark = pytest.mark.endurance
+
 TABLES = 5
 FIRST_PORT = 28082
 # Reading takes long enough that all who may read at once do.

@@ -18,6 +18,8 @@ from tests.night import Ended, Night, next_run, wait_until
 from tests.platforms import Platform
 from tests.schedulers import door, served
 
+pytestmark = pytest.mark.endurance
+
 # Recognisable, hard to quote, and not in this file.
 PLANTED = f"Planted p@ss/word: ü%41 {secrets.token_hex(8)}"
 MISTAKEN = f"mistaken-but-secret-all-the-same-{secrets.token_hex(8)}"

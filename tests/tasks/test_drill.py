@@ -3,12 +3,16 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from pipeline.sandbox import clusters
 from tests.archive import SMALL
 from tests.backup.test_restore import fake_pg_restore
 from tests.hooks import Hook
 from tests.night import wait_until
 from tests.restores import Restores
+
+pytestmark = pytest.mark.endurance
 
 MONTH = "2026-11"
 

@@ -138,6 +138,7 @@ def test_one_table_that_fails_stops_only_itself(hook: Hook, shop: Night) -> None
     assert f"/log/{run}/etl.ExtractTable_" in (alert.log_url or "")
 
 
+@pytest.mark.endurance
 def test_a_loaded_set_of_pgbench_tables_is_of_one_moment(night: Night) -> None:
     """With transfers going on throughout, the four sums agree in every loaded set."""
     night.platform.source("bank")
@@ -237,6 +238,7 @@ def finished(shop: Night, run: str) -> None:
     assert not shop.ours()
 
 
+@pytest.mark.endurance
 def test_killed_at_each_step_the_same_command_ends_the_run(shop: Night) -> None:
     with loaded_then_changed(shop):
         run = next_run()
@@ -247,6 +249,7 @@ def test_killed_at_each_step_the_same_command_ends_the_run(shop: Night) -> None:
         finished(shop, run)
 
 
+@pytest.mark.endurance
 def test_killed_at_random_moments_the_same_command_ends_the_run(shop: Night) -> None:
     moments = random.Random(20261122)  # noqa: S311 - so that a failure can be had again
     with loaded_then_changed(shop):
@@ -259,6 +262,7 @@ def test_killed_at_random_moments_the_same_command_ends_the_run(shop: Night) -> 
         finished(shop, run)
 
 
+@pytest.mark.endurance
 def test_a_parent_that_is_killed_alone_takes_its_run_along(shop: Night) -> None:
     """Nobody would be left to judge or to stop what goes on."""
     run = next_run()
@@ -274,6 +278,7 @@ def test_a_parent_that_is_killed_alone_takes_its_run_along(shop: Night) -> None:
     assert differing(shop) == []
 
 
+@pytest.mark.endurance
 def test_a_step_that_is_killed_alone_does_not_take_the_run_along(shop: Night) -> None:
     """The kernel may end one process for want of memory: its step is tried again."""
     run = next_run()
@@ -329,6 +334,7 @@ def sessions(shop: Night) -> list[Any]:
     return shop.ask("shop", query) + shop.ask("warehouse", query)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("task", "number", "whom"),
     [
@@ -365,6 +371,7 @@ def test_told_to_stop_it_ends_with_143_and_leaves_nobody_behind(
     assert differing(shop) == []
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(("limit", "minutes"), [("step_minutes", 0.25), ("run_minutes", 0.75)])
 def test_what_is_over_its_limit_fails_is_recorded_and_told_and_leaves_nobody(
     hook: Hook, shop: Night, limit: str, minutes: float

@@ -21,6 +21,8 @@ from tests.hooks import Hook
 from tests.night import Night, next_run, wait_until
 from tests.vaults import free_port
 
+pytestmark = pytest.mark.endurance
+
 
 @contextlib.contextmanager
 def held(shop: Night, run: str) -> Iterator["subprocess.Popen[str]"]:

@@ -84,6 +84,7 @@ def test_a_scheduler_that_hangs_keeps_no_step_waiting() -> None:
     assert told == [999]
 
 
+@pytest.mark.endurance
 def test_a_night_in_json_with_a_log_of_each_step_that_the_scheduler_shows(night: Night) -> None:
     """Every line of the run is an object with its run; the log is behind the scheduler's login."""
     night.platform.source("shop", SHOP, DECLARATION)

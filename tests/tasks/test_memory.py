@@ -6,9 +6,12 @@ import threading
 from pathlib import Path
 
 import psutil
+import pytest
 
 from pipeline.sandbox import servers
 from tests.night import Night, next_run
+
+pytestmark = pytest.mark.endurance
 
 ROWS = 4_000_000
 MOST_BYTES = 150 * 1024 * 1024

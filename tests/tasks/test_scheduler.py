@@ -447,6 +447,7 @@ def certify(own: Served) -> None:
     own.platform.settings_file.write_text(text)
 
 
+@pytest.mark.endurance
 def test_with_a_certificate_everything_is_encrypted(shop: Night, own: Served) -> None:
     """On every address: the pages, and a whole run whose workers trust the authority of the settings."""
     certify(own)
@@ -529,6 +530,7 @@ def test_a_state_that_cannot_be_saved_is_told_at_once() -> None:
 # Those who work for it.
 
 
+@pytest.mark.endurance
 def test_a_run_goes_on_while_its_password_is_changed(shop: Night, own: Served) -> None:
     own.start()
     run = next_run()
@@ -559,6 +561,7 @@ def other_logins(night: Night, passwords: dict[str, str] | None) -> None:
 WRONG = {login: f"the wrong password of the {login}" for login in ("operator", "reader", "worker")}
 
 
+@pytest.mark.endurance
 def test_a_wrong_password_ends_a_run_at_once_and_says_why(hook: Hook, shop: Night) -> None:
     other_logins(shop, WRONG)
     run = next_run()

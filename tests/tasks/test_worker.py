@@ -84,6 +84,7 @@ def ended_well(crew: Crew, run: "Any") -> None:
 # Several workers.
 
 
+@pytest.mark.endurance
 def test_two_workers_on_two_nodes_share_a_night_and_one_is_killed(crew: Crew) -> None:
     """Each on a network of its own; what the dead one had is done by the other, and nothing twice."""
     crew.served.start()
@@ -115,6 +116,7 @@ def test_two_workers_on_two_nodes_share_a_night_and_one_is_killed(crew: Crew) ->
     )
 
 
+@pytest.mark.endurance
 def test_the_worker_that_is_left_opens_the_snapshot_of_the_killed_one_anew(crew: Crew) -> None:
     """A run that is killed takes the moment of its source along; the worker ends its night all the same."""
     crew.served.start()
@@ -128,6 +130,7 @@ def test_the_worker_that_is_left_opens_the_snapshot_of_the_killed_one_anew(crew:
     assert crew.start("run", "etl", "--run", run).wait(60) == 0, "and the same command finds nothing to do"
 
 
+@pytest.mark.endurance
 def test_a_worker_that_was_stopped_for_long_writes_nothing_when_it_wakes_up(small: Crew) -> None:
     """It stands still in the middle of an extraction, and has the table; the night goes on without it."""
     night, run = small.night, next_run()
@@ -150,6 +153,7 @@ def test_a_worker_that_was_stopped_for_long_writes_nothing_when_it_wakes_up(smal
     assert helper.poll() is None
 
 
+@pytest.mark.endurance
 def test_a_worker_that_is_told_to_stop_gives_its_steps_back(small: Crew) -> None:
     """It takes nothing new, gives back what it cannot finish in time, and leaves nobody behind."""
     night, run = small.night, next_run()
@@ -170,6 +174,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_steps_back(small: Crew) -> None
     wait_until(lambda: night.ours() == left, "nobody is left")
 
 
+@pytest.mark.endurance
 def test_a_run_that_is_told_to_stop_says_so_and_nobody_goes_on_with_it(small: Crew) -> None:
     """The tables that it has not begun are no longer offered to a worker; the same command asks for them."""
     night, run, call = small.night, next_run(), small.served.door.call
@@ -192,6 +197,7 @@ def test_a_run_that_is_told_to_stop_says_so_and_nobody_goes_on_with_it(small: Cr
 # The scheduler.
 
 
+@pytest.mark.endurance
 def test_the_scheduler_is_killed_in_the_middle_of_a_night(crew: Crew) -> None:
     """What it had not saved, it is told again; the night ends complete."""
     crew.served.start()
@@ -205,6 +211,7 @@ def test_the_scheduler_is_killed_in_the_middle_of_a_night(crew: Crew) -> None:
     each_was_loaded_once(crew, run)
 
 
+@pytest.mark.endurance
 def test_the_scheduler_forgets_everything_in_the_middle_of_a_night(crew: Crew) -> None:
     """Its disk is lost with it: it learns from those who work what there is to do."""
     crew.served.start()
@@ -221,6 +228,7 @@ def test_the_scheduler_forgets_everything_in_the_middle_of_a_night(crew: Crew) -
     assert helper.poll() is None, "the worker waited for it"
 
 
+@pytest.mark.endurance
 def test_the_scheduler_is_started_only_after_the_night_began(crew: Crew) -> None:
     run = next_run()
     going = crew.start("run", "etl", "--run", run)
@@ -257,6 +265,7 @@ def test_a_run_notices_that_the_scheduler_has_lost_it(lost: str) -> None:
 # The buttons.
 
 
+@pytest.mark.endurance
 def test_a_failed_task_that_is_re_enabled_runs_and_so_do_its_parents(small: Crew) -> None:
     """What "Re-enable" does in the visualizer; nobody types anything."""
     night, run = small.night, next_run()

@@ -157,6 +157,7 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
     assert infos == ["watch/undeclared/old"]
 
 
+@pytest.mark.endurance
 def test_what_the_bucket_has_removed_is_no_longer_there(night: Night, archive: Archive) -> None:
     """With a bucket whose clock moves: its rules hide what is a month old, and one part before the other."""
     now = datetime.now(UTC)
@@ -299,6 +300,7 @@ def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, arc
     vault.remove(entry)
 
 
+@pytest.mark.endurance
 def test_with_vault_out_of_reach_nobody_can_be_told_until_it_is_back(
     night: Night, archive: Archive, receiver: Receiver
 ) -> None:
