@@ -69,7 +69,7 @@ class Access:
         entry = self.vault.read(mask.SECRET, missing=f"the key of mask: hash; type: {instruction}")
         if mask.KEY not in entry:
             raise UnreachableError(
-                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}"; type: {instruction}'
+                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}"', hint=f"type: {instruction}"
             )
         return entry[mask.KEY]
 
@@ -174,7 +174,7 @@ class Access:
         missing = [name for name in ("key_id", "application_key") if not key.get(name)]
         if missing:
             what = " and no ".join(missing)
-            raise UnreachableError(f"Vault: {secret} has no {what}; write there what B2 gave")
+            raise UnreachableError(f"Vault: {secret} has no {what}", hint="write there what B2 gave")
         return bucket.connect(
             key["key_id"], key["application_key"], backup.bucket, realm=backup.realm, patience=patience
         )

@@ -60,7 +60,10 @@ def run(
             check=False,
         )
     except FileNotFoundError:
-        raise StepError(f"{name}: not found; install it, or put it on the PATH") from None
+        raise StepError(
+            f"{name}: not found",
+            hint="install it, or put it on the PATH",
+        ) from None
     except OSError as error:
         raise StepError(f"{name}: cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired:

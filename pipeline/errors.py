@@ -18,12 +18,16 @@ class PipelineError(Exception):
     # Whether another try of the same, a little later, may end otherwise.
     retryable = True
     hint = ""
+    # The step from which on it has to be done over, where that is an earlier one than the one that failed.
+    again = ""
     # Whether an alert was told for each thing that failed, so that none is needed for the whole.
     told = False
 
-    def __init__(self, message: str = "", *, hint: str = "", retryable: bool | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, hint: str = "", retryable: bool | None = None, again: str = ""
+    ) -> None:
         super().__init__(f"{message}; {hint}" if hint else message)
-        self.hint = hint
+        self.hint, self.again = hint, again
         if retryable is not None:
             self.retryable = retryable
 
@@ -41,7 +45,7 @@ class PipelineError(Exception):
         """
         if self.fact.startswith(name):
             return self
-        return type(self)(f"{name}: {self.fact}", hint=self.hint, retryable=self.retryable)
+        return type(self)(f"{name}: {self.fact}", hint=self.hint, retryable=self.retryable, again=self.again)
 
 
 class UsageError(PipelineError):
@@ -117,8 +121,8 @@ class AlreadyRunningError(PipelineError):
         a load is going already: run 2026-11-22, since 2026-11-22 02:15 UTC on b (process 7); wait for its end
         """
         return cls(
-            f"{what} is going already: run {run}, since {since} UTC on {host} (process {pid}); "
-            "wait for its end"
+            f"{what} is going already: run {run}, since {since} UTC on {host} (process {pid})",
+            hint="wait for its end",
         )
 
 

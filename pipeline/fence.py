@@ -75,7 +75,8 @@ class Attempt:
             ON CONFLICT (run, task, name) DO UPDATE
             SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
                 error = NULL, exit_code = NULL, hint = NULL, host = excluded.host, pid = excluded.pid,
-                attempt = excluded.attempt, seen_at = clock_timestamp(), detail = ops.step.detail - 'told'
+                attempt = excluded.attempt, seen_at = clock_timestamp(),
+                detail = ops.step.detail - '{told,again}'::text[]
             RETURNING attempt
             """,
             (key.run, key.task, key.name, socket.gethostname(), os.getpid()),
@@ -155,8 +156,9 @@ class Attempt:
         # The work's own transaction can still hold the row; waiting for ourselves would never end.
         postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
         self._update(
-            "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s, hint = %s",
-            text, getattr(error, "exit_code", 1), redact(hint) or None,
+            "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s, hint = %s, "
+            "detail = (detail - 'told') || %s::jsonb",
+            text, getattr(error, "exit_code", 1), redact(hint) or None, json.dumps(_again(error)),
         )  # fmt: skip
         query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s"
         if postgres.value(self._connection, query, self._place) != self._number:
@@ -178,6 +180,11 @@ class Attempt:
             f"{self.key.name}: another worker has taken {self.key.task} over, for this one was silent for "
             "too long; nothing was written here, and what the other one does counts"
         )
+
+
+def _again(error: BaseException) -> dict[str, str]:
+    again = getattr(error, "again", "")
+    return {"again": again} if again else {}
 
 
 class _Pulse(threading.Thread):

@@ -115,11 +115,15 @@ def fail_step_of(connection: Connection, run: str | None, pid: int, error: Pipel
     postgres.rows(
         connection,
         """
-        UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s
+        UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s,
+            hint = %s
         WHERE run = coalesce(%s, run) AND host = %s AND pid = %s AND state = 'running'
         """,
-        (redact(str(error))[:ERROR_LENGTH], error.exit_code, run, socket.gethostname(), pid),
-    )
+        (
+            redact(error.fact)[:ERROR_LENGTH], error.exit_code, redact(error.hint) or None, run,
+            socket.gethostname(), pid,
+        ),
+    )  # fmt: skip
 
 
 def watermark(connection: Connection, source: str, table: str) -> Watermark | None:
@@ -216,7 +220,7 @@ def try_lock_table(connection: Connection, source: str, table: str) -> bool:
 def require_migrated(connection: Connection) -> None:
     """Raise StepError if `pipeline migrate` was never run on this warehouse."""
     if postgres.value(connection, "SELECT to_regclass('ops.watermark')") is None:
-        raise StepError("the warehouse has no ledger yet: run 'pipeline migrate' once")
+        raise StepError("the warehouse has no ledger yet", hint="run 'pipeline migrate' once")
 
 
 def row_counts(connection: Connection, key: StepKey) -> list[int]:

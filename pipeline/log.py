@@ -72,7 +72,10 @@ def chosen(form: str | None = None) -> str:
     """Return the form in which this process writes. Raise UsageError if the variable names none."""
     found = form or os.environ.get(VARIABLE) or TEXT
     if found not in FORMATS:
-        raise UsageError(f"the environment variable {VARIABLE} is {found}; set it to {' or '.join(FORMATS)}")
+        raise UsageError(
+            f"the environment variable {VARIABLE} is {found}",
+            hint=f"set it to {' or '.join(FORMATS)}",
+        )
     return found
 
 

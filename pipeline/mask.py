@@ -27,8 +27,8 @@ def require_long(key: str) -> None:
     """Raise UnreachableError if the key is too short to protect what it hashes."""
     if len(key) < MINIMUM_KEY_LENGTH:
         raise UnreachableError(
-            f"the entry {SECRET} in Vault has a key of {len(key)} letters: "
-            f"write {MINIMUM_KEY_LENGTH} or more, chosen at random; every hash will then be another"
+            f"the entry {SECRET} in Vault has a key of {len(key)} letters",
+            hint=f"write {MINIMUM_KEY_LENGTH} or more, chosen at random; every hash will then be another",
         )
 
 

@@ -34,7 +34,8 @@ def folder(parent: Path, prefix: str, ending: Ending = _nothing) -> Iterator[Pat
         made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     except OSError as error:
         raise UsageError(
-            f"{parent}: no folder can be made there: {error.strerror}; see to its owner and room"
+            f"{parent}: no folder can be made there: {error.strerror}",
+            hint="see to its owner and room",
         ) from error
     descriptor = _locked(made)
     try:

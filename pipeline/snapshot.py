@@ -72,15 +72,11 @@ def read_at(connection: Connection, snapshot: Snapshot) -> None:
         seen = postgres.value(connection, "SELECT pg_current_snapshot()::text")
     except postgres.Error as error:
         raise StepError(
-            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.said(error)}): "
-            "run it again, which takes another"
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.said(error)})"
         ) from None
     # Identifiers are used again after a restart of the server.
     if seen != snapshot.seen:
-        raise StepError(
-            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone, for the source was restarted: run it "
-            "again, which takes another"
-        )
+        raise StepError(f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone, for the source was restarted")
 
 
 def _begin(connection: Connection) -> None:

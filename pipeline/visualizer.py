@@ -48,8 +48,9 @@ def _password(settings: Settings, declared: VisualizerSettings, entry: Mapping[s
     if fault:
         path = f"{settings.vault.mount}/data/{settings.vault.prefix}/{declared.secret}"
         raise UnreachableError(
-            f"Vault at {settings.vault.url}: {path} {fault}; write there {', '.join(LOGINS)}, each a "
-            f"password of its own with {MINIMUM_LENGTH} letters or more"
+            f"Vault at {settings.vault.url}: {path} {fault}",
+            hint=f"write there {', '.join(LOGINS)}, each a password of its own with "
+            f"{MINIMUM_LENGTH} letters or more",
         )
     return password
 

@@ -153,7 +153,8 @@ class Courier:
         entry = databases.vault.read(self._alerting.secret)
         if not entry.get("url", "").startswith(("https://", "http://")):
             raise UnreachableError(
-                f"Vault: {self._alerting.secret} has no url; write the webhook's address there"
+                f"Vault: {self._alerting.secret} has no url",
+                hint="write the webhook's address there",
             )
         self._known = Address(entry["url"], entry.get("hmac_key"))
         return self._known

@@ -38,7 +38,7 @@ class Thing(Subject):
         """Return the alert that says so of this thing."""
         return Alert(
             key=self.key, kind=kind, summary=f"{self.name}: {summary}", error=_said(error), run=self.run,
-            command=self.command,
+            hint=getattr(error, "hint", None) or None, command=self.command,
         )  # fmt: skip
 
     def failed(
@@ -47,17 +47,16 @@ class Thing(Subject):
         error: BaseException | str | None,
         exit_code: int | None = None,
         hint: str | None = None,
+        again: str | None = None,
     ) -> Alert:
         """Return the alert that one of its tasks failed, with what to do about such an error."""
         alert = self.alert(f"{task} failed", error)
-        more: dict[str, str | None] = {"task": task}
+        hint = alert.hint or hint
+        more: dict[str, str | None] = {"task": task, "hint": hint and one_line(hint)}
         if self.run and self.steps_of:
-            code = getattr(error, "exit_code", exit_code)
-            hint = getattr(error, "hint", None) or hint
-            what = remedy.find(self.run, task, self.steps_of, code, alert.error, hint)
-            more["command"] = what.command
-            if what.before and alert.error:
-                more["error"] = one_line(f"{alert.error}; first {what.before}")
+            code, again = getattr(error, "exit_code", exit_code), getattr(error, "again", None) or again
+            what = remedy.find(self.run, task, self.steps_of, code, hint, again)
+            more |= {"command": what.command, "hint": one_line(what.before) or None}
         return alert.model_copy(update=more)
 
 

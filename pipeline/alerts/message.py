@@ -66,6 +66,9 @@ class Alert(BaseModel):
     summary: Line = Field(description="What happened, in one line.")
     task: str | None = Field(default=None, description="The Luigi task that failed, such as ExtractTable.")
     error: Line | None = Field(default=None, description="The error in one line, if there is one.")
+    hint: Line | None = Field(
+        default=None, description="What a person has to mend before the command, if that is known."
+    )
     run: str | None = Field(default=None, description="The logical date of the run, if it is about one.")
     host: str = Field(default_factory=socket.gethostname, description="The machine that tells.")
     since: Moment = Field(
@@ -105,6 +108,8 @@ def _slack(alert: Alert) -> str:
     if alert.error and alert.error not in alert.summary:
         lines.append(f"> {_escaped(alert.error)}")
     lines.append(f"{_escaped(alert.key)}, since {alert.since:%Y-%m-%d %H:%M} UTC, told by {alert.host}")
+    if alert.hint:
+        lines.append(f"first: {_escaped(alert.hint)}")
     if alert.command:
         lines.append(f"`{_escaped(alert.command)}`")
     urls = {"task": alert.task_url, "log": alert.log_url}

@@ -85,7 +85,8 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> 
         return
     if status in _REFUSALS:
         raise RefusedError(
-            f"the webhook refused the message with {status}; see that [alerts] form is what it takes"
+            f"the webhook refused the message with {status}",
+            hint="see that [alerts] form is what it takes",
         )
     advice = _ADVICE.get(status)
     raise UnreachableError(f"the webhook answered {status}" + (f": {advice}" if advice else ""))

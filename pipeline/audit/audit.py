@@ -168,5 +168,8 @@ def auditor(databases: Access, tables: Sequence[Table]) -> Iterator[Auditor]:
     with databases.warehouse(autocommit=True) as beside, databases.warehouse() as warehouse:
         ledger.require_migrated(beside)
         if not postgres.value(beside, "SELECT pg_try_advisory_lock(hashtextextended('audit', 0))"):
-            raise AlreadyRunningError("an audit is going already; wait for its end")
+            raise AlreadyRunningError(
+                "an audit is going already",
+                hint="wait for its end",
+            )
         yield Auditor(databases, warehouse, tables)

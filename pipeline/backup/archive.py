@@ -136,6 +136,7 @@ def require_same(
         wrong.append(f"{large:,} large objects, and the dump {found.large_objects:,}")
     if wrong:
         raise CheckError(
-            f"pg_dump did not write what is there: the database has {'; '.join(wrong)}; nothing of that is "
-            "kept; run the backup again"
+            f"pg_dump did not write what is there: the database has {'; '.join(wrong)}; nothing "
+            "of that is kept",
+            hint="look after the disk",
         )

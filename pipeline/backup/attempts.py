@@ -57,7 +57,8 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     if failure:
         at = datetime.fromisoformat(failure["at"])
         key = StepKey(run, failure["step"], name)
-        return Step(key, "failed", at, at, None, {}, failure["error"], failure["exit_code"])
+        error, hint = failure["error"], failure.get("hint") or None
+        return Step(key, "failed", at, at, None, {}, error, failure["exit_code"], hint)
     try:
         at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
     except FileNotFoundError:

@@ -156,8 +156,8 @@ def _newest(bucket: Bucket, database: str) -> tuple[Manifest, tuple[str, ...]]:
     verified = [one for one in there if one.verified]
     if not verified:
         raise StepError(
-            f"{database}: the bucket has no verified backup of it; "
-            f"'{chains.BACKUP.command(None, database)}' makes one"
+            f"{database}: the bucket has no verified backup of it",
+            hint=f"make one with '{chains.BACKUP.command(None, database)}'",
         )
     remarks: tuple[str, ...] = ()
     if there[-1] != verified[-1]:

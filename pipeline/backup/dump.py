@@ -158,13 +158,15 @@ class _Dump:
         if self._pg_dump.major < server:
             raise StepError(
                 f"{self._name}: pg_dump {self._pg_dump.version} ({self._pg_dump.path}) is older than the "
-                f"server ({found.version}); install the client of {server}, or set [backup] postgres_bin"
+                f"server ({found.version})",
+                hint=f"install the client of {server}, or set [backup] postgres_bin",
             )
         free = shutil.disk_usage(self._folder.folder).free
         if free < found.size_bytes:
             raise StepError(
                 f"{self._folder.folder}: {free:,} bytes are free, and the dump of {self._name} may need "
-                f"{found.size_bytes:,}; make room there, or set another [backup] work_dir"
+                f"{found.size_bytes:,}",
+                hint="make room there, or set another [backup] work_dir",
             )
         return found.encoding
 
@@ -220,7 +222,10 @@ class _Dump:
 
     def _explained(self, error: StepError) -> PipelineError:
         if "No space left on device" in str(error):
-            return StepError(f"{self._name}: {error}; make room in {self._folder.folder}")
+            return StepError(
+                f"{self._name}: {error}",
+                hint=f"make room in {self._folder.folder}",
+            )
         if LOST.search(str(error)):
             return LostError(f"{self._name}: the connection was lost: {error}")
         return StepError(f"{self._name}: {error}")

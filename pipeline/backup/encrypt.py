@@ -33,7 +33,9 @@ def encrypt_dump(settings: Settings, database: str, run: str, show: Show = silen
             return
         dumped = records.dumped(folder)
         if dumped is None:
-            raise StepError(f"database {database}: its dump is not in {folder.folder}; run the backup again")
+            raise StepError(
+                f"database {database}: its dump is not in {folder.folder}",
+            )
         try:
             with crypt.keyring(backup.recipients, now=datetime.now(UTC), folder=folder.folder) as keyring:
                 record = _encrypt(folder, dumped, keyring, folder.shown(STEP, show))
@@ -80,5 +82,6 @@ def _encrypt(folder: Work, dumped: Dumped, keyring: Keyring, show: Show) -> Encr
 def _require_same(name: str, found: Digest, wanted: Digest) -> None:
     if found != wanted:
         raise StepError(
-            f"{name}: is not what was dumped any more; look after the disk, and run the backup again"
+            f"{name}: is not what was dumped any more",
+            hint="look after the disk",
         )

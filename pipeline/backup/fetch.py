@@ -68,7 +68,8 @@ def key(databases: Access) -> Key:
     entry: Mapping[str, str] = databases.vault.read(secret)
     if not entry.get("private_key"):
         raise UnreachableError(
-            f"Vault: {secret} has no private_key; write there what gpg --armor --export-secret-keys gives"
+            f"Vault: {secret} has no private_key",
+            hint="write there what gpg --armor --export-secret-keys gives",
         )
     return Key(entry["private_key"], entry.get("passphrase") or None)
 
@@ -94,8 +95,9 @@ def _require_room(proven: Manifest, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StepError(
-            f"{folder.parent}: {free:,} bytes are free, and restoring {proven.database} {proven.run} needs "
-            f"{needed:,}; make room there, or set another [backup] work_dir"
+            f"{folder.parent}: {free:,} bytes are free, and restoring {proven.database} {proven.run} "
+            f"needs {needed:,}",
+            hint="make room there, or set another [backup] work_dir",
         )
 
 
@@ -129,7 +131,8 @@ def _decrypt(opened: PrivateKey, file: File, path: Path, tell: Callable[[float, 
     found = opened.decrypt(path, plain, on_bytes)
     if found != file.plain:
         raise CheckError(
-            f"{file.name}: what was decrypted is not what was dumped (SHA-256 {found.sha256[:12]}... instead "
-            f"of {file.plain.sha256[:12]}...); use another backup, and find out who wrote this one"
+            f"{file.name}: what was decrypted is not what was dumped (SHA-256 {found.sha256[:12]}... "
+            f"instead of {file.plain.sha256[:12]}...)",
+            hint="use another backup, and find out who wrote this one",
         )
     return plain

@@ -64,8 +64,8 @@ class Guard:
                 self._show(None, f"waiting for {told}")
                 if not attempts.wait(None):
                     raise StepError(
-                        f"{self._name}: it cannot be dumped, for {told}; wait for its end, or end it, then "
-                        "run it again"
+                        f"{self._name}: it cannot be dumped, for {told}",
+                        hint="wait for its end, or end it",
                     ) from None
             except postgres.GONE:  # a table was dropped or renamed since it was listed
                 if not attempts.wait(None):

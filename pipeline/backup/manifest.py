@@ -210,8 +210,8 @@ class Manifest(_Part):
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(str(key) for key in first["loc"])
             raise CheckError(
-                f"{name} is no manifest that this version can read ({place}: {first['msg']}); "
-                "use another backup, or a newer version of this program"
+                f"{name} is no manifest that this version can read ({place}: {first['msg']})",
+                hint="use another backup, or a newer version of this program",
             ) from None
 
 

@@ -184,7 +184,7 @@ class Restoration:
         if "permission denied for schema" in str(error):
             owner = self._proven.contents.database.owner
             advice = f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO; {advice}"
-        return StepError(f"{error}; {advice}")
+        return StepError(str(error), hint=advice)
 
     def _compare(self, place: Target, tell: Callable[[float, str], None]) -> list[Assertion]:
         session = {**self._proven.contents.session, "row_security": "off"}
@@ -226,7 +226,8 @@ def _pg_restore(settings: Settings, proven: Manifest) -> Tool:
     needed = tools.major(proven.client_version)
     if found.major < needed:
         raise StepError(
-            f"pg_restore {found.version} ({found.path}) is older than the pg_dump {proven.client_version} "
-            f"that made this backup; install the client of {needed}, or set [backup] postgres_bin"
+            f"pg_restore {found.version} ({found.path}) is older than the pg_dump "
+            f"{proven.client_version} that made this backup",
+            hint=f"install the client of {needed}, or set [backup] postgres_bin",
         )
     return found

@@ -34,7 +34,10 @@ def restore_into(settings: Settings, order: Order, uri: str, show: Show = fetch.
             uri = _kept_uri(databases, uri.removeprefix(VAULT))
         place = target.at(uri)
         if not place.database:
-            raise UsageError("--into: names no database; write postgresql://ROLE@HOST:PORT/NAME")
+            raise UsageError(
+                "--into: names no database",
+                hint="write postgresql://ROLE@HOST:PORT/NAME",
+            )
         proven = backups.choose(bucket, order.database, order.run)
         with place.opened() as connection:
             _require_fit(connection, order, proven, place)
@@ -76,8 +79,8 @@ def server_for(databases: Access, proven: Manifest, table: str | None = None) ->
     with second.opened() as connection:
         if not roles.is_superuser(connection):
             raise UsageError(
-                f"{second.name}: the login {second.login} of [drill] superuser_secret is no superuser there; "
-                "name one that is"
+                f"{second.name}: the login {second.login} of [drill] superuser_secret is no superuser there",
+                hint="name one that is",
             )
     return second
 
@@ -90,14 +93,16 @@ def _kept_uri(databases: Access, path: str) -> str:
     uri = databases.vault.read(path).get("uri", "")
     if not uri.startswith(("postgresql://", "postgres://")):
         raise UnreachableError(
-            f"Vault: {path} has no uri; write uri=postgresql://USER:PASSWORD@HOST:PORT/NAME"
+            f"Vault: {path} has no uri",
+            hint="write uri=postgresql://USER:PASSWORD@HOST:PORT/NAME",
         )
     database = target.at(uri).database
     if not database or database in MAINTENANCE:
         raise UsageError(
-            f"--into {VAULT}{path}: its uri names {database or 'no database'}, from which its server is "
-            "looked after; put the one to restore into at the end of that uri, or "
-            "write --into-new NAME for a new one on the server of [drill]"
+            f"--into {VAULT}{path}: its uri names {database or 'no database'}, from which its server "
+            "is looked after",
+            hint="put the one to restore into at the end of that uri, or write --into-new NAME "
+            "for a new one on the server of [drill]",
         )
     return uri
 
@@ -108,7 +113,10 @@ def work_folder(settings: Settings) -> contextlib.AbstractContextManager[Path]:
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{parent}: cannot be made: {error.strerror}; mend [backup] work_dir") from error
+        raise UsageError(
+            f"{parent}: cannot be made: {error.strerror}",
+            hint="mend [backup] work_dir",
+        ) from error
     return scratch.folder(parent, RESTORE)
 
 
@@ -121,7 +129,8 @@ def _require_fit(connection: Connection, order: Order, proven: Manifest, place: 
     if encoding != proven.contents.database.encoding:
         raise UsageError(
             f"{place.name}: its encoding is {encoding}, and that of the backup "
-            f"{proven.contents.database.encoding}; make a database with that one"
+            f"{proven.contents.database.encoding}",
+            hint="make a database with that one",
         )
     if order.clean:
         return

@@ -108,7 +108,7 @@ def of_existing(connection: Connection, proven: Manifest, table: str | None) -> 
 
 def refused(name: str, lacks: Collection[str], way_out: str) -> StepError:
     """Return the error that says all of what a login lacks, before anything was downloaded."""
-    return StepError(f"{name}: our login may not restore this backup: {'; '.join(lacks)}; {way_out}")
+    return StepError(f"{name}: our login may not restore this backup: {'; '.join(lacks)}", hint=way_out)
 
 
 def lesser(connection: Connection, other: Target) -> str | None:

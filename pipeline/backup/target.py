@@ -80,8 +80,9 @@ def require_new_enough(connection: Connection, manifest: Manifest, name: str) ->
     if server < needed:
         version = postgres.value(connection, "SELECT current_setting('server_version')")
         raise StepError(
-            f"{name}: PostgreSQL {version} is too old for a backup that pg_dump {manifest.client_version} "
-            f"made of a {manifest.contents.database.version}; restore into {needed} or later"
+            f"{name}: PostgreSQL {version} is too old for a backup that pg_dump "
+            f"{manifest.client_version} made of a {manifest.contents.database.version}",
+            hint=f"restore into {needed} or later",
         )
 
 
@@ -91,8 +92,9 @@ def require_extensions(connection: Connection, manifest: Manifest, name: str) ->
     missing = [one.name for one in manifest.contents.extensions if one.name not in there]
     if missing:
         raise StepError(
-            f"{name}: the server lacks the extension {', '.join(missing)}, which the database uses; install "
-            "it there (in Debian postgresql-contrib, or a package of its own), then restore again"
+            f"{name}: the server lacks the extension {', '.join(missing)}, which the database uses",
+            hint="install it there (in Debian postgresql-contrib, or a package of its own), then "
+            "restore again",
         )
 
 
@@ -106,8 +108,9 @@ def require_empty(connection: Connection, name: str) -> None:
         kinds.append(f"{schemas - public} schema")
     if kinds:
         raise UsageError(
-            f"{name}: is not empty (it has {', '.join(kinds)}); restore into an empty database or with "
-            "--into-new, or add --clean: then what the backup has is dropped there first"
+            f"{name}: is not empty (it has {', '.join(kinds)})",
+            hint="restore into an empty database or with --into-new, or add --clean: then what "
+            "the backup has is dropped there first",
         )
 
 
@@ -119,8 +122,8 @@ def require_no_table(connection: Connection, table: str, name: str) -> None:
         """
     if postgres.row(connection, query, (table,)) is not None:
         raise UsageError(
-            f"{name}: has a table {table} already; rename that, or restore into another database, or add "
-            "--clean: then it is dropped first"
+            f"{name}: has a table {table} already",
+            hint="rename that, or restore into another database, or add --clean: then it is dropped first",
         )
 
 
@@ -153,7 +156,10 @@ def require_free(connection: Connection, place: Target) -> bool:
         """
     there = postgres.row(connection, query, (place.database,))
     if there is not None and there[0] != UNFINISHED:
-        raise UsageError(f"{place.name}: there is a database of that name; choose another, or drop that one")
+        raise UsageError(
+            f"{place.name}: there is a database of that name",
+            hint="choose another, or drop that one",
+        )
     return there is not None
 
 

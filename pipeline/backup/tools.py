@@ -49,7 +49,8 @@ def newest(name: str, folder: Path | None) -> Tool:
     if not found:
         where = f"in {folder}" if folder else "on the PATH"
         raise UsageError(
-            f"{name}: not found {where}; install PostgreSQL's client, or set [backup] postgres_bin"
+            f"{name}: not found {where}",
+            hint="install PostgreSQL's client, or set [backup] postgres_bin",
         )
     return max(found, key=lambda tool: [int(part) for part in re.findall(r"\d+", tool.version)])
 

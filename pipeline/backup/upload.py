@@ -49,7 +49,7 @@ def upload_backup(settings: Settings, database: str, run: str, show: Show = sile
         encrypted = records.encrypted(folder)
         if encrypted is None:
             raise StepError(
-                f"database {database}: nothing encrypted is in {folder.folder}; run the backup again"
+                f"database {database}: nothing encrypted is in {folder.folder}",
             )
         begun = time.monotonic()
         with access.opened(settings) as databases:

@@ -38,7 +38,7 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = sile
             if backups.is_verified(settings, database, run):
                 return
             raise StepError(
-                f"database {database}: nothing encrypted is in {folder.folder}; run the backup again"
+                f"database {database}: nothing encrypted is in {folder.folder}",
             )
         with access.opened(settings) as databases:
             begun = time.monotonic()

@@ -67,7 +67,8 @@ class Work:
                 _require_private(folder)
         except OSError as error:
             raise UsageError(
-                f"{error.filename}: cannot be used: {error.strerror}; mend that, or [backup] work_dir"
+                f"{error.filename}: cannot be used: {error.strerror}",
+                hint="mend that, or [backup] work_dir",
             ) from error
 
     @property
@@ -100,7 +101,10 @@ class Work:
             except BlockingIOError:
                 found = lock.signed(descriptor)
                 if not found:  # it has just begun
-                    raise AlreadyRunningError(f"{self.going} is going already; wait for its end") from None
+                    raise AlreadyRunningError(
+                        f"{self.going} is going already",
+                        hint="wait for its end",
+                    ) from None
                 raise AlreadyRunningError.of(
                     self.going, found["run"], found["since"], found["host"], found["pid"]
                 ) from None
@@ -128,7 +132,10 @@ class Work:
                 if error.errno not in DISK_FULL:
                     self._remember(name, error)
                     raise
-                told = StepError(f"{self.folder}: {error.strerror}; make room there")
+                told = StepError(
+                    f"{self.folder}: {error.strerror}",
+                    hint="make room there",
+                )
                 self._remember(name, told)
                 raise told from error
             except BaseException as error:
@@ -163,9 +170,11 @@ class Work:
         return found if found.get("run") == self.run else {}
 
     def _remember(self, name: str, error: BaseException) -> None:
+        fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (str(error), "")
         what = {
             "step": name,
-            "error": redact(str(error) or type(error).__name__),
+            "error": redact(fact or type(error).__name__),
+            "hint": redact(hint),
             "exit_code": getattr(error, "exit_code", 1),
             "at": datetime.now(UTC).isoformat(),
         }
@@ -173,7 +182,7 @@ class Work:
             files.write(self.folder / FAILED, json.dumps(what), durable=False)
 
     def failure(self) -> dict[str, Any]:
-        """Return how the last step of this run failed: step, error and exit_code; nothing if it did not."""
+        """Return how the last step of this run failed: step, error, hint, exit_code; or nothing."""
         return files.read_json(self.folder / FAILED)
 
     def fail_step_of(self, pid: int, error: PipelineError) -> None:
@@ -237,6 +246,12 @@ def _remove_unfinished(folder: Path) -> None:
 def _require_private(folder: Path) -> None:
     found = folder.stat()
     if found.st_uid != os.geteuid():
-        raise UsageError(f"{folder}: belongs to another user; name a folder of our own as [backup] work_dir")
+        raise UsageError(
+            f"{folder}: belongs to another user",
+            hint="name a folder of our own as [backup] work_dir",
+        )
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(f"{folder}: others may enter it; make it private: chmod 700 {folder}")
+        raise UsageError(
+            f"{folder}: others may enter it",
+            hint=f"make it private: chmod 700 {folder}",
+        )

@@ -161,7 +161,10 @@ class Bucket:
         """Return a small object (16 MiB at most), compared with its own SHA-256 if it has one."""
         object_ = self._existing(name)
         if object_.size_bytes > LARGEST_SMALL_BYTES:
-            raise StepError(f"bucket {self.name}: {name} is too large to be what it is called; look at it")
+            raise StepError(
+                f"bucket {self.name}: {name} is too large to be what it is called",
+                hint="see what it is",
+            )
         pieces: list[bytes] = []
         found = download.read_all(self._connection, object_, pieces.append, None)
         download.require(self._connection, object_, found, object_.sha256 or found)
@@ -217,12 +220,14 @@ class Bucket:
         if others:
             raise StepError(
                 f"bucket {self.name}: it has lifecycle rules for {', '.join(others)}, which ours would "
-                "overlap; remove them, or give backups a bucket of their own"
+                "overlap",
+                hint="remove them, or give backups a bucket of their own",
             )
         if lock_days is not None and before.lock_enabled is None:
             raise UnreachableError(
                 f"bucket {self.name}: key {self._connection.key_id} may not read its lock: it lacks "
-                "readBucketRetentions; make a key with that capability"
+                "readBucketRetentions",
+                hint="make a key with that capability",
             )
         wanted = [dict(rule) for rule in rules.desired_rules(keep_days)]
         self._update("set its lifecycle rules", "writeBuckets", lifecycle_rules=wanted)
@@ -249,7 +254,10 @@ class Bucket:
     def _existing(self, name: str) -> Stored:
         found = self.find(name)
         if found is None:
-            raise StepError(f"bucket {self.name}: there is no {name}; 'pipeline backups' lists what there is")
+            raise StepError(
+                f"bucket {self.name}: there is no {name}",
+                hint="'pipeline backups' lists what there is",
+            )
         return found
 
     def _sized(self, name: str, size_bytes: int | None) -> Stored:
@@ -257,6 +265,7 @@ class Bucket:
         if size_bytes is not None and object_.size_bytes != size_bytes:
             raise CheckError(
                 f"bucket {self.name}: {name} is damaged: it has {object_.size_bytes} bytes instead of "
-                f"{size_bytes}; use another backup, and find out who changed this one"
+                f"{size_bytes}",
+                hint="use another backup, and find out who changed this one",
             )
         return object_

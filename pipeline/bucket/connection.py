@@ -139,8 +139,8 @@ class Connection:
         if not attempts.wait(getattr(error, "retry_after_seconds", None)):
             raise UnreachableError(
                 f"bucket {self.bucket_name}: could not {what}: {reason}, for "
-                f"{attempts.failing_seconds:.0f} seconds, so it was given up; run it again and it goes on "
-                "from there"
+                f"{attempts.failing_seconds:.0f} seconds, so it was given up",
+                hint="run it again and it goes on from there",
             ) from None
         logger.info("bucket %s: trying again to %s: %s", self.bucket_name, what, reason)
 

@@ -99,8 +99,8 @@ def download(
             if error.errno not in DISK_FULL:
                 raise
             raise StepError(
-                f"{path}: no room for {object_.name} ({object_.size_bytes} bytes); free some space in "
-                f"{path.parent}"
+                f"{path}: no room for {object_.name} ({object_.size_bytes} bytes)",
+                hint=f"free some space in {path.parent}",
             ) from error
         require(connection, object_, hashes_of(temporary).sha256, sha256)
         temporary.replace(path)
@@ -110,8 +110,9 @@ def require(connection: Connection, object_: Stored, found: str, wanted: str) ->
     """Raise CheckError unless the two hashes are equal."""
     if found != wanted:
         raise CheckError(
-            f"bucket {connection.bucket_name}: {object_.name} is damaged: its SHA-256 is {found[:12]}... "
-            f"and should be {wanted[:12]}...; use another backup, and find out who changed this one"
+            f"bucket {connection.bucket_name}: {object_.name} is damaged: its SHA-256 is "
+            f"{found[:12]}... and should be {wanted[:12]}...",
+            hint="use another backup, and find out who changed this one",
         )
 
 
@@ -134,7 +135,8 @@ def compare_samples(
                 if file.read(len(piece)) != piece:
                     raise CheckError(
                         f"bucket {connection.bucket_name}: {object_.name} is damaged: it differs from {path} "
-                        f"near byte {file.tell()}; upload it again under a new run"
+                        f"near byte {file.tell()}",
+                        hint="upload it again under a new run",
                     )
                 meter.add(len(piece))
 

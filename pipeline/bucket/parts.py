@@ -149,7 +149,10 @@ class PartBody:
                 raise StoppedError(f"{self._path.name}: the upload was stopped")
             piece = os.pread(self._descriptor, wanted, self._part.offset + self._done)
             if not piece:
-                raise StepError(f"{self._path}: it became shorter while it was uploaded; run the step again")
+                raise StepError(
+                    f"{self._path}: it became shorter while it was uploaded",
+                    hint="run the step again",
+                )
             self._done += len(piece)
             self._digest.update(piece)
             self._meter.add(len(piece))

@@ -84,8 +84,9 @@ def _same(connection: Connection, label: Label, size_bytes: int, *, replace: boo
     if replace:
         return None
     raise StepError(
-        f"bucket {connection.bucket_name}: {label.name} is there already with other content (uploaded "
-        f"{found.uploaded_at:%Y-%m-%d %H:%M} UTC), and nothing is overwritten; start a new run"
+        f"bucket {connection.bucket_name}: {label.name} is there already with other content "
+        f"(uploaded {found.uploaded_at:%Y-%m-%d %H:%M} UTC), and nothing is overwritten",
+        hint="start a new run",
     )
 
 
@@ -117,7 +118,10 @@ class Upload:
         """Upload, going on where an earlier attempt ended. Raise StepError if the file is another one."""
         hashes = hashes_of(self._path)
         if hashes.sha256 != self._label.sha256:
-            raise StepError(f"{self._path}: its SHA-256 is not what it was; make the file again")
+            raise StepError(
+                f"{self._path}: its SHA-256 is not what it was",
+                hint="make the file again",
+            )
         found = _same(self._connection, self._label, self._size)
         if found is None:
             descriptor = os.open(self._path, os.O_RDONLY)

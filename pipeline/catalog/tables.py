@@ -84,8 +84,8 @@ class Source(BaseModel):
         """Return one table. Raise UsageError if it is not declared."""
         if name not in self.tables:
             raise UsageError(
-                f"{self.name}.{name}: no such table ({advice(name, self.tables)}); "
-                f"to load it, add it to sources/{self.name}.yaml"
+                f"{self.name}.{name}: no such table ({advice(name, self.tables)})",
+                hint=f"to load it, add it to sources/{self.name}.yaml",
             )
         return self.tables[name]
 

@@ -22,7 +22,8 @@ class Catalog(BaseModel):
         """Return one source. Raise UsageError if it is not declared."""
         if name not in self.sources:
             raise UsageError(
-                f"{name}: no such source ({advice(name, self.sources)}); to add it, write sources/{name}.yaml"
+                f"{name}: no such source ({advice(name, self.sources)})",
+                hint=f"to add it, write sources/{name}.yaml",
             )
         return self.sources[name]
 
@@ -30,6 +31,7 @@ class Catalog(BaseModel):
         """Return one mart. Raise UsageError if it is not declared."""
         if name not in self.marts:
             raise UsageError(
-                f"{name}: no such mart ({advice(name, self.marts)}); to add it, write marts/{name}.sql"
+                f"{name}: no such mart ({advice(name, self.marts)})",
+                hint=f"to add it, write marts/{name}.sql",
             )
         return self.marts[name]

@@ -97,9 +97,15 @@ def run_init(arguments: argparse.Namespace) -> int:
     checkout = configured.require_analysts().checkout
     path = checkout / "sources" / f"{arguments.source}.yaml"
     if not checkout.is_dir():
-        raise UsageError(f"{checkout}: no such folder; check the analysts' repository out there first")
+        raise UsageError(
+            f"{checkout}: no such folder",
+            hint="check the analysts' repository out there first",
+        )
     if path.exists() and not arguments.force:
-        raise UsageError(f"{path}: is there already; to write over it, add --force; to compare, add --stdout")
+        raise UsageError(
+            f"{path}: is there already",
+            hint="to write over it, add --force; to compare, add --stdout",
+        )
     text, tables = _drafted(configured, arguments.source)
     _write(path, text)
     _write(checkout / SCHEMA_FILE, _schema())
@@ -116,7 +122,10 @@ def _drafted(configured: Settings, source: str) -> tuple[str, int]:
     tables = sum(map(loadable, relations))
     if not tables:
         what = "may read none of its tables: GRANT SELECT on them" if relations else "finds no table in it"
-        raise StepError(f"source {source}: the role {what}; then there is something to write")
+        raise StepError(
+            f"source {source}: the role {what}",
+            hint="then there is something to write",
+        )
     return draft(source, relations), tables
 
 
@@ -157,4 +166,7 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written: {error.strerror}; see to the folder's owner") from None
+        raise UsageError(
+            f"{path}: cannot be written: {error.strerror}",
+            hint="see to the folder's owner",
+        ) from None

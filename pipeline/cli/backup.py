@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import access, chains, runs, settings
 from pipeline.alerts import failures
+from pipeline.alerts.remedy import Remedy
 from pipeline.backup import backups
 from pipeline.backup.backups import Backup, Listing
 from pipeline.backup.work import Work
@@ -91,7 +92,8 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     failure = folder.failure()
     if backups.is_verified(configured, folder.database, folder.run):
         return
-    next_step = f"  next: {chains.BACKUP.command(folder.run, folder.database)}"
+    command = chains.BACKUP.command(folder.run, folder.database)
+    next_step = f"  next: {Remedy(command, failure.get('hint', ''))}"
     if failure:
         said = f"{folder.database}: {failure['step']} failed: {failure['error']}"
         raise common_kind([failure["exit_code"]])(f"{said}\n{next_step}")

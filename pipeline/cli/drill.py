@@ -143,11 +143,12 @@ def _judge(
             alerts.recovered(configured, f"drill/{name}", f"the drill of {name} held")
     if not wrong:
         return
-    codes, told = [], {}
+    codes, told, hints = [], {}, {}
     for name in wrong:
         if known := folders[name].failure():
             codes.append(known["exit_code"])
             told[name] = [known["error"]]
+            hints[name] = known.get("hint", "")
         elif name in found:
             codes.append(CheckError.exit_code)
             told[name] = list(found[name].failures)
@@ -155,13 +156,15 @@ def _judge(
         told.setdefault(name, ["it ended without a word (was it killed?)"])
     for name, what in told.items():
         month = folders[name].month
-        alerts.tell(configured, failures.drill(name, month).failed(drill.STEP, "; ".join(what)))
+        alert = failures.drill(name, month).failed(drill.STEP, "; ".join(what), hint=hints.get(name))
+        alerts.tell(configured, alert)
     lines = [f"{name}: the drill did not hold: {each}" for name, what in told.items() for each in what]
     if not lines:
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     next_step = chains.DRILL.command(None, wrong[0] if len(wrong) == 1 else None)
-    failure = common_kind(codes)("\n".join([*lines, f"  next: mend that, then {next_step}"]))
+    mend = "; ".join(dict.fromkeys(filter(None, hints.values()))) or "mend that"
+    failure = common_kind(codes)("\n".join([*lines, f"  next: {mend}, then {next_step}"]))
     failure.told = True
     raise failure
 

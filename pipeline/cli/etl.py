@@ -170,7 +170,10 @@ def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *,
 def _already_running(warehouse: Connection) -> AlreadyRunningError:
     other = runs.going(warehouse, NAME)
     if other is None:
-        return AlreadyRunningError("a load is going already; wait for its end")
+        return AlreadyRunningError(
+            "a load is going already",
+            hint="wait for its end",
+        )
     since = f"{other.attempted_at:%Y-%m-%d %H:%M}"
     return AlreadyRunningError.of("a load", other.run, since, other.host, other.pid)
 

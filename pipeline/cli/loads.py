@@ -100,7 +100,7 @@ def _reason(step: Step) -> tuple[object, ...]:
 def _mend(alike: Sequence[Step]) -> Remedy:
     step = alike[-1]
     mend = remedy.of_step(step)
-    if len(alike) == 1 or mend.command == remedy.CHECK:
+    if len(alike) == 1:
         return mend
     chain = chains.find(step.key.task)
     sources = {one.key.name.partition(".")[0] for one in alike}

@@ -198,8 +198,8 @@ def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:
         raise UsageError(f"nothing has run yet, so nothing can be run again: type '{chains.ETL.command()}'")
     if found is None:
         raise UsageError(
-            f"run {run} is not known, the latest is {latest.run}; to begin it, type "
-            f"'{chains.ETL.command(run)}'"
+            f"run {run} is not known, the latest is {latest.run}",
+            hint=f"to begin it, type '{chains.ETL.command(run)}'",
         )
     # A table goes with its source.
     return found.run, [

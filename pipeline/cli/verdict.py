@@ -25,7 +25,7 @@ def tell(
             alert = failures.out_of_reach(found, run, waiting, task, step.exit_code, step.hint)
         else:
             thing = failures.loaded(step.key.name, run)
-            alert = thing.failed(task, step.error, step.exit_code, step.hint)
+            alert = thing.failed(task, step.error, step.exit_code, step.hint, step.detail.get("again"))
         keys.add(alert.key)
         schema, _, name = step.key.name.partition(".")
         parameters = {"source": schema, **({"table": name} if name else {}), "run": run}

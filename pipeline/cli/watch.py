@@ -61,7 +61,7 @@ def run_watch(arguments: argparse.Namespace) -> int:
             said = f"{verdict.summary}: {verdict.error}" if verdict.error else verdict.summary
             style = STYLES[verdict.kind]
             console.print(redact(f"{WORDS[verdict.kind]}: {said}"), markup=False, style=style)
-            console.print(f"  next: {verdict.command}", markup=False, soft_wrap=True)
+            terminal.tell_next(redact(verdict.hint), verdict.command)
     terminal.say(_summary(verdicts))
     return code
 
@@ -90,6 +90,7 @@ def _data(verdicts: Sequence[Verdict], code: int, now: datetime) -> dict[str, An
                 "kind": verdict.kind,
                 "summary": redact(verdict.summary),
                 "error": redact(verdict.error) if verdict.error else None,
+                "hint": redact(verdict.hint) or None,
                 "since": verdict.since and verdict.since.isoformat(timespec="seconds"),
                 "next": verdict.command or None,
             }

@@ -68,7 +68,8 @@ class Gpg(gnupg.GPG):  # type: ignore[misc] # the library is untyped
         failure = getattr(result, "on_data_failure", None)
         if isinstance(failure, OSError):
             raise StepError(
-                f"{target}: cannot be written: {failure.strerror}; make room in {target.parent}"
+                f"{target}: cannot be written: {failure.strerror}",
+                hint=f"make room in {target.parent}",
             ) from failure
         if failure is not None:
             raise failure
@@ -136,7 +137,8 @@ def _started(home: str, options: Sequence[str]) -> Gpg:
         gpg = Gpg(gnupghome=home, options=list(options), env=environment)
     except OSError as error:
         raise StepError(
-            f"gpg cannot be started: {error.strerror or error}; install gpg and gpg-agent"
+            f"gpg cannot be started: {error.strerror or error}",
+            hint="install gpg and gpg-agent",
         ) from error
     gpg.encoding = "utf-8"
     gpg.buffer_size = BUFFER_BYTES
@@ -166,7 +168,10 @@ def _memory(folder: Path) -> Path:
 def _require_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < HOME_BYTES:
-        raise StepError(f"{folder}: {free:,} bytes are free, too few for gpg to take keys; make room there")
+        raise StepError(
+            f"{folder}: {free:,} bytes are free, too few for gpg to take keys",
+            hint="make room there",
+        )
 
 
 def _end_agent(home: Path) -> None:

@@ -30,7 +30,8 @@ class PrivateKey:
         )
         if NO_SECRET_KEY in result.stderr and KEY_FOUND not in result.stderr:
             raise CheckError(
-                f"{source.name} is not encrypted to this private key; take the one it is meant for"
+                f"{source.name} is not encrypted to this private key",
+                hint="take the one it is meant for",
             )
         if result.returncode is not None and result.returncode > 0 and not no_room(result):
             raise CheckError(f"{source.name} could not be decrypted: {complaint(result)}")
@@ -50,7 +51,8 @@ def private_key(armored: str, *, passphrase: str | None = None, folder: Path) ->
         imported = gpg.import_keys(armored, passphrase=passphrase)
         if not imported.sec_imported:
             raise StepError(
-                "the private key from Vault is none, or its passphrase is wrong; write the right ones"
+                "the private key from Vault is none, or its passphrase is wrong",
+                hint="write the right ones",
             )
         yield PrivateKey(gpg, passphrase)
 

@@ -161,5 +161,6 @@ def _require_protected(result: Any, name: str) -> None:
     begun = re.search(r"^\[GNUPG:\] BEGIN_ENCRYPTION (\d+) (\d+)(?: (\d+))?", result.stderr, re.MULTILINE)
     if begun is None or begun[2] != AES256 or not (int(begun[1]) or int(begun[3] or 0)):
         raise StepError(
-            f"{name} was encrypted without AES-256 or without integrity protection; look at gpg's setup"
+            f"{name} was encrypted without AES-256 or without integrity protection",
+            hint="look at gpg's setup",
         )

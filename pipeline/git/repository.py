@@ -73,7 +73,10 @@ class Repository:
         self._prepare()
         # Its `-` would be read as an option.
         if branch.startswith("-") or url.startswith("-"):
-            raise StepError(f"[analysts]: {url} {branch}: begins with a -; correct it")
+            raise StepError(
+                f"[analysts]: {url} {branch}: begins with a -",
+                hint="correct it",
+            )
         arguments = [
             "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--depth=1",
             "--no-auto-maintenance", "--force", "--end-of-options", url, f"+refs/heads/{branch}:{REF}",
@@ -86,7 +89,10 @@ class Repository:
             raise UnreachableError(f"{url}: branch {branch} cannot be fetched: {error}") from None
         commit = self._git(["rev-parse", "--verify", f"{REF}^{{commit}}"], READ_SECONDS).decode().strip()
         if not _COMMIT.fullmatch(commit):
-            raise StepError(f"{url}: git says that its commit is {commit[:80]}; see what it is")
+            raise StepError(
+                f"{url}: git says that its commit is {commit[:80]}",
+                hint="see what it is",
+            )
         return commit
 
     def entries(self, commit: str) -> list[Entry]:
@@ -108,7 +114,9 @@ class Repository:
             end = answer.index(b"\n", place)
             found, kind, size = answer[place:end].decode().split()
             if (found, kind) != (name, "blob"):
-                raise StepError(f"git has {kind} {found} where {name} was asked for; run it again")
+                raise StepError(
+                    f"git has {kind} {found} where {name} was asked for",
+                )
             yield answer[end + 1 : end + 1 + int(size)]
             place = end + 1 + int(size) + 1
 
@@ -172,7 +180,10 @@ def _run(
             pass_fds=pipes, start_new_session=True, umask=0o077,
         )  # fmt: skip
     except FileNotFoundError:
-        raise StepError("git: not found; install it, or put it on the PATH") from None
+        raise StepError(
+            "git: not found",
+            hint="install it, or put it on the PATH",
+        ) from None
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_PACK_BYTES, LARGEST_PACK_BYTES))
     try:
         out, said = process.communicate(stdin, timeout)

@@ -166,9 +166,10 @@ def _keep_rows(
         )  # fmt: skip
     except postgres.Error as error:
         raise StepError(
-            f"rows that only the warehouse still has ('deletes: {staged.table.deletes}') do not fit the "
-            f"table's new shape: {postgres.said(error)}; to begin a new table and keep that one, run 'ALTER "
-            f"TABLE {staged.target.as_string(warehouse)} RENAME TO ...' in the warehouse, then run it again"
+            f"rows that only the warehouse still has ('deletes: {staged.table.deletes}') do not fit "
+            f"the table's new shape: {postgres.said(error)}",
+            hint="to begin a new table and keep that one, run 'ALTER TABLE "
+            f"{staged.target.as_string(warehouse)} RENAME TO ...' in the warehouse",
         ) from None
 
 

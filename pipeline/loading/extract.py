@@ -94,8 +94,8 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
         taken = holder.find(step.warehouse, table.source, run)
         if taken is None:
             raise StepError(
-                f"no snapshot of source {table.source} was taken for run {run}; "
-                f"'{chains.ETL.command(run)}' takes one and goes on from there"
+                f"no snapshot of source {table.source} was taken for run {run}",
+                hint=f"type '{chains.ETL.command(run)}', which takes one",
             )
         with _source_explained(step.databases, table):
             staged_rows, detail = _extract(step, show, table, run, taken)
@@ -119,9 +119,8 @@ def _source_explained(databases: Access, table: Table) -> Iterator[None]:
         if "recovery" not in str(error):
             raise
         raise ConflictError(
-            "the source is a standby and ended the query, for it was in the way of its replay "
-            f"({error}); set hot_standby_feedback = on there or raise max_standby_streaming_delay, "
-            "or run it again"
+            f"the source is a standby and ended the query, for it was in the way of its replay ({error})",
+            hint="set hot_standby_feedback = on there or raise max_standby_streaming_delay",
         ) from None
 
 
@@ -187,8 +186,7 @@ class _Extraction:
                 return self.stage(replace(planned, mode=FULL, reason="rows were missing in the increment"))
         elif staged_rows != source_rows:
             raise StepError(
-                f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged; "
-                "run it again"
+                f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged"
             )
         elif planned.mode == FULL and planned.key and planned.table.deletes != "ignore":
             deleted = deletes.absent(self._warehouse, planned, staged, staged.rows)

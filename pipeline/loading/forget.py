@@ -56,7 +56,8 @@ def forget(
                     read_again.append(f"{table.source}.{table.name}")
         except postgres.LockNotAvailable:
             raise StepError(
-                "somebody is reading rows that are staged, so that nothing was forgotten; try it again"
+                "somebody is reading rows that are staged, so that nothing was forgotten",
+                hint="try it again",
             ) from None
     return Forgotten(steps, tuple(read_again))
 
@@ -79,7 +80,7 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
         who = (
             f"{task} of run {run} is at work on it since {since:%Y-%m-%d %H:%M} UTC on {host} (process {pid})"
         )
-    raise AlreadyRunningError(f"{name}: {who}; nothing was forgotten: wait for it, then try it again")
+    raise AlreadyRunningError(f"{name}: {who}; nothing was forgotten", hint="wait for it, then try it again")
 
 
 def _forget(warehouse: Connection, table: Table, run: str, since: str) -> list[str]:

@@ -37,9 +37,9 @@ def open_book(
     """
     if not key:
         raise StepError(
-            "history needs a key, or nobody could tell one row's versions from another's; write "
-            f"'key: [COLUMN]' or take 'history' out under {staged.table.name} in "
-            f"sources/{staged.table.source}.yaml"
+            "history needs a key, or nobody could tell one row's versions from another's",
+            hint=f"write 'key: [COLUMN]' or take 'history' out under {staged.table.name} in "
+            f"sources/{staged.table.source}.yaml",
         )
     wanted = {
         name: type_ for name, type_ in staging.column_types(warehouse, rows).items() if name not in OURS
@@ -129,9 +129,9 @@ def _copy(
     except postgres.Error as error:
         schema, name = staged.history.strings
         raise StepError(
-            f'"{schema}"."{name}" has values that do not fit the new type: {postgres.said(error)}; to begin '
-            f'a new history and keep that one, run \'ALTER TABLE "{schema}"."{name}" RENAME TO ...\' in '
-            "the warehouse, then run it again"
+            f'"{schema}"."{name}" has values that do not fit the new type: {postgres.said(error)}',
+            hint="to begin a new history and keep that one, run 'ALTER TABLE "
+            f'"{schema}"."{name}" RENAME TO ...\' in the warehouse',
         ) from None
     return staged.new_history
 

@@ -116,12 +116,13 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
         raise kind(answer["error"], hint=answer["hint"], retryable=answer["retryable"])
     if ready:
         raise StepError(
-            f"source {source}: the process that was to hold its snapshot ended with {returncode} before it "
-            "had one; what it said stands in the log"
+            f"source {source}: the process that was to hold its snapshot ended with {returncode} "
+            "before it had one",
+            hint="see in the log what it said",
         )
     raise UnreachableError(
-        f"source {source}: no snapshot within {OPENING_SECONDS} seconds; see with 'pipeline check' "
-        "whether it answers, then run it again"
+        f"source {source}: no snapshot within {OPENING_SECONDS} seconds",
+        hint="see with 'pipeline check' whether it answers",
     )
 
 

@@ -105,11 +105,12 @@ def require_readable(table: Table, wanted: Shape) -> None:
     if closed:
         listed = ", ".join(f'"{name}"' for name in closed)
         raise StepError(
-            f"the source's role may not read its columns {listed}: GRANT SELECT ({listed}) ON {relation}, or "
-            f"write 'mask: exclude' under each in {file}"
+            f"the source's role may not read its columns {listed}",
+            hint=f"GRANT SELECT ({listed}) ON {relation}, or write 'mask: exclude' under each in {file}",
         )
     if table.changes == "xmin" and wanted.has_xmin and not wanted.xmin_readable:
         raise StepError(
-            "the source's role may read single columns of it only, and so not which rows changed: GRANT "
-            f"SELECT (xmin) ON {relation}, or write 'changes: full' or a cursor under {table.name} in {file}"
+            "the source's role may read single columns of it only, and so not which rows changed",
+            hint=f"GRANT SELECT (xmin) ON {relation}, or write 'changes: full' or a cursor under "
+            f"{table.name} in {file}",
         )

@@ -105,9 +105,9 @@ class _Publication:
     def _believed(self) -> dict[str, Any]:
         """Return what the extraction left, once it is certain that it is whole and was validated."""
         if not extract.extracted(self._warehouse, self._table, self._run):
-            raise StepError("its staged rows are gone or were overtaken by another load; run it again")
+            raise StepError("its staged rows are gone or were overtaken by another load")
         if not validate.validated(self._warehouse, self._table, self._run):
-            raise StepError("its staged rows were not validated; run it again")
+            raise StepError("its staged rows were not validated")
         step = steps.find(self._warehouse, self._table, self._run, EXTRACT_TASK)
         assert step is not None  # noqa: S101 - extracted() saw it
         return dict(step.detail)
@@ -184,8 +184,11 @@ class _Publication:
         if total != expected and not (self._table.deletes == "ignore" and total > expected):
             raise StepError(
                 f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
-                "nothing was published; run it again, and if that does not help, write 'changes: full' under "
-                f"{self._table.name} in sources/{self._table.source}.yaml"
+                "nothing was published",
+                hint=f"have it read anew, and write 'changes: full' under {self._table.name} in "
+                f"sources/{self._table.source}.yaml if that fails as well",
+                # Rows that were read and do not add up: to load them once more would end the same.
+                again="extract",
             )
         return total
 

@@ -216,8 +216,8 @@ def _require_later(since: Watermark, taken: Snapshot) -> None:
     """Raise StepError if the snapshot is of an earlier moment than what is loaded already."""
     if since.system_identifier == taken.system_identifier and taken.taken_at < since.snapshot_at:
         raise StepError(
-            f"the snapshot of this run is of {taken.taken_at:%Y-%m-%d %H:%M:%S}, but the table was loaded as "
-            f"of {since.snapshot_at:%Y-%m-%d %H:%M:%S} in run {since.run}; run it again"
+            f"the snapshot of this run is of {taken.taken_at:%Y-%m-%d %H:%M:%S}, but the table was "
+            f"loaded as of {since.snapshot_at:%Y-%m-%d %H:%M:%S} in run {since.run}",
         )
 
 

@@ -108,7 +108,7 @@ def require_same(source: Connection, planned: Plan) -> None:
     if found != wanted:
         raise StepError(
             "it, or one of its columns, was renamed, dropped or made anew in the source since the "
-            "snapshot of this run was taken; run it again"
+            "snapshot of this run was taken",
         )
 
 
@@ -124,5 +124,5 @@ def require_unmoved(source: Connection, planned: Plan) -> None:
         if by_view or not postgres.value(source, leaf):
             raise StepError(
                 f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
-                "this run was taken, so that its rows cannot be told; run it again"
+                "this run was taken, so that its rows cannot be told"
             )

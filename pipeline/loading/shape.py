@@ -209,8 +209,8 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     if readable is None:
         # The snapshot still shows it, and the server does not know it any more.
         raise StepError(
-            f'"{schema}"."{relation}" was dropped or made anew in the source since the snapshot of this run '
-            "was taken; run it again"
+            f'"{schema}"."{relation}" was dropped or made anew in the source since the snapshot '
+            "of this run was taken",
         )
     if not readable:
         raise StepError(

@@ -125,8 +125,9 @@ def _creation(type_: Type, source: str) -> Composable:
     # A multirange comes with its range, unless that was made when the source had no multiranges yet.
     assert type_.of is not None  # noqa: S101 - a multirange has a range
     raise StepError(
-        f'its type {type_.written} is new, but {source}."{type_.of.made_name()}" was made in the warehouse '
-        f"without it; rename that there (ALTER TYPE ... RENAME TO ...), and it is made anew"
+        f'its type {type_.written} is new, but {source}."{type_.of.made_name()}" was made in '
+        "the warehouse without it",
+        hint="rename that there (ALTER TYPE ... RENAME TO ...), and it is made anew",
     )
 
 

@@ -116,7 +116,10 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
 
 def _require_roles(warehouse: Connection) -> None:
     if not roles.there(warehouse):
-        raise StepError("the warehouse has no role for analysts yet; run 'pipeline migrate'")
+        raise StepError(
+            "the warehouse has no role for analysts yet",
+            hint="run 'pipeline migrate'",
+        )
 
 
 class _Building:

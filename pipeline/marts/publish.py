@@ -63,7 +63,9 @@ def as_table(warehouse: Connection, theirs: Connection, new: New) -> None:
         sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(new.rows),
     )
     if copied != new.answer.rows:
-        raise StepError(f"{copied:,} rows were copied of {new.answer.rows:,}; run it again")
+        raise StepError(
+            f"{copied:,} rows were copied of {new.answer.rows:,}",
+        )
     _index(warehouse, new)
     _execute(warehouse, "ANALYZE {}", new.rows)
     replaced = swap.replaced(warehouse, new.rows, new.target)

@@ -50,8 +50,8 @@ def ask(theirs: Connection, mart: Mart) -> Answer:
         postgres.rows(theirs, sql.SQL("SET ROLE {}").format(group))
     except postgres.Error as error:
         raise StepError(
-            f"its login may not be an analyst: {postgres.said(error)}; run 'pipeline migrate', then GRANT "
-            f"{group.as_string(theirs)} to that login"
+            f"its login may not be an analyst: {postgres.said(error)}",
+            hint=f"run 'pipeline migrate', then GRANT {group.as_string(theirs)} to that login",
         ) from None
     view = QUESTION if mart.materialize == "table" else CANDIDATE
     oid = _create(theirs, mart, view)
@@ -98,12 +98,14 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
     reads = {str(relation): tuple(columns or ()) for relation, columns in found}
     for relation in sorted(reads.keys() - set(mart.relations)):
         raise StepError(
-            f"{mart.file}:1: reads {relation}, which is not to be seen in its SQL, so that it could be built "
-            "before that is loaded; name the table after FROM or JOIN"
+            f"{mart.file}:1: reads {relation}, which is not to be seen in its SQL, so that it could "
+            "be built before that is loaded",
+            hint="name the table after FROM or JOIN",
         )
     for relation in sorted(set(mart.relations) - reads.keys()):
         raise StepError(
-            f"{mart.file}:1: names {relation}, which the server says it does not read; take it out"
+            f"{mart.file}:1: names {relation}, which the server says it does not read",
+            hint="take it out",
         )
     return reads
 
@@ -111,7 +113,7 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
 def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
     for name, of_server in postgres.rows(theirs, postgres.statement("view_functions"), (oid,)):
         why = "can do more than compute" if of_server else "is not the server's own, and could do anything"
-        raise StepError(f"{mart.file}:1: the function {name} {why}; a mart may only read: take it out")
+        raise StepError(f"{mart.file}:1: the function {name} {why}; a mart may only read", hint="take it out")
 
 
 def _columns(theirs: Connection, oid: int) -> list[Column]:

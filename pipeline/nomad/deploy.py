@@ -96,7 +96,10 @@ def _nomad(*arguments: str, of: Job, well: Sequence[int] = (0,)) -> tuple[int, s
     """Run `nomad`. Raise StepError with what it says, if it ends otherwise than well."""
     program = shutil.which("nomad")
     if program is None:
-        raise UsageError("nomad: not found; install Nomad's program, or put it on the PATH")
+        raise UsageError(
+            "nomad: not found",
+            hint="install Nomad's program, or put it on the PATH",
+        )
     done = subprocess.run(
         [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

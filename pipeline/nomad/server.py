@@ -41,7 +41,8 @@ class Server:
         except requests.RequestException as error:
             why = type(error).__name__
             raise UnreachableError(
-                f"{self._name} at {self._url} does not answer ({why}); start it, or correct the address"
+                f"{self._name} at {self._url} does not answer ({why})",
+                hint="start it, or correct the address",
             ) from None
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None

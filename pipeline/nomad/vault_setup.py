@@ -50,7 +50,10 @@ def main(arguments: Sequence[str]) -> int:
 def _run(parsed: argparse.Namespace) -> int:
     configured = settings.read()
     if configured.vault.auth != "jwt":
-        raise UsageError("luigi.cfg: [vault] auth is not jwt, with which jobs log in; see docs/operations.md")
+        raise UsageError(
+            "luigi.cfg: [vault] auth is not jwt, with which jobs log in",
+            hint="see docs/operations.md",
+        )
     token = os.environ.get("VAULT_TOKEN") or getpass.getpass("Token for Vault: ")
     vault = server.vault(configured.vault.url, token)
     mount = configured.vault.auth_mount

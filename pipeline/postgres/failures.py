@@ -125,23 +125,34 @@ DATA_EXCEPTION = "22"
 
 
 def said(error: psycopg2.Error) -> str:
+    """Return what the server or the driver said, and what is to be mended, without credentials and values."""
+    fact, hint = fact_of(error), hint_of(error)
+    return f"{fact}; {hint}" if hint else fact
+
+
+def fact_of(error: psycopg2.Error) -> str:
     """Return what the server or the driver said, in one line, without credentials and without values."""
     diagnostics = error.diag.message_primary
     told = redact(diagnostics or str(error))
     if (error.pgcode or "").startswith(DATA_EXCEPTION):
         told = without_values(told)
-    told = " ".join(told.split())
-    if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in told:
+    return " ".join(told.split())
+
+
+def hint_of(error: psycopg2.Error) -> str:
+    """Return what is to be mended where the server refused something for a reason that we know."""
+    message = error.diag.message_primary or ""
+    if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in message:
         return (
-            f"{told}: it hides rows from the role that reads, and they would be missing without a word; "
-            "give it BYPASSRLS (ALTER ROLE), or read a view of what may be seen"
+            "it hides rows from the role that reads: give it BYPASSRLS (ALTER ROLE), or read a view of what "
+            "may be seen"
         )
     if isinstance(error, UNFIT):
         return (
-            f"{told}: a name or a text there has no form in UTF-8; correct it there (of a table that is "
-            "loaded, mask: exclude leaves a column out)"
+            "a name or a text there has no form in UTF-8: correct it there (of a table that is loaded, "
+            "mask: exclude leaves a column out)"
         )
-    return told
+    return ""
 
 
 def is_lost(error: psycopg2.Error) -> bool:
@@ -165,7 +176,7 @@ def explained(name: str) -> Iterator[None]:
         if (told := environmental(error)) is not None:
             raise told.named(name) from None
         final = (error.pgcode or "").startswith(REFUSALS)
-        raise StepError(f"{name}: {said(error)}", retryable=not final) from None
+        raise StepError(f"{name}: {fact_of(error)}", hint=hint_of(error), retryable=not final) from None
     except PipelineError as error:
         if (told := error.named(name)) is error:
             raise

@@ -134,8 +134,8 @@ def answered(opened: Session) -> Iterator[None]:
         # databases of a server share, whatever each is in.
         around = error.object[max(0, error.start - 20) : error.end + 20]
         raise StepError(
-            f"{name}: a name that it told is not UTF-8 ({around!r}); rename it, if it is a role's in the "
-            "database of the server that gave it"
+            f"{name}: a name that it told is not UTF-8 ({around!r})",
+            hint="rename it, if it is a role's in the database of the server that gave it",
         ) from None
 
 

@@ -52,7 +52,10 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
     except psycopg2.Error as error:
         raise UnreachableError(f"{name}: its uri in Vault is faulty: {said(error)}") from None
     for part in parts.keys() - VARIABLES.keys() - KEEPALIVES.keys():
-        raise UnreachableError(f"{name}: its uri in Vault has {part}, which cannot be handed on; take it out")
+        raise UnreachableError(
+            f"{name}: its uri in Vault has {part}, which cannot be handed on",
+            hint="take it out",
+        )
     return {VARIABLES[part]: value for part, value in parts.items() if part in VARIABLES}
 
 

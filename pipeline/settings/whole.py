@@ -91,12 +91,15 @@ def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
     if name in known:
         return known[name]
     raise UsageError(
-        f"{kind} {name}: not in luigi.cfg ({advice(name, known)}); "
-        f"to add it, write [{kind}.{name}] with secret = PATH_IN_VAULT there"
+        f"{kind} {name}: not in luigi.cfg ({advice(name, known)})",
+        hint=f"to add it, write [{kind}.{name}] with secret = PATH_IN_VAULT there",
     )
 
 
 def _required(section: str, keys: str, value: T | None) -> T:
     if value is None:
-        raise UsageError(f"[{section}]: missing in luigi.cfg, and needed for this; write it with {keys}")
+        raise UsageError(
+            f"[{section}]: missing in luigi.cfg, and needed for this",
+            hint=f"write it with {keys}",
+        )
     return value

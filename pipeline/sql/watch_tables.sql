@@ -14,7 +14,7 @@ tried AS (
 ),
 failed AS (
     SELECT DISTINCT ON (s.name)
-        s.name, s.task, s.run, coalesce(s.error, 'no reason is known') AS error, s.exit_code,
+        s.name, s.task, s.run, coalesce(s.error, 'no reason is known') AS error, s.exit_code, s.hint, s.detail ->> 'again' AS again,
         min(s.started_at) OVER (PARTITION BY s.name) AS failing_since,
         count(*) OVER (PARTITION BY s.name) AS runs
     FROM ops.step s LEFT JOIN loaded l ON l.name = s.name
@@ -24,5 +24,5 @@ failed AS (
 )
 SELECT
     name, l.snapshot_at, l.loaded_at, t.first_tried_at,
-    f.task, f.run, f.error, f.exit_code, f.failing_since, f.runs
+    f.task, f.run, f.error, f.exit_code, f.failing_since, f.runs, f.hint, f.again
 FROM loaded l FULL JOIN tried t USING (name) LEFT JOIN failed f USING (name)

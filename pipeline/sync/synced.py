@@ -54,7 +54,10 @@ def sync(settings: Settings) -> Synced:
     """
     analysts = settings.require_analysts()
     if analysts.repository is None:
-        raise UsageError("[analysts] repository: missing in luigi.cfg; write where analysts push to")
+        raise UsageError(
+            "[analysts] repository: missing in luigi.cfg",
+            hint="write where analysts push to",
+        )
     with _alone(analysts.checkout):
         try:
             done = _sync(settings, analysts.repository)
@@ -81,12 +84,18 @@ def _alone(checkout: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}; see to its owner") from None
+        raise UsageError(
+            f"{folder}: cannot be written: {error.strerror}",
+            hint="see to its owner",
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise AlreadyRunningError("a sync is going already; wait for its end") from None
+        raise AlreadyRunningError(
+            "a sync is going already",
+            hint="wait for its end",
+        ) from None
     finally:
         os.close(descriptor)
 
@@ -120,7 +129,10 @@ def _token(settings: Settings, secret: str | None) -> str | None:
     with access.opened(settings) as databases:
         entry = databases.vault.read(secret)
     if not entry.get(TOKEN):
-        raise UnreachableError(f"Vault: {secret} has no {TOKEN}; write one there that may read")
+        raise UnreachableError(
+            f"Vault: {secret} has no {TOKEN}",
+            hint="write one there that may read",
+        )
     return entry[TOKEN]
 
 
@@ -168,7 +180,10 @@ def _write(path: Path, value: object) -> None:
         new.write_text(json.dumps(value))
         new.replace(path)
     except OSError as error:
-        raise StepError(f"{path}: cannot be written: {error.strerror}; see to its owner and room") from None
+        raise StepError(
+            f"{path}: cannot be written: {error.strerror}",
+            hint="see to its owner and room",
+        ) from None
 
 
 def _refusal(commit: str, problems: list[str] | tuple[str, ...]) -> CheckError:

@@ -58,7 +58,8 @@ def _locked(checkout: Path, stack: contextlib.ExitStack) -> Path:
             if found != checkout.resolve():
                 continue
             raise UsageError(
-                f"{checkout}: links to {found}, which is no version; type 'pipeline sync'"
+                f"{checkout}: links to {found}, which is no version",
+                hint="type 'pipeline sync'",
             ) from None
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if found == checkout.resolve():
@@ -71,8 +72,8 @@ def switch(checkout: Path, version: Path) -> None:
     """Let the checkout be this version, at once."""
     if checkout.exists() and not checkout.is_symlink():
         raise UsageError(
-            f"{checkout}: is a folder, and with [analysts] repository it has to be made by 'pipeline sync'; "
-            "move it away"
+            f"{checkout}: is a folder, and with [analysts] repository it has to be made by 'pipeline sync'",
+            hint="move it away",
         )
     new = checkout.with_name(f".{checkout.name}.new")
     new.unlink(missing_ok=True)

@@ -102,15 +102,15 @@ class Vault:
             fault = "has a uri that is not postgresql://" if uri else f"has no uri, only {_listed(values)}"
             path = f"{self._settings.mount}/data/{self._settings.prefix}/{secret}"
             raise UnreachableError(
-                f"Vault at {self._settings.url}: {path} {fault}; "
-                "write uri=postgresql://USER:PASSWORD@HOST:PORT/NAME there"
+                f"Vault at {self._settings.url}: {path} {fault}",
+                hint="write uri=postgresql://USER:PASSWORD@HOST:PORT/NAME there",
             )
         # libpq would take a part of the password for the host or the port, and tell it in its complaint.
         if {"/", "@"}.intersection(uri.partition("://")[2].rpartition("@")[0]):
             path = f"{self._settings.mount}/data/{self._settings.prefix}/{secret}"
             raise UnreachableError(
-                f"Vault at {self._settings.url}: the uri of {path} has a / or @ before its last @; "
-                "write %2F for / and %40 for @ in its role, password and options"
+                f"Vault at {self._settings.url}: the uri of {path} has a / or @ before its last @",
+                hint="write %2F for / and %40 for @ in its role, password and options",
             )
         return uri
 
@@ -149,13 +149,13 @@ def _credential(settings: VaultSettings) -> str:
         others = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be read: {error.strerror}; put the {settings.auth} credential there, "
-            "or correct credential_file in [vault]"
+            f"{path}: cannot be read: {error.strerror}",
+            hint=f"put the {settings.auth} credential there, or correct credential_file in [vault]",
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not text; put the {settings.auth} credential there") from None
+        raise UsageError(f"{path}: is not text", hint=f"put the {settings.auth} credential there") from None
     if not credential:
-        raise UsageError(f"{path}: is empty; put the {settings.auth} credential there")
+        raise UsageError(f"{path}: is empty", hint=f"put the {settings.auth} credential there")
     if others:
         log.warn_once(
             logger, f"{path} can be used by others on this machine; make it private: chmod 600 {path}"

@@ -48,8 +48,9 @@ class Connection:
     ) -> Any:
         """Return the answer to `request`, which asks for `thing`; None where Vault answers nothing.
 
-        `refusals` says what each of Vault's refusals means here and what to do. What may pass is tried again
-        unless `again` is False. Raise UnreachableError, LostError if it may pass later.
+        `refusals` says what each of Vault's refusals means here; after a semicolon, what to do.
+        What may pass is tried again unless `again` is False. Raise UnreachableError, or LostError if it may
+        pass later.
         """
         attempts = Attempts(PATIENCE)
         while True:
@@ -57,9 +58,11 @@ class Connection:
                 answer = request()
             except (VaultError, requests.RequestException) as error:
                 if not _may_pass(error):
-                    raise UnreachableError(self._failure(thing, error, refusals or {})) from None
+                    fact, hint = self._failure(thing, error, refusals or {})
+                    raise UnreachableError(fact, hint=hint) from None
                 if not again or not attempts.wait(None):
-                    raise LostError(self._failure(thing, error, refusals or {})) from None
+                    fact, hint = self._failure(thing, error, refusals or {})
+                    raise LostError(fact, hint=hint) from None
                 logger.info("Vault at %s: %s; trying again", self.url, type(error).__name__)
             else:
                 return self._checked(thing, answer)
@@ -74,7 +77,8 @@ class Connection:
         if getattr(answer, "status_code", None) == requests.codes.no_content:
             return None
         raise UnreachableError(
-            f"{self.url} does not answer like Vault when asked for {thing}; check [vault] url in luigi.cfg"
+            f"{self.url} does not answer like Vault when asked for {thing}",
+            hint="check [vault] url in luigi.cfg",
         )
 
     def _failure(
@@ -82,26 +86,29 @@ class Connection:
         thing: str,
         error: VaultError | requests.RequestException,
         refusals: Mapping[type[VaultError], str],
-    ) -> str:
+    ) -> tuple[str, str]:
+        """Return what failed, and what is to be mended."""
+        vault = f"Vault at {self.url}"
         if isinstance(error, requests.exceptions.SSLError):
             return (
-                f"Vault at {self.url}: its TLS certificate is not accepted ({_reason(error)}); "
-                "set VAULT_CACERT to the file of its authority, or correct [vault] url"
+                f"{vault}: its TLS certificate is not accepted ({_reason(error)})",
+                "set VAULT_CACERT to the file of its authority, or correct [vault] url",
             )
         if isinstance(error, requests.RequestException):
             return (
-                f"Vault at {self.url} cannot be reached ({_reason(error)}); "
-                "check [vault] url, the network, and whether Vault runs"
+                f"{vault} cannot be reached ({_reason(error)})",
+                "check [vault] url, the network, and whether Vault runs",
             )
         if isinstance(error, VaultNotInitialized) or _sealed(error):
-            return f"Vault at {self.url} is sealed; unseal it (bao operator unseal), then run this again"
+            return f"{vault} is sealed", "unseal it (bao operator unseal)"
         # Vault lists what it has to say over several lines; we say one.
         listed = ", ".join(error.errors or []) if isinstance(error.errors, list) else ""
         said = redact(" ".join(listed.split()))
         for refusal, meaning in refusals.items():
             if isinstance(error, refusal):
-                return f"Vault at {self.url}: {meaning}" + (f" (Vault said: {said})" if said else "")
-        return f"Vault at {self.url} failed on {thing}: {said or type(error).__name__}; see Vault's own log"
+                fact, _, hint = meaning.partition("; ")
+                return f"{vault}: {fact}" + (f" (Vault said: {said})" if said else ""), hint
+        return f"{vault} failed on {thing}: {said or type(error).__name__}", "see Vault's own log"
 
 
 def _sealed(error: Exception) -> bool:

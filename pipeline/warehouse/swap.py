@@ -37,8 +37,8 @@ def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier
     lost = postgres.rows(warehouse, postgres.statement("lost_with_a_table"), target.strings)
     if lost:
         raise StepError(
-            f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}; drop "
-            "that in the warehouse, run it again, and make it anew"
+            f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}",
+            hint="drop that in the warehouse, run it again, and make it anew",
         )
     grants = views.grants(warehouse, target, relations.column_names(warehouse, rows))
     return Replaced(rows, target, views.dependent(warehouse, target), grants, exists)

@@ -98,8 +98,8 @@ def _not_ours(what: str, error: postgres.Error) -> StepError:
     detail = " ".join((error.diag.message_detail or "").split())
     return StepError(
         f"{what} has to be made anew on the table's new shape, and cannot be dropped for that: "
-        f"{' '.join(filter(None, (postgres.said(error), detail)))}; give it to the pipeline's role "
-        "(ALTER ... OWNER TO), or drop what depends on it, then run it again"
+        f"{' '.join(filter(None, (postgres.said(error), detail)))}",
+        hint="give it to the pipeline's role (ALTER ... OWNER TO), or drop what depends on it",
     )
 
 
@@ -132,7 +132,8 @@ def create(warehouse: Connection, views: list[View]) -> None:
         except postgres.Error as error:
             raise StepError(
                 f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
-                f"{postgres.said(error)}; change or drop the view, then run it again"
+                f"{postgres.said(error)}",
+                hint="change or drop the view",
             ) from None
 
 

@@ -167,12 +167,11 @@ def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | No
     name, last = failing
     if last is None:
         return Verdict(key, "stale", summary, command)
-    mend = remedy.find(last.run, last.task, name, last.exit_code, last.error)
+    mend = remedy.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
     often = f" in {last.runs} runs since {at(last.since)}" if last.runs > 1 else ""
     said = one_line(f"{last.task} failed{often}: {last.error}")
-    if mend.before:
-        summary += f"; first {mend.before}"
-    return Verdict(key, "stale", summary, mend.command, said, step=StepKey(last.run, last.task, name))
+    step = StepKey(last.run, last.task, name)
+    return Verdict(key, "stale", summary, mend.command, said, step=step, hint=mend.before)
 
 
 def unmatched(settings: Settings, facts: Facts) -> Iterator[Verdict]:

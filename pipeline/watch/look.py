@@ -213,9 +213,9 @@ def tables(warehouse: Connection, since: datetime) -> dict[str, TableFacts]:
 def _table(
     fresh_as_of: datetime | None, loaded_at: datetime | None, first_tried_at: datetime | None,
     task: str | None, run: str, error: str, exit_code: int | None, since: datetime,
-    runs: int,
+    runs: int, hint: str | None, again: str | None,
 ) -> TableFacts:  # fmt: skip
-    failing = Failing(task, run, error, exit_code, since, runs) if task else None
+    failing = Failing(task, run, error, exit_code, since, runs, hint, again) if task else None
     return TableFacts(fresh_as_of, loaded_at, first_tried_at, failing)
 
 

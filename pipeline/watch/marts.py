@@ -7,6 +7,7 @@ from pipeline import chains
 from pipeline.alerts import remedy
 from pipeline.alerts.message import one_line
 from pipeline.settings import Settings
+from pipeline.step import StepKey
 from pipeline.watch import limits
 from pipeline.watch.facts import Facts, TableFacts
 from pipeline.watch.verdict import Verdict, at, limit
@@ -40,6 +41,7 @@ def _late(key: str, name: str, found: TableFacts, since: datetime, *, allowed: s
     last = found.failing
     if last is None:
         return Verdict(key, "stale", summary, chains.MARTS.command(None, name), since=since)
-    mend = remedy.find(last.run, last.task, f"{chains.MART.schema}.{name}", last.exit_code, last.error)
+    step = StepKey(last.run, last.task, f"{chains.MART.schema}.{name}")
+    mend = remedy.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
     said = one_line(f"{last.task} failed: {last.error}")
-    return Verdict(key, "stale", f"{summary}; first {mend.before}", mend.command, said, since=since)
+    return Verdict(key, "stale", summary, mend.command, said, since=since, hint=mend.before)

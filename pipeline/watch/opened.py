@@ -24,19 +24,21 @@ def judge(facts: Facts, known: Sequence[Alert], found: Sequence[Verdict]) -> Ite
     for alert in known:
         if alert.key not in told and alert.key not in LAST:
             yield Verdict(
-                f"{KEY}{alert.key}", "open", alert.summary, alert.command or STATUS, alert.error, alert.since
-            )
+                f"{KEY}{alert.key}", "open", alert.summary, alert.command or STATUS, alert.error, alert.since,
+                hint=alert.hint or "",
+            )  # fmt: skip
             told.add(alert.key)
     for name, table in sorted(facts.ledger.tables.items()) if facts.ledger else ():
         last = table.failing
         if last is None or told & _keys(name) or not _is_declared(facts, name):
             continue
-        mend = remedy.find(last.run, last.task, name, last.exit_code, last.error)
+        mend = remedy.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
         key = StepKey(last.run, last.task, name)
         summary = f"{name}: {last.task} failed in run {last.run}"
         yield Verdict(
-            f"{KEY}{ETL.name}/{name}", "open", summary, mend.command, one_line(last.error), last.since, key
-        )
+            f"{KEY}{ETL.name}/{name}", "open", summary, mend.command, one_line(last.error), last.since, key,
+            mend.before,
+        )  # fmt: skip
 
 
 def _keys(name: str) -> set[str]:

@@ -45,6 +45,7 @@ def alert_of(settings: Settings, verdict: Verdict) -> Alert:
         kind=KINDS[verdict.kind],
         summary=verdict.summary,
         error=verdict.error,
+        hint=verdict.hint or None,
         run=step and step.run,
         command=verdict.command,
         task_url=step and links.task_url(settings, family, parameters),

@@ -27,6 +27,8 @@ class Verdict:
     since: datetime | None = None
     # The step that failed last, if one did.
     step: StepKey | None = None
+    # What a person has to mend before the command.
+    hint: str = ""
 
     @property
     def is_finding(self) -> bool:
@@ -42,7 +44,12 @@ class Verdict:
     def text(self) -> str:
         """Return everything in one line."""
         said = f"{self.summary}: {self.error}" if self.error else self.summary
-        return f"{said}; next: {self.command}" if self.command else said
+        return f"{said}; next: {self.next_step}" if self.command else said
+
+    @property
+    def next_step(self) -> str:
+        """Return what to do: what is to be mended, if that is known, then what to type."""
+        return f"{self.hint}, then {self.command}" if self.hint else self.command
 
 
 def span(length: timedelta) -> str:

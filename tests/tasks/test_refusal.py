@@ -10,7 +10,7 @@ from tasks import drill, etl
 from tests.night import Night, program
 
 LOADS = [
-    (["LoadWarehouse", "--run", "yesterday"], '"yesterday" is no run: write a date such as 2026-11-22'),
+    (["LoadWarehouse", "--run", "yesterday"], '"yesterday" is no run; write a date such as 2026-11-22'),
     (["LoadWarehouse", "--run", "2026-13-45"], '"2026-13-45" is no run'),
     (["etl.LoadTable", "--run", "2026-11-22", "--source", "shop", "--table", "evnt"], "did you mean event?"),
     (["etl.LoadSource", "--run", "2026-11-22", "--source", "shpo"], "source shpo: not in luigi.cfg"),

@@ -63,10 +63,10 @@ def test_a_table_that_fails_for_days_is_told_though_runs_begin() -> None:
     late = only(loads_only(ledger=ledger(tables=tables(employee=old))))
     assert (late.key, late.kind) == ("watch/table/hr.employee", "stale")
     assert late.text == (
-        "hr.employee: shows the source of 2026-11-21 02:15 UTC, 3 days 11 h ago; the limit is 26 h; "
-        "first mend the source, or sources/hr.yaml: "
+        "hr.employee: shows the source of 2026-11-21 02:15 UTC, 3 days 11 h ago; the limit is 26 h: "
         "ValidateExtract failed in 3 runs since 2026-11-22 02:15 UTC: rows: 0, expected at least 1; "
-        "next: pipeline rerun --run 2026-11-24 --from extract hr.employee"
+        "next: mend the source, or sources/hr.yaml, then pipeline rerun --run 2026-11-24 --from extract "
+        "hr.employee"
     )
 
 

@@ -1,0 +1,100 @@
+"""What is to be mended stands in an error's hint, apart from what happened, and goes with it everywhere."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline import errors
+from pipeline.alerts import failures, message, remedy
+from pipeline.backup import attempts
+from pipeline.backup.work import Work
+from pipeline.errors import PipelineError, StepError
+from pipeline.settings import BackupSettings, Settings
+from pipeline.watch import tell
+from pipeline.watch.facts import Facts, Failing, LedgerFacts, TableFacts
+from pipeline.watch.opened import judge
+from pipeline.watch.verdict import Verdict
+
+PACKAGE = Path(errors.__file__).parent
+KINDS = {
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, PipelineError)
+}
+# How advice begins.
+WORDS = (
+    "check|choose|correct|drop|free|give|GRANT|install|look|make|mend|move|name|put|remove|rename|restore|run|see|"
+    "set|start|take|type|unseal|use|wait|write"
+)
+ADVICE = re.compile(rf"(?:; |: )(?:{WORDS}) ")
+# Lists of problems of files, each with file and line, are no steps'; nor are the sandbox's own words.
+OTHERS = ("catalog", "sandbox", "settings", "nomad", "cli")
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """Return what each error of the library says before its hint, with where."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] in OTHERS:
+            continue
+        source = path.read_text()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS:
+                for argument in node.args:
+                    words = [
+                        part.value if isinstance(part, ast.Constant) else "X"
+                        for part in (argument.values if isinstance(argument, ast.JoinedStr) else [argument])
+                    ]
+                    yield f"{path.relative_to(PACKAGE)}:{node.lineno}", "".join(map(str, words))
+
+
+def test_no_error_of_a_step_has_its_advice_in_the_fact() -> None:
+    found = [f"{where}: {said}" for where, said in messages() if ADVICE.search(said)]
+    assert found == []
+
+
+def test_a_hint_is_a_field_of_its_own_in_each_form_of_an_alert() -> None:
+    error = StepError("its dump does not fit the disk", hint="make room <there>")
+    alert = failures.backup("hr", "2026-11-22").failed("DumpDatabase", error)
+    assert (alert.error, alert.hint) == ("its dump does not fit the disk", "make room <there>")
+    assert alert.command == "pipeline rerun --run 2026-11-22 backup/hr"
+    assert json.loads(message.body(alert, "json"))["hint"] == "make room <there>"
+    lines = json.loads(message.body(alert, "slack"))["text"].splitlines()
+    assert [*lines[1:2], *lines[3:]] == [
+        "> its dump does not fit the disk",
+        "first: make room &lt;there&gt;",
+        "`pipeline rerun --run 2026-11-22 backup/hr`",
+    ]
+
+
+def test_a_backup_that_failed_keeps_its_hint(tmp_path: Path) -> None:
+    home = tmp_path / "work"
+    settings = BackupSettings.model_validate(
+        {"bucket": "school", "secret": "backup", "recipients": [home, tmp_path], "work_dir": home}
+    )
+    folder = Work(settings, "hr", "2026-11-22")
+
+    def work() -> None:
+        with folder.step("DumpDatabase"):
+            raise StepError("pg_dump is older than the server", hint="install the client of 18")
+
+    with pytest.raises(StepError):
+        work()
+    (step,) = attempts.backups(settings, "hr")
+    assert (step.error, step.hint) == ("pg_dump is older than the server", "install the client of 18")
+    assert str(remedy.of_step(step)).startswith("install the client of 18, then pipeline rerun --run ")
+
+
+def test_watch_tells_the_hint_and_from_which_step_on() -> None:
+    at = datetime(2026, 11, 22, 3, tzinfo=UTC)
+    last = Failing("LoadTable", "2026-11-22", "5 rows too few", 3, at, 1, "write 'changes: full'", "extract")
+    facts = Facts(ledger=LedgerFacts(tables={"hr.employee": TableFacts(failing=last)}))
+    (verdict,) = judge(facts, [], [])
+    assert (verdict.hint, verdict.command) == (
+        "write 'changes: full'", "pipeline rerun --run 2026-11-22 --from extract hr.employee",
+    )  # fmt: skip
+    assert verdict.text.endswith(f"next: write 'changes: full', then {verdict.command}")
+    stale = Verdict("watch/table/hr.employee", "stale", "too old", verdict.command, hint=verdict.hint)
+    assert tell.alert_of(Settings.model_construct(**{}), stale).hint == verdict.hint
