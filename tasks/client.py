@@ -13,7 +13,7 @@ import luigi.rpc
 import requests
 from luigi.rpc import RequestsFetcher
 
-from pipeline import settings, visualizer
+from pipeline import outage, settings, visualizer
 from pipeline.errors import PipelineError, UnreachableError, UsageError
 from pipeline.redact import redact
 from pipeline.settings import Settings
@@ -22,11 +22,33 @@ logger = logging.getLogger("luigi-interface")
 
 # A password that was just changed is known to the scheduler a moment later than to us.
 PAUSES_SECONDS = (1.5, 3.0)
+# How Luigi's own lines begin.
+FAILED, AGAIN = "Failed connecting to remote scheduler", ("Retrying attempt ", "Wait for ")
 LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
 class RefusedError(UnreachableError):
     """The scheduler does not let us in, or we do not dare to send it a password."""
+
+
+class _OnceAMinute(logging.Filter):
+    """Lets what Luigi says of a scheduler that does not answer pass once a minute, whichever process says it.
+
+    Luigi has three lines and a traceback for each call that it tries again.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is to be written."""
+        said = str(record.msg)
+        if not said.startswith(FAILED):
+            return not said.startswith(AGAIN)
+        at = visualizer.shown(str(record.args[0])) if isinstance(record.args, tuple) and record.args else ""
+        record.msg, record.args = f"the scheduler at {at} does not answer; trying again", ()
+        record.exc_info = record.exc_text = None
+        return outage.is_news(record.msg)
+
+
+_once_a_minute = _OnceAMinute()
 
 
 class LoggedIn(RequestsFetcher):
@@ -88,6 +110,7 @@ class LoggedIn(RequestsFetcher):
 def install() -> None:
     """Let every RemoteScheduler of this process log in, Luigi's own included."""
     luigi.rpc.RequestsFetcher = LoggedIn  # type: ignore[misc]
+    logger.addFilter(_once_a_minute)
 
 
 def obstacle(url: str) -> str | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pipeline import outage
 from pipeline.errors import UnreachableError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ def _keep(what: str, life_seconds: float, renew: Callable[[], float], ended: thr
             ends_at = time.monotonic() + renew()
         except UnreachableError as error:
             if not ended.is_set():
-                logger.warning("%s could not be renewed: %s", what, error)
+                # Tried again ever faster, and by every step that has one.
+                level = logging.WARNING if outage.is_news(str(error)) else logging.DEBUG
+                logger.log(level, "%s could not be renewed: %s", what, error)
         if ends_at - time.monotonic() < _LEAST_SECONDS:
             logger.warning("%s has reached its longest life and ends; raise its max_ttl in Vault", what)
             return
