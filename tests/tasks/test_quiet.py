@@ -21,7 +21,7 @@ def test_a_scheduler_that_is_gone_is_one_line_a_minute(caplog: pytest.LogCapture
     url = f"http://127.0.0.1:{free_port()}/{uuid.uuid4().hex}"
     for _ in range(2):
         scheduler = luigi.rpc.RemoteScheduler(url)
-        scheduler._fetcher = client.RequestsFetcher()  # type: ignore[attr-defined]
+        scheduler._fetcher = client.RequestsFetcher()  # type: ignore[attr-defined, no-untyped-call]
         scheduler._rpc_retry_attempts, scheduler._rpc_retry_wait = ATTEMPTS, 0
         with pytest.raises(luigi.rpc.RPCError):
             scheduler._fetch("/api/ping", {})
