@@ -136,9 +136,15 @@ def _user(name: str | None) -> tuple[int, int] | None:
     try:
         entry = pwd.getpwnam(name or "nobody")
     except KeyError:
-        raise UsageError(f"[analysts] user: there is no user {name}; make it, or name another") from None
+        raise UsageError(
+            f"[analysts] user: there is no user {name}",
+            hint="make it, or name another",
+        ) from None
     if entry.pw_uid == 0:
-        raise UsageError("[analysts] user: is root; name an ordinary user")
+        raise UsageError(
+            "[analysts] user: is root",
+            hint="name an ordinary user",
+        )
     return entry.pw_uid, entry.pw_gid
 
 

@@ -25,7 +25,8 @@ def put(machine: Machine, layout: Layout, file: Path) -> bool:
     """
     if not file.is_file() or not (named := re.fullmatch(r"pipeline-([\w.-]+)\.pex", file.resolve().name)):
         raise UsageError(
-            f"{file}: no release; make one with bin/release, or name one with --release (pipeline-....pex)"
+            f"{file}: no release",
+            hint="make one with bin/release, or name one with --release (pipeline-....pex)",
         )
     folder = layout.releases / named[1]
     for path in (layout.opt, layout.releases, folder):

@@ -101,7 +101,10 @@ def running(settings: Settings) -> Iterator[None]:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise UsageError(f"{home}: cannot be written: {error.strerror}; see to its owner") from None
+        raise UsageError(
+            f"{home}: cannot be written: {error.strerror}",
+            hint="see to its owner",
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         oldest = time.time() - settings.logs.keep_days * DAY_SECONDS
@@ -110,7 +113,10 @@ def running(settings: Settings) -> Iterator[None]:
                 shutil.rmtree(old, ignore_errors=True)
         yield
     except BlockingIOError:
-        raise AlreadyRunningError("the analysts' tasks are going already; wait for their end") from None
+        raise AlreadyRunningError(
+            "the analysts' tasks are going already",
+            hint="wait for their end",
+        ) from None
     finally:
         os.close(descriptor)
 
@@ -133,4 +139,7 @@ def _write(path: Path, value: dict[str, Any]) -> None:
             file.write(json.dumps(value))
         new.replace(path)
     except OSError as error:
-        raise StepError(f"{path}: cannot be written: {error.strerror}; see to its owner and room") from None
+        raise StepError(
+            f"{path}: cannot be written: {error.strerror}",
+            hint="see to its owner and room",
+        ) from None

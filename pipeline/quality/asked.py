@@ -33,8 +33,8 @@ def count(warehouse: Connection, query: Composable, declared_in: str) -> int:
     oid = postgres.value(warehouse, "SELECT 'pg_temp.asked'::pg_catalog.regclass::oid::bigint")
     for name, _ in postgres.rows(warehouse, postgres.statement("view_functions"), (oid,)):
         raise StepError(
-            f"its sql check calls {name}, which can do more than compute; take that out, {declared_in}; "
-            "until then its last good rows stay up"
+            f"its sql check calls {name}, which can do more than compute; its last good rows stay up",
+            hint=f"take that out, {declared_in}",
         )
     with _as_analyst(warehouse):
         counted = sql.SQL("SELECT count(*) FROM ({}) AS found").format(query)
@@ -66,7 +66,8 @@ def _role(warehouse: Connection) -> str:
     found = postgres.rows(warehouse, query)
     if not found:
         raise StepError(
-            "the warehouse has no role for analysts, as which its sql checks are run; run 'pipeline migrate'"
+            "the warehouse has no role for analysts, as which its sql checks are run",
+            hint="run 'pipeline migrate'",
         )
     return str(found[0][0])
 

@@ -24,7 +24,7 @@ def write(settings: Settings, dashboards: Mapping[str, Dashboard], folder: Path)
     draw with, StepError if the file cannot be written, UnreachableError if something is out of reach.
     """
     if not dashboards:
-        raise UsageError("no dashboards: write dashboards/NAME.yaml in the analysts' repository")
+        raise UsageError("no dashboards", hint="write dashboards/NAME.yaml in the analysts' repository")
     pencil, now = Pencil(), datetime.now(UTC)
     shown = _read(settings, list(dashboards.values()), now)
     text = page(shown, pencil, now.date(), now)
