@@ -49,7 +49,7 @@ def nights(night: Night) -> str:
     night.platform.declare("hr", DECLARED)
     declare(night, staff=STAFF)
     (night.platform.analysts / "dashboards").mkdir()
-    card = "title: People\ncards:\n  - {title: Staff, chart: bar, mart: staff, x: department, y: heads}\n"
+    card = "title: People\ncards:\n  - {title: Staff, chart: table, mart: staff}\n"
     (night.platform.analysts / "dashboards" / "people.yaml").write_text(card)
     for _ in range(2):
         built(night, "staff", load_all(night))
