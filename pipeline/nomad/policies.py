@@ -77,6 +77,8 @@ def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:
 def _of_analysts(settings: Settings) -> Iterator[DatabaseSettings | str]:
     if settings.warehouse:
         yield settings.warehouse.analyst
+        if settings.report:
+            yield settings.warehouse.dashboards
     if settings.analysts and settings.analysts.secret:
         yield settings.analysts.secret
 

@@ -28,6 +28,8 @@ FONT = "Helvetica, Arial, sans-serif"
 FONT_SIZE = 13
 # The width of a letter, on average, for what has to be known before it is drawn.
 LETTER = 7
+# How much higher than its highest bar a chart is that has values above its bars.
+HEADROOM = 1.12
 # The most bars that have their value written on them, and points that are marked.
 FEW = 16
 # The share of the width that names beside bars may have, and how high a bar is with its name.
@@ -151,6 +153,9 @@ class _Chart:
             text = {"mark": {"type": "text", "dy": -7}, "encoding": {
                 "x": encoding["x"], "y": encoding["y"], "text": {"field": "text"}}}  # fmt: skip
             layers.append(text)
+            # Else the highest value would stand in the axis' title.
+            highest = max((point["y"] for point in self._points), default=0)
+            encoding["y"]["scale"] = {"domainMax": highest * HEADROOM} if highest > 0 else {}
         return {"height": self._size.height, "layer": layers}
 
     def _fits(self) -> bool:
@@ -231,9 +236,11 @@ class _Chart:
     def _x(self) -> Spec:
         if self._dated and self._card.chart != "bar":
             how = self._along.date or "day"
-            ticks = max(3, self._size.width // 90)
+            days = sorted({point["x"] for point in self._points})
+            # At days of which there is something, as many as there is room for.
+            ticks = days[:: -(-len(days) // max(2, self._size.width // 105))] if days else []
             return {"field": "x", "type": "temporal", "scale": {"type": "utc"},
-                    "axis": {"title": None, "format": _DATE_FORMATS[how], "tickCount": ticks, "grid": False,
+                    "axis": {"title": None, "format": _DATE_FORMATS[how], "values": ticks, "grid": False,
                              "labelOverlap": "greedy", "labelSeparation": 8}}  # fmt: skip
         axis: Spec = {"title": None, "ticks": False, "labelAngle": 0, "labelOverlap": "greedy",
                       "labelSeparation": 6, "labelPadding": 6}  # fmt: skip

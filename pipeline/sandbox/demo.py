@@ -116,6 +116,8 @@ class _Demo:
         with _part("Every declared table, row for row: checksums over all columns, source against warehouse"):
             self._compare()
         self._back_up(today)
+        with _part("The dashboards, as one page of HTML"):
+            self._pipeline("report", "--out", str(self._report))
         self._tell_where_to_look()
         _say(f"\nDone in {time.monotonic() - began:.0f} s.")
 
@@ -166,6 +168,10 @@ class _Demo:
             self._pipeline("run", "drill")
 
     @property
+    def _report(self) -> Path:
+        return self._home.path / "report"
+
+    @property
     def _settings(self) -> settings.Settings:
         return settings.read([self._home.settings_file])
 
@@ -207,6 +213,7 @@ class _Demo:
         for what, where in {
             "the chains": f"{luigid}/static/visualiser/index.html",
             "  log in": "as operator; its password: bin/sandbox password operator",
+            "the dashboards": f"{self._report / 'index.html'}",
             "the warehouse": "bin/sandbox psql warehouse",
             "a source": "bin/sandbox psql hr    (or records, service_desk)",
             "the last night": 'eval "$(bin/sandbox env)", then: pipeline status',
