@@ -39,7 +39,8 @@ def set_up(machine: Machine, layout: Layout, kind: str, wanted: Sequence[Job], *
     ]  # fmt: skip
     begun = units.begun(wanted)
     if changed:
-        machine.run("systemctl", "daemon-reload")
+        if _runs():
+            machine.run("systemctl", "daemon-reload")
         machine.run("systemctl", "enable", "--quiet", *begun)
     if _runs():
         # One that goes on is left alone, unless it is another now.

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     parsed = parser.parse_args(arguments)
     redact.install()
+    terminal.outlive_the_reader()
     try:
         return _run(parsed)
     except PipelineError as error:

@@ -1,6 +1,7 @@
 """bin/nomad-deploy: validates, plans and registers the job of each duty; waits until services are well."""
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parsed = parser.parse_args(arguments)
     redact.install()
+    terminal.outlive_the_reader()
     for name, value in OF_A_JOB.items():
         os.environ.setdefault(name, value)
     try:
@@ -122,7 +124,9 @@ def _differs(job: Job, arguments: Sequence[str]) -> bool:
     is_new = said.startswith("+ Job")
     terminal.say(f"{job.id}: {'is new' if is_new else 'changes'}")
     if not is_new:
-        terminal.say("\n".join(f"  {line}" for line in lines if line.lstrip().startswith(("+", "-"))))
+        # What follows is about where it would run.
+        shown = itertools.takewhile(lambda line: not line.startswith("Scheduler dry-run"), lines)
+        terminal.say("\n".join(f"  {line}" for line in shown if line.lstrip().startswith(("+", "-"))))
     return True
 
 

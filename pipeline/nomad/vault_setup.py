@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--jwks-url", default=JWKS, help="Nomad's public keys (default: %(default)s)")
     parsed = parser.parse_args(arguments)
     redact.install()
+    terminal.outlive_the_reader()
     for name, value in OF_A_JOB.items():
         os.environ.setdefault(name, value)
     try:
