@@ -108,6 +108,9 @@ def settings(sandbox: Sandbox, debian: Debian, role: str, port: int) -> str:
     own["alerts"]["spool"], own["logs"]["folder"] = f"{STATE}/alerts", f"{STATE}/logs"
     own["analysts"] = {"checkout": f"{STATE}/analysts", "repository": f"file://{STATE}/remote.git"}
     own["scheduler"] = {}
+    # The one that the document backs up.
+    for name in [name for name in own if name.startswith("database.") and name != "database.hr"]:
+        del own[name]
     return configuration.render(debian.path("/etc/pipeline/luigi.cfg").read_text(), own)
 
 
