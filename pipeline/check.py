@@ -5,7 +5,7 @@ A problem would stop a night or a backup; a warning is something that the night 
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from pipeline.backup import privileges, tools
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.postgres import Connection
+from pipeline.report import drawn
 from pipeline.settings import BackupSettings, Settings, weakened
 from pipeline.warehouse import roles
 
@@ -50,6 +51,10 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
             yield from _databases(settings, databases)
             if any(catalog_.marts for catalog_ in declared):
                 yield _looked("marts", lambda: _marts(databases))
+            if settings.report is not None:
+                # A night is done without it.
+                found = _looked("report", lambda: _report(databases))
+                yield replace(found, problems=(), warnings=found.problems)
             if settings.backup is not None:
                 yield from _backups(settings.backup, settings, databases)
     except UnreachableError as error:
@@ -69,6 +74,18 @@ def _marts(databases: Access) -> list[str]:
     return [f'the login "{login}" is no analyst; GRANT "{group}" TO "{login}" in the warehouse']
 
 
+def _report(databases: Access) -> list[str]:
+    """Return what would keep the page of the dashboards from being written: what draws, and what reads."""
+    drawn.Pencil()
+    with databases.warehouse() as warehouse:
+        group = roles.of(warehouse).dashboards
+    with databases.dashboards() as theirs:
+        if postgres.value(theirs, "SELECT pg_has_role(%s, 'MEMBER')", (group,)):
+            return []
+        login = theirs.info.user
+    return [f'the login "{login}" may not read dashboards; GRANT "{group}" TO "{login}" in the warehouse']
+
+
 def _looked(thing: str, look: Callable[[], list[str]]) -> Finding:
     try:
         problems = look()
@@ -83,6 +100,9 @@ def folders(settings: Settings) -> Iterator[Finding]:
     logs = settings.logs.folder
     # The steps go on without their logs.
     yield Finding(f"folder {logs}", warnings=tuple(_unwritable(logs, "[logs] folder")))
+    if settings.report is not None:
+        page = settings.report.folder
+        yield Finding(f"folder {page}", warnings=tuple(_unwritable(page, "[report] folder")))
     if settings.alerts is not None:
         spool = settings.alerts.spool
         yield Finding(f"folder {spool}", tuple(_unwritable(spool, "[alerts] spool")))

@@ -1,9 +1,11 @@
 """The page after each night: where it is asked for, whole or not at all, and no night fails for it."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline import check
 from pipeline.cli import nightly
 from pipeline.settings.sections import ReportSettings
 from tests.hooks import Hook
@@ -39,6 +41,28 @@ def test_a_report_that_cannot_be_written_is_an_alert_of_its_own_until_it_is(
     nightly.write_report(settings)
     assert [alert.kind for alert in hook.alerts("report")] == ["warning", "recovered"]
     assert "Platform" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_check_says_what_would_keep_it_from_being_written_and_that_a_night_goes_on(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = night.settings.model_copy(update={"report": ReportSettings(folder=tmp_path)})
+
+    def found() -> check.Finding:
+        (one,) = (one for one in check.everything(settings, "http://127.0.0.1:1") if one.thing == "report")
+        return one
+
+    assert found() == check.Finding("report")
+    group = f"{night.platform.database('warehouse')}_dashboards"
+    login = f"{night.platform.database('warehouse')}_reports"
+    night.ask("warehouse", f"GRANT CONNECT ON DATABASE {night.platform.database('warehouse')} TO {login}")
+    night.ask("warehouse", f"REVOKE {group} FROM {login}")
+    assert found().warnings == (
+        f'the login "{login}" may not read dashboards; GRANT "{group}" TO "{login}" in the warehouse',
+    )
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    assert "pip install" in found().warnings[0]
+    assert found().problems == ()
 
 
 def test_without_a_folder_none_is_written(night: Night) -> None:
