@@ -4,6 +4,7 @@ The tests are made of a list of settings and the sides on which somebody may hav
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -238,3 +239,33 @@ def test_a_connection_that_is_lost_is_told_as_that_of_its_server(
     with pytest.raises(LostError) as caught:
         work()
     assert str(caught.value).startswith(f"shop.item: {lost}: the connection was lost: ")
+
+
+def test_a_limit_that_the_host_imposes_is_one_line_with_server_role_and_setting(shop: Night) -> None:
+    """As behind a pooler, whose sessions are not what they were set to."""
+
+    def run(limit: str) -> None:
+        with opened(shop, "source") as session, postgres.explained("shop.item"):
+            postgres.rows(session, f"SET statement_timeout = '{limit}'")
+            session.commit()
+            postgres.rows(session, "SELECT pg_sleep(30)")
+
+    role = f"pipeline_{shop.platform.database('shop')}"
+    line = (
+        rf"^shop\.item: source shop: .*: its role {role} has statement_timeout = 100ms, though the session "
+    )
+    with pytest.raises(StepError, match=line + "asked for 4h; ask who runs that server") as caught:
+        run("100ms")
+    assert not caught.value.retryable
+    assert "\n" not in str(caught.value)
+
+
+def test_a_statement_that_somebody_ends_is_not_said_to_be_over_a_limit(shop: Night) -> None:
+    with opened(shop, "source") as session:
+        end = threading.Timer(0.1, session.cancel)
+        end.start()
+        with pytest.raises(StepError) as caught, postgres.explained("shop.item"):
+            postgres.rows(session, "SELECT pg_sleep(30)")
+        end.join()
+    assert "statement_timeout" not in str(caught.value)
+    assert caught.value.retryable

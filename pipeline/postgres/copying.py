@@ -12,7 +12,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError
-from pipeline.postgres.failures import Session, said
+from pipeline.postgres.failures import Session, limited, said
 from pipeline.postgres.statements import Composable, Connection
 
 COPY_BUFFER_BYTES = 256 * 1024
@@ -61,6 +61,8 @@ def copy(
 
 def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> PipelineError:
     """Return the error that says how a COPY failed: for lack of a connection, or for what it carried."""
+    if (imposed := limited(error)) is not None:
+        return StepError(f"{doing} the rows: {imposed.fact}", hint=imposed.hint, retryable=False)
     # A connection that broke in the middle of a COPY is not called closed by the driver.
     broken = connection.closed or connection.info.status != CONNECTION_OK
     if broken or isinstance(error, psycopg2.errors.AdminShutdown):

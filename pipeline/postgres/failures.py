@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg2
@@ -10,7 +10,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError
-from pipeline.postgres.imposed import read_only
+from pipeline.postgres.imposed import limit, read_only
 from pipeline.postgres.statements import Connection
 from pipeline.redact import redact, without_values
 
@@ -54,6 +54,8 @@ class Session(psycopg2.extensions.connection):
     """A connection that knows whose it is, so that what fails on it can be told as that server's."""
 
     name = "the database"
+    # What it was told as it began, by setting.
+    chosen: Mapping[str, str] = {}
 
     def cursor(self, *arguments: Any, **more: Any) -> Any:
         """As the driver's, but what fails knows where."""
@@ -101,12 +103,27 @@ def environmental(error: psycopg2.Error) -> PipelineError | None:
     server, code = server_of(error), error.pgcode or ""
     if isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):
         return StepError(f"{server}{_why_read_only(error) or said(error)}", retryable=False)
+    if (imposed := limited(error)) is not None:
+        return imposed
     if is_lost(error):
         return LostError(f"{server}the connection was lost: {said(error)}")
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
         return ConflictError(f"{server}{said(error)}")
     if code.startswith(ITS_OWN):
         return StepError(f"{server}{said(error)}")
+    return None
+
+
+def limited(error: psycopg2.Error) -> StepError | None:
+    """Return an error that names server, role and limit, if one that we did not set ended a statement."""
+    session = session_of(error)
+    if not isinstance(error, psycopg2.errors.QueryCanceled) or not isinstance(session, Session):
+        return None
+    with contextlib.suppress(psycopg2.Error):
+        session.rollback()
+        if imposed := limit(session, session.chosen.get("statement_timeout", "0")):
+            hint = "ask who runs that server, or the pooler before it, for sessions without that limit"
+            return StepError(f"{server_of(error)}{fact_of(error)}: {imposed}", hint=hint, retryable=False)
     return None
 
 

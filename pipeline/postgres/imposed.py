@@ -50,3 +50,20 @@ def _mend(connection: Connection, name: str, source: str, role: str, database: s
     if source in statements:
         return statements[source]
     return "its server is set so (postgresql.conf): ask who runs it, who may mean it, as where a disk is full"
+
+
+def limit(connection: Connection, wanted: str) -> str | None:
+    """Return the limit of this session's statements, with its role, if it is shorter than was asked for.
+
+    As where a pooler, or the host, keeps a session from what it sets; `wanted` is what it asked for.
+    """
+    query = """
+        SELECT session_user, setting || unit FROM pg_settings
+        WHERE name = 'statement_timeout' AND setting::bigint > 0
+          AND (setting::bigint < extract(epoch FROM %s::interval) * 1000 OR %s::interval = '0')
+        """
+    found = rows(connection, query, (wanted, wanted))
+    if not found:
+        return None
+    role, imposed = found[0]
+    return f"its role {role} has statement_timeout = {imposed}, though the session asked for {wanted}"

@@ -150,6 +150,7 @@ def open_session(
     """Open a session as `connection` does, and raise what it raises; who takes it closes it."""
     opened = _open(uri, name, application_name, entry)
     chosen: dict[str, Any] = {**SESSION, **CONDUCT, **(session or {})}
+    opened.chosen = chosen
     try:
         opened.autocommit = True
         with opened.cursor() as cursor:
