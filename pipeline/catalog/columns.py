@@ -62,7 +62,7 @@ class Column(Declared):
     """What is declared of a column; a column without a declaration is simply loaded."""
 
     description: Description | None = None
-    """What it is, in a sentence: it is told by `pipeline docs`."""
+    """What it is, in a sentence: it becomes the column's COMMENT in the warehouse."""
     mask: Mask | None = None
     """Done in the source's own SELECT, so that the value never leaves the source.
 

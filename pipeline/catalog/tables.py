@@ -137,7 +137,7 @@ class DeclaredTable(Defaults):
     """A table as it is written. Its key in the file is its name in the warehouse."""
 
     description: Description | None = None
-    """What a row of it is, in a sentence or two: it is told by `pipeline docs`."""
+    """What a row of it is, in a sentence or two: it becomes the table's COMMENT in the warehouse."""
     relation: Name | None = Field(default=None, alias="table")
     """Its name in the source, where it differs."""
     key: ColumnNames | None = None

@@ -1,13 +1,16 @@
 """`pipeline validate` and `pipeline init`: what an analyst types."""
 
 import argparse
+import contextlib
+import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import access, catalog, postgres, settings
 from pipeline.catalog.draft import SCHEMA_FILE, Relation, draft, loadable
-from pipeline.cli import terminal
+from pipeline.cli import annotations, terminal
 from pipeline.errors import ProblemsError, StepError, UsageError
 from pipeline.programs import confined, look
 from pipeline.settings import Settings
@@ -27,6 +30,7 @@ def add_commands(commands: Any) -> None:
         metavar="DIR",
         help="default: the current folder, or the checkout of the settings where that is no such repository",
     )
+    annotations.add_argument(validate)
     validate.set_defaults(command=run_validate)
     init = commands.add_parser(
         "init",
@@ -43,7 +47,20 @@ def add_commands(commands: Any) -> None:
 
 
 def run_validate(arguments: argparse.Namespace) -> int:
-    """Say what was found in a repository, or raise every problem there is in it."""
+    """Say what was found in a repository, or raise (or print, in another form) every problem in it."""
+    if arguments.format == annotations.TEXT:
+        return _validate(arguments)
+    problems: Sequence[str] = ()
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            _validate(arguments)
+        except ProblemsError as error:
+            problems = error.problems
+    annotations.say(problems, arguments.format)
+    return ProblemsError.exit_code if problems else 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
     directory = arguments.directory or _repository()
     found = catalog.read_repository(directory)
     unseen = _look_at_tasks(directory)

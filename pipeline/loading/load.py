@@ -16,7 +16,18 @@ from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import StepError
 from pipeline.fence import Attempt
 from pipeline.ledger import Watermark
-from pipeline.loading import drift, exchange, extract, history, merge, quarantine, staging, steps, validate
+from pipeline.loading import (
+    described,
+    drift,
+    exchange,
+    extract,
+    history,
+    merge,
+    quarantine,
+    staging,
+    steps,
+    validate,
+)
 from pipeline.loading.plan import FIRST, REBUILD
 from pipeline.loading.shape import Shape
 from pipeline.loading.staging import Staged
@@ -143,6 +154,7 @@ class _Publication:
         for new in exchanged:
             if not new.exists:
                 roles.open_table(self._warehouse, new.target)
+        described.describe(self._warehouse, self._table, self._staged)
         # Until here the ledger's row is free to say for whom this waits.
         attempt.finish(self._warehouse, loaded.total, self._done(loaded))
         return loaded

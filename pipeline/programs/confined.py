@@ -85,7 +85,7 @@ def _line(kind: str, name: str, day: str | None = None) -> list[str]:
 
 
 def _copied(folder: Path) -> dict[str, Path]:
-    return {f"{INSIDE}/{FOLDER}": folder / FOLDER}
+    return {f"{INSIDE}/{FOLDER}": (folder / FOLDER).absolute()}
 
 
 def _found(name: str, ended: Ended) -> Found:

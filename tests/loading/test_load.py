@@ -266,3 +266,18 @@ def test_a_suspicious_share_of_deletes_is_not_loaded(night: Night) -> None:
     assert night.value("warehouse", "SELECT count(*) FROM shop.item") == 200
     night.platform.declare("shop", "source: shop\ntables: {item: {max_deleted: 60%}}\n")
     assert counts(night.load("shop", "item")) == (0, 0, 100, 100)
+
+
+def test_descriptions_are_comments_in_the_warehouse_and_stay_through_a_refresh(night: Night) -> None:
+    declared = (
+        "source: shop\ntables:\n  item:\n    description: {}\n"
+        '    columns: {{name: {{description: "What\'s written on it"}}}}\n'
+    )
+    night.platform.source("shop", "CREATE TABLE item (id int PRIMARY KEY, name text)", declared.format("One"))
+    night.ask("shop", "COMMENT ON COLUMN item.id IS 'of the source'")
+    said = "SELECT obj_description('shop.item'::regclass), col_description('shop.item'::regclass, 2)"
+    night.load("shop", "item")
+    assert night.ask("warehouse", said) == [("One", "What's written on it")]
+    night.platform.declare("shop", declared.format("Another"))
+    night.load("shop", "item")
+    assert night.ask("warehouse", said) == [("Another", "What's written on it")]

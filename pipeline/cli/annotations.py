@@ -1,0 +1,53 @@
+"""Annotations: problems with file and line in the form that a machine reads: GitHub's, or JSON."""
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+
+from pipeline.cli import terminal
+
+TEXT, GITHUB, JSON = "text", "github", "json"
+_PLACE = re.compile(r"(?P<file>[^:]+):(?P<line>\d+): (?P<what>.*)", re.DOTALL)
+# What would end a message of GitHub's before its end, or begin another.
+_MESSAGE = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_PROPERTY = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A", ":": "%3A", ",": "%2C"})
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --format to a command that tells problems of files."""
+    parser.add_argument(
+        "--format",
+        choices=(TEXT, GITHUB, JSON),
+        default=TEXT,
+        help="the form of problems: for people, as annotations of a pull request, or as JSON (default: "
+        "%(default)s)",
+    )
+
+
+def say(problems: Sequence[str], form: str) -> None:
+    """Print problems, each as `sources/hr.yaml:4: what`, in one of the forms for machines.
+
+    >>> say(["sources/hr.yaml:4: 50%: is too much", "vault is sealed"], "github")
+    ::error file=sources/hr.yaml,line=4::50%25: is too much
+    ::error::vault is sealed
+    """
+    if form == JSON:
+        terminal.say(json.dumps({"problems": [_as_json(problem) for problem in problems]}, indent=2))
+        return
+    for problem in problems:
+        terminal.say(_as_annotation(problem))
+
+
+def _as_json(problem: str) -> dict[str, object]:
+    found = _PLACE.fullmatch(problem)
+    place = {"file": found["file"], "line": int(found["line"])} if found else {"file": None, "line": None}
+    return {**place, "level": "error", "message": found["what"] if found else problem}
+
+
+def _as_annotation(problem: str) -> str:
+    found = _PLACE.fullmatch(problem)
+    if not found:
+        return f"::error::{problem.translate(_MESSAGE)}"
+    file, what = found["file"].translate(_PROPERTY), found["what"].translate(_MESSAGE)
+    return f"::error file={file},line={found['line']}::{what}"
