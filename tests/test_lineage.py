@@ -68,4 +68,5 @@ def test_the_command_needs_no_server_and_no_settings() -> None:
         "mart.sla_breaches",
         "├── service_desk.category",
         "└── service_desk.ticket",
+        "used by dashboard service_desk",
     ]

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from pipeline.chains import LOAD_TASK
+
 revision = "0012"
 down_revision = "0011"
 
@@ -19,13 +21,13 @@ STATEMENTS = (
            round(extract(epoch FROM finished_at - attempted_at) / 60, 1) AS minutes
     FROM ops.run
     """,
-    """
+    f"""
     CREATE VIEW platform.loads AS
     SELECT run, left(run, 10)::date AS day, name, split_part(name, '.', 1) AS source,
            detail ->> 'mode' AS mode, rows, (detail ->> 'inserted')::bigint AS new,
            (detail ->> 'updated')::bigint AS changed, (detail ->> 'deleted')::bigint AS deleted,
            finished_at AS loaded_at
-    FROM ops.step WHERE task = 'LoadTable' AND state = 'done'
+    FROM ops.step WHERE task = '{LOAD_TASK}' AND state = 'done'
     """,
     """
     CREATE VIEW platform.checks AS
