@@ -28,7 +28,7 @@ STATEMENTS = (
            (detail ->> 'updated')::bigint AS changed, (detail ->> 'deleted')::bigint AS deleted,
            finished_at AS loaded_at
     FROM ops.step WHERE task = '{LOAD_TASK}' AND state = 'done'
-    """,
+    """,  # noqa: S608 - a name of ours
     """
     CREATE VIEW platform.checks AS
     SELECT run, left(run, 10)::date AS day, source || '.' || table_name AS name, check_name, level, passed,
