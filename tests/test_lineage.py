@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -70,3 +71,13 @@ def test_the_command_needs_no_server_and_no_settings() -> None:
         "└── service_desk.ticket",
         "used by dashboard service_desk",
     ]
+
+
+def test_a_picture_is_well_formed_and_has_what_belongs_to_the_name() -> None:
+    line = [str(program("pipeline")), "lineage", "sla_breaches", "--svg", "--dir", str(EXAMPLE)]
+    done = subprocess.run(line, capture_output=True, text=True, env={"PATH": "/usr/bin"}, check=True)
+    top = ElementTree.fromstring(done.stdout)  # noqa: S314 - our own
+    titles = sorted(str(one.text) for one in top.iter("{http://www.w3.org/2000/svg}title"))
+    dashboard, *made = titles
+    assert dashboard.startswith("dashboard ")
+    assert made == ["mart.sla_breaches", "service_desk.category", "service_desk.ticket"]

@@ -40,12 +40,13 @@ def tree(lineage: Lineage, name: str | None = None) -> list[str]:
         used = {one for made_of in lineage.values() for one in made_of}
         roots = [one for one in lineage if one not in used and lineage[one]]
         return [line for root in sorted(roots) for line in _branches(root, lineage)]
-    found = _named(lineage, name)
+    found = named(lineage, name)
     users = sorted(one for one in lineage if found in lineage[one])
     return [*_branches(found, lineage), *(f"used by {user}" for user in users)]
 
 
-def _named(lineage: Lineage, name: str) -> str:
+def named(lineage: Lineage, name: str) -> str:
+    """Return the whole name of a thing. Raise UsageError if there is none of it."""
     for known in (name, f"{SCHEMA}.{name}", f"{DASHBOARD} {name}"):
         if known in lineage:
             return known

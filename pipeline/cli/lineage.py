@@ -22,6 +22,7 @@ def add_command(commands: Any) -> None:
         "--dir", type=Path, default=Path(), metavar="DIR", help="the analysts' repository (default: here)"
     )
     parser.add_argument("--mermaid", action="store_true", help="all of it as a diagram, for a page in git")
+    parser.add_argument("--svg", action="store_true", help="the same, or NAME's part of it, as a picture")
     parser.set_defaults(command=run_lineage)
 
 
@@ -29,6 +30,12 @@ def run_lineage(arguments: argparse.Namespace) -> int:
     """Print it as trees, or as a diagram."""
     found = catalog.read_repository(arguments.dir)
     known = lineage.of(found.catalog, found.dashboards)
+    if arguments.svg:
+        from pipeline.docs import drawn  # noqa: PLC0415 - only a picture needs it
+
+        name = lineage.named(known, arguments.name) if arguments.name else None
+        terminal.say(drawn.around(known, name) if name else drawn.whole(known))
+        return 0
     lines = lineage.mermaid(known) if arguments.mermaid else lineage.tree(known, arguments.name)
     terminal.say("\n".join(lines))
     return 0
