@@ -53,6 +53,8 @@ class Platform:
     prefix: str
     sources: list[str] = field(default_factory=list)
     alerts: dict[str, str] = field(default_factory=lambda: {"secret": "alerts"})
+    # Sections of luigi.cfg that a test adds.
+    more: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def settings_file(self) -> Path:
@@ -131,6 +133,7 @@ class Platform:
         for name in self.sources:
             own[f"source.{name}"] = {"secret": f"source/{self.database(name)}"}
             own[f"database.{name}"] = {"secret": f"database/{self.database(name)}"}
+        own |= self.more
         self.settings_file.write_text(configuration.render(configuration.template(), own))
 
 

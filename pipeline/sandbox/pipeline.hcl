@@ -16,3 +16,10 @@ path "secret/data/pipeline/admin/*" {
 path "sys/leases/revoke" {
   capabilities = ["update"]
 }
+# The key to Metabase is made by the pipeline itself; its administrator's password is a person's to write.
+path "secret/data/pipeline/metabase/api_key" {
+  capabilities = ["create", "read", "update"]
+}
+path "secret/data/pipeline/metabase/+/api_key" {
+  capabilities = ["create", "read", "update"]
+}

@@ -241,7 +241,19 @@ class ReportSettings(Section):
 
 
 class MetabaseSettings(Section):
-    """Where Metabase is, and the path in Vault of its credential."""
+    """Where Metabase is, and what of it is in Vault.
+
+    `secret` has the email and the password of its first administrator, needed to set up an empty one.
+    """
 
     url: Url
     secret: VaultPath
+    # Where the key is kept that everything else is done with; None: the entry `api_key` below `secret`.
+    api_key_secret: VaultPath | None = None
+    # What becomes of what somebody changed there by hand.
+    edits: Literal["overwrite", "keep"] = "overwrite"
+
+    @property
+    def api_key(self) -> str:
+        """Return the path of the entry with the key."""
+        return self.api_key_secret or f"{self.secret}/api_key"

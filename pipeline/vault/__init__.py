@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class Vault:
 
         Raise UnreachableError if it is not there or we may not read it. `missing` is what to do if it is not.
         """
+        return self.read_version(secret, missing=missing)[0]
+
+    def read_version(self, secret: str, *, missing: str | None = None) -> tuple[dict[str, str], str]:
+        """Return an entry as `read` does, and what tells this version of it from any other."""
         mount, path = self._settings.mount, f"{self._settings.prefix}/{secret}"
         shown = f"{mount}/data/{path}"
         kv = self._connection.client.secrets.kv.v2
@@ -75,7 +79,22 @@ class Vault:
         values = {key: _text(value) for key, value in answer["data"]["data"].items()}
         for value in values.values():
             _register(value)
-        return values
+        version = answer["data"]["metadata"]
+        # The number alone begins anew where an entry was removed and written again.
+        return values, f"{version['version']} of {version['created_time']}"
+
+    def write(self, secret: str, values: Mapping[str, str]) -> None:
+        """Write a new version of the KV v2 entry `secret`. Raise UnreachableError if we may not."""
+        mount, path = self._settings.mount, f"{self._settings.prefix}/{secret}"
+        shown = f"{mount}/data/{path}"
+        kv = self._connection.client.secrets.kv.v2
+        for value in values.values():
+            _register(value)
+        self._connection.ask(
+            shown,
+            lambda: kv.create_or_update_secret(path=path, secret=dict(values), mount_point=mount),
+            refusals={Forbidden: self._forbidden(shown, "write")},
+        )
 
     @contextmanager
     def database_uri(self, database: DatabaseSettings) -> Iterator[str]:
@@ -90,10 +109,10 @@ class Vault:
         else:
             yield self._kept_uri(database.secret)
 
-    def _forbidden(self, path: str) -> str:
+    def _forbidden(self, path: str, what: str = "read") -> str:
         role = f" with role {self._settings.role}" if self._settings.role else ""
         login = f"the {self._settings.auth} login{role}"
-        return f"{login} may not read {path}; let its policy read that, or correct the path"
+        return f"{login} may not {what} {path}; let its policy {what} that, or correct the path"
 
     def _kept_uri(self, secret: str) -> str:
         values = self.read(secret)

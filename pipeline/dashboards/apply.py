@@ -1,0 +1,226 @@
+"""Brings Metabase to what the analysts' repository declares, or says what that would change."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from pipeline import access, ledger, postgres
+from pipeline.access import Access
+from pipeline.catalog import Catalog
+from pipeline.catalog.board import Dashboard
+from pipeline.dashboards import changes, connection, instance, meanings, permissions, trial, wanted
+from pipeline.dashboards.changes import Change, There
+from pipeline.dashboards.connection import Database
+from pipeline.dashboards.kept import Memory
+from pipeline.dashboards.wanted import Board, Wanted, is_variable
+from pipeline.dashboards.write import Writer
+from pipeline.errors import AlreadyRunningError, StepError, UsageError
+from pipeline.metabase import Client
+from pipeline.postgres import Connection
+from pipeline.settings import Settings
+from pipeline.settings.sections import MetabaseSettings
+
+LOCK = "dashboards"
+Say = Callable[[str], object]
+
+
+@dataclass
+class Outcome:
+    """What was, or would be, changed, and what is wrong with which card."""
+
+    changes: list[Change] = field(default_factory=list)
+    # What is not a thing of ours alone: the connection, permissions, descriptions.
+    others: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    # Requests that wrote something.
+    writes: int = 0
+
+    @property
+    def shown(self) -> list[Change]:
+        """Return what a person is told of."""
+        return [one for one in self.changes if one.action != "remember"]
+
+
+def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) -> Outcome:
+    """Return what `apply` would change; without [metabase], what an empty one would get. Change nothing."""
+    outcome = Outcome()
+    boards = [wanted.board(one) for one in dashboards]
+    with access.opened(settings) as databases, databases.warehouse(autocommit=True) as warehouse:
+        _require_migrated(warehouse)
+        memory = Memory(warehouse)
+        uri, version = _address(databases)
+        fine, held = _tried(databases, boards, outcome)
+        if settings.metabase is None:
+            _look(There(None, {}, None), fine, held, "overwrite", outcome)
+            return outcome
+        with _client(settings.metabase) as client:
+            ready = instance.opened(client, settings.metabase, databases.vault, None, _silent)
+            known = memory.find(connection.KEY)
+            if not ready or known is None or known.number is None:
+                outcome.others.append("the connection to the warehouse: is to be made")
+                _look(There(None, {}, None), fine, held, "overwrite", outcome)
+                return outcome
+            database = Database(client, memory, known.number)
+            if wrong := connection.differences(client, known, uri, version):
+                outcome.others.append(f"the connection to the warehouse: {', '.join(wrong)}")
+                if wrong == ["is not there any more"]:
+                    _look(There(None, {}, None), fine, held, "overwrite", outcome)
+                    return outcome
+            there = There(client, memory.all(), database)
+            _look(there, fine, held, settings.metabase.edits, outcome)
+            _look_beside(client, there, database, catalog, settings.metabase, outcome)
+    return outcome
+
+
+def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], say: Say) -> Outcome:
+    """Let Metabase be as declared, and return what that took. A dashboard with a broken card stays as it was.
+
+    Raise UnreachableError if it is out of reach, StepError if it refuses or forgets something,
+    AlreadyRunningError if somebody else is at it.
+    """
+    outcome = Outcome()
+    asked = settings.require_metabase()
+    boards = [wanted.board(one) for one in dashboards]
+    with access.opened(settings) as databases, databases.warehouse(autocommit=True) as warehouse:
+        _require_migrated(warehouse)
+        _lock(warehouse)
+        memory = Memory(warehouse)
+        uri, version = _address(databases)
+        fine, held = _tried(databases, boards, outcome)
+        with _client(asked) as client:
+            instance.opened(client, asked, databases.vault, memory, say)
+            database = connection.keep(client, memory, uri, version)
+            _sync(databases, database, fine, say)
+            there = There(client, memory.all(), database)
+            _write(Writer(client, memory, there), there, memory, fine, held, asked, outcome, say)
+            graphs = permissions.keep(client, permissions.wanted(client, database.number, there.collections))
+            outcome.others += [f"the permissions at {path}" for path in graphs]
+            if counted := meanings.keep(database, catalog, asked.edits):
+                outcome.others.append(f"{counted} descriptions of tables and columns")
+            outcome.writes = client.writes
+    return outcome
+
+
+def _silent(_line: str) -> None:
+    """Say nothing."""
+
+
+@contextlib.contextmanager
+def _client(asked: MetabaseSettings) -> Iterator[Client]:
+    client = Client(asked.url)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _require_migrated(warehouse: Connection) -> None:
+    ledger.require_migrated(warehouse)
+    if postgres.value(warehouse, "SELECT to_regclass('ops.surface')") is None:
+        raise StepError("the warehouse's own tables are of an earlier version: run 'pipeline migrate' once")
+
+
+def _lock(warehouse: Connection) -> None:
+    query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+    if not postgres.value(warehouse, query, (LOCK,)):
+        raise AlreadyRunningError("dashboards are being applied already; wait for its end")
+
+
+def _address(databases: Access) -> tuple[str, str]:
+    """Return the warehouse's address with the login of dashboards, and what tells that entry's version."""
+    where = databases.settings.require_warehouse().dashboards
+    if where.dynamic:
+        raise UsageError(
+            "[warehouse] dashboards_secret: Metabase keeps its login, so that one that Vault makes for a step "
+            "will not do; write an entry with uri"
+        )
+    version = databases.vault.read_version(where.secret)[1]
+    with databases.vault.database_uri(where) as uri:
+        return uri, version
+
+
+def _tried(
+    databases: Access, boards: Sequence[Board], outcome: Outcome
+) -> tuple[list[Board], list[Dashboard]]:
+    """Return the dashboards whose cards the warehouse answers, and those that are held back."""
+    fine, held = [], []
+    with databases.dashboards() as own:
+        for board in boards:
+            problems = list(trial.problems(own, board))
+            outcome.problems += problems
+            if problems:
+                held.append(board.dashboard)
+            else:
+                fine.append(board)
+    return fine, held
+
+
+def _things(boards: Sequence[Board]) -> list[Wanted]:
+    return [wanted.root(), *(thing for board in boards for thing in board.things)]
+
+
+def _look(
+    there: There, boards: Sequence[Board], held: Sequence[Dashboard], edits: changes.Edits, outcome: Outcome
+) -> None:
+    things = _things(boards)
+    names = changes.renamed(there, list(changes.renames(there, things)))
+    for thing in things:
+        if change := changes.of_thing(there, thing, edits, names.get(thing.key)):
+            outcome.changes.append(change)
+    for known in changes.removed(there, things, held):
+        outcome.changes.append(Change("archive", known.kind, known.name, known.file))
+
+
+def _look_beside(
+    client: Client,
+    there: There,
+    database: Database,
+    catalog: Catalog,
+    asked: MetabaseSettings,
+    outcome: Outcome,
+) -> None:
+    graphs = permissions.differences(client, permissions.wanted(client, database.number, there.collections))
+    outcome.others += [f"the permissions at {path}" for path in graphs]
+    if missing := meanings.missing(database, catalog, asked.edits):
+        outcome.others.append(f"{len(missing)} descriptions of tables and columns")
+
+
+def _sync(databases: Access, database: Database, boards: Sequence[Board], say: Say) -> None:
+    """Have Metabase look at the tables again where columns have changed, or it lacks one that is asked."""
+    needed = sorted({
+        (reach.relation, reach.column)
+        for board in boards for card in board.cards.values() for reach in card.reach
+        if not is_variable(board.dashboard.filter(reach.filter), reach)
+    })  # fmt: skip
+    with databases.dashboards() as own:
+        digest = str(postgres.value(own, postgres.statement("dashboard_columns")))
+    known = database.memory.find(connection.KEY)
+    assert known is not None  # noqa: S101 - it was just kept
+    is_new = known.detail.get("columns") != digest
+    if is_new or any(database.column(*one) is None for one in needed):
+        database.sync()
+        say("Metabase was asked to look at the tables of the warehouse again")
+    database.wait_for(needed)
+    if is_new:
+        database.memory.save(replace(known, detail={**known.detail, "columns": digest}))
+
+
+def _write(
+    writer: Writer, there: There, memory: Memory, boards: Sequence[Board], held: Sequence[Dashboard],
+    asked: MetabaseSettings, outcome: Outcome, say: Say,
+) -> None:  # fmt: skip
+    things = _things(boards)
+    pairs = list(changes.renames(there, things))
+    names = changes.renamed(there, pairs)
+    for known, thing in pairs:
+        memory.rename(known.key, thing.key)
+    for thing in things:
+        if change := changes.of_thing(there, thing, asked.edits, names.get(thing.key)):
+            writer.do(change, thing)
+            outcome.changes.append(change)
+            if change.action != "remember":
+                say(str(change))
+    for known in list(changes.removed(there, things, held)):
+        if writer.archive(known):
+            outcome.changes.append(Change("archive", known.kind, known.name, known.file))
+            say(str(outcome.changes[-1]))

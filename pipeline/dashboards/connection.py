@@ -1,0 +1,146 @@
+"""The warehouse as Metabase sees it: the connection, who may ask what, its columns, and what they mean."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pipeline.dashboards.kept import Kept, Memory
+from pipeline.errors import CheckError, StepError
+from pipeline.metabase import Client
+
+KEY = "database"
+NAME = "Warehouse"
+ENGINE = "postgres"
+DEFAULT_PORT = 5432
+# A first look at the warehouse's tables takes seconds; of a large one minutes.
+SYNC_SECONDS = 120.0
+LOOK_SECONDS = 0.5
+
+
+def details(uri: str) -> dict[str, Any]:
+    """Return what Metabase is to connect with, from a postgresql:// URI; its options are not passed on.
+
+    >>> details("postgresql://metabase:secret@db/warehouse")["port"]
+    5432
+    """
+    parts = urlsplit(uri)
+    mode = dict(pair.partition("=")[::2] for pair in parts.query.split("&")).get("sslmode", "")
+    found = {
+        "host": parts.hostname or "localhost", "port": parts.port or DEFAULT_PORT,
+        "dbname": unquote(parts.path.lstrip("/")), "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""), "ssl": mode not in ("", "disable", "prefer", "allow"),
+        # What there is to see is said by the login's own rights.
+        "schema-filters-type": "all", "tunnel-enabled": False, "advanced-options": False,
+    }  # fmt: skip
+    return found | ({"ssl-mode": mode} if found["ssl"] else {})
+
+
+def without_password(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of a connection's details what can be compared: those that we ask for, but for the password."""
+    return {key: found.get(key) for key in wanted if key != "password"}
+
+
+class Database:
+    """The connection, and the columns that Metabase knows of it."""
+
+    def __init__(self, client: Client, memory: Memory, number: int) -> None:
+        self.client, self.memory, self.number = client, memory, number
+        self._tables: list[Mapping[str, Any]] | None = None
+
+    def forget_tables(self) -> None:
+        """Ask for the tables anew the next time."""
+        self._tables = None
+
+    @property
+    def tables(self) -> list[Mapping[str, Any]]:
+        """Return the tables that Metabase knows, each with its fields."""
+        if self._tables is None:
+            found = self.client.get(f"/api/database/{self.number}/metadata", include_hidden=True)
+            self._tables = list(found.get("tables") or ())
+        return self._tables
+
+    def column(self, relation: str, name: str) -> tuple[int, str] | None:
+        """Return number and base type of a column; None if Metabase does not know it (yet)."""
+        for table in self.tables:
+            if f"{table.get('schema')}.{table.get('name')}" == relation:
+                for one in table.get("fields") or ():
+                    if one["name"] == name:
+                        return int(one["id"]), str(one.get("base_type"))
+        return None
+
+    def sync(self) -> None:
+        """Have it look at the tables again, beside whatever else it does."""
+        self.client.post(f"/api/database/{self.number}/sync_schema", {})
+        self._tables = None
+
+    def wait_for(self, columns: Sequence[tuple[str, str]], seconds: float = SYNC_SECONDS) -> None:
+        """Return once it knows these columns. Raise CheckError if it does not come to know them."""
+        ends_at = time.monotonic() + seconds
+        while missing := [one for one in columns if self.column(*one) is None]:
+            if time.monotonic() > ends_at:
+                listed = ", ".join(f"{relation}.{name}" for relation, name in missing)
+                raise CheckError(
+                    f"Metabase does not know {listed} after a sync of {seconds:g} s; see whether the login "
+                    "of dashboards may read it, and Metabase's own log"
+                )
+            time.sleep(LOOK_SECONDS)
+            self._tables = None
+
+
+def differences(client: Client, known: Kept | None, uri: str, version: str) -> list[str]:
+    """Return what is to be changed of the connection: nothing, or what of it is not as it should be."""
+    if known is None or known.number is None:
+        return ["is to be made"]
+    live = client.find(f"/api/database/{known.number}")
+    if live is None or _marker(live) != known.marker:
+        return ["is not there any more"]
+    wanted = details(uri)
+    found, expected = live.get("details") or {}, without_password(wanted, wanted)
+    wrong = [key for key, value in expected.items() if found.get(key) != value]
+    if known.detail.get("version") != version:
+        wrong.append("password")
+    return [*wrong, *(["name"] if live.get("name") != NAME else [])]
+
+
+def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
+    """Make the connection, or give it what of it has changed. It is tried by Metabase before it is taken."""
+    known = memory.find(KEY)
+    asked = details(uri)
+    body = {"name": NAME, "engine": ENGINE, "details": asked, "auto_run_queries": True}
+    if differences(client, known, uri, version):
+        live = _there(client, known)
+        if live is None:
+            intended = memory.intend(Kept(KEY, KEY, NAME))
+            made = {**body, "name": f"{NAME} {intended.nonce}"}
+            live = client.post("/api/database", made)
+        number = int(live["id"])
+        client.put(f"/api/database/{number}", body)
+        live = client.get(f"/api/database/{number}")
+        found = live.get("details") or {}
+        wrong = [key for key, value in asked.items() if key != "password" and found.get(key) != value]
+        if wrong or live.get("name") != NAME:
+            raise StepError(f"Metabase did not take of the connection: {', '.join(wrong or ['name'])}")
+        # The password comes back masked, so which one it has is remembered.
+        detail = {**(known.detail if known else {}), "version": version}
+        memory.save(Kept(KEY, KEY, NAME, number=number, marker=_marker(live), detail=detail))
+        return Database(client, memory, number)
+    assert known is not None  # noqa: S101 - it has no difference
+    assert known.number is not None  # noqa: S101 - as above
+    return Database(client, memory, known.number)
+
+
+def _there(client: Client, known: Kept | None) -> Mapping[str, Any] | None:
+    """Return the connection that is ours, also where we were killed right after it was made."""
+    if known is None:
+        return None
+    if known.number is not None:
+        live: Mapping[str, Any] | None = client.find(f"/api/database/{known.number}")
+        return live if live is not None and _marker(live) == known.marker else None
+    found = client.get("/api/database")
+    listed = found["data"] if isinstance(found, Mapping) else found
+    return next((one for one in listed if one.get("name") == f"{NAME} {known.nonce}"), None)
+
+
+def _marker(live: Mapping[str, Any]) -> str:
+    return str(live.get("created_at"))

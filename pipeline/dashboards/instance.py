@@ -1,0 +1,154 @@
+"""The instance itself: the first set-up of an empty one, and the key that everything else is done with.
+
+Set up with a password once; then a key is made and kept in Vault, and the login with the password is ended.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+
+from pipeline.dashboards.kept import Kept, Memory
+from pipeline.errors import PipelineError, UnreachableError
+from pipeline.metabase import ADMINISTRATORS, Client, RefusedError, versions
+from pipeline.settings.sections import MetabaseSettings
+from pipeline.vault import Vault
+
+logger = logging.getLogger(__name__)
+
+SESSION_HEADER, KEY_HEADER = "X-Metabase-Session", "x-api-key"
+KEY = "api key"
+SITE_NAME = "School"
+TRACKING = "/api/setting/anon-tracking-enabled"
+
+Say = Callable[[str], object]
+
+
+def opened(client: Client, settings: MetabaseSettings, vault: Vault, memory: Memory | None, say: Say) -> bool:
+    """Log the client in with our key. Where there is none, or the instance is empty, set that up first.
+
+    With `memory` None change nothing: return False if it is still to be set up.
+    """
+    client.wait_until_up()
+    version = client.version()
+    logger.info("Metabase at %s is %s", client.url, version.tag)
+    is_empty = bool(client.get("/api/session/properties").get("setup-token"))
+    key = None if is_empty else _known_key(vault, settings)
+    if key is not None and _log_in(client, key):
+        return True
+    if memory is None:
+        return False
+    with _password_login(client, settings, vault, say):
+        if is_empty:
+            _stop_tracking(client)
+        key = _make_key(client, memory)
+        # Before anything is done with it: who is killed here finds it again.
+        vault.write(settings.api_key, {"api_key": key})
+    if not _log_in(client, key):
+        raise UnreachableError(f"Metabase at {client.url} does not accept the key that it has just made")
+    say(f"an API key was made, and is in Vault at {settings.api_key}")
+    return True
+
+
+def _known_key(vault: Vault, settings: MetabaseSettings) -> str | None:
+    with contextlib.suppress(_MissingError):
+        return _entry(vault, settings.api_key, "api_key")["api_key"]
+    return None
+
+
+class _MissingError(UnreachableError):
+    """There is no such entry, or it lacks a value."""
+
+
+def _entry(vault: Vault, path: str, *names: str) -> dict[str, str]:
+    try:
+        found = vault.read(path)
+    except UnreachableError as error:
+        # To Vault what is not there and what one may not read are different things; an outage is a third.
+        if "there is nothing at" in str(error):
+            raise _MissingError(str(error)) from None
+        raise
+    missing = [name for name in names if not found.get(name)]
+    if missing:
+        what = " and no ".join(missing)
+        raise _MissingError(f"Vault: the entry {path} has no {what}; write it there")
+    return found
+
+
+def _log_in(client: Client, key: str) -> bool:
+    """Whether the server accepts our key, as that of an administrator."""
+    client.log_in(KEY_HEADER, key)
+    try:
+        user = client.get("/api/user/current")
+    except UnreachableError as error:
+        if error.retryable and not isinstance(error, RefusedError) and "does not accept" in str(error):
+            client.log_out(KEY_HEADER)
+            return False
+        raise
+    if not user.get("is_superuser"):
+        raise UnreachableError(
+            f"Metabase at {client.url}: our API key is not of the group Administrators; remove its entry in "
+            "Vault, then run this again: another is made"
+        )
+    return True
+
+
+@contextlib.contextmanager
+def _password_login(client: Client, settings: MetabaseSettings, vault: Vault, say: Say) -> Iterator[None]:
+    """Log in as the first administrator, who is made where there is none; log out at the end."""
+    found = _entry(vault, settings.secret, "email", "password")
+    session = _first_user(client, found["email"], found["password"], say)
+    if session is None:
+        answer = client.post("/api/session", {"username": found["email"], "password": found["password"]})
+        session = answer["id"]
+    client.log_in(SESSION_HEADER, session)
+    try:
+        yield
+    finally:
+        # The error of what was done meanwhile is what matters; the session ends by itself.
+        with contextlib.suppress(PipelineError):
+            client.delete("/api/session")
+        client.log_out(SESSION_HEADER)
+
+
+def _first_user(client: Client, email: str, password: str, say: Say) -> str | None:
+    """Set an empty instance up, and return the session; None where somebody has done so."""
+    token = client.get("/api/session/properties").get("setup-token")
+    if not token:
+        return None
+    body = {
+        "token": token,
+        "user": {"email": email, "password": password, "first_name": None, "last_name": None},
+        "prefs": {"site_name": SITE_NAME, "site_locale": "en", "allow_tracking": False},
+    }
+    try:
+        answer = client.post("/api/setup", body)
+    except RefusedError as error:
+        if error.status == HTTPStatus.FORBIDDEN:
+            return None
+        raise
+    say("an empty Metabase was set up")
+    return str(answer["id"])
+
+
+def _stop_tracking(client: Client) -> None:
+    # It is turned on by the set-up, whatever that was told.
+    client.put(TRACKING, {"value": False})
+    if client.get(TRACKING) not in (False, "false", None):
+        raise UnreachableError(f"Metabase at {client.url} goes on tracking; see its Admin settings, General")
+
+
+def _make_key(client: Client, memory: Memory) -> str:
+    """Make a key, or another one for that which we made and never saw."""
+    known = memory.find(KEY)
+    if known is not None:
+        for one in client.get("/api/api-key"):
+            if one["name"] == known.name:
+                answer = client.put(f"/api/api-key/{one['id']}/regenerate", {})
+                return str(answer["unmasked_key"])
+    intended = memory.intend(Kept(KEY, KEY, ""))
+    name = f"school-nightly-pipeline {intended.nonce}"
+    memory.save(Kept(KEY, KEY, name, nonce=intended.nonce))
+    group = versions.group(client.get("/api/permissions/group"), ADMINISTRATORS)
+    answer = client.post("/api/api-key", {"name": name, "group_id": group})
+    return str(answer["unmasked_key"])

@@ -1,0 +1,67 @@
+"""How a card is drawn, in Metabase's words. It checks none of them: what it does not know it passes over."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.catalog.board import Card, Format
+
+# Ours that are called otherwise there.
+DISPLAYS: Mapping[str, str] = {"number": "scalar"}
+_DATES: Mapping[str, Mapping[str, Any]] = {
+    "minute": {"date_style": "D MMMM, YYYY", "time_enabled": "minutes"},
+    "day": {"date_style": "D MMMM, YYYY", "time_enabled": None},
+}
+
+
+def display(card: Card) -> str:
+    """Return what a chart is called."""
+    return DISPLAYS.get(card.chart, card.chart)
+
+
+def settings(card: Card) -> dict[str, Any]:
+    """Return the visualization settings of a card."""
+    found: dict[str, Any] = {}
+    dimensions, measures = list(card.dimensions), list(card.measures)
+    if card.chart == "number":
+        found["scalar.field"] = measures[0]
+    elif card.chart == "pie":
+        found |= {"pie.dimension": dimensions[0], "pie.metric": measures[0]}
+    elif card.chart == "table":
+        if dimensions or measures:
+            found["table.columns"] = [
+                {"name": name, "enabled": True} for name in dict.fromkeys([*dimensions, *measures])
+            ]
+    else:
+        found |= {"graph.dimensions": dimensions, "graph.metrics": measures}
+        if card.stacked:
+            found["stackable.stack_type"] = "stacked"
+    named = dict.fromkeys([*dimensions, *measures, *card.formats])
+    columns = {
+        json.dumps(["name", name], separators=(",", ":")): _format(card.format_of(name)) for name in named
+    }
+    return found | ({"column_settings": columns} if columns else {})
+
+
+def text(card: Card) -> dict[str, Any]:
+    """Return what a card of a dashboard is that has no rows."""
+    written = f"### {card.title}\n\n{card.text}" if card.title else card.text
+    virtual: dict[str, Any] = {
+        "name": None, "display": "text", "visualization_settings": {}, "dataset_query": {}, "archived": False,
+    }  # fmt: skip
+    return {"virtual_card": virtual, "text": written, "dashcard.background": False}
+
+
+def _format(written: Format) -> dict[str, Any]:
+    found: dict[str, Any] = {"column_title": written.title}
+    if written.unit:
+        found["suffix"] = f" {written.unit}"
+    if written.prefix:
+        found["prefix"] = written.prefix
+    if written.decimals is not None:
+        found["decimals"] = written.decimals
+    if written.percent:
+        found["number_style"] = "percent"
+    if not written.thousands:
+        found["number_separators"] = "."
+    return found | dict(_DATES.get(written.date or "", {}))

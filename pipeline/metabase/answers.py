@@ -1,0 +1,92 @@
+"""What Metabase's answers mean: an error that says what it refused, or the value that it gave."""
+
+import json
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import requests
+
+from pipeline.errors import LostError, PipelineError, StepError, UnreachableError
+from pipeline.redact import redact
+
+# Of a text that is no JSON so much is told.
+TEXT_LENGTH = 200
+
+# A server, or what stands before it, that is not ready: the request may be made again once it is.
+PASSING = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+
+
+class RefusedError(StepError):
+    """Metabase is there, and does not take this request. `status` is what it answered."""
+
+    status = 0
+    retryable = False
+
+    @classmethod
+    def of(cls, status: int, message: str) -> "RefusedError":
+        """Return the error of an answer."""
+        made = cls(message)
+        made.status = status
+        return made
+
+
+def value(url: str, thing: str, answer: requests.Response) -> Any:
+    """Return what was answered when asked for `thing`; None where there is nothing to say.
+
+    Raise LostError if the server is not ready, UnreachableError if it lets us not in or is no Metabase,
+    RefusedError if it refused just this.
+    """
+    status = answer.status_code
+    if status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise _failure(url, thing, status, answer)
+    if status == HTTPStatus.NO_CONTENT or not answer.content:
+        return None
+    try:
+        return answer.json()
+    except requests.JSONDecodeError:
+        # Some settings are answered as plain text.
+        if "json" not in answer.headers.get("content-type", ""):
+            return answer.text
+        raise UnreachableError(
+            f"{url} does not answer like Metabase when asked for {thing}; check [metabase] url in luigi.cfg"
+        ) from None
+
+
+def _failure(url: str, thing: str, status: int, answer: requests.Response) -> PipelineError:
+    said = redact(_said(answer))
+    told = f" (it said: {said})" if said else ""
+    if status in PASSING:
+        return LostError(f"Metabase at {url} is not ready ({status}){told}; see its own log")
+    if status < HTTPStatus.BAD_REQUEST:
+        place = answer.headers.get("location", "")
+        return UnreachableError(
+            f"Metabase at {url} sends us elsewhere: {place}; write its own address into [metabase] url"
+        )
+    if status == HTTPStatus.UNAUTHORIZED:
+        return UnreachableError(f"Metabase at {url} does not accept our login for {thing}{told}")
+    if status == HTTPStatus.FORBIDDEN:
+        return RefusedError.of(status, f"Metabase at {url}: we may not ask for {thing}{told}")
+    return RefusedError.of(status, f"Metabase at {url} refused {thing} with {status}{told}")
+
+
+def _said(answer: requests.Response) -> str:
+    """Return what it says is wrong, key by key, in one line; never a traceback."""
+    try:
+        found = answer.json()
+    except requests.JSONDecodeError:
+        found = answer.text
+    if isinstance(found, Mapping):
+        wrong = found.get("specific-errors") or found.get("errors")
+        found = "; ".join(_listed(wrong)) if wrong else found.get("message") or found.get("cause") or ""
+    text = found if isinstance(found, str) else json.dumps(found)
+    return " ".join(text.split())[:TEXT_LENGTH]
+
+
+def _listed(wrong: Any, path: str = "") -> Iterator[str]:
+    if isinstance(wrong, Mapping):
+        for key, inside in wrong.items():
+            yield from _listed(inside, f"{path}.{key}" if path else str(key))
+    else:
+        said = ", ".join(map(str, wrong)) if isinstance(wrong, list) else str(wrong)
+        yield f"{path}: {said}" if path else said

@@ -1,0 +1,96 @@
+"""Where versions of Metabase differ, from 56 to 64: here, and nowhere else."""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import StepError
+
+logger = logging.getLogger(__name__)
+
+OLDEST, NEWEST = 56, 64
+
+# The two groups that every instance has.
+ALL_USERS = ("all-internal-users", "All Users")
+ADMINISTRATORS = ("admin", "Administrators")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of Metabase, by its second number: v0.58.1 and v1.58.1 (the paid edition) are both 58."""
+
+    major: int
+    tag: str
+
+    @classmethod
+    def of(cls, url: str, tag: object) -> "Version":
+        """Return the version that an instance calls itself. Raise StepError if it is too old for us.
+
+        >>> Version.of("http://metabase", "v0.58.1").major
+        58
+        """
+        found = re.match(r"v?[01]\.(\d+)", str(tag or ""))
+        if found is None:
+            # One built by hand calls itself vLOCAL_DEV or the like.
+            logger.warning("Metabase at %s does not say its version (%s)", url, tag)
+            return cls(NEWEST, str(tag))
+        major = int(found[1])
+        if major < OLDEST:
+            raise StepError(
+                f"Metabase at {url} is {tag}; from v0.{OLDEST} on its API is as we need it: upgrade it"
+            )
+        if major > NEWEST:
+            logger.warning("Metabase at %s is %s; nothing newer than %d is known here", url, tag, NEWEST)
+        return cls(major, str(tag))
+
+
+def group(groups: Iterable[Mapping[str, Any]], wanted: tuple[str, str]) -> int:
+    """Return the number of a group. By its magic type; where a version does not tell that, by its name."""
+    kind, name = wanted
+    listed = list(groups)
+    for one in listed:
+        if one.get("magic_group_type") == kind:
+            return int(one["id"])
+    for one in listed:
+        if one.get("name") == name:
+            return int(one["id"])
+    raise StepError(f"Metabase has no group {name}; see its Admin settings, People, Groups")
+
+
+def native_query(database: int, sql: str, tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a query in the form that every version takes. From 57 on it comes back in another."""
+    return {"database": database, "type": "native", "native": {"query": sql, "template-tags": dict(tags)}}
+
+
+def read_query(query: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Return the SQL and the template tags of a query as any version gives it; None if it has no SQL.
+
+    Before 57 that is the old form; since then MBQL 5, whose tags may be a list from 63 on.
+    """
+    if "stages" in query:
+        stages = query["stages"] or [{}]
+        native = stages[0] if len(stages) == 1 else {}
+        return native.get("native"), _tags(native.get("template-tags"))
+    native = query.get("native") or {}
+    return native.get("query"), _tags(native.get("template-tags"))
+
+
+def _tags(found: object) -> dict[str, Any]:
+    if isinstance(found, list):
+        return {str(one.get("name")): one for one in found}
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def field_of(tag: Mapping[str, Any]) -> int | None:
+    """Return the field that a tag filters by: ["field", 12, null], or in MBQL 5 ["field", {...}, 12]."""
+    dimension = tag.get("dimension")
+    if not isinstance(dimension, list):
+        return None
+    return next((one for one in dimension[1:] if isinstance(one, int)), None)
+
+
+def readable(group_graph: Mapping[str, Any], collection: int) -> str:
+    """Return what a group may do with a collection; what it may not do at all is left out since 56.13."""
+    return str(group_graph.get(str(collection)) or "none")

@@ -1,0 +1,1 @@
+"""Dashboards in Metabase, tried on its stand-in and on a real warehouse."""

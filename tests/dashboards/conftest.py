@@ -1,0 +1,23 @@
+"""Fixtures: an empty Metabase, and a warehouse that it shows."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dashboards.surfaces import Surface, surface_of
+from tests.metabase import Metabase, running
+from tests.night import Night
+
+
+@pytest.fixture
+def metabase() -> Iterator[Metabase]:
+    """An instance that nobody has set up."""
+    with running() as made:
+        yield made
+
+
+@pytest.fixture
+def surface(night: Night, metabase: Metabase) -> Iterator[Surface]:
+    """Dashboards of a warehouse with two marts, not yet applied."""
+    with surface_of(night, metabase) as made:
+        yield made

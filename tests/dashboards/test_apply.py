@@ -1,0 +1,140 @@
+"""What is declared is in Metabase, once, whole, and nothing else of it is touched."""
+
+import dataclasses
+
+from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, TOTAL, Surface, with_card
+
+
+def test_an_empty_instance_is_set_up_and_shows_what_is_declared(surface: Surface) -> None:
+    outcome = surface.apply()
+    assert outcome.problems == []
+    metabase = surface.metabase
+    assert set(metabase.named("dashboard")) == {"Enrolment", "Staff"}
+    assert set(metabase.named("collection")) == {"School", "Enrolment", "Staff"}
+    assert metabase.rows("Students by programme") == [["Law", 90], ["Tax", 7]]
+    assert metabase.rows("Students by programme", programme=["Tax"]) == [["Tax", 7]]
+    assert metabase.rows("Students by programme", intake="2026-01-01~2026-12-31") == [["Law", 50], ["Tax", 7]]
+    assert metabase.rows("Students by programme", words="la") == [["Law", 90]]
+    routes = metabase.routes
+    assert routes.settings["anon-tracking-enabled"] is False
+    assert not routes.sessions, "the login with the password is ended"
+    (database,) = routes.databases.values()
+    may = routes.graphs["permissions"]["groups"]["1"][str(database["id"])]
+    assert may["create-queries"] == "no"
+    ours = [one["id"] for one in metabase.named("collection").values()]
+    assert {routes.graphs["collection"]["groups"]["1"][str(number)] for number in ours} == {"read"}
+
+
+def test_a_second_apply_makes_no_request_that_writes(surface: Surface) -> None:
+    surface.apply()
+    before = len(surface.metabase.writes)
+    outcome = surface.apply()
+    assert surface.metabase.writes[before:] == []
+    assert (outcome.changes, outcome.others, outcome.writes) == ([], [], 0)
+    planned = surface.plan()
+    assert (planned.changes, planned.others) == ([], [])
+
+
+def test_one_card_that_is_edited_is_the_one_that_is_written(surface: Surface) -> None:
+    surface.apply()
+    numbers = {name: one["id"] for name, one in surface.metabase.named("card").items()}
+    before = len(surface.metabase.writes)
+    edited = dataclasses.replace(BY_PROGRAMME, sql=BY_PROGRAMME.sql.replace("sum(", "max("))
+    surface.apply(with_card(ENROLMENT, BY_PROGRAMME, edited), STAFF)
+    assert surface.metabase.writes[before:] == [f"PUT /api/card/{numbers['Students by programme']}"]
+    assert surface.metabase.rows("Students by programme") == [["Law", 50], ["Tax", 7]]
+    assert {name: one["id"] for name, one in surface.metabase.named("card").items()} == numbers
+
+
+def test_one_card_that_is_removed_goes_into_the_trash_and_leaves_its_dashboard(surface: Surface) -> None:
+    surface.apply()
+    number = surface.metabase.named("card")["Students"]["id"]
+    surface.apply(with_card(ENROLMENT, TOTAL), STAFF)
+    assert surface.metabase.routes.content.find("card", number)["archived"]
+    board = surface.metabase.named("dashboard")["Enrolment"]
+    assert number not in {card["card_id"] for card in board["dashcards"]}
+    assert "card enrolment: Students" not in surface.kept()
+
+
+def test_a_dashboard_that_is_removed_goes_with_its_collection_and_cards(surface: Surface) -> None:
+    surface.apply()
+    surface.apply(ENROLMENT)
+    assert set(surface.metabase.named("dashboard")) == {"Enrolment"}
+    assert set(surface.metabase.named("collection")) == {"School", "Enrolment"}
+    assert "Heads" not in surface.metabase.named("card")
+    before = len(surface.metabase.writes)
+    surface.apply()
+    assert surface.metabase.writes[before:] == []
+
+
+def test_a_card_that_is_renamed_stays_the_same_card(surface: Surface) -> None:
+    surface.apply()
+    number = surface.metabase.named("card")["Heads"]["id"]
+    renamed = dataclasses.replace(HEADS, title="People by department")
+    surface.apply(ENROLMENT, with_card(STAFF, HEADS, renamed))
+    assert surface.metabase.named("card")["People by department"]["id"] == number
+    assert "Heads" not in surface.metabase.named("card")
+    assert any('it was "Heads"' in line for line in surface.said)
+
+
+def test_a_file_that_is_renamed_keeps_its_dashboard_and_all_links_to_it(surface: Surface) -> None:
+    surface.apply()
+    before = {
+        kind: {name: one["id"] for name, one in surface.metabase.named(kind).items()}
+        for kind in ("collection", "card", "dashboard")
+    }
+    surface.apply(ENROLMENT, dataclasses.replace(STAFF, name="people"))
+    after = {
+        kind: {name: one["id"] for name, one in surface.metabase.named(kind).items()}
+        for kind in ("collection", "card", "dashboard")
+    }
+    assert after == before
+
+
+def test_a_broken_card_is_refused_by_name_and_its_dashboard_stays_as_it_was(surface: Surface) -> None:
+    surface.apply()
+    broken = dataclasses.replace(TOTAL, sql="SELECT students FROM mart.gone")
+    edited = dataclasses.replace(BY_PROGRAMME, title="Otherwise")
+    board = with_card(with_card(ENROLMENT, TOTAL, broken), BY_PROGRAMME, edited)
+    other = dataclasses.replace(STAFF, title="People")
+    outcome = surface.apply(board, other)
+    (problem,) = outcome.problems
+    assert problem.startswith(
+        'dashboards/enrolment.yaml: card "Students": the warehouse refuses its SELECT: '
+    )
+    assert set(surface.metabase.named("card")) == {
+        "Students by programme", "Students", "Heads", "All departments",
+    }  # fmt: skip
+    assert set(surface.metabase.named("dashboard")) == {"Enrolment", "People"}
+
+
+def test_a_card_that_draws_what_its_select_does_not_give_is_refused(surface: Surface) -> None:
+    wrong = dataclasses.replace(HEADS, measures=("people",))
+    (problem,) = surface.apply(with_card(STAFF, HEADS, wrong)).problems
+    assert problem.endswith('card "Heads": its SELECT gives no people; it gives department, heads')
+
+
+def test_a_filter_that_an_alias_would_break_in_metabase_is_refused(surface: Surface) -> None:
+    """Metabase names schema and table in the condition that it makes: FROM mart.enrolment AS e has no such."""
+    sql = TOTAL.sql.replace("FROM mart.enrolment", "FROM mart.enrolment AS e")
+    board = with_card(ENROLMENT, TOTAL, dataclasses.replace(TOTAL, sql=sql))
+    (problem,) = surface.apply(board).problems
+    assert "Students" in problem
+    assert "enrolment" in problem
+
+
+def test_tabs_are_kept_with_their_cards(surface: Surface) -> None:
+    surface.apply()
+    board = surface.metabase.named("dashboard")["Staff"]
+    assert [tab["name"] for tab in board["tabs"]] == ["Overview", "List"]
+    number = board["tabs"][0]["id"]
+    surface.apply(ENROLMENT, dataclasses.replace(STAFF, description="All of us."))
+    board = surface.metabase.named("dashboard")["Staff"]
+    assert board["tabs"][0]["id"] == number
+    assert {card["dashboard_tab_id"] for card in board["dashcards"]} == {tab["id"] for tab in board["tabs"]}
+
+
+def test_what_a_mart_means_is_told_in_metabase(surface: Surface) -> None:
+    surface.apply()
+    tables = {one["name"]: one["description"] for one in surface.metabase.routes.tables}
+    assert tables == {"enrolment": "Students by programme and intake.", "staff": None}
