@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 
 STEPS = {ETL.family(task) for task in ETL.steps_of(chains.TABLE)}
 EXTRACT, SNAPSHOT = ETL.family(chains.EXTRACT_TASK), ETL.family(chains.OPEN_TASK)
-ROOT, SOURCE = ETL.root, ETL.family(chains.SOURCE_TASK)
+NIGHT, ROOT, SOURCE = chains.DASHBOARDS.root, ETL.root, ETL.family(chains.SOURCE_TASK)
 # It knows by itself what was loaded after it.
 MART = chains.MARTS.family(chains.BUILD_TASK)
 
@@ -40,7 +40,8 @@ def _forgotten(tasks: Mapping[str, Any], done: Set[tuple[str, str]], root: str) 
     }
     read_again = {task["params"]["source"] for task in steps.values() if task["name"] == EXTRACT}
     # What only gathers is looked at anew by whoever runs it, and is done again at once if it is.
-    gathering = {ROOT: (ROOT, SOURCE, MART), SOURCE: (SOURCE,)}.get(root, ())
+    whole = (ROOT, SOURCE, MART)
+    gathering = {NIGHT: (NIGHT, *whole), ROOT: whole, SOURCE: (SOURCE,)}.get(root, ())
     others = [
         task_id
         for task_id, task in tasks.items()

@@ -139,6 +139,11 @@ def mart(name: str, run: str | None) -> Thing:
     return Thing.of(chains.MARTS.part(chains.MART, name, run))
 
 
+def dashboards(run: str | None) -> Thing:
+    """Return the dashboards in Metabase, all together."""
+    return Thing.of(chains.DASHBOARDS.part(chains.SURFACE, "", run))
+
+
 def backup(database: str, run: str | None) -> Thing:
     """Return the backup of a database, in a run."""
     return Thing.of(chains.BACKUP.part(chains.BACKED_UP, database, run))

@@ -2,10 +2,12 @@
 
 from pipeline.chains.declared import (
     ANALYSTS,
+    APPLY_TASK,
     BACKED_UP,
     BACKUP,
     BUILD_TASK,
     CHAINS,
+    DASHBOARDS,
     DRILL,
     DRILL_TASK,
     DRILLED,
@@ -21,6 +23,7 @@ from pipeline.chains.declared import (
     PROGRAM_TASK,
     SOURCE,
     SOURCE_TASK,
+    SURFACE,
     TABLE,
     UPLOAD_TASK,
     VALIDATE_TASK,
@@ -31,10 +34,12 @@ from pipeline.chains.model import Chain, Part, Subject, Task
 
 __all__ = [
     "ANALYSTS",
+    "APPLY_TASK",
     "BACKED_UP",
     "BACKUP",
     "BUILD_TASK",
     "CHAINS",
+    "DASHBOARDS",
     "DRILL",
     "DRILLED",
     "DRILL_TASK",
@@ -51,6 +56,7 @@ __all__ = [
     "PROGRAM_TASK",
     "SOURCE",
     "SOURCE_TASK",
+    "SURFACE",
     "TABLE",
     "UPLOAD_TASK",
     "VALIDATE_TASK",

@@ -14,10 +14,13 @@ UPLOAD_TASK = "UploadBackup"
 VERIFY_TASK = "VerifyBackup"
 DRILL_TASK = "RestoreDrill"
 PROGRAM_TASK = "RunProgram"
+APPLY_TASK = "ApplyDashboards"
 
 SOURCE = Part(("source",), "source {name}", "pipeline rerun --run {run} {name}")
 TABLE = Part(("source", "table"), "{name}", "pipeline rerun --run {run} {name}")
 MART = Part(("mart",), "mart {name}", "pipeline rerun --run {run} mart.{name}", schema="mart")
+# All dashboards together.
+SURFACE = Part((), "dashboards", "pipeline dashboards apply")
 BACKED_UP = Part(("database",), "backup of {name}", "pipeline run {chain} {name} --run {run}")
 DRILLED = Part(("database",), "drill of {name}", "pipeline run {chain} {name}")
 
@@ -47,6 +50,13 @@ MARTS = Chain(
     (Task(BUILD_TASK, MART, concludes=True),),
     options=("",),
     may_be_helped=True,
+)
+
+# Where there is a Metabase a night is both of these: what fails here fails no load.
+DASHBOARDS = Chain(
+    "dashboards",
+    "tasks.dashboards",
+    (Task(APPLY_TASK, SURFACE, concludes=True), Task("Night", None, concludes=True, gathers=True)),
 )
 
 # One of each database at a time, by a lock of the work folder. Those of several go beside each other.
@@ -91,4 +101,4 @@ ANALYSTS = Chain(
     goes_alone=True,
 )
 
-CHAINS = (ETL, MARTS, BACKUP, DRILL, ANALYSTS)
+CHAINS = (ETL, MARTS, DASHBOARDS, BACKUP, DRILL, ANALYSTS)

@@ -19,6 +19,7 @@ Need = Literal[
     "audit",
     "restore",
     "drill",
+    "metabase",
 ]
 
 
@@ -70,7 +71,7 @@ DUTIES = (
         ("warehouse", "analysts"), scales=True,
     ),
     Duty(
-        ETL.name, "periodic", ("run", ETL.name), ("warehouse", "sources", "analysts"), 800,
+        ETL.name, "periodic", ("run", ETL.name), ("warehouse", "sources", "analysts", "metabase"), 800,
         ("warehouse", "analysts"), schedule="15 2 * * *", chain=ETL,
     ),
     Duty(

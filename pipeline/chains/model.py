@@ -106,11 +106,12 @@ class Chain:
         """Return a part of that name, such as the table hr.employee, in a run."""
         command = part.command if run else part.command.replace(_RUN_OPTION, "")
         return Subject(
-            f"{self.name}/{name}",
+            # Of the only part of its kind there is no name.
+            f"{self.name}/{name}" if name else self.name,
             part.name.format(name=name),
             command.format(chain=self.name, name=name, run=run),
             run,
-            f"{part.schema}.{name}" if part.schema else name,
+            f"{part.schema}.{name}" if part.schema else name or self.name,
         )
 
     def whole(self, run: str | None, *scope: str | None) -> Subject:

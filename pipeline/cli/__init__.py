@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "report": "report:add_command",
     "docs": "docs:add_command",
     "sync": "sync:add_command",
+    "dashboards": "dashboards:add_commands",
     "migrate": "platform:add_commands",
     "scheduler": "platform:add_commands",
     "worker": "worker:add_command",

@@ -58,7 +58,9 @@ def of_load(configured: Settings, declared: Catalog, source: str | None, table: 
         whole = (chains.ETL.family(SOURCE_TASK), "--source", source)
         return Scope(list(declared.source(source).tables.values()), [], module, whole)
     tables = [found for one in declared.sources.values() for found in one.tables.values()]
-    return Scope(tables, list(declared.marts.values()), module, (chains.ETL.root,))
+    # What is asked for is the load. That dashboards could not be applied is told by their own step.
+    root = chains.DASHBOARDS if configured.metabase else chains.ETL
+    return Scope(tables, list(declared.marts.values()), root.module, (root.root,))
 
 
 def of_mart(configured: Settings, declared: Catalog, name: str) -> Scope:

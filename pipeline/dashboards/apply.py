@@ -131,8 +131,8 @@ def _address(databases: Access) -> tuple[str, str]:
     where = databases.settings.require_warehouse().dashboards
     if where.dynamic:
         raise UsageError(
-            "[warehouse] dashboards_secret: Metabase keeps its login, so that one that Vault makes for a step "
-            "will not do; write an entry with uri"
+            "[warehouse] dashboards_secret: Metabase keeps its login, so that one that Vault makes for a "
+            "step will not do; write an entry with uri"
         )
     version = databases.vault.read_version(where.secret)[1]
     with databases.vault.database_uri(where) as uri:
@@ -187,20 +187,22 @@ def _look_beside(
 
 def _sync(databases: Access, database: Database, boards: Sequence[Board], say: Say) -> None:
     """Have Metabase look at the tables again where columns have changed, or it lacks one that is asked."""
-    needed = sorted({
+    needed = {
         (reach.relation, reach.column)
         for board in boards for card in board.cards.values() for reach in card.reach
         if not is_variable(board.dashboard.filter(reach.filter), reach)
-    })  # fmt: skip
+    }  # fmt: skip
+    # And the tables themselves, so that what they mean can be told.
+    needed |= {(name, "") for board in boards for card in board.cards.values() for name in card.reads}
     with databases.dashboards() as own:
         digest = str(postgres.value(own, postgres.statement("dashboard_columns")))
     known = database.memory.find(connection.KEY)
     assert known is not None  # noqa: S101 - it was just kept
     is_new = known.detail.get("columns") != digest
-    if is_new or any(database.column(*one) is None for one in needed):
+    if is_new or database.missing(sorted(needed)):
         database.sync()
         say("Metabase was asked to look at the tables of the warehouse again")
-    database.wait_for(needed)
+    database.wait_for(sorted(needed))
     if is_new:
         database.memory.save(replace(known, detail={**known.detail, "columns": digest}))
 

@@ -74,12 +74,20 @@ class Database:
         self.client.post(f"/api/database/{self.number}/sync_schema", {})
         self._tables = None
 
-    def wait_for(self, columns: Sequence[tuple[str, str]], seconds: float = SYNC_SECONDS) -> None:
-        """Return once it knows these columns. Raise CheckError if it does not come to know them."""
+    def missing(self, needed: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return which of these columns, or (without a name) relations, it does not know."""
+        known = {f"{table.get('schema')}.{table.get('name')}" for table in self.tables}
+        return [
+            (relation, name) for relation, name in needed
+            if relation not in known or (name and self.column(relation, name) is None)
+        ]  # fmt: skip
+
+    def wait_for(self, needed: Sequence[tuple[str, str]], seconds: float = SYNC_SECONDS) -> None:
+        """Return once it knows what is needed. Raise CheckError if it does not come to know it."""
         ends_at = time.monotonic() + seconds
-        while missing := [one for one in columns if self.column(*one) is None]:
+        while missing := self.missing(needed):
             if time.monotonic() > ends_at:
-                listed = ", ".join(f"{relation}.{name}" for relation, name in missing)
+                listed = ", ".join(f"{relation}.{name}".rstrip(".") for relation, name in missing)
                 raise CheckError(
                     f"Metabase does not know {listed} after a sync of {seconds:g} s; see whether the login "
                     "of dashboards may read it, and Metabase's own log"

@@ -65,6 +65,9 @@ def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:
             yield settings.database(job.database)
         elif need == "databases":
             yield from settings.databases.values()
+        elif need == "metabase" and settings.metabase and settings.warehouse:
+            # The key alone: an empty instance is set up by a person, whose login may read the password.
+            yield from (settings.metabase.api_key, settings.warehouse.dashboards)
         elif need == "drill" and settings.drill:
             yield settings.drill
             yield from (name for name in (settings.drill.superuser_secret,) if name)

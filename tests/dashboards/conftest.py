@@ -1,6 +1,7 @@
 """Fixtures: an empty Metabase, and a warehouse that it shows."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,3 +22,10 @@ def surface(night: Night, metabase: Metabase) -> Iterator[Surface]:
     """Dashboards of a warehouse with two marts, not yet applied."""
     with surface_of(night, metabase) as made:
         yield made
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Surface]]:
+    """Make a surface of a night and an instance; it is removed after the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda night, metabase: stack.enter_context(surface_of(night, metabase))

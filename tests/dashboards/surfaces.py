@@ -18,7 +18,8 @@ from tests.night import Night
 EMAIL, PASSWORD = "platform@school.example", "a long passphrase 7"
 MARTS = """
     CREATE TABLE mart.enrolment (programme text, intake date, students int);
-    INSERT INTO mart.enrolment VALUES ('Law', '2025-09-01', 40), ('Law', '2026-09-01', 50), ('Tax', '2026-09-01', 7);
+    INSERT INTO mart.enrolment VALUES
+        ('Law', '2025-09-01', 40), ('Law', '2026-09-01', 50), ('Tax', '2026-09-01', 7);
     CREATE TABLE mart.staff (department text, heads int);
     INSERT INTO mart.staff VALUES ('Library', 4), ('Services', 9);
 """
@@ -34,11 +35,12 @@ BY_PROGRAMME = Card(
     "Students by programme", "bar", Place(0, 2, 12, 6), "How many there are.",
     sql=f"SELECT programme, sum(students) AS students FROM mart.enrolment WHERE {FILTERS} GROUP BY programme "
     "ORDER BY programme",
-    dimensions=("programme",), measures=("students",), formats={"students": Format(unit="people")}, reach=REACH,
-    reads=("mart.enrolment",), stacked=True,
+    dimensions=("programme",), measures=("students",), formats={"students": Format(unit="people")},
+    reach=REACH, reads=("mart.enrolment",), stacked=True,
 )  # fmt: skip
 TOTAL = Card(
-    "Students", "number", Place(12, 2, 6, 3), sql=f"SELECT sum(students) AS students FROM mart.enrolment WHERE {FILTERS}",
+    "Students", "number", Place(12, 2, 6, 3),
+    sql=f"SELECT sum(students) AS students FROM mart.enrolment WHERE {FILTERS}",
     measures=("students",), reach=REACH[:1], reads=("mart.enrolment",),
 )  # fmt: skip
 NOTE = Card("About", "text", Place(0, 0, 24, 2), text="Counted *nightly*.")

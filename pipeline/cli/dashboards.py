@@ -1,0 +1,79 @@
+"""`pipeline dashboards plan` and `apply`: what the analysts' repository declares, in Metabase."""
+
+import argparse
+from typing import Any
+
+from pipeline import alerts, catalog, dashboards, log, settings, sync
+from pipeline.alerts import failures
+from pipeline.cli import terminal
+from pipeline.dashboards import Outcome
+from pipeline.errors import CheckError
+
+CODES = "4 a dashboard is held back, for one of its cards is broken; 5 something is out of reach"
+
+
+def add_commands(commands: Any) -> None:
+    """Add `dashboards` to the command line."""
+    parser = commands.add_parser(
+        "dashboards",
+        help="bring what analysts declare to Metabase",
+        description="Bring the dashboards of the analysts' repository to Metabase ([metabase] in luigi.cfg).",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    plan = actions.add_parser(
+        "plan",
+        help="what apply would change",
+        description="What `apply` would change in Metabase, thing by thing. Each card is tried on the "
+        "warehouse. Changes nothing. Without [metabase], what an empty one would get.",
+        epilog=f"exit codes: 0 all of it could be applied; {CODES}",
+    )
+    plan.set_defaults(command=run_plan)
+    apply = actions.add_parser(
+        "apply",
+        help="let Metabase be as declared",
+        description="Let Metabase be as declared, an empty one included. A dashboard with a broken card "
+        "stays as it was. A second time changes nothing.",
+        epilog=f"exit codes: 0 it is as declared; 3 Metabase refused or forgot something; {CODES}; 6 it is "
+        "being applied already",
+    )
+    log.add_argument(apply)
+    apply.set_defaults(command=run_apply)
+
+
+def run_plan(_arguments: argparse.Namespace) -> int:
+    """Print what would change. Raise CheckError if a dashboard would be held back."""
+    configured = settings.read()
+    repository = catalog.read_repository(sync.folder(configured.require_analysts().checkout))
+    outcome = dashboards.plan(configured, repository.catalog, list(repository.dashboards.values()))
+    for change in outcome.shown:
+        terminal.say(str(change))
+    for other in outcome.others:
+        terminal.say(f"update {other}")
+    if not outcome.shown and not outcome.others and not outcome.problems:
+        terminal.say("nothing to change")
+    _raise(outcome)
+    return 0
+
+
+def run_apply(_arguments: argparse.Namespace) -> int:
+    """Apply it. Raise CheckError if a dashboard was held back."""
+    configured = settings.read()
+    configured.require_metabase()
+    with sync.held(configured.require_analysts().checkout) as folder:
+        repository = catalog.read_repository(folder)
+        declared = list(repository.dashboards.values())
+        outcome = dashboards.apply(configured, repository.catalog, declared, terminal.say)
+    for other in outcome.others:
+        terminal.say(f"update {other}")
+    if not outcome.shown and not outcome.others and not outcome.problems:
+        terminal.say("nothing to change")
+    _raise(outcome)
+    thing = failures.dashboards(None)
+    alerts.recovered(configured, thing.key, f"{thing.name}: applied")
+    return 0
+
+
+def _raise(outcome: Outcome) -> None:
+    if outcome.problems:
+        counted = terminal.counted(len(outcome.problems), "card")
+        raise CheckError("\n".join([*outcome.problems, f"{counted} held back, with all of its dashboard"]))

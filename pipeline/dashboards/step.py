@@ -1,0 +1,58 @@
+"""The step of a night that brings dashboards to Metabase, recorded in the ledger as any other."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from pipeline import access, fence, ledger
+from pipeline.access import Access
+from pipeline.catalog import Catalog
+from pipeline.catalog.board import Dashboard
+from pipeline.chains import APPLY_TASK, DASHBOARDS
+from pipeline.dashboards.apply import apply
+from pipeline.errors import CheckError
+from pipeline.settings import Settings
+from pipeline.step import StepKey
+
+# Shows how far the step is: percent, or None, and a sentence.
+Show = Callable[[int | None, str], object]
+
+
+def key_of(run: str) -> StepKey:
+    """Return what the ledger calls the step of a run."""
+    return StepKey(run, APPLY_TASK, DASHBOARDS.name)
+
+
+def is_applied(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], run: str) -> bool:
+    """Whether this run has applied these very dashboards."""
+    with access.brief(settings).warehouse(autocommit=True) as warehouse:
+        step = ledger.find_step(warehouse, key_of(run))
+    return step is not None and step.done and step.detail.get("digest") == _digest(catalog, dashboards)
+
+
+def apply_in_run(
+    settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], run: str, show: Show
+) -> None:
+    """Apply them as a step of a run. Raise what `apply` raises, CheckError if a dashboard was held back."""
+    with access.opened(settings) as databases, databases.warehouse(autocommit=True) as beside:
+        ledger.require_migrated(beside)
+        with fence.attempted(beside, key_of(run)) as attempt:
+            outcome = apply(settings, catalog, dashboards, lambda line: show(None, line))
+            if outcome.problems:
+                raise CheckError("; ".join(outcome.problems))
+            _finish(databases, attempt, outcome.writes, _digest(catalog, dashboards))
+    changed = len(outcome.shown)
+    show(100, f"{changed} changed" if changed else "nothing to change")
+
+
+def _finish(databases: Access, attempt: fence.Attempt, writes: int, digest: str) -> None:
+    with databases.warehouse() as warehouse:
+        attempt.finish(warehouse, None, {"digest": digest, "writes": writes})
+        warehouse.commit()
+
+
+def _digest(catalog: Catalog, dashboards: Sequence[Dashboard]) -> str:
+    """Return what tells what is declared of dashboards, and of the meaning of marts, from anything else."""
+    meanings = [
+        (mart.name, mart.description) for mart in sorted(catalog.marts.values(), key=lambda one: one.name)
+    ]
+    return hashlib.sha256(repr((list(dashboards), meanings)).encode()).hexdigest()
