@@ -46,7 +46,7 @@ def role(job: Job, namespace: str) -> Mapping[str, Any]:
     }
 
 
-def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:
+def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:  # noqa: PLR0912
     if settings.alerts:
         yield settings.alerts.secret
     if settings.visualizer:
