@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from pipeline import access
 from tests.platforms import Platform
 
 PIECE_BYTES = 65536
@@ -118,6 +119,8 @@ def before(platform: Platform, name: str, *, listening: bool = True) -> Iterator
     if listening:
         line.open()
     vault.write(entry, {"uri": uri.replace(f":{port}/", f":{line.port}/")})
+    # Whoever was asked a moment ago is still connected without it.
+    access.end_brief()
     try:
         yield line
     finally:

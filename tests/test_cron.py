@@ -77,6 +77,14 @@ class Cron:
                     found.append(process)
         return found
 
+    def names(self) -> set[str]:
+        """Return what those are called that have not ended meanwhile."""
+        names = set()
+        for process in self.ours():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                names.add(process.name())
+        return names
+
     def is_there(self, name: str) -> bool:
         return (self.folder / name).exists()
 
@@ -182,7 +190,7 @@ def test_of_many_that_start_at_once_one_runs(cron: Cron) -> None:
 
 def test_one_that_was_killed_takes_its_command_along_and_is_in_nobodys_way(cron: Cron) -> None:
     killed = cron.start("--lock", "load", *bash("echo $$; exec sleep 600"))
-    wait_until(lambda: any("sleep" in process.name() for process in cron.ours()), "the command has begun")
+    wait_until(lambda: "sleep" in cron.names(), "the command has begun")
     killed.kill()
     wait_until(lambda: not cron.ours(), "its command has ended")
     assert cron.run("--lock", "load", "true") == (0, "")
