@@ -206,7 +206,7 @@ def test_a_database_in_sql_ascii_is_taken_for_utf8_and_what_is_not_is_told(resto
     rename = "DO $$ BEGIN EXECUTE format('ALTER TABLE item RENAME COLUMN id TO %I', " + latin1 + "); END $$"
     night.ask("shop", rename)
     night.platform.declare("shop", "source: shop\ntables: {item: {changes: full}}\n")
-    with pytest.raises(StepError, match=r"shop.*0xe9.*no form in UTF-8; correct it there"):
+    with pytest.raises(StepError, match=r"shop.*0xe9.*no form in UTF-8: correct it there"):
         night.load("shop", "item")
     with pytest.raises(StepError, match=r"database shop: .*0xe9.*no form in UTF-8"):
         restores.back_up("shop", "2026-11-23")

@@ -266,7 +266,8 @@ def answer(status: str, body: str) -> str:
 def test_passing_failure_is_tried_again(server: Server) -> None:
     """A standby that takes over, or a balancer with no server behind it, costs seconds, not the night."""
     login = '{"auth": {"client_token": "token-from-listener", "lease_duration": 0}}'
-    entry = '{"data": {"data": {"uri": "postgresql://u:password-of-four@h/db"}}}'
+    metadata = '"metadata": {"version": 1, "created_time": "2026-11-22T01:00:00Z"}'
+    entry = f'{{"data": {{"data": {{"uri": "postgresql://u:password-of-four@h/db"}}, {metadata}}}}}'
     listener = Listener(
         answer("502 Bad Gateway", "{}"),
         "",

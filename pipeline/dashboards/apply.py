@@ -117,13 +117,15 @@ def _client(asked: MetabaseSettings) -> Iterator[Client]:
 def _require_migrated(warehouse: Connection) -> None:
     ledger.require_migrated(warehouse)
     if postgres.value(warehouse, "SELECT to_regclass('ops.surface')") is None:
-        raise StepError("the warehouse's own tables are of an earlier version: run 'pipeline migrate' once")
+        raise StepError(
+            "the warehouse's own tables are of an earlier version", hint="run 'pipeline migrate' once"
+        )
 
 
 def _lock(warehouse: Connection) -> None:
     query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
     if not postgres.value(warehouse, query, (LOCK,)):
-        raise AlreadyRunningError("dashboards are being applied already; wait for its end")
+        raise AlreadyRunningError("dashboards are being applied already", hint="wait for its end")
 
 
 def _address(databases: Access) -> tuple[str, str]:
@@ -132,7 +134,8 @@ def _address(databases: Access) -> tuple[str, str]:
     if where.dynamic:
         raise UsageError(
             "[warehouse] dashboards_secret: Metabase keeps its login, so that one that Vault makes for a "
-            "step will not do; write an entry with uri"
+            "step will not do",
+            hint="write an entry with uri",
         )
     version = databases.vault.read_version(where.secret)[1]
     with databases.vault.database_uri(where) as uri:

@@ -89,8 +89,8 @@ class Database:
             if time.monotonic() > ends_at:
                 listed = ", ".join(f"{relation}.{name}".rstrip(".") for relation, name in missing)
                 raise CheckError(
-                    f"Metabase does not know {listed} after a sync of {seconds:g} s; see whether the login "
-                    "of dashboards may read it, and Metabase's own log"
+                    f"Metabase does not know {listed} after a sync of {seconds:g} s",
+                    hint="see whether the login of dashboards may read it, and Metabase's own log",
                 )
             time.sleep(LOOK_SECONDS)
             self._tables = None

@@ -87,8 +87,8 @@ def _log_in(client: Client, key: str) -> bool:
         raise
     if not user.get("is_superuser"):
         raise UnreachableError(
-            f"Metabase at {client.url}: our API key is not of the group Administrators; remove its entry in "
-            "Vault, then run this again: another is made"
+            f"Metabase at {client.url}: our API key is not of the group Administrators",
+            hint="remove its entry in Vault, then run this again: another is made",
         )
     return True
 
@@ -135,7 +135,8 @@ def _stop_tracking(client: Client) -> None:
     # It is turned on by the set-up, whatever that was told.
     client.put(TRACKING, {"value": False})
     if client.get(TRACKING) not in (False, "false", None):
-        raise UnreachableError(f"Metabase at {client.url} goes on tracking; see its Admin settings, General")
+        what = f"Metabase at {client.url} goes on tracking"
+        raise UnreachableError(what, hint="see its Admin settings, General")
 
 
 def _make_key(client: Client, memory: Memory) -> str:

@@ -46,7 +46,7 @@ def _put(client: Client, path: str, groups: Groups) -> bool:
                 raise
             continue
         if not _holds(client.get(path), groups):
-            raise StepError(f"Metabase did not take the permissions at {path}; see its Admin settings")
+            raise StepError(f"Metabase did not take the permissions at {path}", hint="see its Admin settings")
         return True
     return False
 

@@ -128,8 +128,8 @@ def statement(card: Card, dashboard: Dashboard) -> str:
     """Return the SQL of a card, with the tags of the filters that reach it. Raise CheckError if none."""
     if taken := next((mark for mark in TAKEN if mark in card.sql), None):
         raise CheckError(
-            f"its SQL has {taken}, which Metabase takes for its own; write it otherwise, such as "
-            "ARRAY[ARRAY[1, 2]] for a nested array"
+            f"its SQL has {taken}, which Metabase takes for its own",
+            hint="write it otherwise, such as ARRAY[ARRAY[1, 2]] for a nested array",
         )
     conditions = [_condition(dashboard.filter(reach.filter), reach) for reach in card.reach]
     return card.statement(" ".join(["true", *conditions]) if conditions else "")

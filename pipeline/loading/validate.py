@@ -62,7 +62,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         warehouse = step.warehouse
         extracted = steps.find(warehouse, table, run, EXTRACT_TASK)
         if extracted is None or not extract.extracted(warehouse, table, run):
-            raise StepError("its staged rows are gone, as after a crash of the warehouse's server")
+            raise StepError("its staged rows are gone or were overtaken by another load")
         candidate = _candidate(warehouse, table, run, extracted)
         results = _results(warehouse, candidate, extracted)
         anew = extracted.detail["mode"] not in (INCREMENT, FULL)

@@ -49,7 +49,8 @@ def value(url: str, thing: str, answer: requests.Response) -> Any:
         if "json" not in answer.headers.get("content-type", ""):
             return answer.text
         raise UnreachableError(
-            f"{url} does not answer like Metabase when asked for {thing}; check [metabase] url in luigi.cfg"
+            f"{url} does not answer like Metabase when asked for {thing}",
+            hint="check [metabase] url in luigi.cfg",
         ) from None
 
 
@@ -57,11 +58,12 @@ def _failure(url: str, thing: str, status: int, answer: requests.Response) -> Pi
     said = redact(_said(answer))
     told = f" (it said: {said})" if said else ""
     if status in PASSING:
-        return LostError(f"Metabase at {url} is not ready ({status}){told}; see its own log")
+        return LostError(f"Metabase at {url} is not ready ({status}){told}", hint="see its own log")
     if status < HTTPStatus.BAD_REQUEST:
         place = answer.headers.get("location", "")
         return UnreachableError(
-            f"Metabase at {url} sends us elsewhere: {place}; write its own address into [metabase] url"
+            f"Metabase at {url} sends us elsewhere: {place}",
+            hint="write its own address into [metabase] url",
         )
     if status == HTTPStatus.UNAUTHORIZED:
         return UnreachableError(f"Metabase at {url} does not accept our login for {thing}{told}")

@@ -76,8 +76,8 @@ class Client:
         answers.value(self.url, "its health", answer)
         if state != "ok":
             raise UnreachableError(
-                f"{self.url} does not answer like Metabase when asked for its health; "
-                "check [metabase] url in luigi.cfg"
+                f"{self.url} does not answer like Metabase when asked for its health",
+                hint="check [metabase] url in luigi.cfg",
             )
         return None
 
@@ -134,8 +134,8 @@ class Client:
             )  # fmt: skip
         except requests.exceptions.SSLError as error:
             raise UnreachableError(
-                f"Metabase at {self.url}: its TLS certificate is not accepted ({innermost(error)}); "
-                "set REQUESTS_CA_BUNDLE to the file of its authority"
+                f"Metabase at {self.url}: its TLS certificate is not accepted ({innermost(error)})",
+                hint="set REQUESTS_CA_BUNDLE to the file of its authority",
             ) from None
         except requests.RequestException as error:
             raise LostError(

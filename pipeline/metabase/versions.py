@@ -56,7 +56,7 @@ def group(groups: Iterable[Mapping[str, Any]], wanted: tuple[str, str]) -> int:
     for one in listed:
         if one.get("name") == name:
             return int(one["id"])
-    raise StepError(f"Metabase has no group {name}; see its Admin settings, People, Groups")
+    raise StepError(f"Metabase has no group {name}", hint="see its Admin settings, People, Groups")
 
 
 def native_query(database: int, sql: str, tags: Mapping[str, Any]) -> dict[str, Any]:
