@@ -181,7 +181,7 @@ def test_a_server_that_lacks_something_is_told_and_no_proof(shop: Restores) -> N
 def test_without_a_backup_or_a_bucket_there_is_nothing_to_prove(restores: Restores) -> None:
     restores.source("shop", KEYED)
     with pytest.raises(
-        StepError, match="the bucket has no verified backup of it; 'pipeline run backup shop'"
+        StepError, match="the bucket has no verified backup of it; make one with 'pipeline run backup shop'"
     ):
         drill.drill_database(restores.archive.settings, "shop", MONTH)
     restores.archive.control.remove_bucket(restores.archive.bucket_name)
