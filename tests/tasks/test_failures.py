@@ -199,14 +199,18 @@ class Scheduler:
     port: int
 
 
+def scheduled(shop: Night, port: int) -> None:
+    """Have the scheduler at `port`, with little patience on both sides."""
+    lines = f"default-scheduler-port = {port}\nrpc_retry_attempts = 2\nrpc_retry_wait = 1"
+    corrected(shop, r"^default-scheduler-port = .*$", lines)
+    corrected(shop, r"^(state_path = .*)$", r"\1\nworker_disconnect_delay = 4")
+
+
 @pytest.fixture
 def scheduler(hook: Hook, shop: Night, tmp_path: Path) -> Iterator[Scheduler]:
     """Start one for a shop, and let it end with the test."""
     port = free_port()
-    corrected(shop, r"^default-scheduler-port = .*$", f"default-scheduler-port = {port}")
-    corrected(shop, r"^worker_disconnect_delay = .*$", "worker_disconnect_delay = 4")
-    corrected(shop, r"^rpc_retry_attempts = .*$", "rpc_retry_attempts = 2")
-    corrected(shop, r"^rpc_retry_wait = .*$", "rpc_retry_wait = 1")
+    scheduled(shop, port)
     started = start_scheduler(shop, port, tmp_path / "state.pickle")
     yield Scheduler(shop, started, port)
     started.terminate()
@@ -248,9 +252,7 @@ def test_a_run_that_is_killed_as_a_whole_is_told_by_the_scheduler(hook: Hook, sh
 
 
 def test_a_scheduler_that_is_not_there_is_told(hook: Hook, shop: Night) -> None:
-    corrected(shop, r"^default-scheduler-port = .*$", "default-scheduler-port = 1")
-    corrected(shop, r"^rpc_retry_attempts = .*$", "rpc_retry_attempts = 2")
-    corrected(shop, r"^rpc_retry_wait = .*$", "rpc_retry_wait = 1")
+    scheduled(shop, 1)
     ended = shop.etl(next_run())
     assert ended.code == 5
     (alert,) = hook.alerts()
