@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg2.extensions
 from psycopg2 import sql
 
+from pipeline import mask
 from pipeline.sandbox import clusters, configuration, provision, sources
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.server import addresses
@@ -146,9 +147,13 @@ def platform_in(sandbox: Sandbox, folder: Path) -> Iterator[Platform]:
         provision.warehouse(home, connection, warehouse, warehouse, role=f"{made.prefix}_pipeline")
     made.write_settings()
     (made.analysts / "sources").mkdir(parents=True)
+    # The one entry that all platforms of a sandbox share.
+    key = sandbox.vault.read(mask.SECRET)
     try:
         yield made
     finally:
+        if key is not None and sandbox.vault.read(mask.SECRET) != key:
+            sandbox.vault.write(mask.SECRET, key)
         for name in made.sources:
             provision.forget_source(home, made.database(name))
         with clusters.connection(home, provision.WAREHOUSE, "postgres") as connection:

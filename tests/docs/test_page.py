@@ -46,7 +46,6 @@ def article(text: str, name: str) -> str:
 def nights(night: Night) -> str:
     """Load two nights of a source with a mart; return the page."""
     loaded(night)
-    night.platform.sandbox.vault.write("mask", {"key": "k" * 40})
     night.platform.declare("hr", DECLARED)
     declare(night, staff=STAFF)
     (night.platform.analysts / "dashboards").mkdir()

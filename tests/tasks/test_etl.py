@@ -53,7 +53,6 @@ def loads(night: Night, run: str) -> dict[str, dict[str, Any]]:
     return dict(night.ask("warehouse", query, (run,)))
 
 
-@pytest.mark.endurance
 def test_two_nights_of_the_samples_and_a_third_that_changes_nothing(night: Night, tmp_path: Path) -> None:
     """Every table equals its source by a checksum over all columns; what did not change is not touched."""
     sample_night(night)
