@@ -68,8 +68,12 @@ class Access:
         instruction = mask.instruction(vault_settings.mount, vault_settings.prefix)
         entry = self.vault.read(mask.SECRET, missing=f"the key of mask: hash; type: {instruction}")
         if mask.KEY not in entry:
+            there = ", ".join(sorted(entry)) or "nothing at all"
+            # The command that makes it writes no entry that is there, for it may hold the key by another name.
             raise UnreachableError(
-                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}"', hint=f"type: {instruction}"
+                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}", only {there}',
+                hint=f'write the key there as "{mask.KEY}"; if there never was one, remove the entry and type: '
+                + instruction,
             )
         return entry[mask.KEY]
 
