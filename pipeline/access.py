@@ -69,11 +69,11 @@ class Access:
         entry = self.vault.read(mask.SECRET, missing=f"the key of mask: hash; type: {instruction}")
         if mask.KEY not in entry:
             there = ", ".join(sorted(entry)) or "nothing at all"
-            # The command that makes it writes no entry that is there, for it may hold the key by another name.
+            # The command that makes it writes over no entry: the key may be there by another name.
             raise UnreachableError(
                 f'the entry {mask.SECRET} in Vault has no "{mask.KEY}", only {there}',
-                hint=f'write the key there as "{mask.KEY}"; if there never was one, remove the entry and type: '
-                + instruction,
+                hint=f'write the key there as "{mask.KEY}"; if there never was one, remove the entry and '
+                f"type: {instruction}",
             )
         return entry[mask.KEY]
 
