@@ -16,13 +16,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipeline import whole
 from pipeline.alerts.message import Alert
 
 logger = logging.getLogger(__name__)
 
 LOCK, SENDING, QUIET = "lock", "sending.lock", "quiet"
 OPEN, UNSENT = "open", "unsent"
-PARTIAL, UNREADABLE = ".partial", ".unreadable"
+UNREADABLE = ".unreadable"
 # Under the lock only files are written; who holds it for longer has stopped.
 LOCK_SECONDS = 5.0
 # After a webhook was out of reach, those who tell do not try again for so long.
@@ -66,7 +67,7 @@ class Spool:
                 return
             # In this order: what is interrupted between the two is told twice rather than never.
             self._put(alert, time.time() + patience_seconds)
-            _write(self._opened_as(alert.key), alert.model_dump_json())
+            _write(self._opened_as(alert.key), alert)
 
     def recover(self, key: str, summary: str, task: str | None = None, run: str | None = None) -> bool:
         """Keep the message that what was told of `key` is over. Return whether there is something to send.
@@ -157,14 +158,14 @@ class Spool:
 
     def _put(self, alert: Alert, due_at: float) -> None:
         if not self._files_of(alert):
-            _write(self._unsent / f"{int(due_at * 1e6):020d}-{alert.id}.json", alert.model_dump_json())
+            _write(self._unsent / f"{int(due_at * 1e6):020d}-{alert.id}.json", alert)
 
     def _hasten(self, known: Alert, alert: Alert) -> None:
         for path in self._files_of(known):
             if _due_at(path) > time.time():
                 told = alert.model_copy(update={"id": known.id, "since": known.since})
-                _write(path, told.model_dump_json())
-                _write(self._opened_as(told.key), told.model_dump_json())
+                _write(path, told)
+                _write(self._opened_as(told.key), told)
                 path.rename(path.with_name(f"{int(time.time() * 1e6):020d}-{told.id}.json"))
 
     def _files_of(self, alert: Alert) -> list[Path]:
@@ -221,16 +222,5 @@ def _taken(descriptor: int, wait_seconds: float) -> bool:
             return True
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file that survives a crash, all of it or nothing."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write(path: Path, alert: Alert) -> None:
+    whole.write(path, alert.model_dump_json(), durable=True)

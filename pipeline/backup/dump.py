@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import access, command, crypt, patience, postgres, snapshot
+from pipeline import access, command, crypt, patience, postgres, snapshot, whole
 from pipeline.access import Access
 from pipeline.backup import archive, backups, contents, counting, files, records, schema, tools
 from pipeline.backup.archive import Archived
@@ -94,7 +94,7 @@ class _Dump:
         self._name = f"database {folder.database}"
         self._uri = databases.database_uri(folder.database)
         self._compression = tools.compression(self._pg_dump)
-        self._partial = folder.dump.with_name(folder.dump.name + files.PARTIAL)
+        self._partial = folder.dump.with_name(folder.dump.name + whole.PARTIAL)
 
     def run(self, warnings: tuple[str, ...]) -> Dumped:
         started_at, begun = datetime.now(UTC), time.monotonic()
@@ -119,7 +119,7 @@ class _Dump:
         definitions = schema.fingerprint(self._pg_restore, self._partial, encoding)
         found = found.model_copy(update={"schema_sha256": definitions})
         self._partial.replace(self._folder.dump)
-        files.settle(self._folder.folder)
+        whole.settle(self._folder.folder)
         return Dumped(
             # By our clock, which B2 holds to its own: by a server's, an old backup could pass for the newest.
             taken_at=taken_at,

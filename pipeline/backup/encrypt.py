@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from pipeline import crypt
 from pipeline.backup import backups, manifest, records, work
-from pipeline.backup.files import PARTIAL, settle
 from pipeline.backup.manifest import File
 from pipeline.backup.records import Dumped, Encrypted
 from pipeline.backup.work import Work
@@ -14,6 +13,7 @@ from pipeline.crypt import Digest, Keyring
 from pipeline.errors import StepError
 from pipeline.progress import Show, moved, silent
 from pipeline.settings import Settings
+from pipeline.whole import PARTIAL, settle
 
 STEP = ENCRYPT_TASK
 

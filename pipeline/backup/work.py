@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline import crypt, scratch
+from pipeline import crypt, scratch, whole
 from pipeline.backup import files, lock
-from pipeline.backup.files import PARTIAL
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
 from pipeline.progress import SHOW_SECONDS, Show, silent
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
+from pipeline.whole import PARTIAL
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,7 +80,7 @@ class Work:
 
     def write(self, name: str, record: BaseModel) -> None:
         """Write a record that survives a crash, all of it or nothing."""
-        files.write(self.folder / name, record.model_dump_json(indent=1))
+        whole.write(self.folder / name, record.model_dump_json(indent=1), durable=True)
 
     def read(self, name: str, kind: type[Model]) -> Model | None:
         """Return a record, or None if there is none, or none that this version wrote."""
@@ -162,7 +162,7 @@ class Work:
         """Leave word of how the step gets on, if there is room for that."""
         told = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
         with contextlib.suppress(OSError):
-            files.write(self.home / STATUS, json.dumps(told), durable=False)
+            whole.write(self.home / STATUS, json.dumps(told))
 
     def told(self) -> dict[str, Any]:
         """Return what the step of this run last said, or nothing."""
@@ -179,7 +179,7 @@ class Work:
             "at": datetime.now(UTC).isoformat(),
         }
         with contextlib.suppress(OSError):  # a full disk is what may have failed
-            files.write(self.folder / FAILED, json.dumps(what), durable=False)
+            whole.write(self.folder / FAILED, json.dumps(what))
 
     def failure(self) -> dict[str, Any]:
         """Return how the last step of this run failed: step, error, hint, exit_code; or nothing."""

@@ -43,7 +43,10 @@ def add_commands(commands: Any) -> None:
 def run_plan(_arguments: argparse.Namespace) -> int:
     """Print what would change. Raise CheckError if a dashboard would be held back."""
     configured = settings.read()
-    repository = catalog.read_repository(sync.folder(configured.require_analysts().checkout))
+    with sync.held(configured.require_analysts().checkout) as folder:
+        repository = catalog.read_repository(folder)
+    if configured.metabase is None:
+        terminal.say("[metabase] is not in luigi.cfg: this is what an empty one would get")
     outcome = dashboards.plan(configured, repository.catalog, list(repository.dashboards.values()))
     for change in outcome.shown:
         terminal.say(str(change))

@@ -1,18 +1,18 @@
 """`pipeline docs`: what is in the warehouse, as one page of HTML."""
 
 import argparse
-import os
 import webbrowser
 from pathlib import Path
 from typing import Any
 
-from pipeline import access, catalog, ledger, settings, sync
+from pipeline import access, catalog, ledger, settings, sync, whole
 from pipeline.catalog import Repository
 from pipeline.cli import terminal
 from pipeline.errors import UsageError
 
 FOLDER = Path("docs-site")
-FILE = "index.html"
+# Beside the page of the dashboards, which is the index of a folder.
+FILE = "tables.html"
 
 
 def add_command(commands: Any) -> None:
@@ -50,7 +50,7 @@ def run_docs(arguments: argparse.Namespace) -> int:
             facts = docs.gather(found, databases)
     path = arguments.out / FILE
     _write(path, docs.page(facts))
-    terminal.say(f"{path}: {terminal.counted(len(facts.things), 'table or mart')}")
+    terminal.say(f"{path}: {terminal.counted(len(facts.things), 'table')}")
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0
@@ -58,12 +58,9 @@ def run_docs(arguments: argparse.Namespace) -> int:
 
 def _write(path: Path, text: str) -> None:
     """Write it, wholly or not at all, for its owner alone to read: who else may is for its owner to say."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        partial.replace(path)
+        whole.write(path, text)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}; name another folder: --out") from None
+        told = f"{path}: cannot be written: {error.strerror}"
+        raise UsageError(told, hint="name another folder with --out") from None

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import access, runs
+from pipeline import access, runs, whole
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
 from pipeline.names import advice
 from pipeline.programs import confined
@@ -131,13 +131,9 @@ def _record(settings: Settings, name: str, run: str) -> Path:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    new = path.with_suffix(".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(json.dumps(value))
-        new.replace(path)
+        whole.write(path, json.dumps(value))
     except OSError as error:
         raise StepError(
             f"{path}: cannot be written: {error.strerror}",

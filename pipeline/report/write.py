@@ -1,12 +1,10 @@
 """Write: the page of a repository's dashboards, into a folder that it can be served or mailed from."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import access, postgres
+from pipeline import access, postgres, whole
 from pipeline.catalog import Dashboard
 from pipeline.errors import StepError, UsageError
 from pipeline.report import rows
@@ -53,15 +51,8 @@ def _put(folder: Path, text: str) -> Path:
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".report-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).chmod(folder.stat().st_mode & 0o666)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        whole.write(path, text, mode=folder.stat().st_mode & 0o666)
     except OSError as error:
-        raise StepError(f"{path}: {error.strerror}; let us write there, or name another folder") from None
+        told = f"{path}: cannot be written: {error.strerror}"
+        raise StepError(told, hint="let us write there, or name another folder") from None
     return path

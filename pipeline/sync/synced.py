@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import COMMIT, __version__, access, alerts, catalog, scratch
+from pipeline import COMMIT, __version__, access, alerts, catalog, scratch, whole
 from pipeline.alerts.failures import Thing
 from pipeline.errors import (
     AlreadyRunningError,
@@ -175,10 +175,8 @@ def _known_problems(judged: Path, commit: str) -> list[str]:
 
 
 def _write(path: Path, value: object) -> None:
-    new = path.with_suffix(".new")
     try:
-        new.write_text(json.dumps(value))
-        new.replace(path)
+        whole.write(path, json.dumps(value))
     except OSError as error:
         raise StepError(
             f"{path}: cannot be written: {error.strerror}",

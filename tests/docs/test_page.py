@@ -123,5 +123,5 @@ def test_the_command_writes_a_page_for_its_owner_alone(night: Night, tmp_path: P
         "hr", "CREATE TABLE employee (id int PRIMARY KEY)", "source: hr\ntables: {employee: }\n"
     )
     ended = night.run("docs", "--out", str(tmp_path / "out"))
-    assert (ended.code, ended.out) == (0, f"{tmp_path / 'out' / 'index.html'}: 1 table or mart\n"), ended.err
-    assert (tmp_path / "out" / "index.html").stat().st_mode & 0o077 == 0
+    assert (ended.code, ended.out) == (0, f"{tmp_path / 'out' / 'tables.html'}: 1 table\n"), ended.err
+    assert (tmp_path / "out" / "tables.html").stat().st_mode & 0o077 == 0
