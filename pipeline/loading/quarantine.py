@@ -70,7 +70,9 @@ def _settle(
     left = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = c.ctid)").format(candidate.staged.bad)
     for attempt in range(ROUNDS):
         candidate.create(warehouse, settled=True, stays=stays)
-        failed = [result for result in quality.check(warehouse, candidate.subject) if _fails(result)]
+        failed = [
+            result for result in quality.check(warehouse, candidate.subject(warehouse)) if _fails(result)
+        ]
         for result in failed:
             if attempt == ROUNDS - 1:
                 later[result.name] = replace(result, quarantine=HOLD)

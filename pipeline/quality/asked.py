@@ -1,14 +1,19 @@
 """What a check asks in SQL of its own, asked of a table's rows with the rights of an analyst and no more.
 
-The session is the pipeline's, which alone sees the rows yet: the analysts' role is taken for their statement,
-and the server's own account of it is looked at first, so that no function in it gives that role back.
+The session is the pipeline's, which alone sees the rows yet. So what analysts wrote is run in a function that
+is theirs and SECURITY DEFINER: in there the server lets nobody change the role, whatever their views,
+functions, types and casts do ("cannot set parameter "role" within security-definer function"). All that is
+left of it in the session, settings and objects, is rolled back before the pipeline goes on; it keeps texts.
 """
 
 import contextlib
 import itertools
+import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from psycopg2 import sql
+from psycopg2.extras import execute_values
 
 from pipeline import postgres
 from pipeline.errors import StepError
@@ -16,66 +21,104 @@ from pipeline.postgres import Composable, Connection
 from pipeline.quality.subject import CANDIDATE
 
 _VIEW = sql.Identifier("pg_temp", "asked")
+_DO = "RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE $1; END'"
+_ROWS = "RETURNS SETOF text[] LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN QUERY EXECUTE $1; END'"
 _numbers = itertools.count(1)
 
 
-def count(warehouse: Connection, query: Composable, declared_in: str) -> int:
-    """Return how many rows a check's query returns, as an analyst would see them.
+@dataclass(frozen=True)
+class Asked:
+    """How many rows a check's query returned, and the table of this session that has their keys.
 
-    Raise StepError if the warehouse has no role for analysts, or if the query can do more than compute.
+    None if it returned none, or rows that do not have the whole key.
     """
-    postgres.rows(warehouse, sql.SQL("DROP VIEW IF EXISTS {}").format(_VIEW))
+
+    count: int
+    failing: sql.Identifier | None
+
+
+def ask(
+    warehouse: Connection, query: Composable, key: Sequence[str], analyst: str, declared_in: str
+) -> Asked:
+    """Return what a check's query returns, as the role `analyst` would see it.
+
+    Raise StepError if the query can do more than compute.
+    """
     candidate = sql.Identifier(CANDIDATE)
-    role = sql.Identifier(_role(warehouse))
-    postgres.rows(warehouse, sql.SQL("GRANT SELECT ON {} TO {}").format(candidate, role))
-    with _as_analyst(warehouse):
-        postgres.rows(warehouse, sql.SQL("CREATE TEMP VIEW asked AS {}").format(query))
-    oid = postgres.value(warehouse, "SELECT 'pg_temp.asked'::pg_catalog.regclass::oid::bigint")
+    postgres.rows(warehouse, sql.SQL("GRANT SELECT ON {} TO {}").format(candidate, sql.Identifier(analyst)))
+    with _undone(warehouse):
+        create = sql.SQL("CREATE TEMP VIEW asked AS {}").format(query)
+        _as_analyst(warehouse, analyst, _DO, create)
+        _require_pure(warehouse, declared_in)
+        # Of whole rows: a column that cannot be computed is an error.
+        counting = sql.SQL("SELECT ARRAY[pg_catalog.count(f)::text] FROM {} AS f").format(_VIEW)
+        ((counted,),) = _as_analyst(warehouse, analyst, _ROWS, counting)
+        keys = []
+        if int(counted) and key and set(key) <= set(_columns(warehouse)):
+            texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in key)
+            reading = sql.SQL("SELECT ARRAY[{}] FROM {}").format(texts, _VIEW)
+            keys = _as_analyst(warehouse, analyst, _ROWS, reading)
+    return Asked(int(counted), _kept(warehouse, key, keys) if keys else None)
+
+
+@contextlib.contextmanager
+def _undone(warehouse: Connection) -> Iterator[None]:
+    """Take back what the block does to session and database. An error ends the transaction anyway."""
+    postgres.rows(warehouse, "SAVEPOINT asked")
+    yield
+    postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT asked")
+    postgres.rows(warehouse, "RELEASE SAVEPOINT asked")
+
+
+def _as_analyst(warehouse: Connection, analyst: str, kind: str, statement: Composable) -> list[list[str]]:
+    """Run a statement as an analyst; return its rows.
+
+    Each time by another function, under a name that nobody knows before: what runs in one could change it.
+    """
+    function = sql.Identifier("pg_temp", f"asked_{secrets.token_hex(16)}")
+    before = postgres.value(warehouse, "SELECT pg_catalog.current_setting('role')")
+    postgres.rows(warehouse, sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(analyst)))
+    postgres.rows(warehouse, sql.SQL("CREATE FUNCTION {}(text) " + kind).format(function))
+    postgres.rows(warehouse, "SELECT pg_catalog.set_config('role', %s, true)", (before,))
+    text = statement.as_string(warehouse)
+    found = postgres.rows(warehouse, sql.SQL("SELECT {}(%s)").format(function), (text,))
+    # Whatever was set there: names are looked up where ours are.
+    postgres.rows(warehouse, "SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)")
+    return [row for (row,) in found]
+
+
+def _require_pure(warehouse: Connection, declared_in: str) -> None:
+    oid = postgres.value(warehouse, "SELECT 'pg_temp.asked'::pg_catalog.regclass::pg_catalog.oid::bigint")
     for name, _ in postgres.rows(warehouse, postgres.statement("view_functions"), (oid,)):
         raise StepError(
             f"its sql check calls {name}, which can do more than compute; its last good rows stay up",
             hint=f"take that out, {declared_in}",
         )
-    with _as_analyst(warehouse):
-        counted = sql.SQL("SELECT count(*) FROM ({}) AS found").format(query)
-        found: int = postgres.value(warehouse, counted)
-    return found
 
 
-def columns(warehouse: Connection) -> list[str]:
-    """Return the columns of what was asked last."""
-    with _as_analyst(warehouse), warehouse.cursor() as cursor:
-        cursor.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(_VIEW))
-        return [column.name for column in cursor.description or ()]
+def _columns(warehouse: Connection) -> list[str]:
+    query = """
+        SELECT attname FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'pg_temp.asked'::pg_catalog.regclass AND attnum > 0
+        """
+    return [name for (name,) in postgres.rows(warehouse, query)]
 
 
-def keep(warehouse: Connection, key: Sequence[str]) -> sql.Identifier:
-    """Keep the keys of the rows that were asked for last in a table of this session, and return its name."""
+def _kept(warehouse: Connection, key: Sequence[str], keys: Sequence[Sequence[str]]) -> sql.Identifier:
+    """Keep the keys in a table of this session, each of the type that it has in the table that is checked."""
     name = f"failing_{next(_numbers)}"
-    table = sql.Identifier("pg_temp", name)
-    with _as_analyst(warehouse):
-        query = sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {}")
-        postgres.rows(warehouse, query.format(sql.Identifier(name), postgres.columns(key), _VIEW))
-        # Who it belongs to may not be one whose tables we may read.
-        postgres.rows(warehouse, sql.SQL("GRANT SELECT ON {} TO PUBLIC").format(table))
-    return table
-
-
-def _role(warehouse: Connection) -> str:
-    query = "SELECT rolname FROM pg_roles WHERE rolname = current_database() || '_analyst'"
-    found = postgres.rows(warehouse, query)
-    if not found:
-        raise StepError(
-            "the warehouse has no role for analysts, as which its sql checks are run",
-            hint="run 'pipeline migrate'",
+    table, names = sql.Identifier("pg_temp", name), postgres.columns(key)
+    create = sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA")
+    postgres.rows(warehouse, create.format(sql.Identifier(name), names, sql.Identifier(CANDIDATE)))
+    query = """
+        SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+        WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum
+        """
+    named = postgres.rows(warehouse, query, (table.as_string(warehouse),))
+    types = [sql.SQL("%s::" + type_.replace("%", "%%")) for (type_,) in named]
+    template = sql.SQL("({})").format(sql.SQL(", ").join(types))
+    with warehouse.cursor() as cursor:
+        execute_values(
+            cursor, sql.SQL("INSERT INTO {} VALUES %s").format(table), keys, template=template, page_size=1000
         )
-    return str(found[0][0])
-
-
-@contextlib.contextmanager
-def _as_analyst(warehouse: Connection) -> Iterator[None]:
-    """Be an analyst during the block; after an error the transaction is over, and its role with it."""
-    before = postgres.value(warehouse, "SELECT current_setting('role')")
-    postgres.rows(warehouse, sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(_role(warehouse))))
-    yield
-    postgres.rows(warehouse, "SELECT set_config('role', %s, true)", (before,))
+    return table

@@ -80,11 +80,12 @@ def _sql(warehouse: Connection, declared: SqlCheck, subject: Subject) -> Result:
     # On lines of its own, so that a comment at its end takes nothing with it.
     query = sql.SQL("\n" + declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
     wrong = None
-    if subject.as_analyst:
-        counted = asked.count(warehouse, query, subject.declared_in)
-        if subject.key and counted and set(subject.key) <= set(asked.columns(warehouse)):
-            failing = asked.keep(warehouse, subject.key)
-            wrong = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(failing, _same_key(subject.key))
+    if subject.analyst is not None:
+        found = asked.ask(warehouse, query, subject.key, subject.analyst, subject.declared_in)
+        counted = found.count
+        if found.failing is not None:
+            same = _same_key(subject.key)
+            wrong = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(found.failing, same)
     else:
         counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
     name = f"sql {' '.join(declared.sql.split())}"

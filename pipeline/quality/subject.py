@@ -33,8 +33,8 @@ class Subject:
     key: Sequence[str]
     # The table that a relationship refers to, by what the declaration calls it.
     other: Callable[[str], sql.Identifier]
-    # Whether the session may do more than an analyst, so that their own SQL is not to be run with its rights.
-    as_analyst: bool = False
+    # The analysts' role, where the session may do more than they: their own SQL is not run with its rights.
+    analyst: str | None = None
 
 
 def duplicates(warehouse: Connection, relation: sql.Identifier, columns: Composable) -> int:

@@ -45,9 +45,12 @@ def of(connection: Connection) -> Roles:
 
 
 def there(connection: Connection) -> bool:
-    """Whether the groups were made."""
-    query = "SELECT count(*) = 3 FROM pg_roles WHERE rolname = ANY(%s)"
-    return bool(postgres.value(connection, query, (list(of(connection).names),)))
+    """Whether the groups were made, and given what each may here: roles belong to the server."""
+    query = """
+        SELECT count(*) = 3 FROM pg_roles AS r JOIN pg_namespace AS n ON n.nspname = %s
+        WHERE r.rolname = ANY(%s) AND has_schema_privilege(r.oid, n.oid, 'USAGE')
+        """
+    return bool(postgres.value(connection, query, (PLATFORM, list(of(connection).names))))
 
 
 def keep(connection: Connection, lock: int) -> str | None:
@@ -62,12 +65,12 @@ def keep(connection: Connection, lock: int) -> str | None:
     if missing := list(_missing(connection, roles)):
         return "; ".join(statement.as_string(connection) for statement in missing)
     _open_database(connection, roles)
-    for schema in _sources(connection):
-        open_source(connection, schema)
-    _open_marts(connection, roles)
     for name in roles.names:
         _grant_schema(connection, PLATFORM, name, ["USAGE"])
         _grant_tables(connection, PLATFORM, name, READING)
+    for schema in _sources(connection):
+        open_source(connection, schema)
+    _open_marts(connection, roles)
     _close(connection, roles)
     for schema in CLOSED:
         _grant_schema(connection, schema, roles.loader, ["USAGE"])

@@ -44,7 +44,7 @@ def check(warehouse: Connection, candidate: Candidate) -> list[Result]:
     return [
         *_key(warehouse, candidate),
         *_deletes(candidate),
-        *quality.check(warehouse, candidate.subject),
+        *quality.check(warehouse, candidate.subject(warehouse)),
     ]
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.catalog import Table
+from pipeline.catalog import SqlCheck, Table
+from pipeline.errors import StepError
 from pipeline.loading import staging
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.quality import CANDIDATE, Subject
+from pipeline.warehouse import roles
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,16 @@ class Candidate:
         """Where to correct what is declared of the table."""
         return f"under {self.table.name} in sources/{self.table.source}.yaml"
 
-    @property
-    def subject(self) -> Subject:
-        """What the checks look at."""
+    def subject(self, warehouse: Connection) -> Subject:
+        """Return what the checks look at. Raise StepError if analysts have no role to run their SQL as."""
+        analyst = None
+        if any(isinstance(check, SqlCheck) for check in self.table.checks):
+            if not roles.there(warehouse):
+                raise StepError(
+                    "the warehouse has no role for analysts, as which its sql checks are run",
+                    hint="run 'pipeline migrate'",
+                )
+            analyst = roles.of(warehouse).analyst
 
         def other(name: str) -> sql.Identifier:
             own = name == self.table.name
@@ -47,7 +56,7 @@ class Candidate:
 
         return Subject(
             self.columns, self.table.columns, self.table.checks, self.source_rows, self.history,
-            self.declared_in, self.key, other, as_analyst=True,
+            self.declared_in, self.key, other, analyst,
         )  # fmt: skip
 
     def create(self, warehouse: Connection, *, settled: bool = False, stays: bool = False) -> None:
