@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, settings
-from pipeline.sandbox import clusters
+from pipeline.sandbox import clusters, configuration
 from pipeline.sandbox.home import PROJECT
 from pipeline.settings import RunSettings
 from tests.platforms import Sandbox
@@ -106,9 +106,15 @@ def test_it_holds_no_credential_and_all_that_is_chained() -> None:
 @pytest.mark.endurance
 def test_every_line_does_what_it_says(sandbox: Sandbox, tmp_path: Path) -> None:
     """In the order of the night, by the shell that it names, with the little that cron hands on."""
+    # What analysts pushed is fetched as in production.
+    own = configuration.sections(sandbox.home)
+    remote = f"file://{sandbox.home.analysts_remote}"
+    own["analysts"] = {"checkout": str(tmp_path / "analysts"), "repository": remote, "branch": "main"}
+    luigi_cfg = tmp_path / "luigi.cfg"
+    luigi_cfg.write_text(configuration.render(configuration.template(), own))
     here = {
         "BIN": str(tmp_path / "bin"), "CRON_STATE": str(tmp_path / "state"),
-        "CRON_ALERTS": str(tmp_path / "alerts"), "LUIGI_CONFIG_PATH": sandbox.env["LUIGI_CONFIG_PATH"],
+        "CRON_ALERTS": str(tmp_path / "alerts"), "LUIGI_CONFIG_PATH": str(luigi_cfg),
         "VAULT_ADDR": sandbox.env["VAULT_ADDR"],
     }  # fmt: skip
     names = set(settings.read([Path(here["LUIGI_CONFIG_PATH"])]).databases)
@@ -120,6 +126,9 @@ def test_every_line_does_what_it_says(sandbox: Sandbox, tmp_path: Path) -> None:
     # What cron gives, and pg_dump, which on another machine is installed.
     path = f"{clusters.BINARIES}:/usr/bin:/bin"
     environment = {"HOME": str(tmp_path), "LOGNAME": "pipeline", "PATH": path, **VARIABLES, **here}
+    # As whoever installs it did before.
+    migrate = [str(tmp_path / "bin" / "pipeline"), "migrate"]
+    subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=60)
     for job in sorted(JOBS, key=lambda job: (job.arguments[0] == "watch", *reversed(job.times[:2]))):
         done = subprocess.run(
             [VARIABLES["SHELL"], "-c", job.command], env=environment, cwd="/", stdin=subprocess.DEVNULL,

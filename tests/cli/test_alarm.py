@@ -156,7 +156,9 @@ def test_a_sealed_vault_is_told_by_the_next_run(hook: Hook, shop: Night, server:
     shop.platform.settings_file.write_text(text)
     assert shop.etl(next_run()).code == 0
     assert hook.told() == [("failed", "run/etl"), ("recovered", "run/etl")]
-    assert "is sealed; unseal it" in (hook.alerts()[0].error or "")
+    alert = hook.alerts()[0]
+    assert "is sealed" in (alert.error or "")
+    assert "unseal it" in (alert.hint or "")
 
 
 @pytest.mark.endurance

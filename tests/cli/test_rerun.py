@@ -85,7 +85,8 @@ def test_what_failed_is_run_and_nothing_else(shop: Night) -> None:
     shop.ask("shop", f"REVOKE SELECT ON other FROM {reader}")
     ended = shop.etl(run)
     assert ended.code == 3
-    assert ended.out.rstrip().endswith(f"next: pipeline rerun --run {run} shop.other")
+    assert "next: GRANT SELECT on it" in ended.out
+    assert ended.out.rstrip().endswith(f", then pipeline rerun --run {run} shop.other")
     before = begun(shop, run)
     shop.ask("shop", f"GRANT SELECT ON other TO {reader}")
     ended = shop.run("rerun")

@@ -27,7 +27,10 @@ def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
     night.platform.source("shop", SHOP, DECLARATION)
     assert "nothing has run yet: type 'pipeline run etl'" in night.run("status").out
     nothing = json.loads(night.run("status", "--json").out)
-    assert (nothing["run"], nothing["steps"], nothing["tables"]) == (None, [], [])
+    assert (nothing["run"], nothing["steps"]) == (None, [])
+    # In time still, for they were declared a moment ago; and not loaded.
+    loaded = [(table["table"], table["rows"], table["fresh_as_of"]) for table in nothing["tables"]]
+    assert loaded == [("shop.broken", None, None), ("shop.item", None, None)]
 
     run = next_run()
     ended = night.etl(run)
