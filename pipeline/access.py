@@ -66,7 +66,7 @@ class Access:
         """Return the key of the hashes that stand for personal values. Raise UnreachableError without one."""
         vault_settings = self.settings.vault
         instruction = mask.instruction(vault_settings.mount, vault_settings.prefix)
-        entry = self.vault.read(mask.SECRET, missing=f"the key of mask: hash; type: {instruction}")
+        entry = self.vault.read(mask.SECRET, missing=f"make the key of mask: hash there; type: {instruction}")
         if mask.KEY not in entry:
             there = ", ".join(sorted(entry)) or "nothing at all"
             # The command that makes it writes over no entry: the key may be there by another name.

@@ -5,6 +5,7 @@ that a worker that was stopped, cut off or given up writes nothing once another 
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -49,14 +50,19 @@ def lock_table(
             connection.rollback()
             parameters = {"lock": f"table {name}", "name": name, "seconds": silent_seconds}
             postgres.rows(connection, postgres.statement("silent"), parameters)
-            found = postgres.row(connection, postgres.statement("who_is_at_a_table"), (f"table {name}",))
+            who = postgres.legible(functools.partial(_who_is_at, connection, name))
             connection.commit()
-            if found and (who := postgres.process(*found)) != told:
+            if who and who != told:
                 told = who
                 logger.info("%s: waits for another worker, who is at a step of it: %s", name, who)
         else:
             postgres.rows(connection, "SET LOCAL lock_timeout = 0")
             return
+
+
+def _who_is_at(connection: Connection, name: str) -> str:
+    found = postgres.row(connection, postgres.statement("who_is_at_a_table"), (f"table {name}",))
+    return postgres.process(*found) if found else ""
 
 
 class Attempt:
@@ -67,7 +73,9 @@ class Attempt:
         self._connection, self.key = connection, key
         self._watched: list[int] = []
         # For whom it waits, by its own word, and as it was told last.
-        self._waits = self._told = ""
+        self._waits = self._told = self._logged = ""
+        # The heartbeat looks, and the step itself tells, at the same time.
+        self._telling = threading.Lock()
         self._number: int = postgres.value(
             connection,
             """
@@ -99,31 +107,37 @@ class Attempt:
 
     def wait_for(self, whom: str) -> None:
         """Tell for whom the step waits, which has found that out itself; nothing once it goes on."""
-        self._waits = whom
-        self._tell(whom)
+        with self._telling:
+            self._waits = whom
+            self._tell(whom)
 
     def look(self) -> None:
         """Tell for whom the step's sessions wait, if they do."""
-        self._tell(self._waits or postgres.waits_for(self._connection, self._watched))
+        with self._telling:
+            self._tell(self._waits or postgres.waits_for(self._connection, self._watched))
 
     def _tell(self, whom: str) -> None:
         """Say it in the log and in the ledger, once; also that it is over."""
         if whom == self._told:
             return
-        self._told = whom
         told = f"waits for {whom}"
-        if whom:
+        if whom and whom != self._logged:
+            self._logged = whom
             logger.warning("%s: %s", self.key.name, told)
         detail = json.dumps({"told": redact(told)} if whom else {})
-        postgres.rows(
+        written = postgres.rows(
             self._connection,
             """
             UPDATE ops.step SET detail = (detail - 'told') || %s::jsonb WHERE ctid IN (
                 SELECT ctid FROM ops.step WHERE run = %s AND task = %s AND name = %s AND attempt = %s
                     AND state = 'running' FOR UPDATE SKIP LOCKED)
+            RETURNING true
             """,
             (detail, *self._place, self._number),
         )
+        # Where the row was not to be had, the next look tells it.
+        if written:
+            self._told = whom
 
     def pulse(self) -> None:
         """Say that its worker is still there; nothing if the work's own transaction has the row by now."""

@@ -30,7 +30,7 @@ from pipeline.postgres.statements import (
     value,
 )
 from pipeline.postgres.uri import KEEPALIVES, plain, program_environment, with_options
-from pipeline.postgres.waiting import keeper, kept, process, waits_for
+from pipeline.postgres.waiting import keeper, kept, legible, process, waits_for
 
 __all__ = [
     "CONDUCT",
@@ -61,6 +61,7 @@ __all__ = [
     "is_lost",
     "keeper",
     "kept",
+    "legible",
     "open_session",
     "options",
     "plain",

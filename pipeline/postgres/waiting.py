@@ -1,6 +1,6 @@
 """Who has what we wait for: pid, role and since when, and never what he asked the server."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from pipeline.postgres.statements import Connection, row, rows, statement
@@ -10,8 +10,24 @@ UNKNOWN = "since when is shown to members of pg_read_all_stats alone"
 GONE_AGAIN = "a table that somebody kept locked until just now"
 
 
+def legible(tell: Callable[[], str]) -> str:
+    """Return what tells of somebody, also where the name of a role is not UTF-8: all databases share it.
+
+    >>> legible(lambda: b"j\\xf6rg".decode())
+    'a role whose name is not UTF-8'
+    """
+    try:
+        return tell()
+    except UnicodeDecodeError:
+        return "a role whose name is not UTF-8"
+
+
 def waits_for(connection: Connection, pids: Sequence[int]) -> str:
     """Return whom these sessions of the same server wait for; nothing if they do not wait for anybody."""
+    return legible(lambda: _waits_for(connection, pids))
+
+
+def _waits_for(connection: Connection, pids: Sequence[int]) -> str:
     found = rows(connection, statement("waits_for"), (list(pids),))
     if not found:
         return ""
@@ -22,8 +38,12 @@ def waits_for(connection: Connection, pids: Sequence[int]) -> str:
 
 def keeper(connection: Connection, tables: Iterable[int]) -> str:
     """Return which of these tables, by their oids, somebody has or wants for himself alone, and who."""
-    found = row(connection, statement("blockers"), (list(tables),))
-    return kept(*found) if found else GONE_AGAIN
+
+    def tell() -> str:
+        found = row(connection, statement("blockers"), (list(tables),))
+        return kept(*found) if found else GONE_AGAIN
+
+    return legible(tell)
 
 
 def kept(table: str, pid: int | None, role: str | None, since: datetime | None) -> str:

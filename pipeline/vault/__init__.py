@@ -72,8 +72,10 @@ class Vault:
             lambda: kv.read_secret_version(path=path, mount_point=mount, raise_on_deleted_version=True),
             refusals={
                 Forbidden: self._forbidden(shown),
-                InvalidPath: f"there is nothing at {shown}; "
-                + (missing or f"write it (bao kv put -mount={mount} {path} ...), or correct the path"),
+                InvalidPath: (
+                    f"there is nothing at {shown}",
+                    missing or f"write it (bao kv put -mount={mount} {path} ...), or correct the path",
+                ),
             },
         )
         values = {key: _text(value) for key, value in answer["data"]["data"].items()}
@@ -109,10 +111,10 @@ class Vault:
         else:
             yield self._kept_uri(database.secret)
 
-    def _forbidden(self, path: str, what: str = "read") -> str:
+    def _forbidden(self, path: str, what: str = "read") -> tuple[str, str]:
         role = f" with role {self._settings.role}" if self._settings.role else ""
         login = f"the {self._settings.auth} login{role}"
-        return f"{login} may not {what} {path}; let its policy {what} that, or correct the path"
+        return f"{login} may not {what} {path}", f"let its policy {what} that, or correct the path"
 
     def _kept_uri(self, secret: str) -> str:
         values = self.read(secret)
@@ -143,10 +145,18 @@ class Vault:
             lambda: engine.generate_credentials(name=role, mount_point=mount),
             refusals={
                 Forbidden: self._forbidden(path),
-                InvalidPath: f"there is no database engine at {mount}; enable it, or correct the path {path}",
-                InvalidRequest: f"there is no role {role} at {mount}; create it, or correct the path {path}",
-                InternalServerError: f"no login could be made at {path}; check that Vault reaches the "
-                "database and that its own login there may create roles",
+                InvalidPath: (
+                    f"there is no database engine at {mount}",
+                    f"enable it, or correct the path {path}",
+                ),
+                InvalidRequest: (
+                    f"there is no role {role} at {mount}",
+                    f"create it, or correct the path {path}",
+                ),
+                InternalServerError: (
+                    f"no login could be made at {path}",
+                    "check that Vault reaches the database and that its own login there may create roles",
+                ),
             },
         )
         lease = answer["lease_id"]
@@ -188,12 +198,12 @@ def _log_in(connection: Connection, settings: VaultSettings, credential: str) ->
     client, mount = connection.client, settings.auth_mount
     if settings.auth == "token":
         client.token = credential
-        expired = "the token is not accepted; it has expired or was revoked: get a new one"
+        expired = "the token is not accepted, for it has expired or was revoked", "get a new one"
         connection.ask("the token's own data", client.auth.token.lookup_self, refusals={Forbidden: expired})
         return 0.0  # it belongs to a person, who decides how long it lives
     refused = (
-        f"the {settings.auth} login at auth/{mount} with role {settings.role} is refused; "
-        f"check the role, whether {settings.credential_file} holds a valid credential, and auth_mount"
+        f"the {settings.auth} login at auth/{mount} with role {settings.role} is refused",
+        f"check the role, whether {settings.credential_file} holds a valid credential, and auth_mount",
     )
     answer = connection.ask(
         f"a login at auth/{mount}",

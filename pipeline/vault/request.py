@@ -31,6 +31,10 @@ _PASSING = (BadGateway, InternalServerError, RateLimitExceeded, UnexpectedError,
 _PASSING_NETWORK = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
+# What a refusal means, and what is to be mended.
+Refusal = tuple[str, str]
+
+
 class Connection:
     """A client of the server at `url`, without a token at first."""
 
@@ -43,12 +47,12 @@ class Connection:
         thing: str,
         request: Callable[[], Any],
         *,
-        refusals: Mapping[type[VaultError], str] | None = None,
+        refusals: Mapping[type[VaultError], Refusal] | None = None,
         again: bool = True,
     ) -> Any:
         """Return the answer to `request`, which asks for `thing`; None where Vault answers nothing.
 
-        `refusals` says what each of Vault's refusals means here; after a semicolon, what to do.
+        `refusals` says what each of Vault's refusals means here, and what to do.
         What may pass is tried again unless `again` is False. Raise UnreachableError, or LostError if it may
         pass later.
         """
@@ -85,7 +89,7 @@ class Connection:
         self,
         thing: str,
         error: VaultError | requests.RequestException,
-        refusals: Mapping[type[VaultError], str],
+        refusals: Mapping[type[VaultError], Refusal],
     ) -> tuple[str, str]:
         """Return what failed, and what is to be mended."""
         vault = f"Vault at {self.url}"
@@ -104,9 +108,8 @@ class Connection:
         # Vault lists what it has to say over several lines; we say one.
         listed = ", ".join(error.errors or []) if isinstance(error.errors, list) else ""
         said = redact(" ".join(listed.split()))
-        for refusal, meaning in refusals.items():
+        for refusal, (fact, hint) in refusals.items():
             if isinstance(error, refusal):
-                fact, _, hint = meaning.partition("; ")
                 return f"{vault}: {fact}" + (f" (Vault said: {said})" if said else ""), hint
         return f"{vault} failed on {thing}: {said or type(error).__name__}", "see Vault's own log"
 

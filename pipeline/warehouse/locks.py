@@ -60,5 +60,9 @@ def _seconds() -> float:
 def _readers(connection: Connection, relation: sql.Identifier) -> str:
     # As they are now, and not as they were when this transaction first asked.
     postgres.rows(connection, "SELECT pg_stat_clear_snapshot()")
-    found = postgres.rows(connection, postgres.statement("readers"), relation.strings)
-    return "; ".join(postgres.process(*one) for one in found) or "they have just gone"
+
+    def tell() -> str:
+        found = postgres.rows(connection, postgres.statement("readers"), relation.strings)
+        return "; ".join(postgres.process(*one) for one in found) or "they have just gone"
+
+    return postgres.legible(tell)
