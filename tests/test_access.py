@@ -3,8 +3,12 @@
 import gc
 import multiprocessing
 
-from pipeline import access
+import pytest
+
+from pipeline import access, postgres
+from pipeline.access import Access
 from pipeline.catalog import Table
+from pipeline.errors import StepError
 from pipeline.loading import extract
 from pipeline.settings import Settings
 from tests.night import Night, next_run
@@ -30,3 +34,39 @@ def test_a_forked_process_does_not_end_the_login_of_its_parent(night: Night) -> 
     # A secret that was not asked for before: only a login that still holds can read it.
     with access.brief(night.settings).source("shop") as connection:
         assert not connection.closed
+
+
+def backend(databases: Access) -> int:
+    with databases.asking() as warehouse:
+        return warehouse.info.backend_pid
+
+
+def test_a_step_goes_on_with_the_session_by_which_it_was_asked_whether_it_is_done(night: Night) -> None:
+    asked = backend(access.brief(night.settings))
+    with access.for_step(night.settings) as databases:
+        assert backend(databases) == asked
+    assert backend(access.brief(night.settings)) == asked
+
+
+def test_the_next_try_of_a_step_that_failed_has_a_session_of_its_own(night: Night) -> None:
+    """Whatever the failure left behind in the old one."""
+
+    def fail() -> None:
+        with access.for_step(night.settings) as databases, databases.asking() as warehouse:
+            postgres.rows(warehouse, "SELECT set_config('lock_timeout', '2s', false)")
+            raise StepError("it failed")
+
+    before = backend(access.brief(night.settings))
+    with pytest.raises(StepError):
+        fail()
+    with access.for_step(night.settings) as databases, databases.asking() as warehouse:
+        assert warehouse.info.backend_pid != before
+        assert postgres.value(warehouse, "SHOW lock_timeout") == "0"
+
+
+def test_a_session_that_the_server_ended_meanwhile_is_opened_anew(night: Night) -> None:
+    databases = access.brief(night.settings)
+    before = backend(databases)
+    night.ask("warehouse", f"SELECT pg_terminate_backend({before}, 5000)")
+    databases._asked_at -= access.IDLE_SECONDS
+    assert backend(databases) != before
