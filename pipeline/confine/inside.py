@@ -14,13 +14,11 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.confine import kernel
 from pipeline.confine.limits import MIB, Limits, Plan
 
-# So it ends where the system does not let us confine anything; what it says is why.
-NOT_PERMITTED = 98
 SIGNALLED = 128
 # Of /etc, what names of hosts and users, certificates and times need.
 ETC = (
@@ -34,6 +32,7 @@ STREAMS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 SHARED_MEMORY_BYTES = 16 * MIB
 MOST_COPIED_BYTES, MOST_COPIED_FILES = 64 * MIB, 5000
 BACKLOG = 16
+MOST_TOLD_BYTES = 1000
 # The kernel takes this program first when there is no memory left.
 FIRST_TO_GO = "1000"
 POLITE = 10
@@ -43,11 +42,12 @@ def main(arguments: list[str]) -> int:
     """Run the program of a plan, and return its exit code."""
     kernel.die_with_parent()
     plan = _read(arguments[0])
+    # The program that it is to become has no part in this.
+    os.set_inheritable(plan.refused, False)
     try:
         _leave(plan)
     except OSError as error:
-        sys.stderr.write(f"{error.strerror or error}\n")
-        return NOT_PERMITTED
+        _refuse(plan, error)
     first = os.fork()
     if first == 0:
         _as_first(plan)
@@ -57,6 +57,18 @@ def main(arguments: list[str]) -> int:
 def _read(text: str) -> Plan:
     found: dict[str, Any] = json.loads(text)
     return Plan(**{**found, "limits": Limits(**found["limits"])})
+
+
+def _refuse(plan: Plan, error: BaseException) -> NoReturn:
+    """Tell the outside why nothing can be confined here, and end.
+
+    It goes by a pipe that is closed as the program begins: whatever a program does, it cannot say so.
+    """
+    why = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    os.write(plan.refused, why.encode(errors="replace")[:MOST_TOLD_BYTES])
+    os._exit(1)
 
 
 def _leave(plan: Plan) -> None:
@@ -72,7 +84,7 @@ def _leave(plan: Plan) -> None:
             socket.send_fds(control, [b"x"], [server.fileno()])
 
 
-def _as_first(plan: Plan) -> None:
+def _as_first(plan: Plan) -> NoReturn:
     """Be the first process inside: make it, start the program, and take the rest along with its end."""
     kernel.die_with_parent()
     kernel.be_opaque()
@@ -80,12 +92,10 @@ def _as_first(plan: Plan) -> None:
         _mount(plan)
         worker = os.fork()
     except BaseException as error:  # noqa: BLE001 - this is a child: nothing may go on behind it
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        os._exit(NOT_PERMITTED)
+        _refuse(plan, error)
     if worker == 0:
         _as_program(plan)
-    for descriptor in (0, 1, 2, *plan.keep):
+    for descriptor in (0, 1, 2, plan.refused):
         os.close(descriptor)
     os._exit(_waited(worker))
 
@@ -162,7 +172,7 @@ def _copy(source: Path, target: Path) -> None:
                 (into / name).chmod(0o444)
 
 
-def _as_program(plan: Plan) -> None:
+def _as_program(plan: Plan) -> NoReturn:
     """Give up what the program must not have, and become it."""
     try:
         os.setsid()
@@ -177,16 +187,11 @@ def _as_program(plan: Plan) -> None:
         os.umask(0o077)
         for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        kept = sorted({0, 1, 2, *plan.keep})
-        for before, after in zip(kept, [*kept[1:], 65_536], strict=True):
-            os.closerange(before + 1, after)
-        for descriptor in plan.keep:
-            os.set_inheritable(descriptor, True)
+        os.closerange(3, plan.refused)
+        os.closerange(plan.refused + 1, 65_536)
         os.execve(plan.command[0], list(plan.command), plan.environment)  # noqa: S606 - nothing is to read it
     except BaseException as error:  # noqa: BLE001 - this is a child: nothing may go on behind it
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        os._exit(NOT_PERMITTED)
+        _refuse(plan, error)
 
 
 def _be(user: int, group: int) -> None:

@@ -30,6 +30,7 @@ class Plan:
     reading, `copied` the folders whose files are there as copies, by where they are there. `user` are the ids
     of the user and the group that the program gets; None keeps those that we have. `control` is the
     descriptor of a socket by which we get the one that its connections come by; None if it has no network.
+    `refused` is that of a pipe by which we learn why it could not be confined; without a word, it was.
     """
 
     command: Sequence[str]
@@ -38,7 +39,7 @@ class Plan:
     copied: dict[str, str]
     folder: str
     limits: Limits
+    refused: int
     user: tuple[int, int] | None = None
     control: int | None = None
-    keep: Sequence[int] = ()
     environment: dict[str, str] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from pipeline import command, scratch
-from pipeline.confine.inside import NOT_PERMITTED, SIGNALLED
+from pipeline.confine.inside import SIGNALLED
 from pipeline.confine.limits import MIB, Limits, Plan
 from pipeline.confine.way import Way
 from pipeline.errors import UsageError
@@ -85,13 +85,16 @@ def run(
         inner.mkdir(mode=0o700)
         ours, theirs = socket.socketpair()
         stack.callback(ours.close)
+        reading, writing = os.pipe()
+        refusal = stack.enter_context(os.fdopen(reading, "rb"))
+        refused = stack.enter_context(os.fdopen(writing, "wb"))
         plan = Plan(
             command=list(arguments), root=str(inner), read=[*map(str, read), *_needed()],
             copied={where: str(folder) for where, folder in copied.items()}, folder=folder,
-            limits=limits, user=_user(user), control=theirs.fileno() if way else None,
+            limits=limits, refused=writing, user=_user(user), control=theirs.fileno() if way else None,
             environment=ENVIRONMENT,
         )  # fmt: skip
-        with theirs:
+        with theirs, refused:
             process = _start(plan)
         stack.callback(_end, process)
         said = _Said(process, limits, on_line)
@@ -103,8 +106,9 @@ def run(
         why = _watch(process, limits)
         _end(process)
         result = said.result()
-        if process.returncode == NOT_PERMITTED:
-            raise UsageError(f"no program of others can be confined here: {said.last}", hint=HINT)
+        if told := refusal.read():
+            why_not = redact(told.decode(errors="replace"))
+            raise UsageError(f"no program of others can be confined here: {why_not}", hint=HINT)
         return Ended(process.returncode, why, said.last, result)
 
 
@@ -113,7 +117,7 @@ def _start(plan: Plan) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
         env=ENVIRONMENT, start_new_session=True,
-        pass_fds=() if plan.control is None else (plan.control,),
+        pass_fds=(plan.refused,) if plan.control is None else (plan.refused, plan.control),
     )  # fmt: skip
 
 

@@ -319,6 +319,7 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
         ("import luigi\n", "tasks/t.py:1: has no task to begin with"),
         ("import nothing_of_the_kind\n", "tasks/t.py:1: ModuleNotFoundError"),
         ("import os\nos._exit(0)\n", "tasks/t.py:1: ended with 0 before it was done"),
+        ("import os\nos._exit(98)\n", "tasks/t.py:1: ended with 98 before it was done"),
         ("import os\nos.kill(os.getpid(), 9)\n", "tasks/t.py:1: ended by signal 9"),
         ("import socket\nsocket.create_connection(('127.0.0.1', 22))\n", "tasks/t.py:2: OSError: "),
         ("from pipeline import analysts\nanalysts.connect().__enter__()\n", "tasks/t.py:2: RuntimeError"),
@@ -326,7 +327,7 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
         ("open('/usr/x', 'a')\n", "tasks/t.py:1: OSError: [Errno 30] Read-only file system"),
         ("print('{\"problems\": []}')\nimport os\nos._exit(0)\n", "ended with 0 before it was done"),
     ],
-    ids=["raises", "empty", "module", "exits", "killed", "network", "vault", "itself", "writes", "claims"],
+    ids=["raises", "empty", "module", "exits", "exits-98", "killed", "network", "vault", "itself", "writes", "claims"],
 )  # fmt: skip
 def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     (problem,) = look.problems(write(tmp_path, t=text))
@@ -335,6 +336,31 @@ def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str
 
 def test_a_file_that_can_be_imported_has_no_problem(tmp_path: Path) -> None:
     assert look.problems(write(tmp_path, t=MINIMUM, u=WHOLE, _names='TABLE = "mart.t"')) == []
+
+
+def test_what_cannot_be_confined_is_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refusal(*arguments: str, folder: str = "/") -> str:
+        with pytest.raises(UsageError, match="no program of others can be confined here") as raised:
+            parent.run(arguments, copied={}, folder=folder, limits=Limits(30, 64 * MIB))
+        return raised.value.fact.partition("confined here: ")[2]
+
+    assert refusal("/no/such/program") == "/no/such/program: No such file or directory"
+    assert refusal(sys.executable, folder="/no/such/folder") == "/no/such/folder: No such file or directory"
+    text = """
+        import errno, sys
+        from pipeline.confine import inside, kernel
+
+        def unshare(flags):
+            raise OSError(errno.EPERM, "unshare: Operation not permitted")
+
+        kernel.unshare = unshare
+        inside.main(sys.argv[1:])
+        """
+    line = [sys.executable, "-P", "-c", textwrap.dedent(text)]
+    monkeypatch.setattr(parent.command, "python", lambda _module, plan: [*line, plan])
+    assert refusal(sys.executable, "-c", "") == "unshare: Operation not permitted"
 
 
 @pytest.mark.endurance
