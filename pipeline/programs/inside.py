@@ -24,6 +24,7 @@ from pipeline import analysts
 
 FOLDER = "tasks"
 DATE = "date"
+PREFIX = "analysts_"
 MOST_TOLD, LONGEST = 10, 500
 FORM = "%(asctime)s %(levelname)s %(message)s"
 FAILURES = (
@@ -62,13 +63,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _load(folder: Path, name: str) -> ModuleType:
-    # Behind Python's own: a file of theirs takes no library's place.
+    # Behind Python's own, and under a name of ours: a file of theirs takes no library's place.
     sys.path.append(str(folder))
-    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"{PREFIX}{name}", folder / f"{name}.py")
     assert spec is not None  # noqa: S101 - it is a .py
     assert spec.loader is not None  # noqa: S101 - likewise
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[module.__name__] = module
     spec.loader.exec_module(module)
     return module
 
