@@ -20,7 +20,6 @@ from typing import Any, Protocol
 import psycopg2
 import psycopg2.extensions
 
-CONNECT_TIMEOUT_SECONDS = 10
 _ROLE = "SELECT pg_catalog.set_config('role', pg_catalog.current_database() || '_analyst', false)"
 _MAKE = """
     CREATE TABLE IF NOT EXISTS analyst.task_done (
