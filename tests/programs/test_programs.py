@@ -66,6 +66,16 @@ OPENED = """
     fi
     exec setpriv --reuid 65534 --regid 65534 --clear-groups "$2" -P -c "$3"
     """
+# Writes where the outcome is written, and ends.
+CLAIM = """
+import os
+for descriptor in range(3, 20):
+    try:
+        os.write(descriptor, b'{{"problems": [], "tasks": 1}}')
+    except OSError:
+        pass
+{end}
+"""
 MINIMUM = "import luigi\nclass One(luigi.Task):\n    pass\n"
 
 
@@ -321,13 +331,16 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
         ("import os\nos._exit(0)\n", "tasks/t.py:1: ended with 0 before it was done"),
         ("import os\nos._exit(98)\n", "tasks/t.py:1: ended with 98 before it was done"),
         ("import os\nos.kill(os.getpid(), 9)\n", "tasks/t.py:1: ended by signal 9"),
+        (CLAIM.format(end="os._exit(3)"), "tasks/t.py:1: ended with 3 before it was done"),
+        (CLAIM.format(end="os.kill(os.getpid(), 9)"), "tasks/t.py:1: ended by signal 9"),
+        (CLAIM.format(end="os._exit(1)"), "tasks/t.py:1: ended with 1 before it was done"),
         ("import socket\nsocket.create_connection(('127.0.0.1', 22))\n", "tasks/t.py:2: OSError: "),
         ("from pipeline import analysts\nanalysts.connect().__enter__()\n", "tasks/t.py:2: RuntimeError"),
         ("open('/analysts/tasks/t.py', 'a')\n", "tasks/t.py:1: PermissionError: "),
         ("open('/usr/x', 'a')\n", "tasks/t.py:1: OSError: [Errno 30] Read-only file system"),
         ("print('{\"problems\": []}')\nimport os\nos._exit(0)\n", "ended with 0 before it was done"),
     ],
-    ids=["raises", "empty", "module", "exits", "exits-98", "killed", "network", "vault", "itself", "writes", "claims"],
+    ids=["raises", "empty", "module", "exits", "exits-98", "killed", "claims-3", "claims-killed", "claims-1", "network", "vault", "itself", "writes", "claims"],
 )  # fmt: skip
 def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     (problem,) = look.problems(write(tmp_path, t=text))
@@ -336,6 +349,11 @@ def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str
 
 def test_a_file_that_can_be_imported_has_no_problem(tmp_path: Path) -> None:
     assert look.problems(write(tmp_path, t=MINIMUM, u=WHOLE, _names='TABLE = "mart.t"')) == []
+
+
+def test_a_file_that_is_called_like_a_library_does_not_take_its_place(tmp_path: Path) -> None:
+    text = MINIMUM + "import calendar\nassert calendar.monthrange(2026, 2) == (6, 28)\n"
+    assert look.problems(write(tmp_path, calendar=text)) == []
 
 
 def test_what_cannot_be_confined_is_told_with_the_reason(
