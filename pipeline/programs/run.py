@@ -4,7 +4,6 @@ It is kept beside the checkout and not in the ledger: what runs them has no more
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -15,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import access, runs, whole
-from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
+from pipeline import access, beside, runs
+from pipeline.errors import PipelineError, StepError, UsageError
 from pipeline.names import advice
 from pipeline.programs import confined
 from pipeline.progress import Show, silent
@@ -25,7 +24,6 @@ from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LOCK = ".lock"
 DAY_SECONDS = 24 * 3600
 DAY_LETTERS = len("2026-11-22")
 
@@ -35,17 +33,17 @@ def run_program(settings: Settings, folder: Path, name: str, run: str, show: Sho
     analysts = settings.require_analysts()
     record = _record(settings, name, run)
     began = time.monotonic()
-    _write(record, {"pid": os.getpid(), "ok": False, "error": "it was killed", "exit_code": 3})
+    beside.write(record, {"pid": os.getpid(), "ok": False, "error": "it was killed", "exit_code": 3})
     try:
         with access.opened(settings) as databases:
             found = confined.run(folder, name, run[:DAY_LETTERS], analysts, databases, _listener(show))
         if found.problems:
             raise StepError("\n".join(found.problems), hint="correct that, and push it", retryable=False)
     except PipelineError as error:
-        _write(record, {"ok": False, "error": redact(str(error)), "exit_code": error.exit_code})
+        beside.write(record, {"ok": False, "error": redact(str(error)), "exit_code": error.exit_code})
         raise
     seconds = time.monotonic() - began
-    _write(record, {"ok": True, "at": datetime.now(UTC).isoformat(), "seconds": round(seconds, 1)})
+    beside.write(record, {"ok": True, "at": datetime.now(UTC).isoformat(), "seconds": round(seconds, 1)})
     show(100, f"{found.tasks} tasks in {seconds:,.0f} s")
 
 
@@ -76,7 +74,7 @@ def fail_step_of(settings: Settings, names: Sequence[str], run: str, pid: int, e
     for name in names:
         if outcome(settings, name, run).get("pid") == pid:
             what = {"ok": False, "error": redact(str(error)), "exit_code": error.exit_code}
-            _write(_record(settings, name, run), what)
+            beside.write(_record(settings, name, run), what)
 
 
 def forget(settings: Settings, names: Sequence[str], run: str) -> None:
@@ -97,45 +95,17 @@ def wanted(folder: Path, name: str | None) -> list[str]:
 def running(settings: Settings) -> Iterator[None]:
     """Keep others off. Raise AlreadyRunningError if one is at work; remove what is known of old runs."""
     home = _home(settings)
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"{home}: cannot be written: {error.strerror}",
-            hint="see to its owner",
-        ) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with beside.alone(home, "the analysts' tasks are going"):
         oldest = time.time() - settings.logs.keep_days * DAY_SECONDS
         for old in home.iterdir():
             if old.is_dir() and old.stat().st_mtime < oldest:
                 shutil.rmtree(old, ignore_errors=True)
         yield
-    except BlockingIOError:
-        raise AlreadyRunningError(
-            "the analysts' tasks are going already",
-            hint="wait for their end",
-        ) from None
-    finally:
-        os.close(descriptor)
 
 
 def _home(settings: Settings) -> Path:
-    checkout = settings.require_analysts().checkout
-    return checkout.with_name(f"{checkout.name}.runs")
+    return beside.place(settings.require_analysts().checkout, "runs")
 
 
 def _record(settings: Settings, name: str, run: str) -> Path:
     return _home(settings) / runs.parse(run) / f"{name}.json"
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        whole.write(path, json.dumps(value))
-    except OSError as error:
-        raise StepError(
-            f"{path}: cannot be written: {error.strerror}",
-            hint="see to its owner and room",
-        ) from None

@@ -3,29 +3,18 @@
 What is invalid changes nothing: the last good version stays, and one alert says what to mend.
 """
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import COMMIT, __version__, access, alerts, catalog, scratch, whole
+from pipeline import COMMIT, __version__, access, alerts, beside, catalog, scratch
 from pipeline.alerts.failures import Thing
-from pipeline.errors import (
-    AlreadyRunningError,
-    CheckError,
-    PipelineError,
-    ProblemsError,
-    StepError,
-    UnreachableError,
-    UsageError,
-)
+from pipeline.errors import CheckError, PipelineError, ProblemsError, UnreachableError, UsageError
 from pipeline.git import Repository
 from pipeline.programs import look
 from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
+from pipeline.sync.versions import VERSIONS
 
 KEY, COMMAND = "sync", "pipeline sync"
 # The field of the entry in Vault.
@@ -58,7 +47,7 @@ def sync(settings: Settings) -> Synced:
             "[analysts] repository: missing in luigi.cfg",
             hint="write where analysts push to",
         )
-    with _alone(analysts.checkout):
+    with beside.alone(beside.place(analysts.checkout, VERSIONS), "a sync is going"):
         try:
             done = _sync(settings, analysts.repository)
         except UnreachableError as error:
@@ -77,34 +66,11 @@ def _thing(part: str = "") -> Thing:
     return Thing(f"{KEY}{part}", "the analysts' repository", COMMAND)
 
 
-@contextlib.contextmanager
-def _alone(checkout: Path) -> Iterator[None]:
-    folder = versions.beside(checkout, "versions")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"{folder}: cannot be written: {error.strerror}",
-            hint="see to its owner",
-        ) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise AlreadyRunningError(
-            "a sync is going already",
-            hint="wait for its end",
-        ) from None
-    finally:
-        os.close(descriptor)
-
-
 def _sync(settings: Settings, url: str) -> Synced:
     analysts = settings.require_analysts()
     checkout = analysts.checkout
-    folder = versions.beside(checkout, "versions")
-    repository = Repository(versions.beside(checkout, "git"))
+    folder = beside.place(checkout, VERSIONS)
+    repository = Repository(beside.place(checkout, "git"))
     commit = repository.fetch(url, analysts.branch, _token(settings, analysts.secret))
     judged = folder / "judged.json"
     version = folder / commit
@@ -114,7 +80,7 @@ def _sync(settings: Settings, url: str) -> Synced:
         try:
             _make(repository, commit, folder, checkout, analysts)
         except ProblemsError as error:
-            _write(judged, {"commit": commit, "by": JUDGE, "problems": list(error.problems)})
+            beside.write(judged, {"commit": commit, "by": JUDGE, "problems": list(error.problems)})
             raise _refusal(commit, error.problems) from None
     new = checkout.resolve() != version.resolve()
     if new:
@@ -172,16 +138,6 @@ def _known_problems(judged: Path, commit: str) -> list[str]:
         return list(known["problems"]) if same else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def _write(path: Path, value: object) -> None:
-    try:
-        whole.write(path, json.dumps(value))
-    except OSError as error:
-        raise StepError(
-            f"{path}: cannot be written: {error.strerror}",
-            hint="see to its owner and room",
-        ) from None
 
 
 def _refusal(commit: str, problems: list[str] | tuple[str, ...]) -> CheckError:

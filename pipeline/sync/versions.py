@@ -10,16 +10,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline import beside
 from pipeline.errors import UsageError
 
 # The folder whose declarations a run goes by, for the processes that it starts.
 CATALOG = "PIPELINE_CATALOG"
 LOCK = ".in-use"
-
-
-def beside(checkout: Path, suffix: str) -> Path:
-    """Return what belongs to a checkout and lies beside it: analysts.versions, analysts.git."""
-    return checkout.with_name(f"{checkout.name}.{suffix}")
+# They lie beside the checkout: analysts.versions.
+VERSIONS = "versions"
 
 
 def folder(checkout: Path) -> Path:
@@ -84,7 +82,7 @@ def switch(checkout: Path, version: Path) -> None:
 def remove_unused(checkout: Path) -> list[str]:
     """Remove the versions by which nobody goes, and return their names."""
     current, removed = checkout.resolve(), []
-    for version in beside(checkout, "versions").iterdir():
+    for version in beside.place(checkout, VERSIONS).iterdir():
         if version == current or version.is_symlink() or not (version / LOCK).exists():
             continue
         descriptor = os.open(version / LOCK, os.O_RDONLY | os.O_CLOEXEC)

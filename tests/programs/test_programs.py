@@ -1,6 +1,7 @@
 """The analysts' own tasks: they do their work, and whatever else they try, nothing of ours is touched."""
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -12,12 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import access
+from pipeline import access, settings
 from pipeline.confine import parent
 from pipeline.confine.limits import MIB, Limits
-from pipeline.errors import StepError, UsageError
+from pipeline.errors import AlreadyRunningError, StepError, UsageError
 from pipeline.programs import look
 from pipeline.programs import run as programs
+from pipeline.settings import Settings
 from tests.hooks import Hook
 from tests.marts.nights import loaded
 from tests.night import Night, next_run
@@ -86,6 +88,18 @@ def confinable() -> None:
         parent.run([sys.executable, "-c", ""], copied={}, folder="/", limits=Limits(10, 64 * MIB))
         return
     pytest.skip("this machine permits no namespaces")
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Settings:
+    """Settings with a checkout, for what needs no server."""
+    file = tmp_path / "luigi.cfg"
+    file.write_text(
+        "[vault]\nurl = http://127.0.0.1:9\nauth = token\n"
+        f"[alerts]\nsecret = alerts\nspool = {tmp_path / 'spool'}\n"
+        f"[analysts]\ncheckout = {tmp_path / 'analysts'}\n"
+    )
+    return settings.read([file])
 
 
 pytestmark = pytest.mark.usefixtures("confinable")
@@ -340,7 +354,10 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
         ("open('/usr/x', 'a')\n", "tasks/t.py:1: OSError: [Errno 30] Read-only file system"),
         ("print('{\"problems\": []}')\nimport os\nos._exit(0)\n", "ended with 0 before it was done"),
     ],
-    ids=["raises", "empty", "module", "exits", "exits-98", "killed", "claims-3", "claims-killed", "claims-1", "network", "vault", "itself", "writes", "claims"],
+    ids=[
+        "raises", "empty", "module", "exits", "exits-98", "killed", "claims-3", "claims-killed", "claims-1",
+        "network", "vault", "itself", "writes", "claims",
+    ],
 )  # fmt: skip
 def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     (problem,) = look.problems(write(tmp_path, t=text))
@@ -404,6 +421,17 @@ def test_without_root_as_well_nothing_of_ours_is_to_be_seen(tmp_path: Path) -> N
     )  # fmt: skip
     assert done.stdout.startswith("of the user that runs it"), done.stderr
     assert "tasks/t.py:4: FileNotFoundError: " in done.stdout
+
+
+def test_what_fails_while_tasks_run_is_not_taken_for_others_that_run(configured: Settings) -> None:
+    def fail() -> None:
+        with programs.running(configured):
+            with pytest.raises(AlreadyRunningError, match="the analysts' tasks are going already"):
+                programs.running(configured).__enter__()
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    with pytest.raises(BlockingIOError, match="no more processes"):
+        fail()
 
 
 @pytest.mark.endurance

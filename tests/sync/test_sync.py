@@ -1,5 +1,6 @@
 """Sync: a good commit is live at once and as a whole; whatever else is pushed leaves all as it was."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from pipeline import alerts, catalog, settings, sync
+from pipeline import alerts, beside, catalog, settings, sync
 from pipeline.errors import AlreadyRunningError, CheckError, StepError, UnreachableError, UsageError
 from pipeline.git import credential
 from pipeline.git import repository as git
 from pipeline.settings import Settings
-from pipeline.sync import synced, tree, versions
+from pipeline.sync import synced, tree
 
 SOURCE = "source: hr\ntables: {employee: }\n"
 
@@ -120,7 +121,7 @@ def test_a_commit_is_live_at_the_next_sync(analysts: Analysts) -> None:
     second = analysts.push()
     assert analysts.sync().commit == second
     assert tables(analysts.checkout) == {"employee", "department"}
-    names = {path.name for path in versions.beside(analysts.checkout, "versions").iterdir()}
+    names = {path.name for path in beside.place(analysts.checkout, "versions").iterdir()}
     assert first not in names, "nobody goes by it"
     assert not list(analysts.checkout.rglob(".git"))
 
@@ -266,7 +267,7 @@ def test_what_is_no_plain_file_is_refused_by_name_and_changes_nothing(
     assert told in str(caught.value)
     assert analysts.current == good
     assert tables(analysts.checkout) == {"employee"}
-    left = {path.name for path in versions.beside(analysts.checkout, "versions").iterdir()}
+    left = {path.name for path in beside.place(analysts.checkout, "versions").iterdir()}
     assert left == {good, ".lock", "judged.json"}
 
 
@@ -329,7 +330,7 @@ def test_what_this_machine_has_configured_for_git_does_not_count(
 def test_alternates_in_our_own_repository_are_thrown_away(analysts: Analysts) -> None:
     analysts.push()
     analysts.sync()
-    ours = versions.beside(analysts.checkout, "git")
+    ours = beside.place(analysts.checkout, "git")
     (ours / "objects" / "info").mkdir(exist_ok=True)
     (ours / "objects" / "info" / "alternates").write_text(str(analysts.remote / "objects"))
     analysts.push()
@@ -368,11 +369,11 @@ def test_a_pack_that_is_too_large_is_refused(analysts: Analysts, monkeypatch: py
 
 def test_what_was_killed_in_the_middle_is_swept_and_done(analysts: Analysts) -> None:
     commit = analysts.push()
-    folder = versions.beside(analysts.checkout, "versions")
+    folder = beside.place(analysts.checkout, "versions")
     half = folder / ".partial-dead"
     half.mkdir(parents=True)
     (half / ".in-use").touch()
-    ours = versions.beside(analysts.checkout, "git")
+    ours = beside.place(analysts.checkout, "git")
     assert analysts.sync().commit == commit
     (ours / "shallow.lock").touch()
     second = analysts.push()
@@ -384,13 +385,25 @@ def test_one_sync_at_a_time(analysts: Analysts, monkeypatch: pytest.MonkeyPatch)
     analysts.push()
     whole = tree.write
 
-    def beside(*arguments: object) -> None:
+    def another(*arguments: object) -> None:
         with pytest.raises(AlreadyRunningError):
             analysts.sync()
         whole(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tree, "write", beside)
+    monkeypatch.setattr(tree, "write", another)
     analysts.sync()
+
+
+def test_what_fails_within_a_sync_is_not_taken_for_another_sync(
+    analysts: Analysts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    analysts.push()
+    monkeypatch.setattr(tree, "write", full)
+    with pytest.raises(BlockingIOError, match="no more processes"):
+        analysts.sync()
 
 
 def test_a_checkout_that_somebody_made_by_hand_is_left_alone(analysts: Analysts) -> None:

@@ -1,0 +1,62 @@
+"""Beside: what belongs to the analysts' checkout and lies beside it: written whole, by one at a time."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline import whole
+from pipeline.errors import AlreadyRunningError, StepError, UsageError
+
+LOCK = ".lock"
+
+
+def place(checkout: Path, suffix: str) -> Path:
+    """Return where that lies.
+
+    >>> str(place(Path("/srv/analysts"), "versions"))
+    '/srv/analysts.versions'
+    """
+    return checkout.with_name(f"{checkout.name}.{suffix}")
+
+
+@contextlib.contextmanager
+def alone(folder: Path, going: str) -> Iterator[None]:
+    """Keep others off a folder, which is made if need be. Raise AlreadyRunningError, that `going` already."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be written: {error.strerror}",
+            hint="see to its owner",
+        ) from None
+    try:
+        _lock(descriptor, going)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, going: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise AlreadyRunningError(
+            f"{going} already",
+            hint="wait for its end",
+        ) from None
+
+
+def write(path: Path, value: object) -> None:
+    """Write a value as JSON; its folder is made if need be. Raise StepError if it cannot be written."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        whole.write(path, json.dumps(value))
+    except OSError as error:
+        raise StepError(
+            f"{path}: cannot be written: {error.strerror}",
+            hint="see to its owner and room",
+        ) from None
