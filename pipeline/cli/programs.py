@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import alerts, chains, runs, settings, sync
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
+from pipeline.alerts.remedy import Remedy
 from pipeline.cli import supervise, terminal
 from pipeline.errors import common_kind
 from pipeline.programs import run as programs
@@ -83,15 +84,18 @@ def _judge(
     if not any(wrong.values()):
         last = f"Luigi ended with {returncode} before any task began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
-    lines = []
+    lines, hints = [], []
     for name, found in wrong.items():
         error = str(found.get("error", "it did not begin"))
         thing = Thing.of(chains.ANALYSTS.part(chains.PROGRAM, name, run))
-        alerts.tell(configured, thing.failed(chains.PROGRAM_TASK, error, found.get("exit_code")))
+        hint = found.get("hint") or f"mend tasks/{name}.py"
+        alerts.tell(configured, thing.failed(chains.PROGRAM_TASK, error, found.get("exit_code"), hint))
         lines += error.splitlines()
-    next_step = chains.ANALYSTS.command(run, next(iter(wrong)) if len(wrong) == 1 else None)
+        hints.append(hint)
+    command = chains.ANALYSTS.command(run, next(iter(wrong)) if len(wrong) == 1 else None)
+    next_step = Remedy(command, "; ".join(dict.fromkeys(hints)))
     failure = common_kind(found.get("exit_code", 3) for found in wrong.values())(
-        "\n".join([*lines, f"  next: mend that, then {next_step}"])
+        "\n".join([*lines, f"  next: {next_step}"])
     )
     failure.told = True
     raise failure

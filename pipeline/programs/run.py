@@ -30,21 +30,27 @@ DAY_LETTERS = len("2026-11-22")
 
 def run_program(settings: Settings, folder: Path, name: str, run: str, show: Show = silent) -> None:
     """Run the tasks of the file `name` of a repository in `folder`. Raise StepError with what failed."""
-    analysts = settings.require_analysts()
     record = _record(settings, name, run)
     began = time.monotonic()
     beside.write(record, {"pid": os.getpid(), "ok": False, "error": "it was killed", "exit_code": 3})
     try:
-        with access.opened(settings) as databases:
-            found = confined.run(folder, name, run[:DAY_LETTERS], analysts, databases, _listener(show))
-        if found.problems:
-            raise StepError("\n".join(found.problems), hint="correct that, and push it", retryable=False)
-    except PipelineError as error:
-        beside.write(record, {"ok": False, "error": redact(str(error)), "exit_code": error.exit_code})
+        tasks = _done(settings, folder, name, run, show)
+        seconds = time.monotonic() - began
+        beside.write(record, {"ok": True, "at": datetime.now(UTC).isoformat(), "seconds": round(seconds, 1)})
+    except BaseException as error:
+        _remember(record, error)
         raise
-    seconds = time.monotonic() - began
-    beside.write(record, {"ok": True, "at": datetime.now(UTC).isoformat(), "seconds": round(seconds, 1)})
-    show(100, f"{found.tasks} tasks in {seconds:,.0f} s")
+    show(100, f"{tasks} tasks in {seconds:,.0f} s")
+
+
+def _done(settings: Settings, folder: Path, name: str, run: str, show: Show) -> int:
+    """Run them, and return how many there are."""
+    analysts = settings.require_analysts()
+    with access.opened(settings) as databases:
+        found = confined.run(folder, name, run[:DAY_LETTERS], analysts, databases, _listener(show))
+    if found.problems:
+        raise StepError("\n".join(found.problems), hint="correct that, and push it", retryable=False)
+    return found.tasks
 
 
 def _listener(show: Show) -> Any:
@@ -61,7 +67,7 @@ def is_done(settings: Settings, name: str, run: str) -> bool:
 
 
 def outcome(settings: Settings, name: str, run: str) -> dict[str, Any]:
-    """Return how a file's tasks ended in a run: ok, error, exit_code; nothing if they never began."""
+    """Return how a file's tasks ended in a run: ok, error, hint, exit_code; nothing if they never began."""
     try:
         found = json.loads(_record(settings, name, run).read_text())
     except (OSError, ValueError):
@@ -73,8 +79,7 @@ def fail_step_of(settings: Settings, names: Sequence[str], run: str, pid: int, e
     """Remember how a file's tasks ended that process `pid` was at, which could not say so itself."""
     for name in names:
         if outcome(settings, name, run).get("pid") == pid:
-            what = {"ok": False, "error": redact(str(error)), "exit_code": error.exit_code}
-            beside.write(_record(settings, name, run), what)
+            _remember(_record(settings, name, run), error)
 
 
 def forget(settings: Settings, names: Sequence[str], run: str) -> None:
@@ -109,3 +114,13 @@ def _home(settings: Settings) -> Path:
 
 def _record(settings: Settings, name: str, run: str) -> Path:
     return _home(settings) / runs.parse(run) / f"{name}.json"
+
+
+def _remember(record: Path, error: BaseException) -> None:
+    """Remember how a file's tasks failed, by a bug of ours as well; what is to be mended stands apart."""
+    if isinstance(error, PipelineError):
+        fact, hint, code = error.fact, error.hint, error.exit_code
+    else:
+        fact, hint, code = f"{type(error).__name__}: {error}".removesuffix(": "), "", 1
+    with contextlib.suppress(StepError):  # what failed is what is told, and not that this has no room as well
+        beside.write(record, {"ok": False, "error": redact(fact), "hint": redact(hint), "exit_code": code})

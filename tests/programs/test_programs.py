@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import access, settings
+from pipeline import access, alerts, command, settings
+from pipeline.cli import programs as commands
 from pipeline.confine import parent
 from pipeline.confine.limits import MIB, Limits
-from pipeline.errors import AlreadyRunningError, StepError, UsageError
-from pipeline.programs import look
+from pipeline.errors import AlreadyRunningError, StepError, UnreachableError, UsageError
+from pipeline.programs import confined, look
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from tests.hooks import Hook
@@ -394,7 +396,7 @@ def test_what_cannot_be_confined_is_told_with_the_reason(
         inside.main(sys.argv[1:])
         """
     line = [sys.executable, "-P", "-c", textwrap.dedent(text)]
-    monkeypatch.setattr(parent.command, "python", lambda _module, plan: [*line, plan])
+    monkeypatch.setattr(command, "python", lambda _module, plan: [*line, plan])
     assert refusal(sys.executable, "-c", "") == "unshare: Operation not permitted"
 
 
@@ -434,6 +436,66 @@ def test_what_fails_while_tasks_run_is_not_taken_for_others_that_run(configured:
         fail()
 
 
+def end_by(monkeypatch: pytest.MonkeyPatch, configured: Settings, run: str, name: str, end: object) -> None:
+    """Let the tasks of a file end as `end` does, without a server."""
+    monkeypatch.setattr(access, "opened", lambda _settings: contextlib.nullcontext())
+    monkeypatch.setattr(confined, "run", end)
+    programs.run_program(configured, Path(), name, run)
+
+
+def test_what_is_known_of_tasks_that_failed_is_how_they_failed(
+    configured: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_processes(*_arguments: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    def bug(*_arguments: object) -> None:
+        assert not _arguments
+
+    def killed(*_arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    run = next_run()
+    for name, end, kind in (("forks", no_processes, OSError), ("bug", bug, AssertionError)):
+        with pytest.raises(kind):
+            end_by(monkeypatch, configured, run, name, end)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            end_by(monkeypatch, configured, run, "killed", killed)
+        os._exit(1)
+    os.waitpid(child, 0)
+    found = {name: programs.outcome(configured, name, run) for name in ("forks", "bug", "killed")}
+    assert found["forks"]["error"] == f"BlockingIOError: [Errno {errno.EAGAIN}] no more processes"
+    assert found["bug"]["error"].startswith("AssertionError")
+    assert [found[name]["exit_code"] for name in found] == [1, 1, 3]
+    assert (found["killed"]["error"], found["killed"]["pid"]) == ("it was killed", child)
+
+
+def test_what_is_to_be_mended_is_told_apart_from_what_failed(
+    configured: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sealed(*_arguments: object) -> None:
+        raise UnreachableError("Vault is sealed", hint="unseal it")
+
+    run = next_run()
+    with pytest.raises(UnreachableError):
+        end_by(monkeypatch, configured, run, "first", sealed)
+    found = programs.outcome(configured, "first", run)
+    assert (found["error"], found["hint"]) == ("Vault is sealed", "unseal it")
+    with pytest.raises(UnreachableError) as told:
+        commands._judge(configured, ["first"], run, 3, [])
+    again = f"pipeline run analysts first --run {run}"
+    assert str(told.value).splitlines() == ["Vault is sealed", f"  next: unseal it, then {again}"]
+    with pytest.raises(StepError, match=r"next: unseal it; mend tasks/other\.py, then pipeline run analysts"):
+        commands._judge(configured, ["first", "other"], run, 3, [])
+    hints = {alert.key: (alert.error, alert.hint) for alert in alerts.open_alerts(configured)}
+    assert hints == {
+        "analysts/first": ("Vault is sealed", "unseal it"),
+        "analysts/other": ("it did not begin", "mend tasks/other.py"),
+    }
+
+
 @pytest.mark.endurance
 def test_the_command_runs_each_file_apart_tells_what_failed_and_goes_on_from_there(
     night: Night, hook: Hook
@@ -444,15 +506,15 @@ def test_the_command_runs_each_file_apart_tells_what_failed_and_goes_on_from_the
     when = next_run()
     ended = night.run("run", "analysts", "--run", when)
     assert ended.code == 3, ended.err
-    assert ended.told[0] == "tasks/stranger.py:7: One: ValueError: no such intake; correct that, and push it"
-    assert ended.told[1] == f"  next: mend that, then pipeline run analysts stranger --run {when}"
+    assert ended.told[0] == "tasks/stranger.py:7: One: ValueError: no such intake"
+    again = f"pipeline run analysts stranger --run {when}"
+    assert ended.told[1] == f"  next: correct that, and push it, then {again}"
     assert night.ask("warehouse", "SELECT heads FROM mart.headcount") == [(3,)]
     (alert,) = hook.alerts()
-    command = f"pipeline run analysts stranger --run {when}"
-    assert (alert.key, alert.command) == ("analysts/stranger", command)
+    assert (alert.key, alert.command) == ("analysts/stranger", again)
     write(folder, stranger=one("pass"))
-    again = night.run("run", "analysts", "--run", when)
-    assert (again.code, again.out) == (0, f"{when}: 1 file of tasks done: stranger\n"), again.err
+    second = night.run("run", "analysts", "--run", when)
+    assert (second.code, second.out) == (0, f"{when}: 1 file of tasks done: stranger\n"), second.err
     assert [one.kind for one in hook.alerts()] == ["failed", "recovered"]
     assert "done before" in night.run("run", "analysts", "--run", when).out
     wrong = night.run("run", "analysts", "strangr", "--run", when)
