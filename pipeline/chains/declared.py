@@ -50,6 +50,7 @@ MARTS = Chain(
     (Task(BUILD_TASK, MART, concludes=True),),
     options=("",),
     may_be_helped=True,
+    within=ETL.name,
 )
 
 # Where there is a Metabase a night is both of these: what fails here fails no load.
@@ -57,6 +58,7 @@ DASHBOARDS = Chain(
     "dashboards",
     "tasks.dashboards",
     (Task(APPLY_TASK, SURFACE, concludes=True), Task("Night", None, concludes=True, gathers=True)),
+    within=ETL.name,
 )
 
 # One of each database at a time, by a lock of the work folder. Those of several go beside each other.

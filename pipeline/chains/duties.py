@@ -41,7 +41,8 @@ class Duty:
     sections: tuple[str, ...]
     # minute hour day month weekday, in UTC.
     schedule: str = ""
-    chain: Chain | None = None
+    # The chains that it can run to their root: its needs are theirs, those of what is within them included.
+    chains: tuple[Chain, ...] = ()
     # One job for each [database.NAME].
     per_database: bool = False
     required: tuple[str, ...] = ()
@@ -72,21 +73,21 @@ DUTIES = (
     ),
     Duty(
         ETL.name, "periodic", ("run", ETL.name), ("warehouse", "sources", "analysts", "metabase"), 800,
-        ("warehouse", "analysts"), schedule="15 2 * * *", chain=ETL,
+        ("warehouse", "analysts"), schedule="15 2 * * *", chains=(ETL,),
     ),
     Duty(
         BACKUP.name, "periodic", ("run", BACKUP.name, "{database}"), ("database", "backup", "warehouse"), 400,
-        ("backup",), schedule="0 1 * * *", chain=BACKUP, per_database=True,
+        ("backup",), schedule="0 1 * * *", chains=(BACKUP,), per_database=True,
     ),
     Duty(
         DRILL.name, "periodic", ("run", DRILL.name, "--changed"),
         ("restore", "drill", "backup", "warehouse"), 500,
-        ("backup", "restore", "drill"), schedule="30 5 * * *", chain=DRILL,
+        ("backup", "restore", "drill"), schedule="30 5 * * *", chains=(DRILL,),
     ),
     Duty(
         # Of the warehouse it has an analyst's login, and no other.
         ANALYSTS.name, "periodic", ("run", ANALYSTS.name), ("analyst",), 1800,
-        ("warehouse", "analysts"), schedule="30 4 * * *", chain=ANALYSTS,
+        ("warehouse", "analysts"), schedule="30 4 * * *", chains=(ANALYSTS,),
     ),
     Duty(
         "sync", "periodic", ("sync",), ("analysts",), 700,
@@ -112,7 +113,7 @@ DUTIES = (
     Duty(
         "rerun", "dispatched",
         ("rerun", "--run", "{meta.run}", "--from", "{meta.from}", "{meta.name}"),
-        ("warehouse", "sources", "analysts", "databases", "backup"), 800,
-        ("warehouse", "analysts"), optional=("run", "from", "name"),
+        ("warehouse", "sources", "analysts", "metabase", "databases", "backup"), 800,
+        ("warehouse", "analysts"), chains=(ETL, BACKUP), optional=("run", "from", "name"),
     ),
 )  # fmt: skip

@@ -73,6 +73,8 @@ class Chain:
     goes_alone: bool = False
     # `pipeline worker`, on any machine, may do its steps.
     may_be_helped: bool = False
+    # The chain whose nights do this one as well: it has no job, and who runs that one needs what this needs.
+    within: str = ""
 
     @property
     def root(self) -> str:

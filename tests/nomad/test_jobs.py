@@ -13,7 +13,7 @@ import pygohcl
 import pytest
 
 from pipeline import cli
-from pipeline.chains import CHAINS, DASHBOARDS, DUTIES, MARTS, Duty
+from pipeline.chains import CHAINS, DUTIES, Duty
 from pipeline.nomad import jobs
 from pipeline.sandbox.home import PROJECT
 
@@ -74,9 +74,9 @@ every_duty = pytest.mark.parametrize("duty", DUTIES, ids=NAMES)
 
 
 def test_every_chain_has_its_job_and_nothing_else_is_a_job() -> None:
-    # Marts are built, and dashboards applied, by the job of a load.
-    chains = {chain.name for chain in CHAINS if chain not in (MARTS, DASHBOARDS)}
-    assert chains == {duty.name for duty in DUTIES if duty.chain}
+    chains = {chain.name for chain in CHAINS if not chain.within}
+    assert chains == {duty.name for duty in DUTIES if duty.kind == "periodic" and duty.chains}
+    assert {chain.within for chain in CHAINS} - {""} <= chains
     assert {path.name for path in FOLDER.glob("*.nomad.hcl")} == {f"{name}.nomad.hcl" for name in NAMES}
 
 

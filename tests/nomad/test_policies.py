@@ -1,11 +1,13 @@
 """What a job may read in Vault follows from what luigi.cfg asks of it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import jobs, settings
 from pipeline.nomad import policies
+from pipeline.settings import Settings
 
 SETTINGS = """
 [vault]
@@ -25,3 +27,49 @@ def test_a_night_reads_as_dashboards_do_only_where_it_writes_their_page(tmp_path
     read = settings.read([file])
     (etl,) = (job for job in jobs.wanted(read) if job.id == "pipeline-etl")
     assert ("warehouse/dashboards" in policies.policy(read, etl)) == bool(report)
+
+
+EVERYTHING = """[report]
+folder = page
+[metabase]
+url = http://127.0.0.1:2
+secret = metabase
+[source.hr]
+secret = source/hr
+[backup]
+bucket = backups
+secret = b2/writer
+verify_secret = b2/verifier
+recipients = one.asc, two.asc
+[restore]
+secret = restore/b2
+key_secret = restore/key
+[drill]
+secret = drill
+[database.hr]
+secret = database/hr
+"""
+
+
+def readable(read: Settings, job: jobs.Job) -> set[str]:
+    """Return the paths of a job's policy."""
+    return set(re.findall(r'^path "(.+)"', policies.policy(read, job), re.MULTILINE))
+
+
+def test_whoever_can_run_a_chain_may_read_what_the_job_of_that_chain_may(tmp_path: Path) -> None:
+    """A rerun of a night applies its dashboards as the night does, and would end without Metabase's key."""
+    file = tmp_path / "luigi.cfg"
+    file.write_text(SETTINGS + EVERYTHING)
+    read = settings.read([file])
+    wanted = jobs.wanted(read)
+    its_own = {job.duty.name: readable(read, job) for job in wanted}
+    of_dashboards = {f"secret/data/pipeline/{name}" for name in ("metabase/api_key", "warehouse/dashboards")}
+    assert of_dashboards <= its_own["etl"]
+    lacking = {
+        (job.duty.name, chain.name): its_own[chain.name] - readable(read, job)
+        for job in wanted
+        for chain in job.duty.chains
+    }
+    assert ("rerun", "etl") in lacking
+    assert ("rerun", "backup") in lacking
+    assert {pair: paths for pair, paths in lacking.items() if paths} == {}
