@@ -3,6 +3,7 @@
 A problem would stop a night or a backup; a warning is something that the night would go on without.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,11 +15,18 @@ from pipeline import access, alerts, catalog, crypt, ledger, mask, postgres, sna
 from pipeline.access import Access
 from pipeline.backup import privileges, tools
 from pipeline.catalog import Catalog
+from pipeline.dashboards import instance
 from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.metabase import Client
+from pipeline.patience import Patience
 from pipeline.postgres import Connection
 from pipeline.report import drawn
 from pipeline.settings import BackupSettings, Settings, weakened
+from pipeline.settings.sections import MetabaseSettings
 from pipeline.warehouse import roles
+
+# Whether it answers is asked once, and not waited for.
+AT_ONCE = Patience(give_up_after_seconds=0.0)
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,8 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
             yield from _databases(settings, databases)
             if any(catalog_.marts for catalog_ in declared):
                 yield _looked("marts", lambda: _marts(databases))
-            if settings.report is not None:
+            for found in _shown(settings, databases):
                 # A night is done without it.
-                found = _looked("report", lambda: _report(databases))
                 yield replace(found, problems=(), warnings=found.problems)
             if settings.backup is not None:
                 yield from _backups(settings.backup, settings, databases)
@@ -74,9 +81,34 @@ def _marts(databases: Access) -> list[str]:
     return [f'the login "{login}" is no analyst; GRANT "{group}" TO "{login}" in the warehouse']
 
 
-def _report(databases: Access) -> list[str]:
-    """Return what would keep the page of the dashboards from being written: what draws, and what reads."""
+def _shown(settings: Settings, databases: Access) -> Iterator[Finding]:
+    """Yield what is found of what shows the marts: what draws, what reads, and Metabase."""
+    if settings.report is not None:
+        yield _looked("report", _drawing)
+    if settings.report is not None or settings.metabase is not None:
+        yield _looked("dashboards", lambda: _dashboards(databases))
+    if (asked := settings.metabase) is not None:
+        yield _looked("Metabase", lambda: _metabase(asked, databases))
+
+
+def _drawing() -> list[str]:
     drawn.Pencil()
+    return []
+
+
+def _metabase(asked: MetabaseSettings, databases: Access) -> list[str]:
+    """Return what would keep dashboards from being applied: its health, its version, our key. Make none."""
+    with contextlib.closing(Client(asked.url, starting=AT_ONCE)) as client:
+        if instance.opened(client, asked, databases.vault, None, lambda _line: None):
+            return []
+    return [
+        f"it has no key of ours: the one in Vault at {asked.api_key} is missing, or it does not accept it; "
+        "run 'pipeline dashboards apply' with a login that may read the password and write the key"
+    ]
+
+
+def _dashboards(databases: Access) -> list[str]:
+    """Return what would keep dashboards from reading: of the page, and of Metabase."""
     with databases.warehouse() as warehouse:
         group = roles.of(warehouse).dashboards
     with databases.dashboards() as theirs:

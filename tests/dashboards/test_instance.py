@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pipeline import check
+from pipeline.check import Finding
 from pipeline.dashboards.kept import Memory
 from pipeline.errors import LostError, StepError, UnreachableError
 from pipeline.metabase import Client
@@ -25,6 +27,32 @@ def test_a_start_is_waited_for_whatever_it_answers_meanwhile(surface: Surface) -
     surface.metabase.starting = 2
     assert surface.apply().problems == []
     assert [status for _, status in surface.metabase.requests[:3]] == [503, 503, 200]
+
+
+def test_check_looks_at_it_and_at_who_reads_for_it_and_sets_nothing_up(surface: Surface) -> None:
+    """A night goes on without it, so these are warnings; and nobody waits for one that starts."""
+
+    def found() -> dict[str, Finding]:
+        looked = check.everything(surface.settings, "http://127.0.0.1:1")
+        return {one.thing: one for one in looked if one.thing in ("Metabase", "dashboards", "report")}
+
+    assert "run 'pipeline dashboards apply'" in found()["Metabase"].warnings[0]
+    assert surface.metabase.writes == []
+    surface.apply()
+    assert found() == {"dashboards": Finding("dashboards"), "Metabase": Finding("Metabase")}
+    night = surface.night
+    database = night.platform.database("warehouse")
+    night.ask("warehouse", f"GRANT CONNECT ON DATABASE {database} TO {database}_reports")
+    night.ask("warehouse", f"REVOKE {database}_dashboards FROM {database}_reports")
+    assert "may not read dashboards; GRANT" in found()["dashboards"].warnings[0]
+    night.platform.sandbox.vault.remove(f"{surface.entry}/api_key")
+    assert f"Vault at {surface.entry}/api_key is missing" in found()["Metabase"].warnings[0]
+    surface.metabase.starting = 1
+    assert "is not up (503: initializing)" in found()["Metabase"].warnings[0]
+    surface.metabase.down()
+    (told,) = found()["Metabase"].warnings
+    assert "cannot be reached" in told
+    assert found()["Metabase"].problems == ()
 
 
 def test_one_that_does_not_come_up_is_out_of_reach(metabase: Metabase) -> None:

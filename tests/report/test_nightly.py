@@ -48,21 +48,22 @@ def test_check_says_what_would_keep_it_from_being_written_and_that_a_night_goes_
 ) -> None:
     settings = night.settings.model_copy(update={"report": ReportSettings(folder=tmp_path)})
 
-    def found() -> check.Finding:
-        (one,) = (one for one in check.everything(settings, "http://127.0.0.1:1") if one.thing == "report")
+    def found(thing: str) -> check.Finding:
+        (one,) = (one for one in check.everything(settings, "http://127.0.0.1:1") if one.thing == thing)
         return one
 
-    assert found() == check.Finding("report")
+    assert found("report") == check.Finding("report")
+    assert found("dashboards") == check.Finding("dashboards")
     group = f"{night.platform.database('warehouse')}_dashboards"
     login = f"{night.platform.database('warehouse')}_reports"
     night.ask("warehouse", f"GRANT CONNECT ON DATABASE {night.platform.database('warehouse')} TO {login}")
     night.ask("warehouse", f"REVOKE {group} FROM {login}")
-    assert found().warnings == (
+    assert found("dashboards").warnings == (
         f'the login "{login}" may not read dashboards; GRANT "{group}" TO "{login}" in the warehouse',
     )
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    assert "pip install" in found().warnings[0]
-    assert found().problems == ()
+    assert "pip install" in found("report").warnings[0]
+    assert (found("report").problems, found("dashboards").problems) == ((), ())
 
 
 def test_without_a_folder_none_is_written(night: Night) -> None:
