@@ -1,8 +1,10 @@
 """Rows: what each card shows, read from the warehouse as dashboards read, all of one moment."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg2
@@ -16,6 +18,10 @@ from pipeline.redact import redact
 
 # A picture of more is none.
 MOST_ROWS = 2000
+# They show values as they come, in words; every other chart draws numbers.
+IN_WORDS = ("number", "table")
+# Of a value that is none so much is told.
+LETTERS = 40
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,40 @@ def _read(connection: Connection, dashboard: Dashboard, card: Card, today: date,
             raise
         postgres.rows(connection, "ROLLBACK TO SAVEPOINT card")
         return Answer(error=_said(error))
-    return Answer(columns, rows[:MOST_ROWS], cut=len(rows) > MOST_ROWS)
+    except (ValueError, OverflowError) as error:
+        # What PostgreSQL has and Python has not, such as a date before Christ.
+        postgres.rows(connection, "ROLLBACK TO SAVEPOINT card")
+        return Answer(error=f"a value cannot be read: {redact(str(error))}")
+    answer = Answer(columns, rows[:MOST_ROWS], cut=len(rows) > MOST_ROWS)
+    wrong = undrawable(card, answer)
+    return Answer(error=wrong) if wrong else answer
+
+
+def undrawable(card: Card, answer: Answer) -> str:
+    """Return why the rows are not what the card is to show; nothing if they are.
+
+    >>> from pipeline.catalog import Place
+    >>> bars = Card("", "bar", Place(0, 0, 1, 1), dimensions=("week",), measures=("took",))
+    >>> undrawable(bars, Answer(("week", "n"), ()))
+    'its SELECT gives no column took'
+    >>> undrawable(bars, Answer(("week", "took"), ((1, None), (2, timedelta(1)))))
+    'took is no number: 1 day, 0:00:00'
+    """
+    if card.chart == "table":
+        return ""
+    for name in (*card.dimensions, *card.measures):
+        if name not in answer.columns:
+            return f"its SELECT gives no column {name}"
+    for name in () if card.chart in IN_WORDS else card.measures:
+        for value in answer.column(name):
+            if value is not None and not _is_number(value):
+                return f"{name} is no number: {str(value)[:LETTERS]}"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    # NaN and Infinity are by their type alone: neither has a place on an axis.
+    return isinstance(value, int | float | Decimal) and math.isfinite(value)
 
 
 def _said(error: psycopg2.Error) -> str:

@@ -27,11 +27,15 @@ def text(value: Any, how: Format, *, unit: bool = True) -> str:
     '1,234,567 km'
     >>> text(0.9314, Format(percent=True)), text(2026, Format(thousands=False)), text(True, Format())
     ('93.1%', '2026', 'yes')
+    >>> text(Decimal("NaN"), Format())
+    'NaN'
     """
     if value is None:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value != value:  # noqa: PLR0124 - NaN, of which a Decimal cannot even be compared
+        return "NaN"
     if isinstance(value, int | float | Decimal):
         behind = f"{_SPACE}{how.unit}" if how.unit and unit else ""
         sign = "-" if value < 0 else ""

@@ -4,6 +4,7 @@ import re
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg2 import sql
@@ -103,6 +104,46 @@ def test_a_card_that_the_warehouse_refuses_is_named_and_the_others_are_shown(
     assert re.findall(r"<td>(.*?)</td>", text) == ["it&#x27;s 50%", "1 tables"]
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in path.parent.iterdir()] == ["index.html"]
+
+
+def test_a_card_that_cannot_be_drawn_takes_no_other_with_it(night: Night, tmp_path: Path) -> None:
+    """What a chart draws are numbers, of columns that are there; and some values Python has not."""
+    place = Place(0, 0, 12, 6)
+
+    def card(chart: Any, text: str) -> Card:
+        return Card(
+            chart, chart, place, sql=text, dimensions=("x",) if chart != "number" else (), measures=("y",)
+        )
+
+    path, wrong = write.write(
+        night.settings,
+        board(
+            card("bar", "SELECT 1 AS x, interval '1 day' AS y"),
+            card("line", "SELECT 1 AS x, 'many' AS y"),
+            card("pie", "SELECT 'a' AS x, 'NaN'::numeric AS y"),
+            card("bar", "SELECT 1 AS x, 'Infinity'::float AS y"),
+            card("row", "SELECT 'a' AS x, 1 AS n"),
+            card("number", "SELECT 1 AS n"),
+            card("scatter", "SELECT date '0044-03-15 BC' AS x, 1 AS y"),
+            card("number", "SELECT interval '1 day' AS y"),
+            card("table", "SELECT 'NaN'::numeric AS n, 'Infinity'::float AS m"),
+            card("area", "SELECT 1 AS x, 1.5 AS y UNION ALL SELECT 2, NULL"),
+        ),
+        tmp_path,
+    )
+    assert [each.partition(": ")[2] for each in wrong] == [
+        "bar: y is no number: 1 day, 0:00:00",
+        "line: y is no number: many",
+        "pie: y is no number: NaN",
+        "bar: y is no number: inf",
+        "row: its SELECT gives no column y",
+        "number: its SELECT gives no column y",
+        "scatter: a value cannot be read: year -44 is out of range",
+    ]
+    text = path.read_text()
+    assert '<p class="value">1 day, 0:00:00</p>' in text
+    assert '<td class="n">NaN</td>' in text
+    assert '<td class="n">1.5</td>' in text
 
 
 def test_what_draws_is_asked_for_by_name_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
