@@ -12,7 +12,7 @@ from pipeline.errors import UnreachableError
 from pipeline.settings import DatabaseSettings, Settings
 
 if TYPE_CHECKING:
-    from pipeline.bucket import Bucket, Patience
+    from pipeline.bucket import Bucket, RetryPolicy
 
 # A source is somebody's production database: nothing of ours may wait or run there for ever.
 SOURCE_SESSION = {
@@ -166,10 +166,10 @@ class Access:
             return self._uri(drill.model_copy(update={"secret": drill.superuser_secret}))
         return self._uri(drill)
 
-    def bucket(self, secret: str, *, patience: "Patience | None" = None) -> "Bucket":
+    def bucket(self, secret: str, *, retries: "RetryPolicy | None" = None) -> "Bucket":
         """Open the bucket of the backups with the key at `secret` (key_id and application_key).
 
-        `patience` is how long B2 is given to answer, by default as long as a night can wait.
+        `retries` is how long B2 is given to answer, by default as long as a night can wait.
         """
         from pipeline import bucket  # noqa: PLC0415 - the SDK is slow to import, and loading does not need it
 
@@ -180,7 +180,7 @@ class Access:
             what = " and no ".join(missing)
             raise UnreachableError(f"Vault: {secret} has no {what}", hint="write there what B2 gave")
         return bucket.connect(
-            key["key_id"], key["application_key"], backup.bucket, realm=backup.realm, patience=patience
+            key["key_id"], key["application_key"], backup.bucket, realm=backup.realm, retries=retries
         )
 
 

@@ -18,15 +18,15 @@ from pipeline.catalog import Catalog
 from pipeline.dashboards import instance
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.metabase import Client
-from pipeline.patience import Patience
 from pipeline.postgres import Connection
 from pipeline.report import drawn
+from pipeline.retry import RetryPolicy
 from pipeline.settings import BackupSettings, Settings, weakened
 from pipeline.settings.sections import MetabaseSettings
 from pipeline.warehouse import roles
 
 # Whether it answers is asked once, and not waited for.
-AT_ONCE = Patience(give_up_after_seconds=0.0)
+AT_ONCE = RetryPolicy(give_up_after_seconds=0.0)
 
 
 @dataclass(frozen=True)

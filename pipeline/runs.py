@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import family, ledger, postgres
+from pipeline import ledger, postgres
 from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import UsageError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import Step
+from pipeline.system import process_tree
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?", re.ASCII)
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*", re.ASCII)
@@ -117,7 +118,7 @@ def bury(connection: Connection, run: str, names: Collection[str]) -> None:
         WHERE run = %s AND name = ANY(%s) AND state = 'running' AND host = %s
         """
     for task, name, pid, since in postgres.rows(connection, query, (run, list(names), socket.gethostname())):
-        if not family.is_at_work(pid, since.timestamp()):
+        if not process_tree.is_at_work(pid, since.timestamp()):
             postgres.rows(
                 connection,
                 """

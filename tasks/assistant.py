@@ -11,8 +11,9 @@ from typing import Any
 import tenacity
 from luigi.rpc import RemoteScheduler, RPCError
 
-from pipeline import log, options, steplog
+from pipeline import log, steplog
 from pipeline.errors import StoppedError
+from pipeline.system import options
 from tasks import (
     etl,  # noqa: F401 - what it runs, so that a faulty installation is found now
     events,

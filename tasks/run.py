@@ -28,10 +28,11 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import alerts, chains, family, log, steplog, visualizer
+from pipeline import alerts, chains, log, steplog, visualizer
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
+from pipeline.system import process_tree
 from tasks import client
 from tasks.forget import forget_done
 from tasks.step import configured
@@ -99,7 +100,7 @@ def _is_dead(worker: Mapping[str, Any]) -> bool:
     if worker.get("host") != socket.gethostname():
         return False
     # The scheduler heard of the worker after its process began.
-    return not family.is_at_work(int(worker["pid"]), worker["started"])
+    return not process_tree.is_at_work(int(worker["pid"]), worker["started"])
 
 
 def scheduler_url() -> str:

@@ -21,9 +21,10 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 
-from pipeline import access, alerts, log, migrations, options, postgres, redact, settings, visualizer
+from pipeline import access, alerts, log, migrations, postgres, redact, settings, visualizer
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
+from pipeline.system import options
 from tasks import history, pages
 from tasks.assist import Scheduler
 from tasks.figures import LedgerFigures

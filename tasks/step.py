@@ -14,7 +14,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import catalog, patience, runs, settings, sync
+from pipeline import catalog, retry, runs, settings, sync
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
 from pipeline.redact import redact
@@ -42,7 +42,7 @@ class Done(luigi.Target):
 
     def exists(self) -> bool:
         # A server that restarts is no answer to this question.
-        return patience.persevere(self._exists)
+        return retry.call(self._exists)
 
     def __str__(self) -> str:
         return self._name

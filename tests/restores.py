@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 import psycopg2
 from psycopg2 import sql
 
-from pipeline import postgres, scratch
+from pipeline import postgres
 from pipeline.backup import drill, dump, encrypt, manifest, upload, verify
 from pipeline.backup.manifest import Manifest
 from pipeline.backup.report import Report
 from pipeline.backup.work import RESTORES
 from pipeline.sandbox import backup_store, clusters, provision
+from pipeline.system import temporary
 from tests.archive import Archive
 from tests.night import program
 from tests.platforms import Connection
@@ -136,7 +137,7 @@ class Restores:
         work = self.archive.settings.require_backup().work_dir
         homes = GPG_HOMES.glob("pipeline-scratch-*")
         # Those of living processes are somebody else's.
-        return [*(work / RESTORES).glob("*"), *(home for home in homes if not scratch.in_use(home))]
+        return [*(work / RESTORES).glob("*"), *(home for home in homes if not temporary.in_use(home))]
 
     def start(self, *arguments: str, tools: Path | None = None) -> "subprocess.Popen[str]":
         """Start `pipeline ARGUMENTS` in a process group of its own; what is left ends with the test."""

@@ -21,18 +21,18 @@ import pytest
 from b2sdk.v3 import UploadSourceBytes
 
 from pipeline import bucket as bucket_module
-from pipeline.bucket import KEPT, Bucket, Patience, connect, roles
+from pipeline.bucket import KEPT, Bucket, RetryPolicy, connect, roles
 from pipeline.bucket.throttle import Throttle
 from pipeline.errors import CheckError, StepError, StoppedError, UnreachableError
-from pipeline.patience import Attempts
 from pipeline.redact import redact
+from pipeline.retry import Attempts
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running
 from tests.night import wait_until
 
 PART = 100_000
 MEBIBYTE = 1024 * 1024
-HASTY = Patience(give_up_after_seconds=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+HASTY = RetryPolicy(give_up_after_seconds=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)
 ALL = frozenset({*roles.WRITER, *roles.VERIFIER, *roles.ADMIN, "writeFileRetentions"})
 
 
@@ -60,12 +60,12 @@ def opened(control: Control, bucket_name: str) -> Iterator[Opener]:
     def open_it(
         capabilities: frozenset[str] = ALL,
         *,
-        patience: Patience = HASTY,
+        retries: RetryPolicy = HASTY,
         restricted: bool = True,
         **limits: Any,
     ) -> Bucket:
         key = control.create_key("test", capabilities, bucket=bucket_name if restricted else None, **limits)
-        bucket = connect(key.key_id, key.application_key, bucket_name, realm=control.url, patience=patience)
+        bucket = connect(key.key_id, key.application_key, bucket_name, realm=control.url, retries=retries)
         buckets.append(bucket)
         return bucket
 
@@ -174,9 +174,9 @@ def test_a_broken_line_then_again(control: Control, bucket_name: str, opened: Op
     """When B2 stays away too long the upload gives up; run again, it sends only what is missing."""
     path, sha256 = a_file(tmp_path, 20 * PART)
     control.fault("b2_upload_part", "reset", skip=12, times=10_000, after_bytes=PART // 2)
-    short = Patience(give_up_after_seconds=0.2, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+    short = RetryPolicy(give_up_after_seconds=0.2, first_wait_seconds=0.01, longest_wait_seconds=0.05)
     with pytest.raises(UnreachableError, match=r"could not upload part \d+ of 20.*run it again"):
-        upload(opened(patience=short), path, sha256)
+        upload(opened(retries=short), path, sha256)
     arrived, _ = parts_sent(control)
     assert len(arrived) == 12
     control.clear()
@@ -197,7 +197,7 @@ def test_a_writer_resumes_in_a_locked_bucket(control: Control, tmp_path: Path) -
     writer = control.create_key("writer", roles.WRITER, bucket=locked)
     path, sha256 = a_file(tmp_path, 6 * PART)
     control.fault("b2_upload_part", "error", skip=3, times=10_000, status=400, code="bad_request")
-    with connect(writer.key_id, writer.application_key, locked, realm=control.url, patience=HASTY) as bucket:
+    with connect(writer.key_id, writer.application_key, locked, realm=control.url, retries=HASTY) as bucket:
         with pytest.raises(StepError, match="could not upload part"):
             upload(bucket, path, sha256, threads=1)
         control.clear()
@@ -399,9 +399,9 @@ def test_an_error_inside_a_good_answer(
         upload(bucket, path, sha256)
         bucket.verify(NAME, sha256=sha256)
     control.fault("b2_list_file_names", kind, times=10_000, **details)
-    short = Patience(give_up_after_seconds=0.2, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+    short = RetryPolicy(give_up_after_seconds=0.2, first_wait_seconds=0.01, longest_wait_seconds=0.05)
     with pytest.raises(UnreachableError, match="could not look for x: B2 does not answer as it should"):
-        opened(patience=short).find("x")
+        opened(retries=short).find("x")
 
 
 def test_retry_after_is_waited(control: Control, opened: Opener, tmp_path: Path) -> None:
@@ -437,8 +437,8 @@ def test_patience() -> None:
             now += timeout
             return False
 
-    patience = Patience(give_up_after_seconds=20, first_wait_seconds=1, longest_wait_seconds=4)
-    attempts = Attempts(patience, Stop(), clock=lambda: now, jitter=lambda: 1.0)
+    retries = RetryPolicy(give_up_after_seconds=20, first_wait_seconds=1, longest_wait_seconds=4)
+    attempts = Attempts(retries, Stop(), clock=lambda: now, jitter=lambda: 1.0)
     while attempts.wait(None):
         pass
     assert waited == [1, 2, 4, 4, 4, 4]
@@ -517,7 +517,7 @@ def test_each_role_works_and_needs_all_it_has(control: Control, tmp_path: Path, 
 
     def as_one_with(some: frozenset[str], work: Callable[[Bucket, Path], object]) -> None:
         key = control.create_key("test", some, bucket=name)
-        with connect(key.key_id, key.application_key, name, realm=control.url, patience=HASTY) as bucket:
+        with connect(key.key_id, key.application_key, name, realm=control.url, retries=HASTY) as bucket:
             work(bucket, tmp_path)
 
     as_one_with(ALL, administer)
@@ -539,7 +539,7 @@ def test_an_own_lock_needs_its_capability(control: Control, opened: Opener, tmp_
     locked = "own-" + os.urandom(6).hex()
     control.create_bucket(locked, lock=True)
     key = control.create_key("k", ALL, bucket=locked)
-    with connect(key.key_id, key.application_key, locked, realm=control.url, patience=HASTY) as bucket:
+    with connect(key.key_id, key.application_key, locked, realm=control.url, retries=HASTY) as bucket:
         upload(bucket, path, sha256, retain_until=until)
         bucket.write_small("small", b"x", content_type="text/plain", retain_until=until)
         assert {(o.retention_mode, o.retained_until) for o in bucket.list()} == {("compliance", until)}
@@ -596,9 +596,9 @@ def test_nobody_answers() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         realm = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    short = Patience(give_up_after_seconds=0.1, first_wait_seconds=0.01)
+    short = RetryPolicy(give_up_after_seconds=0.1, first_wait_seconds=0.01)
     with pytest.raises(UnreachableError, match=r"bucket b: could not log in: .*given up"):
-        connect("key", "a-secret-key", "b", realm=realm, patience=short)
+        connect("key", "a-secret-key", "b", realm=realm, retries=short)
 
 
 def test_a_wrong_clock(control: Control, opened: Opener) -> None:
@@ -750,7 +750,7 @@ def test_rules_and_lock(control: Control, tmp_path: Path) -> None:
     control.create_bucket(name)
     key = control.create_key("k", ALL, bucket=name)
     path, sha256 = a_file(tmp_path, 3 * PART)
-    with connect(key.key_id, key.application_key, name, realm=control.url, patience=HASTY) as bucket:
+    with connect(key.key_id, key.application_key, name, realm=control.url, retries=HASTY) as bucket:
         problems = bucket.inspect().problems(keep_days=30, lock_days=10)
         assert len(problems) == 2
         assert "do not keep backups for 30 days" in problems[0]
@@ -777,7 +777,7 @@ def test_what_is_kept_goes_by_no_age_and_when_it_is_hidden_once_its_lock_has_end
     control.create_bucket(name)
     key = control.create_key("k", ALL, bucket=name)
     path, sha256 = a_file(tmp_path, 3 * PART)
-    with connect(key.key_id, key.application_key, name, realm=control.url, patience=HASTY) as bucket:
+    with connect(key.key_id, key.application_key, name, realm=control.url, retries=HASTY) as bucket:
         bucket.apply(keep_days=30, lock_days=10)
         copied = bucket.copy(upload(bucket, path, sha256), KEPT + NAME)
         assert copied.retention_mode == "compliance"

@@ -13,8 +13,9 @@ import gnupg
 import psutil
 import pytest
 
-from pipeline import command, crypt
+from pipeline import crypt
 from pipeline.errors import CheckError, ProblemsError, StepError
+from pipeline.system import command
 from tests.archive import may_mount, small_disk
 
 NOW = datetime.now(UTC)

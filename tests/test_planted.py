@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import complaints, postgres
+from pipeline import postgres
 from pipeline.sandbox import clusters
+from pipeline.system import complaints
 from tests.archive import SMALL, Archive, script
 from tests.hooks import Hook
 from tests.night import Ended, Night, next_run

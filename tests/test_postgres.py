@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from psycopg2 import sql
 
-from pipeline import access, command, postgres, settings
+from pipeline import access, postgres, settings
 from pipeline.errors import ConflictError, SettingsError, StepError
 from pipeline.sandbox import clusters
+from pipeline.system import command
 from tests.night import Night
 from tests.platforms import Sandbox
 

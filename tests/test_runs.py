@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from pipeline import family, runs
+from pipeline import runs
+from pipeline.system import process_tree
 from tests.night import Night, next_run, wait_until
 
 STEP = """
@@ -64,7 +65,7 @@ def test_a_step_whose_process_goes_on_is_alive_though_the_warehouse_has_another_
 def test_one_place_decides_whether_a_process_lives(zombie: int) -> None:
     """The same for a run, a step, a worker, a backup's lock and the sandbox's servers."""
     now = datetime.now(UTC).timestamp()
-    assert family.is_at_work(os.getpid(), now)
-    assert not family.is_at_work(os.getpid(), now - 365 * 86400)
-    assert not family.is_at_work(zombie, now)
-    assert not family.is_at_work(2**22 + 1, now)
+    assert process_tree.is_at_work(os.getpid(), now)
+    assert not process_tree.is_at_work(os.getpid(), now - 365 * 86400)
+    assert not process_tree.is_at_work(zombie, now)
+    assert not process_tree.is_at_work(2**22 + 1, now)

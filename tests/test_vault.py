@@ -22,7 +22,7 @@ import pytest
 
 from pipeline import redact, vault
 from pipeline.errors import PipelineError, UnreachableError, UsageError
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from pipeline.settings import DatabaseSettings, VaultSettings
 from pipeline.vault import request
 from tests.vaults import ROOT_TOKEN, STARTUP_SECONDS, Server, free_port, server, wait_until
@@ -33,7 +33,7 @@ __all__ = ["server"]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """There are tries as ever, with little time between them."""
-    monkeypatch.setattr(request, "PATIENCE", Patience(0.3, 0.01, 0.05))
+    monkeypatch.setattr(request, "RETRIES", RetryPolicy(0.3, 0.01, 0.05))
 
 
 def refusal(settings: VaultSettings, path: str = "warehouse") -> PipelineError:

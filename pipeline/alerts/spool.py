@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline import whole
 from pipeline.alerts.message import Alert
+from pipeline.system import atomic
 
 logger = logging.getLogger(__name__)
 
@@ -223,4 +223,4 @@ def _taken(descriptor: int, wait_seconds: float) -> bool:
 
 
 def _write(path: Path, alert: Alert) -> None:
-    whole.write(path, alert.model_dump_json(), durable=True)
+    atomic.write(path, alert.model_dump_json(), durable=True)

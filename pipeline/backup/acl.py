@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import command, postgres
+from pipeline import postgres
 from pipeline.backup import toc
 from pipeline.backup.toc import Entry
 from pipeline.backup.tools import Tool
 from pipeline.postgres import Connection
+from pipeline.system import command
 
 PRIVILEGES = ("ACL ", "DEFAULT ACL ")
 # What pg_restore brings after them, for what it does may need them.

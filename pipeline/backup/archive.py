@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import command
 from pipeline.backup.contents import TableShape
 from pipeline.backup.tools import Tool
 from pipeline.errors import CheckError, StepError
+from pipeline.system import command
 
 PIECE_BYTES = 1024 * 1024
 ENTRY, COPY, FROM = b"-- TOC entry ", b"COPY ", b" FROM stdin;"

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import chains, family
+from pipeline import chains
 from pipeline.backup.work import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
 from pipeline.settings import BackupSettings
 from pipeline.step import Step, StepKey
+from pipeline.system import process_tree
 
 BACKUP, DRILL = chains.BACKUP.root, chains.DRILL_TASK
 KILLED = "its process was killed"
@@ -70,7 +71,7 @@ def _holder(work: Work, lock: str) -> dict[str, Any] | None:
     """Return who is at work on this run, by what he wrote into the lock: run, pid and since."""
     try:
         signed: dict[str, Any] = json.loads((work.home / lock).read_bytes())
-        is_at_work = signed["run"] == work.run and family.is_at_work(
+        is_at_work = signed["run"] == work.run and process_tree.is_at_work(
             signed["pid"], _moment(signed["since"]).timestamp()
         )
     except (OSError, ValueError, KeyError):

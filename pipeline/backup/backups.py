@@ -8,7 +8,7 @@ from pipeline import access
 from pipeline.access import Access
 from pipeline.backup import manifest
 from pipeline.backup.manifest import Manifest
-from pipeline.bucket import KEPT, Bucket, Patience, Stored
+from pipeline.bucket import KEPT, Bucket, RetryPolicy, Stored
 from pipeline.errors import CheckError, UsageError
 from pipeline.names import advice
 from pipeline.settings import Settings
@@ -59,10 +59,10 @@ def is_verified(settings: Settings, database: str, run: str) -> bool:
         return bucket.find(manifest.manifest_name(database, run)) is not None
 
 
-def reading(databases: Access, *, patience: Patience | None = None) -> Bucket:
+def reading(databases: Access, *, retries: RetryPolicy | None = None) -> Bucket:
     """Open the bucket with the key that reads back and lists."""
     backup = databases.settings.require_backup()
-    return databases.bucket(backup.verify_secret or backup.secret, patience=patience)
+    return databases.bucket(backup.verify_secret or backup.secret, retries=retries)
 
 
 def find(bucket: Bucket, database: str | None = None) -> Listing:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import access, command, crypt, patience, postgres, snapshot, whole
+from pipeline import access, crypt, postgres, retry, snapshot
 from pipeline.access import Access
 from pipeline.backup import archive, backups, contents, counting, files, records, schema, tools
 from pipeline.backup.archive import Archived
@@ -28,6 +28,7 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.settings import BackupSettings, Settings
 from pipeline.snapshot import Snapshot
+from pipeline.system import atomic, command
 
 STEP = DUMP_TASK
 LOOK_SECONDS = 0.1
@@ -71,7 +72,7 @@ def dump_database(settings: Settings, database: str, run: str, show: Show = sile
                 folder.remove_plain()
                 raise
 
-        dumped = patience.persevere(work_once, lambda said: show(None, said))
+        dumped = retry.call(work_once, lambda said: show(None, said))
         folder.write(records.DUMPED, dumped)
         show(100, f"{len(dumped.contents.tables)} tables, {dumped.dump.size_bytes:,} bytes")
 
@@ -94,7 +95,7 @@ class _Dump:
         self._name = f"database {folder.database}"
         self._uri = databases.database_uri(folder.database)
         self._compression = tools.compression(self._pg_dump)
-        self._partial = folder.dump.with_name(folder.dump.name + whole.PARTIAL)
+        self._partial = folder.dump.with_name(folder.dump.name + atomic.PARTIAL)
 
     def run(self, warnings: tuple[str, ...]) -> Dumped:
         started_at, begun = datetime.now(UTC), time.monotonic()
@@ -119,7 +120,7 @@ class _Dump:
         definitions = schema.fingerprint(self._pg_restore, self._partial, encoding)
         found = found.model_copy(update={"schema_sha256": definitions})
         self._partial.replace(self._folder.dump)
-        whole.settle(self._folder.folder)
+        atomic.settle(self._folder.folder)
         return Dumped(
             # By our clock, which B2 holds to its own: by a server's, an old backup could pass for the newest.
             taken_at=taken_at,

@@ -13,7 +13,7 @@ from pipeline.crypt import Digest, Keyring
 from pipeline.errors import StepError
 from pipeline.progress import Show, moved, silent
 from pipeline.settings import Settings
-from pipeline.whole import PARTIAL, settle
+from pipeline.system.atomic import PARTIAL, settle
 
 STEP = ENCRYPT_TASK
 

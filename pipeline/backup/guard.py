@@ -14,14 +14,14 @@ from pipeline import access, postgres, snapshot
 from pipeline.backup import contents
 from pipeline.backup.contents import TableShape
 from pipeline.errors import ConflictError, StepError
-from pipeline.patience import Attempts, Patience
 from pipeline.postgres import Connection
 from pipeline.progress import Show
+from pipeline.retry import Attempts, RetryPolicy
 from pipeline.snapshot import Snapshot
 
 # A try waits so long for a lock, and lets go of all that it has before the next: who waits for us gets on.
 LOCK_TIMEOUT = "5s"
-LOCKS = Patience(give_up_after_seconds=600.0, first_wait_seconds=0.5, longest_wait_seconds=5.0)
+LOCKS = RetryPolicy(give_up_after_seconds=600.0, first_wait_seconds=0.5, longest_wait_seconds=5.0)
 # A database in which tables come and go all the time is left to what is looked at afterwards.
 LISTINGS = 5
 CAPACITY = """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import command, postgres
+from pipeline import postgres
 from pipeline.backup import toc
 from pipeline.backup.target import Target
 from pipeline.backup.toc import Entry
@@ -15,6 +15,7 @@ from pipeline.backup.tools import Tool
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.postgres import Connection
 from pipeline.redact import redact, without_values
+from pipeline.system import command
 
 LOOK_SECONDS = 0.2
 LOST = re.compile(r"server closed the connection|terminating connection|connection to server .* failed")

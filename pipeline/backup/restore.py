@@ -5,7 +5,7 @@ PostgreSQL server, and nothing else.
 import contextlib
 from pathlib import Path
 
-from pipeline import access, scratch
+from pipeline import access
 from pipeline.access import Access
 from pipeline.backup import backups, contents, fetch, restoration, rights, roles, target
 from pipeline.backup.fetch import Show
@@ -17,6 +17,7 @@ from pipeline.bucket import Bucket
 from pipeline.errors import UnreachableError, UsageError
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
+from pipeline.system import temporary
 
 VAULT = "vault:"
 # Databases from which a server is looked after: nobody means them where he did not write their name.
@@ -117,7 +118,7 @@ def work_folder(settings: Settings) -> contextlib.AbstractContextManager[Path]:
             f"{parent}: cannot be made: {error.strerror}",
             hint="mend [backup] work_dir",
         ) from error
-    return scratch.folder(parent, RESTORE)
+    return temporary.folder(parent, RESTORE)
 
 
 def _require_fit(connection: Connection, order: Order, proven: Manifest, place: Target) -> None:

@@ -3,8 +3,9 @@
 import hashlib
 from pathlib import Path
 
-from pipeline import command, postgres
+from pipeline import postgres
 from pipeline.backup.tools import Tool
+from pipeline.system import command
 
 # Remarks, and what is another on every call.
 VOLATILE = ("--", "\\restrict ", "\\unrestrict ")

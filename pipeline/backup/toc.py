@@ -5,10 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import command, postgres
+from pipeline import postgres
 from pipeline.backup.tools import Tool
 from pipeline.errors import StepError
 from pipeline.names import advice
+from pipeline.system import command
 
 ENTRY = re.compile(r"(\d+); \d+ \d+ (.*)")
 DEPENDS = re.compile(r";\s+depends on: ([\d ]+)")

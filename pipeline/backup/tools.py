@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import command
 from pipeline.errors import StepError, UsageError
+from pipeline.system import command
 
 GZIP, ZSTD = "gzip:1", "zstd:1"
 # Since then, and if it was built with it.

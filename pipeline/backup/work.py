@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline import crypt, scratch, whole
+from pipeline import crypt
 from pipeline.backup import files, lock
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
 from pipeline.progress import SHOW_SECONDS, Show, silent
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
-from pipeline.whole import PARTIAL
+from pipeline.system import atomic, temporary
+from pipeline.system.atomic import PARTIAL
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,7 +81,7 @@ class Work:
 
     def write(self, name: str, record: BaseModel) -> None:
         """Write a record that survives a crash, all of it or nothing."""
-        whole.write(self.folder / name, record.model_dump_json(indent=1), durable=True)
+        atomic.write(self.folder / name, record.model_dump_json(indent=1), durable=True)
 
     def read(self, name: str, kind: type[Model]) -> Model | None:
         """Return a record, or None if there is none, or none that this version wrote."""
@@ -162,7 +163,7 @@ class Work:
         """Leave word of how the step gets on, if there is room for that."""
         told = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
         with contextlib.suppress(OSError):
-            whole.write(self.home / STATUS, json.dumps(told))
+            atomic.write(self.home / STATUS, json.dumps(told))
 
     def told(self) -> dict[str, Any]:
         """Return what the step of this run last said, or nothing."""
@@ -179,7 +180,7 @@ class Work:
             "at": datetime.now(UTC).isoformat(),
         }
         with contextlib.suppress(OSError):  # a full disk is what may have failed
-            whole.write(self.folder / FAILED, json.dumps(what))
+            atomic.write(self.folder / FAILED, json.dumps(what))
 
     def failure(self) -> dict[str, Any]:
         """Return how the last step of this run failed: step, error, hint, exit_code; or nothing."""
@@ -215,7 +216,7 @@ class Work:
         """Remove what earlier runs left behind: all plaintext and all that is unfinished, but not what a run
         encrypted and can still upload. Of this run, only what is unfinished. And what killed restores left.
         """
-        scratch.sweep(self.home.parent / RESTORES, RESTORE)
+        temporary.sweep(self.home.parent / RESTORES, RESTORE)
         _remove_unfinished(self.folder)
         for other in self.home.iterdir():
             if not other.is_dir() or other == self.folder:

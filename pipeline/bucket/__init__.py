@@ -6,7 +6,7 @@ from pipeline.bucket.bucket import Bucket, connect
 from pipeline.bucket.objects import Progress, Stored, Unfinished
 from pipeline.bucket.roles import ADMIN, AUDITOR, BY_HAND, RESTORER, VERIFIER, WRITER
 from pipeline.bucket.rules import KEPT, BucketState, desired_rules
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 
 __all__ = [
     "ADMIN",
@@ -18,8 +18,8 @@ __all__ = [
     "WRITER",
     "Bucket",
     "BucketState",
-    "Patience",
     "Progress",
+    "RetryPolicy",
     "Stored",
     "Unfinished",
     "connect",

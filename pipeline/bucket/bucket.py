@@ -16,7 +16,7 @@ from pipeline.bucket.objects import Progress, Stored, Unfinished
 from pipeline.bucket.parts import PART_SIZE_BYTES
 from pipeline.bucket.upload import Label, Upload, write_bytes
 from pipeline.errors import CheckError, StepError, UnreachableError
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 
 LARGEST_SMALL_BYTES = 16 * 1024 * 1024
 BINARY = "application/octet-stream"
@@ -28,14 +28,14 @@ def connect(
     bucket_name: str,
     *,
     realm: str | None = None,
-    patience: Patience | None = None,
+    retries: RetryPolicy | None = None,
 ) -> "Bucket":
     """Return the bucket, opened with an application key, which stays in memory.
 
     `realm` is B2's own unless it is given (a URL). Raise UnreachableError if B2 does not answer within
-    `patience`, refuses the key, or has no such bucket for it.
+    `retries`, refuses the key, or has no such bucket for it.
     """
-    return Bucket(Connection(key_id, application_key, bucket_name, realm, patience or Patience()))
+    return Bucket(Connection(key_id, application_key, bucket_name, realm, retries or RetryPolicy()))
 
 
 class Bucket:

@@ -13,7 +13,7 @@ from pipeline import redact
 from pipeline.bucket import refusals
 from pipeline.bucket.refusals import GarbledError, KeyRefusedError, Who
 from pipeline.errors import UnreachableError
-from pipeline.patience import Attempts, Patience
+from pipeline.retry import Attempts, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +74,18 @@ class Connection:
     """An authorized key and its bucket. Thread-safe."""
 
     def __init__(
-        self, key_id: str, application_key: str, bucket_name: str, realm: str | None, patience: Patience
+        self, key_id: str, application_key: str, bucket_name: str, realm: str | None, retries: RetryPolicy
     ) -> None:
         redact.register(application_key)
         self.key_id = key_id
         self.bucket_name = bucket_name
         self.realm = realm or DEFAULT_REALM
-        self.patience = patience
+        self.retries = retries
         # In memory: the SDK's default writes the key into a file in the home folder.
         self.api = Api(InMemoryAccountInfo())
         self.session: Any = self.api.session
         # The SDK's name for the time limit of every JSON call.
-        self.session.raw_api.b2_http.TIMEOUT_FOR_COPY = patience.answer_seconds
+        self.session.raw_api.b2_http.TIMEOUT_FOR_COPY = retries.answer_seconds
         self._who = Who(bucket_name, key_id, self.session.account_info)
         self._authorize(application_key)
         self.bucket_id = self._find()
@@ -117,7 +117,7 @@ class Connection:
         `what` completes "could not ..."; `needs` are the capabilities that the call takes. Raise
         UnreachableError where B2 does not let us in or does not answer, StepError where it refuses.
         """
-        attempts = Attempts(self.patience, stop)
+        attempts = Attempts(self.retries, stop)
         while True:
             try:
                 return function()

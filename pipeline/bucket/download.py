@@ -18,7 +18,7 @@ from pipeline.bucket.objects import Progress, Stored
 from pipeline.bucket.parallel import in_parallel
 from pipeline.bucket.parts import PART_SIZE_BYTES, Meter, hashes_of, parts_of
 from pipeline.errors import CheckError, StepError, StoppedError
-from pipeline.patience import Attempts
+from pipeline.retry import Attempts
 
 PIECE_SIZE_BYTES = 256 * 1024
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -34,7 +34,7 @@ def read_range(
     A request that breaks is made again for what is missing.
     """
     url = connection.session.get_download_url_by_id(object_.file_id)
-    attempts = Attempts(connection.patience, stop)
+    attempts = Attempts(connection.retries, stop)
     position = first
     while position < end:
         try:

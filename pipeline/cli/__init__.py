@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from pipeline import COMMIT, __version__, log, options, redact
+from pipeline import COMMIT, __version__, log, redact
 from pipeline.cli import terminal
 from pipeline.errors import PipelineError, SettingsError, StoppedError
+from pipeline.system import options
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from pipeline import access, catalog, ledger, settings, sync, whole
+from pipeline import access, catalog, ledger, settings, sync
 from pipeline.catalog import Repository
 from pipeline.cli import terminal
 from pipeline.errors import UsageError
+from pipeline.system import atomic
 
 FOLDER = Path("docs-site")
 # Beside the page of the dashboards, which is the index of a folder.
@@ -60,7 +61,7 @@ def _write(path: Path, text: str) -> None:
     """Write it, wholly or not at all, for its owner alone to read: who else may is for its owner to say."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        whole.write(path, text)
+        atomic.write(path, text)
     except OSError as error:
         told = f"{path}: cannot be written: {error.strerror}"
         raise UsageError(told, hint="name another folder with --out") from None

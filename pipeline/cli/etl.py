@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, catalog, chains, ledger, patience, postgres, runs, settings, sync
+from pipeline import access, catalog, chains, ledger, postgres, retry, runs, settings, sync
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
@@ -132,7 +132,7 @@ def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespa
             )
             returncode, tail = supervision.run(_luigi(arguments, wanted, run))
             # Over a connection of its own: the warehouse may have been restarted meanwhile.
-            patience.persevere(lambda: _judge(databases, run, wanted, returncode, tail))
+            retry.call(lambda: _judge(databases, run, wanted, returncode, tail))
         if before:
             terminal.say(_nothing_to_do(run))
     return 0

@@ -2,10 +2,11 @@
 
 import logging
 
-from pipeline import alerts, command
+from pipeline import alerts
 from pipeline.alerts.failures import Thing
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
+from pipeline.system import command
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,9 @@ import os
 import sys
 from typing import Any
 
-from pipeline import access, command, postgres, settings
+from pipeline import access, postgres, settings
 from pipeline.cli import terminal
+from pipeline.system import command
 from pipeline.warehouse import roles
 
 

@@ -1,4 +1,4 @@
-"""What every `pipeline run` does: Luigi in a child process, its progress shown, its family ended with it."""
+"""What every `pipeline run` does: Luigi in a child process, its progress shown, its process tree ended."""
 
 import argparse
 import contextlib
@@ -16,10 +16,11 @@ from typing import Any, TextIO
 import psutil
 from rich.progress import Progress
 
-from pipeline import alerts, command, family, log, steplog
+from pipeline import alerts, log, steplog
 from pipeline.cli import terminal
 from pipeline.errors import PipelineError, StepError, StoppedError, UsageError
 from pipeline.settings import RunSettings, Settings
+from pipeline.system import command, process_tree
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Supervision:
 
         Raise StepError if it is over the limit of a run. In any case nothing of it is left when this returns.
         """
-        with terminal.progress() as bar, family.adopting() as everyone:
+        with terminal.progress() as bar, process_tree.adopting() as everyone:
             # Its steps may tell of what passes in the end; that all was told is for this process to say.
             environment = {name: value for name, value in os.environ.items() if name != alerts.CRON_TOLD}
             process, reader = command.start(
@@ -196,7 +197,7 @@ class Supervision:
             # Not by its time of creation, which goes by a clock that can be set.
             seen_at = self._seen.setdefault(step, time.monotonic())
             if time.monotonic() - seen_at > minutes * SECONDS_PER_MINUTE:
-                family.end(family.of(step.pid), GRACE_SECONDS)
+                process_tree.end(process_tree.of(step.pid), GRACE_SECONDS)
                 self._fail(
                     step.pid,
                     StepError(
@@ -236,6 +237,6 @@ class Supervision:
 def _steps(luigi: int) -> list[psutil.Process]:
     """Return the processes that are at work on a step: Luigi has made one for each."""
     try:
-        return [one for one in psutil.Process(luigi).children() if family.lives(one)]
+        return [one for one in psutil.Process(luigi).children() if process_tree.lives(one)]
     except psutil.NoSuchProcess:
         return []

@@ -5,10 +5,11 @@ import contextlib
 import math
 from typing import Any
 
-from pipeline import access, command, ledger, postgres, settings
+from pipeline import access, ledger, postgres, settings
 from pipeline.cli import supervise, terminal
 from pipeline.errors import PipelineError, StepError, StoppedError, UnreachableError, UsageError
 from pipeline.settings import Settings
+from pipeline.system import command
 
 # The worker finishes its steps for up to 20 seconds, then gives them back; Nomad waits 30 at most.
 FINISH_SECONDS = 25.0

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import command, scratch
 from pipeline.confine.inside import SIGNALLED
 from pipeline.confine.limits import MIB, Limits, Plan
 from pipeline.confine.way import Way
 from pipeline.errors import UsageError
 from pipeline.redact import redact
+from pipeline.system import command, temporary
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 30.0
@@ -79,7 +79,7 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(
-            scratch.folder(Path(os.environ.get("TMPDIR") or HOME), "pipeline-confined-")
+            temporary.folder(Path(os.environ.get("TMPDIR") or HOME), "pipeline-confined-")
         )
         inner = root / "root"
         inner.mkdir(mode=0o700)

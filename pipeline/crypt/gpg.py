@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 import gnupg
 
-from pipeline import command, scratch
 from pipeline.crypt.digest import Digest
 from pipeline.errors import StepError
 from pipeline.redact import redact
+from pipeline.system import command, temporary
 
 BUFFER_BYTES = 64 * 1024
 # A home with a few keys; where there is no room for it, gpg says of every key that it is none.
@@ -151,13 +151,13 @@ def _agentshome(folder: Path) -> Iterator[str]:
     sweep(folder)
     memory = _memory(folder)
     _require_room(memory)
-    with scratch.folder(memory, f"pipeline-{SCRATCH}", _end_agent) as home:
+    with temporary.folder(memory, f"pipeline-{SCRATCH}", _end_agent) as home:
         yield str(home)
 
 
 def sweep(folder: Path) -> None:
     """Remove the homes of private keys, and their agents, that killed processes of ours left."""
-    scratch.sweep(_memory(folder), f"pipeline-{SCRATCH}", _end_agent)
+    temporary.sweep(_memory(folder), f"pipeline-{SCRATCH}", _end_agent)
 
 
 def _memory(folder: Path) -> Path:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import command
 from pipeline.errors import StepError, UnreachableError
 from pipeline.git import credential
 from pipeline.redact import redact
+from pipeline.system import command
 
 FETCH_SECONDS = 120.0
 READ_SECONDS = 60.0

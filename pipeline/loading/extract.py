@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, chains, ledger, mask, patience, postgres, quality, snapshot
+from pipeline import access, chains, ledger, mask, postgres, quality, retry, snapshot
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
@@ -83,7 +83,7 @@ def extract_table(settings: Settings, table: Table, run: str, show: Show = silen
     again. Raise CheckError if the table's shape has changed in a way that a person has to decide about,
     StepError or UnreachableError, each naming the table.
     """
-    patience.persevere(lambda: _extract_table(settings, table, run, show), lambda said: show(None, said))
+    retry.call(lambda: _extract_table(settings, table, run, show), lambda said: show(None, said))
 
 
 def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from pipeline import access, catalog, command, fence, ledger, patience, postgres, redact, settings
+from pipeline import access, catalog, fence, ledger, postgres, redact, retry, settings
 from pipeline.access import Access
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
@@ -23,6 +23,7 @@ from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.snapshot import Snapshot, read_at
 from pipeline.step import StepKey
+from pipeline.system import command
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> 
     taking it.
     """
     settings.source(source)
-    return patience.persevere(lambda: _open_snapshot(settings, source, run, owner_pid))
+    return retry.call(lambda: _open_snapshot(settings, source, run, owner_pid))
 
 
 def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
@@ -181,7 +182,7 @@ def main() -> None:
         hold(arguments.source, arguments.run, arguments.owner)
     except PipelineError as error:
         if not sys.stdout.closed:
-            passes = isinstance(error, patience.PASSING)
+            passes = isinstance(error, retry.PASSING)
             told = {
                 "error": redact.redact(error.fact),
                 "hint": redact.redact(error.hint),

@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, ledger, patience, postgres
+from pipeline import access, ledger, postgres, retry
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import StepError
@@ -86,7 +86,7 @@ def load_table(settings: Settings, table: Table, run: str, show: Show = silent) 
     What passes is tried again. Raise StepError if the rows are not there, were not validated, or if the
     result is not the source's.
     """
-    return patience.persevere(lambda: _load_table(settings, table, run, show), lambda said: show(None, said))
+    return retry.call(lambda: _load_table(settings, table, run, show), lambda said: show(None, said))
 
 
 def _load_table(settings: Settings, table: Table, run: str, show: Show) -> Loaded | None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline import access, alerts, ledger, patience, quality
+from pipeline import access, alerts, ledger, quality, retry
 from pipeline.alerts import failures
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
@@ -51,7 +51,7 @@ def validate_extract(settings: Settings, table: Table, run: str, show: Show = si
 
     Raise CheckError, telling everything that is wrong at once, if they must not be loaded.
     """
-    patience.persevere(lambda: _validate_extract(settings, table, run, show), lambda said: show(None, said))
+    retry.call(lambda: _validate_extract(settings, table, run, show), lambda said: show(None, said))
 
 
 def _validate_extract(settings: Settings, table: Table, run: str, show: Show) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
-from pipeline import access, alerts, fence, ledger, patience, postgres, quality
+from pipeline import access, alerts, fence, ledger, postgres, quality, retry
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.catalog import Catalog, Mart
@@ -82,9 +82,7 @@ def build_mart(
     What passes is tried again. Raise CheckError, telling all that does not hold, and StepError, with file and
     line, if the SELECT is no pure read or the server cannot run it: the mart then stays as it was.
     """
-    return patience.persevere(
-        lambda: _build_mart(settings, catalog, name, run, show), lambda said: show(None, said)
-    )
+    return retry.call(lambda: _build_mart(settings, catalog, name, run, show), lambda said: show(None, said))
 
 
 def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show: Show) -> Built | None:

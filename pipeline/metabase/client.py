@@ -13,7 +13,7 @@ from pipeline import redact
 from pipeline.errors import LostError, UnreachableError, innermost
 from pipeline.metabase import answers
 from pipeline.metabase.versions import Version
-from pipeline.patience import Attempts, Patience
+from pipeline.retry import Attempts, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 # A new connection to the warehouse is tried before it is answered, with TLS and without.
 READ_TIMEOUT_SECONDS = 60.0
 # A start takes a minute or two, longer where its own tables are upgraded.
-STARTING = Patience(give_up_after_seconds=300.0, first_wait_seconds=1.0, longest_wait_seconds=5.0)
+STARTING = RetryPolicy(give_up_after_seconds=300.0, first_wait_seconds=1.0, longest_wait_seconds=5.0)
 # What passes within a moment. Longer outages are for who runs the step again.
-_PATIENCE = Patience(give_up_after_seconds=10.0, first_wait_seconds=0.5, longest_wait_seconds=2.0)
+_RETRIES = RetryPolicy(give_up_after_seconds=10.0, first_wait_seconds=0.5, longest_wait_seconds=2.0)
 
 # Doing them twice leaves what doing them once does. A POST makes another thing each time.
 _REPEATABLE = frozenset({"GET", "PUT"})
@@ -32,7 +32,7 @@ _REPEATABLE = frozenset({"GET", "PUT"})
 class Client:
     """A Metabase server. `writes` counts the requests that were to change something."""
 
-    def __init__(self, url: str, *, starting: Patience = STARTING) -> None:
+    def __init__(self, url: str, *, starting: RetryPolicy = STARTING) -> None:
         self.url = url
         self.writes = 0
         self._starting = starting
@@ -115,7 +115,7 @@ class Client:
         self._ask("DELETE", path, None, {})
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any]) -> Any:
-        attempts = Attempts(_PATIENCE)
+        attempts = Attempts(_RETRIES)
         while True:
             try:
                 return answers.value(self.url, f"{method} {path}", self._send(method, path, body, query))

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 
-from pipeline import chains, family, fence, ledger, postgres, runs
+from pipeline import chains, fence, ledger, postgres, runs
 from pipeline.backup.attempts import KILLED
 from pipeline.errors import PipelineError
 from pipeline.overview.model import FAILED, OK, RUNNING, STALE, Table, Undone
@@ -13,6 +13,7 @@ from pipeline.postgres import Connection
 from pipeline.runs import Run
 from pipeline.settings import Settings
 from pipeline.step import Step
+from pipeline.system import process_tree
 from pipeline.watch import limits
 from pipeline.watch import loads as ages
 from pipeline.watch.facts import Facts, LedgerFacts, TableFacts
@@ -142,4 +143,4 @@ def is_at_work(warehouse: Connection, step: Step) -> bool:
     if host != socket.gethostname():
         # A worker of another machine says now and then that it is there.
         return bool(heard_of)
-    return family.is_at_work(pid, step.started_at.timestamp())
+    return process_tree.is_at_work(pid, step.started_at.timestamp())

@@ -10,13 +10,14 @@ from typing import Any
 
 import psycopg2.extensions
 
-from pipeline import command, postgres
+from pipeline import postgres
 from pipeline.access import Access
 from pipeline.confine import parent
 from pipeline.confine.limits import MIB, Limits
 from pipeline.confine.parent import Ended
 from pipeline.confine.way import Way
 from pipeline.settings import AnalystsSettings
+from pipeline.system import command
 
 FOLDER = "tasks"
 INSIDE = "/analysts"

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import access, beside, runs
+from pipeline import access, runs
 from pipeline.errors import PipelineError, StepError, UsageError
 from pipeline.names import advice
 from pipeline.programs import confined
 from pipeline.progress import Show, silent
 from pipeline.redact import redact
 from pipeline.settings import Settings
+from pipeline.system import beside
 
 logger = logging.getLogger(__name__)
 

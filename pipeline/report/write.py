@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import access, postgres, whole
+from pipeline import access, postgres
 from pipeline.catalog import Dashboard
 from pipeline.errors import StepError, UsageError
 from pipeline.report import rows
 from pipeline.report.drawn import Pencil
 from pipeline.report.page import Shown, page
 from pipeline.settings import Settings
+from pipeline.system import atomic
 
 FILE = "index.html"
 
@@ -51,7 +52,7 @@ def _put(folder: Path, text: str) -> Path:
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, mode=0o700)
-        whole.write(path, text, mode=folder.stat().st_mode & 0o666)
+        atomic.write(path, text, mode=folder.stat().st_mode & 0o666)
     except OSError as error:
         told = f"{path}: cannot be written: {error.strerror}"
         raise StepError(told, hint="let us write there, or name another folder") from None

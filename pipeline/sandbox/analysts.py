@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import command
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.server import plain_environment
+from pipeline.system import command
 
 EXAMPLE = PROJECT / "examples" / "analysts"
 WHO = ["-c", "user.name=Sandbox", "-c", "user.email=sandbox@localhost"]

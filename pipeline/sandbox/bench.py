@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import chains, command, options
+from pipeline import chains
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
 from pipeline.sandbox import (
@@ -36,6 +36,7 @@ from pipeline.sandbox import (
 )
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.server import addresses
+from pipeline.system import command, options
 
 # What `bin/bench --help` says.
 DESCRIPTION = """

@@ -15,13 +15,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from pipeline import access, options, runs, settings
+from pipeline import access, runs, settings
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.redact import redact
 from pipeline.sandbox import clusters, comparison, lifecycle, push, sources
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.server import addresses, plain_environment
+from pipeline.system import options
 
 ETL = "etl"
 LOOK_SECONDS = 0.1

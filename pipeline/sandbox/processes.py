@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import command, family
 from pipeline.errors import StepError, StoppedError
 from pipeline.redact import redact
 from pipeline.sandbox import accounts, ports
 from pipeline.sandbox.home import write_private
+from pipeline.system import command, process_tree
 
 # A process's start is computed from the time of boot, which moves a little when the clock is set.
 START_TOLERANCE_SECONDS = 2.0
@@ -70,7 +70,7 @@ def is_alive(process: psutil.Process) -> bool:
     """Return whether a process still does anything; a zombie does not."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)  # reaps it if it was a child of ours
-    return family.lives(process)
+    return process_tree.lives(process)
 
 
 def listens(process: psutil.Process, port: int) -> bool:

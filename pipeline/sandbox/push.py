@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline import command
 from pipeline.errors import CheckError, StepError
 from pipeline.sandbox import configuration
 from pipeline.sandbox.analysts import WHO
 from pipeline.sandbox.home import Home, write_private
 from pipeline.sandbox.server import plain_environment
+from pipeline.system import command
 
 BRANCH, MART = "demo", "students_by_city"
 GOOD = """\

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import command
 from pipeline.sandbox import accounts, processes
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.ports import ADDRESS
+from pipeline.system import command
 
 
 class Server(abc.ABC):

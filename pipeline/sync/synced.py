@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import COMMIT, __version__, access, alerts, beside, catalog, scratch
+from pipeline import COMMIT, __version__, access, alerts, catalog
 from pipeline.alerts.failures import Thing
 from pipeline.errors import CheckError, PipelineError, ProblemsError, UnreachableError, UsageError
 from pipeline.git import Repository
@@ -15,6 +15,7 @@ from pipeline.programs import look
 from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
 from pipeline.sync.versions import VERSIONS
+from pipeline.system import beside, temporary
 
 KEY, COMMAND = "sync", "pipeline sync"
 # The field of the entry in Vault.
@@ -107,7 +108,7 @@ def _make(
 ) -> None:
     """Write the commit beside what is there, and let it be seen once all of it is as it should be."""
     before = checkout.resolve() if checkout.is_symlink() else None
-    with scratch.folder(folder, ".partial-") as made:
+    with temporary.folder(folder, ".partial-") as made:
         content = made / "tree"
         content.mkdir(mode=0o700)
         tree.write(repository, commit, content, before)

@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import beside
 from pipeline.errors import UsageError
+from pipeline.system import beside
 
 # The folder whose declarations a run goes by, for the processes that it starts.
 CATALOG = "PIPELINE_CATALOG"

@@ -17,15 +17,15 @@ from hvac.exceptions import (
 )
 
 from pipeline.errors import LostError, UnreachableError, innermost
-from pipeline.patience import Attempts, Patience
 from pipeline.redact import redact
+from pipeline.retry import Attempts, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 15
-# A standby that takes over needs a few seconds. For what takes longer, steps have patience of their own.
-PATIENCE = Patience(give_up_after_seconds=5.0, first_wait_seconds=0.5, longest_wait_seconds=2.0)
+# A standby that takes over needs a few seconds. For what takes longer, steps try again by themselves.
+RETRIES = RetryPolicy(give_up_after_seconds=5.0, first_wait_seconds=0.5, longest_wait_seconds=2.0)
 
 _PASSING = (BadGateway, InternalServerError, RateLimitExceeded, UnexpectedError, VaultDown)
 _PASSING_NETWORK = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
@@ -56,7 +56,7 @@ class Connection:
         What may pass is tried again unless `again` is False. Raise UnreachableError, or LostError if it may
         pass later.
         """
-        attempts = Attempts(PATIENCE)
+        attempts = Attempts(RETRIES)
         while True:
             try:
                 answer = request()

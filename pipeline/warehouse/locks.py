@@ -29,14 +29,14 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
     alone = connection.autocommit
     scope = "SESSION" if alone else "LOCAL"
     if not alone:
-        postgres.rows(connection, "SAVEPOINT patience")
+        postgres.rows(connection, "SAVEPOINT attempt")
     for tried in range(1, LOCK_TRIES + 1):
         postgres.rows(connection, f"SET {scope} lock_timeout = '{LOCK_TIMEOUT_MILLISECONDS}ms'")
         try:
             change()
         except postgres.LockNotAvailable:
             if not alone:
-                postgres.rows(connection, "ROLLBACK TO SAVEPOINT patience")
+                postgres.rows(connection, "ROLLBACK TO SAVEPOINT attempt")
             if tried % TELL_TRIES == 0:
                 fence.wait_for(
                     f"those who read {'.'.join(relation.strings)}: {_readers(connection, relation)}"

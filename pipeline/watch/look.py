@@ -15,7 +15,7 @@ from pipeline import access, catalog, chains, crypt, ledger, postgres, runs
 from pipeline.access import Access
 from pipeline.alerts.message import one_line
 from pipeline.backup import attempts, backups, report, work
-from pipeline.bucket import Patience, Stored
+from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
@@ -47,7 +47,7 @@ WAREHOUSE_SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
 }
-PATIENCE = Patience(give_up_after_seconds=20.0, answer_seconds=20.0)
+RETRIES = RetryPolicy(give_up_after_seconds=20.0, answer_seconds=20.0)
 
 
 T = TypeVar("T")
@@ -168,7 +168,7 @@ class _Looker:
 
     def _bucket(self, databases: Access) -> BucketFacts:
         backup = self._settings.require_backup()
-        with backups.reading(databases, patience=PATIENCE) as bucket:
+        with backups.reading(databases, retries=RETRIES) as bucket:
             objects = list(bucket.list())
         listing = backups.listed(objects)
         return BucketFacts(
@@ -181,7 +181,7 @@ class _Looker:
     def _rules(self, databases: Access) -> tuple[str, ...]:
         backup = self._settings.require_backup()
         secret = backup.audit_secret or backup.secret
-        with databases.bucket(secret, patience=PATIENCE) as bucket:
+        with databases.bucket(secret, retries=RETRIES) as bucket:
             found = bucket.inspect()
         return tuple(found.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import patience, postgres, snapshot
+from pipeline import postgres, retry, snapshot
 from pipeline.backup import contents, dump, records, tools
 from pipeline.backup.manifest import Contents
 from pipeline.backup.records import Dumped
 from pipeline.errors import PipelineError, ProblemsError, StepError, UnreachableError, UsageError
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from pipeline.sandbox import clusters, provision
 from tests.archive import SMALL, Archive, may_mount, psql, script, small_disk
 from tests.night import next_run, wait_until
@@ -251,8 +251,8 @@ def refused(archive: Archive, kind: type[PipelineError], told: str) -> None:
     """A dump ends with this error, and leaves no plaintext."""
     run = next_run()
     with pytest.MonkeyPatch.context() as patched:
-        # To try again is another thing (tests/test_patience.py).
-        patched.setattr(patience, "STEP", Patience(0))
+        # To try again is another thing (tests/test_retry.py).
+        patched.setattr(retry, "STEP", RetryPolicy(0))
         with pytest.raises(kind, match=told):
             dump.dump_database(archive.settings, "shop", run)
     folder = archive.work("shop", run)

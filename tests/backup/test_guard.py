@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import patience, postgres
+from pipeline import postgres, retry
 from pipeline.backup import archive, contents, dump, guard, records
 from pipeline.backup.contents import TableShape
 from pipeline.backup.manifest import Table
 from pipeline.backup.records import Dumped
 from pipeline.errors import CheckError, ConflictError, PipelineError, StepError
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from pipeline.sandbox import clusters
 from tests.archive import Archive, script
 from tests.night import next_run, wait_until
@@ -203,7 +203,7 @@ def fails(archive: Archive, kind: type[PipelineError], told: str) -> None:
     """A dump that is tried once ends with this error, and leaves no dump."""
     run = next_run()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(patience, "STEP", Patience(0))
+        patched.setattr(retry, "STEP", RetryPolicy(0))
         with pytest.raises(kind, match=told):
             dump.dump_database(archive.settings, "shop", run)
     assert not archive.work("shop", run).dump.exists()
@@ -276,7 +276,7 @@ def test_a_table_that_is_made_or_dropped_while_it_is_locked_is_no_failure(
 
 
 def test_who_keeps_a_table_locked_is_named(shop: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "LOCKS", Patience(0))
+    monkeypatch.setattr(guard, "LOCKS", RetryPolicy(0))
     monkeypatch.setattr(guard, "LOCK_TIMEOUT", "50ms")
     with shop.platform.connect("shop") as blocking, blocking.cursor() as cursor:
         role = f"backup_{shop.platform.database('shop')}"

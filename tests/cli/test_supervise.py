@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import command, family
 from pipeline.cli import supervise
 from pipeline.cli.supervise import Supervision
 from pipeline.errors import PipelineError, StepError, StoppedError
 from pipeline.settings import RunSettings
+from pipeline.system import command, process_tree
 
 # As Luigi does: a process for each step, which starts programs of its own.
 LUIGI = """
@@ -101,7 +101,7 @@ class Watched(Supervision):
 
 def _lives(pid: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return family.lives(psutil.Process(pid))
+        return process_tree.lives(psutil.Process(pid))
     return False
 
 

@@ -10,7 +10,7 @@ from pipeline.check import Finding
 from pipeline.dashboards.kept import Memory
 from pipeline.errors import LostError, StepError, UnreachableError
 from pipeline.metabase import Client
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from pipeline.sandbox import clusters, roles
 from tests.dashboards.surfaces import ENROLMENT, Surface
 from tests.metabase import Metabase, running
@@ -57,14 +57,14 @@ def test_check_looks_at_it_and_at_who_reads_for_it_and_sets_nothing_up(surface: 
 
 def test_one_that_does_not_come_up_is_out_of_reach(metabase: Metabase) -> None:
     metabase.starting = 1_000_000
-    patience = Patience(0.2, first_wait_seconds=0.05, longest_wait_seconds=0.05)
-    client = Client(metabase.url, starting=patience)
+    retries = RetryPolicy(0.2, first_wait_seconds=0.05, longest_wait_seconds=0.05)
+    client = Client(metabase.url, starting=retries)
     with pytest.raises(LostError, match=r"is not up \(503: initializing\), after 0 s; see its own log"):
         client.wait_until_up()
     client.close()
     metabase.down()
     with pytest.raises(LostError, match="cannot be reached"):
-        Client(metabase.url, starting=patience).wait_until_up()
+        Client(metabase.url, starting=retries).wait_until_up()
 
 
 def test_an_instance_that_was_lost_and_is_empty_again_is_set_up_anew(surface: Surface) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import patience, postgres
+from pipeline import postgres, retry
 from pipeline.errors import StepError, UnreachableError
 from pipeline.loading import extract, staging
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from tests.night import Night, counts, next_run, wait_until
 from tests.platforms import Connection
 
@@ -216,8 +216,8 @@ def test_nothing_is_staged_when_a_server_ends_the_connection_midway(
 ) -> None:
     """An early end of the source must not look like a complete one; the same command then does it all."""
     night.platform.source("shop", MANY, BY_XMIN)
-    # To try again is another thing (tests/test_patience.py).
-    monkeypatch.setattr(patience, "STEP", Patience(0))
+    # To try again is another thing (tests/test_retry.py).
+    monkeypatch.setattr(retry, "STEP", RetryPolicy(0))
     run, stop = next_run(), threading.Event()
     cutting = threading.Thread(target=cut, args=(night, name, stop))
     with night.snapshot("shop", run):

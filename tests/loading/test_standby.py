@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import access, patience, postgres, snapshot
+from pipeline import access, postgres, retry, snapshot
 from pipeline.errors import ConflictError
 from pipeline.loading import extract
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from tests import standbys
 from tests.night import Night, next_run, wait_until
 from tests.platforms import Sandbox
@@ -99,7 +99,7 @@ def test_a_reader_in_the_way_of_the_replay_reads_again(
     night: Night, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock that the standby has to follow ends the reading; the next try reads the same moment."""
-    monkeypatch.setattr(patience, "STEP", Patience(60, 0.1, 0.1))
+    monkeypatch.setattr(retry, "STEP", RetryPolicy(60, 0.1, 0.1))
     run, shown = next_run(), []
     failures: list[BaseException] = []
 
@@ -126,7 +126,7 @@ def test_a_reader_in_the_way_of_the_replay_reads_again(
 def test_a_reader_that_is_always_in_the_way_says_what_to_set(
     night: Night, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "STEP", Patience(0))
+    monkeypatch.setattr(retry, "STEP", RetryPolicy(0))
     run = next_run()
     failures: list[BaseException] = []
 

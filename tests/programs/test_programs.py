@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import access, alerts, command, settings
+from pipeline import access, alerts, settings
 from pipeline.cli import programs as commands
 from pipeline.confine import parent
 from pipeline.confine.limits import MIB, Limits
@@ -22,6 +22,7 @@ from pipeline.errors import AlreadyRunningError, StepError, UnreachableError, Us
 from pipeline.programs import confined, look
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
+from pipeline.system import command
 from tests.hooks import Hook
 from tests.marts.nights import loaded
 from tests.night import Night, next_run

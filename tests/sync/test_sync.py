@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import alerts, beside, catalog, settings, sync
+from pipeline import alerts, catalog, settings, sync
 from pipeline.errors import AlreadyRunningError, CheckError, StepError, UnreachableError, UsageError
 from pipeline.git import credential
 from pipeline.git import repository as git
 from pipeline.settings import Settings
 from pipeline.sync import synced, tree
+from pipeline.system import beside
 
 SOURCE = "source: hr\ntables: {employee: }\n"
 

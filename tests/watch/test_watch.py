@@ -12,7 +12,7 @@ import pytest
 from pipeline import access, overview, watch
 from pipeline.backup.manifest import dump_name, globals_name, manifest_name
 from pipeline.bucket import Bucket
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from pipeline.sandbox import backup_store
 from pipeline.sandbox.b2.process import running
 from pipeline.sandbox.ports import ADDRESS
@@ -355,7 +355,7 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
 def test_b2_is_not_waited_for(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes connections and says nothing is out of reach, and soon."""
     module = sys.modules["pipeline.watch.look"]
-    monkeypatch.setattr(module, "PATIENCE", Patience(give_up_after_seconds=0.2, answer_seconds=0.2))
+    monkeypatch.setattr(module, "RETRIES", RetryPolicy(give_up_after_seconds=0.2, answer_seconds=0.2))
     with socket.create_server((ADDRESS, 0)) as silent:
         archive.write_settings(realm=f"http://{ADDRESS}:{silent.getsockname()[1]}")
         found = told(archive.settings, datetime.now(UTC))

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import command
 from pipeline.errors import StepError
 from pipeline.sandbox.b2.calls import MINIMUM_PART_SIZE_BYTES
 from pipeline.sandbox.b2.control import CONTROL_FILE, Control
+from pipeline.system import command
 
 START_SECONDS = 30
 STOP_SECONDS = 10

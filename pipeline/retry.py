@@ -23,7 +23,7 @@ PASSING = (ConflictError, LostError)
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """A request that keeps failing is given up `give_up_after_seconds` after it first failed.
 
     Waits grow from `first_wait_seconds` to `longest_wait_seconds`, each a random share of that, so that many
@@ -38,18 +38,18 @@ class Patience:
 
 
 # A server that restarts, a line that is cut, a deadlock. What takes longer is for Luigi's own second try.
-STEP = Patience(give_up_after_seconds=30.0, first_wait_seconds=1.0, longest_wait_seconds=10.0)
+STEP = RetryPolicy(give_up_after_seconds=30.0, first_wait_seconds=1.0, longest_wait_seconds=10.0)
 
 
-def persevere(
-    work: Callable[[], T], say: Callable[[str], object] | None = None, patience: Patience | None = None
+def call(
+    work: Callable[[], T], say: Callable[[str], object] | None = None, policy: RetryPolicy | None = None
 ) -> T:
     """Return what `work` does, after other tries if it failed by what passes; `say` is told of each.
 
     A try begins anew: what it needs, such as a connection, it opens itself. Raise what the last one raised.
-    Patience is STEP's where none is given.
+    The policy is STEP's where none is given.
     """
-    attempts = Attempts(patience or STEP)
+    attempts = Attempts(policy or STEP)
     while True:
         try:
             return work()
@@ -68,23 +68,23 @@ class Attempts:
 
     def __init__(
         self,
-        patience: Patience,
+        policy: RetryPolicy,
         stop: threading.Event | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._patience = patience
+        self._policy = policy
         self._stop = stop or threading.Event()
         self._clock = clock
         self._jitter = jitter
         self._failed_since: float | None = None
-        self._longest = patience.first_wait_seconds
+        self._longest = policy.first_wait_seconds
 
     def progressed(self) -> None:
         """Start afresh: the request got further than before."""
         self._failed_since = None
-        self._longest = self._patience.first_wait_seconds
+        self._longest = self._policy.first_wait_seconds
 
     @property
     def failing_seconds(self) -> float:
@@ -99,8 +99,8 @@ class Attempts:
         if self._failed_since is None:
             self._failed_since = self._clock()
         seconds = self._longest * self._jitter() + (retry_after_seconds or 0.0)
-        self._longest = min(self._longest * 2, self._patience.longest_wait_seconds)
-        if self.failing_seconds + seconds > self._patience.give_up_after_seconds:
+        self._longest = min(self._longest * 2, self._policy.longest_wait_seconds)
+        if self.failing_seconds + seconds > self._policy.give_up_after_seconds:
             return False
         if self._stop.wait(seconds):
             raise StoppedError("another part of the transfer failed, so this one was ended")

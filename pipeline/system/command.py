@@ -13,10 +13,10 @@ from types import TracebackType
 
 import psutil
 
-from pipeline import complaints, family
-from pipeline.complaints import Complaints
 from pipeline.errors import StepError
 from pipeline.redact import redact
+from pipeline.system import complaints, process_tree
+from pipeline.system.complaints import Complaints
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _ended(name: str, returncode: int, said: str) -> str:
 
 def stop(process: "subprocess.Popen[str]", grace_seconds: float) -> None:
     """End a program and everything it started: ask first, and insist after `grace_seconds`."""
-    family.end(family.of(process.pid), grace_seconds)
+    process_tree.end(process_tree.of(process.pid), grace_seconds)
 
 
 def kill_started_with(argument: str | Path) -> None:

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from pipeline import patience, postgres
+from pipeline import postgres, retry
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError, UnreachableError
 from pipeline.loading import extract, load, validate
-from pipeline.patience import Patience
+from pipeline.retry import RetryPolicy
 from pipeline.sandbox import lifecycle, provision, servers
 from tests import proxies
 from tests.night import Night, next_run, wait_until
@@ -25,7 +25,7 @@ DECLARED = "source: shop\ntables: {item: {}}\n"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """As patient as ever, but for shorter waits."""
-    monkeypatch.setattr(patience, "STEP", Patience(30.0, 0.05, 0.2))
+    monkeypatch.setattr(retry, "STEP", RetryPolicy(30.0, 0.05, 0.2))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_port_at_which_nobody_listens_yet_is_tried_again(shop: Night) -> None:
 
 
 def test_what_stays_away_is_given_up(shop: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "STEP", Patience(0.5, 0.05, 0.2))
+    monkeypatch.setattr(retry, "STEP", RetryPolicy(0.5, 0.05, 0.2))
     run = next_run()
     with (
         shop.snapshot("shop", run),
@@ -120,7 +120,7 @@ def test_what_stays_away_is_given_up(shop: Night, monkeypatch: pytest.MonkeyPatc
 def refused_once(shop: Night, run: str, kind: type[PipelineError], told: str) -> None:
     with proxies.before(shop.platform, "shop") as line, pytest.raises(kind, match=told) as raised:
         extract.extract_table(shop.settings, shop.table("shop", "item"), run)
-    assert not isinstance(raised.value, patience.PASSING)
+    assert not isinstance(raised.value, retry.PASSING)
     assert line.connections == 1
 
 
@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_at_once(shop: Night) -> None:
             postgres.rows(connection, "DO $$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$")
 
     with pytest.raises(StepError, match="no space left"):
-        patience.persevere(work)
+        retry.call(work)
     assert len(tries) == 1
 
 
@@ -187,7 +187,7 @@ def test_a_deadlock_is_tried_again(shop: Night) -> None:
 
     def persevering(first: int) -> None:
         try:
-            patience.persevere(lambda: work(first))
+            retry.call(lambda: work(first))
         except BaseException as error:  # noqa: BLE001 - told by the test
             failures.append(error)
 
@@ -225,7 +225,7 @@ def test_who_waits_is_told_of_each_try(passing: PipelineError) -> None:
             raise passing
         return len(tries)
 
-    assert patience.persevere(work, tries.append) == 3
+    assert retry.call(work, tries.append) == 3
     assert tries == [f"{passing}; trying again"] * 3
 
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import whole
 from pipeline.errors import AlreadyRunningError, StepError, UsageError
+from pipeline.system import atomic
 
 LOCK = ".lock"
 
@@ -54,7 +54,7 @@ def write(path: Path, value: object) -> None:
     """Write a value as JSON; its folder is made if need be. Raise StepError if it cannot be written."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        whole.write(path, json.dumps(value))
+        atomic.write(path, json.dumps(value))
     except OSError as error:
         raise StepError(
             f"{path}: cannot be written: {error.strerror}",

@@ -19,7 +19,7 @@ KILL_SECONDS = 5.0
 CLOCK_SECONDS = 90.0
 
 
-class Family:
+class ProcessTree:
     """All that came of the programs which this process starts in the block of `adopting`."""
 
     def __init__(self, before: set[psutil.Process]) -> None:
@@ -59,14 +59,14 @@ class Family:
 
 
 @contextlib.contextmanager
-def adopting() -> Iterator[Family]:
-    """Give the block the family of what it starts: nobody in it is lost by a double fork."""
+def adopting() -> Iterator[ProcessTree]:
+    """Give the block the tree of all that it starts: nobody in it is lost by a double fork."""
     libc = ctypes.CDLL(None, use_errno=True)
     was = ctypes.c_int()
     libc.prctl(GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
     libc.prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        yield Family(set(psutil.Process().children()))
+        yield ProcessTree(set(psutil.Process().children()))
     finally:
         libc.prctl(SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
 

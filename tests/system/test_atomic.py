@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import whole
+from pipeline.system import atomic
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was_and_leaves_nothing_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "page.html"
-    whole.write(path, "as it was")
+    atomic.write(path, "as it was")
 
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        whole.write(path, "half", durable=True)
+        atomic.write(path, "half", durable=True)
     assert (path.read_text(), list(tmp_path.iterdir())) == ("as it was", [path])
 
 
@@ -30,7 +30,7 @@ def test_a_file_has_the_permissions_that_were_asked_for_whatever_the_process_tak
 ) -> None:
     before = os.umask(0o077)
     try:
-        whole.write(tmp_path / "page.html", "é", mode=mode)
+        atomic.write(tmp_path / "page.html", "é", mode=mode)
     finally:
         os.umask(before)
     assert (tmp_path / "page.html").stat().st_mode & 0o777 == mode

@@ -1,0 +1,1 @@
+"""This machine: programs and all that comes of them, throw-away folders, files that are whole or absent."""
