@@ -38,12 +38,12 @@ tabs:
     cards:
       - title: Tickets
         sql: |
-          SELECT t.title, t.week,
-                 t.category AS kind
-          FROM mart.titles AS t JOIN desk.category AS c ON c.name = t.category
+          SELECT titles.title, week,
+                 titles.category AS kind
+          FROM mart.titles JOIN desk.category AS c ON c.name = titles.category
           WHERE {filters}
         dimensions: kind
-        filters: {period: t.week, words: title}
+        filters: {period: titles.week, words: title}
 """
 MARTS = {
     "times": "SELECT week, category, count(*) AS opened, max(hours) FROM desk.ticket GROUP BY 1, 2",
@@ -90,7 +90,10 @@ def test_a_dashboard_is_read_with_everything_filled_in(tmp_path: Path) -> None:
     assert late.statement().endswith('GROUP BY "category"\nORDER BY "rate" DESC NULLS LAST\nLIMIT 5')
     assert late.reach == (Reach("category", "category", "mart.late"),)
     assert tickets.reads == ("mart.titles", "desk.category")
-    assert tickets.reach == (Reach("period", "t.week", "mart.titles"), Reach("words", "title", "mart.titles"))
+    assert tickets.reach == (
+        Reach("period", "titles.week", "mart.titles"),
+        Reach("words", "title", "mart.titles"),
+    )
 
 
 def test_cards_without_a_place_flow_around_those_that_have_one(tmp_path: Path) -> None:
@@ -113,11 +116,11 @@ MISTAKES = [
     ),
     ("granted: [desk.category]\n", "", "31: tabs[1].cards[0].sql: desk.category: is no mart, and dashboards"),
     (
-        "mart.titles AS",
-        "mart.title AS",
+        "mart.titles JOIN",
+        "mart.title JOIN",
         "32: tabs[1].cards[0].sql: mart.title: no such mart; did you mean ti",
     ),
-    ("SELECT t.title,", "DELETE t.title,", "30: tabs[1].cards[0].sql: must be one SELECT"),
+    ("SELECT titles.title,", "DELETE titles.title,", "30: tabs[1].cards[0].sql: must be one SELECT"),
     (
         "WHERE {filters}",
         "",
@@ -178,6 +181,51 @@ cards:
         "5: cards[2].sql: weak: no such column; did you mean week?",
         "5: cards[2].sql: weeks: no such column; did you mean week?",
     ]
+
+
+JOINED = """\
+title: T
+filters: {period: {kind: date, column: week}, words: {kind: search, column: title}}
+cards:
+- title: A
+  sql: |
+    SELECT 1 AS n FROM mart.times AS a
+    JOIN mart.titles USING (category) WHERE {filters}
+  filters: {period: a.week, words: titles.title}
+"""
+
+
+def test_a_filter_of_a_table_with_an_alias_is_told_with_what_to_write(tmp_path: Path) -> None:
+    """Metabase writes "mart"."times"."week", which nothing is called where the table has an alias."""
+    assert problems(tmp_path, JOINED) == [
+        "6: cards[0].sql: mart.times has an alias, and filter period needs its own name; write FROM "
+        "mart.times without an alias"
+    ]
+    alone = "title: T\nfilters: {week: {kind: date}}\ncards:\n"
+    alone += "- {title: A, sql: 'SELECT 1 AS n FROM mart.times t WHERE {filters}'}\n"
+    assert problems(tmp_path, alone)[0].startswith(
+        "4: cards[0].sql: mart.times has an alias, and filter week"
+    )
+
+
+def test_a_search_may_look_at_a_column_of_an_alias(tmp_path: Path) -> None:
+    board = JOINED.replace("AS a", "").replace("a.week", "times.week")
+    board = board.replace("mart.titles USING", "mart.titles AS t USING").replace("titles.title", "t.title")
+    (card,) = read(tmp_path, board).cards
+    assert card.reach == (
+        Reach("period", "times.week", "mart.times"),
+        Reach("words", "t.title", "mart.titles"),
+    )
+
+
+def test_a_column_that_several_tables_have_is_told_with_what_to_write(tmp_path: Path) -> None:
+    board = JOINED.replace("AS a", "").replace("a.week", "week")
+    assert problems(tmp_path, board) == [
+        "8: cards[0].filters: period: week is in mart.times and mart.titles; write which, such as filters: "
+        "{period: times.week}"
+    ]
+    (told,) = problems(tmp_path, board.replace("period: week", "period: times.weak"))
+    assert told == "8: cards[0].filters: period: times.weak: no such column; did you mean week?"
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:

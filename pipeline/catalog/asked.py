@@ -35,6 +35,18 @@ class Question:
         """Return which of the relations have a column, of those whose columns are known."""
         return [relation for relation in self.reads if column in known.get(relation, ())]
 
+    def called(self, name: str) -> str | None:
+        """Return the relation that the SELECT knows by a name: its alias, or its own."""
+        for relation in self.relations:
+            if name in ([relation.alias] if relation.alias else [relation.name, str(relation)]):
+                return str(relation)
+        return None
+
+    def hidden(self, name: str) -> queries.Relation | None:
+        """Return a relation where it is read under an alias alone, and not by its own name."""
+        found = [relation for relation in self.relations if str(relation) == name]
+        return found[0] if found and all(relation.alias for relation in found) else None
+
 
 def question(card: DeclaredCard, known: Known) -> tuple[Question | None, list[Problem]]:
     """Return what a card asks, or None for a text; and what is wrong. `known` are columns by relation."""

@@ -89,8 +89,18 @@ class Reach:
     """
 
     filter: str
+    # As it is written: with a table's name or alias before it, or without.
     column: str
     relation: str = ""
+
+    @property
+    def name(self) -> str:
+        """The column's own name.
+
+        >>> Reach("period", "times.week").name
+        'week'
+        """
+        return self.column.rpartition(".")[2]
 
 
 @dataclass(frozen=True)

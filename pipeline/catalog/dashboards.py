@@ -192,22 +192,42 @@ class _File:
             if reach is not None or (problem and card.filters is not None):
                 self._reached.add(name)
             if reach is not None:
+                self._check_alias(where, reach, question)
                 yield reach
+
+    def _check_alias(self, where: document.Path, reach: Reach, question: Question) -> None:
+        """Tell where Metabase could not make a condition: it names schema, table and column in it."""
+        hidden = question.hidden(reach.relation)
+        if hidden is not None and self.filters[reach.filter].kind != "search":
+            what = f"{reach.relation} has an alias, and filter {reach.filter} needs its own name"
+            self._tell((*where, "sql"), f"{what}; write FROM {reach.relation} without an alias", hidden.line)
 
     def _looks_at(self, name: str, column: str, question: Question) -> tuple[Reach | None, str]:
         if FILTERS not in question.sql:
             return None, f"the SELECT has no place for it; write {FILTERS} after WHERE"
+        if "." in column:
+            return self._looks_there(name, column, question)
         known = self._around.known
-        owners = question.owners(column.rpartition(".")[2], known)
-        if "." in column or len(owners) == 1:
-            return Reach(name, column, owners[0] if len(owners) == 1 else ""), ""
+        owners = question.owners(column, known)
+        if len(owners) == 1:
+            return Reach(name, column, owners[0]), ""
         if owners:
-            return None, f"{column} is in {' and '.join(owners)}; write filters: {{{name}: TABLE.{column}}}"
+            example = f"{{{name}: {owners[0].rpartition('.')[2]}.{column}}}"
+            return None, f"{column} is in {' and '.join(owners)}; write which, such as filters: {example}"
         unknown = [relation for relation in question.reads if relation not in known]
         if len(unknown) == 1 == len(question.reads):
             return Reach(name, column, unknown[0]), ""
         there = [each for relation in question.reads for each in known.get(relation, ())]
         return None, f"{column}: no such column; {names.advice(column, there)}"
+
+    def _looks_there(self, name: str, column: str, question: Question) -> tuple[Reach | None, str]:
+        """Do so where the card says of which table."""
+        called, _, own = column.rpartition(".")
+        relation = question.called(called) or ""
+        given = self._around.known.get(relation)
+        if given is not None and own not in given:
+            return None, f"{column}: no such column; {names.advice(own, given)}"
+        return Reach(name, column, relation), ""
 
     def unreached(self) -> Iterator[Problem]:
         """Tell the filters that reach nothing."""

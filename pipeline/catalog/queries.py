@@ -44,6 +44,8 @@ class Relation:
     schema: str
     name: str
     line: int
+    # What the query calls it, where it gives it another name.
+    alias: str = ""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name
@@ -132,7 +134,9 @@ def _relations(root: "exp.Expression") -> Iterator[Relation]:
         schema = ".".join(_spelt(part) for part in (table.args.get("catalog"), table.args.get("db")) if part)
         name = _spelt(table.this)
         if schema or not _is_common_table(table, name):
-            yield Relation(schema, name, table.this.meta.get("line", 1))
+            alias = table.args["alias"].this if table.args.get("alias") else None
+            line = table.this.meta.get("line", 1)
+            yield Relation(schema, name, line, _spelt(alias) if alias else "")
 
 
 def _is_common_table(table: "exp.Expression", name: str) -> bool:

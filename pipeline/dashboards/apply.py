@@ -1,7 +1,7 @@
 """Brings Metabase to what the analysts' repository declares, or says what that would change."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline import access, ledger, postgres
@@ -53,7 +53,7 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
         if settings.metabase is None:
             _look(There(None, {}, None), fine, held, "overwrite", outcome)
             return outcome
-        with _client(settings.metabase) as client:
+        with contextlib.closing(Client(settings.metabase.url)) as client:
             ready = instance.opened(client, settings.metabase, databases.vault, None, _silent)
             known = memory.find(connection.KEY)
             if not ready or known is None or known.number is None:
@@ -87,7 +87,7 @@ def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard],
         memory = Memory(warehouse)
         uri, version = _address(databases)
         fine, held = _tried(databases, boards, outcome)
-        with _client(asked) as client:
+        with contextlib.closing(Client(asked.url)) as client:
             instance.opened(client, asked, databases.vault, memory, say)
             database = connection.keep(client, memory, uri, version)
             _sync(databases, database, fine, say)
@@ -103,15 +103,6 @@ def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard],
 
 def _silent(_line: str) -> None:
     """Say nothing."""
-
-
-@contextlib.contextmanager
-def _client(asked: MetabaseSettings) -> Iterator[Client]:
-    client = Client(asked.url)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def _require_migrated(warehouse: Connection) -> None:
@@ -166,7 +157,7 @@ def _look(
     there: There, boards: Sequence[Board], held: Sequence[Dashboard], edits: changes.Edits, outcome: Outcome
 ) -> None:
     things = _things(boards)
-    names = changes.renamed(there, list(changes.renames(there, things)))
+    names = changes.renamed(there, list(changes.renames(there, things, held)))
     for thing in things:
         if change := changes.of_thing(there, thing, edits, names.get(thing.key)):
             outcome.changes.append(change)
@@ -191,7 +182,7 @@ def _look_beside(
 def _sync(databases: Access, database: Database, boards: Sequence[Board], say: Say) -> None:
     """Have Metabase look at the tables again where columns have changed, or it lacks one that is asked."""
     needed = {
-        (reach.relation, reach.column)
+        (reach.relation, reach.name)
         for board in boards for card in board.cards.values() for reach in card.reach
         if not is_variable(board.dashboard.filter(reach.filter), reach)
     }  # fmt: skip
@@ -215,7 +206,7 @@ def _write(
     asked: MetabaseSettings, outcome: Outcome, say: Say,
 ) -> None:  # fmt: skip
     things = _things(boards)
-    pairs = list(changes.renames(there, things))
+    pairs = list(changes.renames(there, things, held))
     names = changes.renamed(there, pairs)
     for known, thing in pairs:
         memory.rename(known.key, thing.key)

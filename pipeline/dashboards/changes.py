@@ -30,6 +30,8 @@ class Change:
     differs: tuple[str, ...] = ()
     by_hand: tuple[str, ...] = ()
     renamed_from: str | None = None
+    # What Metabase has to come to know before.
+    follows: str = ""
 
     def __str__(self) -> str:
         """Return it in a line, such as `update card "Students" (sql)`."""
@@ -39,10 +41,25 @@ class Change:
             parts.append(f'it was "{self.renamed_from}"')
         if self.differs and self.action not in ("create", "archive"):
             parts.append(f"differs: {', '.join(self.differs)}")
+        if self.follows:
+            parts.append(f"follows a sync, for Metabase does not know {self.follows} yet")
         if self.by_hand:
             what = "stays" if self.action == "keep" else "is written over"
             parts.append(f"changed in Metabase by hand, which {what}: {', '.join(self.by_hand)}")
         return "; ".join(parts)
+
+
+class UnknownColumnError(CheckError):
+    """Metabase does not know a column, which a sync may change."""
+
+    column = ""
+
+    @classmethod
+    def of(cls, column: str) -> "UnknownColumnError":
+        """Return the error of a column, such as mart.staff.grade."""
+        made = cls(f"Metabase does not know {column} yet")
+        made.column = column
+        return made
 
 
 class There:
@@ -63,12 +80,15 @@ class There:
         return known.number if known and known.number is not None else key
 
     def column(self, relation: str, name: str) -> tuple[int, str]:
-        """Return number and base type of a column; 0 where there is no Metabase yet."""
+        """Return number and base type of a column; 0 where there is no Metabase yet.
+
+        Raise UnknownColumnError if it does not know it.
+        """
         if self._database is None:
             return 0, ""
         found = self._database.column(relation, name)
         if found is None:
-            raise CheckError(f"Metabase does not know {relation}.{name} yet")
+            raise UnknownColumnError.of(f"{relation}.{name}")
         return found
 
     @property
@@ -99,15 +119,18 @@ def of_thing(there: There, wanted: Wanted, edits: Edits, renamed_from: str | Non
     if live is None:
         gone = ("removed",) if known is not None and known.shown is not None and there.client else ()
         return Change("create", wanted.kind, name, file, by_hand=gone)
-    found, shown = things.shown(wanted.kind, live), wanted.shown(there)
-    differs = differing(found, shown)
+    found = things.shown(wanted.kind, live)
     by_hand = differing(known.shown, found) if known and known.shown is not None else ()
-    if not differs:
+    try:
+        differs, follows = differing(found, wanted.shown(there)), ""
+    except UnknownColumnError as error:
+        differs, follows = (), error.column
+    if not differs and not follows:
         return Change("remember", wanted.kind, name, file) if known and known.shown != found else None
     if by_hand and edits == "keep":
-        return Change("keep", wanted.kind, name, file, differs, by_hand)
+        return Change("keep", wanted.kind, name, file, differs, by_hand, follows=follows)
     action: Action = "restore" if found["archived"] else "update"
-    return Change(action, wanted.kind, name, file, differs, by_hand, renamed_from)
+    return Change(action, wanted.kind, name, file, differs, by_hand, renamed_from, follows)
 
 
 def removed(there: There, wanted: Sequence[Wanted], held: Sequence[Dashboard]) -> Iterator[Kept]:
@@ -115,20 +138,34 @@ def removed(there: There, wanted: Sequence[Wanted], held: Sequence[Dashboard]) -
 
     Of a dashboard that is held back nothing is.
     """
-    keys, files = {one.key for one in wanted}, {one.file for one in held}
+    keys, files = {one.key for one in wanted}, _files(there, held)
     for kind in _ARCHIVED_FIRST:
         for known in there.kept.values():
             if known.kind == kind and known.key not in keys and known.file not in files:
                 yield known
 
 
-def renames(there: There, wanted: Sequence[Wanted]) -> Iterator[tuple[Kept, Wanted]]:
+def _files(there: There, held: Sequence[Dashboard]) -> set[str | None]:
+    """Return the files of the dashboards that are held back, also under the names that they had before."""
+    files: set[str | None] = {one.file for one in held}
+    known = [kept for kept in there.kept.values() if kept.kind == DASHBOARD]
+    new = {one.title for one in held if one.file not in {kept.file for kept in known}}
+    return files | {kept.file for kept in known if kept.name in new}
+
+
+def renames(
+    there: There, wanted: Sequence[Wanted], held: Sequence[Dashboard]
+) -> Iterator[tuple[Kept, Wanted]]:
     """Yield what is ours under a key that is gone, with what is most probably the same under a new one.
 
-    A card that asks the same, drawn the same; a dashboard or collection whose title is the same.
+    A card that asks the same, drawn the same; a dashboard or collection whose title is the same. What is of a
+    dashboard that is held back stays that one's.
     """
-    keys = {one.key for one in wanted}
-    free = [known for known in there.kept.values() if known.key not in keys and known.shown is not None]
+    keys, files = {one.key for one in wanted}, _files(there, held)
+    free = [
+        known for known in there.kept.values()
+        if known.key not in keys and known.file not in files and known.shown is not None
+    ]  # fmt: skip
     new = [one for one in wanted if one.key not in there.kept]
     for one in new:
         shown = _shown(there, one) if one.kind == CARD else {}

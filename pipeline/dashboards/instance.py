@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from pipeline.dashboards.kept import Kept, Memory
 from pipeline.errors import PipelineError, UnreachableError
-from pipeline.metabase import ADMINISTRATORS, Client, RefusedError, versions
+from pipeline.metabase import ADMINISTRATORS, Client, NotAcceptedError, RefusedError, versions
 from pipeline.settings.sections import MetabaseSettings
 from pipeline.vault import Vault
 
@@ -61,17 +61,16 @@ class _MissingError(UnreachableError):
 
 
 def _entry(vault: Vault, path: str, *names: str) -> dict[str, str]:
+    # To Vault what is not there and what one may not read are different things; an outage is a third.
+    advice = f"write {' and '.join(names)} there"
     try:
-        found = vault.read(path)
+        found = vault.read(path, missing=advice)
     except UnreachableError as error:
-        # To Vault what is not there and what one may not read are different things; an outage is a third.
-        if "there is nothing at" in str(error):
-            raise _MissingError(str(error)) from None
+        if error.hint == advice:
+            raise _MissingError(error.fact, hint=advice) from None
         raise
-    missing = [name for name in names if not found.get(name)]
-    if missing:
-        what = " and no ".join(missing)
-        raise _MissingError(f"Vault: the entry {path} has no {what}; write it there")
+    if missing := [name for name in names if not found.get(name)]:
+        raise _MissingError(f"Vault: the entry {path} has no {' and no '.join(missing)}", hint=advice)
     return found
 
 
@@ -80,11 +79,9 @@ def _log_in(client: Client, key: str) -> bool:
     client.log_in(KEY_HEADER, key)
     try:
         user = client.get("/api/user/current")
-    except UnreachableError as error:
-        if error.retryable and not isinstance(error, RefusedError) and "does not accept" in str(error):
-            client.log_out(KEY_HEADER)
-            return False
-        raise
+    except NotAcceptedError:
+        client.log_out(KEY_HEADER)
+        return False
     if not user.get("is_superuser"):
         raise UnreachableError(
             f"Metabase at {client.url}: our API key is not of the group Administrators",

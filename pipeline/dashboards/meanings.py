@@ -40,12 +40,19 @@ def keep(database: Database, catalog: Catalog, edits: str) -> int:
         database.client.put(meaning.path, {"description": meaning.text})
     if wanted:
         database.forget_tables()
-        if left := missing(database, catalog, edits):
-            raise StepError(f"Metabase did not take the description of {left[0].name}")
-        known = database.memory.find(KEY)
-        detail = {**(known.detail if known else {}), **{one.name: one.text for one in wanted}}
-        database.memory.save(Kept(KEY, KEY, "", detail=detail))
+    taken = {meaning.name: meaning.text for meaning, live in _all(database, catalog) if live == meaning.text}
+    if left := [meaning.name for meaning in wanted if meaning.name not in taken]:
+        raise StepError(f"Metabase did not take the description of {left[0]}")
+    _remember(database, taken)
     return len(wanted)
+
+
+def _remember(database: Database, taken: Mapping[str, str]) -> None:
+    """Remember what stands there as declared, whoever wrote it, so that it is not taken for another's."""
+    known = database.memory.find(KEY)
+    before = known.detail if known else {}
+    if taken.items() - before.items():
+        database.memory.save(Kept(KEY, KEY, "", detail={**before, **taken}))
 
 
 def _all(database: Database, catalog: Catalog) -> Iterator[tuple[Meaning, str]]:
@@ -59,7 +66,6 @@ def _all(database: Database, catalog: Catalog) -> Iterator[tuple[Meaning, str]]:
             yield Meaning(name, f"/api/table/{table['id']}", mart.description), table.get("description") or ""
         for field in table.get("fields") or ():
             column = mart.rules.get(str(field["name"]))
-            text = getattr(column, "description", None) or ""
-            if text:
+            if text := (column.description or "") if column else "":
                 path = f"/api/field/{field['id']}"
                 yield Meaning(f"{name}.{field['name']}", path, text), field.get("description") or ""

@@ -40,8 +40,10 @@ def apply_in_run(
             if outcome.problems:
                 raise CheckError("; ".join(outcome.problems))
             _finish(databases, attempt, outcome.writes, _digest(catalog, dashboards))
-    changed = len(outcome.shown)
-    show(100, f"{changed} changed" if changed else "nothing to change")
+    kept = sum(change.action == "keep" for change in outcome.shown)
+    changed = len(outcome.shown) - kept + len(outcome.others)
+    said = f"{changed} changed" if changed else "nothing to change"
+    show(100, f"{said}, {kept} changed by hand and kept" if kept else said)
 
 
 def _finish(databases: Access, attempt: fence.Attempt, writes: int, digest: str) -> None:
@@ -53,6 +55,7 @@ def _finish(databases: Access, attempt: fence.Attempt, writes: int, digest: str)
 def _digest(catalog: Catalog, dashboards: Sequence[Dashboard]) -> str:
     """Return what tells what is declared of dashboards, and of the meaning of marts, from anything else."""
     meanings = [
-        (mart.name, mart.description) for mart in sorted(catalog.marts.values(), key=lambda one: one.name)
+        (mart.name, mart.description, sorted((name, one.description) for name, one in mart.rules.items()))
+        for mart in sorted(catalog.marts.values(), key=lambda one: one.name)
     ]
     return hashlib.sha256(repr((list(dashboards), meanings)).encode()).hexdigest()

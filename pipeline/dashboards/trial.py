@@ -1,38 +1,91 @@
 """Tries each card's SQL on the warehouse, with the login that Metabase has: Metabase itself saves anything.
 
-Once without any filter, and once with a condition as it would write one for each filter that reaches it.
+Once without any filter, and once with a condition as it would write one for each filter that reaches it. What
+filters choose at first is compared with what their columns have.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.catalog.board import Card, Dashboard
-from pipeline.dashboards.wanted import Board, is_variable, statement
+from pipeline.catalog.asked import quoted
+from pipeline.catalog.board import Card, Dashboard, Filter, Reach
+from pipeline.dashboards.wanted import Board, is_variable, numbers, statement
 from pipeline.errors import CheckError, PipelineError
 from pipeline.postgres import Connection
 
+# PostgreSQL's numbers of its types that hold numbers: integers, floating-point ones, numeric.
+NUMBERS = frozenset({20, 21, 23, 700, 701, 1700})
+
 
 def problems(connection: Connection, board: Board) -> Iterator[str]:
-    """Yield what is wrong with each card of a dashboard, with file and title."""
+    """Yield what is wrong with each filter and each card of a dashboard, with file and name."""
+    dashboard, wrong = board.dashboard, set()
+    for chosen in dashboard.filters:
+        try:
+            _try_default(connection, dashboard, chosen)
+        except CheckError as error:
+            wrong.add(chosen.name)
+            yield f"{dashboard.file}: filter {chosen.name}: {error}"
     for card in board.cards.values():
         try:
-            _try(connection, board.dashboard, card)
+            _try(connection, dashboard, card, wrong)
         except PipelineError as error:
-            yield f'{board.dashboard.file}: card "{card.title}": {error}'
+            yield f'{dashboard.file}: card "{card.title}": {error}'
 
 
-def _try(connection: Connection, dashboard: Dashboard, card: Card) -> None:
+def _try_default(connection: Connection, dashboard: Dashboard, chosen: Filter) -> None:
+    if chosen.kind != "category" or not chosen.default:
+        return
+    places = {
+        (reach.relation, reach.name) for card in dashboard.cards for reach in card.reach
+        if reach.filter == chosen.name and reach.relation
+    }  # fmt: skip
+    for relation, name in sorted(places):
+        if _holds_numbers(connection, relation, name):
+            list(numbers(chosen))
+
+
+def _holds_numbers(connection: Connection, relation: str, name: str) -> bool:
+    query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(sql.Identifier(name), _identifier(relation))
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            return (cursor.description or ())[0].type_code in NUMBERS
+    except postgres.Error as error:
+        if postgres.is_lost(error):
+            raise
+        return False  # what is wrong with it is told of the card
+    finally:
+        if not connection.closed:
+            connection.rollback()
+
+
+def _identifier(relation: str, *more: str) -> sql.Identifier:
+    schema, _, name = relation.partition(".")
+    return sql.Identifier(schema, name, *more)
+
+
+def _condition(chosen: Filter, reach: Reach, wrong: Container[str]) -> sql.Composable:
+    """Return a condition such as Metabase makes of a filter, with what is chosen at first."""
+    if is_variable(chosen, reach):
+        how = "{}::text ILIKE '%'" if chosen.kind == "search" else "{}::text = ''"
+        return sql.SQL(how).format(sql.SQL(quoted(reach.column)))
+    column = _identifier(reach.relation, reach.name)
+    if chosen.kind == "date":
+        return sql.SQL("{} >= current_date").format(column)
+    if not isinstance(chosen.default, tuple) or chosen.name in wrong:
+        return sql.SQL("{0} = {0}").format(column)
+    # Each is read as what the column has.
+    values = sql.SQL(", ").join(sql.Literal(value) for value in chosen.default)
+    return sql.SQL("{} IN ({})").format(column, values)
+
+
+def _try(connection: Connection, dashboard: Dashboard, card: Card, wrong: Container[str]) -> None:
     statement(card, dashboard)  # raises what can be told without a server
     conditions: list[sql.Composable] = [sql.SQL("true")]
-    for reach in card.reach:
-        schema, _, relation = reach.relation.partition(".")
-        if is_variable(dashboard.filter(reach.filter), reach):
-            conditions.append(sql.SQL("{}::text ILIKE '%'").format(sql.Identifier(reach.column)))
-        else:
-            column = sql.Identifier(schema, relation, reach.column)
-            conditions.append(sql.SQL("{} IS NOT NULL").format(column))
+    conditions += [_condition(dashboard.filter(reach.filter), reach, wrong) for reach in card.reach]
     columns = _columns(connection, card.statement())
     _columns(connection, card.statement(sql.SQL(" AND ").join(conditions).as_string(connection)))
     missing = [name for name in (*card.dimensions, *card.measures) if name not in columns]

@@ -1,11 +1,13 @@
 """What there is to be in Metabase: collections, cards and dashboards as analysts declare them, in order."""
 
 import hashlib
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pipeline.catalog.asked import quoted
 from pipeline.catalog.board import Card, Dashboard, Filter, Past, Reach
 from pipeline.dashboards import visual
 from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD, place
@@ -137,14 +139,15 @@ def statement(card: Card, dashboard: Dashboard) -> str:
 
 def _condition(chosen: Filter, reach: Reach) -> str:
     tag = f"{{{{{chosen.name}}}}}"
-    column = '"' + reach.column.replace('"', '""') + '"'
+    column = quoted(reach.column)
     if chosen.kind == "search":
         return f"[[AND {column}::text ILIKE '%' || {tag} || '%']]"
     if not reach.relation:
         if chosen.kind == "date":
             raise CheckError(
                 f"of filter {chosen.name} it cannot be told which table's {reach.column} it looks at, which "
-                "Metabase has to know; read that column from one mart, without a query in between"
+                "Metabase has to know",
+                hint="read that column from one mart, without a query in between",
             )
         return f"[[AND {column}::text = {tag}]]"
     return f"[[AND {tag}]]"
@@ -154,7 +157,7 @@ def _tag(places: Places, chosen: Filter, reach: Reach, key: str) -> dict[str, An
     found = {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}/{chosen.name}")), "title": chosen.title}
     if is_variable(chosen, reach):
         return found | {"type": "text"}
-    number, base_type = places.column(reach.relation, reach.column)
+    number, base_type = places.column(reach.relation, reach.name)
     return found | {"type": "dimension", "field": number, "widget": _type(chosen, base_type)}
 
 
@@ -207,7 +210,7 @@ def _parameter(places: Places, dashboard: Dashboard, chosen: Filter) -> dict[str
         reach for card in dashboard.cards for reach in card.reach
         if reach.filter == chosen.name and not is_variable(chosen, reach)
     ]  # fmt: skip
-    base_type = places.column(reaches[0].relation, reaches[0].column)[1] if reaches else ""
+    base_type = places.column(reaches[0].relation, reaches[0].name)[1] if reaches else ""
     kind = _type(chosen, base_type)
     found: dict[str, Any] = {
         "id": _parameter_id(chosen.name), "name": chosen.title, "slug": chosen.name, "type": kind,
@@ -225,6 +228,18 @@ def _default(chosen: Filter, kind: str) -> Any:
     values = list(chosen.default or ())
     if chosen.kind == "date":
         return "~".join(values)
-    return (
-        [float(value) if "." in value else int(value) for value in values] if kind == "number/=" else values
-    )
+    return list(numbers(chosen)) if kind == "number/=" else values
+
+
+def numbers(chosen: Filter) -> Iterator[int | float]:
+    """Yield what is chosen at first of a column of numbers. Raise CheckError if one is none."""
+    for value in () if isinstance(chosen.default, Past) else chosen.default or ():
+        try:
+            found = float(value) if "." in value else int(value)
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found):
+            raise CheckError(
+                f"its default {value} is no number, and its column has numbers", hint="correct its default"
+            )
+        yield found

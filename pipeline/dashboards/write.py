@@ -11,13 +11,10 @@ from typing import Any
 from pipeline.dashboards import things
 from pipeline.dashboards.changes import Change, There, differing
 from pipeline.dashboards.kept import Kept, Memory
-from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD, PATHS
+from pipeline.dashboards.things import PATHS
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import StepError
 from pipeline.metabase import Client
-
-# What items of a collection are called, where that is not what we call them.
-MODELS: Mapping[str, str] = {COLLECTION: "collection", CARD: "card", DASHBOARD: "dashboard"}
 
 
 class Writer:
@@ -74,7 +71,7 @@ class Writer:
     def _half_made(self, wanted: Wanted, known: Kept | None, parent: int | None) -> int | None:
         if known is None or known.number is not None:
             return None
-        found = self._client.get(f"/api/collection/{parent or 'root'}/items", models=MODELS[wanted.kind])
+        found = self._client.get(f"/api/collection/{parent or 'root'}/items", models=wanted.kind)
         for one in found.get("data") or ():
             if one.get("description") == known.nonce:
                 return int(one["id"])

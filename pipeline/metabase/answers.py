@@ -31,11 +31,15 @@ class RefusedError(StepError):
         return made
 
 
+class NotAcceptedError(UnreachableError):
+    """Metabase is there, and does not accept our login."""
+
+
 def value(url: str, thing: str, answer: requests.Response) -> Any:
     """Return what was answered when asked for `thing`; None where there is nothing to say.
 
-    Raise LostError if the server is not ready, UnreachableError if it lets us not in or is no Metabase,
-    RefusedError if it refused just this.
+    Raise LostError if the server is not ready, NotAcceptedError if it lets us not in, UnreachableError if it
+    is no Metabase, RefusedError if it refused just this.
     """
     status = answer.status_code
     if status >= HTTPStatus.MULTIPLE_CHOICES:
@@ -66,7 +70,7 @@ def _failure(url: str, thing: str, status: int, answer: requests.Response) -> Pi
             hint="write its own address into [metabase] url",
         )
     if status == HTTPStatus.UNAUTHORIZED:
-        return UnreachableError(f"Metabase at {url} does not accept our login for {thing}{told}")
+        return NotAcceptedError(f"Metabase at {url} does not accept our login for {thing}{told}")
     if status == HTTPStatus.FORBIDDEN:
         return RefusedError.of(status, f"Metabase at {url}: we may not ask for {thing}{told}")
     return RefusedError.of(status, f"Metabase at {url} refused {thing} with {status}{told}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pipeline import access, dashboards, settings
 from pipeline.catalog import Catalog
 from pipeline.catalog.board import FILTERS, Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
+from pipeline.catalog.columns import Column
 from pipeline.catalog.marts import Mart
 from pipeline.dashboards import Outcome
 from pipeline.dashboards.kept import Kept, Memory
@@ -59,9 +60,19 @@ STAFF = Dashboard("staff", "Staff", (Tab("Overview", (HEADS,)), Tab("List", (LIS
 CATALOG = Catalog(
     sources={},
     marts={
-        "enrolment": Mart(name="enrolment", sql="SELECT 1", description="Students by programme and intake.")
+        "enrolment": Mart(
+            name="enrolment", sql="SELECT 1", description="Students by programme and intake.",
+            rules={"intake": Column(description="The first day of it.")},
+        )
     },
-)
+)  # fmt: skip
+
+
+def meaning(mart: str, intake: str) -> Catalog:
+    """Return what is declared with other words for the mart of enrolment and its intake."""
+    rules = {"intake": Column(description=intake)}
+    changed = CATALOG.marts["enrolment"].model_copy(update={"description": mart, "rules": rules})
+    return Catalog(sources={}, marts={"enrolment": changed})
 
 
 def with_card(board: Dashboard, old: Card, *new: Card) -> Dashboard:
@@ -82,6 +93,7 @@ class Surface:
     declared: list[Dashboard] = field(default_factory=lambda: [ENROLMENT, STAFF])
     said: list[str] = field(default_factory=list)
     edits: str = "overwrite"
+    catalog: Catalog = CATALOG
 
     @property
     def entry(self) -> str:
@@ -99,16 +111,29 @@ class Surface:
     def apply(self, *declared: Dashboard) -> Outcome:
         """Apply what is declared, or these dashboards alone from now on."""
         self.declared = list(declared) or self.declared
-        return dashboards.apply(self.settings, CATALOG, self.declared, self.said.append)
+        return dashboards.apply(self.settings, self.catalog, self.declared, self.said.append)
 
     def plan(self) -> Outcome:
         """Plan it."""
-        return dashboards.plan(self.settings, CATALOG, self.declared)
+        return dashboards.plan(self.settings, self.catalog, self.declared)
+
+    def meant(self) -> dict[str, str | None]:
+        """Return what Metabase says of each mart, and of each column of it."""
+        tables = [one for one in self.metabase.routes.tables if one["schema"] == "mart"]
+        found = {one["name"]: one["description"] for one in tables}
+        fields = [field for one in tables for field in one["fields"]]
+        return found | {f"{field['table']}.{field['name']}": field["description"] for field in fields}
 
     def kept(self) -> dict[str, Kept]:
         """Return what is remembered."""
+        with self.memory() as memory:
+            return memory.all()
+
+    @contextlib.contextmanager
+    def memory(self) -> Iterator[Memory]:
+        """Give the body what is remembered, to be changed."""
         with access.opened(self.settings) as databases, databases.warehouse(autocommit=True) as warehouse:
-            return Memory(warehouse).all()
+            yield Memory(warehouse)
 
 
 @contextlib.contextmanager

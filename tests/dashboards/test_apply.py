@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from pipeline.catalog.board import Filter, Reach
 from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, TOTAL, Surface, with_card
 
 
@@ -123,6 +124,100 @@ def test_a_filter_that_an_alias_would_break_in_metabase_is_refused(surface: Surf
     assert "enrolment" in problem
 
 
+def test_a_copy_of_a_dashboard_that_is_held_back_does_not_take_its_things(surface: Surface) -> None:
+    surface.apply()
+    before = {kind: surface.metabase.named(kind) for kind in ("collection", "card", "dashboard")}
+    heads = before["card"]["Heads"]["id"]
+    broken = with_card(STAFF, HEADS, dataclasses.replace(HEADS, sql="SELECT heads FROM mart.gone"))
+    outcome = surface.apply(ENROLMENT, broken, dataclasses.replace(STAFF, name="copy"))
+    assert len(outcome.problems) == 1
+    assert {change.action for change in outcome.shown} == {"create"}
+    kept = surface.kept()
+    assert kept["card staff: Heads"].number == heads
+    assert kept["card copy: Heads"].number not in (None, heads)
+    assert kept["dashboard staff"].number == before["dashboard"]["Staff"]["id"]
+
+
+def test_a_dashboard_that_is_renamed_and_broken_at_once_stays_as_it_was(surface: Surface) -> None:
+    surface.apply()
+    broken = with_card(STAFF, HEADS, dataclasses.replace(HEADS, sql="SELECT heads FROM mart.gone"))
+    outcome = surface.apply(ENROLMENT, dataclasses.replace(broken, name="people"))
+    assert (len(outcome.problems), outcome.changes) == (1, [])
+    assert set(surface.metabase.named("dashboard")) == {"Enrolment", "Staff"}
+
+
+def test_a_plan_tells_what_follows_a_sync_where_a_column_is_new(surface: Surface) -> None:
+    surface.apply()
+    surface.night.ask("warehouse", "ALTER TABLE mart.enrolment ADD COLUMN level text DEFAULT 'LLB'")
+    reaching = dataclasses.replace(TOTAL, reach=(*TOTAL.reach, Reach("level", "level", "mart.enrolment")))
+    board = with_card(ENROLMENT, TOTAL, reaching)
+    level = Filter("level", "Level", "category", "level")
+    surface.declared = [dataclasses.replace(board, filters=(*board.filters, level)), STAFF]
+    planned = surface.plan()
+    assert planned.problems == []
+    follows = "follows a sync, for Metabase does not know mart.enrolment.level yet"
+    assert [str(change) for change in planned.shown] == [
+        f'update card "Students", dashboards/enrolment.yaml; {follows}',
+        f'update dashboard "Enrolment", dashboards/enrolment.yaml; {follows}',
+    ]
+    applied = [(change.action, change.name) for change in surface.apply().shown]
+    assert applied == [(change.action, change.name) for change in planned.shown]
+    assert surface.metabase.rows("Students", level=["LLB"]) == [[97]]
+
+
+def test_a_filter_may_name_the_table_of_its_column(surface: Surface) -> None:
+    reach = (
+        Reach("programme", "enrolment.programme", "mart.enrolment"),
+        Reach("intake", "enrolment.intake", "mart.enrolment"),
+        Reach("words", "e.programme"),
+        Reach("kind", "e.programme"),
+    )
+    sql = TOTAL.sql.replace(
+        "FROM mart.enrolment", "FROM mart.enrolment JOIN mart.enrolment e USING (programme, intake)"
+    )
+    board = with_card(
+        ENROLMENT, TOTAL, dataclasses.replace(TOTAL, sql=sql.replace("sum(", "sum(e."), reach=reach)
+    )
+    board = dataclasses.replace(
+        board, filters=(*board.filters, Filter("kind", "Kind", "category", "programme"))
+    )
+    assert surface.apply(board).problems == []
+    metabase = surface.metabase
+    assert metabase.rows("Students", programme=["Tax"]) == [[7]]
+    assert metabase.rows("Students", intake="2026-01-01~2026-12-31", words="la") == [[50]]
+    assert metabase.rows("Students", kind="Law") == [[90]]
+
+
+def test_what_a_filter_chooses_at_first_is_of_its_columns_kind_or_its_dashboard_is_held(
+    surface: Surface,
+) -> None:
+    many = Filter("students", "Students", "category", "students", ("many",))
+    reach = (*TOTAL.reach, Reach("students", "students", "mart.enrolment"))
+    board = with_card(ENROLMENT, TOTAL, dataclasses.replace(TOTAL, reach=reach))
+    outcome = surface.apply(dataclasses.replace(board, filters=(*board.filters, many)), STAFF)
+    assert outcome.problems == [
+        "dashboards/enrolment.yaml: filter students: its default many is no number, and its column has "
+        "numbers; correct its default"
+    ]
+    assert set(surface.metabase.named("dashboard")) == {"Staff"}
+    seven = dataclasses.replace(many, default=("7", "50.0"))
+    outcome = surface.apply(dataclasses.replace(board, filters=(*board.filters, seven)), STAFF)
+    assert [problem.partition("SELECT: ")[2] for problem in outcome.problems] == [
+        'invalid input syntax for type integer: "..."'
+    ]
+    seven = dataclasses.replace(many, default=("7", "50"))
+    assert surface.apply(dataclasses.replace(board, filters=(*board.filters, seven)), STAFF).problems == []
+
+
+def test_a_range_of_dates_over_a_column_without_dates_is_refused(surface: Surface) -> None:
+    wrong = dataclasses.replace(TOTAL, reach=(Reach("intake", "programme", "mart.enrolment"),))
+    (problem,) = surface.apply(with_card(ENROLMENT, TOTAL, wrong)).problems
+    assert problem.startswith(
+        'dashboards/enrolment.yaml: card "Students": the warehouse refuses its SELECT: '
+    )
+    assert "operator does not exist: text >= date" in problem
+
+
 def test_tabs_are_kept_with_their_cards(surface: Surface) -> None:
     surface.apply()
     board = surface.metabase.named("dashboard")["Staff"]
@@ -136,7 +231,8 @@ def test_tabs_are_kept_with_their_cards(surface: Surface) -> None:
 
 def test_what_a_mart_means_is_told_in_metabase(surface: Surface) -> None:
     surface.apply()
-    tables = {
-        one["name"]: one["description"] for one in surface.metabase.routes.tables if one["schema"] == "mart"
-    }
-    assert tables == {"enrolment": "Students by programme and intake.", "staff": None}
+    assert surface.meant() == {
+        "enrolment": "Students by programme and intake.", "enrolment.programme": None,
+        "enrolment.intake": "The first day of it.", "enrolment.students": None,
+        "staff": None, "staff.department": None, "staff.heads": None,
+    }  # fmt: skip

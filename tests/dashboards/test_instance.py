@@ -211,6 +211,16 @@ def test_a_key_that_is_not_accepted_any_more_is_replaced(surface: Surface) -> No
     assert "Who studies" in surface.metabase.named("dashboard")
 
 
+def test_an_administrator_that_is_not_in_vault_is_told_with_what_to_write(surface: Surface) -> None:
+    vault = surface.night.platform.sandbox.vault
+    vault.write(surface.entry, {"email": "platform@school.example"})
+    with pytest.raises(UnreachableError, match="has no password; write email and password there"):
+        surface.apply()
+    vault.remove(surface.entry)
+    with pytest.raises(UnreachableError, match=r"there is nothing at .*; write email and password there"):
+        surface.apply()
+
+
 def test_a_wrong_password_is_told_without_it(surface: Surface) -> None:
     surface.metabase.routes.setup_token = None
     surface.metabase.routes.user_found = {"id": 1, "email": "other@school.example", "is_superuser": True}

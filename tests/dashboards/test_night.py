@@ -7,7 +7,7 @@ from pipeline.catalog import Catalog
 from pipeline.cli import scope
 from pipeline.dashboards import step
 from pipeline.errors import CheckError
-from tests.dashboards.surfaces import CATALOG, ENROLMENT, STAFF, Surface
+from tests.dashboards.surfaces import CATALOG, ENROLMENT, STAFF, Surface, meaning
 from tests.hooks import Hook
 from tests.marts.nights import DECLARED, HR, declare
 from tests.marts.nights import STAFF as STAFF_MART
@@ -33,6 +33,25 @@ def test_a_run_has_applied_what_is_declared_and_nothing_else(surface: Surface) -
     assert said[-1][0] == 100
     surface.declared = [ENROLMENT]
     assert not applied(surface, run)
+
+
+def test_a_run_that_applied_other_descriptions_of_columns_has_not_applied_these(surface: Surface) -> None:
+    run = next_run()
+    step.apply_in_run(surface.settings, CATALOG, surface.declared, run, lambda *_: None)
+    words = CATALOG.marts["enrolment"].description
+    assert step.is_applied(surface.settings, meaning(words, "The first day of it."), surface.declared, run)
+    assert not step.is_applied(surface.settings, meaning(words, "When it began."), surface.declared, run)
+
+
+def test_what_is_kept_as_somebody_changed_it_is_not_counted_as_changed(surface: Surface) -> None:
+    said: list[str] = []
+    surface.edits = "keep"
+    surface.apply()
+    surface.metabase.named("card")["Heads"]["display"] = "table"
+    step.apply_in_run(
+        surface.settings, CATALOG, surface.declared, next_run(), lambda _, line: said.append(line)
+    )
+    assert said[-1] == "nothing to change, 1 changed by hand and kept"
 
 
 def test_a_broken_card_fails_the_step_and_the_ledger_says_which(surface: Surface) -> None:
