@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from pipeline import jobs, redact, settings
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
 from pipeline.jobs import PREFIX, Job
-from pipeline.nomad import server
+from pipeline.nomad import schedules, server
 from pipeline.nomad.server import Server
 from pipeline.nomad.vault_setup import OF_A_JOB
 
@@ -61,6 +62,7 @@ def _run(parsed: argparse.Namespace) -> int:
     found = [(job, _arguments(job, wanted, parsed)) for job in wanted]
     for job, arguments in found:
         _nomad("job", "validate", *arguments, of=job)
+    _check_schedules(found, parsed.vars)
     changed = [(job, arguments) for job, arguments in found if _differs(job, arguments)]
     left = sorted(_unwanted(nomad, {job.id for job in wanted}))
     for name in left:
@@ -80,6 +82,17 @@ def _run(parsed: argparse.Namespace) -> int:
             _until_well(nomad, job.id)
     terminal.say(f"{len(changed)} of {len(wanted)} jobs changed")
     return 0
+
+
+def _check_schedules(found: Sequence[tuple[Job, Sequence[str]]], values: Path) -> None:
+    """Raise CheckError that names each schedule which Nomad takes, and goes by otherwise than people read."""
+    wrong = []
+    for job, arguments in found:
+        if job.duty.kind == "periodic":
+            _, said = _nomad("job", "run", "-output", *arguments, of=job)
+            wrong += [f"{job.id}: {problem}" for problem in schedules.of_a_job(json.loads(said)["Job"])]
+    if wrong:
+        raise CheckError("\n".join(wrong), hint=f"correct it in {values} under schedules")
 
 
 def _arguments(job: Job, wanted: Sequence[Job], parsed: argparse.Namespace) -> list[str]:

@@ -41,3 +41,37 @@ def test_without_nomads_own_program_nothing_is_tried(monkeypatch: pytest.MonkeyP
     file.write_text("[vault]\nurl = http://vault:8200\nauth = jwt\nrole = any\ncredential_file = jwt\n")
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(file))
     assert deploy.main(["--vars", "school.vars.hcl"]) == 2
+
+
+NOMAD = """\
+#!/bin/sh
+# Stands for Nomad's own program as far as schedules go: it takes any, and prints the job that it was given.
+case "$*" in
+*-output*etl.nomad.hcl) echo '{"Job": {"Periodic": {"Specs": ["15 2 * * 6-7", "0 25 * * *"]}}}' ;;
+*-output*) echo '{"Job": {"Periodic": {"Spec": "0 1 * * *"}}}' ;;
+esac
+"""
+
+
+def test_a_schedule_that_nomad_takes_and_does_not_go_by_is_refused_before_anything_is_registered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With Nomad 2.0.5, "15 2 * * 6-7" begins on Saturdays alone, and nothing tells."""
+    nomad = tmp_path / "nomad"
+    nomad.write_text(NOMAD)
+    nomad.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("NOMAD_ADDR", "http://127.0.0.1:9")
+    file = tmp_path / "luigi.cfg"
+    file.write_text(
+        "[vault]\nurl = http://vault:8200\nauth = jwt\nrole = any\ncredential_file = jwt\n"
+        "[warehouse]\nsecret = warehouse/loader\n[analysts]\ncheckout = analysts\n"
+    )
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(file))
+    assert deploy.main(["--vars", "school.vars.hcl"]) == 4
+    assert capsys.readouterr().err == (
+        'nomad-deploy: pipeline-etl: schedule "15 2 * * 6-7": weekday 6-7: Nomad leaves out the Sunday; '
+        "write 0,6\n"
+        'pipeline-etl: schedule "0 25 * * *": hour 25: expected 0 to 23; '
+        "correct it in school.vars.hcl under schedules\n"
+    )
