@@ -10,11 +10,12 @@ import luigi
 import luigi.configuration
 from luigi import Event
 
-from pipeline import access, alerts, chains, ledger, outage, postgres, runs
+from pipeline import access, alerts, chains, ledger, outage, postgres
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import PipelineError, StoppedError, UnreachableError
+from pipeline.ledger import runs
 from pipeline.outage import Outage
 from tasks.step import configured, declared
 
@@ -120,7 +121,7 @@ def _waiting(found: Outage, run: str) -> list[str]:
         contextlib.suppress(PipelineError, postgres.Error),
         access.brief(configured()).warehouse(autocommit=True) as warehouse,
     ):
-        steps = ledger.steps(warehouse, run)
+        steps = ledger.steps_of(warehouse, run)
         read = {step.key.name for step in steps if step.done and step.key.task in (EXTRACT_TASK, LOAD_TASK)}
         known = runs.find(warehouse, chains.ETL.name, run)
         scope = known.scope if known else []

@@ -25,7 +25,7 @@ def forget_done(scheduler: Any, settings: Settings, run: str, root: str) -> None
     would not believe (for stable_done_cooldown_secs) that a task is to be done which it has seen done.
     """
     with access.brief(settings).warehouse() as warehouse:
-        done = {(step.key.task, step.key.name) for step in ledger.steps(warehouse, run) if step.done}
+        done = {(step.key.task, step.key.name) for step in ledger.steps_of(warehouse, run) if step.done}
     known = scheduler.task_list(status=DONE, upstream_status="", limit=False)
     ours = {task_id: task for task_id, task in known.items() if task["params"].get("run") == run}
     worker = f"rerun on {socket.gethostname()} ({os.getpid()})"

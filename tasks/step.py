@@ -14,9 +14,10 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import catalog, retry, runs, settings, sync
+from pipeline import catalog, retry, settings, sync
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError
+from pipeline.ledger import runs
 from pipeline.redact import redact
 from pipeline.settings import Settings
 from tasks.herald import herald

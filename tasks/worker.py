@@ -18,7 +18,7 @@ from luigi.task_register import load_task
 from luigi.task_status import FAILED, PENDING, RUNNING
 from luigi.worker import GetWorkResponse, TaskProcess
 
-from pipeline import runs
+from pipeline.ledger import runs
 from tasks import assist, step
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, chains, runs, settings
+from pipeline import access, chains, settings
 from pipeline.alerts import failures
 from pipeline.alerts.remedy import Remedy
 from pipeline.backup import backups
@@ -14,6 +14,7 @@ from pipeline.backup.backups import Backup, Listing
 from pipeline.backup.work import Work
 from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, StepError, common_kind
+from pipeline.ledger import runs
 from pipeline.settings import Settings
 
 STEPS = chains.BACKUP.steps

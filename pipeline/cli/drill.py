@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import alerts, chains, runs, settings
+from pipeline import alerts, chains, settings
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.backup import drill, due, report
@@ -13,6 +13,7 @@ from pipeline.backup.drill import DrillWork
 from pipeline.backup.report import Report
 from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
+from pipeline.ledger import runs
 from pipeline.settings import Settings
 
 MARKS = {True: "yes", False: "NO", None: "?"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, catalog, chains, ledger, postgres, retry, runs, settings, sync
+from pipeline import access, catalog, chains, ledger, postgres, retry, settings, sync
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
@@ -15,9 +15,10 @@ from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.cli import loads, nightly, scope, supervise, terminal, verdict
 from pipeline.cli.scope import Scope
 from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
+from pipeline.ledger import runs
+from pipeline.ledger.runs import Run
 from pipeline.loading import forget
 from pipeline.postgres import Connection
-from pipeline.runs import Run
 from pipeline.settings import Settings
 
 NAME = chains.ETL.name
@@ -190,7 +191,7 @@ def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
 def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | None, str]:
     """Return how many steps of the tables are done, and which are at work."""
     try:
-        found = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+        found = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
     except postgres.Error:  # the run goes on without being looked at
         return None, "the warehouse does not answer"
     now = [
@@ -214,8 +215,8 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
             loads.show_run(warehouse, run, names)
             return
         names += sources
-        runs.bury(warehouse, run, names)
-        steps = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+        runs.clear(warehouse, run, names)
+        steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
         failed = [step for step in steps if step.state == "failed"]
         well = [step.key.name for step in steps if step.key.task in CONCLUDING and step.done]
         verdict.tell(databases.settings, run, names, well, failed)

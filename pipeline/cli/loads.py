@@ -5,16 +5,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import chains, ledger, outage, overview, runs
+from pipeline import chains, ledger, outage, overview
 from pipeline.alerts import remedy
 from pipeline.alerts.remedy import Remedy
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
+from pipeline.ledger import runs
+from pipeline.ledger.runs import TableState
 from pipeline.loading import load
 from pipeline.overview import Table
 from pipeline.postgres import Connection
-from pipeline.runs import TableState
 from pipeline.step import Step
 
 STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
@@ -32,7 +33,7 @@ WORDS = {
 
 def show_run(warehouse: Connection, run: str, names: Sequence[str]) -> None:
     """Print what a run did with the tables in `names`, and what to type where it failed."""
-    steps = [step for step in ledger.steps(warehouse, run) if step.key.name in names]
+    steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
     show_tables(run, steps, load.fresh_as_of(warehouse))
     show_failures([step for step in steps if step.state == "failed"])
 

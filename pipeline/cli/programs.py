@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import alerts, chains, runs, settings, sync
+from pipeline import alerts, chains, settings, sync
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.alerts.remedy import Remedy
 from pipeline.cli import supervise, terminal
 from pipeline.errors import common_kind
+from pipeline.ledger import runs
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 

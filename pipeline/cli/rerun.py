@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, catalog, chains, ledger, runs, settings
+from pipeline import access, catalog, chains, ledger, settings
 from pipeline.backup import attempts
 from pipeline.cli import supervise, terminal
 from pipeline.errors import StoppedError, UsageError, common_kind
+from pipeline.ledger import runs
 from pipeline.loading import forget
 from pipeline.names import nearest
 from pipeline.settings import Settings
@@ -189,7 +190,7 @@ def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:
         latest = runs.find(warehouse, ETL)
         found = runs.find(warehouse, ETL, run)
         # Plain Luigi keeps no more than the steps that it began.
-        begun = {step.key.name for step in ledger.steps(warehouse, run)} if run and not found else set()
+        begun = {step.key.name for step in ledger.steps_of(warehouse, run)} if run and not found else set()
     if run and begun:
         if not (names := _grouped(_tables(configured), begun)):
             raise UsageError(f"run {run}: nothing that it began is still declared; name what is to be loaded")

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Callable, Sequence
 
-from pipeline import access, fence, ledger
+from pipeline import access, ledger
 from pipeline.access import Access
 from pipeline.catalog import Catalog
 from pipeline.catalog.board import Dashboard
 from pipeline.chains import APPLY_TASK, DASHBOARDS
 from pipeline.dashboards.apply import apply
 from pipeline.errors import CheckError
+from pipeline.ledger import lease
 from pipeline.settings import Settings
 from pipeline.step import StepKey
 
@@ -35,7 +36,7 @@ def apply_in_run(
     """Apply them as a step of a run. Raise what `apply` raises, CheckError if a dashboard was held back."""
     with access.opened(settings) as databases, databases.warehouse(autocommit=True) as beside:
         ledger.require_migrated(beside)
-        with fence.attempted(beside, key_of(run)) as attempt:
+        with lease.attempted(beside, key_of(run)) as attempt:
             outcome = apply(settings, catalog, dashboards, lambda line: show(None, line))
             if outcome.problems:
                 raise CheckError("; ".join(outcome.problems))
@@ -46,7 +47,7 @@ def apply_in_run(
     show(100, f"{said}, {kept} changed by hand and kept" if kept else said)
 
 
-def _finish(databases: Access, attempt: fence.Attempt, writes: int, digest: str) -> None:
+def _finish(databases: Access, attempt: lease.Attempt, writes: int, digest: str) -> None:
     with databases.warehouse() as warehouse:
         attempt.finish(warehouse, None, {"digest": digest, "writes": writes})
         warehouse.commit()

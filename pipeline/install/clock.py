@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.chains import DUTIES
+from pipeline.chains.jobs import PREFIX, Job
 from pipeline.install import crontab, units
 from pipeline.install.layout import MARK, Layout
 from pipeline.install.machine import Machine
-from pipeline.jobs import PREFIX, Job
 
 SERVICES = {duty.name for duty in DUTIES if duty.kind == "service"}
 

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
+from pipeline.chains.jobs import Job
 from pipeline.install.layout import MARK, USER, Layout
-from pipeline.jobs import Job
 
 HEAD = """\
 # Runs are known by their date in UTC, and Debian's cron goes by the machine's time zone: let that be UTC.

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from pipeline import jobs, redact, settings
+from pipeline import redact, settings
+from pipeline.chains import jobs
+from pipeline.chains.jobs import Job
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, PipelineError, ProblemsError
 from pipeline.install import clock, release
 from pipeline.install.layout import USER, Layout
 from pipeline.install.machine import Machine, missing
-from pipeline.jobs import Job
 
 # What a Debian may lack: the program, and its package.
 PROGRAMS = {

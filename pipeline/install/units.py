@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.chains.jobs import Job
 from pipeline.install.crontab import is_started, words
 from pipeline.install.layout import MARK, USER, Layout
-from pipeline.jobs import Job
 
 DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 

@@ -12,6 +12,7 @@ from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK
 from pipeline.errors import AlreadyRunningError, StepError
+from pipeline.ledger import lease
 from pipeline.loading import extract, staging
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
@@ -63,7 +64,7 @@ def forget(
 
 
 def _require_idle(warehouse: Connection, table: Table) -> None:
-    if ledger.try_lock_table(warehouse, table.source, table.name):
+    if lease.try_lock_table(warehouse, table.source, table.name):
         return
     name = f"{table.source}.{table.name}"
     found = postgres.row(

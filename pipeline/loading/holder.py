@@ -14,10 +14,11 @@ import subprocess
 import sys
 import time
 
-from pipeline import access, catalog, fence, ledger, postgres, redact, retry, settings
+from pipeline import access, catalog, ledger, postgres, redact, retry, settings
 from pipeline.access import Access
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
+from pipeline.ledger import lease
 from pipeline.loading import continuity
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
@@ -79,7 +80,7 @@ def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) ->
     with access.for_step(settings) as databases, databases.asking() as warehouse:
         if (found := _readable(databases, warehouse, source, run)) is not None:
             return found
-        with fence.attempted(warehouse, key) as attempt:
+        with lease.attempted(warehouse, key) as attempt:
             snapshot = _start_holder(source, run, owner_pid)
             attempt.finish(warehouse, None, snapshot.to_json())
             return snapshot

@@ -14,8 +14,8 @@ from pipeline import access, ledger, postgres, retry
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import StepError
-from pipeline.fence import Attempt
 from pipeline.ledger import Watermark
+from pipeline.ledger.lease import Attempt
 from pipeline.loading import (
     described,
     drift,

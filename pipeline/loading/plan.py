@@ -16,6 +16,7 @@ from pipeline.loading.shape import Column, Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.snapshot import Snapshot
+from pipeline.warehouse import views
 
 # first: the table is new in the warehouse. full: all rows, merged into it. rebuild: all rows, into a new
 # table that takes its place. increment: what changed. blocked: nothing, until a person has decided.
@@ -195,7 +196,7 @@ def compared(
         replace(change, action=drift.BLOCK, users=users)
         if change.kind == "dropped"
         and "dropped" not in table.drift
-        and (users := tuple(ledger.views_on(warehouse, table.source, table.name, change.column)))
+        and (users := tuple(views.showing(warehouse, table.source, table.name, change.column)))
         else change
         for change in drift.compare(accepted, wanted, table)
     )

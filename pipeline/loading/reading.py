@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.fence import Attempt
+from pipeline.ledger.lease import Attempt
 from pipeline.loading import staging
 from pipeline.loading.plan import INCREMENT, Plan
 from pipeline.loading.shape import Shape

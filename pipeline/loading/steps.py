@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipeline import access, fence, ledger, postgres
+from pipeline import access, ledger, postgres
 from pipeline.access import Access
 from pipeline.catalog import Table
-from pipeline.fence import Attempt
+from pipeline.ledger import lease
+from pipeline.ledger.lease import Attempt
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import Step, StepKey
@@ -50,9 +51,9 @@ def begun(settings: Settings, table: Table, run: str, task: str, is_done: IsDone
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):
-        fence.lock_table(warehouse, table.source, table.name)
+        lease.lock_table(warehouse, table.source, table.name)
         if is_done(warehouse, table, run):
             yield None
             return
-        with fence.attempted(beside, key, warehouse) as attempt:
+        with lease.attempted(beside, key, warehouse) as attempt:
             yield Begun(databases, warehouse, beside, attempt)

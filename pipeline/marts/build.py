@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
-from pipeline import access, alerts, fence, ledger, postgres, quality, retry
+from pipeline import access, alerts, ledger, postgres, quality, retry
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.catalog import Catalog, Mart
 from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import CheckError, StepError
-from pipeline.fence import Attempt
+from pipeline.ledger import lease
+from pipeline.ledger.lease import Attempt
 from pipeline.marts import publish, question
 from pipeline.marts.question import Answer
 from pipeline.postgres import Connection
@@ -93,10 +94,10 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):
-        fence.lock_table(warehouse, SCHEMA, name)
+        lease.lock_table(warehouse, SCHEMA, name)
         if _built(warehouse, mart, run):
             return None
-        with fence.attempted(beside, key, warehouse) as attempt:
+        with lease.attempted(beside, key, warehouse) as attempt:
             _require_roles(warehouse)
             built = _Building(databases, warehouse, catalog, mart, run).build(attempt, show)
             # What the server says it reads, column by column, is for who draws where data come from.

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import jobs, redact, settings
+from pipeline import redact, settings
+from pipeline.chains import jobs
+from pipeline.chains.jobs import PREFIX, Job
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
-from pipeline.jobs import PREFIX, Job
 from pipeline.nomad import schedules, server
 from pipeline.nomad.server import Server
 from pipeline.nomad.vault_setup import OF_A_JOB

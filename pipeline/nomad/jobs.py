@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.chains import DUTIES, Duty
-from pipeline.jobs import PREFIX
+from pipeline.chains.jobs import PREFIX
 
 HEADER = "# Written by pipeline/nomad/jobs.py from pipeline/chains/duties.py: change it there.\n"
 # Nomad has it renewed at half of that; the program logs in with it once and renews its own token.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import mask
-from pipeline.jobs import Job
+from pipeline.chains.jobs import Job
 from pipeline.settings import DatabaseSettings, Settings
 
 AUDIENCE = "vault.io"

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline import jobs, redact, settings
+from pipeline import redact, settings
+from pipeline.chains import jobs
+from pipeline.chains.jobs import PREFIX
 from pipeline.cli import terminal
 from pipeline.errors import PipelineError, UsageError
-from pipeline.jobs import PREFIX
 from pipeline.nomad import policies, server
 from pipeline.nomad.server import Server
 from pipeline.settings import Settings

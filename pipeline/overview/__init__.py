@@ -7,17 +7,18 @@ import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pipeline import ledger, postgres, runs
+from pipeline import ledger, postgres
 from pipeline.access import Access
 from pipeline.audit import proofs
 from pipeline.audit.proofs import Proof
 from pipeline.errors import PipelineError
+from pipeline.ledger import runs
+from pipeline.ledger.runs import Run
 from pipeline.loading import load
 from pipeline.overview import archive, loads
 from pipeline.overview.loads import ETL
 from pipeline.overview.model import FAILED, OK, RUNNING, STALE, Backup, Drill, Overview, Table, Undone
 from pipeline.postgres import Connection
-from pipeline.runs import Run
 from pipeline.settings import Settings
 from pipeline.watch import limits
 
@@ -40,7 +41,7 @@ __all__ = [
 def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
     """Return what the ledger and the work folder know: of everything, or of this run alone."""
     settings, now, found = databases.settings, datetime.now(UTC), runs.find(warehouse, ETL, run)
-    recorded = ledger.steps(warehouse, found.run) if found else []
+    recorded = ledger.steps_of(warehouse, found.run) if found else []
     steps = [loads.truthful(warehouse, step, found) for step in recorded]
     every = loads.look(settings, warehouse, now)
     backups = archive.judged(settings, archive.in_ledger(warehouse), now)

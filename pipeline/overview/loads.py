@@ -5,12 +5,13 @@ import socket
 from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 
-from pipeline import chains, fence, ledger, postgres, runs
+from pipeline import chains, ledger, postgres
 from pipeline.backup.attempts import KILLED
 from pipeline.errors import PipelineError
+from pipeline.ledger import lease, runs
+from pipeline.ledger.runs import Run
 from pipeline.overview.model import FAILED, OK, RUNNING, STALE, Table, Undone
 from pipeline.postgres import Connection
-from pipeline.runs import Run
 from pipeline.settings import Settings
 from pipeline.step import Step
 from pipeline.system import process_tree
@@ -107,7 +108,7 @@ def _undone(
             if one.loaded_at is None or one.loaded_at < run.attempted_at
         }
         if waiting and not run.alive:
-            steps = ledger.steps(warehouse, run.run)
+            steps = ledger.steps_of(warehouse, run.run)
             waiting -= {one.key.name for one in steps if one.done and one.key.task in CONCLUDING}
             waiting -= {one.key.name for one in steps if one.state == RUNNING and is_at_work(warehouse, one)}
             if waiting:
@@ -135,7 +136,7 @@ def is_at_work(warehouse: Connection, step: Step) -> bool:
         SELECT host, pid, seen_at > clock_timestamp() - make_interval(secs => %s) FROM ops.step
         WHERE run = %s AND task = %s AND name = %s
         """,
-        (fence.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
+        (lease.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
     )
     if found is None:
         return False

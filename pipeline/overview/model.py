@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.audit.proofs import Proof
 from pipeline.backup import attempts
-from pipeline.runs import Run
+from pipeline.ledger.runs import Run
 from pipeline.step import Step, StepKey
 
 OK, FAILED, RUNNING, STALE = "ok", "failed", "running", "stale"

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import access, runs
+from pipeline import access
 from pipeline.errors import PipelineError, StepError, UsageError
+from pipeline.ledger import runs
 from pipeline.names import advice
 from pipeline.programs import confined
 from pipeline.progress import Show, silent

@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from pipeline import access, runs, settings
+from pipeline import access, settings
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
+from pipeline.ledger import runs
 from pipeline.redact import redact
 from pipeline.sandbox import clusters, comparison, lifecycle, push, sources
 from pipeline.sandbox.home import Home, default_path

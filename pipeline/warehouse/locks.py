@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from psycopg2 import sql
 
-from pipeline import fence, postgres
+from pipeline import postgres
 from pipeline.errors import StepError
+from pipeline.ledger import lease
 from pipeline.postgres import Connection
 
 # A change waits this long for those who read, and so do those who come after it.
@@ -38,12 +39,12 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
             if not alone:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT attempt")
             if tried % TELL_TRIES == 0:
-                fence.wait_for(
+                lease.wait_for(
                     f"those who read {'.'.join(relation.strings)}: {_readers(connection, relation)}"
                 )
             time.sleep(LOCK_PAUSE_SECONDS)
         else:
-            fence.wait_for("")
+            lease.wait_for("")
             postgres.rows(connection, f"SET {scope} lock_timeout = 0")
             return
     raise StepError(

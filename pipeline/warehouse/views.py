@@ -200,3 +200,9 @@ def grants(warehouse: Connection, relation: sql.Identifier, columns: Sequence[st
         return []
     found = postgres.rows(warehouse, postgres.statement("grants"), relation.strings)
     return [statement for statement, column in found if column is None or column in columns]
+
+
+def showing(connection: Connection, schema: str, table: str, column: str) -> list[str]:
+    """Return the views of the warehouse that show a column, as schema.name."""
+    found = postgres.rows(connection, postgres.statement("views_on_column"), (schema, table, column))
+    return [view for (view,) in found]

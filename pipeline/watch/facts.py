@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pipeline.backup.backups import Backup
 from pipeline.crypt import Recipient
-from pipeline.runs import Run
+from pipeline.ledger.runs import Run
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from pipeline import access, catalog, chains, crypt, ledger, postgres, runs
+from pipeline import access, catalog, chains, crypt, ledger, postgres
 from pipeline.access import Access
 from pipeline.alerts.message import one_line
 from pipeline.backup import attempts, backups, report, work
 from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
+from pipeline.ledger import runs
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import Step

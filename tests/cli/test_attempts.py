@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import access, runs
+from pipeline import access
+from pipeline.ledger import runs
 from tests.night import Night, next_run, program
 from tests.platforms import Platform
 

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from pipeline import access, runs
+from pipeline import access
+from pipeline.ledger import runs
 from tests.archive import SMALL, Archive
 from tests.night import Night, next_run, wait_until
 

@@ -7,8 +7,9 @@ import pytest
 from luigi.scheduler import Scheduler
 from luigi.task_status import DONE, PENDING
 
-from pipeline import access, fence
+from pipeline import access
 from pipeline.errors import AlreadyRunningError
+from pipeline.ledger import lease
 from pipeline.loading import forget
 from pipeline.loading.forget import Forgotten
 from pipeline.step import StepKey
@@ -122,8 +123,8 @@ def test_nothing_is_forgotten_while_somebody_is_at_work_on_one_of_them(night: Ni
         databases.warehouse() as warehouse,
         databases.warehouse(autocommit=True) as beside,
     ):
-        fence.lock_table(warehouse, "shop", "other")
-        fence.Attempt(beside, key)
+        lease.lock_table(warehouse, "shop", "other")
+        lease.Attempt(beside, key)
         with pytest.raises(AlreadyRunningError) as caught:
             forgotten(night, run, "extract", "item", "other")
     assert caught.value.exit_code == 6

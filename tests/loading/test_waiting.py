@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import access, fence, postgres, runs
+from pipeline import access, postgres
 from pipeline.errors import StepError
+from pipeline.ledger import lease, runs
 from pipeline.loading import extract
 from pipeline.step import Step
 from pipeline.warehouse import locks
@@ -116,7 +117,7 @@ def test_a_load_that_waits_for_a_row_says_for_whom(
     shop: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What has no limit of its own is found by the heartbeat."""
-    monkeypatch.setattr(fence, "PULSE_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
     shop.load("shop", "item")
     shop.ask("shop", "UPDATE item SET name = 'new' WHERE id = 1")
     run = next_run()
@@ -133,12 +134,12 @@ def test_a_step_that_waits_for_another_worker_names_it_in_the_log(
     shop: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="pipeline")
-    monkeypatch.setattr(fence, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.05)
     shop.load("shop", "item")
     run = next_run()
     shop.extract("shop", run, "item")
     with access.opened(shop.settings) as databases, databases.warehouse() as worker:
-        fence.lock_table(worker, "shop", "item")
+        lease.lock_table(worker, "shop", "item")
         with publishing(shop, run):
             who = f"who is at a step of it: process {worker.info.backend_pid} ("
             wait_until(lambda: who in caplog.text, "it says for whom it waits")

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import jobs
-from pipeline.chains import DUTIES
-from pipeline.jobs import Job
+from pipeline.chains import DUTIES, jobs
+from pipeline.chains.jobs import Job
 from pipeline.nomad import deploy
 from pipeline.settings import Settings, VaultSettings
 

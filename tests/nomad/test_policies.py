@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import jobs, settings
+from pipeline import settings
+from pipeline.chains import jobs
 from pipeline.nomad import policies
 from pipeline.settings import Settings
 

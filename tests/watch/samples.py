@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import watch
 from pipeline.backup.backups import Backup
 from pipeline.crypt import Recipient
-from pipeline.runs import Run
+from pipeline.ledger.runs import Run
 from pipeline.settings import Settings
 from pipeline.watch.facts import BucketFacts, DrillFacts, Facts, KeyFacts, LedgerFacts, TableFacts
 from pipeline.watch.verdict import Verdict

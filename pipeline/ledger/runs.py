@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import ledger, postgres
+from pipeline import postgres
 from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import UsageError
+from pipeline.ledger.steps import ERROR_LENGTH
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import Step
@@ -108,7 +109,7 @@ def _find(connection: Connection, parameters: Mapping[str, object]) -> Run | Non
     return None if found is None else Run(*found)
 
 
-def bury(connection: Connection, run: str, names: Collection[str]) -> None:
+def clear(connection: Connection, run: str, names: Collection[str]) -> None:
     """Mark the steps of a run as failed that seem to be running on this machine, but whose process is dead.
 
     `connection` commits by itself.
@@ -200,7 +201,7 @@ def running(
         if not is_whole():
             state, error = "failed", (known and known.error) or "not all that it was to load is loaded"
     except BaseException as raised:
-        state, error = "failed", redact(str(raised) or type(raised).__name__)[: ledger.ERROR_LENGTH]
+        state, error = "failed", redact(str(raised) or type(raised).__name__)[:ERROR_LENGTH]
         raise
     finally:
         try:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import access, fence, ledger, postgres, runs
+from pipeline import access, ledger, postgres
 from pipeline.errors import CheckError
+from pipeline.ledger import lease, runs
 from pipeline.step import StepKey
 from tests.night import Night, next_run
 
@@ -23,7 +24,7 @@ def test_a_step_that_fails_leaves_its_error_and_none_of_its_work(night: Night) -
             access.opened(night.settings) as databases,
             databases.warehouse(autocommit=True) as beside,
             databases.warehouse() as warehouse,
-            fence.attempted(beside, step),
+            lease.attempted(beside, step),
         ):
             postgres.rows(warehouse, "CREATE TABLE staging.mine (id int)")
             raise CheckError("it does not hold")
@@ -45,7 +46,7 @@ def test_a_step_that_is_stopped_just_before_its_commit_does_not_wait_for_itself(
             access.opened(night.settings) as databases,
             databases.warehouse(autocommit=True) as beside,
             databases.warehouse() as warehouse,
-            fence.attempted(beside, step) as attempt,
+            lease.attempted(beside, step) as attempt,
         ):
             attempt.finish(warehouse, 5, {})
             raise KeyboardInterrupt
@@ -95,13 +96,13 @@ def test_a_run_that_died_is_not_said_to_be_running(night: Night) -> None:
 def test_whoever_works_on_a_table_keeps_others_off_it(night: Night) -> None:
     order: list[str] = []
     with access.opened(night.settings) as databases, databases.warehouse() as first:
-        fence.lock_table(first, "shop", "item")
+        lease.lock_table(first, "shop", "item")
 
         def second() -> None:
             with databases.warehouse() as connection:
-                fence.lock_table(connection, "shop", "other")
+                lease.lock_table(connection, "shop", "other")
                 order.append("another table")
-                fence.lock_table(connection, "shop", "item")
+                lease.lock_table(connection, "shop", "item")
                 order.append("second")
 
         waiting = threading.Thread(target=second)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from pipeline import runs
+from pipeline.ledger import runs
 from pipeline.system import process_tree
 from tests.night import Night, next_run, wait_until
 
@@ -33,10 +33,10 @@ def begin(night: Night, run: str, pid: int, since: datetime) -> None:
     night.ask("warehouse", STEP, (run, "ExtractTable", "shop.item", "running", *place))
 
 
-def buried(night: Night, run: str) -> str:
-    """Bury the run's dead steps, and return the state of the one that there is."""
+def cleared(night: Night, run: str) -> str:
+    """Clear the run's dead steps, and return the state of the one that there is."""
     with night.warehouse() as warehouse:
-        runs.bury(warehouse, run, ["shop.item"])
+        runs.clear(warehouse, run, ["shop.item"])
     step = night.step(run, "ExtractTable", "shop.item")
     assert step is not None
     return step.state
@@ -45,20 +45,20 @@ def buried(night: Night, run: str) -> str:
 def test_a_step_whose_process_number_was_given_to_another_is_dead(night: Night) -> None:
     run = next_run()
     begin(night, run, os.getpid(), datetime.now(UTC) - timedelta(days=365))
-    assert buried(night, run) == "failed"
+    assert cleared(night, run) == "failed"
 
 
 def test_a_step_whose_process_is_a_zombie_is_dead(night: Night, zombie: int) -> None:
     run = next_run()
     begin(night, run, zombie, datetime.now(UTC))
-    assert buried(night, run) == "failed"
+    assert cleared(night, run) == "failed"
 
 
 def test_a_step_whose_process_goes_on_is_alive_though_the_warehouse_has_another_clock(night: Night) -> None:
     run = next_run()
     living = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
     begin(night, run, living.pid, datetime.now(UTC) - timedelta(seconds=20))
-    assert buried(night, run) == "running"
+    assert cleared(night, run) == "running"
     living.communicate()
 
 

@@ -1,4 +1,4 @@
-"""The fence: of several workers at one step, only the one that began last may write."""
+"""The lease: of several workers at one step, only the one that began last may write."""
 
 import contextlib
 import threading
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import access, fence, postgres
+from pipeline import access, postgres
 from pipeline.errors import TakenOverError, UnreachableError
-from pipeline.fence import Attempt
+from pipeline.ledger import lease
+from pipeline.ledger.lease import Attempt
 from pipeline.loading import validate
 from pipeline.postgres import Connection
 from pipeline.step import StepKey
@@ -28,8 +29,8 @@ def test_an_attempt_that_was_taken_over_neither_finishes_nor_fails_the_step(
     step = key()
 
     def sleep(beside: Connection, warehouse: Connection) -> None:
-        with fence.attempted(beside, step) as slept:
-            with fence.attempted(beside, step) as other:
+        with lease.attempted(beside, step) as slept:
+            with lease.attempted(beside, step) as other:
                 other.finish(warehouse, 7, {"mine": True})
                 warehouse.commit()
             if wakes_up == "to fail":
@@ -70,7 +71,7 @@ def waiting_for_the_table(night: Night, silent_seconds: float) -> threading.Thre
 
     def wait() -> None:
         with access.opened(night.settings) as databases, databases.warehouse() as connection:
-            fence.lock_table(connection, "shop", "item", silent_seconds=silent_seconds)
+            lease.lock_table(connection, "shop", "item", silent_seconds=silent_seconds)
 
     waiting = threading.Thread(target=wait)
     waiting.start()
@@ -88,15 +89,15 @@ def at_a_table(night: Night) -> Iterator[tuple[Attempt, Connection]]:
         databases.warehouse(autocommit=True) as beside,
         databases.warehouse() as warehouse,
     ):
-        fence.lock_table(warehouse, "shop", "item")
-        with fence.attempted(beside, step) as attempt:
+        lease.lock_table(warehouse, "shop", "item")
+        with lease.attempted(beside, step) as attempt:
             yield attempt, warehouse
 
 
 def test_who_holds_a_table_and_is_silent_loses_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is stopped would hold it for ever."""
-    monkeypatch.setattr(fence, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(fence, "PULSE_SECONDS", 3600.0)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 3600.0)
 
     def be_silent() -> None:
         with at_a_table(night) as (attempt, warehouse):
@@ -111,8 +112,8 @@ def test_who_holds_a_table_and_is_silent_loses_it(night: Night, monkeypatch: pyt
 
 def test_who_holds_a_table_and_says_so_keeps_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes, as for a first row that comes only after a long query."""
-    monkeypatch.setattr(fence, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(fence, "PULSE_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.1)
     held = "SELECT clock_timestamp() - xact_start > interval '5 seconds' FROM pg_stat_activity WHERE pid = %s"
     with at_a_table(night) as (attempt, warehouse):
         waiting = waiting_for_the_table(night, 3)
@@ -132,7 +133,7 @@ def test_a_validation_that_comes_too_late_leaves_a_loaded_table_s_ledger_alone(n
     night.extract("shop", run, "customer")
     table = night.table("shop", "customer")
     with access.opened(night.settings) as databases, databases.warehouse() as other:
-        fence.lock_table(other, "shop", "customer")
+        lease.lock_table(other, "shop", "customer")
         late = threading.Thread(target=lambda: validate.validate_extract(night.settings, table, run))
         late.start()
         wait_until(lambda: night.ask("warehouse", "SELECT 1 FROM pg_locks WHERE NOT granted"), "it waits")

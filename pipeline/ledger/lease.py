@@ -1,4 +1,4 @@
-"""The fence around a step: one worker at a time does it, and one that lost it meanwhile cannot write.
+"""The lease of a step: one worker at a time has it, and one that lost it meanwhile cannot write.
 
 Each attempt at a step has a number of its own. It is looked at in the very transaction that publishes, so
 that a worker that was stopped, cut off or given up writes nothing once another has begun.
@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from pipeline import ledger, postgres
+from pipeline import postgres
 from pipeline.errors import PipelineError, TakenOverError
+from pipeline.ledger import steps
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import StepKey
@@ -24,7 +25,7 @@ from pipeline.step import StepKey
 logger = logging.getLogger(__name__)
 
 # A living worker says so this often, while it is at a step ...
-PULSE_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 # ... and one that has not for so long is held to be stopped or cut off: longer than a publication waits for
 # the readers of a table, when it cannot say anything.
 SILENT_SECONDS = 120.0
@@ -58,6 +59,12 @@ def lock_table(
         else:
             postgres.rows(connection, "SET LOCAL lock_timeout = 0")
             return
+
+
+def try_lock_table(connection: Connection, source: str, table: str) -> bool:
+    """Keep others off this table until the transaction ends, or return False if somebody is at work on it."""
+    query = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
+    return bool(postgres.value(connection, query, (f"table {source}.{table}",)))
 
 
 def _who_is_at(connection: Connection, name: str) -> str:
@@ -139,7 +146,7 @@ class Attempt:
         if written:
             self._told = whom
 
-    def pulse(self) -> None:
+    def heartbeat(self) -> None:
         """Say that its worker is still there; nothing if the work's own transaction has the row by now."""
         postgres.rows(
             self._connection,
@@ -159,14 +166,14 @@ class Attempt:
         query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s FOR UPDATE"
         if postgres.value(writer, query, self._place) != self._number:
             raise self._taken_over()
-        ledger.finish_step(writer, self.key, rows, detail)
+        steps.finish_step(writer, self.key, rows, detail)
 
     def fail(self, error: BaseException) -> None:
         """Record how it failed. Raise TakenOverError if the step is another's by now."""
         # In its own words, a server's error ends with the row that it refused.
         told = postgres.said(error) if isinstance(error, postgres.Error) else str(error)
         fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (told, "")
-        text = redact(fact or type(error).__name__)[: ledger.ERROR_LENGTH]
+        text = redact(fact or type(error).__name__)[: steps.ERROR_LENGTH]
         # The work's own transaction can still hold the row; waiting for ourselves would never end.
         postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
         self._update(
@@ -201,18 +208,18 @@ def _again(error: BaseException) -> dict[str, str]:
     return {"again": again} if again else {}
 
 
-class _Pulse(threading.Thread):
+class _Heartbeat(threading.Thread):
     """Tells all the while that an attempt's worker is still there."""
 
     def __init__(self, attempt: Attempt) -> None:
-        super().__init__(name=f"pulse of {attempt.key.name}", daemon=True)
+        super().__init__(name=f"heartbeat of {attempt.key.name}", daemon=True)
         self._attempt, self._ended = attempt, threading.Event()
 
     def run(self) -> None:
-        while not self._ended.wait(PULSE_SECONDS):
+        while not self._ended.wait(HEARTBEAT_SECONDS):
             # What is wrong with the connection is for the step itself to find out.
             with contextlib.suppress(postgres.Error):
-                self._attempt.pulse()
+                self._attempt.heartbeat()
                 self._attempt.look()
 
     def __enter__(self) -> None:
@@ -248,7 +255,7 @@ def attempted(connection: Connection, key: StepKey, writer: Connection | None = 
         attempt.watch(writer)
     before = _under_way.set(attempt)
     try:
-        with _Pulse(attempt):
+        with _Heartbeat(attempt):
             yield attempt
     except BaseException as error:
         with contextlib.suppress(postgres.Error):  # the failure itself is what must be told

@@ -1,0 +1,116 @@
+"""Steps: which one of which run was done, and how.
+
+A step's end is written in the transaction that did its work, so that the two cannot disagree.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pipeline import postgres
+from pipeline.chains import BUILD_TASK, LOAD_TASK, OPEN_TASK
+from pipeline.errors import PipelineError, StepError
+from pipeline.postgres import Connection
+from pipeline.redact import redact
+from pipeline.step import Step, StepKey
+
+# An error is told in one glance; the log has the rest.
+ERROR_LENGTH = 2000
+
+
+STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint"
+
+
+def find_step(connection: Connection, key: StepKey) -> Step | None:
+    """Return the step, or None if it was never begun."""
+    found = postgres.row(
+        connection,
+        f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s AND task = %s AND name = %s",  # noqa: S608
+        (key.run, key.task, key.name),
+    )
+    return None if found is None else _step(found)
+
+
+def steps_of(connection: Connection, run: str) -> list[Step]:
+    """Return every step of the run, in the order in which they began."""
+    query = f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s ORDER BY started_at, task, name"  # noqa: S608
+    return [_step(found) for found in postgres.rows(connection, query, (run,))]
+
+
+def open_steps(connection: Connection, since: datetime) -> list[Step]:
+    """Return the newest step of each table, and source, that failed or says running and was not made up for.
+
+    Of whichever run; what began before `since` is not looked at.
+    """
+    parameters = {"since": since, "own_tasks": [OPEN_TASK, BUILD_TASK]}
+    return [_step(found) for found in postgres.rows(connection, postgres.statement("open_steps"), parameters)]
+
+
+def last_loads(connection: Connection) -> list[Step]:
+    """Return the load that each table shows, or the building of a mart, as the step that did it."""
+    parameters = {"load_task": LOAD_TASK, "build_task": BUILD_TASK}
+    found = postgres.rows(connection, postgres.statement("last_loads"), parameters)
+    return [_step(one) for one in found]
+
+
+def _step(found: tuple[Any, ...]) -> Step:
+    run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint = found
+    key = StepKey(run, task, name)
+    return Step(key, state, started_at, finished_at, rows, detail, error, exit_code, hint)
+
+
+def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: Mapping[str, Any]) -> None:
+    """Mark the step as done, in the caller's transaction, whoever else is at it: `lease` sees to that."""
+    postgres.rows(
+        connection,
+        """
+        INSERT INTO ops.step (run, task, name, state, finished_at, host, pid, rows, detail)
+        VALUES (%s, %s, %s, 'done', clock_timestamp(), %s, %s, %s, %s)
+        ON CONFLICT (run, task, name) DO UPDATE
+        SET state = 'done', finished_at = clock_timestamp(), rows = excluded.rows,
+            detail = excluded.detail, error = NULL, exit_code = NULL, hint = NULL
+        """,
+        (key.run, key.task, key.name, socket.gethostname(), os.getpid(), rows, to_json(detail)),
+    )
+
+
+def to_json(detail: Mapping[str, Any]) -> str:
+    """Return what is known of a step as JSON; dates and the like as text."""
+    return json.dumps(detail, default=str)
+
+
+def fail_step_of(connection: Connection, run: str | None, pid: int, error: PipelineError) -> None:
+    """Record how a step failed that could not say so: the one of process `pid` of this machine, if any.
+
+    Of whichever run where that is None.
+    """
+    postgres.rows(
+        connection,
+        """
+        UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s,
+            hint = %s
+        WHERE run = coalesce(%s, run) AND host = %s AND pid = %s AND state = 'running'
+        """,
+        (
+            redact(error.fact)[:ERROR_LENGTH], error.exit_code, redact(error.hint) or None, run,
+            socket.gethostname(), pid,
+        ),
+    )  # fmt: skip
+
+
+def require_migrated(connection: Connection) -> None:
+    """Raise StepError if `pipeline migrate` was never run on this warehouse."""
+    if postgres.value(connection, "SELECT to_regclass('ops.watermark')") is None:
+        raise StepError("the warehouse has no ledger yet", hint="run 'pipeline migrate' once")
+
+
+def row_counts(connection: Connection, key: StepKey) -> list[int]:
+    """Return how many rows the table of a load had after each of its loads, the newest first."""
+    query = """
+        SELECT rows FROM ops.step WHERE task = %s AND name = %s AND state = 'done' AND rows IS NOT NULL
+        ORDER BY finished_at DESC LIMIT 100
+        """
+    return [counted for (counted,) in postgres.rows(connection, query, (key.task, key.name))]

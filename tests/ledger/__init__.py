@@ -1,0 +1,1 @@
+"""Tests of the ledger: steps, leases and runs on a real warehouse."""
