@@ -11,8 +11,9 @@ from typing import Any
 import tenacity
 from luigi.rpc import RemoteScheduler, RPCError
 
-from pipeline import log, steplog
+from pipeline import log
 from pipeline.errors import StoppedError
+from pipeline.scheduler import step_logs
 from pipeline.system import options
 from tasks import (
     etl,  # noqa: F401 - what it runs, so that a faulty installation is found now
@@ -68,7 +69,7 @@ def main() -> None:
     # Ctrl-C reaches the parent, who tells us; the steps must not each have it as well.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.configure()
-    steplog.prepare(configured())
+    step_logs.prepare(configured())
     events.only_help()
     scheduler: Any = Insistent(scheduler_url())
     assistant = Assistant(scheduler, arguments.workers)

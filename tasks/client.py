@@ -13,9 +13,10 @@ import luigi.rpc
 import requests
 from luigi.rpc import RequestsFetcher
 
-from pipeline import outage, settings, visualizer
+from pipeline import outage, settings
 from pipeline.errors import PipelineError, UnreachableError, UsageError
 from pipeline.redact import redact
+from pipeline.scheduler import visualizer
 from pipeline.settings import Settings
 
 logger = logging.getLogger("luigi-interface")

@@ -22,7 +22,7 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application, OutputTransform, RequestHandler, stream_request_body
 
-from pipeline.visualizer import OPERATOR, READER, WORKER
+from pipeline.scheduler.visualizer import OPERATOR, READER, WORKER
 
 logger = logging.getLogger(__name__)
 

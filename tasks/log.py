@@ -7,7 +7,8 @@ from typing import Any
 
 from luigi.task_status import RUNNING
 
-from pipeline import links, log, steplog
+from pipeline import log
+from pipeline.scheduler import links, step_logs
 from tasks.herald import herald
 from tasks.step import Shown, configured
 
@@ -27,7 +28,7 @@ class StepLog:
         if not isinstance(task, Shown):
             return
         log.about(task.about_run, task.about)
-        if self._stack.enter_context(steplog.written(configured(), task.about_run, task.task_id)):
+        if self._stack.enter_context(step_logs.written(configured(), task.about_run, task.task_id)):
             self._link(task)
 
     def _link(self, task: Shown) -> None:

@@ -28,10 +28,11 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
 from luigi.task_status import DISABLED, FAILED
 
-from pipeline import alerts, chains, log, steplog, visualizer
+from pipeline import alerts, chains, log
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
+from pipeline.scheduler import step_logs, visualizer
 from pipeline.system import process_tree
 from tasks import client
 from tasks.forget import forget_done
@@ -174,7 +175,7 @@ def main(arguments: Sequence[str]) -> None:
     # A drill is known by its month.
     run = options.get("--run") or options.get("--month", "")
     log.about(run)
-    steplog.prepare(configured())
+    step_logs.prepare(configured())
     if options.get("--module") in ALONE and (obstacle := client.obstacle(scheduler_url())):
         logger.warning("%s; this goes on without it", obstacle)
         run_with_retcodes([*arguments, "--local-scheduler"])

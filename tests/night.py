@@ -22,8 +22,8 @@ from pipeline import access, catalog, ledger, migrations, postgres, settings
 from pipeline.catalog import Table
 from pipeline.loading import continuity, extract, holder, load, validate
 from pipeline.loading.load import Loaded
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.settings import Settings
-from pipeline.snapshot import Snapshot
 from pipeline.step import Step, StepKey
 from pipeline.warehouse import roles
 from tests.platforms import Connection, Platform

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import requests
 
-from pipeline import visualizer
 from pipeline.sandbox import processes, provision
+from pipeline.scheduler import visualizer
 from tests.night import wait_until
 from tests.platforms import Platform
 from tests.vaults import free_port

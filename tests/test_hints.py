@@ -14,11 +14,11 @@ from pipeline.alerts import failures, message, remedy
 from pipeline.backup import attempts
 from pipeline.backup.work import Work
 from pipeline.errors import PipelineError, StepError
+from pipeline.observe.watch import tell
+from pipeline.observe.watch.facts import Facts, Failing, LedgerFacts, TableFacts
+from pipeline.observe.watch.opened import judge
+from pipeline.observe.watch.verdict import Verdict
 from pipeline.settings import BackupSettings, Settings
-from pipeline.watch import tell
-from pipeline.watch.facts import Facts, Failing, LedgerFacts, TableFacts
-from pipeline.watch.opened import judge
-from pipeline.watch.verdict import Verdict
 
 PACKAGE = Path(errors.__file__).parent
 KINDS = {

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import pytest
 from psycopg2 import sql
 
-from pipeline import access, check, postgres
+from pipeline import access, postgres
 from pipeline.backup import restore
 from pipeline.backup.restoration import Order
 from pipeline.errors import LostError, StepError
+from pipeline.observe import preflight
 from pipeline.postgres import Connection
 from tests.night import Night, next_run
 from tests.platforms import Platform
@@ -201,7 +202,7 @@ def test_a_warehouse_that_is_read_only_is_told_by_check_and_by_the_run_in_one_li
 ) -> None:
     with hostile(shop, "warehouse", {"default_transaction_read_only": "on"}, where):
         ended = shop.etl(next_run())
-        found = {one.thing: one.problems for one in check.everything(shop.settings, "http://127.0.0.1:9")}
+        found = {one.thing: one.problems for one in preflight.everything(shop.settings, "http://127.0.0.1:9")}
         migrated = shop.run("migrate")
         # What only reads goes on.
         # Its database has no backup yet, which is told; but it is looked at.

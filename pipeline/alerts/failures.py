@@ -5,12 +5,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline import chains, links, outage
+from pipeline import chains, outage
 from pipeline.alerts import remedy
 from pipeline.alerts.message import Alert, Kind, one_line
 from pipeline.chains import Subject
 from pipeline.errors import PipelineError
 from pipeline.outage import Outage
+from pipeline.scheduler import links
 from pipeline.settings import Settings
 
 # The last line of a traceback, in what a program has written.

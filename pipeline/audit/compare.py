@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from psycopg2 import sql
 
-from pipeline import ledger, postgres, snapshot
+from pipeline import ledger, postgres
 from pipeline.audit import contents, finding
 from pipeline.audit.finding import INCOMPARABLE, Finding, Part
 from pipeline.catalog import Table
@@ -18,8 +18,8 @@ from pipeline.errors import StepError
 from pipeline.loading import drift, plan, reading, staging
 from pipeline.loading.plan import HALF_CIRCLE, Plan
 from pipeline.loading.staging import Staged
-from pipeline.postgres import Composable, Connection
-from pipeline.snapshot import Snapshot
+from pipeline.postgres import Composable, Connection, snapshot
+from pipeline.postgres.snapshot import Snapshot
 
 # What lies in this table of the warehouse is bounded: so many keys of each difference.
 KEYS = 100

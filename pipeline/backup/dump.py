@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import access, crypt, postgres, retry, snapshot
+from pipeline import access, crypt, postgres, retry
 from pipeline.access import Access
 from pipeline.backup import archive, backups, contents, counting, files, records, schema, tools
 from pipeline.backup.archive import Archived
@@ -24,10 +24,10 @@ from pipeline.backup.work import Work
 from pipeline.chains import DUMP_TASK
 from pipeline.crypt import Digest
 from pipeline.errors import LostError, PipelineError, StepError
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, snapshot
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, silent
 from pipeline.settings import BackupSettings, Settings
-from pipeline.snapshot import Snapshot
 from pipeline.system import atomic, command
 
 STEP = DUMP_TASK

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 from psycopg2 import sql
 
-from pipeline import access, postgres, snapshot
+from pipeline import access, postgres
 from pipeline.backup import contents
 from pipeline.backup.contents import TableShape
 from pipeline.errors import ConflictError, StepError
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, snapshot
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show
 from pipeline.retry import Attempts, RetryPolicy
-from pipeline.snapshot import Snapshot
 
 # A try waits so long for a lock, and lets go of all that it has before the next: who waits for us gets on.
 LOCK_TIMEOUT = "5s"

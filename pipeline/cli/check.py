@@ -7,10 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import check, settings, visualizer
-from pipeline.check import Finding
+from pipeline import settings
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, UsageError
+from pipeline.observe import preflight
+from pipeline.observe.preflight import Finding
+from pipeline.scheduler import visualizer
 
 
 def add_command(commands: Any) -> None:
@@ -44,9 +46,9 @@ def run_check(arguments: argparse.Namespace) -> int:
                 "--fix needs --admin-secret beside it: the entry in Vault of the bucket's admin key"
             )
         token_file = arguments.token_file or Path("~/.vault-token").expanduser()
-        terminal.say(check.fix(configured, arguments.admin_secret, token_file))
+        terminal.say(preflight.fix(configured, arguments.admin_secret, token_file))
     findings = []
-    for finding in check.everything(configured, visualizer.address()):
+    for finding in preflight.everything(configured, visualizer.address()):
         findings.append(finding)
         if not arguments.json:
             _show(finding)

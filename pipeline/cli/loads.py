@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import chains, ledger, outage, overview
+from pipeline import chains, ledger, outage
 from pipeline.alerts import remedy
 from pipeline.alerts.remedy import Remedy
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
@@ -14,7 +14,8 @@ from pipeline.cli.terminal import table as new_table
 from pipeline.ledger import runs
 from pipeline.ledger.runs import TableState
 from pipeline.loading import load
-from pipeline.overview import Table
+from pipeline.observe import overview
+from pipeline.observe.overview import Table
 from pipeline.postgres import Connection
 from pipeline.step import Step
 

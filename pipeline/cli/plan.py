@@ -14,7 +14,7 @@ from pipeline.errors import CheckError, PipelineError, UsageError
 from pipeline.loading import continuity, plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.postgres import Connection
-from pipeline.snapshot import Snapshot
+from pipeline.postgres.snapshot import Snapshot
 
 
 def add_command(commands: Any) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import access, chains, ledger, overview, settings
+from pipeline import access, chains, ledger, settings
 from pipeline.alerts import remedy
 from pipeline.cli import loads, terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError, UsageError
 from pipeline.ledger import runs
 from pipeline.ledger.runs import Run
-from pipeline.overview import Backup, Drill, Overview, Undone
+from pipeline.observe import overview
+from pipeline.observe.overview import Backup, Drill, Overview, Undone
 from pipeline.redact import redact
 from pipeline.settings import Settings
 from pipeline.step import Step

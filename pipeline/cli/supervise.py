@@ -16,9 +16,10 @@ from typing import Any, TextIO
 import psutil
 from rich.progress import Progress
 
-from pipeline import alerts, log, steplog
+from pipeline import alerts, log
 from pipeline.cli import terminal
 from pipeline.errors import PipelineError, StepError, StoppedError, UsageError
+from pipeline.scheduler import step_logs
 from pipeline.settings import RunSettings, Settings
 from pipeline.system import command, process_tree
 
@@ -109,8 +110,8 @@ def log_file(path: Path | None, configured: Settings, run: str) -> Iterator[LogF
 def _of_run(configured: Settings, run: str) -> Iterator[TextIO | None]:
     """Open the file of Luigi's lines of a run; None if that cannot be: `check` tells of it, and each run."""
     try:
-        path = steplog.path(configured, run, "luigi")
-        descriptor = steplog.opened(path)
+        path = step_logs.path(configured, run, "luigi")
+        descriptor = step_logs.opened(path)
     except (OSError, UsageError):
         yield None
         return

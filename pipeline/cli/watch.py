@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import log, settings, watch
+from pipeline import log, settings
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, UnreachableError
+from pipeline.observe import watch
+from pipeline.observe.watch import Verdict
 from pipeline.redact import redact
-from pipeline.watch import Verdict
 
 WORDS = {
     "failed": "failed",

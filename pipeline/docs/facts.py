@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipeline import overview, postgres
+from pipeline import postgres
 from pipeline.access import Access
 from pipeline.catalog import Check, Column, Mart, Repository, Table, lineage
+from pipeline.observe import overview
 from pipeline.postgres import Connection
 from pipeline.warehouse import roles
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import postgres, snapshot
+from pipeline import postgres
 from pipeline.loading import shape
 from pipeline.loading.plan import HALF_CIRCLE, Plan
-from pipeline.postgres import Composable, Connection
-from pipeline.snapshot import Snapshot
+from pipeline.postgres import Composable, Connection, snapshot
+from pipeline.postgres.snapshot import Snapshot
 
 # So many row versions of a table are remembered, and at most so many of the last of its blocks.
 WITNESSES = 32

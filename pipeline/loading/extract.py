@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, chains, ledger, mask, postgres, quality, retry, snapshot
+from pipeline import access, chains, ledger, mask, postgres, quality, retry
 from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
@@ -25,10 +25,10 @@ from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.loading.reading import Reading
 from pipeline.loading.staging import Staged
 from pipeline.loading.steps import Begun
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, snapshot
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
-from pipeline.snapshot import Snapshot
 from pipeline.step import Step
 
 # How far behind the moment of reading a time without a zone may be where it was written just now.

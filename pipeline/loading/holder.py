@@ -21,8 +21,8 @@ from pipeline.errors import LostError, PipelineError, StepError, UnreachableErro
 from pipeline.ledger import lease
 from pipeline.loading import continuity
 from pipeline.postgres import Connection
+from pipeline.postgres.snapshot import Snapshot, read_at
 from pipeline.settings import Settings
-from pipeline.snapshot import Snapshot, read_at
 from pipeline.step import StepKey
 from pipeline.system import command
 

@@ -32,9 +32,9 @@ from pipeline.loading.plan import FIRST, REBUILD
 from pipeline.loading.shape import Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
-from pipeline.snapshot import Snapshot
 from pipeline.warehouse import roles, swap
 from pipeline.warehouse.swap import Replaced
 

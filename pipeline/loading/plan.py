@@ -15,7 +15,7 @@ from pipeline.loading.drift import Change
 from pipeline.loading.shape import Column, Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
-from pipeline.snapshot import Snapshot
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.warehouse import views
 
 # first: the table is new in the warehouse. full: all rows, merged into it. rebuild: all rows, into a new

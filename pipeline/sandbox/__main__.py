@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline import settings, visualizer
+from pipeline import settings
 from pipeline.catalog import draft
 from pipeline.cli import analyst
 from pipeline.errors import PipelineError, UsageError
@@ -15,6 +15,7 @@ from pipeline.redact import redact
 from pipeline.sandbox import analysts, clusters, configuration, lifecycle, provision, sources
 from pipeline.sandbox import home as homes
 from pipeline.sandbox.server import addresses
+from pipeline.scheduler import visualizer
 from pipeline.system import options
 
 EPILOG = """\

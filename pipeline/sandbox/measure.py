@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import access, postgres, settings, snapshot
+from pipeline import access, postgres, settings
 from pipeline.backup import contents, dump, encrypt, records, tools
 from pipeline.backup.work import Work
+from pipeline.postgres import snapshot
 from pipeline.sandbox import clusters, configuration, provision, sources
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.server import addresses

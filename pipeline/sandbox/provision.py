@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psycopg2.extensions
 
-from pipeline import mask, names, redact, visualizer
+from pipeline import mask, names, redact
 from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import clusters, roles, vault_server
 from pipeline.sandbox.home import Home, write_private
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import Administrator
+from pipeline.scheduler import visualizer
 
 SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
 DRILL_SUPERUSER = "drill_superuser"

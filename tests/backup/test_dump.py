@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import postgres, retry, snapshot
+from pipeline import postgres, retry
 from pipeline.backup import contents, dump, records, tools
 from pipeline.backup.manifest import Contents
 from pipeline.backup.records import Dumped
 from pipeline.errors import PipelineError, ProblemsError, StepError, UnreachableError, UsageError
+from pipeline.postgres import snapshot
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox import clusters, provision
 from tests.archive import SMALL, Archive, may_mount, psql, script, small_disk

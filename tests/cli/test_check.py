@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import check, settings
-from pipeline.check import Finding
+from pipeline import settings
+from pipeline.observe import preflight
+from pipeline.observe.preflight import Finding
 from pipeline.sandbox import accounts, backup_store
 from tests.archive import Archive
 from tests.night import Night
@@ -177,7 +178,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night,
         text = text.replace(line, f"{key} = {value}")
     night.platform.settings_file.write_text(text)
     configured = settings.read([night.platform.settings_file], night.platform.env)
-    found = {each.thing: each for each in _as(account, lambda: list(check.folders(configured)))}
+    found = {each.thing: each for each in _as(account, lambda: list(preflight.folders(configured)))}
     (logs,) = found[f"folder {owned / 'logs'}"].warnings
     assert f"cannot be reached or made, for {owned} may not be written to" in logs
     assert f"install -d -m 0700 -o {account.user if account else os.geteuid()} {owned / 'logs'}" in logs

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline import check
-from pipeline.check import Finding
 from pipeline.dashboards.kept import Memory
 from pipeline.errors import LostError, StepError, UnreachableError
 from pipeline.metabase import Client
+from pipeline.observe import preflight
+from pipeline.observe.preflight import Finding
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox import clusters, roles
 from tests.dashboards.surfaces import ENROLMENT, Surface
@@ -33,7 +33,7 @@ def test_check_looks_at_it_and_at_who_reads_for_it_and_sets_nothing_up(surface: 
     """A night goes on without it, so these are warnings; and nobody waits for one that starts."""
 
     def found() -> dict[str, Finding]:
-        looked = check.everything(surface.settings, "http://127.0.0.1:1")
+        looked = preflight.everything(surface.settings, "http://127.0.0.1:1")
         return {one.thing: one for one in looked if one.thing in ("Metabase", "dashboards", "report")}
 
     assert "run 'pipeline dashboards apply'" in found()["Metabase"].warnings[0]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from pipeline import access, postgres, snapshot
+from pipeline import access, postgres
 from pipeline.errors import StepError, UnreachableError, UsageError
 from pipeline.loading import extract, holder
+from pipeline.postgres import snapshot
 from tests.night import Night, next_run, wait_until
 
 SHOP = """

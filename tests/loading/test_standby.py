@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import access, postgres, retry, snapshot
+from pipeline import access, postgres, retry
 from pipeline.errors import ConflictError
 from pipeline.loading import extract
+from pipeline.postgres import snapshot
 from pipeline.retry import RetryPolicy
 from tests import standbys
 from tests.night import Night, next_run, wait_until

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import pytest
 from psycopg2 import sql
 
-from pipeline import postgres, snapshot
+from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.loading import shape, types
 from pipeline.loading.shape import Column, Shape
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, snapshot
 from tests import every_type, majors
 from tests.majors import Major
 from tests.night import Night, next_run

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import check
 from pipeline.cli import nightly
+from pipeline.observe import preflight
 from pipeline.settings.sections import ReportSettings
 from tests.hooks import Hook
 from tests.marts.nights import DECLARED, HR, STAFF, declare
@@ -48,12 +48,12 @@ def test_check_says_what_would_keep_it_from_being_written_and_that_a_night_goes_
 ) -> None:
     settings = night.settings.model_copy(update={"report": ReportSettings(folder=tmp_path)})
 
-    def found(thing: str) -> check.Finding:
-        (one,) = (one for one in check.everything(settings, "http://127.0.0.1:1") if one.thing == thing)
+    def found(thing: str) -> preflight.Finding:
+        (one,) = (one for one in preflight.everything(settings, "http://127.0.0.1:1") if one.thing == thing)
         return one
 
-    assert found("report") == check.Finding("report")
-    assert found("dashboards") == check.Finding("dashboards")
+    assert found("report") == preflight.Finding("report")
+    assert found("dashboards") == preflight.Finding("dashboards")
     group = f"{night.platform.database('warehouse')}_dashboards"
     login = f"{night.platform.database('warehouse')}_reports"
     night.ask("warehouse", f"GRANT CONNECT ON DATABASE {night.platform.database('warehouse')} TO {login}")

@@ -14,7 +14,8 @@ from luigi.scheduler import Scheduler
 from luigi.task_status import FAILED, PENDING, RUNNING
 from luigi.worker import TaskProcess, TaskStatusReporter
 
-from pipeline import log, steplog, visualizer
+from pipeline import log
+from pipeline.scheduler import step_logs, visualizer
 from tasks.backup import EncryptDump
 from tasks.etl import ExtractTable
 from tasks.herald import Herald
@@ -49,7 +50,7 @@ def test_a_step_links_to_its_log_and_its_rules_stay_as_they_are(
         (found,) = scheduler.task_list(status=RUNNING, upstream_status="").values()
         assert found["tracking_url"] == f"/log/{run}/{task.task_id}"
         assert found["resources"] == task.process_resources()
-        file = steplog.path(night.settings, run, task.task_id)
+        file = step_logs.path(night.settings, run, task.task_id)
         assert f"[{run} {task.about}] a word" in file.read_text()
         scheduler.add_task(worker="worker", task_id=task.task_id, status=FAILED)
         disabled = scheduler.task_list(status="DISABLED", upstream_status="")
@@ -101,7 +102,7 @@ def test_a_night_in_json_with_a_log_of_each_step_that_the_scheduler_shows(night:
     assert any(message.startswith("300 rows, all of them, read in ") for message in extraction)
 
     task = ExtractTable(source="shop", table="item", run=run)
-    kept = steplog.path(night.settings, run, task.task_id)
+    kept = step_logs.path(night.settings, run, task.task_id)
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert "300 rows, all of them, read in " in kept.read_text()
     assert not kept.read_text().startswith("{")

@@ -23,8 +23,9 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from pipeline import postgres, settings, visualizer
+from pipeline import postgres, settings
 from pipeline.errors import UsageError
+from pipeline.scheduler import visualizer
 from tasks import guard, listening, pages, scheduler
 from tasks.listening import Encryption
 from tasks.state import State

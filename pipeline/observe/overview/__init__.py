@@ -1,0 +1,94 @@
+"""What is known of every chain: from the ledger and this machine's work folder, or without the ledger.
+
+Every declared table and database with its age, and every failure that is still open, whichever run it was in.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pipeline import ledger, postgres
+from pipeline.access import Access
+from pipeline.audit import proofs
+from pipeline.audit.proofs import Proof
+from pipeline.errors import PipelineError
+from pipeline.ledger import runs
+from pipeline.ledger.runs import Run
+from pipeline.loading import load
+from pipeline.observe.overview import archive, loads
+from pipeline.observe.overview.loads import ETL
+from pipeline.observe.overview.model import FAILED, OK, RUNNING, STALE, Backup, Drill, Overview, Table, Undone
+from pipeline.observe.watch import limits
+from pipeline.postgres import Connection
+from pipeline.settings import Settings
+
+__all__ = [
+    "ETL",
+    "FAILED",
+    "OK",
+    "RUNNING",
+    "STALE",
+    "Backup",
+    "Drill",
+    "Overview",
+    "Table",
+    "Undone",
+    "look",
+    "look_without_ledger",
+]
+
+
+def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
+    """Return what the ledger and the work folder know: of everything, or of this run alone."""
+    settings, now, found = databases.settings, datetime.now(UTC), runs.find(warehouse, ETL, run)
+    recorded = ledger.steps_of(warehouse, found.run) if found else []
+    steps = [loads.truthful(warehouse, step, found) for step in recorded]
+    every = loads.look(settings, warehouse, now)
+    backups = archive.judged(settings, archive.in_ledger(warehouse), now)
+    drills = archive.judged_drills(settings, archive.drills_in_ledger(warehouse), now)
+    seen = Overview(
+        run=found,
+        steps=steps,
+        open=every.open,
+        undone=every.undone,
+        tables=every.tables,
+        fresh=load.fresh_as_of(warehouse),
+        backups=backups,
+        drills=drills,
+        others=archive.going(settings, run, backups, drills),
+        remarks=every.remarks,
+        limit=limits.run(settings),
+        proofs=_proofs(warehouse),
+    )
+    return _of_one(seen, found) if run else seen
+
+
+def _proofs(warehouse: Connection) -> Mapping[str, Proof]:
+    if postgres.value(warehouse, "SELECT to_regclass('ops.audit')") is None:
+        return {}
+    return proofs.read(warehouse)
+
+
+def _of_one(seen: Overview, run: Run | None) -> Overview:
+    """Return what there is of one run alone: how everything else is does not count."""
+    failed = [step for step in seen.steps if step.state == FAILED]
+    undone = []
+    if run is not None and run.actual_state == FAILED:
+        began = {step.key.name for step in seen.steps}
+        missing = [one.name for one in seen.tables if run.is_to_load(one.name) and one.name not in began]
+        undone = [Undone(run, missing)] if missing or not failed else []
+    return dataclasses.replace(seen, of_one_run=True, open=failed, undone=undone, tables=())
+
+
+def look_without_ledger(settings: Settings, run: str | None) -> Overview:
+    """Return what the bucket and the work folder alone can tell; what is out of reach is a remark."""
+    found: list[Backup] = []
+    remarks = []
+    if settings.backup is not None:
+        try:
+            found = archive.in_bucket(settings)
+        except PipelineError as error:
+            remarks.append(f"what backups there are cannot be told: {error}")
+    if not remarks:
+        found = archive.judged(settings, found, datetime.now(UTC))
+    return Overview(backups=found, others=archive.going(settings, run, found), remarks=remarks)

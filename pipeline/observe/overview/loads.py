@@ -1,0 +1,147 @@
+"""Loads: how old each declared table is, and all that failed and was not made up for, in whichever run."""
+
+import dataclasses
+import socket
+from collections.abc import Iterator, Sequence, Set
+from datetime import datetime
+
+from pipeline import chains, ledger, postgres
+from pipeline.backup.attempts import KILLED
+from pipeline.errors import PipelineError
+from pipeline.ledger import lease, runs
+from pipeline.ledger.runs import Run
+from pipeline.observe.overview.model import FAILED, OK, RUNNING, STALE, Table, Undone
+from pipeline.observe.watch import limits
+from pipeline.observe.watch import loads as ages
+from pipeline.observe.watch.facts import Facts, LedgerFacts, TableFacts
+from pipeline.observe.watch.look import LOOK_BACK
+from pipeline.observe.watch.look import declared as read_declared
+from pipeline.observe.watch.look import tables as read_tables
+from pipeline.postgres import Connection
+from pipeline.settings import Settings
+from pipeline.step import Step
+from pipeline.system import process_tree
+
+ETL = chains.ETL.name
+CONCLUDING = (chains.LOAD_TASK, chains.BUILD_TASK)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loads:
+    """What there is of loads, all runs together."""
+
+    tables: Sequence[Table]
+    open: Sequence[Step]
+    undone: Sequence[Undone]
+    remarks: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Aged:
+    """A table, or mart, and the source that it fails with."""
+
+    name: str
+    source: str
+    as_of: datetime | None
+    loaded_at: datetime | None
+    is_late: bool
+
+
+def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
+    """Return how each declared table and mart is, and what is open."""
+    since, remarks, declared = now - LOOK_BACK, [], None
+    try:
+        declared = read_declared(settings) if settings.analysts else None
+    except PipelineError as error:
+        remarks.append(f"the analysts' catalog cannot be read, so tables are as they were loaded: {error}")
+    seen = Facts(declared=declared.tables if declared else None, marts=declared.marts if declared else None)
+    known = LedgerFacts(tables=read_tables(warehouse, since))
+    remarks += [one.text for one in ages.unmatched(settings, seen)]
+    found = [*_tables(settings, seen, known, now), *_marts(settings, seen, known, now)]
+    names = {name for one in found for name in (one.name, one.source)}
+    steps = [truthful(warehouse, step) for step in ledger.open_steps(warehouse, since)]
+    failed = [step for step in steps if step.state == FAILED and step.key.name in names]
+    failing = {step.key.name for step in failed}
+    last = {step.key.name: step for step in ledger.last_loads(warehouse)}
+    tables = [_table(one, failing, last.get(one.name)) for one in sorted(found, key=lambda one: one.name)]
+    return Loads(tables, failed, _undone(warehouse, found, failing, since), remarks)
+
+
+def _tables(settings: Settings, seen: Facts, known: LedgerFacts, now: datetime) -> Iterator[_Aged]:
+    for source, tables in ages.tables(settings, seen, known).items():
+        allowed = limits.table(settings, source)
+        for one in tables:
+            late = one.is_overdue(now, allowed)
+            yield _Aged(one.name, source, one.facts.fresh_as_of, one.facts.loaded_at, late)
+
+
+def _marts(settings: Settings, seen: Facts, known: LedgerFacts, now: datetime) -> Iterator[_Aged]:
+    for mart, declared_at in (seen.marts or {}).items():
+        name = f"{chains.MART.schema}.{mart}"
+        built_at = known.tables.get(name, TableFacts()).loaded_at
+        late = limits.exceeded(now, built_at or declared_at, limits.run(settings))
+        yield _Aged(name, name, built_at, built_at, late)
+
+
+def _table(one: _Aged, failing: Set[str], last: Step | None) -> Table:
+    state = OK
+    if one.name in failing or one.source in failing:
+        state = FAILED
+    elif one.is_late:
+        state = STALE
+    return Table(one.name, one.as_of, last.rows if last else None, state, last)
+
+
+def _undone(
+    warehouse: Connection, tables: Sequence[_Aged], failing: Set[str], since: datetime
+) -> list[Undone]:
+    """Return the runs that failed, each with the tables that nobody loaded since, though none of them failed.
+
+    As when Luigi ended before any step began, or a run was killed before it came to them.
+    """
+    found, told = [], set(failing)
+    for run in runs.failed(warehouse, ETL, since):
+        waiting = {
+            one.name
+            for one in tables
+            if run.is_to_load(one.name) and not told.intersection((one.name, one.source))
+            if one.loaded_at is None or one.loaded_at < run.attempted_at
+        }
+        if waiting and not run.alive:
+            steps = ledger.steps_of(warehouse, run.run)
+            waiting -= {one.key.name for one in steps if one.done and one.key.task in CONCLUDING}
+            waiting -= {one.key.name for one in steps if one.state == RUNNING and is_at_work(warehouse, one)}
+            if waiting:
+                found.append(Undone(run, sorted(waiting)))
+        # Whatever it goes on with is not undone yet.
+        told |= waiting
+    return found
+
+
+def truthful(warehouse: Connection, step: Step, run: Run | None = None) -> Step:
+    """Return a step as it is: one that says running, but whose process is gone, has failed."""
+    if step.state != RUNNING:
+        return step
+    run = run or runs.find(warehouse, ETL, step.key.run)
+    if (run and run.alive) or is_at_work(warehouse, step):
+        return step
+    return dataclasses.replace(step, state=FAILED, error=KILLED)
+
+
+def is_at_work(warehouse: Connection, step: Step) -> bool:
+    """Whether somebody is still at a step of no living run: an assistant, or what plain Luigi started."""
+    found = postgres.row(
+        warehouse,
+        """
+        SELECT host, pid, seen_at > clock_timestamp() - make_interval(secs => %s) FROM ops.step
+        WHERE run = %s AND task = %s AND name = %s
+        """,
+        (lease.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
+    )
+    if found is None:
+        return False
+    host, pid, heard_of = found
+    if host != socket.gethostname():
+        # A worker of another machine says now and then that it is there.
+        return bool(heard_of)
+    return process_tree.is_at_work(pid, step.started_at.timestamp())

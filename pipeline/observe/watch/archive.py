@@ -1,0 +1,171 @@
+"""Judges the bucket: how old each database's backup and drill is, whether its size is strange, the rules."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from statistics import median
+
+from pipeline import chains
+from pipeline.backup.backups import Backup
+from pipeline.observe.watch import limits
+from pipeline.observe.watch.facts import BucketFacts, DrillFacts, Facts, newest
+from pipeline.observe.watch.outliers import THRESHOLD, modified_z
+from pipeline.observe.watch.verdict import Verdict, at, limit
+from pipeline.settings import Settings
+
+# A size is compared with those of so many backups before it, if there are as many as that at least.
+COMPARED, NEEDED = 14, 7
+# What a size may differ without a word, where all before it were alike: gpg and the catalog's own noise.
+# With the threshold that is about a tenth of the size, and 20 kB of a tiny database.
+FLOOR_SHARE, FLOOR_BYTES = 0.02, 4096
+
+
+def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
+    """Yield what is to be thought of each database's backups and drills, and of the bucket itself."""
+    bucket = facts.bucket
+    if bucket is None:
+        return
+    for name in sorted(settings.databases):
+        yield _age(bucket, name, limits.backup(settings, name), now)
+        yield from _changed(settings, bucket, name, now)
+        yield from _size(bucket, name, now)
+        if settings.drill is not None and (settings.warehouse is None or facts.ledger is not None):
+            yield from _drill(settings, facts, bucket, name, now)
+    yield from _undeclared(settings, bucket, now)
+    if bucket.rule_problems is not None:
+        yield _rules(bucket)
+
+
+def _age(bucket: BucketFacts, database: str, allowed: timedelta, now: datetime) -> Verdict:
+    key, command = f"watch/backup/{database}", chains.BACKUP.command(None, database)
+    verified = [backup for backup in bucket.of(database) if backup.verified]
+    begun = [run for name, run in bucket.incomplete if name == database]
+    if not verified:
+        what = f", only the unfinished run {begun[-1]}" if begun else ""
+        summary = (
+            f"backup of {database}: bucket {bucket.name} has none that is verified{what}; "
+            f"the limit is {limit(allowed)}"
+        )
+        return Verdict(key, "stale", summary, command)
+    last = verified[-1]
+    after = [run for run in begun if run > last.run]
+    what = f"; run {after[-1]} was begun and has no manifest" if after else ""
+    summary = (
+        f"backup of {database}: the newest that is verified, run {last.run}, is of {at(last.taken_at)}, "
+        f"{limits.ago(now, last.taken_at)}; the limit is {limit(allowed)}{what}"
+    )
+    if limits.exceeded(now, last.taken_at, allowed):
+        return Verdict(key, "stale", summary, command, since=last.taken_at + allowed)
+    return Verdict(key, "well", summary)
+
+
+def _changed(settings: Settings, bucket: BucketFacts, database: str, now: datetime) -> Iterator[Verdict]:
+    # On their last day the objects of a backup are not removed all at once.
+    kept = timedelta(days=settings.require_backup().keep_days - 1)
+    there = [backup for backup in bucket.of(database) if now - backup.taken_at < kept]
+    wrong = [backup for backup in there if not backup.verified]
+    key = f"watch/changed/{database}"
+    if wrong:
+        last = wrong[-1]
+        summary = (
+            f"backup of {database}: {len(wrong)} of {len(there)} are not what was verified; the newest, run "
+            f"{last.run}, was taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or "
+            "deleted since; find out by whom"
+        )
+        yield Verdict(key, "warning", summary, f"pipeline backups {database}")
+    elif there:
+        yield Verdict(key, "well", f"backup of {database}: all {len(there)} are what was verified")
+
+
+def _size(bucket: BucketFacts, database: str, now: datetime) -> Iterator[Verdict]:
+    verified = [backup for backup in bucket.of(database) if backup.verified]
+    before = [backup.size_bytes for backup in verified[:-1]][-COMPARED:]
+    if len(before) < NEEDED:
+        return
+    last = verified[-1]
+    usual = median(before)
+    score = modified_z(last.size_bytes, before, floor=max(usual * FLOOR_SHARE, FLOOR_BYTES))
+    key = f"watch/size/{database}"
+    summary = (
+        f"backup of {database}: run {last.run}, taken {limits.ago(now, last.taken_at)}, has "
+        f"{_megabytes(last.size_bytes)}; the {len(before)} before it had {_megabytes(usual)} in the median"
+    )
+    if abs(score) <= THRESHOLD:
+        yield Verdict(key, "well", summary)
+        return
+    summary += f" (modified z-score {score:+.1f}, the limit is {THRESHOLD:g}); see what was lost or added"
+    yield Verdict(key, "warning", summary, f"pipeline backups {database}", since=last.taken_at)
+
+
+def _megabytes(size_bytes: float) -> str:
+    return f"{size_bytes / 1e6:,.2f} MB"
+
+
+def _drill(
+    settings: Settings, facts: Facts, bucket: BucketFacts, database: str, now: datetime
+) -> Iterator[Verdict]:
+    allowed = limits.drill(settings, database)
+    key, command = f"watch/drill/{database}", chains.DRILL.command(None, database)
+    found = _latest(facts, bucket, database)
+    if found is None or found.held_at is None:
+        first = _first_backup(facts, bucket, database)
+        if first is None:
+            return  # told of the backup
+        if settings.warehouse is None:
+            # The bucket alone is asked, and it forgets its first backup and its drills after so long.
+            allowed = min(allowed, timedelta(days=settings.require_backup().keep_days))
+        what = f"none held yet (grade {found.grade} in {found.month})" if found else "there was none yet"
+        summary = (
+            f"drill of {database}: {what}, and its first backup is of {at(first)}, {limits.ago(now, first)}; "
+            f"the limit is {limit(allowed)}"
+        )
+        if found or limits.exceeded(now, first, allowed):
+            yield Verdict(key, "stale", summary, command, since=first + allowed)
+        return
+    summary = (
+        f"drill of {database}: the last that held was {limits.ago(now, found.held_at)}; "
+        f"the limit is {limit(allowed)}"
+    )
+    if not found.held:
+        summary += f"; the latest, for {found.month}, has grade {found.grade}: it did not hold"
+        yield Verdict(key, "warning", summary, command, since=found.finished_at)
+    elif limits.exceeded(now, found.held_at, allowed):
+        yield Verdict(key, "stale", summary, command, since=found.held_at + allowed)
+    else:
+        yield Verdict(key, "well", summary)
+
+
+def _latest(facts: Facts, bucket: BucketFacts, database: str) -> DrillFacts | None:
+    """Return the newest drill that either place knows of: the bucket forgets, the warehouse may not know."""
+    places = [bucket.drills, facts.ledger.drills if facts.ledger else {}]
+    known = [drills[database] for drills in places if database in drills]
+    return newest(known) if known else None
+
+
+def _first_backup(facts: Facts, bucket: BucketFacts, database: str) -> datetime | None:
+    moments = [backup.taken_at for backup in bucket.of(database)]
+    if facts.ledger and database in facts.ledger.first_backups:
+        moments.append(facts.ledger.first_backups[database])
+    return min(moments, default=None)
+
+
+def _undeclared(settings: Settings, bucket: BucketFacts, now: datetime) -> Iterator[Verdict]:
+    """Yield what the bucket has of databases that nobody backs up any more: to know, not to act upon."""
+    others: dict[str, Backup] = {backup.database: backup for backup in bucket.backups}
+    for name, last in sorted(others.items()):
+        if name not in settings.databases:
+            count = len(bucket.of(name))
+            summary = (
+                f"bucket {bucket.name}: backups of {name}: {count}, the newest taken "
+                f"{limits.ago(now, last.taken_at)}; luigi.cfg has no [database.{name}]"
+            )
+            yield Verdict(f"watch/undeclared/{name}", "info", summary, f"pipeline backups {name}")
+
+
+def _rules(bucket: BucketFacts) -> Verdict:
+    if not bucket.rule_problems:
+        return Verdict(
+            "watch/rules", "well", f"bucket {bucket.name}: its rules and lock are as they should be"
+        )
+    return Verdict(
+        "watch/rules", "warning", "; ".join(bucket.rule_problems), "pipeline check --fix --admin-secret PATH"
+    )

@@ -1,0 +1,262 @@
+"""Looks at everything, each thing by itself and for reading only: one that is out of reach hides no other."""
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from pipeline import access, catalog, chains, crypt, ledger, postgres
+from pipeline.access import Access
+from pipeline.alerts.message import one_line
+from pipeline.backup import attempts, backups, report, work
+from pipeline.bucket import RetryPolicy, Stored
+from pipeline.errors import PipelineError, ProblemsError, StoppedError
+from pipeline.ledger import runs
+from pipeline.observe.watch.facts import (
+    BucketFacts,
+    Declared,
+    DrillFacts,
+    Facts,
+    Failing,
+    KeyFacts,
+    LedgerFacts,
+    ProofFacts,
+    TableFacts,
+    Unseen,
+    Work,
+    newest,
+)
+from pipeline.postgres import Connection
+from pipeline.settings import Settings
+from pipeline.step import Step
+
+logger = logging.getLogger(__name__)
+
+NAME = chains.ETL.name
+# Steps that began before are no news; and so many runs are asked how long they usually take.
+LOOK_BACK = timedelta(days=60)
+USUAL_RUNS = 14
+# Nobody waits for watch: what does not answer by then is out of reach.
+WAREHOUSE_SESSION = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+}
+RETRIES = RetryPolicy(give_up_after_seconds=20.0, answer_seconds=20.0)
+
+
+T = TypeVar("T")
+
+
+def look(settings: Settings, now: datetime) -> Facts:
+    """Return all that can be known at this moment."""
+    return _Looker(settings, now).look()
+
+
+class _Looker:
+    """One look, and what could be seen."""
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        self._settings, self._now = settings, now
+        self._seen: list[str] = []
+        self._unseen: list[Unseen] = []
+
+    def look(self) -> Facts:
+        found = Facts(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
+        if self._settings.analysts is not None:
+            seen = self._looked("the catalog", lambda: declared(self._settings))
+            if seen is not None:
+                found = replace(found, declared=seen.tables, marts=seen.marts)
+        with self._looking("Vault"), access.opened(self._settings) as databases:
+            found = self._behind_vault(databases, found)
+        return replace(found, seen=tuple(self._seen), unseen=tuple(self._unseen))
+
+    def _behind_vault(self, databases: Access, found: Facts) -> Facts:
+        if self._settings.warehouse is not None:
+            found = replace(found, ledger=self._looked("the warehouse", lambda: self._ledger(databases)))
+        backup = self._settings.backup
+        if backup is not None:
+            seen = self._looked(f"bucket {backup.bucket}", lambda: self._bucket(databases))
+            if seen is not None and backup.audit_secret is not None:
+                rules = self._looked("the bucket's rules", lambda: self._rules(databases))
+                seen = replace(seen, rule_problems=rules)
+            found = replace(found, bucket=seen)
+        return found
+
+    def _looked(self, thing: str, look: Callable[[], T]) -> T | None:
+        with self._looking(thing):
+            return look()
+        return None  # type: ignore[unreachable] # what was raised was noted
+
+    @contextlib.contextmanager
+    def _looking(self, thing: str) -> Iterator[None]:
+        """Note whether this thing could be looked at."""
+        try:
+            yield
+        except StoppedError:
+            raise
+        except PipelineError as error:
+            self._unseen.append(Unseen(thing, one_line(str(error))))
+        except Exception as error:
+            # Nobody looks after us: a bug of one kind must not hide all else.
+            logger.exception("%s: could not be looked at", thing)
+            self._unseen.append(Unseen(thing, one_line(f"{type(error).__name__}: {error}")))
+        else:
+            self._seen.append(thing)
+
+    # What lies on this machine.
+
+    def _keys(self) -> Iterator[KeyFacts]:
+        if self._settings.backup is None:
+            return
+        for path in self._settings.backup.recipients:
+            # Each alone, so that one that is unusable does not hide another that soon will be.
+            found = self._looked(f"key {path.name}", lambda path=path: self._key(path))  # type: ignore[misc]
+            if found is not None:
+                yield found
+
+    def _key(self, path: Path) -> KeyFacts:
+        with TemporaryDirectory() as folder:
+            try:
+                with crypt.keyring([path], now=self._now, folder=Path(folder)) as ring:
+                    return KeyFacts(path.name, ring.recipients[0], None)
+            except ProblemsError as error:
+                return KeyFacts(path.name, None, error.problems[0].removeprefix(f"recipient {path}: "))
+
+    def _work(self) -> tuple[Work, ...] | None:
+        backup = self._settings.backup
+        if backup is None or not os.access(backup.work_dir, os.R_OK | os.X_OK):
+            return None  # another machine makes the backups
+        found = [
+            _at_work(
+                f"{chains.BACKUP.name} {name}", backup.work_dir / name, attempts.backups(backup, name)[-1:]
+            )
+            for name in self._settings.databases
+        ]
+        found.append(_at_work(chains.DRILL.name, backup.work_dir / work.DRILLS, attempts.drills(backup)))
+        return tuple(one for one in found if one)
+
+    # What is in the warehouse.
+
+    def _ledger(self, databases: Access) -> LedgerFacts:
+        with (
+            databases.warehouse(session=WAREHOUSE_SESSION) as warehouse,
+            postgres.explained("the warehouse"),
+        ):
+            ledger.require_migrated(warehouse)
+            drills = postgres.rows(warehouse, postgres.statement("watch_drills"))
+            seconds = postgres.rows(warehouse, postgres.statement("watch_seconds"), {"count": USUAL_RUNS})
+            first = postgres.rows(
+                warehouse, "SELECT database, min(taken_at) FROM ops.backup GROUP BY database"
+            )
+            return LedgerFacts(
+                run=runs.find(warehouse, NAME),
+                going=runs.going(warehouse, NAME),
+                tables=tables(warehouse, self._now - LOOK_BACK),
+                drills={database: DrillFacts(*rest) for database, *rest in drills},
+                first_backups=dict(first),
+                proofs={name: ProofFacts(*rest[1:6]) for name, *rest in _proofs(warehouse)},
+                seconds={name: tuple(took) for name, took in seconds},
+            )
+
+    # What is in the bucket.
+
+    def _bucket(self, databases: Access) -> BucketFacts:
+        backup = self._settings.require_backup()
+        with backups.reading(databases, retries=RETRIES) as bucket:
+            objects = list(bucket.list())
+        listing = backups.listed(objects)
+        return BucketFacts(
+            name=backup.bucket,
+            backups=listing.backups,
+            incomplete=listing.incomplete,
+            drills=_drills(objects),
+        )
+
+    def _rules(self, databases: Access) -> tuple[str, ...]:
+        backup = self._settings.require_backup()
+        secret = backup.audit_secret or backup.secret
+        with databases.bucket(secret, retries=RETRIES) as bucket:
+            found = bucket.inspect()
+        return tuple(found.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None))
+
+
+def _written(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def declared(settings: Settings) -> Declared:
+    """Return the declared tables and marts, each with when its file was written."""
+    checkout = settings.require_analysts().checkout
+    found: dict[str, dict[str, datetime]] = {}
+    catalogued = catalog.read(checkout)
+    for source in catalogued.sources.values():
+        # Whoever declares a new table may wait for the next night like everybody else.
+        written = _written(checkout / "sources" / f"{source.name}.yaml")
+        found[source.name] = dict.fromkeys(source.tables, written)
+    marts = {mart.name: _written(checkout / mart.file) for mart in catalogued.marts.values()}
+    return Declared(found, marts)
+
+
+def tables(warehouse: Connection, since: datetime) -> dict[str, TableFacts]:
+    """Return how each table, mart and source as such fares; what began before `since` is not looked at."""
+    parameters = {"since": since, "own_tasks": [chains.OPEN_TASK, chains.BUILD_TASK]}
+    found = postgres.rows(warehouse, postgres.statement("watch_tables"), parameters)
+    return {name: _table(*rest) for name, *rest in found}
+
+
+def _table(
+    fresh_as_of: datetime | None, loaded_at: datetime | None, first_tried_at: datetime | None,
+    task: str | None, run: str, error: str, exit_code: int | None, since: datetime,
+    runs: int, hint: str | None, again: str | None,
+) -> TableFacts:  # fmt: skip
+    failing = Failing(task, run, error, exit_code, since, runs, hint, again) if task else None
+    return TableFacts(fresh_as_of, loaded_at, first_tried_at, failing)
+
+
+def _proofs(warehouse: Connection) -> list[tuple[Any, ...]]:
+    """Return what is known of audits; nothing where the ledger is older than they are."""
+    if postgres.value(warehouse, "SELECT to_regclass('ops.audit')") is None:
+        return []
+    return postgres.rows(warehouse, postgres.statement("proofs"))
+
+
+def _drills(objects: Sequence[Stored]) -> dict[str, DrillFacts]:
+    """Return the newest drill of each database that has a report here, and when one last held."""
+    found: dict[str, list[DrillFacts]] = {}
+    for stored in objects:
+        if report.is_report(stored):
+            database, grade = stored.name.partition("/")[0], stored.info["grade"]
+            ended, held = datetime.fromisoformat(stored.info["finished-at"]), grade in report.HOLDING
+            one = DrillFacts(stored.info["month"], grade, held, ended, ended if held else None)
+            found.setdefault(database, []).append(one)
+    return {database: newest(drills) for database, drills in found.items()}
+
+
+def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:
+    """Return which of these attempts goes on or was killed, None if they ended, well or not."""
+    going = [step for step in steps if step.state == "running"]
+    killed = [step for step in steps if step.error == attempts.KILLED]
+    for step in (*going, *killed):
+        place = f"at {step.key.task}, process {step.detail['pid']}" if going else f"in {home}"
+        alive = bool(going) or _is_locked(home / work.RUN_LOCK)
+        return Work(name, step.key.run, step.started_at, alive, place)
+    return None
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process that we cannot see, such as one in another container, is at work there."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,47 @@
+"""Judges marts: how long ago each was last built."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pipeline import chains
+from pipeline.alerts import remedy
+from pipeline.alerts.message import one_line
+from pipeline.observe.watch import limits
+from pipeline.observe.watch.facts import Facts, TableFacts
+from pipeline.observe.watch.verdict import Verdict, at, limit
+from pipeline.settings import Settings
+from pipeline.step import StepKey
+
+
+def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
+    """Yield what is to be thought of each mart; nothing where no run began since, of which is told once."""
+    if facts.ledger is None or facts.marts is None:
+        return
+    run, allowed = facts.ledger.run, limits.run(settings)
+    if run is None or limits.exceeded(now, run.attempted_at, allowed):
+        return
+    for name, declared_at in sorted(facts.marts.items()):
+        found = facts.ledger.tables.get(f"{chains.MART.schema}.{name}", TableFacts())
+        since = found.loaded_at or found.first_tried_at or declared_at
+        key = f"watch/mart/{name}"
+        if limits.exceeded(now, since, allowed):
+            yield _late(key, name, found, since, allowed=limit(allowed), now=now)
+        elif found.loaded_at:
+            summary = f"mart {name}: built {limits.ago(now, since)}; the limit is {limit(allowed)}"
+            yield Verdict(key, "well", summary)
+
+
+def _late(key: str, name: str, found: TableFacts, since: datetime, *, allowed: str, now: datetime) -> Verdict:
+    told = (
+        f"was last built {at(since)}, {limits.ago(now, since)}"
+        if found.loaded_at
+        else f"was never built, and could have been since {limits.ago(now, since)}"
+    )
+    summary = f"mart {name}: {told}; the limit is {allowed}"
+    last = found.failing
+    if last is None:
+        return Verdict(key, "stale", summary, chains.MARTS.command(None, name), since=since)
+    step = StepKey(last.run, last.task, f"{chains.MART.schema}.{name}")
+    mend = remedy.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
+    said = one_line(f"{last.task} failed: {last.error}")
+    return Verdict(key, "stale", summary, mend.command, said, since=since, hint=mend.before)

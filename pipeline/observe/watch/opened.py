@@ -1,0 +1,58 @@
+"""What is open: what runs told of and is not over, and what the ledger has as failed since it was loaded."""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.alerts import Alert, remedy
+from pipeline.alerts.message import one_line
+from pipeline.chains import ETL, MART, MARTS
+from pipeline.observe.watch.facts import Facts
+from pipeline.observe.watch.verdict import Verdict
+from pipeline.step import StepKey
+
+KEY = "open/"
+STATUS = "pipeline status"
+# Judged anew at the end of each watch.
+LAST = ("watch/spool", "watch/heartbeat")
+
+
+def judge(facts: Facts, known: Sequence[Alert], found: Sequence[Verdict]) -> Iterator[Verdict]:
+    """Yield each alert that is open, and each failure in the ledger without one, but for what was just found.
+
+    They were told, so watch does not tell them again; but all is not well.
+    """
+    told = {verdict.key for verdict in found if verdict.is_finding}
+    for alert in known:
+        if alert.key not in told and alert.key not in LAST:
+            yield Verdict(
+                f"{KEY}{alert.key}", "open", alert.summary, alert.command or STATUS, alert.error, alert.since,
+                hint=alert.hint or "",
+            )  # fmt: skip
+            told.add(alert.key)
+    for name, table in sorted(facts.ledger.tables.items()) if facts.ledger else ():
+        last = table.failing
+        if last is None or told & _keys(name) or not _is_declared(facts, name):
+            continue
+        mend = remedy.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
+        key = StepKey(last.run, last.task, name)
+        summary = f"{name}: {last.task} failed in run {last.run}"
+        yield Verdict(
+            f"{KEY}{ETL.name}/{name}", "open", summary, mend.command, one_line(last.error), last.since, key,
+            mend.before,
+        )  # fmt: skip
+
+
+def _keys(name: str) -> set[str]:
+    """Return the keys under which this may have been told."""
+    source, _, own = name.partition(".")
+    if source == MART.schema:
+        return {f"{MARTS.name}/{own}", f"watch/{MARTS.name}/{own}"}
+    return {f"{ETL.name}/{name}", f"{ETL.name}/{source}", f"watch/table/{name}", f"watch/source/{source}"}
+
+
+def _is_declared(facts: Facts, name: str) -> bool:
+    if facts.declared is None:
+        return True
+    source, _, table = name.partition(".")
+    if source == MART.schema:
+        return table in (facts.marts or {})
+    return source in facts.declared and (not table or table in facts.declared[source])

@@ -1,0 +1,180 @@
+"""Tells what was judged: alerts of what is new, that it is over, and a sign that watch itself lives."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from pipeline import access, alerts
+from pipeline.alerts import Alert, Kind, webhook
+from pipeline.chains import BACKUP, DRILL, ETL, MARTS
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.observe.watch.facts import Facts
+from pipeline.observe.watch.verdict import Verdict
+from pipeline.scheduler import links
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+KINDS: dict[str, Kind] = {
+    "warning": "warning",
+    "stale": "stale",
+    "failed": "failed",
+    "unreachable": "failed",
+}
+FAILED = "/fail"
+HEARTBEAT = "watch/heartbeat"
+
+
+def tell(settings: Settings, verdicts: Sequence[Verdict]) -> None:
+    """Tell each finding once, and once that it is over. What was not judged is neither."""
+    for verdict in verdicts:
+        if verdict.is_finding:
+            if alerts.tell(settings, alert_of(settings, verdict)):
+                # Also of a mere warning: watch has failed nobody, and need not be told of by bin/cron.
+                alerts.let_cron_know()
+        elif verdict.kind == "well":
+            alerts.recovered(settings, verdict.key, verdict.summary)
+
+
+def alert_of(settings: Settings, verdict: Verdict) -> Alert:
+    """Return what is told of a finding, with links to the step that failed last, if one did."""
+    step = verdict.step
+    source, _, table = step.name.partition(".") if step else ("", "", "")
+    parameters = {"source": source, **({"table": table} if table else {}), "run": step.run if step else ""}
+    family = f"etl.{step.task}" if step else ""
+    return Alert(
+        key=verdict.key,
+        kind=KINDS[verdict.kind],
+        summary=verdict.summary,
+        error=verdict.error,
+        hint=verdict.hint or None,
+        run=step and step.run,
+        command=verdict.command,
+        task_url=step and links.task_url(settings, family, parameters),
+        log_url=step and links.log_url(settings, family, parameters),
+        **({"since": verdict.since} if verdict.since else {}),
+    )
+
+
+def forget(settings: Settings, facts: Facts, verdicts: Sequence[Verdict]) -> None:
+    """Tell of what was told earlier and is no longer declared that it is over: nobody will judge it again."""
+    judged = {verdict.key for verdict in verdicts}
+    for alert in alerts.open_alerts(settings):
+        if alert.key not in judged and _is_gone(settings, facts, alert):
+            alerts.recovered(settings, alert.key, f"{alert.key}: is no longer declared, so it is not watched")
+
+
+def _is_gone(settings: Settings, facts: Facts, alert: Alert) -> bool:
+    kind, _, name = alert.key.removeprefix("watch/").partition("/")
+    if alert.key.startswith("watch/"):
+        names = KEPT.get(kind)
+    elif kind in WHOLE and alert.task is None:
+        # Of a command that a clock goes on to start: that its database is not declared may be what is wrong.
+        return False
+    else:
+        # Of a run, such as etl/hr.employee/checks: what the parts after the name say of it goes with it.
+        names, name = DONE.get(kind), name.partition("/")[0]
+    kept = names(settings, facts) if names else None
+    return kept is not None and name not in kept
+
+
+def _sources(settings: Settings, facts: Facts) -> set[str] | None:
+    return None if facts.declared is None else {*facts.declared, *settings.sources}
+
+
+def _tables(_: Settings, facts: Facts) -> set[str] | None:
+    if facts.declared is None:
+        return None
+    return {f"{source}.{table}" for source, tables in facts.declared.items() for table in tables}
+
+
+def _marts(_: Settings, facts: Facts) -> set[str] | None:
+    return None if facts.marts is None else set(facts.marts)
+
+
+def _loads(settings: Settings, facts: Facts) -> set[str] | None:
+    sources, tables = _sources(settings, facts), _tables(settings, facts)
+    return None if sources is None or tables is None else sources | tables
+
+
+def _things(_: Settings, facts: Facts) -> set[str] | None:
+    # With Vault out of reach nothing behind it was looked at.
+    return {*facts.seen, *(one.thing for one in facts.unseen)} if "Vault" in facts.seen else None
+
+
+def _proved(settings: Settings, facts: Facts) -> set[str] | None:
+    # And all of them at once.
+    tables = _tables(settings, facts)
+    return None if tables is None else {"", *tables}
+
+
+def _databases(settings: Settings, _: Facts) -> set[str]:
+    return set(settings.databases)
+
+
+def _keys(settings: Settings, _: Facts) -> set[str]:
+    return {path.name for path in settings.backup.recipients} if settings.backup else set()
+
+
+def _audited(settings: Settings, _: Facts) -> set[str]:
+    return {""} if settings.backup and settings.backup.audit_secret else set()
+
+
+def _work(settings: Settings, _: Facts) -> set[str]:
+    return {ETL.name, DRILL.name, *(f"{BACKUP.name}/{name}" for name in settings.databases)}
+
+
+# By the second part of an alert's key: what the third may still be, or None if that is not known now.
+KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
+    "backup": _databases,
+    "changed": _databases,
+    "kept": _databases,
+    "size": _databases,
+    "drill": _databases,
+    "source": _sources,
+    "table": _tables,
+    "audit": _proved,
+    "mart": _marts,
+    "key": _keys,
+    "rules": _audited,
+    "reach": _things,
+    "going": _work,
+}
+# Under these keys a command tells as well as its steps.
+WHOLE = (BACKUP.name, DRILL.name)
+# Likewise by the first part of the keys under which runs tell.
+DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
+    ETL.name: _loads,
+    "audit": _tables,
+    MARTS.name: _marts,
+    BACKUP.name: _databases,
+    DRILL.name: _databases,
+}
+
+
+def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
+    """Ask for the address whose silence somebody else watches, with /fail behind it where not all is well.
+
+    It is `heartbeat_url` in the entry of [alerts] in Vault. Return None where there is none to be had.
+    """
+    if settings.alerts is None:
+        return None
+    try:
+        with access.opened(settings) as databases:
+            url = databases.vault.read(settings.alerts.secret).get("heartbeat_url", "").rstrip("/")
+    except StoppedError:
+        raise
+    except PipelineError as error:
+        # Told of Vault already; and whoever waits for a sign of us gets none.
+        logger.info("no heartbeat: %s", error)
+        return None
+    if not url:
+        alerts.recovered(settings, HEARTBEAT, "heartbeat: there is no address to ask for any more")
+        return None
+    try:
+        webhook.ping(url if well else url + FAILED)
+    except StoppedError:
+        raise
+    except PipelineError as error:
+        summary = "heartbeat: the address that notices the end of watch was not reached"
+        return Verdict(HEARTBEAT, "unreachable", summary, "pipeline watch", str(error))
+    return Verdict(HEARTBEAT, "well", "heartbeat: was taken")

@@ -1,0 +1,54 @@
+"""What an alert of watch holds: what to type, since when, and the way to the step that failed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline import alerts
+from pipeline.alerts import Alert
+from pipeline.observe.watch import tell
+from pipeline.scheduler import links
+from pipeline.step import StepKey
+from tests.observe.watch.samples import DAY, LAST_NIGHT, facts, ledger, only, settings, table, tables
+from tests.observe.watch.test_loads import FAILING
+
+
+def test_an_alert_leads_to_the_step_that_failed() -> None:
+    shown = settings(visualizer={"secret": "scheduler", "url": "https://luigi.school.invalid"})
+    old = table(fresh_as_of=LAST_NIGHT - 3 * DAY, loaded_at=LAST_NIGHT - 3 * DAY, failing=FAILING)
+    found = only(facts(ledger=ledger(tables=tables(employee=old))), configured=shown)
+    alert = tell.alert_of(shown, found)
+    step = {"source": "hr", "table": "employee", "run": "2026-11-24"}
+    assert alert.task_url == links.task_url(shown, "etl.ValidateExtract", step)
+    assert alert.log_url == links.log_url(shown, "etl.ValidateExtract", step)
+    assert (alert.kind, alert.run, alert.command) == ("stale", "2026-11-24", found.command)
+    assert alert.since == found.since
+    # Of a source's own step, and of what has none.
+    own = replace(found, step=StepKey("2026-11-24", "OpenSnapshot", "hr"))
+    snapshot = links.task_url(shown, "etl.OpenSnapshot", {"source": "hr", "run": "2026-11-24"})
+    assert tell.alert_of(shown, own).task_url == snapshot
+    none = tell.alert_of(shown, replace(found, step=None))
+    assert (none.run, none.task_url, none.log_url) == (None, None, None)
+
+
+def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path) -> None:
+    """A table that was taken out of the catalog while it failed is never loaded again, which would end it."""
+    shown = settings(alerts={"secret": "alerts", "spool": str(tmp_path / "spool")})
+    kept = [
+        "etl/hr", "etl/hr.employee", "etl/hr.employee/rows", "backup/hr", "drill/hr", "run/etl",
+        "watch/table/hr.employee",
+    ]  # fmt: skip
+    gone = [
+        "etl/shop", "etl/hr.old", "etl/hr.old/rows", "backup/shop", "drill/shop", "watch/table/hr.old",
+        "watch/rules",
+    ]  # fmt: skip
+    for key in kept + gone:
+        alerts.keep(shown, Alert(key=key, kind="failed", summary=f"{key} failed", task="SomeTask"))
+    # A crontab that still names the database: its command fails every night, and this alert alone says so.
+    kept.append("backup/renamed")
+    alerts.keep(shown, Alert(key="backup/renamed", kind="failed", summary="could not start"))
+    # While the analysts' repository cannot be read, nothing is known to be gone from it.
+    tell.forget(shown, facts(declared=None), ())
+    unread = {alert.key for alert in alerts.open_alerts(shown)}
+    assert unread == {*kept, *gone} - {"backup/shop", "drill/shop", "watch/rules"}
+    tell.forget(shown, facts(), ())
+    assert {alert.key for alert in alerts.open_alerts(shown)} == set(kept)

@@ -1,0 +1,1 @@
+"""Tests of the scheduler as it is seen from outside of Luigi."""
