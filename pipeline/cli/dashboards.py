@@ -1,6 +1,7 @@
-"""`pipeline dashboards plan` and `apply`: what the analysts' repository declares, in Metabase."""
+"""`pipeline dashboards plan`, `apply` and `export`: what the analysts' repository declares, in Metabase."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from pipeline import alerts, catalog, dashboards, log, settings, sync
@@ -9,6 +10,7 @@ from pipeline.cli import terminal
 from pipeline.dashboards import Outcome
 from pipeline.errors import CheckError
 
+FOLDER = Path("metabase-export")
 CODES = "4 a dashboard is held back, for one of its cards is broken; 5 something is out of reach"
 
 
@@ -38,6 +40,21 @@ def add_commands(commands: Any) -> None:
     )
     log.add_argument(apply)
     apply.set_defaults(command=run_apply)
+    export = actions.add_parser(
+        "export",
+        help="write them as Metabase's own files",
+        description="Write them as files of Metabase's representation format, which its paid editions import."
+        " Each card is tried on the warehouse. Asks no Metabase, and needs no [metabase].",
+        epilog=f"exit codes: 0 all of it was written; {CODES}",
+    )
+    export.add_argument(
+        "--out",
+        type=Path,
+        default=FOLDER,
+        metavar="DIR",
+        help="a new or empty folder (default: ./%(default)s)",
+    )
+    export.set_defaults(command=run_export)
 
 
 def run_plan(_arguments: argparse.Namespace) -> int:
@@ -73,6 +90,17 @@ def run_apply(_arguments: argparse.Namespace) -> int:
     _raise(outcome)
     thing = failures.dashboards(None)
     alerts.recovered(configured, thing.key, f"{thing.name}: applied")
+    return 0
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Write the files, and say where. Raise CheckError if a dashboard is held back."""
+    configured = settings.read()
+    with sync.held(configured.require_analysts().checkout) as folder:
+        declared = list(catalog.read_repository(folder).dashboards.values())
+        outcome = dashboards.export(configured, declared, arguments.out)
+    terminal.say(f"{arguments.out}: {terminal.counted(len(outcome.changes), 'file')}")
+    _raise(outcome)
     return 0
 
 

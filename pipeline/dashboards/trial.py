@@ -43,11 +43,12 @@ def _try_default(connection: Connection, dashboard: Dashboard, chosen: Filter) -
         if reach.filter == chosen.name and reach.relation
     }  # fmt: skip
     for relation, name in sorted(places):
-        if _holds_numbers(connection, relation, name):
+        if holds_numbers(connection, relation, name):
             list(numbers(chosen))
 
 
-def _holds_numbers(connection: Connection, relation: str, name: str) -> bool:
+def holds_numbers(connection: Connection, relation: str, name: str) -> bool:
+    """Whether a column has numbers; False also where it cannot be read."""
     query = sql.SQL("SELECT {} FROM {} LIMIT 0").format(sql.Identifier(name), _identifier(relation))
     try:
         with connection.cursor() as cursor:

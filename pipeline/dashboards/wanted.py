@@ -25,14 +25,14 @@ class Places(Protocol):
     """What is there already: numbers of things and of columns."""
 
     @property
-    def database(self) -> int:
-        """Return the number of the warehouse's connection."""
+    def database(self) -> int | str:
+        """Return the number, or in a file the name, of the warehouse's connection."""
 
     def number(self, key: str) -> int | str:
         """Return the number of a thing of ours; its key, which no number is, as long as it is not made."""
 
-    def column(self, relation: str, name: str) -> tuple[int, str]:
-        """Return number and base type of a column. Raise CheckError if it is not known there."""
+    def column(self, relation: str, name: str) -> tuple[int | tuple[str, ...], str]:
+        """Return number, or in a file path, and base type of a column. Raise CheckError if it is unknown."""
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ class Connected(Instance):
         self.syncing: set[int] = set()
         self.syncs = 0
 
-    def get_database(self, inside: list[str], *_: Any) -> Any:
+    def get_database(self, inside: list[str], _body: Any, query: Mapping[str, list[str]], *_: Any) -> Any:
         if not inside:
             return {
                 "data": [self._masked(one) for one in self.databases.values()],
                 "total": len(self.databases),
             }
-        return self._masked(self._database(inside))
+        known = self._masked(self._database(inside))
+        return known | ({"tables": self.tables} if query.get("include") == ["tables.fields"] else {})
 
     def _database(self, inside: list[str]) -> dict[str, Any]:
         if int(inside[0]) not in self.databases:
@@ -87,19 +88,16 @@ class Connected(Instance):
         before = {(one["schema"], one["name"]): one for one in self.tables}
         for schema, table, column, kind in warehouse.columns(known["details"]):
             old = before.get((schema, table)) or {
-                "id": self.content.number(),
-                "description": None,
-                "fields": [],
-            }
+                "id": self.content.number(), "db_id": known["id"], "display_name": table.title(),
+                "description": None, "entity_type": "entity/GenericTable", "fields": [],
+            }  # fmt: skip
             new = tables.setdefault((schema, table), {**old, "schema": schema, "name": table, "fields": []})
             field = next((one for one in old["fields"] if one["name"] == column), None)
             made = {
-                "id": self.content.number(),
-                "name": column,
-                "description": None,
-                "schema": schema,
-                "table": table,
-            }
+                "id": self.content.number(), "table_id": old["id"], "name": column,
+                "display_name": column.title(), "description": None, "semantic_type": None,
+                "fk_target_field_id": None, "schema": schema, "table": table,
+            }  # fmt: skip
             new["fields"].append({**(field or made), "base_type": kind})
         self.tables = list(tables.values())
         known["initial_sync_status"] = "complete"

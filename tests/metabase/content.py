@@ -77,15 +77,18 @@ class Content:
                 other["archived"] = archived
                 self._archive_inside(other["id"], archived)
 
-    def items(self, number: int | None, models: list[str]) -> dict[str, Any]:
-        found = []
+    def items(self, number: int | None, query: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Return what is in a collection; all of it, or of its pages that which is asked for."""
+        models, found = query.get("models") or [], []
         for kind in models or list(self.things):
             for one in self.things[kind].values():
                 parent = one["parent_id"] if kind == "collection" else one["collection_id"]
                 if parent == number and not one["archived"]:
-                    keys = ("id", "name", "description", "entity_id")
+                    keys = ("id", "name", "description", "entity_id", "archived")
                     found.append({**{key: one[key] for key in keys}, "model": kind})
-        return {"total": len(found), "data": found, "models": models, "limit": None, "offset": None}
+        limit, offset = (int(query[key][0]) if key in query else None for key in ("limit", "offset"))
+        page = found[offset or 0 :][: limit if limit is not None else len(found)]
+        return {"total": len(found), "data": page, "models": models, "limit": limit, "offset": offset}
 
     # Dashboards.
 
@@ -99,7 +102,8 @@ class Content:
         for position, tab in enumerate(body.get("tabs") or []):
             known = tab["id"] in {one["id"] for one in thing["tabs"]}
             numbers[tab["id"]] = tab["id"] if known else self.number()
-            tabs.append({"id": numbers[tab["id"]], "name": tab["name"], "position": position})
+            tabs.append({"id": numbers[tab["id"]], "name": tab["name"], "position": position,
+                         "dashboard_id": thing["id"]})  # fmt: skip
         given = body.get("dashcards")
         cards: list[dict[str, Any]] = thing["dashcards"] if given is None else given
         ids = [card["id"] for card in cards]
@@ -134,6 +138,7 @@ class Content:
             "parameter_mappings": [], "visualization_settings": {}, "card_id": None, **known.get(number, {}),
             **{key: card[key] for key in taken if key in card},
             "id": number, "dashboard_tab_id": tab, "dashboard_id": thing["id"],
+            "entity_id": known.get(number, {}).get("entity_id") or entity_id(), "inline_parameters": [],
         }  # fmt: skip
 
     # Queries: taken in either form, given back in that of the version.
@@ -180,5 +185,14 @@ class Content:
         """Return a thing as it is answered."""
         found = {key: value for key, value in thing.items() if key != "query"}
         if kind == "card":
-            found |= {"dataset_query": self.given(thing["query"]), "type": "question", "result_metadata": []}
+            found |= {
+                "dataset_query": self.given(thing["query"]), "type": "question", "result_metadata": [],
+                "query_type": "native", "database_id": thing["query"]["database"], "table_id": None,
+                "creator_id": 1, "dashboard_id": None,
+            }  # fmt: skip
+        if kind == "dashboard":
+            found |= {
+                "creator_id": 1, "auto_apply_filters": True, "enable_embedding": False, "public_uuid": None,
+                "cache_ttl": None,
+            }  # fmt: skip
         return found

@@ -103,9 +103,7 @@ class Routes(Connected):
     def get_collection_items(
         self, inside: list[str], _body: Any, query: Mapping[str, list[str]], *_: Any
     ) -> Any:
-        return self.content.items(
-            None if inside[0] == "root" else int(inside[0]), list(query.get("models", []))
-        )
+        return self.content.items(None if inside[0] == "root" else int(inside[0]), query)
 
     def post_card_query(self, inside: list[str], body: Any, *_: Any) -> Any:
         return self.run(int(inside[0]), _chosen(body, {}))

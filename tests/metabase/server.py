@@ -32,6 +32,8 @@ class Metabase:
         # Called with each request before it is done.
         self.before: Callable[[str], object] = lambda _request: None
         self.requests: list[tuple[str, int]] = []
+        # What each request that was to change something held, by its route.
+        self.sent: list[tuple[str, Any]] = []
         self._lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -99,6 +101,7 @@ class Metabase:
         if user is None and path not in OPEN:
             return HTTPStatus.UNAUTHORIZED, "Unauthenticated"
         if method in ("POST", "PUT"):
+            self.sent.append((route, body))
             body = bodies.checked(route, body)
             body = {key: value for key, value in body.items() if (route, key) not in self.forgets}
         found = self.routes.do(route, numbers, body, query, headers)
