@@ -5,8 +5,10 @@ They need the database, Vault and B2, and nothing else: never the warehouse.
 
 import luigi
 
-from pipeline.backup import backups, dump, encrypt, records, upload, verify
-from pipeline.backup.work import Work
+from pipeline.backup import dump, encrypt, upload, verify
+from pipeline.backup.store import backups
+from pipeline.backup.work import records
+from pipeline.backup.work.work_folder import Work
 from pipeline.chains import BACKUP
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, today

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import luigi
 
-from pipeline.backup import drill
+from pipeline.backup.drills import drill
 from pipeline.chains import DRILL
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, MonthParameter, Shown, configured

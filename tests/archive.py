@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 
 from pipeline import access, crypt, settings
-from pipeline.backup import backups
-from pipeline.backup.manifest import Manifest, dump_name, globals_name, manifest_name
-from pipeline.backup.work import Work
+from pipeline.backup.store import backups
+from pipeline.backup.store.manifest import Manifest, dump_name, globals_name, manifest_name
+from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import KEPT, Bucket
 from pipeline.sandbox import backup_store, clusters
 from pipeline.sandbox.b2.control import Control

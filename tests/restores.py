@@ -12,10 +12,12 @@ import psycopg2
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup import drill, dump, encrypt, manifest, upload, verify
-from pipeline.backup.manifest import Manifest
-from pipeline.backup.report import Report
-from pipeline.backup.work import RESTORES
+from pipeline.backup import dump, encrypt, upload, verify
+from pipeline.backup.drills import drill
+from pipeline.backup.drills.report import Report
+from pipeline.backup.store import manifest
+from pipeline.backup.store.manifest import Manifest
+from pipeline.backup.work.work_folder import RESTORES
 from pipeline.sandbox import backup_store, clusters, provision
 from pipeline.system import temporary
 from tests.archive import Archive

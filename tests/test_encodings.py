@@ -8,8 +8,8 @@ import pytest
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup import restore
-from pipeline.backup.restoration import Order
+from pipeline.backup.restoring import restore
+from pipeline.backup.restoring.restoration import Order
 from pipeline.errors import StepError
 from tests.night import Night, next_run
 from tests.restores import RUN, Restores

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline import errors
 from pipeline.alerts import failures, message, remedy
-from pipeline.backup import attempts
-from pipeline.backup.work import Work
+from pipeline.backup.work import attempts
+from pipeline.backup.work.work_folder import Work
 from pipeline.errors import PipelineError, StepError
 from pipeline.observe.watch import tell
 from pipeline.observe.watch.facts import Facts, Failing, LedgerFacts, TableFacts

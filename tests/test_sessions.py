@@ -11,8 +11,8 @@ import pytest
 from psycopg2 import sql
 
 from pipeline import access, postgres
-from pipeline.backup import restore
-from pipeline.backup.restoration import Order
+from pipeline.backup.restoring import restore
+from pipeline.backup.restoring.restoration import Order
 from pipeline.errors import LostError, StepError
 from pipeline.observe import preflight
 from pipeline.postgres import Connection

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from pipeline import access, crypt, postgres, retry
 from pipeline.access import Access
-from pipeline.backup import archive, backups, contents, counting, files, records, schema, tools
-from pipeline.backup.archive import Archived
-from pipeline.backup.counting import Counting
-from pipeline.backup.guard import Guard
-from pipeline.backup.manifest import Contents, LargeObjects, Table
-from pipeline.backup.records import Dumped
+from pipeline.backup import tools
+from pipeline.backup.database import archive, contents, counting, schema
+from pipeline.backup.database.archive import Archived
+from pipeline.backup.database.counting import Counting
+from pipeline.backup.database.guard import Guard
+from pipeline.backup.store import backups
+from pipeline.backup.store.manifest import Contents, LargeObjects, Table
 from pipeline.backup.tools import Tool
-from pipeline.backup.work import Work
+from pipeline.backup.work import files, records
+from pipeline.backup.work.records import Dumped
+from pipeline.backup.work.work_folder import Work
 from pipeline.chains import DUMP_TASK
 from pipeline.crypt import Digest
 from pipeline.errors import LostError, PipelineError, StepError

@@ -4,10 +4,11 @@ import time
 from datetime import UTC, datetime
 
 from pipeline import crypt
-from pipeline.backup import backups, manifest, records, work
-from pipeline.backup.manifest import File
-from pipeline.backup.records import Dumped, Encrypted
-from pipeline.backup.work import Work
+from pipeline.backup.store import backups, manifest
+from pipeline.backup.store.manifest import File
+from pipeline.backup.work import records, work_folder
+from pipeline.backup.work.records import Dumped, Encrypted
+from pipeline.backup.work.work_folder import Work
 from pipeline.chains import ENCRYPT_TASK
 from pipeline.crypt import Digest, Keyring
 from pipeline.errors import StepError
@@ -42,7 +43,7 @@ def encrypt_dump(settings: Settings, database: str, run: str, show: Show = silen
         except BaseException:
             folder.remove_plain()
             raise
-        folder.write(work.ENCRYPTED, record)
+        folder.write(work_folder.ENCRYPTED, record)
         folder.remove_plain()
         show(100, f"to {len(record.recipients)} keys, {record.dump.encrypted.size_bytes:,} bytes")
 

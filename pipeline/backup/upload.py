@@ -4,10 +4,11 @@ import time
 
 from pipeline import access
 from pipeline.access import Access
-from pipeline.backup import backups, records
-from pipeline.backup.manifest import File
-from pipeline.backup.records import Encrypted, Uploaded
-from pipeline.backup.work import Work
+from pipeline.backup.store import backups
+from pipeline.backup.store.manifest import File
+from pipeline.backup.work import records
+from pipeline.backup.work.records import Encrypted, Uploaded
+from pipeline.backup.work.work_folder import Work
 from pipeline.chains import UPLOAD_TASK
 from pipeline.errors import StepError
 from pipeline.progress import Show, moved, silent

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pipeline import access, alerts, crypt, postgres
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.backup import backups, keep, manifest, records
-from pipeline.backup.manifest import Manifest, Times, Verification
-from pipeline.backup.records import Encrypted
-from pipeline.backup.work import Work
+from pipeline.backup.store import backups, manifest, retention
+from pipeline.backup.store.manifest import Manifest, Times, Verification
+from pipeline.backup.work import records
+from pipeline.backup.work.records import Encrypted
+from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import Bucket
 from pipeline.chains import VERIFY_TASK
 from pipeline.errors import PipelineError, StepError
@@ -62,7 +63,7 @@ def _keep(databases: Access, writing: Bucket, backup: BackupSettings, proven: Ma
     """Keep what does not go by its age; return why that failed, if it did. The backup itself is verified."""
     try:
         with backups.reading(databases) as reading:
-            keep.keep(reading, writing, backup, proven.database)
+            retention.keep(reading, writing, backup, proven.database)
     except PipelineError as error:
         logger.warning("backup of %s: it is verified, but no copy of it is kept: %s", proven.database, error)
         return str(error)

@@ -9,9 +9,9 @@ from typing import Any
 from pipeline import access, chains, settings
 from pipeline.alerts import failures
 from pipeline.alerts.remedy import Remedy
-from pipeline.backup import backups
-from pipeline.backup.backups import Backup, Listing
-from pipeline.backup.work import Work
+from pipeline.backup.store import backups
+from pipeline.backup.store.backups import Backup, Listing
+from pipeline.backup.work.work_folder import Work
 from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, StepError, common_kind
 from pipeline.ledger import runs

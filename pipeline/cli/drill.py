@@ -8,9 +8,9 @@ from typing import Any
 from pipeline import alerts, chains, settings
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
-from pipeline.backup import drill, due, report
-from pipeline.backup.drill import DrillWork
-from pipeline.backup.report import Report
+from pipeline.backup.drills import drill, due, report
+from pipeline.backup.drills.drill import DrillWork
+from pipeline.backup.drills.report import Report
 from pipeline.cli import supervise, terminal
 from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
 from pipeline.ledger import runs

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import access, catalog, chains, ledger, settings
-from pipeline.backup import attempts
+from pipeline.backup.work import attempts
 from pipeline.cli import supervise, terminal
 from pipeline.errors import StoppedError, UsageError, common_kind
 from pipeline.ledger import runs

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from rich.progress import Progress as Bar
 
 from pipeline import postgres, redact, settings
-from pipeline.backup import restore, target
-from pipeline.backup.restoration import JOBS, Order, Restored
+from pipeline.backup.restoring import restore, target
+from pipeline.backup.restoring.restoration import JOBS, Order, Restored
 from pipeline.cli import drill, terminal
 from pipeline.errors import CheckError, StoppedError, UnreachableError, UsageError
 from pipeline.names import MAXIMUM_BYTES

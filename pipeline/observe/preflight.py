@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 
 from pipeline import access, alerts, catalog, crypt, ledger, mask, postgres
 from pipeline.access import Access
-from pipeline.backup import privileges, tools
+from pipeline.backup import tools
+from pipeline.backup.database import privileges
 from pipeline.catalog import Catalog
 from pipeline.dashboards import instance
 from pipeline.errors import PipelineError, StepError, UnreachableError

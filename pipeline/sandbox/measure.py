@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import access, postgres, settings
-from pipeline.backup import contents, dump, encrypt, records, tools
-from pipeline.backup.work import Work
+from pipeline.backup import dump, encrypt, tools
+from pipeline.backup.database import contents
+from pipeline.backup.work import records
+from pipeline.backup.work.work_folder import Work
 from pipeline.postgres import snapshot
 from pipeline.sandbox import clusters, configuration, provision, sources
 from pipeline.sandbox.home import Home

@@ -9,12 +9,14 @@ from functools import partial
 import pytest
 
 from pipeline import postgres
-from pipeline.backup import assertions, controls, drill, report, restore, target
-from pipeline.backup.assertions import Assertion
-from pipeline.backup.counting import Counting
-from pipeline.backup.manifest import dump_name
-from pipeline.backup.report import Report
-from pipeline.backup.restoration import Order, Restored
+from pipeline.backup.database import assertions
+from pipeline.backup.database.assertions import Assertion
+from pipeline.backup.database.counting import Counting
+from pipeline.backup.drills import controls, drill, report
+from pipeline.backup.drills.report import Report
+from pipeline.backup.restoring import restore, target
+from pipeline.backup.restoring.restoration import Order, Restored
+from pipeline.backup.store.manifest import dump_name
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError
 from tests.archive import SMALL
 from tests.backup.test_restore import KEYED

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline import postgres
-from pipeline.backup import drill, due
+from pipeline.backup.drills import drill, due
 from tests.archive import SMALL
 from tests.restores import RUN, Restores
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import postgres, retry
-from pipeline.backup import contents, dump, records, tools
-from pipeline.backup.manifest import Contents
-from pipeline.backup.records import Dumped
+from pipeline.backup import dump, tools
+from pipeline.backup.database import contents
+from pipeline.backup.store.manifest import Contents
+from pipeline.backup.work import records
+from pipeline.backup.work.records import Dumped
 from pipeline.errors import PipelineError, ProblemsError, StepError, UnreachableError, UsageError
 from pipeline.postgres import snapshot
 from pipeline.retry import RetryPolicy

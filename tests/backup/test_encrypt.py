@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backup import dump, encrypt, records
+from pipeline.backup import dump, encrypt
+from pipeline.backup.work import records
 from pipeline.errors import ProblemsError, StepError
 from tests.archive import SMALL, Archive, may_mount, script, small_disk
 from tests.night import next_run

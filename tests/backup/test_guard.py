@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import postgres, retry
-from pipeline.backup import archive, contents, dump, guard, records
-from pipeline.backup.contents import TableShape
-from pipeline.backup.manifest import Table
-from pipeline.backup.records import Dumped
+from pipeline.backup import dump
+from pipeline.backup.database import archive, contents, guard
+from pipeline.backup.database.contents import TableShape
+from pipeline.backup.store.manifest import Table
+from pipeline.backup.work import records
+from pipeline.backup.work.records import Dumped
 from pipeline.errors import CheckError, ConflictError, PipelineError, StepError
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox import clusters

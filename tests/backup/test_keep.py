@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline import access
-from pipeline.backup import backups, drill, keep
-from pipeline.backup.backups import Backup
+from pipeline.backup.drills import drill
+from pipeline.backup.store import backups, retention
+from pipeline.backup.store.backups import Backup
 from pipeline.bucket import KEPT, WRITER, Bucket, copying
 from pipeline.errors import UnreachableError
 from pipeline.sandbox import backup_store
@@ -31,13 +32,13 @@ def made(run: str, *, verified: bool = True) -> Backup:
 def test_the_newest_are_kept_and_the_first_of_each_month() -> None:
     days = [f"2026-{month:02}-{day:02}" for month in range(1, 13) for day in (3, 4, 28)]
     there = [made(day) for day in ("2025-11-30", *days)]
-    kept = keep.wanted(there, last=3, months=12)
+    kept = retention.wanted(there, last=3, months=12)
     assert kept == {f"2026-{month:02}-03" for month in range(1, 13)} | {"2026-12-04", "2026-12-28"}
-    assert keep.wanted(there, last=1, months=0) == {"2026-12-28"}
-    assert keep.wanted(there, last=0, months=0) == frozenset()
-    assert keep.wanted([], last=3, months=12) == frozenset()
+    assert retention.wanted(there, last=1, months=0) == {"2026-12-28"}
+    assert retention.wanted(there, last=0, months=0) == frozenset()
+    assert retention.wanted([], last=3, months=12) == frozenset()
     # What is not what was verified takes nobody's place.
-    assert keep.wanted([made("2026-12-01"), made("2026-12-02", verified=False)], last=1, months=0) == {
+    assert retention.wanted([made("2026-12-01"), made("2026-12-02", verified=False)], last=1, months=0) == {
         "2026-12-01"
     }
 
@@ -111,8 +112,8 @@ def test_a_copy_that_newer_ones_have_superseded_goes_once_its_lock_has_ended(
     aging.advance(days=31)
     access.end_brief()
     with archive.bucket() as reading, archive.writing() as writing, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(keep, "_now", lambda: datetime.now(UTC) + timedelta(days=31))
-        keep.keep(reading, writing, archive.settings.require_backup(), "shop")
+        patched.setattr(retention, "_now", lambda: datetime.now(UTC) + timedelta(days=31))
+        retention.keep(reading, writing, archive.settings.require_backup(), "shop")
     assert copies(archive) == [RUNS[1]]
     aging.advance(days=2)
     names = [one["name"] for one in aging.versions(archive.bucket_name) if one["action"] == "upload"]

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.backup import manifest
-from pipeline.backup.manifest import (
+from pipeline.backup.store import manifest
+from pipeline.backup.store.manifest import (
     Contents,
     Database,
     File,

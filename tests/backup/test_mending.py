@@ -4,7 +4,7 @@ restored is left out and named: nothing else is lost for it.
 
 import pytest
 
-from pipeline.backup import drill
+from pipeline.backup.drills import drill
 from pipeline.errors import CheckError
 from tests.archive import SMALL
 from tests.backup.test_restore import restored

@@ -5,7 +5,7 @@ database itself comes back under the new name as well.
 import pytest
 
 from pipeline import postgres
-from pipeline.backup import drill
+from pipeline.backup.drills import drill
 from tests.archive import SMALL
 from tests.backup.test_restore import restored
 from tests.night import Night

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from pipeline import access, postgres
-from pipeline.backup import privileges
+from pipeline.backup.database import privileges
 from pipeline.sandbox import clusters, provision
 from pipeline.sandbox.home import PROJECT
 from tests.archive import SMALL, Archive

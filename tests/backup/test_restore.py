@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from pipeline import crypt
-from pipeline.backup import dump, restore, target
-from pipeline.backup.manifest import Extension, dump_name
-from pipeline.backup.restoration import Order, Restored
+from pipeline.backup import dump
+from pipeline.backup.restoring import restore, target
+from pipeline.backup.restoring.restoration import Order, Restored
+from pipeline.backup.store.manifest import Extension, dump_name
 from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import clusters
 from tests.archive import SMALL, may_mount, script, small_disk

@@ -11,8 +11,8 @@ import pytest
 from psycopg2.extensions import encrypt_password
 
 from pipeline import postgres
-from pipeline.backup import drill
-from pipeline.backup.manifest import Manifest
+from pipeline.backup.drills import drill
+from pipeline.backup.store.manifest import Manifest
 from pipeline.errors import StepError
 from pipeline.sandbox import clusters, provision
 from pipeline.sandbox.home import PROJECT

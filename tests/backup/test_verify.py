@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from pipeline import access, migrations, postgres
-from pipeline.backup import backups, dump, encrypt, upload, verify
+from pipeline.backup import dump, encrypt, upload, verify
+from pipeline.backup.store import backups
 from pipeline.errors import CheckError, UsageError
 from tests.archive import SMALL, Archive, whole
 from tests.night import next_run

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.backup import work
-from pipeline.backup.work import Work
+from pipeline.backup.work import work_folder
+from pipeline.backup.work.work_folder import Work
 from pipeline.errors import AlreadyRunningError, StepError, UsageError
 from pipeline.settings import BackupSettings
 
@@ -121,7 +121,7 @@ def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:
             (folder.folder / name).write_text("x")
         (folder.folder / "scratch-x").mkdir()
         (folder.folder / "scratch-x" / "key").write_text("x")
-    (resumable.folder / work.ENCRYPTED).write_text("{}")
+    (resumable.folder / work_folder.ENCRYPTED).write_text("{}")
     ours.sweep()
     assert files(tmp_path / "work" / "hr") == {
         "2026-11-22/hr.dump", "2026-11-22/globals.sql", "2026-11-22/hr.dump.gpg",
@@ -133,7 +133,7 @@ def test_ciphertext_is_not_kept_for_ever(tmp_path: Path) -> None:
     ours, old = a_work(tmp_path), a_work(tmp_path, "2026-11-01")
     for folder in (ours, old):
         folder.prepare()
-    record = old.folder / work.ENCRYPTED
+    record = old.folder / work_folder.ENCRYPTED
     record.write_text("{}")
     eight_days_ago = time.time() - 8 * 24 * 3600
     os.utime(record, (eight_days_ago, eight_days_ago))

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from pipeline import access, postgres
-from pipeline.backup import attempts, backups
+from pipeline.backup.store import backups
+from pipeline.backup.work import attempts
 from pipeline.observe.overview.model import Backup, Drill
 from pipeline.observe.watch import limits
 from pipeline.postgres import Connection

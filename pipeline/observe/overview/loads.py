@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 
 from pipeline import chains, ledger, postgres
-from pipeline.backup.attempts import KILLED
+from pipeline.backup.work.attempts import KILLED
 from pipeline.errors import PipelineError
 from pipeline.ledger import lease, runs
 from pipeline.ledger.runs import Run

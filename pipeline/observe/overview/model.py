@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pipeline.audit.proofs import Proof
-from pipeline.backup import attempts
+from pipeline.backup.work import attempts
 from pipeline.ledger.runs import Run
 from pipeline.step import Step, StepKey
 

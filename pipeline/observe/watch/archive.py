@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from pipeline import chains
-from pipeline.backup.backups import Backup
+from pipeline.backup.store.backups import Backup
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import BucketFacts, DrillFacts, Facts, newest
 from pipeline.observe.watch.outliers import THRESHOLD, modified_z

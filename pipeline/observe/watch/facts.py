@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pipeline.backup.backups import Backup
+from pipeline.backup.store.backups import Backup
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
 

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from pipeline import access, catalog, chains, crypt, ledger, postgres
 from pipeline.access import Access
 from pipeline.alerts.message import one_line
-from pipeline.backup import attempts, backups, report, work
+from pipeline.backup.drills import report
+from pipeline.backup.store import backups
+from pipeline.backup.work import attempts, work_folder
 from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import runs
@@ -139,7 +141,8 @@ class _Looker:
             )
             for name in self._settings.databases
         ]
-        found.append(_at_work(chains.DRILL.name, backup.work_dir / work.DRILLS, attempts.drills(backup)))
+        drills = backup.work_dir / work_folder.DRILLS
+        found.append(_at_work(chains.DRILL.name, drills, attempts.drills(backup)))
         return tuple(one for one in found if one)
 
     # What is in the warehouse.
@@ -245,7 +248,7 @@ def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:
     killed = [step for step in steps if step.error == attempts.KILLED]
     for step in (*going, *killed):
         place = f"at {step.key.task}, process {step.detail['pid']}" if going else f"in {home}"
-        alive = bool(going) or _is_locked(home / work.RUN_LOCK)
+        alive = bool(going) or _is_locked(home / work_folder.RUN_LOCK)
         return Work(name, step.key.run, step.started_at, alive, place)
     return None
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.backup.backups import Backup
+from pipeline.backup.store.backups import Backup
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
 from pipeline.observe import watch

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline import access
-from pipeline.backup.manifest import dump_name, globals_name, manifest_name
+from pipeline.backup.store.manifest import dump_name, globals_name, manifest_name
 from pipeline.bucket import Bucket
 from pipeline.observe import overview, watch
 from pipeline.retry import RetryPolicy

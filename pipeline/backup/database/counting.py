@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from pipeline import postgres
-from pipeline.backup import contents
-from pipeline.backup.contents import TableShape
-from pipeline.backup.manifest import LargeObjects, Table
+from pipeline.backup.database import contents
+from pipeline.backup.database.contents import TableShape
+from pipeline.backup.store.manifest import LargeObjects, Table
 from pipeline.postgres import Connection
 
 # Beside them pg_dump is at work, which takes as much.

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 
 from pipeline import postgres
-from pipeline.backup import contents, roles, target
-from pipeline.backup.manifest import Contents, Manifest
-from pipeline.backup.target import Target
+from pipeline.backup.database import contents
+from pipeline.backup.restoring import roles, target
+from pipeline.backup.restoring.target import Target
+from pipeline.backup.store.manifest import Contents, Manifest
 from pipeline.errors import StepError
 from pipeline.postgres import Connection
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.backup import acl, contents, roles, target, toc
-from pipeline.backup.manifest import Contents
-from pipeline.backup.mending import Mending
-from pipeline.backup.pg_restore import Restorer
-from pipeline.backup.target import Target
-from pipeline.backup.toc import Entry
+from pipeline.backup.database import contents
+from pipeline.backup.restoring import acl, roles, target, toc
+from pipeline.backup.restoring.mending import Mending
+from pipeline.backup.restoring.pg_restore import Restorer
+from pipeline.backup.restoring.target import Target
+from pipeline.backup.restoring.toc import Entry
+from pipeline.backup.store.manifest import Contents
 from pipeline.backup.tools import Tool
 from pipeline.postgres import Connection
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import postgres
-from pipeline.backup import toc
-from pipeline.backup.target import Target
-from pipeline.backup.toc import Entry
+from pipeline.backup.restoring import toc
+from pipeline.backup.restoring.target import Target
+from pipeline.backup.restoring.toc import Entry
 from pipeline.backup.tools import Tool
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.postgres import Connection

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import chains
-from pipeline.backup.work import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
+from pipeline.backup.work.work_folder import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
 from pipeline.settings import BackupSettings
 from pipeline.step import Step, StepKey
 from pipeline.system import process_tree

@@ -6,11 +6,12 @@ from pathlib import Path
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup import assertions, contents, target
-from pipeline.backup.assertions import Assertion
-from pipeline.backup.fetch import Fetched, Key
-from pipeline.backup.manifest import Manifest, Table
-from pipeline.backup.restoration import Restored
+from pipeline.backup.database import assertions, contents
+from pipeline.backup.database.assertions import Assertion
+from pipeline.backup.restoring import target
+from pipeline.backup.restoring.restoration import Restored
+from pipeline.backup.store.fetch import Fetched, Key
+from pipeline.backup.store.manifest import Manifest, Table
 from pipeline.errors import CheckError
 from pipeline.postgres import Connection
 

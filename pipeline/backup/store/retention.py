@@ -5,8 +5,8 @@ bucket reaches them. If backups stop, the last ones stay.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pipeline.backup import backups, manifest
-from pipeline.backup.backups import Backup
+from pipeline.backup.store import backups, manifest
+from pipeline.backup.store.backups import Backup
 from pipeline.bucket import KEPT, Bucket
 from pipeline.settings import BackupSettings
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pipeline.backup.manifest import Contents, File
-from pipeline.backup.work import ENCRYPTED, Work
+from pipeline.backup.store.manifest import Contents, File
+from pipeline.backup.work.work_folder import ENCRYPTED, Work
 from pipeline.crypt import Digest, Recipient
 
 DUMPED, UPLOADED = "dumped.json", "uploaded.json"

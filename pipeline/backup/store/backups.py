@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pipeline import access
 from pipeline.access import Access
-from pipeline.backup import manifest
-from pipeline.backup.manifest import Manifest
+from pipeline.backup.store import manifest
+from pipeline.backup.store.manifest import Manifest
 from pipeline.bucket import KEPT, Bucket, RetryPolicy, Stored
 from pipeline.errors import CheckError, UsageError
 from pipeline.names import advice

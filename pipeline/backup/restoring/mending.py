@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup.manifest import Contents, Table
-from pipeline.backup.pg_restore import Complaints, Restorer
-from pipeline.backup.toc import Entry
+from pipeline.backup.restoring.pg_restore import Complaints, Restorer
+from pipeline.backup.restoring.toc import Entry
+from pipeline.backup.store.manifest import Contents, Table
 from pipeline.postgres import Connection
 
 ENABLE = {"O": "ENABLE TRIGGER", "A": "ENABLE ALWAYS TRIGGER", "R": "ENABLE REPLICA TRIGGER"}

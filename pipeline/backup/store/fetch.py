@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import crypt
 from pipeline.access import Access
-from pipeline.backup.manifest import File, Manifest
+from pipeline.backup.store.manifest import File, Manifest
 from pipeline.bucket import Bucket
 from pipeline.crypt import PrivateKey
 from pipeline.errors import CheckError, StepError, UnreachableError

@@ -8,8 +8,9 @@ from urllib.parse import quote, urlsplit
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup import contents, tools
-from pipeline.backup.manifest import Database, Manifest
+from pipeline.backup import tools
+from pipeline.backup.database import contents
+from pipeline.backup.store.manifest import Database, Manifest
 from pipeline.errors import StepError, UsageError
 from pipeline.postgres import Connection
 

@@ -14,14 +14,17 @@ from types import FrameType
 
 from pipeline import access, chains, postgres
 from pipeline.access import Access
-from pipeline.backup import backups, controls, fetch, report, restore, roles, work
-from pipeline.backup import target as targets
-from pipeline.backup.assertions import Assertion
-from pipeline.backup.manifest import Manifest
-from pipeline.backup.report import Report
-from pipeline.backup.restoration import Order, Restoration
-from pipeline.backup.target import Target
-from pipeline.backup.work import Work
+from pipeline.backup.database.assertions import Assertion
+from pipeline.backup.drills import controls, report
+from pipeline.backup.drills.report import Report
+from pipeline.backup.restoring import restore, roles
+from pipeline.backup.restoring import target as targets
+from pipeline.backup.restoring.restoration import Order, Restoration
+from pipeline.backup.restoring.target import Target
+from pipeline.backup.store import backups, fetch
+from pipeline.backup.store.manifest import Manifest
+from pipeline.backup.work import work_folder
+from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import Bucket
 from pipeline.chains import DRILL_TASK
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
@@ -46,7 +49,7 @@ class DrillWork(Work):
     """Where the drills of a month leave word of how they get on."""
 
     def __init__(self, settings: Settings, database: str, month: str) -> None:
-        super().__init__(settings.require_backup(), work.DRILLS, f"{database}-{month}")
+        super().__init__(settings.require_backup(), work_folder.DRILLS, f"{database}-{month}")
         self.month = month
 
     @property
@@ -57,7 +60,7 @@ class DrillWork(Work):
     @property
     def is_finished(self) -> bool:
         """Whether this drill has ended, well or not."""
-        return (self.folder / work.FINISHED).exists() or bool(self.failure())
+        return (self.folder / work_folder.FINISHED).exists() or bool(self.failure())
 
 
 def is_held(settings: Settings, database: str, month: str) -> bool:
@@ -100,7 +103,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = s
         _publish(databases, found)
         if not found.held:
             raise CheckError(f"{database} {found.run}: " + "; ".join(found.failures))
-        folder.write(work.FINISHED, found)
+        folder.write(work_folder.FINISHED, found)
         show(100, f"grade {found.grade}, restored in {found.recovery_seconds:,.0f} s")
         return found
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.backup import manifest
-from pipeline.backup.assertions import Assertion
+from pipeline.backup.database.assertions import Assertion
+from pipeline.backup.store import manifest
 from pipeline.bucket import Bucket, Stored
 from pipeline.errors import CheckError
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import postgres
-from pipeline.backup import toc
-from pipeline.backup.toc import Entry
+from pipeline.backup.restoring import toc
+from pipeline.backup.restoring.toc import Entry
 from pipeline.backup.tools import Tool
 from pipeline.postgres import Connection
 from pipeline.system import command

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pipeline import access
 from pipeline.access import Access
-from pipeline.backup import backups, contents, fetch, restoration, rights, roles, target
-from pipeline.backup.fetch import Show
-from pipeline.backup.manifest import Manifest
-from pipeline.backup.restoration import Order, Restoration, Restored
-from pipeline.backup.target import Target
-from pipeline.backup.work import RESTORE, RESTORES
+from pipeline.backup.database import contents
+from pipeline.backup.restoring import restoration, rights, roles, target
+from pipeline.backup.restoring.restoration import Order, Restoration, Restored
+from pipeline.backup.restoring.target import Target
+from pipeline.backup.store import backups, fetch
+from pipeline.backup.store.fetch import Show
+from pipeline.backup.store.manifest import Manifest
+from pipeline.backup.work.work_folder import RESTORE, RESTORES
 from pipeline.bucket import Bucket
 from pipeline.errors import UnreachableError, UsageError
 from pipeline.postgres import Connection

@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.access import Access
-from pipeline.backup import assertions, fetch, properties, rights, roles, target, tools
-from pipeline.backup.assertions import Assertion
-from pipeline.backup.counting import Counting
-from pipeline.backup.fetch import Fetched, Progress, Show
-from pipeline.backup.manifest import Manifest, Missing
-from pipeline.backup.roles import Making, Roles
-from pipeline.backup.target import Target
+from pipeline.backup import tools
+from pipeline.backup.database import assertions
+from pipeline.backup.database.assertions import Assertion
+from pipeline.backup.database.counting import Counting
+from pipeline.backup.restoring import properties, rights, roles, target
+from pipeline.backup.restoring.roles import Making, Roles
+from pipeline.backup.restoring.target import Target
+from pipeline.backup.restoring.unpacking import Unpacking
+from pipeline.backup.store import fetch
+from pipeline.backup.store.fetch import Fetched, Progress, Show
+from pipeline.backup.store.manifest import Manifest, Missing
 from pipeline.backup.tools import Tool
-from pipeline.backup.unpacking import Unpacking
 from pipeline.bucket import Bucket
 from pipeline.errors import PipelineError, StepError, UsageError
 from pipeline.names import advice

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup.manifest import (
+from pipeline.backup.store.manifest import (
     Contents,
     Database,
     DatabaseGrant,
@@ -18,7 +18,7 @@ from pipeline.backup.manifest import (
     Setting,
     Table,
 )
-from pipeline.backup.manifest import Sequence as SequenceState
+from pipeline.backup.store.manifest import Sequence as SequenceState
 from pipeline.errors import ConflictError
 from pipeline.postgres import Connection
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from psycopg2 import sql
 
 from pipeline import access, postgres
-from pipeline.backup import contents
-from pipeline.backup.contents import TableShape
+from pipeline.backup.database import contents
+from pipeline.backup.database.contents import TableShape
 from pipeline.errors import ConflictError, StepError
 from pipeline.postgres import Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot

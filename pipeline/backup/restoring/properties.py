@@ -3,8 +3,8 @@
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup.manifest import Contents, DatabaseGrant, Setting
-from pipeline.backup.target import Target
+from pipeline.backup.restoring.target import Target
+from pipeline.backup.store.manifest import Contents, DatabaseGrant, Setting
 from pipeline.postgres import Connection
 
 

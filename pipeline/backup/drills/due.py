@@ -5,7 +5,8 @@ definitions changed: a backup that cannot be restored any more is found out the 
 from collections.abc import Sequence
 
 from pipeline import access
-from pipeline.backup import backups, report
+from pipeline.backup.drills import report
+from pipeline.backup.store import backups
 from pipeline.bucket import Bucket, Stored
 from pipeline.settings import Settings
 

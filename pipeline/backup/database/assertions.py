@@ -7,10 +7,10 @@ from psycopg2 import sql
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import postgres
-from pipeline.backup import contents, index_health
-from pipeline.backup.counting import Counting, Open
-from pipeline.backup.manifest import Contents, Database, LargeObjects, Objects, Table
-from pipeline.backup.manifest import Sequence as SequenceState
+from pipeline.backup.database import contents, index_health
+from pipeline.backup.database.counting import Counting, Open
+from pipeline.backup.store.manifest import Contents, Database, LargeObjects, Objects, Table
+from pipeline.backup.store.manifest import Sequence as SequenceState
 from pipeline.postgres import Connection
 
 SHOWN = 5

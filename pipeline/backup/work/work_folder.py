@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipeline import crypt
-from pipeline.backup import files, lock
+from pipeline.backup.work import files, lock
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
 from pipeline.progress import SHOW_SECONDS, Show, silent
 from pipeline.redact import redact

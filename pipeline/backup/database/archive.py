@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.backup.contents import TableShape
+from pipeline.backup.database.contents import TableShape
 from pipeline.backup.tools import Tool
 from pipeline.errors import CheckError, StepError
 from pipeline.system import command
