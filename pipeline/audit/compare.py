@@ -15,7 +15,7 @@ from pipeline.audit import contents, finding
 from pipeline.audit.finding import INCOMPARABLE, Finding, Part
 from pipeline.catalog import Table
 from pipeline.errors import StepError
-from pipeline.loading import drift, plan, reading, staging
+from pipeline.loading import drift, filtering, plan, reading, staging
 from pipeline.loading.plan import HALF_CIRCLE, Plan
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection, snapshot
@@ -69,6 +69,8 @@ def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
         yield "the source was restored or failed over since; its next load reads it in full"
     if since.quarantined:
         yield f"{since.quarantined:,} rows are set aside; until they are mended each load reads it in full"
+    if not filtering.is_steady(planned.table):
+        yield "which of its rows are loaded depends on the time; each load compares their keys"
     if planned.shape.has_xmin and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
         yield "its last load is too long ago to tell what changed since; the next one reads it in full"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import plan, staging
+from pipeline.loading import filtering, plan, staging
 from pipeline.loading.plan import Plan
 from pipeline.loading.shape import Column
 from pipeline.postgres import Composable, Connection
@@ -47,8 +47,9 @@ def _hash(expressions: Sequence[Composable], alike: bool) -> Composable:
 
 
 def unchanged(planned: Plan) -> Composable:
-    """Return the condition under which a row of the source is as it was when the table was loaded."""
-    return sql.SQL("NOT ({})").format(planned.written()) if planned.shape.has_xmin else sql.SQL("true")
+    """Return the condition under which a row is loaded, and is as it was when the table was loaded."""
+    unwritten = sql.SQL("NOT ({})").format(planned.written()) if planned.shape.has_xmin else sql.SQL("true")
+    return sql.SQL("{} AND {}").format(unwritten, filtering.condition(planned.table))
 
 
 def in_clear(planned: Plan, known: Sequence[str]) -> dict[str, Composable]:

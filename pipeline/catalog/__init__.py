@@ -18,6 +18,7 @@ from pipeline.catalog.checks import (
     UniqueCheck,
 )
 from pipeline.catalog.columns import Accepted, Column, Mask, NullRate, Range
+from pipeline.catalog.conditions import Condition
 from pipeline.catalog.marts import Mart
 from pipeline.catalog.relations import Sources
 from pipeline.catalog.tables import DriftAction, DriftKind, Source, Table
@@ -31,6 +32,7 @@ __all__ = [
     "Catalog",
     "Check",
     "Column",
+    "Condition",
     "Dashboard",
     "DriftAction",
     "DriftKind",

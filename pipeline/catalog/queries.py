@@ -80,17 +80,48 @@ def parse(text: str) -> Query:
         # A SELECT is a part of what can be inserted, and so one of DDL's classes in this library.
         if any(not isinstance(found, exp.Query) for found in root.find_all(forbidden)):
             raise QueryError(1, what)
-    for function in root.find_all(exp.Func):
-        name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
-        for pattern, why in _REFUSED:
-            if re.fullmatch(pattern, name.lower()):
-                raise QueryError(function.meta.get("line", 1), f"{name.lower()} {why}")
+    require_harmless(root)
     columns = {
-        _spelt(column.this) for column in root.find_all(exp.Column) if isinstance(column.this, exp.Identifier)
+        spelt(column.this) for column in root.find_all(exp.Column) if isinstance(column.this, exp.Identifier)
     }
     if any(not isinstance(star.parent, exp.Count) for star in root.find_all(exp.Star)):
         columns.add(EVERYTHING)
     return Query(tuple(_relations(root)), frozenset(columns), gives.outputs(root), gives.inner_names(root))
+
+
+def expression(text: str) -> "exp.Expression":
+    """Return what `text`, a single expression, is made of. Raise QueryError if it is none."""
+    from sqlglot import exp  # noqa: PLC0415 - as above
+
+    lines = text.count("\n") + 1
+    try:
+        root = _root(f"SELECT WHERE (\n{text}\n)", before=1)
+    except QueryError as error:
+        if error.line > lines:  # at our own bracket
+            raise QueryError(lines, "is not a whole condition; write what is missing") from None
+        raise
+    inner = root.find(exp.Where) if isinstance(root, exp.Select) else None
+    if inner is None or not isinstance(inner.this, exp.Paren) or set(_given(root)) != {"where"}:
+        raise QueryError(1, "is more than one expression; write one condition, and its brackets in pairs")
+    return inner.this.this  # type: ignore[no-any-return]
+
+
+def _given(root: "exp.Expression | None") -> list[str]:
+    return [name for name, part in root.args.items() if part] if root is not None else []
+
+
+def require_harmless(root: "exp.Expression", *, before: int = 0) -> None:
+    """Raise QueryError if a function is called that waits, writes, or runs a query that is a text.
+
+    `before`: how many lines stand before what the analysts wrote.
+    """
+    from sqlglot import exp  # noqa: PLC0415 - as above
+
+    for function in root.find_all(exp.Func):
+        name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
+        for pattern, why in _REFUSED:
+            if re.fullmatch(pattern, name.lower()):
+                raise QueryError(max(1, function.meta.get("line", 1) - before), f"{name.lower()} {why}")
 
 
 def parse_check(text: str) -> Query:
@@ -104,7 +135,8 @@ def parse_check(text: str) -> Query:
     return Query(others, query.columns)
 
 
-def _root(text: str) -> "exp.Expression | None":
+def _root(text: str, *, before: int = 0) -> "exp.Expression | None":
+    """Return the one statement in `text`. `before`: how many of its lines are not the analysts'."""
     import sqlglot  # noqa: PLC0415 - as above
     from sqlglot.errors import ParseError, SqlglotError  # noqa: PLC0415
 
@@ -116,7 +148,9 @@ def _root(text: str) -> "exp.Expression | None":
         details = error.errors[0] if error.errors else {}
         near = str(details.get("highlight") or "").strip()
         where = f" near {near}" if near else ""
-        raise QueryError(details.get("line") or 1, f"is not valid SQL{where}; correct it") from None
+        raise QueryError(
+            max(1, (details.get("line") or 1) - before), f"is not valid SQL{where}; correct it"
+        ) from None
     except (SqlglotError, RecursionError) as error:
         what = "is nested too deeply; simplify it" if isinstance(error, RecursionError) else None
         raise QueryError(1, what or "is not valid SQL: a quotation mark is missing; correct it") from None
@@ -131,8 +165,8 @@ def _relations(root: "exp.Expression") -> Iterator[Relation]:
     for table in root.find_all(exp.Table, bfs=False):
         if not isinstance(table.this, exp.Identifier):
             continue  # a function
-        schema = ".".join(_spelt(part) for part in (table.args.get("catalog"), table.args.get("db")) if part)
-        name = _spelt(table.this)
+        schema = ".".join(spelt(part) for part in (table.args.get("catalog"), table.args.get("db")) if part)
+        name = spelt(table.this)
         if schema or not _is_common_table(table, name):
             alias = table.args["alias"].this if table.args.get("alias") else None
             line = table.this.meta.get("line", 1)
@@ -144,12 +178,12 @@ def _is_common_table(table: "exp.Expression", name: str) -> bool:
     around = table.parent
     while around is not None:
         ctes = getattr(around, "ctes", ())
-        if any(_spelt(cte.args["alias"].this) == name for cte in ctes):
+        if any(spelt(cte.args["alias"].this) == name for cte in ctes):
             return True
         around = around.parent
     return False
 
 
-def _spelt(identifier: "exp.Expression") -> str:
+def spelt(identifier: "exp.Expression") -> str:
     """Return a name as PostgreSQL reads it: in small letters unless it is quoted."""
     return str(identifier.name if identifier.args.get("quoted") else identifier.name.lower())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline import names
-from pipeline.catalog import queries
+from pipeline.catalog import conditions, queries
 from pipeline.catalog.checks import WITHOUT_ROWS
 from pipeline.catalog.document import Document, Path, dotted
 
@@ -101,6 +101,30 @@ def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, st
             if not query.relations:
                 told += [(line, f"{dotted(path)}: {what}") for what in _masked_in(query, _mapping(table))]
     return told, others
+
+
+def condition_problems(written: Document) -> list[Problem]:
+    """Return what is wrong with the conditions of `where`."""
+    told: list[Problem] = []
+    for name, table in _mapping(_mapping(written.value).get("tables")).items():
+        path: Path = ("tables", name, "where")
+        text = _mapping(table).get("where")
+        if not isinstance(text, str) or not text:
+            continue
+        try:
+            found = conditions.parse(text)
+        except queries.QueryError as error:
+            told.append((written.line_within(path, error.line), f"{dotted(path)}: {error.problem}"))
+            continue
+        columns = _mapping(_mapping(table).get("columns"))
+        for column, mask in sorted(_masks(_mapping(table)).items()):
+            if column in found.columns and "unmasked" not in _mapping(columns[column]):
+                what = (
+                    f"names {column}, which is masked ({mask}), and which rows are there would tell of it; "
+                    "take it out, or write 'unmasked: reviewed' beside its mask"
+                )
+                told.append((written.line(path), f"{dotted(path)}: {what}"))
+    return told
 
 
 def _masked_in(query: queries.Query, table: dict[str, Any]) -> Iterator[str]:

@@ -45,11 +45,25 @@ def _read_source(path: Path, found: Sources) -> Source | None:
         declared, more = validated(written, DeclaredSource)
         wrong_queries, named = rules.query_problems(written)
         problems += [*more, *rules.problems(written, path.stem), *wrong_queries]
+        problems += rules.condition_problems(written)
         found.named += [(f"{shown}:{line}: {place}", relation) for line, place, relation in named]
     tables = declared.tables if declared else {}
     found.lines |= {(path.stem, name): written.line(("tables", name)) for name in tables}
     found.problems += [f"{shown}:{line}: {what}" for line, what in sorted(set(problems))]
-    return declared.resolved() if declared and not problems else None
+    return _placed(declared.resolved(), written) if declared and not problems else None
+
+
+def _placed(source: Source, written: document.Document) -> Source:
+    """Return the source, with the line of each condition: what a server finds in it is told with that."""
+    tables = {
+        name: table.model_copy(
+            update={"where": table.where.model_copy(update={"line": written.line(("tables", name, "where"))})}
+        )
+        if table.where
+        else table
+        for name, table in source.tables.items()
+    }
+    return source.model_copy(update={"tables": tables})
 
 
 def unknown_relations(found: Sources, built: set[str]) -> Iterator[str]:

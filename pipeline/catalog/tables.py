@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.catalog import conditions
 from pipeline.catalog.checks import WITHOUT_ROWS, Check, RelationshipCheck
 from pipeline.catalog.columns import Column, Ruled
+from pipeline.catalog.conditions import Condition
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.values import ColumnNames, Description, Duration, Name, Quarantine, Share
 from pipeline.errors import UsageError
@@ -35,6 +37,8 @@ class Table(BaseModel):
     schema_name: str = "public"
     # Its name in the source.
     relation: str
+    # Which of its rows are loaded; None: all.
+    where: Condition | None = None
     changes: Changes = "xmin"
     cursor: str | None = None
     lookback: timedelta = timedelta(hours=1)
@@ -140,6 +144,11 @@ class DeclaredTable(Defaults):
     """What a row of it is, in a sentence or two: it becomes the table's COMMENT in the warehouse."""
     relation: Name | None = Field(default=None, alias="table")
     """Its name in the source, where it differs."""
+    where: Name | None = None
+    """Only rows that meet this condition are loaded. It looks at columns of the row itself.
+
+    A row that no longer meets it is treated as one that is gone: see `deletes`.
+    """
     key: ColumnNames | None = None
     """The column, or the columns, that tell rows apart (default: the primary key)."""
     columns: Annotated[Mapping[Name, Column | None], BeforeValidator(_null_is_a_mask)] = {}
@@ -192,6 +201,8 @@ def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) 
         check if check.kind in WITHOUT_ROWS else _ruled(check, quarantine) for check in table.checks
     )
     said.setdefault("relation", name)
+    if table.where is not None:
+        said["where"] = conditions.parse(table.where)
     if said.get("changes") != "cursor":
         said.pop("cursor", None)  # the defaults' own, for tables that are read by cursor
     return Table(source=source, name=name, **said)

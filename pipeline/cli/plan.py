@@ -11,7 +11,7 @@ from pipeline.access import Access
 from pipeline.catalog import Source, Table
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, PipelineError, UsageError
-from pipeline.loading import continuity, plan, staging
+from pipeline.loading import continuity, filtering, plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
@@ -80,7 +80,7 @@ def _show_table(
     warehouse: Connection, source: Connection, table: Table, taken: Snapshot, unlock: Callable[[], str]
 ) -> bool:
     planned = plan.make(warehouse, source, table, taken, unlock)
-    total = staging.count(source, planned.relation)
+    total = staging.count(source, planned.relation, filtering.condition(table))
     rows = total
     if planned.mode == INCREMENT:
         query = sql.SQL("SELECT count(*) FROM {}").format(planned.relation) + planned.condition()

@@ -38,7 +38,13 @@ DEFAULT_ACTIONS: Mapping[str, str] = {
     "mask": REFRESH,
 }
 # Nobody can set these: only a line under the column says otherwise.
-FIXED_ACTIONS: Mapping[str, str] = {"mask_kept": IGNORE, "mask_unknown": BLOCK, "mask_beside": BLOCK}
+FIXED_ACTIONS: Mapping[str, str] = {
+    "mask_kept": IGNORE,
+    "mask_unknown": BLOCK,
+    "mask_beside": BLOCK,
+    "mask_filtered": BLOCK,
+    "where": REFRESH,
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,9 @@ class Change:
             "mask_kept": 'column "{column}" stays {new}, as it was loaded before, though its declaration '
             "does not say so",
             "mask_beside": 'column "{column}" ({new}) would show what is masked: {old}',
+            "mask_filtered": 'its where names column "{column}", which is {old}, so that which rows are '
+            "there would tell of it",
+            "where": "which of its rows are loaded was declared otherwise: {old}, and now {new}",
             "mask_unknown": 'column "{column}" ({new}) is new, and nobody can tell whether it holds what is '
             "masked in {old}",
         }.get(self.kind, 'column "{column}" was {old} and is {new} now')
@@ -105,6 +114,8 @@ class Change:
         if self.kind == "renamed":
             line = f"renamed_from: {in_yaml(self.old)}"
             return f"{self}; to accept it, write '{line}' {column}"
+        if self.kind == "mask_filtered":
+            return f"{self}; take it out, or write 'unmasked: reviewed' beside its mask {column}"
         if self.kind in ("mask_unknown", "mask_beside"):
             return f"{self}; to accept it, write 'unmasked: reviewed' {column}, or the mask that it needs"
         wanted = "evolve" if self.kind == "dropped" else "refresh"
@@ -131,6 +142,11 @@ def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Chang
 def beside(column: Column, of: str) -> Change:
     """Return that a column would show what is masked elsewhere."""
     return replace(_change("mask_beside", column.name, of, column.type), action=BLOCK)
+
+
+def filtered(column: Column) -> Change:
+    """Return that the table is filtered by a masked column."""
+    return replace(_change("mask_filtered", column.name, _masked(column)), action=BLOCK)
 
 
 def of_masks(accepted: Shape | None, current: Shape, table: Table) -> tuple[Change, ...]:
@@ -217,6 +233,8 @@ def _whole(accepted: Shape, current: Shape, columns: Sequence[Change]) -> Iterat
         yield _change("partition", "", f"{went} went, " if went else "", f"{came} came")
     if accepted.mask_key and current.mask_key and accepted.mask_key != current.mask_key:
         yield _change("mask", "", "hashed with another key", "hashed with the one in Vault now")
+    if (accepted.where, accepted.where_on) != (current.where, current.where_on):
+        yield _change("where", "", accepted.where or "all rows", current.where or "all rows")
     common = [name for name in current.names if accepted.column(name)]
     if common != [name for name in accepted.names if current.column(name)]:
         yield _change("order")

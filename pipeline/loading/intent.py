@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipeline.catalog import Table
 from pipeline.errors import StepError
-from pipeline.loading import drift, identity, masking
+from pipeline.loading import drift, filtering, identity, masking
 from pipeline.loading.shape import Shape
 from pipeline.names import RESERVED_COLUMNS, nearest
 
@@ -45,7 +45,8 @@ def shape_of(
     loaded = tuple(column for column in columns if column.mask != "exclude")
     excluded = tuple(column for column in columns if column.mask == "exclude")
     hashes = any(column.mask == "hash" for column in loaded)
-    return replace(current, columns=loaded, excluded=excluded, key=key, mask_key=unlock() if hashes else "")
+    wanted = replace(current, columns=loaded, excluded=excluded, key=key)
+    return filtering.filtered(table, replace(wanted, mask_key=unlock() if hashes else ""))
 
 
 def require_columns(
@@ -54,6 +55,7 @@ def require_columns(
     """Raise StepError if what is declared names a column that is not there, or that cannot serve so."""
     named = [("key", name) for name in key]
     named += [("cursor", table.cursor)] if table.cursor else []
+    named += [("where", name) for name in (table.where.columns if table.where else ())]
     named += [(f"{check.kind} check", name) for check in table.checks for name in check.named]
     missing = [(what, name) for what, name in named if current.column(name) is None]
     renamed = {declared.renamed_from for declared in table.columns.values()}

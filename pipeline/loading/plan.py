@@ -10,7 +10,7 @@ from pipeline import ledger, mask, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
-from pipeline.loading import drift, intent, shape, shown, staging, types
+from pipeline.loading import drift, filtering, intent, shape, shown, staging, types
 from pipeline.loading.drift import Change
 from pipeline.loading.shape import Column, Shape
 from pipeline.loading.staging import Staged
@@ -77,10 +77,9 @@ class Plan:
         return sql.SQL("SELECT {} FROM {}").format(expressions, self.relation)
 
     def condition(self) -> Composable:
-        """Return the WHERE of an increment, with a space before it; nothing for all rows."""
-        if self.mode != INCREMENT:
-            return sql.SQL("")
-        return sql.SQL(" WHERE {}").format(self.changed())
+        """Return the WHERE of what is to be read, with a space before it; nothing for all rows."""
+        changed = [self.changed()] if self.mode == INCREMENT else []
+        return filtering.restricted(self.table, *changed)
 
     def changed(self) -> Composable:
         """Return the condition under which a row may have changed since it was last loaded."""
@@ -149,6 +148,8 @@ def make(
     key = intent.key_of(table, current, accepted)
     intent.require_columns(table, current, accepted, key, target or ())
     others = list(map(Shape.from_json, ledger.shapes_of(warehouse, table.source, current.oid)))
+    relation = sql.Identifier(table.schema_name, table.relation)
+    filtering.require_sound(source, table, relation)
     wanted = types.fit(warehouse, intent.shape_of(table, current, last, others, key, unlock))
     intent.require_readable(table, wanted)
     # What was masked once is so also where the warehouse has no such table any more.
@@ -157,6 +158,7 @@ def make(
     else:
         changes = drift.of_masks(last, wanted, table)
     changes += tuple(drift.beside(column, of) for column, of in shown.shown(source, wanted, table))
+    changes += tuple(map(drift.filtered, filtering.masked(table, wanted)))
     ignored = {
         change.column
         for change in changes
@@ -172,7 +174,6 @@ def make(
         for change in changes
         if change.kind == "renamed" and change.old in known and change.new not in known
     }
-    relation = sql.Identifier(table.schema_name, table.relation)
     # The key of a parent says nothing of the rows of those that inherit from it.
     enforced = key == current.key and not shape.is_inherited_from(source, current)
     planned = Plan(
@@ -281,8 +282,8 @@ def _filled_before(planned: Plan, source: Connection) -> Iterator[str]:
     for change in planned.changes:
         if change.kind == "added":
             column = sql.Identifier(change.column)
-            query = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL AND NOT ({}))").format(
-                planned.relation, column, planned.changed()
-            )
+            query = sql.SQL(
+                "SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL AND NOT ({}) AND {})"
+            ).format(planned.relation, column, planned.changed(), filtering.condition(planned.table))
             if postgres.value(source, query):
                 yield f'column "{change.column}" is new and has values in rows that did not change'

@@ -14,7 +14,7 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.ledger.lease import Attempt
-from pipeline.loading import staging
+from pipeline.loading import filtering, staging
 from pipeline.loading.plan import INCREMENT, Plan
 from pipeline.loading.shape import Shape
 from pipeline.loading.staging import Staged
@@ -29,12 +29,12 @@ class Reading:
         self._warehouse, self._source, self._attempt, self._show = warehouse, source, attempt, show
 
     def rows(self, planned: Plan, staged: Staged) -> tuple[int, int]:
-        """Stage the rows; return how many the source has, and how many of them were staged.
+        """Stage the rows; return how many are wanted of those the source has, and how many were staged.
 
         Raise StepError if what is read is not what the plan was made for.
         """
         require_same(self._source, planned)
-        source_rows = staging.count(self._source, planned.relation)
+        source_rows = staging.count(self._source, planned.relation, filtering.condition(planned.table))
         require_unmoved(self._source, planned)
         return source_rows, self._copy_rows(planned, staged, source_rows)
 
@@ -43,7 +43,8 @@ class Reading:
         columns = tuple(column for column in planned.columns if column.name in planned.key)
         staging.create(self._warehouse, staged.keys, planned.table.source, columns)
         self._show(None, "reading the keys to find what was deleted")
-        self._copy(planned.selection(columns), staged.keys, replace(planned.shape, columns=columns))
+        query = planned.selection(columns) + filtering.restricted(planned.table)
+        self._copy(query, staged.keys, replace(planned.shape, columns=columns))
         postgres.rows(self._warehouse, sql.SQL("ANALYZE {}").format(staged.keys))
 
     def _copy_rows(self, planned: Plan, staged: Staged, source_rows: int) -> int:

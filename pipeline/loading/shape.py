@@ -117,6 +117,9 @@ class Shape:
     ctid_readable: bool = True
     # Which database of which server, as in a snapshot; "" where that is not known.
     system_identifier: str = ""
+    # Which of its rows are loaded, and which columns that looks at.
+    where: str = ""
+    where_on: tuple[str, ...] = ()
 
     @cached_property
     def every_column(self) -> tuple[Column, ...]:
@@ -162,6 +165,7 @@ class Shape:
         lists = {
             "key": tuple(data["key"]),
             "partitions": tuple(data["partitions"]),
+            "where_on": tuple(data.get("where_on", ())),
             "columns": tuple(map(_column, data["columns"])),
             "excluded": tuple(map(_column, data.get("excluded", ()))),
         }

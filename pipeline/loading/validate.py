@@ -94,6 +94,7 @@ def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> li
         accepted = ledger.accepted_shape(warehouse, table.source, table.name)
     changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, current, table)
     drifted = checking.of_drift(changes, table)
+    candidate = replace(candidate, filtered_anew=any(change.kind == "where" for change in changes))
     if any(result.stops for result in drifted):
         # The rows have a shape of which nothing is known yet: no check could be trusted.
         return drifted

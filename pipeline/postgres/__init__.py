@@ -4,7 +4,7 @@ import psycopg2
 import psycopg2.errors
 
 from pipeline.postgres.copying import copy
-from pipeline.postgres.failures import Session, environmental, explained, is_lost, said
+from pipeline.postgres.failures import REFUSALS, Session, environmental, explained, is_lost, said
 from pipeline.postgres.imposed import read_only
 from pipeline.postgres.passfile import unseen
 from pipeline.postgres.session import (
@@ -39,6 +39,7 @@ __all__ = [
     "ENCODING",
     "GONE",
     "KEEPALIVES",
+    "REFUSALS",
     "SESSION",
     "Composable",
     "Connection",

@@ -74,7 +74,8 @@ def _deletes(candidate: Candidate) -> Iterator[Result]:
     last = candidate.history[0]
     gone = candidate.deleted if candidate.key else max(0, last - candidate.source_rows)
     share, most = gone / last, candidate.table.max_deleted
-    few = gone < DELETES_UNSUSPICIOUS and candidate.source_rows > 0
+    # Whoever declares that other rows are wanted means it, unless none is left.
+    few = (gone < DELETES_UNSUSPICIOUS or candidate.filtered_anew) and candidate.source_rows > 0
     yield Result(
         "deletes", "error", share <= most or few,
         f"{gone:,} of {last:,} rows ({share:.0%}) are gone from the source",
