@@ -170,7 +170,7 @@ def _relations(root: "exp.Expression") -> Iterator[Relation]:
         if schema or not _is_common_table(table, name):
             alias = table.args["alias"].this if table.args.get("alias") else None
             line = table.this.meta.get("line", 1)
-            yield Relation(schema, name, line, _spelt(alias) if alias else "")
+            yield Relation(schema, name, line, spelt(alias) if alias else "")
 
 
 def _is_common_table(table: "exp.Expression", name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline import names
-from pipeline.catalog import conditions, queries
+from pipeline.catalog import queries
 from pipeline.catalog.checks import WITHOUT_ROWS
 from pipeline.catalog.document import Document, Path, dotted
 
@@ -32,11 +32,11 @@ def problems(written: Document, stem: str) -> list[Problem]:
     if not isinstance(written.value, dict):
         return []
     found = [*_source(written, stem)]
-    tables = _mapping(written.value.get("tables"))
-    defaults = _mapping(written.value.get("defaults"))
+    tables = mapping(written.value.get("tables"))
+    defaults = mapping(written.value.get("defaults"))
     for name, table in tables.items():
         path: Path = ("tables", name)
-        table = _mapping(table)  # noqa: PLW2901 - an empty one declares nothing
+        table = mapping(table)  # noqa: PLW2901 - an empty one declares nothing
         history = bool(table.get("history", defaults.get("history")))
         for where, what in (
             *_table_name(name, history=history),
@@ -56,15 +56,15 @@ def problems(written: Document, stem: str) -> list[Problem]:
 
 
 def _drift(table: dict[str, Any]) -> Found:
-    for kind, action in _mapping(table.get("drift")).items():
+    for kind, action in mapping(table.get("drift")).items():
         if action == "ignore" and kind in NEVER_IGNORED:
             yield ("drift", kind), f"{NEVER_IGNORED[kind]}; write refresh or block"
 
 
 def _compared_with(name: str, tables: dict[str, Any]) -> set[str]:
-    checks = _listed(_mapping(tables.get(name)).get("checks"))
-    named = {_mapping(check.get("relationship")).get("to") for _, check in checks}
-    return {to for to in named if isinstance(to, str) and to != name}
+    checks = listed(mapping(tables.get(name)).get("checks"))
+    others = {mapping(check.get("relationship")).get("to") for _, check in checks}
+    return {to for to in others if isinstance(to, str) and to != name}
 
 
 def _circle(name: str, tables: dict[str, Any]) -> Found:
@@ -85,8 +85,8 @@ def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, st
     told: list[Problem] = []
     others: list[tuple[int, str, queries.Relation]] = []
     tables = written.value.get("tables") if isinstance(written.value, dict) else None
-    for name, table in _mapping(tables).items():
-        for index, check in _listed(_mapping(table).get("checks")):
+    for name, table in mapping(tables).items():
+        for index, check in listed(mapping(table).get("checks")):
             path: Path = ("tables", name, "checks", index, "sql")
             text = check.get("sql")
             if not isinstance(text, str) or not text:
@@ -99,59 +99,38 @@ def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, st
                 continue
             others += [(line, dotted(path), relation) for relation in query.relations]
             if not query.relations:
-                told += [(line, f"{dotted(path)}: {what}") for what in _masked_in(query, _mapping(table))]
+                told += [(line, f"{dotted(path)}: {what}") for what in _masked_in(query, mapping(table))]
     return told, others
 
 
-def condition_problems(written: Document) -> list[Problem]:
-    """Return what is wrong with the conditions of `where`."""
-    told: list[Problem] = []
-    for name, table in _mapping(_mapping(written.value).get("tables")).items():
-        path: Path = ("tables", name, "where")
-        text = _mapping(table).get("where")
-        if not isinstance(text, str) or not text:
-            continue
-        try:
-            found = conditions.parse(text)
-        except queries.QueryError as error:
-            told.append((written.line_within(path, error.line), f"{dotted(path)}: {error.problem}"))
-            continue
-        columns = _mapping(_mapping(table).get("columns"))
-        for column, mask in sorted(_masks(_mapping(table)).items()):
-            if column in found.columns and "unmasked" not in _mapping(columns[column]):
-                what = (
-                    f"names {column}, which is masked ({mask}), and which rows are there would tell of it; "
-                    "take it out, or write 'unmasked: reviewed' beside its mask"
-                )
-                told.append((written.line(path), f"{dotted(path)}: {what}"))
-    return told
-
-
 def _masked_in(query: queries.Query, table: dict[str, Any]) -> Iterator[str]:
-    for column, mask in sorted(_masks(table).items()):
+    for column, mask in sorted(masks_of(table).items()):
         if mask in EMPTYING and column in query.columns:
             yield f"names {column}, of which mask: {mask} leaves nothing; take it out, or change the mask"
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
+    """Return what is written as a mapping; an empty one where it is none, which is told elsewhere."""
     return value if isinstance(value, dict) else {}
 
 
-def _names(value: Any) -> list[str]:
+def named(value: Any) -> list[str]:
+    """Return one name, or a list of them, as a list."""
     listed = value if isinstance(value, list) else [value]
     return [name for name in listed if isinstance(name, str)]
 
 
-def _listed(checks: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+def listed(checks: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each check with its place in the list."""
     for index, check in enumerate(checks if isinstance(checks, list) else ()):
-        yield index, _mapping(check)
+        yield index, mapping(check)
 
 
-def _masks(table: dict[str, Any]) -> dict[str, str]:
+def masks_of(table: dict[str, Any]) -> dict[str, str]:
     """Return the mask of each masked column."""
     masks = {}
-    for name, column in _mapping(table.get("columns")).items():
-        if "mask" in _mapping(column):
+    for name, column in mapping(table.get("columns")).items():
+        if "mask" in mapping(column):
             masks[name] = str(column["mask"] or "null")
     return masks
 
@@ -191,7 +170,7 @@ def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Found:
     for key in ("cursor", "lookback"):
         if key in table and changes != "cursor":
             yield (key,), "has no effect without changes: cursor; write that, or remove this"
-    if changes == "cursor" and (mask := _masks(table).get(str(cursor))):
+    if changes == "cursor" and (mask := masks_of(table).get(str(cursor))):
         yield (
             ("columns", str(cursor), "mask"),
             f"{cursor} is the cursor, whose greatest value is remembered; take mask: {mask} away, "
@@ -200,10 +179,10 @@ def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Found:
 
 
 def _columns(table: dict[str, Any], *, history: bool) -> Found:
-    keys = _names(table.get("key"))
+    keys = named(table.get("key"))
     reserved = names.RESERVED_COLUMNS | (names.HISTORY_COLUMNS if history else frozenset())
-    for name, column in _mapping(table.get("columns")).items():
-        mask = _masks(table).get(name)
+    for name, column in mapping(table.get("columns")).items():
+        mask = masks_of(table).get(name)
         path = ("columns", name)
         if name in keys and mask in EMPTYING:
             yield (
@@ -213,21 +192,21 @@ def _columns(table: dict[str, Any], *, history: bool) -> Found:
         if name in reserved and mask != "exclude":
             yield path, "the warehouse adds a column of this name itself; use mask: exclude"
         for rule in ("range", "accepted", "null_rate"):
-            if rule in _mapping(column) and (mask in EMPTYING or (mask == "hash" and rule != "null_rate")):
+            if rule in mapping(column) and (mask in EMPTYING or (mask == "hash" and rule != "null_rate")):
                 left = "hashes, which no longer compare" if mask == "hash" else "nothing"
                 yield (*path, rule), f"mask: {mask} leaves {left}; take one of the two away"
 
 
 def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Found:
-    masks = _masks(table)
-    for index, check in _listed(table.get("checks")):
+    masks = masks_of(table)
+    for index, check in listed(table.get("checks")):
         path = ("checks", index)
         for kind in WITHOUT_ROWS:
             if kind in check and check.get("quarantine") == "rows":
                 yield (*path, "quarantine"), f"{kind} tells of no single row to set aside; remove this"
-        relationship = _mapping(check.get("relationship"))
-        freshness = _mapping(check.get("freshness")).get("column")
-        for column in (*_names(check.get("unique")), *_names(relationship.get("columns"))):
+        relationship = mapping(check.get("relationship"))
+        freshness = mapping(check.get("freshness")).get("column")
+        for column in (*named(check.get("unique")), *named(relationship.get("columns"))):
             if masks.get(column) in EMPTYING:
                 yield (
                     path,
@@ -246,8 +225,8 @@ def _relationship(rule: dict[str, Any], masks: dict[str, str], tables: dict[str,
     if target not in tables:
         yield ("to",), f"no such table in this file; {names.advice(target, tables)}"
         return
-    others = _masks(_mapping(tables[target]))
-    for column, other in zip(_names(rule.get("columns")), _names(rule.get("to_columns")), strict=False):
+    others = masks_of(mapping(tables[target]))
+    for column, other in zip(named(rule.get("columns")), named(rule.get("to_columns")), strict=False):
         ours, theirs = masks.get(column), others.get(other)
         if theirs in EMPTYING:
             yield (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.catalog import document, queries, rules
+from pipeline.catalog import document, queries, rules, selection
 from pipeline.catalog.relations import Sources, relation_problem
 from pipeline.catalog.tables import DeclaredSource, Source, Table
 from pipeline.catalog.validation import validated
@@ -45,7 +45,7 @@ def _read_source(path: Path, found: Sources) -> Source | None:
         declared, more = validated(written, DeclaredSource)
         wrong_queries, named = rules.query_problems(written)
         problems += [*more, *rules.problems(written, path.stem), *wrong_queries]
-        problems += rules.condition_problems(written)
+        problems += selection.problems(written)
         found.named += [(f"{shown}:{line}: {place}", relation) for line, place, relation in named]
     tables = declared.tables if declared else {}
     found.lines |= {(path.stem, name): written.line(("tables", name)) for name in tables}

@@ -39,6 +39,8 @@ class Table(BaseModel):
     relation: str
     # Which of its rows are loaded; None: all.
     where: Condition | None = None
+    # The columns that are loaded, beside its key and its cursor; None: all.
+    only: tuple[str, ...] | None = None
     changes: Changes = "xmin"
     cursor: str | None = None
     lookback: timedelta = timedelta(hours=1)
@@ -144,6 +146,8 @@ class DeclaredTable(Defaults):
     """What a row of it is, in a sentence or two: it becomes the table's COMMENT in the warehouse."""
     relation: Name | None = Field(default=None, alias="table")
     """Its name in the source, where it differs."""
+    only: ColumnNames | None = None
+    """The columns that are loaded, and the key beside them; all others stay in the source, new ones too."""
     where: Name | None = None
     """Only rows that meet this condition are loaded. It looks at columns of the row itself.
 

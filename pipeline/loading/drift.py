@@ -44,6 +44,7 @@ FIXED_ACTIONS: Mapping[str, str] = {
     "mask_beside": BLOCK,
     "mask_filtered": BLOCK,
     "where": REFRESH,
+    "listed": REFRESH,
 }
 
 
@@ -76,7 +77,7 @@ class Change:
     @property
     def rebuilds(self) -> bool:
         """Whether the warehouse's table needs other types, another key, or must forget what it holds."""
-        another = self.kind in ("widened", "narrowed", "type", "key", "mask") or self.reused
+        another = self.kind in ("widened", "narrowed", "type", "key", "mask", "listed") or self.reused
         return another and self.action in (EVOLVE, REFRESH)
 
     def __str__(self) -> str:
@@ -95,6 +96,7 @@ class Change:
             "mask_beside": 'column "{column}" ({new}) would show what is masked: {old}',
             "mask_filtered": 'its where names column "{column}", which is {old}, so that which rows are '
             "there would tell of it",
+            "listed": 'column "{column}" {new}',
             "where": "which of its rows are loaded was declared otherwise: {old}, and now {new}",
             "mask_unknown": 'column "{column}" ({new}) is new, and nobody can tell whether it holds what is '
             "masked in {old}",
@@ -177,18 +179,21 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
     pairs = identity.matched(accepted, current, table)
     for old, new in pairs:
         if new is None:
-            if old.mask != "exclude":
+            if not old.stays:
                 yield _change("dropped", old.name, old.type)
             continue
-        if new.name != old.name:
+        if new.name != old.name and not (old.unlisted and new.unlisted and not new.mask):
             yield _change(
                 "renamed", new.name, old.name, new.name, reused=_reused(old, new, accepted, current)
             )
-        elif new.attnum != old.attnum and not recreated and old.mask != "exclude":
+        elif new.attnum != old.attnum and not recreated and not old.stays:
             yield _change("added_with_default", new.name, "", f"{new.type}, dropped and made anew")
         if old.mask != new.mask:
             yield _change("mask", new.name, _masked(old), _masked(new))
-        if "exclude" not in (old.mask, new.mask):
+        elif old.stays != new.stays:
+            now = "is not listed any more, and leaves the warehouse" if new.stays else "is to be loaded now"
+            yield _change("listed", new.name, "", now)
+        if not (old.stays or new.stays):
             yield from _column(old, new, recreated=recreated)
     matched = {new.name for _, new in pairs if new is not None}
     for column in current.columns:

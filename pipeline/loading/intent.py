@@ -41,9 +41,11 @@ def shape_of(
     columns = []
     for column in masking.masked(table, current, accepted, others):
         declared = table.columns.get(column.name)
-        columns.append(replace(column, as_text=bool(declared and declared.type == "text")))
-    loaded = tuple(column for column in columns if column.mask != "exclude")
-    excluded = tuple(column for column in columns if column.mask == "exclude")
+        unlisted = table.only is not None and column.name not in (*table.only, *key, table.cursor)
+        as_text = bool(declared and declared.type == "text")
+        columns.append(replace(column, as_text=as_text, unlisted=unlisted))
+    loaded = tuple(column for column in columns if not column.stays)
+    excluded = tuple(column for column in columns if column.stays)
     hashes = any(column.mask == "hash" for column in loaded)
     wanted = replace(current, columns=loaded, excluded=excluded, key=key)
     return filtering.filtered(table, replace(wanted, mask_key=unlock() if hashes else ""))
@@ -57,6 +59,7 @@ def require_columns(
     named += [("cursor", table.cursor)] if table.cursor else []
     named += [("where", name) for name in (table.where.columns if table.where else ())]
     named += [(f"{check.kind} check", name) for check in table.checks for name in check.named]
+    named += [("only", name) for name in table.only or () if name not in target]
     missing = [(what, name) for what, name in named if current.column(name) is None]
     renamed = {declared.renamed_from for declared in table.columns.values()}
     if accepted is not None:
@@ -68,7 +71,12 @@ def require_columns(
         gone_well = name in target and not declared.mask
         if current.column(name) is None and name not in renamed and not gone_well:
             missing.append(("columns", name))
-    taken = [name for name in current.names if name in RESERVED_COLUMNS and name not in table.columns]
+    missing = [(what, name) for what, name in missing if what != "only" or name not in renamed]
+    taken = [
+        name
+        for name in current.names
+        if name in RESERVED_COLUMNS and name not in table.columns and name in (table.only or (name,))
+    ]
     if taken:
         raise StepError(
             f"the name of its column {', '.join(taken)} is taken by one that the warehouse adds",

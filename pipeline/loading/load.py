@@ -168,7 +168,7 @@ class _Publication:
 
     def _forgotten(self) -> list[str]:
         """Return the columns of which no value stays that was loaded before."""
-        masked = [change.column for change in self._changes if change.kind == "mask"]
+        masked = [change.column for change in self._changes if change.kind in ("mask", "listed")]
         if any(column.mask for column in self._shape.every_column):
             # Their names in the warehouse stand for other columns now, and some of those are masked.
             masked += exchange.in_circles(self._renames())

@@ -47,10 +47,17 @@ class Column:
     kept: bool = False
     # Whether its declaration says that somebody looked, and that it may be loaded as it is declared.
     reviewed: bool = False
+    # Whether it is not among the columns that are declared to be loaded.
+    unlisted: bool = False
     # What the type is made of; None for what is built in, or an array of it.
     user_type: Type | None = None
     # Whether it is to be text in the warehouse, because the catalog says so or because nothing else can be.
     as_text: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """Whether it stays in the source."""
+        return self.unlisted or self.mask == "exclude"
 
     @cached_property
     def full_type(self) -> Type:

@@ -43,7 +43,9 @@ def shown(source: Connection, wanted: Shape, table: Table) -> list[tuple[Column,
     graph = _Graph(source, wanted.oid, declared)
     found = graph.hidden(wanted.oid)
     result = []
-    for column in wanted.columns:
+    # What the table is filtered by tells of itself, also where it stays in the source.
+    filters = [column for column in wanted.excluded if table.where and column.name in table.where.columns]
+    for column in (*wanted.columns, *filters):
         if column.mask or column.reviewed:
             continue
         of = found.get(column.attnum) or tuple(_within(column, declared))
