@@ -5,7 +5,7 @@ import warnings
 from luigi.parameter import UnconsumedParameterWarning
 
 from pipeline import redact
-from tasks import client, defaults, refusal
+from tasks.worker import client, defaults, refusal
 
 # Before Luigi reads any of them, also where `luigi --module tasks.etl` was typed.
 defaults.install()

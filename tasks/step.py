@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.ledger import runs
 from pipeline.redact import redact
 from pipeline.settings import Settings
-from tasks.herald import herald
+from tasks.progress_reporter import reporter
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +115,9 @@ class Shown(luigi.Task):
             self.logged_at = time.monotonic()
             logger.info("%s", message)
         if self.set_status_message is not None:
-            herald.tell("message", functools.partial(self.set_status_message, escape(redact(message))))
+            reporter.tell("message", functools.partial(self.set_status_message, escape(redact(message))))
         if percent is not None and self.set_progress_percentage is not None:
-            herald.tell("progress", functools.partial(self.set_progress_percentage, percent))
+            reporter.tell("progress", functools.partial(self.set_progress_percentage, percent))
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""

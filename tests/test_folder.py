@@ -68,7 +68,7 @@ def test_no_code_of_the_current_folder_is_imported_by_what_goes_on_for_long(
     log = tmp_path / "worker.log"
     worker = night.start("worker", "--log-file", str(log))
     wait_until((tmp_path / "state").exists, "the scheduler's state")
-    wait_until(lambda: _is_ready(night, "tasks.assistant"), "the worker's Luigi")
+    wait_until(lambda: _is_ready(night, "tasks.worker.assistant"), "the worker's Luigi")
     for process in (worker, scheduler):
         process.terminate()
         process.communicate(timeout=60)

@@ -77,7 +77,7 @@ def luigi(module: str, root: Sequence[str], run: str, *more: str) -> list[str]:
 
 def luigi_root(module: str, root: Sequence[str]) -> list[str]:
     """Return the command line that runs a root task with these arguments."""
-    return command.python("tasks.run", "--module", module, *root)
+    return command.python("tasks.worker.run", "--module", module, *root)
 
 
 @dataclass(frozen=True)

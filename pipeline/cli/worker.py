@@ -42,7 +42,7 @@ def run_worker(arguments: argparse.Namespace) -> int:
             lambda pid, error: _fail(configured, pid, error),
             FINISH_SECONDS,
         )  # fmt: skip
-        started = command.python("tasks.assistant", "--workers", str(arguments.workers))
+        started = command.python("tasks.worker.assistant", "--workers", str(arguments.workers))
         returncode, tail = supervision.run(started)
     if returncode == 0:
         terminal.say("the worker was disabled in the visualizer")

@@ -104,10 +104,14 @@ class Peaks:
         names = {
             "pipeline.loading.holder": "snapshot holder",
             "tasks.scheduler": "scheduler",
-            "tasks.run": "Luigi",
+            "tasks.worker.run": "Luigi",
         }
         task = next((name for module, name in names.items() if module in arguments), chains.ETL.command())
-        if task == "Luigi" and (parent := process.parent()) and "tasks.run" in " ".join(parent.cmdline()):
+        if (
+            task == "Luigi"
+            and (parent := process.parent())
+            and "tasks.worker.run" in " ".join(parent.cmdline())
+        ):
             task = "one step"
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
         if found:

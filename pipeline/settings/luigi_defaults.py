@@ -67,7 +67,7 @@ LUIGI: Mapping[str, Mapping[str, Default]] = {
         "timeout": Default(
             "0", "Luigi ends steps without their programs; [run] step_minutes ends all of them"
         ),
-        "task_process_context": Default("tasks.log.StepLog", "steps have no log of their own"),
+        "task_process_context": Default("tasks.worker.log.StepLog", "steps have no log of their own"),
         "send_failure_email": Default("False"),
     },
     "scheduler": {

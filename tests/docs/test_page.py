@@ -11,7 +11,7 @@ from pipeline import access, catalog, docs
 from pipeline.sandbox.home import PROJECT
 from tests.marts.nights import STAFF, built, declare, load_all, loaded
 from tests.night import Night
-from tests.tasks.test_browser import chromium
+from tests.tasks.scheduler.test_browser import chromium
 
 DECLARED = """\
 source: hr

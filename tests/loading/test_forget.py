@@ -14,7 +14,7 @@ from pipeline.loading import forget
 from pipeline.loading.forget import Forgotten
 from pipeline.step import StepKey
 from tasks.etl import ExtractTable, LoadTable, LoadWarehouse, OpenSnapshot, ValidateExtract
-from tasks.forget import forget_done
+from tasks.worker.clear import clear_done
 from tests.night import Night, counts, next_run
 
 SHOP = """
@@ -150,7 +150,7 @@ def test_somebody_elses_scheduler_lets_what_was_forgotten_run_at_once(night: Nig
     for name in ("item", "other"):
         night.load("shop", name, run)
     forgotten(night, run, "load", "item")
-    forget_done(scheduler, night.settings, run, "LoadWarehouse")
+    clear_done(scheduler, night.settings, run, "LoadWarehouse")
     for task in chain:
         scheduler.add_task(worker="rerun", task_id=task.task_id, status=PENDING)
     accepted = set(scheduler.task_list(status=PENDING, upstream_status=""))

@@ -169,7 +169,7 @@ def step(archive: Archive, _command: int) -> list[psutil.Process]:
     luigi = []
     for one in archive.ours():
         with contextlib.suppress(psutil.NoSuchProcess):  # such as gpg's, which come and go
-            if "tasks.run" in one.cmdline():
+            if "tasks.worker.run" in one.cmdline():
                 luigi.append(one)
     return [one for one in luigi if one.parent() in luigi]
 

@@ -47,7 +47,7 @@ def extracting(shop: Night, run: str, *others: int) -> psutil.Process | None:
 def luigi_of(process: "subprocess.Popen[str]") -> psutil.Process:
     """Return the Luigi that a `pipeline run` has started."""
     # Who holds the snapshot has become its child as well.
-    (child,) = [one for one in psutil.Process(process.pid).children() if "tasks.run" in one.cmdline()]
+    (child,) = [one for one in psutil.Process(process.pid).children() if "tasks.worker.run" in one.cmdline()]
     return child
 
 

@@ -9,7 +9,7 @@ import requests
 
 from pipeline.errors import UnreachableError
 from pipeline.vault import renewal
-from tasks import client
+from tasks.worker import client
 from tests.vaults import free_port
 
 ATTEMPTS = 5

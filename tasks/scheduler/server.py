@@ -26,14 +26,14 @@ from pipeline.errors import PipelineError
 from pipeline.scheduler import visualizer
 from pipeline.settings import Settings
 from pipeline.system import options
-from tasks import history, pages
-from tasks.assist import Scheduler
-from tasks.figures import LedgerFigures
-from tasks.guard import Guard
-from tasks.listening import Encryption, listen, require_private
-from tasks.logins import Logins
-from tasks.metrics import Collector
-from tasks.state import State
+from tasks.scheduler import history, pages
+from tasks.scheduler.access_control import AccessControl
+from tasks.scheduler.assist import Scheduler
+from tasks.scheduler.figures import LedgerFigures
+from tasks.scheduler.listening import Encryption, listen, require_private
+from tasks.scheduler.logins import Logins
+from tasks.scheduler.metrics import Collector
+from tasks.scheduler.state import State
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +115,9 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         stack.enter_context(alerts.tended(configured))
         state = State(scheduler, state_path)
         state.load()
+        application = pages.application(scheduler, configured.logs.folder)
         server = HTTPServer(
-            Guard(pages.application(scheduler, configured.logs.folder), lambda: logins.passwords, logins.ask),
+            AccessControl(application, lambda: logins.passwords, logins.ask),
             ssl_options=encryption.context if encryption else None,
             max_body_size=MOST_BODY_BYTES,
             body_timeout=BODY_SECONDS,
@@ -195,7 +196,3 @@ def _remember_successes(collector: Collector, engine: sqlalchemy.Engine) -> None
             collector.remember(family, done_at)
     except SQLAlchemyError as error:
         logger.warning("what was done before cannot be read from the task history (%s)", type(error).__name__)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

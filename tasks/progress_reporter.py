@@ -6,7 +6,7 @@ from collections.abc import Callable
 FLUSH_SECONDS = 3.0
 
 
-class Herald:
+class ProgressReporter:
     """Passes on the newest of each kind of news, in a thread of its own; what cannot be told is dropped.
 
     A scheduler that restarts or hangs keeps a call waiting for a minute: no row may wait for that.
@@ -23,7 +23,7 @@ class Herald:
         with self._changed:
             self._news[kind] = call
             if self._thread is None:
-                self._thread = threading.Thread(target=self._pass_on, name="herald", daemon=True)
+                self._thread = threading.Thread(target=self._pass_on, name="progress reporter", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
@@ -48,4 +48,4 @@ class Herald:
 
 
 # A step has a process of its own.
-herald = Herald()
+reporter = ProgressReporter()

@@ -18,8 +18,8 @@ from pipeline import log
 from pipeline.scheduler import step_logs, visualizer
 from tasks.backup import EncryptDump
 from tasks.etl import ExtractTable
-from tasks.herald import Herald
-from tasks.log import StepLog
+from tasks.progress_reporter import ProgressReporter
+from tasks.worker.log import StepLog
 from tests.night import Night, next_run
 
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 300);"
@@ -30,7 +30,7 @@ def test_a_step_links_to_its_log_and_its_rules_stay_as_they_are(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Luigi's own call for a link makes the scheduler forget resources, and how often a task may be tried."""
-    monkeypatch.setattr("tasks.log.configured", lambda: night.settings)
+    monkeypatch.setattr("tasks.worker.log.configured", lambda: night.settings)
     run, scheduler = next_run(), Scheduler(retry_count=2)
     tasks: list[Any] = [
         EncryptDump(database="shop", run=run), ExtractTable(source="shop", table="item", run=run)
@@ -72,7 +72,7 @@ def test_a_scheduler_that_hangs_keeps_no_step_waiting() -> None:
     def fail() -> None:
         raise ConnectionError
 
-    teller = Herald()
+    teller = ProgressReporter()
     teller.tell("message", hang)
     assert hanging.wait(60)
     for number in range(1000):

@@ -19,7 +19,8 @@ from luigi.task_status import FAILED, PENDING, RUNNING
 from luigi.worker import GetWorkResponse, TaskProcess
 
 from pipeline.ledger import runs
-from tasks import assist, step
+from tasks import step
+from tasks.scheduler import assist
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import luigi.server
 from luigi.scheduler import RPC_METHODS, Scheduler
 from tornado.web import Application, ErrorHandler, HTTPError, RequestHandler
 
-from tasks import patches, sanitize
+from tasks.scheduler import patches, sanitize
 
 # A run and a task id: no folder above, and no hidden file, can be written so.
 NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -89,7 +89,7 @@ def application(scheduler: Scheduler, logs: Path | None) -> Application:
     if logs is not None:
         handlers.append((f"/log/({NAME})/({NAME})", Log, {"folder": logs}))
     made.add_handlers(".*", handlers)
-    # What matters is told by the guard; a line for every call of every worker tells nothing.
+    # What matters is told where the door is; a line for every call of every worker tells nothing.
     made.settings["template_loader"] = patches.Templates()
     made.settings["log_function"] = lambda _handler: None
     return made

@@ -34,10 +34,10 @@ from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
 from pipeline.scheduler import step_logs, visualizer
 from pipeline.system import process_tree
-from tasks import client
-from tasks.forget import forget_done
 from tasks.step import configured
-from tasks.worker import Worker
+from tasks.worker import client
+from tasks.worker.clear import clear_done
+from tasks.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         forget_earlier_failures(scheduler, run)
         if forget:
-            forget_done(scheduler, configured(), run, options[options["--module"]])
+            clear_done(scheduler, configured(), run, options[options["--module"]])
     except RPCError:
         logger.warning("the scheduler at %s does not answer", scheduler_url())
     keep_giving_back(scheduler)

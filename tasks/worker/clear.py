@@ -18,7 +18,7 @@ NIGHT, ROOT, SOURCE = chains.DASHBOARDS.root, ETL.root, ETL.family(chains.SOURCE
 MART = chains.MARTS.family(chains.BUILD_TASK)
 
 
-def forget_done(scheduler: Any, settings: Settings, run: str, root: str) -> None:
+def clear_done(scheduler: Any, settings: Settings, run: str, root: str) -> None:
     """Let the tasks of an etl run be run again that the ledger does not have as done, `root` among them.
 
     Their status is taken back in the name of a worker of our own, which is gone afterwards: the scheduler

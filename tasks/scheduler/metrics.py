@@ -6,7 +6,7 @@ from typing import Any
 from luigi.contrib.prometheus_metric import PrometheusMetricsCollector
 from prometheus_client import Gauge
 
-from tasks import lost
+from tasks.scheduler import stalled
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +33,18 @@ class Collector(PrometheusMetricsCollector):
     def handle_task_done(self, task: Any) -> None:
         """Note a success."""
         self.remember(task.family, task.updated)
-        lost.tell_if_done(task)
+        stalled.tell_if_done(task)
         super().handle_task_done(task)  # type: ignore[no-untyped-call]
 
     def handle_task_failed(self, task: Any) -> None:
         """Note a failure."""
-        lost.tell_if_lost(task)
+        stalled.tell_if_stalled(task)
         _with_a_beginning(task)
         super().handle_task_failed(task)  # type: ignore[no-untyped-call]
 
     def handle_task_disabled(self, task: Any, config: Any) -> None:
         """Note a task that has failed too often."""
-        lost.tell_if_lost(task)
+        stalled.tell_if_stalled(task)
         _with_a_beginning(task)
         super().handle_task_disabled(task, config)  # type: ignore[no-untyped-call]
 

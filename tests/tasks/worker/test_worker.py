@@ -13,7 +13,9 @@ import pytest
 from luigi.task_status import DISABLED, DONE, PENDING
 
 from pipeline import postgres
-from tasks import assist, etl, worker
+from tasks import etl
+from tasks.scheduler import assist
+from tasks.worker import worker
 from tests.crew import Crew
 from tests.night import Night, next_run, wait_until
 from tests.schedulers import served

@@ -14,7 +14,7 @@ from pipeline.alerts.failures import Thing
 from tasks.step import configured
 
 
-def tell_if_lost(task: Any) -> None:
+def tell_if_stalled(task: Any) -> None:
     """Tell of a task that has failed, if no worker has said so: `task` is as the scheduler has it."""
     if task.worker_running is None:
         thing = thing_of(task.family, task.params)

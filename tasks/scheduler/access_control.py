@@ -96,7 +96,7 @@ def _from_our_page(request: HTTPServerRequest) -> bool:
     )
 
 
-class Guard(Router):
+class AccessControl(Router):
     """Lets through to the application what may pass."""
 
     def __init__(

@@ -11,7 +11,7 @@ import pytest
 from luigi.scheduler import Scheduler
 
 from pipeline.sandbox import provision
-from tasks.run import forget_earlier_failures, give_back
+from tasks.worker.run import forget_earlier_failures, give_back
 from tests.night import next_run
 from tests.platforms import Sandbox
 from tests.schedulers import Door

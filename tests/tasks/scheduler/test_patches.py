@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks import patches
+from tasks.scheduler import patches
 
 
 @pytest.mark.parametrize("name", patches.PATCHES)

@@ -9,7 +9,7 @@ from luigi.task_status import RUNNING
 
 from pipeline import log
 from pipeline.scheduler import links, step_logs
-from tasks.herald import herald
+from tasks.progress_reporter import reporter
 from tasks.step import Shown, configured
 
 # The step waits no longer than this for its link.
@@ -59,5 +59,5 @@ class StepLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        herald.flush()
+        reporter.flush()
         self._stack.close()

@@ -26,9 +26,9 @@ from tornado.netutil import bind_sockets
 from pipeline import postgres, settings
 from pipeline.errors import UsageError
 from pipeline.scheduler import visualizer
-from tasks import guard, listening, pages, scheduler
-from tasks.listening import Encryption
-from tasks.state import State
+from tasks.scheduler import access_control, listening, pages, server
+from tasks.scheduler.listening import Encryption
+from tasks.scheduler.state import State
 from tests.hooks import Hook
 from tests.night import Night, next_run, program, wait_until
 from tests.platforms import Platform
@@ -127,7 +127,7 @@ def test_a_reader_sees_everything_and_changes_nothing(shared: Door) -> None:
     for method in RPC_METHODS:
         arguments = json.dumps({"task_id": mine, "worker": f"Worker({mine})"})
         answer = shared.ask(f"/api/{method}", "reader", method="POST", data={"data": arguments})
-        if method in guard.READING:
+        if method in access_control.READING:
             assert answer.status_code in (200, 500), method  # it may lack an argument
         else:
             assert answer.status_code == 403, method
@@ -147,7 +147,7 @@ def test_a_reader_sees_everything_and_changes_nothing(shared: Door) -> None:
 
 
 def test_a_worker_has_the_calls_that_it_needs_and_no_others(shared: Door) -> None:
-    for method in sorted(set(RPC_METHODS) - guard.WORKING):
+    for method in sorted(set(RPC_METHODS) - access_control.WORKING):
         assert shared.ask(f"/api/{method}", "worker", method="POST").status_code == 403, method
     for path in ("/", "/static/visualiser/index.html", "/history", "/metrics", "/log/a/b"):
         assert shared.ask(path, "worker").status_code == 403, path
@@ -156,7 +156,7 @@ def test_a_worker_has_the_calls_that_it_needs_and_no_others(shared: Door) -> Non
         "update_resources",
         "set_worker_processes",
         "send_scheduler_message",
-    } & guard.WORKING == set()
+    } & access_control.WORKING == set()
 
 
 def test_the_calls_are_those_of_the_installed_luigi() -> None:
@@ -165,8 +165,8 @@ def test_the_calls_are_those_of_the_installed_luigi() -> None:
         "prune", "pause", "unpause", "mark_as_done", "set_worker_processes", "send_scheduler_message",
         "get_scheduler_message_response", "update_resource", "update_resources",
     }  # fmt: skip
-    assert set(RPC_METHODS) == guard.WORKING | operating
-    assert guard.WORKING & operating == set()
+    assert set(RPC_METHODS) == access_control.WORKING | operating
+    assert access_control.WORKING & operating == set()
 
 
 OTHERS = [
@@ -270,10 +270,10 @@ def test_what_workers_send_is_safe_in_luigis_page(shared: Door) -> None:
 
 
 def test_guessing_is_slow_and_shuts_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "DELAY_SECONDS", 3600.0)
-    monkeypatch.setattr(guard, "MOST_DELAYED", 2)
+    monkeypatch.setattr(access_control, "DELAY_SECONDS", 3600.0)
+    monkeypatch.setattr(access_control, "MOST_DELAYED", 2)
     asyncio.run(_guessing())
-    assert guard.NotLoggedIn._delayed == 0, "whoever goes away is not waited for"
+    assert access_control.NotLoggedIn._delayed == 0, "whoever goes away is not waited for"
 
 
 async def _guessing() -> None:
@@ -281,8 +281,8 @@ async def _guessing() -> None:
     (port,) = sockets = bind_sockets(0, "127.0.0.1")
     address = f"http://127.0.0.1:{port.getsockname()[1]}/api/is_paused"
     application = pages.application(Scheduler(), None)
-    server = HTTPServer(guard.Guard(application, lambda: right, lambda: failed.append(1)))
-    server.add_sockets(sockets)
+    door = HTTPServer(access_control.AccessControl(application, lambda: right, lambda: failed.append(1)))
+    door.add_sockets(sockets)
     client = AsyncHTTPClient(force_instance=True)
 
     async def ask(password: str) -> HTTPResponse:
@@ -291,7 +291,7 @@ async def _guessing() -> None:
         )
 
     guesses = [asyncio.create_task(ask(f"a guess {number}")) for number in range(2)]
-    while guard.NotLoggedIn._delayed < 2:
+    while access_control.NotLoggedIn._delayed < 2:
         assert not any(guess.done() for guess in guesses)
         await asyncio.sleep(0.01)
     refused = await ask("one more")
@@ -299,7 +299,7 @@ async def _guessing() -> None:
     assert (await ask(right["operator"])).code == 200
     assert not any(guess.done() for guess in guesses)
     assert len(failed) == 3
-    server.stop()
+    door.stop()
     for guess in guesses:
         guess.cancel()
     await asyncio.gather(*guesses, return_exceptions=True)
@@ -513,7 +513,7 @@ def test_settings_that_are_not_safe_are_refused(platform: Platform, pattern: str
     file = platform.settings_file
     file.write_text(re.sub(pattern, by, file.read_text()))
     with pytest.raises(UsageError, match=re.escape(told)):
-        scheduler.serve(settings.read([file]), "127.0.0.1", 9, Path("/none/state"))
+        server.serve(settings.read([file]), "127.0.0.1", 9, Path("/none/state"))
 
 
 def test_what_would_not_be_safe_ends_the_command_with_2(night: Night) -> None:

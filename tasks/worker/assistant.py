@@ -19,9 +19,9 @@ from tasks import (
     etl,  # noqa: F401 - what it runs, so that a faulty installation is found now
     events,
 )
-from tasks.run import keep_giving_back, scheduler_url
 from tasks.step import configured
-from tasks.worker import Assistant
+from tasks.worker.run import keep_giving_back, scheduler_url
+from tasks.worker.worker import Assistant
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Luigi's central scheduler, its door, its pages and its figures."""

@@ -1,0 +1,1 @@
+"""Luigi's workers, what starts them, and what they are told before they begin."""
