@@ -51,10 +51,14 @@ class Access:
         self.settings = settings
         self.vault = session
         self._stack = stack
+        stack.callback(self._end_spare)
         # By the address as well: one role of Vault's may log in to several databases.
         self._uris: dict[tuple[str, str | None], str] = {}
         self._asking: postgres.Session | None = None
         self._asked_at = 0.0
+        # A session for work, kept for the next step where there will be one.
+        self._spare: postgres.Session | None = None
+        self.keeps_spare = False
 
     def _uri(self, database: DatabaseSettings) -> str:
         key = (database.secret, database.address)
@@ -81,17 +85,35 @@ class Access:
         """Return the warehouse's address with its credential, for a driver of another's."""
         return self._uri(self.settings.require_warehouse())
 
+    @contextlib.contextmanager
     def warehouse(
         self, *, autocommit: bool = False, session: Mapping[str, str] | None = None
-    ) -> contextlib.AbstractContextManager[postgres.Connection]:
+    ) -> Iterator[postgres.Connection]:
         """Open the warehouse; `session` are server settings of this connection."""
-        return postgres.connection(
-            self._uri(self.settings.require_warehouse()),
-            "the warehouse",
-            autocommit=autocommit,
-            session=session,
-            entry=self.settings.require_warehouse().secret,
+        opened = self._taken(session)
+        with contextlib.ExitStack() as stack:
+            stack.callback(opened.close)
+            with postgres.used(opened, autocommit=autocommit):
+                yield opened
+            if self.keeps_spare and session is None and self._spare is None and postgres.cleared(opened):
+                self._spare = opened
+                stack.pop_all()
+
+    def _taken(self, session: Mapping[str, str] | None) -> postgres.Session:
+        """Return the session that was kept, if it still holds and will do, or a new one."""
+        spare = self._spare if session is None else None
+        if spare is not None:
+            self._spare = None
+            if self._holds(spare):
+                return spare
+        declared = self.settings.require_warehouse()
+        return postgres.open_session(
+            self._uri(declared), "the warehouse", session=session, entry=declared.secret
         )
+
+    def _end_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[postgres.Connection]:
@@ -113,6 +135,7 @@ class Access:
             return not connection.closed
         try:
             postgres.rows(connection, "SELECT 1")
+            connection.rollback()
         except postgres.Error:
             connection.close()
             return False
@@ -205,6 +228,7 @@ class _Brief:
     def __init__(self, settings: Settings) -> None:
         self._stack = contextlib.ExitStack()
         self.access = self._stack.enter_context(opened(settings))
+        self.access.keeps_spare = True
         self._pid, self._until, self._steps = os.getpid(), time.monotonic() + BRIEF_SECONDS, 0
         multiprocessing.util.Finalize(self, self.close, exitpriority=10)
 

@@ -41,6 +41,8 @@ class OpenSnapshot(Step):
 class TableStep(Step):
     """A step of one table."""
 
+    # Most tables are small, and have not changed.
+    shares_its_process = True
     task_namespace = ETL.name
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
     table = luigi.Parameter(description="the table, as in the source's YAML file")

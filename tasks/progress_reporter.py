@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 
 FLUSH_SECONDS = 3.0
+# What a step tells first may wait so long: most steps are over by then, and have told one thing only.
+PATIENCE_SECONDS = 0.5
 
 
 class ProgressReporter:
@@ -15,7 +17,7 @@ class ProgressReporter:
     def __init__(self) -> None:
         self._news: dict[str, Callable[[], object]] = {}
         self._changed = threading.Condition()
-        self._busy = False
+        self._busy = self._hurried = False
         self._thread: threading.Thread | None = None
 
     def tell(self, kind: str, call: Callable[[], object]) -> None:
@@ -30,7 +32,15 @@ class ProgressReporter:
     def flush(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait until everything is told, but no longer than that."""
         with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._news and not self._busy, seconds)
+            self._hurried = False
+
+    def drop(self, kind: str) -> None:
+        """Let news of that kind go, which matter to nobody any more."""
+        with self._changed:
+            self._news.pop(kind, None)
 
     def _pass_on(self) -> None:
         while True:
@@ -38,6 +48,7 @@ class ProgressReporter:
                 self._busy = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: bool(self._news))
+                self._changed.wait_for(lambda: self._hurried, PATIENCE_SECONDS)
                 news, self._news = list(self._news.values()), {}
                 self._busy = True
             for call in news:
@@ -47,5 +58,5 @@ class ProgressReporter:
                     continue
 
 
-# A step has a process of its own.
+# A process does one step at a time.
 reporter = ProgressReporter()

@@ -77,6 +77,8 @@ class Shown(luigi.Task):
     logged_at = -LOG_SECONDS
     # Whether it failed by what no second try can mend.
     is_final = False
+    # Whether its process does others after it: steps that are short, and many.
+    shares_its_process = False
 
     @property
     def retry_count(self) -> int | None:
@@ -137,8 +139,12 @@ class Step(Shown):
     logical_date = RunParameter(description="the logical date, such as 2026-11-22 or 2026-11-22T1430")
 
     @classmethod
+    @functools.cache
     def get_params(cls) -> list[tuple[str, luigi.Parameter]]:
-        """Return the parameters under the names by which they are known outside, the run last."""
+        """Return the parameters under the names by which they are known outside, the run last.
+
+        Luigi asks for them a dozen times for each task.
+        """
         params = super().get_params()  # type: ignore[no-untyped-call]
         run = [("run", value) for name, value in params if name == "logical_date"]
         return [(name, value) for name, value in params if name != "logical_date"] + run

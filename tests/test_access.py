@@ -70,3 +70,40 @@ def test_a_session_that_the_server_ended_meanwhile_is_opened_anew(night: Night) 
     night.ask("warehouse", f"SELECT pg_terminate_backend({before}, 5000)")
     databases._asked_at -= access.IDLE_SECONDS
     assert backend(databases) != before
+
+
+def test_the_next_step_has_the_session_of_the_last_one_and_nothing_that_it_left_there(night: Night) -> None:
+    """To open one takes longer than a table that has not changed."""
+    left = """
+        CREATE TEMPORARY TABLE left_behind (n int);
+        SET statement_timeout = '7s';
+        PREPARE left_plan AS SELECT 1;
+        SELECT pg_advisory_lock(14);
+    """
+    look = """
+        SELECT to_regclass('pg_temp.left_behind'), current_setting('statement_timeout'),
+               (SELECT count(*) FROM pg_prepared_statements),
+               (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
+               current_setting('search_path'), current_setting('transaction_isolation')
+    """
+    with access.for_step(night.settings) as databases, databases.warehouse() as warehouse:
+        warehouse.set_session(isolation_level="REPEATABLE READ")
+        postgres.rows(warehouse, left)
+        first = warehouse.info.backend_pid
+    with access.for_step(night.settings) as databases, databases.warehouse() as warehouse:
+        assert warehouse.info.backend_pid == first
+        assert postgres.rows(warehouse, look) == [(None, "0", 0, 0, "pg_catalog", "read committed")]
+        # One that asks for more has one of its own, and so has a second one at the same time.
+        with databases.warehouse() as second, databases.warehouse(session={"work_mem": "1MB"}) as third:
+            pids = {one.info.backend_pid for one in (warehouse, second, third)}
+            assert len(pids) == 3
+
+    def fail() -> None:
+        with access.for_step(night.settings) as databases, databases.warehouse() as warehouse:
+            failed.append(warehouse)
+            raise StepError("it failed")
+
+    failed: list[postgres.Connection] = []
+    with pytest.raises(StepError):
+        fail()
+    assert failed[0].closed

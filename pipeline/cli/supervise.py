@@ -148,7 +148,7 @@ class Supervision:
         self._name, self._total, self._look, self._log = name, total, look, log
         self._limits, self._fail, self._finish_seconds = limits or RunSettings(), fail, finish_seconds
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._seen: dict[psutil.Process, float] = {}
+        self._seen: dict[tuple[psutil.Process, str], float] = {}
 
     def run(self, arguments: Sequence[str]) -> tuple[int, list[str]]:
         """Run it to its end. Return its exit code and the last lines it wrote.
@@ -195,8 +195,8 @@ class Supervision:
         """End the steps that are over their limit, each a child of Luigi's with all that it has started."""
         minutes = self._limits.step_minutes
         for step in _steps(luigi):
-            # Not by its time of creation, which goes by a clock that can be set.
-            seen_at = self._seen.setdefault(step, time.monotonic())
+            # Not by its time of creation, which goes by a clock that can be set. One process does many steps.
+            seen_at = self._seen.setdefault((step, _name(step)), time.monotonic())
             if time.monotonic() - seen_at > minutes * SECONDS_PER_MINUTE:
                 process_tree.end(process_tree.of(step.pid), GRACE_SECONDS)
                 self._fail(
@@ -236,8 +236,17 @@ class Supervision:
 
 
 def _steps(luigi: int) -> list[psutil.Process]:
-    """Return the processes that are at work on a step: Luigi has made one for each."""
+    """Return the processes that are at work on a step, all of them made by Luigi."""
     try:
-        return [one for one in psutil.Process(luigi).children() if process_tree.lives(one)]
+        children = [one for one in psutil.Process(luigi).children() if process_tree.lives(one)]
+        return [one for one in children if _name(one) != process_tree.IDLE]
     except psutil.NoSuchProcess:
         return []
+
+
+def _name(process: psutil.Process) -> str:
+    """Return how a process calls itself at this moment: by its step, where it does several."""
+    try:
+        return str(process.name())
+    except psutil.Error:
+        return ""

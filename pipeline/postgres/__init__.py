@@ -13,10 +13,12 @@ from pipeline.postgres.session import (
     ENCODING,
     SESSION,
     answered,
+    cleared,
     codec,
     connection,
     open_session,
     options,
+    used,
 )
 from pipeline.postgres.statements import (
     Composable,
@@ -52,6 +54,7 @@ __all__ = [
     "UndefinedColumn",
     "UndefinedTable",
     "answered",
+    "cleared",
     "codec",
     "columns",
     "connection",
@@ -75,6 +78,7 @@ __all__ = [
     "said",
     "statement",
     "unseen",
+    "used",
     "value",
     "waits_for",
     "with_options",

@@ -104,15 +104,42 @@ def connection(
     server refuses what it should not: a session that may only read, a setting, a limit, room.
     """
     opened = open_session(uri, name, application_name=application_name, session=session, entry=entry)
+    with contextlib.closing(opened), used(opened, autocommit=autocommit):
+        yield opened
+
+
+@contextlib.contextmanager
+def used(opened: Session, *, autocommit: bool = False) -> Iterator[None]:
+    """Use an open session for the block as `connection` does; what raises leaves it closed."""
     try:
         opened.autocommit = autocommit
         with answered(opened):
-            yield opened
+            yield
             if not opened.closed:
                 opened.commit()
-    finally:
+    except BaseException:
         # Closing without a commit is a rollback, also in the middle of a COPY.
         opened.close()
+        raise
+
+
+def cleared(opened: Session) -> bool:
+    """Make a session as new: nothing temporary, no lock and no setting is left of its use.
+
+    Return whether that went well; if not, it is closed.
+    """
+    try:
+        opened.rollback()
+        opened.set_session(
+            isolation_level="default", readonly="default", deferrable="default", autocommit=True
+        )
+        with opened.cursor() as cursor:
+            cursor.execute("DISCARD ALL")
+            _begin(cursor, opened.chosen)
+        opened.autocommit = False
+    except psycopg2.Error:
+        opened.close()
+    return not opened.closed
 
 
 @contextlib.contextmanager
@@ -154,7 +181,7 @@ def open_session(
     try:
         opened.autocommit = True
         with opened.cursor() as cursor:
-            cursor.execute(BEGIN, (list(chosen), list(chosen.values())))
+            _begin(cursor, chosen)
         opened.autocommit = False
     except psycopg2.errors.InsufficientPrivilege as error:
         found = imposed(opened, SUPERUSERS)
@@ -164,6 +191,10 @@ def open_session(
         opened.close()
         raise environmental(error) or error from None
     return opened
+
+
+def _begin(cursor: psycopg2.extensions.cursor, chosen: Mapping[str, str]) -> None:
+    cursor.execute(BEGIN, (list(chosen), list(chosen.values())))
 
 
 def _open(uri: str, name: str, application_name: str, entry: str | None) -> Session:

@@ -12,6 +12,8 @@ import psutil
 # prctl(2): a process whose parent ends becomes the child of the nearest ancestor that asked for it.
 SET_CHILD_SUBREAPER, GET_CHILD_SUBREAPER = 36, 37
 LOOK_SECONDS = 0.05
+# What a process is called that is kept for the next step, and does none now.
+IDLE = "idle"
 # What was killed is gone in no time, unless the kernel itself is stuck with it.
 KILL_SECONDS = 5.0
 # Who wrote down that a process is at work may go by another clock, or to the minute only; no process number

@@ -1,6 +1,7 @@
 """What the scheduler serves in place of Luigi's own: RPCs whose arguments are made safe, and steps' logs."""
 
 import asyncio
+import functools
 import json
 import os
 import re
@@ -19,8 +20,18 @@ NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 MOST_BYTES = 4 * 1024 * 1024
 
 
+@functools.cache
+def _cors() -> luigi.server.cors:
+    return luigi.server.cors()
+
+
 class Rpc(luigi.server.RPCHandler):
     """A call of the scheduler's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Be a handler, without asking Luigi's configuration for each call again who may call it."""
+        RequestHandler.__init__(self, *args, **kwargs)
+        self._cors_config = _cors()
 
     def get(self, method: str) -> None:
         """Answer it."""

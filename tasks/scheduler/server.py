@@ -186,7 +186,10 @@ def _scheduler(configured: Settings) -> Iterator[Scheduler]:
         collector: Collector = scheduler._state._metrics_collector
         collector.registry.register(LedgerFigures(kept.engine))
         _remember_successes(collector, kept.engine)
-        yield scheduler
+        try:
+            yield scheduler
+        finally:
+            kept.close()
 
 
 def _remember_successes(collector: Collector, engine: sqlalchemy.Engine) -> None:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import luigi
 import luigi.worker
@@ -19,8 +19,11 @@ from luigi.task_status import FAILED, PENDING, RUNNING
 from luigi.worker import GetWorkResponse, TaskProcess
 
 from pipeline.ledger import runs
+from pipeline.scheduler import links
 from tasks import step
 from tasks.scheduler import assist
+from tasks.worker import log
+from tasks.worker.pool import Pool, Shared
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,33 @@ class Worker(luigi.worker.Worker):
         self._root: luigi.Task | None = None
         self._told_at = time.monotonic()
         self._told_times = 0
+        self._pool = Pool(super()._create_task_process, self._running_tasks)
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._pool.close()
+
+    def _create_task_process(self, task: luigi.Task) -> TaskProcess:
+        process: TaskProcess = super()._create_task_process(task)  # type: ignore[no-untyped-call]
+        if process.use_multiprocessing and isinstance(task, step.Shown) and task.shares_its_process:
+            return cast("TaskProcess", self._pool.process_for(process))
+        return process
+
+    def _get_work(self) -> GetWorkResponse:
+        for process in self._running_tasks.values():
+            # A step that is over in no time gets the link to its log with the word that it is.
+            if isinstance(process, Shared) and process.wants_link:
+                process.is_linked = True
+                if log.is_kept(process.task):
+                    log.link(self._scheduler, self._id, process.task)
+        found: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
+        return found
+
+    def _add_task(self, *args: Any, **kwargs: Any) -> None:
+        process = self._running_tasks.get(kwargs["task_id"])
+        if isinstance(process, Shared) and log.is_kept(process.task):
+            kwargs["tracking_url"] = links.log_path(process.task.about_run, process.task.task_id)
+        super()._add_task(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def add(self, task: luigi.Task, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and all that it requires. The first one is what the run is about."""
@@ -95,6 +125,10 @@ class Worker(luigi.worker.Worker):
 
     def _email_task_failure(self, task: luigi.Task, said: str) -> None:
         """Do as Luigi before it tells the scheduler of a failure; what no second try can mend gets none."""
+        process = self._running_tasks.get(task.task_id)
+        if isinstance(process, Shared):
+            # Whatever is wrong with it, the next try has a process and a login of its own.
+            process.member.end()
         if isinstance(task, step.Shown):
             task.is_final = isinstance(said, step.Final)
             if task.is_final:
@@ -169,6 +203,7 @@ class Assistant(Worker):
         # It lives for weeks, in which the analysts' repository changes, and the scheduler may forget it.
         if (files := step.catalog_files()) != self._catalog_files:
             step.declared.cache_clear()
+            self._pool.renew()
             self._catalog_files, self._told_at = files, 0.0
         if not self._stop_requesting_work and time.monotonic() - self._told_at > FORGOTTEN_SECONDS:
             self._told_at = time.monotonic()
@@ -178,8 +213,7 @@ class Assistant(Worker):
         self._add_task_history.clear()
         if not self._running_tasks:
             self._scheduled_tasks.clear()
-        found: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
-        return found
+        return super()._get_work()
 
     def _get_work_task_id(self, get_work_response: Mapping[str, Any]) -> str | None:
         if "task_family" not in get_work_response:

@@ -1,0 +1,143 @@
+"""A source and a warehouse of their own in the sandbox, and what a command costs there: for `bin/bench`.
+
+Beside the time on the clock it is told how long processors were at work: other work on the machine changes
+that far less.
+"""
+
+import contextlib
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import psutil
+
+from pipeline.sandbox import clusters, configuration, provision, servers, sources
+from pipeline.sandbox.home import Home
+from pipeline.sandbox.server import addresses
+from pipeline.system import command
+
+NAME, ROLE = "bench", "bench_pipeline"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something took: seconds on the clock, and seconds of processors, by who was at work."""
+
+    seconds: float
+    processors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def processor_seconds(self) -> float:
+        return sum(self.processors.values())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.processors.items())
+        return f"{self.seconds:.1f} s, processors {self.processor_seconds:.1f} s ({parts})"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where `pipeline` loads one source, NAME, into a warehouse of that name."""
+
+    home: Home
+    environment: Mapping[str, str]
+    # Each measurement is another run to the scheduler, and none is one that a person would type.
+    first: date
+
+    def run(self, night: int) -> Cost:
+        """Load in the run of that night; return what the whole command took."""
+        return self.pipeline("run", "etl", "--run", str(self.first + timedelta(days=night)))
+
+    def pipeline(self, *arguments: str) -> Cost:
+        """Run a command to its end; raise StepError if it fails."""
+        program = Path(sys.executable).with_name("pipeline")
+        with self.measured() as costs:
+            command.run([program, *arguments], environment=dict(self.environment))
+        return costs[0]
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[list[Cost]]:
+        """Give the block a list that holds what it took once it is over."""
+        costs: list[Cost] = []
+        before, began = self._at_work(), time.monotonic()
+        yield costs
+        seconds, after = time.monotonic() - began, self._at_work()
+        costs.append(Cost(seconds, {name: after[name] - before[name] for name in after}))
+
+    def _at_work(self) -> dict[str, float]:
+        """Return the seconds that processors have worked for whom: our commands, and each server."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found = {"ours": used.ru_utime + used.ru_stime}
+        for server in servers.ALL:
+            process = server.process(self.home)
+            if process is not None:
+                found[server.name] = sum(
+                    _seconds(one) for one in [process, *process.children(recursive=True)]
+                )
+        return found
+
+    def source(self, statement: str) -> None:
+        """Change the source."""
+        with clusters.connection(self.home, provision.SOURCES, NAME) as connection:
+            connection.cursor().execute(statement)
+
+    def empty(self) -> None:
+        """Make the warehouse anew."""
+        with clusters.connection(self.home, provision.WAREHOUSE, "postgres") as server:
+            provision.forget_warehouse(self.home, server, NAME, ROLE)
+            provision.warehouse(self.home, server, NAME, NAME, role=ROLE)
+            server.cursor().execute("CHECKPOINT")
+        self.pipeline("migrate")
+
+
+def _seconds(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        # Of children too that have ended.
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0
+
+
+@contextlib.contextmanager
+def platform(home: Home, tables: Sequence[str], make: str) -> Iterator[Platform]:
+    """Make a source with these tables by the statements `make`, and an empty warehouse, for the block."""
+    # What a measurement that was killed has left.
+    provision.forget_source(home, NAME)
+    sources.make(home, NAME, None, threading.Event(), as_owner=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            provision.source(home, NAME)
+            first = date(2000, 1, 1) + timedelta(days=int(time.time()) % 7000)
+            settings_file = str(_settings(home, tables, Path(scratch)))
+            environment = {**os.environ, **addresses(home), "LUIGI_CONFIG_PATH": settings_file}
+            made = Platform(home, environment, first)
+            made.source(make)
+            made.source("VACUUM ANALYZE")
+            made.empty()
+            yield made
+        finally:
+            with clusters.connection(home, provision.WAREHOUSE, "postgres") as server:
+                provision.forget_warehouse(home, server, NAME, ROLE)
+            provision.forget_source(home, NAME)
+
+
+def _settings(home: Home, tables: Sequence[str], scratch: Path) -> Path:
+    """Write settings that know only the source and the warehouse of the measurement."""
+    (scratch / "sources").mkdir()
+    declared = "".join(f"  {name}: {{}}\n" for name in tables)
+    (scratch / "sources" / f"{NAME}.yaml").write_text(f"source: {NAME}\ntables:\n{declared}")
+    shared = configuration.sections(home)
+    own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
+    own["warehouse"] = {"secret": NAME}
+    own["analysts"] = {"checkout": str(scratch)}
+    own[f"source.{NAME}"] = {"secret": f"source/{NAME}"}
+    path = scratch / "luigi.cfg"
+    path.write_text(configuration.render(configuration.template(), own))
+    return path
