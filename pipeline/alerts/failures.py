@@ -70,13 +70,15 @@ def linked(settings: Settings, alert: Alert, family: str, parameters: Mapping[st
     return alert.model_copy(update=urls)
 
 
-def load(run: str | None, source: str | None = None, table: str | None = None) -> Thing:
-    """Return a whole load, or one of a source or of a table alone.
+def load(run: str | None, source: str | None = None, tables: Sequence[str] = ()) -> Thing:
+    """Return a whole load, or one of a source or of some of its tables alone.
 
     >>> load("2026-11-22").key, load("2026-11-22", "hr").key
     ('run/etl', 'run/etl/hr')
+    >>> load("2026-11-22", "hr", ["a", "b"]).command
+    'pipeline run etl --source hr --table a --table b --run 2026-11-22'
     """
-    return Thing.of(chains.ETL.whole(run, source, table))
+    return Thing.of(chains.ETL.whole(run, source, tables))
 
 
 def drills(month: str | None, database: str | None = None) -> Thing:

@@ -1,7 +1,7 @@
 """What a chain is made of. Plain data: it does nothing, and knows nobody."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # What stands in a part's command only where the run is known.
@@ -98,10 +98,11 @@ class Chain:
         """Return what Luigi calls a task: etl.ExtractTable, LoadWarehouse."""
         return task if task == self.root else f"{self.name}.{task}"
 
-    def command(self, run: str | None = None, *scope: str | None) -> str:
-        """Return what to type for a run, of everything or of a scope alone."""
+    def command(self, run: str | None = None, *scope: str | Sequence[str] | None) -> str:
+        """Return what to type for a run, of everything or of a scope alone; several names for one option."""
         given = [*zip(self.options, scope, strict=False), (f"--{self.run_parameter}", run)]
-        words = [word for option, value in given if value for word in (option, value) if word]
+        each = [(option, value) for option, values in given for value in _several(values)]
+        words = [word for option, value in each for word in (option, value) if word]
         return shlex.join(["pipeline", "run", self.name, *words])
 
     def part(self, part: Part, name: str, run: str | None) -> Subject:
@@ -116,9 +117,9 @@ class Chain:
             f"{part.schema}.{name}" if part.schema else name or self.name,
         )
 
-    def whole(self, run: str | None, *scope: str | None) -> Subject:
+    def whole(self, run: str | None, *scope: str | Sequence[str] | None) -> Subject:
         """Return a whole run, or one of a scope alone, such as of one source, as `pipeline run` was told."""
-        names = [name for name in scope if name]
+        names = [",".join(_several(name)) for name in scope if name]
         return Subject(
             "/".join(["run", self.name, *names]),
             " ".join(["run", self.name, *names, *([run] if run else [])]),
@@ -154,3 +155,7 @@ class Chain:
     def makes_up_for_a_loss(self, task: str) -> bool:
         """Whether what a lost worker was to do is done once this task is."""
         return task == self.root or (self.task(task).concludes and not self.is_lost_as_a_whole)
+
+
+def _several(value: str | Sequence[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) and value else list(value or ())

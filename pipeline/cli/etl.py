@@ -20,6 +20,7 @@ from pipeline.ledger.runs import Run
 from pipeline.loading import forget
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
+from pipeline.system import options
 
 NAME = chains.ETL.name
 # With these all is well with a table, or a mart.
@@ -36,7 +37,9 @@ def add_chain(parsers: Any) -> None:
         NAME, help="load what changed in every source", description="Load what changed into the warehouse."
     )
     parser.add_argument("--source", help="only this source")
-    parser.add_argument("--table", help="only this table (with --source)")
+    parser.add_argument(
+        "--table", action=options.Each, default=[], help="only this table (with --source); may be given often"
+    )
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
     # For `pipeline rerun`, which says what it does.
@@ -56,13 +59,18 @@ def add_mart_chain(parsers: Any) -> None:
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
     parser.set_defaults(
-        command=run_etl, source=None, table=None, forget=None, full=False,
+        command=run_etl, source=None, table=[], forget=None, full=False,
         thing=lambda arguments: failures.mart(arguments.mart, _run(arguments)),
     )  # fmt: skip
 
 
 def _thing(arguments: argparse.Namespace) -> Thing:
-    return failures.load(_run(arguments), arguments.source, arguments.table)
+    return failures.load(_run(arguments), arguments.source, _tables(arguments))
+
+
+def _tables(arguments: argparse.Namespace) -> list[str]:
+    """Return the tables that are asked for, each once; none where a job was told none."""
+    return [name for name in dict.fromkeys(arguments.table) if name]
 
 
 def _run(arguments: argparse.Namespace) -> str:
@@ -94,7 +102,7 @@ def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespa
     if "mart" in arguments:
         wanted = scope.of_mart(configured, declared, arguments.mart)
     else:
-        wanted = scope.of_load(configured, declared, arguments.source, arguments.table)
+        wanted = scope.of_load(configured, declared, arguments.source, _tables(arguments))
     run = runs.parse(_run(arguments))
     with (
         supervise.log_file(arguments.log_file, configured, run) as log,
@@ -143,7 +151,10 @@ def _scope(arguments: argparse.Namespace) -> list[str]:
     """Return what the ledger keeps of what is asked for; nothing is everything."""
     if "mart" in arguments:
         return [f"{chains.MART.schema}.{arguments.mart}"]
-    return [".".join(filter(None, (arguments.source, arguments.table)))] if arguments.source else []
+    if not arguments.source:
+        return []
+    names = [f"{arguments.source}.{table}" for table in _tables(arguments)]
+    return names or [arguments.source]
 
 
 def _nothing_to_do(run: str) -> str:

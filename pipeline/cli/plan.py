@@ -15,6 +15,7 @@ from pipeline.loading import continuity, filtering, plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
+from pipeline.system import options
 
 
 def add_command(commands: Any) -> None:
@@ -28,7 +29,9 @@ def add_command(commands: Any) -> None:
         "2 settings; 5 something is out of reach",
     )
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="only this source")
-    parser.add_argument("--table", help="only this table (with SOURCE)")
+    parser.add_argument(
+        "--table", action=options.Each, default=[], help="only this table (with SOURCE); may be given often"
+    )
     parser.set_defaults(command=show_plan)
 
 
@@ -44,7 +47,8 @@ def show_plan(arguments: argparse.Namespace) -> int:
         ledger.require_migrated(warehouse)
         for source in sources:
             configured.source(source.name)
-            tables = [source.table(arguments.table)] if arguments.table else list(source.tables.values())
+            names = dict.fromkeys(arguments.table) or source.tables
+            tables = [source.table(name) for name in names]
             held += _show_source(databases, warehouse, source, tables)
     if held:
         counted = "1 table" if len(held) == 1 else f"{len(held)} tables"

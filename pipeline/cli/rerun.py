@@ -30,9 +30,10 @@ def add_command(commands: Any) -> None:
         "step on, and do it over: nothing that is loaded is lost or doubled by that.",
     )
     parser.add_argument(
-        "name",
+        "names",
         metavar="NAME",
-        nargs="?",
+        nargs="*",
+        default=[],
         help="only this source, table (hr.employee), mart (mart.staff) or database; where a source and a "
         "database have one name, both, unless it is written etl/hr, backup/hr or drill/hr (default: "
         "everything of the run)",
@@ -62,7 +63,9 @@ def rerun(arguments: argparse.Namespace, main: Main) -> int:
     """Run what is incomplete, one chain after the other though one fail. Return 0 once everything is done."""
     configured = settings.read()
     codes: list[int] = []
-    commands = _chosen(configured, arguments)
+    commands: list[list[str]] = []
+    for name in [name for name in arguments.names if name] or [None]:
+        commands += [each for each in _chosen(configured, arguments, name) if each not in commands]
     for chosen in commands:
         if len(commands) > 1:
             terminal.say(f"pipeline {' '.join(chosen)}")
@@ -80,9 +83,9 @@ def _passed_on(arguments: argparse.Namespace) -> list[str]:
     return [word for option, value in options.items() if value for word in (option, str(value))]
 
 
-def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[str]]:
+def _chosen(configured: Settings, arguments: argparse.Namespace, wanted: str | None) -> list[list[str]]:
     """Return the commands that do it. Raise UsageError if NAME is none, or has no such step."""
-    chain, name = _split(configured, arguments.name)
+    chain, name = _split(configured, wanted)
     if arguments.full and arguments.since != "extract":
         raise UsageError("--full reads tables anew, so it needs '--from extract' beside it")
     if arguments.since and chain in (BACKUP, DRILL, MART):
@@ -99,9 +102,8 @@ def _chosen(configured: Settings, arguments: argparse.Namespace) -> list[list[st
         return [["run", BACKUP, name, "--run", given or _latest_backup(configured, name)]]
     (run, scope), marts = _known_load(configured, given), _marts(configured)
     names = [name] if name else scope or [""]
-    loads = [
-        ["run", ETL, "--run", run, *_selection(one), *_more(arguments)] for one in names if one not in marts
-    ]
+    chosen = _selections([one for one in names if one not in marts])
+    loads = [["run", ETL, "--run", run, *one, *_more(arguments)] for one in chosen]
     if not name:
         loads += [
             ["run", MART, marts[one], "--run", run, *_workers(arguments)] for one in scope if one in marts
@@ -175,9 +177,20 @@ def _marts(configured: Settings) -> dict[str, str]:
     return {f"{MART}{separator}{name}": name for separator in "./" for name in marts}
 
 
-def _selection(name: str) -> list[str]:
-    source, _, table = name.partition(".")
-    return [*(["--source", source] if source else []), *(["--table", table] if table else [])]
+def _selections(names: Sequence[str]) -> list[list[str]]:
+    """Return the options that choose these sources and tables; tables of one source go together.
+
+    >>> _selections(["hr.a", "records", "hr.b"])
+    [['--source', 'hr', '--table', 'a', '--table', 'b'], ['--source', 'records']]
+    >>> _selections([""])
+    [[]]
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        source, _, table = name.partition(".")
+        chosen = found.setdefault(source, ["--source", source] if source else [])
+        chosen += ["--table", table] if table else []
+    return list(found.values())
 
 
 def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:

@@ -1,6 +1,7 @@
 """What a load is asked to do: of all that is declared, or of a part of it."""
 
 import contextlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,16 +45,20 @@ class Scope:
         return load.are_loaded(settings, self.tables, run) and build.are_built(settings, self.marts, run)
 
 
-def of_load(configured: Settings, declared: Catalog, source: str | None, table: str | None) -> Scope:
-    """Return everything, or a source or one of its tables alone."""
-    if table and not source:
+def of_load(configured: Settings, declared: Catalog, source: str | None, names: Sequence[str] = ()) -> Scope:
+    """Return everything, or a source or some of its tables alone."""
+    if names and not source:
         raise UsageError("--table needs --source beside it")
     for name in [source] if source else declared.sources:
         configured.source(name)
     module = chains.ETL.module
-    if source and table:
-        only = (chains.ETL.family(LOAD_TASK), "--source", source, "--table", table)
-        return Scope([declared.source(source).table(table)], [], module, only)
+    if source and names:
+        chosen = [declared.source(source).table(name) for name in names]
+        only = (chains.ETL.family(LOAD_TASK), "--source", source, "--table", names[0])
+        if len(chosen) > 1:
+            listed = json.dumps([table.name for table in chosen])
+            only = (chains.ETL.family(SOURCE_TASK), "--source", source, "--only", listed)
+        return Scope(chosen, [], module, only)
     if source:
         whole = (chains.ETL.family(SOURCE_TASK), "--source", source)
         return Scope(list(declared.source(source).tables.values()), [], module, whole)
@@ -85,7 +90,7 @@ def of_mart(configured: Settings, declared: Catalog, name: str) -> Scope:
 def of_run(configured: Settings, declared: Catalog, names: Sequence[str]) -> Scope:
     """Return what a run was to do, by the names in the ledger, as far as that is declared; none is all."""
     if not names:
-        return of_load(configured, declared, None, None)
+        return of_load(configured, declared, None)
     tables: dict[str, Table] = {}
     marts: dict[str, Mart] = {}
     for name in names:
@@ -93,8 +98,11 @@ def of_run(configured: Settings, declared: Catalog, names: Sequence[str]) -> Sco
         # What is no longer declared is nobody's business any more.
         with contextlib.suppress(UsageError):
             is_mart = schema == build.SCHEMA
+            alone = [own] if own else []
             found = (
-                of_mart(configured, declared, own) if is_mart else of_load(configured, declared, schema, own)
+                of_mart(configured, declared, own)
+                if is_mart
+                else of_load(configured, declared, schema, alone)
             )
             tables |= {f"{table.source}.{table.name}": table for table in found.tables}
             marts |= {mart.name: mart for mart in found.marts}

@@ -7,6 +7,15 @@ from typing import Any, NoReturn
 from pipeline import names
 
 
+class Each(argparse.Action):
+    """An option that may be given often: a list of its values, in which an empty one is none."""
+
+    def __call__(self, _parser: Any, namespace: argparse.Namespace, values: Any, _option: Any = None) -> None:
+        """Add the value to those that were given before."""
+        if values != self.default:
+            setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
+
+
 class Parser(argparse.ArgumentParser):
     """A parser to which an empty value of an option, or of a word that may be left out, is none.
 
@@ -22,6 +31,8 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.nargs == argparse.ZERO_OR_MORE:
+            arg_strings = [text for text in arg_strings if text]
         if arg_strings != [""] or action.nargs not in (None, argparse.OPTIONAL):
             return super()._get_values(action, arg_strings)
         if action.required:

@@ -159,7 +159,10 @@ def _thing(options: Mapping[str, str]) -> Thing:
     if module == chains.ANALYSTS.module:
         named = json.loads(options.get("--programs", "[]"))
         return failures.programs(run, named[0] if len(named) == 1 else None)
-    return failures.load(run, options.get("--source"), options.get("--table"))
+    tables = json.loads(options.get("--only", "[]")) or [
+        options[name] for name in ("--table",) if name in options
+    ]
+    return failures.load(run, options.get("--source"), tables)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -68,9 +68,9 @@ def test_a_broken_card_fails_the_step_and_the_ledger_says_which(surface: Surface
 def test_a_load_is_followed_by_dashboards_only_where_there_is_a_metabase(surface: Surface) -> None:
     with_one = surface.settings
     empty = Catalog(sources={})
-    assert scope.of_load(with_one, empty, None, None).root == ("Night",)
+    assert scope.of_load(with_one, empty, None).root == ("Night",)
     without = with_one.model_copy(update={"metabase": None})
-    assert scope.of_load(without, empty, None, None).root == ("LoadWarehouse",)
+    assert scope.of_load(without, empty, None).root == ("LoadWarehouse",)
 
 
 def test_a_column_that_a_load_brought_is_known_to_metabase(surface: Surface) -> None:

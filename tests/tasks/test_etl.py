@@ -420,3 +420,28 @@ def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
     assert json.loads(status.out)["run_state"] == "running"
     assert process.returncode == 0
     assert shop.ask("warehouse", "SELECT count(*) FROM ops.step WHERE run = %s", (other,)) == [(0,)]
+
+
+def test_several_tables_are_loaded_at_one_moment_and_rerun_together(night: Night) -> None:
+    script = "CREATE TABLE {0} (id int PRIMARY KEY); INSERT INTO {0} VALUES (1);"
+    night.platform.source(
+        "shop",
+        "".join(script.format(name) for name in "abc"),
+        "source: shop\ntables: {a: {}, b: {}, c: {}}\n",
+    )
+    run = next_run()
+    ended = night.etl(run, "--source", "shop", "--table", "a", "--table", "b", "--table", "a")
+    assert ended.code == 0, ended.err
+    assert sorted(loads(night, run)) == ["shop.a", "shop.b"]
+    assert len({str(detail["fresh_as_of"]) for detail in loads(night, run).values()}) == 1
+    assert night.value("warehouse", "SELECT scope FROM ops.run WHERE run = %s", (run,)) == [
+        "shop.a",
+        "shop.b",
+    ]
+    night.ask("shop", "INSERT INTO a VALUES (2)")
+    again = night.run("rerun", "--run", run, "--from", "extract")
+    assert again.code == 0, again.err
+    assert night.value("warehouse", "SELECT count(*) FROM shop.a") == 2
+    wrong = night.etl(next_run(), "--source", "shop", "--table", "a", "--table", "bb")
+    assert wrong.code == 2
+    assert "shop.bb: no such table" in wrong.err
