@@ -240,17 +240,24 @@ def test_without_locks_a_table_that_is_rewritten_before_pg_dump_has_it_is_found(
 def test_without_locks_a_table_that_is_rewritten_before_it_is_counted_is_found(
     shop: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The dump has its rows, and the count would be 0."""
-    real, run = contents.count, next_run()
+    """The dump has its rows, for pg_dump had locked it by then; the count would be 0."""
+    real, look, run = contents.count, guard.Guard.require_unmoved, next_run()
     rewritten: list[str] = []
+    locked = threading.Event()
+
+    def require_unmoved(self: guard.Guard, fresh: Connection) -> None:
+        look(self, fresh)
+        locked.set()
 
     def count(connection: Connection, shape: TableShape) -> Table:
         if shape.name == "b_big" and not rewritten:
+            assert locked.wait(60), "pg_dump has its locks"
             rewritten.append(shape.name)
             with shop.platform.connect("shop") as other:
                 postgres.rows(other, REWRITES["type"])
         return real(connection, shape)
 
+    monkeypatch.setattr(guard.Guard, "require_unmoved", require_unmoved)
     monkeypatch.setattr(contents, "count", count)
     require_all(shop, run, dumped(shop, run))
     assert rewritten

@@ -1,9 +1,16 @@
 """`pipeline check` finds, before the night does, what would stop it; `--fix` sets what the bucket lacks."""
 
+import fcntl
 import json
 import multiprocessing
 import os
+import pty
+import re
+import struct
+import subprocess
+import sys
 import tempfile
+import termios
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -188,6 +195,29 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night,
     assert f"cannot be reached or made, for {closed} may not be written to" in work
     assert "set [backup] work_dir" in work
     assert list(owned.iterdir()) == []
+
+
+def test_a_line_goes_on_at_a_space_where_the_terminal_ends() -> None:
+    """Elsewhere it is as long as it must be."""
+    problem = " ".join(["word"] * 60)
+    code = (
+        "from pipeline.cli import check; from pipeline.check import Finding; "
+        f"check._show(Finding('source shop', ({problem!r},)))"
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 70, 0, 0))
+    variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    with os.fdopen(theirs, "w") as terminal:
+        subprocess.run(
+            [sys.executable, "-c", code], stdout=terminal, stdin=terminal, env=variables, check=True
+        )
+    with os.fdopen(ours, "rb", buffering=0) as reader:
+        shown = re.sub(r"\x1b\[[\d;]*m", "", reader.read(5000).decode()).splitlines()
+    assert len(shown) > 1
+    assert all(len(line) <= 70 for line in shown)
+    assert " ".join(line.strip() for line in shown).strip() == f"source shop: {problem}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"source shop: {problem}\n"
 
 
 def test_a_thing_is_named_once_in_its_line(night: Night) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pipeline import __version__, cli
 from pipeline.cli import main
 from tests.archive import Archive
+from tests.restores import Restores
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,12 @@ def test_backups_of_an_unknown_name_are_a_mistake_of_usage(archive: Archive) -> 
     listed = archive.run("backups", "shpo")
     assert (listed.code, listed.out) == (2, "")
     assert "database shpo: not in luigi.cfg (did you mean shop?)" in listed.err
+
+
+def test_a_restore_of_an_unknown_name_is_a_mistake_of_usage(restores: Restores) -> None:
+    asked = restores.archive.run("restore", "shpo", "--into-new", "copy")
+    assert (asked.code, asked.out) == (2, ""), asked.err
+    assert "there is no backup of shpo" in asked.err
 
 
 @pytest.mark.parametrize(
