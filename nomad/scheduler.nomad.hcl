@@ -69,6 +69,24 @@ variable "workers" {
   description = "how many `pipeline worker`"
 }
 
+variable "metabase" {
+  type        = string
+  default     = ""
+  description = "the address of Metabase's release file, where it is a job"
+}
+
+variable "metabase_checksum" {
+  type        = string
+  default     = ""
+  description = "sha256:... of that file"
+}
+
+variable "metabase_user" {
+  type        = string
+  default     = "metabase"
+  description = "the user of that job, which is to read nothing of ours"
+}
+
 job "scheduler" {
   id          = "pipeline-scheduler"
   name        = "pipeline-scheduler"

@@ -20,6 +20,7 @@ Need = Literal[
     "restore",
     "drill",
     "metabase",
+    "metabase_database",
 ]
 
 
@@ -51,6 +52,11 @@ class Duty:
     before: tuple[str, ...] = ()
     # How many may be wanted at once; only what shares its work by itself.
     scales: bool = False
+    # How long a service may take until it is well.
+    start_minutes: int = 3
+    # It becomes a program of others: that may read nothing in Vault but its own entry. On one machine without
+    # Nomad whoever has installed it starts it.
+    foreign: bool = False
     # What its wrapper ends it after, for the day when its own limits do not work; a service has none.
     limit: str = "13h"
 
@@ -115,5 +121,14 @@ DUTIES = (
         ("rerun", "--run", "{meta.run}", "--from", "{meta.from}", "{meta.name}"),
         ("warehouse", "sources", "analysts", "metabase", "databases", "backup"), 800,
         ("warehouse", "analysts"), chains=(ETL, BACKUP), optional=("run", "from", "name"),
+    ),
+    Duty(
+        # Each night does it as well: this is for between two, and for a Metabase that was away.
+        "dashboards", "dispatched", ("dashboards", "apply"), ("warehouse", "metabase"), 300,
+        ("warehouse", "analysts", "metabase"),
+    ),
+    Duty(
+        "metabase", "service", ("metabase", "serve", "--jar", "{jar}"), ("metabase_database",), 2048,
+        ("metabase_database",), before=("metabase prepare",), start_minutes=10, foreign=True,
     ),
 )  # fmt: skip

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "docs": "docs:add_command",
     "sync": "sync:add_command",
     "dashboards": "dashboards:add_commands",
+    "metabase": "metabase:add_commands",
     "migrate": "platform:add_commands",
     "scheduler": "platform:add_commands",
     "worker": "worker:add_command",

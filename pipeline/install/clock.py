@@ -11,7 +11,7 @@ from pipeline.install import crontab, units
 from pipeline.install.layout import MARK, Layout
 from pipeline.install.machine import Machine
 
-SERVICES = {duty.name for duty in DUTIES if duty.kind == "service"}
+SERVICES = {duty.name for duty in DUTIES if duty.kind == "service" and not duty.foreign}
 
 
 def known(layout: Layout) -> str:

@@ -25,8 +25,8 @@ def render(wanted: Sequence[Job], layout: Layout) -> str:
 
 
 def is_started(job: Job) -> bool:
-    """Whether a clock, or the machine's start, starts it, and not a person."""
-    return job.duty.kind != "dispatched"
+    """Whether a clock, or the machine's start, starts it, and not a person or a program of others."""
+    return job.duty.kind != "dispatched" and not job.duty.foreign
 
 
 def words(job: Job, layout: Layout) -> list[str]:

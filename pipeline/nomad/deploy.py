@@ -23,7 +23,8 @@ from pipeline.nomad.vault_setup import OF_A_JOB
 
 # What `nomad job plan` ends with.
 SAME, OTHER = 0, 1
-SERVICE_SECONDS, LOOK_SECONDS = 180, 2.0
+LOOK_SECONDS = 2.0
+SECONDS_PER_MINUTE = 60
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,7 +81,7 @@ def _run(parsed: argparse.Namespace) -> int:
             _remove(nomad, name)
     for job, _ in changed:
         if job.duty.kind == "service":
-            _until_well(nomad, job.id)
+            _until_well(nomad, job.id, job.duty.start_minutes * SECONDS_PER_MINUTE)
     terminal.say(f"{len(changed)} of {len(wanted)} jobs changed")
     return 0
 
@@ -159,9 +160,9 @@ def _remove(nomad: Server, name: str) -> None:
     terminal.say(f"{name}: removed")
 
 
-def _until_well(nomad: Server, name: str) -> None:
+def _until_well(nomad: Server, name: str, seconds: float) -> None:
     """Wait for a service. Raise StepError with what its task said if it does not get well."""
-    ends_at = time.monotonic() + SERVICE_SECONDS
+    ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
         deployment = nomad.get(f"job/{name}/deployment")
         status = deployment["Status"] if deployment else "unknown"

@@ -12,13 +12,24 @@ from pathlib import Path
 
 from pipeline.chains import DUTIES, Duty
 from pipeline.chains.jobs import PREFIX
+from pipeline.dashboards import serving
 
 HEADER = "# Written by pipeline/nomad/jobs.py from pipeline/chains/duties.py: change it there.\n"
 # Nomad has it renewed at half of that; the program logs in with it once and renews its own token.
 IDENTITY_TTL = "1h"
 # The node cuts what is longer down to this, without a word.
 KILL_TIMEOUT = "30s"
-SCHEDULER_PORT = 8082
+# A service that is reached has a port, on its node alone. Of the scheduler only that is looked at: it asks
+# for a login also of who looks whether it lives.
+REACHED: Mapping[str, tuple[int, Mapping[str, str]]] = {
+    "scheduler": (8082, {"type": '"tcp"', "interval": '"10s"', "timeout": '"2s"'}),
+    "metabase": (
+        serving.PORT, {"type": '"http"', "path": '"/api/health"', "interval": '"10s"', "timeout": '"5s"'},
+    ),
+}  # fmt: skip
+JAR = "local/metabase.jar"
+# Nomad's own, for a service to be well.
+USUAL_MINUTES = 5
 # What a client's configuration calls the home of the jobs' user.
 VOLUME = "pipeline"
 # Of `pipeline migrate`, in MiB.
@@ -38,6 +49,9 @@ VARIABLES: Mapping[str, tuple[str, str, str]] = {
     "vault": ("string", "", "the address of Vault"),
     "schedules": ("map(string)", "{}", 'other times than ours, in UTC: { etl = "15 2 * * *" }'),
     "workers": ("number", "1", "how many `pipeline worker`"),
+    "metabase": ("string", '""', "the address of Metabase's release file, where it is a job"),
+    "metabase_checksum": ("string", '""', "sha256:... of that file"),
+    "metabase_user": ("string", '"metabase"', "the user of that job, which is to read nothing of ours"),
 }  # fmt: skip
 
 
@@ -48,11 +62,13 @@ def render(duty: Duty) -> str:
     group = [
         *_restart(service=service),
         *(["count = var.workers", ""] if duty.scales else []),
-        *_volume(),
-        *(_network() if duty.name == "scheduler" else []),
+        *(_volume() if not duty.foreign else []),
+        *(_network(duty) if duty.name in REACHED else []),
+        *_update(duty),
     ]
     for name in duty.before:
-        group += [*_task(name, duty, (name,), identity, before=True), ""]
+        words = name.split()
+        group += [*_task(words[-1], duty, words, identity, before=True), ""]
     group += _task(duty.name, duty, duty.arguments, identity)
     body = [
         f'id          = "{identity}"',
@@ -133,14 +149,24 @@ def _mount() -> list[str]:
     return [*_block('dynamic "volume_mount"', [*_aligned(each), "", *content]), ""]
 
 
-def _network() -> list[str]:
-    # The scheduler asks for a login also of who looks whether it lives, so only its port is looked at.
-    check = {"type": '"tcp"', "interval": '"10s"', "timeout": '"2s"'}
+def _update(duty: Duty) -> list[str]:
+    """Return how long Nomad waits for a service that is slow to begin."""
+    if duty.start_minutes <= USUAL_MINUTES:
+        return []
+    waits = {
+        "healthy_deadline": f'"{duty.start_minutes}m"',
+        "progress_deadline": f'"{duty.start_minutes + USUAL_MINUTES}m"',
+    }
+    return [*_block("update", _aligned(waits)), ""]
+
+
+def _network(duty: Duty) -> list[str]:
+    port, check = REACHED[duty.name]
     service = {
-        "name": '"pipeline-scheduler"', "provider": '"nomad"', "port": '"http"', "address": '"127.0.0.1"',
+        "name": f'"{PREFIX}{duty.name}"', "provider": '"nomad"', "port": '"http"', "address": '"127.0.0.1"',
     }  # fmt: skip
     return [
-        *_block("network", _block('port "http"', _aligned({"static": str(SCHEDULER_PORT)}))), "",
+        *_block("network", _block('port "http"', _aligned({"static": str(port)}))), "",
         *_block("service", [*_aligned(service), "", *_block("check", _aligned(check))]), "",
     ]  # fmt: skip
 
@@ -149,31 +175,40 @@ def _task(
     name: str, duty: Duty, arguments: Sequence[str], identity: str, *, before: bool = False
 ) -> list[str]:
     config = {"command": "var.python", "args": f'["local/pipeline.pex", {_arguments(arguments)}]'}
+    # What becomes a program of others keeps nothing, and gets nothing that others keep.
+    home = "${NOMAD_TASK_DIR}" if duty.foreign else "${var.home}"
     environment = {
-        "HOME": "var.home",
+        "HOME": _quoted(home) if duty.foreign else "var.home",
         "PATH": "var.path",
         "LUIGI_CONFIG_PATH": "var.settings",
-        "PEX_ROOT": '"${var.home}/release"',
+        "PEX_ROOT": _quoted(f"{home}/release"),
         "VAULT_ADDR": "var.vault",
         "VAULT_ROLE": f'"{identity}"',
     }
     login = {"name": '"vault"', "aud": '["vault.io"]', "file": "true", "ttl": f'"{IDENTITY_TTL}"'}
-    release = {"source": "var.release", "destination": '"local/pipeline.pex"', "mode": '"file"'}
+    user = "metabase_user" if duty.foreign else "user"
     memory = duty.memory_mb if not before else BEFORE_MEMORY
     inside = [
         *_aligned({
-            "driver": "var.driver", "user": "var.user", "kill_signal": '"SIGTERM"',
+            "driver": "var.driver", "user": f"var.{user}", "kill_signal": '"SIGTERM"',
             "kill_timeout": f'"{KILL_TIMEOUT}"',
         }), "",
         *([*_block("lifecycle", _aligned({"hook": '"prestart"', "sidecar": "false"})), ""] if before else []),
-        *_mount(),
-        *_block("artifact", [*_aligned(release), "", *_block("options", ["checksum = var.checksum"])]), "",
+        *(_mount() if not duty.foreign else []),
+        *_artifact("release", "checksum", "local/pipeline.pex"), "",
+        *([*_artifact("metabase", "metabase_checksum", JAR), ""] if "{jar}" in arguments else []),
         *_block("identity", _aligned(login)), "",
         *_block("config", _aligned(config)), "",
         *_block("env", _aligned(environment)), "",
         *_block("resources", _aligned({"cpu": "500", "memory": str(memory)})),
     ]  # fmt: skip
     return _block(f'task "{name}"', inside)
+
+
+def _artifact(source: str, checksum: str, place: str) -> list[str]:
+    """Return what a task is given: a file, which is not taken if its checksum is another."""
+    file = {"source": f"var.{source}", "destination": _quoted(place), "mode": '"file"'}
+    return _block("artifact", [*_aligned(file), "", *_block("options", [f"checksum = var.{checksum}"])])
 
 
 def _arguments(arguments: Sequence[str]) -> str:
@@ -183,7 +218,10 @@ def _arguments(arguments: Sequence[str]) -> str:
 def _value(word: str) -> str:
     if given := re.fullmatch(r"\{meta\.(\w+)\}", word):
         return f"${{NOMAD_META_{given[1]}}}"
-    return word.replace("{database}", "${var.database}").replace("{state}", "${var.home}")
+    known = {"{database}": "${var.database}", "{state}": "${var.home}", "{jar}": JAR}
+    for name, value in known.items():
+        word = word.replace(name, value)
+    return word
 
 
 def _quoted(text: str) -> str:

@@ -47,9 +47,9 @@ def role(job: Job, namespace: str) -> Mapping[str, Any]:
 
 
 def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]:  # noqa: PLR0912
-    if settings.alerts:
+    if settings.alerts and not job.duty.foreign:
         yield settings.alerts.secret
-    if settings.visualizer:
+    if settings.visualizer and not job.duty.foreign:
         yield settings.visualizer.secret
     for need in job.duty.needs:
         if need == "warehouse" and settings.warehouse:
@@ -68,6 +68,8 @@ def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]: 
         elif need == "metabase" and settings.metabase and settings.warehouse:
             # The key alone: an empty instance is set up by a person, whose login may read the password.
             yield from (settings.metabase.api_key, settings.warehouse.dashboards)
+        elif need == "metabase_database" and settings.metabase_database:
+            yield settings.metabase_database
         elif need == "drill" and settings.drill:
             yield settings.drill
             yield from (name for name in (settings.drill.superuser_secret,) if name)

@@ -252,6 +252,16 @@ class MetabaseSettings(Section):
     api_key_secret: VaultPath | None = None
     # What becomes of what somebody changed there by hand.
     edits: Literal["overwrite", "keep"] = "overwrite"
+    # Where it is a job of ours: the entry of its own database, with `uri` and `encryption_key`.
+    database_secret: VaultPath | None = None
+
+    @model_validator(mode="after")
+    def _lasting(self) -> "MetabaseSettings":
+        if self.database_secret is not None and _DYNAMIC.fullmatch(self.database_secret):
+            raise ValueError(
+                "database_secret: Metabase keeps one login as long as it runs; name an entry that has a uri"
+            )
+        return self
 
     @property
     def api_key(self) -> str:

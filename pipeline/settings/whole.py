@@ -46,6 +46,11 @@ class Settings(Section):
     report: ReportSettings | None = None
     logs: LogSettings = LogSettings()
 
+    @property
+    def metabase_database(self) -> str | None:
+        """The entry of Metabase's own database, where Metabase is a job of ours."""
+        return self.metabase.database_secret if self.metabase else None
+
     def source(self, name: str) -> SourceSettings:
         """Return the settings of one source. Raise UsageError if there is no [source.NAME]."""
         return _named("source", name, self.sources)

@@ -154,7 +154,7 @@ def test_cron_gets_the_lines_of_the_documented_crontab_and_the_services(installe
     shown = {" ".join(line.split()) for line in documented if re.match(r"[\d*]", line)}
     services = {line for line in jobs if line.startswith("* * * * * flock")}
     assert jobs - services == shown
-    assert len(services) == sum(duty.kind == "service" for duty in DUTIES)
+    assert len(services) == sum(duty.kind == "service" and not duty.foreign for duty in DUTIES)
     assert not re.search(r"(?<!\\)%", installed.layout.crontab.read_text()), "cron takes it for a line's end"
 
 

@@ -32,9 +32,14 @@ def test_a_night_reads_as_dashboards_do_only_where_it_writes_their_page(tmp_path
 
 EVERYTHING = """[report]
 folder = page
+[alerts]
+secret = alerts
+[visualizer]
+secret = visualizer
 [metabase]
 url = http://127.0.0.1:2
 secret = metabase
+database_secret = metabase/database
 [source.hr]
 secret = source/hr
 [backup]
@@ -74,3 +79,25 @@ def test_whoever_can_run_a_chain_may_read_what_the_job_of_that_chain_may(tmp_pat
     assert ("rerun", "etl") in lacking
     assert ("rerun", "backup") in lacking
     assert {pair: paths for pair, paths in lacking.items() if paths} == {}
+
+
+def test_metabase_reads_the_entry_of_its_own_database_and_no_other(tmp_path: Path) -> None:
+    """And nobody else reads that one: whoever breaks into Metabase finds nothing of ours."""
+    file = tmp_path / "luigi.cfg"
+    file.write_text(SETTINGS + EVERYTHING)
+    read = settings.read([file])
+    entry = "secret/data/pipeline/metabase/database"
+    found = {job.duty.name: readable(read, job) for job in jobs.wanted(read)}
+    assert found["metabase"] == {entry}
+    assert [name for name, paths in found.items() if entry in paths] == ["metabase"]
+    of_dashboards = {"metabase/api_key", "warehouse/dashboards", "warehouse", "alerts", "visualizer"}
+    assert found["dashboards"] == {f"secret/data/pipeline/{name}" for name in of_dashboards}
+
+
+@pytest.mark.parametrize("database", ["", "database_secret = metabase/database\n"])
+def test_metabase_is_a_job_only_where_its_database_is_named(tmp_path: Path, database: str) -> None:
+    file = tmp_path / "luigi.cfg"
+    file.write_text(SETTINGS + "[metabase]\nurl = http://127.0.0.1:2\nsecret = metabase\n" + database)
+    names = {job.duty.name for job in jobs.wanted(settings.read([file]))}
+    assert "dashboards" in names
+    assert ("metabase" in names) == bool(database)
