@@ -1,22 +1,19 @@
 """Page: dashboards and their rows as one page of HTML, with all that it needs inside."""
 
-import html
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from importlib import resources
-from typing import Any
+from urllib.parse import quote
 
-from pipeline.catalog import Card, Dashboard, Past
-from pipeline.report import rows, written
+from pipeline.catalog import Card, Dashboard, Filter, Past
+from pipeline.report import parts, rows, written
+from pipeline.report.choices import Choice
 from pipeline.report.drawn import Pencil
+from pipeline.report.parts import anchor, text
 from pipeline.report.rows import Answer, Chosen
 from pipeline.report.spec import Size, spec
 
-# So many rows of a table are shown, and so many below a chart.
-TABLE_ROWS = 60
 # What a picture is drawn for: the page of a screen, a telephone, and the width of a printed page.
 PAGE, PHONE, PRINT = 1200, 330, 690
 WIDE = 14
@@ -31,6 +28,8 @@ class Shown:
     dashboard: Dashboard
     answers: Sequence[Answer]
     chosen: Chosen
+    # What else can be chosen, and what is shown then.
+    choices: Sequence[Choice] = ()
 
 
 def page(shown: Sequence[Shown], pencil: Pencil, today: date, made_at: datetime) -> str:
@@ -38,7 +37,7 @@ def page(shown: Sequence[Shown], pencil: Pencil, today: date, made_at: datetime)
     title = shown[0].dashboard.title if len(shown) == 1 else "Dashboards"
     sections = "\n".join(line for each in shown for line in _dashboard(each, pencil, today))
     links = "".join(
-        f'<a href="#{_id(each.dashboard.name)}">{_text(each.dashboard.title)}</a>' for each in shown
+        f'<a href="#{anchor(each.dashboard.name)}">{text(each.dashboard.title)}</a>' for each in shown
     )
     style = resources.files("pipeline").joinpath("data/report.css").read_text(encoding="utf-8")
     return f"""<!doctype html>
@@ -48,7 +47,7 @@ def page(shown: Sequence[Shown], pencil: Pencil, today: date, made_at: datetime)
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{_text(title)}</title>
+<title>{text(title)}</title>
 <style>
 {style}</style>
 </head>
@@ -65,84 +64,153 @@ kept, mailed and printed.</footer>
 
 
 def _dashboard(shown: Shown, pencil: Pencil, today: date) -> Iterator[str]:
+    """Write each choice as a section that is shown where a link leads to it, in place of the whole one."""
+    names = list(_names(shown.dashboard, shown.choices))
+    yield '<div class="board">'
+    for choice, name in zip(shown.choices, names, strict=True):
+        yield from _chosen(shown, choice, name, names, today)
+    yield from _whole(shown, names, pencil, today)
+    yield "</div>"
+
+
+def _names(dashboard: Dashboard, choices: Sequence[Choice]) -> Iterator[str]:
+    """Yield the anchor of each choice; it is the same each night, so that a link to it can be kept."""
+    taken: dict[str, int] = {}
+    for choice in choices:
+        parts_of = (dashboard.name, choice.filter.name, _label(choice.value))
+        name = ".".join(anchor(part) for part in parts_of)
+        taken[name] = taken.get(name, 0) + 1
+        yield name if taken[name] == 1 else f"{name}.{taken[name]}"
+
+
+def _chosen(shown: Shown, choice: Choice, name: str, names: Sequence[str], today: date) -> Iterator[str]:
+    dashboard = shown.dashboard
+    what = f"{choice.filter.title}: {_told(choice.value, choice.filter, today)}"
+    yield f'<section class="dashboard choice" id="{name}" aria-label="{text(f"{dashboard.title}. {what}")}">'
+    yield f"<h1>{text(dashboard.title)}</h1>"
+    yield f'<p class="lead">{text(what)}</p>'
+    yield from _filters(shown, names, today, choice)
+    yield '<div class="grid">'
+    cards = sorted(choice.cards, key=lambda one: _order(one[0]))
+    for index, (card, answer) in enumerate(cards):
+        yield from _card(card, answer, f"{name}-{index}", None)
+    yield "</div>"
+    reached = {id(card) for card, _ in choice.cards}
+    if others := [card.title for card in dashboard.cards if id(card) not in reached and card.chart != "text"]:
+        yield (
+            f'<p class="more">It changes nothing of <a href="#{anchor(dashboard.name)}">the others</a>: '
+            f"{text(', '.join(others))}.</p>"
+        )
+    yield "</section>"
+
+
+def _whole(shown: Shown, names: Sequence[str], pencil: Pencil, today: date) -> Iterator[str]:
     dashboard = shown.dashboard
     answers = iter(shown.answers)
-    yield f'<section class="dashboard" id="{_id(dashboard.name)}">'
-    yield f"<h1>{_text(dashboard.title)}</h1>"
+    yield f'<section class="dashboard" id="{anchor(dashboard.name)}">'
+    yield f"<h1>{text(dashboard.title)}</h1>"
     if dashboard.description:
-        yield f'<p class="lead">{_text(dashboard.description)}</p>'
-    yield from _filters(shown, today)
+        yield f'<p class="lead">{text(dashboard.description)}</p>'
+    yield from _filters(shown, names, today, None)
     for number, tab in enumerate(dashboard.tabs):
-        name = f"{_id(dashboard.name)}-{number}"
+        name = f"{anchor(dashboard.name)}-{number}"
         if tab.title:
-            yield f'<h2 id="{name}">{_text(tab.title)}</h2>'
+            yield f'<h2 id="{name}">{text(tab.title)}</h2>'
         yield '<div class="grid">'
-        # As they are read on a telephone and aloud: row by row.
         cards = [(card, next(answers), f"{name}-{index}") for index, card in enumerate(tab.cards)]
-        for card, answer, anchor in sorted(cards, key=lambda one: (one[0].place.top, one[0].place.left)):
-            yield from _card(card, answer, anchor, pencil)
+        for card, answer, own in sorted(cards, key=lambda one: _order(one[0])):
+            yield from _card(card, answer, own, pencil)
         yield "</div>"
     yield "</section>"
 
 
-def _filters(shown: Shown, today: date) -> Iterator[str]:
-    """Say what is chosen, and what each filter reaches."""
+def _order(card: Card) -> tuple[int, int]:
+    """Return by what cards are sorted as they are read on a telephone and aloud: row by row."""
+    return card.place.top, card.place.left
+
+
+def _filters(shown: Shown, names: Sequence[str], today: date, made: Choice | None) -> Iterator[str]:
+    """Say what is chosen, and what each filter reaches; with links to what else can be chosen."""
     dashboard = shown.dashboard
     if not dashboard.filters:
         return
-    picked = rows.chosen(dashboard, shown.chosen)
+    others = {**shown.chosen, **({made.filter.name: made.value} if made else {})}
+    picked = rows.chosen(dashboard, others)
     yield '<div class="filters">'
     for each in dashboard.filters:
         reached = [
             card.title for card in dashboard.cards if any(one.filter == each.name for one in card.reach)
         ]
-        value = picked.get(each.name)
-        what = "all" if value is None else _choice(value, each.kind == "date", today)
-        cards = "".join(f"<li>{_text(title)}</li>" for title in reached)
+        links = [
+            _link(name, _label(choice.value), choice is made)
+            for choice, name in zip(shown.choices, names, strict=True)
+            if choice.filter is each
+        ]
+        first = rows.chosen(dashboard, shown.chosen).get(each.name, ())
+        is_first = made is None or made.filter is not each
+        links = [_link(anchor(dashboard.name), _label(first), is_first), *links] if links else []
+        choose = f'<p class="links">{" ".join(links)}</p>' if links else ""
+        cards = "".join(f"<li>{text(title)}</li>" for title in reached)
+        what = text(_told(picked.get(each.name, ()), each, today))
         yield (
-            f"<details><summary>{_text(each.title)}: <b>{_text(what)}</b></summary>"
+            f"<details><summary>{text(each.title)}: <b>{what}</b></summary>{choose}"
             f"<p>It holds for:</p><ul>{cards}</ul></details>"
         )
     yield "</div>"
 
 
-def _choice(value: Past | tuple[str, ...], dated: bool, today: date) -> str:
-    if not dated and not isinstance(value, Past):
-        return ", ".join(value)
+def _link(name: str, label: str, is_current: bool) -> str:
+    current = ' aria-current="true"' if is_current else ""
+    return f'<a href="#{quote(name)}"{current}>{text(label)}</a>'
+
+
+def _label(value: Past | tuple[str, ...]) -> str:
+    """Return what is to be chosen in a word or two."""
+    if isinstance(value, Past):
+        return f"past {value.count} {value.unit}{'s' if value.count > 1 else ''}"
+    return ", ".join(value) or "all"
+
+
+def _told(value: Past | tuple[str, ...], found: Filter, today: date) -> str:
+    """Return what is chosen; of dates, which."""
+    if not value or found.kind != "date":
+        return _label(value)
     first, last = rows.between(value, today)
     return f"{first:%-d %b %Y} to {last:%-d %b %Y}"
 
 
-def _card(card: Card, answer: Answer, anchor: str, pencil: Pencil) -> Iterator[str]:
+def _card(card: Card, answer: Answer, name: str, pencil: Pencil | None) -> Iterator[str]:
+    """Write a card in its place with its picture; without a pencil after others, with its numbers as bars."""
     place = card.place
     kind = "number" if card.chart == "number" else "wide" if place.width > WIDE else "half"
-    style = f"grid-column:{place.left + 1}/span {place.width};grid-row:{place.top + 1}/span {place.height}"
-    yield f'<article class="card {kind} chart-{card.chart}" style="{style}" aria-labelledby="{anchor}">'
+    where = f"grid-column:{place.left + 1}/span {place.width};grid-row:{place.top + 1}/span {place.height}"
+    style = where if pencil else f"grid-column:span {place.width}"
+    yield f'<article class="card {kind} chart-{card.chart}" style="{style}" aria-labelledby="{name}">'
     if card.title:
-        yield f'<h3 id="{anchor}">{_text(card.title)}</h3>'
+        yield f'<h3 id="{name}">{text(card.title)}</h3>'
     if card.description:
-        yield f'<p class="about">{_text(card.description)}</p>'
+        yield f'<p class="about">{text(card.description)}</p>'
     if card.chart == "text":
-        yield _markdown(card.text)
+        yield parts.markdown(card.text)
     elif answer.error:
-        yield f'<p class="error">It cannot be shown: {_text(answer.error)}.</p>'
+        yield f'<p class="error">It cannot be shown: {text(answer.error)}.</p>'
     elif answer.missing:
         yield '<p class="nothing">There is nothing to show.</p>'
     elif card.chart == "number":
         yield f'<p class="value">{_value(card, answer)}</p>'
-    elif card.chart == "table":
-        yield _table(card, answer)
+    elif card.chart == "table" or pencil is None:
+        yield parts.table(card, answer, bars=card.chart != "table")
     else:
         yield from _picture(card, answer, pencil)
-        yield f'<details class="data"><summary>Data</summary>{_table(card, answer)}</details>'
+        yield f'<details class="data"><summary>Data</summary>{parts.table(card, answer)}</details>'
     yield "</article>"
 
 
 def _value(card: Card, answer: Answer) -> str:
     how = card.format_of(card.measures[0])
     value = answer.column(card.measures[0])[0]
-    unit = f' <span class="unit">{_text(how.unit)}</span>' if how.unit and value is not None else ""
-    return f"{_text(written.text(value, how, unit=False))}{unit}"
+    unit = f' <span class="unit">{text(how.unit)}</span>' if how.unit and value is not None else ""
+    return f"{text(written.text(value, how, unit=False))}{unit}"
 
 
 def _picture(card: Card, answer: Answer, pencil: Pencil) -> Iterator[str]:
@@ -151,77 +219,7 @@ def _picture(card: Card, answer: Answer, pencil: Pencil) -> Iterator[str]:
     drawn = {"screen": Size(wide, high), "phone": Size(PHONE, max(min(high, 240), 200))}
     if card.place.width > WIDE:
         drawn["paper"] = Size(PRINT, high)
-    title = _text(f"{card.title}. {card.description}".strip())
+    title = text(f"{card.title}. {card.description}".strip())
     for where, size in drawn.items():
         also = " paper" if where == "phone" and "paper" not in drawn else ""
         yield f'<div class="picture {where}{also}">{pencil.svg(spec(card, answer, size), title)}</div>'
-
-
-def _table(card: Card, answer: Answer) -> str:
-    """Return the rows as a table."""
-    columns = [name for name in (*card.dimensions, *card.measures) if name in answer.columns]
-    if card.chart == "table" and (not columns or (card.sql and not card.mart)):
-        columns = [*columns, *(name for name in answer.columns if name not in columns)]
-    indexes = [answer.columns.index(name) for name in columns]
-    formats = [card.format_of(name) for name in columns]
-    numeric = [_is_numeric([row[index] for row in answer.rows]) for index in indexes]
-    head = "".join(
-        f'<th scope="col"{_right(right)}>{_text(written.heading(how))}</th>'
-        for how, right in zip(formats, numeric, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{_right(right)}>{_text(written.text(row[index], how, unit=False))}</td>"
-            for index, how, right in zip(indexes, formats, numeric, strict=True)
-        )
-        + "</tr>"
-        for row in answer.rows[:TABLE_ROWS]
-    )
-    more = len(answer.rows) - TABLE_ROWS
-    note = f"The first {TABLE_ROWS} of {len(answer.rows):,}{' and more' if answer.cut else ''} rows."
-    rest = f'<p class="more">{note}</p>' if more > 0 else ""
-    return (
-        f'<div class="table" tabindex="0" role="region" aria-label="{_text(card.title)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}"
-    )
-
-
-def _right(right: bool) -> str:
-    return ' class="n"' if right else ""
-
-
-def _is_numeric(values: Sequence[Any]) -> bool:
-    there = [value for value in values if value is not None]
-    return bool(there) and all(
-        isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in there
-    )
-
-
-def _markdown(text: str) -> str:
-    """Return the paragraphs, headings and lists of a text, with bold and slanted words."""
-    made = []
-    for block in re.split(r"\n\s*\n", text.strip()):
-        lines = [_inline(line.strip()) for line in block.splitlines()]
-        if all(line.startswith(("- ", "* ")) for line in lines):
-            made.append("<ul>" + "".join(f"<li>{line[2:]}</li>" for line in lines) + "</ul>")
-        elif heading := re.fullmatch(r"#{1,6} (.+)", lines[0]):
-            made.append(f"<h3>{heading[1]}</h3>")
-            made += [f"<p>{' '.join(lines[1:])}</p>"] if lines[1:] else []
-        else:
-            made.append(f"<p>{' '.join(lines)}</p>")
-    return "".join(made)
-
-
-def _inline(line: str) -> str:
-    line = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", _text(line))
-    line = re.sub(r"(?<!\w)[*_](?!\s)(.+?)(?<!\s)[*_](?!\w)", r"<i>\1</i>", line)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", line)
-
-
-def _text(value: str) -> str:
-    return html.escape(value)
-
-
-def _id(name: str) -> str:
-    return re.sub(r"[^\w-]", "-", name)

@@ -1,5 +1,6 @@
 """Rows: what each card shows, read from the warehouse as dashboards read, all of one moment."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,19 +52,32 @@ Chosen = Mapping[str, Past | tuple[str, ...]]
 
 
 def chosen(dashboard: Dashboard, others: Chosen) -> dict[str, Past | tuple[str, ...]]:
-    """Return what is chosen of each filter that is."""
+    """Return what is chosen of each filter that is; `others` is, where that is empty, everything."""
     defaults = {each.name: each.default for each in dashboard.filters if each.default}
-    return defaults | {name: value for name, value in others.items() if value}
+    return {name: value for name, value in (defaults | dict(others)).items() if value}
 
 
 def read(connection: Connection, dashboard: Dashboard, today: date, others: Chosen) -> Iterator[Answer]:
     """Yield the rows of each card in order; a card that the server refuses is none to the others."""
     picked = chosen(dashboard, others)
     for card in dashboard.cards:
-        yield Answer() if card.chart == "text" else _read(connection, dashboard, card, today, picked)
+        yield Answer() if card.chart == "text" else answer(connection, dashboard, card, today, picked)
 
 
-def _read(connection: Connection, dashboard: Dashboard, card: Card, today: date, picked: Chosen) -> Answer:
+@contextlib.contextmanager
+def apart(connection: Connection) -> Iterator[None]:
+    """Let what fails in the body be as if it had not been asked, to what is asked afterwards."""
+    postgres.rows(connection, "SAVEPOINT card")
+    try:
+        yield
+    except BaseException:
+        if not connection.closed:
+            postgres.rows(connection, "ROLLBACK TO SAVEPOINT card")
+        raise
+
+
+def answer(connection: Connection, dashboard: Dashboard, card: Card, today: date, picked: Chosen) -> Answer:
+    """Return the rows of a card, or why there are none, where that is `picked`."""
     conditions = " AND ".join(
         condition(dashboard.filter(each.filter), each.column, picked[each.filter], today).as_string(
             connection
@@ -73,24 +87,21 @@ def _read(connection: Connection, dashboard: Dashboard, card: Card, today: date,
     )
     # On a line of its own: the SELECT may end with a comment.
     statement = f"SELECT * FROM (\n{card.statement(conditions)}\n) AS card LIMIT {MOST_ROWS + 1}"  # noqa: S608 - it is theirs, and may only read
-    postgres.rows(connection, "SAVEPOINT card")
     try:
-        with connection.cursor() as cursor:
+        with apart(connection), connection.cursor() as cursor:
             cursor.execute(statement)
             rows = cursor.fetchall()
             columns = tuple(column.name for column in cursor.description or ())
     except psycopg2.Error as error:
         if connection.closed:
             raise
-        postgres.rows(connection, "ROLLBACK TO SAVEPOINT card")
         return Answer(error=_said(error))
     except (ValueError, OverflowError) as error:
         # What PostgreSQL has and Python has not, such as a date before Christ.
-        postgres.rows(connection, "ROLLBACK TO SAVEPOINT card")
         return Answer(error=f"a value cannot be read: {redact(str(error))}")
-    answer = Answer(columns, rows[:MOST_ROWS], cut=len(rows) > MOST_ROWS)
-    wrong = undrawable(card, answer)
-    return Answer(error=wrong) if wrong else answer
+    found = Answer(columns, rows[:MOST_ROWS], cut=len(rows) > MOST_ROWS)
+    wrong = undrawable(card, found)
+    return Answer(error=wrong) if wrong else found
 
 
 def undrawable(card: Card, answer: Answer) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline import access, postgres
 from pipeline.catalog import Dashboard
 from pipeline.errors import StepError, UsageError
-from pipeline.report import rows
+from pipeline.report import choices, rows
 from pipeline.report.drawn import Pencil
 from pipeline.report.page import Shown, page
 from pipeline.settings import Settings
@@ -43,7 +43,13 @@ def _read(settings: Settings, dashboards: Sequence[Dashboard], now: datetime) ->
         postgres.explained("the report"),
     ):
         postgres.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return [Shown(each, tuple(rows.read(connection, each, now.date(), {})), {}) for each in dashboards]
+        return [
+            Shown(
+                each, tuple(rows.read(connection, each, now.date(), {})), {},
+                tuple(choices.read(connection, each, now.date())),
+            )
+            for each in dashboards
+        ]  # fmt: skip
 
 
 def _put(folder: Path, text: str) -> Path:

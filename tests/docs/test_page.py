@@ -9,9 +9,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from pipeline import access, catalog, docs
 from pipeline.sandbox.home import PROJECT
+from tests.browsers import chromium
 from tests.marts.nights import STAFF, built, declare, load_all, loaded
 from tests.night import Night
-from tests.tasks.scheduler.test_browser import chromium
 
 DECLARED = """\
 source: hr

@@ -2,9 +2,6 @@
 
 import contextlib
 import http.server
-import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +12,7 @@ import pytest
 from luigi.task_status import DISABLED, FAILED, PENDING, RUNNING
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.browsers import QUIET, chromium
 from tests.crew import Crew
 from tests.night import Night, next_run, wait_until
 from tests.platforms import Platform
@@ -22,27 +20,9 @@ from tests.schedulers import Door, door, served
 
 pytestmark = pytest.mark.endurance
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-QUIET = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-INSTALL = ["apt-get", "install", "--yes", "--no-install-recommends", "-qq", "chromium"]
 PAGE = "/static/visualiser/index.html"
 # A machine that is busy draws slowly.
 expect.set_options(timeout=60_000)
-
-
-def chromium() -> str:
-    """Return the browser, installed if need be and as far as we may."""
-    if found := next(filter(None, map(shutil.which, NAMES)), None):
-        return found
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (["apt-get", "update", "-qq"], INSTALL):
-            subprocess.run(command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False)
-    if found := next(filter(None, map(shutil.which, NAMES)), None):
-        return found
-    pytest.skip(f"there is no Chromium, and it cannot be installed; type: {' '.join(INSTALL)}")
 
 
 @pytest.fixture(scope="module")

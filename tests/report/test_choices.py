@@ -1,0 +1,99 @@
+"""What of a filter can be chosen on the page: by links alone, each read from the warehouse like all else."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from pipeline.catalog import Card, Dashboard, Filter, Past, Place, Reach, Tab
+from pipeline.catalog.board import FILTERS
+from pipeline.report import choices, write
+from tests.browsers import QUIET, chromium
+from tests.night import Night
+
+THINGS = """
+    CREATE TABLE mart.thing (kind text, day date, n int);
+    INSERT INTO mart.thing VALUES
+        ('Law & Tax', current_date, 1), ('Law & Tax', current_date - 100, 20), ('Art', current_date, 300),
+        (NULL, current_date - 5000, 4000);
+"""
+SELECT = f"FROM mart.thing WHERE {FILTERS}"
+FILTER = (
+    Filter("kind", "Kind", "category", "kind"),
+    Filter("day", "Day", "date", "day", Past(3, "month")),
+    Filter("words", "Words", "search", "kind"),
+)
+REACH = tuple(Reach(each.name, each.column, "mart.thing") for each in FILTER)
+TOTAL = Card(
+    "Total", "number", Place(0, 0, 6, 3), sql=f"SELECT sum(n) AS n {SELECT}", measures=("n",), reach=REACH
+)
+BARS = Card("By kind", "row", Place(0, 3, 12, 6), sql=f"SELECT kind, sum(n) AS n {SELECT} GROUP BY 1",
+            dimensions=("kind",), measures=("n",), reach=REACH)  # fmt: skip
+ALL = Card("All", "number", Place(6, 0, 6, 3), sql="SELECT count(*) AS n FROM mart.thing", measures=("n",))
+BOARD = Dashboard("things", "Things", (Tab("", (TOTAL, ALL, BARS)),), filters=FILTER)
+
+
+def written(night: Night, folder: Path) -> str:
+    night.ask("warehouse", THINGS)
+    night.ask("warehouse", f"GRANT SELECT ON mart.thing TO {night.platform.database('warehouse')}_dashboards")
+    path, wrong = write.write(night.settings, {"things": BOARD}, folder)
+    assert wrong == []
+    return path.read_text()
+
+
+def values(text: str) -> dict[str, list[str]]:
+    """Return the numbers of each section: of each choice, and of the whole."""
+    sections = re.findall(r'<section class="[^"]*" id="([^"]*)"(.*?)</section>', text, re.DOTALL)
+    return {name: re.findall(r'<p class="value">(.*?)</p>', inside) for name, inside in sections}
+
+
+def test_each_value_of_a_filter_can_be_chosen_and_the_others_stay_as_they_are(
+    night: Night, tmp_path: Path
+) -> None:
+    text = written(night, tmp_path / "page")
+    assert values(text) == {
+        "things.kind.Art": ["300"], "things.kind.Law---Tax": ["1"],
+        "things.day.all": ["4,321"], "things.day.past-30-days": ["301"], "things.day.past-12-months": ["321"],
+        "things.day.past-3-years": ["321"], "things": ["301", "4"],
+    }  # fmt: skip
+    assert not re.search(r"https?:|<script|<link|<img|@import|url\(|\bon\w+=", text)
+    inside = re.search(r'id="things.kind.Law---Tax".*?</section>', text, re.DOTALL)
+    assert inside is not None
+    assert "<b>Law &amp; Tax</b>" in inside[0]
+    assert '<a href="#things.kind.Law---Tax" aria-current="true">Law &amp; Tax</a>' in inside[0]
+    assert '<td class="n" style="--share:100.0%">1</td>' in inside[0]
+    assert 'It changes nothing of <a href="#things">the others</a>: All.' in inside[0]
+    names = re.findall(r'id="([^"]*)"', text)
+    assert len(set(names)) == len(names)
+    assert set(re.findall(r'href="#([^"]*)"', text)) <= set(names)
+
+
+def test_of_many_categories_the_most_frequent_can_be_chosen(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "MOST", 1)
+    assert "things.kind.Law---Tax" in values(text := written(night, tmp_path / "page"))
+    assert "things.kind.Art" not in text
+
+
+@pytest.mark.endurance
+def test_a_link_shows_what_is_chosen_in_place_of_the_whole_without_script(
+    night: Night, tmp_path: Path
+) -> None:
+    written(night, tmp_path / "page")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
+        page = browser.new_context(java_script_enabled=False).new_page()
+        page.goto((tmp_path / "page" / "index.html").as_uri())
+        whole, chosen = page.locator("#things"), page.locator('[id="things.kind.Art"]')
+        expect(chosen).to_be_hidden()
+        whole.locator("summary", has_text="Kind").click()
+        whole.get_by_role("link", name="Art").click()
+        expect(chosen).to_be_visible()
+        expect(whole).to_be_hidden()
+        chosen.locator("summary", has_text="Kind").click()
+        chosen.get_by_role("link", name="all").click()
+        expect(whole).to_be_visible()
+        expect(chosen).to_be_hidden()
+        browser.close()
