@@ -67,3 +67,15 @@ def in_yaml(name: str) -> str:
     """
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.lower() not in _YAML_WORDS
     return name if plain else json.dumps(name, ensure_ascii=False)
+
+
+def anchor(name: str) -> str:
+    """Return what a thing is called in an address.
+
+    >>> anchor("dashboard staff"), anchor('hr."odd')
+    ('dashboard-staff', 'hr.-22odd')
+    """
+    return "".join(
+        letter if letter.isalnum() or letter in "._" else "-" if letter == " " else f"-{ord(letter):x}"
+        for letter in name
+    )

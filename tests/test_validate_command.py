@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import cli
+from pipeline.confine import copies
+from pipeline.errors import UsageError
+from pipeline.programs import look
 from tests.platforms import Platform
 
 PROJECT = Path(__file__).parents[1]
@@ -119,6 +123,55 @@ def test_problems_are_annotations_of_a_pull_request_or_json(tmp_path: Path) -> N
     write(tmp_path, **GOOD)
     done = validate("--format", "json", folder=tmp_path)
     assert (done.returncode, json.loads(done.stdout)) == (0, {"problems": []})
+
+
+@pytest.mark.parametrize("made", ["files", "bytes"])
+def test_a_folder_of_tasks_that_is_too_large_is_told_as_that(tmp_path: Path, made: str) -> None:
+    """And not as a machine that can confine nothing."""
+    write(tmp_path, **GOOD)
+    data = tmp_path / "tasks" / "data"
+    data.mkdir()
+    if made == "files":
+        for number in range(copies.MOST_FILES):
+            (data / str(number)).touch()
+        most = "5,000 files and folders"
+    else:
+        with (data / "large").open("wb") as file:
+            file.truncate(copies.MOST_BYTES)
+        most = "64 MiB in its files"
+    done = validate(folder=tmp_path)
+    told = f"pipeline: tasks: has more than {most}; move what is no program elsewhere\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+
+
+def test_as_many_tasks_as_there_may_be_are_looked_at(tmp_path: Path) -> None:
+    write(tmp_path, **GOOD)
+    with (tmp_path / "tasks" / "large").open("wb") as file:
+        file.truncate(copies.MOST_BYTES - 16 * copies.PAGE_BYTES)
+    done = validate(folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_could_not_be_looked_at_is_told_in_every_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, **GOOD)
+
+    def unconfinable(_folder: Path) -> list[str]:
+        raise UsageError("no program of others can be confined here: not permitted", hint="run it elsewhere")
+
+    monkeypatch.setattr(look, "problems", unconfinable)
+    told = (
+        "its tasks were compiled and not imported: no program of others can be confined here: not permitted"
+    )
+    said = {}
+    for form in ("text", "github", "json"):
+        assert cli.main(["validate", str(tmp_path), "--format", form]) == 0
+        said[form] = capsys.readouterr().out
+    assert said["text"].splitlines()[1:] == [told]
+    assert said["github"] == f"::warning::{told}\n"
+    warning = {"file": None, "line": None, "level": "warning", "message": told}
+    assert json.loads(said["json"]) == {"problems": [warning]}
 
 
 def test_without_a_folder_the_checkout_of_the_settings_is_meant(platform: Platform, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """`pipeline validate` and `pipeline init`: what an analyst types."""
 
 import argparse
-import contextlib
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from pipeline.cli import annotations, terminal
 from pipeline.errors import ProblemsError, StepError, UsageError
 from pipeline.programs import confined, look
 from pipeline.settings import Settings
+from pipeline.system import atomic
 
 
 def add_commands(commands: Any) -> None:
@@ -49,18 +48,22 @@ def add_commands(commands: Any) -> None:
 def run_validate(arguments: argparse.Namespace) -> int:
     """Say what was found in a repository, or raise (or print, in another form) every problem in it."""
     if arguments.format == annotations.TEXT:
-        return _validate(arguments)
+        summary, unseen = _validate(arguments)
+        for line in (summary, *unseen):
+            terminal.say(line)
+        return 0
     problems: Sequence[str] = ()
-    with contextlib.redirect_stdout(io.StringIO()):
-        try:
-            _validate(arguments)
-        except ProblemsError as error:
-            problems = error.problems
-    annotations.say(problems, arguments.format)
+    warnings: Sequence[str] = ()
+    try:
+        _, warnings = _validate(arguments)
+    except ProblemsError as error:
+        problems = error.problems
+    annotations.say(problems, arguments.format, warnings)
     return ProblemsError.exit_code if problems else 0
 
 
-def _validate(arguments: argparse.Namespace) -> int:
+def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Return what there is, and what could not be looked at. Raise ProblemsError with every problem."""
     directory = arguments.directory or _repository()
     found = catalog.read_repository(directory)
     unseen = _look_at_tasks(directory)
@@ -73,10 +76,8 @@ def _validate(arguments: argparse.Namespace) -> int:
         *([terminal.counted(len(found.tasks), "file") + " of tasks"] if found.tasks else []),
     ]
     where = "" if arguments.directory or directory == Path() else f"{directory}: "
-    terminal.say(f"{where}{', '.join(counted)}: no problem found")
-    if unseen:
-        terminal.say(f"its tasks were compiled and not imported: {unseen}")
-    return 0
+    told = [f"its tasks were compiled and not imported: {unseen}"] if unseen else []
+    return f"{where}{', '.join(counted)}: no problem found", told
 
 
 def _look_at_tasks(directory: Path) -> str:
@@ -176,13 +177,10 @@ def _schema() -> str:
 
 def _write(path: Path, text: str) -> None:
     """Write a file of the analysts' repository, wholly or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        atomic.write(path, text, mode=None)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UsageError(
             f"{path}: cannot be written: {error.strerror}",
             hint="see to the folder's owner",

@@ -25,29 +25,30 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def say(problems: Sequence[str], form: str) -> None:
-    """Print problems, each as `sources/hr.yaml:4: what`, in one of the forms for machines.
+def say(problems: Sequence[str], form: str, warnings: Sequence[str] = ()) -> None:
+    """Print problems, each as `sources/hr.yaml:4: what`, and warnings, in one of the forms for machines.
 
-    >>> say(["sources/hr.yaml:4: 50%: is too much", "vault is sealed"], "github")
+    >>> say(["sources/hr.yaml:4: 50%: is too much"], "github", ["its tasks were not imported"])
     ::error file=sources/hr.yaml,line=4::50%25: is too much
-    ::error::vault is sealed
+    ::warning::its tasks were not imported
     """
+    told = [*(("error", one) for one in problems), *(("warning", one) for one in warnings)]
     if form == JSON:
-        terminal.say(json.dumps({"problems": [_as_json(problem) for problem in problems]}, indent=2))
+        terminal.say(json.dumps({"problems": [_as_json(level, what) for level, what in told]}, indent=2))
         return
-    for problem in problems:
-        terminal.say(_as_annotation(problem))
+    for level, what in told:
+        terminal.say(_as_annotation(level, what))
 
 
-def _as_json(problem: str) -> dict[str, object]:
+def _as_json(level: str, problem: str) -> dict[str, object]:
     found = _PLACE.fullmatch(problem)
     place = {"file": found["file"], "line": int(found["line"])} if found else {"file": None, "line": None}
-    return {**place, "level": "error", "message": found["what"] if found else problem}
+    return {**place, "level": level, "message": found["what"] if found else problem}
 
 
-def _as_annotation(problem: str) -> str:
+def _as_annotation(level: str, problem: str) -> str:
     found = _PLACE.fullmatch(problem)
     if not found:
-        return f"::error::{problem.translate(_MESSAGE)}"
+        return f"::{level}::{problem.translate(_MESSAGE)}"
     file, what = found["file"].translate(_PROPERTY), found["what"].translate(_MESSAGE)
-    return f"::error file={file},line={found['line']}::{what}"
+    return f"::{level} file={file},line={found['line']}::{what}"

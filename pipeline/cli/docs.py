@@ -58,10 +58,8 @@ def run_docs(arguments: argparse.Namespace) -> int:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write it, wholly or not at all, for its owner alone to read: who else may is for its owner to say."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        atomic.write(path, text)
+        atomic.page(path, text)
     except OSError as error:
         told = f"{path}: cannot be written: {error.strerror}"
         raise UsageError(told, hint="name another folder with --out") from None

@@ -9,14 +9,13 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.confine import kernel
+from pipeline.confine import copies, kernel
 from pipeline.confine.limits import MIB, Limits, Plan
 
 SIGNALLED = 128
@@ -30,7 +29,8 @@ SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", *(f"/etc/{name}" for name 
 DEVICES = ("null", "zero", "full", "random", "urandom")
 STREAMS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 SHARED_MEMORY_BYTES = 16 * MIB
-MOST_COPIED_BYTES, MOST_COPIED_FILES = 64 * MIB, 5000
+# For what is copied, and the folders that all else is shown in.
+ROOT_BYTES, ROOT_FILES = copies.MOST_BYTES + 8 * MIB, 20_000
 BACKLOG = 16
 MOST_TOLD_BYTES = 1000
 # The kernel takes this program first when there is no memory left.
@@ -116,7 +116,7 @@ def _mount(plan: Plan) -> None:
     os.umask(0o022)
     kernel.hide_mounts()
     root, quiet = plan.root, kernel.NO_SETUID | kernel.NO_DEVICES
-    kernel.mount("tmpfs", root, kernel.NO_SETUID, f"mode=755,size={MOST_COPIED_BYTES},nr_inodes=20000")
+    kernel.mount("tmpfs", root, kernel.NO_SETUID, f"mode=755,size={ROOT_BYTES},nr_inodes={ROOT_FILES}")
     for name, size in (("tmp", plan.limits.disk_bytes), ("dev/shm", SHARED_MEMORY_BYTES)):
         Path(f"{root}/{name}").mkdir(parents=True)
         options = f"mode=1777,size={size},nr_inodes={plan.limits.files}"
@@ -129,7 +129,7 @@ def _mount(plan: Plan) -> None:
     for path in (*SYSTEM, *plan.read):
         _show(root, Path(path))
     for target, source in plan.copied.items():
-        _copy(Path(source), Path(root + target))
+        copies.copy(Path(source), Path(root + target))
     Path(f"{root}/proc").mkdir()
     # Inside of a container it may be refused; then there is none to be seen.
     with contextlib.suppress(OSError):
@@ -153,23 +153,6 @@ def _show(root: str, path: Path) -> None:
         target.touch()
     kernel.bind(str(path.resolve()), str(target))
     kernel.read_only(str(target))
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy the plain files of a folder, for everybody to read: who owns them is not who reads them here."""
-    left = MOST_COPIED_FILES
-    for folder, folders, files in os.walk(source):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
-        into = target / Path(folder).relative_to(source)
-        into.mkdir(parents=True, exist_ok=True)
-        for name in files:
-            path = Path(folder) / name
-            if path.is_file() and not path.is_symlink():
-                left -= 1
-                if left < 0:
-                    raise OSError(f"{source}: more than {MOST_COPIED_FILES:,} files")
-                shutil.copyfile(path, into / name, follow_symlinks=False)
-                (into / name).chmod(0o444)
 
 
 def _as_program(plan: Plan) -> NoReturn:

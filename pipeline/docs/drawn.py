@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.catalog.lineage import Lineage
 from pipeline.docs.facts import CheckFacts
+from pipeline.names import anchor
 
 BOX_WIDTH, BOX_HEIGHT, GAP, ACROSS, EDGE = 210, 30, 12, 70, 8
 # What of a longer name is shown.
@@ -104,18 +105,6 @@ def _box(name: str, place: tuple[int, int], is_focus: bool) -> str:
         f'<a href="#{anchor(name)}"><g{kind}><title>{html.escape(name)}</title>'
         f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6"/>'
         f'<text x="{x + 10}" y="{y + 19}">{html.escape(shown)}</text></g></a>'
-    )
-
-
-def anchor(name: str) -> str:
-    """Return what a thing is called in an address.
-
-    >>> anchor("dashboard staff"), anchor('hr."odd')
-    ('dashboard-staff', 'hr.-22odd')
-    """
-    return "".join(
-        letter if letter.isalnum() or letter in "._" else "-" if letter == " " else f"-{ord(letter):x}"
-        for letter in name
     )
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pipeline import postgres
 from pipeline.access import Access
 from pipeline.catalog import Check, Column, Mart, Repository, Table, lineage
+from pipeline.loading import checking
 from pipeline.observe import overview
 from pipeline.postgres import Connection
 from pipeline.warehouse import roles
@@ -32,6 +33,8 @@ class CheckFacts:
     name: str
     level: str
     past: Sequence[tuple[bool, str, str]] = ()
+    # When it was looked at last.
+    at: datetime | None = None
 
     @property
     def holds(self) -> bool | None:
@@ -118,15 +121,16 @@ def _look(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _
         columns.setdefault(name, []).append(ColumnFacts(column, kind, required, text or ""))
         described[name] = of_table or ""
     past: dict[tuple[str, str], list[tuple[bool, str, str]]] = {}
-    levels: dict[tuple[str, str], str] = {}
-    for name, check, level, passed, observed, run, _ in postgres.rows(
+    last: dict[tuple[str, str], tuple[str, datetime]] = {}
+    for name, check, level, passed, observed, run, at in postgres.rows(
         warehouse, postgres.statement("check_history")
     ):
         past.setdefault((name, check), []).append((passed, run, observed))
-        levels[name, check] = level
+        last[name, check] = level, at
     checks: dict[str, list[CheckFacts]] = {}
     for (name, check), results in past.items():
-        checks.setdefault(name, []).append(CheckFacts(check, levels[name, check], results))
+        level, at = last[name, check]
+        checks.setdefault(name, []).append(CheckFacts(check, level, results, at))
     tables = {one.name: one for one in overview.look(databases, warehouse, None).tables}
     return _Seen(columns, described, checks, tables)
 
@@ -177,15 +181,22 @@ def _columns(name: str, rules: Mapping[str, Column], seen: _Seen) -> list[Column
 def _checks(name: str, rules: Mapping[str, Column], checks: Sequence[Check], seen: _Seen) -> list[CheckFacts]:
     """Return the checks with their past; where nothing was looked at yet, what is declared."""
     if found := seen.checks.get(name):
-        # What is told of a table's shape is there only on the day it changed.
-        latest = max(one.past[-1][1] for one in found)
-        return [one for one in found if one.past[-1][1] == latest or one.holds is False]
+        # What is told of a table's shape is there only on the day it changed, and then may be all there is.
+        others = [one for one in found if not one.name.startswith(checking.DRIFT)]
+        counted = {_latest(found), _latest(others)}
+        return [one for one in found if one.past[-1][1] in counted]
     declared = [CheckFacts(_words(check), check.level) for check in checks]
     for column, rule in rules.items():
         for kind in ("null_rate", "accepted", "range"):
             if one := getattr(rule, kind):
                 declared.append(CheckFacts(f"{column} {kind.replace('_', ' ')}", one.level))
     return declared
+
+
+def _latest(found: Sequence[CheckFacts]) -> str | None:
+    """Return the run in which a table was looked at last: all its results of a run are written together."""
+    looked = [(one.at, one.past[-1][1]) for one in found if one.at]
+    return max(looked)[1] if looked else None
 
 
 def _words(check: Check) -> str:

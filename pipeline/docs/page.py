@@ -6,6 +6,7 @@ from importlib import resources
 
 from pipeline.docs import drawn
 from pipeline.docs.facts import MART, CheckFacts, ColumnFacts, Facts, Thing
+from pipeline.names import anchor
 
 STATES = {"ok": "fresh", "failed": "failed", "stale": "too old", "running": "loading"}
 # What the browser may do with the page: nothing of it comes from elsewhere.
@@ -50,7 +51,7 @@ def _index(facts: Facts) -> Iterator[str]:
     for schema, things in facts.groups.items():
         yield f"<h2>{_text('marts' if schema == MART else schema)}</h2><ul>"
         for thing in things:
-            name, own = _id(thing.name), _text(thing.name.partition(".")[2])
+            name, own = anchor(thing.name), _text(thing.name.partition(".")[2])
             yield f'<li data-of="{name}"><a href="#{name}">{own}</a>{_dot(thing)}</li>'
         yield "</ul>"
     yield "</nav><main>"
@@ -77,7 +78,7 @@ def _groups(facts: Facts) -> Iterator[str]:
 
 def _thing(thing: Thing, facts: Facts) -> Iterator[str]:
     schema, _, own = thing.name.partition(".")
-    yield f'<article id="{_id(thing.name)}">'
+    yield f'<article id="{anchor(thing.name)}">'
     yield f'<h2><span class="schema">{_text(schema)}.</span>{_text(own)}</h2>'
     if thing.description:
         yield f'<p class="lead">{_text(thing.description)}</p>'
@@ -92,11 +93,11 @@ def _thing(thing: Thing, facts: Facts) -> Iterator[str]:
     if thing.made_of or thing.used_by:
         yield f'<h3>Lineage</h3><div class="wide">{drawn.around(facts.lineage, thing.name)}</div>'
     if thing.used_by:
-        links = ", ".join(f'<a href="#{_id(one)}">{_text(one)}</a>' for one in thing.used_by)
+        links = ", ".join(f'<a href="#{anchor(one)}">{_text(one)}</a>' for one in thing.used_by)
         yield f"<p>Used by {links}.</p>"
     if thing.reads:
         read = "".join(
-            f'<li><a href="#{_id(name)}">{_text(name)}</a>: {_text(", ".join(columns))}</li>'
+            f'<li><a href="#{anchor(name)}">{_text(name)}</a>: {_text(", ".join(columns))}</li>'
             for name, columns in sorted(thing.reads.items())
         )
         yield f"<details><summary>Columns that it reads</summary><ul>{read}</ul></details>"
@@ -144,15 +145,11 @@ def _check(check: CheckFacts) -> str:
 def _dashboards(facts: Facts) -> Iterator[str]:
     for name, title in sorted(facts.dashboards.items()):
         known = f"dashboard {name}"
-        links = (f'<a href="#{_id(one)}">{_text(one)}</a>' for one in facts.lineage.get(known, ()))
+        links = (f'<a href="#{anchor(one)}">{_text(one)}</a>' for one in facts.lineage.get(known, ()))
         made_of = ", ".join(links)
-        yield f'<article id="{_id(known)}"><h2><span class="schema">dashboard </span>{_text(title)}</h2>'
+        yield f'<article id="{anchor(known)}"><h2><span class="schema">dashboard </span>{_text(title)}</h2>'
         yield f"<p>Shows {made_of or 'nothing that is declared'}.</p></article>"
     yield "</main>"
-
-
-def _id(name: str) -> str:
-    return drawn.anchor(name)
 
 
 def _text(value: str) -> str:

@@ -38,10 +38,11 @@ def set_up(machine: Machine, layout: Layout, kind: str, wanted: Sequence[Job], *
         if machine.file(layout.units / name, text.encode(), mode=0o644)
     ]  # fmt: skip
     begun = units.begun(wanted)
-    if changed:
-        if _runs():
-            machine.run("systemctl", "daemon-reload")
-        machine.run("systemctl", "enable", "--quiet", *begun)
+    # As `systemctl enable` does, also where no systemd runs: then this too is told, and mended if it is gone.
+    there = "/" / layout.units.relative_to(layout.root)
+    enabled = [machine.link(units.enabled_by(layout, name, texts[name]), there / name) for name in begun]
+    if (changed or any(enabled)) and _runs():
+        machine.run("systemctl", "daemon-reload")
     if _runs():
         # One that goes on is left alone, unless it is another now.
         again = [name for name in begun if name in changed or (anew and name.endswith(".service"))]
@@ -72,7 +73,9 @@ def _units_away(machine: Machine, layout: Layout, but: Sequence[str]) -> None:
         if path.name not in but:
             if _runs():
                 machine.run("systemctl", "stop", path.name)
-            machine.run("systemctl", "disable", "--quiet", path.name)
+            for link in layout.units.glob("*.wants/*"):
+                if link.name == path.name:
+                    machine.gone(link)
             machine.gone(path)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.cli import terminal
 from pipeline.errors import StepError
 from pipeline.install.layout import USER
+from pipeline.system import atomic
 
 
 class Machine:
@@ -52,12 +53,7 @@ class Machine:
             self._tell(f"file {path} ({mode:04o}, {owner})")
             if not self._plan:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_name(f".{path.name}.partial")
-                partial.unlink(missing_ok=True)
-                with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(content)
-                self._give(partial, mode, owner)
-                partial.replace(path)
+                atomic.write(path, content, mode=mode, owner=_ids(owner) if self._real else None)
         else:
             self._given(path, mode, owner)
         return changed
@@ -68,6 +64,7 @@ class Machine:
             return False
         self._tell(f"{path} -> {target}")
         if not self._plan:
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.partial")
             partial.unlink(missing_ok=True)
             partial.symlink_to(target)
@@ -127,6 +124,11 @@ class Machine:
     def _tell(self, change: str) -> None:
         self.changes += 1
         terminal.say(f"{'would be' if self._plan else 'now'}: {change}")
+
+
+def _ids(user: str) -> tuple[int, int]:
+    entry = pwd.getpwnam(user)
+    return entry.pw_uid, entry.pw_gid
 
 
 def _exists(user: str) -> bool:

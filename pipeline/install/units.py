@@ -1,6 +1,8 @@
 """What systemd is told: a service and a timer for each job, and a service for what is always there."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pipeline.chains.jobs import Job
 from pipeline.install.crontab import is_started, words
@@ -61,6 +63,12 @@ def begun(wanted: Sequence[Job]) -> list[str]:
         f"{job.id}.{'timer' if job.duty.kind == 'periodic' else 'service'}"
         for job in wanted if is_started(job)
     ]  # fmt: skip
+
+
+def enabled_by(layout: Layout, name: str, text: str) -> Path:
+    """Return the link by which systemd starts a unit with the machine."""
+    (target,) = re.findall(r"^WantedBy=(.+)$", text, re.MULTILINE)
+    return layout.units / f"{target}.wants" / name
 
 
 def calendar(schedule: str) -> str:

@@ -12,7 +12,7 @@ import psycopg2.extensions
 
 from pipeline import postgres
 from pipeline.access import Access
-from pipeline.confine import parent
+from pipeline.confine import copies, parent
 from pipeline.confine.limits import MIB, Limits
 from pipeline.confine.parent import Ended
 from pipeline.confine.way import Way
@@ -42,6 +42,12 @@ def named(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / FOLDER).glob("*.py") if not path.name.startswith("_"))
 
 
+def uncopied(folder: Path) -> str:
+    """Return why the tasks of a repository cannot be brought to where they are run; nothing if they can."""
+    said = copies.complaint((folder / FOLDER).absolute())
+    return said.replace(str((folder / FOLDER).absolute()), FOLDER)
+
+
 def look(folder: Path, name: str, user: str | None) -> Found:
     """Import a file, without network or credential, and return what is wrong with it.
 
@@ -61,6 +67,8 @@ def run(
     on_line: Callable[[str], None],
 ) -> Found:
     """Run the tasks of a file, with a way to the warehouse as an analyst, and return what failed."""
+    if wrong := uncopied(folder):
+        return Found((wrong,), 0)
     address = psycopg2.extensions.parse_dsn(postgres.plain(databases.analyst_uri(), "the warehouse"))
     hosts = str(address.get("host") or "127.0.0.1").split(",")
     ports = str(address.get("port") or PORT).split(",")

@@ -10,6 +10,7 @@ def problems(folder: Path, user: str | None = None) -> list[str]:
 
     `user` is who imports them where we are root. Raise UsageError where nothing can be confined here.
     """
-    return [
-        problem for name in confined.named(folder) for problem in confined.look(folder, name, user).problems
-    ]
+    names = confined.named(folder)
+    if names and (wrong := confined.uncopied(folder)):
+        return [wrong]
+    return [problem for name in names for problem in confined.look(folder, name, user).problems]

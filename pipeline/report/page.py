@@ -7,10 +7,11 @@ from importlib import resources
 from urllib.parse import quote
 
 from pipeline.catalog import Card, Dashboard, Filter, Past
+from pipeline.names import anchor
 from pipeline.report import parts, rows, written
 from pipeline.report.choices import Choice
 from pipeline.report.drawn import Pencil
-from pipeline.report.parts import anchor, text
+from pipeline.report.parts import text
 from pipeline.report.rows import Answer, Chosen
 from pipeline.report.spec import Size, spec
 

@@ -94,8 +94,3 @@ def _inline(line: str) -> str:
 def text(value: str) -> str:
     """Return what a text is in HTML."""
     return html.escape(value)
-
-
-def anchor(name: str) -> str:
-    """Return a name as an anchor may be called."""
-    return re.sub(r"[^\w-]", "-", name)

@@ -53,12 +53,9 @@ def _read(settings: Settings, dashboards: Sequence[Dashboard], now: datetime) ->
 
 
 def _put(folder: Path, text: str) -> Path:
-    """Put the page into its place in one step; who may read the folder may read it."""
     path = folder / FILE
     try:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, mode=0o700)
-        atomic.write(path, text, mode=folder.stat().st_mode & 0o666)
+        atomic.page(path, text)
     except OSError as error:
         told = f"{path}: cannot be written: {error.strerror}"
         raise StepError(told, hint="let us write there, or name another folder") from None

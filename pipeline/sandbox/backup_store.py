@@ -10,9 +10,10 @@ from pipeline.bucket import roles
 from pipeline.errors import UnreachableError
 from pipeline.sandbox import vault_server
 from pipeline.sandbox.b2.control import Control
-from pipeline.sandbox.home import Home, write_private
+from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import Administrator
+from pipeline.system import atomic
 
 NAME = "b2"
 BUCKET = "backups"
@@ -73,7 +74,7 @@ def provision(home: Home) -> None:
                 f"Sandbox {name}", f"{name}@sandbox.invalid", expires=LIFETIME, folder=home.path
             )
             vault.write(entry, {"private_key": private})
-            write_private(public_key(home, name), public)
+            atomic.write(public_key(home, name), public)
 
 
 def make_bucket(

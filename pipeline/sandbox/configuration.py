@@ -5,8 +5,9 @@ import io
 from collections.abc import Mapping
 
 from pipeline.sandbox import backup_store, provision
-from pipeline.sandbox.home import PROJECT, Home, write_private
+from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.ports import ADDRESS
+from pipeline.system import atomic
 
 HEADER = (
     "# Made by bin/sandbox, and made again by its next command: change the project's luigi.cfg instead.\n\n"
@@ -33,7 +34,7 @@ def template() -> str:
 
 def write(home: Home) -> None:
     """Write the settings of this sandbox."""
-    write_private(home.settings_file, render(template(), sections(home)))
+    atomic.write(home.settings_file, render(template(), sections(home)))
 
 
 def sections(home: Home) -> dict[str, dict[str, str]]:

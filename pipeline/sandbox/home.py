@@ -5,7 +5,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.sandbox import accounts
+from pipeline.system import atomic
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ class Home:
     def save(self) -> None:
         """Write the state, all of it or nothing."""
         with self._changing:
-            write_private(self._state_file, json.dumps(dataclasses.asdict(self.state), indent=1) + "\n")
+            atomic.write(self._state_file, json.dumps(dataclasses.asdict(self.state), indent=1) + "\n")
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[State]:
@@ -155,14 +155,6 @@ class Home:
 def default_path() -> Path:
     """Return $SANDBOX_HOME, or .sandbox in the project."""
     return Path(os.environ.get("SANDBOX_HOME") or PROJECT / ".sandbox").absolute()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, all of it or nothing."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    partial.replace(path)
 
 
 def _new_socket_folder(account: accounts.Account | None) -> Path:

@@ -15,8 +15,7 @@ import psutil
 from pipeline.errors import StepError, StoppedError
 from pipeline.redact import redact
 from pipeline.sandbox import accounts, ports
-from pipeline.sandbox.home import write_private
-from pipeline.system import command, process_tree
+from pipeline.system import atomic, command, process_tree
 
 # A process's start is computed from the time of boot, which moves a little when the clock is set.
 START_TOLERANCE_SECONDS = 2.0
@@ -50,7 +49,7 @@ def start(
     # Its end is seen by its start time or its state; nobody waits for it, and so nobody should warn of that.
     started.returncode = 0
     process = psutil.Process(started.pid)
-    write_private(record, json.dumps({"pid": process.pid, "created": process.create_time()}))
+    atomic.write(record, json.dumps({"pid": process.pid, "created": process.create_time()}))
     return process
 
 

@@ -13,10 +13,11 @@ import psycopg2.extensions
 from pipeline import mask, names, redact
 from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import clusters, roles, vault_server
-from pipeline.sandbox.home import Home, write_private
+from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.vault_server import Administrator
 from pipeline.scheduler import visualizer
+from pipeline.system import atomic
 
 SOURCES, WAREHOUSE, DRILL = "sources", "warehouse", "drill"
 DRILL_SUPERUSER = "drill_superuser"
@@ -223,7 +224,7 @@ def _app_role(home: Home, vault: Administrator, login: str) -> None:
     if not file.exists() or not _logs_in(vault, role_id(home, login), file.read_text()):
         secret_id = vault.call("POST", f"auth/approle/role/{login}/secret-id")["data"]["secret_id"]
         redact.register(secret_id)
-        write_private(file, secret_id)
+        atomic.write(file, secret_id)
 
 
 def secret_id_file(home: Home, login: str = PIPELINE) -> Path:

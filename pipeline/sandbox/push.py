@@ -10,9 +10,9 @@ from pathlib import Path
 from pipeline.errors import CheckError, StepError
 from pipeline.sandbox import configuration
 from pipeline.sandbox.analysts import WHO
-from pipeline.sandbox.home import Home, write_private
+from pipeline.sandbox.home import Home
 from pipeline.sandbox.server import plain_environment
-from pipeline.system import command
+from pipeline.system import atomic, command
 
 BRANCH, MART = "demo", "students_by_city"
 GOOD = """\
@@ -32,7 +32,7 @@ Call = Callable[[Sequence[str], Path], int]
 def show(home: Home, run: str, call: Call, say: Callable[[str], object]) -> None:
     """Push a new mart and then a broken one, as an analyst would, with a sync after each."""
     work, file = home.path / "analysts.demo", home.path / "sync.cfg"
-    write_private(file, _settings(home))
+    atomic.write(file, _settings(home))
     shutil.rmtree(work, ignore_errors=True)
     _git(home.path, "clone", "--quiet", str(home.analysts_remote), str(work))
     _git(work, "checkout", "--quiet", "-B", BRANCH)

@@ -14,9 +14,10 @@ import psutil
 from pipeline import redact
 from pipeline.errors import StepError
 from pipeline.sandbox import accounts, processes
-from pipeline.sandbox.home import Home, write_private
+from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.server import Server
+from pipeline.system import atomic
 
 TIMEOUT_SECONDS = 20
 # What /sys/health answers with.
@@ -62,7 +63,7 @@ class VaultServer(Server):
         folder = self.folder(home)
         folder.mkdir(mode=0o700, exist_ok=True)
         configuration = folder / "server.hcl"
-        write_private(
+        atomic.write(
             configuration, CONFIGURATION.format(address=ADDRESS, port=self.port(home), folder=folder / "raft")
         )
         (folder / "raft").mkdir(mode=0o700, exist_ok=True)
@@ -144,7 +145,7 @@ def _initialize(home: Home) -> None:
     status, keys = _exchange(home, "PUT", "/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1}, None)
     if status != HTTPStatus.OK:
         raise StepError(f"the sandbox's Vault server cannot be initialized: HTTP status {status}")
-    write_private(home.vault_keys / "init.json", json.dumps(keys))
+    atomic.write(home.vault_keys / "init.json", json.dumps(keys))
     with home.changing() as state:
         state.provisioned = ""
 

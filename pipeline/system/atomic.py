@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 # What is being written is called so; it is complete only under its own name.
@@ -9,18 +10,31 @@ PARTIAL = ".partial"
 PRIVATE = 0o600
 
 
-def write(path: Path, text: str, *, mode: int = PRIVATE, durable: bool = False) -> None:
-    """Write a file in UTF-8; what was there stays until all of it is. Raise OSError if it cannot be written.
+def write(
+    path: Path,
+    content: str | bytes,
+    *,
+    mode: int | None = PRIVATE,
+    owner: tuple[int, int] | None = None,
+    durable: bool = False,
+) -> None:
+    """Write a file, text in UTF-8; what was there stays until all of it is. Raise OSError if it cannot be.
 
-    `mode` is its permissions. If `durable`, it survives a crash of the machine as well.
+    `mode` is its permissions, None for those of every file that the process makes; `owner` its user and
+    group. If `durable`, it survives a crash of the machine as well.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    # A name that nobody knows before: whoever may write into the folder could have put a link there.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            # Whatever the process takes away from the files that it makes.
-            os.fchmod(descriptor, mode)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        descriptor = os.open(partial, flags, 0o666 if mode is None else PRIVATE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            if mode is not None:
+                # Whatever the process takes away from the files that it makes.
+                os.fchmod(descriptor, mode)
             if durable:
                 file.flush()
                 os.fsync(descriptor)
@@ -31,6 +45,16 @@ def write(path: Path, text: str, *, mode: int = PRIVATE, durable: bool = False) 
         raise
     if durable:
         settle(path.parent)
+
+
+def page(path: Path, text: str) -> None:
+    """Write a file that whoever may read its folder may read. Raise OSError if it cannot be written.
+
+    The folder is made if need be, for its owner alone: who else may read is for its owner to say.
+    """
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, mode=0o700)
+    write(path, text, mode=path.parent.stat().st_mode & 0o666)
 
 
 def settle(folder: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from pipeline import access, catalog, docs
+from pipeline import access, catalog, docs, postgres
+from pipeline.errors import CheckError
 from pipeline.sandbox.home import PROJECT
 from tests.browsers import chromium
 from tests.marts.nights import STAFF, built, declare, load_all, loaded
@@ -74,6 +75,33 @@ def test_the_page_tells_what_is_declared_what_there_is_and_how_checks_came_out(n
     assert '<a href="#hr.employee">hr.employee</a>: department_code' in staff
     assert 'Used by <a href="#dashboard-people">dashboard people</a>.' in staff
     assert "GROUP BY d.name" in staff
+
+
+def test_a_check_that_is_declared_no_longer_is_on_the_page_no_longer_though_it_failed(night: Night) -> None:
+    loaded(night)
+    checked = "source: hr\ntables:\n  department: {{}}\n  employee: {{checks: [{0}]}}\n"
+    both = "{unique: [name]}, {rows: {max: 2}, level: warn}"
+    night.platform.declare("hr", checked.format(both))
+    load_all(night)
+    assert "rows max" in article(page(night), "hr.employee")
+    night.platform.declare("hr", checked.format("{unique: [name]}"))
+    load_all(night)
+    shown = article(page(night), "hr.employee")
+    assert "unique (name)" in shown
+    assert "rows max" not in shown
+
+
+def test_a_table_that_its_shape_stops_has_its_checks_on_the_page_all_the_same(night: Night) -> None:
+    loaded(night)
+    night.platform.declare("hr", "source: hr\ntables:\n  employee: {checks: [{unique: [name]}]}\n")
+    load_all(night)
+    with night.platform.connect("hr") as hr:
+        postgres.rows(hr, "ALTER TABLE employee ALTER COLUMN salary TYPE int")
+    with pytest.raises(CheckError, match="narrowed"):
+        load_all(night)
+    shown = article(page(night), "hr.employee")
+    assert "drift narrowed" in shown
+    assert "unique (name)" in shown
 
 
 def test_without_a_server_it_tells_what_the_files_say_and_nothing_comes_from_elsewhere() -> None:

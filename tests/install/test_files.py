@@ -1,5 +1,6 @@
 """bin/install, as far as it goes without root: the files of a machine, in a tree of folders."""
 
+import os
 import re
 import shutil
 import stat
@@ -179,6 +180,36 @@ def test_a_time_is_understood_by_systemd(schedule: str) -> None:
     assert said.endswith(":00 UTC")
     if program := shutil.which("systemd-analyze"):
         subprocess.run([program, "calendar", said], capture_output=True, check=True)
+
+
+def test_a_unit_that_is_no_longer_enabled_is_told_and_enabled(installed: Tree) -> None:
+    """Else "nothing to change" would be said of a machine on which nothing begins after its next start."""
+    installed.install("--clock", "systemd")
+    link = installed.layout.units / "timers.target.wants" / "pipeline-etl.timer"
+    link.unlink()
+    told = f": {link} -> /etc/systemd/system/pipeline-etl.timer"
+    assert installed.install("--plan") == (4, ["would be" + told])
+    assert installed.install() == (0, ["now" + told])
+    assert installed.install() == (0, ["nothing to change"])
+    if program := shutil.which("systemctl"):
+        asked = [program, f"--root={installed.layout.root}", "is-enabled", "pipeline-etl.timer"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("enabled\n", "")
+    installed.install("--clock", "cron")
+    assert list(installed.layout.units.glob("*.wants/pipeline-*")) == []
+
+
+def test_a_link_that_was_put_where_a_file_is_written_leads_root_nowhere(installed: Tree) -> None:
+    """Its settings' folder is the pipeline's own, and root writes there."""
+    installed.install("--clock", "cron")
+    elsewhere = installed.layout.root / "elsewhere"
+    elsewhere.write_text("as it was")
+    for name in (".luigi.cfg.partial", "luigi.cfg.partial", f"luigi.cfg.{os.getpid()}.partial"):
+        (installed.layout.etc / name).symlink_to(elsewhere)
+    installed.layout.settings.unlink()
+    installed.install()
+    assert elsewhere.read_text() == "as it was"
+    assert "THE-ROLE-ID" in installed.layout.settings.read_text()
 
 
 def test_there_is_one_clock_and_the_one_before_is_taken_away(installed: Tree) -> None:

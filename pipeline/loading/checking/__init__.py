@@ -18,6 +18,8 @@ from pipeline.quality import Result, duplicates, naming
 
 __all__ = ["Candidate", "check", "of_drift"]
 
+# So begins the name of a result that tells a change of the table's shape.
+DRIFT = "drift "
 # Fewer deletes than this are never suspicious by their share alone, unless nothing would be left.
 DELETES_UNSUSPICIOUS = 20
 
@@ -32,7 +34,7 @@ def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
         if change.kind == "mask_kept":
             level = "warn"
         passed = level == "error" and not change.blocks
-        results.append(Result(f"drift {change.kind}", level, passed, told, ""))
+        results.append(Result(f"{DRIFT}{change.kind}", level, passed, told, ""))
     return results
 
 
