@@ -4,11 +4,11 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import CheckError
-from pipeline.loading import filtering, staging
+from pipeline.loading import blocks, filtering, staging
 from pipeline.loading.plan import Plan
 from pipeline.loading.reading import Reading
 from pipeline.loading.staging import Staged
-from pipeline.postgres import Connection
+from pipeline.postgres import Composable, Connection
 
 
 def gone(
@@ -39,15 +39,46 @@ def gone(
     # By xmin nothing is missed, so after the merge the target holds every key of the source: as many
     # rows are the same rows, if the source itself allows each key only once. A cursor can miss one row
     # and keep another that is gone.
-    if trusted and planned.key_is_enforced and before + new == source_rows:
+    proven = trusted and planned.key_is_enforced
+    expected = before + new - source_rows
+    if proven and not expected:
         return 0
+    if planned.key_is_enforced:
+        found = blocks.stage_gone(
+            warehouse, reading, planned, staged, source_rows, expected if proven else None
+        )
+        if found is None:
+            return None
+        if found:
+            deleted = staging.count(warehouse, staged.gone)
+            if not proven or deleted == expected:
+                return _unless_ignored(warehouse, planned, staged, deleted)
+            for name in (staged.gone, staged.keys):
+                postgres.rows(warehouse, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+    return _by_every_key(warehouse, reading, planned, staged)
+
+
+def _by_every_key(warehouse: Connection, reading: Reading, planned: Plan, staged: Staged) -> int | None:
     reading.keys(planned, staged)
     _require_unique_keys(warehouse, planned, staged)
-    if _lacks_any(warehouse, planned, staged):
+    if blocks.lacks_any(warehouse, planned, staged):
         return None
-    if table.deletes == "ignore":
-        return 0
-    return absent(warehouse, planned, staged, staged.keys)
+    blocks.create_gone(warehouse, planned, staged)
+    query = sql.SQL("INSERT INTO {} SELECT {} FROM {}").format(
+        staged.gone, blocks.target_key(planned), _absent(warehouse, planned, staged, staged.keys)
+    )
+    with warehouse.cursor() as cursor:
+        cursor.execute(query)
+        return _unless_ignored(warehouse, planned, staged, cursor.rowcount)
+
+
+def _unless_ignored(warehouse: Connection, planned: Plan, staged: Staged, deleted: int) -> int:
+    postgres.rows(warehouse, sql.SQL("DROP TABLE IF EXISTS {}").format(staged.keys))
+    if planned.table.deletes != "ignore":
+        postgres.rows(warehouse, sql.SQL("ANALYZE {}").format(staged.gone))
+        return deleted
+    postgres.rows(warehouse, sql.SQL("DROP TABLE {}").format(staged.gone))
+    return 0
 
 
 def _require_unique_keys(warehouse: Connection, planned: Plan, staged: Staged) -> None:
@@ -61,32 +92,18 @@ def _require_unique_keys(warehouse: Connection, planned: Plan, staged: Staged) -
         )
 
 
-def _lacks_any(warehouse: Connection, planned: Plan, staged: Staged) -> bool:
-    query = sql.SQL(
-        """
-        SELECT EXISTS (
-            SELECT 1 FROM {keys} AS k
-            WHERE NOT EXISTS (SELECT 1 FROM {staged} AS s WHERE {same_staged})
-              AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same_target} AND {live}))
-        """
-    ).format(
-        keys=staged.keys, staged=staged.rows, target=staged.target,
-        same_staged=staging.same_key(planned.key, "s", "k"),
-        same_target=staging.same_key(planned.key, "t", "k", planned.renamed),
-        live=staging.live(warehouse, staged.target, planned.table, "t"),
-    )  # fmt: skip
-    return bool(postgres.value(warehouse, query))
-
-
 def absent(warehouse: Connection, planned: Plan, staged: Staged, present: sql.Identifier) -> int:
     """Return how many rows of the target have none of the same key among those that are present."""
-    query = sql.SQL(
-        "SELECT count(*) FROM {} AS t WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})"
-    ).format(
+    query = sql.SQL("SELECT count(*) FROM {}").format(_absent(warehouse, planned, staged, present))
+    counted: int = postgres.value(warehouse, query)
+    return counted
+
+
+def _absent(warehouse: Connection, planned: Plan, staged: Staged, present: sql.Identifier) -> Composable:
+    """Return what stands after FROM for the rows of the target, called "t", that are not present."""
+    return sql.SQL("{} AS t WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})").format(
         staged.target,
         staging.live(warehouse, staged.target, planned.table, "t"),
         present,
         staging.same_key(planned.key, "t", "p", planned.renamed),
     )
-    counted: int = postgres.value(warehouse, query)
-    return counted

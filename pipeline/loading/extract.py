@@ -56,7 +56,9 @@ def _is_whole(warehouse: Connection, staged: Staged, step: Step) -> bool:
     """Whether all that was staged is still there: a crash of the server empties what is UNLOGGED."""
     if staging.oid(warehouse, staged.rows) != step.detail["staged_oid"]:
         return False
-    if step.detail["keys_staged"] and staging.count(warehouse, staged.keys) != step.detail["source_rows"]:
+    # What was staged by an older version is staged anew.
+    gone = step.detail.get("gone_staged")
+    if gone is None or (gone and staging.count(warehouse, staged.gone) != step.detail["deleted"]):
         return False
     return staging.count(warehouse, staged.rows) == step.rows
 
@@ -200,7 +202,7 @@ class _Extraction:
             "snapshot": self._taken.to_json(),
             "source_rows": source_rows,
             "deleted": deleted,
-            "keys_staged": staging.oid(self._warehouse, staged.keys) is not None,
+            "gone_staged": staging.oid(self._warehouse, staged.gone) is not None,
             "staged_oid": staging.oid(self._warehouse, staged.rows),
             "base": _base(planned.since),
             "cursor_value": self._cursor_value(planned, staged),

@@ -75,7 +75,7 @@ def publish(
     inserted, updated = _upsert(warehouse, staged, columns, key, good)
     deleted = 0
     if staged.table.deletes != "ignore" and detail["deleted"]:
-        deleted = _delete(warehouse, staged, key, staged.rows if detail["mode"] == FULL else staged.keys)
+        deleted = _remove(warehouse, staged, _gone(staged, key, detail["mode"]))
     return inserted, updated, deleted
 
 
@@ -119,12 +119,15 @@ def _upsert(
     return inserted, updated
 
 
-def _delete(warehouse: Connection, staged: Staged, key: Sequence[str], present: sql.Identifier) -> int:
-    """Delete, or mark, what is gone from the source; return how many rows."""
-    gone = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})").format(
-        present, staging.same_key(key, "t", "p")
+def _gone(staged: Staged, key: Sequence[str], mode: str) -> Composable:
+    """Return the condition under which a row of the target, called "t", is gone from the source."""
+    exists = (
+        "NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})"
+        if mode == FULL
+        else "EXISTS (SELECT 1 FROM {} AS p WHERE {})"
     )
-    return _remove(warehouse, staged, gone)
+    rows = staged.rows if mode == FULL else staged.gone
+    return sql.SQL(exists).format(rows, staging.same_key(key, "t", "p"))
 
 
 def _replace(

@@ -59,6 +59,11 @@ class Plan:
         return self.shape.columns
 
     @property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The columns of the key, in the table's order."""
+        return tuple(column for column in self.columns if column.name in self.key)
+
+    @property
     def cursor_type(self) -> str | None:
         """The cursor's type, domains and modifiers aside."""
         cursor = self.shape.column(self.table.cursor or "")

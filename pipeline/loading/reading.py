@@ -21,6 +21,8 @@ from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.progress import SHOW_SECONDS, Show
 
+NOTHING = sql.SQL("")
+
 
 class Reading:
     """A table being read: both connections, and who is shown how far it is."""
@@ -38,14 +40,24 @@ class Reading:
         require_unmoved(self._source, planned)
         return source_rows, self._copy_rows(planned, staged, source_rows)
 
-    def keys(self, planned: Plan, staged: Staged) -> None:
-        """Stage the keys of all rows that the source has."""
-        columns = tuple(column for column in planned.columns if column.name in planned.key)
+    def keys(self, planned: Plan, staged: Staged, among: Composable = NOTHING) -> None:
+        """Stage the keys of all rows that the source has, or of those that `among` joins them with."""
+        columns = planned.key_columns
         staging.create(self._warehouse, staged.keys, planned.table.source, columns)
-        self._show(None, "reading the keys to find what was deleted")
-        query = planned.selection(columns) + filtering.restricted(planned.table)
+        self._show(None, "reading keys to find what was deleted")
+        query = planned.selection(columns) + among + filtering.restricted(planned.table)
         self._copy(query, staged.keys, replace(planned.shape, columns=columns))
         postgres.rows(self._warehouse, sql.SQL("ANALYZE {}").format(staged.keys))
+
+    def into(self, query: Composable, target: sql.Identifier) -> None:
+        """Copy what a query of the source gives, numbers alone, into a table of the warehouse's session."""
+        self._show(None, "looking for what was deleted")
+        postgres.copy(
+            self._source,
+            sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query),
+            self._warehouse,
+            sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target),
+        )
 
     def _copy_rows(self, planned: Plan, staged: Staged, source_rows: int) -> int:
         source, new = planned.table.source, planned.into_new_table

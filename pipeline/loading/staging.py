@@ -62,6 +62,11 @@ class Staged:
         return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} keys")
 
     @property
+    def gone(self) -> sql.Identifier:
+        """Return the table of the keys that the target has and the source has no more."""
+        return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} gone")
+
+    @property
     def bad(self) -> sql.Identifier:
         """Return the table of the staged rows' places (ctid) that are to be set aside."""
         return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} bad")
@@ -142,7 +147,7 @@ def fallen_unread(connection: Connection, staged: Staged) -> int:
 
 def drop(connection: Connection, staged: Staged, *, but_rows: bool = False) -> None:
     """Drop what was staged of one run, except the rows where those are to be published as they are."""
-    names = [staged.keys, staged.bad, staged.fallen, *([] if but_rows else [staged.rows])]
+    names = [staged.gone, staged.bad, staged.fallen, *([] if but_rows else [staged.rows])]
     for name in names:
         postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
 

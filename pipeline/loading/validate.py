@@ -109,7 +109,7 @@ def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -
         columns=Shape.from_json(detail["shape"]).names,
         key=detail["key"],
         increment=detail["mode"] == INCREMENT,
-        keys_staged=detail["keys_staged"],
+        gone_staged=detail["gone_staged"],
         source_rows=detail["source_rows"],
         deleted=detail["deleted"],
         history=ledger.row_counts(warehouse, steps.key_of(table, run, LOAD_TASK)),

@@ -27,7 +27,7 @@ class Candidate:
     columns: Sequence[str]
     key: Sequence[str]
     increment: bool
-    keys_staged: bool
+    gone_staged: bool
     source_rows: int
     deleted: int
     history: Sequence[int]
@@ -111,9 +111,9 @@ class Candidate:
         loaded = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
             names, self.staged.target, staging.live(warehouse, self.staged.target, self.table, "t")
         )
-        if self.keys_staged:
-            loaded += sql.SQL(" AND EXISTS (SELECT 1 FROM {} AS k WHERE {})").format(
-                self.staged.keys, staging.same_key(self.key, "t", "k", self.renamed)
+        if self.gone_staged:
+            loaded += sql.SQL(" AND NOT EXISTS (SELECT 1 FROM {} AS g WHERE {})").format(
+                self.staged.gone, staging.same_key(self.key, "t", "g", self.renamed)
             )
         return loaded
 
