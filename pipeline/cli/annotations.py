@@ -3,10 +3,11 @@
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.cli import terminal
 
+NOTHING: Mapping[str, object] = {}
 TEXT, GITHUB, JSON = "text", "github", "json"
 _PLACE = re.compile(r"(?P<file>[^:]+):(?P<line>\d+): (?P<what>.*)", re.DOTALL)
 # What would end a message of GitHub's before its end, or begin another.
@@ -25,8 +26,12 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def say(problems: Sequence[str], form: str, warnings: Sequence[str] = ()) -> None:
+def say(
+    problems: Sequence[str], form: str, warnings: Sequence[str] = (), more: Mapping[str, object] = NOTHING
+) -> None:
     """Print problems, each as `sources/hr.yaml:4: what`, and warnings, in one of the forms for machines.
+
+    `more` is what the JSON has beside them.
 
     >>> say(["sources/hr.yaml:4: 50%: is too much"], "github", ["its tasks were not imported"])
     ::error file=sources/hr.yaml,line=4::50%25: is too much
@@ -34,7 +39,8 @@ def say(problems: Sequence[str], form: str, warnings: Sequence[str] = ()) -> Non
     """
     told = [*(("error", one) for one in problems), *(("warning", one) for one in warnings)]
     if form == JSON:
-        terminal.say(json.dumps({"problems": [_as_json(level, what) for level, what in told]}, indent=2))
+        problem = [_as_json(level, what) for level, what in told]
+        terminal.say(json.dumps({**more, "problems": problem}, indent=2, default=str))
         return
     for level, what in told:
         terminal.say(_as_annotation(level, what))

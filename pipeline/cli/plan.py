@@ -1,21 +1,61 @@
 """`pipeline plan`: what a load would do now, and why. Reads sources and ledger, and changes nothing."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from psycopg2 import sql
 
 from pipeline import access, catalog, ledger, mask, postgres, settings
 from pipeline.access import Access
-from pipeline.catalog import Source, Table
-from pipeline.cli import terminal
-from pipeline.errors import CheckError, PipelineError, UsageError
+from pipeline.catalog import Mart, Source, Table, sources
+from pipeline.cli import annotations, loaded, terminal
+from pipeline.cli.loaded import Seen
+from pipeline.errors import CheckError, PipelineError, StepError, UsageError
 from pipeline.loading import continuity, filtering, plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.postgres import Connection
-from pipeline.postgres.snapshot import Snapshot
 from pipeline.system import options
+
+
+@dataclass
+class Told:
+    """What a plan says, gathered for machines, or printed for people as it is found."""
+
+    form: str
+    # Where each table and mart is declared.
+    places: Mapping[str, str]
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    failing: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """Print something, where people read it."""
+        if self.form == annotations.TEXT:
+            terminal.say(text)
+
+    def problem(self, name: str, what: str) -> None:
+        """Note what keeps a table from being loaded, or fails."""
+        self.problems.append(f"{self.places.get(name, '')}{what}")
+
+    def end(self) -> None:
+        """Print what was gathered. Raise CheckError if something would be held back, or fails."""
+        if self.form != annotations.TEXT:
+            annotations.say(self.problems, self.form, self.warnings, {"tables": self.tables})
+        told = []
+        if self.held:
+            told.append(
+                f"{terminal.counted(len(self.held), 'table')} would be held back: {', '.join(self.held)}"
+            )
+        if self.failing:
+            told.append(f"checks do not hold for what is loaded: {', '.join(self.failing)}")
+        if told:
+            raise CheckError("; ".join(told))
 
 
 def add_command(commands: Any) -> None:
@@ -25,40 +65,100 @@ def add_command(commands: Any) -> None:
         help="what a load would do now",
         description="What a load would do now, table by table: how much it would read and why, what has "
         "changed in the source and what that would lead to, and which checks would run. Changes nothing.",
-        epilog="exit codes: 0 every table would load, as far as its shape tells; 4 one would be held back; "
-        "2 settings; 5 something is out of reach",
+        epilog="exit codes: 0 every table would load, as far as its shape tells; 4 one would be held back, "
+        "or with --check one does not hold; 2 settings; 5 something is out of reach",
     )
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="only this source")
     parser.add_argument(
         "--table", action=options.Each, default=[], help="only this table (with SOURCE); may be given often"
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="instead: hold what is loaded to the rules and checks that are declared now, with some of the "
+        "rows that fail; nothing is read from a source. Without SOURCE, marts too",
+    )
+    annotations.add_argument(parser)
     parser.set_defaults(command=show_plan)
 
 
 def show_plan(arguments: argparse.Namespace) -> int:
     """Print what a load would do. Raise CheckError if a table would be held back."""
     configured = settings.read()
-    declared = catalog.read(configured.require_analysts().checkout)
+    folder = configured.require_analysts().checkout
+    declared = catalog.read(folder)
     if arguments.table and not arguments.source:
         raise UsageError("--table needs a source before it: pipeline plan SOURCE --table TABLE")
-    sources = [declared.source(arguments.source)] if arguments.source else list(declared.sources.values())
-    held: list[str] = []
+    chosen = [declared.source(arguments.source)] if arguments.source else list(declared.sources.values())
+    told = Told(arguments.format, _places(folder, declared))
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
-        for source in sources:
+        for source in chosen:
             configured.source(source.name)
-            names = dict.fromkeys(arguments.table) or source.tables
-            tables = [source.table(name) for name in names]
-            held += _show_source(databases, warehouse, source, tables)
-    if held:
-        counted = "1 table" if len(held) == 1 else f"{len(held)} tables"
-        raise CheckError(f"{counted} would be held back: {', '.join(held)}")
+        picked = {
+            source.name: [source.table(name) for name in dict.fromkeys(arguments.table) or source.tables]
+            for source in chosen
+        }
+        if arguments.check:
+            marts = [] if arguments.source else list(declared.marts.values())
+            tables = [table for each in picked.values() for table in each]
+            _check(databases, warehouse, tables, marts, told)
+        else:
+            for source in chosen:
+                _show_source(databases, warehouse, source, picked[source.name], told)
+    told.end()
     return 0
 
 
-def _show_source(databases: Access, warehouse: Connection, source: Source, tables: list[Table]) -> list[str]:
-    """Print the plans of one source, all at one moment of it; return the tables that would be held back."""
-    held = []
+def _places(folder: Path, declared: catalog.Catalog) -> dict[str, str]:
+    lines = sources.read(folder).lines
+    places = {f"{source}.{name}": f"sources/{source}.yaml:{line}: " for (source, name), line in lines.items()}
+    return places | {f"mart.{mart.name}": f"{mart.file}:1: " for mart in declared.marts.values()}
+
+
+def _check(
+    databases: Access, warehouse: Connection, tables: Sequence[Table], marts: Sequence[Mart], told: Told
+) -> None:
+    """Hold what is loaded to what is declared."""
+    with databases.analyst() as theirs:
+        for table in tables:
+            name = f"{table.source}.{table.name}"
+            _checked(name, told, partial(loaded.of_table, warehouse, theirs, table))
+        for mart in marts:
+            name = f"mart.{mart.name}"
+            _checked(name, told, partial(loaded.of_mart, warehouse, theirs, mart))
+
+
+def _checked(name: str, told: Told, look: Callable[[], list[Seen] | None]) -> None:
+    try:
+        found = look()
+    except StepError as error:
+        told.say(str(error))
+        told.problem(name, str(error))
+        told.failing.append(name)
+        return
+    if found is None:
+        told.say(f"{name}: is not loaded yet")
+        return
+    wrong = [seen for seen in found if not seen.result.passed]
+    told.say(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} not as it should be")
+    for seen in wrong:
+        told.say(f"  {seen.result.level}: {seen}")
+        if seen.fails:
+            told.problem(name, f"{name}: {seen}")
+        else:
+            told.warnings.append(f"{told.places.get(name, '')}{name}: {seen}")
+    if any(seen.fails for seen in wrong):
+        told.failing.append(name)
+    checks = [{"name": seen.result.name, "level": seen.result.level, "passed": seen.result.passed,
+               "observed": seen.result.observed, "examples": seen.examples} for seen in found]  # fmt: skip
+    told.tables.append({"name": name, "checks": checks})
+
+
+def _show_source(
+    databases: Access, warehouse: Connection, source: Source, tables: Sequence[Table], told: Told
+) -> None:
+    """Tell the plans of one source, all at one moment of it."""
     with databases.source(source.name) as connection:
 
         def unlock() -> str:
@@ -70,33 +170,34 @@ def _show_source(databases: Access, warehouse: Connection, source: Source, table
             postgres.rows(connection, "SAVEPOINT table_plan")
             try:
                 with postgres.explained(name):
-                    blocked = _show_table(warehouse, connection, table, taken, unlock)
+                    planned = plan.make(warehouse, connection, table, taken, unlock)
+                    _show_table(connection, table, planned, told)
             except PipelineError as error:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT table_plan")
-                terminal.say(str(error))
-                blocked = True
-            if blocked:
-                held.append(name)
-    return held
+                told.say(str(error))
+                told.problem(name, str(error))
+                told.held.append(name)
 
 
-def _show_table(
-    warehouse: Connection, source: Connection, table: Table, taken: Snapshot, unlock: Callable[[], str]
-) -> bool:
-    planned = plan.make(warehouse, source, table, taken, unlock)
+def _show_table(source: Connection, table: Table, planned: Plan, told: Told) -> None:
+    name = f"{table.source}.{table.name}"
     total = staging.count(source, planned.relation, filtering.condition(table))
     rows = total
     if planned.mode == INCREMENT:
         query = sql.SQL("SELECT count(*) FROM {}").format(planned.relation) + planned.condition()
         rows = postgres.value(source, query)
-    terminal.say(
-        f"{table.source}.{table.name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})"
-    )
+    told.say(f"{name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})")
     for change in planned.changes:
-        terminal.say(f"  drift: {change.told(table)} -> {change.action}")
+        told.say(f"  drift: {change.told(table)} -> {change.action}")
+        if change.blocks:
+            told.problem(name, f"{name}: {change.told(table)}")
     for check in _checks(planned):
-        terminal.say(f"  check: {check}")
-    return planned.mode == BLOCKED
+        told.say(f"  check: {check}")
+    if planned.mode == BLOCKED:
+        told.held.append(name)
+    changes = [{"what": change.told(table), "action": change.action} for change in planned.changes]
+    told.tables.append({"name": name, "mode": planned.mode, "rows": rows, "of": total,
+                        "reason": planned.reason, "drift": changes})  # fmt: skip
 
 
 def _checks(planned: Plan) -> Iterator[str]:

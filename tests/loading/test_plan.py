@@ -1,5 +1,7 @@
 """The dry run tells what a load would do, and leaves everything as it is."""
 
+import json
+
 from tests.night import Night
 
 SHOP = """
@@ -70,3 +72,65 @@ def test_a_table_needs_its_source(night: Night) -> None:
     wrong = night.run("plan", "shop", "--table", "itme")
     assert wrong.code == 2
     assert "did you mean item?" in wrong.told[0]
+
+
+CHECKED = """
+source: shop
+tables:
+  item:
+    columns: {name: {null_rate: 1%}, price: {range: {max: 15, level: warn}}}
+    checks:
+      - sql: select * from {table} where price > 18
+      - rows: {min: 30}
+      - unique: [name]
+"""
+
+
+def test_checks_are_held_to_what_is_loaded_without_loading(night: Night) -> None:
+    """Those that are declared now, with rows that fail, told with file and line where a machine reads it."""
+    night.platform.source("shop", SHOP, "source: shop\ntables: {item: {}, tag: {}}\n")
+    night.load("shop", "item")
+    marts = night.platform.analysts / "marts"
+    marts.mkdir()
+    (marts / "dear.sql").write_text("-- checks:\n--   - rows: {min: 99}\nSELECT id FROM shop.item")
+    night.platform.declare("shop", CHECKED)
+    # What is read of the source by now is none of its business.
+    night.ask("shop", "DROP VIEW cheap; DROP TABLE item")
+    before = state(night)
+    ended = night.run("plan", "shop", "--check")
+    assert ended.code == 4, ended.err
+    assert ended.out.splitlines() == [
+        "shop.item: 5 checks, 3 not as it should be",
+        "  warn: price max 15: 5 of 20 rows (25.00%), expected none; such as id=16, price=16; "
+        "id=17, price=17; id=18, price=18",
+        "  error: sql select * from {table} where price > 18: 2 rows, expected none; such as id=19; id=20",
+        "  error: rows min: 20 rows, expected at least 30",
+    ]
+    assert ended.told == ["checks do not hold for what is loaded: shop.item"]
+    marked = night.run("plan", "--check", "--format", "github")
+    assert marked.code == 4
+    assert (
+        "::error file=sources/shop.yaml,line=4::shop.item: rows min: 20 rows, expected at least 30"
+        in marked.out
+    )
+    assert "::warning file=sources/shop.yaml,line=4::shop.item: price max 15" in marked.out
+    told = json.loads(night.run("plan", "--check", "--format", "json").out)
+    assert [check["passed"] for check in told["tables"][0]["checks"]] == [True, False, False, False, True]
+    assert state(night) == before
+    night.platform.declare("shop", "source: shop\ntables: {item: {}}\n")
+    assert night.run("plan", "--check").code == 0
+
+
+def test_the_plan_is_told_for_machines_with_file_and_line(night: Night) -> None:
+    night.platform.source("shop", SHOP, DECLARED)
+    night.load("shop", "item")
+    night.ask(
+        "shop", "UPDATE item SET price = 0 WHERE id = 1; DROP VIEW cheap; ALTER TABLE tag RENAME TO tags"
+    )
+    marked = night.run("plan", "--format", "github")
+    assert marked.code == 4
+    assert marked.out.startswith("::error file=sources/shop.yaml,line=5::shop.tag: there is no table or view")
+    told = json.loads(night.run("plan", "--format", "json", "--table", "item", "shop").out)
+    (item,) = told["tables"]
+    assert (item["name"], item["mode"], item["rows"], item["of"]) == ("shop.item", "increment", 1, 20)
+    assert told["problems"] == []
