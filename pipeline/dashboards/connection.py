@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.dashboards.kept import Kept, Memory
 from pipeline.errors import CheckError, StepError
-from pipeline.metabase import Client
+from pipeline.metabase import Client, versions
 
 KEY = "database"
 NAME = "Warehouse"
@@ -145,9 +145,8 @@ def _there(client: Client, known: Kept | None) -> Mapping[str, Any] | None:
     if known.number is not None:
         live: Mapping[str, Any] | None = client.find(f"/api/database/{known.number}")
         return live if live is not None and _marker(live) == known.marker else None
-    found = client.get("/api/database")
-    listed = found["data"] if isinstance(found, Mapping) else found
-    return next((one for one in listed if one.get("name") == f"{NAME} {known.nonce}"), None)
+    found = versions.listed(client.get("/api/database"))
+    return next((one for one in found if one.get("name") == f"{NAME} {known.nonce}"), None)
 
 
 def _marker(live: Mapping[str, Any]) -> str:

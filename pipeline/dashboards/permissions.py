@@ -54,13 +54,6 @@ def _put(client: Client, path: str, groups: Groups) -> bool:
 def _holds(graph: Mapping[str, Any], groups: Groups) -> bool:
     found = graph.get("groups") or {}
     return all(
-        _is(found.get(group, {}).get(thing), may)
+        versions.grants(found.get(group, {}).get(thing), may)
         for group, asked in groups.items() for thing, may in asked.items()
     )  # fmt: skip
-
-
-def _is(has: Any, may: Any) -> bool:
-    if isinstance(may, Mapping):
-        # What is "no" may be left out, and so may a database of which nothing is said.
-        return all(((has or {}).get(key) or "no") == value for key, value in may.items())
-    return bool(has == may)

@@ -1,6 +1,7 @@
 """The step of a night that brings dashboards to Metabase, recorded in the ledger as any other."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 
 from pipeline import access, ledger
@@ -13,6 +14,8 @@ from pipeline.errors import CheckError
 from pipeline.ledger import lease
 from pipeline.settings import Settings
 from pipeline.step import StepKey
+
+logger = logging.getLogger(__name__)
 
 # Shows how far the step is: percent, or None, and a sentence.
 Show = Callable[[int | None, str], object]
@@ -38,6 +41,10 @@ def apply_in_run(
         ledger.require_migrated(beside)
         with lease.attempted(beside, key_of(run)) as attempt:
             outcome = apply(settings, catalog, dashboards, lambda line: show(None, line))
+            for change in outcome.shown:
+                # Of progress not every line is kept; who edited by hand looks for this one.
+                if change.by_hand:
+                    logger.warning("%s", change)
             if outcome.problems:
                 raise CheckError("; ".join(outcome.problems))
             _finish(databases, attempt, outcome.writes, _digest(catalog, dashboards))

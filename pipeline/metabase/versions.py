@@ -91,6 +91,17 @@ def field_of(tag: Mapping[str, Any]) -> int | None:
     return next((one for one in dimension[1:] if isinstance(one, int)), None)
 
 
-def readable(group_graph: Mapping[str, Any], collection: int) -> str:
-    """Return what a group may do with a collection; what it may not do at all is left out since 56.13."""
-    return str(group_graph.get(str(collection)) or "none")
+def listed(found: Any) -> list[Mapping[str, Any]]:
+    """Return the things of a list, which some versions answer as it is, others with their number."""
+    return list(found["data"] if isinstance(found, Mapping) else found)
+
+
+def grants(has: Any, may: Any) -> bool:
+    """Whether a graph of permissions grants just that; what is "no" is left out of it, or not, by version.
+
+    >>> grants(None, {"create-queries": "no"}), grants({"create-queries": "query"}, {"create-queries": "no"})
+    (True, False)
+    """
+    if isinstance(may, Mapping):
+        return all(((has or {}).get(key) or "no") == value for key, value in may.items())
+    return bool(has == may)

@@ -54,6 +54,20 @@ def test_what_is_kept_as_somebody_changed_it_is_not_counted_as_changed(surface: 
     assert said[-1] == "nothing to change, 1 changed by hand and kept"
 
 
+def test_what_somebody_changed_by_hand_is_in_the_log_of_the_night_that_writes_it_over(
+    surface: Surface, caplog: pytest.LogCaptureFixture
+) -> None:
+    surface.apply()
+    surface.metabase.named("card")["Heads"]["display"] = "table"
+    step.apply_in_run(surface.settings, CATALOG, surface.declared, next_run(), lambda *_: None)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == (
+        'update card "Heads", dashboards/staff.yaml; differs: display; changed in Metabase by hand, which is '
+        "written over: display"
+    )
+    assert surface.metabase.named("card")["Heads"]["display"] == "pie"
+
+
 def test_a_broken_card_fails_the_step_and_the_ledger_says_which(surface: Surface) -> None:
     run = next_run()
     surface.night.ask("warehouse", "DROP TABLE mart.staff")
