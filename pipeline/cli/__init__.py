@@ -8,10 +8,10 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import COMMIT, __version__, log, redact
-from pipeline.cli import terminal
+from pipeline.cli import output
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 from pipeline.system import options
 
@@ -26,42 +26,50 @@ SANDBOX = 'for the sandbox of the demo, type first: eval "$(bin/sandbox env)"'
 
 Command = Callable[[argparse.Namespace], int]
 
-# Where each command is declared: only what is called is imported, for most of a short command's time is that.
-COMMANDS: Mapping[str, str] = {
-    "status": "status:add_command",
-    "rerun": "rerun:add_command",
-    "check": "check:add_command",
-    "watch": "watch:add_command",
-    "audit": "audit:add_command",
-    "plan": "plan:add_command",
-    "backups": "backup:add_commands",
-    "restore": "restore:add_command",
-    "validate": "analyst:add_commands",
-    "init": "analyst:add_commands",
-    "lineage": "lineage:add_command",
-    "report": "report:add_command",
-    "docs": "docs:add_command",
-    "sync": "sync:add_command",
-    "dashboards": "dashboards:add_commands",
-    "metabase": "metabase:add_commands",
-    "migrate": "platform:add_commands",
-    "scheduler": "platform:add_commands",
-    "worker": "worker:add_command",
+
+class Declared(NamedTuple):
+    """Where a command is declared (module:function), and its help, for a list that imports none of them."""
+
+    place: str
+    help: str
+
+
+# Only what is called is imported, for most of a short command's time is that.
+COMMANDS: Mapping[str, Declared] = {
+    "status": Declared("status:add_command", "what ran, what failed, what to type next"),
+    "rerun": Declared("rerun:add_command", "run what is incomplete, or do it over"),
+    "check": Declared("check:add_command", "whether everything that a night needs is there"),
+    "watch": Declared("watch:add_command", "find and tell what is too old, strange or out of reach"),
+    "audit": Declared("audit:add_command", "compare the warehouse with its sources"),
+    "plan": Declared("plan:add_command", "what a load would do now"),
+    "backups": Declared("backup:add_commands", "list the backups in the bucket"),
+    "restore": Declared("restore:add_command", "restore a backup"),
+    "validate": Declared("analyst:add_commands", "check an analysts' repository, offline"),
+    "init": Declared("analyst:add_commands", "write sources/SOURCE.yaml from the live source"),
+    "lineage": Declared("lineage:add_command", "show which tables a mart or a dashboard is made of"),
+    "report": Declared("report:add_command", "write the dashboards as one page of HTML"),
+    "docs": Declared("docs:add_command", "write what is in the warehouse as one page of HTML"),
+    "sync": Declared("sync:add_command", "bring the analysts' newest commit here, if it is as it should be"),
+    "dashboards": Declared("dashboards:add_commands", "bring what analysts declare to Metabase"),
+    "metabase": Declared("metabase:add_commands", "Metabase itself, where it is a job of ours"),
+    "migrate": Declared("platform:add_commands", "make or upgrade the ledger and the roles"),
+    "scheduler": Declared("platform:add_commands", "serve Luigi's scheduler and visualizer"),
+    "worker": Declared("worker:add_command", "help with every load that goes on, until told to stop"),
 }
 RUN = "run"
-CHAINS: Mapping[str, str] = {
-    "etl": "etl:add_chain",
-    "mart": "etl:add_mart_chain",
-    "backup": "backup:add_chain",
-    "drill": "drill:add_chain",
-    "analysts": "programs:add_chain",
+CHAINS: Mapping[str, Declared] = {
+    "etl": Declared("etl:add_chain", "load what changed in every source"),
+    "mart": Declared("etl:add_mart_chain", "build one mart, and load what it reads first"),
+    "backup": Declared("backup:add_chain", "dump, encrypt, upload and verify one database"),
+    "drill": Declared("drill:add_chain", "restore the newest backups, and prove them"),
+    "analysts": Declared("programs:add_chain", "run the analysts' own tasks"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     redact.install()
-    terminal.outlive_the_reader()
+    output.outlive_the_reader()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == [RUN]:
@@ -107,8 +115,11 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise StoppedError("told to stop")
 
 
-def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Return the parser of the command that the arguments begin with; of all, where they begin with none."""
+def _parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command that the arguments begin with; the whole one where there are none.
+
+    Where they begin with no command, it has what a list of them needs.
+    """
     parser = options.Parser(
         prog="pipeline",
         description="The nightly data platform: loads every source into one warehouse.",
@@ -117,19 +128,24 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pipeline {__version__} {COMMIT}".strip())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    command, chain = [*arguments[:2], "", ""][:2]
+    whole = arguments is None
+    command, chain = [*(arguments or [])[:2], "", ""][:2]
     if command not in COMMANDS:
         run = commands.add_parser(
             RUN, help="run one chain to its end", description="Run one chain to its end."
         )
-        _add(CHAINS, chain, run.add_subparsers(metavar="CHAIN", required=True))
+        _add(CHAINS, chain, run.add_subparsers(metavar="CHAIN", required=True), whole=whole)
     if command != RUN:
-        _add(COMMANDS, command, commands)
+        _add(COMMANDS, command, commands, whole=whole)
     return parser
 
 
-def _add(declared: Mapping[str, str], wanted: str, parsers: Any) -> None:
-    places = [declared[wanted]] if wanted in declared else list(dict.fromkeys(declared.values()))
-    for place in places:
+def _add(declared: Mapping[str, Declared], wanted: str, parsers: Any, *, whole: bool) -> None:
+    if not whole and wanted not in declared:
+        for name, one in declared.items():
+            parsers.add_parser(name, help=one.help)
+        return
+    found = declared.values() if whole else [declared[wanted]]
+    for place in dict.fromkeys(one.place for one in found):
         module, _, function = place.partition(":")
         getattr(importlib.import_module(f"pipeline.cli.{module}"), function)(parsers)

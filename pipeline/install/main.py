@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline import redact, settings
 from pipeline.chains import jobs
 from pipeline.chains.jobs import Job
-from pipeline.cli import terminal
+from pipeline.cli import output, terminal
 from pipeline.errors import CheckError, PipelineError, ProblemsError
 from pipeline.install import clock, release
 from pipeline.install.layout import USER, Layout
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     parsed = parser.parse_args(arguments)
     redact.install()
-    terminal.outlive_the_reader()
+    output.outlive_the_reader()
     try:
         return _run(parsed)
     except PipelineError as error:

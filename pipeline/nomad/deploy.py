@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import redact, settings
 from pipeline.chains import jobs
 from pipeline.chains.jobs import PREFIX, Job
-from pipeline.cli import terminal
+from pipeline.cli import output, terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
 from pipeline.nomad import schedules, server
 from pipeline.nomad.server import Server
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parsed = parser.parse_args(arguments)
     redact.install()
-    terminal.outlive_the_reader()
+    output.outlive_the_reader()
     for name, value in OF_A_JOB.items():
         os.environ.setdefault(name, value)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import redact, settings
 from pipeline.chains import jobs
 from pipeline.chains.jobs import PREFIX
-from pipeline.cli import terminal
+from pipeline.cli import output, terminal
 from pipeline.errors import PipelineError, UsageError
 from pipeline.nomad import policies, server
 from pipeline.nomad.server import Server
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--jwks-url", default=JWKS, help="Nomad's public keys (default: %(default)s)")
     parsed = parser.parse_args(arguments)
     redact.install()
-    terminal.outlive_the_reader()
+    output.outlive_the_reader()
     for name, value in OF_A_JOB.items():
         os.environ.setdefault(name, value)
     try:

@@ -41,7 +41,7 @@ def test_a_reader_that_leaves_fails_no_command() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     program = (
-        "import sys; from pipeline.cli import terminal; terminal.outlive_the_reader();"
+        "import sys; from pipeline.cli import output, terminal; output.outlive_the_reader();"
         "terminal.say('first'); terminal.console().print('second'); terminal.say('x' * 100_000); sys.exit(4)"
     )
     try:

@@ -1,5 +1,6 @@
 """Words that are typed wrong: what was meant is asked, with the usage of the command, and exit code 2."""
 
+import argparse
 import subprocess
 import sys
 
@@ -76,3 +77,34 @@ def test_a_command_imports_what_it_needs_and_not_what_others_need() -> None:
             [sys.executable, "-c", code, command], capture_output=True, text=True, check=True
         )
         assert not {*needless.split()} & {*done.stdout.split()}, command
+
+
+# What is not Python's own, and what a list of the commands may import of ours.
+LISTING = {
+    "pipeline", "pipeline.cli", "pipeline.cli.output", "pipeline.errors", "pipeline.log", "pipeline.names",
+    "pipeline.redact", "pipeline.system", "pipeline.system.options",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"], ["bogus"]])
+def test_a_list_of_the_commands_imports_none_of_them(words: list[str]) -> None:
+    """Most of the time of a short command is its imports."""
+    code = "import sys; before = set(sys.modules); from pipeline import cli; cli._parser(sys.argv[1:]);"
+    code += "print(*{name for name in sys.modules if name not in before})"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert {name for name in found if name.split(".")[0] == "pipeline"} == LISTING
+    foreign = {name.split(".")[0] for name in found} - sys.stdlib_module_names - {"pipeline"}
+    assert foreign == set()
+
+
+def test_the_list_of_the_commands_says_of_each_what_it_says_itself() -> None:
+    def told(parser: argparse.ArgumentParser) -> dict[str, str | None]:
+        (commands,) = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+        found = {one.dest: one.help for one in commands._choices_actions}
+        for name in (cli.RUN,):
+            if name in commands.choices:
+                found |= {f"{name} {chain}": one for chain, one in told(commands.choices[name]).items()}
+        return found
+
+    assert told(cli._parser([])) == told(cli._parser())
