@@ -10,18 +10,19 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from pipeline.redact import redact
 
-Kind = Literal["failed", "recovered", "stale", "warning"]
+Kind = Literal["failed", "recovered", "stale", "warning", "notice"]
 Form = Literal["json", "slack"]
 
 # An alert is read on a telephone; the log has the rest.
 LINE_LENGTH = 600
 # What is worse is told though what is less bad was told already.
-_BADNESS: dict[str, int] = {"recovered": 0, "warning": 1, "stale": 2, "failed": 2}
+_BADNESS: dict[str, int] = {"recovered": 0, "notice": 0, "warning": 1, "stale": 2, "failed": 2}
 _SIGNS = {
     "failed": ":red_circle:",
     "stale": ":hourglass:",
     "warning": ":warning:",
     "recovered": ":large_green_circle:",
+    "notice": ":information_source:",
 }
 
 
@@ -61,7 +62,8 @@ class Alert(BaseModel):
     )
     kind: Kind = Field(
         description="failed: work was not done. stale: something is older than its limit. warning: nothing "
-        "has stopped yet. recovered: what was told under this key is over."
+        "has stopped yet. recovered: what was told under this key is over. notice: nothing is wrong; none of "
+        "kind recovered follows."
     )
     summary: Line = Field(description="What happened, in one line.")
     task: str | None = Field(default=None, description="The Luigi task that failed, such as ExtractTable.")

@@ -61,6 +61,10 @@ class Spool:
         """
         self.prepare()
         with self._locked():
+            if alert.kind == "notice":
+                # Nothing is wrong, and nothing will be over.
+                self._put(alert, time.time())
+                return
             known = self._read(self._opened_as(alert.key))
             if known is not None and not alert.is_worse_than(known):
                 self._hasten(known, alert)

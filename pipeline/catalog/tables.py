@@ -80,6 +80,9 @@ class Source(BaseModel):
 
     name: str
     tables: Mapping[str, Table]
+    # The schema that is meant where a table names none; what is to stay in the source, by name or pattern.
+    schema_name: str = "public"
+    leave: tuple[str, ...] = ()
 
     @property
     def hashes(self) -> bool:
@@ -170,6 +173,8 @@ class DeclaredSource(Declared):
     """What holds for all tables below, unless a table says otherwise."""
     tables: Annotated[Mapping[Name, DeclaredTable | None], Field(min_length=1)]
     """The tables to load; each is called in the warehouse what it is called here."""
+    leave: tuple[Name, ...] = ()
+    """Tables that stay in the source, by name or pattern (tmp_*): that they are new is told to nobody."""
 
     def resolved(self) -> Source:
         """Return the source with the defaults filled in."""
@@ -187,7 +192,8 @@ class DeclaredSource(Declared):
             tables = {
                 name: table.model_copy(update={"source_masks": masks}) for name, table in tables.items()
             }
-        return Source(name=self.source, tables=tables)
+        schema = self.defaults.schema_name or "public"
+        return Source(name=self.source, tables=tables, schema_name=schema, leave=self.leave)
 
 
 def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) -> Table:

@@ -19,7 +19,7 @@ from pipeline.access import Access
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import lease
-from pipeline.loading import continuity
+from pipeline.loading import continuity, undeclared
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot, read_at
 from pipeline.settings import Settings
@@ -83,7 +83,8 @@ def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) ->
         with lease.attempted(warehouse, key) as attempt:
             snapshot = _start_holder(source, run, owner_pid)
             attempt.finish(warehouse, None, snapshot.to_json())
-            return snapshot
+        undeclared.tell(databases, catalog.read(settings.require_analysts().checkout).source(source))
+        return snapshot
 
 
 def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:

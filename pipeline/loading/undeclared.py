@@ -1,0 +1,103 @@
+"""Undeclared: tables that are new in a source and that nobody declared. They are told once a week.
+
+What was there when a source was first looked at is known to whoever wrote its file, and so is what that file
+says is to stay where it is.
+"""
+
+import fnmatch
+import logging
+from collections.abc import Sequence
+
+from pipeline import alerts, postgres
+from pipeline.access import Access
+from pipeline.alerts import Alert
+from pipeline.catalog import Source
+from pipeline.errors import PipelineError
+from pipeline.names import in_yaml
+from pipeline.postgres import Connection
+from pipeline.redact import redact
+
+logger = logging.getLogger(__name__)
+
+# A nightly run is not at the very same minute each time.
+AGAIN_AFTER = "6 days 12 hours"
+# So many are told at once; the others have their turn in the next run.
+AT_ONCE = 10
+
+Name = tuple[str, str]
+
+
+def tell(databases: Access, source: Source) -> None:
+    """Tell of tables that are new in a source and not declared, each once a week. Raise nothing."""
+    try:
+        with databases.source(source.name) as theirs, databases.warehouse(autocommit=True) as ours:
+            there = {
+                (schema, name) for schema, name in postgres.rows(theirs, postgres.statement("relations"))
+            }
+            _remember(ours, source.name, there)
+            due = [name for name in _due(ours, source.name) if not is_declared(source, *name)][:AT_ONCE]
+            if due and alerts.tell(databases.settings, notice(source, due)):
+                query = """
+                    UPDATE ops.source_relation SET told_at = clock_timestamp()
+                    WHERE source = %s AND schema_name = %s AND name = %s
+                    """
+                for name in due:
+                    postgres.rows(ours, query, (source.name, *name))
+    except (PipelineError, postgres.Error) as error:
+        # What is out of reach is told by the steps that need it.
+        logger.warning("source %s: not looked at for new tables: %s", source.name, redact(str(error)))
+
+
+def is_declared(source: Source, schema: str, name: str) -> bool:
+    """Whether a relation is loaded, or is to stay, by what the file of its source says."""
+    if any((table.schema_name, table.relation) == (schema, name) for table in source.tables.values()):
+        return True
+    return any(
+        fnmatch.fnmatchcase(known, wanted) for wanted in source.leave for known in (name, f"{schema}.{name}")
+    )
+
+
+def notice(source: Source, names: Sequence[Name]) -> Alert:
+    """Return what is told of such tables."""
+    counted = "a table is" if len(names) == 1 else f"{len(names)} tables are"
+    listed = ", ".join(f"{schema}.{name}" for schema, name in names)
+    lines = ", ".join(f"'{_line(source, schema, name)}'" for schema, name in names)
+    return Alert(
+        key=f"new/{source.name}",
+        kind="notice",
+        summary=f"{source.name}: {counted} new in the source and not loaded: {listed}",
+        hint=f"to load, write {lines} under tables in sources/{source.name}.yaml, or the name under leave",
+        command=f"pipeline plan {source.name}",
+    )
+
+
+def _line(source: Source, schema: str, name: str) -> str:
+    return (
+        f"{in_yaml(name)}:"
+        if schema == source.schema_name
+        else f"{in_yaml(name)}: {{schema: {in_yaml(schema)}}}"
+    )
+
+
+def _remember(ours: Connection, source: str, there: set[Name]) -> None:
+    query = "SELECT schema_name, name FROM ops.source_relation WHERE source = %s"
+    known = {(schema, name) for schema, name in postgres.rows(ours, query, (source,))}
+    add = """
+        INSERT INTO ops.source_relation (source, schema_name, name, there_before) VALUES (%s, %s, %s, %s)
+        ON CONFLICT DO NOTHING
+        """
+    for name in sorted(there - known):
+        postgres.rows(ours, add, (source, *name, not known))
+    remove = "DELETE FROM ops.source_relation WHERE source = %s AND schema_name = %s AND name = %s"
+    for name in sorted(known - there):
+        postgres.rows(ours, remove, (source, *name))
+
+
+def _due(ours: Connection, source: str) -> list[Name]:
+    query = """
+        SELECT schema_name, name FROM ops.source_relation
+        WHERE source = %s AND NOT there_before
+          AND (told_at IS NULL OR told_at < clock_timestamp() - %s::interval)
+        ORDER BY told_at NULLS FIRST, 1, 2
+        """
+    return [(schema, name) for schema, name in postgres.rows(ours, query, (source, AGAIN_AFTER))]
