@@ -87,6 +87,8 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         if step.state == overview.RUNNING:
             told = step.detail.get("told") or "at work"
             terminal.tell(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(told)}")
+    for waits in seen.waiting:
+        terminal.tell(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.told}")
     for remark in seen.remarks:
         terminal.tell(remark, "red")
     loads.show_failures(seen.failures)
@@ -212,6 +214,10 @@ def _data(seen: Overview) -> dict[str, Any]:
         "state": seen.state,
         "steps": [_step_data(step) for step in _steps(seen)],
         "failures": [_step_data(step) for step in seen.failures],
+        "waiting": [
+            {"run": one.key.run, "task": one.key.task, "name": one.key.name, "told": one.told}
+            for one in seen.waiting
+        ],
         "undone": [
             {"run": one.run.run, "error": one.run.error and redact(one.run.error), "tables": list(one.tables)}
             for one in seen.undone

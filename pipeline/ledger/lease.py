@@ -5,7 +5,6 @@ that a worker that was stopped, cut off or given up writes nothing once another 
 """
 
 import contextlib
-import functools
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 from pipeline import postgres
 from pipeline.errors import PipelineError, TakenOverError
-from pipeline.ledger import steps
+from pipeline.ledger import steps, waiting
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import StepKey
@@ -34,14 +33,20 @@ LOOK_SECONDS = 5.0
 
 
 def lock_table(
-    connection: Connection, source: str, table: str, *, silent_seconds: float = SILENT_SECONDS
+    connection: Connection,
+    source: str,
+    table: str,
+    *,
+    step: StepKey | None = None,
+    silent_seconds: float = SILENT_SECONDS,
 ) -> None:
     """Wait until nobody else is at a step of this table, and keep them off until the transaction ends.
 
     Call it first in the transaction. Who holds the table and has been silent for `silent_seconds` is ended:
-    a stopped process would hold it for ever.
+    a stopped process would hold it for ever. The ledger has nothing of a step that waits, since it may turn
+    out to be done: its session says for which `step` it waits (`waiting`).
     """
-    name, told = f"{source}.{table}", ""
+    name, told, is_marked = f"{source}.{table}", "", False
     lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
     while True:
         postgres.rows(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{LOOK_SECONDS:g}s",))
@@ -51,13 +56,18 @@ def lock_table(
             connection.rollback()
             parameters = {"lock": f"table {name}", "name": name, "seconds": silent_seconds}
             postgres.rows(connection, postgres.statement("silent"), parameters)
-            who = postgres.legible(functools.partial(_who_is_at, connection, name))
+            waits = waiting.for_another(connection, name)
+            if step and not is_marked:
+                waiting.begin(connection, step)
+                is_marked = True
             connection.commit()
-            if who and who != told:
-                told = who
-                logger.info("%s: waits for another worker, who is at a step of it: %s", name, who)
+            if waits and waits != told:
+                told = waits
+                logger.info("%s: %s", name, told)
         else:
             postgres.rows(connection, "SET LOCAL lock_timeout = 0")
+            if step and is_marked:
+                waiting.end(connection, step)
             return
 
 
@@ -65,11 +75,6 @@ def try_lock_table(connection: Connection, source: str, table: str) -> bool:
     """Keep others off this table until the transaction ends, or return False if somebody is at work on it."""
     query = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
     return bool(postgres.value(connection, query, (f"table {source}.{table}",)))
-
-
-def _who_is_at(connection: Connection, name: str) -> str:
-    found = postgres.row(connection, postgres.statement("who_is_at_a_table"), (f"table {name}",))
-    return postgres.process(*found) if found else ""
 
 
 class Attempt:

@@ -51,7 +51,7 @@ def begun(settings: Settings, table: Table, run: str, task: str, is_done: IsDone
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):
-        lease.lock_table(warehouse, table.source, table.name)
+        lease.lock_table(warehouse, table.source, table.name, step=key)
         if is_done(warehouse, table, run):
             yield None
             return

@@ -94,7 +94,7 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
         databases.warehouse() as warehouse,
         postgres.explained(key.name),
     ):
-        lease.lock_table(warehouse, SCHEMA, name)
+        lease.lock_table(warehouse, SCHEMA, name, step=key)
         if _built(warehouse, mart, run):
             return None
         with lease.attempted(beside, key, warehouse) as attempt:

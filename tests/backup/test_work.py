@@ -3,24 +3,30 @@
 import errno
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pipeline.backup.work import work_folder
+from pipeline.backup.work import attempts, work_folder
 from pipeline.backup.work.work_folder import Work
 from pipeline.errors import AlreadyRunningError, StepError, UsageError
 from pipeline.settings import BackupSettings
+from pipeline.step import Step
+from tests.night import wait_until
 
 forking = multiprocessing.get_context("fork")
 
 
-def a_work(folder: Path, run: str = "2026-11-22") -> Work:
-    configured = BackupSettings(
+def configured(folder: Path) -> BackupSettings:
+    return BackupSettings(
         bucket="b", secret="s", recipients=(folder / "a", folder / "b"), work_dir=folder / "work"
     )
-    return Work(configured, "hr", run)
+
+
+def a_work(folder: Path, run: str = "2026-11-22") -> Work:
+    return Work(configured(folder), "hr", run)
 
 
 def files(folder: Path) -> set[str]:
@@ -87,6 +93,40 @@ def test_a_step_waits_for_one_that_a_killed_run_left(tmp_path: Path) -> None:
     assert told[0].startswith(
         f"waiting for what an earlier run left going (run 2026-11-22, process {other.pid}"
     )
+
+
+def test_a_step_that_waits_for_another_run_says_so_where_status_looks(tmp_path: Path) -> None:
+    """The word of how a step gets on is one file of the database's, and the other run's."""
+    begun, goes_on = tmp_path / "begun", tmp_path / "on"
+    other = forking.Process(target=_hold, args=(tmp_path, str(begun), str(goes_on)))
+    other.start()
+    while not begun.exists():
+        time.sleep(0.01)
+    folder = a_work(tmp_path, "2026-11-23")
+    told: list[Step] = []
+
+    def status() -> Step:
+        found = attempts.backups(configured(tmp_path), "hr")
+        return next(step for step in found if step.key.run == "2026-11-23")
+
+    def look() -> None:
+        try:
+            wait_until(lambda: status().detail["told"], "it says for whom it waits", seconds=10)
+            told.append(status())
+        finally:
+            goes_on.touch()
+
+    looking = threading.Thread(target=look)
+    with folder.running():
+        looking.start()
+        with folder.step("DumpDatabase"):
+            looking.join()
+            assert status().detail["told"] == ""
+    other.join()
+    (waited,) = told
+    assert (waited.state, waited.key.task) == ("running", "DumpDatabase")
+    who = f"waiting for what an earlier run left going (run 2026-11-22, process {other.pid}"
+    assert waited.detail["told"].startswith(who)
 
 
 def test_a_failure_is_remembered_until_the_next_attempt(tmp_path: Path) -> None:

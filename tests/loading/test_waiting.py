@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import access, postgres
 from pipeline.errors import StepError
-from pipeline.ledger import lease, runs
+from pipeline.ledger import lease, runs, waiting
 from pipeline.loading import extract
 from pipeline.step import Step
 from pipeline.warehouse import locks
@@ -130,9 +130,10 @@ def test_a_load_that_waits_for_a_row_says_for_whom(
     assert shop.differing("shop", "item") == []
 
 
-def test_a_step_that_waits_for_another_worker_names_it_in_the_log(
+def test_a_step_that_waits_for_another_worker_names_it_in_the_log_and_status_tells_it(
     shop: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It has no row in the ledger yet, for it may turn out to be done; nothing is left once it goes on."""
     caplog.set_level("INFO", logger="pipeline")
     monkeypatch.setattr(lease, "LOOK_SECONDS", 0.05)
     shop.load("shop", "item")
@@ -140,11 +141,20 @@ def test_a_step_that_waits_for_another_worker_names_it_in_the_log(
     shop.extract("shop", run, "item")
     with access.opened(shop.settings) as databases, databases.warehouse() as worker:
         lease.lock_table(worker, "shop", "item")
-        with publishing(shop, run):
-            who = f"who is at a step of it: process {worker.info.backend_pid} ("
-            wait_until(lambda: who in caplog.text, "it says for whom it waits")
+        with going(shop, run), publishing(shop, run):
+            told = f"waits for another worker, who is at a step of it: process {worker.info.backend_pid} ("
+            wait_until(lambda: told in caplog.text, "it says for whom it waits")
+            text = shop.run("status", "--run", run).out
+            data = json.loads(shop.run("status", "--json").out)
+            assert f"shop.item: ValidateExtract of {run}: {told}" in " ".join(text.split())
+            (one,) = data["waiting"]
+            assert (one["run"], one["task"], one["name"]) == (run, "ValidateExtract", "shop.item")
+            assert one["told"].startswith(told)
+            assert shop.step(run, "ValidateExtract", "shop.item") is None
             worker.rollback()
-    assert caplog.text.count(who) == 1
+    assert caplog.text.count(told) == 1
+    with shop.warehouse() as warehouse:
+        assert waiting.steps(warehouse, ["shop.item"]) == []
 
 
 @pytest.mark.parametrize("name", ["item", "cheap"])

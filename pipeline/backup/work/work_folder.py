@@ -29,6 +29,8 @@ from pipeline.system.atomic import PARTIAL
 Model = TypeVar("Model", bound=BaseModel)
 
 RUN_LOCK, STEP_LOCK, STATUS = "run.lock", "step.lock", "status.json"
+# What a step says while it waits, when the status is another run's.
+WAITING = "waiting.json"
 ENCRYPTED, FAILED, FINISHED = "encrypted.json", "failed.json", "finished.json"
 # The home of the drills, beside those of the databases.
 DRILLS = ".drill"
@@ -120,7 +122,8 @@ class Work:
         """
         self.prepare()
         with lock.opened(self.home / STEP_LOCK) as descriptor:
-            lock.wait(descriptor, show)
+            lock.wait(descriptor, self._waiting(name, show))
+            (self.folder / WAITING).unlink(missing_ok=True)
             # What we waited for may have been the end of this very run, which removes its folder.
             self.prepare()
             lock.sign(descriptor, self.run)
@@ -142,6 +145,20 @@ class Work:
             except BaseException as error:
                 self._remember(name, error)
                 raise
+
+    def _waiting(self, name: str, show: Show) -> Show:
+        """Return a `show` that also leaves word in the folder of this very run."""
+
+        def both(percent: int | None, message: str) -> None:
+            show(percent, message)
+            with contextlib.suppress(OSError):
+                atomic.write(self.folder / WAITING, json.dumps({"step": name, "message": redact(message)}))
+
+        return both
+
+    def waits(self) -> dict[str, Any]:
+        """Return the step of this run that waits, and for whom, or nothing."""
+        return files.read_json(self.folder / WAITING)
 
     def shown(self, name: str, show: Show) -> Show:
         """Return a `show` that also tells the command that waits; neither is told more often than is of use.

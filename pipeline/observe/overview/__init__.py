@@ -12,7 +12,7 @@ from pipeline.access import Access
 from pipeline.audit import proofs
 from pipeline.audit.proofs import Proof
 from pipeline.errors import PipelineError
-from pipeline.ledger import runs
+from pipeline.ledger import runs, waiting
 from pipeline.ledger.runs import Run
 from pipeline.loading import load
 from pipeline.observe.overview import archive, loads
@@ -57,6 +57,9 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         drills=drills,
         others=archive.going(settings, run, backups, drills),
         remarks=every.remarks,
+        waiting=waiting.steps(
+            warehouse, {one.name for one in every.tables} | {one.key.name for one in steps}
+        ),
         limit=limits.run(settings),
         proofs=_proofs(warehouse),
     )
@@ -77,7 +80,8 @@ def _of_one(seen: Overview, run: Run | None) -> Overview:
         began = {step.key.name for step in seen.steps}
         missing = [one.name for one in seen.tables if run.is_to_load(one.name) and one.name not in began]
         undone = [Undone(run, missing)] if missing or not failed else []
-    return dataclasses.replace(seen, of_one_run=True, open=failed, undone=undone, tables=())
+    waits = [one for one in seen.waiting if run is not None and one.key.run == run.run]
+    return dataclasses.replace(seen, of_one_run=True, open=failed, undone=undone, tables=(), waiting=waits)
 
 
 def look_without_ledger(settings: Settings, run: str | None) -> Overview:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pipeline.audit.proofs import Proof
 from pipeline.backup.work import attempts
 from pipeline.ledger.runs import Run
+from pipeline.ledger.waiting import Waiting
 from pipeline.step import Step, StepKey
 
 OK, FAILED, RUNNING, STALE = "ok", "failed", "running", "stale"
@@ -90,6 +91,8 @@ class Overview:
     backups: Sequence[Backup] = ()
     drills: Sequence[Drill] = ()
     others: Sequence[Step] = ()
+    # The steps that have not begun, since another worker is at their table.
+    waiting: Sequence[Waiting] = ()
     remarks: Sequence[str] = field(default_factory=list)
     limit: timedelta = timedelta()
     # Of every loaded table, by source.table.

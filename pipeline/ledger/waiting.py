@@ -1,0 +1,62 @@
+"""Steps that wait for another worker: they have no row in the ledger yet, so the server itself is asked.
+
+What it says is true at that moment, and nothing of it is left when who waits is killed.
+"""
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline import postgres
+from pipeline.postgres import Connection
+from pipeline.step import StepKey
+
+# How a session of ours is called; one that waits says for which step.
+CALLED = "pipeline"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A step that waits, and for whom, as its log says it."""
+
+    key: StepKey
+    told: str
+
+
+def begin(connection: Connection, step: StepKey) -> None:
+    """Have the server know that this session waits for the table of a step, until `end` or its own end.
+
+    Commit it. Between two looks at the table it waits for no lock, so it holds one that says so.
+    """
+    _mark(connection, "pg_advisory_lock_shared", step, f"{CALLED} {step.run} {step.task}")
+
+
+def end(connection: Connection, step: StepKey) -> None:
+    """Have the server know that it goes on."""
+    _mark(connection, "pg_advisory_unlock_shared", step, CALLED)
+
+
+def _mark(connection: Connection, function: str, step: StepKey, called: str) -> None:
+    query = f"SELECT {function}(hashtextextended(%s, 0)), set_config('application_name', %s, false)"
+    postgres.rows(connection, query, (f"wait {step.name}", called))
+
+
+def for_another(connection: Connection, name: str) -> str:
+    """Return that a step of this table waits for who has it now, for people; nothing if nobody has."""
+    who = postgres.legible(functools.partial(_holder, connection, name))
+    return f"waits for another worker, who is at a step of it: {who}" if who else ""
+
+
+def _holder(connection: Connection, name: str) -> str:
+    found = postgres.row(connection, postgres.statement("who_is_at_a_table"), (f"table {name}",))
+    return postgres.process(*found) if found else ""
+
+
+def steps(connection: Connection, names: Iterable[str]) -> list[Waiting]:
+    """Return the steps of these tables and marts, such as hr.employee, that wait for another worker."""
+    found = []
+    for name, called in postgres.rows(connection, postgres.statement("waiting_steps"), (sorted(names),)):
+        run, task = called.split(" ")[1:]
+        if told := for_another(connection, name):
+            found.append(Waiting(StepKey(run, task, name), told))
+    return found
