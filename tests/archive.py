@@ -17,9 +17,9 @@ from pipeline.backup.store import backups
 from pipeline.backup.store.manifest import Manifest, dump_name, globals_name, manifest_name
 from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import KEPT, Bucket
-from pipeline.sandbox import backup_store, clusters
 from pipeline.sandbox.b2.control import Control
-from pipeline.sandbox.vault_server import administrator
+from pipeline.sandbox.servers import backup_store, clusters
+from pipeline.sandbox.servers.vault_server import administrator
 from pipeline.settings import Settings
 from tests.night import COMMAND_SECONDS, Ended, program
 from tests.platforms import Platform

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 
 from pipeline.alerts import Alert, schema, webhook
-from pipeline.sandbox.webhooks import Catcher, Faults
+from pipeline.sandbox.servers.webhooks import Catcher, Faults
 from tests.platforms import Platform
 
 KEY = "the key that signs the alerts of this test"

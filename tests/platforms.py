@@ -12,10 +12,11 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from pipeline import mask
-from pipeline.sandbox import clusters, configuration, provision, sources
+from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import addresses
-from pipeline.sandbox.vault_server import Administrator, administrator
+from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers.server import addresses
+from pipeline.sandbox.servers.vault_server import Administrator, administrator
 
 _numbers = itertools.count(1)
 

@@ -11,10 +11,11 @@ import psutil
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.sandbox import clusters, ports, processes
-from pipeline.sandbox.clusters import Cluster
+from pipeline.sandbox import ports
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import plain_environment
+from pipeline.sandbox.servers import clusters, processes
+from pipeline.sandbox.servers.clusters import Cluster
+from pipeline.sandbox.servers.server import plain_environment
 from tests.platforms import Connection, Platform
 
 FIRST_PORT = 27432

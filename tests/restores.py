@@ -18,7 +18,8 @@ from pipeline.backup.drills.report import Report
 from pipeline.backup.store import manifest
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work.work_folder import RESTORES
-from pipeline.sandbox import backup_store, clusters, provision
+from pipeline.sandbox import provision
+from pipeline.sandbox.servers import backup_store, clusters
 from pipeline.system import temporary
 from tests.archive import Archive
 from tests.night import program

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import requests
 
-from pipeline.sandbox import processes, provision
+from pipeline.sandbox import provision
+from pipeline.sandbox.servers import processes
 from pipeline.scheduler import visualizer
 from tests.night import wait_until
 from tests.platforms import Platform

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import psycopg2.errors
 
 from pipeline import postgres
-from pipeline.sandbox import accounts, clusters, ports, processes, provision
-from pipeline.sandbox.clusters import Cluster
+from pipeline.sandbox import accounts, ports, provision
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import plain_environment
+from pipeline.sandbox.servers import clusters, processes
+from pipeline.sandbox.servers.clusters import Cluster
+from pipeline.sandbox.servers.server import plain_environment
 from tests.night import wait_until
 from tests.platforms import Connection, Platform, Sandbox
 

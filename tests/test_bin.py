@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from pipeline import settings
-from pipeline.sandbox import clusters, comparison
+from pipeline.sandbox import comparison
 from pipeline.sandbox.home import PROJECT, Home
+from pipeline.sandbox.servers import clusters
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 TELLING = {"README.md": README, "docs/architecture.md": (PROJECT / "docs" / "architecture.md").read_text()}

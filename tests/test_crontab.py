@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, settings
-from pipeline.sandbox import clusters, configuration
+from pipeline.sandbox import configuration
 from pipeline.sandbox.home import PROJECT
+from pipeline.sandbox.servers import clusters
 from pipeline.settings import RunSettings
 from tests.platforms import Sandbox
 

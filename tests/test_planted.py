@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import postgres
-from pipeline.sandbox import clusters
+from pipeline.sandbox.servers import clusters
 from pipeline.system import complaints
 from tests.archive import SMALL, Archive, script
 from tests.hooks import Hook

@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from pipeline import access, postgres, settings
 from pipeline.errors import ConflictError, SettingsError, StepError
-from pipeline.sandbox import clusters
+from pipeline.sandbox.servers import clusters
 from pipeline.system import command
 from tests.night import Night
 from tests.platforms import Sandbox

@@ -11,7 +11,8 @@ from pipeline import postgres, retry
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError, UnreachableError
 from pipeline.loading import extract, load, validate
 from pipeline.retry import RetryPolicy
-from pipeline.sandbox import lifecycle, provision, servers
+from pipeline.sandbox import lifecycle, provision
+from pipeline.sandbox.servers import servers
 from tests import proxies
 from tests.night import Night, next_run, wait_until
 

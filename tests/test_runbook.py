@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sandbox import backup_store, clusters, provision
+from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
+from pipeline.sandbox.servers import backup_store, clusters
 from tests.archive import SMALL
 from tests.restores import RUN, Restores
 

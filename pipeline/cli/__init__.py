@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == [RUN]:
-            from pipeline.cli import alarm  # noqa: PLC0415 - only a run tells how it ended
+            from pipeline.cli.runs import alarm  # noqa: PLC0415 - only a run tells how it ended
 
             return alarm.watched(arguments, lambda: _parsed(arguments))
         parsed = _parsed(arguments)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from pipeline import settings
 from pipeline.catalog import draft
-from pipeline.cli import analyst
+from pipeline.cli.analysts import analyst
 from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import redact
-from pipeline.sandbox import analysts, clusters, configuration, lifecycle, provision, sources
+from pipeline.sandbox import analysts, configuration, lifecycle, provision, sources
 from pipeline.sandbox import home as homes
-from pipeline.sandbox.server import addresses
+from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers.server import addresses
 from pipeline.scheduler import visualizer
 from pipeline.system import options
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.sandbox.home import PROJECT, Home
-from pipeline.sandbox.server import plain_environment
+from pipeline.sandbox.servers.server import plain_environment
 from pipeline.system import command
 
 EXAMPLE = PROJECT / "examples" / "analysts"

@@ -4,9 +4,10 @@ import configparser
 import io
 from collections.abc import Mapping
 
-from pipeline.sandbox import backup_store, provision
+from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.ports import ADDRESS
+from pipeline.sandbox.servers import backup_store
 from pipeline.system import atomic
 
 HEADER = (

@@ -19,10 +19,11 @@ from pipeline import access, settings
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.ledger import runs
 from pipeline.redact import redact
-from pipeline.sandbox import clusters, comparison, lifecycle, push, sources
+from pipeline.sandbox import comparison, lifecycle, push, sources
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.server import addresses, plain_environment
+from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers.server import addresses, plain_environment
 from pipeline.system import options
 
 ETL = "etl"

@@ -17,18 +17,10 @@ from typing import Any
 import psutil
 
 from pipeline.errors import StepError, StoppedError, UsageError
-from pipeline.sandbox import (
-    analysts,
-    backup_store,
-    configuration,
-    ports,
-    processes,
-    provision,
-    servers,
-    sources,
-)
+from pipeline.sandbox import analysts, configuration, ports, provision, sources
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import Server
+from pipeline.sandbox.servers import backup_store, processes, servers
+from pipeline.sandbox.servers.server import Server
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -36,7 +28,7 @@ POLL_SECONDS = 0.05
 START_TRIES = 3
 # What credentials and settings are made by: when it has changed, they are made anew.
 CREDENTIAL_CODE = (
-    "provision.py", "roles.py", "backup_store.py", "configuration.py", "pipeline.hcl", "restore.hcl"
+    "provision.py", "roles.py", "servers/backup_store.py", "configuration.py", "pipeline.hcl", "restore.hcl"
 )  # fmt: skip
 
 Say = Callable[[str], None]

@@ -12,10 +12,11 @@ import psycopg2.extensions
 
 from pipeline import mask, names, redact
 from pipeline.errors import StepError, UsageError
-from pipeline.sandbox import clusters, roles, vault_server
+from pipeline.sandbox import roles
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.vault_server import Administrator
+from pipeline.sandbox.servers import clusters, vault_server
+from pipeline.sandbox.servers.vault_server import Administrator
 from pipeline.scheduler import visualizer
 from pipeline.system import atomic
 

@@ -11,7 +11,7 @@ from pipeline.errors import CheckError, StepError
 from pipeline.sandbox import configuration
 from pipeline.sandbox.analysts import WHO
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import plain_environment
+from pipeline.sandbox.servers.server import plain_environment
 from pipeline.system import atomic, command
 
 BRANCH, MART = "demo", "students_by_city"

@@ -10,7 +10,7 @@ from psycopg2 import sql
 from pipeline import redact
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.vault_server import Administrator
+from pipeline.sandbox.servers.vault_server import Administrator
 
 
 def execute(connection: psycopg2.extensions.connection, statement: str, *names: str) -> None:

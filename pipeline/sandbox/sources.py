@@ -9,9 +9,10 @@ from psycopg2 import sql
 
 from pipeline import names
 from pipeline.errors import StepError, UsageError
-from pipeline.sandbox import clusters, processes, provision
+from pipeline.sandbox import provision
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import plain_environment
+from pipeline.sandbox.servers import clusters, processes
+from pipeline.sandbox.servers.server import plain_environment
 
 SAMPLES = ("hr", "records", "service_desk")
 DAY_2 = "day 2"

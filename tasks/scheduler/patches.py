@@ -2,7 +2,7 @@
 
 A task that has failed for good is DISABLED, which Luigi draws grey; a box has its family's name and not its
 table's; the list begins with what is oldest; and the pages ask other hosts for fonts and charts. The texts
-are those of the pinned version (tests/tasks/scheduler/server/test_patches.py).
+are those of the pinned version (tests/tasks/scheduler/test_patches.py).
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,8 @@ from pipeline.backup.work.records import Dumped
 from pipeline.errors import PipelineError, ProblemsError, StepError, UnreachableError, UsageError
 from pipeline.postgres import snapshot
 from pipeline.retry import RetryPolicy
-from pipeline.sandbox import clusters, provision
+from pipeline.sandbox import provision
+from pipeline.sandbox.servers import clusters
 from tests.archive import SMALL, Archive, may_mount, psql, script, small_disk
 from tests.night import next_run, wait_until
 from tests.platforms import Connection

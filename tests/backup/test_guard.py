@@ -17,7 +17,7 @@ from pipeline.backup.work import records
 from pipeline.backup.work.records import Dumped
 from pipeline.errors import CheckError, ConflictError, PipelineError, StepError
 from pipeline.retry import RetryPolicy
-from pipeline.sandbox import clusters
+from pipeline.sandbox.servers import clusters
 from tests.archive import Archive, script
 from tests.night import next_run, wait_until
 from tests.platforms import Connection

@@ -12,10 +12,10 @@ from pipeline.backup.store import backups, retention
 from pipeline.backup.store.backups import Backup
 from pipeline.bucket import KEPT, WRITER, Bucket, copying
 from pipeline.errors import UnreachableError
-from pipeline.sandbox import backup_store
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running
-from pipeline.sandbox.vault_server import administrator
+from pipeline.sandbox.servers import backup_store
+from pipeline.sandbox.servers.vault_server import administrator
 from tests.archive import SMALL, Archive
 from tests.hooks import Hook
 from tests.restores import Restores

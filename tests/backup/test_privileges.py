@@ -9,8 +9,9 @@ import pytest
 
 from pipeline import access, postgres
 from pipeline.backup.database import privileges
-from pipeline.sandbox import clusters, provision
+from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
+from pipeline.sandbox.servers import clusters
 from tests.archive import SMALL, Archive
 
 # Each takes seconds: CI leaves them to bin/test.

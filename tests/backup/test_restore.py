@@ -19,7 +19,7 @@ from pipeline.backup.restoring import restore, target
 from pipeline.backup.restoring.restoration import Order, Restored
 from pipeline.backup.store.manifest import Extension, dump_name
 from pipeline.errors import StepError, UsageError
-from pipeline.sandbox import clusters
+from pipeline.sandbox.servers import clusters
 from tests.archive import SMALL, may_mount, script, small_disk
 from tests.backup.test_dump import AWKWARD
 from tests.night import program, wait_until

@@ -14,8 +14,9 @@ from pipeline import postgres
 from pipeline.backup.drills import drill
 from pipeline.backup.store.manifest import Manifest
 from pipeline.errors import StepError
-from pipeline.sandbox import clusters, provision
+from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
+from pipeline.sandbox.servers import clusters
 from tests.archive import SMALL
 from tests.backup.test_restore import fetched, restored
 from tests.restores import RUN, Restores

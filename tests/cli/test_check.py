@@ -20,7 +20,8 @@ import pytest
 from pipeline import settings
 from pipeline.observe import preflight
 from pipeline.observe.preflight import Finding
-from pipeline.sandbox import accounts, backup_store
+from pipeline.sandbox import accounts
+from pipeline.sandbox.servers import backup_store
 from tests.archive import Archive
 from tests.night import Night
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.cli import supervise
-from pipeline.cli.supervise import Supervision
+from pipeline.cli.runs import supervise
+from pipeline.cli.runs.supervise import Supervision
 from pipeline.errors import PipelineError, StepError, StoppedError
 from pipeline.settings import RunSettings
 from pipeline.system import command, process_tree

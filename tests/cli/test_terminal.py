@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.cli import supervise, terminal
+from pipeline.cli import terminal
+from pipeline.cli.runs import supervise
 from pipeline.settings import Settings, VaultSettings
 
 COLUMNS = ("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")

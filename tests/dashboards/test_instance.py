@@ -11,7 +11,8 @@ from pipeline.metabase import Client
 from pipeline.observe import preflight
 from pipeline.observe.preflight import Finding
 from pipeline.retry import RetryPolicy
-from pipeline.sandbox import clusters, roles
+from pipeline.sandbox import roles
+from pipeline.sandbox.servers import clusters
 from tests.dashboards.surfaces import ENROLMENT, Surface
 from tests.metabase import Metabase, running
 from tests.night import Night

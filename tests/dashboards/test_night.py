@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.alerts import failures
 from pipeline.catalog import Catalog
-from pipeline.cli import scope
+from pipeline.cli.runs import scope
 from pipeline.dashboards import step
 from pipeline.errors import CheckError
 from tests.dashboards.surfaces import CATALOG, ENROLMENT, STAFF, Surface, meaning

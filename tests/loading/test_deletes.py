@@ -11,7 +11,8 @@ import pytest
 
 from pipeline import postgres
 from pipeline.errors import CheckError
-from pipeline.sandbox import clusters, provision
+from pipeline.sandbox import provision
+from pipeline.sandbox.servers import clusters
 from tests.night import Night, counts, next_run
 
 ITEMS = """

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pipeline import access, alerts, settings
-from pipeline.cli import programs as commands
+from pipeline.cli.runs import programs as commands
 from pipeline.confine import parent
 from pipeline.confine.limits import MIB, Limits
 from pipeline.errors import AlreadyRunningError, StepError, UnreachableError, UsageError

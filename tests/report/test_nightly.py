@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import nightly
+from pipeline.cli.runs import nightly
 from pipeline.observe import preflight
 from pipeline.settings.sections import ReportSettings
 from tests.hooks import Hook

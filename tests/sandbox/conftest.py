@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.sandbox import accounts, processes, servers
+from pipeline.sandbox import accounts
 from pipeline.sandbox.home import Home
+from pipeline.sandbox.servers import processes, servers
 
 Completed = subprocess.CompletedProcess[str]
 

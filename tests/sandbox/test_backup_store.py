@@ -5,7 +5,7 @@ import pytest
 
 from pipeline import access, bucket, settings, vault
 from pipeline.errors import UnreachableError
-from pipeline.sandbox import backup_store
+from pipeline.sandbox.servers import backup_store
 from pipeline.settings import Settings, VaultSettings
 from tests.platforms import Sandbox
 

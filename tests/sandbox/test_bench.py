@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
-from pipeline.sandbox import clusters, provision
+from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
+from pipeline.sandbox.servers import clusters
 from tests.platforms import Sandbox
 
 pytestmark = pytest.mark.endurance

@@ -18,8 +18,9 @@ import psycopg2
 import pytest
 
 from pipeline.errors import StepError
-from pipeline.sandbox import accounts, processes, servers, vault_server
-from pipeline.sandbox.server import Server
+from pipeline.sandbox import accounts
+from pipeline.sandbox.servers import processes, servers, vault_server
+from pipeline.sandbox.servers.server import Server
 from tests.sandbox.conftest import CommandLine
 
 pytestmark = pytest.mark.endurance

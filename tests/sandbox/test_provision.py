@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import StepError
 from pipeline.sandbox import provision
-from pipeline.sandbox.server import addresses
-from pipeline.sandbox.vault_server import Administrator
+from pipeline.sandbox.servers.server import addresses
+from pipeline.sandbox.servers.vault_server import Administrator
 from tests.platforms import Platform, Sandbox
 
 ENTRIES = (

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import catalog, settings
-from pipeline.sandbox import analysts, clusters, provision, sources, vault_server
+from pipeline.sandbox import analysts, provision, sources
+from pipeline.sandbox.servers import clusters, vault_server
 from tests.platforms import Sandbox
 from tests.sandbox.conftest import CommandLine
 

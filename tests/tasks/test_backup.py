@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pipeline import postgres
-from pipeline.sandbox import clusters
+from pipeline.sandbox.servers import clusters
 from tests.archive import INCOMPRESSIBLE, SMALL, Archive, may_mount, script, small_disk, whole
 from tests.night import next_run, wait_until
 

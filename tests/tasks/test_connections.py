@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from pipeline import postgres
-from pipeline.sandbox import ports, processes
+from pipeline.sandbox import ports
+from pipeline.sandbox.servers import processes
 from tests.night import Night, next_run, wait_until
 
 pytestmark = pytest.mark.endurance

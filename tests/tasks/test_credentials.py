@@ -12,8 +12,9 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 
 from pipeline import postgres
-from pipeline.sandbox import lifecycle, ports, provision, servers
+from pipeline.sandbox import lifecycle, ports, provision
 from pipeline.sandbox.home import PROJECT, Home
+from pipeline.sandbox.servers import servers
 from tests.night import Ended, Night, next_run, wait_until
 from tests.platforms import Platform
 from tests.schedulers import door, served

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sandbox import clusters
+from pipeline.sandbox.servers import clusters
 from tests.archive import SMALL
 from tests.backup.test_restore import fake_pg_restore
 from tests.hooks import Hook

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from pipeline import postgres
-from pipeline.sandbox import clusters, provision, sources
+from pipeline.sandbox import provision, sources
+from pipeline.sandbox.servers import clusters
 from tests.hooks import Hook
 from tests.night import Night, next_run, program, wait_until
 from tests.tasks.conftest import CHANGES

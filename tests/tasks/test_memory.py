@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.sandbox import servers
+from pipeline.sandbox.servers import servers
 from tests.night import Night, next_run
 
 pytestmark = pytest.mark.endurance

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline import access, migrations, postgres
 from pipeline.catalog.relations import PLATFORM
-from pipeline.sandbox import clusters, provision
+from pipeline.sandbox import provision
+from pipeline.sandbox.servers import clusters
 from pipeline.warehouse import roles
 from tests.night import Night
 from tests.platforms import Connection, Platform

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.sandbox.b2.calls import MINIMUM_PART_SIZE_BYTES, Emulator
 from pipeline.sandbox.b2.control import CONTROL_FILE, announce
-from pipeline.sandbox.b2.server import Server
+from pipeline.sandbox.b2.http.server import Server
 
 CANNOT_START = 5
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.webhooks import Catcher, Faults
+from pipeline.sandbox.servers.webhooks import Catcher, Faults
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pipeline.backup.store.manifest import dump_name, globals_name, manifest_nam
 from pipeline.bucket import Bucket
 from pipeline.observe import overview, watch
 from pipeline.retry import RetryPolicy
-from pipeline.sandbox import backup_store
 from pipeline.sandbox.b2.process import running
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.vault_server import administrator
+from pipeline.sandbox.servers import backup_store
+from pipeline.sandbox.servers.vault_server import administrator
 from pipeline.settings import Settings
 from tests.archive import Archive
 from tests.cli.test_status import on_a_terminal

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from luigi.task_status import DISABLED, DONE
 
-from pipeline.cli import supervise
+from pipeline.cli.runs import supervise
 from pipeline.system import process_tree
 from tasks import step
 from tasks.worker import pool

@@ -11,7 +11,8 @@ from pipeline.alerts.failures import Thing
 from pipeline.backup.drills import drill, due, report
 from pipeline.backup.drills.drill import DrillWork
 from pipeline.backup.drills.report import Report
-from pipeline.cli import supervise, terminal
+from pipeline.cli import terminal
+from pipeline.cli.runs import supervise
 from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
 from pipeline.ledger import runs
 from pipeline.settings import Settings

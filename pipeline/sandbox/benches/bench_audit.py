@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from pipeline.sandbox import clusters, configuration, provision, sources
+from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import addresses
+from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers.server import addresses
 from pipeline.system import command
 
 SOURCE, WAREHOUSE, ROLE = "bench_audit", "bench_audit", "bench_audit_pipeline"

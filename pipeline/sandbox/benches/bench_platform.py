@@ -18,9 +18,10 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.sandbox import clusters, configuration, provision, servers, sources
+from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import addresses
+from pipeline.sandbox.servers import clusters, servers
+from pipeline.sandbox.servers.server import addresses
 from pipeline.system import command
 
 NAME, ROLE = "bench", "bench_pipeline"

@@ -12,8 +12,9 @@ from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog, Table
 from pipeline.chains import BUILD_TASK, LOAD_TASK
-from pipeline.cli import loads, nightly, scope, supervise, terminal, verdict
-from pipeline.cli.scope import Scope
+from pipeline.cli import loads, terminal
+from pipeline.cli.runs import nightly, scope, supervise, verdict
+from pipeline.cli.runs.scope import Scope
 from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
 from pipeline.ledger import runs
 from pipeline.ledger.runs import Run

@@ -12,7 +12,8 @@ from pipeline.alerts.remedy import Remedy
 from pipeline.backup.store import backups
 from pipeline.backup.store.backups import Backup, Listing
 from pipeline.backup.work.work_folder import Work
-from pipeline.cli import supervise, terminal
+from pipeline.cli import terminal
+from pipeline.cli.runs import supervise
 from pipeline.errors import CheckError, StepError, common_kind
 from pipeline.ledger import runs
 from pipeline.settings import Settings

@@ -8,11 +8,11 @@ from pathlib import Path
 from pipeline import bucket, crypt
 from pipeline.bucket import roles
 from pipeline.errors import UnreachableError
-from pipeline.sandbox import vault_server
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.vault_server import Administrator
+from pipeline.sandbox.servers import vault_server
+from pipeline.sandbox.servers.vault_server import Administrator
 from pipeline.system import atomic
 
 NAME = "b2"

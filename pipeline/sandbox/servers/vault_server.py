@@ -13,10 +13,11 @@ import psutil
 
 from pipeline import redact
 from pipeline.errors import StepError
-from pipeline.sandbox import accounts, processes
+from pipeline.sandbox import accounts
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.server import Server
+from pipeline.sandbox.servers import processes
+from pipeline.sandbox.servers.server import Server
 from pipeline.system import atomic
 
 TIMEOUT_SECONDS = 20

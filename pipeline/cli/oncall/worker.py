@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from pipeline import access, ledger, postgres, settings
-from pipeline.cli import supervise, terminal
+from pipeline.cli import terminal
+from pipeline.cli.runs import supervise
 from pipeline.errors import PipelineError, StepError, StoppedError, UnreachableError, UsageError
 from pipeline.settings import Settings
 from pipeline.system import command

@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline import access, catalog, postgres, settings
 from pipeline.catalog.draft import SCHEMA_FILE, Relation, draft, loadable
-from pipeline.cli import annotations, terminal
+from pipeline.cli import terminal
+from pipeline.cli.analysts import annotations
 from pipeline.errors import ProblemsError, StepError, UsageError
 from pipeline.programs import confined, look
 from pipeline.settings import Settings

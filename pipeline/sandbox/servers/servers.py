@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from pipeline.sandbox import backup_store
-from pipeline.sandbox.clusters import Cluster
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.server import PythonServer, Server
-from pipeline.sandbox.vault_server import VaultServer
+from pipeline.sandbox.servers import backup_store
+from pipeline.sandbox.servers.clusters import Cluster
+from pipeline.sandbox.servers.server import PythonServer, Server
+from pipeline.sandbox.servers.vault_server import VaultServer
 
 CLUSTERS: list[Server] = [Cluster("sources", 15432), Cluster("warehouse", 15433), Cluster("drill", 15434)]
 
@@ -34,7 +34,7 @@ def _scheduler(home: Home) -> list[str | Path]:
 
 # These start when settings and credentials are there. Their port follows the arguments given here.
 OTHERS: list[Server] = [
-    PythonServer("webhooks", 18080, "pipeline.sandbox.webhooks", _webhooks),
+    PythonServer("webhooks", 18080, "pipeline.sandbox.servers.webhooks", _webhooks),
     PythonServer("luigid", 8082, "tasks.scheduler", _scheduler),
 ]
 

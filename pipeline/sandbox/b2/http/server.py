@@ -20,12 +20,12 @@ from b2sdk.v3.exception import (
     FileNotPresent,
 )
 
-from pipeline.sandbox.b2 import transfer
 from pipeline.sandbox.b2.calls import MAXIMUM_PARTS, Emulator
 from pipeline.sandbox.b2.commands import COMMANDS
 from pipeline.sandbox.b2.faults import Call, Fault
+from pipeline.sandbox.b2.http import transfer
+from pipeline.sandbox.b2.http.wire import Refused, as_answer, asked_range, basic_credentials
 from pipeline.sandbox.b2.versions import DiskFile
-from pipeline.sandbox.b2.wire import Refused, as_answer, asked_range, basic_credentials
 
 INFO_PREFIX = "x-bz-info-"
 LARGEST_JSON_BYTES = 4 * 1024 * 1024

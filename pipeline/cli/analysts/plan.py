@@ -12,8 +12,9 @@ from psycopg2 import sql
 from pipeline import access, catalog, ledger, mask, postgres, settings
 from pipeline.access import Access
 from pipeline.catalog import Mart, Source, Table, sources
-from pipeline.cli import annotations, loaded, terminal
-from pipeline.cli.loaded import Seen
+from pipeline.cli import terminal
+from pipeline.cli.analysts import annotations, loaded
+from pipeline.cli.analysts.loaded import Seen
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
 from pipeline.loading import continuity, filtering, plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan

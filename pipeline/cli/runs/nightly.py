@@ -24,7 +24,7 @@ def write_report(configured: Settings) -> None:
         return
     thing = Thing(KEY, "the report", "pipeline report")
     try:
-        line = command.python("pipeline.cli.report", "--out", configured.report.folder)
+        line = command.python("pipeline.cli.analysts.report", "--out", configured.report.folder)
         command.run(line, timeout_seconds=TIMEOUT_SECONDS)
     except PipelineError as error:
         logger.warning("the report was not written whole: %s", error)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline import access, catalog, chains, ledger, settings
 from pipeline.backup.work import attempts
-from pipeline.cli import supervise, terminal
+from pipeline.cli import terminal
+from pipeline.cli.runs import supervise
 from pipeline.errors import StoppedError, UsageError, common_kind
 from pipeline.ledger import runs
 from pipeline.loading import forget

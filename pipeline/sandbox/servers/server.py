@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.sandbox import accounts, processes
+from pipeline.sandbox import accounts
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.ports import ADDRESS
+from pipeline.sandbox.servers import processes
 from pipeline.system import command
 
 

@@ -24,18 +24,11 @@ import psutil
 from pipeline import chains
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
-from pipeline.sandbox import (
-    bench_audit,
-    clusters,
-    configuration,
-    lifecycle,
-    measure,
-    provision,
-    servers,
-    sources,
-)
+from pipeline.sandbox import configuration, lifecycle, provision, sources
+from pipeline.sandbox.benches import bench_audit, measure
 from pipeline.sandbox.home import Home, default_path
-from pipeline.sandbox.server import addresses
+from pipeline.sandbox.servers import clusters, servers
+from pipeline.sandbox.servers.server import addresses
 from pipeline.system import command, options
 
 # What `bin/bench --help` says.

@@ -12,7 +12,8 @@ from rich.progress import Progress as Bar
 from pipeline import postgres, redact, settings
 from pipeline.backup.restoring import restore, target
 from pipeline.backup.restoring.restoration import JOBS, Order, Restored
-from pipeline.cli import drill, terminal
+from pipeline.cli import terminal
+from pipeline.cli.runs import drill
 from pipeline.errors import CheckError, StoppedError, UnreachableError, UsageError
 from pipeline.names import MAXIMUM_BYTES
 

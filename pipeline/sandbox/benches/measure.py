@@ -22,9 +22,10 @@ from pipeline.backup.database import contents
 from pipeline.backup.work import records
 from pipeline.backup.work.work_folder import Work
 from pipeline.postgres import snapshot
-from pipeline.sandbox import clusters, configuration, provision, sources
+from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.server import addresses
+from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers.server import addresses
 from pipeline.system import command
 
 DATABASE = "bench_backup"

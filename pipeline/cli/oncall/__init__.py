@@ -1,0 +1,1 @@
+"""What people on call type, and what the platform itself needs."""

@@ -1,0 +1,1 @@
+"""What runs a chain: `pipeline run` and `pipeline rerun`."""

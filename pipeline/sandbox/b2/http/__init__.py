@@ -1,0 +1,1 @@
+"""The HTTP side of the emulator: requests in, answers and faults out."""

@@ -1,0 +1,1 @@
+"""The servers of a sandbox, and what all of them have in common."""
