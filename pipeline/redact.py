@@ -6,8 +6,10 @@ beside its error: that is dropped.
 import io
 import logging
 import re
+import sys
 import threading
 import traceback
+from types import TracebackType
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
@@ -77,8 +79,19 @@ class RedactedRecord(logging.LogRecord):
 
 
 def install() -> None:
-    """Make every log record of this process a redacted one, Luigi's and the libraries' included."""
+    """Make every log record of this process a redacted one, Luigi's and the libraries' included.
+
+    Likewise the traceback of what nobody catches.
+    """
     logging.setLogRecordFactory(RedactedRecord)
+    sys.excepthook = _uncaught
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # The driver of PostgreSQL shows what ended a COPY, rows included, and raises it as another error as well.
+    if isinstance(error, SystemError) and type(error.__cause__).__module__.startswith("psycopg2"):
+        return
+    sys.stderr.write(f"{_formatted((kind, error, trace))}\n")
 
 
 def _formatted(exc_info: object) -> str:

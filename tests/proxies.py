@@ -35,6 +35,7 @@ class Line:
         self._needle: bytes | None = None
         self._answered = False
         self._starting = 0
+        self._unheeded: bytes = b""
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -47,6 +48,10 @@ class Line:
     def start_slowly(self, times: int) -> None:
         """Tell the next `times` connections that the server is starting."""
         self._starting = times
+
+    def ignore(self, setting: str) -> None:
+        """Let nobody set a setting, whatever they say: as a pooler, whose sessions are not who told them."""
+        self._unheeded = f"'{setting}'".encode()
 
     # Work.
 
@@ -95,6 +100,10 @@ class Line:
                         doomed = True
                         if not self._answered:
                             return
+                    if end is client and self._unheeded and b"set_config" in piece:
+                        # Of the same length, and nothing that a server knows.
+                        other = b"'" + b"x" * (len(self._unheeded) - 2) + b"'"
+                        piece = piece.replace(self._unheeded, other)
                     (server if end is client else client).sendall(piece)
 
     def _is_cut_by(self, piece: bytes) -> bool:

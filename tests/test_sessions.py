@@ -4,19 +4,21 @@ The tests are made of a list of settings and the sides on which somebody may hav
 """
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 from psycopg2 import sql
 
-from pipeline import access, postgres
+from pipeline import access, postgres, redact
 from pipeline.backup.restoring import restore
 from pipeline.backup.restoring.restoration import Order
 from pipeline.errors import LostError, StepError
 from pipeline.observe import preflight
 from pipeline.postgres import Connection
-from tests.night import Night, next_run
+from tests import proxies
+from tests.night import Night, next_run, wait_until
 from tests.platforms import Platform
 from tests.restores import Restores
 
@@ -239,26 +241,84 @@ def test_a_connection_that_is_lost_is_told_as_that_of_its_server(
 
     with pytest.raises(LostError) as caught:
         work()
-    assert str(caught.value).startswith(f"shop.item: {lost}: the connection was lost: ")
+    assert str(caught.value) == (
+        f"shop.item: {lost}: the connection was lost: terminating connection due to administrator command"
+    )
 
 
-def test_a_limit_that_the_host_imposes_is_one_line_with_server_role_and_setting(shop: Night) -> None:
-    """As behind a pooler, whose sessions are not what they were set to."""
+ENDS = {
+    "statement_timeout": ("canceling statement due to statement timeout", "4h"),
+    "transaction_timeout": ("terminating connection due to transaction timeout", "0"),
+    "idle_in_transaction_session_timeout": ("terminating connection due to idle-in-transaction timeout", "0"),
+    "idle_session_timeout": ("terminating connection due to idle-session timeout", "0"),
+}
 
-    def run(limit: str) -> None:
+
+@pytest.mark.parametrize("setting", ENDS)
+def test_a_limit_that_the_host_imposes_is_one_line_with_server_role_and_setting(
+    shop: Night, setting: str
+) -> None:
+    """As behind a pooler, whose sessions are not what they were set to. It is no lost connection."""
+    said, asked_for = ENDS[setting]
+
+    def run(line: proxies.Line) -> None:
+        line.ignore(setting)
         with opened(shop, "source") as session, postgres.explained("shop.item"):
-            postgres.rows(session, f"SET statement_timeout = '{limit}'")
-            session.commit()
-            postgres.rows(session, "SELECT pg_sleep(30)")
+            session.autocommit = setting == "idle_session_timeout"
+            postgres.rows(session, "SELECT 1")
+            if "idle" in setting:
+                mine = f"SELECT pid FROM pg_stat_activity WHERE pid = {session.info.backend_pid}"
+                wait_until(lambda: not shop.ask("shop", mine), "the server ends the session")
+                postgres.rows(session, "SELECT 1")
+            else:
+                postgres.rows(session, "SELECT pg_sleep(30)")
 
     role = f"pipeline_{shop.platform.database('shop')}"
-    line = (
-        rf"^shop\.item: source shop: .*: its role {role} has statement_timeout = 100ms, though the session "
+    with (
+        hostile(shop, "source", {setting: "300ms"}),
+        proxies.before(shop.platform, "shop") as line,
+        pytest.raises(StepError) as caught,
+    ):
+        run(line)
+    assert str(caught.value) == (
+        f"shop.item: source shop: {said}: "
+        f"its role {role} has {setting} = 300ms, though the session asked for "
+        f"{asked_for}; ask who runs that server, or the pooler before it, for sessions without that limit"
     )
-    with pytest.raises(StepError, match=line + "asked for 4h; ask who runs that server") as caught:
-        run("100ms")
     assert not caught.value.retryable
-    assert "\n" not in str(caught.value)
+
+
+def test_limits_that_the_host_imposes_are_told_by_check_beforehand(shop: Night) -> None:
+    role = f"pipeline_{shop.platform.database('shop')}"
+    for setting in ENDS:
+        with hostile(shop, "source", {setting: "20s"}), proxies.before(shop.platform, "shop") as line:
+            line.ignore(setting)
+            every = preflight.everything(shop.settings, "http://127.0.0.1:9")
+            found = {one.thing: one.problems for one in every}
+        (problem,) = found["source shop"]
+        assert problem.startswith(f"its role {role} has {setting} = 20000ms, though the session asked for ")
+
+
+def test_rows_that_a_server_quotes_as_it_ends_a_copy_are_shown_nowhere(
+    shop: Night, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver itself prints them; the server says them beside why it ended the session."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    redact.install()
+
+    def run() -> None:
+        with opened(shop, "source") as source, opened(shop, "warehouse") as warehouse:
+            postgres.rows(warehouse, "CREATE TEMP TABLE taken (text text)")
+            postgres.rows(warehouse, "SET transaction_timeout = '300ms'")
+            warehouse.commit()
+            query = "COPY (SELECT repeat('PERSONAL', 90) FROM generate_series(1, 100000000)) TO STDOUT"
+            postgres.copy(source, sql.SQL(query), warehouse, sql.SQL("COPY taken FROM STDIN"))
+
+    with pytest.raises(StepError, match="due to transaction timeout") as caught:
+        run()
+    told = capfd.readouterr()
+    assert "PERSONAL" not in str(caught.value) + told.out + told.err
+    assert "Traceback" not in told.err
 
 
 def test_a_statement_that_somebody_ends_is_not_said_to_be_over_a_limit(shop: Night) -> None:

@@ -194,7 +194,7 @@ def _catalog(settings: Settings, found: list[Catalog]) -> list[str]:
 def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
     def warehouse() -> list[str]:
         with databases.warehouse() as connection:
-            found = _writable(connection)
+            found = [*_writable(connection), *postgres.unheeded(connection)]
             encoding = postgres.value(connection, "SHOW server_encoding")
             if encoding != postgres.ENCODING:
                 found.append(
@@ -210,13 +210,13 @@ def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
     def source(name: str) -> list[str]:
         with databases.source(name) as connection:
             snapshot.take(connection)
-        return []
+            return postgres.unheeded(connection)
 
     def database(name: str) -> list[str]:
         with databases.database(name) as connection:
             client = tools.newest("pg_dump", settings.require_backup().postgres_bin)
             server = connection.server_version // 10000
-            found = privileges.lacking(connection)
+            found = [*privileges.lacking(connection), *postgres.unheeded(connection)]
         if client.major < server:
             found.append(
                 f"pg_dump {client.version} is older than its server, {server}; install a newer client"
@@ -260,7 +260,7 @@ def _backups(backup: BackupSettings, settings: Settings, databases: Access) -> I
 
     def drill() -> list[str]:
         with postgres.connection(databases.drill_uri(), "the drill server") as connection:
-            return _writable(connection)
+            return [*_writable(connection), *postgres.unheeded(connection)]
 
     def key(secret: str, needed: frozenset[str]) -> list[str]:
         with databases.bucket(secret) as opened:

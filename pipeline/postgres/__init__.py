@@ -18,6 +18,7 @@ from pipeline.postgres.session import (
     connection,
     open_session,
     options,
+    unheeded,
     used,
 )
 from pipeline.postgres.statements import (
@@ -77,6 +78,7 @@ __all__ = [
     "rows",
     "said",
     "statement",
+    "unheeded",
     "unseen",
     "used",
     "value",

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg2
@@ -10,7 +10,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError
-from pipeline.postgres.imposed import limit, read_only
+from pipeline.postgres.imposed import UNLIMITED, limits, read_only
 from pipeline.postgres.statements import Connection
 from pipeline.redact import redact, without_values
 
@@ -30,6 +30,25 @@ UNFIT = (psycopg2.errors.CharacterNotInRepertoire, psycopg2.errors.Untranslatabl
 # who steps in (57), its system (58).
 ITS_OWN = ("53", "57", "58")
 
+
+# Limits by which a server ends a session, by SQLSTATE and in English, as PostgreSQL says it.
+ENDED_BY_CODE: Mapping[str, str] = {
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+    "57P05": "idle_session_timeout",
+}
+ENDED_BY_WORDS: Mapping[str, str] = {
+    "due to idle-in-transaction timeout": "idle_in_transaction_session_timeout",
+    "due to transaction timeout": "transaction_timeout",
+    "due to idle-session timeout": "idle_session_timeout",
+}
+BY_A_PERSON = "administrator command"
+# None of ours sets one of them.
+ENDING = dict.fromkeys(ENDED_BY_WORDS.values(), "0")
+# A pooler's own limits have no name in PostgreSQL.
+TIMEOUT = re.compile(r"time-?out", re.IGNORECASE)
+# What a server says last, in whatever language: how severe it is, and two spaces.
+LAST_WORDS = re.compile(r"^[^\W\d_a-z]{4,}:  (.+)$", re.MULTILINE)
 
 # Classes in which it refuses what it is asked, and would do so again: a feature (0A), a value (22), a
 # constraint (23), a session that may only read (25), a login (28), a database (3D), a privilege, a name (42).
@@ -56,6 +75,8 @@ class Session(psycopg2.extensions.connection):
     name = "the database"
     # What it was told as it began, by setting.
     chosen: Mapping[str, str] = {}
+    # Opens another one like it.
+    again: Callable[[], "Session"] | None = None
 
     def cursor(self, *arguments: Any, **more: Any) -> Any:
         """As the driver's, but what fails knows where."""
@@ -115,16 +136,60 @@ def environmental(error: psycopg2.Error) -> PipelineError | None:
 
 
 def limited(error: psycopg2.Error) -> StepError | None:
-    """Return an error that names server, role and limit, if one that we did not set ended a statement."""
+    """Return an error that names server, role and limit, if one that we did not set ended it."""
     session = session_of(error)
-    if not isinstance(error, psycopg2.errors.QueryCanceled) or not isinstance(session, Session):
+    if not isinstance(session, Session):
         return None
+    if isinstance(error, psycopg2.errors.QueryCanceled):
+        imposed = _of_statements(session)
+    else:
+        imposed = _ended_by(error, session)
+    if imposed is None:
+        return None
+    return StepError(f"{session.name}: {fact_of(error)}: {imposed}", hint=UNLIMITED, retryable=False)
+
+
+def _of_statements(session: Session) -> str | None:
+    """Return the limit of statements that this session did not set, None if there is none."""
     with contextlib.suppress(psycopg2.Error):
         session.rollback()
-        if imposed := limit(session, session.chosen.get("statement_timeout", "0")):
-            hint = "ask who runs that server, or the pooler before it, for sessions without that limit"
-            return StepError(f"{server_of(error)}{fact_of(error)}: {imposed}", hint=hint, retryable=False)
+        asked_for = session.chosen.get("statement_timeout", "0")
+        return next(iter(limits(session, {"statement_timeout": asked_for})), None)
     return None
+
+
+def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
+    """Return the limit by which the server ended the session, None if it ended for another reason.
+
+    How long that is, a session like it tells, as far as the server lets one in and gives it the same.
+    """
+    words = last_words(session) if is_lost(error) else ""
+    setting = ENDED_BY_CODE.get(error.pgcode or "") or next(
+        (name for said_so, name in ENDED_BY_WORDS.items() if said_so in words), None
+    )
+    if setting is None and (not words or BY_A_PERSON in words):
+        return None
+    asked_for = {setting: session.chosen.get(setting, "0")} if setting else ENDING
+    with contextlib.suppress(psycopg2.Error, PipelineError):
+        if session.again is not None:
+            with contextlib.closing(session.again()) as other:
+                if found := limits(other, asked_for):
+                    return "; ".join(found)
+    role = session.info.user
+    if setting is not None:
+        return f"its role {role} is under {setting}, though the session asked for {asked_for[setting]}"
+    return f"a limit of its role {role}, that the session did not ask for" if TIMEOUT.search(words) else None
+
+
+def last_words(session: Connection | None) -> str:
+    """Return what the server said as it ended a session, for the driver tells only that it is gone.
+
+    Neither what it was at nor any of its rows is in it.
+    """
+    said_so = session.info.error_message if session is not None else None
+    # The first: what it says beside that may look alike, and quote a row.
+    found = LAST_WORDS.search(said_so or "")
+    return redact(" ".join(found[1].split())) if found else ""
 
 
 def _why_read_only(error: psycopg2.Error) -> str | None:
@@ -150,7 +215,7 @@ def said(error: psycopg2.Error) -> str:
 def fact_of(error: psycopg2.Error) -> str:
     """Return what the server or the driver said, in one line, without credentials and without values."""
     diagnostics = error.diag.message_primary
-    told = redact(diagnostics or str(error))
+    told = redact(diagnostics or (is_lost(error) and last_words(session_of(error))) or str(error))
     if (error.pgcode or "").startswith(DATA_EXCEPTION):
         told = without_values(told)
     return " ".join(told.split())

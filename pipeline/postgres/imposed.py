@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.postgres.statements import Connection, identifier, rows, value
+from pipeline.postgres.statements import Connection, identifier, rows, statement, value
 
 # What only a superuser may set, and what we rely on: triggers and foreign keys work, and rows in damaged
 # pages are an error instead of a gap.
@@ -11,6 +11,15 @@ SUPERUSERS: Mapping[str, str] = {
     "zero_damaged_pages": "off",
     "ignore_checksum_failure": "off",
 }
+# The limits that a session sets for itself; all are counted in milliseconds.
+LIMITS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "transaction_timeout",
+)
+UNLIMITED = "ask who runs that server, or the pooler before it, for sessions without that limit"
 READ_ONLY = "default_transaction_read_only"
 
 
@@ -52,18 +61,15 @@ def _mend(connection: Connection, name: str, source: str, role: str, database: s
     return "its server is set so (postgresql.conf): ask who runs it, who may mean it, as where a disk is full"
 
 
-def limit(connection: Connection, wanted: str) -> str | None:
-    """Return the limit of this session's statements, with its role, if it is shorter than was asked for.
+def limits(connection: Connection, wanted: Mapping[str, str]) -> list[str]:
+    """Return a line for each limit of this session that is shorter than was asked for, with its role.
 
     As where a pooler, or the host, keeps a session from what it sets; `wanted` is what it asked for.
     """
-    query = """
-        SELECT session_user, setting || unit FROM pg_settings
-        WHERE name = 'statement_timeout' AND setting::bigint > 0
-          AND (setting::bigint < extract(epoch FROM %s::interval) * 1000 OR %s::interval = '0')
-        """
-    found = rows(connection, query, (wanted, wanted))
-    if not found:
-        return None
-    role, imposed = found[0]
-    return f"its role {role} has statement_timeout = {imposed}, though the session asked for {wanted}"
+    asked = {name: wanted[name] for name in LIMITS if name in wanted}
+    return [
+        f"its role {role} has {name} = {imposed}, though the session asked for {asked_for}"
+        for role, name, imposed, asked_for in rows(
+            connection, statement("limits"), (list(asked), list(asked.values()))
+        )
+    ]

@@ -4,6 +4,7 @@ A connection lives inside one step and is never kept over a fork.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import psycopg2.extensions
 
 from pipeline.errors import LostError, StepError, UnreachableError
 from pipeline.postgres.failures import PASSING_REFUSAL, Session, environmental, marked, said, session_of
-from pipeline.postgres.imposed import SUPERUSERS, imposed
+from pipeline.postgres.imposed import SUPERUSERS, UNLIMITED, imposed, limits
 from pipeline.postgres.statements import Connection
 from pipeline.postgres.uri import KEEPALIVES, plain
 
@@ -190,6 +191,9 @@ def open_session(
     except psycopg2.Error as error:
         opened.close()
         raise environmental(error) or error from None
+    opened.again = functools.partial(
+        open_session, uri, name, application_name=application_name, session=session, entry=entry
+    )
     return opened
 
 
@@ -217,6 +221,15 @@ def _open(uri: str, name: str, application_name: str, entry: str | None) -> Sess
         raise UnreachableError(told, hint=hint, retryable=False) from None
     opened.name = name
     return opened
+
+
+def unheeded(connection: Connection) -> list[str]:
+    """Return a problem for each limit of this session's that it asked to have otherwise."""
+    if not isinstance(connection, Session):
+        return []
+    # Behind some poolers each transaction has another session than the one that was told.
+    connection.commit()
+    return [f"{line}; {UNLIMITED}" for line in limits(connection, connection.chosen)]
 
 
 def options(connection: Connection) -> str:
