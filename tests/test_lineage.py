@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline import catalog
-from pipeline.catalog import lineage
+from pipeline.catalog import lineage, origins
 from pipeline.errors import UsageError
 from tests.night import program
 
@@ -81,3 +81,54 @@ def test_a_picture_is_well_formed_and_has_what_belongs_to_the_name() -> None:
     dashboard, *made = titles
     assert dashboard.startswith("dashboard ")
     assert made == ["mart.sla_breaches", "service_desk.category", "service_desk.ticket"]
+
+
+def test_columns_are_followed_from_a_dashboard_to_the_source() -> None:
+    found = catalog.read_repository(EXAMPLE)
+    known = origins.of(found.catalog, found.dashboards)
+    assert lineage.tree(known, "mart.leave_balance.taken") == [
+        "mart.leave_balance.taken",
+        "└── hr.leave_request.days",
+        "used by dashboard staff: Annual leave, owed and taken",
+        "used by dashboard staff: Leave left by department, this year",
+    ]
+    assert lineage.tree(known, "hr.leave_request.days")[1:] == [
+        "used by mart.leave_balance.remaining",
+        "used by mart.leave_balance.taken",
+    ]
+    # A mart, column by column; how many rows there are is computed of no column.
+    assert origins.of_things(known, "mart.staff_by_grade") == [
+        f"mart.staff_by_grade.{name}" for name in ("department", "grade", "people", "fte")
+    ]
+    assert known["mart.staff_by_grade.people"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("SELECT a.x + b.y AS z, 1 AS one, count(*) AS n FROM s.a JOIN s.b USING (id)",
+         [("z", ["s.a.x", "s.b.y"]), ("one", []), ("n", [])]),
+        ('SELECT "Name" FROM s."T"', [("Name", ["s.T.Name"])]),
+        ("WITH w AS (SELECT x AS y FROM s.a) SELECT max(y) AS y FROM w", [("y", ["s.a.x"])]),
+        ("SELECT x AS y FROM s.a UNION SELECT z FROM s.b", [("y", ["s.a.x", "s.b.z"])]),
+        ("SELECT row_to_json(a) AS r FROM s.a", [("r", ["s.a.*"])]),
+        ("SELECT x FROM s.a, s.b", [("x", [origins.UNKNOWN])]),
+        ("SELECT x FROM s.a NATURAL JOIN s.b", [("x", [origins.UNKNOWN])]),
+        ("SELECT * FROM s.a", [("*", ["s.a.*"])]),
+    ],
+)  # fmt: skip
+def test_where_the_sql_alone_does_not_tell_that_is_said(text: str, told: list[tuple[str, list[str]]]) -> None:
+    assert origins.traced(text) == told
+
+
+def test_the_command_shows_columns() -> None:
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(program("pipeline")), "lineage", "--dir", str(EXAMPLE), "--columns", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    shown = run("mart.leave_balance")
+    assert shown.returncode == 0, shown.stderr
+    assert "mart.leave_balance.taken\n└── hr.leave_request.days\n" in shown.stdout
+    wrong = run("mart.leave_balance.takn")
+    assert wrong.returncode == 2
+    assert "did you mean mart.leave_balance.taken" in wrong.stderr

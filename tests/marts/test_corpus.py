@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline import postgres
-from pipeline.catalog import queries
+from pipeline.catalog import origins, queries
 from tests.marts.corpus import MARTS, TABLES
 from tests.night import Night
 from tests.platforms import Connection
@@ -50,6 +50,29 @@ def _difference(connection: Connection, text: str) -> str:
     unnamed = EVERYTHING in query.columns or any(word in text for word in ("NATURAL", "USING", "row_to_json"))
     missing = set() if unnamed else columns - set(query.columns)
     return f"the parser misses the columns {sorted(missing)}" if missing else ""
+
+
+def test_columns_that_a_mart_is_said_to_be_computed_of_are_among_those_that_it_reads(night: Night) -> None:
+    """By the server's account; what the SQL alone does not tell is said to be so, and not guessed."""
+    wrong = {}
+    with night.warehouse() as connection:
+        for schema, tables in TABLES.items():
+            postgres.rows(connection, f"CREATE SCHEMA {schema}")
+            for table, columns in tables.items():
+                postgres.rows(connection, f'CREATE TABLE {schema}."{table}" ({columns})')
+        postgres.rows(connection, "SET search_path = pg_catalog")
+        for name, text in MARTS.items():
+            postgres.rows(connection, f"CREATE TEMP VIEW corpus AS\n{text}\n")
+            oid = postgres.value(connection, "SELECT 'pg_temp.corpus'::regclass::oid::bigint")
+            found = postgres.rows(connection, postgres.statement("view_reads"), (oid,))
+            postgres.rows(connection, "DROP VIEW pg_temp.corpus")
+            read = {
+                f"{relation}.{column}" for relation, columns in found for column in (*(columns or ()), "*")
+            }
+            said = {origin for _, known in origins.traced(text) or () for origin in known}
+            if guessed := said - read - {origins.UNKNOWN}:
+                wrong[name] = (sorted(guessed), sorted(read))
+    assert not wrong
 
 
 @pytest.mark.parametrize(

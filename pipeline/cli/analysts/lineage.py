@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import catalog
-from pipeline.catalog import lineage
+from pipeline.catalog import lineage, origins
+from pipeline.catalog.lineage import Lineage
 from pipeline.cli import terminal
+from pipeline.errors import UsageError
 
 
 def add_command(commands: Any) -> None:
@@ -21,6 +23,12 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--dir", type=Path, default=Path(), metavar="DIR", help="the analysts' repository (default: here)"
     )
+    parser.add_argument(
+        "--columns",
+        action="store_true",
+        help="down to columns, as far as the SQL tells: of which columns each column of a mart, and each "
+        "card, is computed. NAME may be a column: mart.staff.people",
+    )
     parser.add_argument("--mermaid", action="store_true", help="all of it as a diagram, for a page in git")
     parser.add_argument("--svg", action="store_true", help="the same, or NAME's part of it, as a picture")
     parser.set_defaults(command=run_lineage)
@@ -29,6 +37,8 @@ def add_command(commands: Any) -> None:
 def run_lineage(arguments: argparse.Namespace) -> int:
     """Print it as trees, or as a diagram."""
     found = catalog.read_repository(arguments.dir)
+    if arguments.columns:
+        return _show_columns(origins.of(found.catalog, found.dashboards), arguments)
     known = lineage.of(found.catalog, found.dashboards)
     if arguments.svg:
         from pipeline.docs import drawn  # noqa: PLC0415 - only a picture needs it
@@ -37,5 +47,18 @@ def run_lineage(arguments: argparse.Namespace) -> int:
         terminal.say(drawn.around(known, name) if name else drawn.whole(known))
         return 0
     lines = lineage.mermaid(known) if arguments.mermaid else lineage.tree(known, arguments.name)
+    terminal.say("\n".join(lines))
+    return 0
+
+
+def _show_columns(known: Lineage, arguments: argparse.Namespace) -> int:
+    if arguments.svg:
+        raise UsageError("--svg draws tables and marts; write --columns with --mermaid, or alone")
+    if arguments.mermaid:
+        lines = lineage.mermaid(known)
+    elif whole := origins.of_things(known, arguments.name or ""):
+        lines = [line for column in whole for line in lineage.tree(known, column)]
+    else:
+        lines = lineage.tree(known, arguments.name)
     terminal.say("\n".join(lines))
     return 0

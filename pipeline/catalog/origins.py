@@ -1,0 +1,119 @@
+"""Origins: of which columns each column of a mart, and each card of a dashboard, is computed, by their SQL.
+
+Only what values are computed of: what joins rows, leaves some out, or orders them is not told. Where the SQL
+alone does not tell whose a column is, that is said.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.catalog.board import Dashboard
+from pipeline.catalog.lineage import DASHBOARD, Lineage
+from pipeline.catalog.queries import spelt
+from pipeline.catalog.relations import SCHEMA
+from pipeline.catalog.whole import Catalog
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+# Stands among the columns where there are more, or others, that cannot be told.
+UNKNOWN = "? (the SQL alone does not tell)"
+
+
+def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:
+    """Return what every column of a mart, and every card, is computed of: `mart.staff.people`."""
+    found: dict[str, Sequence[str]] = {}
+    for mart in catalog.marts.values():
+        columns = traced(mart.sql)
+        if columns is None:
+            found[f"{SCHEMA}.{mart.name}.*"] = [UNKNOWN]
+            continue
+        # As the server calls them, where the files tell.
+        names = (
+            mart.gives if mart.gives and len(mart.gives) == len(columns) else [name for name, _ in columns]
+        )
+        for name, (_, origins) in zip(names, columns, strict=True):
+            found[f"{SCHEMA}.{mart.name}.{name.rpartition('.')[2]}"] = origins
+    for name, dashboard in dashboards.items():
+        cards = {card.title: _card(card.statement()) for card in dashboard.cards if card.sql}
+        found |= {f"{DASHBOARD} {name}: {title}": origins for title, origins in cards.items()}
+        found[f"{DASHBOARD} {name}"] = [f"{DASHBOARD} {name}: {title}" for title in cards]
+    for made_of in list(found.values()):
+        for origin in made_of:
+            found.setdefault(origin, ())
+    return found
+
+
+def of_things(known: Lineage, name: str) -> list[str]:
+    """Return the columns of a table or a mart that are known, in their order."""
+    return [column for column in known if column.rpartition(".")[0] == name]
+
+
+def _card(text: str) -> list[str]:
+    columns = traced(text)
+    if columns is None:
+        return [UNKNOWN]
+    return sorted({origin for _, origins in columns for origin in origins})
+
+
+def traced(text: str) -> list[tuple[str, list[str]]] | None:
+    """Return the columns that a SELECT gives, in order, each with what it is computed of.
+
+    None where the SQL does not tell of any.
+    """
+    import sqlglot  # noqa: PLC0415 - slow to import
+    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+    from sqlglot.optimizer.qualify import qualify  # noqa: PLC0415
+    from sqlglot.optimizer.scope import build_scope  # noqa: PLC0415
+
+    # It says there what it does not know; that is told as UNKNOWN instead.
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+    try:
+        parsed = sqlglot.parse_one(text, dialect="postgres")
+        whole = qualify(parsed, dialect="postgres", validate_qualify_columns=False, identify=False)
+        scope = build_scope(whole)
+    except (SqlglotError, RecursionError, KeyError):
+        return None
+    if scope is None or not isinstance(whole, exp.Query):
+        return None
+    return [(each.alias_or_name, _origins(each.alias_or_name, whole, scope)) for each in whole.selects]
+
+
+def _origins(column: str, whole: "exp.Query", scope: Any) -> list[str]:
+    from sqlglot import exp  # noqa: PLC0415 - as above
+    from sqlglot.errors import SqlglotError  # noqa: PLC0415
+    from sqlglot.lineage import lineage  # noqa: PLC0415
+
+    try:
+        wanted = exp.column(exp.to_identifier(column, quoted=True))
+        node = lineage(wanted, whole, schema={}, dialect="postgres", scope=scope)
+        return sorted(set(_leaves(node)))
+    except (SqlglotError, RecursionError, KeyError):
+        return [UNKNOWN]
+
+
+def _leaves(node: Any) -> Iterator[str]:
+    from sqlglot import exp  # noqa: PLC0415 - as above
+
+    for each in node.walk():
+        if each.downstream:
+            continue
+        if isinstance(each.source, exp.Table) and each.source.args.get("db"):
+            name = exp.to_column(each.name, dialect="postgres") if each.name != "*" else None
+            column = spelt(name.this) if name is not None else "*"
+            # By the name of its table: the whole row.
+            column = "*" if column == each.source.alias_or_name else column
+            yield f"{spelt(each.source.args['db'])}.{spelt(each.source.this)}.{column}"
+        elif not isinstance(each.source, exp.Query) or not _is_of_nothing(each.expression):
+            yield UNKNOWN
+
+
+def _is_of_nothing(expression: "exp.Expression") -> bool:
+    """Whether it has no column in it, such as a number, or how many rows there are."""
+    from sqlglot import exp  # noqa: PLC0415 - as above
+
+    if expression.find(exp.Column, exp.Subquery):
+        return False
+    return all(isinstance(star.parent, exp.Count) for star in expression.find_all(exp.Star))
