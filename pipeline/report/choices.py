@@ -4,6 +4,8 @@ One filter at a time, the others as they are at first: each choice is read and w
 the page has no script and no server that it could ask.
 """
 
+import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +18,10 @@ from pipeline.postgres import Connection
 from pipeline.report import rows
 from pipeline.report.rows import Answer
 
+logger = logging.getLogger(__name__)
+
+# Slow cards are not asked again and again: what is not read by then is left out.
+SECONDS = 60.0
 # Of a category so many; more are the least frequent.
 MOST = 40
 RANGES = (Past(30, "day"), Past(3, "month"), Past(12, "month"), Past(3, "year"))
@@ -30,11 +36,18 @@ class Choice:
     cards: tuple[tuple[Card, Answer], ...] = ()
 
 
-def read(connection: Connection, dashboard: Dashboard, today: date) -> Iterator[Choice]:
-    """Yield each choice of each filter with what it shows. Raise what the driver raises if that is lost."""
+def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: float) -> Iterator[Choice]:
+    """Yield each choice of each filter with what it shows, until time.monotonic() is `ends_at`.
+
+    Raise what the driver raises if the connection is lost.
+    """
     for found in dashboard.filters:
         reached = [card for card in dashboard.cards if any(one.filter == found.name for one in card.reach)]
         for value in _values(connection, dashboard, found):
+            if time.monotonic() >= ends_at:
+                told = "%s: what else can be chosen is left out from filter %s on: its cards take too long"
+                logger.warning(told, dashboard.file, found.name)
+                return
             picked = rows.chosen(dashboard, {found.name: value})
             yield Choice(
                 found, value,

@@ -1,5 +1,6 @@
 """Write: the page of a repository's dashboards, into a folder that it can be served or mailed from."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,13 +44,12 @@ def _read(settings: Settings, dashboards: Sequence[Dashboard], now: datetime) ->
         postgres.explained("the report"),
     ):
         postgres.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        first = [tuple(rows.read(connection, each, now.date(), {})) for each in dashboards]
+        ends_at = time.monotonic() + choices.SECONDS
         return [
-            Shown(
-                each, tuple(rows.read(connection, each, now.date(), {})), {},
-                tuple(choices.read(connection, each, now.date())),
-            )
-            for each in dashboards
-        ]  # fmt: skip
+            Shown(each, answers, {}, tuple(choices.read(connection, each, now.date(), ends_at)))
+            for each, answers in zip(dashboards, first, strict=True)
+        ]
 
 
 def _put(folder: Path, text: str) -> Path:

@@ -77,6 +77,14 @@ def test_of_many_categories_the_most_frequent_can_be_chosen(
     assert "things.kind.Art" not in text
 
 
+def test_cards_that_take_long_are_not_asked_for_each_choice(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(choices, "SECONDS", 0.0)
+    assert values(written(night, tmp_path / "page")) == {"things": ["301", "4"]}
+    assert "dashboards/things.yaml: what else can be chosen is left out from filter kind on" in caplog.text
+
+
 @pytest.mark.endurance
 def test_a_link_shows_what_is_chosen_in_place_of_the_whole_without_script(
     night: Night, tmp_path: Path
