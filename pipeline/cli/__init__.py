@@ -36,33 +36,35 @@ class Declared(NamedTuple):
 
 # Only what is called is imported, for most of a short command's time is that.
 COMMANDS: Mapping[str, Declared] = {
-    "status": Declared("status:add_command", "what ran, what failed, what to type next"),
-    "rerun": Declared("rerun:add_command", "run what is incomplete, or do it over"),
-    "check": Declared("check:add_command", "whether everything that a night needs is there"),
-    "watch": Declared("watch:add_command", "find and tell what is too old, strange or out of reach"),
-    "audit": Declared("audit:add_command", "compare the warehouse with its sources"),
-    "plan": Declared("plan:add_command", "what a load would do now"),
-    "backups": Declared("backup:add_commands", "list the backups in the bucket"),
-    "restore": Declared("restore:add_command", "restore a backup"),
-    "validate": Declared("analyst:add_commands", "check an analysts' repository, offline"),
-    "init": Declared("analyst:add_commands", "write sources/SOURCE.yaml from the live source"),
-    "lineage": Declared("lineage:add_command", "show which tables a mart or a dashboard is made of"),
-    "report": Declared("report:add_command", "write the dashboards as one page of HTML"),
-    "docs": Declared("docs:add_command", "write what is in the warehouse as one page of HTML"),
-    "sync": Declared("sync:add_command", "bring the analysts' newest commit here, if it is as it should be"),
-    "dashboards": Declared("dashboards:add_commands", "bring what analysts declare to Metabase"),
-    "metabase": Declared("metabase:add_commands", "Metabase itself, where it is a job of ours"),
-    "migrate": Declared("platform:add_commands", "make or upgrade the ledger and the roles"),
-    "scheduler": Declared("platform:add_commands", "serve Luigi's scheduler and visualizer"),
-    "worker": Declared("worker:add_command", "help with every load that goes on, until told to stop"),
+    "status": Declared("oncall.status:add_command", "what ran, what failed, what to type next"),
+    "rerun": Declared("runs.rerun:add_command", "run what is incomplete, or do it over"),
+    "check": Declared("oncall.check:add_command", "whether everything that a night needs is there"),
+    "watch": Declared("oncall.watch:add_command", "find and tell what is too old, strange or out of reach"),
+    "audit": Declared("oncall.audit:add_command", "compare the warehouse with its sources"),
+    "plan": Declared("analysts.plan:add_command", "what a load would do now"),
+    "backups": Declared("runs.backup:add_commands", "list the backups in the bucket"),
+    "restore": Declared("oncall.restore:add_command", "restore a backup"),
+    "validate": Declared("analysts.analyst:add_commands", "check an analysts' repository, offline"),
+    "init": Declared("analysts.analyst:add_commands", "write sources/SOURCE.yaml from the live source"),
+    "lineage": Declared("analysts.lineage:add_command", "show which tables a mart or a dashboard is made of"),
+    "report": Declared("analysts.report:add_command", "write the dashboards as one page of HTML"),
+    "docs": Declared("analysts.docs:add_command", "write what is in the warehouse as one page of HTML"),
+    "sync": Declared(
+        "analysts.sync:add_command", "bring the analysts' newest commit here, if it is as it should be"
+    ),
+    "dashboards": Declared("analysts.dashboards:add_commands", "bring what analysts declare to Metabase"),
+    "metabase": Declared("oncall.metabase:add_commands", "Metabase itself, where it is a job of ours"),
+    "migrate": Declared("oncall.platform:add_commands", "make or upgrade the ledger and the roles"),
+    "scheduler": Declared("oncall.platform:add_commands", "serve Luigi's scheduler and visualizer"),
+    "worker": Declared("oncall.worker:add_command", "help with every load that goes on, until told to stop"),
 }
 RUN = "run"
 CHAINS: Mapping[str, Declared] = {
-    "etl": Declared("etl:add_chain", "load what changed in every source"),
-    "mart": Declared("etl:add_mart_chain", "build one mart, and load what it reads first"),
-    "backup": Declared("backup:add_chain", "dump, encrypt, upload and verify one database"),
-    "drill": Declared("drill:add_chain", "restore the newest backups, and prove them"),
-    "analysts": Declared("programs:add_chain", "run the analysts' own tasks"),
+    "etl": Declared("runs.etl:add_chain", "load what changed in every source"),
+    "mart": Declared("runs.etl:add_mart_chain", "build one mart, and load what it reads first"),
+    "backup": Declared("runs.backup:add_chain", "dump, encrypt, upload and verify one database"),
+    "drill": Declared("runs.drill:add_chain", "restore the newest backups, and prove them"),
+    "analysts": Declared("runs.programs:add_chain", "run the analysts' own tasks"),
 }
 
 
