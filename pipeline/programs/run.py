@@ -77,6 +77,19 @@ def outcome(settings: Settings, name: str, run: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def latest(settings: Settings, name: str) -> list[tuple[str, datetime, dict[str, Any]]]:
+    """Return how a file's tasks ended in the runs that this machine knows: run, when, and what `outcome` has.
+
+    The newest first.
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for record in _home(settings).glob(f"*/{name}.json"):
+            written_at = datetime.fromtimestamp(record.stat().st_mtime, UTC)
+            found.append((record.parent.name, written_at, outcome(settings, name, record.parent.name)))
+    return sorted(found, key=lambda one: one[1], reverse=True)
+
+
 def fail_step_of(settings: Settings, names: Sequence[str], run: str, pid: int, error: PipelineError) -> None:
     """Remember how a file's tasks ended that process `pid` was at, which could not say so itself."""
     for name in names:

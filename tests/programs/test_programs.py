@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -155,6 +157,29 @@ def test_a_task_that_raises_is_told_with_its_line(night: Night) -> None:
 
 
 @pytest.mark.endurance
+def test_status_tells_when_tasks_were_done_and_what_failed_since(night: Night) -> None:
+    night.platform.source(
+        "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: {}}\n"
+    )
+    write(night.platform.analysts, other=one("pass"), stranger=one("pass"))
+    assert "tasks/other.py: never done here" in night.run("status").out
+    assert run(night, "pass") == ""
+    assert run(night, "raise ValueError('no such intake')")
+    ended = night.run("status")
+    assert ended.code == 3
+    assert re.search(r"^tasks/stranger\.py: done 20.* UTC, in run 2\d{3}-", ended.out, re.MULTILINE), (
+        ended.out
+    )
+    assert "ValueError: no such intake" in ended.out
+    assert "pipeline run analysts stranger --run " in ended.out
+    told = json.loads(night.run("status", "--json").out)["programs"]
+    assert [(one["file"], one["state"]) for one in told] == [
+        ("tasks/other.py", "ok"), ("tasks/stranger.py", "failed"),
+    ]  # fmt: skip
+    assert run(night, "pass") == ""
+    assert night.run("status").code != 3
+
+
 def test_a_task_that_hangs_is_ended_with_all_that_it_started(night: Night) -> None:
     body = """
         import os, subprocess, time

@@ -83,6 +83,13 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         )
     _show_proofs(seen)
     _show_backups(seen, known=known)
+    for program in seen.programs:
+        last = (
+            f"done {program.done_at:%Y-%m-%d %H:%M} UTC, in run {program.run}"
+            if program.done_at
+            else "never done here"
+        )
+        terminal.say(f"tasks/{program.name}.py: {last}")
     for step in [*(one for one in seen.steps if "told" in one.detail), *seen.others]:
         if step.state == overview.RUNNING:
             told = step.detail.get("told") or "at work"
@@ -223,6 +230,15 @@ def _data(seen: Overview) -> dict[str, Any]:
             for one in seen.undone
         ],
         "tables": _tables_data(seen),
+        "programs": [
+            {
+                "file": f"tasks/{one.name}.py",
+                "run": one.run,
+                "done_at": _moment(one.done_at),
+                "state": one.step.state if one.step else overview.OK,
+            }
+            for one in seen.programs
+        ],
         "backups": [
             {
                 "database": backup.database,

@@ -15,9 +15,20 @@ from pipeline.errors import PipelineError
 from pipeline.ledger import runs, waiting
 from pipeline.ledger.runs import Run
 from pipeline.loading import load
-from pipeline.observe.overview import archive, loads
+from pipeline.observe.overview import archive, loads, programs
 from pipeline.observe.overview.loads import ETL
-from pipeline.observe.overview.model import FAILED, OK, RUNNING, STALE, Backup, Drill, Overview, Table, Undone
+from pipeline.observe.overview.model import (
+    FAILED,
+    OK,
+    RUNNING,
+    STALE,
+    Backup,
+    Drill,
+    Overview,
+    Program,
+    Table,
+    Undone,
+)
 from pipeline.observe.watch import limits
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
@@ -31,6 +42,7 @@ __all__ = [
     "Backup",
     "Drill",
     "Overview",
+    "Program",
     "Table",
     "Undone",
     "look",
@@ -46,8 +58,10 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
     every = loads.look(settings, warehouse, now)
     backups = archive.judged(settings, archive.in_ledger(warehouse), now)
     drills = archive.judged_drills(settings, archive.drills_in_ledger(warehouse), now)
+    theirs = list(programs.look(settings, run))
     seen = Overview(
         run=found,
+        programs=theirs,
         steps=steps,
         open=every.open,
         undone=every.undone,
@@ -55,7 +69,7 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         fresh=load.fresh_as_of(warehouse),
         backups=backups,
         drills=drills,
-        others=archive.going(settings, run, backups, drills),
+        others=[*archive.going(settings, run, backups, drills), *(one.step for one in theirs if one.step)],
         remarks=every.remarks,
         waiting=waiting.steps(
             warehouse, {one.name for one in every.tables} | {one.key.name for one in steps}

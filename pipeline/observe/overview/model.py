@@ -71,13 +71,23 @@ class Drill:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A file of the analysts' own tasks: the run in which it was last done, and when; `step` if not since."""
+
+    name: str
+    run: str | None
+    done_at: datetime | None
+    step: Step | None = None
+
+
+@dataclass(frozen=True)
 class Overview:
     """Every chain at this moment. `remarks` say what could not be looked at.
 
     `run` is the latest load, or the one that was asked for (`of_one_run`), and `steps` are its steps. `open`
     are the steps of loads that failed, in whichever run, and were not made up for since; `undone` the runs
-    that failed otherwise. `others` are the backups and drills that go on, failed or were killed. A load that
-    was begun longer ago than `limit` is stale, as `pipeline watch` finds.
+    that failed otherwise. `others` are the backups, drills and tasks of analysts that go on,
+    failed or were killed. A load that was begun longer ago than `limit` is stale, as `pipeline watch` finds.
     """
 
     run: Run | None = None
@@ -91,6 +101,7 @@ class Overview:
     backups: Sequence[Backup] = ()
     drills: Sequence[Drill] = ()
     others: Sequence[Step] = ()
+    programs: Sequence[Program] = ()
     # The steps that have not begun, since another worker is at their table.
     waiting: Sequence[Waiting] = ()
     remarks: Sequence[str] = field(default_factory=list)

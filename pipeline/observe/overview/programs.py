@@ -1,0 +1,48 @@
+"""The analysts' own tasks: when each file was last done, and what failed since, as this machine knows.
+
+The ledger does not have them: what runs them has no more of the warehouse than they.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import psutil
+
+from pipeline import sync
+from pipeline.chains import PROGRAM_TASK
+from pipeline.observe.overview.model import FAILED, RUNNING, Program
+from pipeline.programs import confined
+from pipeline.programs import run as programs
+from pipeline.settings import Settings
+from pipeline.step import Step, StepKey
+
+
+def look(settings: Settings, run: str | None) -> Iterator[Program]:
+    """Yield what is known of each file of tasks that is there now; of one run alone if it is named."""
+    if settings.analysts is None:
+        return
+    for name in confined.named(sync.folder(settings.analysts.checkout)):
+        known = [one for one in programs.latest(settings, name) if run in (None, one[0])]
+        done = [(key, at) for key, at, how in known if how.get("ok")]
+        last, done_at = done[0] if done else (None, None)
+        step = _step(name, *known[0]) if known and not known[0][2].get("ok") else None
+        yield Program(name, last, done_at, step)
+
+
+def _step(name: str, run: str, at: datetime, how: dict[str, object]) -> Step:
+    """Return what is not done as a step."""
+    going = _is_alive(how.get("pid"), at)
+    state = RUNNING if going else FAILED
+    error, code, hint = how.get("error"), how.get("exit_code"), how.get("hint")
+    return Step(
+        StepKey(run, PROGRAM_TASK, name), state, at, None if going else at, None, {},
+        None if going else str(error), code if isinstance(code, int) else None, str(hint) if hint else None,
+    )  # fmt: skip
+
+
+def _is_alive(pid: object, since: datetime) -> bool:
+    """Whether a process of that number is there that was already there then."""
+    try:
+        return isinstance(pid, int) and psutil.Process(pid).create_time() <= since.timestamp()
+    except psutil.Error:
+        return False
