@@ -11,9 +11,6 @@ import pytest
 from tests.night import Night, next_run, program, wait_until
 from tests.vaults import free_port
 
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
-
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1);"
 DECLARATION = "source: shop\ntables: {item: {}}\n"
 PROJECT = Path(__file__).parents[1]
@@ -40,6 +37,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return imported
 
 
+@pytest.mark.endurance
 def test_no_code_of_the_current_folder_is_imported_by_a_run(night: Night, hostile: Path) -> None:
     """Not by the command, Luigi, its steps, or who holds the snapshot."""
     night.platform.source("shop", SHOP, DECLARATION)
@@ -48,6 +46,7 @@ def test_no_code_of_the_current_folder_is_imported_by_a_run(night: Night, hostil
     assert night.differing("shop") == []
 
 
+@pytest.mark.endurance
 def test_no_code_of_the_current_folder_is_imported_by_plain_luigi(night: Night, hostile: Path) -> None:
     night.platform.source("shop", SHOP, DECLARATION)
     done = subprocess.run(

@@ -15,9 +15,6 @@ from tests.night import Ended, Night, next_run
 from tests.platforms import Platform
 from tests.restores import RUN, Restores
 
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
-
 PLANTED = "Anna-Planted"
 MONTH = "2026-11"
 # Rows that are refused where they are restored.
@@ -51,6 +48,7 @@ def ledger(night: Night) -> str:
         )
 
 
+@pytest.mark.endurance
 def test_a_row_that_cannot_be_read_is_in_no_message_of_a_load(night: Night, hook: Hook) -> None:
     night.platform.source("shop", VIEW, DECLARED.format("number: {changes: full, key: [id]}"))
     run = next_run()
@@ -90,6 +88,7 @@ def test_a_row_that_cannot_be_published_is_in_no_message_of_a_load(
     assert PLANTED not in said
 
 
+@pytest.mark.endurance
 def test_why_a_restore_failed_comes_first_and_no_row_is_in_its_report(restores: Restores, hook: Hook) -> None:
     """The report is in the bucket, where it is not encrypted."""
     restores.source("shop", UNRESTORABLE)
@@ -106,6 +105,7 @@ def test_why_a_restore_failed_comes_first_and_no_row_is_in_its_report(restores: 
     assert report.run == RUN
 
 
+@pytest.mark.endurance
 def test_why_a_dump_failed_comes_first_and_nothing_that_it_quotes(archive: Archive, hook: Hook) -> None:
     archive.source("shop", SMALL)
     lines = [

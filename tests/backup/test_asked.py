@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import postgres
+from pipeline import access, postgres
+from pipeline.backup.restoring import restore
+from pipeline.errors import UsageError
 from tests.archive import SMALL
 from tests.backup.test_restore import fetched, restored
 from tests.restores import Restores
-
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
 
 
 @pytest.fixture
@@ -25,6 +24,7 @@ def bystander(restores: Restores) -> Iterator[str]:
         postgres.rows(connection, f"DROP ROLE {name}")
 
 
+@pytest.mark.endurance
 def test_only_roles_that_own_or_may_use_something_are_made_unless_all_are_asked_for(
     restores: Restores, bystander: str
 ) -> None:
@@ -40,6 +40,7 @@ def test_only_roles_that_own_or_may_use_something_are_made_unless_all_are_asked_
     assert bystander in restores.roles()
 
 
+@pytest.mark.endurance
 def test_a_restore_into_what_vault_names_never_lands_in_postgres_unasked(restores: Restores) -> None:
     restores.source("shop", SMALL)
     restores.back_up("shop")
@@ -51,3 +52,12 @@ def test_a_restore_into_what_vault_names_never_lands_in_postgres_unasked(restore
         assert "from which its server is looked after" in " ".join(said.split())
     assert fetched(restores) == []
     assert restores.ask("postgres", "SELECT to_regclass('public.item') IS NULL") == [(True,)]
+
+
+def test_a_uri_that_names_the_database_of_its_server_is_no_target(restores: Restores) -> None:
+    path = restores.keep("target", uri=restores.uri("postgres"))
+    with (
+        access.restoring(restores.archive.settings) as databases,
+        pytest.raises(UsageError, match=r"its uri names postgres, from which its server is looked after"),
+    ):
+        restore._kept_uri(databases, path)

@@ -4,15 +4,14 @@ database itself comes back under the new name as well.
 
 import pytest
 
-from pipeline import postgres
+from pipeline import access, postgres
+from pipeline.backup.database import contents
 from pipeline.backup.drills import drill
-from tests.archive import SMALL
+from pipeline.backup.store.manifest import LargeObjects
+from tests.archive import SMALL, Archive
 from tests.backup.test_restore import restored
 from tests.night import Night
 from tests.restores import RUN, Restores
-
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
 
 MONTH = "2026-11"
 MISSING = (
@@ -39,6 +38,7 @@ def secretive(restores: Restores, night: Night) -> Restores:
     return restores
 
 
+@pytest.mark.endurance
 def test_what_a_dump_cannot_hold_is_named_at_the_backup_in_the_manifest_and_at_the_restore(
     secretive: Restores,
 ) -> None:
@@ -67,6 +67,7 @@ def test_what_a_dump_cannot_hold_is_named_at_the_backup_in_the_manifest_and_at_t
     assert any("options of a user mapping" in line for line in found.notes)
 
 
+@pytest.mark.endurance
 def test_settings_and_grants_of_the_database_itself_come_under_its_new_name(restores: Restores) -> None:
     restores.source("shop", SMALL)
     database, owner = restores.archive.platform.database("shop"), restores.owner("shop")
@@ -100,3 +101,15 @@ def test_settings_and_grants_of_the_database_itself_come_under_its_new_name(rest
     assert restores.ask("postgres", public) == [(False,)]
     reader = restores.archive.platform.reader("shop")
     assert restores.ask("postgres", public.replace("'public'", f"'{reader}'")) == [(True,)]
+
+
+def test_what_pg_dump_leaves_out_is_found_in_the_database(archive: Archive) -> None:
+    archive.source("shop", MISSING)
+    with access.opened(archive.settings) as databases, databases.database("shop") as connection:
+        found = contents.complete(connection, (), (), LargeObjects(count=0, checksum="0"))
+    lost = [one.told for one in found.missing if not one.by_nature]
+    assert "options of a user mapping public on server far" in lost
+    assert "rows of a table that belongs to an extension public.of_extension (postgres_fdw)" in lost
+    assert f"backup_{archive.platform.database('shop')}" in [
+        one.name for one in found.missing if one.by_nature
+    ]

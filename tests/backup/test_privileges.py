@@ -14,9 +14,6 @@ from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import clusters
 from tests.archive import SMALL, Archive
 
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
-
 FILE = PROJECT / "docs" / "backup-login.sql"
 EVERYTHING = (
     SMALL
@@ -50,6 +47,7 @@ def lacking(archive: Archive) -> list[str]:
         return privileges.lacking(connection)
 
 
+@pytest.mark.endurance
 def test_check_names_all_that_a_backup_may_not_read_and_its_statements_grant_it(poor: Archive) -> None:
     checked = poor.run("check")
     told = " ".join(checked.out.split())
@@ -74,6 +72,7 @@ def test_check_names_all_that_a_backup_may_not_read_and_its_statements_grant_it(
     assert poor.manifest("shop", "2026-11-22").contents.large_objects.count == 1
 
 
+@pytest.mark.endurance
 def test_the_file_of_the_documents_makes_a_login_that_lacks_nothing(poor: Archive) -> None:
     arguments = [
         str(clusters.BINARIES / "psql"),
@@ -89,3 +88,18 @@ def test_the_file_of_the_documents_makes_a_login_that_lacks_nothing(poor: Archiv
         assert postgres.rows(connection, query) == [(False, True, False)]
     done = poor.backup("shop", "2026-11-22")
     assert done.code == 0, done.out + done.err
+
+
+def test_what_a_backup_may_not_read_is_named_with_the_statement_that_grants_it(poor: Archive) -> None:
+    found = lacking(poor)
+    assert f"GRANT USAGE ON SCHEMA hidden TO {login(poor)}" in "; ".join(found)
+    with poor.platform.connect("shop") as connection:
+        while found:
+            statements = [line.rpartition(": ")[2] for line in found]
+            granted = [line for line in statements if re.match("GRANT|ALTER", line)]
+            assert granted, found
+            for statement in granted:
+                postgres.rows(connection, statement)
+            found = lacking(poor)
+        query = f"SELECT rolbypassrls, rolsuper FROM pg_roles WHERE rolname = '{login(poor)}'"
+        assert postgres.rows(connection, query) == [(True, False)]

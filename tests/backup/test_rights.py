@@ -21,9 +21,6 @@ from tests.archive import SMALL
 from tests.backup.test_restore import fetched, restored
 from tests.restores import RUN, Restores
 
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
-
 MONTH = "2026-11"
 ONLY_A_SUPERUSER = """
 RESET ROLE;
@@ -64,6 +61,7 @@ def granted(restores: Restores) -> Iterator[Restores]:
             postgres.rows(connection, f"DROP ROLE {prefix}_{name}")
 
 
+@pytest.mark.endurance
 def test_a_privilege_that_was_passed_on_is_restored_by_the_documented_login(granted: Restores) -> None:
     prefix = granted.archive.platform.prefix
     name = granted.name("copy")
@@ -84,6 +82,7 @@ def test_the_drill_proves_a_backup_with_a_privilege_that_was_passed_on(granted: 
     assert (found.grade, found.notes) == ("A", ())
 
 
+@pytest.mark.endurance
 def test_what_only_a_superuser_restores_is_asked_of_the_target_before_anything_is_fetched(
     restores: Restores,
 ) -> None:
@@ -128,6 +127,7 @@ def test_after_a_restore_as_superuser_the_lesser_login_restores_as_before(restor
         assert drill.drill_database(restores.archive.settings, "shop", MONTH).held
 
 
+@pytest.mark.endurance
 def test_a_role_that_somebody_else_made_is_told_with_the_statement_that_lets_the_login_act_for_it(
     restores: Restores,
 ) -> None:
@@ -147,6 +147,7 @@ def test_a_role_that_somebody_else_made_is_told_with_the_statement_that_lets_the
             assert code == 0, said
 
 
+@pytest.mark.endurance
 def test_a_manifest_of_before_is_still_read(restores: Restores) -> None:
     restores.source("shop", SMALL)
     restores.back_up("shop")

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline import access
+from pipeline.cli import rerun
 from pipeline.ledger import runs
 from tests.night import Night, next_run, program
 from tests.platforms import Platform
-
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY);
@@ -41,6 +39,7 @@ def loaded(night: Night, run: str) -> set[str]:
     return {name for (name,) in night.ask("warehouse", query, (run,))}
 
 
+@pytest.mark.endurance
 def test_a_run_in_which_nothing_is_to_be_done_is_not_touched_and_does_not_become_the_newest(
     shop: Night,
 ) -> None:
@@ -56,6 +55,7 @@ def test_a_run_in_which_nothing_is_to_be_done_is_not_touched_and_does_not_become
     assert shop.run("status").out.splitlines()[1].startswith(f"etl {newer} ok")
 
 
+@pytest.mark.endurance
 def test_first_begin_and_last_attempt_of_a_run_are_two_things(shop: Night) -> None:
     run = next_run()
     reader = shop.platform.reader("shop")
@@ -71,6 +71,7 @@ def test_first_begin_and_last_attempt_of_a_run_are_two_things(shop: Night) -> No
     assert re.match(rf"etl {run} ok, began \S+ \S+ UTC, attempt 2 at \S+ \S+ UTC, took \d+ s\n", told)
 
 
+@pytest.mark.endurance
 def test_a_rerun_of_a_run_of_one_table_loads_that_table_alone(shop: Night) -> None:
     shop.platform.source("store", SHOP, DECLARATION.replace("shop", "store"))
     run = next_run()
@@ -84,6 +85,7 @@ def test_a_rerun_of_a_run_of_one_table_loads_that_table_alone(shop: Night) -> No
     assert (recorded(shop, run)["scope"], recorded(shop, run)["state"]) == (["shop.other"], "done")
 
 
+@pytest.mark.endurance
 def test_a_part_that_is_loaded_makes_no_failed_run_well(shop: Night) -> None:
     """What a run was to do adds up over its attempts; it is done once all of that is loaded."""
     run = next_run()
@@ -128,6 +130,7 @@ def test_the_run_that_goes_on_is_named_and_not_the_latest(night: Night) -> None:
         assert f"run {older} is not known, the latest is 2026-11-21T1430" in ended.told[0]
 
 
+@pytest.mark.endurance
 def test_a_ledger_of_before_keeps_its_runs(platform: Platform) -> None:
     """They were begun and attempted once, at the same moment, as far as is known."""
     night = Night(platform)
@@ -146,3 +149,21 @@ def test_a_ledger_of_before_keeps_its_runs(platform: Platform) -> None:
     found = recorded(night, "2026-11-20")
     assert found["attempted_at"] == found["started_at"]
     assert (found["attempts"], found["scope"]) == (1, [])
+
+
+def test_what_a_run_was_to_do_is_what_a_rerun_of_it_does(shop: Night) -> None:
+    """It adds up over attempts; a table goes with its source."""
+    run = next_run()
+    with access.opened(shop.settings) as databases, databases.warehouse(autocommit=True) as warehouse:
+        for scope in (["shop.other"], ["shop.item"], ["shop.other", "store"]):
+            with runs.running(warehouse, run, "etl", scope=scope):
+                pass
+            known = rerun._known_load(shop.settings, run)
+            assert set(scope) <= set(known[1])
+        assert known == (run, ["shop.item", "shop.other", "store"])
+        with runs.running(warehouse, run, "etl", scope=["shop"]):
+            pass
+        assert rerun._known_load(shop.settings, run) == (run, ["shop", "store"])
+        with runs.running(warehouse, run, "etl", scope=[]):
+            pass
+        assert rerun._known_load(shop.settings, run) == (run, [])

@@ -10,9 +10,6 @@ from tests.archive import SMALL, Archive
 from tests.hooks import Hook
 from tests.night import Ended, Night, next_run
 
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
-
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY);
     INSERT INTO item SELECT generate_series(1, 40);
@@ -36,6 +33,7 @@ def first(ended: Ended) -> str:
     return ended.out.splitlines()[0]
 
 
+@pytest.mark.endurance
 def test_a_failure_of_an_earlier_run_is_open_after_an_extra_load_of_another_source(
     hook: Hook, shop: Night
 ) -> None:
@@ -74,6 +72,7 @@ def test_a_failure_of_an_earlier_run_is_open_after_an_extra_load_of_another_sour
     assert sorted(hook.told()) == [("failed", "etl/shop.other"), ("recovered", "etl/shop.other")]
 
 
+@pytest.mark.endurance
 def test_a_run_that_ended_before_it_came_to_its_tables_is_open_until_they_are_loaded(shop: Night) -> None:
     """None of its steps failed; a later one of another source does not make up for it."""
     run, extra = next_run(), next_run()
@@ -111,6 +110,7 @@ def test_a_killed_step_of_an_earlier_run_is_open(shop: Night) -> None:
     assert "shop.item: ExtractTable failed: its process was killed\n" in ended.out
 
 
+@pytest.mark.endurance
 def test_a_table_that_is_too_old_is_told_though_the_last_run_was_well(shop: Night) -> None:
     run = next_run()
     assert shop.etl(run).code == 0
@@ -124,6 +124,7 @@ def test_a_table_that_is_too_old_is_told_though_the_last_run_was_well(shop: Nigh
     assert (states["shop.item"], states["store.item"]) == ("stale", "ok")
 
 
+@pytest.mark.endurance
 def test_what_is_no_longer_declared_is_not_open(shop: Night) -> None:
     run = next_run()
     shop.ask("shop", f"REVOKE SELECT ON other FROM {shop.platform.reader('shop')}")
@@ -133,6 +134,7 @@ def test_what_is_no_longer_declared_is_not_open(shop: Night) -> None:
     assert shop.run("status").code == 0
 
 
+@pytest.mark.endurance
 def test_a_database_without_a_new_backup_is_told(archive: Archive) -> None:
     archive.source("shop", SMALL)
     night = Night(archive.platform)

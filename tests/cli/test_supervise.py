@@ -1,6 +1,7 @@
 """The parent of every run: nothing that came of it is left, whatever it does to hide, and limits are kept."""
 
 import contextlib
+import io
 import subprocess
 import sys
 import textwrap
@@ -185,3 +186,17 @@ def test_who_was_there_before_is_nobody_of_ours(tmp_path: Path) -> None:
         assert Run(tmp_path, "os._exit(0)").run() == 0
         assert _lives(other.pid)
         other.kill()
+
+
+def test_luigi_s_own_lines_go_to_the_log_of_the_run_and_ours_to_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is no terminal: its housekeeping is no help to anybody who reads mail from cron."""
+    ours = "2026-11-22 02:15:07 INFO [2026-11-22] 3 rows, all of them, read in 0.1 s"
+    its = "2026-11-22 02:15:07 DEBUG Informed scheduler that task has status DONE"
+    run = Run(tmp_path, f"print({ours!r}); print({its!r})")
+    kept = io.StringIO()
+    words = [sys.executable, str(run.program), str(tmp_path)]
+    Supervision("luigi", 1, lambda: (0.0, ""), supervise.LogFile(kept, asked=False)).run(words)
+    assert kept.getvalue().splitlines() == [ours, its]
+    assert capsys.readouterr().err.splitlines() == [ours]
