@@ -85,6 +85,7 @@ def test_what_is_written_says_what_was_guessed(night: Night) -> None:
     assert "\n#   public.secret_plan\n" in text
     assert "#   public.pg_stat_statements (pg_stat_statements)" in text
     assert "never filled: REFRESH MATERIALIZED VIEW.\n#   public.never_filled\n" in text
+    assert "never_filled" not in blocks
 
 
 @pytest.mark.endurance

@@ -278,6 +278,29 @@ def test_a_view_of_a_table_that_is_rewritten_under_the_snapshot_is_not_taken_for
     assert night.value("warehouse", "SELECT count(*) FROM shop.seen") == 40
 
 
+def test_a_materialized_view_that_is_refreshed_under_the_snapshot_is_not_taken_for_empty(
+    night: Night,
+) -> None:
+    """PostgreSQL shows its new rows to every snapshot, older ones too."""
+    night.platform.source(
+        "shop",
+        """
+        CREATE TABLE item (id int PRIMARY KEY);
+        INSERT INTO item SELECT generate_series(1, 40);
+        CREATE MATERIALIZED VIEW counted AS SELECT id FROM item;
+        """,
+        declared("{counted: {key: [id], max_deleted: 100%}}"),
+    )
+    night.load("shop", "counted")
+    run = next_run()
+    with night.platform.connect("shop") as connection, night.snapshot("shop", run):
+        postgres.rows(connection, "INSERT INTO item VALUES (41); REFRESH MATERIALIZED VIEW counted")
+        extract.extract_table(night.settings, night.table("shop", "counted"), run)
+    night.publish("shop", run, "counted")
+    assert night.value("warehouse", "SELECT count(*) FROM shop.counted") == 41
+    assert night.differing("shop") == []
+
+
 def test_what_only_moves_rows_under_the_snapshot_is_no_matter(late: tuple[Night, Connection]) -> None:
     night, connection = late
     run = next_run()
