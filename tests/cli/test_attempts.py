@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline import access
-from pipeline.cli import rerun
+from pipeline.cli.runs import rerun
 from pipeline.ledger import runs
 from tests.night import Night, next_run, program
 from tests.platforms import Platform
