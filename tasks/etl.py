@@ -11,7 +11,7 @@ import luigi
 
 from pipeline.catalog import Table
 from pipeline.chains import ETL
-from pipeline.loading import extract, holder, load, validate
+from pipeline.loading import extract, load, snapshot_holder, validate
 from pipeline.marts import build
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, RunParameter, Step, configured, declared, today
@@ -30,11 +30,11 @@ class OpenSnapshot(Step):
     def output(self) -> Done:
         return Done(
             f"snapshot of {self.source}",
-            lambda: holder.held(configured(), self.source, self.logical_date),
+            lambda: snapshot_holder.held(configured(), self.source, self.logical_date),
         )
 
     def run(self) -> None:
-        taken = holder.open_snapshot(configured(), self.source, self.logical_date, _worker_pid())
+        taken = snapshot_holder.open_snapshot(configured(), self.source, self.logical_date, _worker_pid())
         self.show(100, f"as of {taken.taken_at:%Y-%m-%d %H:%M:%S} UTC")
 
 

@@ -20,8 +20,9 @@ from psycopg2 import sql
 
 from pipeline import access, catalog, ledger, migrations, postgres, settings
 from pipeline.catalog import Table
-from pipeline.loading import continuity, extract, holder, load, validate
+from pipeline.loading import extract, load, snapshot_holder, validate
 from pipeline.loading.load import Loaded
+from pipeline.loading.source import continuity
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.settings import Settings
 from pipeline.step import Step, StepKey
@@ -115,7 +116,7 @@ class Night:
             taken = dataclasses.replace(
                 taken, horizon=taken.horizon + ahead, next_transaction=taken.next_transaction + ahead
             )
-            ledger.finish_step(warehouse, holder.step_key(source, run), None, taken.to_json())
+            ledger.finish_step(warehouse, snapshot_holder.step_key(source, run), None, taken.to_json())
             warehouse.commit()
             yield taken
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import catalog
 from pipeline.catalog import document, schema
-from pipeline.loading import drift
+from pipeline.loading.shapes import drift
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "analysts.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from pipeline.catalog import document, schema
-from pipeline.catalog.tables import DeclaredSource
-from pipeline.catalog.validation import validated
+from pipeline.catalog.source_files.tables import DeclaredSource
+from pipeline.catalog.source_files.validation import validated
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLES = PROJECT / "examples" / "analysts"

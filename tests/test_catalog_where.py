@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import catalog
-from pipeline.catalog import conditions
 from pipeline.catalog.queries import QueryError
+from pipeline.catalog.source_files import conditions
 from pipeline.errors import ProblemsError
 
 

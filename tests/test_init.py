@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline import catalog, names
 from pipeline.catalog import Source, schema
-from pipeline.catalog.draft import LARGE_ROWS, Relation, draft
-from pipeline.catalog.personal import suggested_mask
+from pipeline.catalog.source_files.draft import LARGE_ROWS, Relation, draft
+from pipeline.catalog.source_files.personal import suggested_mask
 from pipeline.sandbox import sources
 from tests.night import Night, next_run
 

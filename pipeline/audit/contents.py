@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import filtering, plan, staging
+from pipeline.loading import plan, staging
 from pipeline.loading.plan import Plan
-from pipeline.loading.shape import Column
+from pipeline.loading.shapes import filtering
+from pipeline.loading.shapes.shape import Column
 from pipeline.postgres import Composable, Connection
 
 # Not of ASCII: a server of another encoding hashes other bytes.

@@ -4,9 +4,12 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.catalog import dashboards, marts, sources
-from pipeline.catalog.board import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
-from pipeline.catalog.checks import (
+from pipeline.catalog import marts
+from pipeline.catalog.dashboard_files import dashboards
+from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
+from pipeline.catalog.marts import Mart
+from pipeline.catalog.source_files import sources
+from pipeline.catalog.source_files.checks import (
     Check,
     FreshnessCheck,
     FreshnessRule,
@@ -17,11 +20,10 @@ from pipeline.catalog.checks import (
     SqlCheck,
     UniqueCheck,
 )
-from pipeline.catalog.columns import Accepted, Column, Mask, NullRate, Range
-from pipeline.catalog.conditions import Condition
-from pipeline.catalog.marts import Mart
-from pipeline.catalog.relations import Sources
-from pipeline.catalog.tables import DriftAction, DriftKind, Source, Table
+from pipeline.catalog.source_files.columns import Accepted, Column, Mask, NullRate, Range
+from pipeline.catalog.source_files.conditions import Condition
+from pipeline.catalog.source_files.relations import Sources
+from pipeline.catalog.source_files.tables import DriftAction, DriftKind, Source, Table
 from pipeline.catalog.values import Level, Quarantine
 from pipeline.catalog.whole import Catalog
 from pipeline.errors import ProblemsError

@@ -11,11 +11,11 @@ from pydantic import BeforeValidator
 
 from pipeline import names
 from pipeline.catalog import document, queries
-from pipeline.catalog.checks import Check
-from pipeline.catalog.columns import Column
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.document import Document, Path, dotted
-from pipeline.catalog.validation import validated
+from pipeline.catalog.source_files.checks import Check
+from pipeline.catalog.source_files.columns import Column
+from pipeline.catalog.source_files.validation import validated
 from pipeline.catalog.values import ColumnNames, Name
 
 Materialize = Literal["view", "table"]

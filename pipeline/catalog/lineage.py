@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline import names
-from pipeline.catalog.board import Dashboard
-from pipeline.catalog.relations import SCHEMA
+from pipeline.catalog.dashboard_files.board import Dashboard
+from pipeline.catalog.source_files.relations import SCHEMA
 from pipeline.catalog.whole import Catalog
 from pipeline.errors import UsageError
 

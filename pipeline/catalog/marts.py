@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import names
 from pipeline.catalog import heading, queries
-from pipeline.catalog.checks import Check
-from pipeline.catalog.columns import Column
 from pipeline.catalog.heading import Materialize
-from pipeline.catalog.relations import SCHEMA, Sources, relation_problem
+from pipeline.catalog.source_files.checks import Check
+from pipeline.catalog.source_files.columns import Column
+from pipeline.catalog.source_files.relations import SCHEMA, Sources, relation_problem
 
 FOLDER = "marts"
 Problem = tuple[int, str]

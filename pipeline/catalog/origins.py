@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.catalog.board import Dashboard
+from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.catalog.lineage import DASHBOARD, Lineage
 from pipeline.catalog.queries import spelt
-from pipeline.catalog.relations import SCHEMA
+from pipeline.catalog.source_files.relations import SCHEMA
 from pipeline.catalog.whole import Catalog
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.catalog.cards import DeclaredDashboard
-from pipeline.catalog.tables import DeclaredSource
+from pipeline.catalog.dashboard_files.cards import DeclaredDashboard
+from pipeline.catalog.source_files.tables import DeclaredSource
 
 KINDS: dict[str, type[BaseModel]] = {"source": DeclaredSource, "dashboard": DeclaredDashboard}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

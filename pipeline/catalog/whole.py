@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.catalog.marts import Mart
-from pipeline.catalog.tables import Source
+from pipeline.catalog.source_files.tables import Source
 from pipeline.errors import UsageError
 from pipeline.names import advice
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pipeline import access, ledger, postgres
 from pipeline.access import Access
 from pipeline.catalog import Catalog
-from pipeline.catalog.board import Dashboard
+from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import changes, connection, instance, meanings, permissions, trial, wanted
 from pipeline.dashboards.changes import Change, There
 from pipeline.dashboards.connection import Database

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pipeline.catalog.board import Dashboard
+from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import things
 from pipeline.dashboards.connection import Database
 from pipeline.dashboards.kept import Kept

@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline import access
-from pipeline.catalog.board import Dashboard
+from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import trial, wanted
 from pipeline.dashboards.apply import Outcome
 from pipeline.dashboards.changes import Change

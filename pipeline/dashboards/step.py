@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pipeline import access, ledger
 from pipeline.access import Access
 from pipeline.catalog import Catalog
-from pipeline.catalog.board import Dashboard
+from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.chains import APPLY_TASK, DASHBOARDS
 from pipeline.dashboards.apply import apply
 from pipeline.errors import CheckError

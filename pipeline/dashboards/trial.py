@@ -9,8 +9,8 @@ from collections.abc import Container, Iterator
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.catalog.asked import quoted
-from pipeline.catalog.board import Card, Dashboard, Filter, Reach
+from pipeline.catalog.dashboard_files.asked import quoted
+from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Reach
 from pipeline.dashboards.wanted import Board, is_variable, numbers, statement
 from pipeline.errors import CheckError, PipelineError
 from pipeline.postgres import Connection

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.catalog.board import Card, Format
+from pipeline.catalog.dashboard_files.board import Card, Format
 
 # Ours that are called otherwise there.
 DISPLAYS: Mapping[str, str] = {"number": "scalar"}

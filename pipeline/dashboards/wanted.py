@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.catalog.asked import quoted
-from pipeline.catalog.board import Card, Dashboard, Filter, Past, Reach
+from pipeline.catalog.dashboard_files.asked import quoted
+from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Past, Reach
 from pipeline.dashboards import visual
 from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD, place
 from pipeline.errors import CheckError

@@ -20,9 +20,11 @@ from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark
-from pipeline.loading import checking, continuity, deletes, holder, plan, staging, steps, types
+from pipeline.loading import checking, plan, snapshot_holder, staging, steps
 from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
-from pipeline.loading.reading import Reading
+from pipeline.loading.shapes import types
+from pipeline.loading.source import continuity, deletes
+from pipeline.loading.source.reading import Reading
 from pipeline.loading.staging import Staged
 from pipeline.loading.steps import Begun
 from pipeline.postgres import Connection, snapshot
@@ -93,7 +95,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
         if step is None:
             return
         began = time.monotonic()
-        taken = holder.find(step.warehouse, table.source, run)
+        taken = snapshot_holder.find(step.warehouse, table.source, run)
         if taken is None:
             raise StepError(
                 f"no snapshot of source {table.source} was taken for run {run}",

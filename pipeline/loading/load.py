@@ -16,20 +16,11 @@ from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
 from pipeline.ledger.lease import Attempt
-from pipeline.loading import (
-    described,
-    drift,
-    exchange,
-    extract,
-    history,
-    merge,
-    quarantine,
-    staging,
-    steps,
-    validate,
-)
+from pipeline.loading import extract, quarantine, staging, steps, validate
 from pipeline.loading.plan import FIRST, REBUILD
-from pipeline.loading.shape import Shape
+from pipeline.loading.publishing import described, exchange, history, merge
+from pipeline.loading.shapes import drift
+from pipeline.loading.shapes.shape import Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot

@@ -10,9 +10,10 @@ from pipeline import ledger, mask, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
-from pipeline.loading import drift, filtering, intent, shape, shown, staging, types
-from pipeline.loading.drift import Change
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading import staging
+from pipeline.loading.shapes import drift, filtering, intent, shape, shown, types
+from pipeline.loading.shapes.drift import Change
+from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import Snapshot

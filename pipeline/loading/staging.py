@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import Table
-from pipeline.loading.shape import Column
+from pipeline.loading.shapes.shape import Column
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse.relation import column_names, column_types, count, oid

@@ -12,7 +12,7 @@ from pipeline.errors import CheckError, StepError
 from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
-from pipeline.loading.shape import Shape
+from pipeline.loading.shapes.shape import Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
 from pipeline.progress import Show, silent

@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import Card, Dashboard, Filter, Past
-from pipeline.catalog.asked import quoted
+from pipeline.catalog.dashboard_files.asked import quoted
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 

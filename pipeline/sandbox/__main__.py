@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from pipeline import settings
-from pipeline.catalog import draft
+from pipeline.catalog.source_files import draft
 from pipeline.cli.analysts import analyst
 from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import redact

@@ -7,7 +7,8 @@ from psycopg2 import sql
 from pipeline import access, catalog, postgres
 from pipeline.catalog import Table
 from pipeline.errors import PipelineError
-from pipeline.loading import shape, staging
+from pipeline.loading import staging
+from pipeline.loading.shapes import shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.settings import Settings

@@ -7,9 +7,19 @@ from dataclasses import dataclass, field
 
 from pipeline import access, dashboards, settings
 from pipeline.catalog import Catalog
-from pipeline.catalog.board import FILTERS, Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
-from pipeline.catalog.columns import Column
+from pipeline.catalog.dashboard_files.board import (
+    FILTERS,
+    Card,
+    Dashboard,
+    Filter,
+    Format,
+    Past,
+    Place,
+    Reach,
+    Tab,
+)
 from pipeline.catalog.marts import Mart
+from pipeline.catalog.source_files.columns import Column
 from pipeline.dashboards import Outcome
 from pipeline.dashboards.kept import Kept, Memory
 from pipeline.settings import Settings

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipeline.catalog.board import Filter, Reach
+from pipeline.catalog.dashboard_files.board import Filter, Reach
 from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, TOTAL, Surface, with_card
 
 

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import dashboards
-from pipeline.catalog.board import Reach
+from pipeline.catalog.dashboard_files.board import Reach
 from pipeline.errors import UsageError
 from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, Surface, with_card
 

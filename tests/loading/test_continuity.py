@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import access, postgres
 from pipeline.audit import audit
-from pipeline.loading import continuity
+from pipeline.loading.source import continuity
 from tests import putbacks
 from tests.night import Night, next_run
 from tests.putbacks import Server

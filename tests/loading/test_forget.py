@@ -10,8 +10,8 @@ from luigi.task_status import DONE, PENDING
 from pipeline import access
 from pipeline.errors import AlreadyRunningError
 from pipeline.ledger import lease
-from pipeline.loading import forget
-from pipeline.loading.forget import Forgotten
+from pipeline.loading import clear
+from pipeline.loading.clear import Forgotten
 from pipeline.step import StepKey
 from tasks.etl import ExtractTable, LoadTable, LoadWarehouse, OpenSnapshot, ValidateExtract
 from tasks.worker.clear import clear_done
@@ -44,7 +44,7 @@ def shop(night: Night, item: str = "{}") -> Night:
 def forgotten(night: Night, run: str, since: str, *names: str) -> Forgotten:
     tables = [night.table("shop", name) for name in names]
     with access.opened(night.settings) as databases:
-        return forget.forget(databases, tables, run, since)
+        return clear.forget(databases, tables, run, since)
 
 
 def known(night: Night, run: str, name: str) -> list[str]:
@@ -68,7 +68,7 @@ def staged(night: Night) -> Sequence[str]:
         ("event", "{}"),
     ],
 )
-@pytest.mark.parametrize("since", list(forget.FROM))
+@pytest.mark.parametrize("since", list(clear.FROM))
 def test_a_loaded_table_is_done_over_without_loss_or_doubles(
     night: Night, name: str, item: str, since: str
 ) -> None:

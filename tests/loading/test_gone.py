@@ -8,7 +8,7 @@ import pytest
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import blocks, deletes
+from pipeline.loading.source import blocks, deletes
 from tests.night import Night, counts, next_run
 
 # By the kind of key: its columns, and what makes the keys of the numbers 0 to 999, each another.

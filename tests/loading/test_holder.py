@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import access, postgres
 from pipeline.errors import StepError, UnreachableError, UsageError
-from pipeline.loading import extract, holder
+from pipeline.loading import extract, snapshot_holder
 from pipeline.postgres import snapshot
 from tests.night import Night, next_run, wait_until
 
@@ -45,7 +45,7 @@ def holders(night: Night) -> list[psutil.Process]:
     found = []
     for process in night.ours():
         with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended
-            if "pipeline.loading.holder" in process.cmdline():
+            if "pipeline.loading.snapshot_holder" in process.cmdline():
                 found.append(process)
     return found
 
@@ -62,14 +62,14 @@ def test_it_is_held_until_every_table_is_extracted(shop: Night) -> None:
     """A production database must not be kept from cleaning up for longer than we read."""
     run = next_run()
     with owner() as pid:
-        holder.open_snapshot(shop.settings, "shop", run, pid)
-        assert holder.held(shop.settings, "shop", run)
+        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
+        assert snapshot_holder.held(shop.settings, "shop", run)
         shop.ask("shop", "INSERT INTO a VALUES (2)")
         extract.extract_table(shop.settings, shop.table("shop", "a"), run)
-        assert holder.held(shop.settings, "shop", run)
+        assert snapshot_holder.held(shop.settings, "shop", run)
         extract.extract_table(shop.settings, shop.table("shop", "b"), run)
         wait_until(lambda: not holders(shop), "the holder has ended")
-    assert not holder.held(shop.settings, "shop", run)
+    assert not snapshot_holder.held(shop.settings, "shop", run)
     assert idle_transactions(shop) == 0
     assert shop.extraction(run, "shop.a")[1] == 1, "read at the moment of the snapshot"
 
@@ -77,7 +77,7 @@ def test_it_is_held_until_every_table_is_extracted(shop: Night) -> None:
 def test_it_ends_with_the_process_that_asked_for_it(shop: Night) -> None:
     run = next_run()
     with owner() as pid:
-        holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
         assert len(holders(shop)) == 1
     wait_until(lambda: not holders(shop), "the holder has ended")
     wait_until(lambda: idle_transactions(shop) == 0, "its transaction has ended")
@@ -86,14 +86,14 @@ def test_it_ends_with_the_process_that_asked_for_it(shop: Night) -> None:
 def test_a_source_that_ends_the_transaction_is_noticed(shop: Night) -> None:
     run = next_run()
     with owner() as pid:
-        holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
         shop.ask(
             "shop",
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND state LIKE 'idle in%%'",
         )
         wait_until(lambda: not holders(shop), "the holder has ended")
-        assert not holder.held(shop.settings, "shop", run)
+        assert not snapshot_holder.held(shop.settings, "shop", run)
         with pytest.raises(StepError, match=r"the snapshot of \S+ is gone"):
             extract.extract_table(shop.settings, shop.table("shop", "a"), run)
 
@@ -105,7 +105,7 @@ def test_why_no_snapshot_could_be_taken_is_told(shop: Night) -> None:
         owner() as pid,
         pytest.raises(UnreachableError, match=r"source shop: no connection: .*not permitted"),
     ):
-        holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
     step = shop.step(run, "OpenSnapshot", "shop")
     assert step is not None
     assert (step.state, step.exit_code) == ("failed", 5)
@@ -147,10 +147,10 @@ def test_a_source_that_is_down_holds_no_snapshot(shop: Night) -> None:
     """Then the step that takes another one runs, and says so; a question that fails stops Luigi instead."""
     run = next_run()
     with owner() as pid:
-        holder.open_snapshot(shop.settings, "shop", run, pid)
-        assert holder.held(shop.settings, "shop", run)
+        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
+        assert snapshot_holder.held(shop.settings, "shop", run)
         shop.ask("shop", f"ALTER ROLE {shop.platform.reader('shop')} NOLOGIN")
-        assert not holder.held(shop.settings, "shop", run)
+        assert not snapshot_holder.held(shop.settings, "shop", run)
 
 
 def test_a_setting_that_is_wrong_is_told_as_one(shop: Night) -> None:
@@ -158,7 +158,7 @@ def test_a_setting_that_is_wrong_is_told_as_one(shop: Night) -> None:
     configured = shop.settings
     shop.platform.settings_file.write_text("[vault]\nurl = ftp://nowhere\n")
     with owner() as pid, pytest.raises(UsageError, match=r"\[vault\] url: is no URL") as caught:
-        holder.open_snapshot(configured, "shop", next_run(), pid)
+        snapshot_holder.open_snapshot(configured, "shop", next_run(), pid)
     assert caught.value.exit_code == 2
 
 
@@ -167,4 +167,4 @@ def test_a_holder_that_dies_is_told_as_that(shop: Night, monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPATH", "/dev/null/nothing")
     monkeypatch.setenv("PYTHONHOME", "/dev/null/nothing")
     with owner() as pid, pytest.raises(StepError, match="its snapshot ended with 1 before it had one"):
-        holder.open_snapshot(shop.settings, "shop", next_run(), pid)
+        snapshot_holder.open_snapshot(shop.settings, "shop", next_run(), pid)

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading import shape
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading.shapes import shape
+from pipeline.loading.shapes.shape import Column, Shape
 from tests.night import Night
 from tests.platforms import Platform
 

@@ -9,8 +9,8 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading import shape, types
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading.shapes import shape, types
+from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Connection, snapshot
 from tests import every_type, majors
 from tests.majors import Major

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from pipeline.catalog import Card, Dashboard, Filter, Past, Place, Reach, Tab
-from pipeline.catalog.board import FILTERS
+from pipeline.catalog.dashboard_files.board import FILTERS
 from pipeline.report import choices, write
 from tests.browsers import QUIET, chromium
 from tests.night import Night

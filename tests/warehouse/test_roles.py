@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from pipeline import access, migrations, postgres
-from pipeline.catalog.relations import PLATFORM
+from pipeline.catalog.source_files.relations import PLATFORM
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import clusters
 from pipeline.warehouse import roles

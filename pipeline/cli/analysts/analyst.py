@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import access, catalog, postgres, settings
-from pipeline.catalog.draft import SCHEMA_FILE, Relation, draft, loadable
+from pipeline.catalog.source_files.draft import SCHEMA_FILE, Relation, draft, loadable
 from pipeline.cli import terminal
 from pipeline.cli.analysts import annotations
 from pipeline.errors import ProblemsError, StepError, UsageError

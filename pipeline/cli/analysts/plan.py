@@ -11,13 +11,16 @@ from psycopg2 import sql
 
 from pipeline import access, catalog, ledger, mask, postgres, settings
 from pipeline.access import Access
-from pipeline.catalog import Mart, Source, Table, sources
+from pipeline.catalog import Mart, Source, Table
+from pipeline.catalog.source_files import sources
 from pipeline.cli import terminal
 from pipeline.cli.analysts import annotations, loaded
 from pipeline.cli.analysts.loaded import Seen
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
-from pipeline.loading import continuity, filtering, plan, staging
+from pipeline.loading import plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
+from pipeline.loading.shapes import filtering
+from pipeline.loading.source import continuity
 from pipeline.postgres import Connection
 from pipeline.system import options
 

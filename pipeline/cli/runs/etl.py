@@ -18,7 +18,7 @@ from pipeline.cli.runs.scope import Scope
 from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
 from pipeline.ledger import runs
 from pipeline.ledger.runs import Run
-from pipeline.loading import forget
+from pipeline.loading import clear
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.system import options
@@ -44,7 +44,7 @@ def add_chain(parsers: Any) -> None:
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
     # For `pipeline rerun`, which says what it does.
-    parser.add_argument("--forget", choices=list(forget.FROM), help=argparse.SUPPRESS)
+    parser.add_argument("--forget", choices=list(clear.FROM), help=argparse.SUPPRESS)
     parser.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(command=run_etl, thing=_thing)
 
@@ -173,7 +173,7 @@ def _luigi(arguments: argparse.Namespace, wanted: Scope, run: str) -> list[str]:
 
 
 def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool) -> None:
-    forgotten = forget.forget(databases, tables, run, since, in_full=in_full)
+    forgotten = clear.forget(databases, tables, run, since, in_full=in_full)
     terminal.say(f"run {run}: {forgotten.steps} steps are done over, from {since} on")
     if names := forgotten.read_again:
         which = ", ".join(names) if len(names) <= FEW else f"{len(names)} tables"

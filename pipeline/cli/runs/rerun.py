@@ -11,7 +11,7 @@ from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
 from pipeline.errors import StoppedError, UsageError, common_kind
 from pipeline.ledger import runs
-from pipeline.loading import forget
+from pipeline.loading import clear
 from pipeline.names import nearest
 from pipeline.settings import Settings
 
@@ -41,7 +41,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--run", help="the logical date (default: the latest run)")
     parser.add_argument(
-        "--from", dest="since", choices=list(forget.FROM), help="forget the tables' steps from this one on"
+        "--from", dest="since", choices=list(clear.FROM), help="forget the tables' steps from this one on"
     )
     parser.add_argument(
         "--full",

@@ -12,7 +12,7 @@ from pipeline import postgres, quality
 from pipeline.catalog import Table
 from pipeline.loading import staging
 from pipeline.loading.checking.candidate import Candidate
-from pipeline.loading.drift import IGNORE, Change
+from pipeline.loading.shapes.drift import IGNORE, Change
 from pipeline.postgres import Connection
 from pipeline.quality import Result, duplicates, naming
 

@@ -95,7 +95,7 @@ class Peaks:
     def _note(self, process: psutil.Process) -> None:
         arguments = " ".join(process.cmdline())
         names = {
-            "pipeline.loading.holder": "snapshot holder",
+            "pipeline.loading.snapshot_holder": "snapshot holder",
             "tasks.scheduler": "scheduler",
             "tasks.worker.run": "Luigi",
         }

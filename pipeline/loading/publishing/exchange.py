@@ -12,7 +12,7 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.loading import staging
-from pipeline.loading.shape import Shape
+from pipeline.loading.shapes.shape import Shape
 from pipeline.loading.staging import DELETED_AT, LOADED_AT, Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import locks, swap, views

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from pipeline import names
 from pipeline.catalog import queries
-from pipeline.catalog.board import FILTERS, NO_CONDITION
-from pipeline.catalog.cards import SHAPES, DeclaredCard, measure
+from pipeline.catalog.dashboard_files.board import FILTERS, NO_CONDITION
+from pipeline.catalog.dashboard_files.cards import SHAPES, DeclaredCard, measure
 from pipeline.catalog.gives import UNNAMED, Known, expanded
-from pipeline.catalog.relations import SCHEMA
+from pipeline.catalog.source_files.relations import SCHEMA
 
 # The key that is wrong, the line within its text (0: the key's own), and what.
 Problem = tuple[tuple[str | int, ...], int, str]

@@ -12,7 +12,7 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.catalog import Condition, Table
 from pipeline.errors import StepError
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Composable, Connection
 
 VOLATILE = """

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.catalog import Table
-from pipeline.loading import identity, masking, retyped
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading.shapes import identity, masking, retyped
+from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.names import in_yaml
 
 EVOLVE, REFRESH, IGNORE, BLOCK = "evolve", "refresh", "ignore", "block"

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from pipeline.loading.definitions import Type
-from pipeline.loading.shape import Column
+from pipeline.loading.shapes.definitions import Type
+from pipeline.loading.shapes.shape import Column
 
 # The types whose every value another type holds too, from the narrowest to the widest.
 WIDENING: Sequence[Sequence[str]] = (

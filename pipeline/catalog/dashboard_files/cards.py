@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.catalog.board import COLUMNS, Chart, DateUnit, FilterKind, Past, PastUnit
+from pipeline.catalog.dashboard_files.board import COLUMNS, Chart, DateUnit, FilterKind, Past, PastUnit
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.values import ColumnNames, Name
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.catalog import document, queries, rules, selection
-from pipeline.catalog.relations import Sources, relation_problem
-from pipeline.catalog.tables import DeclaredSource, Source, Table
-from pipeline.catalog.validation import validated
+from pipeline.catalog import document, queries
+from pipeline.catalog.source_files import rules, selection
+from pipeline.catalog.source_files.relations import Sources, relation_problem
+from pipeline.catalog.source_files.tables import DeclaredSource, Source, Table
+from pipeline.catalog.source_files.validation import validated
 
 FOLDER = "sources"
 

@@ -19,7 +19,8 @@ from pipeline.access import Access
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import lease
-from pipeline.loading import continuity, undeclared
+from pipeline.loading import undeclared
+from pipeline.loading.source import continuity
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot, read_at
 from pipeline.settings import Settings
@@ -91,7 +92,7 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
     owner = os.pidfd_open(owner_pid)
     try:
         holder = subprocess.Popen(
-            command.python("pipeline.loading.holder", source, run, str(owner)),
+            command.python("pipeline.loading.snapshot_holder", source, run, str(owner)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             pass_fds=[owner],
@@ -174,7 +175,7 @@ def _is_wanted(warehouse: Connection, source: str, run: str, names: list[str], s
 
 def main() -> None:
     """Hold a snapshot: what `open_snapshot` starts."""
-    parser = argparse.ArgumentParser(prog="pipeline.loading.holder")
+    parser = argparse.ArgumentParser(prog="pipeline.loading.snapshot_holder")
     parser.add_argument("source")
     parser.add_argument("run")
     parser.add_argument("owner", type=int)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, model_validator
 
-from pipeline.catalog.columns import Ruled
 from pipeline.catalog.declared import Declared
+from pipeline.catalog.source_files.columns import Ruled
 from pipeline.catalog.values import Change, ColumnNames, Count, Duration, Name
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import count
 
-from pipeline.catalog.board import COLUMNS, Place
-from pipeline.catalog.cards import DeclaredCard
+from pipeline.catalog.dashboard_files.board import COLUMNS, Place
+from pipeline.catalog.dashboard_files.cards import DeclaredCard
 
 
 def places(cards: Sequence[DeclaredCard]) -> list[Place]:

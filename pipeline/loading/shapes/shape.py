@@ -9,8 +9,8 @@ from psycopg2 import sql
 
 from pipeline import names, postgres
 from pipeline.errors import StepError
-from pipeline.loading import definitions
-from pipeline.loading.definitions import Type
+from pipeline.loading.shapes import definitions
+from pipeline.loading.shapes.definitions import Type
 from pipeline.postgres import Composable, Connection
 
 # Relations whose rows carry the transaction that wrote them.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from pipeline import names
 from pipeline.catalog import queries
-from pipeline.catalog.tables import Source
+from pipeline.catalog.source_files.tables import Source
 
 # Where marts are.
 SCHEMA = "mart"

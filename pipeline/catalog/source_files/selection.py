@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.catalog import conditions, queries, rules
+from pipeline.catalog import queries
 from pipeline.catalog.document import Document, Path, dotted
+from pipeline.catalog.source_files import conditions, rules
 
 # What may be said of a column that is not loaded.
 OF_WHAT_STAYS = {"mask", "unmasked", "description"}

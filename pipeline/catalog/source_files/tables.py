@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.catalog import conditions
-from pipeline.catalog.checks import WITHOUT_ROWS, Check, RelationshipCheck
-from pipeline.catalog.columns import Column, Ruled
-from pipeline.catalog.conditions import Condition
 from pipeline.catalog.declared import Declared
+from pipeline.catalog.source_files import conditions
+from pipeline.catalog.source_files.checks import WITHOUT_ROWS, Check, RelationshipCheck
+from pipeline.catalog.source_files.columns import Column, Ruled
+from pipeline.catalog.source_files.conditions import Condition
 from pipeline.catalog.values import ColumnNames, Description, Duration, Name, Quarantine, Share
 from pipeline.errors import UsageError
 from pipeline.names import advice

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline import names
 from pipeline.catalog import queries
-from pipeline.catalog.checks import WITHOUT_ROWS
 from pipeline.catalog.document import Document, Path, dotted
+from pipeline.catalog.source_files.checks import WITHOUT_ROWS
 
 Problem = tuple[int, str]
 Found = Iterator[tuple[Path, str]]

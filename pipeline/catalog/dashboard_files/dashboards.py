@@ -8,15 +8,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipeline import names
-from pipeline.catalog import asked, document, gives, layout
-from pipeline.catalog.asked import Question
-from pipeline.catalog.board import FILTERS, Card, Dashboard, Filter, Format, Reach, Tab
-from pipeline.catalog.cards import DeclaredCard, DeclaredDashboard, DeclaredFilter
+from pipeline.catalog import document, gives
+from pipeline.catalog.dashboard_files import asked, layout
+from pipeline.catalog.dashboard_files.asked import Question
+from pipeline.catalog.dashboard_files.board import FILTERS, Card, Dashboard, Filter, Format, Reach, Tab
+from pipeline.catalog.dashboard_files.cards import DeclaredCard, DeclaredDashboard, DeclaredFilter
 from pipeline.catalog.document import Document, dotted
 from pipeline.catalog.marts import Mart
 from pipeline.catalog.queries import Relation
-from pipeline.catalog.relations import PLATFORM, SCHEMA, Sources, relation_problem
-from pipeline.catalog.validation import validated
+from pipeline.catalog.source_files.relations import PLATFORM, SCHEMA, Sources, relation_problem
+from pipeline.catalog.source_files.validation import validated
 
 FOLDER = "dashboards"
 Problem = tuple[int, str]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline import names
-from pipeline.catalog.personal import suggested_mask
+from pipeline.catalog.source_files.personal import suggested_mask
 
 SCHEMA_FILE = ".schema/source.schema.json"
 LARGE_ROWS = 5_000_000

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline import postgres
 from pipeline.catalog import Table
-from pipeline.loading.definitions import COMPOSITE
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading.shapes.definitions import COMPOSITE
+from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Connection
 
 # What the declaration says of a column that somebody has looked at.

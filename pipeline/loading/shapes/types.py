@@ -7,9 +7,9 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading import definitions
-from pipeline.loading.definitions import COMPOSITE, ENUM, MULTIRANGE, RANGE, XML, Type
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading.shapes import definitions
+from pipeline.loading.shapes.definitions import COMPOSITE, ENUM, MULTIRANGE, RANGE, XML, Type
+from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import roles
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.catalog import Table
-from pipeline.loading import identity
-from pipeline.loading.shape import Column, Shape
+from pipeline.loading.shapes import identity
+from pipeline.loading.shapes.shape import Column, Shape
 
 # From what shows most to what shows least.
 STRICTNESS = (None, "hash", "null", "exclude")

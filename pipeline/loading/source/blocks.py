@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import filtering, staging
+from pipeline.loading import staging
 from pipeline.loading.plan import Plan, expression
-from pipeline.loading.reading import Reading
+from pipeline.loading.shapes import filtering
+from pipeline.loading.source.reading import Reading
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 

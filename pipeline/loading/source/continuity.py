@@ -17,8 +17,8 @@ from typing import Any
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import shape
 from pipeline.loading.plan import HALF_CIRCLE, Plan
+from pipeline.loading.shapes import shape
 from pipeline.postgres import Composable, Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
 

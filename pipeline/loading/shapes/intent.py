@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from pipeline.catalog import Table
 from pipeline.errors import StepError
-from pipeline.loading import drift, filtering, identity, masking
-from pipeline.loading.shape import Shape
+from pipeline.loading.shapes import drift, filtering, identity, masking
+from pipeline.loading.shapes.shape import Shape
 from pipeline.names import RESERVED_COLUMNS, nearest
 
 # Types with the same order on every server; that of text follows a locale.

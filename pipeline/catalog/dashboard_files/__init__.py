@@ -1,0 +1,1 @@
+"""What dashboards/*.yaml say: cards in their places, and what each asks."""

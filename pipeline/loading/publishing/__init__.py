@@ -1,0 +1,1 @@
+"""How what was read becomes what people see: merged, or in place of the table."""
