@@ -3,6 +3,7 @@
 It runs with a configuration of ours only. It never checks out: no attribute, filter, hook or link acts.
 """
 
+from pipeline.git.agent import Login
 from pipeline.git.repository import Entry, Repository
 
-__all__ = ["Entry", "Repository"]
+__all__ = ["Entry", "Login", "Repository"]

@@ -8,12 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StepError, UnreachableError
-from pipeline.git import credential
+from pipeline.git import agent, credential
+from pipeline.git.agent import Login
 from pipeline.redact import redact
 from pipeline.system import command
 
@@ -22,9 +23,14 @@ READ_SECONDS = 60.0
 # No file that git writes may be larger: a pack is one file.
 LARGEST_PACK_BYTES = 256 * 1024 * 1024
 # What may be fetched from; "file" is for a repository on this machine.
-PROTOCOLS = ("https", "file")
+PROTOCOLS = ("https", "ssh", "file")
 REF = "refs/sync/branch"
+NOTHING: Mapping[str, str] = {}
 
+_SSH_SAYS = re.compile(
+    r"^(Host key verification failed.*|.*: Permission denied \(.*|ssh: (?:connect|Could not resolve).*)$",
+    re.M,
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 # Where this machine's own, and a repository's, would otherwise have a say.
 _CONFIGURATION = {
@@ -65,8 +71,10 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def fetch(self, url: str, branch: str, token: str | None) -> str:
+    def fetch(self, url: str, branch: str, token: str | None, login: Login | None = None) -> str:
         """Fetch the newest commit of a branch, whatever was there before, and return its name.
+
+        `token` is for https, `login` for ssh.
 
         Raise UnreachableError if it cannot be had, StepError if what comes is no sound repository.
         """
@@ -82,7 +90,9 @@ class Repository:
             "--no-auto-maintenance", "--force", "--end-of-options", url, f"+refs/heads/{branch}:{REF}",
         ]  # fmt: skip
         try:
-            self._git(arguments, FETCH_SECONDS, token=token)
+            with contextlib.ExitStack() as stack:
+                speaks = stack.enter_context(agent.speaking(login)) if login else NOTHING
+                self._git(arguments, FETCH_SECONDS, token=token, speaks=speaks)
         except StepError as error:
             if "fsck" in str(error) or "index-pack" in str(error) or "signal 25" in str(error):
                 raise StepError(f"what {url} has in {branch} is refused: {error}") from None
@@ -133,13 +143,19 @@ class Repository:
         self._git(["init", "--quiet", "--bare", "--template="], READ_SECONDS)
 
     def _git(
-        self, arguments: Sequence[str], timeout: float, *, token: str | None = None, stdin: bytes = b""
+        self,
+        arguments: Sequence[str],
+        timeout: float,
+        *,
+        token: str | None = None,
+        stdin: bytes = b"",
+        speaks: Mapping[str, str] = NOTHING,
     ) -> bytes:
         """Run git to its end; of the environment and of configurations it sees what is here alone."""
         settings = [word for key, value in _CONFIGURATION.items() for word in ("-c", f"{key}={value}")]
         # The first, empty one takes back whichever else there may be.
         settings += ["-c", "credential.helper="]
-        environment = self._environment()
+        environment = {**self._environment(), **speaks}
         with contextlib.ExitStack() as stack:
             pipes: tuple[int, ...] = ()
             if token is not None:
@@ -155,7 +171,7 @@ class Repository:
         own = {
             "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1",
             "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS),
-            "GIT_ASKPASS": "true", "GIT_CEILING_DIRECTORIES": "/",
+            "GIT_ASKPASS": "true", "GIT_SSH_COMMAND": "false", "GIT_CEILING_DIRECTORIES": "/",
         }  # fmt: skip
         # Its home is a folder that has nothing of anybody's.
         return {"PATH": path, "HOME": str(self._folder), "LC_ALL": "C", **own}
@@ -196,5 +212,8 @@ def _run(
             raise StepError(f"git: still running after {timeout:g} seconds, so it was ended") from None
         raise
     if process.returncode != 0:
-        raise StepError(redact(command.failure("git", process.returncode, said.decode(errors="replace"))))
+        text = said.decode(errors="replace")
+        # What ssh says is the reason, and not git's last line.
+        why = "".join(_SSH_SAYS.findall(text)[:1])
+        raise StepError(redact(f"ssh: {why}" if why else command.failure("git", process.returncode, text)))
     return out

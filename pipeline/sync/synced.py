@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import COMMIT, __version__, access, alerts, catalog
 from pipeline.alerts.failures import Thing
 from pipeline.errors import CheckError, PipelineError, ProblemsError, UnreachableError, UsageError
-from pipeline.git import Repository
+from pipeline.git import Login, Repository
 from pipeline.programs import look
 from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
@@ -18,8 +18,9 @@ from pipeline.sync.versions import VERSIONS
 from pipeline.system import beside, temporary
 
 KEY, COMMAND = "sync", "pipeline sync"
-# The field of the entry in Vault.
+# The fields of the entry in Vault.
 TOKEN = "token"  # noqa: S105 - its name
+SSH_KEY, KNOWN_HOSTS = "ssh_key", "known_hosts"
 SHORT = 10
 # Another version of this program may take what one has refused.
 JUDGE = f"{__version__} {COMMIT}".strip()
@@ -72,7 +73,8 @@ def _sync(settings: Settings, url: str) -> Synced:
     checkout = analysts.checkout
     folder = beside.place(checkout, VERSIONS)
     repository = Repository(beside.place(checkout, "git"))
-    commit = repository.fetch(url, analysts.branch, _token(settings, analysts.secret))
+    token, login = _credential(settings, analysts.secret)
+    commit = repository.fetch(url, analysts.branch, token, login)
     judged = folder / "judged.json"
     version = folder / commit
     if not version.exists():
@@ -90,17 +92,25 @@ def _sync(settings: Settings, url: str) -> Synced:
     return Synced(commit, new)
 
 
-def _token(settings: Settings, secret: str | None) -> str | None:
+def _credential(settings: Settings, secret: str | None) -> tuple[str | None, Login | None]:
+    """Return a token for https, or a login for ssh; neither where the repository needs none."""
     if secret is None:
-        return None
+        return None, None
     with access.opened(settings) as databases:
         entry = databases.vault.read(secret)
+    if entry.get(SSH_KEY):
+        if not entry.get(KNOWN_HOSTS):
+            raise UnreachableError(
+                f"Vault: {secret} has {SSH_KEY} and no {KNOWN_HOSTS}",
+                hint="write the server's keys there, as ssh-keyscan prints them and its owner confirms them",
+            )
+        return None, Login(entry[SSH_KEY], entry[KNOWN_HOSTS])
     if not entry.get(TOKEN):
         raise UnreachableError(
             f"Vault: {secret} has no {TOKEN}",
-            hint="write one there that may read",
+            hint=f"write one there that may read, or a deploy key as {SSH_KEY}",
         )
-    return entry[TOKEN]
+    return entry[TOKEN], None
 
 
 def _make(

@@ -1,0 +1,179 @@
+"""A deploy key: from Vault to an agent of its own, to a server that is known, and nowhere else."""
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import access, settings
+from pipeline.errors import StepError, UnreachableError
+from pipeline.git import Login, Repository, agent
+from pipeline.git import repository as git
+from pipeline.sync import synced
+from tests.night import wait_until
+
+# Debian's is not where users look for programs.
+SSHD = os.environ.get("SSHD") or shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+# As root it wants a user and a folder of its own, which are there in this very namespace.
+AS_ROOT = """
+    cp /etc/passwd "$1/passwd" && echo 'sshd:x:65533:65534::/run/sshd:/bin/false' >> "$1/passwd" &&
+    mount --bind "$1/passwd" /etc/passwd && mount -t tmpfs none /run && mkdir /run/sshd && shift && exec "$@"
+"""
+
+
+@dataclass
+class Server:
+    """A server with a repository, and the login that may read it."""
+
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{self.folder}/remote.git"
+
+    @property
+    def login(self) -> Login:
+        host = " ".join((self.folder / "host.pub").read_text().split()[:2])
+        return Login((self.folder / "key").read_text(), f"[127.0.0.1]:{self.port} {host}")
+
+
+def made(folder: Path, name: str, *more: str) -> Path:
+    line = ["ssh-keygen", "-q", "-t", "ed25519", "-f", str(folder / name), "-N", *(more or ("",))]
+    subprocess.run(line, check=True)
+    return folder / name
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    if SSHD is None:
+        pytest.skip("there is no sshd here: apt-get install openssh-server")
+    made(tmp_path, "host")
+    authorized = made(tmp_path, "key").with_suffix(".pub")
+    run = ["git", "-c", "user.name=A", "-c", "user.email=a@a"]
+    subprocess.run([*run, "init", "-q", "-b", "main", tmp_path / "work"], check=True)
+    subprocess.run([*run, "commit", "-q", "--allow-empty", "-m", "one"], cwd=tmp_path / "work", check=True)
+    subprocess.run([*run, "clone", "-q", "--bare", tmp_path / "work", tmp_path / "remote.git"], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = tmp_path / "sshd_config"
+    config.write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {tmp_path}/host\nPidFile none\nUsePAM no\n"
+        f"AuthorizedKeysFile {authorized}\nStrictModes no\nPasswordAuthentication no\n"
+        "PermitRootLogin prohibit-password\nKbdInteractiveAuthentication no\n"
+    )
+    line = [SSHD, "-D", "-e", "-f", str(config)]
+    if os.geteuid() == 0:
+        line = ["unshare", "--mount", "sh", "-c", AS_ROOT, "sh", str(tmp_path), *line]
+    with (tmp_path / "sshd.log").open("wb") as log:
+        process = subprocess.Popen(line, stderr=log, start_new_session=True)
+    try:
+        wait_until(lambda: answers(port) or process.poll() is not None, "sshd answers", 15)
+        assert process.poll() is None, (tmp_path / "sshd.log").read_text()
+        yield Server(tmp_path, port)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def fetch(server: Server, login: Login) -> str:
+    return Repository(server.folder / "ours.git").fetch(server.url, "main", None, login)
+
+
+def agents() -> list[psutil.Process]:
+    return [
+        one for one in psutil.Process().children(recursive=True)
+        if one.status() != psutil.STATUS_ZOMBIE and one.name() == "ssh-agent"
+    ]  # fmt: skip
+
+
+def test_a_deploy_key_reaches_git_by_an_agent_of_its_own_and_nothing_else(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    ran = git._run
+
+    def watched(line: list[str], environment: dict[str, str], *rest: object) -> bytes:
+        seen.extend([*line, *environment.values()])
+        return ran(line, environment, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(git, "_run", watched)
+    # Neither the agent nor the configuration of whoever runs this has a say.
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/nonexistent")
+    monkeypatch.setenv("GIT_SSH_COMMAND", "false")
+    monkeypatch.setattr(tempfile, "tempdir", str(server.folder))
+    run = ["git", "rev-parse", "HEAD"]
+    told = subprocess.run(run, cwd=server.folder / "work", capture_output=True, text=True, check=True)
+    head = told.stdout.strip()
+    login = server.login
+    secret = "".join(login.key.splitlines()[1:-1])
+    (server.folder / "key").unlink()
+    assert fetch(server, login) == head
+    assert any("IdentityAgent=" in word for word in seen)
+    assert not any(secret[:60] in word or login.key in word for word in seen)
+    assert agents() == []
+    kept = [
+        path
+        for path in server.folder.rglob("*")
+        if path.is_file() and secret[-60:].encode() in path.read_bytes()
+    ]
+    assert kept == []
+    assert not list(server.folder.glob("pipeline-ssh-*"))
+
+
+def test_a_server_with_another_key_is_not_spoken_to(server: Server) -> None:
+    other = " ".join(made(server.folder, "other").with_suffix(".pub").read_text().split()[:2])
+    wrong = Login(server.login.key, f"[127.0.0.1]:{server.port} {other}")
+    with pytest.raises(UnreachableError, match="Host key verification failed"):
+        fetch(server, wrong)
+    with pytest.raises(UnreachableError, match="Host key verification failed"):
+        fetch(server, Login(server.login.key, "elsewhere.example ssh-ed25519 AAAA"))
+    stranger = Login((server.folder / "other").read_text(), server.login.known_hosts)
+    with pytest.raises(UnreachableError, match="Permission denied"):
+        fetch(server, stranger)
+    assert agents() == []
+
+
+@pytest.mark.parametrize("text", ["no key", "locked"])
+def test_what_is_no_usable_key_is_told_and_leaves_no_agent(tmp_path: Path, text: str) -> None:
+    key = made(tmp_path, "key", "a passphrase").read_text() if text == "locked" else text
+    with pytest.raises(StepError, match="without a passphrase"), agent.speaking(Login(key, "x")):
+        pass
+    assert agents() == []
+
+
+def test_a_key_without_the_servers_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Vaults:
+        def __enter__(self) -> "Vaults":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        @property
+        def vault(self) -> "Vaults":
+            return self
+
+        def read(self, _path: str) -> dict[str, str]:
+            return {"ssh_key": "k"}
+
+    file = tmp_path / "luigi.cfg"
+    file.write_text(f"[vault]\nurl = http://127.0.0.1:9\nauth = token\n[analysts]\ncheckout = {tmp_path}\n")
+    monkeypatch.setattr(access, "opened", lambda _: Vaults())
+    with pytest.raises(UnreachableError, match="has ssh_key and no known_hosts"):
+        synced._credential(settings.read([file]), "analysts")
