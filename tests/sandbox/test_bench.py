@@ -1,5 +1,6 @@
-"""What `bin/bench` shows of backups; how much it is, is for people to judge."""
+"""What `bin/bench` shows; how much it is, is for people to judge."""
 
+import json
 import os
 import re
 import subprocess
@@ -41,3 +42,23 @@ def test_the_local_half_of_a_backup_is_shown_beside_the_least_and_nothing_is_lef
     with clusters.connection(sandbox.home, provision.SOURCES, "postgres") as connection:
         assert not provision.database_exists(connection, "bench_backup")
     assert "bench_backup" not in sandbox.home.settings_file.read_text()
+
+
+@pytest.mark.parametrize("what", ["tables", "nights"])
+def test_whole_nights_are_shown_beside_a_yardstick_and_nothing_is_left(sandbox: Sandbox, what: str) -> None:
+    done = subprocess.run(
+        [PROJECT / "bin" / "bench", what, "--rows=20000", "--tables=2", "--rounds=1", "--json"], text=True,
+        capture_output=True, env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    names = {
+        "tables": {"first load", "unchanged"},
+        "nights": {"first load", "1 % changed, 0.1 % deleted", "1 % changed", "nothing changed"},
+    }
+    assert (told["what"], told["figures"].keys()) == (what, names[what])
+    for figures in told["figures"].values():
+        assert len(figures["seconds"]) == len(figures["yardstick_seconds"]) == 1
+        assert figures["ratio"] > 0
+    with clusters.connection(sandbox.home, provision.SOURCES, "postgres") as connection:
+        assert not provision.database_exists(connection, "bench")

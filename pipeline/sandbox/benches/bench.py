@@ -5,6 +5,7 @@ The least of a load is what a person would type: psql's COPY piped into psql's C
 ANALYZE. That of a backup is in `measure`.
 """
 
+import argparse
 import contextlib
 import os
 import re
@@ -25,7 +26,7 @@ from pipeline import chains
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
 from pipeline.sandbox import configuration, lifecycle, provision, sources
-from pipeline.sandbox.benches import bench_audit, measure
+from pipeline.sandbox.benches import bench_audit, bench_nights, bench_platform, measure
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.servers import clusters, servers
 from pipeline.sandbox.servers.server import addresses
@@ -34,23 +35,11 @@ from pipeline.system import command, options
 # What `bin/bench --help` says.
 DESCRIPTION = """
 In the sandbox: a first load beside psql's own COPY, key and ANALYZE; dump and encryption of a backup beside
-pg_dump alone and a pass of checksums; both sides in one run, and the peak memory of each process.
+pg_dump alone and a pass of checksums; whole nights, many small tables and short commands beside what each
+could cost at the least. Both sides are measured in turn, in one run.
 """
 SOURCE, WAREHOUSE, ROLE = "bench_load", "bench_warehouse", "bench_pipeline"
-ROWS = 4_000_000
 LOOK_SECONDS = 0.1
-# About 640 MB with the default number of rows.
-SHAPE = """
-    id bigint, account integer NOT NULL, booked_at timestamptz NOT NULL, amount numeric(12, 2) NOT NULL,
-    reference text NOT NULL, note text
-"""
-FILL = """
-    INSERT INTO entry
-    SELECT n, n % 9973, timestamptz '2020-01-01' + n * interval '37 seconds', (n * 7919 % 1000003) / 100.0,
-           md5(n::text), CASE WHEN n % 3 = 0 THEN md5((n * 31)::text) || ' ' || md5((n * 17)::text) END
-    FROM generate_series(1::bigint, {rows}) AS n
-"""
-
 # Of the tables' steps: the snapshot is a source's.
 STEPS = "SELECT extract(epoch FROM sum(finished_at - started_at))::float FROM ops.step WHERE name LIKE '%.%'"
 
@@ -115,12 +104,18 @@ def main() -> int:
     """Measure, print, and return the exit code."""
     parser = options.Parser(prog="bin/bench", description=DESCRIPTION)
     parser.add_argument(
-        "what", choices=("load", "backup", "audit"), nargs="?", help="default: one after the other"
+        "what", choices=("load", "backup", "audit", *bench_nights.MEASURES), nargs="?",
+        help="default: one after the other",
+    )  # fmt: skip
+    parser.add_argument("--tables", type=int, help=f"of tables (default: {bench_nights.TABLES})")
+    parser.add_argument("--against", metavar="REV", help="measure nights and tables by an earlier build too")
+    parser.add_argument(
+        "--json", action="store_true", help=f"of {', '.join(bench_nights.MEASURES)}: for programs"
     )
     parser.add_argument(
         "--rows",
         type=int,
-        help=f"default: {ROWS} for load, {measure.ROWS} for backup, {bench_audit.ROWS} for audit",
+        help=f"default: {bench_nights.ROWS}, {measure.ROWS} for backup, {bench_audit.ROWS} for audit",
     )
     parser.add_argument(
         "--rounds", type=int, help=f"medians are told (default: 3; {bench_audit.NIGHTS} nights for audit)"
@@ -130,16 +125,30 @@ def main() -> int:
     try:
         lifecycle.require_up(home)
         if arguments.what in (None, "load"):
-            _bench(home, arguments.rows or ROWS, arguments.rounds or 3)
+            _bench(home, arguments.rows or bench_nights.ROWS, arguments.rounds or 3)
         if arguments.what in (None, "backup"):
             measure.bench(home, arguments.rows or measure.ROWS, arguments.rounds or 3, _say)
         if arguments.what in (None, "audit"):
             nights = arguments.rounds or bench_audit.NIGHTS
             bench_audit.bench(home, arguments.rows or bench_audit.ROWS, nights, _say)
+        with bench_platform.built(arguments.against) as builds:
+            for name in [name for name in bench_nights.MEASURES if arguments.what in (None, name)]:
+                _nights(home, name, arguments, builds)
     except PipelineError as error:
         sys.stderr.write(f"bench: {redact(str(error))}\n")
         return error.exit_code
     return 0
+
+
+def _nights(home: Home, name: str, arguments: argparse.Namespace, builds: bench_nights.Builds) -> None:
+    measure_it, usual = bench_nights.MEASURES[name]
+    size = (arguments.tables if name == "tables" else arguments.rows) or usual
+    found = measure_it(home, size, arguments.rounds or 3, builds)
+    if arguments.json:
+        sys.stdout.write(f"{found.to_json()}\n")
+        return
+    for line in found.lines(size if name == "tables" else 1):
+        _say(line)
 
 
 def _bench(home: Home, rows: int, rounds: int) -> None:
@@ -173,9 +182,7 @@ def _source(home: Home, rows: int) -> Iterator[int]:
         provision.source(home, SOURCE)
         with clusters.connection(home, provision.SOURCES, SOURCE) as connection:
             cursor = connection.cursor()
-            cursor.execute(f"CREATE TABLE entry ({SHAPE})")
-            cursor.execute(FILL.format(rows=rows))
-            cursor.execute("ALTER TABLE entry ADD PRIMARY KEY (id)")
+            cursor.execute(bench_nights.LARGE.format(rows=rows))
             # Hint bits are set once, so that the first reader does not pay for all.
             cursor.execute("VACUUM ANALYZE entry")
             cursor.execute("SELECT pg_table_size('entry')")
@@ -215,7 +222,7 @@ def _warehouse(home: Home) -> Iterator[None]:
 def _least(home: Home) -> float:
     """Return the seconds that psql's COPY into psql's COPY takes, with the primary key and ANALYZE."""
     with _warehouse(home):
-        _psql(home, provision.WAREHOUSE, WAREHOUSE, f"CREATE TABLE entry ({SHAPE})")
+        _psql(home, provision.WAREHOUSE, WAREHOUSE, f"CREATE TABLE entry ({bench_nights.SHAPE})")
         begun = time.monotonic()
         reading = _psql_arguments(home, provision.SOURCES, SOURCE, "COPY entry TO STDOUT (FORMAT binary)")
         writing = _psql_arguments(

@@ -7,7 +7,9 @@ that far less.
 import contextlib
 import os
 import resource
+import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -18,8 +20,9 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.errors import UsageError
 from pipeline.sandbox import configuration, provision, sources
-from pipeline.sandbox.home import Home
+from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.servers import clusters, servers
 from pipeline.sandbox.servers.server import addresses
 from pipeline.system import command
@@ -52,15 +55,17 @@ class Platform:
     # Each measurement is another run to the scheduler, and none is one that a person would type.
     first: date
 
-    def run(self, night: int) -> Cost:
-        """Load in the run of that night; return what the whole command took."""
-        return self.pipeline("run", "etl", "--run", str(self.first + timedelta(days=night)))
+    def run(self, night: int, build: Path | None = None) -> Cost:
+        """Load in the run of that night, by another build if one is given; return what the command took."""
+        return self.pipeline("run", "etl", "--run", str(self.first + timedelta(days=night)), build=build)
 
-    def pipeline(self, *arguments: str) -> Cost:
+    def pipeline(self, *arguments: str, build: Path | None = None) -> Cost:
         """Run a command to its end; raise StepError if it fails."""
         program = Path(sys.executable).with_name("pipeline")
+        # What is found there goes before what is installed.
+        of_build = {} if build is None else {"PYTHONPATH": str(build)}
         with self.measured() as costs:
-            command.run([program, *arguments], environment=dict(self.environment))
+            command.run([program, *arguments], environment={**self.environment, **of_build})
         return costs[0]
 
     @contextlib.contextmanager
@@ -96,6 +101,22 @@ class Platform:
             provision.warehouse(self.home, server, NAME, NAME, role=ROLE)
             server.cursor().execute("CHECKPOINT")
         self.pipeline("migrate")
+
+
+@contextlib.contextmanager
+def built(revision: str | None) -> Iterator[list[tuple[str, Path | None]]]:
+    """Give the block the builds that are measured, each with how its figures are told: this one, and REV."""
+    if revision is None:
+        yield [("", None)]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "archive.tar")
+        packing = ["git", "-C", str(PROJECT), "archive", f"--output={archive}", revision]
+        if subprocess.run(packing, check=False).returncode:
+            raise UsageError(f"{revision}: git has no such commit, see above")
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+        yield [("", None), (f", by {revision}", Path(folder))]
 
 
 def _seconds(process: psutil.Process) -> float:

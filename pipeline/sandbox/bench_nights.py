@@ -1,0 +1,205 @@
+"""What whole nights cost beside a yardstick, measured in turn in one run: for `bin/bench`.
+
+`nights`: one large table, beside psql's COPY into psql's COPY, key and ANALYZE. `tables`: many small tables,
+beside one psql for each that copies it to nowhere. `start`: short commands, beside Python alone.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import StepError
+from pipeline.sandbox import bench_platform, clusters, provision
+from pipeline.sandbox.bench_platform import NAME, Cost, Platform
+from pipeline.sandbox.home import Home
+
+# How each build's figures are told, and where it lies; None is this one.
+Builds = list[tuple[str, Path | None]]
+ROWS, TABLES = 4_000_000, 300
+SHAPE = """
+    id bigint, account integer NOT NULL, booked_at timestamptz NOT NULL, amount numeric(12, 2) NOT NULL,
+    reference text NOT NULL, note text
+"""
+LARGE = f"""
+    CREATE TABLE entry ({SHAPE});
+    INSERT INTO entry
+    SELECT n, n % 9973, timestamptz '2020-01-01' + n * interval '37 seconds', (n * 7919 % 1000003) / 100.0,
+           md5(n::text), CASE WHEN n % 3 = 0 THEN md5((n * 31)::text) || ' ' || md5((n * 17)::text) END
+    FROM generate_series(1::bigint, {{rows}}) AS n;
+    ALTER TABLE entry ADD PRIMARY KEY (id);
+"""  # noqa: S608 - a number
+SMALL = """
+    CREATE TABLE {name} (id bigint PRIMARY KEY, name text NOT NULL, amount numeric(12, 2), at timestamptz);
+    INSERT INTO {name} SELECT n, md5(n::text), n / 3.0, now() FROM generate_series(1, 200) AS n;
+"""
+# By the night, so that no two change the same rows.
+CHANGE = "UPDATE entry SET amount = amount + 1 WHERE id % 100 = {night}"
+DELETE = "DELETE FROM entry WHERE id % 1000 = {night} + 500"
+
+
+@dataclass
+class Figures:
+    """What was measured: by its name, the cost of each time, and that of the yardstick beside it."""
+
+    what: str
+    costs: dict[str, list[tuple[Cost, Cost]]] = field(default_factory=dict)
+
+    def add(self, name: str, cost: Cost, yardstick: Cost) -> None:
+        """Take note of one measurement."""
+        self.costs.setdefault(name, []).append((cost, yardstick))
+
+    def lines(self, parts: int = 1) -> list[str]:
+        """Return what people read; with `parts`, also what each part of it takes."""
+        found = []
+        for name, values in self.costs.items():
+            seconds, processors = _median(values, "seconds"), _median(values, "processor_seconds")
+            line = (
+                f"{self.what}, {name}: {seconds:.2f} s ({_spread(values)}), {self._ratio(name):.2f} times"
+                f" the yardstick; processors {processors:.2f} s"
+            )
+            if parts > 1:
+                line += f"; each of {parts}: {seconds / parts:.3f} s, processors {processors / parts:.3f} s"
+            found.append(line)
+        return found
+
+    def _ratio(self, name: str) -> float:
+        ratios: list[float] = [cost.seconds / beside.seconds for cost, beside in self.costs[name]]
+        return statistics.median(ratios)
+
+    def to_json(self) -> str:
+        """Return it for programs: all times in seconds."""
+        return json.dumps(
+            {
+                "what": self.what,
+                "figures": {
+                    name: {
+                        "seconds": [round(cost.seconds, 3) for cost, _ in values],
+                        "processor_seconds": [round(cost.processor_seconds, 3) for cost, _ in values],
+                        "processors": [dict(cost.processors) for cost, _ in values],
+                        "yardstick_seconds": [round(beside.seconds, 3) for _, beside in values],
+                        "ratio": round(self._ratio(name), 3),
+                    }
+                    for name, values in self.costs.items()
+                },
+            }
+        )
+
+
+def _median(values: Sequence[tuple[Cost, Cost]], of: str) -> float:
+    found: list[float] = [getattr(cost, of) for cost, _ in values]
+    return statistics.median(found)
+
+
+def _spread(values: Sequence[tuple[Cost, Cost]]) -> str:
+    seconds = [cost.seconds for cost, _ in values]
+    return f"{min(seconds):.2f} to {max(seconds):.2f}"
+
+
+def nights(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
+    """Measure a first load, and then nights on which much, little and nothing has happened."""
+    found = Figures("nights")
+    with bench_platform.platform(home, ["entry"], LARGE.format(rows=rows)) as platform:
+        night = 0
+        for label, build in builds * rounds:
+            if night:
+                platform.empty()
+            found.add(f"first load{label}", platform.run(night, build), _copied(platform))
+            for name, changes in (
+                ("1 % changed, 0.1 % deleted", (CHANGE, DELETE)),
+                ("1 % changed", (CHANGE,)),
+                ("nothing changed", ()),
+            ):
+                night += 1
+                for change in changes:
+                    platform.source(change.format(night=night))
+                platform.source("VACUUM entry")
+                found.add(f"{name}{label}", platform.run(night, build), _copied(platform))
+            night += 1
+    return found
+
+
+def tables(home: Home, count: int, rounds: int, builds: Builds) -> Figures:
+    """Measure a first load of many small tables, and nights on which nothing has happened."""
+    found = Figures("tables")
+    names = [f"small_{number:04}" for number in range(count)]
+    make = "".join(SMALL.format(name=name) for name in names)
+    with bench_platform.platform(home, names, make) as platform:
+        night = 0
+        for label, build in builds:
+            if night:
+                platform.empty()
+            found.add(f"first load{label}", platform.run(night, build), _each(platform, names))
+            night += 1
+        for label, build in builds * rounds:
+            found.add(f"unchanged{label}", platform.run(night, build), _each(platform, names))
+            night += 1
+    return found
+
+
+def start(home: Home, rounds: int) -> Figures:
+    """Measure commands that are over in no time."""
+    found = Figures("start")
+    with bench_platform.platform(home, ["entry"], LARGE.format(rows=100)) as platform:
+        platform.run(0)
+        python = [sys.executable, "-c", "pass"]
+        program = str(Path(sys.executable).with_name("pipeline"))
+        for _ in range(rounds):
+            for words in (["--help"], ["status"]):
+                cost = _ran(platform, [program, *words], may_fail=True)
+                found.add(f"pipeline {' '.join(words)}", cost, _ran(platform, python))
+    return found
+
+
+def _copied(platform: Platform) -> Cost:
+    """Return what psql's COPY into psql's COPY takes, with the key and ANALYZE, into a schema of its own."""
+    with platform.measured() as costs:
+        _psql(platform, provision.WAREHOUSE, f"CREATE SCHEMA least; CREATE TABLE least.entry ({SHAPE})")
+        reading = _arguments(platform, provision.SOURCES, "COPY entry TO STDOUT (FORMAT binary)")
+        writing = _arguments(platform, provision.WAREHOUSE, "COPY least.entry FROM STDIN (FORMAT binary)")
+        with subprocess.Popen(reading, stdout=subprocess.PIPE) as reader:
+            written = subprocess.run(writing, stdin=reader.stdout, check=False)
+        if reader.returncode or written.returncode:
+            raise StepError("psql failed, see above")
+        _psql(platform, provision.WAREHOUSE, "ALTER TABLE least.entry ADD PRIMARY KEY (id)")
+        _psql(platform, provision.WAREHOUSE, "ANALYZE least.entry")
+    _psql(platform, provision.WAREHOUSE, "DROP SCHEMA least CASCADE")
+    return costs[0]
+
+
+def _each(platform: Platform, names: Sequence[str]) -> Cost:
+    with platform.measured() as costs:
+        for name in names:
+            _psql(platform, provision.SOURCES, f"COPY {name} TO STDOUT (FORMAT binary)")
+    return costs[0]
+
+
+def _arguments(platform: Platform, cluster: str, statement: str) -> list[str]:
+    return [
+        str(clusters.BINARIES / "psql"), *clusters.socket_arguments(platform.home, cluster),
+        f"--dbname={NAME}", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--command={statement}",
+    ]  # fmt: skip
+
+
+def _psql(platform: Platform, cluster: str, statement: str) -> None:
+    subprocess.run(_arguments(platform, cluster, statement), stdout=subprocess.DEVNULL, check=True)
+
+
+def _ran(platform: Platform, arguments: Sequence[str], *, may_fail: bool = False) -> Cost:
+    with platform.measured() as costs:
+        subprocess.run(
+            arguments, env={**os.environ, **platform.environment}, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, check=not may_fail,
+        )  # fmt: skip
+    return costs[0]
+
+
+MEASURES: dict[str, tuple[Callable[[Home, int, int, Builds], Figures], int]] = {
+    "nights": (nights, ROWS),
+    "tables": (tables, TABLES),
+    "start": (lambda home, _size, rounds, _builds: start(home, rounds), 1),
+}
