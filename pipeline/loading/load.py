@@ -62,8 +62,14 @@ def is_loaded(settings: Settings, table: Table, run: str) -> bool:
 
 def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
     """Whether the run has loaded all of these tables."""
+    parameters = {
+        "run": run,
+        "task": LOAD_TASK,
+        "sources": [table.source for table in tables],
+        "tables": [table.name for table in tables],
+    }
     with access.brief(settings).asking() as warehouse:
-        return all(_loaded(warehouse, table, run) for table in tables)
+        return not postgres.value(warehouse, postgres.statement("not_loaded"), parameters)
 
 
 def _loaded(warehouse: Connection, table: Table, run: str) -> bool:

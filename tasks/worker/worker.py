@@ -32,6 +32,8 @@ FORGOTTEN_SECONDS = 20.0
 # Enough for every restart in a night; one that keeps forgetting is not told for ever.
 FORGOTTEN_TIMES = 100
 WORD_SECONDS = 2.0
+# The moment of a source that was there just now is not asked for again by each of many small tables.
+GROUND_SECONDS = 1.0
 # So often a task goes back because what it requires has passed away; then it fails, and people are told.
 LOST_TIMES = 3
 # An assistant that is told to stop has so long to finish what it is at; what is left it gives back.
@@ -46,6 +48,7 @@ class Worker(luigi.worker.Worker):
         self._root: luigi.Task | None = None
         self._told_at = time.monotonic()
         self._told_times = 0
+        self._ground_seen: dict[str, float] = {}
         self._pool = Pool(super()._create_task_process, self._running_tasks)
 
     def __exit__(self, *error: object) -> None:
@@ -146,7 +149,7 @@ class Worker(luigi.worker.Worker):
 
     def _run_task(self, task_id: str) -> None:
         task = self._scheduled_tasks[task_id]
-        if self.unfulfilled_counts[task_id] < LOST_TIMES and _has_lost_its_ground(task):
+        if self.unfulfilled_counts[task_id] < LOST_TIMES and _has_lost_its_ground(task, self._ground_seen):
             self.unfulfilled_counts[task_id] += 1
             self._give_back(task)
             self.add(task)
@@ -244,14 +247,23 @@ class Assistant(Worker):
         self._running_tasks.clear()
 
 
-def _has_lost_its_ground(task: luigi.Task) -> bool:
-    """Whether something has passed away that a task requires and that does not stay for ever."""
+def _has_lost_its_ground(task: luigi.Task, seen: dict[str, float]) -> bool:
+    """Whether something has passed away that a task requires and that does not stay for ever.
+
+    `seen`: when that was last there, by its task's id. The step itself looks again.
+    """
     if not getattr(task, "requires_what_passes", False):
         return False
     try:
-        return not all(required.complete() for required in task.deps())
+        for required in task.deps():
+            if time.monotonic() - seen.get(required.task_id, -GROUND_SECONDS) < GROUND_SECONDS:
+                continue
+            if not required.complete():
+                return True
+            seen[required.task_id] = time.monotonic()
     except Exception:  # noqa: BLE001 - the step itself finds out, and says so in good order
         return False
+    return False
 
 
 def _load(work: Mapping[str, Any]) -> luigi.Task:

@@ -281,3 +281,20 @@ def test_descriptions_are_comments_in_the_warehouse_and_stay_through_a_refresh(n
     night.platform.declare("shop", declared.format("Another"))
     night.load("shop", "item")
     assert night.ask("warehouse", said) == [("Another", "What's written on it")]
+
+
+def test_all_tables_are_asked_for_at_once_and_one_that_is_not_there_is_missed(night: Night) -> None:
+    night.platform.source(
+        "shop",
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);",
+        "source: shop\ntables: {a: {}, b: {}}\n",
+    )
+    run, tables = next_run(), [night.table("shop", name) for name in "ab"]
+    night.load("shop", "a", run)
+    assert not load.are_loaded(night.settings, tables, run)
+    night.load("shop", "b", run)
+    assert load.are_loaded(night.settings, tables, run)
+    assert load.are_loaded(night.settings, [], run)
+    assert not load.are_loaded(night.settings, tables, next_run())
+    night.ask("warehouse", "DROP TABLE shop.b")
+    assert not load.are_loaded(night.settings, tables, run)

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import StepError
-from pipeline.sandbox import bench_platform, clusters, provision
-from pipeline.sandbox.bench_platform import NAME, Cost, Platform
+from pipeline.sandbox import provision
+from pipeline.sandbox.benches import bench_platform
+from pipeline.sandbox.benches.bench_platform import NAME, Cost, Platform
 from pipeline.sandbox.home import Home
+from pipeline.sandbox.servers import clusters
 
 # How each build's figures are told, and where it lies; None is this one.
 Builds = list[tuple[str, Path | None]]
