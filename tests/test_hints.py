@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import errors
-from pipeline.alerts import failures, message, remedy
+from pipeline.alerts import failures, hints, message
 from pipeline.backup.work import attempts
 from pipeline.backup.work.work_folder import Work
 from pipeline.errors import PipelineError, StepError
@@ -84,7 +84,7 @@ def test_a_backup_that_failed_keeps_its_hint(tmp_path: Path) -> None:
         work()
     (step,) = attempts.backups(settings, "hr")
     assert (step.error, step.hint) == ("pg_dump is older than the server", "install the client of 18")
-    assert str(remedy.of_step(step)).startswith("install the client of 18, then pipeline rerun --run ")
+    assert str(hints.of_step(step)).startswith("install the client of 18, then pipeline rerun --run ")
 
 
 def test_watch_tells_the_hint_and_from_which_step_on() -> None:

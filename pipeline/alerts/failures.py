@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import chains, outage
-from pipeline.alerts import remedy
+from pipeline.alerts import hints
 from pipeline.alerts.message import Alert, Kind, one_line
 from pipeline.chains import Subject
 from pipeline.errors import PipelineError
@@ -56,7 +56,7 @@ class Thing(Subject):
         more: dict[str, str | None] = {"task": task, "hint": hint and one_line(hint)}
         if self.run and self.steps_of:
             code, again = getattr(error, "exit_code", exit_code), getattr(error, "again", None) or again
-            what = remedy.find(self.run, task, self.steps_of, code, hint, again)
+            what = hints.find(self.run, task, self.steps_of, code, hint, again)
             more |= {"command": what.command, "hint": one_line(what.before) or None}
         return alert.model_copy(update=more)
 

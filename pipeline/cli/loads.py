@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import chains, ledger, outage
-from pipeline.alerts import remedy
-from pipeline.alerts.remedy import Remedy
+from pipeline.alerts import hints
+from pipeline.alerts.hints import Hint
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
@@ -99,18 +99,18 @@ def _reason(step: Step) -> tuple[object, ...]:
     return step.key.run, mart.name, found.server
 
 
-def _mend(alike: Sequence[Step]) -> Remedy:
+def _mend(alike: Sequence[Step]) -> Hint:
     step = alike[-1]
-    mend = remedy.of_step(step)
+    mend = hints.of_step(step)
     if len(alike) == 1:
         return mend
     chain = chains.find(step.key.task)
     sources = {one.key.name.partition(".")[0] for one in alike}
     if chain is not chains.ETL or len(sources) > 1:
         name = chain.name if chain and chain is not chains.MARTS else chains.ETL.name
-        return Remedy(remedy.of_run(step.key.run, name).command, mend.before)
+        return Hint(hints.of_run(step.key.run, name).command, mend.before)
     whole = replace(step, key=replace(step.key, name=sources.pop()))
-    return remedy.of_step(whole)
+    return hints.of_step(whole)
 
 
 def _short(moment: datetime | None) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import access, chains, ledger, settings
-from pipeline.alerts import remedy
+from pipeline.alerts import hints
 from pipeline.cli import loads, terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError, UsageError
 from pipeline.ledger import runs
@@ -151,7 +151,7 @@ def _show_undone(seen: Overview, undone: Undone) -> None:
         terminal.tell(f"{run.name} {run.run} failed: {run.error.splitlines()[-1]}", "red")
     if undone.tables:
         terminal.say(f"not loaded: {_few(undone.tables)}")
-    terminal.tell_next("", remedy.of_run(run.run, run.name).command)
+    terminal.tell_next("", hints.of_run(run.run, run.name).command)
 
 
 def _show_stale(seen: Overview, database: str) -> None:
@@ -295,5 +295,5 @@ def _step_data(step: Step) -> dict[str, Any]:
         "error": redact(step.error) if step.error else None,
         "hint": redact(step.hint) if step.hint else None,
         "told": step.detail.get("told") if step.state == overview.RUNNING else None,
-        "next": remedy.of_step(step).command if step.state == overview.FAILED else None,
+        "next": hints.of_step(step).command if step.state == overview.FAILED else None,
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import access, chains, settings
 from pipeline.alerts import failures
-from pipeline.alerts.remedy import Remedy
+from pipeline.alerts.hints import Hint
 from pipeline.backup.store import backups
 from pipeline.backup.store.backups import Backup, Listing
 from pipeline.backup.work.work_folder import Work
@@ -95,7 +95,7 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     if backups.is_verified(configured, folder.database, folder.run):
         return
     command = chains.BACKUP.command(folder.run, folder.database)
-    next_step = f"  next: {Remedy(command, failure.get('hint', ''))}"
+    next_step = f"  next: {Hint(command, failure.get('hint', ''))}"
     if failure:
         said = f"{folder.database}: {failure['step']} failed: {failure['error']}"
         raise common_kind([failure["exit_code"]])(f"{said}\n{next_step}")

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import alerts, chains, settings, sync
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
-from pipeline.alerts.remedy import Remedy
+from pipeline.alerts.hints import Hint
 from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
 from pipeline.errors import common_kind
@@ -95,7 +95,7 @@ def _judge(
         lines += error.splitlines()
         hints.append(hint)
     command = chains.ANALYSTS.command(run, next(iter(wrong)) if len(wrong) == 1 else None)
-    next_step = Remedy(command, "; ".join(dict.fromkeys(hints)))
+    next_step = Hint(command, "; ".join(dict.fromkeys(hints)))
     failure = common_kind(found.get("exit_code", 3) for found in wrong.values())(
         "\n".join([*lines, f"  next: {next_step}"])
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from pipeline import chains
-from pipeline.alerts import remedy
+from pipeline.alerts import hints
 from pipeline.alerts.message import one_line
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import Facts, Failing, LedgerFacts, TableFacts
@@ -167,7 +167,7 @@ def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | No
     name, last = failing
     if last is None:
         return Verdict(key, "stale", summary, command)
-    mend = remedy.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
+    mend = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
     often = f" in {last.runs} runs since {at(last.since)}" if last.runs > 1 else ""
     said = one_line(f"{last.task} failed{often}: {last.error}")
     step = StepKey(last.run, last.task, name)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from pipeline import chains
-from pipeline.alerts import remedy
+from pipeline.alerts import hints
 from pipeline.alerts.message import one_line
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import Facts, TableFacts
@@ -42,6 +42,6 @@ def _late(key: str, name: str, found: TableFacts, since: datetime, *, allowed: s
     if last is None:
         return Verdict(key, "stale", summary, chains.MARTS.command(None, name), since=since)
     step = StepKey(last.run, last.task, f"{chains.MART.schema}.{name}")
-    mend = remedy.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
+    mend = hints.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
     said = one_line(f"{last.task} failed: {last.error}")
     return Verdict(key, "stale", summary, mend.command, said, since=since, hint=mend.before)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.alerts import Alert, remedy
+from pipeline.alerts import Alert, hints
 from pipeline.alerts.message import one_line
 from pipeline.chains import ETL, MART, MARTS
 from pipeline.observe.watch.facts import Facts
@@ -32,7 +32,7 @@ def judge(facts: Facts, known: Sequence[Alert], found: Sequence[Verdict]) -> Ite
         last = table.failing
         if last is None or told & _keys(name) or not _is_declared(facts, name):
             continue
-        mend = remedy.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
+        mend = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
         key = StepKey(last.run, last.task, name)
         summary = f"{name}: {last.task} failed in run {last.run}"
         yield Verdict(

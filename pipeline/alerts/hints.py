@@ -1,4 +1,4 @@
-"""Remedies: what to type where a step failed. Status, the end of a run and alerts all say the same."""
+"""Hints: what to type where a step failed. Status, the end of a run and alerts all say the same."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from pipeline.step import Step
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Hint:
     """The command, and what a person has to do before it, if anything."""
 
     command: str
@@ -19,7 +19,7 @@ class Remedy:
         return f"{self.before}, then {self.command}" if self.before else self.command
 
 
-def of_step(step: Step) -> Remedy:
+def of_step(step: Step) -> Hint:
     """Return what to do about a step that failed or was killed."""
     key, again = step.key, step.detail.get("again")
     return find(key.run, key.task, key.name, step.exit_code, step.hint, again)
@@ -32,7 +32,7 @@ def find(
     exit_code: int | None = None,
     hint: str | None = None,
     again: str | None = None,
-) -> Remedy:
+) -> Hint:
     """Return what to do about a task of the ledger, such as ExtractTable of hr.employee, that failed so.
 
     What the error itself says is to be mended (`hint`) comes first, and from which step on (`again`).
@@ -48,7 +48,7 @@ def find(
     """
     chain = chains.find(task)
     if chain is chains.ANALYSTS:
-        return Remedy(chain.command(run, name), hint or f"mend tasks/{name}.py")
+        return Hint(chain.command(run, name), hint or f"mend tasks/{name}.py")
     prefix = "" if chain in (None, chains.ETL, chains.MARTS) else f"{chain.name}/"
     since, before = again, ""
     file = f"sources/{name.partition('.')[0]}.yaml"
@@ -60,10 +60,10 @@ def find(
     elif task == chains.BUILD_TASK:
         before = f"mend marts/{name.partition('.')[2]}.sql, or what it reads"
     from_ = f" --from {since}" if since else ""
-    return Remedy(f"pipeline rerun --run {run}{from_} {prefix}{name}", hint or before)
+    return Hint(f"pipeline rerun --run {run}{from_} {prefix}{name}", hint or before)
 
 
-def of_run(run: str, chain: str) -> Remedy:
+def of_run(run: str, chain: str) -> Hint:
     """Return what to do about a run, of etl, that died or failed as a whole."""
     name = "" if chain == chains.ETL.name else f" {chain}"
-    return Remedy(f"pipeline rerun --run {run}{name}")
+    return Hint(f"pipeline rerun --run {run}{name}")
