@@ -128,15 +128,29 @@ class Output(logging.Handler):
             os.write(self._descriptor, (line + "\n").encode(errors="replace"))
 
 
+def leave_failures() -> None:
+    """Have what Luigi says of a step that failed be no more than a help: who started us tells it at the end.
+
+    Only what a person can mend, and only on standard error: a step's own log has it as an error, as ever.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Output) and isinstance(handler.formatter, People):
+            handler.formatter.leaves_failures = True
+
+
 class People(logging.Formatter):
     """2026-11-22 02:15:07 INFO [2026-11-22 ExtractTable hr.employee] 38,000 rows read (time in UTC).
 
     The traceback of a bug follows, indented; what a person can mend is told in the line itself.
     """
 
+    leaves_failures = False
+
     def format(self, record: logging.LogRecord) -> str:
+        left = self.leaves_failures and record.name in LUIGI and _is_ours(record)
+        level = QUIET if left else _level(record)
         where = f" [{f'{_about.run} {_about.task}'.strip()}]" if _about.run or _about.task else ""
-        line = f"{_moment(record):%Y-%m-%d %H:%M:%S} {_level(record)}{where} {_message(record)}"
+        line = f"{_moment(record):%Y-%m-%d %H:%M:%S} {level}{where} {_message(record)}"
         error = _error(record)
         if error is None:
             return line

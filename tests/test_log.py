@@ -75,6 +75,31 @@ def test_a_person_gets_one_line_and_a_traceback_for_a_bug_alone(tmp_path: Path) 
     assert [log.level(line) for line in told[:4]] == ["INFO", "ERROR", "ERROR", None]
 
 
+def test_a_failure_that_the_command_tells_at_its_end_is_no_error_of_luigis_before(tmp_path: Path) -> None:
+    """On the terminal it would stand twice. A bug, and what we say ourselves, stays as loud as it is."""
+    file, root = tmp_path / "log", logging.getLogger()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    handler = log.Output(descriptor, log.TEXT)
+    root.addHandler(handler)
+    try:
+        log.leave_failures()
+        for name, error in (
+            ("luigi-interface", StepError("no such table")),
+            ("luigi-interface", ValueError("a bug")),
+            ("pipeline.test", StepError("no such table")),
+        ):
+            try:
+                fail(error)
+            except (StepError, ValueError):
+                logging.getLogger(name).exception("failed")
+    finally:
+        root.removeHandler(handler)
+        os.close(descriptor)
+    told = [line for line in file.read_text().splitlines() if line.startswith("20")]
+    assert [log.level(line) for line in told] == ["DEBUG", "ERROR", "ERROR"]
+    assert "failed: no such table" in told[0]
+
+
 def test_what_cannot_be_written_is_dropped() -> None:
     """A full disk, or a reader that has gone, ends no work."""
     record = logging.LogRecord("pipeline", logging.INFO, "", 0, "lost", None, None)

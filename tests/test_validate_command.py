@@ -186,3 +186,14 @@ def test_without_a_folder_the_checkout_of_the_settings_is_meant(platform: Platfo
     write(repository, **GOOD)
     assert validate(folder=repository, environment=platform.env).stdout.startswith("2 sources, 3 tables")
     assert "holds no .yaml file" in validate(folder=elsewhere).stderr
+
+
+def test_without_a_folder_lineage_is_of_the_checkout_of_the_settings_too(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.declare("hr", "source: hr\ntables: {employee: }\n")
+    monkeypatch.chdir(tmp_path)
+    for name, value in platform.env.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["lineage", "hr.employee"]) == 0
+    assert "hr.employee" in capsys.readouterr().out

@@ -109,7 +109,9 @@ def _require_migrated(warehouse: Connection) -> None:
     ledger.require_migrated(warehouse)
     if postgres.value(warehouse, "SELECT to_regclass('ops.surface')") is None:
         raise StepError(
-            "the warehouse's own tables are of an earlier version", hint="run 'pipeline migrate' once"
+            "the warehouse's own tables are of an earlier version",
+            hint="run 'pipeline migrate' once",
+            retryable=False,
         )
 
 

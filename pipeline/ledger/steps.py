@@ -104,7 +104,9 @@ def fail_step_of(connection: Connection, run: str | None, pid: int, error: Pipel
 def require_migrated(connection: Connection) -> None:
     """Raise StepError if `pipeline migrate` was never run on this warehouse."""
     if postgres.value(connection, "SELECT to_regclass('ops.watermark')") is None:
-        raise StepError("the warehouse has no ledger yet", hint="run 'pipeline migrate' once")
+        raise StepError(
+            "the warehouse has no ledger yet", hint="run 'pipeline migrate' once", retryable=False
+        )
 
 
 def row_counts(connection: Connection, key: StepKey) -> list[int]:

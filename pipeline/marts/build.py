@@ -118,6 +118,7 @@ def _require_roles(warehouse: Connection) -> None:
         raise StepError(
             "the warehouse has no role for analysts yet",
             hint="run 'pipeline migrate'",
+            retryable=False,
         )
 
 

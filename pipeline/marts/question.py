@@ -52,6 +52,7 @@ def ask(theirs: Connection, mart: Mart) -> Answer:
         raise StepError(
             f"its login may not be an analyst: {postgres.said(error)}",
             hint=f"run 'pipeline migrate', then GRANT {group.as_string(theirs)} to that login",
+            retryable=False,
         ) from None
     view = QUESTION if mart.materialize == "table" else CANDIDATE
     oid = _create(theirs, mart, view)

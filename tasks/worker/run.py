@@ -169,6 +169,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
     setattr(luigi.interface, "_WorkerSchedulerFactory", _Factory)  # noqa: B010 - no other way in
     log.configure()
+    log.leave_failures()
     # Luigi would write its own lines beside ours.
     luigi.configuration.get_config().set("core", "no_configure_logging", "true")
     forget = FORGET in arguments

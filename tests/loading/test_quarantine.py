@@ -376,7 +376,8 @@ def test_without_a_role_for_analysts_no_sql_of_theirs_is_run(night: Night, gone:
     role = night.platform.database("warehouse") + "_analyst"
     night.ask("warehouse", gone.format(role=role))
     try:
-        with pytest.raises(StepError, match="no role for analysts, as which its sql checks are run"):
+        with pytest.raises(StepError, match="no role for analysts, as which its sql checks are run") as told:
             night.load("shop", "orders")
+        assert not told.value.retryable, "no second try makes it"
     finally:
         night.ask("warehouse", back.format(role=role))

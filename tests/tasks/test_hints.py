@@ -37,6 +37,7 @@ def test_a_wrong_password_is_told_with_its_entry_in_vault_and_not_tried_again(ni
     told = [line for line in lines if line.startswith("shop: OpenSnapshot failed")]
     assert len(told) == 1, lines
     assert next_step not in told[0]
+    assert (ended.out + ended.err).count("password authentication failed") == 1, lines
     assert attempts(night) == 1
     step = next(
         one for one in json.loads(night.run("status", "--json").out)["steps"] if one["name"] == "shop"

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import access, catalog, postgres, settings
 from pipeline.catalog.source_files.draft import SCHEMA_FILE, Relation, draft, loadable
 from pipeline.cli import terminal
-from pipeline.cli.analysts import annotations
+from pipeline.cli.analysts import annotations, here
 from pipeline.errors import ProblemsError, StepError, UsageError
 from pipeline.programs import confined, look
 from pipeline.settings import Settings
@@ -28,7 +28,7 @@ def add_commands(commands: Any) -> None:
         nargs="?",
         type=Path,
         metavar="DIR",
-        help="default: the current folder, or the checkout of the settings where that is no such repository",
+        help=f"default: {here.DEFAULT}",
     )
     annotations.add_argument(validate)
     validate.set_defaults(command=run_validate)
@@ -65,7 +65,7 @@ def run_validate(arguments: argparse.Namespace) -> int:
 
 def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     """Return what there is, and what could not be looked at. Raise ProblemsError with every problem."""
-    directory = arguments.directory or _repository()
+    directory = arguments.directory or here.repository()
     found = catalog.read_repository(directory)
     unseen = _look_at_tasks(directory)
     tables = sum(len(source.tables) for source in found.catalog.sources.values())
@@ -92,18 +92,6 @@ def _look_at_tasks(directory: Path) -> str:
     if problems:
         raise ProblemsError(problems)
     return ""
-
-
-def _repository() -> Path:
-    """Return the analysts' repository that is meant where none is named."""
-    here = Path()
-    if (here / "sources").is_dir():
-        return here
-    try:
-        return settings.read().require_analysts().checkout
-    except UsageError:
-        # Nothing but the package is on an analyst's laptop: what is missing is told of this folder.
-        return here
 
 
 def run_init(arguments: argparse.Namespace) -> int:

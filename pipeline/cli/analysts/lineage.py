@@ -8,6 +8,7 @@ from pipeline import catalog
 from pipeline.catalog import lineage, origins
 from pipeline.catalog.lineage import Lineage
 from pipeline.cli import terminal
+from pipeline.cli.analysts import here
 from pipeline.errors import UsageError
 
 
@@ -21,7 +22,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="only this one, and what is made of it")
     parser.add_argument(
-        "--dir", type=Path, default=Path(), metavar="DIR", help="the analysts' repository (default: here)"
+        "--dir", type=Path, metavar="DIR", help=f"the analysts' repository (default: {here.DEFAULT})"
     )
     parser.add_argument(
         "--columns",
@@ -36,7 +37,7 @@ def add_command(commands: Any) -> None:
 
 def run_lineage(arguments: argparse.Namespace) -> int:
     """Print it as trees, or as a diagram."""
-    found = catalog.read_repository(arguments.dir)
+    found = catalog.read_repository(arguments.dir or here.repository())
     if arguments.columns:
         return _show_columns(origins.of(found.catalog, found.dashboards), arguments)
     known = lineage.of(found.catalog, found.dashboards)

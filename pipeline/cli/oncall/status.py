@@ -125,11 +125,12 @@ def _show_proofs(seen: Overview) -> None:
 
 def _worst(seen: Overview) -> str:
     """Return how everything is, the worst first."""
+    lack = "no new backup or drill"
     counts = [
         (len(seen.failures) + len(seen.undone), "failure is open", "failures are open"),
         (len(seen.differing), "table differs from its source", "tables differ from their sources"),
         (len(seen.stale_tables), "table is too old", "tables are too old"),
-        (len(seen.stale_databases), "database has no new backup or drill", "databases have none"),
+        (len(seen.stale_databases), f"database has {lack}", f"databases have {lack}"),
     ]  # fmt: skip
     told = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     if not seen.stale_tables and seen.run and seen.load_state == overview.STALE:

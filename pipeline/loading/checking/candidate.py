@@ -49,6 +49,7 @@ class Candidate:
                 raise StepError(
                     "the warehouse has no role for analysts, as which its sql checks are run",
                     hint="run 'pipeline migrate'",
+                    retryable=False,
                 )
             analyst = roles.of(warehouse).analyst
 
