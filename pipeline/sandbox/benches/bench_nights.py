@@ -52,8 +52,9 @@ class Figures:
     costs: dict[str, list[tuple[Cost, Cost]]] = field(default_factory=dict)
 
     def add(self, name: str, cost: Cost, yardstick: Cost) -> None:
-        """Take note of one measurement."""
+        """Take note of one measurement, and tell it: whoever is interrupted has what was measured by then."""
         self.costs.setdefault(name, []).append((cost, yardstick))
+        sys.stderr.write(f"bench: {self.what}, {name}: {cost}; the yardstick: {yardstick.seconds:.2f} s\n")
 
     def lines(self, parts: int = 1) -> list[str]:
         """Return what people read; with `parts`, also what each part of it takes."""
