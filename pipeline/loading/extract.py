@@ -164,8 +164,8 @@ def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
     results = checking.of_drift(planned.changes, planned.table)
     with databases.warehouse(autocommit=True) as beside:
         quality.record(beside, run, planned.table.source, planned.table.name, results)
-    told = "; ".join(change.told(planned.table) for change in planned.changes if change.blocks)
-    return CheckError(f"{told}; until then its last good rows stay up")
+    told = "; ".join(change.fact for change in planned.changes if change.blocks)
+    return CheckError(f"{told}; its last good rows stay up", hint=quality.mend(results))
 
 
 class _Extraction:

@@ -82,7 +82,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         warehouse.commit()
         _warn(settings, table, run, results)
         if stopping:
-            raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up")
+            raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up", hint=quality.mend(results))
         show(100, _told(f"{table.source}.{table.name}", results, set_aside))
 
 

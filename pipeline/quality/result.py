@@ -1,6 +1,6 @@
 """How a check came out, and where that is written down."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline import postgres
@@ -24,6 +24,8 @@ class Result:
     value: float | None = None
     quarantine: str = HOLD
     wrong: Composable | None = None
+    # What is to be written, and where, to have it otherwise.
+    hint: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.observed}" + (f", expected {self.expected}" if self.expected else "")
@@ -37,6 +39,11 @@ class Result:
     def sets_aside(self) -> bool:
         """Whether its failing rows are set aside and the others loaded."""
         return not self.passed and self.level == "error" and not self.stops
+
+
+def mend(results: Iterable[Result]) -> str:
+    """Return what is to be done about results that stop something; nothing if they do not say."""
+    return "; ".join(dict.fromkeys(result.hint for result in results if result.stops and result.hint))
 
 
 def record(connection: Connection, run: str, schema: str, table: str, results: Sequence[Result]) -> None:

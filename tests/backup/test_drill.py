@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from pipeline import postgres
+from pipeline.alerts import remedy
 from pipeline.backup.database import assertions
 from pipeline.backup.database.assertions import Assertion
 from pipeline.backup.database.counting import Counting
@@ -18,6 +19,7 @@ from pipeline.backup.restoring import restore, target
 from pipeline.backup.restoring.restoration import Order, Restored
 from pipeline.backup.store.manifest import dump_name
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError
+from pipeline.observe.overview import archive
 from tests.archive import SMALL
 from tests.backup.test_restore import KEYED
 from tests.night import Night, wait_until
@@ -178,6 +180,22 @@ def test_a_server_that_lacks_something_is_told_and_no_proof(shop: Restores) -> N
     found = drilled(shop, StepError)
     assert found.grade == "F"
     assert "pg_dump 99.0" in (found.error or "")
+
+
+def test_what_is_to_be_mended_for_a_drill_stands_apart_from_why_it_failed(
+    shop: Restores, night: Night
+) -> None:
+    """In the report, and where it is read from the ledger: status tells it before the command."""
+    shop.change_manifest("shop", client_version="99.0")
+    found = drilled(shop, StepError)
+    assert found.error is not None
+    assert found.hint
+    assert found.hint not in found.error
+    with night.warehouse() as warehouse:
+        (known,) = archive.drills_in_ledger(warehouse)
+    failed = known.as_failure()
+    assert (failed.error, failed.hint) == (found.error, found.hint)
+    assert str(remedy.of_step(failed)).startswith(f"{found.hint}, then pipeline ")
 
 
 def test_without_a_backup_or_a_bucket_there_is_nothing_to_prove(restores: Restores) -> None:

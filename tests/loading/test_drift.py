@@ -121,13 +121,30 @@ def test_a_dropped_column_that_a_view_shows_blocks_the_table(loaded: Night) -> N
 def test_a_renamed_column_blocks_until_the_line_that_it_asks_for_is_written(loaded: Night) -> None:
     change(loaded, "ALTER TABLE item RENAME COLUMN price TO cost")
     assert (
-        'column "price" was renamed to "cost" in the source; to accept it, '
+        'column "price" was renamed to "cost" in the source; its last good rows stay up; to accept it, '
         "write 'renamed_from: price' under cost in sources/shop.yaml"
     ) in refused(loaded)
     loaded.platform.declare("shop", declared("columns: {cost: {renamed_from: price}}"))
     assert mode(loaded) == "increment"
     assert not loaded.differing("shop")
     assert loaded.value("warehouse", "SELECT count(*) FROM mart.cheap") == 39
+
+
+def test_what_accepts_a_change_stands_apart_from_what_changed_and_comes_before_the_command(
+    loaded: Night,
+) -> None:
+    """For people in a hurry: the fact, then what to write, then what to type."""
+    change(loaded, "ALTER TABLE item RENAME COLUMN price TO cost")
+    with pytest.raises(CheckError) as caught:
+        loaded.load("shop", "item")
+    renamed = 'column "price" was renamed to "cost" in the source'
+    line = "to accept it, write 'renamed_from: price' under cost in sources/shop.yaml"
+    assert caught.value.fact == f"shop.item: {renamed}; its last good rows stay up"
+    assert caught.value.hint == line
+    (step,) = loaded.ask("warehouse", "SELECT error, hint FROM ops.step WHERE state = 'failed'")
+    assert step == (caught.value.fact.removeprefix("shop.item: "), line)
+    (found,) = loaded.ask("warehouse", "SELECT observed FROM ops.check_result WHERE NOT passed")
+    assert found == (renamed,)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +160,7 @@ def test_a_type_that_can_lose_values_blocks_and_can_be_accepted(
 ) -> None:
     change(loaded, f"ALTER TABLE item {statement}")
     told = refused(loaded)
-    assert f"was {old} and is {new} now; to accept it" in told
+    assert f"was {old} and is {new} now; its last good rows stay up; to accept it" in told
     kind = "type" if new == "jsonb" else "narrowed"
     loaded.platform.declare("shop", declared(f"drift: {{{kind}: refresh}}"))
     assert mode(loaded) == "rebuild"
@@ -184,8 +201,9 @@ def test_a_wider_type_is_taken_in_with_views_grants_and_comments_in_place(
 def test_another_key_blocks_and_can_be_accepted(loaded: Night) -> None:
     change(loaded, "ALTER TABLE item DROP CONSTRAINT item_pkey")
     change(loaded, "ALTER TABLE item ADD PRIMARY KEY (name)")
-    assert "its key was (id) and is (name) now; to accept it, write 'drift: {key: refresh}'" in refused(
-        loaded
+    assert (
+        "its key was (id) and is (name) now; its last good rows stay up; to accept it, write 'drift: {key: refresh}'"
+        in refused(loaded)
     )
     loaded.platform.declare("shop", declared("drift: {key: refresh}"))
     assert mode(loaded) == "rebuild"

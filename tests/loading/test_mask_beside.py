@@ -126,7 +126,7 @@ def test_plan_tells_what_would_show_a_masked_value(people: Night) -> None:
 def test_a_generated_column_of_a_masked_one_is_held_back_and_a_domain_takes_its_mask(people: Night) -> None:
     text = json.dumps({"source": "shop", "tables": {"person": {"columns": MASKS}}})
     people.platform.declare("shop", text)
-    with pytest.raises(CheckError, match=r'column "area" \(text\) would show .*: public\.person\.phone; to'):
+    with pytest.raises(CheckError, match=r'column "area" \(text\) would show .*: public\.person\.phone; its'):
         people.load("shop", "person")
     people.platform.declare("shop", text.replace('"born"', '"area": {"mask": "exclude"}, "born"'))
     people.load("shop", "person")

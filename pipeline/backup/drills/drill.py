@@ -95,7 +95,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = s
             try:
                 drill.run()
             except (CheckError, StepError) as error:
-                _publish(databases, drill.report(redact(str(error))))
+                _publish(databases, drill.report(error))
                 raise
             finally:
                 _sweep(connection, server)
@@ -207,11 +207,12 @@ class _Drill:
         done = (PHASES.index(phase) + share) / len(PHASES)
         self.show(min(int(done * 100), 99), f"{phase} {message}".strip())
 
-    def report(self, error: str | None) -> Report:
+    def report(self, error: PipelineError | None) -> Report:
         """Return the report of all that is known."""
         deadline = self.databases.settings.require_drill().deadline_minutes * 60.0
         recovery = sum(self.seconds.values())
         whole = error is None
+        told = redact(error.fact) if error else None
         size = self.proven.contents.database.size_bytes
         return Report.model_validate(
             {
@@ -230,10 +231,11 @@ class _Drill:
                 "assertions": self.found,
                 "controls": self.controls,
                 "remarks": self.remarks,
-                "error": error,
+                "error": told,
+                "hint": redact(error.hint) if error else "",
                 "schema_sha256": self.proven.contents.schema_sha256,
                 "grade": report.grade(
-                    (*self.found, *self.controls), self.remarks, in_time=recovery <= deadline, error=error
+                    (*self.found, *self.controls), self.remarks, in_time=recovery <= deadline, error=told
                 ),
             }
         )

@@ -154,6 +154,7 @@ def _judge(
         elif name in found:
             codes.append(CheckError.exit_code)
             told[name] = list(found[name].failures)
+            hints[name] = found[name].hint
     for name in wrong if told else ():
         told.setdefault(name, ["it ended without a word (was it killed?)"])
     for name, what in told.items():

@@ -28,13 +28,13 @@ def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
     """Return the changes of a table's shape as results, as they are recorded."""
     results = []
     for change in changes:
-        told, level = change.told(table), "error"
+        told, hint, level = change.fact, change.hint(table), "error"
         if change.kind == "dropped" and not change.blocks and change.action != IGNORE:
             told, level = f"{told}; it stays empty in new rows", "warn"
         if change.kind == "mask_kept":
-            level = "warn"
+            told, hint, level = change.told(table), "", "warn"
         passed = level == "error" and not change.blocks
-        results.append(Result(f"{DRIFT}{change.kind}", level, passed, told, ""))
+        results.append(Result(f"{DRIFT}{change.kind}", level, passed, told, "", hint=hint))
     return results
 
 

@@ -104,29 +104,34 @@ class Change:
         thing = f'column "{self.column}"' if self.column else "it"
         return words.format(column=self.column, old=self.old, new=self.new, thing=thing)
 
-    def told(self, table: Table) -> str:
-        """Return what happened and, where it blocks the table, what to write to accept it."""
+    @property
+    def fact(self) -> str:
+        """Return what happened, and who shows the column where it is for them that the table is blocked."""
+        verb = "shows" if len(self.users) == 1 else "show"
+        return f"{self}, and {', '.join(self.users)} {verb} it" if self.users and self.blocks else str(self)
+
+    def hint(self, table: Table) -> str:
+        """Return what to write to accept it, where it blocks the table or keeps what is not declared."""
         file = f"sources/{table.source}.yaml"
         column = f"under {in_yaml(self.column)} in {file}"
         if self.kind == "mask_kept":
             mask = f"mask: {in_yaml(self.old)}"
-            return f"{self}; write '{mask}' {column}, or 'unmasked: reviewed' to load it as it is declared"
+            return f"write '{mask}' {column}, or 'unmasked: reviewed' to load it as it is declared"
         if not self.blocks:
-            return str(self)
+            return ""
         if self.kind == "renamed":
-            line = f"renamed_from: {in_yaml(self.old)}"
-            return f"{self}; to accept it, write '{line}' {column}"
+            return f"to accept it, write 'renamed_from: {in_yaml(self.old)}' {column}"
         if self.kind == "mask_filtered":
-            return f"{self}; take it out, or write 'unmasked: reviewed' beside its mask {column}"
+            return f"take it out, or write 'unmasked: reviewed' beside its mask {column}"
         if self.kind in ("mask_unknown", "mask_beside"):
-            return f"{self}; to accept it, write 'unmasked: reviewed' {column}, or the mask that it needs"
+            return f"to accept it, write 'unmasked: reviewed' {column}, or the mask that it needs"
         wanted = "evolve" if self.kind == "dropped" else "refresh"
-        verb = "shows" if len(self.users) == 1 else "show"
-        shown = f", and {', '.join(self.users)} {verb} it" if self.users else ""
-        return (
-            f"{self}{shown}; to accept it, write 'drift: {{{self.kind}: {wanted}}}' "
-            f"under {in_yaml(table.name)} in {file}"
-        )
+        line = f"drift: {{{self.kind}: {wanted}}}"
+        return f"to accept it, write '{line}' under {in_yaml(table.name)} in {file}"
+
+    def told(self, table: Table) -> str:
+        """Return what happened and what to write, in one line."""
+        return "; ".join(filter(None, (self.fact, self.hint(table))))
 
 
 def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Change, ...]:

@@ -75,7 +75,7 @@ def drills_in_ledger(warehouse: Connection) -> list[Drill]:
             report ->> 'error',
             (SELECT string_agg((one ->> 'name') || ': ' || (one ->> 'detail'), '; ')
              FROM jsonb_array_elements((report -> 'assertions') || (report -> 'controls')) AS one
-             WHERE one ->> 'held' = 'false'))
+             WHERE one ->> 'held' = 'false')), report ->> 'hint'
         FROM ops.drill ORDER BY database, finished_at DESC
         """
     return [Drill(*found) for found in _rows(warehouse, "ops.drill", query)]

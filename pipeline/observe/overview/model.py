@@ -61,13 +61,14 @@ class Drill:
     seconds: float
     finished_at: datetime
     error: str | None
+    hint: str | None = None
     is_stale: bool = False
 
     def as_failure(self) -> Step:
         """Return it as a step that failed."""
         began = self.finished_at - timedelta(seconds=self.seconds)
         key = StepKey(self.month, attempts.DRILL, self.database)
-        return Step(key, FAILED, began, self.finished_at, None, {}, self.error, 4)
+        return Step(key, FAILED, began, self.finished_at, None, {}, self.error, 4, self.hint or None)
 
 
 @dataclass(frozen=True)
