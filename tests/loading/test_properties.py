@@ -33,7 +33,8 @@ TABLES, DAYS = 8, 3
 GOING_ON = "; its last good rows stay up"
 # Whatever blocks the table, it is told with the line that accepts it, and where that is to be written.
 ACCEPT = (
-    r"to accept it, write '(?P<line>renamed_from: .+?|drift: \{(?:dropped: evolve|(?:type|narrowed|key): refresh)\})' "
+    r"to accept it, write '(?P<line>renamed_from: .+?"
+    r"|drift: \{(?:dropped: evolve|(?:type|narrowed|key): refresh)\})' "
     r"under (?P<under>\"(?:[^\"\\]|\\.)*\"|\w+) in sources/shop\.yaml"
 )
 
