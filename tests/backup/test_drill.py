@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from pipeline import postgres
-from pipeline.alerts import remedy
+from pipeline.alerts import hints
 from pipeline.backup.database import assertions
 from pipeline.backup.database.assertions import Assertion
 from pipeline.backup.database.counting import Counting
@@ -195,7 +195,7 @@ def test_what_is_to_be_mended_for_a_drill_stands_apart_from_why_it_failed(
         (known,) = archive.drills_in_ledger(warehouse)
     failed = known.as_failure()
     assert (failed.error, failed.hint) == (found.error, found.hint)
-    assert str(remedy.of_step(failed)).startswith(f"{found.hint}, then pipeline ")
+    assert str(hints.of_step(failed)).startswith(f"{found.hint}, then pipeline ")
 
 
 def test_without_a_backup_or_a_bucket_there_is_nothing_to_prove(restores: Restores) -> None:
