@@ -19,6 +19,7 @@ from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.benches.bench_platform import NAME, Cost, Platform
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters
+from pipeline.system import command
 
 # How each build's figures are told, and where it lies; None is this one.
 Builds = list[tuple[str, Path | None]]
@@ -148,7 +149,8 @@ def start(home: Home, rounds: int) -> Figures:
     found = Figures("start")
     with bench_platform.platform(home, ["entry"], LARGE.format(rows=100)) as platform:
         platform.run(0)
-        python = [sys.executable, "-c", "pass"]
+        # A module that imports nothing.
+        python = command.python("this")
         program = str(Path(sys.executable).with_name("pipeline"))
         for _ in range(rounds):
             for words in (["--help"], ["status"]):
@@ -169,7 +171,7 @@ def _copied(platform: Platform) -> Cost:
             raise StepError("psql failed, see above")
         _psql(platform, provision.WAREHOUSE, "ALTER TABLE least.entry ADD PRIMARY KEY (id)")
         _psql(platform, provision.WAREHOUSE, "ANALYZE least.entry")
-    _psql(platform, provision.WAREHOUSE, "DROP SCHEMA least CASCADE")
+    _psql(platform, provision.WAREHOUSE, "SET client_min_messages = warning; DROP SCHEMA least CASCADE")
     return costs[0]
 
 
