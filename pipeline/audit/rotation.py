@@ -16,6 +16,9 @@ LIMIT = timedelta(days=NIGHTS + 1)
 # Where no night is known to be measured by.
 UNKNOWN_SECONDS = 60.0
 MAXIMUM_PARTS = 1000
+# A part is compared row by row, and a whole table by sums first: about so many times as long for as many rows
+# (measured with two million rows of four columns).
+BY_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,11 @@ def _urgency(proof: Proof) -> tuple[bool, float, str]:
 
 
 def _turn(proof: Proof, budget: float) -> Turn:
-    parts = min(MAXIMUM_PARTS, max(1, math.ceil(proof.seconds / budget))) if budget > 0 else 1
-    return Turn(proof.name, parts, proof.following)
+    parts = math.ceil(proof.seconds / budget) if budget > 0 else 1
+    # Of what was never looked at in parts it is known how long it took as a whole.
+    if parts > 1 and (proof.last is None or proof.last.whole):
+        parts = math.ceil(proof.seconds * BY_ROWS / budget)
+    return Turn(proof.name, min(MAXIMUM_PARTS, max(1, parts)), proof.following)
 
 
 def nights(proofs: Mapping[str, Proof], names: Sequence[str], budget: float) -> int:

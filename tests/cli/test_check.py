@@ -202,7 +202,7 @@ def test_a_line_goes_on_at_a_space_where_the_terminal_ends() -> None:
     """Elsewhere it is as long as it must be."""
     problem = " ".join(["word"] * 60)
     code = (
-        "from pipeline.cli import check; from pipeline.observe.preflight import Finding; "
+        "from pipeline.cli.oncall import check; from pipeline.observe.preflight import Finding; "
         f"check._show(Finding('source shop', ({problem!r},)))"
     )
     ours, theirs = pty.openpty()
