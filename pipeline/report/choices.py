@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Slow cards are not asked again and again: what is not read by then is left out.
 SECONDS = 60.0
 # Of a category so many; more are the least frequent.
-MOST = 40
+MOST = 20
 RANGES = (Past(30, "day"), Past(3, "month"), Past(12, "month"), Past(3, "year"))
 
 
