@@ -115,6 +115,8 @@ def test_columns_are_followed_from_a_dashboard_to_the_source() -> None:
         ("SELECT x FROM s.a, s.b", [("x", [origins.UNKNOWN])]),
         ("SELECT x FROM s.a NATURAL JOIN s.b", [("x", [origins.UNKNOWN])]),
         ("SELECT * FROM s.a", [("*", ["s.a.*"])]),
+        ("SELECT k.y FROM s.a AS k(x, y)", [("y", [origins.UNKNOWN])]),
+        ("SELECT y FROM (SELECT x FROM s.a) AS k(y)", [("y", ["s.a.x"])]),
     ],
 )  # fmt: skip
 def test_where_the_sql_alone_does_not_tell_that_is_said(text: str, told: list[tuple[str, list[str]]]) -> None:

@@ -100,7 +100,10 @@ def _leaves(node: Any) -> Iterator[str]:
     for each in node.walk():
         if each.downstream:
             continue
-        if isinstance(each.source, exp.Table) and each.source.args.get("db"):
+        if isinstance(each.source, exp.Table) and each.source.alias_column_names:
+            # FROM hr.employee AS e(number, name): sqlglot takes these names for the table's own.
+            yield UNKNOWN
+        elif isinstance(each.source, exp.Table) and each.source.args.get("db"):
             name = exp.to_column(each.name, dialect="postgres") if each.name != "*" else None
             column = spelt(name.this) if name is not None else "*"
             # By the name of its table: the whole row.
