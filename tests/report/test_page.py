@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 from psycopg2 import sql
 
 from pipeline.catalog import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
@@ -15,6 +16,7 @@ from pipeline.report import rows, write
 from pipeline.report.drawn import Pencil
 from pipeline.report.page import Shown, page
 from pipeline.report.rows import Answer
+from tests.browsers import QUIET, chromium
 from tests.night import Night
 
 NOW = datetime(2026, 11, 28, 4, 0, tzinfo=UTC)
@@ -144,6 +146,26 @@ def test_a_card_that_cannot_be_drawn_takes_no_other_with_it(night: Night, tmp_pa
     assert '<p class="value">1 day, 0:00:00</p>' in text
     assert '<td class="n">NaN</td>' in text
     assert '<td class="n">1.5</td>' in text
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("width", [24, 12])
+def test_each_chart_is_on_paper_once(night: Night, tmp_path: Path, width: int) -> None:
+    """A page of A4 is narrower than what counts as a telephone, of which each chart has a picture too."""
+    card = Card(
+        "C", "bar", Place(0, 0, width, 6), sql="SELECT 1 AS x, 2 AS y", dimensions=("x",), measures=("y",)
+    )
+    write.write(night.settings, board(card), tmp_path)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
+        for where, (wide, high) in {"screen": (1280, 900), "phone": (390, 900), "paper": (703, 1032)}.items():
+            shown_page = browser.new_page(viewport={"width": wide, "height": high})
+            shown_page.emulate_media(media="print" if where == "paper" else "screen")
+            shown_page.goto((tmp_path / "index.html").as_uri())
+            shown = shown_page.locator(".picture").locator("visible=true")
+            assert shown.count() == 1, where
+            assert where in (shown.get_attribute("class") or "").split()
+        browser.close()
 
 
 def test_what_draws_is_asked_for_by_name_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
