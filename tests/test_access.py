@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import access, postgres
 from pipeline.access import Access
+from pipeline.access.databases import IDLE_SECONDS
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.loading import extract
@@ -68,7 +69,7 @@ def test_a_session_that_the_server_ended_meanwhile_is_opened_anew(night: Night) 
     databases = access.brief(night.settings)
     before = backend(databases)
     night.ask("warehouse", f"SELECT pg_terminate_backend({before}, 5000)")
-    databases._asked_at -= access.IDLE_SECONDS
+    databases._asked_at -= IDLE_SECONDS
     assert backend(databases) != before
 
 
