@@ -150,3 +150,17 @@ def _summary(run: str, loaded: Sequence[dict[str, Any]]) -> str:
     if not any(counts[key] for key in ("inserted", "updated", "deleted")):
         return f"{what}: nothing changed"
     return f"{what}: {counts['inserted']:,} new, {counts['updated']:,} changed, {counts['deleted']:,} deleted"
+
+
+def extent(tables: Sequence[Table], backups: int) -> str:
+    """Return how much there is; marts are no tables of a source, and are counted apart as a run does.
+
+    >>> tables = [Table(name, None, 1, "ok", None) for name in ("hr.employee", "mart.staff", "martial.arts")]
+    >>> extent(tables, 1), extent(tables[:1], 0)
+    ('2 tables, 1 mart and 1 backup', '1 table and 0 backups')
+    """
+    marts = sum(each.name.startswith(f"{chains.MART.schema}.") for each in tables)
+    parts = [terminal.counted(len(tables) - marts, "table")]
+    if marts:
+        parts.append(terminal.counted(marts, "mart"))
+    return f"{', '.join(parts)} and {terminal.counted(backups, 'backup')}"

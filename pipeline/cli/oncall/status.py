@@ -136,7 +136,7 @@ def _worst(seen: Overview) -> str:
     if not seen.stale_tables and seen.run and seen.load_state == overview.STALE:
         told.append("the last load is too long ago")
     going = ["something is running"] if seen.state == overview.RUNNING else []
-    fine = f"{len(seen.tables)} tables and {len(seen.backups)} backups are as they should be"
+    fine = f"{loads.extent(seen.tables, len(seen.backups))} are as they should be"
     return f"{seen.state}: {', '.join(told or [*going, fine])}"
 
 
