@@ -6,8 +6,8 @@ the page has no script and no server that it could ask.
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 from psycopg2 import sql
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 SECONDS = 60.0
 # Of a category so many; more are the least frequent.
 MOST = 20
+ALL, EMPTY = "all", "(empty)"
+TOO_LONG = "Not everything can be chosen here, for its cards take too long."
+NOT_HERE = "It cannot be chosen on this page."
 RANGES = (Past(30, "day"), Past(3, "month"), Past(12, "month"), Past(3, "year"))
 
 
@@ -36,41 +39,74 @@ class Choice:
     cards: tuple[tuple[Card, Answer], ...] = ()
 
 
-def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: float) -> Iterator[Choice]:
-    """Yield each choice of each filter with what it shows, until time.monotonic() is `ends_at`.
+@dataclass(frozen=True)
+class Offered:
+    """What can be chosen of the filters of a dashboard, and why there is more to a filter, by its name."""
+
+    choices: tuple[Choice, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def label(value: Past | tuple[str, ...]) -> str:
+    """Return what is to be chosen in a word or two; what stands for everything or nothing is no value's.
+
+    >>> label(()), label(("",)), label(("all",)), label(("LL.B.", "LL.M.")), label(Past(3, "year"))
+    ('all', '(empty)', '"all"', 'LL.B., LL.M.', 'past 3 years')
+    """
+    if isinstance(value, Past):
+        return f"past {value.count} {value.unit}{'s' if value.count > 1 else ''}"
+    words = [f'"{one}"' if one in (ALL, EMPTY) else one or EMPTY for one in value]
+    return ", ".join(words) or ALL
+
+
+def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: float) -> Offered:
+    """Return each choice of each filter with what it shows, as far as time.monotonic() is before `ends_at`.
 
     Raise what the driver raises if the connection is lost.
     """
+    made: list[Choice] = []
+    left_out: dict[str, str] = {}
     for found in dashboard.filters:
         reached = [card for card in dashboard.cards if any(one.filter == found.name for one in card.reach)]
-        for value in _values(connection, dashboard, found):
+        values, why = _values(connection, dashboard, found)
+        if why:
+            left_out[found.name] = why
+        for value in values:
             if time.monotonic() >= ends_at:
-                told = "%s: what else can be chosen is left out from filter %s on: its cards take too long"
-                logger.warning(told, dashboard.file, found.name)
-                return
+                left_out[found.name] = TOO_LONG
+                break
             picked = rows.chosen(dashboard, {found.name: value})
-            yield Choice(
-                found, value,
-                tuple((card, rows.answer(connection, dashboard, card, today, picked)) for card in reached),
-            )  # fmt: skip
+            answers = ((card, rows.answer(connection, dashboard, card, today, picked)) for card in reached)
+            made.append(Choice(found, value, tuple(answers)))
+    if late := [name for name, why in left_out.items() if why == TOO_LONG]:
+        told = "%s: what else can be chosen is left out from filter %s on: its cards take too long"
+        logger.warning(told, dashboard.file, late[0])
+    return Offered(tuple(made), left_out)
 
 
-def _values(connection: Connection, dashboard: Dashboard, found: Filter) -> list[Past | tuple[str, ...]]:
-    """Return what can be chosen: everything first. A text that is searched for can be anything."""
-    everything: list[Past | tuple[str, ...]] = [()]
+def _values(
+    connection: Connection, dashboard: Dashboard, found: Filter
+) -> tuple[list[Past | tuple[str, ...]], str]:
+    """Return what can be chosen, everything first, and why that is not all."""
+    others: list[Past | tuple[str, ...]] = []
+    why = ""
     match found.kind:
         case "date":
-            others: list[Past | tuple[str, ...]] = list(RANGES)
+            others = list(RANGES)
         case "category":
-            others = [(value,) for value in _categories(connection, dashboard, found)]
+            names = _categories(connection, dashboard, found)
+            others = [(value,) for value in sorted(names[:MOST])]
+            why = f"Only its {MOST} most frequent values can be chosen here." if len(names) > MOST else ""
         case _:
-            others = []
+            # A text that is searched for can be anything.
+            pass
     there = [value for value in others if value != found.default]
-    return [*(everything if found.default else []), *there]
+    everything: list[Past | tuple[str, ...]] = [()] if found.default else []
+    return [*everything, *there], why or ("" if others else NOT_HERE)
 
 
 def _categories(connection: Connection, dashboard: Dashboard, found: Filter) -> list[str]:
-    """Return the values of the columns that a filter looks at, the most frequent of them, in order."""
+    """Return what stands in the columns of a filter, the most frequent first; over MOST if there are."""
     places = {
         (reach.relation, reach.name) for card in dashboard.cards for reach in card.reach
         if reach.filter == found.name and reach.relation
@@ -79,7 +115,7 @@ def _categories(connection: Connection, dashboard: Dashboard, found: Filter) -> 
     for relation, name in sorted(places):
         for value, count in _counted(connection, relation, name):
             counted[value] = counted.get(value, 0) + count
-    return sorted(sorted(counted, key=lambda value: -counted[value])[:MOST])
+    return sorted(counted, key=lambda value: -counted[value])
 
 
 def _counted(connection: Connection, relation: str, name: str) -> list[tuple[str, int]]:
@@ -87,7 +123,7 @@ def _counted(connection: Connection, relation: str, name: str) -> list[tuple[str
     column = sql.Identifier(name)
     query = sql.SQL(
         "SELECT {0}::text, count(*) FROM {1} WHERE {0} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {2}"
-    ).format(column, sql.Identifier(schema, table), sql.Literal(MOST))
+    ).format(column, sql.Identifier(schema, table), sql.Literal(MOST + 1))
     try:
         with rows.apart(connection):
             return [(str(value), int(count)) for value, count in postgres.rows(connection, query)]

@@ -1,7 +1,7 @@
 """Page: dashboards and their rows as one page of HTML, with all that it needs inside."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib import resources
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pipeline.catalog import Card, Dashboard, Filter, Past
 from pipeline.names import anchor
 from pipeline.report import parts, rows, written
-from pipeline.report.choices import Choice
+from pipeline.report.choices import Choice, Offered, label
 from pipeline.report.drawn import Pencil
 from pipeline.report.parts import text
 from pipeline.report.rows import Answer, Chosen
@@ -30,7 +30,11 @@ class Shown:
     answers: Sequence[Answer]
     chosen: Chosen
     # What else can be chosen, and what is shown then.
-    choices: Sequence[Choice] = ()
+    offered: Offered = field(default_factory=Offered)
+
+    @property
+    def choices(self) -> Sequence[Choice]:
+        return self.offered.choices
 
 
 def page(shown: Sequence[Shown], pencil: Pencil, today: date, made_at: datetime) -> str:
@@ -78,7 +82,7 @@ def _names(dashboard: Dashboard, choices: Sequence[Choice]) -> Iterator[str]:
     """Yield the anchor of each choice; it is the same each night, so that a link to it can be kept."""
     taken: dict[str, int] = {}
     for choice in choices:
-        parts_of = (dashboard.name, choice.filter.name, _label(choice.value))
+        parts_of = (dashboard.name, choice.filter.name, label(choice.value))
         name = ".".join(anchor(part) for part in parts_of)
         taken[name] = taken.get(name, 0) + 1
         yield name if taken[name] == 1 else f"{name}.{taken[name]}"
@@ -143,14 +147,16 @@ def _filters(shown: Shown, names: Sequence[str], today: date, made: Choice | Non
             card.title for card in dashboard.cards if any(one.filter == each.name for one in card.reach)
         ]
         links = [
-            _link(name, _label(choice.value), choice is made)
+            _link(name, label(choice.value), choice is made)
             for choice, name in zip(shown.choices, names, strict=True)
             if choice.filter is each
         ]
         first = rows.chosen(dashboard, shown.chosen).get(each.name, ())
         is_first = made is None or made.filter is not each
-        links = [_link(anchor(dashboard.name), _label(first), is_first), *links] if links else []
+        links = [_link(anchor(dashboard.name), label(first), is_first), *links] if links else []
         choose = f'<p class="links">{" ".join(links)}</p>' if links else ""
+        if why := shown.offered.left_out.get(each.name):
+            choose += f'<p class="more">{text(why)}</p>'
         cards = "".join(f"<li>{text(title)}</li>" for title in reached)
         what = text(_told(picked.get(each.name, ()), each, today))
         yield (
@@ -165,17 +171,10 @@ def _link(name: str, label: str, is_current: bool) -> str:
     return f'<a href="#{quote(name)}"{current}>{text(label)}</a>'
 
 
-def _label(value: Past | tuple[str, ...]) -> str:
-    """Return what is to be chosen in a word or two."""
-    if isinstance(value, Past):
-        return f"past {value.count} {value.unit}{'s' if value.count > 1 else ''}"
-    return ", ".join(value) or "all"
-
-
 def _told(value: Past | tuple[str, ...], found: Filter, today: date) -> str:
     """Return what is chosen; of dates, which."""
     if not value or found.kind != "date":
-        return _label(value)
+        return label(value)
     first, last = rows.between(value, today)
     return f"{first:%-d %b %Y} to {last:%-d %b %Y}"
 

@@ -1,7 +1,7 @@
 """Write: the page of a repository's dashboards, into a folder that it can be served or mailed from."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,13 +28,22 @@ def write(settings: Settings, dashboards: Mapping[str, Dashboard], folder: Path)
     pencil, now = Pencil(), datetime.now(UTC)
     shown = _read(settings, list(dashboards.values()), now)
     text = page(shown, pencil, now.date(), now)
-    wrong = [
-        f"{each.dashboard.file}: {card.title}: {answer.error}"
-        for each in shown
-        for card, answer in zip(each.dashboard.cards, each.answers, strict=True)
-        if answer.error
-    ]
-    return _put(folder, text), wrong
+    return _put(folder, text), [problem for each in shown for problem in _problems(each)]
+
+
+def _problems(shown: Shown) -> Iterator[str]:
+    """Yield which cards cannot be shown, as the page says of them: at first, and by what is chosen."""
+    seen = set()
+    for card, answer in zip(shown.dashboard.cards, shown.answers, strict=True):
+        if answer.error:
+            seen.add((card.title, answer.error))
+            yield f"{shown.dashboard.file}: {card.title}: {answer.error}"
+    for choice in shown.choices:
+        for card, answer in choice.cards:
+            # What is wrong in every way is told once.
+            if answer.error and (card.title, answer.error) not in seen:
+                picked = f"{choice.filter.name} {choices.label(choice.value)}"
+                yield f"{shown.dashboard.file}: {card.title}, with {picked}: {answer.error}"
 
 
 def _read(settings: Settings, dashboards: Sequence[Dashboard], now: datetime) -> list[Shown]:
@@ -47,7 +56,7 @@ def _read(settings: Settings, dashboards: Sequence[Dashboard], now: datetime) ->
         first = [tuple(rows.read(connection, each, now.date(), {})) for each in dashboards]
         ends_at = time.monotonic() + choices.SECONDS
         return [
-            Shown(each, answers, {}, tuple(choices.read(connection, each, now.date(), ends_at)))
+            Shown(each, answers, {}, choices.read(connection, each, now.date(), ends_at))
             for each, answers in zip(dashboards, first, strict=True)
         ]
 

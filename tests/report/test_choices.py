@@ -75,6 +75,7 @@ def test_of_many_categories_the_most_frequent_can_be_chosen(
     monkeypatch.setattr(choices, "MOST", 1)
     assert "things.kind.Law--26-Tax" in values(text := written(night, tmp_path / "page"))
     assert "things.kind.Art" not in text
+    assert "Only its 1 most frequent values can be chosen here." in text
 
 
 def test_cards_that_take_long_are_not_asked_for_each_choice(
@@ -83,6 +84,43 @@ def test_cards_that_take_long_are_not_asked_for_each_choice(
     monkeypatch.setattr(choices, "SECONDS", 0.0)
     assert values(written(night, tmp_path / "page")) == {"things": ["301", "4"]}
     assert "dashboards/things.yaml: what else can be chosen is left out from filter kind on" in caplog.text
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert text.count(choices.TOO_LONG) == 2, "of kind and day, on the page too"
+    assert text.count(choices.NOT_HERE) == 1, "a text to search for can be anything"
+
+
+def test_no_value_is_taken_for_everything(night: Night, tmp_path: Path) -> None:
+    """Nothing is a value as well, and so is what the page calls everything."""
+    night.ask(
+        "warehouse", THINGS + "INSERT INTO mart.thing VALUES ('', current_date, 7), ('all', current_date, 8);"
+    )
+    night.ask("warehouse", f"GRANT SELECT ON mart.thing TO {night.platform.database('warehouse')}_dashboards")
+    path, _ = write.write(night.settings, {"things": BOARD}, tmp_path)
+    text = path.read_text()
+    assert (values(text)["things.kind.-28empty-29"], values(text)["things.kind.-22all-22"]) == (
+        ["7"],
+        ["8"],
+    )
+    assert ">(empty)</a>" in text
+    assert ">&quot;all&quot;</a>" in text or ">&#34;all&#34;</a>" in text
+
+
+def test_a_card_that_cannot_be_shown_for_a_choice_is_told_as_one_that_never_can(
+    night: Night, tmp_path: Path
+) -> None:
+    """The page says so where somebody chooses it; the command and the night say it at once."""
+    night.ask("warehouse", THINGS + "INSERT INTO mart.thing VALUES ('Nil', current_date, 0);")
+    night.ask("warehouse", f"GRANT SELECT ON mart.thing TO {night.platform.database('warehouse')}_dashboards")
+    share = Card("Share", "number", Place(0, 0, 6, 3), sql=f"SELECT 100 / sum(n) AS n {SELECT}",
+                 measures=("n",), reach=REACH[:1])  # fmt: skip
+    never = Card("Never", "number", Place(6, 0, 6, 3), sql=f"SELECT 1 / 0 AS n {SELECT}", measures=("n",),
+                 reach=REACH[:1])  # fmt: skip
+    board = Dashboard("things", "Things", (Tab("", (share, never)),), filters=FILTER[:1])
+    _, wrong = write.write(night.settings, {"things": board}, tmp_path)
+    assert wrong == [
+        "dashboards/things.yaml: Never: division by zero",
+        "dashboards/things.yaml: Share, with kind Nil: division by zero",
+    ]
 
 
 @pytest.mark.endurance
