@@ -115,12 +115,40 @@ def test_columns_are_followed_from_a_dashboard_to_the_source() -> None:
         ("SELECT x FROM s.a, s.b", [("x", [origins.UNKNOWN])]),
         ("SELECT x FROM s.a NATURAL JOIN s.b", [("x", [origins.UNKNOWN])]),
         ("SELECT * FROM s.a", [("*", ["s.a.*"])]),
+        ("SELECT a.x AS v, b.y AS v FROM s.a JOIN s.b USING (id)", [("v", ["s.a.x"]), ("v", ["s.b.y"])]),
+        ("SELECT x AS v, y AS v FROM s.a UNION SELECT x, z FROM s.b ORDER BY 1",
+         [("v", ["s.a.x", "s.b.x"]), ("v", ["s.a.y", "s.b.z"])]),
         ("SELECT k.y FROM s.a AS k(x, y)", [("y", [origins.UNKNOWN])]),
         ("SELECT y FROM (SELECT x FROM s.a) AS k(y)", [("y", ["s.a.x"])]),
     ],
 )  # fmt: skip
 def test_where_the_sql_alone_does_not_tell_that_is_said(text: str, told: list[tuple[str, list[str]]]) -> None:
     assert origins.traced(text) == told
+
+
+def test_a_column_behind_a_star_is_followed_or_said_not_to_be(tmp_path: Path) -> None:
+    """No column of a mart is made of nothing because no SELECT has its name."""
+    for folder in ("sources", "marts"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "sources" / "hr.yaml").write_text("source: hr\ntables: {employee: , department: }\n")
+    for name, text in {
+        "all_of_one": "SELECT * FROM hr.employee",
+        "all_of_two": "SELECT * FROM hr.employee CROSS JOIN hr.department",
+        "named": "SELECT 1 AS a, pay AS b FROM hr.employee",
+        "reader": "SELECT o.secret AS s, t.city AS c FROM mart.all_of_one o, mart.all_of_two t",
+        "again": "SELECT * FROM mart.named",
+    }.items():
+        (tmp_path / "marts" / f"{name}.sql").write_text(f"{text}\n")
+    found = catalog.read_repository(tmp_path)
+    seen = origins.of(found.catalog, {})
+    assert seen["mart.reader.s"] == ["mart.all_of_one.secret"]
+    assert seen["mart.all_of_one.secret"] == ["hr.employee.secret"]
+    assert seen["mart.reader.c"] == ["mart.all_of_two.city"]
+    assert seen["mart.all_of_two.city"] == [origins.UNKNOWN]
+    assert seen["hr.employee.secret"] == ()
+    assert "used by mart.all_of_one.secret" in lineage.tree(seen, "hr.employee.secret")
+    assert seen["mart.again.*"] == ["mart.named.*"]
+    assert seen["mart.named.*"] == ["mart.named.a", "mart.named.b"]
 
 
 def test_the_command_shows_columns() -> None:

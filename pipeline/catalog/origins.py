@@ -39,10 +39,27 @@ def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:
         cards = {card.title: _card(card.statement()) for card in dashboard.cards if card.sql}
         found |= {f"{DASHBOARD} {name}: {title}": origins for title, origins in cards.items()}
         found[f"{DASHBOARD} {name}"] = [f"{DASHBOARD} {name}: {title}" for title in cards]
-    for made_of in list(found.values()):
-        for origin in made_of:
-            found.setdefault(origin, ())
+    ahead = [origin for made_of in found.values() for origin in made_of]
+    while ahead:
+        origin = ahead.pop()
+        if origin not in found:
+            found[origin] = _behind(found, origin)
+            ahead += found[origin]
     return found
+
+
+def _behind(found: Lineage, origin: str) -> Sequence[str]:
+    """Return what a column is made of that no SELECT names: one of a source's table of nothing."""
+    thing, _, column = origin.rpartition(".")
+    if not thing.startswith(f"{SCHEMA}."):
+        return ()
+    if column == "*":
+        return of_things(found, thing) or [UNKNOWN]
+    # All columns of one table may be behind a star; of several it cannot be told whose this is.
+    stars = found.get(f"{thing}.*", ())
+    if len(stars) == 1 and stars[0].endswith(".*"):
+        return [f"{stars[0].removesuffix('*')}{column}"]
+    return [UNKNOWN]
 
 
 def of_things(known: Lineage, name: str) -> list[str]:
@@ -73,12 +90,25 @@ def traced(text: str) -> list[tuple[str, list[str]]] | None:
     try:
         parsed = sqlglot.parse_one(text, dialect="postgres")
         whole = qualify(parsed, dialect="postgres", validate_qualify_columns=False, identify=False)
+        columns = list(_told_apart(whole)) if isinstance(whole, exp.Query) else []
         scope = build_scope(whole)
     except (SqlglotError, RecursionError, KeyError):
         return None
     if scope is None or not isinstance(whole, exp.Query):
         return None
-    return [(each.alias_or_name, _origins(each.alias_or_name, whole, scope)) for each in whole.selects]
+    return [(name, _origins(column, whole, scope)) for name, column in columns]
+
+
+def _told_apart(whole: "exp.Query") -> Iterator[tuple[str, str]]:
+    """Give each column of a query a name of its own; yield what it was called, and that name."""
+    from sqlglot import exp  # noqa: PLC0415 - as above
+
+    for number, each in enumerate(whole.selects):
+        name = each.alias_or_name
+        if isinstance(each, exp.Alias):
+            # Two columns of one name are two, and sqlglot goes by names.
+            each.set("alias", exp.to_identifier(f"column {number} of {name}", quoted=True))
+        yield name, each.alias_or_name
 
 
 def _origins(column: str, whole: "exp.Query", scope: Any) -> list[str]:
