@@ -34,8 +34,9 @@ _WORDS = frozenset({
     "user", "session_user", "current_user", "current_role", "current_catalog", "current_schema",
     "system_user",
 })  # fmt: skip
-_CALL = re.compile(r'(?i)(?<![\w"])([a-z_]\w*)\s*\(')
 _STRINGS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+# A function's name before its bracket, in double quotes or not. Texts and other names are passed over.
+_CALL = re.compile(rf"""(?i)"((?:[^"]|"")+)"\s*\(|{_STRINGS.pattern}|(?<!\w)([a-z_]\w*)\s*\(""")
 
 
 class Condition(BaseModel):
@@ -86,7 +87,7 @@ def parse(text: str) -> Condition:
     for cast in root.find_all(exp.DataType):
         if cast.this == exp.DataType.Type.USERDEFINED:
             raise QueryError(1, f"casts to {cast.sql('postgres')}; write a type of PostgreSQL's own")
-    functions = sorted({name.lower() for name in _CALL.findall(bare)})
+    functions = sorted(_called(text, root))
     for name in functions:
         if re.fullmatch(_RANDOM, name):
             raise QueryError(1, f"{name} makes values up: no row would be loaded for certain; remove it")
@@ -95,6 +96,17 @@ def parse(text: str) -> Condition:
         raise QueryError(1, "names no column; write what holds for the rows that are to be loaded")
     named = dict.fromkeys(queries.spelt(column.this) for column in columns)
     return Condition(text=text, columns=tuple(named), functions=tuple(functions), steady=_is_steady(root))
+
+
+def _called(text: str, root: "exp.Expression") -> set[str]:
+    """Return what a condition calls, as the server looks it up: by how it is written, and by the parser too.
+
+    The parser has names of its own for what it knows. What only it finds is told as well.
+    """
+    from sqlglot import exp  # noqa: PLC0415 - as above
+
+    written = {quoted.replace('""', '"') or plain.lower() for quoted, plain in _CALL.findall(text)}
+    return (written | {str(call.name) for call in root.find_all(exp.Anonymous)}) - {""}
 
 
 def _is_steady(root: "exp.Expression") -> bool:
