@@ -132,6 +132,21 @@ def test_another_column_under_the_name_in_the_filter_leads_to_a_full_refresh(nig
     assert load(night) == ("full", (40, 0, 0, 100))
 
 
+def test_a_source_that_makes_the_filters_column_anew_is_held_to_max_deleted(night: Night) -> None:
+    """Nobody declared that other rows are wanted: it may be a mistake over there."""
+    shop(night, OPEN)
+    load(night)
+    night.ask("shop", "ALTER TABLE item DROP COLUMN state")
+    night.ask("shop", "ALTER TABLE item ADD COLUMN state text DEFAULT 'draft'")
+    night.ask("shop", "UPDATE item SET state = 'open' WHERE id = 1")
+    planned = night.run("plan").out
+    with pytest.raises(CheckError, match=r"59 of 60 rows \(98%\) are gone from the source"):
+        load(night)
+    assert len(ids(night)) == 60
+    assert "what its where looks at was made anew in the source" in planned
+    assert "declared otherwise" not in planned
+
+
 @pytest.mark.parametrize("deletes", ["hard", "ignore"])
 def test_rows_that_enter_and_leave_by_time_alone_are_found(night: Night, deletes: str) -> None:
     """Nobody writes them, and as many enter as leave: neither their marks nor their number tells."""

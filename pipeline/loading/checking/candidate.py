@@ -33,7 +33,7 @@ class Candidate:
     history: Sequence[int]
     # What the target still calls a column that has another name by now.
     renamed: Mapping[str, str]
-    # Whether other rows are wanted than when it was last loaded.
+    # Whether other rows are declared to be wanted than when it was last loaded.
     filtered_anew: bool = False
 
     @property

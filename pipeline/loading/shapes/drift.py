@@ -44,6 +44,7 @@ FIXED_ACTIONS: Mapping[str, str] = {
     "mask_beside": BLOCK,
     "mask_filtered": BLOCK,
     "where": REFRESH,
+    "where_on": REFRESH,
     "listed": REFRESH,
 }
 
@@ -98,6 +99,7 @@ class Change:
             "there would tell of it",
             "listed": 'column "{column}" {new}',
             "where": "which of its rows are loaded was declared otherwise: {old}, and now {new}",
+            "where_on": "what its where looks at was made anew in the source, or is computed otherwise",
             "mask_unknown": 'column "{column}" ({new}) is new, and nobody can tell whether it holds what is '
             "masked in {old}",
         }.get(self.kind, 'column "{column}" was {old} and is {new} now')
@@ -243,8 +245,10 @@ def _whole(accepted: Shape, current: Shape, columns: Sequence[Change]) -> Iterat
         yield _change("partition", "", f"{went} went, " if went else "", f"{came} came")
     if accepted.mask_key and current.mask_key and accepted.mask_key != current.mask_key:
         yield _change("mask", "", "hashed with another key", "hashed with the one in Vault now")
-    if (accepted.where, accepted.where_on) != (current.where, current.where_on):
+    if accepted.where != current.where:
         yield _change("where", "", accepted.where or "all rows", current.where or "all rows")
+    elif accepted.where_on != current.where_on:
+        yield _change("where_on")  # the source's doing, and held to max_deleted
     common = [name for name in current.names if accepted.column(name)]
     if common != [name for name in accepted.names if current.column(name)]:
         yield _change("order")
