@@ -7,22 +7,25 @@ known by the keys that were written beside it, and by nothing else; no configura
 import contextlib
 import os
 import shlex
-import subprocess
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline.errors import StepError
-from pipeline.redact import redact
-from pipeline.system import command
+from pipeline.system import command, temporary
 
-START_SECONDS = 10.0
+START_SECONDS = ADD_SECONDS = 10.0
 LOOK_SECONDS = 0.02
 AGENT = ("ssh-agent", "-D", "-a")
-# For as long as a fetch may take: where we are killed, nobody ends the agent, but it has nothing any more.
+# For as long as a fetch may take: the agent ends with us, and should it not, it has nothing any more.
 ADD = ("ssh-add", "-q", "-t", "180", "-")
+# A passphrase is not asked for, whoever is at the terminal.
+NOBODY_TO_ASK = {"SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}
+PREFIX = "pipeline-ssh-"
 # What may not be asked for, of a person or of this machine.
 _OPTIONS: Mapping[str, str] = {
     "BatchMode": "yes",
@@ -64,11 +67,15 @@ class Login:
 def speaking(login: Login) -> Iterator[dict[str, str]]:
     """Give the block the environment in which git reaches a server with that login.
 
-    Raise StepError if the key is none, or is locked by a passphrase.
+    Raise StepError if the key is none, or is locked by a passphrase; or if OpenSSH is not there or fails. Use
+    it in the main thread.
     """
-    # A socket's path may not be long.
-    with tempfile.TemporaryDirectory(prefix="pipeline-ssh-") as folder:
-        socket, hosts = Path(folder) / "agent", Path(folder) / "known_hosts"
+    for program in ("ssh", "ssh-add", "ssh-agent"):
+        if shutil.which(program) is None:
+            raise StepError(f"{program}: not found", hint="install OpenSSH's client")
+    # That of a sync that was killed is removed first. It holds no key.
+    with temporary.folder(Path(tempfile.gettempdir()), PREFIX, command.kill_started_with) as folder:
+        socket, hosts = folder / "agent", folder / "known_hosts"
         # Public, as its name says.
         hosts.write_text(login.known_hosts.strip() + "\n")
         with _agent(socket):
@@ -82,37 +89,47 @@ def speaking(login: Login) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def _agent(socket: Path) -> Iterator[None]:
-    try:
-        agent = subprocess.Popen(
-            [*AGENT, str(socket)], env=_environment(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, umask=0o077,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise StepError("ssh-agent: not found", hint="install OpenSSH's client") from None
-    try:
+    with (
+        Path(os.devnull).open("wb") as nowhere,
+        command.Child(
+            [*AGENT, socket], environment=_environment(), output=nowhere.fileno(), new_privileges=False
+        ) as agent,
+    ):
         deadline = time.monotonic() + START_SECONDS
         while not socket.exists():
-            if agent.poll() is not None or time.monotonic() > deadline:
-                raise StepError("ssh-agent did not start")
+            if not agent.running:
+                _refuse(agent)
+            if time.monotonic() > deadline:
+                raise StepError(
+                    f"ssh-agent: not ready after {START_SECONDS:g} seconds, so it was ended",
+                    hint="see whether this machine is overloaded, and run the command again",
+                )
             time.sleep(LOOK_SECONDS)
         yield
-    finally:
-        agent.kill()
-        agent.wait()
+
+
+def _refuse(agent: command.Child) -> NoReturn:
+    """Raise StepError with what an agent said that ended before it was ready."""
+    try:
+        agent.finish()
+    except StepError as error:
+        fact = error.fact
+    else:
+        fact = "ssh-agent ended before it was ready"
+    raise StepError(
+        fact, hint=f"set TMPDIR to a short path that can be written ({tempfile.gettempdir()} is used)"
+    )
 
 
 def _add(socket: Path, key: str) -> None:
-    done = subprocess.run(
-        ADD, env={**_environment(), "SSH_AUTH_SOCK": str(socket)},
-        input=key.strip() + "\n", capture_output=True, text=True, timeout=START_SECONDS,
-        start_new_session=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        said = redact(command.failure("ssh-add", done.returncode, done.stderr))
+    environment = {**_environment(), "SSH_AUTH_SOCK": str(socket), **NOBODY_TO_ASK}
+    try:
+        command.run(ADD, environment=environment, stdin=key.strip() + "\n", timeout_seconds=ADD_SECONDS)
+    except StepError as error:
         raise StepError(
-            f"the deploy key is not taken: {said}",
+            f"the deploy key is not taken: {error.fact}",
             hint="write an OpenSSH private key without a passphrase into Vault",
-        )
+        ) from None
 
 
 def _environment() -> dict[str, str]:

@@ -143,15 +143,19 @@ class Child:
         output: int,
         keep_open: Sequence[int] = (),
         worth_telling: Callable[[str], bool] | None = None,
+        new_privileges: bool = True,
     ) -> None:
         """Start it; `output` and `keep_open` are file descriptors. Raise StepError if that fails.
+
+        A program that is installed with a user or a group of its own (as ssh-agent is) has to be started
+        without `new_privileges`: with these the kernel lets it live on when this process is killed.
 
         Of what it says only what is `worth_telling` goes into an error; all, without that.
         """
         self.name = Path(arguments[0]).name
         try:
             self._process = subprocess.Popen(
-                [*_tether(), *map(str, arguments)],
+                [*_tether(new_privileges=new_privileges), *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.PIPE,
@@ -205,10 +209,12 @@ class Child:
         return self._said.warnings
 
 
-def _tether() -> list[str]:
+def _tether(*, new_privileges: bool = True) -> list[str]:
     """Return what, put before a program's arguments, ends it when this thread's process is killed."""
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+    if setpriv is None:
+        return []
+    return [setpriv, "--pdeathsig", "TERM", *([] if new_privileges else ["--no-new-privs"])]
 
 
 def clean_environment(more: Mapping[str, str]) -> dict[str, str]:

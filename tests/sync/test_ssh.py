@@ -3,9 +3,11 @@
 import contextlib
 import getpass
 import os
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import psutil
 import pytest
 
 from pipeline import access, settings
-from pipeline.errors import StepError, UnreachableError
+from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.git import Login, Repository, agent
 from pipeline.git import repository as git
 from pipeline.sync import synced
@@ -155,6 +157,113 @@ def test_what_is_no_usable_key_is_told_and_leaves_no_agent(tmp_path: Path, text:
     with pytest.raises(StepError, match="without a passphrase"), agent.speaking(Login(key, "x")):
         pass
     assert agents() == []
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from pipeline.git import Login, agent
+with agent.speaking(Login(Path(sys.argv[1]).read_text(), "x")) as told:
+    print("there", flush=True)
+    time.sleep(600)
+"""
+
+
+def started_in(folder: Path) -> list[psutil.Process]:
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(folder) in " ".join(one.cmdline()) and one.name() == "ssh-agent":
+                found.append(one)
+    return found
+
+
+def test_an_agent_ends_with_a_sync_that_is_killed_and_the_next_removes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = made(tmp_path, "key")
+    with tempfile.TemporaryDirectory() as short:
+        environment = {**os.environ, "TMPDIR": short}
+        holder = subprocess.Popen([sys.executable, "-c", HOLDS, key], env=environment, stdout=subprocess.PIPE)
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"there\n"
+            assert len(started_in(Path(short))) == 1
+        finally:
+            holder.kill()
+            holder.communicate()
+        wait_until(lambda: started_in(Path(short)) == [], "the agent has ended")
+        (left,) = Path(short).iterdir()
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        with agent.speaking(Login(key.read_text(), "x")):
+            assert not left.exists()
+        assert list(Path(short).iterdir()) == []
+
+
+def programs(folder: Path, *names: str) -> Path:
+    """Make a folder that has these programs alone."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return folder
+
+
+@pytest.mark.parametrize("missing", ["ssh-agent", "ssh-add", "ssh"])
+def test_a_program_of_openssh_that_is_missing_is_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    key = made(tmp_path, "key").read_text()
+    there = programs(tmp_path / "bin", *sorted({"ssh-agent", "ssh-add", "ssh", "setpriv"} - {missing}))
+    monkeypatch.setenv("PATH", str(there))
+    told = f"^{missing}: not found; install OpenSSH's client"
+    with pytest.raises(PipelineError, match=told), agent.speaking(Login(key, "x")):
+        pass
+
+
+def test_an_agent_that_cannot_start_is_told_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = made(tmp_path, "key").read_text()
+    # A socket's path may not be that long.
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(StepError, match=r"too long.*; set TMPDIR"), agent.speaking(Login(key, "x")):
+        pass
+    assert agents() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"#!/bin/sh\nexec /bin/sleep 60\n", "ssh-add: still running after 0.5 seconds"),
+        (b"\x7fELF", "ssh-add: cannot be started"),
+    ],
+)
+def test_an_ssh_add_that_hangs_or_cannot_be_started_is_one_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, told: str
+) -> None:
+    key = made(tmp_path, "key").read_text()
+    there = programs(tmp_path / "bin", "ssh-agent", "ssh", "setpriv")
+    (there / "ssh-add").write_bytes(content)
+    (there / "ssh-add").chmod(0o755)
+    monkeypatch.setenv("PATH", str(there))
+    monkeypatch.setattr(agent, "ADD_SECONDS", 0.5)
+    with pytest.raises(StepError, match=told), agent.speaking(Login(key, "x")):
+        pass
+    assert agents() == []
+
+
+def test_nobody_at_a_terminal_is_asked_for_the_passphrase_of_a_deploy_key(tmp_path: Path) -> None:
+    key = made(tmp_path, "key", "a passphrase")
+    # With a terminal of its own, at which nobody types.
+    line = shlex.join([sys.executable, "-c", HOLDS, str(key)])
+    done = subprocess.run(
+        [str(shutil.which("script")), "--quiet", "--return", "--command", line, "/dev/null"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "without a passphrase" in done.stdout
+    assert "Enter passphrase" not in done.stdout
 
 
 def test_a_key_without_the_servers_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
