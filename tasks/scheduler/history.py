@@ -4,11 +4,15 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
+import psycopg2
 import sqlalchemy
 from luigi.db_task_history import DbTaskHistory, TaskEvent, TaskParameter, TaskRecord
 from luigi.task_history import StoredTask
-from sqlalchemy.exc import SQLAlchemyError
+from psycopg2 import errors
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from pipeline import postgres
@@ -26,6 +30,19 @@ MOST_AT_ONCE = 500
 # So many wait for a warehouse that is away; what comes beyond them is missed.
 MOST_WAITING = 100_000
 CLOSE_SECONDS = 5.0
+# What passes once the warehouse is there, takes what is written, and is as new as we are.
+OUTAGES = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    psycopg2.InternalError,
+    errors.InsufficientPrivilege,
+    errors.InvalidSchemaName,
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+)
+
+# What happened to a task.
+Event = tuple[StoredTask, TaskEvent]
 
 
 def url(warehouse_uri: str, options: str = "") -> str:
@@ -50,7 +67,7 @@ class History(DbTaskHistory):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._waiting: deque[tuple[StoredTask, TaskEvent]] = deque()
+        self._waiting: deque[Event] = deque()
         self._changed = threading.Condition()
         self._ended = False
         self._missed = 0
@@ -80,46 +97,89 @@ class History(DbTaskHistory):
                 events = list(self._waiting)[:MOST_AT_ONCE]
                 if self._ended and not events:
                     return
-            pause = self._write(events)
+            try:
+                done = self._write(events)
+            except Exception:  # whatever it is, the thread is the only one that writes
+                logger.exception("the task history cannot be written; it pauses for %g s", PAUSE_SECONDS)
+                done = 0
             with self._changed:
-                if not pause:
-                    for _ in events:
-                        self._waiting.popleft()
-                elif self._ended:
-                    return
-                else:
-                    self._changed.wait_for(lambda: self._ended, pause)
+                for _ in range(done):
+                    self._waiting.popleft()
+                if done < len(events):
+                    if self._ended:
+                        return
+                    self._changed.wait_for(lambda: self._ended, PAUSE_SECONDS)
 
-    def _write(self, events: list[tuple[StoredTask, TaskEvent]]) -> float:
-        """Write events in one transaction; return in how many seconds to try again, 0 if it is done."""
+    def _write(self, events: list[Event]) -> int:
+        """Write events; return how many of them, from the first, are done with: written, or refused for good.
+
+        If these are not all, it is to be tried again later.
+        """
         try:
-            with self.session_factory() as session, session.begin():
-                made = self._records(session, [task for task, _ in events])
-                session.flush()
-                ids = {task: record.id for task, record in made.items()}
-                for task, event in events:
-                    record_id = task.record_id or ids[task]
-                    # Another one each time: what was not written belongs to its session no more.
-                    session.add(TaskEvent(task_id=record_id, event_name=event.event_name, ts=event.ts))
-        except SQLAlchemyError as error:
+            self._put(events)
+            done = len(events)
+        except Exception as error:  # noqa: BLE001 - a driver refuses values by errors of all kinds
+            if _is_outage(error):
+                _say_pause(error)
+                return 0
+            done = self._write_each(events)
+        with self._changed:
+            missed, self._missed = self._missed, 0
+        if missed:
+            logger.warning("the task history is written again; it lacks %d events", missed)
+        return done
+
+    def _write_each(self, events: list[Event]) -> int:
+        """Write events one by one, without those that are refused; return how many are done with."""
+        refused: list[tuple[str, Exception]] = []
+        done = 0
+        for task, event in events:
+            try:
+                self._put([(task, event)])
+            except Exception as error:  # noqa: BLE001 - see above
+                if _is_outage(error):
+                    _say_pause(error)
+                    break
+                # The next event of the task gets a record of its own.
+                task.record_id = None
+                refused.append((task._task.id, error))
+            done += 1
+        if refused:
+            task_id, first = refused[0]
             logger.warning(
-                "the task history cannot be written (%s); it pauses for %g s",
-                type(error).__name__,
-                PAUSE_SECONDS,
+                "the task history lacks %d events that the warehouse refuses, the first of task %.200r (%s):"
+                " shorten its id to 200 characters, its name and those of its parameters to 128, and leave"
+                " NUL out of their values",
+                len(refused),
+                task_id,
+                _name(first),
             )
-            return PAUSE_SECONDS
+        return done
+
+    def _put(self, events: list[Event]) -> None:
+        """Write events in one transaction. Raise what speaks against it."""
+        with self.session_factory() as session, session.begin():
+            made = self._records(session, [task for task, _ in events])
+            session.flush()
+            ids = {task: record.id for task, record in made.items()}
+            for task, event in events:
+                record_id = ids.get(task) or task.record_id
+                # Another one each time: what was not written belongs to its session no more.
+                session.add(TaskEvent(task_id=record_id, event_name=event.event_name, ts=event.ts))
         for task, record_id in ids.items():
             task.record_id = record_id
-        if self._missed:
-            logger.warning("the task history is written again; it lacks %d events", self._missed)
-            self._missed = 0
-        return 0.0
 
     def _records(self, session: Session, tasks: Iterable[StoredTask]) -> dict[StoredTask, TaskRecord]:
         """Make the records of tasks that have none, and enter on which host the others are now."""
         made: dict[StoredTask, TaskRecord] = {}
-        for task in dict.fromkeys(tasks):
-            if task.record_id is None:
+        found = list(dict.fromkeys(tasks))
+        records: Any = TaskRecord
+        ids = [task.record_id for task in found if task.record_id]
+        query = sqlalchemy.select(records.id, records.task_id).where(records.id.in_(ids))
+        # A warehouse that was put back has fewer, and will give their numbers to others.
+        there = {(row.id, row.task_id) for row in session.execute(query)} if ids else set()
+        for task in found:
+            if (task.record_id, task._task.id) not in there:
                 record = TaskRecord(task_id=task._task.id, name=task.task_family, host=task.host)
                 for name, value in task.parameters.items():
                     record.parameters[name] = TaskParameter(name=name, value=value)
@@ -129,6 +189,22 @@ class History(DbTaskHistory):
                 update = sqlalchemy.update(TaskRecord).where(TaskRecord.id == task.record_id)
                 session.execute(update.values(host=task.host))
         return made
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether it is about the warehouse, as it is now, and not about what was to be written."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error.orig, OUTAGES)
+    return isinstance(error, PoolTimeoutError)
+
+
+def _say_pause(error: Exception) -> None:
+    logger.warning("the task history cannot be written (%s); it pauses for %g s", _name(error), PAUSE_SECONDS)
+
+
+def _name(error: Exception) -> str:
+    """Return what kind of error it is. Its text would repeat what was to be written."""
+    return type(error.orig if isinstance(error, DBAPIError) and error.orig else error).__name__
 
 
 def last_successes(engine: sqlalchemy.Engine) -> list[tuple[str, float]]:

@@ -399,6 +399,33 @@ def test_a_locked_history_holds_nobody_up(own: Served) -> None:
     assert night.value("warehouse", written) == before + 40
 
 
+def test_what_the_warehouse_refuses_of_the_history_keeps_nothing_else_out(own: Served) -> None:
+    """Neither records that are gone, as in a warehouse that was put back, nor values that it cannot hold."""
+    way_in, name, other = own.start(), next_run(), next_run()
+    night = Night(own.platform)
+
+    def written(task_id: str) -> list[str]:
+        query = (
+            "SELECT event_name FROM ops.task_events JOIN ops.tasks t ON t.id = task_events.task_id"
+            " WHERE t.task_id = %s ORDER BY task_events.id"
+        )
+        return [event for (event,) in night.ask("warehouse", query, (task_id,))]
+
+    way_in.call("add_task", "worker", **task(name))
+    wait_until(lambda: written(name) == [PENDING], "it is written", 30)
+    night.ask("warehouse", "TRUNCATE ops.tasks RESTART IDENTITY CASCADE")
+    way_in.call("add_task", "worker", **task(other))
+    way_in.call("add_task", "worker", **{**task(name), "status": DONE})
+    wait_until(lambda: (written(other), written(name)) == ([PENDING], [DONE]), "both have a record", 20)
+    for bad in ({"params": {"a": "\0"}}, {"family": "f" * 200}, {"params": {"a": {"no": "text"}}}):
+        way_in.call("add_task", "worker", **{**task(next_run()), **bad})
+    last = next_run()
+    way_in.call("add_task", "worker", **task(last))
+    wait_until(lambda: written(last) == [PENDING], "what came after them is written", 20)
+    assert "events that the warehouse refuses" in own.log
+    assert "it pauses" not in own.log
+
+
 @pytest.mark.endurance
 def test_metrics_tell_the_last_success_also_after_a_restart(own: Served) -> None:
     way_in, name = own.start(), next_run()
