@@ -6,8 +6,6 @@ The ledger does not have them: what runs them has no more of the warehouse than 
 from collections.abc import Iterator
 from datetime import datetime
 
-import psutil
-
 from pipeline import sync
 from pipeline.chains import PROGRAM_TASK
 from pipeline.observe.overview.model import FAILED, RUNNING, Program
@@ -15,6 +13,7 @@ from pipeline.programs import confined
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.step import Step, StepKey
+from pipeline.system import process_tree
 
 
 def look(settings: Settings, run: str | None) -> Iterator[Program]:
@@ -31,18 +30,11 @@ def look(settings: Settings, run: str | None) -> Iterator[Program]:
 
 def _step(name: str, run: str, at: datetime, how: dict[str, object]) -> Step:
     """Return what is not done as a step."""
-    going = _is_alive(how.get("pid"), at)
+    pid = how.get("pid")
+    going = isinstance(pid, int) and process_tree.is_at_work(pid, at.timestamp())
     state = RUNNING if going else FAILED
     error, code, hint = how.get("error"), how.get("exit_code"), how.get("hint")
     return Step(
         StepKey(run, PROGRAM_TASK, name), state, at, None if going else at, None, {},
         None if going else str(error), code if isinstance(code, int) else None, str(hint) if hint else None,
     )  # fmt: skip
-
-
-def _is_alive(pid: object, since: datetime) -> bool:
-    """Whether a process of that number is there that was already there then."""
-    try:
-        return isinstance(pid, int) and psutil.Process(pid).create_time() <= since.timestamp()
-    except psutil.Error:
-        return False
