@@ -35,6 +35,17 @@ class Outcome:
     # Requests that wrote something.
     writes: int = 0
 
+    def add_descriptions(self, found: Sequence[Change]) -> list[Change]:
+        """Add what there was to do of descriptions, and return what somebody changed by hand: told by name.
+
+        Of the others, which may be hundreds, only the number is.
+        """
+        told = [one for one in found if one.by_hand]
+        self.changes += told
+        if counted := len(found) - len(told):
+            self.others.append(f"{counted} descriptions of tables and columns")
+        return told
+
     @property
     def shown(self) -> list[Change]:
         """Return what a person is told of."""
@@ -95,8 +106,8 @@ def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard],
             _write(Writer(client, memory, there), there, memory, fine, held, asked, outcome, say)
             graphs = permissions.keep(client, permissions.wanted(client, database.number, there.collections))
             outcome.others += [f"the permissions at {path}" for path in graphs]
-            if counted := meanings.keep(database, catalog, asked.edits):
-                outcome.others.append(f"{counted} descriptions of tables and columns")
+            for change in outcome.add_descriptions(meanings.keep(database, catalog, asked.edits)):
+                say(str(change))
             outcome.writes = client.writes
     return outcome
 
@@ -177,8 +188,7 @@ def _look_beside(
 ) -> None:
     graphs = permissions.differences(client, permissions.wanted(client, database.number, there.collections))
     outcome.others += [f"the permissions at {path}" for path in graphs]
-    if missing := meanings.missing(database, catalog, asked.edits):
-        outcome.others.append(f"{len(missing)} descriptions of tables and columns")
+    outcome.add_descriptions(meanings.missing(database, catalog, asked.edits))
 
 
 def _sync(databases: Access, database: Database, boards: Sequence[Board], say: Say) -> None:

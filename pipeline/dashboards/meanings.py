@@ -4,68 +4,112 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.catalog import Catalog
+from pipeline.dashboards import connection
+from pipeline.dashboards.changes import Action, Change, Edits
 from pipeline.dashboards.connection import Database
 from pipeline.dashboards.kept import Kept
 from pipeline.errors import StepError
 
 KEY = "meanings"
 SCHEMA = "mart"
+TABLE, COLUMN = "table", "column"
+_PART = ("description",)
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a table or a column means, and where in Metabase that is to stand."""
+    """What a table or a column means, where in Metabase that is to stand, and what stands there."""
 
+    kind: str
     name: str
     path: str
+    # Empty where nothing is declared any more.
     text: str
+    live: str
+    # What we have written there; None if nothing.
+    ours: str | None
+
+    def change(self, edits: Edits) -> Change | None:
+        """Return what is to be done; None if it stands there as declared."""
+        if self.live == self.text:
+            return None
+        # An empty one that we have not filled is nobody's.
+        by_hand = _PART if self.live != (self.ours or "") else ()
+        action: Action = "keep" if by_hand and edits == "keep" else "update"
+        return Change(action, self.kind, self.name, None, _PART, by_hand)
 
 
-def missing(database: Database, catalog: Catalog, edits: str) -> list[Meaning]:
-    """Return the descriptions that Metabase has not, or has otherwise. With `edits` keep, not by hand."""
-    known = database.memory.find(KEY)
-    ours: Mapping[str, str] = known.detail if known else {}
-    found = []
-    for meaning, live in _all(database, catalog):
-        by_hand = live and live != ours.get(meaning.name)
-        if live != meaning.text and not (by_hand and edits == "keep"):
-            found.append(meaning)
-    return found
+def missing(database: Database, catalog: Catalog, edits: Edits) -> list[Change]:
+    """Return the descriptions that Metabase has otherwise than declared, also those that are to go."""
+    changes = (meaning.change(edits) for meaning in _all(database, catalog))
+    return [change for change in changes if change is not None]
 
 
-def keep(database: Database, catalog: Catalog, edits: str) -> int:
-    """Write the descriptions that are missing, and return how many. Raise StepError if one was not taken."""
-    wanted = missing(database, catalog, edits)
-    for meaning in wanted:
-        database.client.put(meaning.path, {"description": meaning.text})
+def keep(database: Database, catalog: Catalog, edits: Edits) -> list[Change]:
+    """Write what is missing, and return it with what stays as somebody changed it.
+
+    Raise StepError if Metabase did not take one.
+    """
+    changes = missing(database, catalog, edits)
+    wanted = {change.name for change in changes if change.action != "keep"}
+    for meaning in _all(database, catalog):
+        if meaning.name in wanted:
+            # An empty text is refused.
+            database.client.put(meaning.path, {"description": meaning.text or None})
     if wanted:
         database.forget_tables()
-    taken = {meaning.name: meaning.text for meaning, live in _all(database, catalog) if live == meaning.text}
-    if left := [meaning.name for meaning in wanted if meaning.name not in taken]:
-        raise StepError(f"Metabase did not take the description of {left[0]}")
-    _remember(database, taken)
-    return len(wanted)
+    after = list(_all(database, catalog))
+    _remember(database, after)
+    if left := [meaning.name for meaning in after if meaning.name in wanted and meaning.live != meaning.text]:
+        raise StepError(
+            f"Metabase did not take the description of {', '.join(left)}",
+            hint="see its own log; this version may want that otherwise: tell whoever maintains this program",
+        )
+    return changes
 
 
-def _remember(database: Database, taken: Mapping[str, str]) -> None:
-    """Remember what stands there as declared, whoever wrote it, so that it is not taken for another's."""
+def _remember(database: Database, after: list[Meaning]) -> None:
+    """Remember what stands there as declared, whoever wrote it, so that it is not taken for another's.
+
+    What is no longer declared, and what Metabase has no more, is forgotten.
+    """
+    before, now = _ours(database), {}
+    for meaning in after:
+        if meaning.text and meaning.live == meaning.text:
+            now[meaning.name] = meaning.text
+        elif meaning.ours is not None and (meaning.text or meaning.live == meaning.ours):
+            now[meaning.name] = meaning.ours
+    if now != before:
+        database.memory.save(Kept(KEY, KEY, "", marker=_instance(database), detail=now))
+
+
+def _ours(database: Database) -> Mapping[str, str]:
+    """Return what we have written, by name. Another connection's tables were never given anything."""
     known = database.memory.find(KEY)
-    before = known.detail if known else {}
-    if taken.items() - before.items():
-        database.memory.save(Kept(KEY, KEY, "", detail={**before, **taken}))
+    is_same = known is not None and known.marker in (None, _instance(database))
+    return known.detail if known is not None and is_same else {}
 
 
-def _all(database: Database, catalog: Catalog) -> Iterator[tuple[Meaning, str]]:
-    """Yield each description of a mart that Metabase knows, with what stands there."""
+def _instance(database: Database) -> str | None:
+    known = database.memory.find(connection.KEY)
+    return known.marker if known else None
+
+
+def _all(database: Database, catalog: Catalog) -> Iterator[Meaning]:
+    """Yield each description that is declared, or was, of what Metabase knows."""
+    ours = _ours(database)
     for table in database.tables:
-        mart = catalog.marts.get(str(table.get("name"))) if table.get("schema") == SCHEMA else None
-        if mart is None:
+        if table.get("schema") != SCHEMA:
             continue
-        name = f"{SCHEMA}.{mart.name}"
-        if mart.description:
-            yield Meaning(name, f"/api/table/{table['id']}", mart.description), table.get("description") or ""
+        mart = catalog.marts.get(str(table.get("name")))
+        name = f"{SCHEMA}.{table.get('name')}"
+        text = (mart.description if mart else None) or ""
+        if text or name in ours:
+            path, live = f"/api/table/{table['id']}", table.get("description") or ""
+            yield Meaning(TABLE, name, path, text, live, ours.get(name))
         for field in table.get("fields") or ():
-            column = mart.rules.get(str(field["name"]))
-            if text := (column.description or "") if column else "":
-                path = f"/api/field/{field['id']}"
-                yield Meaning(f"{name}.{field['name']}", path, text), field.get("description") or ""
+            column, rule = f"{name}.{field['name']}", mart.rules.get(str(field["name"])) if mart else None
+            text = (rule.description if rule else None) or ""
+            if text or column in ours:
+                path, live = f"/api/field/{field['id']}", field.get("description") or ""
+                yield Meaning(COLUMN, column, path, text, live, ours.get(column))

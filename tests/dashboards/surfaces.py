@@ -78,7 +78,7 @@ CATALOG = Catalog(
 )  # fmt: skip
 
 
-def meaning(mart: str, intake: str) -> Catalog:
+def meaning(mart: str, intake: str | None) -> Catalog:
     """Return what is declared with other words for the mart of enrolment and its intake."""
     rules = {"intake": Column(description=intake)}
     changed = CATALOG.marts["enrolment"].model_copy(update={"description": mart, "rules": rules})

@@ -68,6 +68,22 @@ def test_what_somebody_changed_by_hand_is_in_the_log_of_the_night_that_writes_it
     assert surface.metabase.named("card")["Heads"]["display"] == "pie"
 
 
+def test_a_description_that_somebody_changed_by_hand_is_in_the_log_of_the_night(
+    surface: Surface, caplog: pytest.LogCaptureFixture
+) -> None:
+    surface.edits = "keep"
+    surface.apply()
+    (table,) = (one for one in surface.metabase.routes.tables if one["name"] == "enrolment")
+    table["description"] = "by hand"
+    said: list[str] = []
+    step.apply_in_run(
+        surface.settings, CATALOG, surface.declared, next_run(), lambda _, line: said.append(line)
+    )
+    assert said[-1] == "nothing to change, 1 changed by hand and kept"
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith('keep table "mart.enrolment"; ')
+
+
 def test_a_broken_card_fails_the_step_and_the_ledger_says_which(surface: Surface) -> None:
     run = next_run()
     surface.night.ask("warehouse", "DROP TABLE mart.staff")
