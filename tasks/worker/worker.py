@@ -128,6 +128,8 @@ class Worker(luigi.worker.Worker):
 
     def _email_task_failure(self, task: luigi.Task, said: str) -> None:
         """Do as Luigi before it tells the scheduler of a failure; what no second try can mend gets none."""
+        # Perhaps that of its source: the next table has it looked for again.
+        self._ground_seen.clear()
         process = self._running_tasks.get(task.task_id)
         if isinstance(process, Shared):
             # Whatever is wrong with it, the next try has a process and a login of its own.
@@ -216,6 +218,7 @@ class Assistant(Worker):
         self._add_task_history.clear()
         if not self._running_tasks:
             self._scheduled_tasks.clear()
+            self._ground_seen.clear()
         return super()._get_work()
 
     def _get_work_task_id(self, get_work_response: Mapping[str, Any]) -> str | None:

@@ -264,6 +264,70 @@ def test_a_run_notices_that_the_scheduler_has_lost_it(lost: str) -> None:
     assert not ours._is_forgotten()
 
 
+class Ground(luigi.Task):
+    """What is there as long as its file is."""
+
+    file = luigi.Parameter()
+
+    def complete(self) -> bool:
+        return Path(str(self.file)).exists()
+
+
+class Table(luigi.Task):
+    """A step that requires what passes away."""
+
+    requires_what_passes = True
+    file = luigi.Parameter()
+    number = luigi.IntParameter()
+
+    def requires(self) -> Ground:
+        return Ground(file=self.file)  # type: ignore[no-untyped-call]
+
+    def output(self) -> luigi.LocalTarget:
+        return luigi.LocalTarget(f"{self.file} {self.number}")
+
+    def run(self) -> None:
+        Path(self.output().path).touch()
+
+
+def test_what_a_step_failed_without_is_looked_for_again_before_the_next_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all that are handed out in the second after a snapshot's holder has died would fail."""
+    monkeypatch.setattr(worker, "GROUND_SECONDS", 600.0)
+    made = luigi.scheduler.Scheduler()
+    ours = worker.Worker(scheduler=made, worker_processes=1, wait_interval=0.1)
+    ground = tmp_path / "ground"
+    ground.touch()
+    tables = [Table(file=str(ground), number=number) for number in range(3)]  # type: ignore[no-untyped-call]
+    for table in tables:
+        assert ours.add(table)
+    first, second, third = [table.task_id for table in tables]
+    ours._run_task(first)
+    ours._handle_next_task()
+    ground.unlink()
+    failed: list[str] = []
+    monkeypatch.setattr(Table, "on_failure", lambda table, _: failed.append(table.task_id))
+    for task_id in (second, third):
+        ours._run_task(task_id)
+        ours._handle_next_task()
+    assert failed == [second], "the third is given back"
+    assert made._state.get_task(first).status == DONE
+    assert made._state.get_task(third).status == PENDING
+
+
+def test_an_assistant_without_work_remembers_nothing_of_the_snapshots_it_saw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It lives for weeks."""
+    monkeypatch.setattr("tasks.step.catalog_files", tuple)
+    monkeypatch.setattr("tasks.step.catalog_digest", str)
+    helper = worker.Assistant(luigi.scheduler.Scheduler(), 2)
+    helper._ground_seen["etl.OpenSnapshot"] = 1.0
+    helper._get_work()
+    assert helper._ground_seen == {}
+
+
 # The buttons.
 
 
