@@ -50,8 +50,8 @@ def ask(
         create = sql.SQL("CREATE TEMP VIEW asked AS {}").format(query)
         _as_analyst(warehouse, analyst, _DO, create)
         _require_pure(warehouse, declared_in)
-        # Of whole rows: a column that cannot be computed is an error.
-        counting = sql.SQL("SELECT ARRAY[pg_catalog.count(f)::text] FROM {} AS f").format(_VIEW)
+        # Of whole rows: a column that cannot be computed is an error. Without .* it could be a column f.
+        counting = sql.SQL("SELECT ARRAY[pg_catalog.count(f.*)::text] FROM {} AS f").format(_VIEW)
         ((counted,),) = _as_analyst(warehouse, analyst, _ROWS, counting)
         keys = []
         if int(counted) and key and set(key) <= set(_columns(warehouse)):

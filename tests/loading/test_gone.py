@@ -210,3 +210,42 @@ def test_servers_that_hash_otherwise_cost_time_and_nothing_else(
     night.ask("shop", "DELETE FROM item WHERE n IN (1, 2)")
     assert load(night) == ("increment", (0, 0, 2, 298))
     assert night.differing("shop") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "tables"),
+    [
+        ("buckets", "d"),
+        *(pytest.param(path, "dxntsk", marks=pytest.mark.endurance) for path in ("blocks", "every key")),
+        pytest.param("buckets", "dxntsk", marks=pytest.mark.endurance),
+    ],
+)
+def test_tables_and_columns_may_be_called_as_the_queries_call_theirs(
+    night: Night, path: str, tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's table is in the way of a name that only a query of ours has."""
+    if path == "every key":
+        monkeypatch.setattr(blocks, "FEW_ROWS", 1000)
+    key, value = ("k int", "n") if path == "blocks" else ("h uuid", "md5(n::text)::uuid")
+    others = [*"bcdfghknoprstux", "bucket", "keys", "hashes", "bits", "block", "bit", "gone", "lacking"]
+    others += ["ours", "theirs", "inserted", "merged", "content", "number", "place", "hash", "excluded"]
+    names = [name for name in others if name != key.split()[0]]
+    script = "".join(
+        f"CREATE TABLE {table} ({key} PRIMARY KEY, {' int, '.join(names)} int);"
+        f"INSERT INTO {table} SELECT {value}, {', '.join(['n'] * len(names))} FROM generate_series(0, 399) n;"
+        for table in tables
+    )
+    said = (
+        "{max_deleted: 100%, where: d < 300 AND bucket + n + bit >= 0, checks: [{unique: [c, f]}, "
+        "{sql: 'SELECT * FROM {table} WHERE f < 0'}, {relationship: {columns: [o], to: d, to_columns: [c]}}]}"
+    )
+    declared = "".join(f"  {table}: {said}\n" for table in tables)
+    night.platform.source("shop", script, f"source: shop\ntables:\n{declared}")
+    for table in tables:
+        night.load("shop", table)
+    for table in tables:
+        night.ask("shop", f"DELETE FROM {table} WHERE f IN (17, 350)")
+        night.ask("shop", f"UPDATE {table} SET d = 999 WHERE f = 18")
+        run = next_run()
+        assert counts(night.load("shop", table, run)) == (0, 0, 2, 298), table
+        assert night.extraction(run, f"shop.{table}")[0] == "increment"

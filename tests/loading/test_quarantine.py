@@ -381,3 +381,13 @@ def test_without_a_role_for_analysts_no_sql_of_theirs_is_run(night: Night, gone:
         assert not told.value.retryable, "no second try makes it"
     finally:
         night.ask("warehouse", back.format(role=role))
+
+
+def test_an_sql_check_counts_rows_whatever_its_columns_are_called(night: Night) -> None:
+    """A column that is called as the check's own query calls its rows is empty in all that it finds."""
+    shop(
+        night,
+        declared("[{sql: 'select id, f from {table} where f is null'}]"),
+        "ALTER TABLE orders ADD f int",
+    )
+    assert "100 rows, expected none" in held(night)

@@ -165,9 +165,9 @@ def _by_buckets(
     differing = [bucket for (bucket,) in postgres.rows(warehouse, sql.SQL("TABLE {}").format(DIFFERING))]
     if len(differing) > buckets * MOST_DIFFERING:
         return False
-    # By a name that no column of a key has.
-    among = sql.SQL(' JOIN unnest({}::integer[]) AS d ("a bucket that differs") ON d.{} = {}').format(
-        sql.Literal(differing), sql.Identifier("a bucket that differs"), _bucket(source_hash, buckets)
+    # Without a name of our own beside the source's table and columns, which may be called anything.
+    among = sql.SQL("{} IN (SELECT unnest({}::integer[]))").format(
+        _bucket(source_hash, buckets), sql.Literal(differing)
     )
     reading.keys(planned, staged, among)
     if lacks_any(warehouse, planned, staged):

@@ -22,8 +22,6 @@ from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.progress import SHOW_SECONDS, Show
 
-NOTHING = sql.SQL("")
-
 
 class Reading:
     """A table being read: both connections, and who is shown how far it is."""
@@ -41,12 +39,12 @@ class Reading:
         require_unmoved(self._source, planned)
         return source_rows, self._copy_rows(planned, staged, source_rows)
 
-    def keys(self, planned: Plan, staged: Staged, among: Composable = NOTHING) -> None:
-        """Stage the keys of all rows that the source has, or of those that `among` joins them with."""
+    def keys(self, planned: Plan, staged: Staged, *among: Composable) -> None:
+        """Stage the keys of all rows that the source has, or of those that meet these conditions too."""
         columns = planned.key_columns
         staging.create(self._warehouse, staged.keys, planned.table.source, columns)
         self._show(None, "reading keys to find what was deleted")
-        query = planned.selection(columns) + among + filtering.restricted(planned.table)
+        query = planned.selection(columns) + filtering.restricted(planned.table, *among)
         self._copy(query, staged.keys, replace(planned.shape, columns=columns))
         postgres.rows(self._warehouse, sql.SQL("ANALYZE {}").format(staged.keys))
 
