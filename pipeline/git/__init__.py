@@ -3,7 +3,8 @@
 It runs with a configuration of ours only. It never checks out: no attribute, filter, hook or link acts.
 """
 
+from pipeline.git.address import HTTPS, SSH, LoginError, transport
 from pipeline.git.agent import Login
 from pipeline.git.repository import Entry, Repository
 
-__all__ = ["Entry", "Login", "Repository"]
+__all__ = ["HTTPS", "SSH", "Entry", "Login", "LoginError", "Repository", "transport"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.errors import StepError
+from pipeline.git.address import LoginError
 from pipeline.system import command, temporary
 
 START_SECONDS = ADD_SECONDS = 10.0
@@ -67,12 +68,12 @@ class Login:
 def speaking(login: Login) -> Iterator[dict[str, str]]:
     """Give the block the environment in which git reaches a server with that login.
 
-    Raise StepError if the key is none, or is locked by a passphrase; or if OpenSSH is not there or fails. Use
-    it in the main thread.
+    Raise LoginError if the key is none, or is locked by a passphrase, or if OpenSSH is not there; StepError
+    if that fails. Use it in the main thread.
     """
     for program in ("ssh", "ssh-add", "ssh-agent"):
         if shutil.which(program) is None:
-            raise StepError(f"{program}: not found", hint="install OpenSSH's client")
+            raise LoginError(f"{program}: not found", hint="install OpenSSH's client")
     # That of a sync that was killed is removed first. It holds no key.
     with temporary.folder(Path(tempfile.gettempdir()), PREFIX, command.kill_started_with) as folder:
         socket, hosts = folder / "agent", folder / "known_hosts"
@@ -126,7 +127,9 @@ def _add(socket: Path, key: str) -> None:
     try:
         command.run(ADD, environment=environment, stdin=key.strip() + "\n", timeout_seconds=ADD_SECONDS)
     except StepError as error:
-        raise StepError(
+        if "exited with" not in error.fact:
+            raise
+        raise LoginError(
             f"the deploy key is not taken: {error.fact}",
             hint="write an OpenSSH private key without a passphrase into Vault",
         ) from None

@@ -76,7 +76,8 @@ class Repository:
 
         `token` is for https, `login` for ssh.
 
-        Raise UnreachableError if it cannot be had, StepError if what comes is no sound repository.
+        Raise UnreachableError if it cannot be had, LoginError if that is for the login, StepError if what
+        comes is no sound repository.
         """
         self._prepare()
         # Its `-` would be read as an option.
@@ -89,14 +90,10 @@ class Repository:
             "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--depth=1",
             "--no-auto-maintenance", "--force", "--end-of-options", url, f"+refs/heads/{branch}:{REF}",
         ]  # fmt: skip
-        try:
-            with contextlib.ExitStack() as stack:
-                speaks = stack.enter_context(agent.speaking(login)) if login else NOTHING
-                self._git(arguments, FETCH_SECONDS, token=token, speaks=speaks)
-        except StepError as error:
-            if "fsck" in str(error) or "index-pack" in str(error) or "signal 25" in str(error):
-                raise StepError(f"what {url} has in {branch} is refused: {error}") from None
-            raise UnreachableError(f"{url}: branch {branch} cannot be fetched: {error}") from None
+        with contextlib.ExitStack() as stack:
+            # What is wrong with the login itself is not a server's that cannot be reached.
+            speaks = stack.enter_context(agent.speaking(login)) if login else NOTHING
+            self._fetch(url, branch, arguments, token, speaks)
         commit = self._git(["rev-parse", "--verify", f"{REF}^{{commit}}"], READ_SECONDS).decode().strip()
         if not _COMMIT.fullmatch(commit):
             raise StepError(
@@ -104,6 +101,16 @@ class Repository:
                 hint="see what it is",
             )
         return commit
+
+    def _fetch(
+        self, url: str, branch: str, arguments: Sequence[str], token: str | None, speaks: Mapping[str, str]
+    ) -> None:
+        try:
+            self._git(arguments, FETCH_SECONDS, token=token, speaks=speaks)
+        except StepError as error:
+            if "fsck" in str(error) or "index-pack" in str(error) or "signal 25" in str(error):
+                raise StepError(f"what {url} has in {branch} is refused: {error}") from None
+            raise UnreachableError(f"{url}: branch {branch} cannot be fetched: {error}") from None
 
     def entries(self, commit: str) -> list[Entry]:
         """Return everything that a commit has, folders aside."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import COMMIT, __version__, access, alerts, catalog
 from pipeline.alerts.failures import Thing
 from pipeline.errors import CheckError, PipelineError, ProblemsError, UnreachableError, UsageError
-from pipeline.git import Login, Repository
+from pipeline.git import HTTPS, SSH, Login, LoginError, Repository, transport
 from pipeline.programs import look
 from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
@@ -41,7 +41,8 @@ def sync(settings: Settings) -> Synced:
     """Bring the analysts' newest commit to where the next run reads it, and tell what keeps it from there.
 
     Raise CheckError, with every problem, for a commit that is not as it should be (once more each time, but
-    told once), UnreachableError if the repository cannot be reached, AlreadyRunningError beside another.
+    told once), UnreachableError if the repository cannot be reached (LoginError where a person has to mend
+    the login), AlreadyRunningError beside another.
     """
     analysts = settings.require_analysts()
     if analysts.repository is None:
@@ -73,7 +74,7 @@ def _sync(settings: Settings, url: str) -> Synced:
     checkout = analysts.checkout
     folder = beside.place(checkout, VERSIONS)
     repository = Repository(beside.place(checkout, "git"))
-    token, login = _credential(settings, analysts.secret)
+    token, login = _credential(settings, url, analysts.secret)
     commit = repository.fetch(url, analysts.branch, token, login)
     judged = folder / "judged.json"
     version = folder / commit
@@ -92,25 +93,41 @@ def _sync(settings: Settings, url: str) -> Synced:
     return Synced(commit, new)
 
 
-def _credential(settings: Settings, secret: str | None) -> tuple[str | None, Login | None]:
-    """Return a token for https, or a login for ssh; neither where the repository needs none."""
-    if secret is None:
+def _credential(settings: Settings, url: str, secret: str | None) -> tuple[str | None, Login | None]:
+    """Return a token for https, or a login for ssh, as the address asks; neither where it needs none.
+
+    Raise LoginError if the entry has not what that address needs.
+    """
+    way = transport(url)
+    if way not in (HTTPS, SSH):
         return None, None
+    if secret is None:
+        if way == HTTPS:
+            return None, None
+        raise LoginError(
+            f"[analysts] repository: {url} is reached by ssh, and secret is missing",
+            hint=f"write the name of an entry in Vault, with {SSH_KEY} and {KNOWN_HOSTS}, into luigi.cfg",
+        )
     with access.opened(settings) as databases:
         entry = databases.vault.read(secret)
-    if entry.get(SSH_KEY):
-        if not entry.get(KNOWN_HOSTS):
-            raise UnreachableError(
-                f"Vault: {secret} has {SSH_KEY} and no {KNOWN_HOSTS}",
-                hint="write the server's keys there, as ssh-keyscan prints them and its owner confirms them",
+    if way == HTTPS:
+        if not entry.get(TOKEN):
+            raise LoginError(
+                f"Vault: {secret} has no {TOKEN}, and {url} is reached by https",
+                hint=f"write {TOKEN} into Vault (entry {secret})",
             )
-        return None, Login(entry[SSH_KEY], entry[KNOWN_HOSTS])
-    if not entry.get(TOKEN):
-        raise UnreachableError(
-            f"Vault: {secret} has no {TOKEN}",
-            hint=f"write one there that may read, or a deploy key as {SSH_KEY}",
+        return entry[TOKEN], None
+    if not entry.get(SSH_KEY):
+        raise LoginError(
+            f"Vault: {secret} has no {SSH_KEY}, and {url} is reached by ssh",
+            hint=f"write {SSH_KEY} and {KNOWN_HOSTS} into Vault (entry {secret})",
         )
-    return entry[TOKEN], None
+    if not entry.get(KNOWN_HOSTS):
+        raise LoginError(
+            f"Vault: {secret} has {SSH_KEY} and no {KNOWN_HOSTS}",
+            hint="write the server's keys there, as ssh-keyscan prints them and its owner confirms them",
+        )
+    return None, Login(entry[SSH_KEY], entry[KNOWN_HOSTS])
 
 
 def _make(

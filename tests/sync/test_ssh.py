@@ -12,14 +12,16 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from pipeline import access, settings
-from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline import alerts, settings
+from pipeline.errors import PipelineError, StepError, UnreachableError, UsageError
 from pipeline.git import Login, Repository, agent
 from pipeline.git import repository as git
+from pipeline.settings import Settings
 from pipeline.sync import synced
 from tests.night import wait_until
 
@@ -266,7 +268,11 @@ def test_nobody_at_a_terminal_is_asked_for_the_passphrase_of_a_deploy_key(tmp_pa
     assert "Enter passphrase" not in done.stdout
 
 
-def test_a_key_without_the_servers_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: dict[str, str], analysts: str = ""
+) -> Settings:
+    """Return settings, with this entry in the place of Vault's."""
+
     class Vaults:
         def __enter__(self) -> "Vaults":
             return self
@@ -279,10 +285,76 @@ def test_a_key_without_the_servers_own_is_refused(tmp_path: Path, monkeypatch: p
             return self
 
         def read(self, _path: str) -> dict[str, str]:
-            return {"ssh_key": "k"}
+            return entry
 
     file = tmp_path / "luigi.cfg"
-    file.write_text(f"[vault]\nurl = http://127.0.0.1:9\nauth = token\n[analysts]\ncheckout = {tmp_path}\n")
-    monkeypatch.setattr(access, "opened", lambda _: Vaults())
+    file.write_text(
+        "[vault]\nurl = http://127.0.0.1:9\nauth = token\n"
+        f"[alerts]\nspool = {tmp_path}/spool\nsecret = alerts\n"
+        f"[analysts]\ncheckout = {tmp_path}/ours/analysts\n{analysts}"
+    )
+    # For the entry alone: what an alert finds there is another matter.
+    monkeypatch.setattr(synced, "access", SimpleNamespace(opened=lambda _: Vaults()))
+    return settings.read([file])
+
+
+def test_a_key_without_the_servers_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = with_entry(tmp_path, monkeypatch, {"ssh_key": "k"})
     with pytest.raises(UnreachableError, match="has ssh_key and no known_hosts"):
-        synced._credential(settings.read([file]), "analysts")
+        synced._credential(read, "ssh://git@127.0.0.1:22/a.git", "analysts")
+
+
+BOTH = {"ssh_key": "k", "known_hosts": "h", "token": "t"}
+
+
+@pytest.mark.parametrize(
+    ("url", "entry", "expected"),
+    [
+        ("https://git.example.org/a.git", BOTH, ("t", None)),
+        ("ssh://git@git.example.org:2222/a.git", BOTH, (None, Login("k", "h"))),
+        ("git@git.example.org:a.git", BOTH, (None, Login("k", "h"))),
+        ("file:///srv/a.git", {}, (None, None)),
+        ("ssh://git@h:22/a", {"token": "t"}, "; write ssh_key and known_hosts into Vault (entry analysts)"),
+        ("git@h:a.git", {}, "; write ssh_key and known_hosts into Vault (entry analysts)"),
+        ("https://h/a", {"ssh_key": "k", "known_hosts": "h"}, "; write token into Vault (entry analysts)"),
+    ],
+)
+def test_the_login_is_of_the_kind_that_the_address_needs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    entry: dict[str, str],
+    expected: tuple[object, object] | str,
+) -> None:
+    read = with_entry(tmp_path, monkeypatch, entry)
+    if isinstance(expected, str):
+        with pytest.raises(PipelineError) as caught:
+            synced._credential(read, url, "analysts")
+        assert str(caught.value).endswith(expected)
+        assert caught.value.exit_code == UsageError.exit_code
+        assert not caught.value.retryable
+    else:
+        assert synced._credential(read, url, "analysts") == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "told"),
+    [
+        ("locked", "secret = analysts\n", "write an OpenSSH private key without a passphrase into Vault"),
+        ("none", "secret = analysts\n", "write an OpenSSH private key without a passphrase into Vault"),
+        ("", "", "write the name of an entry in Vault, with ssh_key and known_hosts"),
+    ],
+)
+def test_a_login_that_only_a_person_can_mend_is_not_told_as_a_server_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, secret: str, told: str
+) -> None:
+    text = made(tmp_path, "key", "a passphrase").read_text() if key == "locked" else key
+    url = "repository = ssh://git@127.0.0.1:9/a.git\n"
+    read = with_entry(tmp_path, monkeypatch, {"ssh_key": text, "known_hosts": "h"}, url + secret)
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(PipelineError, match=told) as caught:
+        synced.sync(read)
+    assert caught.value.exit_code == UsageError.exit_code
+    assert "branch main cannot be fetched" not in str(caught.value)
+    (alert,) = alerts.open_alerts(read)
+    assert (alert.key, told in (alert.hint or "")) == ("sync/remote", True)
