@@ -53,6 +53,12 @@ def test_a_condition_on_the_row_is_taken(text: str, steady: bool) -> None:
         ("count(id) > 1", "looks at more than one row"),
         ("row_number() OVER () = id", "looks at more than one row"),
         ("random() < share", "makes values up"),
+        (
+            "day < statement_timestamp()",
+            "another moment in each query, though all are of one snapshot; write now()",
+        ),
+        ("day < Clock_Timestamp ()", "write now()"),
+        ("day < timeofday()::date", "write now()"),
         ('"random"() < share', "makes values up"),
         ('"random" \n () < share', "makes values up"),
         ('"gen_random_uuid"() = id', "makes values up"),
