@@ -57,6 +57,7 @@ def test_a_condition_on_the_row_is_taken(text: str, steady: bool) -> None:
             "day < statement_timestamp()",
             "another moment in each query, though all are of one snapshot; write now()",
         ),
+        ('day < "statement_timestamp"()', "write now()"),
         ("day < Clock_Timestamp ()", "write now()"),
         ("day < timeofday()::date", "write now()"),
         ('"random"() < share', "makes values up"),

@@ -5,6 +5,7 @@ through in which the server could read something else than the parser does.
 """
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,7 +29,9 @@ _UNCLEAR = (
 # Words of text that is a time, which is another one every day.
 _MOVING = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
 # What makes values up. Whatever else the server calls volatile, it says itself.
-_RANDOM = r"random\w*|gen_random_uuid|uuid\w*|clock_timestamp|timeofday"
+_RANDOM = r"random\w*|gen_random_uuid|uuid\w*"
+# Times of day that go on within a transaction. The server calls the first stable: it is, within a query.
+_CLOCKS = frozenset({"statement_timestamp", "clock_timestamp", "timeofday"})
 # What PostgreSQL takes for a function of its own and not for a column, unless it is in double quotes.
 _WORDS = frozenset({
     "user", "session_user", "current_user", "current_role", "current_catalog", "current_schema",
@@ -88,14 +91,22 @@ def parse(text: str) -> Condition:
         if cast.this == exp.DataType.Type.USERDEFINED:
             raise QueryError(1, f"casts to {cast.sql('postgres')}; write a type of PostgreSQL's own")
     functions = sorted(_called(text, root))
-    for name in functions:
-        if re.fullmatch(_RANDOM, name):
-            raise QueryError(1, f"{name} makes values up: no row would be loaded for certain; remove it")
+    _require_certain(functions)
     queries.require_harmless(root, before=1)
     if not columns:
         raise QueryError(1, "names no column; write what holds for the rows that are to be loaded")
     named = dict.fromkeys(queries.spelt(column.this) for column in columns)
     return Condition(text=text, columns=tuple(named), functions=tuple(functions), steady=_is_steady(root))
+
+
+def _require_certain(functions: Sequence[str]) -> None:
+    """Raise QueryError if one of these gives another value in each query, or for each row."""
+    for name in functions:
+        if name in _CLOCKS:
+            what = "it is another moment in each query, though all are of one snapshot"
+            raise QueryError(1, f"{name} makes values up: {what}; write now()")
+        if re.fullmatch(_RANDOM, name):
+            raise QueryError(1, f"{name} makes values up: no row would be loaded for certain; remove it")
 
 
 def _called(text: str, root: "exp.Expression") -> set[str]:
