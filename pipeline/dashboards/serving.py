@@ -28,6 +28,13 @@ KEY_LETTERS = 16
 HOST, PORT = "127.0.0.1", 3000
 # What of a database's URI the driver of Java takes as well.
 TAKEN_OVER = ("sslmode", "sslrootcert")
+# What changes nothing of where that leads and how safe it is; Java's driver has its own.
+LEFT_OUT = (
+    "application_name", "fallback_application_name", "connect_timeout", "keepalives", "keepalives_idle",
+    "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+)  # fmt: skip
+NEEDED = ("host", "user", "password", "dbname")
+FORM = "write postgresql://role:password@host:port/name, with no more than ?sslmode=...&sslrootcert=FILE"
 DEFAULT_PORT = "5432"
 # Java keeps what it was told in a file below /tmp for other programs of the same user, and in a report after
 # a crash: neither is wanted.
@@ -44,8 +51,10 @@ def prepare(settings: Settings) -> str:
     Raise StepError if it is not; UnreachableError if it or Vault does not let us in.
     """
     with access.opened(settings) as databases:
-        uri, _ = _entry(databases)
+        uri, key = _entry(databases)
         secret = _secret(settings)
+        # What our driver takes, Java's may not.
+        properties(uri, key)
         with postgres.connection(uri, NAME, entry=secret) as connection:
             facts = postgres.records(connection, postgres.statement("metabase_database"))[0]
     problems = []
@@ -85,7 +94,9 @@ def become(settings: Settings, jar: Path) -> None:
 
 
 def properties(uri: str, key: str) -> Mapping[str, str]:
-    """Return what Metabase is told. Raise UnreachableError if the URI is faulty.
+    """Return what Metabase is told.
+
+    Raise UnreachableError if the URI is faulty, UsageError if Java's driver would not take it as it is meant.
 
     >>> told = properties("postgresql://mb:s%3Acret@db:5433/metabase?sslmode=require", "0123456789abcdef")
     >>> told["mb.db.connection.uri"], told["mb.db.pass"]
@@ -95,18 +106,38 @@ def properties(uri: str, key: str) -> Mapping[str, str]:
         parts = psycopg2.extensions.parse_dsn(postgres.plain(uri, NAME))
     except psycopg2.Error as error:
         raise UnreachableError(f"{NAME}: its uri in Vault is faulty: {postgres.said(error)}") from None
-    host = parts.get("host", "localhost")
+    if problems := _not_for_java(parts):
+        raise UsageError(f"{NAME}: its uri in Vault has {' and '.join(problems)}", hint=FORM)
+    host = parts["host"]
     address = f"[{host}]" if ":" in host else host
     more = urlencode({name: parts[name] for name in TAKEN_OVER if name in parts})
-    place = f"{address}:{parts.get('port', DEFAULT_PORT)}/{quote(parts.get('dbname', ''), safe='')}"
+    place = f"{address}:{parts.get('port', DEFAULT_PORT)}/{quote(parts['dbname'], safe='')}"
     return {
         "mb.db.connection.uri": f"jdbc:postgresql://{place}" + (f"?{more}" if more else ""),
-        "mb.db.user": parts.get("user", ""),
-        "mb.db.pass": parts.get("password", ""),
+        "mb.db.user": parts["user"],
+        "mb.db.pass": parts["password"],
         "mb.encryption.secret.key": key,
         "mb.jetty.host": HOST,
         "mb.jetty.port": str(PORT),
     }
+
+
+def _not_for_java(parts: Mapping[str, str]) -> list[str]:
+    """Return what of an address libpq alone takes, in words that go on from "it has"."""
+    host, port = parts.get("host", ""), parts.get("port", DEFAULT_PORT)
+    problems = [f"no {name}" for name in NEEDED if not parts.get(name)]
+    # A name that begins with @ is one of Linux' own, without a file.
+    if host.startswith(("/", "@")):
+        problems.append("a folder of sockets as its host")
+    elif "," in host or "," in port:
+        problems.append("several hosts")
+    elif not port.isdecimal():
+        problems.append("a port that is no number")
+    if parts.get("sslrootcert") == "system":
+        problems.append("sslrootcert=system, which is a file's name to Java's driver")
+    if more := sorted(parts.keys() - {*NEEDED, "port", *TAKEN_OVER, *LEFT_OUT}):
+        problems.append(f"{', '.join(more)}, which Java's driver does not take")
+    return problems
 
 
 def options(told: Mapping[str, str]) -> str:

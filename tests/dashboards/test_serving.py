@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from pipeline.dashboards import serving
-from pipeline.errors import PipelineError, StepError, UnreachableError
+from pipeline.errors import PipelineError, StepError, UnreachableError, UsageError
 from tests.night import Night, program, wait_until
 
 KEY = 'a key that is long enough \\ "and" odd'
@@ -104,6 +104,40 @@ def test_a_database_that_is_not_metabases_own_is_refused_before_it_starts(own: O
     own.keep(uri=own.uri, encryption_key="short")
     told = refused(own, UnreachableError)
     assert "its encryption_key is too short; write there what 'openssl rand -base64 32' prints" in told
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("postgresql://mb:s3cret@%2Fvar%2Frun%2Fpostgresql/mb", "a folder of sockets as its host; write"),
+        ("postgresql:///mb?host=/run&user=mb&password=s3cret", "a folder of sockets as its host; write"),
+        ("postgresql://mb:s3cret@/mb", "no host; write"),
+        ("postgresql://mb:s3cret@a:5432,b:5433/mb", "several hosts; write"),
+        ("postgresql://mb:s3cret@a:5432,5433/mb", "several hosts; write"),
+        ("postgresql://mb:s3cret@a/mb?hostaddr=10.0.0.1", "hostaddr, which Java's driver does not take; "),
+        ("postgresql://mb:s3cret@a/mb?sslmode=require&sslcert=/c&sslkey=/k", "sslcert, sslkey, which"),
+        ("postgresql://mb:s3cret@a/mb?options=-csearch_path%3Dx", "options, which"),
+        ("postgresql://mb@a/mb", "no password; write"),
+        ("postgresql://a/mb?password=s3cret", "no user; write"),
+        ("postgresql://mb:s3cret@a", "no dbname; write"),
+        ("postgresql://mb:s3cret@a/mb?sslrootcert=system", "sslrootcert=system, which is a file's name"),
+        ("postgresql://mb:s3cret@a:x/mb", "a port that is no number; write"),
+    ],
+)
+def test_an_address_that_javas_driver_does_not_take_as_it_is_meant_is_refused(uri: str, told: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        serving.properties(uri, KEY)
+    assert f"its uri in Vault has {told}" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert not caught.value.retryable
+
+
+def test_an_address_that_java_cannot_use_is_refused_by_prepare_already(own: Own) -> None:
+    database = urlsplit(own.uri)
+    several = own.uri.replace(f"@{database.hostname}:", f"@{database.hostname}:1,{database.hostname}:")
+    own.keep(uri=several, encryption_key=KEY)
+    told = refused(own, UsageError)
+    assert "its uri in Vault has several hosts; write postgresql://role:password@host:port/name" in told
 
 
 def test_a_login_that_vault_makes_for_a_while_is_refused_in_the_settings(own: Own) -> None:
