@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import postgres, quality
 from pipeline.catalog import Mart
 from pipeline.errors import StepError
 from pipeline.postgres import Connection
@@ -142,6 +142,7 @@ def _run(theirs: Connection, mart: Mart, view: str) -> int:
                     sql.Identifier(CANDIDATE), question
                 ),
             )
+        quality.require_pure(theirs, mart.checks, f"in {mart.file}")
         postgres.rows(theirs, "SET LOCAL transaction_read_only = on")
         if mart.materialize == "table":
             # What is the session's own can be written all the same.

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from pipeline.postgres import Connection
 from pipeline.quality.columns import of_columns
-from pipeline.quality.declared import of_declared
+from pipeline.quality.declared import of_declared, require_pure
 from pipeline.quality.result import Result, mend, record
 from pipeline.quality.subject import CANDIDATE, Subject, duplicates, naming
 
-__all__ = ["CANDIDATE", "Result", "Subject", "check", "duplicates", "mend", "naming", "record"]
+__all__ = [
+    "CANDIDATE", "Result", "Subject", "check", "duplicates", "mend", "naming", "record", "require_pure",
+]  # fmt: skip
 
 
 def check(warehouse: Connection, subject: Subject) -> Iterator[Result]:

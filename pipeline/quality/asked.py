@@ -21,6 +21,9 @@ from pipeline.postgres import Composable, Connection
 from pipeline.quality.subject import CANDIDATE
 
 _VIEW = sql.Identifier("pg_temp", "asked")
+_CREATE = sql.SQL("CREATE TEMP VIEW asked AS {}")
+# Of whole rows, "f": a column that cannot be computed is an error. Without the star it could be a column "f".
+_WHOLE_ROWS = sql.SQL("pg_catalog.count(f.*)")
 _DO = "RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN EXECUTE $1; END'"
 _ROWS = "RETURNS SETOF text[] LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN QUERY EXECUTE $1; END'"
 _numbers = itertools.count(1)
@@ -47,11 +50,9 @@ def ask(
     candidate = sql.Identifier(CANDIDATE)
     postgres.rows(warehouse, sql.SQL("GRANT SELECT ON {} TO {}").format(candidate, sql.Identifier(analyst)))
     with _undone(warehouse):
-        create = sql.SQL("CREATE TEMP VIEW asked AS {}").format(query)
-        _as_analyst(warehouse, analyst, _DO, create)
+        _as_analyst(warehouse, analyst, _DO, _CREATE.format(query))
         _require_pure(warehouse, declared_in)
-        # Of whole rows: a column that cannot be computed is an error. Without .* it could be a column f.
-        counting = sql.SQL("SELECT ARRAY[pg_catalog.count(f.*)::text] FROM {} AS f").format(_VIEW)
+        counting = sql.SQL("SELECT ARRAY[{}::text] FROM {} AS f").format(_WHOLE_ROWS, _VIEW)
         ((counted,),) = _as_analyst(warehouse, analyst, _ROWS, counting)
         keys = []
         if int(counted) and key and set(key) <= set(_columns(warehouse)):
@@ -59,6 +60,23 @@ def ask(
             reading = sql.SQL("SELECT ARRAY[{}] FROM {}").format(texts, _VIEW)
             keys = _as_analyst(warehouse, analyst, _ROWS, reading)
     return Asked(int(counted), _kept(warehouse, key, keys) if keys else None)
+
+
+def require_pure(theirs: Connection, query: Composable, declared_in: str) -> None:
+    """Raise StepError if a check's query can do more than compute. For a session that is an analyst's own.
+
+    A view of it is made for that and taken back, so the transaction must not be a read-only one yet.
+    """
+    with _undone(theirs):
+        postgres.rows(theirs, _CREATE.format(query))
+        _require_pure(theirs, declared_in)
+
+
+def count(theirs: Connection, query: Composable) -> int:
+    """Return how many rows a check's query returns, in a session that is an analyst's own."""
+    counting = sql.SQL("SELECT {} FROM ({}) AS f").format(_WHOLE_ROWS, query)
+    counted: int = postgres.value(theirs, counting)
+    return counted
 
 
 @contextlib.contextmanager

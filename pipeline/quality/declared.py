@@ -34,6 +34,17 @@ def of_declared(warehouse: Connection, subject: Subject) -> Iterator[Result]:
         yield from found
 
 
+def require_pure(theirs: Connection, checks: Sequence[Check], declared_in: str) -> None:
+    """Raise StepError if the SQL of one of these checks can do more than compute, or is not understood.
+
+    For a session that is an analyst's own, before its transaction is a read-only one; CANDIDATE is there.
+    """
+    for declared in checks:
+        if isinstance(declared, SqlCheck):
+            with naming(f"{declared.kind} check", declared_in):
+                asked.require_pure(theirs, _query(declared), declared_in)
+
+
 def _one(warehouse: Connection, declared: Check, subject: Subject) -> Iterator[Result]:
     match declared:
         case RowsCheck():
@@ -76,10 +87,7 @@ def _unique(warehouse: Connection, declared: UniqueCheck) -> Result:
 
 
 def _sql(warehouse: Connection, declared: SqlCheck, subject: Subject) -> Result:
-    # The catalog saw to it that this is one SELECT.
-    # On lines of its own, so that a comment at its end takes nothing with it.
-    query = sql.SQL("\n" + declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
-    wrong = None
+    query, wrong = _query(declared), None
     if subject.analyst is not None:
         found = asked.ask(warehouse, query, subject.key, subject.analyst, subject.declared_in)
         counted = found.count
@@ -87,11 +95,17 @@ def _sql(warehouse: Connection, declared: SqlCheck, subject: Subject) -> Result:
             same = _same_key(subject.key)
             wrong = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(found.failing, same)
     else:
-        counted = postgres.value(warehouse, sql.SQL("SELECT count(*) FROM ({}) AS found").format(query))
+        counted = asked.count(warehouse, query)
     name = f"sql {' '.join(declared.sql.split())}"
     return Result(
         name, declared.level, not counted, f"{counted:,} rows", "none", counted, declared.quarantine, wrong
     )
+
+
+def _query(declared: SqlCheck) -> Composable:
+    # The catalog saw to it that this is one SELECT.
+    # On lines of its own, so that a comment at its end takes nothing with it.
+    return sql.SQL("\n" + declared.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
 
 
 def _same_key(key: Sequence[str]) -> Composable:

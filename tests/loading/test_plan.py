@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from pipeline.errors import CheckError, StepError
 from tests.night import Night
 
 SHOP = """
@@ -119,6 +122,31 @@ def test_checks_are_held_to_what_is_loaded_without_loading(night: Night) -> None
     assert state(night) == before
     night.platform.declare("shop", "source: shop\ntables: {item: {}}\n")
     assert night.run("plan", "--check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        ("select * from {table} where pg_export_snapshot() is null", "can do more than compute"),
+        ("select id, id from {table} where id < 0", 'column "id" specified more than once'),
+        ("select 1 / (id - 1) from {table}", "division by zero"),
+        ("select null::int as f from {table}", "sql select null::int as f from {table}: 20 rows"),
+    ],
+)
+def test_an_sql_check_that_holds_a_load_back_does_not_pass_when_it_is_tried(
+    night: Night, check: str, told: str
+) -> None:
+    """A load goes by whole rows of a view that does nothing but compute, and so does who tries a check."""
+    night.platform.source("shop", SHOP, f"source: shop\ntables: {{item: {{checks: [{{sql: '{check}'}}]}}}}\n")
+    with pytest.raises((StepError, CheckError)) as raised:
+        night.load("shop", "item")
+    assert told in str(raised.value)
+    night.platform.declare("shop", "source: shop\ntables: {item: {}}\n")
+    night.load("shop", "item")
+    night.platform.declare("shop", f"source: shop\ntables: {{item: {{checks: [{{sql: '{check}'}}]}}}}\n")
+    ended = night.run("plan", "shop", "--check")
+    assert ended.code == 4
+    assert told in ended.out
 
 
 def test_the_plan_is_told_for_machines_with_file_and_line(night: Night) -> None:

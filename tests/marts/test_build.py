@@ -119,6 +119,27 @@ def test_a_mart_of_which_a_check_does_not_hold_keeps_its_last_good_content(
     assert (step.state, step.exit_code) == ("failed", 4)
 
 
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        ("select * from {table} where pg_export_snapshot() is null", "can do more than compute"),
+        ("select heads, heads from {table} where false", 'column "heads" specified more than once'),
+        ("select 1 / (heads - heads) from {table}", "division by zero"),
+        ("select null::int as f from {table}", "2 rows, expected none"),
+    ],
+)
+@pytest.mark.parametrize("text", [STAFF, TABLE], ids=["view", "table"])
+def test_an_sql_check_of_a_mart_is_one_that_only_computes_and_is_computed_whole(
+    night: Night, run: str, text: str, check: str, told: str
+) -> None:
+    """The same as of a table: what cannot be computed does not hold."""
+    prose, _, select = text.rpartition("-- Staff by department.\n")
+    declare(night, staff=f"{prose}-- checks: [sql: '{check}']\n{select}")
+    with pytest.raises((StepError, CheckError)) as caught:
+        built(night, "staff", run)
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize(("before", "after"), [(STAFF, TABLE), (TABLE, STAFF)], ids=["to table", "to view"])
 def test_a_view_becomes_a_table_and_back_with_what_hangs_on_it(
     night: Night, run: str, before: str, after: str

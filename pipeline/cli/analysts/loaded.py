@@ -96,8 +96,9 @@ def _seen(theirs: Connection, name: str, query: Composable, subject: Callable[[i
             postgres.rows(theirs, sql.SQL("SET LOCAL ROLE {}").format(group))
             view = sql.Identifier(CANDIDATE)
             postgres.rows(theirs, sql.SQL("CREATE TEMP VIEW {} AS {}").format(view, query))
-            postgres.rows(theirs, "SET TRANSACTION READ ONLY")
             asked = subject(staging.count(theirs, view))
+            quality.require_pure(theirs, asked.checks, asked.declared_in)
+            postgres.rows(theirs, "SET LOCAL transaction_read_only = on")
             return [Seen(found, _examples(theirs, asked, found)) for found in quality.check(theirs, asked)]
     finally:
         theirs.rollback()
