@@ -34,7 +34,8 @@ class OpenSnapshot(Step):
         )
 
     def run(self) -> None:
-        taken = snapshot_holder.open_snapshot(configured(), self.source, self.logical_date, _worker_pid())
+        source = declared().source(self.source)
+        taken = snapshot_holder.open_snapshot(configured(), source, self.logical_date, _worker_pid())
         self.show(100, f"as of {taken.taken_at:%Y-%m-%d %H:%M:%S} UTC")
 
 

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 
-from pipeline import access, catalog, ledger, postgres, redact, retry, settings
+from pipeline import access, ledger, postgres, redact, retry, settings
 from pipeline.access import Access
+from pipeline.catalog import Source
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import lease
@@ -66,34 +67,35 @@ def _readable(databases: Access, warehouse: Connection, source: str, run: str) -
     return found
 
 
-def open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
+def open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int) -> Snapshot:
     """Have a new process take and hold a snapshot of the source as long as process `owner_pid` lives.
 
-    Return it once it is in the ledger, or the one that another worker holds. Raise what kept the holder from
-    taking it.
+    It is held for the tables of `source`, as the steps of this run know it. Return it once it is in the
+    ledger, or the one that another worker holds. Raise what kept the holder from taking it.
     """
-    settings.source(source)
+    settings.source(source.name)
     return retry.call(lambda: _open_snapshot(settings, source, run, owner_pid))
 
 
-def _open_snapshot(settings: Settings, source: str, run: str, owner_pid: int) -> Snapshot:
-    key = step_key(source, run)
+def _open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int) -> Snapshot:
+    key = step_key(source.name, run)
     with access.for_step(settings) as databases, databases.asking() as warehouse:
-        if (found := _readable(databases, warehouse, source, run)) is not None:
+        if (found := _readable(databases, warehouse, source.name, run)) is not None:
             return found
         with lease.attempted(warehouse, key) as attempt:
             snapshot = _start_holder(source, run, owner_pid)
             attempt.finish(warehouse, None, snapshot.to_json())
-        undeclared.tell(databases, catalog.read(settings.require_analysts().checkout).source(source))
+        undeclared.tell(databases, source)
         return snapshot
 
 
-def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
+def _start_holder(declared: Source, run: str, owner_pid: int) -> Snapshot:
+    source = declared.name
     owner = os.pidfd_open(owner_pid)
     try:
         holder = subprocess.Popen(
             command.python("pipeline.loading.snapshot_holder", source, run, str(owner)),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[owner],
             text=True,
@@ -102,7 +104,9 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
         )
     finally:
         os.close(owner)
-    assert holder.stdout is not None  # noqa: S101 - PIPE was asked for
+    assert holder.stdin is not None and holder.stdout is not None  # noqa: S101, PT018 - PIPE was asked for
+    with contextlib.suppress(BrokenPipeError), holder.stdin:
+        json.dump(list(declared.tables), holder.stdin)
     with holder.stdout:
         ready, _, _ = select.select([holder.stdout], [], [], OPENING_SECONDS)
         answer = json.loads(holder.stdout.readline() or "{}") if ready else {}
@@ -131,15 +135,17 @@ def _start_holder(source: str, run: str, owner_pid: int) -> Snapshot:
 
 
 def hold(source: str, run: str, owner: int) -> None:
-    """Take a snapshot, say so on standard output, and hold it while process `owner` (a pidfd) needs it."""
+    """Take a snapshot, say so on standard output, and hold it while process `owner` (a pidfd) needs it.
+
+    The source's tables come on standard input: what is declared may be another thing by now.
+    """
+    names = [f"{source}.{table}" for table in json.load(sys.stdin)]
     configured = settings.read()
     with access.opened(configured) as databases, databases.source(source) as connection:
         with databases.warehouse(autocommit=True) as ours:
             snapshot = continuity.take(ours, connection, source)
         sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
         sys.stdout.close()
-        tables = catalog.read(configured.require_analysts().checkout).source(source).tables
-        names = [f"{source}.{table}" for table in tables]
         ends_at = time.monotonic() + LONGEST_SECONDS
 
         def needed() -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from pipeline import access, postgres
+from pipeline import access, catalog, postgres
 from pipeline.errors import StepError, UnreachableError, UsageError
 from pipeline.loading import extract, snapshot_holder
 from pipeline.postgres import snapshot
@@ -41,6 +41,10 @@ def owner() -> Iterator[int]:
         process.wait()
 
 
+def declared(night: Night) -> catalog.Source:
+    return catalog.read(night.platform.analysts).source("shop")
+
+
 def holders(night: Night) -> list[psutil.Process]:
     found = []
     for process in night.ours():
@@ -62,7 +66,7 @@ def test_it_is_held_until_every_table_is_extracted(shop: Night) -> None:
     """A production database must not be kept from cleaning up for longer than we read."""
     run = next_run()
     with owner() as pid:
-        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
         assert snapshot_holder.held(shop.settings, "shop", run)
         shop.ask("shop", "INSERT INTO a VALUES (2)")
         extract.extract_table(shop.settings, shop.table("shop", "a"), run)
@@ -77,7 +81,7 @@ def test_it_is_held_until_every_table_is_extracted(shop: Night) -> None:
 def test_it_ends_with_the_process_that_asked_for_it(shop: Night) -> None:
     run = next_run()
     with owner() as pid:
-        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
         assert len(holders(shop)) == 1
     wait_until(lambda: not holders(shop), "the holder has ended")
     wait_until(lambda: idle_transactions(shop) == 0, "its transaction has ended")
@@ -86,7 +90,7 @@ def test_it_ends_with_the_process_that_asked_for_it(shop: Night) -> None:
 def test_a_source_that_ends_the_transaction_is_noticed(shop: Night) -> None:
     run = next_run()
     with owner() as pid:
-        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
         shop.ask(
             "shop",
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -105,7 +109,7 @@ def test_why_no_snapshot_could_be_taken_is_told(shop: Night) -> None:
         owner() as pid,
         pytest.raises(UnreachableError, match=r"source shop: no connection: .*not permitted"),
     ):
-        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
     step = shop.step(run, "OpenSnapshot", "shop")
     assert step is not None
     assert (step.state, step.exit_code) == ("failed", 5)
@@ -127,12 +131,13 @@ def test_reading_at_it_sees_that_moment_and_cannot_write(shop: Night) -> None:
 @pytest.mark.endurance
 def test_it_is_not_held_without_end_for_tables_that_nobody_reads(shop: Night) -> None:
     """A table that is blocked would keep a production database from cleaning up until somebody looks."""
-    hastily = "from pipeline.loading import holder; holder.LONGEST_SECONDS = 0.0; holder.main()"
+    hastily = "from pipeline.loading import snapshot_holder as it; it.LONGEST_SECONDS = 0.0; it.main()"
     run = next_run()
     with owner() as pid:
         descriptor = os.pidfd_open(pid)
         ended = subprocess.run(
             [sys.executable, "-c", hastily, "shop", run, str(descriptor)],
+            input='["a", "b"]',
             capture_output=True, text=True, pass_fds=[descriptor], timeout=60, check=False,
         )  # fmt: skip
         os.close(descriptor)
@@ -147,7 +152,7 @@ def test_a_source_that_is_down_holds_no_snapshot(shop: Night) -> None:
     """Then the step that takes another one runs, and says so; a question that fails stops Luigi instead."""
     run = next_run()
     with owner() as pid:
-        snapshot_holder.open_snapshot(shop.settings, "shop", run, pid)
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
         assert snapshot_holder.held(shop.settings, "shop", run)
         shop.ask("shop", f"ALTER ROLE {shop.platform.reader('shop')} NOLOGIN")
         assert not snapshot_holder.held(shop.settings, "shop", run)
@@ -158,7 +163,7 @@ def test_a_setting_that_is_wrong_is_told_as_one(shop: Night) -> None:
     configured = shop.settings
     shop.platform.settings_file.write_text("[vault]\nurl = ftp://nowhere\n")
     with owner() as pid, pytest.raises(UsageError, match=r"\[vault\] url: is no URL") as caught:
-        snapshot_holder.open_snapshot(configured, "shop", next_run(), pid)
+        snapshot_holder.open_snapshot(configured, declared(shop), next_run(), pid)
     assert caught.value.exit_code == 2
 
 
@@ -167,4 +172,17 @@ def test_a_holder_that_dies_is_told_as_that(shop: Night, monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPATH", "/dev/null/nothing")
     monkeypatch.setenv("PYTHONHOME", "/dev/null/nothing")
     with owner() as pid, pytest.raises(StepError, match="its snapshot ended with 1 before it had one"):
-        snapshot_holder.open_snapshot(shop.settings, "shop", next_run(), pid)
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), next_run(), pid)
+
+
+def test_a_checkout_that_breaks_in_mid_run_takes_no_snapshot_away(shop: Night) -> None:
+    """All steps go by what was declared as the run began, and so does what holds its moment."""
+    run, tables = next_run(), [shop.table("shop", name) for name in ("a", "b")]
+    source = declared(shop)
+    shop.platform.declare("shop", "source: shop\ntables: [\n")
+    with owner() as pid:
+        snapshot_holder.open_snapshot(shop.settings, source, run, pid)
+        for table in tables:
+            assert snapshot_holder.held(shop.settings, "shop", run)
+            extract.extract_table(shop.settings, table, run)
+        wait_until(lambda: not holders(shop), "the holder has ended")
