@@ -103,19 +103,25 @@ def differences(client: Client, known: Kept | None, uri: str, version: str) -> l
     live = client.find(f"/api/database/{known.number}")
     if live is None or _marker(live) != known.marker:
         return ["is not there any more"]
-    wanted = details(uri)
-    found, expected = live.get("details") or {}, without_password(wanted, wanted)
-    wrong = [key for key, value in expected.items() if found.get(key) != value]
-    if known.detail.get("version") != version:
-        wrong.append("password")
-    return [*wrong, *(["name"] if live.get("name") != NAME else [])]
+    changed = ["password"] if known.detail.get("version") != version else []
+    return [*_wrong(live, _body(uri)), *changed]
+
+
+def _body(uri: str) -> dict[str, Any]:
+    return {"name": NAME, "engine": ENGINE, "details": details(uri), "auto_run_queries": True}
+
+
+def _wrong(live: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return what of a connection is not as we ask for; the password comes back masked."""
+    expected, found = without_password(asked["details"], asked["details"]), live.get("details") or {}
+    parts = [key for key, value in asked.items() if key != "details" and live.get(key) != value]
+    return [*(key for key, value in expected.items() if found.get(key) != value), *parts]
 
 
 def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
     """Make the connection, or give it what of it has changed. It is tried by Metabase before it is taken."""
     known = memory.find(KEY)
-    asked = details(uri)
-    body = {"name": NAME, "engine": ENGINE, "details": asked, "auto_run_queries": True}
+    body = _body(uri)
     if differences(client, known, uri, version):
         live = _there(client, known)
         if live is None:
@@ -125,10 +131,12 @@ def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
         number = int(live["id"])
         client.put(f"/api/database/{number}", body)
         live = client.get(f"/api/database/{number}")
-        found = live.get("details") or {}
-        wrong = [key for key, value in asked.items() if key != "password" and found.get(key) != value]
-        if wrong or live.get("name") != NAME:
-            raise StepError(f"Metabase did not take of the connection: {', '.join(wrong or ['name'])}")
+        if wrong := _wrong(live, body):
+            raise StepError(
+                f"Metabase did not take of the connection: {', '.join(wrong)}",
+                hint="see its own log; this version may want that otherwise: tell whoever maintains this "
+                "program",
+            )
         # The password comes back masked, so which one it has is remembered.
         detail = {**(known.detail if known else {}), "version": version}
         memory.save(Kept(KEY, KEY, NAME, number=number, marker=_marker(live), detail=detail))

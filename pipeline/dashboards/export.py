@@ -144,7 +144,7 @@ def _card(_thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
         "template-tags": [_tag(name, tag) for name, tag in shown["tags"].items()],
     }
     return {
-        "creator_id": CREATOR, "collection_id": shown["collection"], "type": "question",
+        "creator_id": CREATOR, "collection_id": shown["collection"], "type": shown["type"],
         "display": shown["display"], "visualization_settings": shown["settings"],
         "dataset_query": {"lib/type": "mbql/query", "database": shown["database"], "stages": [stage]},
     }  # fmt: skip
@@ -178,8 +178,8 @@ def _dashcard(dashboard: str, tabs: Mapping[str, str], own: str, card: Mapping[s
     tab = tabs[card["tab"]] if card["tab"] else None
     above = [{"id": dashboard, "model": "Dashboard"}]
     mappings = [
-        {"card_id": card["card"], "parameter_id": parameter, "target": list(target)}
-        for parameter, target in card["filters"].items()
+        {"card_id": each["card"], "parameter_id": each["filter"], "target": list(each["target"])}
+        for each in card["filters"]
     ]
     return {
         "entity_id": own, "card_id": card["card"], "dashboard_tab_id": [dashboard, tab] if tab else None,

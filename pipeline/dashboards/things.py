@@ -31,10 +31,13 @@ def whole(kind: str, shown: Shown, live: Shown) -> dict[str, Any]:
     body = {"name": shown["name"], "description": shown["description"], "archived": False}
     if kind == COLLECTION:
         # An empty text is refused of a collection alone.
-        return {**body, "description": shown["description"] or None}
+        body["description"] = shown["description"] or None
+        moved = _parent(live) != shown["collection"]
+        return {**body, "parent_id": shown["collection"]} if moved else body
     body["collection_id"] = shown["collection"]
     if kind == CARD:
         return body | {
+            "type": shown["type"],
             "dataset_query": _query(shown),
             "display": shown["display"],
             "visualization_settings": shown["settings"],
@@ -43,7 +46,10 @@ def whole(kind: str, shown: Shown, live: Shown) -> dict[str, Any]:
     numbers = {tab["name"]: tab["id"] for tab in tabs}
     for card in cards:
         card["dashboard_tab_id"] = numbers.get(card.pop("tab"))
-    return body | {"width": "full", "parameters": shown["parameters"], "tabs": tabs, "dashcards": cards}
+    return body | {
+        "width": shown["width"], "auto_apply_filters": shown["auto_apply_filters"],
+        "parameters": shown["parameters"], "tabs": tabs, "dashcards": cards,
+    }  # fmt: skip
 
 
 def read(client: Client, kind: str, number: int) -> Mapping[str, Any] | None:
@@ -69,7 +75,7 @@ def shown(kind: str, live: Mapping[str, Any]) -> dict[str, Any]:
         query = live.get("dataset_query") or {}
         sql, tags = versions.read_query(query)
         return found | {
-            "display": live.get("display"), "sql": sql,
+            "type": live.get("type") or "question", "display": live.get("display"), "sql": sql,
             "tags": {name: _tag(one) for name, one in tags.items()},
             "settings": live.get("visualization_settings") or {}, "database": query.get("database"),
         }  # fmt: skip
@@ -77,6 +83,7 @@ def shown(kind: str, live: Mapping[str, Any]) -> dict[str, Any]:
         names = {tab["id"]: tab["name"] for tab in live.get("tabs") or ()}
         return found | {
             "width": live.get("width"),
+            "auto_apply_filters": live.get("auto_apply_filters", True),
             "parameters": [_parameter(one) for one in live.get("parameters") or ()],
             "tabs": [tab["name"] for tab in live.get("tabs") or ()],
             "cards": sorted((_dashcard(one, names) for one in live.get("dashcards") or ()), key=place),
@@ -87,6 +94,11 @@ def shown(kind: str, live: Mapping[str, Any]) -> dict[str, Any]:
 def place(card: Shown) -> tuple[str, int, int]:
     """Return by what cards of a dashboard are sorted."""
     return card["tab"] or "", card["row"], card["col"]
+
+
+def by_filter(mapping: Shown) -> str:
+    """Return by what the filters of a card on a dashboard are sorted."""
+    return repr((mapping["filter"], mapping["card"], mapping["target"]))
 
 
 def _parent(live: Mapping[str, Any]) -> int | None:
@@ -108,7 +120,7 @@ def _query(wanted: Shown) -> dict[str, Any]:
 
 
 def _tag(tag: Mapping[str, Any]) -> dict[str, Any]:
-    found = {"id": tag.get("id"), "title": tag.get("display-name"), "type": tag.get("type")}
+    found = {key: tag.get(key) for key in ("id", "name", "type")} | {"title": tag.get("display-name")}
     if tag.get("type") == "dimension":
         found |= {"field": versions.field_of(tag), "widget": tag.get("widget-type")}
     return found
@@ -126,8 +138,13 @@ def _dashcard(one: Mapping[str, Any], tabs: Mapping[int, str]) -> dict[str, Any]
         "tab": tabs.get(one.get("dashboard_tab_id") or 0),
         "row": one.get("row"), "col": one.get("col"),
         "size_x": one.get("size_x"), "size_y": one.get("size_y"),
-        "filters": {str(each["parameter_id"]): list(each["target"]) for each in mappings},
+        "filters": sorted(
+            ({"filter": each.get("parameter_id"), "card": each.get("card_id"), "target": each.get("target")}
+             for each in mappings),
+            key=by_filter,
+        ),
         "settings": one.get("visualization_settings") or {},
+        "series": [each.get("id") for each in one.get("series") or ()],
     }  # fmt: skip
 
 
@@ -151,9 +168,9 @@ def _dashcards(wanted: Shown, live: Shown) -> list[dict[str, Any]]:
             "id": numbers.pop(0), "card_id": card["card"], "tab": card["tab"],
             "row": card["row"], "col": card["col"], "size_x": card["size_x"], "size_y": card["size_y"],
             "parameter_mappings": [
-                {"parameter_id": parameter, "card_id": card["card"], "target": target}
-                for parameter, target in card["filters"].items()
+                {"parameter_id": each["filter"], "card_id": each["card"], "target": each["target"]}
+                for each in card["filters"]
             ],
-            "visualization_settings": card["settings"], "series": [],
+            "visualization_settings": card["settings"], "series": [{"id": each} for each in card["series"]],
         })  # fmt: skip
     return found

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pipeline.catalog.dashboard_files.asked import quoted
 from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Past, Reach
 from pipeline.dashboards import visual
-from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD, place
+from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD, by_filter, place
 from pipeline.errors import CheckError
 
 # Above the collections of all dashboards; what people see first.
@@ -111,6 +111,7 @@ def _card(dashboard: Dashboard, collection: str, key: str, card: Card) -> Wanted
             reach.filter: _tag(places, dashboard.filter(reach.filter), reach, key) for reach in card.reach
         }
         return _common(places, card.title, card.description, collection) | {
+            "type": "question",
             "display": visual.display(card),
             "sql": statement(card, dashboard),
             "tags": tags,
@@ -154,7 +155,11 @@ def _condition(chosen: Filter, reach: Reach) -> str:
 
 
 def _tag(places: Places, chosen: Filter, reach: Reach, key: str) -> dict[str, Any]:
-    found = {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}/{chosen.name}")), "title": chosen.title}
+    found = {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}/{chosen.name}")),
+        "name": chosen.name,
+        "title": chosen.title,
+    }
     if is_variable(chosen, reach):
         return found | {"type": "text"}
     number, base_type = places.column(reach.relation, reach.name)
@@ -182,14 +187,17 @@ def _dashboard(
                 "tab": tab.title if titles else None,
                 "row": card.place.top, "col": card.place.left,
                 "size_x": card.place.width, "size_y": card.place.height,
-                "filters": {
-                    _parameter_id(reach.filter): _target(dashboard.filter(reach.filter), reach)
-                    for reach in card.reach
-                },
+                "filters": sorted(
+                    ({"filter": _parameter_id(reach.filter), "card": places.number(key) if key else None,
+                      "target": _target(dashboard.filter(reach.filter), reach)} for reach in card.reach),
+                    key=by_filter,
+                ),
                 "settings": {} if key else visual.text(card),
+                "series": [],
             })  # fmt: skip
     return _common(places, dashboard.title, dashboard.description, collection) | {
         "width": "full",
+        "auto_apply_filters": True,
         "parameters": [_parameter(places, dashboard, one) for one in dashboard.filters],
         "tabs": titles,
         "cards": sorted(placed, key=place),

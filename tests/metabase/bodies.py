@@ -152,6 +152,7 @@ BODIES: Mapping[str, Keys] = {
         "type": ("a card type", _maybe(text)),
     },
     "PUT /api/card/:id": {
+        "type": ("a card type", _maybe(lambda value: value in ("question", "model", "metric"))),
         "name": (BLANK, _maybe(text)),
         "dataset_query": ("a query", _maybe(_query)),
         "display": (DISPLAY, _maybe(text)),
@@ -168,6 +169,7 @@ BODIES: Mapping[str, Keys] = {
         "parameters": ("a list", _maybe(_list_of(PARAMETERS))),
     },
     "PUT /api/dashboard/:id": {
+        "auto_apply_filters": (BOOLEAN, _maybe(_is(bool))),
         "name": (BLANK, _maybe(text)),
         "description": ("string", _maybe(_is(str))),
         "archived": (BOOLEAN, _maybe(_is(bool))),

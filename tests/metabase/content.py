@@ -46,8 +46,11 @@ class Content:
             self.find("collection", made["collection_id"])
         else:
             made["collection_id"] = None
+        if kind == "card":
+            made["type"] = made.get("type") or "question"
         if kind == "dashboard":
             made |= {
+                "auto_apply_filters": True,
                 "dashcards": [],
                 "tabs": [],
                 "width": "fixed",
@@ -63,6 +66,9 @@ class Content:
             self._place(thing, body)
         if kind == "collection" and body.get("archived") is not None:
             self._archive_inside(number, body["archived"])
+        if kind == "collection" and "parent_id" in body:
+            parent = body["parent_id"]
+            body["location"] = self.find("collection", parent)["location"] + f"{parent}/" if parent else "/"
         # What is null in a request for a card is left as it was, but for what may be nothing.
         thing.update(body)
         return thing
@@ -132,10 +138,12 @@ class Content:
         if card["id"] > 0 and card["id"] not in known:
             raise AnsweredError(HTTPStatus.NOT_FOUND, NOT_FOUND)
         number = card["id"] if card["id"] in known else self.number()
-        taken = ("card_id", "row", "col", "size_x", "size_y", "parameter_mappings", "visualization_settings")
+        taken = ("card_id", "row", "col", "size_x", "size_y", "parameter_mappings", "visualization_settings",
+                 "series")  # fmt: skip
         # The keys of one that it knows already and that are not given stay as they were.
         return {
-            "parameter_mappings": [], "visualization_settings": {}, "card_id": None, **known.get(number, {}),
+            "parameter_mappings": [], "visualization_settings": {}, "series": [], "card_id": None,
+            **known.get(number, {}),
             **{key: card[key] for key in taken if key in card},
             "id": number, "dashboard_tab_id": tab, "dashboard_id": thing["id"],
             "entity_id": known.get(number, {}).get("entity_id") or entity_id(), "inline_parameters": [],
@@ -186,13 +194,13 @@ class Content:
         found = {key: value for key, value in thing.items() if key != "query"}
         if kind == "card":
             found |= {
-                "dataset_query": self.given(thing["query"]), "type": "question", "result_metadata": [],
+                "dataset_query": self.given(thing["query"]), "result_metadata": [],
                 "query_type": "native", "database_id": thing["query"]["database"], "table_id": None,
                 "creator_id": 1, "dashboard_id": None,
             }  # fmt: skip
         if kind == "dashboard":
             found |= {
-                "creator_id": 1, "auto_apply_filters": True, "enable_embedding": False, "public_uuid": None,
+                "creator_id": 1, "enable_embedding": False, "public_uuid": None,
                 "cache_ttl": None,
             }  # fmt: skip
         return found
