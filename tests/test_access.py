@@ -6,13 +6,13 @@ import multiprocessing
 import pytest
 
 from pipeline import access, postgres
-from pipeline.access import Access
+from pipeline.access import Access, shared
 from pipeline.access.databases import IDLE_SECONDS
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.loading import extract
 from pipeline.settings import Settings
-from tests.night import Night, next_run
+from tests.night import Night, next_run, wait_until
 
 
 def ask(settings: Settings, table: Table, run: str) -> None:
@@ -71,6 +71,19 @@ def test_a_session_that_the_server_ended_meanwhile_is_opened_anew(night: Night) 
     night.ask("warehouse", f"SELECT pg_terminate_backend({before}, 5000)")
     databases._asked_at -= IDLE_SECONDS
     assert backend(databases) != before
+
+
+def test_a_login_that_nobody_asks_over_any_more_is_ended_once_it_has_served(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when the next question comes: an assistant may wait for that for days."""
+    before = backend(access.brief(night.settings))
+    access.end_idle()
+    assert backend(access.brief(night.settings)) == before, "it serves for a while"
+    monkeypatch.setattr(shared._brief, "_until", 0.0)
+    access.end_idle()
+    left = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+    wait_until(lambda: not night.ask("warehouse", left, (before,)), "it has ended", 20)
 
 
 def test_the_next_step_has_the_session_of_the_last_one_and_nothing_that_it_left_there(night: Night) -> None:

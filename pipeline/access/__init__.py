@@ -8,7 +8,7 @@ from pipeline.access.databases import (
     opened,
     restoring,
 )
-from pipeline.access.shared import brief, end_brief, for_step
+from pipeline.access.shared import brief, end_brief, end_idle, for_step
 
 __all__ = [
     "ANALYST_SESSION",
@@ -17,6 +17,7 @@ __all__ = [
     "Access",
     "brief",
     "end_brief",
+    "end_idle",
     "for_step",
     "opened",
     "restoring",

@@ -24,8 +24,12 @@ class _Brief:
         multiprocessing.util.Finalize(self, self.close, exitpriority=10)
 
     def serves(self, settings: Settings) -> bool:
-        in_time = bool(self._steps) or time.monotonic() < self._until
-        return self.mine and self.access.settings is settings and in_time
+        return self.mine and self.access.settings is settings and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has served for its time, and no step uses it."""
+        return not self._steps and time.monotonic() >= self._until
 
     @contextlib.contextmanager
     def used(self) -> Iterator[Access]:
@@ -91,3 +95,9 @@ def end_brief() -> None:
     if _brief is not None and _brief.mine:
         _brief.close()
         _brief = None
+
+
+def end_idle() -> None:
+    """End the login that short questions share if it has served for its time: the next may come late."""
+    if _brief is not None and _brief.is_over:
+        end_brief()

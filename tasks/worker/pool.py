@@ -19,10 +19,13 @@ import luigi
 from luigi.task_register import load_task
 from luigi.worker import TaskProcess
 
+from pipeline import access
 from pipeline.system import process_tree
 
 # A process does steps for so long, and is then followed by a new one: so long lives its login to Vault.
 LIFE_SECONDS = 60.0
+# One that has had nothing to do for so long ends its login, and has another for the next step.
+IDLE_SECONDS = 30.0
 # What is told to end, and does nothing any more, does so within this.
 END_SECONDS = 10.0
 # What goes on for longer has a link to its log.
@@ -84,19 +87,30 @@ class Pool:
 
     def hand_out(self, task: luigi.Task) -> Member:
         """Give a step to a process that has none, or to a new one."""
-        for member in [member for member in self.members if member.task_id not in self._running]:
-            if not member.serves:
-                self._let_go(member)
-                continue
-            try:
-                member.give(task)
-            except OSError:  # it was killed just now, while it had nothing to do
-                self._let_go(member)
-                continue
-            return member
+        self.end_old()
+        for member in self._idle():
+            if member.serves:
+                try:
+                    member.give(task)
+                except OSError:  # it was killed just now, while it had nothing to do
+                    member.end()
+                    continue
+                return member
         member = Member(self)
         member.give(task)
         return member
+
+    def end_old(self) -> None:
+        """End those that have nothing to do and are given nothing more.
+
+        None ends by itself for being idle: it could be given a step at that very moment.
+        """
+        for member in self._idle():
+            if not member.serves:
+                member.end()
+            # It is looked at until it is gone: one that does not end is killed when the worker is closed.
+            if not member.process.is_alive():
+                self.members.remove(member)
 
     def renew(self) -> None:
         """Have what comes done by new processes: these know what this one knew when they were made."""
@@ -114,9 +128,8 @@ class Pool:
                 if member.process.is_alive():
                     member.process.kill()
 
-    def _let_go(self, member: Member) -> None:
-        member.end()
-        self.members.remove(member)
+    def _idle(self) -> list[Member]:
+        return [member for member in self.members if member.task_id not in self._running]
 
 
 class Shared:
@@ -154,9 +167,14 @@ class Shared:
 
     @property
     def exitcode(self) -> int | None:
-        """How its process ended; never well, for the step's end is told before."""
+        """How its process ended; never well, unless what it told before that is still to be read."""
         code = self.member.process.exitcode
-        return 1 if code == 0 else code
+        if code is None:
+            return None
+        # What a process tells is all in the queue when it has ended: once that is empty, no more will come.
+        if not self._process.result_queue.empty():
+            return 0
+        return code or 1
 
     def is_alive(self) -> bool:
         return self.member.process.is_alive()
@@ -179,6 +197,8 @@ def _serve(orders: Connection, pool: Pool) -> None:
     for number in itertools.count(1):
         _call_this(process_tree.IDLE)
         try:
+            if not orders.poll(IDLE_SECONDS):
+                access.end_brief()
             order: Order | None = orders.recv()
         except (EOFError, KeyboardInterrupt):
             return

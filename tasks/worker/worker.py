@@ -18,6 +18,7 @@ from luigi.task_register import load_task
 from luigi.task_status import FAILED, PENDING, RUNNING
 from luigi.worker import GetWorkResponse, TaskProcess
 
+from pipeline import access
 from pipeline.ledger import runs
 from pipeline.scheduler import links
 from tasks import step
@@ -68,6 +69,7 @@ class Worker(luigi.worker.Worker):
                 process.is_linked = True
                 if log.is_kept(process.task):
                     log.link(self._scheduler, self._id, process.task)
+        self._pool.end_old()
         found: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
         return found
 
@@ -219,6 +221,7 @@ class Assistant(Worker):
         if not self._running_tasks:
             self._scheduled_tasks.clear()
             self._ground_seen.clear()
+            access.end_idle()
         return super()._get_work()
 
     def _get_work_task_id(self, get_work_response: Mapping[str, Any]) -> str | None:

@@ -1,14 +1,16 @@
 """Short steps share few processes: each ends, fails and is killed by itself, as if it had one of its own."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import luigi
 import luigi.scheduler
@@ -16,12 +18,14 @@ import psutil
 import pytest
 from luigi.task_status import DISABLED, DONE
 
+from pipeline import access
 from pipeline.cli.runs import supervise
+from pipeline.settings import Settings
 from pipeline.system import process_tree
 from tasks import step
 from tasks.worker import pool
-from tasks.worker.worker import Worker
-from tests.night import wait_until
+from tasks.worker.worker import Assistant, Worker
+from tests.night import Night, wait_until
 
 NOTES = "notes"
 
@@ -54,7 +58,20 @@ class Note(step.Shown):
         self.file.touch()
 
 
-class Night(luigi.WrapperTask):
+class Asking(Note):
+    """A step that asks the warehouse, and notes over which session."""
+
+    settings: ClassVar[Settings | None] = None
+
+    def run(self) -> None:
+        assert self.settings is not None
+        with access.brief(self.settings).asking() as warehouse:
+            session = warehouse.info.backend_pid
+        with self.output().open("w") as file:
+            file.write(str(session))
+
+
+class Notes(luigi.WrapperTask):
     folder = luigi.Parameter()
     names = luigi.ListParameter()
 
@@ -62,17 +79,38 @@ class Night(luigi.WrapperTask):
         return [Note(folder=self.folder, name=name) for name in self.names]  # type: ignore[no-untyped-call]
 
 
+@contextlib.contextmanager
+def events_of(event: str, said: list[str]) -> Iterator[None]:
+    """Gather what an event of a step says."""
+
+    def add(_task: luigi.Task, message: str) -> None:
+        said.append(message)
+
+    Note.event_handler(event)(add)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        Note.remove_event_handler(event, add)  # type: ignore[no-untyped-call]
+
+
 Do = Callable[..., tuple[list[str], list[str]]]
 
 
-@pytest.fixture
-def do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Do:
-    """Have steps of these names done by one worker; return the names of those that were, and were not."""
+@pytest.fixture(autouse=True)
+def steps_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that keep their logs, and tell nobody."""
     settings = SimpleNamespace(logs=SimpleNamespace(folder=tmp_path / "logs"), alerts=None)
     monkeypatch.setattr("tasks.worker.log.configured", lambda: settings)
     monkeypatch.setattr("tasks.events._tell", lambda *_, **__: None)
     monkeypatch.setattr("pipeline.alerts.recovered", lambda *_, **__: None)
     monkeypatch.setattr("tasks.events.configured", lambda: settings)
+    monkeypatch.setattr("tasks.step.catalog_files", tuple)
+    monkeypatch.setattr("tasks.step.catalog_digest", str)
+
+
+@pytest.fixture
+def do(tmp_path: Path) -> Do:
+    """Have steps of these names done by one worker; return the names of those that were, and were not."""
 
     def do(*names: str) -> tuple[list[str], list[str]]:
         before = set(psutil.Process().children())
@@ -83,7 +121,7 @@ def do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Do:
             scheduler=scheduler, worker_processes=1, force_multiprocessing=True,
             check_complete_on_run=True, no_install_shutdown_handler=True, keep_alive=True, wait_interval=0.1,
         ) as worker:  # fmt: skip
-            assert worker.add(Night(folder=str(tmp_path), names=names))  # type: ignore[no-untyped-call]
+            assert worker.add(Notes(folder=str(tmp_path), names=names))  # type: ignore[no-untyped-call]
             worker.run()
         found = [
             [
@@ -138,6 +176,73 @@ def test_a_process_that_is_old_is_followed_by_a_new_one(
     monkeypatch.setattr(pool, "LIFE_SECONDS", 0.0)
     assert do("a", "b", "c") == (["a", "b", "c"], [])
     assert len({pid for _, pid, _ in notes(tmp_path)}) == 3
+
+
+@pytest.fixture
+def at_hand(tmp_path: Path) -> Iterator[tuple[Worker, luigi.Task]]:
+    """An assistant, and a step that was given to it and is under way."""
+    with Assistant(scheduler=luigi.scheduler.Scheduler(), workers=2) as worker:
+        task: luigi.Task = Note(folder=str(tmp_path), name="step")  # type: ignore[no-untyped-call]
+        worker._get_work()
+        assert worker.add(task)
+        worker._run_task(task.task_id)
+        yield worker, task
+
+
+def test_a_process_that_nobody_needs_ends_also_if_no_step_follows(
+    at_hand: tuple[Worker, luigi.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An assistant waits for days between two nights."""
+    worker, task = at_hand
+    (member,) = worker._pool.members
+    wait_until(task.complete, "the step is done", 30)
+    worker._handle_next_task()
+    worker._get_work()
+    assert worker._pool.members == [member], "it is kept for a while"
+    monkeypatch.setattr(pool, "LIFE_SECONDS", 0.0)
+
+    def is_gone() -> bool:
+        worker._get_work()
+        return worker._pool.members == []
+
+    wait_until(is_gone, "it has ended", 30)
+    assert member.process.exitcode == 0
+
+
+def test_a_process_that_waits_for_long_keeps_no_login_and_goes_on_with_the_next_step(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Asking, "settings", night.settings)
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.1)
+    with Assistant(scheduler=luigi.scheduler.Scheduler(), workers=2) as worker:
+        for name in ("first", "second"):
+            task = Asking(folder=str(tmp_path), name=name)  # type: ignore[no-untyped-call]
+            assert worker.add(task)
+            worker._run_task(task.task_id)
+            (member,) = worker._pool.members
+            wait_until(task.complete, "it has asked", 30)
+            worker._handle_next_task()
+            left = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+            session = task.file.read_text()
+            wait_until(lambda: not night.ask("warehouse", left, (session,)), "its session has ended", 20)  # noqa: B023
+            assert member.process.is_alive()
+
+
+def test_a_step_that_was_done_has_not_failed_because_its_process_ended_well_before_that_was_read(
+    at_hand: tuple[Worker, luigi.Task],
+) -> None:
+    """As one does that is told to make room for a new one."""
+    worker, task = at_hand
+    said: list[str] = []
+    with events_of(luigi.Event.PROCESS_FAILURE, said):
+        worker._pool.renew()
+        process = worker._running_tasks[task.task_id]
+        process.join(30)
+        assert not process.is_alive()
+        worker._handle_next_task()
+    assert said == []
+    assert worker._running_tasks == {}
+    assert worker._scheduler.task_list(DONE, "").keys() == {task.task_id}
 
 
 def test_processes_that_wait_for_steps_end_with_the_worker_that_is_killed(tmp_path: Path) -> None:
