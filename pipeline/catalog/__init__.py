@@ -22,7 +22,7 @@ from pipeline.catalog.source_files.checks import (
 )
 from pipeline.catalog.source_files.columns import Accepted, Column, Mask, NullRate, Range
 from pipeline.catalog.source_files.conditions import Condition
-from pipeline.catalog.source_files.relations import Sources
+from pipeline.catalog.source_files.relations import SCHEMA, Sources
 from pipeline.catalog.source_files.tables import DriftAction, DriftKind, Source, Table
 from pipeline.catalog.values import Level, Quarantine
 from pipeline.catalog.whole import Catalog
@@ -102,7 +102,10 @@ def _read(directory: Path) -> tuple[Sources, Catalog, list[str]]:
     found = sources.read(directory)
     built, problems = marts.read(directory, found)
     problems = [*found.problems, *sources.unknown_relations(found, marts.named(directory)), *problems]
-    return found, Catalog(sources=found.read, marts=built), problems
+    lines = found.lines.items()
+    places = {f"{source}.{name}": f"{sources.FOLDER}/{source}.yaml:{line}" for (source, name), line in lines}
+    places |= {f"{SCHEMA}.{mart.name}": f"{mart.file}:1" for mart in built.values()}
+    return found, Catalog(sources=found.read, marts=built, places=places), problems
 
 
 def _compiles(path: Path, directory: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.catalog.marts import Mart
 from pipeline.catalog.source_files.tables import Source
@@ -17,6 +17,8 @@ class Catalog(BaseModel):
 
     sources: Mapping[str, Source]
     marts: Mapping[str, Mart] = {}
+    # File and line of each table, hr.employee, and mart, mart.staff. They change nothing of what is declared.
+    places: Mapping[str, str] = Field(default={}, exclude=True, repr=False)
 
     def source(self, name: str) -> Source:
         """Return one source. Raise UsageError if it is not declared."""

@@ -149,6 +149,27 @@ def test_an_sql_check_that_holds_a_load_back_does_not_pass_when_it_is_tried(
     assert told in ended.out
 
 
+def test_what_no_check_was_tried_of_is_said_to_machines_as_well(night: Night) -> None:
+    """Else nothing at all would read as all being well."""
+    broken = "{checks: [{sql: 'select 1 / (id - id) from {table}'}]}"
+    night.platform.source("shop", SHOP, "source: shop\ntables:\n  item:\n  tag:\n")
+    night.load("shop", "item")
+    night.platform.declare("shop", f"source: shop\ntables:\n  item: {broken}\n  tag:\n")
+    asked = ("plan", "shop", "--check", "--format", "json", "--table")
+    unloaded = night.run(*asked, "tag")
+    assert unloaded.code == 0, unloaded.err
+    told = json.loads(unloaded.out)
+    assert told["tables"] == [{"name": "shop.tag", "loaded": False, "error": None, "checks": []}]
+    (problem,) = told["problems"]
+    assert (problem["file"], problem["line"], problem["level"]) == ("sources/shop.yaml", 4, "warning")
+    assert problem["message"] == "shop.tag: is not loaded yet, so no check was tried"
+    failed = night.run(*asked, "item")
+    assert failed.code == 4
+    (entry,) = json.loads(failed.out)["tables"]
+    assert (entry["name"], entry["loaded"], entry["checks"]) == ("shop.item", True, [])
+    assert "division by zero" in entry["error"]
+
+
 def test_the_plan_is_told_for_machines_with_file_and_line(night: Night) -> None:
     night.platform.source("shop", SHOP, DECLARED)
     night.load("shop", "item")

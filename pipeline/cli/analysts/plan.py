@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from psycopg2 import sql
@@ -12,7 +11,6 @@ from psycopg2 import sql
 from pipeline import access, catalog, ledger, mask, postgres, settings
 from pipeline.access import Access
 from pipeline.catalog import Mart, Source, Table
-from pipeline.catalog.source_files import sources
 from pipeline.cli import terminal
 from pipeline.cli.analysts import annotations, loaded
 from pipeline.cli.analysts.loaded import Seen
@@ -45,7 +43,14 @@ class Told:
 
     def problem(self, name: str, what: str) -> None:
         """Note what keeps a table from being loaded, or fails."""
-        self.problems.append(f"{self.places.get(name, '')}{what}")
+        self.problems.append(self._placed(name, what))
+
+    def warning(self, name: str, what: str) -> None:
+        """Note what somebody should know of a table, and holds nothing back."""
+        self.warnings.append(self._placed(name, what))
+
+    def _placed(self, name: str, what: str) -> str:
+        return f"{self.places[name]}: {what}" if name in self.places else what
 
     def end(self) -> None:
         """Print what was gathered. Raise CheckError if something would be held back, or fails."""
@@ -89,12 +94,11 @@ def add_command(commands: Any) -> None:
 def show_plan(arguments: argparse.Namespace) -> int:
     """Print what a load would do. Raise CheckError if a table would be held back."""
     configured = settings.read()
-    folder = configured.require_analysts().checkout
-    declared = catalog.read(folder)
+    declared = catalog.read(configured.require_analysts().checkout)
     if arguments.table and not arguments.source:
         raise UsageError("--table needs a source before it: pipeline plan SOURCE --table TABLE")
     chosen = [declared.source(arguments.source)] if arguments.source else list(declared.sources.values())
-    told = Told(arguments.format, _places(folder, declared))
+    told = Told(arguments.format, declared.places)
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
         for source in chosen:
@@ -112,12 +116,6 @@ def show_plan(arguments: argparse.Namespace) -> int:
                 _show_source(databases, warehouse, source, picked[source.name], told)
     told.end()
     return 0
-
-
-def _places(folder: Path, declared: catalog.Catalog) -> dict[str, str]:
-    lines = sources.read(folder).lines
-    places = {f"{source}.{name}": f"sources/{source}.yaml:{line}: " for (source, name), line in lines.items()}
-    return places | {f"mart.{mart.name}": f"{mart.file}:1: " for mart in declared.marts.values()}
 
 
 def _check(
@@ -140,9 +138,12 @@ def _checked(name: str, told: Told, look: Callable[[], list[Seen] | None]) -> No
         told.say(str(error))
         told.problem(name, str(error))
         told.failing.append(name)
+        told.tables.append({"name": name, "loaded": True, "error": str(error), "checks": []})
         return
     if found is None:
         told.say(f"{name}: is not loaded yet")
+        told.warning(name, f"{name}: is not loaded yet, so no check was tried")
+        told.tables.append({"name": name, "loaded": False, "error": None, "checks": []})
         return
     wrong = [seen for seen in found if not seen.result.passed]
     told.say(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} not as it should be")
@@ -151,12 +152,12 @@ def _checked(name: str, told: Told, look: Callable[[], list[Seen] | None]) -> No
         if seen.fails:
             told.problem(name, f"{name}: {seen}")
         else:
-            told.warnings.append(f"{told.places.get(name, '')}{name}: {seen}")
+            told.warning(name, f"{name}: {seen}")
     if any(seen.fails for seen in wrong):
         told.failing.append(name)
     checks = [{"name": seen.result.name, "level": seen.result.level, "passed": seen.result.passed,
                "observed": seen.result.observed, "examples": seen.examples} for seen in found]  # fmt: skip
-    told.tables.append({"name": name, "checks": checks})
+    told.tables.append({"name": name, "loaded": True, "error": None, "checks": checks})
 
 
 def _show_source(
