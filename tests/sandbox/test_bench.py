@@ -4,10 +4,12 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from pipeline.sandbox import provision
+from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import clusters
 from tests.platforms import Sandbox
@@ -42,6 +44,18 @@ def test_the_local_half_of_a_backup_is_shown_beside_the_least_and_nothing_is_lef
     with clusters.connection(sandbox.home, provision.SOURCES, "postgres") as connection:
         assert not provision.database_exists(connection, "bench_backup")
     assert "bench_backup" not in sandbox.home.settings_file.read_text()
+
+
+def test_a_warehouse_is_migrated_by_the_build_that_is_measured(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "pipeline" / "cli").mkdir(parents=True)
+    (tmp_path / "pipeline" / "__init__.py").touch()
+    ran = tmp_path / "ran"
+    says = f"import pathlib, sys\ndef main(): pathlib.Path({str(ran)!r}).write_text(str(sys.argv[1:]))\n"
+    (tmp_path / "pipeline" / "cli" / "__init__.py").write_text(says)
+    make = "CREATE TABLE entry (id int PRIMARY KEY)"
+    with bench_platform.platform(sandbox.home, ["entry"], make) as platform:
+        platform.empty(tmp_path)
+    assert ran.read_text() == "['migrate']"
 
 
 @pytest.mark.parametrize("what", ["tables", "nights"])

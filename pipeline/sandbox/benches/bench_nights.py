@@ -111,7 +111,7 @@ def nights(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
         night = 0
         for label, build in builds * rounds:
             if night:
-                platform.empty()
+                platform.empty(build)
             found.add(f"first load{label}", platform.run(night, build), _copied(platform))
             for name, changes in (
                 ("1 % changed, 0.1 % deleted", (CHANGE, DELETE)),
@@ -134,10 +134,10 @@ def tables(home: Home, count: int, rounds: int, builds: Builds) -> Figures:
     make = "".join(SMALL.format(name=name) for name in names)
     with bench_platform.platform(home, names, make) as platform:
         night = 0
-        # An earlier build cannot go on from what a later one has written down.
+        # No build can go on from what another has written down: each begins in a warehouse of its own.
         for label, build in builds * rounds:
             if night:
-                platform.empty()
+                platform.empty(build)
             for name in ("first load", "unchanged"):
                 found.add(f"{name}{label}", platform.run(night, build), _each(platform, names))
                 night += 1

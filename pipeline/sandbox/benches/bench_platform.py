@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.errors import UsageError
+from pipeline.errors import StepError, UsageError
 from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.servers import clusters, servers
@@ -62,10 +62,8 @@ class Platform:
     def pipeline(self, *arguments: str, build: Path | None = None) -> Cost:
         """Run a command to its end; raise StepError if it fails."""
         program = Path(sys.executable).with_name("pipeline")
-        # What is found there goes before what is installed.
-        of_build = {} if build is None else {"PYTHONPATH": str(build)}
         with self.measured() as costs:
-            command.run([program, *arguments], environment={**self.environment, **of_build})
+            command.run([program, *arguments], environment={**self.environment, **_of(build)})
         return costs[0]
 
     @contextlib.contextmanager
@@ -94,13 +92,13 @@ class Platform:
         with clusters.connection(self.home, provision.SOURCES, NAME) as connection:
             connection.cursor().execute(statement)
 
-    def empty(self) -> None:
-        """Make the warehouse anew."""
+    def empty(self, build: Path | None = None) -> None:
+        """Make the warehouse anew, as that build has it."""
         with clusters.connection(self.home, provision.WAREHOUSE, "postgres") as server:
             provision.forget_warehouse(self.home, server, NAME, ROLE)
             provision.warehouse(self.home, server, NAME, NAME, role=ROLE)
             server.cursor().execute("CHECKPOINT")
-        self.pipeline("migrate")
+        self.pipeline("migrate", build=build)
 
 
 @contextlib.contextmanager
@@ -116,7 +114,33 @@ def built(revision: str | None) -> Iterator[list[tuple[str, Path | None]]]:
             raise UsageError(f"{revision}: git has no such commit, see above")
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
+        for code in (PROJECT, Path(folder)):
+            _compile(code)
+        require_own_code(revision, Path(folder))
         yield [("", None), (f", by {revision}", Path(folder))]
+
+
+def require_own_code(revision: str, build: Path) -> None:
+    """Raise StepError unless a command that is measured as this build's runs the code of its folder."""
+    look = "import pipeline, tasks; print(pipeline.__file__, tasks.__file__, sep='\\n')"
+    said = command.run([sys.executable, "-P", "-c", look], environment={**os.environ, **_of(build)})
+    for file in said.splitlines():
+        if not Path(file).is_relative_to(build):
+            raise StepError(
+                f"{file} would run in the place of {revision}'s",
+                hint="measure against a commit that has pipeline/ and tasks/",
+            )
+
+
+def _of(build: Path | None) -> dict[str, str]:
+    # What is found there goes before what is installed.
+    return {} if build is None else {"PYTHONPATH": str(build)}
+
+
+def _compile(code: Path) -> None:
+    """Compile the code below a folder, as a release is: else the first run would pay for it."""
+    there = [code / name for name in ("pipeline", "tasks") if (code / name).is_dir()]
+    command.run(command.python("compileall", "-q", *there))
 
 
 def _seconds(process: psutil.Process) -> float:
