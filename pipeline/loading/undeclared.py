@@ -25,6 +25,8 @@ AGAIN_AFTER = "6 days 12 hours"
 AT_ONCE = 10
 
 Name = tuple[str, str]
+# No relation is called so. It stands for the source itself: that it was looked at, whatever was found there.
+LOOKED_AT: Name = ("", "")
 
 
 def tell(databases: Access, source: Source) -> None:
@@ -35,7 +37,9 @@ def tell(databases: Access, source: Source) -> None:
                 (schema, name) for schema, name in postgres.rows(theirs, postgres.statement("relations"))
             }
             _remember(ours, source.name, there)
-            due = [name for name in _due(ours, source.name) if not is_declared(source, *name)][:AT_ONCE]
+            due = [
+                name for name in _due(ours, source.name) if name in there and not is_declared(source, *name)
+            ][:AT_ONCE]
             if due and alerts.tell(databases.settings, notice(source, due)):
                 query = """
                     UPDATE ops.source_relation SET told_at = clock_timestamp()
@@ -80,17 +84,15 @@ def _line(source: Source, schema: str, name: str) -> str:
 
 
 def _remember(ours: Connection, source: str, there: set[Name]) -> None:
+    """Add what was not known. Nothing is forgotten: what is not there, or not readable, now may be back."""
     query = "SELECT schema_name, name FROM ops.source_relation WHERE source = %s"
     known = {(schema, name) for schema, name in postgres.rows(ours, query, (source,))}
     add = """
         INSERT INTO ops.source_relation (source, schema_name, name, there_before) VALUES (%s, %s, %s, %s)
         ON CONFLICT DO NOTHING
         """
-    for name in sorted(there - known):
-        postgres.rows(ours, add, (source, *name, not known))
-    remove = "DELETE FROM ops.source_relation WHERE source = %s AND schema_name = %s AND name = %s"
-    for name in sorted(known - there):
-        postgres.rows(ours, remove, (source, *name))
+    for name in sorted((there | {LOOKED_AT}) - known):
+        postgres.rows(ours, add, (source, *name, not known or name == LOOKED_AT))
 
 
 def _due(ours: Connection, source: str) -> list[Name]:

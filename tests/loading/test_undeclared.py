@@ -56,6 +56,32 @@ def test_a_new_table_that_nobody_declared_is_told_once_a_week(night: Night, hook
     assert len(hook.alerts()) == 2
 
 
+def test_a_table_that_could_not_be_read_for_a_while_is_not_new_when_it_is_back(
+    night: Night, hook: Hook
+) -> None:
+    """Neither one that was there before, nor one that was told of: that is told once a week all the same."""
+    night.platform.source("shop", SHOP, DECLARED)
+    look(night)
+    night.ask("shop", "CREATE TABLE refund (id int)")
+    look(night)
+    assert len(hook.alerts()) == 1
+    night.ask("shop", "ALTER TABLE refund RENAME TO tmp_2; ALTER TABLE old RENAME TO tmp_3")
+    look(night)
+    night.ask("shop", "ALTER TABLE tmp_2 RENAME TO refund; ALTER TABLE tmp_3 RENAME TO old")
+    look(night)
+    assert len(hook.alerts()) == 1
+
+
+def test_what_is_new_after_a_look_that_found_nothing_is_told(night: Night, hook: Hook) -> None:
+    night.platform.source("shop", "CREATE SCHEMA pay", DECLARED)
+    look(night)
+    night.ask("shop", "CREATE TABLE refund (id int)")
+    look(night)
+    look(night)
+    (told,) = hook.alerts()
+    assert told.summary == "shop: a table is new in the source and not loaded: public.refund"
+
+
 @pytest.mark.endurance
 def test_a_night_tells_of_it_and_loads_all_the_same(night: Night, hook: Hook) -> None:
     night.platform.source("shop", SHOP, "source: shop\ntables: {item: {}}\n")
