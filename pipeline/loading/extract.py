@@ -190,7 +190,9 @@ class _Extraction:
                 return self.stage(replace(planned, mode=FULL, reason="rows were missing in the increment"))
         elif staged_rows != source_rows:
             raise StepError(
-                f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged"
+                f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged",
+                hint="see whether it is a view or foreign table that shows other rows to each query, and "
+                "load what it is made of in its stead",
             )
         elif planned.mode == FULL and planned.key and planned.table.deletes != "ignore":
             deleted = deletes.absent(self._warehouse, planned, staged, staged.rows)

@@ -16,7 +16,7 @@ from pipeline.loading.shapes.drift import Change
 from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
-from pipeline.postgres.snapshot import Snapshot
+from pipeline.postgres.snapshot import ANOTHER, Snapshot
 from pipeline.warehouse import views
 
 # first: the table is new in the warehouse. full: all rows, merged into it. rebuild: all rows, into a new
@@ -226,6 +226,7 @@ def _require_later(since: Watermark, taken: Snapshot) -> None:
         raise StepError(
             f"the snapshot of this run is of {taken.taken_at:%Y-%m-%d %H:%M:%S}, but the table was "
             f"loaded as of {since.snapshot_at:%Y-%m-%d %H:%M:%S} in run {since.run}",
+            hint=f"leave it, for what is loaded is newer, or {ANOTHER}",
         )
 
 

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # A standby that is behind by more is told of.
 LAG_HOURS = 1
+# Where what is wanted cannot be read at this moment any more.
+ANOTHER = "let this run end, so that its next try takes another snapshot"
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,14 @@ def read_at(connection: Connection, snapshot: Snapshot) -> None:
         seen = postgres.value(connection, "SELECT pg_current_snapshot()::text")
     except postgres.Error as error:
         raise StepError(
-            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.said(error)})"
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.said(error)})", hint=ANOTHER
         ) from None
     # Identifiers are used again after a restart of the server.
     if seen != snapshot.seen:
-        raise StepError(f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone, for the source was restarted")
+        raise StepError(
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone, for the source was restarted",
+            hint=ANOTHER,
+        )
 
 
 def _begin(connection: Connection) -> None:

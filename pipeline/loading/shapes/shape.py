@@ -12,6 +12,7 @@ from pipeline.errors import StepError
 from pipeline.loading.shapes import definitions
 from pipeline.loading.shapes.definitions import Type
 from pipeline.postgres import Composable, Connection
+from pipeline.postgres.snapshot import ANOTHER
 
 # Relations whose rows carry the transaction that wrote them.
 WITH_XMIN = frozenset("rpm")
@@ -222,6 +223,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         raise StepError(
             f'"{schema}"."{relation}" was dropped or made anew in the source since the snapshot '
             "of this run was taken",
+            hint=ANOTHER,
         )
     if not readable:
         raise StepError(

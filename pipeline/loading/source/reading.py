@@ -20,6 +20,7 @@ from pipeline.loading.shapes import filtering
 from pipeline.loading.shapes.shape import Shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
+from pipeline.postgres.snapshot import ANOTHER
 from pipeline.progress import SHOW_SECONDS, Show
 
 
@@ -121,6 +122,7 @@ def require_same(source: Connection, planned: Plan) -> None:
         raise StepError(
             "it, or one of its columns, was renamed, dropped or made anew in the source since the "
             "snapshot of this run was taken",
+            hint=ANOTHER,
         )
 
 
@@ -136,5 +138,6 @@ def require_unmoved(source: Connection, planned: Plan) -> None:
         if by_view or not postgres.value(source, leaf):
             raise StepError(
                 f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
-                "this run was taken, so that its rows cannot be told"
+                "this run was taken, so that its rows cannot be told",
+                hint=ANOTHER,
             )
