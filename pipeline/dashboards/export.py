@@ -23,6 +23,7 @@ from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import StepError, UsageError
 from pipeline.settings import Settings
+from pipeline.system import atomic
 
 # The user that every instance has: things are of somebody, by an email address.
 CREATOR = "internal@metabase.com"
@@ -53,6 +54,8 @@ class _Places:
 def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) -> Outcome:
     """Write the files into a new or empty folder, and return what was written and what is held back.
 
+    They are there all at once, or not at all.
+
     Each card is tried on the warehouse, as before it is applied. Raise UsageError if something is in that
     folder, StepError if it cannot be written, UnreachableError if the warehouse is out of reach.
     """
@@ -69,13 +72,19 @@ def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) ->
                 fine.append(board)
         things = [wanted.root(), *(thing for board in fine for thing in board.things)]
         files = dict(_files(things, places))
+    whole = folder.resolve()
     try:
-        for path, content in files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            with (folder / path).open("w", encoding="utf-8") as file:
-                _yaml().dump(content, file)
+        with atomic.folder(whole / INSIDE.parts[0], beside=whole) as partial:
+            for path, content in files.items():
+                target = partial / path.relative_to(INSIDE.parts[0])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("w", encoding="utf-8") as file:
+                    _yaml().dump(content, file)
     except OSError as error:
-        raise StepError(f"{folder}: cannot be written: {error.strerror}") from None
+        raise StepError(
+            f"{folder}: cannot be written: {error.strerror}",
+            hint="make room, or name a folder where you may write",
+        ) from None
     outcome.changes += [Change("create", one.kind, one.name, one.file) for one in things]
     return outcome
 

@@ -1,8 +1,10 @@
-"""Files that are there whole under their name, or not at all, whatever happens while they are written."""
+"""Files and folders that are there whole under their name, or not at all, whatever happens meanwhile."""
 
 import contextlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 # What is being written is called so; it is complete only under its own name.
@@ -45,6 +47,24 @@ def write(
         raise
     if durable:
         settle(path.parent)
+
+
+@contextlib.contextmanager
+def folder(path: Path, *, beside: Path) -> Iterator[Path]:
+    """Give the body an empty folder to fill, beside another one; at the end it is there as `path`, at once.
+
+    What the body raises leaves nothing. Raise OSError if it cannot be made, or something is at `path`.
+    """
+    partial = beside.with_name(f".{beside.name}.{secrets.token_hex(4)}{PARTIAL}")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.mkdir()
+        yield partial
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # what went wrong is what is told
+        raise
 
 
 def page(path: Path, text: str) -> None:

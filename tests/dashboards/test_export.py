@@ -1,6 +1,9 @@
 """Dashboards as Metabase's own files: portable, always the same, and without what is held back."""
 
 import dataclasses
+import resource
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ from ruamel.yaml import YAML
 
 from pipeline import dashboards
 from pipeline.catalog.dashboard_files.board import Reach
-from pipeline.errors import UsageError
+from pipeline.errors import StepError, UsageError
 from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, Surface, with_card
 
 
@@ -66,6 +69,61 @@ def test_a_filter_of_numbers_is_exported_as_one(surface: Surface, tmp_path: Path
     assert [
         (one["slug"], one["type"], one.get("default")) for one in parameters if one["slug"] == "students"
     ] == [("students", "number/=", [7])]
+
+
+def referred(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the entity ids by which a file names things; a user and a database are named otherwise."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from (each["id"] for each in one) if name == "serdes/meta" else referred(one, name)
+    elif isinstance(value, list):
+        for one in value:
+            yield from referred(one, key)
+    elif key.endswith("_id") and key not in ("creator_id", "entity_id", "parameter_id") and value is not None:
+        yield value
+
+
+def made(value: Any) -> Iterator[str]:
+    """Yield the entity ids that a file gives."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and "entity_id" in value:
+        yield value["entity_id"]
+    for one in inside:
+        yield from made(one)
+
+
+def test_whatever_an_exported_file_refers_to_is_exported(surface: Surface, tmp_path: Path) -> None:
+    files = exported(surface, tmp_path / "export")
+    ids = [one for content in files.values() for one in made(content)]
+    names = {one for content in files.values() for one in referred(content)}
+    assert len(ids) == len(set(ids))
+    assert names == set(ids), "and each is named, if only by itself"
+    boards = [one for one in files.values() if "dashcards" in one]
+    for board in boards:
+        mappings = [one for card in board["dashcards"] for one in card["parameter_mappings"]]
+        assert {one["parameter_id"] for one in mappings} == {one["id"] for one in board["parameters"]}
+
+
+def test_an_export_that_ends_half_way_leaves_nothing_and_can_be_made_again(
+    surface: Surface, tmp_path: Path
+) -> None:
+    folder, configured = tmp_path / "out" / "export", surface.settings
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        with pytest.raises(StepError, match="export: cannot be written: File too large; make room, or name"):
+            dashboards.export(configured, surface.declared, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list(folder.parent.iterdir()) == []
+    folder.mkdir()
+    before = folder.stat().st_ino
+    assert exported(surface, folder)
+    assert folder.stat().st_ino == before, "who stands in it stands in what was written"
+    assert [one.name for one in folder.iterdir()] == ["collections"]
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_what_is_held_back_is_not_exported_and_a_folder_with_something_in_it_is_left_alone(

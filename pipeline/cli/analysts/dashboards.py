@@ -106,5 +106,7 @@ def run_export(arguments: argparse.Namespace) -> int:
 
 def _raise(outcome: Outcome) -> None:
     if outcome.problems:
-        counted = terminal.counted(len(outcome.problems), "card")
-        raise CheckError("\n".join([*outcome.problems, f"{counted} held back, with all of its dashboard"]))
+        counted = terminal.counted(len(outcome.problems), "problem")
+        raise CheckError(
+            "\n".join([*outcome.problems, f"{counted}: a dashboard with one is held back whole"])
+        )
