@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from pipeline import access, settings
+from pipeline import access, catalog, dashboards, settings
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.ledger import runs
 from pipeline.redact import redact
@@ -119,8 +119,9 @@ class _Demo:
         with _part("Every declared table, row for row: checksums over all columns, source against warehouse"):
             self._compare()
         self._back_up(today)
-        with _part("The dashboards, as one page of HTML"):
+        with _part("The dashboards, as one page of HTML; and what Metabase would get"):
             self._pipeline("report", "--out", str(self._report))
+            self._plan_dashboards()
         self._tell_where_to_look()
         _say(f"\nDone in {time.monotonic() - began:.0f} s.")
 
@@ -169,6 +170,15 @@ class _Demo:
             "The drill: each backup restored into the third server, compared, timed, damaged, removed"
         ):
             self._pipeline("run", "drill")
+
+    def _plan_dashboards(self) -> None:
+        """Try each card on the warehouse, as `pipeline dashboards plan` does, and say what there would be."""
+        self._at_once([("dashboards", "plan")], quiet=True)
+        configured = self._settings
+        repository = catalog.read_repository(configured.require_analysts().checkout)
+        declared = list(repository.dashboards.values())
+        planned = dashboards.plan(configured, repository.catalog, declared).shown
+        _say(f"   'pipeline dashboards plan' would make {len(planned)} things in an empty Metabase")
 
     @property
     def _report(self) -> Path:

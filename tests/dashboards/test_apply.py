@@ -2,7 +2,11 @@
 
 import dataclasses
 
+import pytest
+
 from pipeline.catalog.dashboard_files.board import Filter, Reach
+from pipeline.cli.analysts import dashboards as cli
+from pipeline.errors import CheckError
 from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, TOTAL, Surface, with_card
 
 
@@ -200,6 +204,8 @@ def test_what_a_filter_chooses_at_first_is_of_its_columns_kind_or_its_dashboard_
         "numbers; correct its default"
     ]
     assert set(surface.metabase.named("dashboard")) == {"Staff"}
+    with pytest.raises(CheckError, match=r"\n1 problem: a dashboard with one is held back whole$"):
+        cli.raise_problems(outcome)
     seven = dataclasses.replace(many, default=("7", "50.0"))
     outcome = surface.apply(dataclasses.replace(board, filters=(*board.filters, seven)), STAFF)
     assert [problem.partition("SELECT: ")[2] for problem in outcome.problems] == [

@@ -71,7 +71,7 @@ def run_plan(_arguments: argparse.Namespace) -> int:
         terminal.say(f"update {other}")
     if not outcome.shown and not outcome.others and not outcome.problems:
         terminal.say("nothing to change")
-    _raise(outcome)
+    raise_problems(outcome)
     return 0
 
 
@@ -87,7 +87,7 @@ def run_apply(_arguments: argparse.Namespace) -> int:
         terminal.say(f"update {other}")
     if not outcome.shown and not outcome.others and not outcome.problems:
         terminal.say("nothing to change")
-    _raise(outcome)
+    raise_problems(outcome)
     thing = failures.dashboards(None)
     alerts.recovered(configured, thing.key, f"{thing.name}: applied")
     return 0
@@ -100,11 +100,12 @@ def run_export(arguments: argparse.Namespace) -> int:
         declared = list(catalog.read_repository(folder).dashboards.values())
         outcome = dashboards.export(configured, declared, arguments.out)
     terminal.say(f"{arguments.out}: {terminal.counted(len(outcome.changes), 'file')}")
-    _raise(outcome)
+    raise_problems(outcome)
     return 0
 
 
-def _raise(outcome: Outcome) -> None:
+def raise_problems(outcome: Outcome) -> None:
+    """Raise CheckError with what is wrong with cards and filters, if anything is."""
     if outcome.problems:
         counted = terminal.counted(len(outcome.problems), "problem")
         raise CheckError(
