@@ -32,6 +32,11 @@ def python(module: str, *arguments: str | Path) -> list[str]:
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
+def python_code(code: str) -> list[str]:
+    """Return the command line that runs a few statements with this Python, as safely as `python`."""
+    return [sys.executable, "-P", "-c", code]
+
+
 def run(
     arguments: Sequence[str | Path],
     *,

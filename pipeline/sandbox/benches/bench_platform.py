@@ -123,7 +123,7 @@ def built(revision: str | None) -> Iterator[list[tuple[str, Path | None]]]:
 def require_own_code(revision: str, build: Path) -> None:
     """Raise StepError unless a command that is measured as this build's runs the code of its folder."""
     look = "import pipeline, tasks; print(pipeline.__file__, tasks.__file__, sep='\\n')"
-    said = command.run([sys.executable, "-P", "-c", look], environment={**os.environ, **_of(build)})
+    said = command.run(command.python_code(look), environment={**os.environ, **_of(build)})
     for file in said.splitlines():
         if not Path(file).is_relative_to(build):
             raise StepError(
