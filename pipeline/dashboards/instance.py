@@ -5,7 +5,7 @@ Set up with a password once; then a key is made and kept in Vault, and the login
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 
 from pipeline.dashboards.kept import Kept, Memory
@@ -18,8 +18,9 @@ logger = logging.getLogger(__name__)
 
 SESSION_HEADER, KEY_HEADER = "X-Metabase-Session", "x-api-key"
 KEY = "api key"
-SITE_NAME = "School"
-TRACKING = "/api/setting/anon-tracking-enabled"
+PROPERTIES = "/api/session/properties"
+TRACKING: dict[str, object] = {"anon-tracking-enabled": False}
+SET_UP: dict[str, object] = {"site-name": "School", "site-locale": "en"}
 
 Say = Callable[[str], object]
 
@@ -32,15 +33,15 @@ def opened(client: Client, settings: MetabaseSettings, vault: Vault, memory: Mem
     client.wait_until_up()
     version = client.version()
     logger.info("Metabase at %s is %s", client.url, version.tag)
-    is_empty = bool(client.get("/api/session/properties").get("setup-token"))
+    is_empty = bool(client.get(PROPERTIES).get("setup-token"))
     key = None if is_empty else _known_key(vault, settings)
     if key is not None and _log_in(client, key):
         return True
     if memory is None:
         return False
     with _password_login(client, settings, vault, say):
-        if is_empty:
-            _stop_tracking(client)
+        # Tracking is on after a set-up, whatever that was told; also if who set it up was killed right then.
+        _require(client, TRACKING | SET_UP if is_empty else TRACKING)
         key = _make_key(client, memory)
         # Before anything is done with it: who is killed here finds it again.
         vault.write(settings.api_key, {"api_key": key})
@@ -110,13 +111,17 @@ def _password_login(client: Client, settings: MetabaseSettings, vault: Vault, sa
 
 def _first_user(client: Client, email: str, password: str, say: Say) -> str | None:
     """Set an empty instance up, and return the session; None where somebody has done so."""
-    token = client.get("/api/session/properties").get("setup-token")
+    token = client.get(PROPERTIES).get("setup-token")
     if not token:
         return None
     body = {
         "token": token,
         "user": {"email": email, "password": password, "first_name": None, "last_name": None},
-        "prefs": {"site_name": SITE_NAME, "site_locale": "en", "allow_tracking": False},
+        "prefs": {
+            "site_name": SET_UP["site-name"],
+            "site_locale": SET_UP["site-locale"],
+            "allow_tracking": False,
+        },
     }
     try:
         answer = client.post("/api/setup", body)
@@ -128,12 +133,23 @@ def _first_user(client: Client, email: str, password: str, say: Say) -> str | No
     return str(answer["id"])
 
 
-def _stop_tracking(client: Client) -> None:
-    # It is turned on by the set-up, whatever that was told.
-    client.put(TRACKING, {"value": False})
-    if client.get(TRACKING) not in (False, "false", None):
-        what = f"Metabase at {client.url} goes on tracking"
-        raise UnreachableError(what, hint="see its Admin settings, General")
+def _require(client: Client, wanted: Mapping[str, object]) -> None:
+    """Give settings of the instance the values that are wanted, or raise UnreachableError.
+
+    They are read from the properties: a setting asked for by its own address answers with nothing while it
+    has its default, and tracking is on by default.
+    """
+    found = client.get(PROPERTIES)
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            client.put(f"/api/setting/{key}", {"value": value})
+    found = client.get(PROPERTIES)
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UnreachableError(
+                f"Metabase at {client.url} keeps its setting {key} at {found.get(key)!r}, not {value!r}",
+                hint="see its Admin settings, General, and whether its environment sets it",
+            )
 
 
 def _make_key(client: Client, memory: Memory) -> str:

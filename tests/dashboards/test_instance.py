@@ -254,3 +254,33 @@ def test_a_wrong_password_is_told_without_it(surface: Surface) -> None:
     with pytest.raises(UnreachableError, match="does not accept our login") as told:
         surface.apply()
     assert "passphrase" not in str(told.value)
+
+
+def test_tracking_is_off_also_if_the_first_set_up_was_killed_before_that(surface: Surface) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.dashboards.instance._require", killed)
+        with pytest.raises(KeyboardInterrupt):
+            surface.apply()
+    assert surface.metabase.routes.settings["anon-tracking-enabled"] is True
+    assert surface.apply().problems == []
+    assert surface.metabase.routes.settings["anon-tracking-enabled"] is False
+
+
+def test_a_setting_that_its_environment_keeps_is_not_taken_for_written(surface: Surface) -> None:
+    """Asked for alone, a setting at its default answers with nothing, which is not "off"."""
+    surface.metabase.routes.fixed["anon-tracking-enabled"] = True
+    with pytest.raises(UnreachableError, match="keeps its setting anon-tracking-enabled at True, not False"):
+        surface.apply()
+
+
+def test_the_name_that_a_school_gave_its_metabase_stays(surface: Surface) -> None:
+    surface.apply()
+    routes = surface.metabase.routes
+    assert routes.settings["site-name"] == "School"
+    routes.settings["site-name"] = "Law school"
+    surface.night.platform.sandbox.vault.remove(f"{surface.entry}/api_key")
+    surface.apply()
+    assert routes.settings["site-name"] == "Law school"

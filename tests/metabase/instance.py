@@ -18,6 +18,8 @@ GROUPS = [
 CREATE_QUERIES = ("query-builder-and-native", "query-builder", "no")
 PASSWORD = 6
 
+DEFAULTS = {"anon-tracking-enabled": True, "site-name": "Metabase", "site-locale": "en"}
+
 
 class Instance:
     """Who may do what."""
@@ -29,7 +31,9 @@ class Instance:
         self.password = ""
         self.sessions: set[str] = set()
         self.keys: list[dict[str, Any]] = []
-        self.settings: dict[str, Any] = {"anon-tracking-enabled": False, "site-name": "Metabase"}
+        self.settings: dict[str, Any] = dict(DEFAULTS)
+        # Those that its environment sets: a write of them is taken, and changes nothing.
+        self.fixed: dict[str, Any] = {}
         self.graphs: dict[str, dict[str, Any]] = {
             "permissions": {"revision": 1, "groups": {}},
             "collection": {"revision": 1, "groups": {str(EVERYBODY): {"root": "write"}}},
@@ -47,9 +51,15 @@ class Instance:
     def get_health(self, *_: Any) -> Any:
         return {"status": "ok"}
 
-    def get_session_properties(self, *_: Any) -> Any:
+    def get_session_properties(
+        self, _inside: Any, _body: Any, _query: Any, headers: Mapping[str, str]
+    ) -> Any:
         found = {"version": {"tag": self.version}, "has-user-setup": self.user_found is not None}
-        return {**found, "setup-token": self.setup_token}
+        shown = self.settings | self.fixed
+        if self.user(headers) is None:
+            # Not for everybody's eyes.
+            del shown["site-name"]
+        return {**found, **shown, "setup-token": self.setup_token}
 
     def post_setup(self, _inside: Any, body: Any, *_: Any) -> Any:
         if self.user_found is not None:
@@ -69,7 +79,8 @@ class Instance:
         self.user_found = {"id": 1, "email": user["email"], "is_superuser": True}
         self.password, self.setup_token = password, None
         # Whatever allow_tracking says.
-        self.settings |= {"site-name": prefs["site_name"], "anon-tracking-enabled": True}
+        self.settings |= {"site-name": prefs["site_name"], "site-locale": prefs.get("site_locale", "en")}
+        self.settings["anon-tracking-enabled"] = True
         return {"id": self._session()}
 
     def _session(self) -> str:
@@ -92,7 +103,9 @@ class Instance:
         return self.user(headers)
 
     def get_setting(self, inside: list[str], *_: Any) -> Any:
-        return self.settings.get(inside[0])
+        # Nothing while it is at its default, or set by the environment.
+        value = self.settings.get(inside[0])
+        return None if inside[0] in self.fixed or value == DEFAULTS.get(inside[0]) else value
 
     def put_setting(self, inside: list[str], body: Any, *_: Any) -> None:
         self.settings[inside[0]] = body["value"]
