@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
-from tests.archive import Archive, archive_in
-from tests.hooks import Hook, hook_of
-from tests.night import Night
-from tests.platforms import Platform, Sandbox, platform_in
-from tests.restores import Restores, restores_in
+from tests.support.archive import Archive, archive_in
+from tests.support.hooks import Hook, hook_of
+from tests.support.night import Night
+from tests.support.platforms import Platform, Sandbox, platform_in
+from tests.support.restores import Restores, restores_in
 
 # A shell lets what it starts in the background ignore SIGINT, and all that is started from there does so too:
 # the tests that send it would fail.

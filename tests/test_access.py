@@ -12,7 +12,7 @@ from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.loading import extract
 from pipeline.settings import Settings
-from tests.night import Night, next_run, wait_until
+from tests.support.night import Night, next_run, wait_until
 
 
 def ask(settings: Settings, table: Table, run: str) -> None:

@@ -18,9 +18,9 @@ from pipeline.alerts import Alert, schema, telling, webhook
 from pipeline.alerts.courier import Courier
 from pipeline.alerts.spool import Spool
 from pipeline.settings import Settings
-from tests.hooks import KEY, Hook
-from tests.night import Night, wait_until
-from tests.vaults import Server, server
+from tests.support.hooks import KEY, Hook
+from tests.support.night import Night, wait_until
+from tests.support.vaults import Server, server
 
 __all__ = ["server"]
 

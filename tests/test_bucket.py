@@ -28,7 +28,7 @@ from pipeline.redact import redact
 from pipeline.retry import Attempts
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running
-from tests.night import wait_until
+from tests.support.night import wait_until
 
 PART = 100_000
 MEBIBYTE = 1024 * 1024

@@ -19,8 +19,8 @@ from pipeline.alerts import failures
 from pipeline.alerts.message import Alert
 from pipeline.alerts.spool import Spool
 from pipeline.sandbox.home import PROJECT
-from tests.archive import may_mount, small_disk
-from tests.night import wait_until
+from tests.support.archive import may_mount, small_disk
+from tests.support.night import wait_until
 
 CRON = PROJECT / "bin" / "cron"
 NOBODY = 65534

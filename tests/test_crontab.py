@@ -14,7 +14,7 @@ from pipeline.sandbox import configuration
 from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import clusters
 from pipeline.settings import RunSettings
-from tests.platforms import Sandbox
+from tests.support.platforms import Sandbox
 
 CRONTAB = PROJECT / "docs" / "crontab"
 README = PROJECT / "README.md"

@@ -16,7 +16,7 @@ import pytest
 from pipeline import crypt
 from pipeline.errors import CheckError, ProblemsError, StepError
 from pipeline.system import command
-from tests.archive import may_mount, small_disk
+from tests.support.archive import may_mount, small_disk
 
 NOW = datetime.now(UTC)
 GPG = Path(shutil.which("gpg") or "gpg")

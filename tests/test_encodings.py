@@ -11,8 +11,8 @@ from pipeline import postgres
 from pipeline.backup.restoring import restore
 from pipeline.backup.restoring.restoration import Order
 from pipeline.errors import StepError
-from tests.night import Night, next_run
-from tests.restores import RUN, Restores
+from tests.support.night import Night, next_run
+from tests.support.restores import RUN, Restores
 
 KEY = "a key for these hashes that is long enough"
 # All of it is in LATIN1 and WIN1252 as well.

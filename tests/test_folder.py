@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.night import Night, next_run, program, wait_until
-from tests.vaults import free_port
+from tests.support.night import Night, next_run, program, wait_until
+from tests.support.vaults import free_port
 
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1);"
 DECLARATION = "source: shop\ntables: {item: {}}\n"

@@ -12,7 +12,7 @@ from pipeline.catalog import Source, schema
 from pipeline.catalog.source_files.draft import LARGE_ROWS, Relation, draft
 from pipeline.catalog.source_files.personal import suggested_mask
 from pipeline.sandbox import sources
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 SHOP = """
     CREATE EXTENSION pg_stat_statements;

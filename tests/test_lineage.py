@@ -9,7 +9,7 @@ import pytest
 from pipeline import catalog
 from pipeline.catalog import lineage, origins
 from pipeline.errors import UsageError
-from tests.night import program
+from tests.support.night import program
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "analysts"
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import migrations, postgres
 from pipeline.errors import UnreachableError
-from tests.night import Night, program
-from tests.platforms import Platform
+from tests.support.night import Night, program
+from tests.support.platforms import Platform
 
 COUNT = 10
 

@@ -9,11 +9,11 @@ import pytest
 from pipeline import postgres
 from pipeline.sandbox.servers import clusters
 from pipeline.system import complaints
-from tests.archive import SMALL, Archive, script
-from tests.hooks import Hook
-from tests.night import Ended, Night, next_run
-from tests.platforms import Platform
-from tests.restores import RUN, Restores
+from tests.support.archive import SMALL, Archive, script
+from tests.support.hooks import Hook
+from tests.support.night import Ended, Night, next_run
+from tests.support.platforms import Platform
+from tests.support.restores import RUN, Restores
 
 PLANTED = "Anna-Planted"
 MONTH = "2026-11"

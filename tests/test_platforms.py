@@ -5,7 +5,7 @@ import pytest
 from psycopg2 import errors
 
 from pipeline import settings
-from tests.platforms import Platform
+from tests.support.platforms import Platform
 
 
 @pytest.fixture(params=["first", "second"])

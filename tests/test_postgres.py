@@ -12,8 +12,8 @@ from pipeline import access, postgres, settings
 from pipeline.errors import ConflictError, SettingsError, StepError
 from pipeline.sandbox.servers import clusters
 from pipeline.system import command
-from tests.night import Night
-from tests.platforms import Sandbox
+from tests.support.night import Night
+from tests.support.platforms import Sandbox
 
 
 def test_one_role_of_vault_may_log_in_to_several_databases(night: Night) -> None:

@@ -13,8 +13,8 @@ from pipeline.loading import extract, load, validate
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox import lifecycle, provision
 from pipeline.sandbox.servers import servers
-from tests import proxies
-from tests.night import Night, next_run, wait_until
+from tests.support import proxies
+from tests.support.night import Night, next_run, wait_until
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY, name text NOT NULL);

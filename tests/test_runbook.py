@@ -11,8 +11,8 @@ import pytest
 from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import backup_store, clusters
-from tests.archive import SMALL
-from tests.restores import RUN, Restores
+from tests.support.archive import SMALL
+from tests.support.restores import RUN, Restores
 
 pytestmark = pytest.mark.endurance
 

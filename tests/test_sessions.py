@@ -17,10 +17,10 @@ from pipeline.backup.restoring.restoration import Order
 from pipeline.errors import LostError, StepError
 from pipeline.observe import preflight
 from pipeline.postgres import Connection
-from tests import proxies
-from tests.night import Night, next_run, wait_until
-from tests.platforms import Platform
-from tests.restores import Restores
+from tests.support import proxies
+from tests.support.night import Night, next_run, wait_until
+from tests.support.platforms import Platform
+from tests.support.restores import Restores
 
 # What each is set to by somebody else, and what our sessions then have: None where that is theirs to say.
 SETTINGS: dict[str, tuple[str, str | None]] = {

@@ -12,7 +12,7 @@ from pipeline import cli
 from pipeline.confine import copies
 from pipeline.errors import UsageError
 from pipeline.programs import look
-from tests.platforms import Platform
+from tests.support.platforms import Platform
 
 PROJECT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("pipeline")

@@ -25,7 +25,7 @@ from pipeline.errors import PipelineError, UnreachableError, UsageError
 from pipeline.retry import RetryPolicy
 from pipeline.settings import DatabaseSettings, VaultSettings
 from pipeline.vault import request
-from tests.vaults import ROOT_TOKEN, STARTUP_SECONDS, Server, free_port, server, wait_until
+from tests.support.vaults import ROOT_TOKEN, STARTUP_SECONDS, Server, free_port, server, wait_until
 
 __all__ = ["server"]
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.audit.test_compare import DECLARED, ITEMS
-from tests.hooks import Hook
-from tests.night import Night, next_run
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

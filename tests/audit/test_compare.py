@@ -7,7 +7,7 @@ import pytest
 from pipeline import access
 from pipeline.audit import audit
 from pipeline.audit.finding import DIFFERS, EQUAL, INCOMPARABLE, Finding
-from tests.night import Night
+from tests.support.night import Night
 
 ITEMS = """
     CREATE TABLE item (

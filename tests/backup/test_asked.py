@@ -7,9 +7,9 @@ import pytest
 from pipeline import access, postgres
 from pipeline.backup.restoring import restore
 from pipeline.errors import UsageError
-from tests.archive import SMALL
 from tests.backup.test_restore import fetched, restored
-from tests.restores import Restores
+from tests.support.archive import SMALL
+from tests.support.restores import Restores
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from pipeline.backup.restoring.restoration import Order, Restored
 from pipeline.backup.store.manifest import dump_name
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError
 from pipeline.observe.overview import archive
-from tests.archive import SMALL
 from tests.backup.test_restore import KEYED
-from tests.night import Night, wait_until
-from tests.platforms import Connection
-from tests.restores import RUN, Restores
+from tests.support.archive import SMALL
+from tests.support.night import Night, wait_until
+from tests.support.platforms import Connection
+from tests.support.restores import RUN, Restores
 
 pytestmark = pytest.mark.endurance
 

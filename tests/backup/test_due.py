@@ -6,8 +6,8 @@ import pytest
 
 from pipeline import postgres
 from pipeline.backup.drills import drill, due
-from tests.archive import SMALL
-from tests.restores import RUN, Restores
+from tests.support.archive import SMALL
+from tests.support.restores import RUN, Restores
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

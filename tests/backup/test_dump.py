@@ -20,9 +20,9 @@ from pipeline.postgres import snapshot
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import clusters
-from tests.archive import SMALL, Archive, may_mount, psql, script, small_disk
-from tests.night import next_run, wait_until
-from tests.platforms import Connection
+from tests.support.archive import SMALL, Archive, may_mount, psql, script, small_disk
+from tests.support.night import next_run, wait_until
+from tests.support.platforms import Connection
 
 AWKWARD = """
 CREATE EXTENSION IF NOT EXISTS citext;

@@ -9,8 +9,8 @@ import pytest
 from pipeline.backup import dump, encrypt
 from pipeline.backup.work import records
 from pipeline.errors import ProblemsError, StepError
-from tests.archive import SMALL, Archive, may_mount, script, small_disk
-from tests.night import next_run
+from tests.support.archive import SMALL, Archive, may_mount, script, small_disk
+from tests.support.night import next_run
 
 GPG = "/usr/bin/gpg"
 

@@ -18,9 +18,9 @@ from pipeline.backup.work.records import Dumped
 from pipeline.errors import CheckError, ConflictError, PipelineError, StepError
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox.servers import clusters
-from tests.archive import Archive, script
-from tests.night import next_run, wait_until
-from tests.platforms import Connection
+from tests.support.archive import Archive, script
+from tests.support.night import next_run, wait_until
+from tests.support.platforms import Connection
 
 TABLES = """
 CREATE TABLE a_first (id int);

@@ -16,9 +16,9 @@ from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running
 from pipeline.sandbox.servers import backup_store
 from pipeline.sandbox.servers.vault_server import administrator
-from tests.archive import SMALL, Archive
-from tests.hooks import Hook
-from tests.restores import Restores
+from tests.support.archive import SMALL, Archive
+from tests.support.hooks import Hook
+from tests.support.restores import Restores
 
 RUNS = ("2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24")
 MONTH = "2026-11"

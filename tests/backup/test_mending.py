@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.backup.drills import drill
 from pipeline.errors import CheckError
-from tests.archive import SMALL
 from tests.backup.test_restore import restored
-from tests.restores import Restores
+from tests.support.archive import SMALL
+from tests.support.restores import Restores
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

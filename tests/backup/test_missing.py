@@ -8,10 +8,10 @@ from pipeline import access, postgres
 from pipeline.backup.database import contents
 from pipeline.backup.drills import drill
 from pipeline.backup.store.manifest import LargeObjects
-from tests.archive import SMALL, Archive
 from tests.backup.test_restore import restored
-from tests.night import Night
-from tests.restores import RUN, Restores
+from tests.support.archive import SMALL, Archive
+from tests.support.night import Night
+from tests.support.restores import RUN, Restores
 
 MONTH = "2026-11"
 MISSING = (

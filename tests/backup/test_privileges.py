@@ -12,7 +12,7 @@ from pipeline.backup.database import privileges
 from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import clusters
-from tests.archive import SMALL, Archive
+from tests.support.archive import SMALL, Archive
 
 FILE = PROJECT / "docs" / "backup-login.sql"
 EVERYTHING = (

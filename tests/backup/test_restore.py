@@ -20,10 +20,10 @@ from pipeline.backup.restoring.restoration import Order, Restored
 from pipeline.backup.store.manifest import Extension, dump_name
 from pipeline.errors import StepError, UsageError
 from pipeline.sandbox.servers import clusters
-from tests.archive import SMALL, may_mount, script, small_disk
 from tests.backup.test_dump import AWKWARD
-from tests.night import program, wait_until
-from tests.restores import GPG_HOMES, RUN, Restores
+from tests.support.archive import SMALL, may_mount, script, small_disk
+from tests.support.night import program, wait_until
+from tests.support.restores import GPG_HOMES, RUN, Restores
 
 pytestmark = pytest.mark.endurance
 

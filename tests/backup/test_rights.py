@@ -17,9 +17,9 @@ from pipeline.errors import StepError
 from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import clusters
-from tests.archive import SMALL
 from tests.backup.test_restore import fetched, restored
-from tests.restores import RUN, Restores
+from tests.support.archive import SMALL
+from tests.support.restores import RUN, Restores
 
 MONTH = "2026-11"
 ONLY_A_SUPERUSER = """

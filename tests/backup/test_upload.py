@@ -5,8 +5,8 @@ import pytest
 from pipeline.backup import dump, encrypt, upload
 from pipeline.bucket import roles
 from pipeline.errors import StepError, UnreachableError
-from tests.archive import SMALL, Archive
-from tests.night import next_run
+from tests.support.archive import SMALL, Archive
+from tests.support.night import next_run
 
 
 @pytest.fixture

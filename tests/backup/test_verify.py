@@ -8,8 +8,8 @@ from pipeline import access, migrations, postgres
 from pipeline.backup import dump, encrypt, upload, verify
 from pipeline.backup.store import backups
 from pipeline.errors import CheckError, UsageError
-from tests.archive import SMALL, Archive, whole
-from tests.night import next_run
+from tests.support.archive import SMALL, Archive, whole
+from tests.support.night import next_run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pipeline.backup.work.work_folder import Work
 from pipeline.errors import AlreadyRunningError, StepError, UsageError
 from pipeline.settings import BackupSettings
 from pipeline.step import Step
-from tests.night import wait_until
+from tests.support.night import wait_until
 
 forking = multiprocessing.get_context("fork")
 

@@ -9,10 +9,10 @@ import pytest
 
 from pipeline import postgres
 from tests.cli.test_refusals import corrected, misspell_settings, misspell_yaml
-from tests.hooks import KEY, Hook
-from tests.night import Night, next_run, wait_until
+from tests.support.hooks import KEY, Hook
+from tests.support.night import Night, next_run, wait_until
+from tests.support.vaults import Server, server
 from tests.tasks.conftest import shop
-from tests.vaults import Server, server
 
 __all__ = ["server", "shop"]
 

@@ -9,8 +9,8 @@ import pytest
 from pipeline import access
 from pipeline.cli.runs import rerun
 from pipeline.ledger import runs
-from tests.night import Night, next_run, program
-from tests.platforms import Platform
+from tests.support.night import Night, next_run, program
+from tests.support.platforms import Platform
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY);

@@ -22,8 +22,8 @@ from pipeline.observe import preflight
 from pipeline.observe.preflight import Finding
 from pipeline.sandbox import accounts
 from pipeline.sandbox.servers import backup_store
-from tests.archive import Archive
-from tests.night import Night
+from tests.support.archive import Archive
+from tests.support.night import Night
 
 
 def test_all_is_well_on_a_platform_that_stands(night: Night) -> None:

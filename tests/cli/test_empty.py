@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1);"
 DECLARATION = "source: shop\ntables: {item: {}}\n"

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.archive import SMALL, Archive
-from tests.hooks import Hook
-from tests.night import Ended, Night, next_run
+from tests.support.archive import SMALL, Archive
+from tests.support.hooks import Hook
+from tests.support.night import Ended, Night, next_run
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY);

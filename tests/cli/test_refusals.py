@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hooks import Hook
-from tests.night import Night, next_run
-from tests.platforms import Platform
-from tests.vaults import Server, server, wait_until
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run
+from tests.support.platforms import Platform
+from tests.support.vaults import Server, server, wait_until
 
 __all__ = ["server"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import access
 from pipeline.ledger import runs
-from tests.archive import SMALL, Archive
-from tests.night import Night, next_run, wait_until
+from tests.support.archive import SMALL, Archive
+from tests.support.night import Night, next_run, wait_until
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY, name text);

@@ -11,8 +11,8 @@ import subprocess
 import pytest
 
 from pipeline.errors import StepError
-from tests.archive import SMALL, Archive
-from tests.night import Night, next_run, program
+from tests.support.archive import SMALL, Archive
+from tests.support.night import Night, next_run, program
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY, name text);

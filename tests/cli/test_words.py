@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import __version__, cli
 from pipeline.cli import main
-from tests.archive import Archive
-from tests.restores import Restores
+from tests.support.archive import Archive
+from tests.support.restores import Restores
 
 
 @pytest.mark.parametrize(

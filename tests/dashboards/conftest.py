@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.dashboards.surfaces import Surface, surface_of
-from tests.metabase import Metabase, running
-from tests.night import Night
+from tests.support.metabase import Metabase, running
+from tests.support.night import Night
 
 
 @pytest.fixture

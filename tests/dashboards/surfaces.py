@@ -23,8 +23,8 @@ from pipeline.catalog.source_files.columns import Column
 from pipeline.dashboards import Outcome
 from pipeline.dashboards.kept import Kept, Memory
 from pipeline.settings import Settings
-from tests.metabase import Metabase
-from tests.night import Night
+from tests.support.metabase import Metabase
+from tests.support.night import Night
 
 EMAIL, PASSWORD = "platform@school.example", "a long passphrase 7"
 MARTS = """

@@ -14,8 +14,8 @@ from pipeline.retry import RetryPolicy
 from pipeline.sandbox import roles
 from pipeline.sandbox.servers import clusters
 from tests.dashboards.surfaces import ENROLMENT, Surface
-from tests.metabase import Metabase, running
-from tests.night import Night
+from tests.support.metabase import Metabase, running
+from tests.support.night import Night
 
 
 def counts(metabase: Metabase) -> dict[str, int]:

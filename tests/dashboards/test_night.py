@@ -8,10 +8,10 @@ from pipeline.cli.runs import scope
 from pipeline.dashboards import step
 from pipeline.errors import CheckError
 from tests.dashboards.surfaces import CATALOG, ENROLMENT, STAFF, Surface, meaning
-from tests.hooks import Hook
-from tests.marts.nights import DECLARED, HR, declare
-from tests.marts.nights import STAFF as STAFF_MART
-from tests.night import Night, next_run
+from tests.support.hooks import Hook
+from tests.support.marts import DECLARED, HR, declare
+from tests.support.marts import STAFF as STAFF_MART
+from tests.support.night import Night, next_run
 
 BOARD = """\
 title: People

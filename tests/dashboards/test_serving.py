@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.dashboards import serving
 from pipeline.errors import PipelineError, StepError, UnreachableError, UsageError
-from tests.night import Night, program, wait_until
+from tests.support.night import Night, program, wait_until
 
 KEY = 'a key that is long enough \\ "and" odd'
 METABASE = "[metabase]\nurl = http://127.0.0.1:3000\nsecret = metabase\ndatabase_secret = {}\n"

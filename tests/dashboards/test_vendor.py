@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator as Validator
 
 from pipeline import dashboards
 from tests.dashboards.surfaces import Surface
-from tests.metabase.tools import Mb, Tools, installed
+from tests.support.metabase.tools import Mb, Tools, installed
 
 VALIDATOR = "@metabase/representations/dist/bin/cli.js"
 

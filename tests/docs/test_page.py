@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, sync_playwright
 from pipeline import access, catalog, docs, postgres
 from pipeline.errors import CheckError
 from pipeline.sandbox.home import PROJECT
-from tests.browsers import chromium
-from tests.marts.nights import STAFF, built, declare, load_all, loaded
-from tests.night import Night
+from tests.support.browsers import chromium
+from tests.support.marts import STAFF, built, declare, load_all, loaded
+from tests.support.night import Night
 
 DECLARED = """\
 source: hr

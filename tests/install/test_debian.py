@@ -16,8 +16,8 @@ from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import clusters
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import administrator
-from tests.platforms import Sandbox
-from tests.vaults import free_port
+from tests.support.platforms import Sandbox
+from tests.support.vaults import free_port
 
 pytestmark = [
     pytest.mark.endurance,

@@ -13,7 +13,7 @@ from pipeline.ledger.lease import Attempt
 from pipeline.loading import validate
 from pipeline.postgres import Connection
 from pipeline.step import StepKey
-from tests.night import Night, next_run, wait_until
+from tests.support.night import Night, next_run, wait_until
 from tests.tasks.conftest import DECLARATION, SHOP
 
 

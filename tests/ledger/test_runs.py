@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.ledger import runs
 from pipeline.system import process_tree
-from tests.night import Night, next_run, wait_until
+from tests.support.night import Night, next_run, wait_until
 
 STEP = """
     INSERT INTO ops.step (run, task, name, state, host, pid, started_at) VALUES (%s, %s, %s, %s, %s, %s, %s)

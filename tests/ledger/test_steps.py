@@ -9,7 +9,7 @@ from pipeline import access, ledger, postgres
 from pipeline.errors import CheckError
 from pipeline.ledger import lease, runs
 from pipeline.step import StepKey
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 
 def key() -> StepKey:

@@ -9,9 +9,9 @@ import pytest
 from pipeline import access, postgres
 from pipeline.audit import audit
 from pipeline.loading.source import continuity
-from tests import putbacks
-from tests.night import Night, next_run
-from tests.putbacks import Server
+from tests.support import putbacks
+from tests.support.night import Night, next_run
+from tests.support.putbacks import Server
 
 ITEMS = """
     CREATE TABLE item (id int PRIMARY KEY, name text NOT NULL);

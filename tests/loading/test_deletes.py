@@ -13,7 +13,7 @@ from pipeline import postgres
 from pipeline.errors import CheckError
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import clusters
-from tests.night import Night, counts, next_run
+from tests.support.night import Night, counts, next_run
 
 ITEMS = """
     CREATE TABLE item (id int PRIMARY KEY, name text NOT NULL, changed_at timestamptz DEFAULT now());

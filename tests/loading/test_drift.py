@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CheckError, StepError
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 ITEMS = """
     CREATE TYPE grade AS ENUM ('junior', 'senior');

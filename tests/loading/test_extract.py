@@ -10,8 +10,8 @@ from pipeline import postgres, retry
 from pipeline.errors import StepError, UnreachableError
 from pipeline.loading import extract, staging
 from pipeline.retry import RetryPolicy
-from tests.night import Night, counts, next_run, wait_until
-from tests.platforms import Connection
+from tests.support.night import Night, counts, next_run, wait_until
+from tests.support.platforms import Connection
 
 ITEMS = """
     CREATE TABLE item (id int PRIMARY KEY, name text NOT NULL, changed_at timestamptz);

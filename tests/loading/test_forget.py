@@ -15,7 +15,7 @@ from pipeline.loading.clear import Forgotten
 from pipeline.step import StepKey
 from tasks.etl import ExtractTable, LoadTable, LoadWarehouse, OpenSnapshot, ValidateExtract
 from tasks.worker.clear import clear_done
-from tests.night import Night, counts, next_run
+from tests.support.night import Night, counts, next_run
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY, name text, changed_at timestamptz NOT NULL DEFAULT now());

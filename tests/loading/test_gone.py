@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.loading.source import blocks, deletes
-from tests.night import Night, counts, next_run
+from tests.support.night import Night, counts, next_run
 
 # By the kind of key: its columns, and what makes the keys of the numbers 0 to 999, each another.
 KEYS: dict[str, tuple[str, str]] = {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import StepError
-from tests.night import Night
+from tests.support.night import Night
 
 ITEMS = """
     CREATE TABLE item (id int PRIMARY KEY, name text, price numeric);

@@ -13,7 +13,7 @@ from pipeline import access, catalog, postgres
 from pipeline.errors import StepError, UnreachableError, UsageError
 from pipeline.loading import extract, snapshot_holder
 from pipeline.postgres import snapshot
-from tests.night import Night, next_run, wait_until
+from tests.support.night import Night, next_run, wait_until
 
 SHOP = """
     CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1);

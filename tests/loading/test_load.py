@@ -8,7 +8,7 @@ import pytest
 from pipeline import catalog, postgres
 from pipeline.errors import CheckError, StepError
 from pipeline.loading import load, validate
-from tests.night import Night, counts, next_run
+from tests.support.night import Night, counts, next_run
 
 # Tables of every kind. Each has rows 1 to 60 at first.
 ZOO = '''

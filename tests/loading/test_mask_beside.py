@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import CheckError
 from pipeline.loading import extract
-from tests.night import Night
+from tests.support.night import Night
 
 KEY = "a key for the hashes of this test, long enough"
 SOURCE = """

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import postgres
 from pipeline.errors import CheckError, StepError
-from tests.night import Night
+from tests.support.night import Night
 
 KEY = "a key for the hashes of this test, long enough"
 PEOPLE = """

@@ -7,7 +7,7 @@ import pytest
 from pipeline import catalog
 from pipeline.errors import CheckError, ProblemsError, StepError
 from tests.loading.test_where import declared, load, seen
-from tests.night import Night
+from tests.support.night import Night
 
 ITEMS = """
     CREATE TABLE item (id int PRIMARY KEY, name text, grade text, phone text, note text);

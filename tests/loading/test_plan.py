@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.errors import CheckError, StepError
-from tests.night import Night
+from tests.support.night import Night
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY, name text, price numeric);

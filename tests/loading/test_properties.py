@@ -22,8 +22,8 @@ from ruamel.yaml import YAML
 
 from pipeline import postgres
 from pipeline.errors import CheckError, StepError, UnreachableError
-from tests.night import Night, next_run
-from tests.shapeshifter import Shapeshifter
+from tests.support.night import Night, next_run
+from tests.support.shapeshifter import Shapeshifter
 
 pytestmark = pytest.mark.endurance
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CheckError, StepError
-from tests.night import Night
+from tests.support.night import Night
 
 ORDERS = """
     CREATE TABLE customer (id int PRIMARY KEY);

@@ -18,8 +18,8 @@ import pytest
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.warehouse import locks
-from tests.night import Night, next_run, wait_until
-from tests.platforms import Platform
+from tests.support.night import Night, next_run, wait_until
+from tests.support.platforms import Platform
 
 pytestmark = pytest.mark.endurance
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import StepError
 from pipeline.loading import extract
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 AGAIN = "let this run end, so that its next try takes another snapshot"
 SHOP = """

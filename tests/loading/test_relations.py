@@ -7,8 +7,8 @@ import pytest
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.loading import extract
-from tests.night import Night, counts, next_run
-from tests.platforms import Connection
+from tests.support.night import Night, counts, next_run
+from tests.support.platforms import Connection
 
 LOOPBACK = """
     CREATE EXTENSION postgres_fdw;

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import CheckError, StepError
 from pipeline.loading import extract, validate
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY, code text NOT NULL, price numeric, secret text);

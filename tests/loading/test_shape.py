@@ -6,8 +6,8 @@ from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.loading.shapes import shape
 from pipeline.loading.shapes.shape import Column, Shape
-from tests.night import Night
-from tests.platforms import Platform
+from tests.support.night import Night
+from tests.support.platforms import Platform
 
 RELATIONS = """
     CREATE SCHEMA other;

@@ -11,10 +11,10 @@ from pipeline.errors import ConflictError
 from pipeline.loading import extract
 from pipeline.postgres import snapshot
 from pipeline.retry import RetryPolicy
-from tests import standbys
-from tests.night import Night, next_run, wait_until
-from tests.platforms import Sandbox
-from tests.standbys import Server, Standby
+from tests.support import standbys
+from tests.support.night import Night, next_run, wait_until
+from tests.support.platforms import Sandbox
+from tests.support.standbys import Server, Standby
 
 pytestmark = pytest.mark.endurance
 

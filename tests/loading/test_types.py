@@ -12,9 +12,9 @@ from pipeline.errors import StepError
 from pipeline.loading.shapes import shape, types
 from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Connection, snapshot
-from tests import every_type, majors
-from tests.majors import Major
-from tests.night import Night, next_run
+from tests.support import every_type, majors
+from tests.support.majors import Major
+from tests.support.night import Night, next_run
 
 pytestmark = pytest.mark.endurance
 

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline import access, catalog
 from pipeline.loading import undeclared
-from tests.hooks import Hook
-from tests.night import Night, next_run
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY);

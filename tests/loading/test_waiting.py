@@ -14,8 +14,8 @@ from pipeline.ledger import lease, runs, waiting
 from pipeline.loading import extract
 from pipeline.step import Step
 from pipeline.warehouse import locks
-from tests.night import Night, next_run, wait_until
-from tests.platforms import Connection
+from tests.support.night import Night, next_run, wait_until
+from tests.support.platforms import Connection
 
 SHOP = """
     CREATE TABLE item (id int PRIMARY KEY, name text NOT NULL);

@@ -5,7 +5,7 @@ import pytest
 from pipeline import access
 from pipeline.audit import audit
 from pipeline.errors import CheckError, StepError
-from tests.night import Night, counts, next_run
+from tests.support.night import Night, counts, next_run
 
 ITEMS = """
     CREATE TABLE item (

@@ -8,8 +8,8 @@ import pytest
 from pipeline import access, catalog
 from pipeline.errors import CheckError, PipelineError, StepError
 from pipeline.marts import build
-from tests.marts.nights import STAFF, built, declare, load_all, loaded, shown
-from tests.night import Night, next_run
+from tests.support.marts import STAFF, built, declare, load_all, loaded, shown
+from tests.support.night import Night, next_run
 
 TABLE = STAFF.replace("-- Staff", "-- materialize: table\n-- indexes: [department]\n-- Staff").replace(
     "-- Staff by department.\n", ""

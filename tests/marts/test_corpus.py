@@ -5,8 +5,8 @@ import pytest
 from pipeline import postgres
 from pipeline.catalog import origins, queries
 from tests.marts.corpus import MARTS, TABLES
-from tests.night import Night
-from tests.platforms import Connection
+from tests.support.night import Night
+from tests.support.platforms import Connection
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

@@ -6,8 +6,8 @@ from pipeline import access, catalog
 from pipeline.catalog import Catalog, Mart, queries
 from pipeline.errors import ProblemsError, StepError
 from pipeline.marts import build
-from tests.marts.nights import STAFF, built, declare, loaded, shown
-from tests.night import Night
+from tests.support.marts import STAFF, built, declare, loaded, shown
+from tests.support.night import Night
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.hooks import Hook
-from tests.marts.nights import DECLARED, HR, STAFF, declare, shown
-from tests.night import Night, next_run
+from tests.support.hooks import Hook
+from tests.support.marts import DECLARED, HR, STAFF, declare, shown
+from tests.support.night import Night, next_run
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

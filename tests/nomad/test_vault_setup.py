@@ -17,7 +17,7 @@ from pipeline import vault
 from pipeline.errors import UnreachableError
 from pipeline.nomad import vault_setup
 from pipeline.settings import VaultSettings
-from tests.vaults import ROOT_TOKEN, Server, server
+from tests.support.vaults import ROOT_TOKEN, Server, server
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

@@ -14,7 +14,7 @@ from pipeline.observe.overview import programs as overview
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.system import beside
-from tests.night import next_run, wait_until
+from tests.support.night import next_run, wait_until
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from pipeline.programs import confined, look
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.system import command
-from tests.hooks import Hook
-from tests.marts.nights import loaded
-from tests.night import Night, next_run
+from tests.support.hooks import Hook
+from tests.support.marts import loaded
+from tests.support.night import Night, next_run
 
 WHOLE = """
     import luigi

@@ -9,8 +9,8 @@ from playwright.sync_api import expect, sync_playwright
 from pipeline.catalog import Card, Dashboard, Filter, Past, Place, Reach, Tab
 from pipeline.catalog.dashboard_files.board import FILTERS
 from pipeline.report import choices, write
-from tests.browsers import QUIET, chromium
-from tests.night import Night
+from tests.support.browsers import QUIET, chromium
+from tests.support.night import Night
 
 THINGS = """
     CREATE TABLE mart.thing (kind text, day date, n int);

@@ -8,9 +8,9 @@ import pytest
 from pipeline.cli.runs import nightly
 from pipeline.observe import preflight
 from pipeline.settings.sections import ReportSettings
-from tests.hooks import Hook
-from tests.marts.nights import DECLARED, HR, STAFF, declare
-from tests.night import Night, next_run
+from tests.support.hooks import Hook
+from tests.support.marts import DECLARED, HR, STAFF, declare
+from tests.support.night import Night, next_run
 
 BOARD = "title: People\ncards:\n  - {title: Heads, chart: number, mart: staff, measures: sum(heads)}\n"
 

@@ -16,8 +16,8 @@ from pipeline.report import rows, write
 from pipeline.report.drawn import Pencil
 from pipeline.report.page import Shown, page
 from pipeline.report.rows import Answer
-from tests.browsers import QUIET, chromium
-from tests.night import Night
+from tests.support.browsers import QUIET, chromium
+from tests.support.night import Night
 
 NOW = datetime(2026, 11, 28, 4, 0, tzinfo=UTC)
 FOUND = Filter("term", "Term", "search", "name", ("50%",))

@@ -7,7 +7,7 @@ from pipeline import access, bucket, settings, vault
 from pipeline.errors import UnreachableError
 from pipeline.sandbox.servers import backup_store
 from pipeline.settings import Settings, VaultSettings
-from tests.platforms import Sandbox
+from tests.support.platforms import Sandbox
 
 
 def configured(sandbox: Sandbox) -> Settings:

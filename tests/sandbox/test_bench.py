@@ -12,7 +12,7 @@ from pipeline.sandbox import provision
 from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import clusters
-from tests.platforms import Sandbox
+from tests.support.platforms import Sandbox
 
 pytestmark = pytest.mark.endurance
 

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import StepError
 from pipeline.sandbox import accounts, configuration, ports
-from tests.platforms import Sandbox
+from tests.support.platforms import Sandbox
 
 
 def _ask(sandbox: Sandbox, method: str, body: bytes | None = None) -> tuple[int, bytes]:

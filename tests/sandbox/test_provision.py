@@ -12,7 +12,7 @@ from pipeline.errors import StepError
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import Administrator
-from tests.platforms import Platform, Sandbox
+from tests.support.platforms import Platform, Sandbox
 
 ENTRIES = (
     "warehouse",

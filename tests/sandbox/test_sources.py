@@ -10,8 +10,8 @@ import pytest
 from pipeline import catalog, settings
 from pipeline.sandbox import analysts, provision, sources
 from pipeline.sandbox.servers import clusters, vault_server
-from tests.platforms import Sandbox
 from tests.sandbox.conftest import CommandLine
+from tests.support.platforms import Sandbox
 
 pytestmark = pytest.mark.endurance
 

@@ -23,7 +23,7 @@ from pipeline.git import Login, Repository, agent
 from pipeline.git import repository as git
 from pipeline.settings import Settings
 from pipeline.sync import synced
-from tests.night import wait_until
+from tests.support.night import wait_until
 
 # Debian's is not where users look for programs.
 SSHD = os.environ.get("SSHD") or shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")

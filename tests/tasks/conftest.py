@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.night import Night
+from tests.support.night import Night
 
 SHOP = """
     CREATE TABLE customer (id int PRIMARY KEY, name text NOT NULL);

@@ -16,8 +16,8 @@ import pytest
 
 from pipeline import postgres
 from pipeline.sandbox.servers import clusters
-from tests.archive import INCOMPRESSIBLE, SMALL, Archive, may_mount, script, small_disk, whole
-from tests.night import next_run, wait_until
+from tests.support.archive import INCOMPRESSIBLE, SMALL, Archive, may_mount, script, small_disk, whole
+from tests.support.night import next_run, wait_until
 
 PG_DUMP = clusters.BINARIES / "pg_dump"
 

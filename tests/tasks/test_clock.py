@@ -12,8 +12,8 @@ import pytest
 
 from pipeline import postgres
 from pipeline.sandbox.home import PROJECT
-from tests.hooks import Hook
-from tests.night import Night, next_run, wait_until
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run, wait_until
 
 pytestmark = pytest.mark.endurance
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline import postgres
 from pipeline.sandbox import ports
 from pipeline.sandbox.servers import processes
-from tests.night import Night, next_run, wait_until
+from tests.support.night import Night, next_run, wait_until
 
 pytestmark = pytest.mark.endurance
 

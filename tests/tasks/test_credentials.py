@@ -15,9 +15,9 @@ from pipeline import postgres
 from pipeline.sandbox import lifecycle, ports, provision
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.servers import servers
-from tests.night import Ended, Night, next_run, wait_until
-from tests.platforms import Platform
-from tests.schedulers import door, served
+from tests.support.night import Ended, Night, next_run, wait_until
+from tests.support.platforms import Platform
+from tests.support.schedulers import door, served
 
 pytestmark = pytest.mark.endurance
 

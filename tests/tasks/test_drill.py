@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.sandbox.servers import clusters
-from tests.archive import SMALL
 from tests.backup.test_restore import fake_pg_restore
-from tests.hooks import Hook
-from tests.night import wait_until
-from tests.restores import Restores
+from tests.support.archive import SMALL
+from tests.support.hooks import Hook
+from tests.support.night import wait_until
+from tests.support.restores import Restores
 
 pytestmark = pytest.mark.endurance
 

@@ -18,8 +18,8 @@ import pytest
 from pipeline import postgres
 from pipeline.sandbox import provision, sources
 from pipeline.sandbox.servers import clusters
-from tests.hooks import Hook
-from tests.night import Night, next_run, program, wait_until
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run, program, wait_until
 from tests.tasks.conftest import CHANGES
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "analysts"

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from pipeline import postgres
-from tests.archive import SMALL, Archive
 from tests.cli.test_refusals import corrected
-from tests.hooks import Hook
-from tests.night import Night, next_run, wait_until
-from tests.vaults import free_port
+from tests.support.archive import SMALL, Archive
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run, wait_until
+from tests.support.vaults import free_port
 
 pytestmark = pytest.mark.endurance
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipeline.errors import CheckError, PipelineError, StepError
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

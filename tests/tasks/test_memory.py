@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from pipeline.sandbox.servers import servers
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 pytestmark = pytest.mark.endurance
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline import outage, postgres
 from tests.cli.test_refusals import spoil_uri
-from tests.hooks import Hook
-from tests.night import Night, next_run, wait_until
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run, wait_until
 
 # Each takes seconds: CI leaves them to bin/test.
 pytestmark = pytest.mark.endurance

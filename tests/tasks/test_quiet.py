@@ -10,7 +10,7 @@ import requests
 from pipeline.errors import UnreachableError
 from pipeline.vault import renewal
 from tasks.worker import client
-from tests.vaults import free_port
+from tests.support.vaults import free_port
 
 ATTEMPTS = 5
 

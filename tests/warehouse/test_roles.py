@@ -13,8 +13,8 @@ from pipeline.catalog.source_files.relations import PLATFORM
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import clusters
 from pipeline.warehouse import roles
-from tests.night import Night
-from tests.platforms import Connection, Platform
+from tests.support.night import Night
+from tests.support.platforms import Connection, Platform
 
 GUIDE = Path(__file__).parents[2] / "docs" / "roles.md"
 DEPARTMENT = """

@@ -19,10 +19,10 @@ from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.servers import backup_store
 from pipeline.sandbox.servers.vault_server import administrator
 from pipeline.settings import Settings
-from tests.archive import Archive
 from tests.cli.test_status import on_a_terminal
-from tests.night import COMMAND_SECONDS, Night, program
 from tests.observe.watch.receiver import Receiver, receiving
+from tests.support.archive import Archive
+from tests.support.night import COMMAND_SECONDS, Night, program
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SHOP = """

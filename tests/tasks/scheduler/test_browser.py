@@ -12,11 +12,11 @@ import pytest
 from luigi.task_status import DISABLED, FAILED, PENDING, RUNNING
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.browsers import QUIET, chromium
-from tests.crew import Crew
-from tests.night import Night, next_run, wait_until
-from tests.platforms import Platform
-from tests.schedulers import Door, door, served
+from tests.support.browsers import QUIET, chromium
+from tests.support.crew import Crew
+from tests.support.night import Night, next_run, wait_until
+from tests.support.platforms import Platform
+from tests.support.schedulers import Door, door, served
 
 pytestmark = pytest.mark.endurance
 

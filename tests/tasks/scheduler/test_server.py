@@ -29,10 +29,10 @@ from pipeline.scheduler import visualizer
 from tasks.scheduler import access_control, listening, pages, server
 from tasks.scheduler.listening import Encryption
 from tasks.scheduler.state import State
-from tests.hooks import Hook
-from tests.night import Night, next_run, program, wait_until
-from tests.platforms import Platform
-from tests.schedulers import Door, Served, door, served
+from tests.support.hooks import Hook
+from tests.support.night import Night, next_run, program, wait_until
+from tests.support.platforms import Platform
+from tests.support.schedulers import Door, Served, door, served
 
 # What a login is asked for with. Anything more than this would be something that is served.
 CHALLENGE = "log in as operator or reader\n"

@@ -11,7 +11,7 @@ import pytest
 from pipeline.sandbox.home import PROJECT
 from pipeline.settings import weakened
 from pipeline.settings.luigi_defaults import LUIGI
-from tests.night import Night, next_run, program
+from tests.support.night import Night, next_run, program
 
 # What Luigi itself makes of its settings, once our tasks are imported as its command line does it.
 EFFECTIVE = """

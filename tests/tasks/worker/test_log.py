@@ -20,7 +20,7 @@ from tasks.backup import EncryptDump
 from tasks.etl import ExtractTable
 from tasks.progress_reporter import ProgressReporter
 from tasks.worker.log import StepLog
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 300);"
 DECLARATION = "source: shop\ntables: {item: {}}\n"

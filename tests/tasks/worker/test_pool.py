@@ -25,7 +25,7 @@ from pipeline.system import process_tree
 from tasks import step
 from tasks.worker import pool
 from tasks.worker.worker import Assistant, Worker
-from tests.night import Night, wait_until
+from tests.support.night import Night, wait_until
 
 NOTES = "notes"
 

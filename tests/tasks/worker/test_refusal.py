@@ -7,7 +7,7 @@ from luigi.task_register import load_task
 
 from pipeline.errors import UsageError
 from tasks import drill, etl
-from tests.night import Night, program
+from tests.support.night import Night, program
 
 LOADS = [
     (["LoadWarehouse", "--run", "yesterday"], '"yesterday" is no run; write a date such as 2026-11-22'),

@@ -12,9 +12,9 @@ from luigi.scheduler import Scheduler
 
 from pipeline.sandbox import provision
 from tasks.worker.run import forget_earlier_failures, give_back
-from tests.night import next_run
-from tests.platforms import Sandbox
-from tests.schedulers import Door
+from tests.support.night import next_run
+from tests.support.platforms import Sandbox
+from tests.support.schedulers import Door
 
 
 class Calls:

@@ -16,9 +16,9 @@ from pipeline import postgres
 from tasks import etl
 from tasks.scheduler import assist
 from tasks.worker import worker
-from tests.crew import Crew
-from tests.night import Night, next_run, wait_until
-from tests.schedulers import served
+from tests.support.crew import Crew
+from tests.support.night import Night, next_run, wait_until
+from tests.support.schedulers import served
 
 TABLES = 60
 # Enough of them that a night of them can be disturbed in its middle, and small.

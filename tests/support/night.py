@@ -27,7 +27,7 @@ from pipeline.postgres.snapshot import Snapshot
 from pipeline.settings import Settings
 from pipeline.step import Step, StepKey
 from pipeline.warehouse import roles
-from tests.platforms import Connection, Platform
+from tests.support.platforms import Connection, Platform
 
 COMMAND_SECONDS = 300
 # The scheduler is shared by all tests and knows a task by its parameters: no two tests share a run.

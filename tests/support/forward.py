@@ -1,6 +1,6 @@
 """Forwards TCP connections, so that what listens on loopback is reached from a network namespace.
 
-python -m tests.forward LISTEN TARGET PORT...: whoever connects to LISTEN:PORT talks to TARGET:PORT.
+python -m tests.support.forward LISTEN TARGET PORT...: whoever connects to LISTEN:PORT talks to TARGET:PORT.
 """
 
 import asyncio

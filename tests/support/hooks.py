@@ -12,7 +12,7 @@ import jsonschema
 
 from pipeline.alerts import Alert, schema, webhook
 from pipeline.sandbox.servers.webhooks import Catcher, Faults
-from tests.platforms import Platform
+from tests.support.platforms import Platform
 
 KEY = "the key that signs the alerts of this test"
 

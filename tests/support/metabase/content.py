@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tests.metabase import bodies
-from tests.metabase.bodies import AnsweredError, wrong
+from tests.support.metabase import bodies
+from tests.support.metabase.bodies import AnsweredError, wrong
 
 NANO = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 MBQL_5 = 57

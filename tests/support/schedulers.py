@@ -16,9 +16,9 @@ import requests
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import processes
 from pipeline.scheduler import visualizer
-from tests.night import wait_until
-from tests.platforms import Platform
-from tests.vaults import free_port
+from tests.support.night import wait_until
+from tests.support.platforms import Platform
+from tests.support.vaults import free_port
 
 SECONDS = 30
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from tests.metabase import warehouse
-from tests.metabase.bodies import AnsweredError
-from tests.metabase.content import NOT_FOUND, Content
-from tests.metabase.instance import CREATE_QUERIES, EVERYBODY, Instance
+from tests.support.metabase import warehouse
+from tests.support.metabase.bodies import AnsweredError
+from tests.support.metabase.content import NOT_FOUND, Content
+from tests.support.metabase.instance import CREATE_QUERIES, EVERYBODY, Instance
 
 
 class Connected(Instance):

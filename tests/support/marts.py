@@ -5,7 +5,7 @@ from typing import Any
 from pipeline import catalog
 from pipeline.loading import load, validate
 from pipeline.marts import build
-from tests.night import Night, next_run
+from tests.support.night import Night, next_run
 
 HR = """
     CREATE TABLE department (code text PRIMARY KEY, name text NOT NULL);

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.metabase import bodies
-from tests.metabase.bodies import AnsweredError
-from tests.metabase.routes import Routes
+from tests.support.metabase import bodies
+from tests.support.metabase.bodies import AnsweredError
+from tests.support.metabase.routes import Routes
 
 OPEN = ("/api/health", "/api/session/properties", "/api/setup", "/api/session")
 READING = re.compile(r"GET .*|POST /api/card/\d+/query|POST /api/dashboard/.*/query")

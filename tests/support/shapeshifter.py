@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from psycopg2 import sql
 
 from pipeline import postgres
-from tests.platforms import Connection
+from tests.support.platforms import Connection
 
 SCHEMA = """
     CREATE SCHEMA {schema};

@@ -5,6 +5,6 @@ it draws nothing, serves no page, sends nothing, has no users but one, no models
 but native queries; its tables are those that the login may read; no request of it is slow.
 """
 
-from tests.metabase.server import Metabase, running
+from tests.support.metabase.server import Metabase, running
 
 __all__ = ["Metabase", "running"]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.night import Night, program
-from tests.schedulers import Served
+from tests.support.night import Night, program
+from tests.support.schedulers import Served
 
 _numbers = itertools.count(1)
 
@@ -123,9 +123,10 @@ class Crew:
 
     @contextlib.contextmanager
     def _forwarded(self, where: Sequence[str], listen: str, target: str) -> Iterator[None]:
-        served = [str(port) for port in self.night.platform.sandbox.home.state.ports.values()]
+        ports = [self.served.port, *self.night.platform.sandbox.home.state.ports.values()]
+        forward = [sys.executable, "-m", "tests.support.forward", listen, target, *map(str, ports)]
         forwarder = subprocess.Popen(
-            [*where, sys.executable, "-m", "tests.forward", listen, target, str(self.served.port), *served],
+            [*where, *forward],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert forwarder.stdout is not None

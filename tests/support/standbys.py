@@ -15,8 +15,8 @@ from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters, processes
 from pipeline.sandbox.servers.clusters import Cluster
 from pipeline.sandbox.servers.server import plain_environment
-from tests.night import wait_until
-from tests.platforms import Connection, Platform, Sandbox
+from tests.support.night import wait_until
+from tests.support.platforms import Connection, Platform, Sandbox
 
 FIRST_PORT = 26432
 SETTINGS = """

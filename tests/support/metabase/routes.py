@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tests.metabase.bodies import AnsweredError
-from tests.metabase.connected import Connected
-from tests.metabase.content import NOT_FOUND
-from tests.metabase.instance import EVERYBODY
+from tests.support.metabase.bodies import AnsweredError
+from tests.support.metabase.connected import Connected
+from tests.support.metabase.content import NOT_FOUND
+from tests.support.metabase.instance import EVERYBODY
 
 HANDLERS: Mapping[str, str] = {
     "GET /api/health": "get_health",

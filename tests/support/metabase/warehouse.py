@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg2
 
-from tests.metabase.bodies import AnsweredError
+from tests.support.metabase.bodies import AnsweredError
 
 MASKED = "**MetabasePass**"
 TYPES = {

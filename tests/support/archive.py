@@ -21,8 +21,8 @@ from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.servers import backup_store, clusters
 from pipeline.sandbox.servers.vault_server import administrator
 from pipeline.settings import Settings
-from tests.night import COMMAND_SECONDS, Ended, program
-from tests.platforms import Platform
+from tests.support.night import COMMAND_SECONDS, Ended, program
+from tests.support.platforms import Platform
 
 # Some 40 MB that nothing makes smaller: the dump is a large file of three parts.
 INCOMPRESSIBLE = """

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tests.metabase.bodies import AnsweredError, text, wrong
-from tests.metabase.content import NOT_FOUND
+from tests.support.metabase.bodies import AnsweredError, text, wrong
+from tests.support.metabase.content import NOT_FOUND
 
 EVERYBODY, ADMINISTRATORS = 1, 2
 GROUPS = [

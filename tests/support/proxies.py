@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from pipeline import access
-from tests.platforms import Platform
+from tests.support.platforms import Platform
 
 PIECE_BYTES = 65536
 LOOK_SECONDS = 0.1

@@ -19,7 +19,7 @@ from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters, processes
 from pipeline.sandbox.servers.clusters import Cluster
 from pipeline.sandbox.servers.server import plain_environment
-from tests.platforms import Connection, Platform
+from tests.support.platforms import Connection, Platform
 
 FIRST_PORT = 25432
 # Folders with initdb and postgres, with ":" between them: more versions, where somebody has them.

@@ -21,9 +21,9 @@ from pipeline.backup.work.work_folder import RESTORES
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import backup_store, clusters
 from pipeline.system import temporary
-from tests.archive import Archive
-from tests.night import program
-from tests.platforms import Connection
+from tests.support.archive import Archive
+from tests.support.night import program
+from tests.support.platforms import Connection
 
 RUN = "2026-11-22"
 LEFT_ALONE = ("postgres", "drill", "drill_superuser")

@@ -1,0 +1,1 @@
+"""What several rooms of tests share: servers, a platform, a night on it, stand-ins. No test is in here."""
