@@ -11,6 +11,7 @@ import luigi.scheduler
 from luigi.task_status import FAILED, PENDING, RUNNING
 
 from pipeline import chains
+from tasks import luigi_internals
 
 MODULES = frozenset(chain.module for chain in chains.CHAINS if chain.may_be_helped)
 # A run that has not been heard of for so long is not there any more: its worker pings every second.
@@ -23,17 +24,17 @@ HELD_BY_ITS_WORKER = frozenset(
 STOPPED = "stopped"
 
 
-class Scheduler(luigi.scheduler.Scheduler):
+class Scheduler(luigi_internals.Scheduler):
     """Luigi's scheduler, which gives an assistant only what it may do."""
 
     # Only while an assistant asks: who it is.
-    _assistant: luigi.scheduler.Worker | None = None
+    _asking: luigi.scheduler.Worker | None = None
 
     def add_worker(self, worker, info, **kwargs) -> None:  # type: ignore[no-untyped-def]
         """Take note of what a worker says of itself. What a run that is told to stop leaves stays undone."""
         super().add_worker(worker, info, **kwargs)
         if dict(info).get(STOPPED):
-            for task in self._state.get_active_tasks_by_status(PENDING, RUNNING, FAILED):
+            for task in self.state.get_active_tasks_by_status(PENDING, RUNNING, FAILED):
                 if worker in task.stakeholders:
                     # Until a run asks for it again.
                     task.runnable = False
@@ -42,16 +43,17 @@ class Scheduler(luigi.scheduler.Scheduler):
         self, host=None, assistant=False, current_tasks=None, worker=None, **kwargs
     ) -> Any:
         """Return what a worker is to do next."""
-        self._assistant = self._state.get_worker(worker) if assistant else None
+        self._asking = self.state.get_worker(worker) if assistant else None
         try:
             return super().get_work(host, assistant, current_tasks, worker, **kwargs)
         finally:
-            self._assistant = None
+            self._asking = None
 
-    def _schedulable(self, task: luigi.scheduler.Task) -> bool:
-        if not super()._schedulable(task):  # type: ignore[no-untyped-call]
+    def may_be_handed_out(self, task: luigi.scheduler.Task) -> bool:
+        """Whether a task is ready, and one that who asks for work may do."""
+        if not super().may_be_handed_out(task):
             return False
-        return self._assistant is None or self._may_assist(task, self._assistant)
+        return self._asking is None or self._may_assist(task, self._asking)
 
     def _may_assist(self, task: luigi.scheduler.Task, assistant: luigi.scheduler.Worker) -> bool:
         if task.module not in MODULES or not assistant.info.get("catalog"):
@@ -59,7 +61,7 @@ class Scheduler(luigi.scheduler.Scheduler):
         heard_of = time.time() - GONE_SECONDS
         runs = [
             worker
-            for worker in self._state.get_active_workers()
+            for worker in self.state.get_active_workers()
             if worker.id in task.stakeholders and not worker.assistant
             if worker.enabled and worker.last_active > heard_of
         ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 import sqlalchemy
-from luigi.db_task_history import DbTaskHistory, TaskEvent, TaskParameter, TaskRecord
+from luigi.db_task_history import TaskEvent, TaskParameter, TaskRecord
 from luigi.task_history import StoredTask
 from psycopg2 import errors
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from pipeline import postgres
+from tasks import luigi_internals
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def url(warehouse_uri: str, options: str = "") -> str:
     return made.update_query_dict(query).render_as_string(hide_password=False)
 
 
-class History(DbTaskHistory):
+class History(luigi_internals.TaskHistory):
     """A history that is written beside the scheduler's work, many events at once; who works waits for none.
 
     As Luigi writes it, each event is a transaction that every worker waits for.
@@ -81,7 +82,8 @@ class History(DbTaskHistory):
             self._changed.notify_all()
         self._thread.join(CLOSE_SECONDS)
 
-    def _add_task_event(self, task: StoredTask, event: TaskEvent) -> None:
+    def note(self, task: StoredTask, event: TaskEvent) -> None:
+        """Have it written soon what happened to a task."""
         with self._changed:
             if len(self._waiting) < MOST_WAITING:
                 self._waiting.append((task, event))
@@ -142,7 +144,7 @@ class History(DbTaskHistory):
                     break
                 # The next event of the task gets a record of its own.
                 task.record_id = None
-                refused.append((task._task.id, error))
+                refused.append((luigi_internals.id_of(task), error))
             done += 1
         if refused:
             task_id, first = refused[0]
@@ -179,8 +181,10 @@ class History(DbTaskHistory):
         # A warehouse that was put back has fewer, and will give their numbers to others.
         there = {(row.id, row.task_id) for row in session.execute(query)} if ids else set()
         for task in found:
-            if (task.record_id, task._task.id) not in there:
-                record = TaskRecord(task_id=task._task.id, name=task.task_family, host=task.host)
+            if (task.record_id, luigi_internals.id_of(task)) not in there:
+                record = TaskRecord(
+                    task_id=luigi_internals.id_of(task), name=task.task_family, host=task.host
+                )
                 for name, value in task.parameters.items():
                     record.parameters[name] = TaskParameter(name=name, value=value)
                 session.add(record)

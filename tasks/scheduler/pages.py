@@ -13,6 +13,7 @@ import luigi.server
 from luigi.scheduler import RPC_METHODS, Scheduler
 from tornado.web import Application, ErrorHandler, HTTPError, RequestHandler
 
+from tasks import luigi_internals
 from tasks.scheduler import patches, sanitize
 
 # A run and a task id: no folder above, and no hidden file, can be written so.
@@ -25,13 +26,11 @@ def _cors() -> luigi.server.cors:
     return luigi.server.cors()
 
 
-class Rpc(luigi.server.RPCHandler):
+class Rpc(luigi_internals.RpcHandler):
     """A call of the scheduler's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Be a handler, without asking Luigi's configuration for each call again who may call it."""
-        RequestHandler.__init__(self, *args, **kwargs)
-        self._cors_config = _cors()
+        super().__init__(_cors(), *args, **kwargs)
 
     def get(self, method: str) -> None:
         """Answer it."""
@@ -47,17 +46,17 @@ class Rpc(luigi.server.RPCHandler):
             self.set_header("Content-Type", "text/plain; charset=UTF-8")
             self.finish(f"{error}\n")
             return
-        self.write({"response": getattr(self._scheduler, method)(**arguments)})
+        self.write({"response": getattr(self.scheduler, method)(**arguments)})
 
     post = get
 
 
-class Metrics(luigi.server.MetricsHandler):
+class Metrics(luigi_internals.MetricsHandler):
     """The figures for Prometheus; the warehouse is asked for some, and not in the scheduler's own thread."""
 
     async def get(self) -> None:
         """Write them."""
-        collector = self._scheduler._state._metrics_collector
+        collector = self.scheduler.metrics_collector
         figures = await asyncio.get_running_loop().run_in_executor(None, collector.generate_latest)
         collector.configure_http_handler(self)
         self.write(figures or b"")

@@ -182,8 +182,8 @@ def _scheduler(configured: Settings) -> Iterator[Scheduler]:
         config.set("task_history", "db_connection", connection.replace("%", "%%"))
         config.set("scheduler", "record_task_history", "true")
         kept = history.History()
-        scheduler: Any = Scheduler(task_history_impl=kept)
-        collector: Collector = scheduler._state._metrics_collector
+        scheduler = Scheduler(task_history_impl=kept)
+        collector: Collector = scheduler.metrics_collector
         collector.registry.register(LedgerFigures(kept.engine))
         _remember_successes(collector, kept.engine)
         try:

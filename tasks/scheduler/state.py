@@ -10,13 +10,12 @@ import os
 import pickle
 import stat
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from luigi.scheduler import Scheduler
-
 from pipeline.errors import UsageError
+from tasks import luigi_internals
+from tasks.luigi_internals import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +39,7 @@ class State:
     """The state of one scheduler in one file."""
 
     def __init__(self, scheduler: Scheduler, path: Path) -> None:
-        # Luigi keeps it to itself.
-        self._inner: Any = scheduler._state
+        self._inner = scheduler.state
         self._path = path
         self._written = b""
 
@@ -68,7 +66,7 @@ class State:
                 f"{self._path}: cannot be read: {error.strerror}; mend that, or name another --state-path"
             ) from None
         try:
-            self._inner.set_state(_Unpickler(io.BytesIO(saved)).load())
+            luigi_internals.take_up(self._inner, _Unpickler(io.BytesIO(saved)).load())
         except Exception:  # a damaged pickle raises anything
             aside = self._path.with_name(f"{self._path.name}.unreadable")
             self._path.replace(aside)
@@ -77,9 +75,6 @@ class State:
                 self._path, aside, exc_info=True,
             )  # fmt: skip
             return
-        self._inner._status_tasks = defaultdict(dict)
-        for task in self._inner.get_active_tasks():
-            self._inner._status_tasks[task.status][task.id] = task
         logger.info("took up %d tasks from %s", len(self._inner.get_active_tasks()), self._path)
 
     def save(self) -> None:

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import tenacity
-from luigi.rpc import RemoteScheduler, RPCError
+from luigi.rpc import RPCError
 
 from pipeline import log
 from pipeline.errors import StoppedError
@@ -18,6 +18,7 @@ from pipeline.system import options
 from tasks import (
     etl,  # noqa: F401 - what it runs, so that a faulty installation is found now
     events,
+    luigi_internals,
 )
 from tasks.step import configured
 from tasks.worker.run import keep_giving_back, scheduler_url
@@ -31,19 +32,19 @@ TELL_SECONDS = 60.0
 FOREVER = sys.maxsize
 
 
-class Insistent(RemoteScheduler):
+class Insistent(luigi_internals.RemoteScheduler):
     """The scheduler, which may be away for as long as it likes: an assistant has nothing else to do."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)  # type: ignore[no-untyped-call]
+        super().__init__(url, attempts=FOREVER)
         self.stopping = False
-        self._rpc_retry_attempts = FOREVER
         self._tells_at = 0.0
 
-    def _get_retryer(self) -> tenacity.Retrying:
+    def retrying(self) -> tenacity.Retrying:
+        """Return what tries a call again, until we are told to stop."""
         return tenacity.Retrying(
-            wait=tenacity.wait_fixed(self._rpc_retry_wait),
-            stop=lambda state: self.stopping or state.attempt_number >= self._rpc_retry_attempts,
+            wait=tenacity.wait_fixed(self.pause_seconds),
+            stop=lambda state: self.stopping or state.attempt_number >= self.attempts,
             sleep=self._sleep,
             after=self._tell,
             reraise=True,
@@ -55,7 +56,7 @@ class Insistent(RemoteScheduler):
             time.sleep(LOOK_SECONDS)
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
-        if self._rpc_log_retries and time.monotonic() > self._tells_at:
+        if self.tells_of_retries and time.monotonic() > self._tells_at:
             self._tells_at = time.monotonic() + TELL_SECONDS
             error = state.outcome.exception() if state.outcome else None
             logger.warning("the scheduler does not answer, it is waited for: %s", error)

@@ -9,7 +9,6 @@ from functools import cache
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-import luigi.rpc
 import requests
 from luigi.rpc import RequestsFetcher
 
@@ -18,6 +17,7 @@ from pipeline.errors import PipelineError, UnreachableError, UsageError
 from pipeline.redact import redact
 from pipeline.scheduler import visualizer
 from pipeline.settings import Settings
+from tasks import luigi_internals
 
 logger = logging.getLogger("luigi-interface")
 
@@ -115,7 +115,7 @@ class LoggedIn(RequestsFetcher):
 
 def install() -> None:
     """Let every RemoteScheduler of this process log in, Luigi's own included."""
-    luigi.rpc.RequestsFetcher = LoggedIn  # type: ignore[misc]
+    luigi_internals.use_fetcher(LoggedIn)
     logger.addFilter(_once_a_minute)
 
 

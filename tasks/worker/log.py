@@ -1,7 +1,6 @@
 """The log of a step: what Luigi puts around the process of a task, and the link to it in the visualizer."""
 
 import contextlib
-import copy
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +9,7 @@ from luigi.task_status import RUNNING
 from pipeline import log
 from pipeline.errors import UsageError
 from pipeline.scheduler import links, step_logs
+from tasks import luigi_internals
 from tasks.progress_reporter import reporter
 from tasks.step import Shown, configured
 
@@ -40,7 +40,7 @@ class StepLog:
         Now or never: the call says that the task is running, and must not arrive once it is done. By Luigi's
         own call the scheduler would forget the task's resources, and how often it may be tried.
         """
-        link(self._process.status_reporter._scheduler, self._process.worker_id, task)
+        link(luigi_internals.scheduler_of(self._process), self._process.worker_id, task)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -53,9 +53,7 @@ class StepLog:
 
 def link(scheduler: Any, worker_id: str, task: Shown) -> None:
     """Let the visualizer link to the log of a task that is running, if the scheduler answers at once."""
-    scheduler = copy.copy(scheduler)
-    scheduler._rpc_retry_attempts, scheduler._connect_timeout = 1, LINK_SECONDS
-    scheduler._rpc_log_retries = False
+    scheduler = luigi_internals.asked_once(scheduler, LINK_SECONDS)
     # Whatever is wrong with the scheduler: the worker will find out.
     with contextlib.suppress(Exception):
         scheduler.add_task(

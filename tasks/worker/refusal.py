@@ -1,27 +1,26 @@
 """Refuses what was mistyped on Luigi's own command line, as `pipeline run` does: told, and exit code 2."""
 
 import logging
+from collections.abc import Callable
 
 import luigi
-from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.errors import PipelineError
 from pipeline.redact import redact
+from tasks import luigi_internals
 
 logger = logging.getLogger("luigi-interface")
-
-_get_task_obj = CmdlineParser.get_task_obj
 
 
 def install() -> None:
     """Let no task be run from the command line whose run, source, table or database is none."""
-    CmdlineParser.get_task_obj = _root  # type: ignore[method-assign]
+    luigi_internals.look_at_root(_root)
 
 
-def _root(parser: CmdlineParser) -> luigi.Task:
+def _root(make: Callable[[], luigi.Task]) -> luigi.Task:
     """Return the task that was asked for. End the program if there is none such."""
     try:
-        task: luigi.Task = _get_task_obj(parser)
+        task = make()
         if (require := getattr(task, "require_declared", None)) is not None:
             require()
     except PipelineError as error:

@@ -19,10 +19,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 import luigi.configuration
-import luigi.interface
-import luigi.rpc
 import psutil
-from luigi.interface import _WorkerSchedulerFactory
 from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import WORKER_STATE_DISABLED
@@ -34,6 +31,7 @@ from pipeline.alerts.failures import Thing
 from pipeline.errors import StoppedError, UnreachableError
 from pipeline.scheduler import step_logs, visualizer
 from pipeline.system import process_tree
+from tasks import luigi_internals
 from tasks.step import configured
 from tasks.worker import client
 from tasks.worker.clear import clear_done
@@ -138,7 +136,7 @@ def _end_with_tasks(thing: Thing) -> None:
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
-class _Factory(_WorkerSchedulerFactory):
+class _Factory(luigi_internals.WorkerFactory):
     """Makes what Luigi's own command line runs with."""
 
     made: ClassVar[list[Worker]] = []
@@ -167,7 +165,7 @@ def _thing(options: Mapping[str, str]) -> Thing:
 
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
-    setattr(luigi.interface, "_WorkerSchedulerFactory", _Factory)  # noqa: B010 - no other way in
+    luigi_internals.use_factory(_Factory)
     log.configure()
     log.leave_failures()
     # Luigi would write its own lines beside ours.

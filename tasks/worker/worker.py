@@ -7,11 +7,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, cast
 
 import luigi
-import luigi.worker
 import psutil
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import load_task
@@ -21,7 +19,7 @@ from luigi.worker import GetWorkResponse, TaskProcess
 from pipeline import access
 from pipeline.ledger import runs
 from pipeline.scheduler import links
-from tasks import step
+from tasks import luigi_internals, step
 from tasks.scheduler import assist
 from tasks.worker import log
 from tasks.worker.pool import Pool, Shared
@@ -41,43 +39,45 @@ LOST_TIMES = 3
 FINISH_SECONDS = 20.0
 
 
-class Worker(luigi.worker.Worker):
+class Worker(luigi_internals.Worker):
     """The worker of a run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(*args, **kwargs)
         self._root: luigi.Task | None = None
         self._told_at = time.monotonic()
         self._told_times = 0
         self._ground_seen: dict[str, float] = {}
-        self._pool = Pool(super()._create_task_process, self._running_tasks)
+        self._pool = Pool(super().create_process, self.running_tasks)
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._pool.close()
 
-    def _create_task_process(self, task: luigi.Task) -> TaskProcess:
-        process: TaskProcess = super()._create_task_process(task)  # type: ignore[no-untyped-call]
+    def create_process(self, task: luigi.Task) -> TaskProcess:
+        """Return what a task is run by: a process of its own, or one that short steps share."""
+        process = super().create_process(task)
         if process.use_multiprocessing and isinstance(task, step.Shown) and task.shares_its_process:
             return cast("TaskProcess", self._pool.process_for(process))
         return process
 
-    def _get_work(self) -> GetWorkResponse:
-        for process in self._running_tasks.values():
+    def get_work(self) -> GetWorkResponse:
+        """Ask for the next task, once what goes on for longer has its link."""
+        for process in self.running_tasks.values():
             # A step that is over in no time gets the link to its log with the word that it is.
             if isinstance(process, Shared) and process.wants_link:
                 process.is_linked = True
                 if log.is_kept(process.task):
-                    log.link(self._scheduler, self._id, process.task)
+                    log.link(self.scheduler, self.id, process.task)
         self._pool.end_old()
-        found: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
-        return found
+        return super().get_work()
 
-    def _add_task(self, *args: Any, **kwargs: Any) -> None:
-        process = self._running_tasks.get(kwargs["task_id"])
+    def tell_task(self, *args: Any, **kwargs: Any) -> None:
+        """Tell how it is with a task, and where its log is."""
+        process = self.running_tasks.get(kwargs["task_id"])
         if isinstance(process, Shared) and log.is_kept(process.task):
             kwargs["tracking_url"] = links.log_path(process.task.about_run, process.task.task_id)
-        super()._add_task(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().tell_task(*args, **kwargs)
 
     def add(self, task: luigi.Task, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and all that it requires. The first one is what the run is about."""
@@ -89,24 +89,24 @@ class Worker(luigi.worker.Worker):
 
     def _tell_catalog(self) -> None:
         """Say by which catalog this one goes, so that nobody helps who goes by another."""
-        self._scheduler.add_worker(self._id, [("catalog", step.catalog_digest())])
+        self.scheduler.add_worker(self.id, [("catalog", step.catalog_digest())])
 
     def say_stopped(self) -> None:
         """Say that this run is told to stop, so that assistants do not go on with it. Waits for nobody."""
-        if isinstance(self._scheduler, RemoteScheduler):
-            # Another one: that of the run may just be in the middle of a call.
-            scheduler: Any = RemoteScheduler(self._scheduler._url, WORD_SECONDS)
-            scheduler._rpc_retry_attempts, scheduler._rpc_log_retries = 1, False
+        if isinstance(self.scheduler, RemoteScheduler):
+            way = luigi_internals.another_way(self.scheduler)
+            scheduler = luigi_internals.asked_once(way, WORD_SECONDS)
             # Nor for a login that is refused at this moment, which ends a program: we are ending as it is.
             with contextlib.suppress(RPCError, SystemExit):
-                scheduler.add_worker(self._id, [(assist.STOPPED, True)])
+                scheduler.add_worker(self.id, [(assist.STOPPED, True)])
 
-    def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
-        if self._config.keep_alive and get_work_response.running_tasks:
+    def stays(self, work: GetWorkResponse) -> bool:
+        """Whether the run goes on, though there is nothing for it to do at this moment."""
+        if self.keeps_alive and work.running_tasks:
             # Somebody is at what we wait for, for as long as it takes. If he is dead the scheduler finds out.
-            self._idle_since: datetime | None = None
+            self.begin_idling_anew()
             return True
-        stays = bool(super()._keep_alive(get_work_response))  # type: ignore[no-untyped-call]
+        stays = super().stays(work)
         forgotten = time.monotonic() - self._told_at > FORGOTTEN_SECONDS if stays else self._is_forgotten()
         if self._root is not None and forgotten:
             logger.warning("the scheduler may have lost tasks of this run: it is told of them again")
@@ -119,20 +119,20 @@ class Worker(luigi.worker.Worker):
 
         As one that was killed and began anew, or that was away for longer than it waits for a silent worker.
         """
-        if self._root is None or not self._config.keep_alive or self._told_times > FORGOTTEN_TIMES:
+        if self._root is None or not self.keeps_alive or self._told_times > FORGOTTEN_TIMES:
             return False
         root = self._root.task_id
-        found = self._scheduler.task_search(task_str=root)
+        found = self.scheduler.task_search(task_str=root)
         for status, tasks in found.items():
             if root in tasks:
-                return status in (PENDING, FAILED, RUNNING) and self._id not in tasks[root]["workers"]
+                return status in (PENDING, FAILED, RUNNING) and self.id not in tasks[root]["workers"]
         return True
 
-    def _email_task_failure(self, task: luigi.Task, said: str) -> None:
+    def on_task_failure(self, task: luigi.Task, said: str) -> None:
         """Do as Luigi before it tells the scheduler of a failure; what no second try can mend gets none."""
         # Perhaps that of its source: the next table has it looked for again.
         self._ground_seen.clear()
-        process = self._running_tasks.get(task.task_id)
+        process = self.running_tasks.get(task.task_id)
         if isinstance(process, Shared):
             # Whatever is wrong with it, the next try has a process and a login of its own.
             process.member.end()
@@ -140,40 +140,41 @@ class Worker(luigi.worker.Worker):
             task.is_final = isinstance(said, step.Final)
             if task.is_final:
                 # The scheduler counts a failure by what it knew of the task before.
-                self._scheduler.add_task(
-                    worker=self._id,
+                self.scheduler.add_task(
+                    worker=self.id,
                     task_id=task.task_id,
                     status=RUNNING,
                     resources=task.process_resources(),
                     priority=task.priority,
-                    assistant=self._assistant,
-                    retry_policy_dict=luigi.worker._get_retry_policy_dict(task),
+                    assistant=self.is_assistant,
+                    retry_policy_dict=luigi_internals.retry_policy(task),
                 )
-        super()._email_task_failure(task, said)  # type: ignore[no-untyped-call]
+        super().on_task_failure(task, said)
 
-    def _run_task(self, task_id: str) -> None:
-        task = self._scheduled_tasks[task_id]
+    def run_task(self, task_id: str) -> None:
+        """Begin a task; one that has lost what it requires goes back."""
+        task = self.scheduled_tasks[task_id]
         if self.unfulfilled_counts[task_id] < LOST_TIMES and _has_lost_its_ground(task, self._ground_seen):
             self.unfulfilled_counts[task_id] += 1
             self._give_back(task)
             self.add(task)
             return
-        super()._run_task(task_id)  # type: ignore[no-untyped-call]
+        super().run_task(task_id)
 
     def _give_back(self, task: luigi.Task) -> None:
         """Have the scheduler hand out a task again that it gave to us, which is nobody's failure."""
         requires = [required.task_id for required in task.deps()]
         # Luigi takes "pending" from a running task only together with requirements; these it knows already.
-        self._scheduler.add_task(
-            worker=self._id,
+        self.scheduler.add_task(
+            worker=self.id,
             task_id=task.task_id,
             status=PENDING if requires else FAILED,
             new_deps=requires,
             expl="given back",
             runnable=None,
             resources=task.process_resources(),
-            assistant=self._assistant,
-            retry_policy_dict=luigi.worker._get_retry_policy_dict(task),
+            assistant=self.is_assistant,
+            retry_policy_dict=luigi_internals.retry_policy(task),
         )
 
 
@@ -189,68 +190,66 @@ class Assistant(Worker):
 
     def __init__(self, scheduler: Any, workers: int) -> None:
         super().__init__(scheduler=scheduler, worker_processes=workers, assistant=True, keep_alive=True)
-        self._scheduled_tasks = _Known()
+        self.scheduled_tasks = _Known()
         self._catalog_files: object = None
         self._abandons_at: float | None = None
 
-    @property
-    def id(self) -> str:
-        """Return the name under which the scheduler knows it."""
-        return str(self._id)
-
     def stop(self) -> None:
         """Take no more tasks; finish those at hand within a while, or give them back."""
-        self._start_phasing_out()
+        self.phase_out()
         self._abandons_at = self._abandons_at or time.monotonic() + FINISH_SECONDS
 
-    def _keep_alive(self, _get_work_response: GetWorkResponse) -> bool:
-        return bool(self._config.keep_alive)
+    def stays(self, _work: GetWorkResponse) -> bool:
+        """Whether it goes on: until it is told to stop."""
+        return self.keeps_alive
 
-    def _get_work(self) -> GetWorkResponse:
+    def get_work(self) -> GetWorkResponse:
+        """Ask for the next task, by what is declared now."""
         # It lives for weeks, in which the analysts' repository changes, and the scheduler may forget it.
         if (files := step.catalog_files()) != self._catalog_files:
             step.declared.cache_clear()
             self._pool.renew()
             self._catalog_files, self._told_at = files, 0.0
-        if not self._stop_requesting_work and time.monotonic() - self._told_at > FORGOTTEN_SECONDS:
+        if not self.is_phasing_out and time.monotonic() - self._told_at > FORGOTTEN_SECONDS:
             self._told_at = time.monotonic()
             self._tell_catalog()
         # Luigi keeps all of these for the summary of a run, of which there is none.
-        self._get_work_response_history.clear()
-        self._add_task_history.clear()
-        if not self._running_tasks:
-            self._scheduled_tasks.clear()
+        self.forget_history()
+        if not self.running_tasks:
+            self.scheduled_tasks.clear()
             self._ground_seen.clear()
             access.end_idle()
-        return super()._get_work()
+        return super().get_work()
 
-    def _get_work_task_id(self, get_work_response: Mapping[str, Any]) -> str | None:
-        if "task_family" not in get_work_response:
+    def take_work(self, work: Mapping[str, Any]) -> str | None:
+        """Return the id of the task that the scheduler gave, unless it is refused."""
+        if "task_family" not in work:
             return None
-        task_id = str(get_work_response["task_id"])
+        task_id = str(work["task_id"])
         try:
-            self._scheduled_tasks[task_id] = _load(get_work_response)
+            self.scheduled_tasks[task_id] = _load(work)
         except Exception as error:  # noqa: BLE001 - whatever it is that was sent, it is not run
             logger.error("task %s is refused: %s", task_id, error)  # noqa: TRY400 - nothing of ours failed
-            self._scheduler.add_task(
-                worker=self._id, task_id=task_id, status=FAILED, expl=f"refused: {error}", assistant=True
+            self.scheduler.add_task(
+                worker=self.id, task_id=task_id, status=FAILED, expl=f"refused: {error}", assistant=True
             )
             return None
         return task_id
 
-    def _handle_next_task(self) -> None:
-        super()._handle_next_task()  # type: ignore[no-untyped-call]
+    def handle_next_task(self) -> None:
+        """Wait for what the steps tell; give them back once there is no more time for them."""
+        super().handle_next_task()
         if self._abandons_at is not None and time.monotonic() > self._abandons_at:
             self._abandon()
 
     def _abandon(self) -> None:
         """End the steps at hand, and give them back."""
-        for task_id, process in self._running_tasks.items():
+        for task_id, process in self.running_tasks.items():
             logger.warning("told to stop: %s is ended and given back", task_id)
             _kill(process)
             with contextlib.suppress(RPCError):
                 self._give_back(process.task)
-        self._running_tasks.clear()
+        self.running_tasks.clear()
 
 
 def _has_lost_its_ground(task: luigi.Task, seen: dict[str, float]) -> bool:

@@ -17,7 +17,7 @@ import luigi.server
 import pytest
 import requests
 import trustme
-from luigi.scheduler import RPC_METHODS, Scheduler
+from luigi.scheduler import RPC_METHODS
 from luigi.task_status import DONE, FAILED, PENDING, RUNNING
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.httpserver import HTTPServer
@@ -26,6 +26,7 @@ from tornado.netutil import bind_sockets
 from pipeline import postgres, settings
 from pipeline.errors import UsageError
 from pipeline.scheduler import visualizer
+from tasks.luigi_internals import Scheduler
 from tasks.scheduler import access_control, listening, pages, server
 from tasks.scheduler.listening import Encryption
 from tasks.scheduler.state import State
