@@ -32,9 +32,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def platform(sandbox: Sandbox, tmp_path: Path) -> Iterator[Platform]:
+def platform(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -> Iterator[Platform]:
     """An empty warehouse, and sources as the test asks for them: `platform.source("shop", sql, yaml)`."""
-    with platform_in(sandbox, tmp_path) as made:
+    with platform_in(sandbox, tmp_path, migrated="night" in request.fixturenames) as made:
         yield made
 
 
@@ -42,7 +42,9 @@ def platform(sandbox: Sandbox, tmp_path: Path) -> Iterator[Platform]:
 def night(platform: Platform) -> Iterator[Night]:
     """A platform with a ledger, and the steps and commands of a night on it."""
     made = Night(platform)
-    made.migrate()
+    if not platform.migrated:
+        made.migrate()
+        platform.own.keep()
     yield made
     made.close()
 

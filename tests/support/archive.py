@@ -2,9 +2,11 @@
 
 import configparser
 import contextlib
+import functools
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,9 +88,7 @@ class Archive:
 
     def add_key(self, name: str, expires: str = "0") -> Path:
         """Make a key pair, keep the private half in memory, and return the file of the public one."""
-        public, private = crypt.new_key_pair(
-            name, f"{name}@test.invalid", expires=expires, folder=self.folder
-        )
+        public, private = _key_pair(name) if expires == "0" else _new_key_pair(name, expires)
         self.private_keys[name] = private
         path = self.folder / f"{name}.asc"
         path.write_text(public)
@@ -232,6 +232,17 @@ class Archive:
                 assert private.decrypt(encrypted, plain) == file.plain
                 found.append(plain)
         return found[0], found[1]
+
+
+def _new_key_pair(name: str, expires: str) -> tuple[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        return crypt.new_key_pair(name, f"{name}@test.invalid", expires=expires, folder=Path(folder))
+
+
+@functools.cache
+def _key_pair(name: str) -> tuple[str, str]:
+    """Return a key pair that all archives share: gpg takes longer to make one than to use it."""
+    return _new_key_pair(name, "0")
 
 
 def whole(database: str, run: str) -> list[tuple[str, str]]:

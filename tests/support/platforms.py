@@ -1,7 +1,6 @@
 """What tests run on: one sandbox for all of them, and in it an own warehouse and own sources for each."""
 
 import contextlib
-import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -17,8 +16,7 @@ from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import Administrator, administrator
-
-_numbers = itertools.count(1)
+from tests.support.warehouses import Warehouse
 
 Connection = psycopg2.extensions.connection
 
@@ -28,6 +26,8 @@ class Sandbox:
     """A running sandbox with the sample sources."""
 
     home: Home
+    # What is left of the tests before, as good as new: by whether a migrated database is to be had of it.
+    warehouses: dict[bool, list[Warehouse]] = field(default_factory=lambda: {True: [], False: []}, repr=False)
 
     @property
     def env(self) -> dict[str, str]:
@@ -52,11 +52,18 @@ class Platform:
 
     sandbox: Sandbox
     folder: Path
-    prefix: str
+    own: Warehouse = field(repr=False)
+    # Whether the warehouse has its tables from the beginning.
+    migrated: bool = False
     sources: list[str] = field(default_factory=list)
     alerts: dict[str, str] = field(default_factory=lambda: {"secret": "alerts"})
     # Sections of luigi.cfg that a test adds.
     more: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all that is of this test begin with."""
+        return self.own.prefix
 
     @property
     def settings_file(self) -> Path:
@@ -140,12 +147,14 @@ class Platform:
 
 
 @contextlib.contextmanager
-def platform_in(sandbox: Sandbox, folder: Path) -> Iterator[Platform]:
-    """Make a platform for one test, and remove it afterwards."""
-    made = Platform(sandbox, folder, f"t{next(_numbers)}")
-    home, warehouse = sandbox.home, made.database("warehouse")
-    with clusters.connection(home, provision.WAREHOUSE, "postgres") as connection:
-        provision.warehouse(home, connection, warehouse, warehouse, role=f"{made.prefix}_pipeline")
+def platform_in(sandbox: Sandbox, folder: Path, *, migrated: bool = False) -> Iterator[Platform]:
+    """Make a platform for one test, and remove it afterwards.
+
+    `migrated`: with the tables of its warehouse, if one before has left them (`Warehouse.keep`).
+    """
+    left = sandbox.warehouses[migrated]
+    own = left.pop() if left else Warehouse(sandbox.home)
+    made = Platform(sandbox, folder, own, own.open(migrated=migrated))
     made.write_settings()
     (made.analysts / "sources").mkdir(parents=True)
     # The one entry that all platforms of a sandbox share.
@@ -156,9 +165,9 @@ def platform_in(sandbox: Sandbox, folder: Path) -> Iterator[Platform]:
         if key is not None and sandbox.vault.read(mask.SECRET) != key:
             sandbox.vault.write(mask.SECRET, key)
         for name in made.sources:
-            provision.forget_source(home, made.database(name))
-        with clusters.connection(home, provision.WAREHOUSE, "postgres") as connection:
-            provision.forget_warehouse(home, connection, warehouse, f"{made.prefix}_pipeline")
+            provision.forget_source(sandbox.home, made.database(name))
+        if own.close():
+            left.append(own)
 
 
 def _user(role: str) -> str:
