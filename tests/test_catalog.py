@@ -11,6 +11,11 @@ from hypothesis import strategies as st
 
 from pipeline import catalog, names
 from pipeline.catalog import Table, document
+from pipeline.catalog.check_kinds.freshness import FreshnessCheck
+from pipeline.catalog.check_kinds.relationship import RelationshipCheck
+from pipeline.catalog.check_kinds.rows import RowsCheck
+from pipeline.catalog.check_kinds.sql import SqlCheck
+from pipeline.catalog.check_kinds.unique import UniqueCheck
 from pipeline.errors import ProblemsError, UsageError
 
 HEAD = "source: hr\ntables:\n"
@@ -55,8 +60,8 @@ hr.yaml:23: tables.employee.checks[5].relationship.to: no such table in this fil
   department?
 hr.yaml:23: tables.employee.checks[5].relationship: columns and to_columns differ in number; write one
   for each
-hr.yaml:24: tables.employee.checks[6]: is no check; write one of rows, unique, sql, freshness,
-  relationship
+hr.yaml:24: tables.employee.checks[6]: is no check; write one of freshness, relationship, rows,
+  sql, unique
 mart.yaml:1: source: the name "mart" is taken by the warehouse itself; choose another
 mart.yaml:2: tables: is empty; write at least one
 """
@@ -145,16 +150,16 @@ tables:
     assert found.drift == {"added": "ignore", "key": "block", "dropped": "block"}
     assert [check.kind for check in found.checks] == ["rows", "unique", "sql", "freshness", "relationship"]
     rows, unique, sql, freshness, relationship = found.checks
-    assert isinstance(rows, catalog.RowsCheck)
+    assert isinstance(rows, RowsCheck)
     assert (rows.rows.min, rows.rows.max, rows.rows.change) == (1, 10, 1.5)
     assert (rows.level, rows.quarantine, unique.level, unique.quarantine) == ("warn", "hold", "error", "rows")
-    assert isinstance(unique, catalog.UniqueCheck)
+    assert isinstance(unique, UniqueCheck)
     assert unique.unique == ("staff_number",)
-    assert isinstance(sql, catalog.SqlCheck)
+    assert isinstance(sql, SqlCheck)
     assert sql.sql == "select * from {table} where hired_on > current_date"
-    assert isinstance(freshness, catalog.FreshnessCheck)
+    assert isinstance(freshness, FreshnessCheck)
     assert freshness.freshness.max_age == timedelta(days=2)
-    assert isinstance(relationship, catalog.RelationshipCheck)
+    assert isinstance(relationship, RelationshipCheck)
     assert relationship.relationship.to_columns == ("id",)
 
 

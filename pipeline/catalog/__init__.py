@@ -5,21 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.catalog import marts
+from pipeline.catalog.check_kinds import Check
 from pipeline.catalog.dashboard_files import dashboards
 from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
 from pipeline.catalog.marts import Mart
 from pipeline.catalog.source_files import sources
-from pipeline.catalog.source_files.checks import (
-    Check,
-    FreshnessCheck,
-    FreshnessRule,
-    RelationshipCheck,
-    RelationshipRule,
-    RowsCheck,
-    RowsRule,
-    SqlCheck,
-    UniqueCheck,
-)
 from pipeline.catalog.source_files.columns import Accepted, Column, Mask, NullRate, Range
 from pipeline.catalog.source_files.conditions import Condition
 from pipeline.catalog.source_files.relations import SCHEMA, Sources
@@ -40,8 +30,6 @@ __all__ = [
     "DriftKind",
     "Filter",
     "Format",
-    "FreshnessCheck",
-    "FreshnessRule",
     "Level",
     "Mart",
     "Mask",
@@ -51,16 +39,10 @@ __all__ = [
     "Quarantine",
     "Range",
     "Reach",
-    "RelationshipCheck",
-    "RelationshipRule",
     "Repository",
-    "RowsCheck",
-    "RowsRule",
     "Source",
-    "SqlCheck",
     "Tab",
     "Table",
-    "UniqueCheck",
     "read",
     "read_repository",
 ]

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from pipeline import names
-from pipeline.catalog import document, queries
+from pipeline.catalog import check_kinds, document, queries
+from pipeline.catalog.check_kinds import Check
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.document import Document, Path, dotted
-from pipeline.catalog.source_files.checks import Check
 from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.validation import validated
 from pipeline.catalog.values import ColumnNames, Name
@@ -95,11 +95,11 @@ def _rules(written: Document) -> Iterator[Problem]:
         path: Path = ("checks", index)
         if "quarantine" in check:
             yield told((*path, "quarantine"), _WHOLE)
-        to = _mapping(check.get("relationship")).get("to")
-        if isinstance(to, str) and to.count(".") != 1:
-            yield told(
-                (*path, "relationship", "to"), f"{to}: write its source or mart before it, as hr.department"
-            )
+        for kind, rule in check_kinds.written(check):
+            for where, to in kind.tables_in(rule):
+                if to.count(".") != 1:
+                    what = f"{to}: write its source or mart before it, as hr.department"
+                    yield told((*path, kind.kind, *where), what)
 
 
 _WHOLE = "a mart is built whole or not at all, and no rows are set aside; remove this"
@@ -109,21 +109,21 @@ def _checks(written: Document) -> tuple[list[Problem], list[tuple[int, queries.R
     told: list[Problem] = []
     named: list[tuple[int, queries.Relation]] = []
     for index, check in enumerate(_listed(written.at(("checks",)))):
-        path: Path = ("checks", index, "sql")
-        to = _mapping(check.get("relationship")).get("to")
-        if isinstance(to, str) and to.count(".") == 1:
-            schema, _, name = to.partition(".")
-            line = written.line(("checks", index, "relationship", "to"))
-            named.append((line, queries.Relation(schema, name, line)))
-        text = check.get("sql")
-        if not isinstance(text, str) or not text:
-            continue
-        try:
-            query = queries.parse_check(text)
-        except queries.QueryError as error:
-            told.append((written.line(path), f"{dotted(path)}: {error.problem}"))
-        else:
-            named += [(written.line(path), relation) for relation in query.relations]
+        for kind, rule in check_kinds.written(check):
+            path: Path = ("checks", index, kind.kind)
+            for where, to in kind.tables_in(rule):
+                schema, point, name = to.partition(".")
+                if point and "." not in name:
+                    line = written.line((*path, *where))
+                    named.append((line, queries.Relation(schema, name, line)))
+            if (text := kind.query_in(rule)) is None:
+                continue
+            try:
+                query = queries.parse_check(text)
+            except queries.QueryError as error:
+                told.append((written.line(path), f"{dotted(path)}: {error.problem}"))
+            else:
+                named += [(written.line(path), relation) for relation in query.relations]
     return told, named
 
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import names
 from pipeline.catalog import heading, queries
+from pipeline.catalog.check_kinds import Check
 from pipeline.catalog.heading import Materialize
-from pipeline.catalog.source_files.checks import Check
 from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.relations import SCHEMA, Sources, relation_problem
 

@@ -16,9 +16,9 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from pipeline import postgres
+from pipeline.catalog.check_kinds import CANDIDATE
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
-from pipeline.quality.subject import CANDIDATE
 
 _VIEW = sql.Identifier("pg_temp", "asked")
 _CREATE = sql.SQL("CREATE TEMP VIEW asked AS {}")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog.check_kinds import CANDIDATE, Result
 from pipeline.postgres import Composable, Connection
-from pipeline.quality.result import Result
-from pipeline.quality.subject import CANDIDATE, Subject, naming
+from pipeline.quality.subject import Subject, naming
 
 
 @dataclass(frozen=True)

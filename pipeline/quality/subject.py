@@ -11,9 +11,6 @@ from pipeline.catalog import Check, Column
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 
-# The relation that stands for the rows; it ends with the session.
-CANDIDATE = "candidate"
-
 
 @dataclass(frozen=True)
 class Subject:

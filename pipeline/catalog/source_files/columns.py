@@ -5,18 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.catalog.declared import Declared
-from pipeline.catalog.values import Description, Level, Name, Quarantine, Scalar, Share
+from pipeline.catalog.ruled import Ruled
+from pipeline.catalog.values import Description, Name, Scalar, Share
 
 Mask = Literal["hash", "null", "exclude"]
-
-
-class Ruled(Declared):
-    """What is done where a rule does not hold."""
-
-    level: Level = "error"
-    """error: failing rows are not loaded; warn: it is recorded, and all rows are loaded."""
-    quarantine: Quarantine = "hold"
-    """What an error does. hold: nothing of the table is loaded; rows: failing rows alone are set aside."""
 
 
 class NullRate(Ruled):

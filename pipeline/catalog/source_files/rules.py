@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline import names
-from pipeline.catalog import queries
+from pipeline.catalog import check_kinds, queries
+from pipeline.catalog.as_written import EMPTYING, listed, mapping, masks_of, named
 from pipeline.catalog.document import Document, Path, dotted
-from pipeline.catalog.source_files.checks import WITHOUT_ROWS
 
 Problem = tuple[int, str]
 Found = Iterator[tuple[Path, str]]
@@ -23,8 +23,6 @@ NEVER_IGNORED = {
     "narrowed": "ignoring the other type would round or refuse values",
     "type": "ignoring the other type would round or refuse values",
 }
-# Masks that leave nothing to tell rows apart by.
-EMPTYING = ("null", "exclude")
 
 
 def problems(written: Document, stem: str) -> list[Problem]:
@@ -62,9 +60,13 @@ def _drift(table: dict[str, Any]) -> Found:
 
 
 def _compared_with(name: str, tables: dict[str, Any]) -> set[str]:
-    checks = listed(mapping(tables.get(name)).get("checks"))
-    others = {mapping(check.get("relationship")).get("to") for _, check in checks}
-    return {to for to in others if isinstance(to, str) and to != name}
+    return {
+        to
+        for _, check in listed(mapping(tables.get(name)).get("checks"))
+        for kind, rule in check_kinds.written(check)
+        for _, to in kind.tables_in(rule)
+        if to != name
+    }
 
 
 def _circle(name: str, tables: dict[str, Any]) -> Found:
@@ -87,19 +89,19 @@ def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, st
     tables = written.value.get("tables") if isinstance(written.value, dict) else None
     for name, table in mapping(tables).items():
         for index, check in listed(mapping(table).get("checks")):
-            path: Path = ("tables", name, "checks", index, "sql")
-            text = check.get("sql")
-            if not isinstance(text, str) or not text:
-                continue
-            line = written.line(path)
-            try:
-                query = queries.parse_check(text)
-            except queries.QueryError as error:
-                told.append((line, f"{dotted(path)}: {error.problem}"))
-                continue
-            others += [(line, dotted(path), relation) for relation in query.relations]
-            if not query.relations:
-                told += [(line, f"{dotted(path)}: {what}") for what in _masked_in(query, mapping(table))]
+            for kind, rule in check_kinds.written(check):
+                path: Path = ("tables", name, "checks", index, kind.kind)
+                if (text := kind.query_in(rule)) is None:
+                    continue
+                line = written.line(path)
+                try:
+                    query = queries.parse_check(text)
+                except queries.QueryError as error:
+                    told.append((line, f"{dotted(path)}: {error.problem}"))
+                    continue
+                others += [(line, dotted(path), relation) for relation in query.relations]
+                if not query.relations:
+                    told += [(line, f"{dotted(path)}: {what}") for what in _masked_in(query, mapping(table))]
     return told, others
 
 
@@ -107,32 +109,6 @@ def _masked_in(query: queries.Query, table: dict[str, Any]) -> Iterator[str]:
     for column, mask in sorted(masks_of(table).items()):
         if mask in EMPTYING and column in query.columns:
             yield f"names {column}, of which mask: {mask} leaves nothing; take it out, or change the mask"
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return what is written as a mapping; an empty one where it is none, which is told elsewhere."""
-    return value if isinstance(value, dict) else {}
-
-
-def named(value: Any) -> list[str]:
-    """Return one name, or a list of them, as a list."""
-    listed = value if isinstance(value, list) else [value]
-    return [name for name in listed if isinstance(name, str)]
-
-
-def listed(checks: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each check with its place in the list."""
-    for index, check in enumerate(checks if isinstance(checks, list) else ()):
-        yield index, mapping(check)
-
-
-def masks_of(table: dict[str, Any]) -> dict[str, str]:
-    """Return the mask of each masked column."""
-    masks = {}
-    for name, column in mapping(table.get("columns")).items():
-        if "mask" in mapping(column):
-            masks[name] = str(column["mask"] or "null")
-    return masks
 
 
 def _source(written: Document, stem: str) -> Iterator[Problem]:
@@ -200,42 +176,10 @@ def _columns(table: dict[str, Any], *, history: bool) -> Found:
 def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Found:
     masks = masks_of(table)
     for index, check in listed(table.get("checks")):
-        path = ("checks", index)
-        for kind in WITHOUT_ROWS:
-            if kind in check and check.get("quarantine") == "rows":
-                yield (*path, "quarantine"), f"{kind} tells of no single row to set aside; remove this"
-        relationship = mapping(check.get("relationship"))
-        freshness = mapping(check.get("freshness")).get("column")
-        for column in (*named(check.get("unique")), *named(relationship.get("columns"))):
-            if masks.get(column) in EMPTYING:
-                yield (
-                    path,
-                    f"mask: {masks[column]} leaves nothing of {column} to check; take one of the two away",
-                )
-        if isinstance(freshness, str) and freshness in masks:
-            yield path, f"mask: {masks[freshness]} leaves no time in {freshness}; take one of the two away"
-        for where, what in _relationship(relationship, masks, tables):
-            yield (*path, "relationship", *where), what
-
-
-def _relationship(rule: dict[str, Any], masks: dict[str, str], tables: dict[str, Any]) -> Found:
-    target = rule.get("to")
-    if not isinstance(target, str):
-        return
-    if target not in tables:
-        yield ("to",), f"no such table in this file; {names.advice(target, tables)}"
-        return
-    others = masks_of(mapping(tables[target]))
-    for column, other in zip(named(rule.get("columns")), named(rule.get("to_columns")), strict=False):
-        ours, theirs = masks.get(column), others.get(other)
-        if theirs in EMPTYING:
-            yield (
-                ("to_columns",),
-                f"mask: {theirs} leaves nothing of {target}.{other}; take one of the two away",
-            )
-        elif ours not in EMPTYING and ours != theirs:
-            yield (
-                (),
-                f"only one of {column} and {target}.{other} is hashed, so that they never agree; "
-                "write mask: hash for both or neither",
-            )
+        path: Path = ("checks", index)
+        for kind, rule in check_kinds.written(check):
+            if not kind.tells_rows and check.get("quarantine") == "rows":
+                what = f"{kind.kind} tells of no single row to set aside; remove this"
+                yield (*path, "quarantine"), what
+            for where, what in kind.mistakes(rule, masks, tables):
+                yield (*path, *where), what

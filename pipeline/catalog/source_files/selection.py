@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.catalog import queries
+from pipeline.catalog import check_kinds, queries
+from pipeline.catalog.as_written import listed, mapping, masks_of, named
 from pipeline.catalog.document import Document, Path, dotted
 from pipeline.catalog.source_files import conditions, rules
 
@@ -19,9 +20,9 @@ def problems(written: Document) -> list[rules.Problem]:
 def condition_problems(written: Document) -> list[rules.Problem]:
     """Return what is wrong with the conditions of `where`."""
     told: list[rules.Problem] = []
-    for name, table in rules.mapping(rules.mapping(written.value).get("tables")).items():
+    for name, table in mapping(mapping(written.value).get("tables")).items():
         path: Path = ("tables", name, "where")
-        text = rules.mapping(table).get("where")
+        text = mapping(table).get("where")
         if not isinstance(text, str) or not text:
             continue
         try:
@@ -29,9 +30,9 @@ def condition_problems(written: Document) -> list[rules.Problem]:
         except queries.QueryError as error:
             told.append((written.line_within(path, error.line), f"{dotted(path)}: {error.problem}"))
             continue
-        columns = rules.mapping(rules.mapping(table).get("columns"))
-        for column, mask in sorted(rules.masks_of(rules.mapping(table)).items()):
-            if column in found.columns and "unmasked" not in rules.mapping(columns[column]):
+        columns = mapping(mapping(table).get("columns"))
+        for column, mask in sorted(masks_of(mapping(table)).items()):
+            if column in found.columns and "unmasked" not in mapping(columns[column]):
                 what = (
                     f"names {column}, which is masked ({mask}), and which rows are there would tell of it; "
                     "take it out, or write 'unmasked: reviewed' beside its mask"
@@ -41,9 +42,9 @@ def condition_problems(written: Document) -> list[rules.Problem]:
 
 
 def _only_problems(written: Document) -> Iterator[rules.Problem]:
-    tables = rules.mapping(rules.mapping(written.value).get("tables"))
+    tables = mapping(mapping(written.value).get("tables"))
     for name, table in tables.items():
-        table = rules.mapping(table)  # noqa: PLW2901 - an empty one declares nothing
+        table = mapping(table)  # noqa: PLW2901 - an empty one declares nothing
         if "only" in table:
             for where, what in _not_listed(table):
                 path = ("tables", name, *where)
@@ -53,21 +54,17 @@ def _only_problems(written: Document) -> Iterator[rules.Problem]:
 def _not_listed(table: dict[str, Any]) -> rules.Found:
     """Tell what is said of columns that are not loaded, and which are listed and masked away."""
     # The key and the cursor come along by themselves.
-    loaded = {*rules.named(table["only"]), *rules.named(table.get("key")), *rules.named(table.get("cursor"))}
-    for column, declared in rules.mapping(table.get("columns")).items():
-        said = sorted(rules.mapping(declared).keys() - OF_WHAT_STAYS)
+    loaded = {*named(table["only"]), *named(table.get("key")), *named(table.get("cursor"))}
+    for column, declared in mapping(table.get("columns")).items():
+        said = sorted(mapping(declared).keys() - OF_WHAT_STAYS)
         if column not in loaded and said:
             yield ("columns", column, said[0]), f"{column} is not loaded; add it to only, or remove this"
-    for column, mask in rules.masks_of(table).items():
-        if mask == "exclude" and column in rules.named(table["only"]):
+    for column, mask in masks_of(table).items():
+        if mask == "exclude" and column in named(table["only"]):
             yield ("columns", column, "mask"), f"{column} is listed in only as well; take one of the two away"
-    for index, check in rules.listed(table.get("checks")):
-        relationship, freshness = (
-            rules.mapping(check.get("relationship")),
-            rules.mapping(check.get("freshness")),
-        )
-        columns = [*rules.named(check.get("unique")), *rules.named(relationship.get("columns"))]
-        for column in (*columns, *rules.named(freshness.get("column"))):
+    for index, check in listed(table.get("checks")):
+        kinds = check_kinds.written(check)
+        for column in (column for kind, rule in kinds for column in kind.columns_in(rule)):
             # What is not declared as the key may still be the source's own.
             if column not in loaded and (table.get("key") or "unique" not in check):
                 yield ("checks", index), f"{column} is not loaded; add it to only, or remove this"

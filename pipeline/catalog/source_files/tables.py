@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.catalog.check_kinds import Check
 from pipeline.catalog.declared import Declared
+from pipeline.catalog.ruled import Ruled
 from pipeline.catalog.source_files import conditions
-from pipeline.catalog.source_files.checks import WITHOUT_ROWS, Check, RelationshipCheck
-from pipeline.catalog.source_files.columns import Column, Ruled
+from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.conditions import Condition
 from pipeline.catalog.values import ColumnNames, Description, Duration, Name, Quarantine, Share
 from pipeline.errors import UsageError
@@ -64,8 +65,8 @@ class Table(BaseModel):
     @property
     def compared_with(self) -> tuple[str, ...]:
         """The other tables that its checks look into: they have to be loaded before."""
-        named = (check.relationship.to for check in self.checks if isinstance(check, RelationshipCheck))
-        return tuple(sorted({name for name in named if name != self.name}))
+        named = {name for check in self.checks for name in check.others}
+        return tuple(sorted(named - {self.name}))
 
     @property
     def hashes(self) -> bool:
@@ -207,9 +208,7 @@ def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) 
     said["columns"] = {
         column: _column(declared or Column(), quarantine) for column, declared in table.columns.items()
     }
-    said["checks"] = tuple(
-        check if check.kind in WITHOUT_ROWS else _ruled(check, quarantine) for check in table.checks
-    )
+    said["checks"] = tuple(_ruled(check, quarantine) if check.tells_rows else check for check in table.checks)
     said.setdefault("relation", name)
     if table.where is not None:
         said["where"] = conditions.parse(table.where)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline import names
 from pipeline.catalog import document
-from pipeline.catalog.source_files.checks import KINDS
+from pipeline.catalog.check_kinds import KINDS
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -3,13 +3,13 @@
 All is asked in the analysts' own session, with no more rights than they have.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
 
 from pipeline import ledger, postgres, quality
-from pipeline.catalog import Mart, SqlCheck, Table
+from pipeline.catalog import Mart, Table
 from pipeline.chains import LOAD_TASK
 from pipeline.loading import staging, steps
 from pipeline.loading.staging import Staged
@@ -117,19 +117,14 @@ def _examples(theirs: Connection, subject: Subject, result: Result) -> list[str]
             postgres.columns(names, "c"), sql.Identifier(CANDIDATE), result.wrong, sql.Literal(EXAMPLES)
         )
         return [_told(dict(zip(names, row, strict=True))) for row in postgres.rows(theirs, query)]
-    return list(_of_sql(theirs, subject, result))
-
-
-def _of_sql(theirs: Connection, subject: Subject, result: Result) -> Iterator[str]:
-    for check in subject.checks:
-        if isinstance(check, SqlCheck) and result.name == f"sql {' '.join(check.sql.split())}":
-            text = check.sql.strip().rstrip(";").replace("{table}", CANDIDATE)
-            query = sql.SQL("SELECT * FROM ({}) AS f LIMIT {}").format(
-                sql.SQL(f"\n{text}\n"), sql.Literal(EXAMPLES)
-            )
-            for row in postgres.records(theirs, query):
-                shown = [name for name in subject.key if name in row] or list(row)[:SHOWN_COLUMNS]
-                yield _told({name: row[name] for name in shown})
+    if result.examples is None:
+        return []
+    query = sql.SQL("SELECT * FROM ({}) AS f LIMIT {}").format(result.examples, sql.Literal(EXAMPLES))
+    found = []
+    for row in postgres.records(theirs, query):
+        shown = [name for name in subject.key if name in row] or list(row)[:SHOWN_COLUMNS]
+        found.append(_told({name: row[name] for name in shown}))
+    return found
 
 
 def _told(row: dict[str, object]) -> str:

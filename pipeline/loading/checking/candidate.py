@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.catalog import SqlCheck, Table
+from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.loading import staging
 from pipeline.loading.staging import Staged
@@ -44,7 +44,7 @@ class Candidate:
     def subject(self, warehouse: Connection) -> Subject:
         """Return what the checks look at. Raise StepError if analysts have no role to run their SQL as."""
         analyst = None
-        if any(isinstance(check, SqlCheck) for check in self.table.checks):
+        if any(check.query is not None for check in self.table.checks):
             if not roles.there(warehouse):
                 raise StepError(
                     "the warehouse has no role for analysts, as which its sql checks are run",

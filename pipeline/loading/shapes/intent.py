@@ -58,7 +58,7 @@ def require_columns(
     named = [("key", name) for name in key]
     named += [("cursor", table.cursor)] if table.cursor else []
     named += [("where", name) for name in (table.where.columns if table.where else ())]
-    named += [(f"{check.kind} check", name) for check in table.checks for name in check.named]
+    named += [(f"{check.kind} check", name) for check in table.checks for name in check.columns]
     named += [("only", name) for name in table.only or () if name not in target]
     missing = [(what, name) for what, name in named if current.column(name) is None]
     renamed = {declared.renamed_from for declared in table.columns.values()}

@@ -1,0 +1,79 @@
+"""`freshness: {column, max_age}`: the table has recent rows."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from psycopg2 import sql
+
+from pipeline.catalog.as_written import mapping, named
+from pipeline.catalog.check_kinds.kind import Found, TableCheck
+from pipeline.catalog.check_kinds.outcome import Result, Rows
+from pipeline.catalog.declared import Declared
+from pipeline.catalog.values import Duration, Name
+
+# By so much may clocks and time zones differ. What is later than that says nothing of when a row came.
+CLOCKS_DIFFER = "1 day"
+
+
+class FreshnessRule(Declared):
+    """The newest value of `column` may be at most `max_age` old."""
+
+    column: Name
+    """A column that holds a date or a time."""
+    max_age: Duration
+    """How old its newest value may be, such as 2 days."""
+
+
+class FreshnessCheck(TableCheck):
+    """The table has recent rows."""
+
+    tells_rows = False
+
+    freshness: FreshnessRule
+    """How old the newest value of a column may be: {column, max_age}."""
+
+    @classmethod
+    def columns_in(cls, rule: Any) -> list[str]:
+        """Return the column of the times."""
+        return named(mapping(rule).get("column"))
+
+    @classmethod
+    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Found:
+        """Yield a column whose times are masked."""
+        del tables
+        for column in cls.columns_in(rule):
+            if column in masks:
+                yield (), f"mask: {masks[column]} leaves no time in {column}; take one of the two away"
+
+    def look(self, rows: Rows) -> Iterator[Result]:
+        """Compare the newest time with now; the server computes both."""
+        rule = self.freshness
+        newest, age_seconds, fresh = rows.ask(
+            sql.SQL(
+                "SELECT max({0})::text, extract(epoch FROM now() - max({0}))::float8,"
+                " max({0}) >= now() - {1}::interval FROM {2} WHERE {0} <= now() + {3}::interval"
+            ).format(
+                sql.Identifier(rule.column),
+                sql.Literal(f"{rule.max_age.total_seconds()} seconds"),
+                rows.relation,
+                sql.Literal(CLOCKS_DIFFER),
+            )
+        )
+        yield Result(
+            f"freshness of {rule.column}", self.level, bool(fresh), f"the newest is {newest or 'missing'}",
+            f"at most {_in_words(rule.max_age)} old", age_seconds,
+        )  # fmt: skip
+
+
+def _in_words(duration: timedelta) -> str:
+    """Return a duration as people write it.
+
+    >>> _in_words(timedelta(days=2)), _in_words(timedelta(minutes=90)), _in_words(timedelta(seconds=0.5))
+    ('2 days', '90 minutes', '0.5 seconds')
+    """
+    seconds = duration.total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:g} {unit}" + ("" if seconds == length else "s")
+    return f"{seconds:g} seconds"
