@@ -14,7 +14,7 @@ from pipeline.chains import ETL
 from pipeline.loading import extract, load, snapshot_holder, validate
 from pipeline.marts import build
 from tasks import events  # noqa: F401 - people are told of what fails
-from tasks.step import Done, RunParameter, Step, configured, declared, today
+from tasks.step import Done, RunParameter, Step, configured, declared, source_of, today
 
 
 class OpenSnapshot(Step):
@@ -34,7 +34,7 @@ class OpenSnapshot(Step):
         )
 
     def run(self) -> None:
-        source = declared().source(self.source)
+        source = source_of(self.source, self.logical_date)
         taken = snapshot_holder.open_snapshot(configured(), source, self.logical_date, _worker_pid())
         self.show(100, f"as of {taken.taken_at:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -50,7 +50,7 @@ class TableStep(Step):
 
     @property
     def declared_table(self) -> Table:
-        return declared().source(self.source).table(self.table)
+        return source_of(self.source, self.logical_date).table(self.table)
 
     def require_declared(self) -> None:
         """Raise UsageError if luigi.cfg has no such source, or the analysts' repository no such table."""
@@ -126,7 +126,7 @@ class LoadSource(Step):
 
     @property
     def tables(self) -> list[Table]:
-        found = declared().source(self.source)
+        found = source_of(self.source, self.logical_date)
         return [found.table(str(name)) for name in self.only or found.tables]
 
     def require_declared(self) -> None:
@@ -134,14 +134,18 @@ class LoadSource(Step):
         configured().source(self.source)
         self.tables  # noqa: B018 - raises
 
-    def requires(self) -> Iterator[LoadTable]:
+    def requires(self) -> Iterator[luigi.Task]:
+        """Yield the load of each table; of a source that says of none that it has it, what tells why."""
         for table in self.tables:
             yield LoadTable(source=self.source, table=table.name, run=self.logical_date)
+        if not self.tables:
+            yield OpenSnapshot(source=self.source, run=self.logical_date)
 
     def output(self) -> Done:
         tables, what = tuple(self.tables), ", ".join(self.only) or "all"
         return Done(
-            f"{what} of {self.source}", lambda: load.are_loaded(configured(), tables, self.logical_date)
+            f"{what} of {self.source}",
+            lambda: bool(tables) and load.are_loaded(configured(), tables, self.logical_date),
         )
 
     def run(self) -> None:
@@ -169,12 +173,14 @@ class LoadWarehouse(Step):
             yield BuildMart(mart=mart, run=self.logical_date)
 
     def output(self) -> Done:
-        tables = tuple(table for source in declared().sources.values() for table in source.tables.values())
+        sources = [source_of(name, self.logical_date) for name in declared().sources]
+        tables = tuple(table for source in sources for table in source.tables.values())
         marts = tuple(declared().marts.values())
         return Done(
             "the warehouse",
             lambda: (
-                load.are_loaded(configured(), tables, self.logical_date)
+                all(source.tables for source in sources)
+                and load.are_loaded(configured(), tables, self.logical_date)
                 and build.are_built(configured(), marts, self.logical_date)
             ),
         )

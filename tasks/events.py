@@ -13,11 +13,12 @@ from luigi import Event
 from pipeline import access, alerts, chains, ledger, outage, postgres
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
+from pipeline.catalog import Source
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import PipelineError, StoppedError, UnreachableError
 from pipeline.ledger import runs
 from pipeline.outage import Outage
-from tasks.step import configured, declared
+from tasks.step import configured, declared, source_of
 
 # A task that failed is tried again after [scheduler] retry_delay. What that mends wakes nobody; a second
 # failure is told at once, and what has not been mended by then as well.
@@ -113,7 +114,8 @@ def _outage(task: luigi.Task, error: BaseException | str | None) -> Outage | Non
 
 def _waiting(found: Outage, run: str) -> list[str]:
     """Return the tables that a server which is out of reach takes with it, as far as that can be told."""
-    names = [f"{source}.{name}" for source, one in declared().sources.items() for name in one.tables]
+    sources = [_source(name, run) for name in declared().sources]
+    names = [f"{source.name}.{name}" for source in sources for name in source.tables]
     if found.source is None:
         return names
     names = [name for name in names if name.startswith(f"{found.source}.")]
@@ -128,6 +130,14 @@ def _waiting(found: Outage, run: str) -> list[str]:
         wanted = {name for name in names if not scope or name in scope or found.source in scope}
         names = [name for name in names if name in wanted - read]
     return names
+
+
+def _source(name: str, run: str) -> Source:
+    """Return a source with its tables, those that only the warehouse knows included if that answers."""
+    try:
+        return source_of(name, run)
+    except (PipelineError, postgres.Error):
+        return declared().source(name)
 
 
 def _name(task: luigi.Task) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import luigi
 
 from pipeline.catalog import Mart
+from pipeline.loading import listing
 from pipeline.marts import build
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.etl import LoadTable
-from tasks.step import Done, RunParameter, Step, configured, declared, today
+from tasks.step import Done, RunParameter, Step, configured, declared, source_of, today
 
 
 class BuildMart(Step):
@@ -36,7 +37,8 @@ class BuildMart(Step):
             schema, _, table = name.partition(".")
             if schema == build.SCHEMA:
                 yield BuildMart(mart=table, run=self.logical_date)
-            else:
+            elif table in source_of(schema, self.logical_date).tables:
+                # Of another one the build says that the source has it not.
                 yield LoadTable(source=schema, table=table, run=self.logical_date)
 
     def output(self) -> Done:
@@ -46,4 +48,7 @@ class BuildMart(Step):
         )
 
     def run(self) -> None:
-        build.build_mart(configured(), declared(), self.mart, self.logical_date, self.show)
+        schemas = {name.partition(".")[0] for name in self.declared_mart.reads} - {build.SCHEMA}
+        sources = {schema: source_of(schema, self.logical_date) for schema in schemas}
+        found = listing.with_sources(declared(), sources)
+        build.build_mart(configured(), found, self.mart, self.logical_date, self.show)

@@ -15,9 +15,10 @@ from pathlib import Path
 import luigi
 
 from pipeline import catalog, retry, settings, sync
-from pipeline.catalog import Catalog
+from pipeline.catalog import Catalog, Source
 from pipeline.errors import PipelineError
 from pipeline.ledger import runs
+from pipeline.loading import listing
 from pipeline.redact import redact
 from pipeline.settings import Settings
 from tasks.progress_reporter import reporter
@@ -163,6 +164,23 @@ def configured() -> Settings:
 def declared() -> Catalog:
     """Return the analysts' catalog, likewise: all steps of a run go by the same one."""
     return catalog.read(sync.folder(configured().require_analysts().checkout))
+
+
+def source_of(name: str, run: str) -> Source:
+    """Return a source with the tables that a run loads, which only the source may know."""
+    declared_source = declared().source(name)
+    return _source_of(name, run) if declared_source.everything else declared_source
+
+
+@functools.lru_cache(maxsize=32)
+def _source_of(name: str, run: str) -> Source:
+    return listing.of_run(configured(), declared(), name, run)
+
+
+def forget_catalog() -> None:
+    """Read the analysts' catalog anew when it is needed next."""
+    declared.cache_clear()
+    _source_of.cache_clear()
 
 
 def catalog_digest() -> str | None:

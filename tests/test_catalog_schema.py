@@ -67,9 +67,14 @@ def test_the_examples_are_accepted(path: Path) -> None:
     assert errors(path.read_text(), path.parent.name.removesuffix("s")) == []
 
 
-def test_everything_that_can_be_written_is_accepted() -> None:
-    assert errors(EVERYTHING) == []
-    assert validated(document.parse(EVERYTHING), DeclaredSource)[1] == []
+@pytest.mark.parametrize(
+    "text",
+    [EVERYTHING, 'source: hr\ntables: "*"\n', 'source: hr\ntables: {"*": {deletes: soft}, a: }\n'],
+    ids=["everything", "a star", "a star and more"],
+)
+def test_everything_that_can_be_written_is_accepted(text: str) -> None:
+    assert errors(text) == []
+    assert validated(document.parse(text), DeclaredSource)[1] == []
 
 
 @pytest.mark.parametrize(

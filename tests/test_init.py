@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline import catalog, names
 from pipeline.catalog import Source, schema
-from pipeline.catalog.source_files.draft import LARGE_ROWS, Relation, draft
+from pipeline.catalog.source_files.draft import LARGE_ROWS, draft
+from pipeline.catalog.source_files.guesses import Relation
 from pipeline.catalog.source_files.personal import suggested_mask
 from pipeline.sandbox import sources
 from tests.support.night import Night, next_run

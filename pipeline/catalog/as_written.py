@@ -5,6 +5,8 @@ from typing import Any
 
 # Masks that leave nothing to tell rows apart by.
 EMPTYING = ("null", "exclude")
+# In place of a table's name: every table of its schema that has no line of its own.
+ALL = "*"
 
 
 def mapping(value: Any) -> dict[str, Any]:

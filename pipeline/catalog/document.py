@@ -85,7 +85,8 @@ def parse(text: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = ": ".join(part for part in (error.context, error.problem) if part)
-        document.problems.append((mark.line + 1 if mark else 1, f"is not valid YAML: {what}; correct it"))
+        advice = 'write "*" in quotes' if "alias" in what else "correct it"
+        document.problems.append((mark.line + 1 if mark else 1, f"is not valid YAML: {what}; {advice}"))
     except RecursionError:
         document.problems.append((1, "is nested too deeply; flatten it"))
     except YAMLError as error:

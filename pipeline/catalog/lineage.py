@@ -19,6 +19,11 @@ def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:
     found: dict[str, Sequence[str]] = {
         f"{source.name}.{table}": () for source in catalog.sources.values() for table in source.tables
     }
+    # Which tables "*" brings only the source knows; those that are used are known by that.
+    used = [name for mart in catalog.marts.values() for name in mart.reads]
+    used += [name for dashboard in dashboards.values() for name in _shown(dashboard)]
+    starred = {source.name for source in catalog.sources.values() if source.everything}
+    found |= {name: () for name in sorted(set(used) - found.keys()) if name.partition(".")[0] in starred}
     for mart in catalog.marts.values():
         found[f"{SCHEMA}.{mart.name}"] = sorted(mart.reads)
     for name, dashboard in dashboards.items():

@@ -123,9 +123,13 @@ def _relation_problem(relation: queries.Relation, sources: Sources, known: set[s
 
 def _dependency(relation: queries.Relation, sources: Sources) -> str:
     source = sources.read.get(relation.schema)
-    if source and relation.name not in source.tables:
-        return str(relation).removesuffix("_history")
-    return str(relation)
+    if source is None or relation.name in source.tables:
+        return str(relation)
+    table = relation.name.removesuffix("_history")
+    # Of tables that only the source knows, one may be called so.
+    like = source.tables.get(table, source.everything)
+    is_one = source.everything is not None and like is not None and not like.history
+    return str(relation) if is_one else f"{relation.schema}.{table}"
 
 
 def _cycles(marts: Mapping[str, Mart]) -> Iterator[str]:

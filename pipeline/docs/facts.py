@@ -139,6 +139,7 @@ def _table(table: Table, seen: _Seen, known: lineage.Lineage) -> Thing:
     name = f"{table.source}.{table.name}"
     how = [f"changes: {table.changes}" + (f" by {table.cursor}" if table.cursor else "")]
     how += [f"deletes: {table.deletes}", *(["every version is kept"] if table.history else [])]
+    how += ['comes by "*": its masks are guessed by the names of columns'] if table.found else []
     origin = f"{table.schema_name}.{table.relation}"
     if origin != f"public.{table.name}":
         how.append(f"is {origin} in the source")

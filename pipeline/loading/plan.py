@@ -152,6 +152,7 @@ def make(
         shape.read(source, table.schema_name, table.relation), system_identifier=taken.system_identifier
     )
     key = intent.key_of(table, current, accepted)
+    intent.require_guessed(table, current)
     intent.require_columns(table, current, accepted, key, target or ())
     others = list(map(Shape.from_json, ledger.shapes_of(warehouse, table.source, current.oid)))
     relation = sql.Identifier(table.schema_name, table.relation)

@@ -17,6 +17,7 @@ import time
 from pipeline import access, ledger, postgres, redact, retry, settings
 from pipeline.access import Access
 from pipeline.catalog import Source
+from pipeline.catalog.as_written import ALL
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import lease
@@ -83,10 +84,25 @@ def _open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int)
         if (found := _readable(databases, warehouse, source.name, run)) is not None:
             return found
         with lease.attempted(warehouse, key) as attempt:
+            _require_tables(databases, source)
             snapshot = _start_holder(source, run, owner_pid)
             attempt.finish(warehouse, None, snapshot.to_json())
         undeclared.tell(databases, source)
         return snapshot
+
+
+def _require_tables(databases: Access, source: Source) -> None:
+    """Raise StepError if there is nothing to read at the moment that would be held, or what hides that."""
+    if source.everything is None or source.tables:
+        return
+    with databases.source(source.name):
+        pass
+    raise StepError(
+        f'source {source.name}: "{ALL}" stands for no table: the schema {source.everything.schema_name} has '
+        "none that the source's role may read",
+        hint=f"GRANT USAGE on the schema and SELECT on its tables, or name another in "
+        f"sources/{source.name}.yaml; then run it again",
+    )
 
 
 def _start_holder(declared: Source, run: str, owner_pid: int) -> Snapshot:

@@ -4,7 +4,6 @@ What was there when a source was first looked at is known to whoever wrote its f
 says is to stay where it is.
 """
 
-import fnmatch
 import logging
 from collections.abc import Sequence
 
@@ -56,9 +55,7 @@ def is_declared(source: Source, schema: str, name: str) -> bool:
     """Whether a relation is loaded, or is to stay, by what the file of its source says."""
     if any((table.schema_name, table.relation) == (schema, name) for table in source.tables.values()):
         return True
-    return any(
-        fnmatch.fnmatchcase(known, wanted) for wanted in source.leave for known in (name, f"{schema}.{name}")
-    )
+    return source.leaves(schema, name)
 
 
 def notice(source: Source, names: Sequence[Name]) -> Alert:

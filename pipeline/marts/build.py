@@ -99,6 +99,7 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
             return None
         with lease.attempted(beside, key, warehouse) as attempt:
             _require_roles(warehouse)
+            _require_tables(catalog, mart)
             built = _Building(databases, warehouse, catalog, mart, run).build(attempt, show)
             # What the server says it reads, column by column, is for who draws where data come from.
             detail = {
@@ -118,6 +119,22 @@ def _require_roles(warehouse: Connection) -> None:
         raise StepError(
             "the warehouse has no role for analysts yet",
             hint="run 'pipeline migrate'",
+            retryable=False,
+        )
+
+
+def _require_tables(catalog: Catalog, mart: Mart) -> None:
+    """Raise StepError if the mart reads a table that is not loaded: of some, only the source knows."""
+    missing = [
+        name
+        for name in mart.reads
+        if (source := catalog.sources.get(name.partition(".")[0])) is not None
+        and name.partition(".")[2] not in source.tables
+    ]
+    if missing:
+        raise StepError(
+            f"{mart.file}:1: reads {', '.join(missing)}, which is not among the tables of the source",
+            hint=f"see with 'pipeline plan {missing[0].partition('.')[0]}' which there are",
             retryable=False,
         )
 

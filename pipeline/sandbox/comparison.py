@@ -7,7 +7,7 @@ from psycopg2 import sql
 from pipeline import access, catalog, postgres
 from pipeline.catalog import Table
 from pipeline.errors import PipelineError
-from pipeline.loading import staging
+from pipeline.loading import listing, staging
 from pipeline.loading.shapes import shape
 from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
@@ -50,7 +50,7 @@ def compare(configured: Settings) -> list[Comparison]:
     Tables that are declared with `deletes: ignore` are left out: they keep rows that the source has not.
     """
     found: list[Comparison] = []
-    declared = catalog.read(configured.require_analysts().checkout)
+    declared = listing.known(configured, catalog.read(configured.require_analysts().checkout))
     with access.opened(configured) as databases, databases.warehouse() as warehouse:
         for source in declared.sources.values():
             with databases.source(source.name) as connection:

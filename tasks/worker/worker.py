@@ -207,7 +207,7 @@ class Assistant(Worker):
         """Ask for the next task, by what is declared now."""
         # It lives for weeks, in which the analysts' repository changes, and the scheduler may forget it.
         if (files := step.catalog_files()) != self._catalog_files:
-            step.declared.cache_clear()
+            step.forget_catalog()
             self._pool.renew()
             self._catalog_files, self._told_at = files, 0.0
         if not self.is_phasing_out and time.monotonic() - self._told_at > FORGOTTEN_SECONDS:

@@ -7,7 +7,7 @@ from psycopg2 import sql
 from pydantic import model_validator
 
 from pipeline import names
-from pipeline.catalog.as_written import EMPTYING, mapping, masks_of, named
+from pipeline.catalog.as_written import ALL, EMPTYING, mapping, masks_of, named
 from pipeline.catalog.check_kinds.kind import Found, TableCheck
 from pipeline.catalog.check_kinds.outcome import Result, Rows
 from pipeline.catalog.declared import Declared
@@ -58,9 +58,9 @@ class RelationshipCheck(TableCheck):
                     f"mask: {masks[column]} leaves nothing of {column} to check; take one of the two away",
                 )
         for where, target in cls.tables_in(rule):
-            if target not in tables:
+            if target not in tables and ALL not in tables:
                 yield (cls.kind, *where), f"no such table in this file; {names.advice(target, tables)}"
-            else:
+            elif target in tables:
                 yield from _disagreeing(mapping(rule), target, masks, masks_of(mapping(tables[target])))
 
     @property

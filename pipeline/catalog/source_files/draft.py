@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from pipeline import names
-from pipeline.catalog.source_files.personal import suggested_mask
+from pipeline.catalog.source_files import guesses
+from pipeline.catalog.source_files.guesses import Relation
 
 SCHEMA_FILE = ".schema/source.schema.json"
 LARGE_ROWS = 5_000_000
@@ -18,30 +18,6 @@ _CURSORS = re.compile(
 )
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "partitioned"}
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A table or view as it was found. `kind` is pg_class.relkind; `rows` and `size_bytes` are estimates.
-
-    `key` is the primary key, else a unique index whose columns are never null; `indexed` are the columns that
-    an index begins with; `columns` are pairs of name and type. A materialized view that was never filled is
-    not `populated`, and cannot be read.
-    """
-
-    schema: str
-    name: str
-    kind: str = "r"
-    readable: bool = True
-    row_security: bool = False
-    rows: int = 0
-    size_bytes: int = 0
-    key: tuple[str, ...] = ()
-    key_is_primary: bool = True
-    indexed: frozenset[str] = frozenset()
-    extension: str | None = None
-    columns: tuple[tuple[str, str], ...] = ()
-    populated: bool = True
 
 
 def draft(source: str, relations: Sequence[Relation]) -> str:
@@ -141,12 +117,7 @@ def _grows(relation: Relation, column: str, type_name: str) -> bool:
 
 
 def _columns(relation: Relation) -> Iterator[str]:
-    reserved = [name for name, _ in relation.columns if name in names.RESERVED_COLUMNS]
-    guessed = [
-        (name, "hash" if name in relation.key else mask)
-        for name, type_name in relation.columns
-        if name not in reserved and (mask := suggested_mask(relation.name, name, type_name))
-    ]
+    reserved, guessed = guesses.reserved(relation), guesses.personal(relation)
     if guessed:
         yield "    # Guessed to be personal. Take the # away where values must not leave the source:"
     if reserved:
@@ -155,7 +126,7 @@ def _columns(relation: Relation) -> Iterator[str]:
         yield "    # columns:"
     for name in reserved:
         yield f"      {_quoted(name)}: {{mask: exclude}}  # the warehouse adds a column of this name itself"
-    for name, mask in guessed:
+    for name, mask in guessed.items():
         yield f"    #   {_quoted(name)}: {{mask: {mask}}}"
 
 

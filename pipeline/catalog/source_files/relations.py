@@ -1,10 +1,11 @@
 """What can be read by name: the tables of the sources, as far as their files could be read, and the marts."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline import names
 from pipeline.catalog import queries
-from pipeline.catalog.source_files.tables import Source
+from pipeline.catalog.source_files.tables import Source, Table
 
 # Where marts are.
 SCHEMA = "mart"
@@ -55,6 +56,15 @@ def relation_problem(relation: queries.Relation, sources: "Sources", marts: set[
     there = [*tables, *(f"{table.name}_history" for table in tables.values() if table.history)]
     if relation.name in there:
         return None
+    if (like := sources.read[relation.schema].everything) is not None:
+        # Which tables there are only the source knows.
+        stays = sources.read[relation.schema].leaves(like.schema_name, relation.name)
+        file = f"sources/{relation.schema}.yaml"
+        return f"stays in the source; take it out of leave in {file}" if stays else None
+    return _undeclared(relation, tables, there)
+
+
+def _undeclared(relation: queries.Relation, tables: Mapping[str, Table], there: Sequence[str]) -> str:
     if relation.name.removesuffix("_history") in tables:
         table = relation.name.removesuffix("_history")
         return f"no history is kept; write 'history: true' under {table} in sources/{relation.schema}.yaml"

@@ -1,20 +1,24 @@
-"""Selection: what of a table is loaded, by `where` and `only`, and what is wrong with those."""
+"""Selection: what is loaded, by `where`, `only` and `*`, and what is wrong with those."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.catalog import check_kinds, queries
-from pipeline.catalog.as_written import listed, mapping, masks_of, named
+from pipeline.catalog.as_written import ALL, listed, mapping, masks_of, named
 from pipeline.catalog.document import Document, Path, dotted
 from pipeline.catalog.source_files import conditions, rules
 
 # What may be said of a column that is not loaded.
 OF_WHAT_STAYS = {"mask", "unmasked", "description"}
+# What is of one table, and cannot be said of all.
+OF_ONE_TABLE = ("description", "table", "only", "where", "key", "checks")
+# What can be said of a column of all tables.
+OF_ALL_TABLES = {"mask", "unmasked"}
 
 
 def problems(written: Document) -> list[rules.Problem]:
-    """Return the problems of a file's `where` and `only`, as pairs of line and text."""
-    return [*condition_problems(written), *_only_problems(written)]
+    """Return the problems of a file's `where`, `only` and `*`, as pairs of line and text."""
+    return [*condition_problems(written), *_only_problems(written), *_all_problems(written)]
 
 
 def condition_problems(written: Document) -> list[rules.Problem]:
@@ -49,6 +53,19 @@ def _only_problems(written: Document) -> Iterator[rules.Problem]:
             for where, what in _not_listed(table):
                 path = ("tables", name, *where)
                 yield written.line(path), f"{dotted(path)}: {what}"
+
+
+def _all_problems(written: Document) -> Iterator[rules.Problem]:
+    said = mapping(mapping(mapping(written.value).get("tables")).get(ALL))
+    for key in OF_ONE_TABLE:
+        if key in said:
+            path: Path = ("tables", ALL, key)
+            yield written.line(path), f"{dotted(path)}: is of one table; give that a line of its own"
+    for column, declared in mapping(said.get("columns")).items():
+        for key in sorted(mapping(declared).keys() - OF_ALL_TABLES):
+            path = ("tables", ALL, "columns", column, key)
+            what = "of all tables only mask and unmasked can be said; give the table a line of its own"
+            yield written.line(path), f"{dotted(path)}: {what}"
 
 
 def _not_listed(table: dict[str, Any]) -> rules.Found:

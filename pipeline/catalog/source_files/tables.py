@@ -1,11 +1,13 @@
 """What is loaded from where, how, and what must hold, with the defaults filled in."""
 
+import fnmatch
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.catalog.as_written import ALL
 from pipeline.catalog.check_kinds import Check
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.ruled import Ruled
@@ -58,6 +60,8 @@ class Table(BaseModel):
     quarantine: Quarantine = "hold"
     checks: tuple[Check, ...] = ()
     history: bool = False
+    # Whether it is there by `*` alone: its masks and its key are guessed.
+    found: bool = False
     # What the whole file declares of masks: schema, relation and column in the source, and the mask, or
     # "reviewed" where somebody said that it needs none.
     source_masks: tuple[tuple[str, str, str, str], ...] = ()
@@ -84,11 +88,22 @@ class Source(BaseModel):
     # The schema that is meant where a table names none; what is to stay in the source, by name or pattern.
     schema_name: str = "public"
     leave: tuple[str, ...] = ()
+    # What each table is like that is loaded by `*`; None where there is no such line. Which tables those are
+    # only the source knows: until it was asked, `tables` has those that are declared by their names.
+    everything: Table | None = None
 
     @property
     def hashes(self) -> bool:
-        """Whether a value of one of its tables is hashed."""
-        return any(table.hashes for table in self.tables.values())
+        """Whether a value of one of its tables is hashed, or may be: by `*` that can be any night."""
+        return self.everything is not None or any(table.hashes for table in self.tables.values())
+
+    def leaves(self, schema: str, name: str) -> bool:
+        """Whether a table of the source is to stay there, by its name or a pattern."""
+        return any(
+            fnmatch.fnmatchcase(known, wanted)
+            for wanted in self.leave
+            for known in (name, f"{schema}.{name}")
+        )
 
     def table(self, name: str) -> Table:
         """Return one table. Raise UsageError if it is not declared."""
@@ -165,6 +180,13 @@ class DeclaredTable(Defaults):
     """What must hold before anybody sees the rows."""
 
 
+Tables = Annotated[Mapping[Name, DeclaredTable | None], Field(min_length=1)]
+
+
+def _all(tables: Any) -> Any:
+    return {ALL: None} if tables == ALL else tables
+
+
 class DeclaredSource(Declared):
     """A file sources/NAME.yaml as it is written: the tables of one source database."""
 
@@ -172,10 +194,14 @@ class DeclaredSource(Declared):
     """Its name: that of this file, of [source.NAME] in the settings, and of the schema in the warehouse."""
     defaults: Defaults = Defaults()
     """What holds for all tables below, unless a table says otherwise."""
-    tables: Annotated[Mapping[Name, DeclaredTable | None], Field(min_length=1)]
-    """The tables to load; each is called in the warehouse what it is called here."""
+    tables: Annotated[Tables, BeforeValidator(_all, json_schema_input_type=Literal["*"] | Tables)]
+    """The tables to load; each is called in the warehouse what it is called here.
+
+    "*" stands for every table of the schema that has no line of its own, also those that are new there. What
+    looks personal by its name is masked in these.
+    """
     leave: tuple[Name, ...] = ()
-    """Tables that stay in the source, by name or pattern (tmp_*): that they are new is told to nobody."""
+    """Tables that stay in the source, by name or pattern (tmp_*): "*" leaves them out, and nobody is told."""
 
     def resolved(self) -> Source:
         """Return the source with the defaults filled in."""
@@ -183,18 +209,26 @@ class DeclaredSource(Declared):
             name: _resolved(self.source, name, self.defaults, table or DeclaredTable())
             for name, table in self.tables.items()
         }
-        masks = tuple(
-            (table.schema_name, table.relation, name, column.mask or "reviewed")
-            for table in tables.values()
-            for name, column in table.columns.items()
-            if column.mask or column.unmasked
-        )
-        if masks:
-            tables = {
-                name: table.model_copy(update={"source_masks": masks}) for name, table in tables.items()
-            }
+        everything = tables.pop(ALL, None)
+        tables = with_masks(tables)
         schema = self.defaults.schema_name or "public"
-        return Source(name=self.source, tables=tables, schema_name=schema, leave=self.leave)
+        return Source(
+            name=self.source, tables=tables, schema_name=schema, leave=self.leave, everything=everything
+        )
+
+
+def with_masks(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Return the tables of a source, each with what is declared of masks in all of them."""
+    masks = tuple(
+        (table.schema_name, table.relation, name, column.mask or "reviewed")
+        for table in tables.values()
+        for name, column in table.columns.items()
+        if column.mask or column.unmasked
+    )
+    return {
+        name: table.model_copy(update={"source_masks": masks}) if masks else table
+        for name, table in tables.items()
+    }
 
 
 def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) -> Table:

@@ -63,14 +63,20 @@ _MESSAGES = {
 }
 
 
+def _unknown_key(error: Mapping[str, Any], known: list[str]) -> str:
+    key = str(error["loc"][-1])
+    if key == "except":
+        return "unknown key; what is to stay in the source goes under leave, beside tables"
+    if key in ("level", "quarantine") and "checks" in error["loc"]:
+        return "unknown key here; write it beside the check's own key, not inside it"
+    return f"unknown key; {names.advice(key, known)}"
+
+
 def _what(error: Mapping[str, Any], value: Any, known: list[str]) -> str:
     if error["type"] == "union_tag_not_found":
         return _no_check(value)
     if error["type"] == "extra_forbidden":
-        key = str(error["loc"][-1])
-        if key in ("level", "quarantine") and "checks" in error["loc"]:
-            return "unknown key here; write it beside the check's own key, not inside it"
-        return f"unknown key; {names.advice(key, known)}"
+        return _unknown_key(error, known)
     if error["type"] == "literal_error":
         return _no_choice(error)
     if message := _MESSAGES.get(error["type"]):

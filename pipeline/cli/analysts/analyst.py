@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import access, catalog, postgres, settings
-from pipeline.catalog.source_files.draft import SCHEMA_FILE, Relation, draft, loadable
+from pipeline import access, catalog, settings
+from pipeline.catalog.source_files.draft import SCHEMA_FILE, draft, loadable
+from pipeline.catalog.source_files.guesses import Relation
 from pipeline.cli import terminal
 from pipeline.cli.analysts import annotations, here
 from pipeline.errors import ProblemsError, StepError, UsageError
+from pipeline.loading import listing
 from pipeline.programs import confined, look
 from pipeline.settings import Settings
 from pipeline.system import atomic
@@ -78,6 +80,12 @@ def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     ]
     where = "" if arguments.directory or directory == Path() else f"{directory}: "
     told = [f"its tasks were compiled and not imported: {unseen}"] if unseen else []
+    told += [
+        f'{name}: "*" stands for tables that only the source knows: whether it has those that marts and '
+        f"checks read is seen by 'pipeline plan {name}' and the load"
+        for name, source in found.catalog.sources.items()
+        if source.everything
+    ]
     return f"{where}{', '.join(counted)}: no problem found", told
 
 
@@ -138,24 +146,8 @@ def _drafted(configured: Settings, source: str) -> tuple[str, int]:
 
 def survey(configured: Settings, source: str) -> list[Relation]:
     """Return the tables and views of a live source, as its role sees them."""
-    with (
-        access.opened(configured) as databases,
-        databases.source(source) as connection,
-        postgres.explained(f"source {source}"),
-    ):
-        found = postgres.rows(connection, postgres.statement("survey"))
-    return [
-        Relation(
-            schema, name, kind, readable=readable, row_security=row_security, rows=rows or 0,
-            size_bytes=size_bytes or 0, key=tuple(key), key_is_primary=key_is_primary,
-            indexed=frozenset(indexed), extension=extension,
-            columns=tuple((column, type_name) for column, type_name in columns), populated=populated,
-        )
-        for (
-            schema, name, kind, readable, row_security, rows, size_bytes, key, key_is_primary, indexed,
-            extension, columns, populated,
-        ) in found
-    ]  # fmt: skip
+    with access.opened(configured) as databases, databases.source(source) as connection:
+        return listing.survey(connection, source)
 
 
 def _schema() -> str:

@@ -1,6 +1,7 @@
 """`pipeline docs`: what is in the warehouse, as one page of HTML."""
 
 import argparse
+import dataclasses
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pipeline import access, catalog, ledger, settings, sync
 from pipeline.catalog import Repository
 from pipeline.cli import terminal
 from pipeline.errors import UsageError
+from pipeline.loading import listing
 from pipeline.system import atomic
 
 FOLDER = Path("docs-site")
@@ -48,7 +50,8 @@ def run_docs(arguments: argparse.Namespace) -> int:
         with access.opened(configured) as databases:
             with databases.warehouse(autocommit=True) as warehouse:
                 ledger.require_migrated(warehouse)
-            facts = docs.gather(found, databases)
+                known = listing.known_to(warehouse, found.catalog)
+            facts = docs.gather(dataclasses.replace(found, catalog=known), databases)
     path = arguments.out / FILE
     _write(path, docs.page(facts))
     terminal.say(f"{path}: {terminal.counted(len(facts.things), 'table')}")

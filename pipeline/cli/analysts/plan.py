@@ -10,12 +10,13 @@ from psycopg2 import sql
 
 from pipeline import access, catalog, ledger, mask, postgres, settings
 from pipeline.access import Access
-from pipeline.catalog import Mart, Source, Table
+from pipeline.catalog import Catalog, Mart, Source, Table
+from pipeline.catalog.as_written import ALL
 from pipeline.cli import terminal
 from pipeline.cli.analysts import annotations, loaded
 from pipeline.cli.analysts.loaded import Seen
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
-from pipeline.loading import plan, staging
+from pipeline.loading import listing, plan, staging
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.loading.shapes import filtering
 from pipeline.loading.source import continuity
@@ -103,6 +104,11 @@ def show_plan(arguments: argparse.Namespace) -> int:
         ledger.require_migrated(warehouse)
         for source in chosen:
             configured.source(source.name)
+        if arguments.check:
+            known = listing.known_to(warehouse, declared)
+            chosen = [known.source(source.name) for source in chosen]
+        else:
+            chosen = [_with_tables(databases, warehouse, declared, source, told) for source in chosen]
         picked = {
             source.name: [source.table(name) for name in dict.fromkeys(arguments.table) or source.tables]
             for source in chosen
@@ -116,6 +122,27 @@ def show_plan(arguments: argparse.Namespace) -> int:
                 _show_source(databases, warehouse, source, picked[source.name], told)
     told.end()
     return 0
+
+
+def _with_tables(
+    databases: Access, warehouse: Connection, declared: Catalog, source: Source, told: Told
+) -> Source:
+    """Return a source with the tables that it has now, and tell what is guessed of those that `*` brings."""
+    if source.everything is None:
+        return source
+    with databases.source(source.name) as theirs:
+        found, left = listing.now(warehouse, theirs, declared, source)
+    new = sorted(table.name for table in found.tables.values() if table.found)
+    told.say(f'{source.name}: "*" brings {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}')
+    for masked in sorted(listing.guessed(found)):
+        told.say(f"  masked, for it looks personal: {masked}")
+    for one in left:
+        told.say(f"  not loaded: {one.name}: {one.why}")
+        told.warning(f"{source.name}.{ALL}", f"{one.name}: {one.why}")
+    if not found.tables:
+        told.problem(f"{source.name}.{ALL}", f'{source.name}: "*" finds no table that its role may read')
+        told.held.append(source.name)
+    return found
 
 
 def _check(

@@ -12,6 +12,7 @@ from pipeline.audit.rotation import NIGHTS, SHARE
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, UnreachableError, UsageError
+from pipeline.loading import listing
 from pipeline.settings import Settings
 
 STYLES = {finding.DIFFERS: "red", finding.INCOMPARABLE: "yellow"}
@@ -55,7 +56,7 @@ def _share(text: str) -> float:
 def run_audit(arguments: argparse.Namespace) -> int:
     """Print and tell what is found. Raise CheckError if something differs."""
     configured = settings.read()
-    declared = catalog.read(configured.require_analysts().checkout)
+    declared = listing.known(configured, catalog.read(configured.require_analysts().checkout))
     tables = _selected(configured, declared, arguments.source, arguments.table)
     seen: list[Audited] = []
     night: Night | None = None

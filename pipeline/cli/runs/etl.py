@@ -99,12 +99,13 @@ def _follow(configured: Settings, arguments: argparse.Namespace) -> None:
         nightly.write_report(configured)
 
 
-def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespace) -> int:
+def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace) -> int:
+    run = runs.parse(_run(arguments))
+    declared = scope.with_tables(configured, files, _scope(arguments), run)
     if "mart" in arguments:
         wanted = scope.of_mart(configured, declared, arguments.mart)
     else:
         wanted = scope.of_load(configured, declared, arguments.source, _tables(arguments))
-    run = runs.parse(_run(arguments))
     with (
         supervise.log_file(arguments.log_file, configured, run) as log,
         access.opened(configured) as databases,
@@ -117,7 +118,9 @@ def _run_by(declared: Catalog, configured: Settings, arguments: argparse.Namespa
             # Over a connection of its own, as below.
             with databases.warehouse(autocommit=True) as own:
                 known = runs.find(own, NAME, run)
-            return scope.of_run(configured, declared, known.scope if known else []).done(configured, run)
+            names = known.scope if known else []
+            whole = scope.with_tables(configured, files, names, run)
+            return scope.of_run(configured, whole, names).done(configured, run)
 
         if before and _is_recorded(runs.find(warehouse, NAME, run), is_whole):
             loads.show_run(warehouse, run, wanted.names)

@@ -11,7 +11,7 @@ from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
 from pipeline.errors import StoppedError, UsageError, common_kind
 from pipeline.ledger import runs
-from pipeline.loading import clear
+from pipeline.loading import clear, listing
 from pipeline.names import nearest
 from pipeline.settings import Settings
 
@@ -166,7 +166,7 @@ def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
 def _tables(configured: Settings) -> set[str]:
     if configured.analysts is None:
         return set()
-    sources = catalog.read(configured.analysts.checkout).sources
+    sources = listing.known(configured, catalog.read(configured.analysts.checkout)).sources
     return {f"{source}.{table}" for source, declared in sources.items() for table in declared.tables}
 
 

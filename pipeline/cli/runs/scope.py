@@ -9,7 +9,7 @@ from pipeline import chains
 from pipeline.catalog import Catalog, Mart, Table
 from pipeline.chains import BUILD_TASK, LOAD_TASK, SOURCE_TASK
 from pipeline.errors import UsageError
-from pipeline.loading import load
+from pipeline.loading import listing, load
 from pipeline.marts import build
 from pipeline.settings import Settings
 
@@ -24,6 +24,8 @@ class Scope:
     marts: Sequence[Mart]
     module: str
     root: tuple[str, ...]
+    # Sources that have to say which tables they have, and that say none.
+    empty: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
@@ -33,7 +35,7 @@ class Scope:
 
     @property
     def sources(self) -> list[str]:
-        return sorted({table.source for table in self.tables})
+        return sorted({*(table.source for table in self.tables), *self.empty})
 
     @property
     def steps(self) -> int:
@@ -42,6 +44,8 @@ class Scope:
 
     def done(self, settings: Settings, run: str) -> bool:
         """Whether a run has done all of it."""
+        if self.empty:
+            return False
         return load.are_loaded(settings, self.tables, run) and build.are_built(settings, self.marts, run)
 
 
@@ -61,11 +65,18 @@ def of_load(configured: Settings, declared: Catalog, source: str | None, names: 
         return Scope(chosen, [], module, only)
     if source:
         whole = (chains.ETL.family(SOURCE_TASK), "--source", source)
-        return Scope(list(declared.source(source).tables.values()), [], module, whole)
+        return Scope(
+            list(declared.source(source).tables.values()), [], module, whole, _empty(declared, source)
+        )
     tables = [found for one in declared.sources.values() for found in one.tables.values()]
     # What is asked for is the load. That dashboards could not be applied is told by their own step.
     root = chains.DASHBOARDS if configured.metabase else chains.ETL
-    return Scope(tables, list(declared.marts.values()), root.module, (root.root,))
+    empty = _empty(declared, *declared.sources)
+    return Scope(tables, list(declared.marts.values()), root.module, (root.root,), empty)
+
+
+def _empty(declared: Catalog, *names: str) -> list[str]:
+    return [name for name in names if not declared.source(name).tables]
 
 
 def of_mart(configured: Settings, declared: Catalog, name: str) -> Scope:
@@ -93,6 +104,7 @@ def of_run(configured: Settings, declared: Catalog, names: Sequence[str]) -> Sco
         return of_load(configured, declared, None)
     tables: dict[str, Table] = {}
     marts: dict[str, Mart] = {}
+    empty: list[str] = []
     for name in names:
         schema, _, own = name.partition(".")
         # What is no longer declared is nobody's business any more.
@@ -106,4 +118,21 @@ def of_run(configured: Settings, declared: Catalog, names: Sequence[str]) -> Sco
             )
             tables |= {f"{table.source}.{table.name}": table for table in found.tables}
             marts |= {mart.name: mart for mart in found.marts}
-    return Scope(list(tables.values()), list(marts.values()), chains.ETL.module, ())
+            empty += found.empty
+    return Scope(list(tables.values()), list(marts.values()), chains.ETL.module, (), empty)
+
+
+def with_tables(configured: Settings, declared: Catalog, names: Sequence[str], run: str) -> Catalog:
+    """Return the catalog with the tables that a run loads of sources which alone know what `*` stands for.
+
+    `names` are those of the ledger, of what is to be done; none is all. What is not of them is left as it is.
+    """
+    schemas = {name.partition(".")[0] for name in names} or set(declared.sources)
+    if build.SCHEMA in schemas:
+        schemas |= {read.partition(".")[0] for mart in declared.marts.values() for read in mart.reads}
+    found = {
+        name: listing.of_run(configured, declared, name, run)
+        for name, source in declared.sources.items()
+        if name in schemas and source.everything
+    }
+    return listing.with_sources(declared, found)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.catalog import Table
+from pipeline.catalog.source_files.personal import suggested_mask
 from pipeline.errors import StepError
 from pipeline.loading.shapes import drift, filtering, identity, masking
 from pipeline.loading.shapes.shape import Shape
@@ -99,6 +100,24 @@ def require_columns(
         raise StepError(
             f"{', '.join(told)}, which the source does not have",
             hint=f"{advice}correct sources/{table.source}.yaml (the source has {', '.join(current.names)})",
+            retryable=False,
+        )
+
+
+def require_guessed(table: Table, current: Shape) -> None:
+    """Raise StepError if a table that nobody described got a column since, which is to be masked."""
+    if not table.found:
+        return
+    new = [
+        f'"{column.name}"'
+        for column in current.columns
+        if column.name not in table.columns and suggested_mask(table.relation, column.name, column.type)
+    ]
+    if new:
+        raise StepError(
+            f"its columns {', '.join(new)} look personal, and came after this run had asked which there are",
+            hint=f"the next run masks them; or give {table.name} a line of its own in "
+            f"sources/{table.source}.yaml",
             retryable=False,
         )
 

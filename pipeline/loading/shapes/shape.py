@@ -214,7 +214,8 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         meant = _meant(connection, schema, relation)
         raise StepError(
             f'there is no table or view "{relation}" in schema "{schema}" of the source',
-            hint=f"{meant}correct its schema or table in the source's YAML file, or take it out",
+            hint=f"{meant}correct its schema or table in the source's YAML file, or take it out; where that "
+            'says "*", write it under leave',
             retryable=False,
         )
     oid, kind, key, readable, xmin_readable, ctid_readable, partitions, foreign_part = found

@@ -51,7 +51,7 @@ def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     """Return how each declared table and mart is, and what is open."""
     since, remarks, declared = now - LOOK_BACK, [], None
     try:
-        declared = read_declared(settings) if settings.analysts else None
+        declared = read_declared(settings, warehouse) if settings.analysts else None
     except PipelineError as error:
         remarks.append(f"the analysts' catalog cannot be read, so tables are as they were loaded: {error}")
     seen = Facts(declared=declared.tables if declared else None, marts=declared.marts if declared else None)

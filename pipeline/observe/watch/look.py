@@ -20,6 +20,7 @@ from pipeline.backup.work import attempts, work_folder
 from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import runs
+from pipeline.loading import listing
 from pipeline.observe.watch.facts import (
     BucketFacts,
     Declared,
@@ -77,6 +78,7 @@ class _Looker:
                 found = replace(found, declared=seen.tables, marts=seen.marts)
         with self._looking("Vault"), access.opened(self._settings) as databases:
             found = self._behind_vault(databases, found)
+            found = self._everything(databases, found)
         return replace(found, seen=tuple(self._seen), unseen=tuple(self._unseen))
 
     def _behind_vault(self, databases: Access, found: Facts) -> Facts:
@@ -89,6 +91,14 @@ class _Looker:
                 rules = self._looked("the bucket's rules", lambda: self._rules(databases))
                 seen = replace(seen, rule_problems=rules)
             found = replace(found, bucket=seen)
+        return found
+
+    def _everything(self, databases: Access, found: Facts) -> Facts:
+        """Return the same with the tables of sources that declare all of them, if the warehouse answers."""
+        if self._settings.analysts is None or found.declared is None or found.ledger is None:
+            return found
+        with contextlib.suppress(PipelineError), databases.warehouse(session=WAREHOUSE_SESSION) as warehouse:
+            found = replace(found, declared=declared(self._settings, warehouse).tables)
         return found
 
     def _looked(self, thing: str, look: Callable[[], T]) -> T | None:
@@ -194,8 +204,11 @@ def _written(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-def declared(settings: Settings) -> Declared:
-    """Return the declared tables and marts, each with when its file was written."""
+def declared(settings: Settings, warehouse: Connection | None = None) -> Declared:
+    """Return the declared tables and marts, each with when its file was written.
+
+    With `warehouse` those too that `*` brings, each since it is known.
+    """
     checkout = settings.require_analysts().checkout
     found: dict[str, dict[str, datetime]] = {}
     catalogued = catalog.read(checkout)
@@ -203,6 +216,10 @@ def declared(settings: Settings) -> Declared:
         # Whoever declares a new table may wait for the next night like everybody else.
         written = _written(checkout / "sources" / f"{source.name}.yaml")
         found[source.name] = dict.fromkeys(source.tables, written)
+        if source.everything and warehouse is not None:
+            since = {one.relation.name: one.since for one in listing.last(warehouse, source.name)}
+            tables = listing.known_to(warehouse, catalogued).source(source.name).tables
+            found[source.name] = {name: max(written, since.get(name, written)) for name in tables}
     marts = {mart.name: _written(checkout / mart.file) for mart in catalogued.marts.values()}
     return Declared(found, marts)
 
