@@ -13,6 +13,7 @@ from pipeline.alerts import message, webhook
 from pipeline.alerts.message import Alert
 from pipeline.alerts.spool import Spool
 from pipeline.errors import PipelineError, StoppedError, UnreachableError
+from pipeline.ledger.told import record_alerts
 from pipeline.settings import AlertSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -186,12 +187,7 @@ def _record(databases: Access, told: Sequence[Told]) -> None:
         return
     try:
         with databases.warehouse(autocommit=True) as warehouse:
-            if postgres.value(warehouse, "SELECT to_regclass('ops.alert')") is None:
-                return
-            for alert, sent_at in told:
-                postgres.rows(
-                    warehouse, postgres.statement("alert"), {**alert.model_dump(), "sent_at": sent_at}
-                )
+            record_alerts(warehouse, ({**alert.model_dump(), "sent_at": sent_at} for alert, sent_at in told))
     except StoppedError:
         raise
     except (PipelineError, postgres.Error) as error:

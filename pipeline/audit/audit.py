@@ -14,6 +14,7 @@ from pipeline.audit.proofs import Proof
 from pipeline.audit.rotation import Turn
 from pipeline.catalog import Table
 from pipeline.errors import AlreadyRunningError, LostError, UnreachableError
+from pipeline.ledger import runs
 from pipeline.postgres import Connection
 
 # From this version on a server reads a range of a table's blocks without reading the others.
@@ -73,7 +74,7 @@ class Auditor:
     def night(self, share: float) -> tuple[Night, Iterator[Audited]]:
         """Look at those whose turn it is, for so large a share of the last night's time."""
         known = self._known()
-        seconds = proofs.night_seconds(self._warehouse)
+        seconds = runs.night_seconds(self._warehouse)
         budget = rotation.budget_seconds(seconds, share)
         began = time.monotonic()
         turns = rotation.turns(known, list(known), budget, lambda: time.monotonic() - began)

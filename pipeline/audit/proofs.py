@@ -7,6 +7,7 @@ from datetime import datetime
 from pipeline import postgres
 from pipeline.audit.finding import DIFFERS, EQUAL, Finding, Part
 from pipeline.catalog import Table
+from pipeline.ledger import audits
 from pipeline.postgres import Connection
 
 # Before anything was measured: seconds for each row on both sides, and for each table.
@@ -45,7 +46,7 @@ class Proof:
 
 def read(warehouse: Connection) -> Mapping[str, Proof]:
     """Return what is known of every table that is loaded, by source.table."""
-    found = postgres.rows(warehouse, postgres.statement("proofs"))
+    found = audits.proofs(warehouse)
     spent = [(rows, seconds) for *_, rows, seconds in found if seconds is not None and rows]
     usual = sum(seconds for _, seconds in spent) / sum(rows for rows, _ in spent) if spent else ROW_SECONDS
     return {name: _proof(usual, name, *rest) for name, *rest in found}
@@ -67,21 +68,11 @@ def _proof(
 
 def record(warehouse: Connection, table: Table, part: Part, found: Finding, seconds: float) -> None:
     """Write down what was seen, in the caller's transaction."""
-    place = (table.source, table.name)
-    postgres.rows(
-        warehouse,
-        """
-        INSERT INTO ops.audit (source, table_name, run, snapshot_at, part, parts, blocks, storage, result,
-                               reason, rows, newer, missing, altered, surplus, clear, seconds)
-        SELECT %s, %s, w.run, w.snapshot_at, %s, %s, %s, %s, %s, nullif(%s, ''), %s, %s, %s, %s, %s, %s, %s
-        FROM ops.watermark w WHERE w.source = %s AND w.table_name = %s
-        """,
-        (
-            *place, part.number, part.of, part.blocks, part.storage, found.result, found.reason, found.rows,
-            found.newer, found.missing, found.altered, found.surplus, sum(found.clear.values()),
-            seconds, *place,
-        ),
+    seen = (
+        part.number, part.of, part.blocks, part.storage, found.result, found.reason, found.rows,
+        found.newer, found.missing, found.altered, found.surplus, sum(found.clear.values()), seconds,
     )  # fmt: skip
+    audits.record_audit(warehouse, table.source, table.name, seen)
 
 
 def forget_keys(warehouse: Connection, table: Table) -> None:
@@ -91,16 +82,3 @@ def forget_keys(warehouse: Connection, table: Table) -> None:
         "DELETE FROM quarantine.audit WHERE source = %s AND table_name = %s",
         (table.source, table.name),
     )
-
-
-def night_seconds(warehouse: Connection) -> float | None:
-    """Return how long the last night's load took, None if there was none yet. Extra loads are none."""
-    seconds: float | None = postgres.value(
-        warehouse,
-        """
-        SELECT extract(epoch FROM finished_at - started_at)::float8 FROM ops.run
-        WHERE name = 'etl' AND state = 'done' AND finished_at IS NOT NULL AND run !~ 'T'
-        ORDER BY run DESC LIMIT 1
-        """,
-    )
-    return seconds

@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from pipeline import access, alerts, crypt, postgres
+from pipeline import access, alerts, crypt
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.backup.store import backups, manifest, retention
+from pipeline.backup.store import backups, manifest, retention, telling
 from pipeline.backup.store.manifest import Manifest, Times, Verification
 from pipeline.backup.work import records
 from pipeline.backup.work.records import Encrypted
@@ -49,7 +49,7 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = sile
             with databases.bucket(backup.secret) as writing:
                 _publish(writing, proven)
                 kept = _keep(databases, writing, backup, proven)
-            _tell_warehouse(databases, proven)
+            telling.tell_of_backup(databases, proven.database, _row(proven))
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
         _warn(settings, backup, proven)
@@ -167,19 +167,6 @@ def _publish(bucket: Bucket, proven: Manifest) -> None:
             "globals-sha256": proven.globals.encrypted.sha256,
         },
     )
-
-
-def _tell_warehouse(databases: Access, proven: Manifest) -> None:
-    """Let the warehouse's ledger know, if it is up: no backup ever depends on it."""
-    if databases.settings.warehouse is None:
-        return
-    try:
-        with databases.warehouse() as warehouse, postgres.explained("ops.backup"):
-            postgres.rows(warehouse, postgres.statement("backup"), _row(proven))
-    except PipelineError as error:
-        logger.warning(
-            "the backup of %s is in the bucket, but the warehouse was not told: %s", proven.database, error
-        )
 
 
 def _row(proven: Manifest) -> dict[str, object]:

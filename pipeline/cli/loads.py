@@ -13,7 +13,6 @@ from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.ledger import runs
 from pipeline.ledger.runs import TableState
-from pipeline.loading import load
 from pipeline.observe import overview
 from pipeline.observe.overview import Table
 from pipeline.postgres import Connection
@@ -35,7 +34,7 @@ WORDS = {
 def show_run(warehouse: Connection, run: str, names: Sequence[str]) -> None:
     """Print what a run did with the tables in `names`, and what to type where it failed."""
     steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
-    show_tables(run, steps, load.fresh_as_of(warehouse))
+    show_tables(run, steps, ledger.fresh_as_of(warehouse))
     show_failures([step for step in steps if step.state == "failed"])
 
 

@@ -4,17 +4,18 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline import access, ledger, postgres
+from pipeline import access, postgres
 from pipeline.access import Access
 from pipeline.catalog import Catalog
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import changes, connection, instance, meanings, permissions, trial, wanted
 from pipeline.dashboards.changes import Change, There
 from pipeline.dashboards.connection import Database
-from pipeline.dashboards.kept import Memory
 from pipeline.dashboards.wanted import Board, Wanted, is_variable
 from pipeline.dashboards.write import Writer
-from pipeline.errors import AlreadyRunningError, StepError, UsageError
+from pipeline.errors import AlreadyRunningError, UsageError
+from pipeline.ledger import surface
+from pipeline.ledger.surface import Memory
 from pipeline.metabase import Client
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
@@ -57,7 +58,7 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
     outcome = Outcome()
     boards = [wanted.board(one) for one in dashboards]
     with access.opened(settings) as databases, databases.warehouse(autocommit=True) as warehouse:
-        _require_migrated(warehouse)
+        surface.require_migrated(warehouse)
         memory = Memory(warehouse)
         uri, version = _address(databases)
         fine, held = _tried(databases, boards, outcome)
@@ -93,7 +94,7 @@ def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard],
     asked = settings.require_metabase()
     boards = [wanted.board(one) for one in dashboards]
     with access.opened(settings) as databases, databases.warehouse(autocommit=True) as warehouse:
-        _require_migrated(warehouse)
+        surface.require_migrated(warehouse)
         _lock(warehouse)
         memory = Memory(warehouse)
         uri, version = _address(databases)
@@ -114,16 +115,6 @@ def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard],
 
 def _silent(_line: str) -> None:
     """Say nothing."""
-
-
-def _require_migrated(warehouse: Connection) -> None:
-    ledger.require_migrated(warehouse)
-    if postgres.value(warehouse, "SELECT to_regclass('ops.surface')") is None:
-        raise StepError(
-            "the warehouse's own tables are of an earlier version",
-            hint="run 'pipeline migrate' once",
-            retryable=False,
-        )
 
 
 def _lock(warehouse: Connection) -> None:

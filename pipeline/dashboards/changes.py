@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import things
 from pipeline.dashboards.connection import Database
-from pipeline.dashboards.kept import Kept
 from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import CheckError
+from pipeline.ledger.surface import Kept
 from pipeline.metabase import Client
 
 # keep: what somebody changed there by hand stays; remember: it is as it is to be, though we did not write it.

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.dashboards.kept import Kept, Memory
 from pipeline.errors import CheckError, StepError
+from pipeline.ledger.surface import Kept, Memory
 from pipeline.metabase import Client, versions
 
 KEY = "database"

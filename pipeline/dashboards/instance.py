@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 
-from pipeline.dashboards.kept import Kept, Memory
 from pipeline.errors import PipelineError, UnreachableError
+from pipeline.ledger.surface import Kept, Memory
 from pipeline.metabase import ADMINISTRATORS, Client, NotAcceptedError, RefusedError, versions
 from pipeline.settings.sections import MetabaseSettings
 from pipeline.vault import Vault

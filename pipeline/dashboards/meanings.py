@@ -7,8 +7,8 @@ from pipeline.catalog import Catalog
 from pipeline.dashboards import connection
 from pipeline.dashboards.changes import Action, Change, Edits
 from pipeline.dashboards.connection import Database
-from pipeline.dashboards.kept import Kept
 from pipeline.errors import StepError
+from pipeline.ledger.surface import Kept
 
 KEY = "meanings"
 SCHEMA = "mart"

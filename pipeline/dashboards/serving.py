@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg2.extensions
 
-from pipeline import access, postgres
+from pipeline import access, ledger, postgres
 from pipeline.access import Access
 from pipeline.errors import StepError, UnreachableError, UsageError
 from pipeline.redact import register
@@ -57,10 +57,11 @@ def prepare(settings: Settings) -> str:
         properties(uri, key)
         with postgres.connection(uri, NAME, entry=secret) as connection:
             facts = postgres.records(connection, postgres.statement("metabase_database"))[0]
+            is_warehouse = ledger.is_there(connection)
     problems = []
     if facts["encoding"] != postgres.ENCODING:
         problems.append(f"its encoding is {facts['encoding']}: make it anew in {postgres.ENCODING}")
-    if facts["is_warehouse"]:
+    if is_warehouse:
         problems.append("it is the warehouse: make another one for Metabase, and write its uri there")
     elif facts["others"] and not facts["is_metabase"]:
         problems.append(f"it has {facts['others']} tables that are not Metabase's: make one for it alone")

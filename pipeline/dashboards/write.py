@@ -10,10 +10,10 @@ from typing import Any
 
 from pipeline.dashboards import things
 from pipeline.dashboards.changes import Change, There, differing
-from pipeline.dashboards.kept import Kept, Memory
 from pipeline.dashboards.things import PATHS
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import StepError
+from pipeline.ledger.surface import Kept, Memory
 from pipeline.metabase import Client
 
 

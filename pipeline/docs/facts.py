@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pipeline import postgres
 from pipeline.access import Access
 from pipeline.catalog import Check, Column, Mart, Repository, Table, lineage
+from pipeline.ledger import checks as checks_of
 from pipeline.loading import checking
 from pipeline.observe import overview
 from pipeline.postgres import Connection
@@ -122,9 +123,7 @@ def _look(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _
         described[name] = of_table or ""
     past: dict[tuple[str, str], list[tuple[bool, str, str]]] = {}
     last: dict[tuple[str, str], tuple[str, datetime]] = {}
-    for name, check, level, passed, observed, run, at in postgres.rows(
-        warehouse, postgres.statement("check_history")
-    ):
+    for name, check, level, passed, observed, run, at in checks_of.history(warehouse):
         past.setdefault((name, check), []).append((passed, run, observed))
         last[name, check] = level, at
     checks: dict[str, list[CheckFacts]] = {}

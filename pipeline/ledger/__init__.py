@@ -1,19 +1,37 @@
-"""The ledger: what was done, by whom, and what is believed of each table (the schema ops)."""
+"""The ledger: what was done, by whom, and what is believed of each table (the schema ops).
+
+Nobody else names its tables (tests/ledger/test_room.py), but for the migrations that make them.
+"""
 
 from pipeline.ledger.listings import Entry, keep_listing, last_listing, listing
 from pipeline.ledger.shapes import accept_shape, accepted_shape, shapes_of
 from pipeline.ledger.steps import (
     ERROR_LENGTH,
+    at_work,
+    count_not_loaded,
+    count_read,
     fail_step_of,
+    fared,
     find_step,
     finish_step,
+    forget,
+    is_there,
+    last_detail,
     last_loads,
     open_steps,
     require_migrated,
     row_counts,
+    seconds_of_tables,
     steps_of,
 )
-from pipeline.ledger.watermarks import Watermark, read_in_full, save_watermark, watermark
+from pipeline.ledger.watermarks import (
+    Watermark,
+    fresh_as_of,
+    loaded_tables,
+    read_in_full,
+    save_watermark,
+    watermark,
+)
 
 __all__ = [
     "ERROR_LENGTH",
@@ -21,18 +39,28 @@ __all__ = [
     "Watermark",
     "accept_shape",
     "accepted_shape",
+    "at_work",
+    "count_not_loaded",
+    "count_read",
     "fail_step_of",
+    "fared",
     "find_step",
     "finish_step",
+    "forget",
+    "fresh_as_of",
+    "is_there",
     "keep_listing",
+    "last_detail",
     "last_listing",
     "last_loads",
     "listing",
+    "loaded_tables",
     "open_steps",
     "read_in_full",
     "require_migrated",
     "row_counts",
     "save_watermark",
+    "seconds_of_tables",
     "shapes_of",
     "steps_of",
     "watermark",

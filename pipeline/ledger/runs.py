@@ -4,20 +4,19 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import postgres
-from pipeline.chains import BUILD_TASK, LOAD_TASK
+from pipeline.chains import BUILD_TASK, ETL, LOAD_TASK
 from pipeline.errors import UsageError
 from pipeline.ledger.steps import ERROR_LENGTH
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import Step
-from pipeline.system import process_tree
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?", re.ASCII)
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*", re.ASCII)
@@ -109,26 +108,24 @@ def _find(connection: Connection, parameters: Mapping[str, object]) -> Run | Non
     return None if found is None else Run(*found)
 
 
-def clear(connection: Connection, run: str, names: Collection[str]) -> None:
-    """Mark the steps of a run as failed that seem to be running on this machine, but whose process is dead.
+def seconds_of_runs(connection: Connection, count: int) -> dict[str, tuple[float, ...]]:
+    """Return what the last runs of each name, so many, took: loads of everything, and backups."""
+    found = postgres.rows(connection, postgres.statement("watch_seconds"), {"count": count})
+    return {name: tuple(took) for name, took in found}
 
-    `connection` commits by itself.
-    """
-    query = """
-        SELECT task, name, pid, started_at FROM ops.step
-        WHERE run = %s AND name = ANY(%s) AND state = 'running' AND host = %s
+
+def night_seconds(connection: Connection) -> float | None:
+    """Return how long the last night's load took, None if there was none yet. Extra loads are none."""
+    seconds: float | None = postgres.value(
+        connection,
         """
-    for task, name, pid, since in postgres.rows(connection, query, (run, list(names), socket.gethostname())):
-        if not process_tree.is_at_work(pid, since.timestamp()):
-            postgres.rows(
-                connection,
-                """
-                UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), exit_code = 3,
-                    error = 'its process was killed (by the kernel, for want of memory?)'
-                WHERE run = %s AND task = %s AND name = %s AND pid = %s AND state = 'running'
-                """,
-                (run, task, name, pid),
-            )
+        SELECT extract(epoch FROM finished_at - started_at)::float8 FROM ops.run
+        WHERE name = %s AND state = 'done' AND finished_at IS NOT NULL AND run !~ 'T'
+        ORDER BY run DESC LIMIT 1
+        """,
+        (ETL.name,),
+    )
+    return seconds
 
 
 @dataclass(frozen=True)

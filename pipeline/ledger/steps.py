@@ -6,12 +6,12 @@ A step's end is written in the transaction that did its work, so that the two ca
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pipeline import postgres
-from pipeline.chains import BUILD_TASK, LOAD_TASK, OPEN_TASK
+from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
@@ -101,9 +101,14 @@ def fail_step_of(connection: Connection, run: str | None, pid: int, error: Pipel
     )  # fmt: skip
 
 
+def is_there(connection: Connection) -> bool:
+    """Whether this database has a ledger, which tells the warehouse from any other."""
+    return postgres.value(connection, "SELECT to_regclass('ops.watermark')") is not None
+
+
 def require_migrated(connection: Connection) -> None:
     """Raise StepError if `pipeline migrate` was never run on this warehouse."""
-    if postgres.value(connection, "SELECT to_regclass('ops.watermark')") is None:
+    if not is_there(connection):
         raise StepError(
             "the warehouse has no ledger yet", hint="run 'pipeline migrate' once", retryable=False
         )
@@ -116,3 +121,67 @@ def row_counts(connection: Connection, key: StepKey) -> list[int]:
         ORDER BY finished_at DESC LIMIT 100
         """
     return [counted for (counted,) in postgres.rows(connection, query, (key.task, key.name))]
+
+
+def last_detail(connection: Connection, task: str, name: str) -> Mapping[str, Any] | None:
+    """Return what is known of a step as it was last done, in whichever run; None if it never was."""
+    query = """
+        SELECT detail FROM ops.step WHERE task = %s AND name = %s AND state = 'done'
+        ORDER BY finished_at DESC LIMIT 1
+        """
+    found: Mapping[str, Any] | None = postgres.value(connection, query, (task, name))
+    return found
+
+
+def at_work(connection: Connection, name: str) -> tuple[str, str, datetime, str, int] | None:
+    """Return run, task, begin, host and process of a table's step that says running; None if none does."""
+    query = """
+        SELECT run, task, started_at, host, pid FROM ops.step WHERE name = %s AND state = 'running'
+        ORDER BY started_at DESC LIMIT 1
+        """
+    return postgres.row(connection, query, (name,))
+
+
+def forget(connection: Connection, run: str, name: str, tasks: Sequence[str]) -> list[str]:
+    """Forget these steps of a table, in the caller's transaction. Return which of them were done."""
+    query = "DELETE FROM ops.step WHERE run = %s AND name = %s AND task = ANY(%s) RETURNING task, state"
+    found = postgres.rows(connection, query, (run, name, list(tasks)))
+    return [task for task, state in found if state == "done"]
+
+
+def count_read(connection: Connection, run: str, names: Sequence[str], seen: str) -> int:
+    """Return how many of these tables a run has loaded, or read at the snapshot of that `seen`."""
+    query = """
+        SELECT count(DISTINCT name) FROM ops.step
+        WHERE run = %s AND name = ANY(%s) AND state = 'done'
+          AND (task = %s AND detail #>> '{snapshot,seen}' = %s OR task = %s)
+        """
+    counted: int = postgres.value(connection, query, (run, list(names), EXTRACT_TASK, seen, LOAD_TASK))
+    return counted
+
+
+def count_not_loaded(connection: Connection, run: str, tables: Sequence[tuple[str, str]]) -> int:
+    """Return how many of these, by source and name, a run has not loaded, or are not there any more."""
+    parameters = {
+        "run": run,
+        "task": LOAD_TASK,
+        "sources": [source for source, _ in tables],
+        "tables": [table for _, table in tables],
+    }
+    counted: int = postgres.value(connection, postgres.statement("not_loaded"), parameters)
+    return counted
+
+
+def fared(connection: Connection, since: datetime) -> list[tuple[Any, ...]]:
+    """Return how each table, mart and source as such fares, as watch_tables.sql has it."""
+    parameters = {"since": since, "own_tasks": [OPEN_TASK, BUILD_TASK]}
+    return postgres.rows(connection, postgres.statement("watch_tables"), parameters)
+
+
+def seconds_of_tables(connection: Connection) -> float:
+    """Return how long all steps of tables took together: the snapshot is a source's."""
+    query = """
+        SELECT extract(epoch FROM sum(finished_at - started_at))::float FROM ops.step
+        WHERE position('.' in name) > 0
+        """
+    return float(postgres.value(connection, query) or 0)

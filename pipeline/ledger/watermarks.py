@@ -77,3 +77,15 @@ def read_in_full(connection: Connection, source: str, table: str, reason: str) -
     """Have the table's next load read all of it, for that reason."""
     query = "UPDATE ops.watermark SET in_full = %s WHERE source = %s AND table_name = %s"
     postgres.rows(connection, query, (reason, source, table))
+
+
+def fresh_as_of(connection: Connection) -> list[tuple[str, datetime, int]]:
+    """Return each loaded table's name, the moment of the source that it shows, and its rows."""
+    query = "SELECT source || '.' || table_name, snapshot_at, rows FROM ops.watermark ORDER BY 1"
+    return postgres.rows(connection, query)
+
+
+def loaded_tables(connection: Connection, source: str) -> set[str]:
+    """Return the tables of a source that were ever loaded."""
+    query = "SELECT table_name FROM ops.watermark WHERE source = %s"
+    return {name for (name,) in postgres.rows(connection, query, (source,))}

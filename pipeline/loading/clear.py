@@ -67,14 +67,7 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
     if lease.try_lock_table(warehouse, table.source, table.name):
         return
     name = f"{table.source}.{table.name}"
-    found = postgres.row(
-        warehouse,
-        """
-        SELECT run, task, started_at, host, pid FROM ops.step WHERE name = %s AND state = 'running'
-        ORDER BY started_at DESC LIMIT 1
-        """,
-        (name,),
-    )
+    found = ledger.at_work(warehouse, name)
     who = "somebody is at work on it"
     if found is not None:
         run, task, since, host, pid = found
@@ -86,16 +79,11 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
 
 def _forget(warehouse: Connection, table: Table, run: str, since: str) -> list[str]:
     """Forget the steps of one table. Return which of them were done."""
-    done = _delete(warehouse, table, run, FROM[since])
+    name = f"{table.source}.{table.name}"
+    done = ledger.forget(warehouse, run, name, FROM[since])
     staged = Staged(table, run)
     if since != "extract" and extract.extracted(warehouse, table, run):
         return done
-    done += _delete(warehouse, table, run, TASKS)
+    done += ledger.forget(warehouse, run, name, TASKS)
     staging.drop(warehouse, staged)
     return done
-
-
-def _delete(warehouse: Connection, table: Table, run: str, tasks: Sequence[str]) -> list[str]:
-    query = "DELETE FROM ops.step WHERE run = %s AND name = %s AND task = ANY(%s) RETURNING task, state"
-    found = postgres.rows(warehouse, query, (run, f"{table.source}.{table.name}", list(tasks)))
-    return [task for task, state in found if state == "done"]

@@ -19,7 +19,7 @@ from pipeline.access import Access
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
-from pipeline.ledger import Watermark
+from pipeline.ledger import Watermark, checks
 from pipeline.loading import checking, plan, snapshot_holder, staging, steps
 from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
 from pipeline.loading.shapes import types
@@ -163,7 +163,7 @@ def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
     """Record what keeps a table from being read; return it as an error, all of it at once."""
     results = checking.of_drift(planned.changes, planned.table)
     with databases.warehouse(autocommit=True) as beside:
-        quality.record(beside, run, planned.table.source, planned.table.name, results)
+        checks.record_checks(beside, run, planned.table.source, planned.table.name, results)
     told = "; ".join(change.fact for change in planned.changes if change.blocks)
     return CheckError(f"{told}; its last good rows stay up", hint=quality.mend(results))
 

@@ -128,8 +128,7 @@ def _asked(
 
 def _merged(warehouse: Connection, source: Source, found: Sequence[Relation]) -> list[Listed]:
     """Return what is there, and what was there and was loaded: that it is gone is not passed over."""
-    query = "SELECT table_name FROM ops.watermark WHERE source = %s"
-    loaded = {name for (name,) in postgres.rows(warehouse, query, (source.name,))}
+    loaded = ledger.loaded_tables(warehouse, source.name)
     before = {_name(one): one for one in last(warehouse, source.name)}
     listed = [
         Listed(

@@ -5,12 +5,11 @@ Readers see the table as it was or as it is, never in between; views and grants 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import access, ledger, postgres, retry
+from pipeline import access, ledger, retry
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import StepError
@@ -62,14 +61,9 @@ def is_loaded(settings: Settings, table: Table, run: str) -> bool:
 
 def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
     """Whether the run has loaded all of these tables."""
-    parameters = {
-        "run": run,
-        "task": LOAD_TASK,
-        "sources": [table.source for table in tables],
-        "tables": [table.name for table in tables],
-    }
+    names = [(table.source, table.name) for table in tables]
     with access.brief(settings).asking() as warehouse:
-        return not postgres.value(warehouse, postgres.statement("not_loaded"), parameters)
+        return not ledger.count_not_loaded(warehouse, run, names)
 
 
 def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
@@ -222,9 +216,3 @@ class _Publication:
             "reason": self._detail["reason"],
             "fresh_as_of": Snapshot.from_json(self._detail["snapshot"]).taken_at,
         }
-
-
-def fresh_as_of(warehouse: Connection) -> list[tuple[str, datetime, int]]:
-    """Return each loaded table's name, the moment of the source that it shows, and its rows."""
-    query = "SELECT source || '.' || table_name, snapshot_at, rows FROM ops.watermark ORDER BY 1"
-    return postgres.rows(warehouse, query)

@@ -14,11 +14,11 @@ import subprocess
 import sys
 import time
 
-from pipeline import access, ledger, postgres, redact, retry, settings
+from pipeline import access, ledger, redact, retry, settings
 from pipeline.access import Access
 from pipeline.catalog import Source
 from pipeline.catalog.as_written import ALL
-from pipeline.chains import EXTRACT_TASK, LOAD_TASK, OPEN_TASK
+from pipeline.chains import OPEN_TASK
 from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import lease
 from pipeline.loading import undeclared
@@ -184,15 +184,9 @@ def hold(source: str, run: str, owner: int) -> None:
 
 def _is_wanted(warehouse: Connection, source: str, run: str, names: list[str], snapshot: Snapshot) -> bool:
     """Whether a table is still to be read, and at this moment: not at one that another worker took since."""
-    query = """
-        SELECT count(DISTINCT name) FROM ops.step
-        WHERE run = %s AND name = ANY(%s) AND state = 'done'
-          AND (task = %s AND detail #>> '{snapshot,seen}' = %s OR task = %s)
-    """
-    parameters = (run, names, EXTRACT_TASK, snapshot.seen, LOAD_TASK)
     current = find(warehouse, source, run)
     superseded = current is not None and current.seen != snapshot.seen
-    return not superseded and postgres.value(warehouse, query, parameters) < len(names)
+    return not superseded and ledger.count_read(warehouse, run, names, snapshot.seen) < len(names)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from pipeline.access import Access
 from pipeline.alerts import Alert
 from pipeline.catalog import Source
 from pipeline.errors import PipelineError
+from pipeline.ledger import sources
+from pipeline.ledger.sources import Name
 from pipeline.names import in_yaml
 from pipeline.postgres import Connection
 from pipeline.redact import redact
@@ -23,7 +25,6 @@ AGAIN_AFTER = "6 days 12 hours"
 # So many are told at once; the others have their turn in the next run.
 AT_ONCE = 10
 
-Name = tuple[str, str]
 # No relation is called so. It stands for the source itself: that it was looked at, whatever was found there.
 LOOKED_AT: Name = ("", "")
 
@@ -36,16 +37,10 @@ def tell(databases: Access, source: Source) -> None:
                 (schema, name) for schema, name in postgres.rows(theirs, postgres.statement("relations"))
             }
             _remember(ours, source.name, there)
-            due = [
-                name for name in _due(ours, source.name) if name in there and not is_declared(source, *name)
-            ][:AT_ONCE]
+            due = sources.due_relations(ours, source.name, AGAIN_AFTER)
+            due = [name for name in due if name in there and not is_declared(source, *name)][:AT_ONCE]
             if due and alerts.tell(databases.settings, notice(source, due)):
-                query = """
-                    UPDATE ops.source_relation SET told_at = clock_timestamp()
-                    WHERE source = %s AND schema_name = %s AND name = %s
-                    """
-                for name in due:
-                    postgres.rows(ours, query, (source.name, *name))
+                sources.relations_were_told(ours, source.name, due)
     except (PipelineError, postgres.Error) as error:
         # What is out of reach is told by the steps that need it.
         logger.warning("source %s: not looked at for new tables: %s", source.name, redact(str(error)))
@@ -82,21 +77,6 @@ def _line(source: Source, schema: str, name: str) -> str:
 
 def _remember(ours: Connection, source: str, there: set[Name]) -> None:
     """Add what was not known. Nothing is forgotten: what is not there, or not readable, now may be back."""
-    query = "SELECT schema_name, name FROM ops.source_relation WHERE source = %s"
-    known = {(schema, name) for schema, name in postgres.rows(ours, query, (source,))}
-    add = """
-        INSERT INTO ops.source_relation (source, schema_name, name, there_before) VALUES (%s, %s, %s, %s)
-        ON CONFLICT DO NOTHING
-        """
-    for name in sorted((there | {LOOKED_AT}) - known):
-        postgres.rows(ours, add, (source, *name, not known or name == LOOKED_AT))
-
-
-def _due(ours: Connection, source: str) -> list[Name]:
-    query = """
-        SELECT schema_name, name FROM ops.source_relation
-        WHERE source = %s AND NOT there_before
-          AND (told_at IS NULL OR told_at < clock_timestamp() - %s::interval)
-        ORDER BY told_at NULLS FIRST, 1, 2
-        """
-    return [(schema, name) for schema, name in postgres.rows(ours, query, (source, AGAIN_AFTER))]
+    known = sources.known_relations(ours, source)
+    new = (there | {LOOKED_AT}) - known
+    sources.remember_relations(ours, source, new, {LOOKED_AT} if known else new)

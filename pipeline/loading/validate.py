@@ -9,6 +9,7 @@ from pipeline.alerts import failures
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.errors import CheckError, StepError
+from pipeline.ledger import checks
 from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
@@ -67,7 +68,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         results = _results(warehouse, candidate, extracted)
         anew = extracted.detail["mode"] not in (INCREMENT, FULL)
         results, set_aside = quarantine.fill(warehouse, candidate, results, anew=anew)
-        quality.record(warehouse, run, table.source, table.name, results)
+        checks.record_checks(warehouse, run, table.source, table.name, results)
         stopping = [str(result) for result in results if result.stops]
         if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
             stopping.append(f"the failing rows are in {kept}")

@@ -15,7 +15,7 @@ from pipeline.alerts import failures
 from pipeline.catalog import Catalog, Mart
 from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import CheckError, StepError
-from pipeline.ledger import lease
+from pipeline.ledger import checks, lease
 from pipeline.ledger.lease import Attempt
 from pipeline.marts import publish, question
 from pipeline.marts.question import Answer
@@ -156,7 +156,7 @@ class _Building:
             show(None, "running its SELECT")
             answer = question.ask(theirs, mart)
             results = self._results(theirs, answer)
-            quality.record(self._warehouse, self._run, SCHEMA, mart.name, results)
+            checks.record_checks(self._warehouse, self._run, SCHEMA, mart.name, results)
             stopping = [str(result) for result in results if result.stops]
             if stopping:
                 # What was found is kept, whether the mart is held back or not.
@@ -195,12 +195,8 @@ class _Building:
         mart = self._catalog.marts.get(name)
         if mart is None:
             return False
-        query = """
-            SELECT detail ->> 'digest' FROM ops.step WHERE task = %s AND name = %s AND state = 'done'
-            ORDER BY finished_at DESC LIMIT 1
-            """
-        built_as = postgres.value(self._warehouse, query, (BUILD_TASK, f"{SCHEMA}.{name}"))
-        return bool(built_as != mart.digest)
+        built = ledger.last_detail(self._warehouse, BUILD_TASK, f"{SCHEMA}.{name}")
+        return built is None or built.get("digest") != mart.digest
 
 
 def _warn(settings: Settings, mart: Mart, run: str, results: Sequence[Result]) -> None:

@@ -1,7 +1,6 @@
 -- Whether a database is what Metabase wants for its own. Of another program's tables only the number is told.
 SELECT
     current_setting('server_encoding') AS encoding,
-    to_regclass('ops.watermark') IS NOT NULL AS is_warehouse,
     EXISTS (SELECT FROM pg_class WHERE relname = 'databasechangelog')
         AND EXISTS (SELECT FROM pg_class WHERE relname = 'metabase_database') AS is_metabase,
     (

@@ -12,6 +12,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
+from pipeline.ledger import sources
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
 
@@ -68,7 +69,7 @@ def keep(connection: Connection, lock: int) -> str | None:
     for name in roles.names:
         _grant_schema(connection, PLATFORM, name, ["USAGE"])
         _grant_tables(connection, PLATFORM, name, READING)
-    for schema in _sources(connection):
+    for schema in sources.loaded(connection):
         open_source(connection, schema)
     _open_marts(connection, roles)
     _close(connection, roles)
@@ -122,16 +123,6 @@ def _open_database(connection: Connection, roles: Roles) -> None:
     query = "SELECT has_database_privilege(%s, current_database(), 'TEMPORARY')"
     if not postgres.value(connection, query, (roles.analyst,)):
         _execute(connection, "GRANT TEMPORARY ON DATABASE {} TO {}", database, sql.Identifier(roles.analyst))
-
-
-def _sources(connection: Connection) -> list[str]:
-    """Return the schemas that were loaded into."""
-    query = """
-        SELECT nspname FROM pg_namespace
-        WHERE nspname IN (SELECT source FROM ops.table_shape UNION SELECT source FROM ops.watermark)
-        ORDER BY 1
-        """
-    return [schema for (schema,) in postgres.rows(connection, query)]
 
 
 def open_source(connection: Connection, schema: str) -> None:

@@ -8,6 +8,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.ledger import figures
+
 logger = logging.getLogger(__name__)
 
 # Each with what it is about, its name, and the rows that it is made of: whose it is, and a moment.
@@ -16,19 +18,19 @@ FIGURES = (
         "pipeline_table_fresh_as_of_timestamp_seconds",
         "the moment of the source that a table of the warehouse shows",
         "table",
-        "SELECT source || '.' || table_name, extract(epoch FROM snapshot_at) FROM ops.watermark ORDER BY 1",
+        figures.TABLES_FRESH_AS_OF,
     ),
     (
         "pipeline_backup_taken_timestamp_seconds",
         "the moment of the newest verified backup of a database",
         "database",
-        "SELECT database, extract(epoch FROM max(taken_at)) FROM ops.backup GROUP BY 1 ORDER BY 1",
+        figures.BACKUPS_TAKEN,
     ),
     (
         "pipeline_drill_held_timestamp_seconds",
         "when a database was last restored and found to be what was backed up",
         "database",
-        "SELECT database, extract(epoch FROM max(finished_at)) FROM ops.drill WHERE held GROUP BY 1",
+        figures.DRILLS_HELD,
     ),
 )
 

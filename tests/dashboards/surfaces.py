@@ -21,7 +21,7 @@ from pipeline.catalog.dashboard_files.board import (
 from pipeline.catalog.marts import Mart
 from pipeline.catalog.source_files.columns import Column
 from pipeline.dashboards import Outcome
-from pipeline.dashboards.kept import Kept, Memory
+from pipeline.ledger.surface import Kept, Memory
 from pipeline.settings import Settings
 from tests.support.metabase import Metabase
 from tests.support.night import Night

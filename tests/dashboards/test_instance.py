@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.dashboards.kept import Memory
 from pipeline.errors import LostError, StepError, UnreachableError
+from pipeline.ledger.surface import Memory
 from pipeline.metabase import Client
 from pipeline.observe import preflight
 from pipeline.observe.preflight import Finding

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from pipeline.ledger import runs
+from pipeline.ledger import liveness
 from pipeline.system import process_tree
 from tests.support.night import Night, next_run, wait_until
 
@@ -36,7 +36,7 @@ def begin(night: Night, run: str, pid: int, since: datetime) -> None:
 def cleared(night: Night, run: str) -> str:
     """Clear the run's dead steps, and return the state of the one that there is."""
     with night.warehouse() as warehouse:
-        runs.clear(warehouse, run, ["shop.item"])
+        liveness.fail_killed_steps(warehouse, run, ["shop.item"])
     step = night.step(run, "ExtractTable", "shop.item")
     assert step is not None
     return step.state

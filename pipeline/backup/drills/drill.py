@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
 
-from pipeline import access, chains, postgres
+from pipeline import access, chains
 from pipeline.access import Access
 from pipeline.backup.database.assertions import Assertion
 from pipeline.backup.drills import controls, report
@@ -21,7 +21,7 @@ from pipeline.backup.restoring import restore, roles
 from pipeline.backup.restoring import target as targets
 from pipeline.backup.restoring.restoration import Order, Restoration
 from pipeline.backup.restoring.target import Target
-from pipeline.backup.store import backups, fetch
+from pipeline.backup.store import backups, fetch, telling
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work import work_folder
 from pipeline.backup.work.work_folder import Work
@@ -245,15 +245,7 @@ def _publish(databases: Access, found: Report) -> None:
     """Put the report into the bucket and, where the warehouse is up, into its ledger."""
     with databases.bucket(databases.settings.require_backup().secret) as bucket:
         report.write(bucket, found)
-    if databases.settings.warehouse is None:
-        return
-    try:
-        with databases.warehouse() as warehouse, postgres.explained("ops.drill"):
-            postgres.rows(warehouse, postgres.statement("drill"), _row(found))
-    except PipelineError as error:
-        logger.warning(
-            "the drill of %s is in the bucket, but not in the warehouse: %s", found.database, error
-        )
+    telling.tell_of_drill(databases, found.database, _row(found))
 
 
 def _row(found: Report) -> dict[str, object]:

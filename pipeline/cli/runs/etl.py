@@ -16,7 +16,7 @@ from pipeline.cli import loads, terminal
 from pipeline.cli.runs import nightly, scope, supervise, verdict
 from pipeline.cli.runs.scope import Scope
 from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
-from pipeline.ledger import runs
+from pipeline.ledger import liveness, runs
 from pipeline.ledger.runs import Run
 from pipeline.loading import clear
 from pipeline.postgres import Connection
@@ -230,7 +230,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
             loads.show_run(warehouse, run, names)
             return
         names += sources
-        runs.clear(warehouse, run, names)
+        liveness.fail_killed_steps(warehouse, run, names)
         steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
         failed = [step for step in steps if step.state == "failed"]
         well = [step.key.name for step in steps if step.key.task in CONCLUDING and step.done]

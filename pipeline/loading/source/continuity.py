@@ -9,7 +9,6 @@ It cannot tell where every count has grown past what it was, and no row version 
 replaced by another of the lost time. An audit finds what that leaves.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.ledger import sources
 from pipeline.loading.plan import HALF_CIRCLE, Plan
 from pipeline.loading.shapes import shape
 from pipeline.postgres import Composable, Connection, snapshot
@@ -40,23 +40,12 @@ def take(warehouse: Connection, source: Connection, name: str, *, remember: bool
     """
     taken = snapshot.take(source)
     marks = next(iter(postgres.records(source, postgres.statement("marks"))), None)
-    query = "SELECT history, marks, reason FROM ops.source_history WHERE source = %s"
-    known = postgres.row(warehouse, query, (name,))
-    number, before, reason = known or (0, None, "")
+    number, before, reason = sources.history(warehouse, name)
     for found in _contradictions(warehouse, source, name, before, marks):
         number, reason = number + 1, found
         break
     if remember:
-        postgres.rows(
-            warehouse,
-            """
-            INSERT INTO ops.source_history (source, history, marks, reason) VALUES (%s, %s, %s, %s)
-            ON CONFLICT (source) DO UPDATE
-            SET history = excluded.history, marks = excluded.marks, reason = excluded.reason,
-                seen_at = clock_timestamp()
-            """,
-            (name, number, json.dumps(marks), reason),
-        )
+        sources.save_history(warehouse, name, number, marks, reason)
     return replace(taken, history=number, history_reason=reason)
 
 
@@ -68,7 +57,7 @@ def _contradictions(
     for what in sorted(before.keys() & marks.keys()) if before and marks else ():
         if before is not None and marks is not None and marks[what] < before[what]:
             yield f"what the source counts ({what}) is less than it was: it was put back, or it crashed"
-    for table, horizon, witnesses in postgres.rows(warehouse, postgres.statement("witnesses"), (name,)):
+    for table, horizon, witnesses in sources.witnesses(warehouse, name):
         if _is_contradicted(source, horizon, witnesses):
             yield f"rows of {table} are older than what was read of them: the source was put back"
 

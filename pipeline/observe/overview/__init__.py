@@ -4,17 +4,14 @@ Every declared table and database with its age, and every failure that is still 
 """
 
 import dataclasses
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pipeline import ledger, postgres
+from pipeline import ledger
 from pipeline.access import Access
 from pipeline.audit import proofs
-from pipeline.audit.proofs import Proof
 from pipeline.errors import PipelineError
 from pipeline.ledger import runs, waiting
 from pipeline.ledger.runs import Run
-from pipeline.loading import load
 from pipeline.observe.overview import archive, loads, programs
 from pipeline.observe.overview.loads import ETL
 from pipeline.observe.overview.model import (
@@ -66,7 +63,7 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         open=every.open,
         undone=every.undone,
         tables=every.tables,
-        fresh=load.fresh_as_of(warehouse),
+        fresh=ledger.fresh_as_of(warehouse),
         backups=backups,
         drills=drills,
         others=[*archive.going(settings, run, backups, drills), *(one.step for one in theirs if one.step)],
@@ -75,15 +72,9 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
             warehouse, {one.name for one in every.tables} | {one.key.name for one in steps}
         ),
         limit=limits.run(settings),
-        proofs=_proofs(warehouse),
+        proofs=proofs.read(warehouse),
     )
     return _of_one(seen, found) if run else seen
-
-
-def _proofs(warehouse: Connection) -> Mapping[str, Proof]:
-    if postgres.value(warehouse, "SELECT to_regclass('ops.audit')") is None:
-        return {}
-    return proofs.read(warehouse)
 
 
 def _of_one(seen: Overview, run: Run | None) -> Overview:

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from pipeline import access, postgres
+from pipeline import access
 from pipeline.backup.store import backups
 from pipeline.backup.work import attempts
+from pipeline.ledger import archive
 from pipeline.observe.overview.model import Backup, Drill
 from pipeline.observe.watch import limits
 from pipeline.postgres import Connection
@@ -51,11 +51,7 @@ def _with_missing(settings: Settings, found: Sequence[Backup]) -> list[Backup]:
 
 def in_ledger(warehouse: Connection) -> list[Backup]:
     """Return the newest backup of each database that the ledger knows."""
-    query = """
-        SELECT DISTINCT ON (database) database, run, taken_at, size_bytes, true, warnings
-        FROM ops.backup ORDER BY database, taken_at DESC
-        """
-    return [Backup(*found) for found in _rows(warehouse, "ops.backup", query)]
+    return [Backup(*found) for found in archive.newest_backups(warehouse)]
 
 
 def in_bucket(settings: Settings) -> list[Backup]:
@@ -70,22 +66,7 @@ def in_bucket(settings: Settings) -> list[Backup]:
 
 def drills_in_ledger(warehouse: Connection) -> list[Drill]:
     """Return the newest drill of each database that the ledger knows."""
-    query = """
-        SELECT DISTINCT ON (database) database, month, held, grade, recovery_seconds, finished_at, coalesce(
-            report ->> 'error',
-            (SELECT string_agg((one ->> 'name') || ': ' || (one ->> 'detail'), '; ')
-             FROM jsonb_array_elements((report -> 'assertions') || (report -> 'controls')) AS one
-             WHERE one ->> 'held' = 'false')), report ->> 'hint'
-        FROM ops.drill ORDER BY database, finished_at DESC
-        """
-    return [Drill(*found) for found in _rows(warehouse, "ops.drill", query)]
-
-
-def _rows(warehouse: Connection, table: str, query: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a table of the ledger, none where that is older than the table."""
-    if postgres.value(warehouse, "SELECT to_regclass(%s)", (table,)) is None:
-        return []
-    return postgres.rows(warehouse, query)
+    return [Drill(*found) for found in archive.newest_drills(warehouse)]
 
 
 def going(

@@ -1,14 +1,13 @@
 """Loads: how old each declared table is, and all that failed and was not made up for, in whichever run."""
 
 import dataclasses
-import socket
 from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 
-from pipeline import chains, ledger, postgres
+from pipeline import chains, ledger
 from pipeline.backup.work.attempts import KILLED
 from pipeline.errors import PipelineError
-from pipeline.ledger import lease, runs
+from pipeline.ledger import liveness, runs
 from pipeline.ledger.runs import Run
 from pipeline.observe.overview.model import FAILED, OK, RUNNING, STALE, Table, Undone
 from pipeline.observe.watch import limits
@@ -20,7 +19,6 @@ from pipeline.observe.watch.look import tables as read_tables
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import Step
-from pipeline.system import process_tree
 
 ETL = chains.ETL.name
 CONCLUDING = (chains.LOAD_TASK, chains.BUILD_TASK)
@@ -110,7 +108,8 @@ def _undone(
         if waiting and not run.alive:
             steps = ledger.steps_of(warehouse, run.run)
             waiting -= {one.key.name for one in steps if one.done and one.key.task in CONCLUDING}
-            waiting -= {one.key.name for one in steps if one.state == RUNNING and is_at_work(warehouse, one)}
+            going = [one for one in steps if one.state == RUNNING]
+            waiting -= {one.key.name for one in going if liveness.is_at_work(warehouse, one)}
             if waiting:
                 found.append(Undone(run, sorted(waiting)))
         # Whatever it goes on with is not undone yet.
@@ -123,25 +122,6 @@ def truthful(warehouse: Connection, step: Step, run: Run | None = None) -> Step:
     if step.state != RUNNING:
         return step
     run = run or runs.find(warehouse, ETL, step.key.run)
-    if (run and run.alive) or is_at_work(warehouse, step):
+    if (run and run.alive) or liveness.is_at_work(warehouse, step):
         return step
     return dataclasses.replace(step, state=FAILED, error=KILLED)
-
-
-def is_at_work(warehouse: Connection, step: Step) -> bool:
-    """Whether somebody is still at a step of no living run: an assistant, or what plain Luigi started."""
-    found = postgres.row(
-        warehouse,
-        """
-        SELECT host, pid, seen_at > clock_timestamp() - make_interval(secs => %s) FROM ops.step
-        WHERE run = %s AND task = %s AND name = %s
-        """,
-        (lease.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
-    )
-    if found is None:
-        return False
-    host, pid, heard_of = found
-    if host != socket.gethostname():
-        # A worker of another machine says now and then that it is there.
-        return bool(heard_of)
-    return process_tree.is_at_work(pid, step.started_at.timestamp())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline import access, catalog, chains, crypt, ledger, postgres
 from pipeline.access import Access
@@ -19,7 +19,7 @@ from pipeline.backup.store import backups
 from pipeline.backup.work import attempts, work_folder
 from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
-from pipeline.ledger import runs
+from pipeline.ledger import archive, audits, runs
 from pipeline.loading import listing
 from pipeline.observe.watch.facts import (
     BucketFacts,
@@ -163,19 +163,14 @@ class _Looker:
             postgres.explained("the warehouse"),
         ):
             ledger.require_migrated(warehouse)
-            drills = postgres.rows(warehouse, postgres.statement("watch_drills"))
-            seconds = postgres.rows(warehouse, postgres.statement("watch_seconds"), {"count": USUAL_RUNS})
-            first = postgres.rows(
-                warehouse, "SELECT database, min(taken_at) FROM ops.backup GROUP BY database"
-            )
             return LedgerFacts(
                 run=runs.find(warehouse, NAME),
                 going=runs.going(warehouse, NAME),
                 tables=tables(warehouse, self._now - LOOK_BACK),
-                drills={database: DrillFacts(*rest) for database, *rest in drills},
-                first_backups=dict(first),
-                proofs={name: ProofFacts(*rest[1:6]) for name, *rest in _proofs(warehouse)},
-                seconds={name: tuple(took) for name, took in seconds},
+                drills={database: DrillFacts(*rest) for database, *rest in archive.last_held(warehouse)},
+                first_backups=archive.first_backups(warehouse),
+                proofs={name: ProofFacts(*rest[1:6]) for name, *rest in audits.proofs(warehouse)},
+                seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
             )
 
     # What is in the bucket.
@@ -226,9 +221,7 @@ def declared(settings: Settings, warehouse: Connection | None = None) -> Declare
 
 def tables(warehouse: Connection, since: datetime) -> dict[str, TableFacts]:
     """Return how each table, mart and source as such fares; what began before `since` is not looked at."""
-    parameters = {"since": since, "own_tasks": [chains.OPEN_TASK, chains.BUILD_TASK]}
-    found = postgres.rows(warehouse, postgres.statement("watch_tables"), parameters)
-    return {name: _table(*rest) for name, *rest in found}
+    return {name: _table(*rest) for name, *rest in ledger.fared(warehouse, since)}
 
 
 def _table(
@@ -238,13 +231,6 @@ def _table(
 ) -> TableFacts:  # fmt: skip
     failing = Failing(task, run, error, exit_code, since, runs, hint, again) if task else None
     return TableFacts(fresh_as_of, loaded_at, first_tried_at, failing)
-
-
-def _proofs(warehouse: Connection) -> list[tuple[Any, ...]]:
-    """Return what is known of audits; nothing where the ledger is older than they are."""
-    if postgres.value(warehouse, "SELECT to_regclass('ops.audit')") is None:
-        return []
-    return postgres.rows(warehouse, postgres.statement("proofs"))
 
 
 def _drills(objects: Sequence[Stored]) -> dict[str, DrillFacts]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import chains
+from pipeline import chains, ledger
 from pipeline.errors import PipelineError, StepError
 from pipeline.redact import redact
 from pipeline.sandbox import configuration, lifecycle, provision, sources
@@ -40,8 +40,6 @@ could cost at the least. Both sides are measured in turn, in one run.
 """
 SOURCE, WAREHOUSE, ROLE = "bench_load", "bench_warehouse", "bench_pipeline"
 LOOK_SECONDS = 0.1
-# Of the tables' steps: the snapshot is a source's.
-STEPS = "SELECT extract(epoch FROM sum(finished_at - started_at))::float FROM ops.step WHERE name LIKE '%.%'"
 
 
 @dataclass
@@ -261,9 +259,7 @@ def _ours(home: Home, settings_file: Path, least: float, number: int) -> Round:
         command.run([program, "run", "etl", "--run", run], environment=environment)
         ended = time.monotonic()
         with clusters.connection(home, provision.WAREHOUSE, WAREHOUSE) as connection:
-            cursor = connection.cursor()
-            cursor.execute(STEPS)
-            ((steps,),) = cursor.fetchall()
+            steps = ledger.seconds_of_tables(connection)
     return Round(least, steps, ended - begun)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
+from pipeline.ledger import audits
 from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters
@@ -59,9 +60,7 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Non
             )
         say(f"an audit takes {statistics.median(ratios):.1%} of its night (median, the whole command)")
         with clusters.connection(home, provision.WAREHOUSE, WAREHOUSE) as connection:
-            cursor = connection.cursor()
-            cursor.execute("SELECT count(DISTINCT table_name) FROM ops.audit WHERE part = parts")
-            ((proved,),) = cursor.fetchall()
+            proved = audits.proved_as_a_whole(connection)
         say(f"{proved} of {len(tables)} tables had their turn within {nights} nights")
 
 

@@ -1,4 +1,4 @@
-"""What is remembered of Metabase: which of its things are ours, and how each was after our last write.
+"""The surface: which of Metabase's things are ours, and how each was after our last write.
 
 A thing is ours by its number there and by a marker that its server made up, never by its title alone: another
 instance, or the same one made anew, has other things under the same numbers.
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline import postgres
+from pipeline.errors import StepError
+from pipeline.ledger import steps
 from pipeline.postgres import Connection
 
 _COLUMNS = "key, kind, name, file, number, marker, nonce, shown, detail"
@@ -31,6 +33,17 @@ class Kept:
     shown: Mapping[str, Any] | None = None
     # What else is to be known the next time.
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def require_migrated(connection: Connection) -> None:
+    """Raise StepError if the ledger is older than the surface, or is not there at all."""
+    steps.require_migrated(connection)
+    if postgres.value(connection, "SELECT to_regclass('ops.surface')") is None:
+        raise StepError(
+            "the warehouse's own tables are of an earlier version",
+            hint="run 'pipeline migrate' once",
+            retryable=False,
+        )
 
 
 class Memory:

@@ -1,0 +1,36 @@
+"""Tells the warehouse's ledger what is in the bucket: the one word that a backup has for the warehouse."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from pipeline import postgres
+from pipeline.access import Access
+from pipeline.errors import PipelineError
+from pipeline.ledger import archive
+from pipeline.postgres import Connection
+
+logger = logging.getLogger(__name__)
+
+
+def tell_of_backup(databases: Access, database: str, row: Mapping[str, object]) -> None:
+    """Let the ledger know of a backup that is in the bucket."""
+    _tell(databases, f"the backup of {database}", archive.record_backup, row)
+
+
+def tell_of_drill(databases: Access, database: str, row: Mapping[str, object]) -> None:
+    """Let the ledger know of a drill whose report is in the bucket."""
+    _tell(databases, f"the drill of {database}", archive.record_drill, row)
+
+
+def _tell(
+    databases: Access, what: str, record: Callable[[Connection, Mapping[str, object]], None],
+    row: Mapping[str, object],
+) -> None:  # fmt: skip
+    """Let the ledger know, if it is up: no backup, and no drill, ever depends on it."""
+    if databases.settings.warehouse is None:
+        return
+    try:
+        with databases.warehouse() as warehouse, postgres.explained("the ledger"):
+            record(warehouse, row)
+    except PipelineError as error:
+        logger.warning("%s is in the bucket, but the warehouse was not told: %s", what, error)

@@ -1,0 +1,61 @@
+"""Backups and drills: what the ledger has been told of them. What counts is in the bucket."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pipeline import postgres
+from pipeline.postgres import Connection
+
+
+def record_backup(connection: Connection, backup: Mapping[str, object]) -> None:
+    """Write down a verified backup, by the columns of the table, in the caller's transaction."""
+    postgres.rows(connection, postgres.statement("backup"), backup)
+
+
+def record_drill(connection: Connection, drill: Mapping[str, object]) -> None:
+    """Write down a drill, in place of an earlier one of the same month, in the caller's transaction."""
+    postgres.rows(connection, postgres.statement("drill"), drill)
+
+
+def newest_backups(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return the newest backup of each database: its name, run, moment, size in bytes, True, warnings."""
+    query = """
+        SELECT DISTINCT ON (database) database, run, taken_at, size_bytes, true, warnings
+        FROM ops.backup ORDER BY database, taken_at DESC
+        """
+    return _rows(connection, "ops.backup", query)
+
+
+def first_backups(connection: Connection) -> dict[str, datetime]:
+    """Return when the first backup of each database was taken."""
+    query = "SELECT database, min(taken_at) FROM ops.backup GROUP BY database"
+    return dict(postgres.rows(connection, query))
+
+
+def newest_drills(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return the newest drill of each database.
+
+    Its name, month, whether it held, grade, seconds of recovery, end, what failed and what is to be done.
+    """
+    query = """
+        SELECT DISTINCT ON (database) database, month, held, grade, recovery_seconds, finished_at, coalesce(
+            report ->> 'error',
+            (SELECT string_agg((one ->> 'name') || ': ' || (one ->> 'detail'), '; ')
+             FROM jsonb_array_elements((report -> 'assertions') || (report -> 'controls')) AS one
+             WHERE one ->> 'held' = 'false')), report ->> 'hint'
+        FROM ops.drill ORDER BY database, finished_at DESC
+        """
+    return _rows(connection, "ops.drill", query)
+
+
+def last_held(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return the newest drill of each database: name, month, grade, held, end, when one last held."""
+    return postgres.rows(connection, postgres.statement("watch_drills"))
+
+
+def _rows(connection: Connection, table: str, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a table of the ledger, none where that is older than the table."""
+    if postgres.value(connection, "SELECT to_regclass(%s)", (table,)) is None:
+        return []
+    return postgres.rows(connection, query)

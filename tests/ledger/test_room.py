@@ -1,0 +1,69 @@
+"""The ledger is one room: nobody else names a table of the schema ops."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.names import RESERVED
+
+TOP = Path(__file__).parents[2]
+# Of its own the ledger has these two: what asks, and what makes the tables it asks.
+ROOMS = [TOP / "pipeline" / "ledger", TOP / "pipeline" / "migrations"]
+A_TABLE = re.compile(r"\bops\s*\.\s*\"?[a-z_]", re.IGNORECASE)
+PATHS = [path for room in ("pipeline", "tasks") for path in sorted((TOP / room).rglob("*.py"))]
+
+
+def words(path: Path) -> Iterator[str]:
+    """Yield every string of a module, but for what is written for people who read it."""
+    tree = ast.parse(path.read_text())
+    told = {
+        id(one.body[0].value) for one in ast.walk(tree)
+        if isinstance(one, (ast.Module, ast.ClassDef, ast.FunctionDef)) and one.body
+        if isinstance(one.body[0], ast.Expr)
+    }  # fmt: skip
+    for one in ast.walk(tree):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in told:
+            yield one.value
+
+
+def is_of_the_ledger(path: Path) -> bool:
+    return any(path.is_relative_to(room) for room in ROOMS)
+
+
+def statements(path: Path) -> set[str]:
+    """Return the names of the SQL files that a module asks for."""
+    return {
+        str(one.args[0].value) for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr == "statement"
+        if one.args and isinstance(one.args[0], ast.Constant)
+    }  # fmt: skip
+
+
+def test_no_other_room_names_a_table_of_the_ledger() -> None:
+    assert "ops" in RESERVED
+    found = {
+        str(path.relative_to(TOP)): [word for word in words(path) if A_TABLE.search(word)] for path in PATHS
+        if not is_of_the_ledger(path)
+    }  # fmt: skip
+    assert {name: here for name, here in found.items() if here} == {}
+
+
+def test_no_other_room_asks_by_a_file_of_sql_that_names_a_table_of_the_ledger() -> None:
+    theirs = {path.stem for path in (TOP / "pipeline").rglob("*.sql") if A_TABLE.search(path.read_text())}
+    assert len(theirs) > 10
+    asked = {
+        str(path.relative_to(TOP)): statements(path) & theirs for path in PATHS if not is_of_the_ledger(path)
+    }
+    assert {name: here for name, here in asked.items() if here} == {}
+    assert theirs <= set().union(*(statements(path) for path in PATHS if is_of_the_ledger(path)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT 1 FROM ops.step", "INSERT INTO ops.run AS r", 'FROM ops."step"', "'ops.watermark'::regclass"],
+)
+def test_a_statement_that_names_one_is_found(text: str) -> None:
+    assert A_TABLE.search(text)
