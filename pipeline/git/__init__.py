@@ -6,5 +6,8 @@ It runs with a configuration of ours only. It never checks out: no attribute, fi
 from pipeline.git.address import HTTPS, SSH, LoginError, transport
 from pipeline.git.agent import Login
 from pipeline.git.repository import Entry, Repository
+from pipeline.git.trouble import ContentError, MachineError
 
-__all__ = ["HTTPS", "SSH", "Entry", "Login", "LoginError", "Repository", "transport"]
+__all__ = [
+    "HTTPS", "SSH", "ContentError", "Entry", "Login", "LoginError", "MachineError", "Repository", "transport",
+]  # fmt: skip

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from pipeline.errors import StepError
 from pipeline.git.address import LoginError
+from pipeline.git.trouble import MachineError
 from pipeline.system import command, temporary
 
 START_SECONDS = ADD_SECONDS = 10.0
@@ -68,12 +69,12 @@ class Login:
 def speaking(login: Login) -> Iterator[dict[str, str]]:
     """Give the block the environment in which git reaches a server with that login.
 
-    Raise LoginError if the key is none, or is locked by a passphrase, or if OpenSSH is not there; StepError
-    if that fails. Use it in the main thread.
+    Raise LoginError if the key is none, or is locked by a passphrase; MachineError if OpenSSH is not there,
+    or does not do its work. Use it in the main thread.
     """
     for program in ("ssh", "ssh-add", "ssh-agent"):
         if shutil.which(program) is None:
-            raise LoginError(f"{program}: not found", hint="install OpenSSH's client")
+            raise MachineError(f"{program}: not found", hint="install OpenSSH's client")
     # That of a sync that was killed is removed first. It holds no key.
     with temporary.folder(Path(tempfile.gettempdir()), PREFIX, command.kill_started_with) as folder:
         socket, hosts = folder / "agent", folder / "known_hosts"
@@ -101,7 +102,7 @@ def _agent(socket: Path) -> Iterator[None]:
             if not agent.running:
                 _refuse(agent)
             if time.monotonic() > deadline:
-                raise StepError(
+                raise MachineError(
                     f"ssh-agent: not ready after {START_SECONDS:g} seconds, so it was ended",
                     hint="see whether this machine is overloaded, and run the command again",
                 )
@@ -117,7 +118,7 @@ def _refuse(agent: command.Child) -> NoReturn:
         fact = error.fact
     else:
         fact = "ssh-agent ended before it was ready"
-    raise StepError(
+    raise MachineError(
         fact, hint=f"set TMPDIR to a short path that can be written ({tempfile.gettempdir()} is used)"
     )
 
@@ -128,7 +129,9 @@ def _add(socket: Path, key: str) -> None:
         command.run(ADD, environment=environment, stdin=key.strip() + "\n", timeout_seconds=ADD_SECONDS)
     except StepError as error:
         if "exited with" not in error.fact:
-            raise
+            raise MachineError(
+                error.fact, hint=error.hint or "see what this machine lacks, and run the command again"
+            ) from None
         raise LoginError(
             f"the deploy key is not taken: {error.fact}",
             hint="write an OpenSSH private key without a passphrase into Vault",

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import StepError, UnreachableError
-from pipeline.git import agent, credential
+from pipeline.errors import StepError
+from pipeline.git import agent, credential, trouble
 from pipeline.git.agent import Login
+from pipeline.git.trouble import GitError, MachineError
 from pipeline.redact import redact
 from pipeline.system import command
 
@@ -76,8 +77,8 @@ class Repository:
 
         `token` is for https, `login` for ssh.
 
-        Raise UnreachableError if it cannot be had, LoginError if that is for the login, StepError if what
-        comes is no sound repository.
+        Raise UnreachableError if it cannot be had, LoginError if that is for the login, ContentError if what
+        comes is no sound repository, MachineError if this machine cannot fetch or keep it.
         """
         self._prepare()
         # Its `-` would be read as an option.
@@ -107,10 +108,8 @@ class Repository:
     ) -> None:
         try:
             self._git(arguments, FETCH_SECONDS, token=token, speaks=speaks)
-        except StepError as error:
-            if "fsck" in str(error) or "index-pack" in str(error) or "signal 25" in str(error):
-                raise StepError(f"what {url} has in {branch} is refused: {error}") from None
-            raise UnreachableError(f"{url}: branch {branch} cannot be fetched: {error}") from None
+        except GitError as error:
+            raise trouble.of_fetch(url, branch, error) from None
 
     def entries(self, commit: str) -> list[Entry]:
         """Return everything that a commit has, folders aside."""
@@ -203,9 +202,10 @@ def _run(
             pass_fds=pipes, start_new_session=True, umask=0o077,
         )  # fmt: skip
     except FileNotFoundError:
-        raise StepError(
-            "git: not found",
-            hint="install it, or put it on the PATH",
+        raise MachineError("git: not found", hint="install it, or put it on the PATH") from None
+    except OSError as error:
+        raise MachineError(
+            f"git: cannot be started: {error.strerror}", hint="see what this machine lacks, and run it again"
         ) from None
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_PACK_BYTES, LARGEST_PACK_BYTES))
     try:
@@ -216,11 +216,19 @@ def _run(
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise StepError(f"git: still running after {timeout:g} seconds, so it was ended") from None
+            raise _failed(f"git: still running after {timeout:g} seconds, so it was ended", "") from None
         raise
     if process.returncode != 0:
         text = said.decode(errors="replace")
         # What ssh says is the reason, and not git's last line.
         why = "".join(_SSH_SAYS.findall(text)[:1])
-        raise StepError(redact(f"ssh: {why}" if why else command.failure("git", process.returncode, text)))
+        told = command.failure("git", process.returncode, text)
+        # By which signal it was ended is said by none of its lines.
+        raise _failed(f"ssh: {why}" if why else told, f"{told}\n{text}")
     return out
+
+
+def _failed(told: str, said: str) -> GitError:
+    error = GitError(redact(told))
+    error.said = said
+    return error

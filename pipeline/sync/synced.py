@@ -3,6 +3,7 @@
 What is invalid changes nothing: the last good version stays, and one alert says what to mend.
 """
 
+import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from pipeline import COMMIT, __version__, access, alerts, catalog
 from pipeline.alerts.failures import Thing
 from pipeline.errors import CheckError, PipelineError, ProblemsError, UnreachableError, UsageError
-from pipeline.git import HTTPS, SSH, Login, LoginError, Repository, transport
+from pipeline.git import HTTPS, SSH, ContentError, Login, LoginError, MachineError, Repository, transport
 from pipeline.programs import look
 from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
@@ -22,6 +23,11 @@ KEY, COMMAND = "sync", "pipeline sync"
 TOKEN = "token"  # noqa: S105 - its name
 SSH_KEY, KNOWN_HOSTS = "ssh_key", "known_hosts"
 SHORT = 10
+# What a machine lacks: any other error of the system is a bug of ours.
+LACKS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.ENOMEM,
+    errno.EMFILE, errno.EIO,
+})  # fmt: skip
 # Another version of this program may take what one has refused.
 JUDGE = f"{__version__} {COMMIT}".strip()
 
@@ -42,7 +48,7 @@ def sync(settings: Settings) -> Synced:
 
     Raise CheckError, with every problem, for a commit that is not as it should be (once more each time, but
     told once), UnreachableError if the repository cannot be reached (LoginError where a person has to mend
-    the login), AlreadyRunningError beside another.
+    the login), MachineError if this machine cannot do it, AlreadyRunningError beside another.
     """
     analysts = settings.require_analysts()
     if analysts.repository is None:
@@ -52,17 +58,34 @@ def sync(settings: Settings) -> Synced:
         )
     with beside.alone(beside.place(analysts.checkout, VERSIONS), "a sync is going"):
         try:
-            done = _sync(settings, analysts.repository)
+            done = _done(settings, analysts.repository)
         except UnreachableError as error:
             # What was wrong with the commit may be so still.
             alerts.tell(settings, _thing("/remote").alert("the repository cannot be fetched", error))
             raise
-        except PipelineError as error:
+        except (CheckError, ContentError) as error:
             found = [_thing().alert("the newest commit cannot be used; the last good one stays", error)]
             alerts.reconcile(settings, KEY, found)
             raise
+        except PipelineError as error:
+            # Nothing is known of the commit.
+            alerts.tell(settings, _thing("/machine").alert("this machine cannot do it", error))
+            raise
         alerts.reconcile(settings, KEY, [])
         return done
+
+
+def _done(settings: Settings, url: str) -> Synced:
+    try:
+        return _sync(settings, url)
+    except OSError as error:
+        if error.errno not in LACKS:
+            raise
+        where = error.filename or beside.place(settings.require_analysts().checkout, VERSIONS)
+        raise MachineError(
+            f"{where}: {error.strerror}",
+            hint="see to this machine's disk, memory and rights, and run it again",
+        ) from None
 
 
 def _thing(part: str = "") -> Thing:

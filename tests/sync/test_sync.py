@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 
 from pipeline import alerts, catalog, settings, sync
-from pipeline.errors import AlreadyRunningError, CheckError, StepError, UnreachableError, UsageError
-from pipeline.git import credential
+from pipeline.errors import (
+    AlreadyRunningError,
+    CheckError,
+    PipelineError,
+    StepError,
+    UnreachableError,
+    UsageError,
+)
+from pipeline.git import ContentError, LoginError, MachineError, credential, trouble
 from pipeline.git import repository as git
 from pipeline.settings import Settings
 from pipeline.sync import synced, tree
 from pipeline.system import beside
+from tests.support.archive import may_mount, small_disk
 
 SOURCE = "source: hr\ntables: {employee: }\n"
 
@@ -403,8 +411,9 @@ def test_what_fails_within_a_sync_is_not_taken_for_another_sync(
 
     analysts.push()
     monkeypatch.setattr(tree, "write", full)
-    with pytest.raises(BlockingIOError, match="no more processes"):
+    with pytest.raises(StepError, match="no more processes"):
         analysts.sync()
+    assert [key for key, _ in analysts.told()] == ["sync/machine"]
 
 
 def test_a_checkout_that_somebody_made_by_hand_is_left_alone(analysts: Analysts) -> None:
@@ -414,6 +423,95 @@ def test_a_checkout_that_somebody_made_by_hand_is_left_alone(analysts: Analysts)
     with pytest.raises(UsageError, match="move it away"):
         analysts.sync()
     assert (analysts.checkout / "mine").exists()
+
+
+def refused(analysts: Analysts) -> alerts.Alert:
+    """Return what is told of a sync that fails, and whose last good version has to stay."""
+    before = analysts.current
+    with pytest.raises(PipelineError):
+        analysts.sync()
+    assert analysts.current == before
+    (told,) = alerts.open_alerts(analysts.settings)
+    return told
+
+
+def test_what_keeps_a_branch_from_being_fetched_is_told_by_who_can_mend_it(
+    analysts: Analysts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A commit that nobody saw is called neither good nor bad."""
+    analysts.push()
+    analysts.sync()
+    analysts.git("branch", "-m", "main", "trunk", cwd=analysts.remote)
+    told = refused(analysts)
+    assert (told.key, told.hint) == ("sync/remote", "push it, or name another in [analysts] branch")
+    assert f"file://{analysts.remote} has no branch main" in str(told.error)
+    analysts.git("branch", "-m", "trunk", "main", cwd=analysts.remote)
+    analysts.sync()
+    away = analysts.remote.rename(tmp_path / "away.git")
+    told = refused(analysts)
+    assert (told.key, told.hint) == (
+        "sync/remote", "correct [analysts] repository in luigi.cfg, or let the login read it",
+    )  # fmt: skip
+    away.rename(analysts.remote)
+    analysts.sync()
+    (tmp_path / "empty").mkdir()
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    told = refused(analysts)
+    assert (told.key, told.error, told.hint) == (
+        "sync/machine", "git: not found", "install it, or put it on the PATH",
+    )  # fmt: skip
+    monkeypatch.setenv("PATH", path)
+    analysts.sync()
+    assert analysts.told() == []
+
+
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
+def test_a_disk_that_is_full_is_not_the_commits_fault(analysts: Analysts) -> None:
+    """git says at the end that what came was not as it should be, which is the disk's doing."""
+    analysts.push()
+    (analysts.folder / "ours").mkdir()
+    with small_disk(analysts.folder, 400_000) as disk:
+        (analysts.folder / "ours").rmdir()
+        (analysts.folder / "ours").symlink_to(disk)
+        analysts.sync()
+        (analysts.work / "noise").write_bytes(os.urandom(600_000))
+        analysts.push()
+        told = refused(analysts)
+        assert (told.key, told.summary) == (
+            "sync/machine",
+            "the analysts' repository: this machine cannot do it",
+        )
+        assert "No space left on device" in str(told.error)
+        assert told.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "fact"),
+    [
+        ("fatal: Authentication failed for 'https://h/'", LoginError, "does not let us in"),
+        ("The requested URL returned error: 403", LoginError, "does not let us in"),
+        ("git@h: Permission denied (publickey).", LoginError, "does not let us in"),
+        ("fatal: could not read Password for 'https://x@h'", LoginError, "does not let us in"),
+        ("Host key verification failed.", LoginError, "is not the one whose keys are known"),
+        ("remote: Repository not found.", UnreachableError, "there is no repository at"),
+        ("fatal: unable to access '': Could not resolve host: h", UnreachableError, "is out of reach"),
+        ("ssh: connect to host h port 22: Connection refused", UnreachableError, "is out of reach"),
+        ("server certificate verification failed. CAfile: none", UnreachableError, "is not believed"),
+        ("error: unable to write file: Permission denied", MachineError, "this machine cannot keep"),
+        ("write error: No space left on device\nfatal: index-pack failed", MachineError, "cannot keep"),
+        ("error: object 1: missingEmail: fsck error in packed object", ContentError, "finds it damaged"),
+        ("git was ended by signal 25", ContentError, "larger than may be fetched"),
+    ],
+)
+def test_gits_words_are_sorted_by_who_can_mend_it_and_never_by_an_address(
+    said: str, kind: type[PipelineError], fact: str
+) -> None:
+    url = "https://h/error: 403/certificate fsck.git"
+    error = trouble.GitError("git exited with 128")
+    error.said = f"{said}\nfatal: unable to access '{url}'"
+    told = trouble.of_fetch(url, "main", error)
+    assert (type(told), fact in told.fact, bool(told.hint)) == (kind, True, True)
 
 
 @pytest.fixture
