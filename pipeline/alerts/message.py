@@ -48,7 +48,7 @@ class Alert(BaseModel):
     """What went wrong, or is well again, in one thing. Built of text that is redacted as it comes in."""
 
     # Not "forbid": what a later version left in the spool can be sent by this one.
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     version: Literal[1] = Field(default=1, description="The version of this form.")
     id: str = Field(

@@ -2,11 +2,15 @@
 lifecycle and lock. Nothing else uses b2sdk, but the sandbox's emulator.
 """
 
-from pipeline.bucket.bucket import Bucket, connect
+from typing import TYPE_CHECKING, Any
+
 from pipeline.bucket.objects import Progress, Stored, Unfinished
 from pipeline.bucket.roles import ADMIN, AUDITOR, BY_HAND, RESTORER, VERIFIER, WRITER
 from pipeline.bucket.rules import KEPT, BucketState, desired_rules
 from pipeline.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from pipeline.bucket.bucket import Bucket, connect
 
 __all__ = [
     "ADMIN",
@@ -25,3 +29,12 @@ __all__ = [
     "connect",
     "desired_rules",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import b2sdk, which is slow to import, when a bucket is asked for, and not by who only names one."""
+    if name not in ("Bucket", "connect"):
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    from pipeline.bucket import bucket  # noqa: PLC0415 - that is what this is for
+
+    return getattr(bucket, name)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pipeline.catalog import marts
 from pipeline.catalog.check_kinds import Check
-from pipeline.catalog.dashboard_files import dashboards
 from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
 from pipeline.catalog.marts import Mart
 from pipeline.catalog.source_files import sources
@@ -71,6 +70,8 @@ def read(directory: Path) -> Catalog:
 
 def read_repository(directory: Path) -> Repository:
     """Return all that an analysts' repository holds. Raise ProblemsError with the problems of every file."""
+    from pipeline.catalog.dashboard_files import dashboards  # noqa: PLC0415 - no load has need of them
+
     found, catalog, problems = _read(directory)
     shown, more = dashboards.read(directory, found, catalog.marts, marts.named(directory))
     tasks = sorted((directory / "tasks").rglob("*.py"))

@@ -12,10 +12,8 @@ class Declared(BaseModel):
     under the mapping's id(), so that a misspelt key can be told with the one that was meant.
     """
 
-    # The text below a key describes it in the JSON Schema, and so in the analysts' editors.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
-    )
+    # The text below a key describes it in the JSON Schema, and so in editors: `schema` reads it.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

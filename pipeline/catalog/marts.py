@@ -20,7 +20,7 @@ Problem = tuple[int, str]
 class Mart(BaseModel):
     """One mart: a view or a table `mart.NAME` made by a SELECT."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     # The SELECT as it is written, with its comments and without a ; at its end.

@@ -1,10 +1,17 @@
 """The JSON Schemas of what analysts write, for their editors: `python -m pipeline.catalog.schema [WHAT]`."""
 
+import ast
+import inspect
+import itertools
 import json
 import sys
+import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from pipeline.catalog.dashboard_files.cards import DeclaredDashboard
 from pipeline.catalog.source_files.tables import DeclaredSource
@@ -13,9 +20,38 @@ KINDS: dict[str, type[BaseModel]] = {"source": DeclaredSource, "dashboard": Decl
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
+class _Described(GenerateJsonSchema):
+    """Describes each key by the text below it in our code.
+
+    Pydantic does that too, but whenever a class is made, and reading the source of all takes a command longer
+    than most of what it does.
+    """
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)
+        texts: dict[str, str] = {}
+        for one in reversed(schema["cls"].__mro__):
+            if issubclass(one, BaseModel) and one is not BaseModel:
+                texts |= dict(_texts(one))
+        for name, field in schema["cls"].model_fields.items():
+            if name in texts:
+                found["properties"][field.alias or name].setdefault("description", texts[name])
+        return found
+
+
+def _texts(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a class's own body that have a text below them, each with it."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class
+    for field, text in itertools.pairwise(body.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                yield name, inspect.cleandoc(words)
+
+
 def schema(kind: str = "source") -> dict[str, Any]:
     """Return the JSON Schema of sources/NAME.yaml, or of dashboards/NAME.yaml."""
-    generated = KINDS[kind].model_json_schema(by_alias=True, mode="validation")
+    generated = KINDS[kind].model_json_schema(by_alias=True, mode="validation", schema_generator=_Described)
     generated["title"] = f"{kind}s/NAME.yaml"
     found: dict[str, Any] = _tidied(generated)
     return {"$schema": DIALECT, **found}

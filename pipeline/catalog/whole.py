@@ -13,7 +13,7 @@ from pipeline.names import advice
 class Catalog(BaseModel):
     """All that the analysts' repository declares to be loaded and built."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     sources: Mapping[str, Source]
     marts: Mapping[str, Mart] = {}

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 class Digest(BaseModel):
     """The size and the SHA-256 of some bytes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     size_bytes: int
     sha256: str
@@ -17,7 +17,7 @@ class Digest(BaseModel):
 class Recipient(BaseModel):
     """A key that opens what is encrypted to it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     fingerprint: str
     user_id: str

@@ -19,7 +19,7 @@ _DYNAMIC = re.compile(r".+/creds/[^/]+")
 class Section(BaseModel):
     """What all have in common: values that stay, and no unknown key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class VaultSettings(Section):

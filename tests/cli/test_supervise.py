@@ -56,6 +56,7 @@ if sys.argv[2:]:
 def graces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervise, "GRACE_SECONDS", 1.0)
     monkeypatch.setattr(supervise, "LEAVE_SECONDS", 0.5)
+    monkeypatch.setattr(supervise, "SHOW_SECONDS", 0.05)
     monkeypatch.setattr(supervise, "LOOK_SECONDS", 0.05)
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.backup.database.assertions import Assertion
 from pipeline.backup.store import manifest
-from pipeline.bucket import Bucket, Stored
+from pipeline.bucket import Stored
 from pipeline.errors import CheckError
+
+if TYPE_CHECKING:
+    from pipeline.bucket import Bucket
 
 CONTENT_TYPE = "application/json"
 # What the grades mean; A and B hold.
@@ -28,7 +31,7 @@ class Report(BaseModel):
     `limit_bytes` is the size of database at which the deadline would be broken, if time grows with size.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
     database: str
@@ -114,7 +117,7 @@ def name(database: str, run: str, month: str) -> str:
     return f"{manifest.prefix(database, run)}drill-{month}.json"
 
 
-def write(bucket: Bucket, report: Report) -> None:
+def write(bucket: "Bucket", report: Report) -> None:
     """Put a report beside its backup, in place of an earlier one of the same month."""
     bucket.write_small(
         name(report.database, report.run, report.month),
@@ -130,14 +133,14 @@ def write(bucket: Bucket, report: Report) -> None:
     )
 
 
-def find(bucket: Bucket, database: str, month: str) -> Stored | None:
+def find(bucket: "Bucket", database: str, month: str) -> Stored | None:
     """Return the newest report of a month, held or not, None if there is none."""
     ending = f"/drill-{month}.json"
     found = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one)]
     return max(found, key=lambda one: one.info.get("finished-at", ""), default=None)
 
 
-def all_of(bucket: Bucket, database: str) -> list[Stored]:
+def all_of(bucket: "Bucket", database: str) -> list[Stored]:
     """Return every report of a database, the oldest first."""
     found = [one for one in bucket.list(f"{database}/") if is_report(one)]
     return sorted(found, key=lambda one: one.info["finished-at"])
@@ -148,7 +151,7 @@ def is_report(stored: Stored) -> bool:
     return stored.name.rpartition("/")[2].startswith("drill-") and "finished-at" in stored.info
 
 
-def read(bucket: Bucket, stored: Stored) -> Report:
+def read(bucket: "Bucket", stored: Stored) -> Report:
     """Return the report that `find` found. Raise CheckError if it is none."""
     try:
         return Report.model_validate_json(bucket.read_small(stored.name))

@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pipeline import access
 from pipeline.access import Access
 from pipeline.backup.store import manifest
 from pipeline.backup.store.manifest import Manifest
-from pipeline.bucket import KEPT, Bucket, RetryPolicy, Stored
+from pipeline.bucket import KEPT, RetryPolicy, Stored
 from pipeline.errors import CheckError, UsageError
 from pipeline.names import advice
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.bucket import Bucket
 
 PARTS = 3
 
@@ -59,13 +63,13 @@ def is_verified(settings: Settings, database: str, run: str) -> bool:
         return bucket.find(manifest.manifest_name(database, run)) is not None
 
 
-def reading(databases: Access, *, retries: RetryPolicy | None = None) -> Bucket:
+def reading(databases: Access, *, retries: RetryPolicy | None = None) -> "Bucket":
     """Open the bucket with the key that reads back and lists."""
     backup = databases.settings.require_backup()
     return databases.bucket(backup.verify_secret or backup.secret, retries=retries)
 
 
-def find(bucket: Bucket, database: str | None = None) -> Listing:
+def find(bucket: "Bucket", database: str | None = None) -> Listing:
     """Return what the bucket has of one database or, if that is None, of all."""
     if database is None:
         return listed(bucket.list())
@@ -133,7 +137,7 @@ def _is(stored: Stored | None, proof: Stored, key: str) -> bool:
     return stored is not None and stored.sha256 == proof.info.get(key)
 
 
-def choose(bucket: Bucket, database: str, run: str | None = None) -> Manifest:
+def choose(bucket: "Bucket", database: str, run: str | None = None) -> Manifest:
     """Return the manifest of a run's backup, by default of the newest.
 
     Raise UsageError if there is none, CheckError if the newest is not what was verified and none is named.

@@ -16,7 +16,7 @@ CONTENT_TYPE = "application/json"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Database(_Part):

@@ -48,7 +48,7 @@ class Condition(BaseModel):
     `steady`: whether a row that nobody writes cannot begin or cease to meet it, as it could by the date.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     text: str
     columns: tuple[str, ...]

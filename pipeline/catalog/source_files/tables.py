@@ -30,7 +30,7 @@ DriftAction = Literal["evolve", "refresh", "ignore", "block"]
 class Table(BaseModel):
     """One table to load, with the source's defaults filled in."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     source: str
     # The key in the YAML file: the table's name in the warehouse.
@@ -81,7 +81,7 @@ class Table(BaseModel):
 class Source(BaseModel):
     """The tables of one source."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     tables: Mapping[str, Table]

@@ -25,7 +25,8 @@ from pipeline.system import command, process_tree
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+# How often its progress is shown; and how often all processes of the machine are gone through for its own.
+SHOW_SECONDS, LOOK_SECONDS = 0.5, 2.0
 GRACE_SECONDS = 10.0
 # What Luigi leaves behind, such as who holds a snapshot, gives its login back and ends within so long.
 LEAVE_SECONDS = 5.0
@@ -164,13 +165,15 @@ class Supervision:
             task = bar.add_task("", name=self._name, total=self._total)
             ends_at = time.monotonic() + self._limits.run_minutes * SECONDS_PER_MINUTE
             try:
-                while process.poll() is None:
+                looks_at = time.monotonic()
+                while not _ended_within(process, SHOW_SECONDS):
                     self._show(bar, task)
-                    self._end_overdue(process.pid)
                     if time.monotonic() > ends_at:
                         raise self._over_limit()
-                    everyone.reap(process.pid)
-                    time.sleep(LOOK_SECONDS)
+                    if time.monotonic() > looks_at:
+                        self._end_overdue(process.pid)
+                        everyone.reap(process.pid)
+                        looks_at = time.monotonic() + LOOK_SECONDS
                 everyone.leave(LEAVE_SECONDS)
             except PipelineError as error:
                 if isinstance(error, StoppedError) and self._finish_seconds:
@@ -233,6 +236,12 @@ class Supervision:
         if not bar.disable:
             completed, description = self._look()
             bar.update(task, completed=completed, description=description)
+
+
+def _ended_within(process: subprocess.Popen[str], seconds: float) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.returncode is not None
 
 
 def _steps(luigi: int) -> list[psutil.Process]:
