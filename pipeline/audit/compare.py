@@ -15,13 +15,14 @@ from pipeline.audit import contents, finding
 from pipeline.audit.finding import INCOMPARABLE, Finding, Part
 from pipeline.catalog import Table
 from pipeline.errors import StepError
-from pipeline.loading import plan, staging
+from pipeline.loading import plan
 from pipeline.loading.plan import HALF_CIRCLE, Plan
 from pipeline.loading.shapes import drift, filtering
 from pipeline.loading.source import reading
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
+from pipeline.warehouse import staging
+from pipeline.warehouse.staging import Staged
 
 # What lies in this table of the warehouse is bounded: so many keys of each difference.
 KEYS = 100

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import plan, staging
+from pipeline.loading import plan
 from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
-from pipeline.loading.shapes.shape import Column
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse import staging
+from pipeline.warehouse.shape import Column
 
 # Not of ASCII: a server of another encoding hashes other bytes.
 _PROBE = "SELECT hashtextextended('é' COLLATE \"C\", 0)"

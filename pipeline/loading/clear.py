@@ -13,9 +13,10 @@ from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK
 from pipeline.errors import AlreadyRunningError, StepError
 from pipeline.ledger import lease
-from pipeline.loading import extract, staging
-from pipeline.loading.staging import Staged
+from pipeline.loading import extract
 from pipeline.postgres import Connection
+from pipeline.warehouse import staging
+from pipeline.warehouse.staging import Staged
 
 TASKS = chains.ETL.steps_of(chains.TABLE)
 # From where on a step is forgotten, by the words that people type.

@@ -20,18 +20,18 @@ from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark, checks
-from pipeline.loading import checking, plan, snapshot_holder, staging, steps
+from pipeline.loading import checking, plan, snapshot_holder, steps
 from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
-from pipeline.loading.shapes import types
 from pipeline.loading.source import continuity, deletes
 from pipeline.loading.source.reading import Reading
-from pipeline.loading.staging import Staged
 from pipeline.loading.steps import Begun
 from pipeline.postgres import Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
 from pipeline.step import Step
+from pipeline.warehouse import staging, types
+from pipeline.warehouse.staging import Staged
 
 # How far behind the moment of reading a time without a zone may be where it was written just now.
 WESTERNMOST = timedelta(hours=12)

@@ -15,17 +15,17 @@ from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
 from pipeline.ledger.lease import Attempt
-from pipeline.loading import extract, quarantine, staging, steps, validate
+from pipeline.loading import extract, quarantine, steps, validate
 from pipeline.loading.plan import FIRST, REBUILD
 from pipeline.loading.publishing import described, exchange, history, merge
 from pipeline.loading.shapes import drift
-from pipeline.loading.shapes.shape import Shape
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, silent
 from pipeline.settings import Settings
-from pipeline.warehouse import roles, swap
+from pipeline.warehouse import roles, staging, swap
+from pipeline.warehouse.shape import Shape
+from pipeline.warehouse.staging import Staged
 from pipeline.warehouse.swap import Replaced
 
 

@@ -10,14 +10,13 @@ from pipeline import ledger, mask, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
-from pipeline.loading import staging
-from pipeline.loading.shapes import drift, filtering, intent, shape, shown, types
+from pipeline.loading.shapes import drift, filtering, intent, shown
 from pipeline.loading.shapes.drift import Change
-from pipeline.loading.shapes.shape import Column, Shape
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER, Snapshot
-from pipeline.warehouse import views
+from pipeline.warehouse import shape, staging, types, views
+from pipeline.warehouse.shape import Column, Shape
+from pipeline.warehouse.staging import Staged
 
 # first: the table is new in the warehouse. full: all rows, merged into it. rebuild: all rows, into a new
 # table that takes its place. increment: what changed. blocked: nothing, until a person has decided.

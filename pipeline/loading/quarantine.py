@@ -7,11 +7,11 @@ from psycopg2 import sql
 
 from pipeline import postgres, quality
 from pipeline.catalog.check_kinds import HOLD
-from pipeline.loading import staging
 from pipeline.loading.checking import Candidate
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.quality import Result
+from pipeline.warehouse import staging
+from pipeline.warehouse.staging import Staged
 
 # Where a whole table is held back, so many of its failing rows are enough to see what is wrong.
 HELD_ROWS = 1000

@@ -13,13 +13,13 @@ from pipeline.ledger import checks
 from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
-from pipeline.loading.shapes.shape import Shape
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
 from pipeline.progress import Show, silent
 from pipeline.quality import Result
 from pipeline.settings import Settings
 from pipeline.step import Step
+from pipeline.warehouse.shape import Shape
+from pipeline.warehouse.staging import Staged
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,9 @@ from pipeline.errors import StepError
 from pipeline.marts.question import Answer
 from pipeline.postgres import Composable, Connection
 from pipeline.quality import CANDIDATE
-from pipeline.warehouse import locks, relation, roles, swap, views
+from pipeline.warehouse import locks, relation, roles, staging, swap, views
 from pipeline.warehouse.views import View
 
-STAGING = "staging"
 VIEW, TABLE = "VIEW", "TABLE"
 
 # Whether a mart of that name is going to be another one, and may be gone until then.
@@ -41,7 +40,7 @@ class New:
     def rows(self) -> sql.Identifier:
         """Where a table waits until it is whole."""
         # No source is called mart, and a name of 40 letters is cut nowhere.
-        return sql.Identifier(STAGING, f"mart.{self.mart.name[:40]}@{self.run}")
+        return sql.Identifier(staging.SCHEMA, f"mart.{self.mart.name[:40]}@{self.run}")
 
 
 def as_table(warehouse: Connection, theirs: Connection, new: New) -> None:

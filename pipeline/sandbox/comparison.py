@@ -7,11 +7,11 @@ from psycopg2 import sql
 from pipeline import access, catalog, postgres
 from pipeline.catalog import Table
 from pipeline.errors import PipelineError
-from pipeline.loading import listing, staging
-from pipeline.loading.shapes import shape
-from pipeline.loading.staging import Staged
+from pipeline.loading import listing
 from pipeline.postgres import Composable, Connection
 from pipeline.settings import Settings
+from pipeline.warehouse import shape, staging
+from pipeline.warehouse.staging import Staged
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The warehouse: its relations, views and roles, and how a table is changed while people read it."""
+"""The warehouse: what a table of it is, where its rows are staged, how it is changed while people read it."""

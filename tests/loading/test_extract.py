@@ -8,8 +8,9 @@ import pytest
 
 from pipeline import postgres, retry
 from pipeline.errors import StepError, UnreachableError
-from pipeline.loading import extract, staging
+from pipeline.loading import extract
 from pipeline.retry import RetryPolicy
+from pipeline.warehouse import staging
 from tests.support.night import Night, counts, next_run, wait_until
 from tests.support.platforms import Connection
 

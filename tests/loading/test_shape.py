@@ -4,8 +4,8 @@ import pytest
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading.shapes import shape
-from pipeline.loading.shapes.shape import Column, Shape
+from pipeline.warehouse import shape
+from pipeline.warehouse.shape import Column, Shape
 from tests.support.night import Night
 from tests.support.platforms import Platform
 

@@ -9,9 +9,9 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading.shapes import shape, types
-from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Connection, snapshot
+from pipeline.warehouse import shape, types
+from pipeline.warehouse.shape import Column, Shape
 from tests.support import every_type, majors
 from tests.support.majors import Major
 from tests.support.night import Night, next_run

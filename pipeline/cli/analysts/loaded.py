@@ -11,12 +11,12 @@ from psycopg2 import sql
 from pipeline import ledger, postgres, quality
 from pipeline.catalog import Mart, Table
 from pipeline.chains import LOAD_TASK
-from pipeline.loading import staging, steps
-from pipeline.loading.staging import Staged
+from pipeline.loading import steps
 from pipeline.marts import build
 from pipeline.postgres import Composable, Connection
 from pipeline.quality import CANDIDATE, Result, Subject
-from pipeline.warehouse import relation, roles
+from pipeline.warehouse import relation, roles, staging
+from pipeline.warehouse.staging import Staged
 
 # So many failing rows are shown of each check, and so many columns of one that has no key.
 EXAMPLES, SHOWN_COLUMNS = 3, 4

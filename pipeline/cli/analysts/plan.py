@@ -16,12 +16,13 @@ from pipeline.cli import terminal
 from pipeline.cli.analysts import annotations, loaded
 from pipeline.cli.analysts.loaded import Seen
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
-from pipeline.loading import listing, plan, staging
+from pipeline.loading import listing, plan
 from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
 from pipeline.loading.shapes import filtering
 from pipeline.loading.source import continuity
 from pipeline.postgres import Connection
 from pipeline.system import options
+from pipeline.warehouse import staging
 
 
 @dataclass

@@ -10,11 +10,11 @@ from psycopg2 import sql
 
 from pipeline import postgres, quality
 from pipeline.catalog import Table
-from pipeline.loading import staging
 from pipeline.loading.checking.candidate import Candidate
 from pipeline.loading.shapes.drift import IGNORE, Change
 from pipeline.postgres import Connection
 from pipeline.quality import Result, duplicates, naming
+from pipeline.warehouse import staging
 
 __all__ = ["Candidate", "check", "of_drift"]
 

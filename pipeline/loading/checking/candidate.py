@@ -8,11 +8,10 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
-from pipeline.loading import staging
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.quality import CANDIDATE, Subject
-from pipeline.warehouse import roles
+from pipeline.warehouse import roles, staging
+from pipeline.warehouse.staging import Staged
 
 
 @dataclass(frozen=True)

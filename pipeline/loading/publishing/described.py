@@ -4,8 +4,8 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import Table
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Connection
+from pipeline.warehouse.staging import Staged
 
 _THERE = """
     SELECT a.attname, col_description(a.attrelid, a.attnum)

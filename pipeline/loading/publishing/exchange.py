@@ -11,11 +11,10 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading import staging
-from pipeline.loading.shapes.shape import Shape
-from pipeline.loading.staging import DELETED_AT, LOADED_AT, Staged
 from pipeline.postgres import Composable, Connection
-from pipeline.warehouse import locks, swap, views
+from pipeline.warehouse import locks, staging, swap, views
+from pipeline.warehouse.shape import Shape
+from pipeline.warehouse.staging import DELETED_AT, LOADED_AT, Staged
 from pipeline.warehouse.swap import Replaced
 
 # Columns that do not come from the source.

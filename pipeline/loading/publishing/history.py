@@ -11,10 +11,9 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading import staging
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
-from pipeline.warehouse import locks
+from pipeline.warehouse import locks, staging
+from pipeline.warehouse.staging import Staged
 
 VALID_FROM, VALID_TO = "_valid_from", "_valid_to"
 OURS = (staging.LOADED_AT, staging.DELETED_AT, VALID_FROM, VALID_TO)

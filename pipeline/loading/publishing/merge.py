@@ -7,10 +7,10 @@ from typing import Any
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import staging
 from pipeline.loading.plan import FULL
-from pipeline.loading.staging import DELETED_AT, LOADED_AT, Staged
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse import staging
+from pipeline.warehouse.staging import DELETED_AT, LOADED_AT, Staged
 
 
 @dataclass(frozen=True)

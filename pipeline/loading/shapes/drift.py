@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from pipeline.catalog import Table
 from pipeline.loading.shapes import identity, masking, retyped
-from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.names import in_yaml
+from pipeline.warehouse.shape import Column, Shape
 
 EVOLVE, REFRESH, IGNORE, BLOCK = "evolve", "refresh", "ignore", "block"
 

@@ -12,8 +12,8 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.catalog import Condition, Table
 from pipeline.errors import StepError
-from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse.shape import Column, Shape
 
 VOLATILE = """
     SELECT DISTINCT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.catalog import Table
-from pipeline.loading.shapes.shape import Column, Shape
+from pipeline.warehouse.shape import Column, Shape
 
 
 def same_table(accepted: Shape, current: Shape) -> bool:

@@ -8,8 +8,8 @@ from pipeline.catalog import Table
 from pipeline.catalog.source_files.personal import suggested_mask
 from pipeline.errors import StepError
 from pipeline.loading.shapes import drift, filtering, identity, masking
-from pipeline.loading.shapes.shape import Shape
 from pipeline.names import RESERVED_COLUMNS, nearest
+from pipeline.warehouse.shape import Shape
 
 # Types with the same order on every server; that of text follows a locale.
 CURSOR_TYPES = frozenset({

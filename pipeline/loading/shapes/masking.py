@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pipeline.catalog import Table
 from pipeline.loading.shapes import identity
-from pipeline.loading.shapes.shape import Column, Shape
+from pipeline.warehouse.shape import Column, Shape
 
 # From what shows most to what shows least.
 STRICTNESS = (None, "hash", "null", "exclude")

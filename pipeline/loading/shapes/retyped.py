@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from pipeline.loading.shapes.definitions import Type
-from pipeline.loading.shapes.shape import Column
+from pipeline.warehouse.definitions import Type
+from pipeline.warehouse.shape import Column
 
 # The types whose every value another type holds too, from the narrowest to the widest.
 WIDENING: Sequence[Sequence[str]] = (

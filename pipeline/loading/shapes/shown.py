@@ -11,9 +11,9 @@ from typing import Any
 
 from pipeline import postgres
 from pipeline.catalog import Table
-from pipeline.loading.shapes.definitions import COMPOSITE
-from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Connection
+from pipeline.warehouse.definitions import COMPOSITE
+from pipeline.warehouse.shape import Column, Shape
 
 # What the declaration says of a column that somebody has looked at.
 REVIEWED = "reviewed"

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading import staging
 from pipeline.loading.plan import Plan, expression
 from pipeline.loading.shapes import filtering
 from pipeline.loading.source.reading import Reading
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse import staging
+from pipeline.warehouse.staging import Staged
 
 # Whole numbers of these types are the same on both sides, whichever of them each has.
 WHOLE_NUMBERS = frozenset({"smallint", "integer", "bigint"})

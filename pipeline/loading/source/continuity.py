@@ -18,9 +18,9 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.ledger import sources
 from pipeline.loading.plan import HALF_CIRCLE, Plan
-from pipeline.loading.shapes import shape
 from pipeline.postgres import Composable, Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
+from pipeline.warehouse import shape
 
 # So many row versions of a table are remembered, and at most so many of the last of its blocks.
 WITNESSES = 32

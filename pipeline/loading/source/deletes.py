@@ -4,13 +4,13 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import CheckError
-from pipeline.loading import staging
 from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
 from pipeline.loading.source import blocks
 from pipeline.loading.source.reading import Reading
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
+from pipeline.warehouse import staging
+from pipeline.warehouse.staging import Staged
 
 
 def gone(

@@ -14,14 +14,14 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.ledger.lease import Attempt
-from pipeline.loading import staging
 from pipeline.loading.plan import INCREMENT, Plan
 from pipeline.loading.shapes import filtering
-from pipeline.loading.shapes.shape import Shape
-from pipeline.loading.staging import Staged
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER
 from pipeline.progress import SHOW_SECONDS, Show
+from pipeline.warehouse import staging
+from pipeline.warehouse.shape import Shape
+from pipeline.warehouse.staging import Staged
 
 
 class Reading:

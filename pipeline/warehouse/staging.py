@@ -9,10 +9,10 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import Table
-from pipeline.loading.shapes.shape import Column
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse.relation import column_names, column_types, count, oid
+from pipeline.warehouse.shape import Column
 
 __all__ = [
     "DELETED_AT",

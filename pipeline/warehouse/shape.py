@@ -9,10 +9,10 @@ from psycopg2 import sql
 
 from pipeline import names, postgres
 from pipeline.errors import StepError
-from pipeline.loading.shapes import definitions
-from pipeline.loading.shapes.definitions import Type
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER
+from pipeline.warehouse import definitions
+from pipeline.warehouse.definitions import Type
 
 # Relations whose rows carry the transaction that wrote them.
 WITH_XMIN = frozenset("rpm")

@@ -7,11 +7,10 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.loading.shapes import definitions
-from pipeline.loading.shapes.definitions import COMPOSITE, ENUM, MULTIRANGE, RANGE, XML, Type
-from pipeline.loading.shapes.shape import Column, Shape
 from pipeline.postgres import Composable, Connection
-from pipeline.warehouse import roles
+from pipeline.warehouse import definitions, roles
+from pipeline.warehouse.definitions import COMPOSITE, ENUM, MULTIRANGE, RANGE, XML, Type
+from pipeline.warehouse.shape import Column, Shape
 
 # Since then arrays and composites in binary form may name their parts' types by another server's numbers.
 BINARY_SINCE = 14
