@@ -14,10 +14,11 @@ import pytest
 
 from pipeline import alerts, log, redact, settings
 from pipeline.access import Access
-from pipeline.alerts import Alert, schema, telling, webhook
+from pipeline.alerts import Alert, forms, schema, telling, webhook
 from pipeline.alerts.courier import Courier
 from pipeline.alerts.spool import Spool
 from pipeline.settings import Settings
+from pipeline.settings.values import alert_forms
 from tests.support.hooks import KEY, Hook
 from tests.support.night import Night, wait_until
 from tests.support.vaults import Server, server
@@ -144,6 +145,36 @@ def test_the_form_that_slack_takes(hook: Hook) -> None:
     assert "&lt;!channel&gt; &amp; more" in text
     assert "`pipeline run etl`" in text
     assert "<https://l.example.org/#a|task>" in text
+
+
+def test_the_card_that_teams_takes(hook: Hook) -> None:
+    """Its texts stand where no markup is read; what can be opened is a button."""
+    hook.platform.alerts["form"] = "teams"
+    hook.platform.write_settings()
+    alert = failed(
+        error="[x](https://a) **b** <at>", command="pipeline run etl", log_url="https://l.example.org/a"
+    )
+    alerts.tell(configured(hook), alert)
+    (request,) = hook.requests()
+    assert request["body"]["type"] == "message"
+    (attachment,) = request["body"]["attachments"]
+    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    card = attachment["content"]
+    assert {block["type"] for block in card["body"]} == {"RichTextBlock"}
+    texts = ["".join(run["text"] for run in block["inlines"]) for block in card["body"]]
+    assert texts[:2] == ["failed etl/shop.item failed", "[x](https://a) **b** <at>"]
+    assert texts[-1] == "pipeline run etl"
+    assert [(one["title"], one["url"]) for one in card["actions"]] == [("Log", "https://l.example.org/a")]
+    assert "failed: etl/shop.item failed" in card["fallbackText"]
+
+
+@pytest.mark.parametrize("form", alert_forms())
+def test_every_form_says_what_happened_to_what_and_what_to_type(form: str) -> None:
+    alert = failed(command="pipeline run etl", hint="make room")
+    sent = forms.body(alert, form)
+    json.loads(sent)
+    for said in (alert.kind, alert.summary, alert.key, "pipeline run etl", "make room", alert.host):
+        assert said in sent.decode()
 
 
 def test_without_the_section_nothing_is_sent_and_that_is_said_once(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import errors
-from pipeline.alerts import failures, hints, message
+from pipeline.alerts import failures, forms, hints
 from pipeline.backup.work import attempts
 from pipeline.backup.work.work_folder import Work
 from pipeline.errors import PipelineError, StepError
@@ -60,8 +60,8 @@ def test_a_hint_is_a_field_of_its_own_in_each_form_of_an_alert() -> None:
     alert = failures.backup("hr", "2026-11-22").failed("DumpDatabase", error)
     assert (alert.error, alert.hint) == ("its dump does not fit the disk", "make room <there>")
     assert alert.command == "pipeline rerun --run 2026-11-22 backup/hr"
-    assert json.loads(message.body(alert, "json"))["hint"] == "make room <there>"
-    lines = json.loads(message.body(alert, "slack"))["text"].splitlines()
+    assert json.loads(forms.body(alert, "json"))["hint"] == "make room <there>"
+    lines = json.loads(forms.body(alert, "slack"))["text"].splitlines()
     assert [*lines[1:2], *lines[3:]] == [
         "> its dump does not fit the disk",
         "first: make room &lt;there&gt;",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline import access, postgres
 from pipeline.access import Access
-from pipeline.alerts import message, webhook
+from pipeline.alerts import forms, webhook
 from pipeline.alerts.message import Alert
 from pipeline.alerts.spool import Spool
 from pipeline.errors import PipelineError, StoppedError, UnreachableError
@@ -161,7 +161,7 @@ class Courier:
         return self._known
 
     def _post(self, address: Address, alert: Alert) -> None:
-        body = message.body(alert, self._alerting.form)
+        body = forms.body(alert, self._alerting.form)
         webhook.post(address.url, body, hmac_key=address.hmac_key, message_id=alert.id)
 
     def _post_all(self, address: Address, due: Sequence[Path], told: dict[str, Told]) -> None:

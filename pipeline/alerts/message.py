@@ -1,6 +1,5 @@
-"""What an alert says, and the forms in which it is sent: as JSON of a published schema, or for Slack."""
+"""What an alert says."""
 
-import json
 import socket
 import uuid
 from datetime import UTC, datetime
@@ -11,19 +10,11 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pipeline.redact import redact
 
 Kind = Literal["failed", "recovered", "stale", "warning", "notice"]
-Form = Literal["json", "slack"]
 
 # An alert is read on a telephone; the log has the rest.
 LINE_LENGTH = 600
 # What is worse is told though what is less bad was told already.
 _BADNESS: dict[str, int] = {"recovered": 0, "notice": 0, "warning": 1, "stale": 2, "failed": 2}
-_SIGNS = {
-    "failed": ":red_circle:",
-    "stale": ":hourglass:",
-    "warning": ":warning:",
-    "recovered": ":large_green_circle:",
-    "notice": ":information_source:",
-}
 
 
 def one_line(text: str) -> str:
@@ -96,30 +87,3 @@ class Alert(BaseModel):
             run=self.run,
             since=self.since,
         )
-
-
-def body(alert: Alert, form: Form) -> bytes:
-    """Return what is sent."""
-    if form == "slack":
-        return json.dumps({"text": _slack(alert)}, ensure_ascii=False).encode()
-    return alert.model_dump_json().encode()
-
-
-def _slack(alert: Alert) -> str:
-    lines = [f"{_SIGNS[alert.kind]} *{alert.kind}* {_escaped(alert.summary)}"]
-    if alert.error and alert.error not in alert.summary:
-        lines.append(f"> {_escaped(alert.error)}")
-    lines.append(f"{_escaped(alert.key)}, since {alert.since:%Y-%m-%d %H:%M} UTC, told by {alert.host}")
-    if alert.hint:
-        lines.append(f"first: {_escaped(alert.hint)}")
-    if alert.command:
-        lines.append(f"`{_escaped(alert.command)}`")
-    urls = {"task": alert.task_url, "log": alert.log_url}
-    if links := " | ".join(f"<{_escaped(url)}|{name}>" for name, url in urls.items() if url):
-        lines.append(links)
-    return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    """Return text that can hold no link and call nobody, such as <!channel>."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.settings.values import Address, Paths, Text, Url, VaultPath
+from pipeline.settings.values import Address, AlertForm, Paths, Text, Url, VaultPath
 
 _DYNAMIC = re.compile(r".+/creds/[^/]+")
 
@@ -181,7 +181,7 @@ class AlertSettings(Section):
     """Where in Vault the webhook's address is, the form it takes, and the folder of what is still unsent."""
 
     secret: VaultPath
-    form: Literal["json", "slack"] = "json"
+    form: AlertForm = "json"
     spool: Path = Path("/var/lib/pipeline/alerts")
 
 

@@ -1,6 +1,7 @@
 """What a single setting may be: an address, a path in Vault, a URL; what is none is told what to write."""
 
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,22 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def alert_forms() -> list[str]:
+    """Return the forms in which an alert can be sent: the modules of pipeline.alerts.forms, by name.
+
+    They are not imported, for settings are read by what needs none of them.
+    """
+    files = resources.files("pipeline").joinpath("alerts", "forms").iterdir()
+    names = (file.name.removesuffix(".py") for file in files if file.name.endswith(".py"))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _alert_form(value: str) -> str:
+    if value not in (forms := alert_forms()):
+        raise ValueError(f"must be {', '.join(forms[:-1])} or {forms[-1]}; correct it")
+    return value
+
+
 def _split(value: object) -> object:
     # By line, not by space: the reader has put folders before these, and a folder's name may hold a space.
     return [part for part in re.split(r"\s*[,\n]\s*", value) if part] if isinstance(value, str) else value
@@ -41,4 +58,5 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Address = Annotated[Text, AfterValidator(_address)]
 VaultPath = Annotated[Text, AfterValidator(_vault_path)]
 Url = Annotated[Text, AfterValidator(_url)]
+AlertForm = Annotated[Text, AfterValidator(_alert_form)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]
