@@ -26,7 +26,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     said: list[str] = []
     try:
         lifecycle.up(home, said.append)
-        yield Sandbox(home)
+        made = Sandbox(home)
+        made.make_logins_cheap()
+        yield made
     finally:
         lifecycle.down(home, said.append, wipe=True)
 

@@ -1,5 +1,6 @@
 """Lineage: from a source's table to a dashboard, and back."""
 
+import os
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,7 +10,7 @@ import pytest
 from pipeline import catalog
 from pipeline.catalog import lineage, origins
 from pipeline.errors import UsageError
-from tests.support.night import program
+from tests.support.night import Ended, program, typed
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "analysts"
 
@@ -74,9 +75,8 @@ def test_the_command_needs_no_server_and_no_settings() -> None:
 
 
 def test_a_picture_is_well_formed_and_has_what_belongs_to_the_name() -> None:
-    line = [str(program("pipeline")), "lineage", "sla_breaches", "--svg", "--dir", str(EXAMPLE)]
-    done = subprocess.run(line, capture_output=True, text=True, env={"PATH": "/usr/bin"}, check=True)
-    top = ElementTree.fromstring(done.stdout)  # noqa: S314 - our own
+    done = typed(["lineage", "sla_breaches", "--svg", "--dir", str(EXAMPLE)], {"PATH": "/usr/bin"})
+    top = ElementTree.fromstring(done.out)  # noqa: S314 - our own
     titles = sorted(str(one.text) for one in top.iter("{http://www.w3.org/2000/svg}title"))
     dashboard, *made = titles
     assert dashboard.startswith("dashboard ")
@@ -152,13 +152,12 @@ def test_a_column_behind_a_star_is_followed_or_said_not_to_be(tmp_path: Path) ->
 
 
 def test_the_command_shows_columns() -> None:
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(program("pipeline")), "lineage", "--dir", str(EXAMPLE), "--columns", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def run(*arguments: str) -> Ended:
+        return typed(["lineage", "--dir", str(EXAMPLE), "--columns", *arguments], os.environ)
 
     shown = run("mart.leave_balance")
-    assert shown.returncode == 0, shown.stderr
-    assert "mart.leave_balance.taken\n└── hr.leave_request.days\n" in shown.stdout
+    assert shown.code == 0, shown.err
+    assert "mart.leave_balance.taken\n└── hr.leave_request.days\n" in shown.out
     wrong = run("mart.leave_balance.takn")
-    assert wrong.returncode == 2
-    assert "did you mean mart.leave_balance.taken" in wrong.stderr
+    assert wrong.code == 2
+    assert "did you mean mart.leave_balance.taken" in wrong.err

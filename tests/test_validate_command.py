@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,10 @@ from pipeline import cli
 from pipeline.confine import copies
 from pipeline.errors import UsageError
 from pipeline.programs import look
+from tests.support import commands
 from tests.support.platforms import Platform
 
 PROJECT = Path(__file__).parents[1]
-PROGRAM = Path(sys.executable).with_name("pipeline")
 
 
 def validate(
@@ -25,10 +24,7 @@ def validate(
     environment = environment or {
         key: value for key, value in os.environ.items() if key not in ("LUIGI_CONFIG_PATH", "VAULT_ADDR")
     }
-    return subprocess.run(
-        [PROGRAM, "validate", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    return commands.run(["validate", *arguments], environment, seconds=60, folder=folder)
 
 
 def write(folder: Path, **files: str) -> None:

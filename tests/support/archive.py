@@ -23,7 +23,7 @@ from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.servers import backup_store, clusters
 from pipeline.sandbox.servers.vault_server import administrator
 from pipeline.settings import Settings
-from tests.support.night import COMMAND_SECONDS, Ended, program
+from tests.support.night import Ended, program, typed
 from tests.support.platforms import Platform
 
 # Some 40 MB that nothing makes smaller: the dump is a large file of three parts.
@@ -139,11 +139,7 @@ class Archive:
 
     def run(self, *arguments: str, tools: Path | None = None) -> Ended:
         """Run `pipeline ARGUMENTS` to its end."""
-        done = subprocess.run(
-            [program("pipeline"), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            env=self.environment(tools), timeout=COMMAND_SECONDS, check=False,
-        )  # fmt: skip
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return typed(arguments, self.environment(tools))
 
     def backup(self, database: str, run: str, tools: Path | None = None) -> Ended:
         """Run `pipeline run backup` to its end."""

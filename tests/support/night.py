@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -27,6 +27,7 @@ from pipeline.postgres.snapshot import Snapshot
 from pipeline.settings import Settings
 from pipeline.step import Step, StepKey
 from pipeline.warehouse import roles
+from tests.support import commands
 from tests.support.platforms import Connection, Platform
 
 COMMAND_SECONDS = 300
@@ -70,6 +71,12 @@ class Ended:
         return [
             line.removeprefix("pipeline: ") for line in self.err.splitlines() if line.startswith("pipeline: ")
         ]
+
+
+def typed(arguments: Sequence[str], environment: Mapping[str, str]) -> Ended:
+    """Run `pipeline ARGUMENTS` to its end."""
+    done = commands.run(arguments, environment, seconds=COMMAND_SECONDS)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @dataclass
@@ -191,11 +198,7 @@ class Night:
 
     def run(self, *arguments: str, **environment: str) -> Ended:
         """Run `pipeline ARGUMENTS` to its end."""
-        done = subprocess.run(
-            [program("pipeline"), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            env={**self.platform.env, **environment}, timeout=COMMAND_SECONDS, check=False,
-        )  # fmt: skip
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return typed(arguments, {**self.platform.env, **environment})
 
     def etl(self, run: str, *arguments: str) -> Ended:
         """Run `pipeline run etl` to its end."""

@@ -1,4 +1,4 @@
-"""Warehouses that one test after the other works in: roles and credentials stay, all in the database is new.
+"""What one test after the other works in: roles and credentials stay, a database is always new.
 
 Making them anew is most of what a short test takes. Whoever changes a role or a credential gets rid of them:
 then they are gone after the test, and the next one has others.
@@ -22,7 +22,7 @@ _ROLES = """
     SELECT to_jsonb(r),
         ARRAY(SELECT to_jsonb(m) - 'oid' FROM pg_auth_members AS m WHERE r.oid IN (m.roleid, m.member)),
         ARRAY(SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid)
-    FROM pg_authid AS r WHERE starts_with(rolname, %s) ORDER BY rolname
+    FROM pg_authid AS r WHERE rolname ~ %s ORDER BY rolname
     """
 _GRANTS = """
     SELECT a.privilege_type, r.rolname FROM pg_database AS d, aclexplode(d.datacl) AS a
@@ -32,13 +32,15 @@ _GRANTS = """
 
 @dataclass
 class Warehouse:
-    """The roles and credentials of a warehouse, for one test at a time."""
+    """The roles and credentials of a warehouse and of its sources, for one test at a time."""
 
     home: Home
     prefix: str = field(default_factory=lambda: f"t{next(_numbers)}")
     _as_made: Any = None
     # Of a database that is migrated; it is the template then.
     _grants: list[tuple[str, str]] | None = None
+    # Of the sources by their names.
+    _sources: dict[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> str:
@@ -85,6 +87,30 @@ class Warehouse:
             provision.forget_warehouse(self.home, server, self.database, self.role)
             return False
 
+    def note_source(self, name: str) -> None:
+        """Remember what has just been made of the roles and credentials of a source."""
+        self._sources[name] = self._state_of_source(name)
+
+    def close_source(self, name: str) -> None:
+        """Remove a source's database; and its roles and credentials, unless they are as they were."""
+        database = f"{self.prefix}_{name}"
+        if name in self._sources and self._state_of_source(name) == self._sources[name]:
+            with clusters.connection(self.home, provision.SOURCES, "postgres") as server:
+                _execute(server, "DROP DATABASE {} WITH (FORCE)", database)
+        else:
+            self._sources.pop(name, None)
+            provision.forget_source(self.home, database)
+
+    def _state_of_source(self, name: str) -> Any:
+        database = f"{self.prefix}_{name}"
+        vault = vault_server.administrator(self.home)
+        entries = [vault.read(f"{kind}/{database}") for kind in ("source", "database")]
+        with clusters.connection(self.home, provision.SOURCES, "postgres") as server:
+            databases = postgres.rows(server, "SELECT FROM pg_database WHERE datname = %s", (database,))
+            # The reader, who backs it up, and the owner.
+            roles = postgres.rows(server, _ROLES, (f"^((pipeline|backup)_{database}|{database}_.*)$",))
+        return entries, len(databases), roles
+
     def _create(self, server: Connection, database: str, template: str) -> None:
         _execute(server, "CREATE DATABASE {} OWNER {} TEMPLATE {}", database, self.role, template)
 
@@ -92,7 +118,7 @@ class Warehouse:
         vault = vault_server.administrator(self.home)
         entries = [vault.read(self.database + below) for below in ("", "/analyst", "/dashboards")]
         databases = postgres.rows(server, "SELECT FROM pg_database WHERE datname = %s", (self.database,))
-        return entries, len(databases), postgres.rows(server, _ROLES, (f"{self.prefix}_",))
+        return entries, len(databases), postgres.rows(server, _ROLES, (f"^{self.prefix}_",))
 
     def _server(self) -> Any:
         return clusters.connection(self.home, provision.WAREHOUSE, "postgres")
