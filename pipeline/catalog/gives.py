@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pipeline.catalog import plain
+
 if TYPE_CHECKING:
     from sqlglot import exp
 
@@ -61,6 +63,7 @@ def _name(expression: "exp.Expr") -> str:
         return _name(expression.this)
     if isinstance(expression, exp.Func):
         name = expression.name if isinstance(expression, exp.Anonymous) else expression.sql_name()
+        name = name.removesuffix(plain.SUFFIX)
         return name.lower() if name.lower() in _NAMED or isinstance(expression, exp.Anonymous) else UNNAMED
     return UNNAMED
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.catalog import plain
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.catalog.lineage import DASHBOARD, Lineage
 from pipeline.catalog.queries import spelt
@@ -88,7 +89,7 @@ def traced(text: str) -> list[tuple[str, list[str]]] | None:
     # It says there what it does not know; that is told as UNKNOWN instead.
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
     try:
-        parsed = sqlglot.parse_one(text, dialect="postgres")
+        parsed = sqlglot.parse_one(plain.plain(text), dialect="postgres")
         whole = qualify(parsed, dialect="postgres", validate_qualify_columns=False, identify=False)
         columns = list(_told_apart(whole)) if isinstance(whole, exp.Query) else []
         scope = build_scope(whole)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.catalog import gives
+from pipeline.catalog import gives, plain
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -84,6 +84,8 @@ def parse(text: str) -> Query:
     columns = {
         spelt(column.this) for column in root.find_all(exp.Column) if isinstance(column.this, exp.Identifier)
     }
+    for join in root.find_all(exp.Join):
+        columns |= {spelt(name) for name in join.args.get("using") or () if isinstance(name, exp.Identifier)}
     if any(not isinstance(star.parent, exp.Count) for star in root.find_all(exp.Star)):
         columns.add(EVERYTHING)
     return Query(tuple(_relations(root)), frozenset(columns), gives.outputs(root), gives.inner_names(root))
@@ -143,7 +145,9 @@ def _root(text: str, *, before: int = 0) -> "exp.Expression | None":
     # It says there what it does not know; that is told as a problem instead.
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
     try:
-        parsed = [statement for statement in sqlglot.parse(text, dialect="postgres") if statement]
+        parsed = [
+            statement for statement in sqlglot.parse(plain.plain(text), dialect="postgres") if statement
+        ]
     except ParseError as error:
         details = error.errors[0] if error.errors else {}
         near = str(details.get("highlight") or "").strip()
@@ -154,6 +158,10 @@ def _root(text: str, *, before: int = 0) -> "exp.Expression | None":
     except (SqlglotError, RecursionError) as error:
         what = "is nested too deeply; simplify it" if isinstance(error, RecursionError) else None
         raise QueryError(1, what or "is not valid SQL: a quotation mark is missing; correct it") from None
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        # A fault of the library's own must not hide what is wrong elsewhere.
+        what = f"is not understood: the parser itself fails ({type(error).__name__}); write it in another way"
+        raise QueryError(1, what) from None
     if len(parsed) > 1:
         raise QueryError(1, "must be one SELECT and nothing after it; remove what follows the first ;")
     return parsed[0] if parsed else None  # type: ignore[return-value]
