@@ -180,6 +180,7 @@ def test_the_demo_that_is_stopped_leaves_what_its_down_ends(home: Path) -> None:
     assert "nothing to end" in run("bin/demo", "--down", home=home).stdout
 
 
+@pytest.mark.endurance
 def test_what_the_demo_does_not_understand_it_does_not_do(tmp_path: Path) -> None:
     for arguments in (["--wipe"], ["--dwon"], ["today"]):
         assert run("bin/demo", *arguments, home=tmp_path / "home").returncode == 2

@@ -11,6 +11,7 @@ from pipeline import postgres
 from pipeline.backup.restoring import restore
 from pipeline.backup.restoring.restoration import Order
 from pipeline.errors import StepError
+from tests.support.marks import in_depth
 from tests.support.night import Night, next_run
 from tests.support.restores import RUN, Restores
 
@@ -84,7 +85,7 @@ def hashed(value: str) -> str:
     return hmac.new(KEY.encode(), value.encode(), hashlib.sha256).hexdigest()
 
 
-@pytest.mark.parametrize(("encoding", "client_encoding"), SOURCES.values(), ids=list(SOURCES))
+@in_depth(("encoding", "client_encoding"), SOURCES.values(), ids=list(SOURCES), quick=2)
 def test_names_labels_and_values_are_loaded_as_from_utf8(
     night: Night, encoding: str, client_encoding: str | None
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_database_with_names_outside_ascii_is_backed_up_and_restored_whole(
     assert table.held, table.assertions
 
 
+@pytest.mark.endurance
 def test_bytes_that_win1252_does_not_define_are_backed_up_as_they_are(restores: Restores) -> None:
     """They are in many an old database, and have no equivalent in UTF-8."""
     archive = restores.archive
@@ -183,6 +185,7 @@ def test_a_warehouse_whose_role_asks_for_another_encoding_is_loaded_all_the_same
     assert "shop.pupil" in told.out
 
 
+@pytest.mark.endurance
 def test_a_database_in_sql_ascii_is_taken_for_utf8_and_what_is_not_is_told(restores: Restores) -> None:
     archive = restores.archive
     night = Night(archive.platform)

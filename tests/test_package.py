@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.sandbox.home import PROJECT
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 

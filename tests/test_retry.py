@@ -14,6 +14,7 @@ from pipeline.retry import RetryPolicy
 from pipeline.sandbox import lifecycle, provision
 from pipeline.sandbox.servers import servers
 from tests.support import proxies
+from tests.support.marks import in_depth
 from tests.support.night import Night, next_run, wait_until
 
 SHOP = """
@@ -42,7 +43,7 @@ def steps(shop: Night, run: str) -> None:
     load.load_table(shop.settings, table, run)
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("name", "at", "answered"),
     [
         # As the rows begin to come, and as they are written.
@@ -54,6 +55,7 @@ def steps(shop: Night, run: str) -> None:
         ("warehouse", b"ops.table_shape", False),
         ("warehouse", b"COMMIT", True),
     ],
+    quick=2,
 )
 def test_a_line_that_is_cut_once_fails_no_step(
     shop: Night, name: str, at: bytes, *, answered: bool, caplog: pytest.LogCaptureFixture

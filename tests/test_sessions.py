@@ -18,6 +18,7 @@ from pipeline.errors import LostError, StepError
 from pipeline.observe import preflight
 from pipeline.postgres import Connection
 from tests.support import proxies
+from tests.support.marks import in_depth
 from tests.support.night import Night, next_run, wait_until
 from tests.support.platforms import Platform
 from tests.support.restores import Restores
@@ -138,7 +139,7 @@ def shop(restores: Restores) -> Night:
     return night
 
 
-@pytest.mark.parametrize("name", SIDES)
+@in_depth("name", SIDES, quick=2)
 def test_a_session_has_what_it_relies_on_whatever_its_role_or_database_is_set_to(
     shop: Night, name: str
 ) -> None:
@@ -254,7 +255,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("setting", ENDS)
+@in_depth("setting", ENDS, quick=2)
 def test_a_limit_that_the_host_imposes_is_one_line_with_server_role_and_setting(
     shop: Night, setting: str
 ) -> None:
@@ -299,6 +300,7 @@ def test_limits_that_the_host_imposes_are_told_by_check_beforehand(shop: Night) 
         assert problem.startswith(f"its role {role} has {setting} = 20000ms, though the session asked for ")
 
 
+@pytest.mark.endurance
 def test_rows_that_a_server_quotes_as_it_ends_a_copy_are_shown_nowhere(
     shop: Night, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

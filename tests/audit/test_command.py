@@ -8,7 +8,7 @@ from tests.audit.test_compare import DECLARED, ITEMS
 from tests.support.hooks import Hook
 from tests.support.night import Night, next_run
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 REPAIR = "pipeline rerun --from extract --full shop.item"

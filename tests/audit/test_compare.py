@@ -7,6 +7,7 @@ import pytest
 from pipeline import access
 from pipeline.audit import audit
 from pipeline.audit.finding import DIFFERS, EQUAL, INCOMPARABLE, Finding
+from tests.support.marks import in_depth
 from tests.support.night import Night
 
 ITEMS = """
@@ -100,7 +101,7 @@ def test_a_cursor_table_that_missed_an_update_is_found(audits: Audits) -> None:
     assert (found.result, found.altered, audits.kept()) == (DIFFERS, 1, [("altered", {"id": 3})])
 
 
-@pytest.mark.parametrize("mask", ["hash", "'null'", "exclude"])
+@in_depth("mask", ["hash", "'null'", "exclude"], quick=2)
 def test_a_masked_column_in_clear_is_found(audits: Audits, mask: str) -> None:
     """Also in a row that the source changed since, which is not compared."""
     audits.night.platform.sandbox.vault.write("mask", {"key": KEY})
@@ -191,7 +192,7 @@ def test_a_view_is_equal_or_not_comparable_and_never_a_false_alarm(audits: Audit
     assert audits.one().result == DIFFERS
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("change", "reason"),
     [
         ("ALTER TABLE item ADD note text DEFAULT 'x'", 'column "note" (text) is new in the source'),
@@ -199,6 +200,7 @@ def test_a_view_is_equal_or_not_comparable_and_never_a_false_alarm(audits: Audit
         ("DROP TABLE item", 'there is no table or view "item"'),
         ("ALTER TABLE item RENAME name TO title", 'column "name" was renamed'),
     ],
+    quick=2,
 )
 def test_a_source_that_changed_its_shape_is_not_comparable(audits: Audits, change: str, reason: str) -> None:
     night = shop(audits)

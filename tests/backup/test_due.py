@@ -9,7 +9,7 @@ from pipeline.backup.drills import drill, due
 from tests.support.archive import SMALL
 from tests.support.restores import RUN, Restores
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 

@@ -19,6 +19,7 @@ from pipeline.errors import CheckError, ConflictError, PipelineError, StepError
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox.servers import clusters
 from tests.support.archive import Archive, script
+from tests.support.marks import in_depth
 from tests.support.night import next_run, wait_until
 from tests.support.platforms import Connection
 
@@ -105,7 +106,7 @@ def in_background(work: Callable[[], object]) -> Iterator[None]:
         raise failed[0]
 
 
-@pytest.mark.parametrize("how", REWRITES)
+@in_depth("how", REWRITES, quick=1)
 def test_a_table_that_is_rewritten_while_the_backup_waits_has_every_row(shop: Archive, how: str) -> None:
     """Another table keeps the backup waiting, and meanwhile this one is rewritten."""
     run = next_run()
@@ -174,6 +175,7 @@ def test_nobody_rewrites_a_table_between_the_snapshot_and_the_lock_of_pg_dump(
     require_all(shop, run, record)
 
 
+@pytest.mark.endurance
 def test_who_wants_to_rewrite_a_table_meanwhile_goes_first(shop: Archive, paused: Paused) -> None:
     """He waits for the backup's locks, pg_dump behind him, and the backup for pg_dump: nobody would move."""
     run = next_run()
@@ -218,7 +220,7 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_locks")
-@pytest.mark.parametrize("how", REWRITES)
+@in_depth("how", REWRITES, quick=1)
 def test_without_locks_a_table_that_is_rewritten_before_pg_dump_has_it_is_found(
     shop: Archive, paused: Paused, how: str
 ) -> None:

@@ -10,7 +10,7 @@ from tests.backup.test_restore import restored
 from tests.support.archive import SMALL
 from tests.support.restores import Restores
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 MONTH = "2026-11"

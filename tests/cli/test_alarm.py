@@ -64,6 +64,7 @@ def test_a_mistake_that_is_mended_is_told_to_be_over_by_the_run_that_does_it(hoo
     ]  # fmt: skip
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("with_alerts", [True, False])
 def test_bin_cron_is_left_to_tell_of_what_could_not_be_told(
     hook: Hook, shop: Night, tmp_path: Path, *, with_alerts: bool

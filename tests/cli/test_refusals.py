@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.hooks import Hook
+from tests.support.marks import in_depth
 from tests.support.night import Night, next_run
 from tests.support.platforms import Platform
 from tests.support.vaults import Server, server, wait_until
@@ -49,7 +50,7 @@ def misspell_settings(night: Night) -> None:
     corrected(night, r"^checkout = ", "chekout = ")
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("spoil", "arguments", "code", "told"),
     [
         (misspell_yaml, [], 2, r"sources/shop\.yaml:4: tables\.item\.chnges: .*did you mean changes\?"),
@@ -66,6 +67,7 @@ def misspell_settings(night: Night) -> None:
         (None, ["--run", "yesterday"], 2, '"yesterday" is no run'),
         (None, ["--workers", "0"], 2, "0 is no number of workers; write 1 or more"),
     ],
+    quick=4,
 )
 def test_a_mistake_is_told_before_anything_is_done(
     shop: Night, spoil: Callable[[Night], None] | None, arguments: list[str], code: int, told: str
@@ -102,7 +104,7 @@ def test_without_a_ledger_the_command_to_type_is_told(platform: Platform) -> Non
         assert "'pipeline migrate'" in ended.told[0]
 
 
-@pytest.mark.parametrize("command", [["run", "etl"], ["status"], ["migrate"]])
+@in_depth("command", [["run", "etl"], ["status"], ["migrate"]], quick=1)
 def test_an_unreachable_warehouse_ends_with_5(shop: Night, command: list[str]) -> None:
     vault = shop.platform.sandbox.vault
     uri = (vault.read(shop.platform.database("warehouse")) or {})["uri"]
@@ -114,7 +116,7 @@ def test_an_unreachable_warehouse_ends_with_5(shop: Night, command: list[str]) -
     nothing_done(shop, "")
 
 
-@pytest.mark.parametrize("command", [["run", "etl"], ["migrate"]])
+@in_depth("command", [["run", "etl"], ["migrate"]], quick=1)
 def test_a_sealed_vault_ends_with_5(shop: Night, server: Server, command: list[str]) -> None:
     login = server.approle()
     corrected(shop, r"^url = .*$", f"url = {login.url}")

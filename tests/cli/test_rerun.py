@@ -9,6 +9,7 @@ import pytest
 from pipeline import access
 from pipeline.ledger import runs
 from tests.support.archive import SMALL, Archive
+from tests.support.marks import in_depth
 from tests.support.night import Night, next_run, wait_until
 
 SHOP = """
@@ -112,7 +113,7 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
     assert shop.differing("shop") == []
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("arguments", "told"),
     [
         (["shop.itme"], '"shop.itme" is no source, table, mart or database; did you mean shop.item?'),
@@ -124,6 +125,7 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
         (["--run", "2020-01-01"], "nothing has run yet, so nothing can be run again"),
         ([], "nothing has run yet, so nothing can be run again: type 'pipeline run etl'"),
     ],
+    quick=4,
 )
 def test_a_mistake_is_told_before_anything_is_done(shop: Night, arguments: list[str], told: str) -> None:
     ended = shop.run("rerun", *arguments)

@@ -147,6 +147,7 @@ def test_what_was_killed_is_told_though_it_says_running(night: Night) -> None:
     assert data["steps"][0]["next"] == f"pipeline rerun --run {run} shop.item"
 
 
+@pytest.mark.endurance
 def test_without_the_warehouse_the_bucket_and_the_work_folder_tell_of_backups(archive: Archive) -> None:
     """One that is verified, one that is being made and one that failed; and that the warehouse is away."""
     archive.source("shop", SMALL)

@@ -16,6 +16,7 @@ from pipeline.cli.runs.supervise import Supervision
 from pipeline.errors import PipelineError, StepError, StoppedError
 from pipeline.settings import RunSettings
 from pipeline.system import command, process_tree
+from tests.support.marks import in_depth
 
 # As Luigi does: a process for each step, which starts programs of its own.
 LUIGI = """
@@ -147,6 +148,7 @@ def test_who_is_left_behind_by_one_that_ends_is_ended(tmp_path: Path) -> None:
     assert run.alive() == []
 
 
+@pytest.mark.endurance
 def test_a_run_over_its_limit_fails_and_leaves_nobody(tmp_path: Path) -> None:
     run = Run(tmp_path, ALL + "work('itself')")
     with pytest.raises(
@@ -159,7 +161,7 @@ def test_a_run_over_its_limit_fails_and_leaves_nobody(tmp_path: Path) -> None:
     assert run.failed.keys() <= set(run.pids().values())
 
 
-@pytest.mark.parametrize("how", ["deaf=True", "stopped=True", ""])
+@in_depth("how", ["deaf=True", "stopped=True", ""], quick=1)
 def test_a_step_over_its_limit_is_ended_with_what_it_started_and_the_others_go_on(
     tmp_path: Path, how: str
 ) -> None:

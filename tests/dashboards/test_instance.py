@@ -14,6 +14,7 @@ from pipeline.retry import RetryPolicy
 from pipeline.sandbox import roles
 from pipeline.sandbox.servers import clusters
 from tests.dashboards.surfaces import ENROLMENT, Surface
+from tests.support.marks import in_depth
 from tests.support.metabase import Metabase, running
 from tests.support.night import Night
 
@@ -87,13 +88,12 @@ def test_an_instance_that_was_lost_and_is_empty_again_is_set_up_anew(surface: Su
     assert surface.metabase.writes[before:] == []
 
 
-@pytest.mark.parametrize(
+@in_depth(
     "request_lost",
     [
         "POST /api/setup", "POST /api/api-key", "POST /api/database", "POST /api/collection",
         "POST /api/card", "POST /api/dashboard",
-    ],
-)  # fmt: skip
+    ], quick=2)  # fmt: skip
 def test_an_answer_that_was_lost_makes_nothing_twice(surface: Surface, request_lost: str) -> None:
     surface.metabase.cut.append(request_lost)
     with pytest.raises(LostError):
@@ -131,7 +131,7 @@ def test_one_that_restarts_in_the_middle_is_gone_on_with(
     assert len(surface.metabase.routes.databases) == 1
 
 
-@pytest.mark.parametrize("kind", ["POST /api/card", "PUT /api/card"])
+@in_depth("kind", ["POST /api/card", "PUT /api/card"], quick=1)
 def test_metabase_that_is_started_anew_in_the_middle_is_gone_on_with(surface: Surface, kind: str) -> None:
     """What can be asked twice is, once it is up; what would be made twice is made by the next apply."""
     metabase = surface.metabase
@@ -206,7 +206,7 @@ def test_permissions_that_somebody_changes_at_the_same_time_stay(surface: Surfac
     assert {may["create-queries"] for may in groups["1"].values()} == {"no"}
 
 
-@pytest.mark.parametrize("version", ["v0.56.9", "v0.57.1", "v0.63.0", "v1.64.0"])
+@in_depth("version", ["v0.56.9", "v0.57.1", "v0.63.0", "v1.64.0"], quick=2)
 def test_each_version_is_understood(night: Night, make: Callable[..., Surface], version: str) -> None:
     with running(version) as metabase:
         surface = make(night, metabase)

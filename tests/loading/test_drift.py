@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CheckError, StepError
+from tests.support.marks import in_depth
 from tests.support.night import Night, next_run
 
 ITEMS = """
@@ -147,13 +148,14 @@ def test_what_accepts_a_change_stands_apart_from_what_changed_and_comes_before_t
     assert found == (renamed,)
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("statement", "old", "new"),
     [
         ("ALTER COLUMN price TYPE numeric(6,1)", "numeric(8,2)", "numeric(6,1)"),
         ("ALTER COLUMN name TYPE varchar(10)", "character varying(20)", "character varying(10)"),
         ("ALTER COLUMN note TYPE jsonb USING to_jsonb(note)", "text", "jsonb"),
     ],
+    quick=1,
 )
 def test_a_type_that_can_lose_values_blocks_and_can_be_accepted(
     loaded: Night, statement: str, old: str, new: str

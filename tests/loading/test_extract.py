@@ -11,6 +11,7 @@ from pipeline.errors import StepError, UnreachableError
 from pipeline.loading import extract
 from pipeline.retry import RetryPolicy
 from pipeline.warehouse import staging
+from tests.support.marks import in_depth
 from tests.support.night import Night, counts, next_run, wait_until
 from tests.support.platforms import Connection
 
@@ -122,10 +123,11 @@ def test_new_rows_are_found_when_the_transaction_ids_have_gone_around(night: Nig
     assert night.differing("shop") == []
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("behind", "mode"),
     [(-1, "full"), (2**31, "full"), (2**31 - 1, "increment")],
     ids=["in the future", "half a circle behind", "just within half a circle"],
+    quick=1,
 )
 def test_a_watermark_that_cannot_tell_means_a_full_refresh(night: Night, behind: int, mode: str) -> None:
     loaded_once(night)
@@ -317,7 +319,7 @@ def test_two_who_extract_the_same_table_at_once_do_it_once(night: Night) -> None
     assert len(staged_tables(night)) == 1
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("declaration", "told"),
     [
         ("{nothing: {}}", 'there is no table or view "nothing" in schema "public"'),
@@ -328,6 +330,7 @@ def test_two_who_extract_the_same_table_at_once_do_it_once(night: Night) -> None
         ("{item: {checks: [{unique: number}]}}", 'its unique check names column "number"'),
         ("{secret: {}}", 'the source\'s role may not read "public"."secret"; GRANT SELECT on it'),
     ],
+    quick=3,
 )
 def test_what_the_source_does_not_have_is_told_and_nothing_is_left(
     night: Night, declaration: str, told: str
@@ -359,7 +362,7 @@ def test_without_a_snapshot_nothing_is_read(night: Night) -> None:
         extract.extract_table(night.settings, night.table("shop", "item"), run)
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("type_", "value"),
     [
         ("timestamptz", "'infinity'"),
@@ -367,6 +370,7 @@ def test_without_a_snapshot_nothing_is_read(night: Night) -> None:
         ("timestamp", "now() + interval '20 hours'"),
         ("moment", "now() + interval '20 hours'"),
     ],
+    quick=2,
 )
 def test_a_cursor_in_the_future_hides_no_later_change(night: Night, type_: str, value: str) -> None:
     """Of a clock that is fast, or of who writes 9999-12-31: later changes must not be measured by it."""
@@ -395,7 +399,7 @@ def test_a_lookback_goes_back_from_a_domain_over_a_moment_too(night: Night) -> N
     assert not night.differing("shop")
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("type_", "beyond", "later"),
     [
         ("numeric", "'NaN'", "500"),
@@ -405,6 +409,7 @@ def test_a_lookback_goes_back_from_a_domain_over_a_moment_too(night: Night) -> N
         ("timestamp", "'infinity'", "now()::timestamp"),
         ("date", "'-infinity'", "now()"),
     ],
+    quick=2,
 )
 def test_a_cursor_that_is_endless_hides_no_later_change_and_is_read_again(
     night: Night, type_: str, beyond: str, later: str

@@ -9,6 +9,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.loading.source import blocks, deletes
+from tests.support.marks import in_depth
 from tests.support.night import Night, counts, next_run
 
 # By the kind of key: its columns, and what makes the keys of the numbers 0 to 999, each another.
@@ -80,8 +81,10 @@ def load(night: Night) -> tuple[str, tuple[int, int, int, int]]:
 
 
 @pytest.mark.usefixtures("no_copy_of_every_key")
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.endurance) for kind in KEYS]
+@in_depth(
+    "kind",
+    [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.endurance) for kind in KEYS],
+    quick=1,
 )
 def test_what_is_gone_is_found_as_by_brute_force(night: Night, kind: str) -> None:
     """Rows come, go, change and change places, many or few, in each of some nights."""
@@ -110,7 +113,7 @@ def test_what_is_gone_is_found_as_by_brute_force(night: Night, kind: str) -> Non
 
 
 @pytest.mark.usefixtures("no_copy_of_every_key")
-@pytest.mark.parametrize(("kind", "most"), [("integer", 20), ("uuid", 400)])
+@in_depth(("kind", "most"), [("integer", 20), ("uuid", 400)], quick=1)
 def test_few_keys_are_read_to_find_few_deletes(night: Night, kind: str, most: int, read: list[int]) -> None:
     make(night, kind, 1000)
     night.ask("shop", "DELETE FROM item WHERE n IN (17, 500)")
@@ -129,7 +132,7 @@ def test_a_key_that_has_moved_is_gone_from_where_it_was(night: Night) -> None:
     assert night.differing("shop") == []
 
 
-@pytest.mark.parametrize("kind", ["integer", "text"])
+@in_depth("kind", ["integer", "text"], quick=1)
 def test_all_rows_may_be_gone(night: Night, kind: str) -> None:
     insert = make(night, kind, 100)
     night.ask("shop", "DELETE FROM item")
@@ -139,7 +142,7 @@ def test_all_rows_may_be_gone(night: Night, kind: str) -> None:
     assert night.differing("shop") == []
 
 
-@pytest.mark.parametrize("kind", ["integer", "text"])
+@in_depth("kind", ["integer", "text"], quick=1)
 def test_a_row_that_a_cursor_missed_is_found_beside_one_that_is_gone(night: Night, kind: str) -> None:
     """As many rows on both sides: no count tells, and every row is read."""
     insert = make(night, kind, 400, "changes: cursor, cursor: at")
@@ -154,7 +157,7 @@ def test_a_row_that_a_cursor_missed_is_found_beside_one_that_is_gone(night: Nigh
 
 
 @pytest.mark.usefixtures("no_copy_of_every_key")
-@pytest.mark.parametrize("kind", ["integer", "text"])
+@in_depth("kind", ["integer", "text"], quick=1)
 def test_what_is_gone_is_marked_where_that_is_declared_also_under_a_new_name(night: Night, kind: str) -> None:
     insert = make(night, kind, 300, "deletes: soft, drift: {renamed: evolve}")
     night.ask("shop", "DELETE FROM item WHERE n IN (1, 2)")
@@ -168,7 +171,7 @@ def test_what_is_gone_is_marked_where_that_is_declared_also_under_a_new_name(nig
     assert night.differing("shop") == []
 
 
-@pytest.mark.parametrize("kind", ["integer", "text"])
+@in_depth("kind", ["integer", "text"], quick=1)
 def test_who_leaves_what_is_wanted_is_gone(night: Night, kind: str) -> None:
     make(night, kind, 300, "where: n < 250")
     night.ask("shop", "UPDATE item SET n = 999 WHERE n = 7")

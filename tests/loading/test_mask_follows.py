@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import postgres
 from pipeline.errors import CheckError, StepError
+from tests.support.marks import in_depth
 from tests.support.night import Night
 
 KEY = "a key for the hashes of this test, long enough"
@@ -61,7 +62,7 @@ def columns_of(night: Night) -> list[str]:
     return [name for (name,) in found]
 
 
-@pytest.mark.parametrize("mask", ["hash", "null", "exclude"])
+@in_depth("mask", ["hash", "null", "exclude"], quick=1)
 def test_a_mask_follows_its_column_when_another_one_takes_its_name(night: Night, mask: str) -> None:
     """The usual upgrade of a vendor: the old column is kept under another name, and a new one comes."""
     masked(night, both(mask))
@@ -191,7 +192,7 @@ def test_a_mask_that_is_no_longer_declared_stays_until_somebody_says_that_it_may
     assert night.value("warehouse", "SELECT length(salary) FROM shop.person WHERE id = 1") == 64
 
 
-@pytest.mark.parametrize("how", ["made anew", "dropped for a copy"])
+@in_depth("how", ["made anew", "dropped for a copy"], quick=1)
 def test_a_new_column_that_may_hold_what_was_masked_blocks_until_it_is_reviewed(
     night: Night, how: str
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipeline.errors import CheckError, StepError
+from tests.support.marks import in_depth
 from tests.support.night import Night
 
 SHOP = """
@@ -124,7 +125,7 @@ def test_checks_are_held_to_what_is_loaded_without_loading(night: Night) -> None
     assert night.run("plan", "--check").code == 0
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("check", "told"),
     [
         ("select * from {table} where pg_export_snapshot() is null", "can do more than compute"),
@@ -132,6 +133,7 @@ def test_checks_are_held_to_what_is_loaded_without_loading(night: Night) -> None
         ("select 1 / (id - 1) from {table}", "division by zero"),
         ("select null::int as f from {table}", "sql select null::int as f from {table}: 20 rows"),
     ],
+    quick=1,
 )
 def test_an_sql_check_that_holds_a_load_back_does_not_pass_when_it_is_tried(
     night: Night, check: str, told: str

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import CheckError, StepError
+from tests.support.marks import in_depth
 from tests.support.night import Night
 
 ORDERS = """
@@ -201,7 +202,7 @@ def test_a_first_load_sets_rows_aside_too(night: Night) -> None:
     assert not night.differing("shop", "orders")
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("checks", "columns", "statement", "told"),
     [
         ("[{rows: {min: 200}}]", "{}", "", "rows min: 100 rows, expected at least 200"),
@@ -221,8 +222,7 @@ def test_a_first_load_sets_rows_aside_too(night: Night) -> None:
             "UPDATE orders SET customer = 77 WHERE id = 1", "1 rows without a counterpart",
         ),
         ("[{sql: 'select * from {table} where amount > 98'}]", "{}", "", "2 rows, expected none"),
-    ],
-)  # fmt: skip
+    ], quick=3)  # fmt: skip
 def test_each_kind_of_check_holds_the_table_back_and_says_why(
     night: Night, checks: str, columns: str, statement: str, told: str
 ) -> None:
@@ -250,7 +250,7 @@ def test_a_date_in_the_future_makes_nothing_fresh(night: Night, type_: str, late
     assert night.load("shop", "orders").total == 100
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("checks", "columns", "what", "why"),
     [
         ("[]", "{amount: {range: {min: 0}}, email: {range: {max: 5}}}", "rule email max 5", "operator does"),
@@ -261,8 +261,7 @@ def test_a_date_in_the_future_makes_nothing_fresh(night: Night, type_: str, late
             "[{relationship: {columns: email, to: customer, to_columns: id}}]", "{}", "relationship check",
             "operator does not",
         ),
-    ],
-)  # fmt: skip
+    ], quick=2)  # fmt: skip
 def test_what_cannot_be_looked_at_is_told_with_its_place(
     night: Night, checks: str, columns: str, what: str, why: str
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.loading import extract
+from tests.support.marks import in_depth
 from tests.support.night import Night, counts, next_run
 from tests.support.platforms import Connection
 
@@ -189,13 +190,14 @@ def late(night: Night) -> Iterator[tuple[Night, Connection]]:
         yield night, connection
 
 
-@pytest.mark.parametrize(
+@in_depth(
     "change",
     [
         "TRUNCATE item; INSERT INTO item VALUES (1, 'new')",
         "ALTER TABLE item ALTER COLUMN id TYPE bigint",
         "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT clock_timestamp()",
     ],
+    quick=1,
 )
 def test_a_table_that_is_truncated_or_rewritten_under_the_snapshot_is_not_taken_for_empty(
     late: tuple[Night, Connection], change: str
@@ -212,7 +214,7 @@ def test_a_table_that_is_truncated_or_rewritten_under_the_snapshot_is_not_taken_
     assert night.differing("shop") == []
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("change", "told"),
     [
         ("ALTER TABLE item RENAME TO old; ALTER TABLE other RENAME TO item", "was renamed, dropped"),
@@ -227,6 +229,7 @@ def test_a_table_that_is_truncated_or_rewritten_under_the_snapshot_is_not_taken_
         # In binary form the days of a date pass for a number.
         ("ALTER TABLE item DROP a; ALTER TABLE item ADD a date DEFAULT '2020-01-01'", "was renamed, dropped"),
     ],
+    quick=2,
 )
 def test_another_table_or_column_under_the_old_name_is_not_read_for_it(
     night: Night, change: str, told: str

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.errors import CheckError, StepError
 from pipeline.loading import extract, validate
+from tests.support.marks import in_depth
 from tests.support.night import Night, next_run
 
 SHOP = """
@@ -37,7 +38,7 @@ def test_a_new_table_does_not_get_around_the_stop_for_deletes(night: Night) -> N
         night.load("shop", "item")
 
 
-@pytest.mark.parametrize("mask", ["hash", "'null'", "exclude"])
+@in_depth("mask", ["hash", "'null'", "exclude"], quick=1)
 def test_a_masked_column_is_masked_under_its_new_name(night: Night, mask: str) -> None:
     night.platform.sandbox.vault.write("mask", {"key": "a key for these hashes that is long enough"})
     masked = f"secret: {{mask: {mask}}}"

@@ -5,6 +5,7 @@ import pytest
 from pipeline import access
 from pipeline.audit import audit
 from pipeline.errors import CheckError, StepError
+from tests.support.marks import in_depth
 from tests.support.night import Night, counts, next_run
 
 ITEMS = """
@@ -147,7 +148,7 @@ def test_a_source_that_makes_the_filters_column_anew_is_held_to_max_deleted(nigh
     assert "declared otherwise" not in planned
 
 
-@pytest.mark.parametrize("deletes", ["hard", "ignore"])
+@in_depth("deletes", ["hard", "ignore"], quick=1)
 def test_rows_that_enter_and_leave_by_time_alone_are_found(night: Night, deletes: str) -> None:
     """Nobody writes them, and as many enter as leave: neither their marks nor their number tells."""
     today = "current_setting('shop.today')::int"
@@ -185,7 +186,7 @@ def test_the_plan_counts_what_is_wanted(night: Night) -> None:
     assert "shop.item: increment, 1 of 60 rows to read" in night.run("plan").out
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("where", "told"),
     [
         ("id + 1", "is refused by the source: argument of WHERE must be type boolean"),
@@ -196,6 +197,7 @@ def test_the_plan_counts_what_is_wanted(night: Night) -> None:
         (r"length(\"pg_export_snapshot\"()) > id", "calls pg_export_snapshot, which does more than compute"),
         ("generate_series(1, 2) = id", "set-returning functions are not allowed in WHERE"),
     ],
+    quick=3,
 )
 def test_what_the_source_does_not_take_is_told_with_file_and_line(
     night: Night, where: str, told: str

@@ -8,6 +8,7 @@ import pytest
 from pipeline import access, catalog
 from pipeline.errors import CheckError, PipelineError, StepError
 from pipeline.marts import build
+from tests.support.marks import in_depth
 from tests.support.marts import STAFF, built, declare, load_all, loaded, shown
 from tests.support.night import Night, next_run
 
@@ -84,7 +85,7 @@ def test_a_mart_that_is_declared_otherwise_is_built_again_in_the_same_run(night:
     assert shown(night, "staff") == [("Library", 20), ("Services", 10)]
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("checks", "told"),
     [
         ("checks: [rows: {min: 3}]", "rows min: 2 rows, expected at least 3"),
@@ -95,6 +96,7 @@ def test_a_mart_that_is_declared_otherwise_is_built_again_in_the_same_run(night:
             "relationship (department) to hr.department: 2 rows",
         ),
     ],
+    quick=3,
 )
 @pytest.mark.parametrize("text", [STAFF, TABLE], ids=["view", "table"])
 def test_a_mart_of_which_a_check_does_not_hold_keeps_its_last_good_content(
@@ -119,7 +121,7 @@ def test_a_mart_of_which_a_check_does_not_hold_keeps_its_last_good_content(
     assert (step.state, step.exit_code) == ("failed", 4)
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("check", "told"),
     [
         ("select * from {table} where pg_export_snapshot() is null", "can do more than compute"),
@@ -127,6 +129,7 @@ def test_a_mart_of_which_a_check_does_not_hold_keeps_its_last_good_content(
         ("select 1 / (heads - heads) from {table}", "division by zero"),
         ("select null::int as f from {table}", "2 rows, expected none"),
     ],
+    quick=3,
 )
 @pytest.mark.parametrize("text", [STAFF, TABLE], ids=["view", "table"])
 def test_an_sql_check_of_a_mart_is_one_that_only_computes_and_is_computed_whole(

@@ -9,7 +9,7 @@ from tests.marts.corpus import MARTS, TABLES
 from tests.support.night import Night
 from tests.support.platforms import Connection
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 EVERYTHING = "*"

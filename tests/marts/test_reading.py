@@ -6,6 +6,7 @@ from pipeline import access, catalog
 from pipeline.catalog import Catalog, Mart, queries
 from pipeline.errors import ProblemsError, StepError
 from pipeline.marts import build
+from tests.support.marks import in_depth
 from tests.support.marts import STAFF, built, declare, loaded, shown
 from tests.support.night import Night
 
@@ -100,7 +101,7 @@ def test_a_mart_that_is_refused_keeps_its_last_good_content(night: Night, run: s
     assert len(shown(night, "staff")) == 2
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("text", "told"),
     [
         ("-- checks: [rows: {min: 1}]\n-- indexes: [a]\nSELECT 1 AS a", "2: indexes: only a table has"),
@@ -113,6 +114,7 @@ def test_a_mart_that_is_refused_keeps_its_last_good_content(night: Night, run: s
         ),
         ("SELECT pg_sleep(3)", "1: pg_sleep only waits"),
     ],
+    quick=3,
 )
 def test_what_is_wrong_in_a_marts_comment_is_told_with_its_line(night: Night, text: str, told: str) -> None:
     night.platform.source("hr", "", "source: hr\ntables: {employee: }\n")

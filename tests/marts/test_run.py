@@ -6,7 +6,7 @@ from tests.support.hooks import Hook
 from tests.support.marts import DECLARED, HR, STAFF, declare, shown
 from tests.support.night import Night, next_run
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 GOOD = {

@@ -19,7 +19,7 @@ from pipeline.nomad import vault_setup
 from pipeline.settings import VaultSettings
 from tests.support.vaults import ROOT_TOKEN, Server, server
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 __all__ = ["server"]

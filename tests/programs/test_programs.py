@@ -26,6 +26,7 @@ from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.system import command
 from tests.support.hooks import Hook
+from tests.support.marks import in_depth
 from tests.support.marts import loaded
 from tests.support.night import Night, next_run
 
@@ -364,7 +365,7 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
     os.waitpid(beside, 0)
 
 
-@pytest.mark.parametrize(
+@in_depth(
     ("text", "told"),
     [
         ("import luigi\n1 / 0\n", "tasks/t.py:2: ZeroDivisionError: division by zero"),
@@ -385,8 +386,7 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
     ids=[
         "raises", "empty", "module", "exits", "exits-98", "killed", "claims-3", "claims-killed", "claims-1",
         "network", "vault", "itself", "writes", "claims",
-    ],
-)  # fmt: skip
+    ], quick=4)  # fmt: skip
 def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     (problem,) = look.problems(write(tmp_path, t=text))
     assert told in problem

@@ -81,6 +81,7 @@ def test_a_backup_is_made_listed_and_not_made_again(archive: Archive) -> None:
     assert found["locked_until"] is not None
 
 
+@pytest.mark.endurance
 def test_the_warehouse_and_the_scheduler_are_not_needed(archive: Archive) -> None:
     """What saves the data must work when everything else is down."""
     archive.source("shop", SMALL)
@@ -282,6 +283,7 @@ def test_connections_to_b2_that_are_cut_do_not_even_fail_the_run(archive: Archiv
     settled(archive, "shop", run)
 
 
+@pytest.mark.endurance
 def test_two_at_once_are_one(archive: Archive) -> None:
     """The second is told, and exits with 6."""
     archive.source("shop", SMALL)
@@ -299,6 +301,7 @@ def test_two_at_once_are_one(archive: Archive) -> None:
     settled(archive, "shop", run)
 
 
+@pytest.mark.endurance
 def test_what_an_earlier_run_left_in_the_clear_is_removed_by_the_next(archive: Archive) -> None:
     archive.source("shop", SMALL)
     tools = watched_tools(archive)
@@ -372,6 +375,7 @@ def _listed(path: Path) -> bytes:
     ).stdout  # fmt: skip
 
 
+@pytest.mark.endurance
 def test_a_flipped_bit_in_the_bucket_is_no_backup(archive: Archive) -> None:
     """Found by reading back; the manifest is not written, and no command shows a backup."""
     archive.source("shop", SMALL)
@@ -393,6 +397,7 @@ def test_a_flipped_bit_in_the_bucket_is_no_backup(archive: Archive) -> None:
     assert f"shop {run}: has no manifest, so it is no backup" in listed.out
 
 
+@pytest.mark.endurance
 def test_a_backup_that_was_changed_later_is_not_passed_for_one(archive: Archive) -> None:
     """The same command says so, and what to type: nothing is overwritten."""
     archive.source("shop", SMALL)

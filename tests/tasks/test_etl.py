@@ -54,6 +54,7 @@ def loads(night: Night, run: str) -> dict[str, dict[str, Any]]:
     return dict(night.ask("warehouse", query, (run,)))
 
 
+@pytest.mark.endurance
 def test_two_nights_of_the_samples_and_a_third_that_changes_nothing(night: Night, tmp_path: Path) -> None:
     """Every table equals its source by a checksum over all columns; what did not change is not touched."""
     sample_night(night)
@@ -100,6 +101,7 @@ def touched_at(night: Night) -> dict[str, Any]:
         return {table: postgres.rows(warehouse, query + table) for (table,) in tables}
 
 
+@pytest.mark.endurance
 def test_plain_luigi_does_the_same(shop: Night) -> None:
     """`luigi --module tasks.etl LoadWarehouse --run R` needs nothing of ours around it."""
     run = next_run()
@@ -423,6 +425,7 @@ def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
     assert shop.ask("warehouse", "SELECT count(*) FROM ops.step WHERE run = %s", (other,)) == [(0,)]
 
 
+@pytest.mark.endurance
 def test_several_tables_are_loaded_at_one_moment_and_rerun_together(night: Night) -> None:
     script = "CREATE TABLE {0} (id int PRIMARY KEY); INSERT INTO {0} VALUES (1);"
     night.platform.source(

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import CheckError, PipelineError, StepError
 from tests.support.night import Night, next_run
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 3);"

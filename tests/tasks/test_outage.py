@@ -12,7 +12,7 @@ from tests.cli.test_refusals import spoil_uri
 from tests.support.hooks import Hook
 from tests.support.night import Night, next_run, wait_until
 
-# Each takes seconds: CI leaves them to bin/test.
+# Each takes seconds.
 pytestmark = pytest.mark.endurance
 
 TABLES = ("customer", "event", "purchase")

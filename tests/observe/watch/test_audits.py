@@ -1,12 +1,7 @@
 """What watch thinks of audits: a table that was not proved for too long, or none."""
 
-import pytest
-
 from pipeline.observe.watch.facts import ProofFacts
 from tests.observe.watch.samples import DAY, LONG_AGO, NOW, TABLES, facts, judged, ledger, only, told
-
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
 
 
 def proofs(**changed: ProofFacts) -> dict[str, ProofFacts]:

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from pipeline.observe.watch.facts import Facts, Failing, TableFacts
 from tests.observe.watch.samples import (
     DAY,
@@ -19,9 +17,6 @@ from tests.observe.watch.samples import (
     tables,
     told,
 )
-
-# Each takes seconds: CI leaves them to bin/test.
-pytestmark = pytest.mark.endurance
 
 FAILING = Failing("BuildMart", "2026-11-24", "marts/staff.sql:2: column a does not exist", 3, LAST_NIGHT, 1)
 

@@ -382,6 +382,7 @@ def refusal(own: Served) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.endurance
 def test_a_locked_history_holds_nobody_up(own: Served) -> None:
     """It is written beside the calls, and later; what could not be is written at the end at the latest."""
     way_in = own.start()
@@ -400,6 +401,7 @@ def test_a_locked_history_holds_nobody_up(own: Served) -> None:
     assert night.value("warehouse", written) == before + 40
 
 
+@pytest.mark.endurance
 def test_what_the_warehouse_refuses_of_the_history_keeps_nothing_else_out(own: Served) -> None:
     """Neither records that are gone, as in a warehouse that was put back, nor values that it cannot hold."""
     way_in, name, other = own.start(), next_run(), next_run()
@@ -619,6 +621,7 @@ def test_a_wrong_password_ends_a_run_at_once_and_says_why(hook: Hook, shop: Nigh
     assert shop.ask("warehouse", "SELECT name FROM ops.step WHERE run = %s", (run,)) == []
 
 
+@pytest.mark.endurance
 def test_a_password_is_not_sent_over_the_network_unencrypted(shop: Night) -> None:
     file = shop.platform.settings_file
     file.write_text(

@@ -7,6 +7,7 @@ from luigi.task_register import load_task
 
 from pipeline.errors import UsageError
 from tasks import drill, etl
+from tests.support.marks import in_depth
 from tests.support.night import Night, program
 
 LOADS = [
@@ -23,7 +24,7 @@ BACKUPS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "arguments", "told"), [*(("tasks.etl", *one) for one in LOADS), *BACKUPS])
+@in_depth(("module", "arguments", "told"), [*(("tasks.etl", *one) for one in LOADS), *BACKUPS], quick=1)
 def test_what_pipeline_run_refuses_plain_luigi_refuses_as_well(
     shop: Night, module: str, arguments: list[str], told: str
 ) -> None:
