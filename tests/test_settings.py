@@ -1,7 +1,11 @@
 """What luigi.cfg says, and that everything that is wrong in it is told at once and with its place."""
 
 import ast
-from collections.abc import Callable
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -153,6 +157,56 @@ def test_named_settings_file_that_is_not_there_is_an_error(write: Write, tmp_pat
     write(VAULT)
     with pytest.raises(UsageError, match=r"LUIGI_CONFIG_PATH names .*typo\.cfg"):
         settings.read(environment={"LUIGI_CONFIG_PATH": str(tmp_path / "typo.cfg")})
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Have the rights of nobody in particular."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A folder that is closed to an unprivileged user, in one that everybody may enter."""
+    outer = Path(tempfile.mkdtemp())
+    outer.chmod(0o755)
+    folder = outer / "closed"
+    folder.mkdir()
+    (folder / "luigi.cfg").write_text(VAULT)
+    (outer / "named.cfg").write_text(VAULT)
+    yield folder
+    folder.chmod(0o700)
+    shutil.rmtree(outer)
+
+
+def test_who_became_another_user_in_a_folder_that_is_closed_to_it_reads_the_settings_that_are_named(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in root's own folder: runuser -u pipeline -- pipeline check."""
+    monkeypatch.chdir(closed)
+    closed.chmod(0)
+    with unprivileged():
+        read = settings.read(environment={"LUIGI_CONFIG_PATH": str(closed.parent / "named.cfg")})
+        with pytest.raises(UsageError, match="no settings file: neither luigi.cfg in this folder"):
+            settings.read(environment={})
+    assert read.vault.role == "f3b0"
+
+
+def test_settings_in_a_folder_that_is_closed_to_this_user_are_told_as_that_and_not_as_a_bug(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    closed.chmod(0)
+    told = r"closed/luigi.cfg: its folder is closed to \w+; run this as the user that runs the pipeline"
+    with unprivileged(), pytest.raises(UsageError, match=told):
+        settings.read(environment={"LUIGI_CONFIG_PATH": str(closed / "luigi.cfg")})
 
 
 def test_all_problems_of_all_sections_are_told_at_once(write: Write) -> None:

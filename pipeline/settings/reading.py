@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline import names
 from pipeline.errors import SettingsError
-from pipeline.settings import credentials, ini, luigi_names
+from pipeline.settings import credentials, ini, luigi_names, places
 from pipeline.settings.sections import (
     AlertSettings,
     AnalystsSettings,
@@ -66,7 +66,7 @@ def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | N
     """
     environment = os.environ if environment is None else environment
     if paths is None:
-        paths = found_as_luigi_does(environment)
+        paths = places.found_as_luigi_does(environment)
     problems: list[str] = []
     sections = ini.read(paths, problems)
     for name, section in sections.items():
@@ -89,36 +89,13 @@ def read_for_alerts(
     environment = os.environ if environment is None else environment
     problems: list[str] = []
     try:
-        found = ini.read(found_as_luigi_does(environment) if paths is None else paths, [])
+        found = ini.read(places.found_as_luigi_does(environment) if paths is None else paths, [])
         sections = {name: found[name] for name in ("vault", "alerts")}
         values = _Reader(environment, problems).settings(sections)
         warehouse = _Reader(environment, []).settings({n: s for n, s in found.items() if n == "warehouse"})
     except (SettingsError, KeyError):
         return None
     return None if problems else Settings(**{**warehouse, **values})
-
-
-def found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:
-    """Return the settings files that there are, the one that wins last. Raise SettingsError without any."""
-    usual = (
-        Path("/etc/luigi/client.cfg"),
-        Path("/etc/luigi/luigi.cfg"),
-        Path("client.cfg"),
-        Path("luigi.cfg"),
-    )
-    found = [path for path in usual if path.is_file()]
-    if named := environment.get("LUIGI_CONFIG_PATH"):
-        if not Path(named).is_file():
-            problem = f"LUIGI_CONFIG_PATH names {named}, which is no file; correct or unset the variable"
-            raise SettingsError([problem])
-        found.append(Path(named))
-    if not found:
-        problem = (
-            "no settings file: neither luigi.cfg in this folder nor /etc/luigi/luigi.cfg; "
-            "go to the folder that holds it, or set LUIGI_CONFIG_PATH"
-        )
-        raise SettingsError([problem])
-    return found
 
 
 def _refuse_credentials(section_name: str, section: ini.Section, problems: list[str]) -> None:

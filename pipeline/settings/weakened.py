@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.settings import ini
 from pipeline.settings.luigi_defaults import LUIGI
-from pipeline.settings.reading import found_as_luigi_does
+from pipeline.settings.places import found_as_luigi_does
 
 
 def weakened(
