@@ -73,3 +73,18 @@ def test_a_warehouse_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPa
         with pytest.raises(UnreachableError, match="timeout expired"):
             migrations.migrate(uri)
         rescue.cancel()
+
+
+def test_a_release_that_is_older_than_the_ledger_says_so_and_changes_nothing(platform: Platform) -> None:
+    """As after a rollback: its scheduler does not begin, and who looks why is told."""
+    night = Night(platform)
+    night.migrate()
+    night.ask("warehouse", "UPDATE ops.alembic_version SET version_num = '9999'")
+    before = revisions(night)
+    ended = night.run("migrate")
+    assert ended.code == 3
+    assert len(ended.told) == 1, ended.told
+    assert "at revision 9999, and this release of the pipeline (0.1.0" in ended.told[0]
+    assert "it is older; use a release that knows that revision" in ended.told[0]
+    assert revisions(night) == before
+    assert night.ask("warehouse", "SELECT version_num FROM ops.alembic_version") == [("9999",)]

@@ -11,7 +11,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
-from pipeline import postgres
+from pipeline import COMMIT, __version__, postgres
 from pipeline.errors import StepError
 from pipeline.redact import redact
 
@@ -24,7 +24,8 @@ def migrate(warehouse_uri: str) -> str:
     """Bring the warehouse's own tables to the newest revision and return its name.
 
     Safe to run any number of times, and at once. All or nothing: one transaction.
-    Raise UnreachableError if the warehouse cannot be reached or lets us not in, StepError if it refuses.
+    Raise UnreachableError if the warehouse cannot be reached or lets us not in, StepError if it refuses, or
+    if a later release has upgraded them already: there is no way back, and nothing is changed.
     """
     try:
         with _locked(warehouse_uri) as connection:
@@ -60,7 +61,16 @@ def _upgrade(connection: sqlalchemy.Connection) -> str:
     config.set_main_option("path_separator", "os")
     script = ScriptDirectory.from_config(config)
 
-    def steps(revision: Any, _context: Any) -> Any:
+    def steps(revision: Any, context: Any) -> Any:
+        known = {each.revision for each in script.walk_revisions()}
+        if later := [each for each in context.get_current_heads() if each not in known]:
+            head = script.get_current_head()
+            ours = f"this release of the pipeline ({__version__} {COMMIT}) goes up to {head}"
+            raise StepError(
+                f"the warehouse's own tables are at revision {', '.join(later)}, and {ours}: it is older",
+                hint="use a release that knows that revision; these tables are only ever upgraded",
+                retryable=False,
+            )
         return script._upgrade_revs("head", revision)
 
     with EnvironmentContext(config, script, fn=steps) as context:
