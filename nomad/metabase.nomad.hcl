@@ -69,6 +69,24 @@ variable "workers" {
   description = "how many `pipeline worker`"
 }
 
+variable "node" {
+  type        = string
+  default     = ""
+  description = "the node of all jobs but workers and sync, where there are several"
+}
+
+variable "scheduler_address" {
+  type        = string
+  default     = "127.0.0.1"
+  description = "where the scheduler listens: bin/nomad-deploy says it"
+}
+
+variable "scheduler_port" {
+  type        = number
+  default     = 8082
+  description = "and its port, both as luigi.cfg has them"
+}
+
 variable "metabase" {
   type        = string
   default     = ""
@@ -92,6 +110,15 @@ job "metabase" {
   name        = "pipeline-metabase"
   type        = "service"
   datacenters = var.datacenters
+
+  dynamic "constraint" {
+    for_each = var.node == "" ? [] : [var.node]
+
+    content {
+      attribute = "${node.unique.name}"
+      value     = constraint.value
+    }
+  }
 
   group "metabase" {
     restart {

@@ -69,6 +69,24 @@ variable "workers" {
   description = "how many `pipeline worker`"
 }
 
+variable "node" {
+  type        = string
+  default     = ""
+  description = "the node of all jobs but workers and sync, where there are several"
+}
+
+variable "scheduler_address" {
+  type        = string
+  default     = "127.0.0.1"
+  description = "where the scheduler listens: bin/nomad-deploy says it"
+}
+
+variable "scheduler_port" {
+  type        = number
+  default     = 8082
+  description = "and its port, both as luigi.cfg has them"
+}
+
 variable "metabase" {
   type        = string
   default     = ""
@@ -92,6 +110,15 @@ job "scheduler" {
   name        = "pipeline-scheduler"
   type        = "service"
   datacenters = var.datacenters
+
+  dynamic "constraint" {
+    for_each = var.node == "" ? [] : [var.node]
+
+    content {
+      attribute = "${node.unique.name}"
+      value     = constraint.value
+    }
+  }
 
   group "scheduler" {
     restart {
@@ -119,7 +146,7 @@ job "scheduler" {
 
     network {
       port "http" {
-        static = 8082
+        static = var.scheduler_port
       }
     }
 
@@ -127,7 +154,7 @@ job "scheduler" {
       name     = "pipeline-scheduler"
       provider = "nomad"
       port     = "http"
-      address  = "127.0.0.1"
+      address  = var.scheduler_address == "127.0.0.1" ? "127.0.0.1" : ""
 
       check {
         type     = "tcp"
@@ -227,7 +254,7 @@ job "scheduler" {
 
       config {
         command = var.python
-        args    = ["local/pipeline.pex", "scheduler", "--state-path", "${var.home}/scheduler.pickle"]
+        args    = ["local/pipeline.pex", "scheduler", "--state-path", "${var.home}/scheduler.pickle", "--address", "${var.scheduler_address}"]
       }
 
       env {

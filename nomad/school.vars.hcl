@@ -7,6 +7,10 @@ checksum = "sha256:0000000000000000000000000000000000000000000000000000000000000
 
 vault = "https://vault.example.org:8200"
 
+# Where there are several nodes: the one that has all but the workers, and how many of these, over all nodes.
+# node    = "node-1"
+# workers = 2
+
 # Where Metabase is a job: one release of it, and its checksum.
 # metabase          = "https://files.example.org/metabase-0.63.1.jar"
 # metabase_checksum = "sha256:0000000000000000000000000000000000000000000000000000000000000000"

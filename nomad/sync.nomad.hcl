@@ -69,6 +69,24 @@ variable "workers" {
   description = "how many `pipeline worker`"
 }
 
+variable "node" {
+  type        = string
+  default     = ""
+  description = "the node of all jobs but workers and sync, where there are several"
+}
+
+variable "scheduler_address" {
+  type        = string
+  default     = "127.0.0.1"
+  description = "where the scheduler listens: bin/nomad-deploy says it"
+}
+
+variable "scheduler_port" {
+  type        = number
+  default     = 8082
+  description = "and its port, both as luigi.cfg has them"
+}
+
 variable "metabase" {
   type        = string
   default     = ""
@@ -90,7 +108,7 @@ variable "metabase_user" {
 job "sync" {
   id          = "pipeline-sync"
   name        = "pipeline-sync"
-  type        = "batch"
+  type        = "sysbatch"
   datacenters = var.datacenters
 
   periodic {
@@ -103,11 +121,6 @@ job "sync" {
     restart {
       attempts = 0
       mode     = "fail"
-    }
-
-    reschedule {
-      attempts  = 0
-      unlimited = false
     }
 
     dynamic "volume" {

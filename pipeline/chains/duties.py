@@ -52,6 +52,8 @@ class Duty:
     before: tuple[str, ...] = ()
     # How many may be wanted at once; only what shares its work by itself.
     scales: bool = False
+    # What it does is for the machine that it does it on: once on each that has workers.
+    every_node: bool = False
     # How long a service may take until it is well.
     start_minutes: int = 3
     # It becomes a program of others: that may read nothing in Vault but its own entry. On one machine without
@@ -97,7 +99,7 @@ DUTIES = (
     ),
     Duty(
         "sync", "periodic", ("sync",), ("analysts",), 700,
-        ("analysts",), schedule="*/5 * * * *", limit="10m",
+        ("analysts",), schedule="*/5 * * * *", limit="10m", every_node=True,
     ),
     Duty(
         "audit", "periodic", ("audit",), ("warehouse", "sources", "analysts"), 300,

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from pipeline.chains import jobs
 from pipeline.chains.jobs import PREFIX, Job
 from pipeline.cli import output, terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
-from pipeline.nomad import schedules, server
+from pipeline.nomad import schedules, server, values
+from pipeline.nomad.jobs import RESTARTS
 from pipeline.nomad.server import Server
 from pipeline.nomad.vault_setup import OF_A_JOB
 
@@ -59,9 +60,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    wanted = jobs.wanted(settings.read())
+    configured = settings.read()
+    wanted = jobs.wanted(configured)
     nomad = server.nomad()
-    found = [(job, _arguments(job, wanted, parsed)) for job in wanted]
+    ours = values.of_the_scheduler(configured)
+    found = [(job, _arguments(job, wanted, ours, parsed)) for job in wanted]
     for job, arguments in found:
         _nomad("job", "validate", *arguments, of=job)
     _check_schedules(found, parsed.vars)
@@ -97,15 +100,12 @@ def _check_schedules(found: Sequence[tuple[Job, Sequence[str]]], values: Path) -
         raise CheckError("\n".join(wrong), hint=f"correct it in {values} under schedules")
 
 
-def _arguments(job: Job, wanted: Sequence[Job], parsed: argparse.Namespace) -> list[str]:
-    more = []
+def _arguments(
+    job: Job, wanted: Sequence[Job], ours: Mapping[str, str], parsed: argparse.Namespace
+) -> list[str]:
     if job.database:
-        more = [
-            "-var",
-            f"database={job.database}",
-            "-var",
-            f"schedule={job.begins(wanted)}",
-        ]
+        ours = {**ours, "database": job.database, "schedule": job.begins(wanted)}
+    more = [f"-var={name}={value}" for name, value in ours.items()]
     return [f"-var-file={parsed.vars}", *more, str(parsed.jobs / f"{job.duty.name}.nomad.hcl")]
 
 
@@ -170,10 +170,17 @@ def _until_well(nomad: Server, name: str, seconds: float) -> None:
             terminal.say(f"{name}: well")
             return
         # One that failed is tried again for as long as a deployment may take: that can be told now.
-        if status in ("failed", "cancelled") or _newest(nomad, name).get("ClientStatus") == "failed":
+        newest = _newest(nomad, name)
+        if status in ("failed", "cancelled") or newest.get("ClientStatus") == "failed" or _restarts(newest):
             break
         time.sleep(LOOK_SECONDS)
     raise StepError(f"{name}: is not well:\n  " + "\n  ".join(_events(nomad, name)))
+
+
+def _restarts(allocation: Mapping[str, Any]) -> bool:
+    """Whether a task has ended by itself as often as it is started again at once, and is not there now."""
+    states = (allocation.get("TaskStates") or {}).values()
+    return any(state["State"] == "pending" and state.get("Restarts", 0) >= RESTARTS for state in states)
 
 
 def _newest(nomad: Server, name: str) -> dict[str, Any]:

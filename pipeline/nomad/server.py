@@ -1,10 +1,12 @@
 """Calls to the servers of Vault and Nomad, with the token of the person who types."""
 
 import os
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from pipeline import redact
 from pipeline.errors import StepError, UnreachableError
@@ -13,10 +15,21 @@ TIMEOUT_SECONDS = 20
 
 
 class Server:
-    """One of the two. `authority` is a file of certificates, for one that is not by a public authority."""
+    """One of the two. `authority` is a file of certificates, for one that is not by a public authority.
 
-    def __init__(self, name: str, url: str, header: str, token: str, authority: str | None = None) -> None:
-        self._name, self._url = name, url.rstrip("/")
+    `query` goes along with every call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        header: str,
+        token: str,
+        authority: str | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> None:
+        self._name, self._url, self._query = name, url.rstrip("/"), query or {}
         self._session = requests.Session()
         # Not through a proxy that the environment names: the token goes to this server and nobody else.
         self._session.trust_env = False
@@ -24,6 +37,14 @@ class Server:
         if token:
             redact.register(token)
             self._session.headers[header] = token
+
+    def known_as(self, certificate: str | None, key: str | None, server: str | None) -> "Server":
+        """Show a certificate of ours, and expect one of the server that is for the name `server`."""
+        if certificate:
+            self._session.cert = (certificate, key) if key else certificate
+        if server:
+            self._session.mount(f"{self._url}/", _Named(server))
+        return self
 
     def get(self, path: str) -> Any:
         """Return what is there, None where nothing is."""
@@ -36,8 +57,9 @@ class Server:
         """
         try:
             answer = self._session.request(
-                method, f"{self._url}/v1/{path}", json=body, timeout=TIMEOUT_SECONDS, allow_redirects=False
-            )
+                method, f"{self._url}/v1/{path}", params=self._query, json=body, timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+            )  # fmt: skip
         except requests.RequestException as error:
             why = type(error).__name__
             raise UnreachableError(
@@ -52,6 +74,20 @@ class Server:
         return answer.json() if answer.content else {}
 
 
+class _Named(HTTPAdapter):
+    """Asks for a server by another name than its address has, as Nomad's own certificates are made."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
+        """Have each connection ask so."""
+        super().init_poolmanager(
+            *arguments, server_hostname=self._server, assert_hostname=self._server, **more
+        )
+
+
 def vault(url: str, token: str) -> Server:
     """Return the Vault server, or OpenBao."""
     return Server("Vault", url, "X-Vault-Token", token, os.environ.get("VAULT_CACERT"))
@@ -59,6 +95,12 @@ def vault(url: str, token: str) -> Server:
 
 def nomad() -> Server:
     """Return the Nomad server that the environment names, as Nomad's own program takes it."""
-    url = os.environ.get("NOMAD_ADDR", "http://127.0.0.1:4646")
-    token = os.environ.get("NOMAD_TOKEN", "")
-    return Server("Nomad", url, "X-Nomad-Token", token, os.environ.get("NOMAD_CACERT"))
+    given = os.environ.get
+    query = {key: value for key in ("namespace", "region") if (value := given(f"NOMAD_{key.upper()}"))}
+    made = Server(
+        "Nomad", given("NOMAD_ADDR", "http://127.0.0.1:4646"), "X-Nomad-Token", given("NOMAD_TOKEN", ""),
+        given("NOMAD_CACERT"), query,
+    )  # fmt: skip
+    return made.known_as(
+        given("NOMAD_CLIENT_CERT"), given("NOMAD_CLIENT_KEY"), given("NOMAD_TLS_SERVER_NAME")
+    )

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline import redact, settings
@@ -22,7 +23,7 @@ from pipeline.settings import Settings
 OF_A_JOB = {"VAULT_ROLE": "pipeline-check", "NOMAD_SECRETS_DIR": "/secrets"}
 # What Nomad signs with.
 ALGORITHMS = ["RS256", "EdDSA"]
-JWKS = "http://127.0.0.1:4646/.well-known/jwks.json"
+ADDRESS, JWKS = "http://127.0.0.1:4646", "/.well-known/jwks.json"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,8 +36,20 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--plan", action="store_true", help="only show; 4 where something would change")
     parser.add_argument("--remove", action="store_true", help="remove those of jobs no longer wanted")
-    parser.add_argument("--namespace", default="default", help="Nomad's namespace (default: %(default)s)")
-    parser.add_argument("--jwks-url", default=JWKS, help="Nomad's public keys (default: %(default)s)")
+    parser.add_argument(
+        "--namespace",
+        default=os.environ.get("NOMAD_NAMESPACE") or "default",
+        help="Nomad's namespace (default: NOMAD_NAMESPACE, here %(default)s)",
+    )
+    parser.add_argument(
+        "--jwks-url",
+        default=os.environ.get("NOMAD_ADDR", ADDRESS).rstrip("/") + JWKS,
+        help="Nomad's public keys, as Vault reaches them (default: below NOMAD_ADDR, here %(default)s)",
+    )
+    parser.add_argument(
+        "--jwks-ca", type=Path, default=os.environ.get("NOMAD_CACERT"), metavar="FILE",
+        help="the certificate of the authority of that address (default: NOMAD_CACERT)",
+    )  # fmt: skip
     parsed = parser.parse_args(arguments)
     redact.install()
     output.outlive_the_reader()
@@ -59,8 +72,7 @@ def _run(parsed: argparse.Namespace) -> int:
     token = os.environ.get("VAULT_TOKEN") or getpass.getpass("Token for Vault: ")
     vault = server.vault(configured.vault.url, token)
     mount = configured.vault.auth_mount
-    _mounted(vault, mount, parsed.jwks_url, plan=parsed.plan)
-    changes = 0
+    changes = _mounted(vault, mount, _believed(parsed), plan=parsed.plan)
     for path, body, before, after in _differences(vault, configured, mount, parsed.namespace):
         if before != after:
             changes += 1
@@ -79,18 +91,36 @@ def _run(parsed: argparse.Namespace) -> int:
     return 4 if parsed.plan and changes else 0
 
 
-def _mounted(vault: Server, mount: str, jwks_url: str, *, plan: bool) -> None:
-    """Have the auth method that believes Nomad."""
+def _believed(parsed: argparse.Namespace) -> Mapping[str, Any]:
+    """Return whose tokens count. Raise UsageError without the file of the authority."""
+    authority = ""
+    if parsed.jwks_ca and parsed.jwks_url.startswith("https:"):
+        try:
+            authority = Path(parsed.jwks_ca).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--jwks-ca {parsed.jwks_ca}: {error.strerror}") from None
+    return {"jwks_url": parsed.jwks_url, "jwks_ca_pem": authority, "jwt_supported_algs": ALGORITHMS}
+
+
+def _mounted(vault: Server, mount: str, believed: Mapping[str, Any], *, plan: bool) -> int:
+    """Have the auth method that believes Nomad. Return how many changes that takes."""
     known = vault.get("sys/auth")["data"]
     config = vault.get(f"auth/{mount}/config") if f"{mount}/" in known else None
-    if config and config["data"].get("jwks_url") == jwks_url:
-        return
-    terminal.say(f"+ auth/{mount}: believes the tokens that {jwks_url} vouches for")
-    if plan:
-        return
-    if f"{mount}/" not in known:
-        vault.call("POST", f"sys/auth/{mount}", {"type": "jwt", "description": "Jobs of Nomad"})
-    vault.call("POST", f"auth/{mount}/config", {"jwks_url": jwks_url, "jwt_supported_algs": ALGORITHMS})
+    if config and all(_same(config["data"].get(key), value) for key, value in believed.items()):
+        return 0
+    by = " (by its own authority)" if believed["jwks_ca_pem"] else ""
+    terminal.say(f"+ auth/{mount}: believes the tokens that {believed['jwks_url']}{by} vouches for")
+    if not plan:
+        if f"{mount}/" not in known:
+            vault.call("POST", f"sys/auth/{mount}", {"type": "jwt", "description": "Jobs of Nomad"})
+        vault.call("POST", f"auth/{mount}/config", believed)
+    return 1
+
+
+def _same(now: Any, wanted: Any) -> bool:
+    return (now.strip() if isinstance(now, str) else now) == (
+        wanted.strip() if isinstance(wanted, str) else wanted
+    )
 
 
 def _differences(

@@ -1,13 +1,18 @@
 """bin/nomad-deploy, as far as it can be tried without Nomad."""
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import settings as all_settings
 from pipeline.chains import DUTIES, jobs
 from pipeline.chains.jobs import Job
-from pipeline.nomad import deploy
+from pipeline.errors import StepError
+from pipeline.nomad import deploy, values
+from pipeline.nomad.server import Server
 from pipeline.settings import Settings, VaultSettings
 
 BACKUP = next(duty for duty in DUTIES if duty.per_database)
@@ -74,3 +79,74 @@ def test_a_schedule_that_nomad_takes_and_does_not_go_by_is_refused_before_anythi
         'pipeline-etl: schedule "0 25 * * *": hour 25: expected 0 to 23; '
         "correct it in school.vars.hcl under schedules\n"
     )
+
+
+class Answers(Server):
+    """Nomad, as far as one service goes that is being deployed."""
+
+    def __init__(self, status: str, tasks: Mapping[str, Any]) -> None:
+        self._answers: dict[str, Any] = {
+            "deployment": {"Status": status},
+            "allocations": [{"CreateTime": 1, "ClientStatus": "pending", "TaskStates": tasks}],
+        }
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        assert (method, body) == ("GET", None)
+        return self._answers[path.rpartition("/")[2]]
+
+    def succeed(self) -> None:
+        self._answers["deployment"] = {"Status": "successful"}
+
+
+def task(state: str, restarts: int) -> Mapping[str, Any]:
+    told = {"Type": "Terminated", "DisplayMessage": "Exit Code: 5"}
+    return {"State": state, "Restarts": restarts, "Events": [told]}
+
+
+def test_a_service_whose_first_step_fails_again_and_again_is_told_before_its_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its allocation is pending for as long as Nomad tries, and its deployment runs for as long as that."""
+    monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("it waits"))
+    failing = Answers("running", {"prepare": task("pending", 3), "metabase": task("pending", 0)})
+    with pytest.raises(
+        StepError, match=r"pipeline-metabase: is not well:\n  prepare: Terminated: Exit Code: 5"
+    ):
+        deploy._until_well(failing, "pipeline-metabase", 600)
+
+
+def test_a_service_that_ended_often_before_and_is_there_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = Answers("running", {"scheduler": task("running", 7)})
+    monkeypatch.setattr(time, "sleep", lambda _seconds: there.succeed())
+    deploy._until_well(there, "pipeline-scheduler", 600)
+
+
+BEYOND = "[core]\ndefault_scheduler_url = https://luigi.example.org:8443/\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "listens"),
+    [
+        ("", ("127.0.0.1", "8082")),
+        ("[core]\ndefault-scheduler-port = 8090\n", ("127.0.0.1", "8090")),
+        (
+            BEYOND + "[visualizer]\nsecret = scheduler\ncertificate = a.pem\nkey = a.key\n",
+            (values.EVERYWHERE, "8443"),
+        ),
+        # Before it stands a proxy with the certificate.
+        (BEYOND + "[visualizer]\nsecret = scheduler\n", ("127.0.0.1", "8443")),
+    ],
+)
+def test_the_scheduler_listens_where_luigi_cfg_has_everybody_look_for_it(
+    more: str, listens: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "luigi.cfg"
+    file.write_text(
+        "[vault]\nurl = http://vault:8200\nauth = jwt\nrole = any\ncredential_file = jwt\n" + more
+    )
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(file))
+    monkeypatch.chdir(tmp_path)
+    found = values.of_the_scheduler(all_settings.read())
+    assert (found["scheduler_address"], found["scheduler_port"]) == listens

@@ -1,5 +1,6 @@
 """The job files: each is what its duty says, and has what a job of this platform must have."""
 
+import functools
 import itertools
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.chains import CHAINS, DUTIES, Duty
-from pipeline.nomad import jobs
+from pipeline.nomad import jobs, values
 from pipeline.sandbox.home import PROJECT
 
 FOLDER = PROJECT / "nomad"
@@ -36,6 +37,8 @@ def plain(value: Any) -> Any:
     return value.strip('"') if isinstance(value, str) else value
 
 
+# To read one takes a second.
+@functools.cache
 def read(duty: Duty) -> dict[str, Any]:
     """Return the job of a duty, from its file."""
     with (FOLDER / f"{duty.name}.nomad.hcl").open() as file:
@@ -137,10 +140,27 @@ def test_what_a_job_runs_is_a_command_that_there_is(duty: Duty) -> None:
 @every_duty
 def test_one_failure_is_one_execution_unless_it_is_a_service(duty: Duty) -> None:
     group = group_of(duty)
-    again = (group["restart"][0]["attempts"], group["reschedule"][0]["unlimited"])
-    assert again == ((3, "true") if duty.kind == "service" else (0, "false"))
-    assert duty.kind == "service" or group["reschedule"][0]["attempts"] == 0
-    assert read(duty)["type"] == ("service" if duty.kind == "service" else "batch")
+    service = duty.kind == "service"
+    assert group["restart"][0]["attempts"] == (jobs.RESTARTS if service else 0)
+    kinds = {(True, False): "service", (False, True): "sysbatch", (False, False): "batch"}
+    assert read(duty)["type"] == kinds[service, duty.every_node]
+    if duty.every_node:
+        # Nomad takes no such block there, and starts it on no other node.
+        assert "reschedule" not in group
+        return
+    (elsewhere,) = group["reschedule"]
+    assert elsewhere["unlimited"] == ("true" if service else "false")
+    assert service or elsewhere["attempts"] == 0
+
+
+@every_duty
+def test_where_there_are_several_nodes_what_a_node_keeps_is_asked_of_that_node(duty: Duty) -> None:
+    """The checkout, dumps on their way, alerts that wait and the scheduler's state are a machine's own."""
+    apart = {"worker", "sync"}
+    pinned = [str(each) for each in read(duty).get("dynamic", [])]
+    assert (duty.name in apart) == (duty.scales or duty.every_node) == (not pinned)
+    assert all("${node.unique.name}" in each and "var.node" in each for each in pinned)
+    assert ("spread" in group_of(duty)) == duty.scales
 
 
 @every_duty
@@ -228,9 +248,9 @@ def test_a_file_has_the_style_of_nomad_fmt_as_far_as_that_can_be_told_without_it
 
 def test_the_files_of_values_name_every_variable_without_a_default_and_no_other() -> None:
     with (FOLDER / "school.vars.hcl").open() as file:
-        values = plain(hcl2.load(file))
-    assert {name for name, (_, default, _) in jobs.VARIABLES.items() if not default} <= values.keys()
-    assert values.keys() <= jobs.VARIABLES.keys()
+        given = plain(hcl2.load(file))
+    assert {name for name, (_, default, _) in values.VARIABLES.items() if not default} <= given.keys()
+    assert given.keys() <= values.VARIABLES.keys()
 
 
 def test_what_becomes_a_program_of_others_gets_nothing_that_our_jobs_keep() -> None:
