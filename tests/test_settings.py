@@ -194,7 +194,7 @@ def test_who_became_another_user_in_a_folder_that_is_closed_to_it_reads_the_sett
     closed.chmod(0)
     with unprivileged():
         read = settings.read(environment={"LUIGI_CONFIG_PATH": str(closed.parent / "named.cfg")})
-        with pytest.raises(UsageError, match="no settings file: neither luigi.cfg in this folder"):
+        with pytest.raises(UsageError, match="no settings file: neither luigi"):
             settings.read(environment={})
     assert read.vault.role == "f3b0"
 
