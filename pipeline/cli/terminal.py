@@ -1,11 +1,13 @@
 """How things look: tables and progress on a terminal, plain lines in a log."""
 
 import sys
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from pipeline import durations
 from pipeline.redact import redact
 
 # In a file or a pipe a table is as wide as what stands in it.
@@ -87,14 +89,10 @@ def age(seconds: float) -> str:
     """Return how old something is.
 
     >>> age(61.0), age(3 * 3600.0 + 720), age(50 * 3600.0)
-    ('1 min', '3 h 12 min', '2 days')
+    ('1 min', '3 h 12 min', '2 days 2 h')
     >>> age(-5.0), age(-7200.0)
     ('0 min', 'in the future: a clock is wrong')
     """
     if seconds < -CLOCK_SECONDS:
         return "in the future: a clock is wrong"
-    seconds = max(seconds, 0.0)
-    hours, minutes = divmod(int(seconds) // 60, 60)
-    if hours >= 48:  # noqa: PLR2004 - two days
-        return f"{hours // 24} days"
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+    return durations.rough(timedelta(seconds=max(seconds, 0.0)))

@@ -1,11 +1,11 @@
 """`freshness: {column, max_age}`: the table has recent rows."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 from psycopg2 import sql
 
+from pipeline import durations
 from pipeline.catalog.as_written import mapping, named
 from pipeline.catalog.check_kinds.kind import Found, TableCheck
 from pipeline.catalog.check_kinds.outcome import Result, Rows
@@ -62,18 +62,5 @@ class FreshnessCheck(TableCheck):
         )
         yield Result(
             f"freshness of {rule.column}", self.level, bool(fresh), f"the newest is {newest or 'missing'}",
-            f"at most {_in_words(rule.max_age)} old", age_seconds,
+            f"at most {durations.exact(rule.max_age)} old", age_seconds,
         )  # fmt: skip
-
-
-def _in_words(duration: timedelta) -> str:
-    """Return a duration as people write it.
-
-    >>> _in_words(timedelta(days=2)), _in_words(timedelta(minutes=90)), _in_words(timedelta(seconds=0.5))
-    ('2 days', '90 minutes', '0.5 seconds')
-    """
-    seconds = duration.total_seconds()
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds / length:g} {unit}" + ("" if seconds == length else "s")
-    return f"{seconds:g} seconds"

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from statistics import median
 
-from pipeline import chains
+from pipeline import chains, durations
 from pipeline.backup.store.backups import Backup
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import BucketFacts, DrillFacts, Facts, newest
 from pipeline.observe.watch.outliers import THRESHOLD, modified_z
-from pipeline.observe.watch.verdict import Verdict, at, limit
+from pipeline.observe.watch.verdict import Verdict, at
 from pipeline.settings import Settings
 
 # A size is compared with those of so many backups before it, if there are as many as that at least.
@@ -43,7 +43,7 @@ def _age(bucket: BucketFacts, database: str, allowed: timedelta, now: datetime) 
         what = f", only the unfinished run {begun[-1]}" if begun else ""
         summary = (
             f"backup of {database}: bucket {bucket.name} has none that is verified{what}; "
-            f"the limit is {limit(allowed)}"
+            f"the limit is {durations.exact(allowed)}"
         )
         return Verdict(key, "stale", summary, command)
     last = verified[-1]
@@ -51,7 +51,7 @@ def _age(bucket: BucketFacts, database: str, allowed: timedelta, now: datetime) 
     what = f"; run {after[-1]} was begun and has no manifest" if after else ""
     summary = (
         f"backup of {database}: the newest that is verified, run {last.run}, is of {at(last.taken_at)}, "
-        f"{limits.ago(now, last.taken_at)}; the limit is {limit(allowed)}{what}"
+        f"{limits.ago(now, last.taken_at)}; the limit is {durations.exact(allowed)}{what}"
     )
     if limits.exceeded(now, last.taken_at, allowed):
         return Verdict(key, "stale", summary, command, since=last.taken_at + allowed)
@@ -116,14 +116,14 @@ def _drill(
         what = f"none held yet (grade {found.grade} in {found.month})" if found else "there was none yet"
         summary = (
             f"drill of {database}: {what}, and its first backup is of {at(first)}, {limits.ago(now, first)}; "
-            f"the limit is {limit(allowed)}"
+            f"the limit is {durations.exact(allowed)}"
         )
         if found or limits.exceeded(now, first, allowed):
             yield Verdict(key, "stale", summary, command, since=first + allowed)
         return
     summary = (
         f"drill of {database}: the last that held was {limits.ago(now, found.held_at)}; "
-        f"the limit is {limit(allowed)}"
+        f"the limit is {durations.exact(allowed)}"
     )
     if not found.held:
         summary += f"; the latest, for {found.month}, has grade {found.grade}: it did not hold"

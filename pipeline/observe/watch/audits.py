@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from pipeline import durations
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import Facts, ProofFacts
-from pipeline.observe.watch.verdict import Verdict, at, limit
+from pipeline.observe.watch.verdict import Verdict, at
 from pipeline.settings import Settings
 
 ALLOWED = timedelta(days=8)
@@ -24,7 +25,8 @@ def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
     late = {name for name, proof in found.items() if limits.exceeded(now, _since(proof), ALLOWED)}
     if len(late) > 1 and len(late) == len(found):
         newest = max(_since(proof) for proof in found.values())
-        summary = f"audit: none of {len(found)} tables was proved equal to its source within {limit(ALLOWED)}"
+        within = durations.exact(ALLOWED)
+        summary = f"audit: none of {len(found)} tables was proved equal to its source within {within}"
         yield Verdict(KEY, "stale", summary, COMMAND, since=newest + ALLOWED)
         return
     if found:
@@ -53,7 +55,7 @@ def _table(name: str, proof: ProofFacts, now: datetime, *, late: bool) -> Verdic
         what = (
             f"was never proved equal to its source, and is loaded since {limits.ago(now, proof.loaded_since)}"
         )
-    summary = f"{name}: {what}; the limit is {limit(ALLOWED)}"
+    summary = f"{name}: {what}; the limit is {durations.exact(ALLOWED)}"
     source, _, table = name.partition(".")
     found = Verdict(key, "stale", summary, f"{COMMAND} {source} --table {table}", proof.reason or None)
     return replace(found, since=_since(proof) + ALLOWED) if late else Verdict(key, "well", summary)

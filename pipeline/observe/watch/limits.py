@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from pipeline.observe.watch.verdict import span
+from pipeline import durations
 from pipeline.settings import Settings
 
 # Two machines' clocks may differ so much. What is further ahead would count as new for as long.
@@ -38,5 +38,5 @@ def exceeded(now: datetime, moment: datetime, allowed: timedelta) -> bool:
 def ago(now: datetime, moment: datetime) -> str:
     """Return how long ago a moment was, for people."""
     if moment - now > AHEAD:
-        return f"{span(moment - now)} ahead of this machine's clock"
-    return f"{span(max(now - moment, timedelta()))} ago"
+        return f"{durations.rough(moment - now)} ahead of this machine's clock"
+    return f"{durations.rough(max(now - moment, timedelta()))} ago"

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from pipeline import chains
+from pipeline import chains, durations
 from pipeline.alerts import hints
 from pipeline.alerts.message import one_line
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import Facts, Failing, LedgerFacts, TableFacts
-from pipeline.observe.watch.verdict import Verdict, at, limit
+from pipeline.observe.watch.verdict import Verdict, at
 from pipeline.settings import Settings
 from pipeline.step import StepKey
 
@@ -92,11 +92,11 @@ def _run(
             return None
         summary = (
             f"etl: no run ever began, and it could have since {limits.ago(now, since)}; "
-            f"the limit is {limit(allowed)}"
+            f"the limit is {durations.exact(allowed)}"
         )
         return Verdict(RUN_KEY, "stale", summary, command, since=since + allowed)
     age = limits.ago(now, found.attempted_at)
-    summary = f"etl: the last run, {found.run}, began {age}; the limit is {limit(allowed)}"
+    summary = f"etl: the last run, {found.run}, began {age}; the limit is {durations.exact(allowed)}"
     if found.alive or not limits.exceeded(now, found.attempted_at, allowed):
         return Verdict(RUN_KEY, "well", summary)
     said = one_line(found.error) if found.error else None
@@ -115,15 +115,14 @@ def _source(
         yield _all_late(source, tables, ledger, allowed, now)
         return
     if len(late) < len(tables):
-        in_time = (
-            f"{len(tables) - len(late)} of {len(tables)} tables are within the limit of {limit(allowed)}"
-        )
+        in_time = f"{len(tables) - len(late)} of {len(tables)} tables"
+        in_time += f" are within the limit of {durations.exact(allowed)}"
         yield Verdict(f"watch/source/{source}", "well", f"source {source}: {in_time}")
     for one in tables:
         if one in untold:
             yield _late(one, allowed, now)
         elif one not in late and one.facts.fresh_as_of:
-            summary = f"{one.name}: {one.told(now)}; the limit is {limit(allowed)}"
+            summary = f"{one.name}: {one.told(now)}; the limit is {durations.exact(allowed)}"
             yield Verdict(f"watch/table/{one.name}", "well", summary)
 
 
@@ -144,7 +143,7 @@ def _all_late(
     what = f"source {source}: all {len(tables)} tables are late; the newest, {newest.name}, "
     found = _told(
         f"watch/source/{source}",
-        f"{what}{newest.told(now)}; the limit is {limit(allowed)}",
+        f"{what}{newest.told(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source),
         (source, own) if own else (newest.name, newest.facts.failing),
     )
@@ -155,7 +154,7 @@ def _late(table: Table, allowed: timedelta, now: datetime) -> Verdict:
     source, _, name = table.name.partition(".")
     found = _told(
         f"watch/table/{table.name}",
-        f"{table.name}: {table.told(now)}; the limit is {limit(allowed)}",
+        f"{table.name}: {table.told(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source, name),
         (table.name, table.facts.failing),
     )
@@ -179,14 +178,14 @@ def unmatched(settings: Settings, facts: Facts) -> Iterator[Verdict]:
     if facts.declared is None:
         return
     for name in sorted(settings.sources.keys() - facts.declared.keys()):
-        allowed = limit(limits.table(settings, name))
+        allowed = durations.exact(limits.table(settings, name))
         summary = (
             f"source {name}: nothing of it is ever loaded, within {allowed} or at all: luigi.cfg has "
             f"[source.{name}], but there is no sources/{name}.yaml"
         )
         yield Verdict(f"watch/source/{name}", "warning", summary, f"pipeline init {name}")
     for name in sorted(facts.declared.keys() - settings.sources.keys()):
-        allowed = limit(limits.table(settings, name))
+        allowed = durations.exact(limits.table(settings, name))
         summary = (
             f"source {name}: nothing of it can be loaded, within {allowed} or at all: there is "
             f"sources/{name}.yaml, but luigi.cfg has no [source.{name}]"

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from pipeline import chains
+from pipeline import chains, durations
 from pipeline.alerts import hints
 from pipeline.alerts.message import one_line
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import Facts, TableFacts
-from pipeline.observe.watch.verdict import Verdict, at, limit
+from pipeline.observe.watch.verdict import Verdict, at
 from pipeline.settings import Settings
 from pipeline.step import StepKey
 
@@ -25,9 +25,9 @@ def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
         since = found.loaded_at or found.first_tried_at or declared_at
         key = f"watch/mart/{name}"
         if limits.exceeded(now, since, allowed):
-            yield _late(key, name, found, since, allowed=limit(allowed), now=now)
+            yield _late(key, name, found, since, allowed=durations.exact(allowed), now=now)
         elif found.loaded_at:
-            summary = f"mart {name}: built {limits.ago(now, since)}; the limit is {limit(allowed)}"
+            summary = f"mart {name}: built {limits.ago(now, since)}; the limit is {durations.exact(allowed)}"
             yield Verdict(key, "well", summary)
 
 

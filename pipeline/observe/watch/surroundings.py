@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
+from pipeline import durations
 from pipeline.alerts import failures
 from pipeline.alerts.failures import KEYS, Thing
 from pipeline.chains import BACKUP, DRILL, ETL
 from pipeline.crypt import EXPIRES_SOON
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.facts import Facts, KeyFacts, Work
-from pipeline.observe.watch.verdict import Verdict, at, limit, span
+from pipeline.observe.watch.verdict import Verdict, at
 from pipeline.settings import Settings
 
 # What takes so many times as long as it usually does hangs, if it has been going for an hour.
@@ -81,7 +82,7 @@ def _at_work(name: str, work: Work | None, thing: Thing, facts: Facts, now: date
         yield Verdict(thing.key, "failed", summary, thing.command, since=work.since)
         return
     allowed, usual = _allowed(facts.ledger.seconds.get(name, ()) if facts.ledger else ())
-    summary = f"{where}, began {limits.ago(now, work.since)}; the limit is {span(allowed)}{usual}"
+    summary = f"{where}, began {limits.ago(now, work.since)}; the limit is {durations.rough(allowed)}{usual}"
     if limits.exceeded(now, work.since, allowed):
         summary += "; if it hangs, end that process there and run it again"
         yield Verdict(key, "warning", summary, thing.command, since=work.since + allowed)
@@ -94,7 +95,7 @@ def _allowed(seconds: Sequence[float]) -> tuple[timedelta, str]:
     if len(seconds) < NEEDED:
         return UNKNOWN_LIMIT, ""
     usual = timedelta(seconds=median(seconds))
-    return max(usual * TIMES_USUAL, SHORT), f", usual are {span(usual)}"
+    return max(usual * TIMES_USUAL, SHORT), f", usual are {durations.rough(usual)}"
 
 
 def _key(key: KeyFacts, now: datetime) -> Verdict:
@@ -106,10 +107,10 @@ def _key(key: KeyFacts, now: datetime) -> Verdict:
     if expires_at is None:
         return Verdict(name, "well", f"{who}: does not expire")
     left = expires_at - now
-    ends = f"expires on {at(expires_at)}, in {span(left)}"
+    ends = f"expires on {at(expires_at)}, in {durations.rough(left)}"
     if left <= timedelta():
-        ends = f"expired on {at(expires_at)}, {span(-left)} ago"
-    summary = f"{who}: {ends}; the limit is {limit(EXPIRES_SOON)} before"
+        ends = f"expired on {at(expires_at)}, {durations.rough(-left)} ago"
+    summary = f"{who}: {ends}; the limit is {durations.exact(EXPIRES_SOON)} before"
     if left >= EXPIRES_SOON:
         return Verdict(name, "well", summary)
     summary += f"; put a longer-lived public key into {key.file}"

@@ -1,14 +1,13 @@
 """What is thought of one thing that was looked at, and the words for its age."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 
 from pipeline.step import StepKey
 
 # open: a failure that was told of already, by who noticed it, and is not over.
 Kind = Literal["well", "info", "open", "warning", "stale", "failed", "unreachable"]
-SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -50,29 +49,6 @@ class Verdict:
     def next_step(self) -> str:
         """Return what to do: what is to be mended, if that is known, then what to type."""
         return f"{self.hint}, then {self.command}" if self.hint else self.command
-
-
-def span(length: timedelta) -> str:
-    """Return a length of time as people say it.
-
-    >>> span(timedelta(minutes=5)), span(timedelta(hours=27, minutes=4)), span(timedelta(days=3, hours=4))
-    ('5 min', '27 h 04 min', '3 days 4 h')
-    """
-    minutes = int(length.total_seconds()) // 60
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:  # noqa: PLR2004 - two days
-        return f"{hours // 24} days {hours % 24} h"
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
-
-
-def limit(length: timedelta) -> str:
-    """Return a limit as it was set: in hours, or in days where those are whole and more than two.
-
-    >>> limit(timedelta(hours=26)), limit(timedelta(days=35))
-    ('26 h', '35 days')
-    """
-    days, rest = divmod(int(length.total_seconds()), SECONDS_PER_DAY)
-    return f"{days} days" if days > 2 and not rest else f"{length.total_seconds() / 3600:g} h"  # noqa: PLR2004
 
 
 def at(moment: datetime) -> str:
