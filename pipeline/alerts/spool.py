@@ -5,7 +5,6 @@ It is local and needs nothing else, so that what went wrong can be kept when all
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.alerts.message import Alert
-from pipeline.system import atomic
+from pipeline.system import atomic, file_lock
 
 logger = logging.getLogger(__name__)
 
@@ -209,21 +208,17 @@ def _lock(path: Path, wait_seconds: float) -> Iterator[bool]:
     finally:
         _held.discard(descriptor)
         # For whoever was forked in this very moment, and has it open as well.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        file_lock.release(descriptor)
         os.close(descriptor)
 
 
 def _taken(descriptor: int, wait_seconds: float) -> bool:
     deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(WAIT_SECONDS)
-        else:
-            return True
+    while not file_lock.try_take(descriptor):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(WAIT_SECONDS)
+    return True
 
 
 def _write(path: Path, alert: Alert) -> None:

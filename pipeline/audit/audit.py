@@ -15,7 +15,7 @@ from pipeline.audit.rotation import Turn
 from pipeline.catalog import Table
 from pipeline.errors import AlreadyRunningError, LostError, UnreachableError
 from pipeline.ledger import runs
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, locks
 
 # From this version on a server reads a range of a table's blocks without reading the others.
 READS_RANGES = 14
@@ -168,7 +168,7 @@ def auditor(databases: Access, tables: Sequence[Table]) -> Iterator[Auditor]:
     """Give the block what audits these tables. Raise AlreadyRunningError if another one does so now."""
     with databases.warehouse(autocommit=True) as beside, databases.warehouse() as warehouse:
         ledger.require_migrated(beside)
-        if not postgres.value(beside, "SELECT pg_try_advisory_lock(hashtextextended('audit', 0))"):
+        if not locks.try_hold(beside, "audit"):
             raise AlreadyRunningError(
                 "an audit is going already",
                 hint="wait for its end",

@@ -17,7 +17,7 @@ from pipeline.errors import AlreadyRunningError, UsageError
 from pipeline.ledger import surface
 from pipeline.ledger.surface import Memory
 from pipeline.metabase import Client
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, locks
 from pipeline.settings import Settings
 from pipeline.settings.sections import MetabaseSettings
 
@@ -118,8 +118,7 @@ def _silent(_line: str) -> None:
 
 
 def _lock(warehouse: Connection) -> None:
-    query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
-    if not postgres.value(warehouse, query, (LOCK,)):
+    if not locks.try_hold(warehouse, LOCK):
         raise AlreadyRunningError("dashboards are being applied already", hint="wait for its end")
 
 

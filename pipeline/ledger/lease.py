@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import postgres
 from pipeline.errors import PipelineError, TakenOverError
 from pipeline.ledger import steps, waiting
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, locks
 from pipeline.redact import redact
 from pipeline.step import StepKey
 
@@ -47,11 +47,10 @@ def lock_table(
     out to be done: its session says for which `step` it waits (`waiting`).
     """
     name, told, is_marked = f"{source}.{table}", "", False
-    lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
     while True:
         postgres.rows(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{LOOK_SECONDS:g}s",))
         try:
-            postgres.rows(connection, lock, (f"table {name}",))
+            locks.take(connection, f"table {name}")
         except postgres.LockNotAvailable:
             connection.rollback()
             parameters = {"lock": f"table {name}", "name": name, "seconds": silent_seconds}
@@ -73,8 +72,7 @@ def lock_table(
 
 def try_lock_table(connection: Connection, source: str, table: str) -> bool:
     """Keep others off this table until the transaction ends, or return False if somebody is at work on it."""
-    query = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
-    return bool(postgres.value(connection, query, (f"table {source}.{table}",)))
+    return locks.try_take(connection, f"table {source}.{table}")
 
 
 class Attempt:

@@ -14,7 +14,7 @@ from pipeline import postgres
 from pipeline.chains import BUILD_TASK, ETL, LOAD_TASK
 from pipeline.errors import UsageError
 from pipeline.ledger.steps import ERROR_LENGTH
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, locks
 from pipeline.redact import redact
 from pipeline.step import Step
 
@@ -170,9 +170,7 @@ def running(
     another, over which the end is recorded where the first was lost. `scope` is what this attempt is to do;
     where that is done, `is_whole` says whether the run is, with what earlier attempts were to do.
     """
-    if not postgres.value(
-        connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"run {name}",)
-    ):
+    if not locks.try_hold(connection, f"run {name}"):
         yield False
         return
     # Now that the lock is ours, nobody else of that name is alive.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline import postgres
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, locks
 from pipeline.step import StepKey
 
 # How a session of ours is called; one that waits says for which step.
@@ -28,17 +28,19 @@ def begin(connection: Connection, step: StepKey) -> None:
 
     Commit it. Between two looks at the table it waits for no lock, so it holds one that says so.
     """
-    _mark(connection, "pg_advisory_lock_shared", step, f"{CALLED} {step.run} {step.task}")
+    # Who sees the lock reads the name.
+    _call(connection, f"{CALLED} {step.run} {step.task}")
+    locks.share(connection, f"wait {step.name}")
 
 
 def end(connection: Connection, step: StepKey) -> None:
     """Have the server know that it goes on."""
-    _mark(connection, "pg_advisory_unlock_shared", step, CALLED)
+    locks.release_share(connection, f"wait {step.name}")
+    _call(connection, CALLED)
 
 
-def _mark(connection: Connection, function: str, step: StepKey, called: str) -> None:
-    query = f"SELECT {function}(hashtextextended(%s, 0)), set_config('application_name', %s, false)"
-    postgres.rows(connection, query, (f"wait {step.name}", called))
+def _call(connection: Connection, name: str) -> None:
+    postgres.rows(connection, "SELECT set_config('application_name', %s, false)", (name,))
 
 
 def for_another(connection: Connection, name: str) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from pipeline import COMMIT, __version__, postgres
 from pipeline.errors import StepError
+from pipeline.postgres import locks
 from pipeline.redact import redact
 
 # Any number that nobody else uses: what every migration of this warehouse waits for.
@@ -51,7 +52,7 @@ def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
         opened: Any = connection.connection.dbapi_connection
         if why := postgres.read_only(opened):
             raise StepError(f"the warehouse: {why}")
-        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        locks.take(opened, LOCK)
         yield connection
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.sandbox import accounts
-from pipeline.system import atomic
+from pipeline.system import atomic, file_lock
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -165,11 +164,9 @@ def _new_socket_folder(account: accounts.Account | None) -> Path:
 
 
 def _lock(descriptor: int, on_wait: Callable[[], None]) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not file_lock.try_take(descriptor):
         on_wait()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        file_lock.take(descriptor)
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

@@ -4,14 +4,13 @@ A version stays as long as somebody goes by it, however many are newer: who does
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.system import beside
+from pipeline.system import beside, file_lock
 
 # The folder whose declarations a run goes by, for the processes that it starts.
 CATALOG = "PIPELINE_CATALOG"
@@ -59,7 +58,7 @@ def _locked(checkout: Path, stack: contextlib.ExitStack) -> Path:
                 f"{checkout}: links to {found}, which is no version",
                 hint="type 'pipeline sync'",
             ) from None
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        file_lock.share(descriptor)
         if found == checkout.resolve():
             stack.callback(os.close, descriptor)
             return found
@@ -87,11 +86,9 @@ def remove_unused(checkout: Path) -> list[str]:
             continue
         descriptor = os.open(version / LOCK, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(version)
-            removed.append(version.name)
-        except BlockingIOError:
-            continue
+            if file_lock.try_take(descriptor):
+                shutil.rmtree(version)
+                removed.append(version.name)
         finally:
             os.close(descriptor)
     return removed

@@ -1,14 +1,13 @@
 """Beside: what belongs to the analysts' checkout and lies beside it: written whole, by one at a time."""
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import AlreadyRunningError, StepError, UsageError
-from pipeline.system import atomic
+from pipeline.system import atomic, file_lock
 
 LOCK = ".lock"
 
@@ -41,13 +40,11 @@ def alone(folder: Path, going: str) -> Iterator[None]:
 
 
 def _lock(descriptor: int, going: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not file_lock.try_take(descriptor):
         raise AlreadyRunningError(
             f"{going} already",
             hint="wait for its end",
-        ) from None
+        )
 
 
 def write(path: Path, value: object) -> None:

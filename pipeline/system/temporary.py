@@ -3,7 +3,6 @@ and, where the process was killed, by the next one that makes such a folder.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from pipeline.system import file_lock
 
 # A folder without it is none of ours, or is being made at this moment.
 LOCK = ".in-use"
@@ -50,7 +50,7 @@ def _locked(made: Path) -> int:
     """Mark a folder as in use for as long as this very process lives; its children do not inherit that."""
     being_made = made / f"{LOCK}.new"
     descriptor = os.open(being_made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    file_lock.take(descriptor)
     # Only now for others to see: a lock that nobody holds means that its process is gone.
     being_made.rename(made / LOCK)
     return descriptor
@@ -72,9 +72,6 @@ def in_use(path: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not file_lock.try_take(descriptor)
     finally:
         os.close(descriptor)
-    return False

@@ -14,7 +14,7 @@ from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.ledger import sources
 from pipeline.names import MAXIMUM_BYTES
-from pipeline.postgres import Composable, Connection
+from pipeline.postgres import Composable, Connection, locks
 
 MART, ANALYST, PLATFORM = "mart", "analyst", "platform"
 # Schemas that only the loader may look into.
@@ -60,7 +60,7 @@ def keep(connection: Connection, lock: int) -> str | None:
     Return what somebody with more rights has to type before, or None if all is done. `lock` is the number of
     an advisory lock: what is granted by two at once is refused by the server.
     """
-    postgres.rows(connection, "SELECT pg_advisory_xact_lock(%s)", (lock,))
+    locks.take(connection, lock)
     roles = of(connection)
     _make(connection, roles)
     if missing := list(_missing(connection, roles)):

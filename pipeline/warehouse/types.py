@@ -7,7 +7,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
-from pipeline.postgres import Composable, Connection
+from pipeline.postgres import Composable, Connection, locks
 from pipeline.warehouse import definitions, roles
 from pipeline.warehouse.definitions import COMPOSITE, ENUM, MULTIRANGE, RANGE, XML, Type
 from pipeline.warehouse.shape import Column, Shape
@@ -88,8 +88,7 @@ def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
     there and is another one.
     """
     connection.rollback()
-    lock = f"types {source}"
-    postgres.rows(connection, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
+    locks.take(connection, f"types {source}")
     if not _has_schema(connection, source):
         postgres.rows(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(source)))
         roles.open_source(connection, source)

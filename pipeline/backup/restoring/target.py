@@ -12,7 +12,7 @@ from pipeline.backup import tools
 from pipeline.backup.database import contents
 from pipeline.backup.store.manifest import Database, Manifest
 from pipeline.errors import StepError, UsageError
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, locks
 
 # Told of a database until all of it is restored: whoever finds it may remove it.
 UNFINISHED = "pipeline: a restore that is not complete"
@@ -257,9 +257,9 @@ def template(connection: Connection, wanted: Database) -> str:
 @contextlib.contextmanager
 def alone(connection: Connection, lock: int) -> Iterator[bool]:
     """Hold an advisory lock of the server during the block; yield whether it was free."""
-    got = bool(postgres.value(connection, "SELECT pg_try_advisory_lock(%s)", (lock,)))
+    got = locks.try_hold(connection, lock)
     try:
         yield got
     finally:
         if got and not connection.closed:
-            postgres.rows(connection, "SELECT pg_advisory_unlock(%s)", (lock,))
+            locks.release(connection, lock)

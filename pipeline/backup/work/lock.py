@@ -1,7 +1,6 @@
 """Locks of the work folder: each is held by a process, and signed, so that others can say who holds it."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.progress import Show
+from pipeline.system import file_lock
 
 WAIT_SECONDS = 0.2
 
@@ -29,16 +29,11 @@ def opened(path: Path) -> Iterator[int]:
 def wait(descriptor: int, show: Show) -> None:
     """Take a lock; say who has it while it has to be waited for."""
     said = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not said:
-                show(None, f"waiting for what an earlier run left going{_holder(descriptor)}")
-            said = True
-            time.sleep(WAIT_SECONDS)
-        else:
-            return
+    while not file_lock.try_take(descriptor):
+        if not said:
+            show(None, f"waiting for what an earlier run left going{_holder(descriptor)}")
+        said = True
+        time.sleep(WAIT_SECONDS)
 
 
 def sign(descriptor: int, run: str) -> None:

@@ -4,7 +4,6 @@ a killed run left there. Plaintext lies nowhere else, and here only until it is 
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from pipeline.errors import AlreadyRunningError, PipelineError, StepError, Usage
 from pipeline.progress import SHOW_SECONDS, Show, silent
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
-from pipeline.system import atomic, temporary
+from pipeline.system import atomic, file_lock, temporary
 from pipeline.system.atomic import PARTIAL
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -99,18 +98,16 @@ class Work:
         """Keep other commands off this database. Raise AlreadyRunningError if one is at work."""
         self.prepare()
         with lock.opened(self.home / RUN_LOCK) as descriptor:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not file_lock.try_take(descriptor):
                 found = lock.signed(descriptor)
                 if not found:  # it has just begun
                     raise AlreadyRunningError(
                         f"{self.going} is going already",
                         hint="wait for its end",
-                    ) from None
+                    )
                 raise AlreadyRunningError.of(
                     self.going, found["run"], found["since"], found["host"], found["pid"]
-                ) from None
+                )
             lock.sign(descriptor, self.run)
             yield
 

@@ -1,7 +1,6 @@
 """Looks at everything, each thing by itself and for reading only: one that is out of reach hides no other."""
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +37,7 @@ from pipeline.observe.watch.facts import (
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import Step
+from pipeline.system import file_lock
 
 logger = logging.getLogger(__name__)
 
@@ -261,8 +261,4 @@ def _is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not file_lock.try_share(file.fileno())

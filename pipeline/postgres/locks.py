@@ -1,0 +1,44 @@
+"""Advisory locks of a server: by a name, or a number that is ours, for as long as a transaction or a session.
+
+In pg_locks, and in statements that look for their holder, a name is `hashtextextended(name, 0)`.
+"""
+
+from pipeline.postgres.statements import Connection, value
+
+# Of a lock: a name, or a number where that was given once and for all.
+Key = str | int
+
+
+def take(connection: Connection, key: Key) -> None:
+    """Wait for a lock, as long as lock_timeout says, and hold it until the transaction ends."""
+    _ask(connection, "pg_advisory_xact_lock", key)
+
+
+def try_take(connection: Connection, key: Key) -> bool:
+    """Hold a lock until the transaction ends, or return False if another has it."""
+    return bool(_ask(connection, "pg_try_advisory_xact_lock", key))
+
+
+def try_hold(connection: Connection, key: Key) -> bool:
+    """Hold a lock until `release` or the session's end, or return False if another has it."""
+    return bool(_ask(connection, "pg_try_advisory_lock", key))
+
+
+def release(connection: Connection, key: Key) -> None:
+    """Give back what `try_hold` took."""
+    _ask(connection, "pg_advisory_unlock", key)
+
+
+def share(connection: Connection, key: Key) -> None:
+    """Hold a lock together with others until `release_share` or the session's end."""
+    _ask(connection, "pg_advisory_lock_shared", key)
+
+
+def release_share(connection: Connection, key: Key) -> None:
+    """Give back what `share` took."""
+    _ask(connection, "pg_advisory_unlock_shared", key)
+
+
+def _ask(connection: Connection, function: str, key: Key) -> object:
+    number = "%s" if isinstance(key, int) else "hashtextextended(%s, 0)"
+    return value(connection, f"SELECT {function}({number})", (key,))

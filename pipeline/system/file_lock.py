@@ -1,0 +1,39 @@
+"""Locks of files: held by whoever has the file open, and gone with the last process that has.
+
+Of each the file stays: a lock that nobody holds says that its holder is gone.
+"""
+
+import fcntl
+
+
+def take(descriptor: int) -> None:
+    """Wait for a file's lock, and hold it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def try_take(descriptor: int) -> bool:
+    """Hold a file's lock, or return False if another has it, alone or with others."""
+    return _try(descriptor, fcntl.LOCK_EX)
+
+
+def share(descriptor: int) -> None:
+    """Wait until nobody has a file's lock alone, and hold it with others."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def try_share(descriptor: int) -> bool:
+    """Hold a file's lock with others, or return False if another has it alone."""
+    return _try(descriptor, fcntl.LOCK_SH)
+
+
+def release(descriptor: int) -> None:
+    """Give a lock back, also for those who have the file open as we do."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _try(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
