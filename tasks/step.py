@@ -14,7 +14,7 @@ from pathlib import Path
 
 import luigi
 
-from pipeline import catalog, retry, settings, sync
+from pipeline import catalog, chains, retry, settings, sync
 from pipeline.catalog import Catalog, Source
 from pipeline.errors import PipelineError
 from pipeline.ledger import runs
@@ -94,8 +94,9 @@ class Shown(luigi.Task):
     @property
     def about(self) -> str:
         """What this does, and with what, as the ledger calls it: ExtractTable hr.employee."""
-        names = ("source", "table", "database", "mart", "program")
-        thing = [getattr(self, name) for name in names if hasattr(self, name)]
+        known = chains.of_family(str(self.task_family))
+        part = known[1].part if known else None
+        thing = [str(getattr(self, name)) for name in part.parameters] if part else []
         return f"{type(self).__name__} {'.'.join(thing)}".strip()
 
     # Why it could not be told whether this is done.

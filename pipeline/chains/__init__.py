@@ -69,16 +69,27 @@ __all__ = [
     "find",
     "named",
     "of_family",
+    "of_module",
 ]
 
 _BY_NAME = {chain.name: chain for chain in CHAINS}
 _BY_TASK = {task.name: chain for chain in CHAINS for task in chain.tasks}
+_BY_MODULE = {chain.module: chain for chain in CHAINS}
 _BY_FAMILY = {chain.family(task.name): (chain, task) for chain in CHAINS for task in chain.tasks}
 
 
 def named(name: str) -> Chain | None:
     """Return the chain of that name, None if there is none."""
     return _BY_NAME.get(name)
+
+
+def of_module(module: str) -> Chain | None:
+    """Return the chain whose Luigi tasks are in that module; None for any other.
+
+    >>> of_module("tasks.backup").name
+    'backup'
+    """
+    return _BY_MODULE.get(module)
 
 
 def find(task: str) -> Chain | None:

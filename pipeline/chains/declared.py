@@ -38,6 +38,8 @@ ETL = Chain(
         Task(SOURCE_TASK, SOURCE, concludes=True, gathers=True),
         Task("LoadWarehouse", None, concludes=True, gathers=True),
     ),
+    help="load what changed in every source",
+    has_own_command=True,
     options=("--source", "--table"),
     is_lost_as_a_whole=True,
     may_be_helped=True,
@@ -48,6 +50,8 @@ MARTS = Chain(
     "mart",
     "tasks.marts",
     (Task(BUILD_TASK, MART, concludes=True),),
+    help="build one mart, and load what it reads first",
+    has_own_command=True,
     options=("",),
     may_be_helped=True,
     within=ETL.name,
@@ -72,6 +76,8 @@ BACKUP = Chain(
         Task(VERIFY_TASK, BACKED_UP, concludes=True),
         Task("BackupDatabase", BACKED_UP, gathers=True),
     ),
+    help="dump, encrypt, upload and verify one database",
+    has_own_command=True,
     options=("",),
     goes_alone=True,
 )
@@ -85,6 +91,8 @@ DRILL = Chain(
         # Of some databases alone as well: that they are proven says nothing of the others.
         Task("DrillEverything", None, gathers=True),
     ),
+    help="restore the newest backups, and prove them",
+    has_own_command=True,
     options=("",),
     run_parameter="month",
     goes_alone=True,
@@ -99,6 +107,8 @@ ANALYSTS = Chain(
         # Of some of them alone as well.
         Task("RunPrograms", None, gathers=True),
     ),
+    help="run the analysts' own tasks",
+    has_own_command=True,
     options=("",),
     goes_alone=True,
 )

@@ -65,6 +65,10 @@ class Chain:
     tasks: tuple[Task, ...]
     # How `pipeline run` is told to do a part alone: options, or "" for a word without one.
     options: tuple[str, ...] = ()
+    # What `pipeline run --help` says of it; nothing where it is run by another chain's command alone.
+    help: str = ""
+    # Its command has options, or a judgement, of its own; else it is what `pipeline.cli.runs.plain` makes it.
+    has_own_command: bool = False
     # Under this name its tasks have the run.
     run_parameter: str = "run"
     # One process does all of it: when that is killed, the whole is undone, and not the part that it was at.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
-from pipeline import COMMIT, __version__, log, redact
+from pipeline import COMMIT, __version__, chains, log, redact
 from pipeline.cli import output
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 from pipeline.system import options
@@ -60,12 +60,17 @@ COMMANDS: Mapping[str, Declared] = {
     "worker": Declared("oncall.worker:add_command", "help with every load that goes on, until told to stop"),
 }
 RUN = "run"
+OWN: Mapping[str, str] = {
+    chains.ETL.name: "runs.etl:add_chain",
+    chains.MARTS.name: "runs.etl:add_mart_chain",
+    chains.BACKUP.name: "runs.backup:add_chain",
+    chains.DRILL.name: "runs.drill:add_chain",
+    chains.ANALYSTS.name: "runs.programs:add_chain",
+}
 CHAINS: Mapping[str, Declared] = {
-    "etl": Declared("runs.etl:add_chain", "load what changed in every source"),
-    "mart": Declared("runs.etl:add_mart_chain", "build one mart, and load what it reads first"),
-    "backup": Declared("runs.backup:add_chain", "dump, encrypt, upload and verify one database"),
-    "drill": Declared("runs.drill:add_chain", "restore the newest backups, and prove them"),
-    "analysts": Declared("runs.programs:add_chain", "run the analysts' own tasks"),
+    chain.name: Declared(OWN[chain.name] if chain.has_own_command else "runs.plain:add_chains", chain.help)
+    for chain in chains.CHAINS
+    if chain.help
 }
 
 

@@ -157,6 +157,8 @@ def _thing(options: Mapping[str, str]) -> Thing:
     if module == chains.ANALYSTS.module:
         named = json.loads(options.get("--programs", "[]"))
         return failures.programs(run, named[0] if len(named) == 1 else None)
+    if (chain := chains.of_module(module or "")) and not chain.has_own_command:
+        return Thing.of(chain.whole(run))
     tables = json.loads(options.get("--only", "[]")) or [
         options[name] for name in ("--table",) if name in options
     ]

@@ -60,6 +60,7 @@ def test_a_file_is_locked_until_the_last_process_that_has_it_open_is_gone(tmp_pa
 @pytest.mark.parametrize("key", ["table shop.item", 0x706970])
 def test_a_lock_of_a_server_is_held_by_a_transaction_or_a_session(night: Night, key: locks.Key) -> None:
     with night.warehouse() as one, night.warehouse() as other:
+        one.autocommit = other.autocommit = False
         locks.take(one, key)
         assert not locks.try_take(other, key)
         one.commit()

@@ -1,0 +1,111 @@
+"""`pipeline run CHAIN` for chains without a command of their own: all of a chain, judged by its steps."""
+
+import argparse
+import contextlib
+import functools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import access, alerts, chains, ledger, postgres, settings
+from pipeline.access import Access
+from pipeline.alerts.failures import Thing
+from pipeline.chains import Chain
+from pipeline.cli import terminal
+from pipeline.cli.runs import supervise
+from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
+from pipeline.ledger import liveness, runs
+from pipeline.postgres import Connection
+from pipeline.step import Step
+
+
+def add_chains(parsers: Any) -> None:
+    """Add each of them to the command line."""
+    for chain in chains.CHAINS:
+        if chain.help and not chain.has_own_command:
+            _add(parsers, chain)
+
+
+def _add(parsers: Any, chain: Chain) -> None:
+    parser = parsers.add_parser(chain.name, help=chain.help, description=f"{chain.help.capitalize()}.")
+    supervise.add_workers(parser)
+    supervise.add_arguments(parser)
+    parser.set_defaults(
+        command=functools.partial(run_chain, chain),
+        thing=lambda arguments: Thing.of(chain.whole(_run_of(arguments))),
+    )
+
+
+def _run_of(arguments: argparse.Namespace) -> str:
+    return runs.parse(arguments.run) if arguments.run else runs.logical_date(datetime.now(UTC))
+
+
+def run_chain(chain: Chain, arguments: argparse.Namespace) -> int:
+    """Run a chain to its root. Return 0 once all of its steps are done; raise what failed, which is told."""
+    configured, run = settings.read(), _run_of(arguments)
+    with (
+        supervise.log_file(arguments.log_file, configured, run) as log,
+        access.opened(configured) as databases,
+        databases.warehouse(autocommit=True) as warehouse,
+    ):
+        ledger.require_migrated(warehouse)
+        again = functools.partial(databases.warehouse, autocommit=True)
+        with runs.running(warehouse, run, chain.name, again) as begun:
+            if not begun:
+                raise AlreadyRunningError(f"{chain.name} is going already", hint="wait for its end")
+            supervision = supervise.Supervision(
+                f"{chain.name} {run}", len(chain.steps), lambda: _look(warehouse, chain, run), log,
+                configured.run, functools.partial(_fail, databases, run),
+            )  # fmt: skip
+            line = supervise.luigi(chain.module, [chain.root], run, "--workers", str(arguments.workers))
+            returncode, tail = supervision.run(line)
+            with databases.warehouse(autocommit=True) as judging:
+                _judge(databases, judging, chain, run, returncode, tail)
+    return 0
+
+
+def _steps(warehouse: Connection, chain: Chain, run: str) -> list[Step]:
+    return [step for step in ledger.steps_of(warehouse, run) if step.key.task in chain.steps]
+
+
+def _look(warehouse: Connection, chain: Chain, run: str) -> tuple[float | None, str]:
+    try:
+        found = _steps(warehouse, chain, run)
+    except postgres.Error:  # the run goes on without being looked at
+        return None, "the warehouse does not answer"
+    now = [f"{step.key.task} {step.key.name}" for step in found if step.state == "running"]
+    return float(sum(step.done for step in found)), ", ".join(now)
+
+
+def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
+    # What is told is the error itself, also where it cannot be recorded.
+    with (
+        contextlib.suppress(postgres.Error, PipelineError),
+        databases.warehouse(autocommit=True) as warehouse,
+    ):
+        ledger.fail_step_of(warehouse, run, pid, error)
+
+
+def _judge(
+    databases: Access, warehouse: Connection, chain: Chain, run: str, returncode: int, tail: Sequence[str]
+) -> None:
+    """Tell of each step that failed, and raise that; also where Luigi ended before any did.
+
+    Luigi's exit code alone tells too little.
+    """
+    liveness.fail_killed_steps(warehouse, run, {step.key.name for step in _steps(warehouse, chain, run)})
+    found = _steps(warehouse, chain, run)
+    failed = [step for step in found if not step.done]
+    for step in failed:
+        part = chain.task(step.key.task).part
+        thing = Thing.of(chain.part(part, step.key.name, run) if part else chain.whole(run))
+        alerts.tell(databases.settings, thing.failed(step.key.task, step.error, step.exit_code, step.hint))
+    if failed:
+        lines = [f"{step.key.task} {step.key.name}: {step.error or 'did not end'}" for step in failed]
+        failure = common_kind(step.exit_code or 3 for step in failed)("\n".join(lines))
+        failure.told = True
+        raise failure
+    if returncode or not found:
+        last = f"Luigi ended with {returncode} before any step began; its last lines are above"
+        raise common_kind([returncode])("\n".join([*tail, last]))
+    terminal.say(f"run {run} of {chain.name}: {terminal.counted(len(found), 'step')} done")
