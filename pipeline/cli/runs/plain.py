@@ -102,6 +102,7 @@ def _judge(
         alerts.tell(databases.settings, thing.failed(step.key.task, step.error, step.exit_code, step.hint))
     if failed:
         lines = [f"{step.key.task} {step.key.name}: {step.error or 'did not end'}" for step in failed]
+        lines.append(f"  next: {chain.command(run)}")
         failure = common_kind(step.exit_code or 3 for step in failed)("\n".join(lines))
         failure.told = True
         raise failure
