@@ -1,0 +1,91 @@
+"""docs/contributing.md: what is one file there is one file here. Each is added to a copy of the code."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+GUIDE = (TOP / "docs" / "contributing.md").read_text()
+CHECK = '''
+from pipeline.catalog.as_written import named
+from pipeline.catalog.check_kinds.kind import TableCheck
+from pipeline.catalog.values import ColumnNames
+
+
+class FilledCheck(TableCheck):
+    """One of these columns has a value in each row."""
+
+    filled: ColumnNames
+    """The columns."""
+
+    @classmethod
+    def columns_in(cls, rule):
+        return named(rule)
+
+    @classmethod
+    def mistakes(cls, rule, masks, tables):
+        if set(named(rule)) <= set(masks):
+            yield (), "nothing is left to look at; take a column that is not masked"
+'''
+FORM = """
+def body(alert):
+    return f"<alert>{alert.summary}</alert>".encode()
+"""
+
+
+@pytest.fixture
+def extended(tmp_path: Path) -> Path:
+    """The library with a kind of check and a form of alerts more; return where it is."""
+    shutil.copytree(TOP / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "pipeline" / "catalog" / "check_kinds" / "filled.py").write_text(CHECK)
+    (tmp_path / "pipeline" / "alerts" / "forms" / "xml.py").write_text(FORM)
+    return tmp_path
+
+
+def python(extended: Path, code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env={**os.environ, "PYTHONPATH": str(extended)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_kind_of_check_and_a_form_of_alerts_are_one_file_each(extended: Path) -> None:
+    repository = extended / "analysts"
+    (repository / "sources").mkdir(parents=True)
+    (repository / "sources" / "hr.yaml").write_text(
+        "source: hr\ntables:\n  a: {checks: [filled: [x, y]]}\n"
+        "  b: {columns: {x: {mask: 'null'}}, checks: [filled: x]}\n  c: {only: [z], checks: [fild: x]}\n"
+    )
+    told = python(
+        extended,
+        "from pathlib import Path\nfrom pipeline import catalog\nfrom pipeline.catalog import schema\n"
+        "from pipeline.errors import ProblemsError\n"
+        f"try: catalog.read(Path({str(repository)!r}))\n"
+        "except ProblemsError as error: print(error)\n"
+        "print('FilledCheck' in schema.text())\n",
+    )
+    assert "hr.yaml:4: tables.b.checks[0]: nothing is left to look at" in told
+    assert "hr.yaml:5: tables.c.checks[0]: fild is no check; did you mean filled?" in told
+    assert "tables.a" not in told
+    assert told.endswith("True\n")
+    sent = python(
+        extended,
+        "from pipeline.alerts import Alert, forms\nfrom pipeline.settings.sections import AlertSettings\n"
+        "own = AlertSettings.model_validate({'secret': 'alerts', 'form': 'xml'})\n"
+        "alert = Alert(key='etl/hr', kind='failed', summary='it failed')\n"
+        "print(forms.body(alert, own.form).decode())\n",
+    )
+    assert sent == "<alert>it failed</alert>\n"
+
+
+def test_every_file_and_folder_that_the_guide_names_is_there() -> None:
+    named = re.findall(r"`((?:pipeline|tasks|tests|bin|docs|\.ci)/[\w./]*)`", GUIDE)
+    assert len(named) > 10
+    assert [name for name in named if not (TOP / name).exists()] == []
