@@ -770,6 +770,7 @@ def test_rules_and_lock(control: Control, tmp_path: Path) -> None:
         assert [version["action"] for version in control.versions(name)] == ["hide"]
 
 
+@pytest.mark.endurance
 def test_what_is_kept_goes_by_no_age_and_when_it_is_hidden_once_its_lock_has_ended(
     control: Control, tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_backups_stop_for_90_days_and_the_last_three_are_there_and_restore(
     assert ended.out.count('"kept": true') == 4
 
 
+@pytest.mark.endurance
 def test_a_copy_that_newer_ones_have_superseded_goes_once_its_lock_has_ended(
     shop: Restores, aging: Control
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_copy_that_newer_ones_have_superseded_goes_once_its_lock_has_ended(
     assert not [name for name in names if name.startswith(f"{KEPT}shop/{RUNS[0]}")]
 
 
+@pytest.mark.endurance
 def test_a_copy_that_was_cut_is_no_backup_and_is_finished_by_the_next(
     shop: Restores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_huge_objects_can_be_read_back_in_samples(shop: Archive) -> None:
     assert shop.manifest("shop", run).verification.method == "sample"
 
 
+@pytest.mark.endurance
 def test_an_attempt_that_was_killed_after_the_manifest_makes_no_second_one(shop: Archive) -> None:
     run = uploaded(shop)
     folder = shop.work("shop", run)
@@ -132,6 +133,7 @@ def test_an_object_that_was_replaced_later_is_not_shown_as_verified(shop: Archiv
         assert not backups.find(opened).backups[0].verified
 
 
+@pytest.mark.endurance
 def test_what_others_put_into_the_bucket_is_no_backup_and_in_nobodys_way(shop: Archive) -> None:
     run = verified(shop)
     moment = "2026-11-18T00:00:00+00:00"
@@ -156,6 +158,7 @@ def test_what_others_put_into_the_bucket_is_no_backup_and_in_nobodys_way(shop: A
         assert backups.choose(opened, "shop").run == run
 
 
+@pytest.mark.endurance
 def test_a_newest_backup_that_was_changed_is_not_taken_and_the_newest_sound_one_is_named(
     shop: Archive,
 ) -> None:

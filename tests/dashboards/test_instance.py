@@ -107,6 +107,7 @@ def test_an_answer_that_was_lost_makes_nothing_twice(surface: Surface, request_l
     assert surface.metabase.writes[before:] == []
 
 
+@pytest.mark.endurance
 def test_one_that_restarts_in_the_middle_is_gone_on_with(
     surface: Surface, monkeypatch: pytest.MonkeyPatch
 ) -> None:

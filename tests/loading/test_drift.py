@@ -301,6 +301,7 @@ def test_an_emptied_table_is_held_back_until_a_person_agrees(loaded: Night) -> N
     assert loaded.load("shop", "item").total == 0
 
 
+@pytest.mark.endurance
 def test_a_partition_that_is_attached_brings_its_old_rows(night: Night) -> None:
     night.platform.source(
         "shop",
@@ -338,6 +339,7 @@ def test_a_misspelt_column_in_the_yaml_is_told_with_those_that_there_are(night: 
         night.load("shop", "item")
 
 
+@pytest.mark.endurance
 def test_soft_deleted_rows_survive_a_rebuild(night: Night) -> None:
     night.platform.source("shop", ITEMS, declared("deletes: soft"))
     night.load("shop", "item")

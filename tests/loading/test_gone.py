@@ -198,6 +198,7 @@ def test_what_does_not_add_up_is_found_by_every_key(night: Night, monkeypatch: p
     assert night.differing("shop") == []
 
 
+@pytest.mark.endurance
 def test_servers_that_hash_otherwise_cost_time_and_nothing_else(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:

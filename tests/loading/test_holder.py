@@ -175,6 +175,7 @@ def test_a_holder_that_dies_is_told_as_that(shop: Night, monkeypatch: pytest.Mon
         snapshot_holder.open_snapshot(shop.settings, declared(shop), next_run(), pid)
 
 
+@pytest.mark.endurance
 def test_a_checkout_that_breaks_in_mid_run_takes_no_snapshot_away(shop: Night) -> None:
     """All steps go by what was declared as the run began, and so does what holds its moment."""
     run, tables = next_run(), [shop.table("shop", name) for name in ("a", "b")]

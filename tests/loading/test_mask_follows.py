@@ -89,6 +89,7 @@ def test_a_mask_follows_its_column_when_another_one_takes_its_name(night: Night,
     assert ("phone_old" in columns_of(night)) == (mask != "exclude")
 
 
+@pytest.mark.endurance
 def test_a_mask_follows_its_column_into_history_and_back(night: Night) -> None:
     masked(night, both("hash"), ", history: true, deletes: soft")
     before = night.ask("warehouse", "SELECT id, phone FROM shop.person ORDER BY id")
@@ -224,6 +225,7 @@ def test_a_new_column_that_may_hold_what_was_masked_blocks_until_it_is_reviewed(
     assert night.value("warehouse", "SELECT mobile FROM shop.person WHERE id = 1") == "SECRET-1"
 
 
+@pytest.mark.endurance
 def test_masks_follow_tables_that_swap_their_names(night: Night) -> None:
     night.platform.sandbox.vault.write("mask", {"key": KEY})
     declaration = declared("phone: {mask: hash}, salary: {mask: exclude}", ", max_deleted: 100%")
@@ -243,6 +245,7 @@ def test_masks_follow_tables_that_swap_their_names(night: Night) -> None:
     assert night.value("warehouse", "SELECT count(*) FROM shop.guest WHERE length(phone) = 64") == 30
 
 
+@pytest.mark.endurance
 def test_a_mask_outlives_the_name_of_its_table_and_the_table_of_the_warehouse(night: Night) -> None:
     masked(night, both("hash"))
     night.ask("shop", "ALTER TABLE person RENAME phone TO mobile; ALTER TABLE person RENAME TO human")

@@ -151,6 +151,7 @@ def test_an_sql_check_that_holds_a_load_back_does_not_pass_when_it_is_tried(
     assert told in ended.out
 
 
+@pytest.mark.endurance
 def test_what_no_check_was_tried_of_is_said_to_machines_as_well(night: Night) -> None:
     """Else nothing at all would read as all being well."""
     broken = "{checks: [{sql: 'select 1 / (id - id) from {table}'}]}"

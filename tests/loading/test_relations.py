@@ -130,6 +130,7 @@ def test_a_row_that_moves_to_another_partition_is_still_one_row(night: Night) ->
     assert night.differing("shop") == []
 
 
+@pytest.mark.endurance
 def test_foreign_tables_and_partitions_on_another_server_are_read_whole(night: Night) -> None:
     """They carry nothing that tells what changed, even where part of the table does."""
     night.platform.source(

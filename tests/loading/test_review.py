@@ -78,6 +78,7 @@ def test_rows_that_were_staged_before_a_mask_was_declared_are_not_published(nigh
     assert "HUSH" not in content(night)
 
 
+@pytest.mark.endurance
 def test_lost_rows_are_read_and_looked_at_again(night: Night) -> None:
     """Validation must not stand on rows that are gone: the run would be stuck."""
     night.platform.source("shop", SHOP, declared())
@@ -98,6 +99,7 @@ def test_equal_counts_prove_nothing_where_the_source_does_not_hold_the_key(night
         night.load("shop", "item")
 
 
+@pytest.mark.endurance
 def test_a_key_that_is_written_differently_is_brought_over(night: Night) -> None:
     night.platform.source(
         "shop", "CREATE TABLE item (k numeric PRIMARY KEY); INSERT INTO item VALUES (1.0)", declared()
@@ -128,6 +130,7 @@ def test_another_cursor_reads_all_rows(night: Night) -> None:
     assert not night.differing("shop")
 
 
+@pytest.mark.endurance
 def test_another_declared_key_is_taken_up(night: Night) -> None:
     night.platform.source("shop", SHOP, declared("key: [id]"))
     night.load("shop", "item")

@@ -105,6 +105,7 @@ def test_what_may_not_be_read_is_told(platform: Platform) -> None:
             postgres.rows(connection, "DROP ROLE nobody_in_particular")
 
 
+@pytest.mark.endurance
 def test_two_types_of_one_name_and_columns_that_may_not_be_read(night: Night) -> None:
     """A type of a schema may be called as one that has that schema's name in its own."""
     night.platform.source(

@@ -133,6 +133,7 @@ def test_another_column_under_the_name_in_the_filter_leads_to_a_full_refresh(nig
     assert load(night) == ("full", (40, 0, 0, 100))
 
 
+@pytest.mark.endurance
 def test_a_source_that_makes_the_filters_column_anew_is_held_to_max_deleted(night: Night) -> None:
     """Nobody declared that other rows are wanted: it may be a mistake over there."""
     shop(night, OPEN)
@@ -161,6 +162,7 @@ def test_rows_that_enter_and_leave_by_time_alone_are_found(night: Night, deletes
     assert "depends on the time" in seen(night)
 
 
+@pytest.mark.endurance
 def test_an_audit_holds_the_table_to_the_rows_that_are_wanted(night: Night) -> None:
     shop(night, OPEN)
     load(night)

@@ -12,6 +12,7 @@ from pipeline.sandbox.home import PROJECT
 git = pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="this is no checkout")
 
 
+@pytest.mark.endurance
 @git
 def test_an_earlier_build_is_compiled_before_it_is_measured() -> None:
     with bench_platform.built("HEAD") as builds:

@@ -253,6 +253,7 @@ def test_each_thing_is_told_once_and_once_that_it_is_over(
     assert receiver.beats == [f"{beat}/fail"] * 3 + [beat, beat]
 
 
+@pytest.mark.endurance
 def test_what_is_no_longer_declared_is_told_to_be_over(
     night: Night, archive: Archive, receiver: Receiver
 ) -> None:
@@ -265,6 +266,7 @@ def test_what_is_no_longer_declared_is_told_to_be_over(
     assert receiver.told[-1] == ("recovered", "watch/backup/shop")
 
 
+@pytest.mark.endurance
 def test_a_heartbeat_that_nobody_wants_any_more_is_told_to_be_over(
     night: Night, archive: Archive, receiver: Receiver
 ) -> None:
@@ -363,6 +365,7 @@ def test_b2_is_not_waited_for(archive: Archive, monkeypatch: pytest.MonkeyPatch)
     assert "read timeout=0.2" in found[f"watch/reach/bucket {archive.bucket_name}"].text
 
 
+@pytest.mark.endurance
 def test_told_to_stop_while_b2_does_not_answer(archive: Archive) -> None:
     """It ends as every command does, and tells nobody that B2 is out of reach."""
     with socket.create_server((ADDRESS, 0)) as silent:

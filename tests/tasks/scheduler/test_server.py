@@ -553,6 +553,7 @@ def test_settings_that_are_not_safe_are_refused(platform: Platform, pattern: str
         server.serve(settings.read([file]), "127.0.0.1", 9, Path("/none/state"))
 
 
+@pytest.mark.endurance
 def test_what_would_not_be_safe_ends_the_command_with_2(night: Night) -> None:
     ended = night.run("scheduler", "--port", "9", "--address", "0.0.0.0")  # noqa: S104
     assert (ended.code, ended.out) == (2, "")

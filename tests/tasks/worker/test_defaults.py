@@ -113,6 +113,7 @@ def test_what_is_weakened_is_told_with_its_place(tmp_path: Path, line: str, lost
         assert lost in told[0]
 
 
+@pytest.mark.endurance
 def test_check_tells_it(night: Night) -> None:
     path = night.platform.settings_file
     assert "Luigi: ok\n" in night.run("check").out
