@@ -39,6 +39,7 @@ __all__ = [
     "BACKUP",
     "BUILD_TASK",
     "CHAINS",
+    "CONCLUDING",
     "DASHBOARDS",
     "DRILL",
     "DRILLED",
@@ -71,6 +72,9 @@ __all__ = [
     "of_family",
     "of_module",
 ]
+
+# The steps with which a table, or a mart, is what the run was to make of it.
+CONCLUDING = (*ETL.concluding(TABLE), *MARTS.concluding(MART))
 
 _BY_NAME = {chain.name: chain for chain in CHAINS}
 _BY_TASK = {task.name: chain for chain in CHAINS for task in chain.tasks}

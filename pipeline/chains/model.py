@@ -94,6 +94,12 @@ class Chain:
         """Return the steps of one such part, in order."""
         return tuple(task.name for task in self.tasks if task.part is part and not task.gathers)
 
+    def concluding(self, part: Part) -> tuple[str, ...]:
+        """Return the steps with which all is well with one such part."""
+        return tuple(
+            task.name for task in self.tasks if task.part is part and task.concludes and not task.gathers
+        )
+
     def task(self, name: str) -> Task:
         """Return the task of that name. Raise KeyError if this chain has none."""
         return {task.name: task for task in self.tasks}[name]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import postgres
-from pipeline.chains import BUILD_TASK, ETL, LOAD_TASK
+from pipeline.chains import CONCLUDING, ETL
 from pipeline.errors import UsageError
 from pipeline.ledger.steps import ERROR_LENGTH
 from pipeline.postgres import Connection, locks
@@ -143,9 +143,7 @@ class TableState:
     @property
     def loaded(self) -> dict[str, Any] | None:
         """Return what the load, or the building of a mart, did, or None if it is not done."""
-        found = next(
-            (step for step in self.steps if step.key.task in (LOAD_TASK, BUILD_TASK) and step.done), None
-        )
+        found = next((step for step in self.steps if step.key.task in CONCLUDING and step.done), None)
         return None if found is None else dict(found.detail)
 
 

@@ -11,7 +11,6 @@ from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.alerts.failures import Thing
 from pipeline.catalog import Catalog, Table
-from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.cli import loads, terminal
 from pipeline.cli.runs import nightly, scope, supervise, verdict
 from pipeline.cli.runs.scope import Scope
@@ -24,8 +23,6 @@ from pipeline.settings import Settings
 from pipeline.system import options
 
 NAME = chains.ETL.name
-# With these all is well with a table, or a mart.
-CONCLUDING = (LOAD_TASK, BUILD_TASK)
 # So many tables are named, more are counted.
 FEW = 3
 # Exit codes of programs that were ended by a signal begin here.
@@ -233,7 +230,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
         liveness.fail_killed_steps(warehouse, run, names)
         steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
         failed = [step for step in steps if step.state == "failed"]
-        well = [step.key.name for step in steps if step.key.task in CONCLUDING and step.done]
+        well = [step.key.name for step in steps if step.key.task in chains.CONCLUDING and step.done]
         verdict.tell(databases.settings, run, names, well, failed)
         if failed:
             loads.show_run(warehouse, run, names)

@@ -21,7 +21,6 @@ from pipeline.settings import Settings
 from pipeline.step import Step
 
 ETL = chains.ETL.name
-CONCLUDING = (chains.LOAD_TASK, chains.BUILD_TASK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _undone(
         }
         if waiting and not run.alive:
             steps = ledger.steps_of(warehouse, run.run)
-            waiting -= {one.key.name for one in steps if one.done and one.key.task in CONCLUDING}
+            waiting -= {one.key.name for one in steps if one.done and one.key.task in chains.CONCLUDING}
             going = [one for one in steps if one.state == RUNNING]
             waiting -= {one.key.name for one in going if liveness.is_at_work(warehouse, one)}
             if waiting:
