@@ -64,8 +64,11 @@ def _behind(found: Lineage, origin: str) -> Sequence[str]:
 
 
 def of_things(known: Lineage, name: str) -> list[str]:
-    """Return the columns of a table or a mart that are known, in their order."""
-    return [column for column in known if column.rpartition(".")[0] == name]
+    """Return the known columns of a table or a mart, in their order; a mart may go without its schema."""
+    for whole in (name, f"{SCHEMA}.{name}"):
+        if found := [column for column in known if column.rpartition(".")[0] == whole]:
+            return found
+    return []
 
 
 def _card(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import settings
 from pipeline.catalog.source_files import draft
 from pipeline.cli.analysts import analyst
+from pipeline.cli.oncall import platform
 from pipeline.errors import PipelineError, UsageError
 from pipeline.redact import redact
 from pipeline.sandbox import analysts, configuration, lifecycle, provision, sources
@@ -43,6 +44,10 @@ def _say(line: str) -> None:
 
 def _up(home: homes.Home, arguments: argparse.Namespace) -> int:
     lifecycle.up(home, _say, samples=not arguments.empty)
+    if not arguments.empty:
+        # Else the first load of who tries it could build no mart.
+        for line in platform.migrate(_settings(home)):
+            _say(line)
     _say('point this shell at it with: eval "$(bin/sandbox env)"')
     return 0
 
@@ -107,10 +112,13 @@ def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _settings(home: homes.Home) -> settings.Settings:
+    return settings.read([home.settings_file], {**os.environ, **addresses(home)})
+
+
 def _draft(home: homes.Home, name: str) -> str | None:
     """Return what 'pipeline init' would write for a source, or None where it has no table."""
-    configured = settings.read([home.settings_file], {**os.environ, **addresses(home)})
-    relations = analyst.survey(configured, name)
+    relations = analyst.survey(_settings(home), name)
     return draft.draft(name, relations) if any(map(draft.loadable, relations)) else None
 
 

@@ -119,8 +119,7 @@ class _Demo:
         with _part("Every declared table, row for row: checksums over all columns, source against warehouse"):
             self._compare()
         self._back_up(today)
-        with _part("The dashboards, as one page of HTML; and what Metabase would get"):
-            self._pipeline("report", "--out", str(self._report))
+        with _part("What Metabase would get: each card is tried on the warehouse"):
             self._plan_dashboards()
         self._tell_where_to_look()
         _say(f"\nDone in {time.monotonic() - began:.0f} s.")
@@ -162,10 +161,13 @@ class _Demo:
     def _back_up(self, run: str) -> None:
         databases = sorted(self._settings.databases)
         with _part(
-            f"Backups, run {run}: dumped, encrypted to two keys, uploaded to B2's emulator, read back"
+            f"Backups, run {run}: dumped, encrypted to two keys, uploaded to B2's emulator, read back; "
+            "beside them the dashboards are written as one page of HTML"
         ):
-            self._at_once([("run", "backup", name, "--run", run) for name in databases], quiet=True)
+            backups = [("run", "backup", name, "--run", run) for name in databases]
+            self._at_once([*backups, ("report", "--out", str(self._report))], quiet=True)
             self._pipeline("backups")
+            _say(f"   the dashboards: {self._report / 'index.html'}")
         with _part(
             "The drill: each backup restored into the third server, compared, timed, damaged, removed"
         ):
@@ -173,12 +175,13 @@ class _Demo:
 
     def _plan_dashboards(self) -> None:
         """Try each card on the warehouse, as `pipeline dashboards plan` does, and say what there would be."""
-        self._at_once([("dashboards", "plan")], quiet=True)
         configured = self._settings
         repository = catalog.read_repository(configured.require_analysts().checkout)
         declared = list(repository.dashboards.values())
-        planned = dashboards.plan(configured, repository.catalog, declared).shown
-        _say(f"   'pipeline dashboards plan' would make {len(planned)} things in an empty Metabase")
+        planned = dashboards.plan(configured, repository.catalog, declared)
+        if planned.problems:
+            raise CheckError("\n".join(planned.problems))
+        _say(f"   'pipeline dashboards plan' would make {len(planned.shown)} things in an empty Metabase")
 
     @property
     def _report(self) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from pipeline import catalog, settings
 from pipeline.sandbox import analysts, provision, sources
 from pipeline.sandbox.servers import clusters, vault_server
+from pipeline.warehouse import roles
 from tests.sandbox.conftest import CommandLine
 from tests.support.platforms import Sandbox
 
@@ -35,6 +36,15 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     command("up")
     yield command
     command("down", "--wipe")
+
+
+def test_a_sandbox_with_its_samples_is_ready_for_a_first_load(stocked: CommandLine) -> None:
+    """Its marts included: else the first thing that somebody tries fails."""
+    with clusters.connection(stocked.home, "warehouse", "warehouse") as connection:
+        assert roles.there(connection)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM ops.listing")
+            assert cursor.fetchall() == [(0,)]
 
 
 def _rows(own: CommandLine, database: str, query: str) -> list[tuple[object, ...]]:

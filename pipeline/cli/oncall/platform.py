@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import access, postgres, settings
 from pipeline.cli import terminal
+from pipeline.settings import Settings
 from pipeline.system import command
 from pipeline.warehouse import roles
 
@@ -30,19 +31,26 @@ def add_commands(commands: Any) -> None:
 
 def run_migrate(_arguments: argparse.Namespace) -> int:
     """Bring the warehouse's own tables to the newest revision, and its roles to what each may."""
+    for line in migrate(settings.read()):
+        terminal.say(line)
+    return 0
+
+
+def migrate(configured: Settings) -> list[str]:
+    """Do so by these settings, and return what there is to say."""
     from pipeline import migrations  # noqa: PLC0415 - slow to import, and no other command needs it
 
-    with access.opened(settings.read()) as databases:
+    with access.opened(configured) as databases:
         revision = migrations.migrate(databases.warehouse_uri())
         with databases.warehouse() as warehouse, postgres.explained("the warehouse's roles"):
             missing = roles.keep(warehouse, migrations.LOCK)
-    terminal.say(f"the warehouse's own tables are at revision {revision}")
+    told = [f"the warehouse's own tables are at revision {revision}"]
     if missing:
-        terminal.say(
+        told.append(
             "its roles for analysts and dashboards are not all there, so that no mart can be built; have "
             f"somebody who may type in the warehouse: {missing}; then type 'pipeline migrate' again"
         )
-    return 0
+    return told
 
 
 def run_scheduler(arguments: argparse.Namespace) -> int:
