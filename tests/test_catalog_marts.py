@@ -116,6 +116,19 @@ def test_the_sql_of_postgresql_is_understood(sql: str) -> None:
     queries.parse(sql)
 
 
+def test_the_sources_alone_are_read_whatever_is_wrong_in_a_mart_or_a_check(write: Write) -> None:
+    """An audit runs no SQL of the analysts: nothing that is wrong there is a reason not to look."""
+    directory = write(broken="select from where")
+    hr = directory / "sources" / "hr.yaml"
+    hr.write_text("source: hr\ntables: {employee: , checked: {checks: [{sql: drop table x}]}}\n")
+    with pytest.raises(ProblemsError):
+        catalog.read(directory)
+    assert {"employee", "checked"} <= catalog.read_sources(directory).source("hr").tables.keys()
+    hr.write_text("source: hr\ntabels: {}\n")
+    with pytest.raises(ProblemsError, match="did you mean tables"):
+        catalog.read_sources(directory)
+
+
 def test_a_circle_of_marts_is_told_once(write: Write) -> None:
     told = problems(
         write(

@@ -17,10 +17,6 @@ from pipeline.errors import AlreadyRunningError, LostError, UnreachableError
 from pipeline.ledger import runs
 from pipeline.postgres import Connection, locks
 
-# From this version on a server reads a range of a table's blocks without reading the others.
-READS_RANGES = 14
-BLOCKS = 8
-
 
 @dataclass(frozen=True)
 class Audited:
@@ -71,14 +67,17 @@ class Auditor:
         """Look at every table as a whole, and yield what is seen."""
         yield from self._each(iter([Turn(name, 1, None) for name in self._known()]))
 
-    def night(self, share: float) -> tuple[Night, Iterator[Audited]]:
-        """Look at those whose turn it is, for so large a share of the last night's time."""
+    def night(self, share: float, spent: Callable[[], float]) -> tuple[Night, Iterator[Audited]]:
+        """Look at those whose turn it is, for so large a share of the last night's time.
+
+        `spent` tells how many seconds this audit took so far, its start among them.
+        """
         known = self._known()
         seconds = runs.night_seconds(self._warehouse)
-        budget = rotation.budget_seconds(seconds, share)
-        began = time.monotonic()
-        turns = rotation.turns(known, list(known), budget, lambda: time.monotonic() - began)
-        return Night(share, seconds, budget, rotation.nights(known, list(known), budget)), self._each(turns)
+        budget, began = rotation.budget_seconds(seconds, share), spent()
+        looking = rotation.for_looking(budget, began)
+        turns = rotation.turns(known, list(known), looking, lambda: spent() - began)
+        return Night(share, seconds, budget, rotation.nights(known, list(known), looking)), self._each(turns)
 
     def _known(self) -> Mapping[str, Proof]:
         found = proofs.read(self._warehouse)
@@ -94,31 +93,28 @@ class Auditor:
                 yield self._audited(source, table, turn)
 
     def _audited(self, source: "_Source", table: Table, turn: Turn) -> Audited:
-        part = Part()
         try:
-            connection = source.open()
-            part = _part(connection, table, turn)
-            return Audited(table, part, self._look(connection, source.unlock, table, part))
+            return Audited(table, *self._look(source.open(), source.unlock, table, turn))
         except LostError as error:
             source.lost = error
-            return Audited(table, part, error=error)
+            return Audited(table, turn.following or Part(), error=error)
         except UnreachableError as error:
-            return Audited(table, part, error=error)
+            return Audited(table, turn.following or Part(), error=error)
 
-    def _look(self, source: Connection, unlock: Callable[[], str], table: Table, part: Part) -> Finding:
+    def _look(
+        self, source: Connection, unlock: Callable[[], str], table: Table, turn: Turn
+    ) -> tuple[Part, Finding]:
         began = time.monotonic()
-        name = f"{table.source}.{table.name}"
-        with postgres.explained(name):
+        part = Part()
+        with postgres.explained(f"{table.source}.{table.name}"):
             if begin(self._warehouse, table):
-                if part.number == 1:
-                    proofs.forget_keys(self._warehouse, table)
-                found = compare(self._warehouse, source, table, unlock, part)
+                part, found = compare(self._warehouse, source, table, unlock, turn)
             else:
                 found = Finding(DIFFERS, "its table is gone from the warehouse")
             source.rollback()
             proofs.record(self._warehouse, table, part, found, time.monotonic() - began)
             self._warehouse.commit()
-        return found
+        return part, found
 
 
 class _Source:
@@ -146,21 +142,6 @@ class _Source:
         """Give its session the key of the hashes; return what tells that key from another."""
         self._mask_key = self._mask_key or self._databases.mask_key()
         return mask.unlock(self.open(), self._mask_key)
-
-
-def _part(source: Connection, table: Table, turn: Turn) -> Part:
-    """Return which part of a table is looked at now. The parts go on as long as its files are the same."""
-    if turn.following is None and turn.parts == 1:
-        return Part()
-    found = postgres.row(source, postgres.statement("extent"), (table.schema_name, table.relation))
-    source.rollback()
-    blocks, storage = found or (0, "")
-    if turn.following is not None and turn.following.storage == storage:
-        return turn.following
-    parts = min(turn.parts, (blocks or 0) // BLOCKS)
-    if parts <= 1 or source.server_version // 10000 < READS_RANGES:
-        return Part()
-    return Part(1, parts, blocks, storage)
 
 
 @contextlib.contextmanager

@@ -5,37 +5,32 @@ sides; what it deleted since cannot be told from what is too much in the warehou
 number of rows that the load left. All that remains has to be the same, byte by byte.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from psycopg2 import sql
 
 from pipeline import ledger, postgres
-from pipeline.audit import contents, finding
+from pipeline.audit import comparable, contents, finding, parts, proofs
 from pipeline.audit.finding import INCOMPARABLE, Finding, Part
+from pipeline.audit.rotation import Turn
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.loading import plan
-from pipeline.loading.plan import HALF_CIRCLE, Plan
-from pipeline.loading.shapes import drift, filtering
+from pipeline.loading.plan import Plan
 from pipeline.loading.source import reading
 from pipeline.postgres import Composable, Connection, snapshot
-from pipeline.postgres.snapshot import Snapshot
 from pipeline.warehouse import staging
 from pipeline.warehouse.staging import Staged
 
 # What lies in this table of the warehouse is bounded: so many keys of each difference.
 KEYS = 100
-# Changes that were ignored and leave every column that is compared as it is.
-HARMLESS = frozenset(
-    {"added", "added_with_default", "dropped", "order", "nullable", "recreated", "partition"}
-)
 
 
 def compare(
-    warehouse: Connection, source: Connection, table: Table, unlock: Callable[[], str], part: Part
-) -> Finding:
-    """Compare a table as it was last loaded with its source as it is now.
+    warehouse: Connection, source: Connection, table: Table, unlock: Callable[[], str], turn: Turn
+) -> tuple[Part, Finding]:
+    """Compare a table, or the part whose turn it is, as it was last loaded with its source as it is now.
 
     `unlock` is what plan.make() wants. All is in one transaction each; that of `warehouse` has begun, holds
     the table's lock, and is to be committed.
@@ -46,45 +41,21 @@ def compare(
         with postgres.explained(name):
             taken = snapshot.take(source)
             planned = plan.make(warehouse, source, table, taken, unlock)
-            reasons = [*_unlike(planned, taken), *_held_otherwise(warehouse, planned)]
+            reasons = comparable.hindrances(warehouse, planned, taken)
             if reasons:
-                return Finding(INCOMPARABLE, reasons[0])
+                proofs.forget_keys(warehouse, table)
+                return Part(), Finding(INCOMPARABLE, reasons[0])
+            part = parts.chosen(warehouse, source, planned, turn)
+            if part.number == 1:
+                proofs.forget_keys(warehouse, table)
             reading.require_same(source, planned)
             found = _Comparison(warehouse, source, planned, part).look()
             reading.require_unmoved(source, planned)
     except StepError as error:
         # What is wrong with the source, or with what is declared, is told by the load.
         warehouse.rollback()
-        return Finding(INCOMPARABLE, str(error).removeprefix(f"{name}: "))
-    return found
-
-
-def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
-    """Yield why what is loaded and what the source has now cannot be held against each other."""
-    since = planned.since
-    if since is None:
-        yield "it is not loaded yet"
-        return
-    for change in planned.changes:
-        if change.action != drift.IGNORE or change.kind not in HARMLESS:
-            yield f"{change}, which its next load sees to"
-    if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
-        yield "the source was restored or failed over since; its next load reads it in full"
-    if since.quarantined:
-        yield f"{since.quarantined:,} rows are set aside; until they are mended each load reads it in full"
-    if not filtering.is_steady(planned.table):
-        yield "which of its rows are loaded depends on the time; each load compares their keys"
-    if planned.shape.has_xmin and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
-        yield "its last load is too long ago to tell what changed since; the next one reads it in full"
-
-
-def _held_otherwise(warehouse: Connection, planned: Plan) -> Iterator[str]:
-    """Yield the columns that the warehouse has as another type than they are read in: as was declared."""
-    held = staging.column_types(warehouse, Staged(planned.table, "").target)
-    for column in planned.columns:
-        wanted = column.warehouse_type(planned.table.source).as_string(warehouse)
-        if column.name in held and held[column.name].replace('"', "") != wanted.replace('"', ""):
-            yield f'the warehouse has its column "{column.name}" as {held[column.name]}, and not as {wanted}'
+        return Part(), Finding(INCOMPARABLE, str(error).removeprefix(f"{name}: "))
+    return part, found
 
 
 class _Comparison:
@@ -97,8 +68,9 @@ class _Comparison:
         self._staged, self._live = staged, staging.live(warehouse, staged.target, planned.table)
         # By names of their own: a key may be called anything.
         self._keys = [sql.Identifier(f"k{number}") for number in range(len(planned.key))]
-        assert planned.since is not None  # noqa: S101 - _unlike() saw to it
+        assert planned.since is not None  # noqa: S101 - hindrances() saw to it
         self._left = planned.since.rows
+        self._within = parts.rows_in(planned, part)
 
     def look(self) -> Finding:
         """Return what differs; as long as nothing does, by sums alone."""
@@ -108,8 +80,7 @@ class _Comparison:
             return Finding(finding.DIFFERS, f"the warehouse has no column {', '.join(lacking)}")
         clear = self._clear() if self._part.number == 1 else {}
         newer = self._newer()
-        rows, ours, same = self._sums(newer)
-        surplus = ours - self._left
+        rows, surplus, same = self._sums(newer)
         if not self._planned.shape.has_xmin:
             return self._of_a_view(rows, 0 if same else surplus, clear, same=same)
         missing = altered = 0
@@ -136,22 +107,24 @@ class _Comparison:
     def _newer(self) -> int:
         """Return how many rows the source wrote since; their keys are in the table audit_newer."""
         planned = self._planned
-        if not planned.shape.has_xmin or not self._part.whole:
+        if not planned.shape.has_xmin or not self._part.by_sums:
             return 0
-        where = sql.SQL(" WHERE {}").format(planned.written())
+        where = sql.SQL(" WHERE {} AND {}").format(self._within, planned.written())
         if not self._keys:
             return staging.count(self._source, planned.relation, planned.written())
         self._make("audit_newer", [])
         return self._copy("audit_newer", self._source_keys(), where)
 
     def _sums(self, newer: int) -> tuple[int, int, bool]:
-        """Return the rows compared, those of the warehouse, and whether the sums of both sides agree."""
+        """Return the rows compared, the warehouse's surplus, and whether the sums of both sides agree."""
         target, planned = self._staged.target, self._planned
-        if not self._part.whole or (newer and not self._keys):
-            return 0, staging.count(self._warehouse, target, self._live), False
-        theirs = sql.SQL("SELECT count(*), coalesce(sum({hash}), 0) FROM {relation} WHERE {where}").format(
-            hash=contents.of_source(planned, self._alike), relation=planned.relation,
-            where=contents.unchanged(planned),
+        if not self._part.by_sums or (newer and not self._keys):
+            return 0, self._surplus(), False
+        theirs = sql.SQL(
+            "SELECT count(*), {sums} FROM (SELECT {hash} AS hash FROM {relation} WHERE {where} OFFSET 0) AS r"
+        ).format(
+            sums=contents.sums(sql.Identifier("hash")), hash=contents.of_source(planned, self._alike),
+            relation=planned.relation, where=self._unchanged(),
         )  # fmt: skip
         old: Composable = sql.SQL("true")
         if newer:
@@ -159,23 +132,33 @@ class _Comparison:
                 self._same("n", [sql.Identifier("t", name) for name in planned.key])
             )
         ours = sql.SQL(
-            "SELECT count(*), count(*) FILTER (WHERE old), coalesce(sum(hash) FILTER (WHERE old), 0)"
-            " FROM (SELECT {old} AS old, {hash} AS hash FROM {target} AS t WHERE {live}) AS r"
+            "SELECT count(*), count(hash), {sums}"
+            " FROM (SELECT CASE WHEN {old} THEN {hash} END AS hash FROM {target} AS t"
+            " WHERE {live} AND {within} OFFSET 0) AS r"
         ).format(
-            old=old, hash=contents.of_warehouse(planned, self._alike), target=target, live=self._live
+            sums=contents.sums(sql.Identifier("hash")), old=old, within=self._within,
+            hash=contents.of_warehouse(planned, self._alike), target=target, live=self._live,
         )  # fmt: skip
         with ThreadPoolExecutor(1) as other:
             asked = other.submit(postgres.rows, self._source, theirs)
-            ((total, rows, checksum),) = postgres.rows(self._warehouse, ours)
+            ((total, *known),) = postgres.rows(self._warehouse, ours)
             (found,) = asked.result()
-        return found[0], total, tuple(found) == (rows, checksum)
+        same = list(found) == known
+        if self._part.whole:
+            return found[0], total - self._left, same
+        # Where the sums of a part agree, nothing is too much in it.
+        return found[0], 0 if same else self._surplus(), same
+
+    def _surplus(self) -> int:
+        """Return how many rows the whole table has more than the load left."""
+        return staging.count(self._warehouse, self._staged.target, self._live) - self._left
 
     # By rows.
 
     def _differences(self, surplus: int) -> tuple[int, int, int]:
         """Return the rows compared, those that are missing and those that are not the same."""
         hash_ = contents.of_source(self._planned, self._alike)
-        where = sql.SQL(" WHERE {} AND {}").format(contents.unchanged(self._planned), self._part.condition)
+        where = sql.SQL(" WHERE {}").format(self._unchanged())
         self._make("audit_source", [sql.SQL("hash bigint")])
         rows = self._copy("audit_source", [*self._source_keys(), hash_], where)
         postgres.rows(self._warehouse, "ANALYZE audit_source")
@@ -187,7 +170,7 @@ class _Comparison:
         altered = self._tell(
             "altered", "FROM audit_source AS r JOIN {ours} AS o ON {same} WHERE r.hash <> o.hash"
         )
-        if surplus > 0 and self._part.whole:
+        if surplus > 0 and self._part.by_sums:
             # Those among them that the source deleted since the load are no fault.
             self._tell(
                 "surplus, or deleted since",
@@ -231,8 +214,9 @@ class _Comparison:
             for name, key in zip(self._planned.key, self._keys, strict=True)
         ]
         hash_ = sql.SQL("{} AS hash").format(contents.of_warehouse(self._planned, self._alike))
-        return sql.SQL("(SELECT {} FROM {} WHERE {})").format(
-            sql.SQL(", ").join([*keys, hash_]), self._staged.target, self._live
+        within = self._within if self._part.by_sums else sql.SQL("true")
+        return sql.SQL("(SELECT {} FROM {} WHERE {} AND {})").format(
+            sql.SQL(", ").join([*keys, hash_]), self._staged.target, self._live, within
         )
 
     def _make(self, name: str, more: list[Composable]) -> None:
@@ -248,6 +232,9 @@ class _Comparison:
                 sql.Identifier(name), sql.SQL(", ").join([*keys, *more])
             ),
         )
+
+    def _unchanged(self) -> Composable:
+        return sql.SQL("{} AND {}").format(self._within, contents.unchanged(self._planned))
 
     def _source_keys(self) -> list[Composable]:
         columns = {column.name: column for column in self._planned.columns}

@@ -1,5 +1,6 @@
 """Contents: what is asked of both sides, so that the same rows give the same answer on every server."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from psycopg2 import sql
@@ -14,6 +15,19 @@ from pipeline.warehouse.shape import Column
 
 # Not of ASCII: a server of another encoding hashes other bytes.
 _PROBE = "SELECT hashtextextended('é' COLLATE \"C\", 0)"
+# How a value is hashed without its text, by type: only where every server keeps the same bits for what has
+# the same text, and where different values have different hashes, as far as 64 bits can tell. The server's
+# own hash of a long number looks at 32 bits; the other half tells the rest.
+HASHES = {
+    "smallint": "hashint4extended({value}, {place})",
+    "integer": "hashint4extended({value}, {place})",
+    "bigint": "hashint8extended({value}, {place}) # hashint8extended({value} >> 32, {other})",
+    # With a scale all values are written with as many digits.
+    "numeric(,)": "hash_numeric_extended({value}, {place})",
+    "uuid": "uuid_hash_extended({value}, {place})",
+}
+BY_TEXT = 'hashtextextended(({value})::text COLLATE "C", {place})'
+SCALED = re.compile(r"numeric\(\d+,\d+\)")
 # What a hash mask leaves of a value.
 HASH = "^[0-9a-f]{64}$"
 
@@ -25,12 +39,12 @@ def hash_alike(warehouse: Connection, source: Connection) -> bool:
 
 def of_source(planned: Plan, alike: bool) -> Composable:
     """Return the SQL of a row's hash in the source: of the row as it is loaded, masks and all."""
-    return _hash([plan.expression(column) for column in planned.columns], alike)
+    return _hash([(plan.expression(column), column) for column in planned.columns], alike)
 
 
 def of_warehouse(planned: Plan, alike: bool) -> Composable:
     """Return the SQL of a row's hash in the warehouse."""
-    return _hash([_loaded(column) for column in planned.columns], alike)
+    return _hash([(_loaded(column), column) for column in planned.columns], alike)
 
 
 def _loaded(column: Column) -> Composable:
@@ -38,14 +52,37 @@ def _loaded(column: Column) -> Composable:
     return sql.Identifier(column.name) if column.text or column.mask else column.expression()
 
 
-def _hash(expressions: Sequence[Composable], alike: bool) -> Composable:
+def _hash(values: Sequence[tuple[Composable, Column]], alike: bool) -> Composable:
     # Byte by byte, in the text that every server writes for it: 1.0 is not 1.00 here.
-    row = sql.SQL("ROW({})::text").format(sql.SQL(", ").join(expressions))
+    if alike and values:
+        # Each value by itself, in its place: that takes a quarter of the time of the text of a row.
+        hashes = [_hash_of(value, column, place) for place, (value, column) in enumerate(values, start=1)]
+        return sql.SQL("({})").format(sql.SQL(" # ").join(hashes))
+    row = sql.SQL("ROW({})::text").format(sql.SQL(", ").join(value for value, _ in values))
     if alike:
         return sql.SQL('hashtextextended({} COLLATE "C", 0)').format(row)
     return sql.SQL(
         "('x' || left(encode(sha256(convert_to({}, 'UTF8')), 'hex'), 16))::bit(64)::bigint"
     ).format(row)
+
+
+def _hash_of(value: Composable, column: Column, place: int) -> Composable:
+    # Without a mask, that is: with one, and for what is read as text, it is a text.
+    plain = "" if column.mask or column.text else column.type
+    query = HASHES.get("numeric(,)" if SCALED.fullmatch(plain) else plain, BY_TEXT)
+    hashed = sql.SQL(query).format(value=value, place=sql.Literal(place), other=sql.Literal(-place))
+    return sql.SQL("coalesce({}, {})").format(hashed, sql.Literal(place))
+
+
+def sums(hash_: Composable) -> Composable:
+    """Return the SQL of what rows have in common: by their hashes, and by those hashed once more.
+
+    The hash of a row is made of those of its values, so that values which change places between rows could
+    leave the first sum as it was.
+    """
+    return sql.SQL("coalesce(sum({hash}), 0), coalesce(sum(hashint8extended({hash}, 0)), 0)").format(
+        hash=hash_
+    )
 
 
 def unchanged(planned: Plan) -> Composable:

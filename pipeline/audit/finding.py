@@ -12,15 +12,28 @@ EQUAL, DIFFERS, INCOMPARABLE = "equal", "differs", "not comparable"
 
 @dataclass(frozen=True)
 class Part:
-    """Which of how many parts of a table is looked at: its share of the source's blocks.
+    """Which of how many parts of a table is looked at: by its key, or by the source's blocks.
 
-    There were so many `blocks` when the first part was looked at; `storage` tells those files from others.
+    By key it begins at the key `first` and ends before `after`, or is open there. By blocks it is a share of
+    them; there were so many `blocks` when the first part was looked at. `storage` tells what the table is cut
+    by from another key, and those files from others.
     """
 
     number: int = 1
     of: int = 1
     blocks: int = 0
     storage: str = ""
+    first: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @property
+    def by_key(self) -> bool:
+        return bool(self.storage) and not self.blocks
+
+    @property
+    def by_sums(self) -> bool:
+        """Whether both sides can tell the sums of its rows."""
+        return self.whole or self.by_key
 
     @property
     def whole(self) -> bool:
@@ -32,7 +45,10 @@ class Part:
 
     @property
     def condition(self) -> Composable:
-        """Return the condition under which a row of the source is in it. The last one is open at its end."""
+        """Return the condition under which a row of the source is in it, if it is one by blocks.
+
+        The last one is open at its end.
+        """
         first, after = (self.blocks * number // self.of for number in (self.number - 1, self.number))
         begin = sql.SQL("ctid >= {}::tid").format(sql.Literal(f"({first},0)"))
         end = sql.SQL("ctid < {}::tid").format(sql.Literal(f"({after},0)"))

@@ -41,7 +41,8 @@ class Proof:
         """Return the part that is to be looked at next, of a table that is looked at in parts; else None."""
         if self.last is None or self.last.last or self.result != EQUAL:
             return None
-        return Part(self.last.number + 1, self.last.of, self.last.blocks, self.last.storage)
+        last = self.last
+        return Part(last.number + 1, last.of, last.blocks, last.storage, first=last.after)
 
 
 def read(warehouse: Connection) -> Mapping[str, Proof]:
@@ -56,10 +57,10 @@ def _proof(
     usual: float, name: str, rows: int, loaded_since: datetime,
     proved_at: datetime | None, looked_at: datetime | None,
     result: str | None, reason: str | None, part: int | None, parts: int, blocks: int, storage: str,
-    compared: int | None, seconds: float | None,
+    after: list[str] | None, compared: int | None, seconds: float | None,
 ) -> Proof:  # fmt: skip
     rate = seconds / compared if seconds and compared else usual
-    last = Part(part, parts, blocks, storage) if part else None
+    last = Part(part, parts, blocks, storage, after=tuple(after or ())) if part else None
     return Proof(
         name, rows, loaded_since, proved_at, looked_at, result, reason or "", last,
         max(TABLE_SECONDS, rows * rate),
@@ -67,9 +68,13 @@ def _proof(
 
 
 def record(warehouse: Connection, table: Table, part: Part, found: Finding, seconds: float) -> None:
-    """Write down what was seen, in the caller's transaction."""
+    """Write down what was seen, in the caller's transaction.
+
+    Of a table that is looked at in parts that is also the key at which the next part begins, and no other.
+    """
+    after = list(part.after) if part.after and found.result == EQUAL else None
     seen = (
-        part.number, part.of, part.blocks, part.storage, found.result, found.reason, found.rows,
+        part.number, part.of, part.blocks, part.storage, after, found.result, found.reason, found.rows,
         found.newer, found.missing, found.altered, found.surplus, sum(found.clear.values()), seconds,
     )  # fmt: skip
     audits.record_audit(warehouse, table.source, table.name, seen)

@@ -16,18 +16,24 @@ LIMIT = timedelta(days=NIGHTS + 1)
 # Where no night is known to be measured by.
 UNKNOWN_SECONDS = 60.0
 MAXIMUM_PARTS = 1000
-# A part is compared row by row, and a whole table by sums first: about so many times as long for as many rows
-# (measured with two million rows of four columns).
-BY_ROWS = 3
+# What is left of a budget once an audit has begun is not planned to the full: a look may take longer than the
+# last one did. However short the night was, this share of the budget is for looking.
+PLANNED, LEAST = 0.8, 0.4
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A table whose turn it is. `parts` is how many to look at it in, if it is to be begun anew."""
+    """A table whose turn it is. `parts` is how many to look at it in, if it is to be begun anew.
+
+    That is right for looking `by_sums`, or as it was looked at before; by key it is better looked at in
+    `careful` parts.
+    """
 
     name: str
     parts: int
     following: Part | None
+    by_sums: bool = True
+    careful: int = 1
 
 
 def budget_seconds(night_seconds: float | None, share: float) -> float:
@@ -37,6 +43,15 @@ def budget_seconds(night_seconds: float | None, share: float) -> float:
     (60.0, 60.0)
     """
     return UNKNOWN_SECONDS if night_seconds is None else night_seconds * share
+
+
+def for_looking(budget: float, spent: float) -> float:
+    """Return how long an audit is to look at tables, which took so many seconds to begin.
+
+    >>> for_looking(60, 10), for_looking(1, 0.9)
+    (40.0, 0.4)
+    """
+    return max((budget - spent) * PLANNED, budget * LEAST)
 
 
 def turns(
@@ -65,10 +80,11 @@ def _urgency(proof: Proof) -> tuple[bool, float, str]:
 
 def _turn(proof: Proof, budget: float) -> Turn:
     parts = math.ceil(proof.seconds / budget) if budget > 0 else 1
-    # Of what was never looked at in parts it is known how long it took as a whole.
-    if parts > 1 and (proof.last is None or proof.last.whole):
-        parts = math.ceil(proof.seconds * BY_ROWS / budget)
-    return Turn(proof.name, min(MAXIMUM_PARTS, max(1, parts)), proof.following)
+    # A part that takes twice as long as was thought fits into the night as well; but all within a week.
+    careful = math.ceil(2 * proof.seconds / budget) if budget > 0 else 1
+    by_sums = proof.last is None or proof.last.by_sums
+    parts = min(MAXIMUM_PARTS, max(1, parts))
+    return Turn(proof.name, parts, proof.following, by_sums, careful if careful < NIGHTS else parts)
 
 
 def nights(proofs: Mapping[str, Proof], names: Sequence[str], budget: float) -> int:

@@ -44,6 +44,7 @@ __all__ = [
     "Table",
     "read",
     "read_repository",
+    "read_sources",
 ]
 
 
@@ -66,6 +67,17 @@ def read(directory: Path) -> Catalog:
     if problems:
         raise ProblemsError(problems)
     return catalog
+
+
+def read_sources(directory: Path) -> Catalog:
+    """Return the sources alone that `directory` declares, for who runs no SQL of the analysts.
+
+    SQL is not read at all, so that what is wrong in it, or in marts, stops nobody. Raise ProblemsError.
+    """
+    found = sources.read(directory, queries=False)
+    if found.problems:
+        raise ProblemsError(found.problems)
+    return Catalog(sources=found.read)
 
 
 def read_repository(directory: Path) -> Repository:

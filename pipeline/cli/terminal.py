@@ -2,13 +2,15 @@
 
 import sys
 from datetime import timedelta
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from typing import TYPE_CHECKING
 
 from pipeline import durations
 from pipeline.redact import redact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
 
 # In a file or a pipe a table is as wide as what stands in it.
 UNLIMITED_WIDTH = 10_000
@@ -16,8 +18,10 @@ UNLIMITED_WIDTH = 10_000
 CLOCK_SECONDS = 60
 
 
-def console() -> Console:
+def console() -> "Console":
     """Return standard output: on a terminal coloured and as wide as it is, elsewhere plain and unlimited."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and many commands show no table
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED_WIDTH)
 
 
@@ -29,19 +33,32 @@ def say(line: str) -> None:
 
 def tell(sentence: str, style: str | None = None) -> None:
     """Write a sentence without credentials; on a terminal it goes on in the next line at a space."""
-    console().print(redact(sentence), style=style, markup=False)
+    if sys.stdout.isatty():
+        console().print(redact(sentence), style=style, markup=False)
+    else:
+        say(sentence)
 
 
 def tell_next(before: str, command: str) -> None:
     """Write the command that mends something, whole, and before it what is to be done first, if anything."""
     line = f"  next: {before}, then " if before else "  next: "
-    if before and len(line) + len(command) > console().width:
+    if before and sys.stdout.isatty() and len(line) + len(command) > console().width:
         line = f"{line.rstrip()}\n        "
     say(line + command)
 
 
-def progress() -> Progress:
+def progress() -> "Progress":
     """Return a progress bar on standard error; it shows nothing where that is no terminal."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.table import Column  # noqa: PLC0415
+
     return Progress(
         TextColumn("{task.fields[name]}"),
         BarColumn(bar_width=12),
@@ -60,11 +77,13 @@ def progress() -> Progress:
     )
 
 
-def table(*columns: str) -> Table:
+def table(*columns: str) -> "Table":
     """Return an empty table; a column whose name begins with ">" holds numbers.
 
     Where it does not fit, the first column is folded: nothing is cut off.
     """
+    from rich.table import Table  # noqa: PLC0415 - as above
+
     made = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         made.add_column(

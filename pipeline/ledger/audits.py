@@ -17,24 +17,38 @@ def proofs(connection: Connection) -> list[tuple[Any, ...]]:
 def record_audit(connection: Connection, source: str, table: str, seen: Sequence[object]) -> None:
     """Write down a look at a table, in the caller's transaction.
 
-    `seen`: part, parts, blocks, storage, result, reason, rows, newer, missing, altered, surplus, how many
-    values of masked columns are clear, seconds.
+    `seen`: part, parts, blocks, storage, the key at which the next part begins, if there is one (kept in the
+    latest look alone), result, reason, rows, newer, missing, altered, surplus, how many values of masked
+    columns are clear, seconds.
     """
     postgres.rows(
         connection,
+        "UPDATE ops.audit SET after_key = NULL"
+        " WHERE source = %s AND table_name = %s AND after_key IS NOT NULL",
+        (source, table),
+    )
+    postgres.rows(
+        connection,
         """
-        INSERT INTO ops.audit (source, table_name, run, snapshot_at, part, parts, blocks, storage, result,
-                               reason, rows, newer, missing, altered, surplus, clear, seconds)
-        SELECT %s, %s, w.run, w.snapshot_at, %s, %s, %s, %s, %s, nullif(%s, ''), %s, %s, %s, %s, %s, %s, %s
+        INSERT INTO ops.audit (source, table_name, run, snapshot_at, part, parts, blocks, storage, after_key,
+                               result, reason, rows, newer, missing, altered, surplus, clear, seconds)
+        SELECT %s, %s, w.run, w.snapshot_at, %s, %s, %s, %s, %s,
+               %s, nullif(%s, ''), %s, %s, %s, %s, %s, %s, %s
         FROM ops.watermark w WHERE w.source = %s AND w.table_name = %s
         """,
         (source, table, *seen, source, table),
     )
 
 
-def proved_as_a_whole(connection: Connection) -> int:
-    """Return how many tables had their turn, all of them or to their last part."""
-    found: int = postgres.value(
-        connection, "SELECT count(DISTINCT table_name) FROM ops.audit WHERE part = parts"
+def looked(connection: Connection) -> tuple[int, float, int]:
+    """Return how many rows were compared, in how many seconds, and how many tables had their turn."""
+    found = postgres.rows(
+        connection,
+        """
+        SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(seconds), 0),
+               count(DISTINCT table_name) FILTER (WHERE part = parts)
+        FROM ops.audit
+        """,
     )
-    return found
+    ((rows, seconds, tables),) = found
+    return rows, seconds, tables

@@ -97,8 +97,9 @@ class Plan:
         It holds for every relation whose rows have an xmin, however its changes are found.
         """
         assert self.since is not None  # noqa: S101 - without it all rows are read
-        return sql.SQL("((xmin::text::bigint - {} + 4294967296) % 4294967296) < 2147483648").format(
-            sql.Literal(self.since.horizon % 2**32)
+        # Ages are told in the circle in which transaction ids go round: the horizon's is so young as well.
+        return sql.SQL("age(xmin) <= (SELECT age({}::xid))").format(
+            sql.Literal(str(self.since.horizon % 2**32))
         )
 
     def _cursor_condition(self, since: Watermark) -> Composable:

@@ -16,6 +16,7 @@ SELECT
     coalesce(latest.parts, 1),
     coalesce(latest.blocks, 0),
     coalesce(latest.storage, ''),
+    latest.after_key,
     spent.rows,
     spent.seconds
 FROM ops.watermark w

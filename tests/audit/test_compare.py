@@ -1,5 +1,6 @@
 """What an audit finds, and what it does not take for a fault: real servers, every row."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -91,6 +92,26 @@ def test_a_row_that_takes_the_place_of_another_is_found(audits: Audits) -> None:
     night = shop(audits)
     night.ask("warehouse", "UPDATE shop.item SET id = 1000 WHERE id = 17")
     assert str(audits.one()) == "differs: 1 row of the source is missing"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE shop.item AS a SET name = b.name FROM shop.item AS b"
+        " WHERE (a.id, b.id) IN ((17, 18), (18, 17))",
+        "UPDATE shop.item SET name = phone, phone = name WHERE id = 17",
+        "UPDATE shop.item SET name = '' WHERE id = 18",
+        "UPDATE shop.item SET small = small + CASE id WHEN 17 THEN 1 ELSE -1 END WHERE id IN (17, 18)",
+        "UPDATE shop.item SET large = large + 4294967295 WHERE id = 17",
+    ],
+)
+def test_values_that_change_places_are_found(audits: Audits, change: str) -> None:
+    """Between rows and between columns, nothing for empty, and numbers whose sum stays as it was."""
+    columns = "ALTER TABLE item ADD small int, ADD large bigint; UPDATE item SET small = id, large = 1;"
+    night = shop(audits, script=ITEMS + columns + "UPDATE item SET name = NULL WHERE id = 18")
+    assert audits.one().result == EQUAL
+    night.ask("warehouse", change)
+    assert audits.one().altered == len({"17", "18"} & set(re.findall(r"\d\d", change)))
 
 
 def test_a_cursor_table_that_missed_an_update_is_found(audits: Audits) -> None:

@@ -23,12 +23,15 @@ def test_the_cost_of_an_audit_is_shown_beside_its_night_and_nothing_is_left(sand
         env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    night = r"^bench: night 2: load \d+\.\d s, audit \d+\.\d s, \d+\.\d%; audit: \d equal; at "
+    night = r"^bench: night 2: load \d.* s, audit \d.* s, \d.*%; of processors \d.*; audit: \d+ equal; at "
     assert re.search(night, done.stdout, re.MULTILINE), done.stdout
-    assert re.search(r"^bench: an audit takes \d+\.\d% of its night \(median", done.stdout, re.MULTILINE)
-    assert re.search(r"^bench: \d of 9 tables had their turn within 2 nights$", done.stdout, re.MULTILINE)
+    for what in ("of its night", "of the processors' time of its night"):
+        assert re.search(rf"^bench: an audit takes \d+\.\d% {what} \(median; ", done.stdout, re.MULTILINE)
+    apart = r"^bench: of that \d+\.\d\d s to begin and end, and \d+\.\d\d s a million rows$"
+    assert re.search(apart, done.stdout, re.MULTILINE)
+    assert re.search(r"^bench: \d+ of 20 tables had their turn within 2 nights$", done.stdout, re.MULTILINE)
     with clusters.connection(sandbox.home, provision.SOURCES, "postgres") as connection:
-        assert not provision.database_exists(connection, "bench_audit")
+        assert not provision.database_exists(connection, "bench")
 
 
 def test_the_local_half_of_a_backup_is_shown_beside_the_least_and_nothing_is_left(sandbox: Sandbox) -> None:

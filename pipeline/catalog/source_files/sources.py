@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.catalog import document, queries
+from pipeline.catalog import document
+from pipeline.catalog.queries import TABLE
 from pipeline.catalog.source_files import rules, selection
 from pipeline.catalog.source_files.relations import Sources, relation_problem
 from pipeline.catalog.source_files.tables import DeclaredSource, Source, Table
@@ -12,15 +13,15 @@ from pipeline.catalog.source_files.validation import validated
 FOLDER = "sources"
 
 
-def read(directory: Path) -> Sources:
-    """Read all files of sources/ in `directory`, an analysts' repository."""
+def read(directory: Path, *, queries: bool = True) -> Sources:
+    """Read all files of sources/ in `directory`, an analysts' repository; without `queries` no SQL."""
     folder = directory / FOLDER
     found = Sources()
     for path in sorted(folder.glob("*.yml")):
         found.problems.append(f"{FOLDER}/{path.name}:1: must end in .yaml; rename it")
         found.faulty.add(path.stem)
     for path in sorted(folder.glob("*.yaml")):
-        source = _read_source(path, found)
+        source = _read_source(path, found, queries=queries)
         if source is not None:
             found.read[source.name] = source
         else:
@@ -33,7 +34,7 @@ def read(directory: Path) -> Sources:
     return found
 
 
-def _read_source(path: Path, found: Sources) -> Source | None:
+def _read_source(path: Path, found: Sources, *, queries: bool) -> Source | None:
     shown = f"{FOLDER}/{path.name}"
     try:
         written = document.parse(path.read_text(encoding="utf-8"))
@@ -44,7 +45,7 @@ def _read_source(path: Path, found: Sources) -> Source | None:
     declared = None
     if not (problems and written.value is None):
         declared, more = validated(written, DeclaredSource)
-        wrong_queries, named = rules.query_problems(written)
+        wrong_queries, named = rules.query_problems(written) if queries else ([], [])
         problems += [*more, *rules.problems(written, path.stem), *wrong_queries]
         problems += selection.problems(written)
         found.named += [(f"{shown}:{line}: {place}", relation) for line, place, relation in named]
@@ -71,7 +72,7 @@ def unknown_relations(found: Sources, built: set[str]) -> Iterator[str]:
     """Find what sql checks read that is no table of any source and none of the marts `built`."""
     for place, relation in found.named:
         if not relation.schema:
-            what = f"is named without a schema; write {queries.TABLE}, or its source before it"
+            what = f"is named without a schema; write {TABLE}, or its source before it"
         else:
             what = relation_problem(relation, found, built) or ""
         if what:

@@ -1,29 +1,21 @@
 """What an audit costs beside the night that it follows: for `bin/bench`.
 
-A source of one large table and many small ones is loaded; then come nights. A hundredth of its rows is
-changed, a thousandth deleted, what changed is loaded, and what has its turn is audited.
+A source of one large table and many smaller ones is loaded; then come nights. A hundredth of its rows is
+changed, a thousandth deleted, what changed is loaded, and what has its turn is audited. By default it is as
+large as a small school becomes: the sandbox's example has twenty tables and 220,000 rows, and this is ten
+years of it.
 """
 
-import contextlib
-import os
 import statistics
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from datetime import date, timedelta
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pipeline.ledger import audits
-from pipeline.sandbox import configuration, provision, sources
+from pipeline.sandbox.benches import bench_platform
+from pipeline.sandbox.benches.bench_platform import Cost, Platform
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.servers import clusters
-from pipeline.sandbox.servers.server import addresses
-from pipeline.system import command
 
-SOURCE, WAREHOUSE, ROLE = "bench_audit", "bench_audit", "bench_audit_pipeline"
-ROWS, SMALL = 2_000_000, 8
+ROWS, SMALL = 2_200_000, 19
 # A week, if nobody asks for more or fewer.
 NIGHTS = 7
 TABLE = """
@@ -40,71 +32,57 @@ DAY = """
 """
 
 
+@dataclass(frozen=True)
+class Night:
+    """A night's load and its audit; `looked_seconds` of that were spent on looking at tables."""
+
+    load: Cost
+    audit: Cost
+    looked_seconds: float
+
+    @property
+    def on_the_clock(self) -> float:
+        return self.audit.seconds / self.load.seconds
+
+    @property
+    def of_processors(self) -> float:
+        return self.audit.processor_seconds / self.load.processor_seconds
+
+    def __str__(self) -> str:
+        return (
+            f"load {self.load.seconds:.1f} s, audit {self.audit.seconds:.2f} s, {self.on_the_clock:.1%};"
+            f" of processors {self.load.processor_seconds:.1f} s, {self.audit.processor_seconds:.2f} s,"
+            f" {self.of_processors:.1%}; {self.audit.said.splitlines()[-1]}"
+        )
+
+
 def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> None:
     """Measure nights one after the other, and say what each took, its audit and the ratio of both."""
     tables = {"large": rows // 2, **{f"small{number:02}": rows // 2 // SMALL for number in range(SMALL)}}
-    with tempfile.TemporaryDirectory() as scratch, _platform(home, tables, Path(scratch)) as environment:
-        first = date(2000, 1, 1) + timedelta(days=int(time.time()) % 7000)
-        _pipeline(environment, "run", "etl", "--run", str(first))
-        ratios = []
-        for night in range(1, nights + 1):
-            with clusters.connection(home, provision.SOURCES, SOURCE) as connection:
-                for name in tables:
-                    connection.cursor().execute(DAY.format(name=name, night=night))
-            loading, _ = _pipeline(environment, "run", "etl", "--run", str(first + timedelta(days=night)))
-            auditing, told = _pipeline(environment, "audit")
-            ratios.append(auditing / loading)
-            say(
-                f"night {night}: load {loading:.1f} s, audit {auditing:.1f} s, {auditing / loading:.1%}; "
-                f"{told.splitlines()[-1]}"
-            )
-        say(f"an audit takes {statistics.median(ratios):.1%} of its night (median, the whole command)")
-        with clusters.connection(home, provision.WAREHOUSE, WAREHOUSE) as connection:
-            proved = audits.proved_as_a_whole(connection)
+    make = "".join(TABLE.format(name=name, rows=count) for name, count in tables.items())
+    with bench_platform.platform(home, list(tables), make) as platform:
+        platform.run(0)
+        seen = []
+        for number in range(1, nights + 1):
+            seen.append(_night(platform, tables, number))
+            say(f"night {number}: {seen[-1]}")
+        for what, ratios in (
+            ("of its night", [night.on_the_clock for night in seen]),
+            ("of the processors' time of its night", [night.of_processors for night in seen]),
+        ):
+            median = statistics.median(ratios)
+            say(f"an audit takes {median:.1%} {what} (median; {min(ratios):.1%} to {max(ratios):.1%})")
+        begun = statistics.median(night.audit.seconds - night.looked_seconds for night in seen)
+        compared, seconds, proved = platform.ask(audits.looked)
+        say(f"of that {begun:.2f} s to begin and end, and {seconds / compared * 1e6:.2f} s a million rows")
         say(f"{proved} of {len(tables)} tables had their turn within {nights} nights")
 
 
-@contextlib.contextmanager
-def _platform(home: Home, tables: dict[str, int], scratch: Path) -> Iterator[dict[str, str]]:
-    """Make source, warehouse and settings; give the environment of commands. Remove all at the end."""
-    # What a measurement that was killed has left.
-    provision.forget_source(home, SOURCE)
-    sources.make(home, SOURCE, None, threading.Event(), as_owner=True)
-    with clusters.connection(home, provision.WAREHOUSE, "postgres") as server:
-        try:
-            provision.source(home, SOURCE)
-            with clusters.connection(home, provision.SOURCES, SOURCE) as connection:
-                for name, rows in tables.items():
-                    connection.cursor().execute(TABLE.format(name=name, rows=rows))
-                connection.cursor().execute("VACUUM ANALYZE")
-            provision.forget_warehouse(home, server, WAREHOUSE, ROLE)
-            provision.warehouse(home, server, WAREHOUSE, WAREHOUSE, role=ROLE)
-            settings_file = str(_settings(home, tables, scratch))
-            environment = {**os.environ, **addresses(home), "LUIGI_CONFIG_PATH": settings_file}
-            _pipeline(environment, "migrate")
-            yield environment
-        finally:
-            provision.forget_warehouse(home, server, WAREHOUSE, ROLE)
-            provision.forget_source(home, SOURCE)
-
-
-def _settings(home: Home, tables: dict[str, int], scratch: Path) -> Path:
-    (scratch / "sources").mkdir()
-    declared = ", ".join(f"{name}: {{}}" for name in tables)
-    (scratch / "sources" / f"{SOURCE}.yaml").write_text(f"source: {SOURCE}\ntables: {{{declared}}}\n")
-    shared = configuration.sections(home)
-    own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
-    own["warehouse"] = {"secret": WAREHOUSE}
-    own["analysts"] = {"checkout": str(scratch)}
-    own[f"source.{SOURCE}"] = {"secret": f"source/{SOURCE}"}
-    path = scratch / "luigi.cfg"
-    path.write_text(configuration.render(configuration.template(), own))
-    return path
-
-
-def _pipeline(environment: dict[str, str], *arguments: str) -> tuple[float, str]:
-    """Run a command; return the seconds that it took and what it said."""
-    program = Path(sys.executable).with_name("pipeline")
-    begun = time.monotonic()
-    said = command.run([program, *arguments], environment=environment)
-    return time.monotonic() - begun, said
+def _night(platform: Platform, tables: dict[str, int], number: int) -> Night:
+    for name in tables:
+        platform.source(DAY.format(name=name, night=number))
+    load = platform.run(number)
+    _, before, _ = platform.ask(audits.looked)
+    audit = platform.pipeline("audit")
+    _, after, _ = platform.ask(audits.looked)
+    return Night(load, audit, after - before)

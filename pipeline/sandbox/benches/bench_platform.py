@@ -13,19 +13,23 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from pipeline.errors import StepError, UsageError
+from pipeline.postgres import Connection
 from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import PROJECT, Home
 from pipeline.sandbox.servers import clusters, servers
 from pipeline.sandbox.servers.server import addresses
 from pipeline.system import command
+
+Answer = TypeVar("Answer")
 
 NAME, ROLE = "bench", "bench_pipeline"
 
@@ -36,6 +40,8 @@ class Cost:
 
     seconds: float
     processors: Mapping[str, float] = field(default_factory=dict)
+    # What a command said, if it was one.
+    said: str = ""
 
     @property
     def processor_seconds(self) -> float:
@@ -63,8 +69,8 @@ class Platform:
         """Run a command to its end; raise StepError if it fails."""
         program = Path(sys.executable).with_name("pipeline")
         with self.measured() as costs:
-            command.run([program, *arguments], environment={**self.environment, **_of(build)})
-        return costs[0]
+            said = command.run([program, *arguments], environment={**self.environment, **_of(build)})
+        return replace(costs[0], said=said)
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[list[Cost]]:
@@ -91,6 +97,11 @@ class Platform:
         """Change the source."""
         with clusters.connection(self.home, provision.SOURCES, NAME) as connection:
             connection.cursor().execute(statement)
+
+    def ask(self, question: Callable[[Connection], Answer]) -> Answer:
+        """Return what a question to the warehouse's ledger is answered."""
+        with clusters.connection(self.home, provision.WAREHOUSE, NAME) as connection:
+            return question(connection)
 
     def empty(self, build: Path | None = None) -> None:
         """Make the warehouse anew, as that build has it."""

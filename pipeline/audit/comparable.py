@@ -1,0 +1,48 @@
+"""Whether what is loaded and what the source has now can be held against each other at all."""
+
+from collections.abc import Iterator
+
+from pipeline.loading.plan import HALF_CIRCLE, Plan
+from pipeline.loading.shapes import drift, filtering
+from pipeline.postgres import Connection
+from pipeline.postgres.snapshot import Snapshot
+from pipeline.warehouse import staging
+from pipeline.warehouse.staging import Staged
+
+# Changes that were ignored and leave every column that is compared as it is.
+HARMLESS = frozenset(
+    {"added", "added_with_default", "dropped", "order", "nullable", "recreated", "partition"}
+)
+
+
+def hindrances(warehouse: Connection, planned: Plan, taken: Snapshot) -> list[str]:
+    """Return why a table cannot be compared with its source, nothing if it can."""
+    return [*_unlike(planned, taken), *_held_otherwise(warehouse, planned)]
+
+
+def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
+    """Yield why what is loaded and what the source has now cannot be held against each other."""
+    since = planned.since
+    if since is None:
+        yield "it is not loaded yet"
+        return
+    for change in planned.changes:
+        if change.action != drift.IGNORE or change.kind not in HARMLESS:
+            yield f"{change}, which its next load sees to"
+    if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
+        yield "the source was restored or failed over since; its next load reads it in full"
+    if since.quarantined:
+        yield f"{since.quarantined:,} rows are set aside; until they are mended each load reads it in full"
+    if not filtering.is_steady(planned.table):
+        yield "which of its rows are loaded depends on the time; each load compares their keys"
+    if planned.shape.has_xmin and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
+        yield "its last load is too long ago to tell what changed since; the next one reads it in full"
+
+
+def _held_otherwise(warehouse: Connection, planned: Plan) -> Iterator[str]:
+    """Yield the columns that the warehouse has as another type than they are read in: as was declared."""
+    held = staging.column_types(warehouse, Staged(planned.table, "").target)
+    for column in planned.columns:
+        wanted = column.warehouse_type(planned.table.source).as_string(warehouse)
+        if column.name in held and held[column.name].replace('"', "") != wanted.replace('"', ""):
+            yield f'the warehouse has its column "{column.name}" as {held[column.name]}, and not as {wanted}'

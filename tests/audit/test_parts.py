@@ -1,0 +1,137 @@
+"""A large table is looked at in parts, one each night: all of its rows, and by sums where it has a key."""
+
+import pytest
+
+from pipeline import access
+from pipeline.audit import audit
+from pipeline.audit.audit import Audited
+from pipeline.audit.finding import DIFFERS, EQUAL
+from tests.support.night import Night
+
+ROWS = 600
+DECLARED = "source: shop\ntables: {item: {%s}}\n"
+FILLED = "INSERT INTO item SELECT {}, 'item ' || n FROM generate_series(1, 600) AS n"
+# By what tells the rows apart: the table's first columns, and the values that they get.
+KEYS = {
+    "number": ("id bigint PRIMARY KEY, name text", "n * 1000"),
+    "several": (
+        "kind text, on_day date, name text, PRIMARY KEY (kind, on_day)",
+        "chr(65 + n % 2 * 32) || n % 7, '2026-01-01'::date + n",
+    ),
+    "uuid": ("id uuid PRIMARY KEY, name text", "md5(n::text)::uuid"),
+}
+# A night so short that the table does not fit into its tenth.
+SHORT = """
+    INSERT INTO ops.run (run, name, state, started_at, finished_at, host, pid)
+    VALUES ('2020-01-01', 'etl', 'done', now() - interval '0.2 s', now(), 'here', 1)
+"""
+
+
+def shop(night: Night, kind: str = "number", declared: str = "") -> Night:
+    columns, values = KEYS[kind]
+    script = f"CREATE TABLE item ({columns}); {FILLED.format(values)}"
+    night.platform.source("shop", script, DECLARED % declared)
+    night.load("shop", "item")
+    night.ask("warehouse", SHORT)
+    return night
+
+
+def look(night: Night) -> Audited:
+    """Look at the part whose turn it is."""
+    with (
+        access.opened(night.settings) as databases,
+        audit.auditor(databases, [night.table("shop", "item")]) as auditor,
+    ):
+        (seen,) = auditor.night(0.1, lambda: 0.0)[1]
+    return seen
+
+
+def round_of(night: Night) -> list[Audited]:
+    """Look at all parts, from the first to the last."""
+    seen = [look(night)]
+    while not seen[-1].part.last:
+        seen.append(look(night))
+    assert [one.part.number for one in seen] == list(range(1, len(seen) + 1))
+    return seen
+
+
+def compared(seen: list[Audited]) -> int:
+    return sum(one.finding.rows for one in seen if one.finding)
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_all_parts_together_are_every_row_once_and_each_is_compared_by_sums(night: Night, kind: str) -> None:
+    shop(night, kind)
+    seen = round_of(night)
+    assert len(seen) > 1
+    assert all(one.part.by_key for one in seen)
+    assert [one.finding.result for one in seen if one.finding] == [EQUAL] * len(seen)
+    assert compared(seen) == ROWS
+    # So small a table is looked through for where its parts end, and not a sample of it.
+    assert {one.finding.rows for one in seen[:-1] if one.finding} == {ROWS // seen[0].part.of}
+    assert (seen[-1].proved, seen[0].proved) == (True, False)
+
+
+def test_a_row_changed_by_hand_is_found_in_its_part_with_its_key(night: Night) -> None:
+    shop(night)
+    night.ask("warehouse", "UPDATE shop.item SET name = 'by hand' WHERE id = 350000")
+    seen = look(night)
+    while seen.finding and seen.finding.result == EQUAL and not seen.part.last:
+        seen = look(night)
+    assert seen.finding
+    assert str(seen.finding) == "differs: 1 row is not the same"
+    assert seen.part.number > 1
+    kept = night.ask("warehouse", "SELECT difference, key FROM quarantine.audit")
+    assert kept == [("altered", {"id": 350000})]
+    assert look(night).part.number == 1, "what differed is begun anew"
+
+
+def test_a_row_added_by_hand_is_found_in_its_part(night: Night) -> None:
+    shop(night)
+    night.ask("warehouse", "INSERT INTO shop.item (id, _loaded_at) VALUES (350001, now())")
+    results = [one.finding.result for one in (look(night), look(night), look(night)) if one.finding]
+    assert DIFFERS in results
+    kept = night.ask("warehouse", "SELECT difference, key FROM quarantine.audit")
+    assert kept in ([("surplus, or deleted since", {"id": 350001})], [])
+
+
+def test_what_the_source_does_between_the_parts_is_no_fault(night: Night) -> None:
+    shop(night)
+    assert look(night).part.number == 1
+    night.ask("shop", "UPDATE item SET name = 'new' WHERE id % 50000 = 0")
+    night.ask("shop", "INSERT INTO item VALUES (150001, 'new'), (999999, 'new')")
+    night.ask("shop", "DELETE FROM item WHERE id IN (100000, 333000, 599000)")
+    night.ask("shop", "UPDATE item SET id = 500500 WHERE id = 200000")
+    seen = [look(night)]
+    while not seen[-1].part.last:
+        seen.append(look(night))
+    assert [str(one.finding) for one in seen if one.finding and one.finding.result != EQUAL] == []
+    assert sum(one.finding.newer for one in seen if one.finding) > 0
+
+
+def test_the_ledger_keeps_no_key_but_that_at_which_the_next_part_begins(night: Night) -> None:
+    shop(night)
+    kept = "SELECT part, after_key FROM ops.audit WHERE after_key IS NOT NULL"
+    first = look(night)
+    assert night.ask("warehouse", kept) == [(1, list(first.part.after))]
+    while not look(night).part.last:
+        assert len(night.ask("warehouse", kept)) == 1
+    assert night.ask("warehouse", kept) == []
+
+
+def test_parts_by_another_key_are_begun_anew(night: Night) -> None:
+    shop(night, declared="key: [id]")
+    assert look(night).part.number == 1
+    night.ask("warehouse", "UPDATE ops.audit SET storage = 'by \"other\" bigint'")
+    assert look(night).part.number == 1
+
+
+def test_without_a_key_a_part_is_compared_row_by_row(night: Night) -> None:
+    night.platform.source("shop", "CREATE TABLE item (name text)", DECLARED % "changes: full")
+    night.ask("shop", "INSERT INTO item SELECT repeat('x', 900) || n FROM generate_series(1, 600) AS n")
+    night.load("shop", "item")
+    night.ask("warehouse", SHORT)
+    seen = round_of(night)
+    assert len(seen) > 1
+    assert not any(one.part.by_sums for one in seen)
+    assert compared(seen) == ROWS
