@@ -115,8 +115,13 @@ def test_that_parser_refuses_what_nomad_refuses(wrong: str, told: str) -> None:
 @every_duty
 def test_nomad_itself_finds_nothing_wrong_and_no_other_style(duty: Duty) -> None:
     file = FOLDER / f"{duty.name}.nomad.hcl"
-    values = [f"-var-file={FOLDER / 'school.vars.hcl'}", *(["-var=database=hr"] if duty.per_database else [])]
-    for words in (["fmt", "-check", str(file)], ["job", "validate", *values, str(file)]):
+    given = [f"-var-file={FOLDER / 'school.vars.hcl'}", *(["-var=database=hr"] if duty.per_database else [])]
+    if duty.foreign:
+        given += [
+            "-var=metabase=https://files.example.org/m.jar",
+            f"-var=metabase_checksum=sha256:{'0' * 64}",
+        ]
+    for words in (["fmt", "-check", str(file)], ["job", "validate", *given, str(file)]):
         done = subprocess.run(["nomad", *words], capture_output=True, text=True, check=False)  # noqa: S607
         assert done.returncode == 0, done.stdout + done.stderr
 
