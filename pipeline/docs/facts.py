@@ -161,8 +161,15 @@ def _thing(
         name, description or seen.described.get(name, ""), kind, _columns(name, rules, seen),
         _checks(name, rules, checks, seen), tuple(known.get(name, ())),
         sorted(one for one in known if name in known[one]), tuple(how), sql,
-        now.rows if now else None, now.as_of if now else None, now.state if now else "", reads,
+        now.rows if now else None, now.as_of if now else None, _state(now), reads,
     )  # fmt: skip
+
+
+def _state(now: overview.Table | None) -> str:
+    """Return how a thing is; one that has its first night before it is not fresh, but not late either."""
+    if now is None:
+        return ""
+    return "new" if now.state == overview.OK and now.as_of is None else now.state
 
 
 def _columns(name: str, rules: Mapping[str, Column], seen: _Seen) -> list[ColumnFacts]:

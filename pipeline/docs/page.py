@@ -8,7 +8,7 @@ from pipeline.docs import drawn
 from pipeline.docs.facts import MART, CheckFacts, ColumnFacts, Facts, Thing
 from pipeline.names import anchor
 
-STATES = {"ok": "fresh", "failed": "failed", "stale": "too old", "running": "loading"}
+STATES = {"new": "not there yet", "ok": "fresh", "failed": "failed", "stale": "too old", "running": "loading"}
 # What the browser may do with the page: nothing of it comes from elsewhere.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 

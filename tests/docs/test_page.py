@@ -77,6 +77,14 @@ def test_the_page_tells_what_is_declared_what_there_is_and_how_checks_came_out(n
     assert "GROUP BY d.name" in staff
 
 
+def test_what_nobody_has_loaded_yet_is_not_called_fresh(night: Night) -> None:
+    loaded(night)
+    declare(night, staff=STAFF)
+    text = page(night)
+    assert ">not there yet</span>" in article(text, "mart.staff")
+    assert ">fresh</span>" in article(text, "hr.employee")
+
+
 def test_a_check_that_is_declared_no_longer_is_on_the_page_no_longer_though_it_failed(night: Night) -> None:
     loaded(night)
     checked = "source: hr\ntables:\n  department: {{}}\n  employee: {{checks: [{0}]}}\n"
