@@ -20,6 +20,9 @@ GONE_SECONDS = 30.0
 HELD_BY_ITS_WORKER = frozenset(
     chain.family(task.name) for chain in chains.CHAINS for task in chain.tasks if task.held_by_its_worker
 )
+# To go through all tasks for what is over (a worker that is gone, a task whose second try is due) takes most
+# of the time of handing one out, and grows with their number: whoever asks for work has it done this often.
+PRUNING_SECONDS = 1.0
 # What a worker says of itself when a person, and not a failure, ends its run.
 STOPPED = "stopped"
 
@@ -29,6 +32,8 @@ class Scheduler(luigi_internals.Scheduler):
 
     # Only while an assistant asks: who it is.
     _asking: luigi.scheduler.Worker | None = None
+    _handing_out = False
+    _pruned_at = -PRUNING_SECONDS
 
     def add_worker(self, worker, info, **kwargs) -> None:  # type: ignore[no-untyped-def]
         """Take note of what a worker says of itself. What a run that is told to stop leaves stays undone."""
@@ -43,11 +48,18 @@ class Scheduler(luigi_internals.Scheduler):
         self, host=None, assistant=False, current_tasks=None, worker=None, **kwargs
     ) -> Any:
         """Return what a worker is to do next."""
-        self._asking = self.state.get_worker(worker) if assistant else None
+        self._asking, self._handing_out = self.state.get_worker(worker) if assistant else None, True
         try:
             return super().get_work(host, assistant, current_tasks, worker, **kwargs)
         finally:
-            self._asking = None
+            self._asking, self._handing_out = None, False
+
+    def prune(self) -> None:
+        """Give up workers that are gone, and let failed tasks be tried again: not at each call for work."""
+        if self._handing_out and time.monotonic() - self._pruned_at < PRUNING_SECONDS:
+            return
+        super().prune()
+        self._pruned_at = time.monotonic()
 
     def may_be_handed_out(self, task: luigi.scheduler.Task) -> bool:
         """Whether a task is ready, and one that who asks for work may do."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import StepError
 from pipeline.sandbox import provision
+from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.home import PROJECT
-from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers import backup_store, clusters
 from tests.support.platforms import Sandbox
 
 pytestmark = pytest.mark.endurance
@@ -34,19 +36,50 @@ def test_the_cost_of_an_audit_is_shown_beside_its_night_and_nothing_is_left(sand
         assert not provision.database_exists(connection, "bench")
 
 
-def test_the_local_half_of_a_backup_is_shown_beside_the_least_and_nothing_is_left(sandbox: Sandbox) -> None:
+def bench(sandbox: Sandbox, *arguments: str) -> str:
+    """Run bin/bench in the sandbox of the tests, and return what it said."""
     done = subprocess.run(
-        [PROJECT / "bin" / "bench", "backup", "--rows=2000", "--rounds=1"], text=True, capture_output=True,
+        [PROJECT / "bin" / "bench", *arguments], text=True, capture_output=True,
         env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert re.search(
-        r"^bench: backup, local stages: \d+\.\d\d times the least \(median\)$", done.stdout, re.M
-    )
-    assert re.search(r"^bench: peak memory of a backup's step: \d+ MiB$", done.stdout, re.MULTILINE)
-    with clusters.connection(sandbox.home, provision.SOURCES, "postgres") as connection:
-        assert not provision.database_exists(connection, "bench_backup")
-    assert "bench_backup" not in sandbox.home.settings_file.read_text()
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("backup", {"dump, encryption, checksums", "upload, verify"}),
+        ("restore", {"from the bucket to a checked database"}),
+    ],
+)
+def test_a_backup_and_a_restore_are_shown_beside_the_least_and_nothing_is_left(
+    sandbox: Sandbox, what: str, names: set[str]
+) -> None:
+    told = json.loads(bench(sandbox, what, "--rows=2000", "--rounds=1", "--json"))
+    assert (told["what"], told["figures"].keys()) == (what, names)
+    for cluster in (provision.SOURCES, provision.DRILL):
+        with clusters.connection(sandbox.home, cluster, "postgres") as connection:
+            for database in ("bench_backup", "bench_restored"):
+                assert not provision.database_exists(connection, database)
+    with Control(sandbox.home.path / backup_store.NAME) as control, pytest.raises(StepError):
+        control.versions("bench-backups")
+
+
+def test_the_memory_of_each_process_is_shown_and_whether_it_grows(sandbox: Sandbox) -> None:
+    told = json.loads(bench(sandbox, "memory", "--rows=2000", "--tables=4", "--json"))
+    assert told["unit"] == "MiB"
+    for process in ("pipeline run etl", "Luigi", "one step", "scheduler", "all together"):
+        for what in ("2,000 rows", "4 tables"):
+            figures = told["figures"][f"{process}, {what}"]
+            assert 10 < figures["seconds"][0] < 2000
+            assert figures["ratio"] > 0
+
+
+def test_a_night_that_only_waits_is_done_by_a_real_scheduler(sandbox: Sandbox) -> None:
+    said = bench(sandbox, "scheduler", "--tables=20")
+    assert re.search(r"^bench: scheduler, 20 tables, 20 workers: \d+\.\d\d s", said, re.MULTILINE)
+    assert re.search(r"^bench: get_work: [\d,]+ calls, \d+ ms at the median", said, re.MULTILINE)
 
 
 def test_a_warehouse_is_migrated_by_the_build_that_is_measured(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pipeline.ledger import audits
 from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.benches.bench_platform import Cost, Platform
+from pipeline.sandbox.benches.figures import Figures
 from pipeline.sandbox.home import Home
 
 ROWS, SMALL = 2_200_000, 19
@@ -56,8 +57,9 @@ class Night:
         )
 
 
-def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> None:
+def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Figures:
     """Measure nights one after the other, and say what each took, its audit and the ratio of both."""
+    found = Figures("audit")
     tables = {"large": rows // 2, **{f"small{number:02}": rows // 2 // SMALL for number in range(SMALL)}}
     make = "".join(TABLE.format(name=name, rows=count) for name, count in tables.items())
     with bench_platform.platform(home, list(tables), make) as platform:
@@ -65,6 +67,7 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Non
         seen = []
         for number in range(1, nights + 1):
             seen.append(_night(platform, tables, number))
+            found.add("beside its night", seen[-1].audit, seen[-1].load)
             say(f"night {number}: {seen[-1]}")
         for what, ratios in (
             ("of its night", [night.on_the_clock for night in seen]),
@@ -76,6 +79,7 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Non
         compared, seconds, proved = platform.ask(audits.looked)
         say(f"of that {begun:.2f} s to begin and end, and {seconds / compared * 1e6:.2f} s a million rows")
         say(f"{proved} of {len(tables)} tables had their turn within {nights} nights")
+    return found
 
 
 def _night(platform: Platform, tables: dict[str, int], number: int) -> Night:

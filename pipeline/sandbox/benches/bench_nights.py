@@ -1,22 +1,21 @@
 """What whole nights cost beside a yardstick, measured in turn in one run: for `bin/bench`.
 
-`nights`: one large table, beside psql's COPY into psql's COPY, key and ANALYZE. `tables`: many small tables,
-beside one psql for each that copies it to nowhere. `start`: short commands, beside Python alone.
+`load`, `nights`: one large table, beside psql's COPY into psql's COPY, key and ANALYZE. `tables`: many small
+tables, beside one psql for each that copies it to nowhere. `start`: short commands, beside Python alone.
 """
 
-import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import StepError
+from pipeline.ledger import steps
 from pipeline.sandbox import provision
 from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.benches.bench_platform import NAME, Cost, Platform
+from pipeline.sandbox.benches.figures import Figures
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters
 from pipeline.system import command
@@ -45,63 +44,24 @@ CHANGE = "UPDATE entry SET amount = amount + 1 WHERE id % 100 = {night}"
 DELETE = "DELETE FROM entry WHERE id % 1000 = {night} + 500"
 
 
-@dataclass
-class Figures:
-    """What was measured: by its name, the cost of each time, and that of the yardstick beside it."""
-
-    what: str
-    costs: dict[str, list[tuple[Cost, Cost]]] = field(default_factory=dict)
-
-    def add(self, name: str, cost: Cost, yardstick: Cost) -> None:
-        """Take note of one measurement, and tell it: whoever is interrupted has what was measured by then."""
-        self.costs.setdefault(name, []).append((cost, yardstick))
-        sys.stderr.write(f"bench: {self.what}, {name}: {cost}; the yardstick: {yardstick.seconds:.2f} s\n")
-
-    def lines(self, parts: int = 1) -> list[str]:
-        """Return what people read; with `parts`, also what each part of it takes."""
-        found = []
-        for name, values in self.costs.items():
-            seconds, processors = _median(values, "seconds"), _median(values, "processor_seconds")
-            line = (
-                f"{self.what}, {name}: {seconds:.2f} s ({_spread(values)}), {self._ratio(name):.2f} times"
-                f" the yardstick; processors {processors:.2f} s"
-            )
-            if parts > 1:
-                line += f"; each of {parts}: {seconds / parts:.3f} s, processors {processors / parts:.3f} s"
-            found.append(line)
-        return found
-
-    def _ratio(self, name: str) -> float:
-        ratios: list[float] = [cost.seconds / beside.seconds for cost, beside in self.costs[name]]
-        return statistics.median(ratios)
-
-    def to_json(self) -> str:
-        """Return it for programs: all times in seconds."""
-        return json.dumps(
-            {
-                "what": self.what,
-                "figures": {
-                    name: {
-                        "seconds": [round(cost.seconds, 3) for cost, _ in values],
-                        "processor_seconds": [round(cost.processor_seconds, 3) for cost, _ in values],
-                        "processors": [dict(cost.processors) for cost, _ in values],
-                        "yardstick_seconds": [round(beside.seconds, 3) for _, beside in values],
-                        "ratio": round(self._ratio(name), 3),
-                    }
-                    for name, values in self.costs.items()
-                },
-            }
-        )
+def load(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
+    """Measure a first load: its steps alone, as the ledger has them, and the whole command around them."""
+    found = Figures("load")
+    with bench_platform.platform(home, ["entry"], LARGE.format(rows=rows)) as platform:
+        for night in range(rounds):
+            for label, build in builds:
+                if night or build:
+                    platform.empty(build)
+                whole, least = platform.run(night, build), _copied(platform)
+                found.add(f"steps alone{label}", Cost(_steps(platform)), least)
+                found.add(f"whole command{label}", whole, least)
+    return found
 
 
-def _median(values: Sequence[tuple[Cost, Cost]], of: str) -> float:
-    found: list[float] = [getattr(cost, of) for cost, _ in values]
-    return statistics.median(found)
-
-
-def _spread(values: Sequence[tuple[Cost, Cost]]) -> str:
-    seconds = [cost.seconds for cost, _ in values]
-    return f"{min(seconds):.2f} to {max(seconds):.2f}"
+def _steps(platform: Platform) -> float:
+    """Return the seconds of the tables' steps: the snapshot is a source's."""
+    with clusters.connection(platform.home, provision.WAREHOUSE, NAME) as connection:
+        return steps.seconds_of_tables(connection)
 
 
 def nights(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
@@ -203,6 +163,7 @@ def _ran(platform: Platform, arguments: Sequence[str], *, may_fail: bool = False
 
 
 MEASURES: dict[str, tuple[Callable[[Home, int, int, Builds], Figures], int]] = {
+    "load": (load, ROWS),
     "nights": (nights, ROWS),
     "tables": (tables, TABLES),
     "start": (lambda home, _size, rounds, _builds: start(home, rounds), 1),

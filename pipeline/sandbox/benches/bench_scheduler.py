@@ -1,0 +1,172 @@
+"""What one scheduler can bear: a night of many tables, whose steps only wait, for `bin/bench`.
+
+The scheduler is a real one, with its door, its state and its history; the workers are its protocol alone: one
+tells it of all steps, as a run does, and all of them take steps, wait, and tell that they are done.
+"""
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import queue
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import psutil
+
+from pipeline.errors import StepError
+from pipeline.sandbox import provision
+from pipeline.sandbox.benches import bench_platform
+from pipeline.sandbox.benches.bench_platform import Cost, Platform
+from pipeline.sandbox.benches.figures import Figures
+from pipeline.sandbox.home import Home
+from pipeline.sandbox.ports import ADDRESS
+from pipeline.system import command
+
+TABLES, WORKERS = 5000, 20
+STEPS = ("ExtractTable", "ValidateExtract", "LoadTable")
+# What a step of a small table takes that has not changed.
+STEP_SECONDS = 0.05
+STARTING_SECONDS = 60
+RUN = "2000-01-01"
+# After so many of each hundred it is told how far it is.
+TENTH = 10
+
+
+class Caller:
+    """One worker, as the scheduler sees it: its calls over one connection, and how long each took."""
+
+    def __init__(self, port: int, password: str, name: str) -> None:
+        self._connection = http.client.HTTPConnection(ADDRESS, port, timeout=600)
+        login = b64encode(f"worker:{password}".encode()).decode()
+        self._headers = {
+            "Authorization": f"Basic {login}",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        self.name = name
+        self.seconds: dict[str, list[float]] = {}
+
+    def call(self, method: str, **data: Any) -> Any:
+        """Make one call. Raise StepError if it is refused."""
+        body = urlencode({"data": json.dumps({"worker": self.name, **data})})
+        begun = time.monotonic()
+        self._connection.request("POST", f"/api/{method}", body, self._headers)
+        answer = self._connection.getresponse()
+        said = answer.read()
+        self.seconds.setdefault(method, []).append(time.monotonic() - begun)
+        if answer.status != http.client.OK:
+            raise StepError(f"the scheduler answers {method} with {answer.status}: {said[:200]!r}")
+        return json.loads(said)["response"]
+
+    def join(self) -> None:
+        """Say by which catalog it goes: else it is given nothing."""
+        self.call("add_worker", info=[("catalog", "bench")])
+
+    def work(self, left: "queue.SimpleQueue[None]") -> None:
+        """Take steps and wait as long as each takes, until all are done, each of which is one of `left`."""
+        while not left.empty():
+            given = self.call("get_work", host=socket.gethostname(), assistant=True, current_tasks=[])
+            time.sleep(STEP_SECONDS)
+            if given["task_id"] is not None:
+                self.call("add_task", task_id=given["task_id"], status="DONE", runnable=False)
+                left.get_nowait()
+
+
+def scheduler(home: Home, count: int, _rounds: int = 1, _builds: object = None) -> Figures:
+    """Measure one night of so many tables; the yardstick is what the steps alone would take."""
+    found = Figures("scheduler")
+    password = provision.password(home, "worker")
+    make = "CREATE TABLE entry (id int PRIMARY KEY)"
+    with bench_platform.platform(home, ["entry"], make) as platform, _served(platform) as (port, process):
+        run = Caller(port, password, "run")
+        begun = time.monotonic()
+        for number in range(count):
+            _tell(run, f"small_{number:05}")
+        told = time.monotonic() - begun
+        found.add(
+            f"{count:,} tables, told to it", Cost(told), Cost(count * len(STEPS) * STEP_SECONDS / WORKERS)
+        )
+        workers = [Caller(port, password, f"worker-{number}") for number in range(WORKERS)]
+        for one in [run, *workers]:
+            one.join()
+        steps, left = count * len(STEPS), queue.SimpleQueue[None]()
+        for _ in range(steps):
+            left.put(None)
+        begun, used = time.monotonic(), sum(process.cpu_times()[:2])
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda worker: worker.work(left), workers))
+        took, used = time.monotonic() - begun, sum(process.cpu_times()[:2]) - used
+        least = steps * STEP_SECONDS / WORKERS
+        found.add(f"{count:,} tables, {WORKERS} workers", Cost(took, {"scheduler": used}), Cost(least))
+        found.notes = [
+            f"{1000 * told / steps:.1f} ms to tell it of a step",
+            f"{1000 * took / steps:.1f} ms for each step that is done, {1000 * used / steps:.1f} ms of "
+            "the scheduler's processor",
+            *_calls(workers),
+            f"memory of the scheduler: {process.memory_info().rss / 2**20:.0f} MiB",
+        ]
+    return found
+
+
+def _tell(run: Caller, table: str) -> None:
+    before: list[str] = []
+    for step in STEPS:
+        task = f"{step}_bench_{table}_{RUN}"
+        run.call(
+            "add_task", task_id=task, family=step, module="tasks.etl", deps=before, priority=0,
+            status="PENDING", runnable=True, params={"source": "bench", "table": table, "run": RUN},
+        )  # fmt: skip
+        before = [task]
+
+
+def _calls(workers: list[Caller]) -> Iterator[str]:
+    """Tell how long a worker waits for an answer: at the median, and for the slowest of a hundred."""
+    for method in ("get_work", "add_task"):
+        seconds = sorted(one for worker in workers for one in worker.seconds.get(method, []))
+        begun = statistics.median(one for worker in workers for one in worker.seconds[method][:TENTH])
+        yield (
+            f"{method}: {len(seconds):,} calls, {1000 * statistics.median(seconds):.0f} ms at the median, "
+            f"{1000 * seconds[len(seconds) * 99 // 100]:.0f} ms for the slowest of a hundred, "
+            f"{1000 * begun:.0f} ms at the beginning"
+        )
+
+
+@contextlib.contextmanager
+def _served(platform: Platform) -> Iterator[tuple[int, psutil.Process]]:
+    """Serve a scheduler of its own for the block; give its port and process."""
+    with socket.socket() as free:
+        free.bind((ADDRESS, 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder, "state.pickle")
+        line = command.python(
+            "tasks.scheduler", "--port", str(port), "--address", ADDRESS, "--state-path", str(state)
+        )
+        with Path(folder, "log").open("w") as log:
+            served = subprocess.Popen(line, env=dict(platform.environment), stdout=log, stderr=log)
+            try:
+                _await(port, served)
+                yield port, psutil.Process(served.pid)
+            finally:
+                served.terminate()
+                served.wait()
+
+
+def _await(port: int, served: "subprocess.Popen[bytes]") -> None:
+    ends_at = time.monotonic() + STARTING_SECONDS
+    while served.poll() is None and time.monotonic() < ends_at:
+        try:
+            socket.create_connection((ADDRESS, port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise StepError(f"the scheduler does not answer at port {port}")

@@ -1,0 +1,118 @@
+"""What the measurements are to be, and how far each is from that: a table, and a picture of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.sandbox.benches.figures import Figures
+
+RATIO, VALUE, PART = "times the yardstick", "", "each"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The most that a measurement may be: times its yardstick, in its unit, or in that for each part."""
+
+    what: str
+    name: str
+    most: float
+    kind: str = RATIO
+
+
+TARGETS = (
+    Target("load", "steps alone", 1.15),
+    Target("load", "whole command", 1.4),
+    Target("nights", "1 % changed, 0.1 % deleted", 0.6),
+    Target("nights", "1 % changed", 0.4),
+    Target("nights", "nothing changed", 0.3),
+    Target("tables", "unchanged", 0.06, PART),
+    Target("backup", "dump, encryption, checksums", 1.1),
+    Target("backup", "upload, verify", 1.5),
+    Target("restore", "from the bucket to a checked database", 1.3),
+    Target("audit", "beside its night", 0.1),
+    Target("start", "pipeline status", 0.25, VALUE),
+    Target("start", "pipeline --help", 0.12, VALUE),
+    Target("memory", "pipeline run etl", 70, VALUE),
+    Target("memory", "scheduler", 96, VALUE),
+    Target("memory", "one step", 53, VALUE),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `share`: how many times the most that it may be it is."""
+
+    label: str
+    measured: str
+    target: str
+    share: float
+
+
+def rows(measured: Sequence[Figures], parts: int) -> Iterator[Row]:
+    """Yield what was measured of what has a target; `parts` is how many tables there were."""
+    for figures in measured:
+        for name in figures.costs:
+            for target in TARGETS:
+                # Memory is measured of each process several times.
+                of = name.partition(", ")[0] if figures.what == "memory" else name
+                if (figures.what, of) == (target.what, target.name):
+                    yield _row(figures, name, target, parts)
+                    break
+
+
+def _row(figures: Figures, name: str, target: Target, parts: int) -> Row:
+    values = (
+        figures.ratios(name) if target.kind == RATIO else [cost.seconds for cost, _ in figures.costs[name]]
+    )
+    count = parts if target.kind == PART else 1
+    middle = figures.ratio(name) if target.kind == RATIO else figures.middle(name) / count
+    unit = target.kind if target.kind == RATIO else f"{figures.unit} {target.kind}".strip()
+    spread = f" ({min(values) / count:.2g} to {max(values) / count:.2g})" if len(values) > 1 else ""
+    return Row(
+        f"{figures.what}: {name}", f"{middle:.2g}{spread} {unit}", f"{target.most:g}", middle / target.most
+    )
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return the rows as a table in Markdown."""
+    lines = ["| what | measured, with its spread | at the most | within |", "|---|---|---|---|"]
+    for row in found:
+        lines.append(
+            f"| {row.label} | {row.measured} | {row.target} | {'yes' if row.share <= 1 else '**no**'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def picture(found: Sequence[Row]) -> str | None:
+    """Return the rows as SVG: how much of what it may be each is; None where nothing is there to draw it."""
+    try:
+        import vl_convert  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    order = [row.label for row in found]
+    y = {"field": "what", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 320}}
+    spec: dict[str, Any] = {
+        "background": "white",
+        "width": 420,
+        "height": {"step": 18},
+        "data": {
+            "values": [{"what": row.label, "share": row.share, "within": row.share <= 1} for row in found]
+        },
+        "layer": [
+            {
+                "mark": "bar",
+                "encoding": {
+                    "y": y,
+                    "x": {"field": "share", "type": "quantitative", "title": "of what it may be at the most"},
+                    "color": {
+                        "field": "within",
+                        "type": "nominal",
+                        "legend": None,
+                        "scale": {"domain": [True, False], "range": ["#4c78a8", "#e45756"]},
+                    },
+                },
+            },
+            {"mark": {"type": "rule", "strokeDash": [4, 3]}, "encoding": {"x": {"datum": 1}}},
+        ],
+    }
+    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
