@@ -8,7 +8,6 @@ Afterwards the rows are compared by the keys, for neither of them sees what was 
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,9 +71,9 @@ def peers(home: Home, rows: int, tables: int) -> Figures:
 
 def _install(folder: Path) -> Path:
     """Make the environment of the peers; return its Python."""
-    command.run([sys.executable, "-m", "venv", folder])
+    command.run(command.python("venv", folder))
     python = folder / "bin" / "python"
-    command.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *WHEELS])
+    command.run([python, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *WHEELS])
     return python
 
 
@@ -141,7 +140,7 @@ def _peers(platform: Platform, python: Path) -> list[Peer]:
         mode = "replace" if first else "merge"
         # Without a driver's name SQLAlchemy 2.1 takes the next one, which dlt does not bring.
         named = {"SOURCE": uris["SOURCE"].replace("postgresql://", "postgresql+psycopg2://", 1)}
-        _run([python, "-c", DLT, mode, column, *names], {**environment, **more, **named})
+        _run([python, "-P", "-c", DLT, mode, column, *names], {**environment, **more, **named})
 
     def by_sling(first: bool, column: str, names: Sequence[str]) -> None:
         streams = {
