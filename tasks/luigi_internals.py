@@ -64,6 +64,10 @@ class Worker(luigi.worker.Worker):
     def scheduled_tasks(self, tasks: dict[str, Any]) -> None:
         self._scheduled_tasks = tasks
 
+    def hear(self, results: Any) -> None:
+        """Hear of its tasks by `results`, as queue.Queue has it, and not by Luigi's own queue."""
+        self._task_result_queue: Any = results
+
     @property
     def keeps_alive(self) -> bool:
         """Whether it stays while others are at what it waits for."""

@@ -21,6 +21,7 @@ from luigi.worker import TaskProcess
 
 from pipeline import access
 from pipeline.system import process_tree
+from tasks.worker.results import Pipe, Results
 
 # A process does steps for so long, and is then followed by a new one: so long lives its login to Vault.
 LIFE_SECONDS = 60.0
@@ -42,13 +43,15 @@ class Member:
 
     def __init__(self, pool: "Pool") -> None:
         reader, self.orders = multiprocessing.Pipe(duplex=False)
-        self.process = multiprocessing.Process(target=_serve, args=(reader, pool), name="steps")
+        tells = pool.results.pipe()
+        self.process = multiprocessing.Process(target=_serve, args=(reader, tells, pool), name="steps")
         self.made_at = time.monotonic()
         # The step that it was given last, and whether that is to be its last one.
         self.task_id: str | None = None
         self.ends = False
         pool.members.append(self)
         self.process.start()
+        tells.close()
         reader.close()
 
     @property
@@ -76,9 +79,9 @@ class Member:
 class Pool:
     """The processes of one worker, which are as many as it does steps at once."""
 
-    def __init__(self, make: Make, running: Mapping[str, Any]) -> None:
-        """`running` has the steps that are under way, by their ids."""
-        self.make, self._running = make, running
+    def __init__(self, make: Make, running: Mapping[str, Any], results: Results) -> None:
+        """`running` has the steps that are under way, by their ids; `results` hears what becomes of them."""
+        self.make, self._running, self.results = make, running, results
         self.members: list[Member] = []
 
     def process_for(self, process: TaskProcess) -> "Shared":
@@ -171,8 +174,8 @@ class Shared:
         code = self.member.process.exitcode
         if code is None:
             return None
-        # What a process tells is all in the queue when it has ended: once that is empty, no more will come.
-        if not self._process.result_queue.empty():
+        # What a process tells is all in its pipe when it has ended: once that is empty, no more will come.
+        if not self._pool.results.empty():
             return 0
         return code or 1
 
@@ -189,7 +192,7 @@ class Shared:
         self.member.process.join(timeout)
 
 
-def _serve(orders: Connection, pool: Pool) -> None:
+def _serve(orders: Connection, tells: Pipe, pool: Pool) -> None:
     """Do the steps that are asked for, until no more can be asked for."""
     # If who asks is killed, the pipe ends, but only if nobody else can write to it.
     for member in pool.members:
@@ -208,6 +211,7 @@ def _serve(orders: Connection, pool: Pool) -> None:
         _call_this(f"step {number}")
         process: Any = pool.make(load_task(*order))
         process.is_linked_by_its_worker = True
+        process.result_queue = tells
         process.run()
 
 

@@ -23,6 +23,7 @@ from tasks import luigi_internals, step
 from tasks.scheduler import assist
 from tasks.worker import log
 from tasks.worker.pool import Pool, Shared
+from tasks.worker.results import Results
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ class Worker(luigi_internals.Worker):
         self._told_at = time.monotonic()
         self._told_times = 0
         self._ground_seen: dict[str, float] = {}
-        self._pool = Pool(super().create_process, self.running_tasks)
+        self._results = Results()
+        self.hear(self._results)
+        self._pool = Pool(super().create_process, self.running_tasks, self._results)
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
@@ -59,6 +62,8 @@ class Worker(luigi_internals.Worker):
         process = super().create_process(task)
         if process.use_multiprocessing and isinstance(task, step.Shown) and task.shares_its_process:
             return cast("TaskProcess", self._pool.process_for(process))
+        if process.use_multiprocessing:
+            process.result_queue = self._results.pipe()
         return process
 
     def get_work(self) -> GetWorkResponse:
@@ -160,6 +165,7 @@ class Worker(luigi_internals.Worker):
             self.add(task)
             return
         super().run_task(task_id)
+        self._results.close_writers()
 
     def _give_back(self, task: luigi.Task) -> None:
         """Have the scheduler hand out a task again that it gave to us, which is nobody's failure."""

@@ -63,7 +63,8 @@ ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
         worker.Worker,
         (
             "_scheduler", "_id", "_assistant", "_running_tasks", "_scheduled_tasks", "_config",
-            "_stop_requesting_work", "_idle_since", "_get_work_response_history", "_add_task_history",
+            "_stop_requesting_work", "_task_result_queue", "_idle_since", "_get_work_response_history",
+            "_add_task_history",
         ),
     ),
     (worker.TaskStatusReporter, ("_scheduler",)),

@@ -249,7 +249,8 @@ def test_processes_that_wait_for_steps_end_with_the_worker_that_is_killed(tmp_pa
     program = """
         import multiprocessing, signal, sys, time
         from tasks.worker import pool
-        made = pool.Pool(None, {})
+        from tasks.worker.results import Results
+        made = pool.Pool(None, {}, Results())
         found = [pool.Member(made) for _ in range(3)]
         print(*[member.process.pid for member in found], flush=True)
         time.sleep(600)
