@@ -41,6 +41,17 @@ CREATE OR REPLACE FUNCTION plain(word text) RETURNS text LANGUAGE plpgsql IMMUTA
     'BEGIN RETURN low(word); END';
 """
 )
+READING = (
+    SMALL
+    + """
+CREATE TABLE code (code text PRIMARY KEY);
+INSERT INTO code VALUES ('a'), ('b');
+CREATE FUNCTION known(word text) RETURNS boolean LANGUAGE plpgsql STABLE AS
+    'BEGIN RETURN EXISTS (SELECT FROM code WHERE code = word); END';
+CREATE TABLE coded (id int PRIMARY KEY, code text CHECK (known(code)));
+INSERT INTO coded SELECT n, 'a' FROM generate_series(1, 10) AS n;
+"""
+)
 # Rows that came before the check, and a function that is gone.
 BROKEN = (
     BY_SEARCH_PATH
@@ -102,3 +113,20 @@ def test_what_fails_is_left_out_and_named_and_all_rows_are_there(restores: Resto
     found = restores.report("shop", MONTH)
     assert found.grade == "F"
     assert found.error is None
+
+
+def test_one_table_whose_check_reads_another_comes_with_its_rows_and_the_check_is_named(
+    restores: Restores,
+) -> None:
+    """The other table is not there. What is in the database already stays as it is, functions too."""
+    restores.source("shop", READING)
+    restores.back_up("shop")
+    name = restores.name("copy")
+    code, said = restored(restores, "--into-new", name, "--table", "coded")
+    told = " ".join(said.split())
+    assert code == 4, said
+    assert "CHECK coded_code_check of public.coded is there as NOT VALID" in told
+    assert 'relation "code" does not exist' in told
+    assert restores.ask(name, "SELECT count(*), min(code) FROM coded") == [(10, "a")]
+    kept = "SELECT count(*) FROM pg_proc WHERE proname = 'known' AND proconfig IS NOT NULL"
+    assert restores.ask(name, kept) == [(0,)]

@@ -20,10 +20,14 @@ SHOWN = 8
 
 @dataclass
 class Mending:
-    """What became of the entries that failed: `remarks` on what came in the end, `left_out` is the rest."""
+    """What became of the entries that failed: `remarks` on what came in the end, `left_out` is the rest.
+
+    `lends`: whether functions may be given a search path for a while.
+    """
 
     restorer: Restorer
     wanted: Contents
+    lends: bool = True
     remarks: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _errors: dict[int, str] = field(default_factory=dict)
@@ -39,9 +43,10 @@ class Mending:
             self.remarks.append(f"came only at the second try, after what they read: {_listed(mended)}")
         if failed:
             with self.restorer.place.opened() as connection, self._lent(connection):
-                failed, mended = self._again(failed)
-                if mended:
-                    self._tell_lent(mended)
+                if self.lends:
+                    failed, mended = self._again(failed)
+                    if mended:
+                        self._tell_lent(mended)
                 failed = [one for one in failed if not self._without_checks(connection, one)]
                 # What needed those rows, as a foreign key does.
                 failed, _ = self._again(failed)
@@ -97,6 +102,9 @@ class Mending:
     @contextlib.contextmanager
     def _lent(self, connection: Connection) -> Iterator[None]:
         """Lend functions without a search path one: the database's, their own schema, and the others."""
+        if not self.lends:
+            yield
+            return
         found = postgres.rows(connection, postgres.statement("without_search_path"))
         schemas = sorted({schema for _, schema in found})
         lent = []

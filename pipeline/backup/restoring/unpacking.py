@@ -47,7 +47,8 @@ class Unpacking:
             if not roles.is_superuser(connection):
                 privileges = acl.script(self.tool, self.dump, granting, self.wanted.database.encoding)
         restorer = Restorer(self.tool, self.dump, place, self.wanted.database.size_bytes, tell)
-        mending = Mending(restorer, self.wanted)
+        # Where one table comes into a database that is in use, its functions stay as they are.
+        mending = Mending(restorer, self.wanted, lends=self.table is None)
         self._restore(restorer, mending, rest if privileges else entries)
         if privileges:
             with place.opened() as connection:
@@ -56,9 +57,9 @@ class Unpacking:
         return Unpacked((*remarks, *mending.remarks), tuple(mending.left_out))
 
     def _restore(self, restorer: Restorer, mending: Mending, entries: list[Entry]) -> None:
-        if self.table or self.clean:
+        if self.clean:
             # Into what is there already: to go on after an error would mix old and new.
-            restorer.run(entries, jobs=self.jobs, options=CLEAN if self.clean else ())
+            restorer.run(entries, jobs=self.jobs, options=CLEAN)
             return
         # What nothing can do without: an error is told within seconds, and not after hours.
         rest, granting, afterwards = acl.in_sections(entries)
