@@ -130,6 +130,7 @@ class Pool:
                 member.process.join(max(0.0, deadline - time.monotonic()))
                 if member.process.is_alive():
                     member.process.kill()
+                    member.process.join()
 
     def _idle(self) -> list[Member]:
         return [member for member in self.members if member.task_id not in self._running]
