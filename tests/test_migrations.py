@@ -25,6 +25,7 @@ def revisions(night: Night) -> list[tuple[object, ...]]:
     )
 
 
+@pytest.mark.endurance
 def test_ten_migrations_at_once_of_an_empty_warehouse_all_succeed(platform: Platform) -> None:
     """As when all nodes start at once; Luigi's own tables are there too, and once more changes nothing."""
     started = [
@@ -61,6 +62,7 @@ def test_a_warehouse_that_refuses_is_left_as_it_was(platform: Platform) -> None:
     ) == [("watermark",)]
 
 
+@pytest.mark.endurance
 def test_a_warehouse_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a firewall that drops what it does not know: the line is open, and nothing comes."""
     monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_SECONDS", 2)

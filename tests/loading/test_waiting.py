@@ -162,7 +162,8 @@ def test_a_step_that_waits_for_another_worker_names_it_in_the_log_and_status_tel
 def test_who_keeps_a_table_locked_in_the_source_is_named(
     shop: Night, name: str, sees: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "SOURCE_SESSION", {**access.SOURCE_SESSION, "lock_timeout": "50ms"})
+    # In the one dictionary that whoever opens a session looks into as well.
+    monkeypatch.setitem(access.SOURCE_SESSION, "lock_timeout", "50ms")
     if sees:
         shop.ask("shop", f"GRANT pg_read_all_stats TO pipeline_{shop.platform.database('shop')}")
     run = next_run()

@@ -78,24 +78,26 @@ def run(
 def _server() -> str:
     """Start the process that is forked, once; return its socket."""
     folder = tempfile.mkdtemp(prefix="pipeline-commands-")
-    # However we end, our end of this is closed then, and it ends as well.
-    theirs, ours = os.pipe()
+    # If we are killed, our end of this is closed, and it ends as well.
+    theirs, _ours = os.pipe()
     code = f"import sys; sys.path.insert(0, {str(_HERE)!r}); from {__name__} import serve; serve({folder!r})"
     server = subprocess.Popen(
         [sys.executable, "-P", "-c", code], stdin=theirs, stdout=subprocess.PIPE, cwd="/", text=True
     )
     os.close(theirs)
-    atexit.register(_end, server, ours, folder)
+    atexit.register(_end, server, folder, os.getpid())
     assert server.stdout is not None
     with server.stdout:
         assert server.stdout.readline() == "ready\n"
     return f"{folder}/socket"
 
 
-def _end(server: "subprocess.Popen[str]", ours: int, folder: str) -> None:
-    os.close(ours)
-    server.wait()
-    shutil.rmtree(folder)
+def _end(server: "subprocess.Popen[str]", folder: str, started_by: int) -> None:
+    # A process that was forked of us has nothing to end.
+    if os.getpid() == started_by:
+        server.kill()
+        server.wait()
+        shutil.rmtree(folder)
 
 
 def serve(folder: str) -> None:
