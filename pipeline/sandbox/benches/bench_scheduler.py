@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 
 import psutil
 
+from pipeline import chains
 from pipeline.errors import StepError
 from pipeline.sandbox import provision
 from pipeline.sandbox.benches import bench_platform
@@ -32,7 +33,7 @@ from pipeline.sandbox.ports import ADDRESS
 from pipeline.system import command
 
 TABLES, WORKERS = 5000, 20
-STEPS = ("ExtractTable", "ValidateExtract", "LoadTable")
+STEPS = (chains.EXTRACT_TASK, chains.VALIDATE_TASK, chains.LOAD_TASK)
 # What a step of a small table takes that has not changed.
 STEP_SECONDS = 0.05
 STARTING_SECONDS = 60
