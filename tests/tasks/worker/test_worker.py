@@ -234,7 +234,7 @@ def test_the_scheduler_forgets_everything_in_the_middle_of_a_night(crew: Crew) -
 def test_the_scheduler_is_started_only_after_the_night_began(crew: Crew) -> None:
     run = next_run()
     going = crew.start("run", "etl", "--run", run)
-    wait_until(lambda: "Failed connecting to remote scheduler" in crew.logs(), "it was looked for", 120)
+    wait_until(lambda: "does not answer; trying again" in crew.logs(), "it was looked for", 120)
     crew.served.start()
     ended_well(crew, going)
     each_was_loaded_once(crew, run)
