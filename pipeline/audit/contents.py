@@ -1,6 +1,5 @@
 """Contents: what is asked of both sides, so that the same rows give the same answer on every server."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 from psycopg2 import sql
@@ -17,17 +16,15 @@ from pipeline.warehouse.shape import Column
 _PROBE = "SELECT hashtextextended('é' COLLATE \"C\", 0)"
 # How a value is hashed without its text, by type: only where every server keeps the same bits for what has
 # the same text, and where different values have different hashes, as far as 64 bits can tell. The server's
-# own hash of a long number looks at 32 bits; the other half tells the rest.
+# own hash of a long number looks at 32 bits; the other half tells the rest. That of a decimal is of no use:
+# it is the same for -1 and 1, plain numbers for 0 and NaN, and close by for 1 and 10000.
 HASHES = {
     "smallint": "hashint4extended({value}, {place})",
     "integer": "hashint4extended({value}, {place})",
     "bigint": "hashint8extended({value}, {place}) # hashint8extended({value} >> 32, {other})",
-    # With a scale all values are written with as many digits.
-    "numeric(,)": "hash_numeric_extended({value}, {place})",
     "uuid": "uuid_hash_extended({value}, {place})",
 }
 BY_TEXT = 'hashtextextended(({value})::text COLLATE "C", {place})'
-SCALED = re.compile(r"numeric\(\d+,\d+\)")
 # What a hash mask leaves of a value.
 HASH = "^[0-9a-f]{64}$"
 
@@ -69,7 +66,7 @@ def _hash(values: Sequence[tuple[Composable, Column]], alike: bool) -> Composabl
 def _hash_of(value: Composable, column: Column, place: int) -> Composable:
     # Without a mask, that is: with one, and for what is read as text, it is a text.
     plain = "" if column.mask or column.text else column.type
-    query = HASHES.get("numeric(,)" if SCALED.fullmatch(plain) else plain, BY_TEXT)
+    query = HASHES.get(plain, BY_TEXT)
     hashed = sql.SQL(query).format(value=value, place=sql.Literal(place), other=sql.Literal(-place))
     return sql.SQL("coalesce({}, {})").format(hashed, sql.Literal(place))
 

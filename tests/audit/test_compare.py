@@ -114,6 +114,23 @@ def test_values_that_change_places_are_found(audits: Audits, change: str) -> Non
     assert audits.one().altered == len({"17", "18"} & set(re.findall(r"\d\d", change)))
 
 
+def test_decimals_are_told_apart_by_sign_and_size_and_nothing_from_zero(audits: Audits) -> None:
+    """The server's own hash of a decimal is that of its digits alone, and a plain number for some."""
+    night = shop(
+        audits,
+        script="CREATE TABLE item (id int PRIMARY KEY, a numeric(9, 2), b numeric(9, 2), c numeric(9, 2),"
+        " d numeric(9, 2)); INSERT INTO item SELECT n, 0, 0, 0, 0 FROM generate_series(11, 14) AS n;"
+        "UPDATE item SET a = 5 WHERE id = 11; UPDATE item SET a = NULL WHERE id = 12;"
+        "UPDATE item SET a = 1, b = 10000 WHERE id = 13;",
+    )
+    assert audits.one().result == EQUAL
+    night.ask("warehouse", "UPDATE shop.item SET a = -a WHERE id = 11")
+    night.ask("warehouse", "UPDATE shop.item SET a = 'NaN' WHERE id = 12")
+    night.ask("warehouse", "UPDATE shop.item SET a = b, b = a WHERE id = 13")
+    night.ask("warehouse", "UPDATE shop.item SET b = NULL, d = NULL WHERE id = 14")
+    assert audits.one().altered == 4
+
+
 def test_a_cursor_table_that_missed_an_update_is_found(audits: Audits) -> None:
     night = shop(audits, "changes: cursor, cursor: touched_at")
     night.ask("shop", "UPDATE item SET price = 5 WHERE id = 3")  # and forgets to touch it
