@@ -1,6 +1,7 @@
 """Files and folders that are there whole under their name, or not at all, whatever happens meanwhile."""
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -72,9 +73,13 @@ def page(path: Path, text: str) -> None:
 
     The folder is made if need be, for its owner alone: who else may read is for its owner to say.
     """
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, mode=0o700)
-    write(path, text, mode=path.parent.stat().st_mode & 0o666)
+    parent = path.parent
+    try:
+        parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+    except FileExistsError:
+        # The system's own word for it, "File exists", does not say which one is meant.
+        raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file, and no folder", str(parent)) from None
+    write(path, text, mode=parent.stat().st_mode & 0o666)
 
 
 def settle(folder: Path) -> None:

@@ -35,3 +35,12 @@ def test_a_file_has_the_permissions_that_were_asked_for_whatever_the_process_tak
         os.umask(before)
     assert (tmp_path / "page.html").stat().st_mode & 0o777 == mode
     assert (tmp_path / "page.html").read_bytes() == "é".encode()
+
+
+def test_a_page_whose_folder_is_a_file_says_which_one_is(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("of somebody")
+    with pytest.raises(NotADirectoryError) as told:
+        atomic.page(taken / "index.html", "<html>")
+    assert told.value.strerror == f"{taken} is a file, and no folder"
+    assert taken.read_text() == "of somebody"
