@@ -49,6 +49,8 @@ def find(
     chain = chains.find(task)
     if chain is chains.ANALYSTS:
         return Hint(chain.command(run, name), hint or f"mend tasks/{name}.py")
+    if chain and chain.is_plain:
+        return Hint(chain.command(run), hint or "")
     prefix = "" if chain in (None, chains.ETL, chains.MARTS) else f"{chain.name}/"
     since, before = again, ""
     file = f"sources/{name.partition('.')[0]}.yaml"
@@ -64,6 +66,9 @@ def find(
 
 
 def of_run(run: str, chain: str) -> Hint:
-    """Return what to do about a run, of etl, that died or failed as a whole."""
+    """Return what to do about a run that died or failed as a whole."""
+    found = chains.named(chain)
+    if found and found.is_plain:
+        return Hint(found.command(run))
     name = "" if chain == chains.ETL.name else f" {chain}"
     return Hint(f"pipeline rerun --run {run}{name}")

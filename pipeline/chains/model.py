@@ -81,6 +81,11 @@ class Chain:
     within: str = ""
 
     @property
+    def is_plain(self) -> bool:
+        """Whether `pipeline run` does it by its entry here alone: whole, and judged by its steps."""
+        return bool(self.help) and not self.has_own_command
+
+    @property
     def root(self) -> str:
         """Return the task with which a whole run is done."""
         return self.tasks[-1].name

@@ -95,6 +95,13 @@ def going(connection: Connection, name: str) -> Run | None:
     return _find(connection, {"name": name, "run": None, "going": True})
 
 
+def last(connection: Connection, name: str) -> Run | None:
+    """Return the run of that name that was begun, or begun again, last, whichever its date; or None."""
+    query = "SELECT run FROM ops.run WHERE name = %s ORDER BY attempted_at DESC LIMIT 1"
+    run = postgres.value(connection, query, (name,))
+    return None if run is None else find(connection, name, run)
+
+
 def failed(connection: Connection, name: str, since: datetime) -> Iterator[Run]:
     """Yield the runs of that name that failed or were killed, the last attempt first, but for older ones."""
     query = postgres.statement("failed_runs")

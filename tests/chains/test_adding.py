@@ -106,3 +106,7 @@ def test_a_chain_that_was_declared_runs_is_judged_and_told(night: Night, extende
     assert night.ask("warehouse", "SELECT name, state FROM ops.run ORDER BY run") == [
         ("tidy", "failed"), ("tidy", "done"),
     ]  # fmt: skip
+    seen = typed(extended, environment, "status")
+    assert (seen.returncode, seen.stdout.splitlines()[0]) == (3, "failed: 1 failure is open")
+    assert "tidy: TidyWarehouse failed: there was no tidying in that year" in seen.stdout
+    assert "  next: pipeline run tidy --run 2001-11-22" in seen.stdout

@@ -22,7 +22,7 @@ from pipeline.step import Step
 def add_chains(parsers: Any) -> None:
     """Add each of them to the command line."""
     for chain in chains.CHAINS:
-        if chain.help and not chain.has_own_command:
+        if chain.is_plain:
             _add(parsers, chain)
 
 
@@ -107,6 +107,7 @@ def _judge(
         failure.told = True
         raise failure
     if returncode or not found:
-        last = f"Luigi ended with {returncode} before any step began; its last lines are above"
+        when = "though every step that began is done" if found else "before any step began"
+        last = f"Luigi ended with {returncode} {when}; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     terminal.say(f"run {run} of {chain.name}: {terminal.counted(len(found), 'step')} done")

@@ -12,7 +12,7 @@ from pipeline.audit import proofs
 from pipeline.errors import PipelineError
 from pipeline.ledger import runs, waiting
 from pipeline.ledger.runs import Run
-from pipeline.observe.overview import archive, loads, programs
+from pipeline.observe.overview import archive, loads, plain, programs
 from pipeline.observe.overview.loads import ETL
 from pipeline.observe.overview.model import (
     FAILED,
@@ -66,7 +66,11 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         fresh=ledger.fresh_as_of(warehouse),
         backups=backups,
         drills=drills,
-        others=[*archive.going(settings, run, backups, drills), *(one.step for one in theirs if one.step)],
+        others=[
+            *archive.going(settings, run, backups, drills),
+            *(one.step for one in theirs if one.step),
+            *plain.look(warehouse, run),
+        ],
         remarks=every.remarks,
         waiting=waiting.steps(
             warehouse, {one.name for one in every.tables} | {one.key.name for one in steps}

@@ -87,8 +87,9 @@ class Overview:
 
     `run` is the latest load, or the one that was asked for (`of_one_run`), and `steps` are its steps. `open`
     are the steps of loads that failed, in whichever run, and were not made up for since; `undone` the runs
-    that failed otherwise. `others` are the backups, drills and tasks of analysts that go on,
-    failed or were killed. A load that was begun longer ago than `limit` is stale, as `pipeline watch` finds.
+    that failed otherwise. `others` are the backups, drills, tasks of analysts and steps of plain chains that
+    go on, failed or were killed. A load that was begun longer ago than `limit` is stale, as `pipeline watch`
+    finds.
     """
 
     run: Run | None = None
