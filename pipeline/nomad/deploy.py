@@ -75,7 +75,7 @@ def _run(parsed: argparse.Namespace) -> int:
             f"{name}: of nothing that luigi.cfg names" + ("" if parsed.remove else "; --remove ends it")
         )
     if parsed.plan:
-        return CheckError.exit_code if changed else 0
+        return CheckError.exit_code if changed or (left and parsed.remove) else 0
     for job, arguments in changed:
         _nomad("job", "run", "-detach", *arguments, of=job)
         terminal.say(f"{job.id}: registered")
@@ -163,18 +163,25 @@ def _remove(nomad: Server, name: str) -> None:
 def _until_well(nomad: Server, name: str, seconds: float) -> None:
     """Wait for a service. Raise StepError with what its task said if it does not get well."""
     ends_at = time.monotonic() + seconds
+    job = nomad.get(f"job/{name}") or {}
+    if not any(group["Count"] for group in job.get("TaskGroups") or ()):
+        terminal.say(f"{name}: none is to run")
+        return
+    # For a moment Nomad still has what ran before, well or not, as the newest.
+    version = job["Version"]
     while time.monotonic() < ends_at:
         deployment = nomad.get(f"job/{name}/deployment")
-        status = deployment["Status"] if deployment else "unknown"
+        is_ours = deployment and deployment["JobVersion"] == version
+        status = deployment["Status"] if is_ours else "unknown"
         if status == "successful":
             terminal.say(f"{name}: well")
             return
         # One that failed is tried again for as long as a deployment may take: that can be told now.
-        newest = _newest(nomad, name)
+        newest = _newest(nomad, name, version)
         if status in ("failed", "cancelled") or newest.get("ClientStatus") == "failed" or _restarts(newest):
             break
         time.sleep(LOOK_SECONDS)
-    raise StepError(f"{name}: is not well:\n  " + "\n  ".join(_events(nomad, name)))
+    raise StepError(f"{name}: is not well:\n  " + "\n  ".join(_events(nomad, name, version)))
 
 
 def _restarts(allocation: Mapping[str, Any]) -> bool:
@@ -183,13 +190,14 @@ def _restarts(allocation: Mapping[str, Any]) -> bool:
     return any(state["State"] == "pending" and state.get("Restarts", 0) >= RESTARTS for state in states)
 
 
-def _newest(nomad: Server, name: str) -> dict[str, Any]:
+def _newest(nomad: Server, name: str, version: int) -> dict[str, Any]:
     found: list[dict[str, Any]] = nomad.get(f"job/{name}/allocations") or []
+    found = [each for each in found if each["JobVersion"] == version]
     return max(found, key=lambda each: each["CreateTime"], default={})
 
 
-def _events(nomad: Server, name: str) -> Iterator[str]:
-    for task, state in (_newest(nomad, name).get("TaskStates") or {}).items():
+def _events(nomad: Server, name: str, version: int) -> Iterator[str]:
+    for task, state in (_newest(nomad, name, version).get("TaskStates") or {}).items():
         for event in state["Events"][-4:]:
             yield f"{task}: {event['Type']}: {event['DisplayMessage']}"
     yield f"see: nomad job status {name}"

@@ -85,17 +85,23 @@ class Answers(Server):
     """Nomad, as far as one service goes that is being deployed."""
 
     def __init__(self, status: str, tasks: Mapping[str, Any]) -> None:
-        self._answers: dict[str, Any] = {
-            "deployment": {"Status": status},
-            "allocations": [{"CreateTime": 1, "ClientStatus": "pending", "TaskStates": tasks}],
+        self.job: dict[str, Any] = {"Version": 4, "TaskGroups": [{"Count": 1}]}
+        self._answers: dict[str, Any] = {}
+        self.come(4, status, "pending", tasks)
+
+    def come(self, version: int, status: str, client: str, tasks: Mapping[str, Any]) -> None:
+        allocation = {"CreateTime": 1, "JobVersion": version, "ClientStatus": client, "TaskStates": tasks}
+        self._answers |= {
+            "deployment": {"Status": status, "JobVersion": version},
+            "allocations": [allocation],
         }
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         assert (method, body) == ("GET", None)
-        return self._answers[path.rpartition("/")[2]]
+        return self._answers.get(path.rpartition("/")[2], self.job)
 
     def succeed(self) -> None:
-        self._answers["deployment"] = {"Status": "successful"}
+        self._answers["deployment"] = {"Status": "successful", "JobVersion": 4}
 
 
 def task(state: str, restarts: int) -> Mapping[str, Any]:
@@ -121,6 +127,33 @@ def test_a_service_that_ended_often_before_and_is_there_is_waited_for(
     there = Answers("running", {"scheduler": task("running", 7)})
     monkeypatch.setattr(time, "sleep", lambda _seconds: there.succeed())
     deploy._until_well(there, "pipeline-scheduler", 600)
+
+
+@pytest.mark.parametrize(("before", "client"), [("successful", "running"), ("failed", "failed")])
+def test_how_the_version_before_fared_says_nothing_of_the_one_that_was_just_registered(
+    before: str, client: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nomad has registered a job before it has placed it: until then its newest deployment is the last."""
+    nomad = Answers("running", {})
+    nomad.come(3, before, client, {"scheduler": task("dead", 7)})
+    waited = []
+
+    def wait(_seconds: float) -> None:
+        assert capsys.readouterr().out == ""
+        waited.append(1)
+        nomad.come(4, "running" if len(waited) == 1 else "successful", "running", {})
+
+    monkeypatch.setattr(time, "sleep", wait)
+    deploy._until_well(nomad, "pipeline-scheduler", 600)
+    assert (len(waited), capsys.readouterr().out) == (2, "pipeline-scheduler: well\n")
+
+
+def test_a_service_of_which_none_is_to_run_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nomad makes no deployment of it."""
+    nomad = Answers("running", {})
+    nomad.job = {"Version": 4, "TaskGroups": [{"Count": 0}]}
+    deploy._until_well(nomad, "pipeline-worker", 600)
+    assert capsys.readouterr().out == "pipeline-worker: none is to run\n"
 
 
 BEYOND = "[core]\ndefault_scheduler_url = https://luigi.example.org:8443/\n"
