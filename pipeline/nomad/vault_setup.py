@@ -14,7 +14,7 @@ from pipeline import redact, settings
 from pipeline.chains import jobs
 from pipeline.chains.jobs import PREFIX
 from pipeline.cli import output, terminal
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import CheckError, PipelineError, UsageError
 from pipeline.nomad import policies, server
 from pipeline.nomad.server import Server
 from pipeline.settings import Settings
@@ -80,6 +80,7 @@ def _run(parsed: argparse.Namespace) -> int:
             if not parsed.plan:
                 vault.call("POST", path, body)
     for path in _unwanted(vault, configured, mount):
+        changes += parsed.remove
         terminal.say(
             f"- {path}: of no job that is wanted" + ("" if parsed.remove else " (--remove removes it)")
         )
@@ -88,7 +89,7 @@ def _run(parsed: argparse.Namespace) -> int:
     terminal.say(
         f"{changes} {'would change' if parsed.plan else 'changed'}" if changes else "nothing to change"
     )
-    return 4 if parsed.plan and changes else 0
+    return CheckError.exit_code if parsed.plan and changes else 0
 
 
 def _believed(parsed: argparse.Namespace) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from pipeline import settings as all_settings
 from pipeline.chains import DUTIES, jobs
 from pipeline.chains.jobs import Job
 from pipeline.errors import StepError
-from pipeline.nomad import deploy, values
+from pipeline.nomad import deploy, server, values
 from pipeline.nomad.server import Server
 from pipeline.settings import Settings, VaultSettings
 
@@ -57,21 +57,26 @@ esac
 """
 
 
-def test_a_schedule_that_nomad_takes_and_does_not_go_by_is_refused_before_anything_is_registered(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With Nomad 2.0.5, "15 2 * * 6-7" begins on Saturdays alone, and nothing tells."""
-    nomad = tmp_path / "nomad"
+def programs(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have Nomad's program, and settings for a load."""
+    nomad = folder / "nomad"
     nomad.write_text(NOMAD)
     nomad.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("NOMAD_ADDR", "http://127.0.0.1:9")
-    file = tmp_path / "luigi.cfg"
+    file = folder / "luigi.cfg"
     file.write_text(
         "[vault]\nurl = http://vault:8200\nauth = jwt\nrole = any\ncredential_file = jwt\n"
         "[warehouse]\nsecret = warehouse/loader\n[analysts]\ncheckout = analysts\n"
     )
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(file))
+
+
+def test_a_schedule_that_nomad_takes_and_does_not_go_by_is_refused_before_anything_is_registered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With Nomad 2.0.5, "15 2 * * 6-7" begins on Saturdays alone, and nothing tells."""
+    programs(monkeypatch, tmp_path)
     assert deploy.main(["--vars", "school.vars.hcl"]) == 4
     assert capsys.readouterr().err == (
         'nomad-deploy: pipeline-etl: schedule "15 2 * * 6-7": weekday 6-7: Nomad leaves out the Sunday; '
@@ -79,6 +84,29 @@ def test_a_schedule_that_nomad_takes_and_does_not_go_by_is_refused_before_anythi
         'pipeline-etl: schedule "0 25 * * *": hour 25: expected 0 to 23; '
         "correct it in school.vars.hcl under schedules\n"
     )
+
+
+class Left(Server):
+    """Nomad, with one job that nobody wants any more."""
+
+    def __init__(self) -> None:
+        """It is nowhere."""
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        assert (method, path, body) == ("GET", "jobs?prefix=pipeline-", None)
+        return [{"ID": "pipeline-drill", "Status": "running"}]
+
+
+def test_a_plan_says_whether_a_job_would_be_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs(monkeypatch, tmp_path)
+    monkeypatch.setattr(deploy, "_check_schedules", lambda *_: None)
+    monkeypatch.setattr(server, "nomad", Left)
+    told = "pipeline-drill: of nothing that luigi.cfg names"
+    for arguments, end in (([], (0, f"{told}; --remove ends it\n")), (["--remove"], (4, f"{told}\n"))):
+        code = deploy.main(["--vars", "school.vars.hcl", "--plan", *arguments])
+        assert (code, capsys.readouterr().out) == end
 
 
 class Answers(Server):

@@ -195,7 +195,12 @@ def test_the_same_again_changes_nothing_and_what_is_no_longer_wanted_goes_only_w
     )
     roles = setup.server.admin.list("auth/jwt-nomad/role")["data"]["keys"]
     assert "pipeline-backup-records" in roles
-    assert setup.run("--remove") == 0
+    capsys.readouterr()
+    assert (setup.run("--plan", "--remove"), capsys.readouterr().out.splitlines()[-1]) == (
+        4,
+        "2 would change",
+    )
+    assert (setup.run("--remove"), capsys.readouterr().out.splitlines()[-1]) == (0, "2 changed")
     roles = setup.server.admin.list("auth/jwt-nomad/role")["data"]["keys"]
     assert "pipeline-backup-records" not in roles
     assert "pipeline-backup-hr" in roles
