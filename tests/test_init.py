@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import catalog, names
@@ -169,6 +169,7 @@ RELATIONS = st.lists(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@example([Relation("public", "*"), Relation("other", "*", columns=(("*", "text"),))])
 @given(RELATIONS)
 def test_any_names_are_written_so_that_they_are_read_back(tmp_path: Path, relations: list[Relation]) -> None:
     """A table can be called anything, and what it is called must not become YAML."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pipeline import names
+from pipeline.catalog.as_written import ALL
 from pipeline.catalog.source_files import guesses
 from pipeline.catalog.source_files.guesses import Relation
 
@@ -32,7 +33,8 @@ def draft(source: str, relations: Sequence[Relation]) -> str:
         f"defaults: {{schema: {_quoted(schema)}, changes: xmin, deletes: hard}}",
         "tables:",
     ]
-    taken: set[str] = set()
+    # A table can be called so as well.
+    taken = {ALL}
     for relation in loaded:
         name = _distinct(relation, taken)
         taken.add(name)
@@ -68,7 +70,7 @@ def _table(relation: Relation, name: str, schema: str) -> Iterator[str]:
     if relation.schema != schema:
         yield f"    schema: {_quoted(relation.schema)}"
     if name != relation.name:
-        yield f"    table: {_quoted(relation.name)}  # there are several of this name"
+        yield f"    table: {_quoted(relation.name)}  # its own name is taken"
     if relation.row_security:
         yield "    # Row security may hide rows from the role, which stops the load: give the role BYPASSRLS."
     yield from _changes(relation)
