@@ -213,6 +213,18 @@ def test_long_names_stay_apart(tmp_path: Path) -> None:
         ("ticket", "mailing", "text", None),
         ("employee", "phones", "text[]", "hash"),
         ("employee", "phone_numbers", "text[]", "hash"),
+        ("student", "dateofbirth", "date", "exclude"),
+        ("student", "DATEOFBIRTH", "date", "exclude"),
+        ("student", "phonenumber", "text", "hash"),
+        ("student", "emailaddress", "text", "hash"),
+        ("student", "vor_name", "text", "hash"),
+        ("student", "IBANNumber", "text", "hash"),
+        ("student", "taxid", "text", "hash"),
+        ("kunden", "name", "text", "hash"),
+        ("pupils", "name", "text", "hash"),
+        ("enrolment", "student_name", "text", "hash"),
+        ("enrolment", "course_name", "text", None),
+        ("student", "programme_name", "text", None),
     ],
 )
 def test_columns_are_called_personal_by_name_and_type(

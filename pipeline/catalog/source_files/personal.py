@@ -1,5 +1,7 @@
 """Tells by its name and type whether a column looks personal: a guess, for a person to judge."""
 
+import functools
+import itertools
 import re
 import unicodedata
 
@@ -11,7 +13,7 @@ _IDENTIFYING = """
 first_name given_name middle_name last_name family_name maiden_name full_name display_name surname forename
 firstname givenname middlename lastname familyname maidenname fullname displayname preferred_name contact_name
 vorname nachname familienname zuname geburtsname rufname prenom apellido cognome
-email e_mail mail mailadresse emailadresse email_adresse courriel correo
+email e_mail mail email_address mail_address user_name mailadresse emailadresse email_adresse courriel correo
 phone telephone mobile cellphone cell_phone phone_number fax telefon tel telefonnummer handy handynummer mobil
 mobilnummer mobiltelefon rufnummer telefono
 street address street_address postal_address home_address postcode postal_code zip zip_code zipcode
@@ -44,10 +46,12 @@ naissance nacimiento
 """
 # Tables in which a plain "name" is a person's, and an amount somebody's pay.
 _PEOPLE = """
-person people employee staff student applicant candidate customer client user contact member patient teacher
-lecturer professor agent alumnus alumni guardian personal mitarbeiter mitarbeiterin angestellter
-beschaeftigter studierender studierende studentin bewerber bewerberin kunde kundin benutzer kontakt mitglied
-dozent dozentin lehrer lehrerin professorin
+person people employee staff student pupil applicant candidate customer client user contact member patient
+teacher lecturer professor agent alumnus alumni guardian parent mother father child children
+personal personen mitarbeiter mitarbeiterin mitarbeiterinnen angestellter angestellte beschaeftigter
+beschaeftigte studierender studierende studentin studentinnen schueler schuelerin schuelerinnen bewerber
+bewerberin bewerberinnen kunde kunden kundin kundinnen benutzer kontakt kontakte mitglied mitglieder dozent
+dozenten dozentin lehrer lehrerin professorin eltern kind kinder
 """
 _PAY = "salary salaries wage wages payroll payslip gehalt gehaelter lohn loehne besoldung entgelt"
 _TIMES = re.compile(r"date|time|interval")
@@ -64,7 +68,7 @@ def suggested_mask(table: str, column: str, type_name: str) -> str | None:
     # When an e-mail was sent, and which kind of address this is, is not personal.
     if _TIMES.match(type_name) or (words[-1:] == ["id"] and not _ends(words, _IDENTIFYING)):
         return None
-    if _contains(words, _IDENTIFYING) or (words in (["name"], ["nom"]) and _contains(_words(table), _PEOPLE)):
+    if _contains(words, _IDENTIFYING) or _is_a_persons_name(words, _words(table)):
         return HASH
     pay = words in (["amount"], ["betrag"]) and _contains(_words(table), _PAY)
     return EXCLUDE if pay or _contains(words, _TELLING) else None
@@ -73,10 +77,10 @@ def suggested_mask(table: str, column: str, type_name: str) -> str | None:
 def _words(name: str) -> list[str]:
     """Return the words of a name in small letters: `birthDate`, `BIRTH_DATE` and `birth date` are the same.
 
-    >>> _words("homeAddress2"), _words("Straße"), _words("GEBURTS_DATUM")
-    (['home', 'address'], ['strasse'], ['geburts', 'datum'])
+    >>> _words("homeAddress2"), _words("Straße"), _words("GEBURTS_DATUM"), _words("IBANNumber")
+    (['home', 'address'], ['strasse'], ['geburts', 'datum'], ['iban', 'number'])
     """
-    spelt = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])", "_", name).lower()
+    spelt = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
     for letter, written in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
         spelt = spelt.replace(letter, written)
     plain = unicodedata.normalize("NFKD", spelt).encode("ascii", "ignore").decode()
@@ -87,13 +91,32 @@ def _phrases(known: str) -> list[list[str]]:
     return [phrase.split("_") for phrase in known.split()]
 
 
-def _contains(words: list[str], phrases: str) -> bool:
-    """Whether one of the phrases is in the name, also with its words in the plural."""
-    return any(
-        all(word in (known, f"{known}s") for word, known in zip(words[start:], phrase, strict=False))
+@functools.cache
+def _spellings(phrases: str) -> frozenset[str]:
+    """Return each phrase as one word, also with its words in the plural."""
+    return frozenset(
+        "".join(spelt)
         for phrase in _phrases(phrases)
-        for start in range(len(words) - len(phrase) + 1)
+        for spelt in itertools.product(*((word, f"{word}s") for word in phrase))
     )
+
+
+def _contains(words: list[str], phrases: str) -> bool:
+    """Whether one of the phrases is in the name, whichever of its words are written as one.
+
+    PostgreSQL itself makes dateofbirth of a DateOfBirth without quotation marks.
+    """
+    known = _spellings(phrases)
+    return any(
+        "".join(words[start:end]) in known
+        for start in range(len(words))
+        for end in range(start + 1, len(words) + 1)
+    )
+
+
+def _is_a_persons_name(words: list[str], table: list[str]) -> bool:
+    """Whether it is a plain name in a table of people, or the name of such a person: student_name."""
+    return words[-1:] in (["name"], ["nom"]) and _contains(words[:-1] or table, _PEOPLE)
 
 
 def _ends(words: list[str], known: str) -> bool:
