@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from pipeline import migrations, postgres
+from pipeline import migrations
 from pipeline.errors import UnreachableError
+from pipeline.postgres import session
 from tests.support.night import Night, program
 from tests.support.platforms import Platform
 
@@ -65,7 +66,7 @@ def test_a_warehouse_that_refuses_is_left_as_it_was(platform: Platform) -> None:
 @pytest.mark.endurance
 def test_a_warehouse_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a firewall that drops what it does not know: the line is open, and nothing comes."""
-    monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(session, "CONNECT_TIMEOUT_SECONDS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         # Ends the test, not the wait, where nothing else does.
         rescue = threading.Timer(30, silent.close)
