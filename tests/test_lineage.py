@@ -76,6 +76,7 @@ def test_the_command_needs_no_server_and_no_settings() -> None:
 
 def test_a_picture_is_well_formed_and_has_what_belongs_to_the_name() -> None:
     done = typed(["lineage", "sla_breaches", "--svg", "--dir", str(EXAMPLE)], {"PATH": "/usr/bin"})
+    assert done.code == 0, done.err
     top = ElementTree.fromstring(done.out)  # noqa: S314 - our own
     titles = sorted(str(one.text) for one in top.iter("{http://www.w3.org/2000/svg}title"))
     dashboard, *made = titles
