@@ -9,7 +9,6 @@ from pipeline.backup import dump, encrypt, upload, verify
 from pipeline.backup.store import backups
 from pipeline.errors import CheckError, UsageError
 from tests.support.archive import SMALL, Archive, whole
-from tests.support.marks import in_depth
 from tests.support.night import next_run
 
 
@@ -48,7 +47,7 @@ def test_everything_is_read_back_before_the_manifest_is_written(shop: Archive) -
     assert (manifest.verification.method, manifest.times.upload_seconds > 0) == ("all", True)
 
 
-@in_depth("name", ["shop.dump.gpg", "globals.sql.gpg"], quick=2)
+@pytest.mark.parametrize("name", ["shop.dump.gpg", "globals.sql.gpg"])
 @pytest.mark.parametrize("damage", ["flipped", "truncated"])
 def test_what_is_damaged_gets_no_manifest(shop: Archive, name: str, damage: str) -> None:
     run = uploaded(shop)

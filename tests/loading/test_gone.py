@@ -26,7 +26,6 @@ KEYS: dict[str, tuple[str, str]] = {
     "uuid": ("a uuid", "md5({n}::text)::uuid"),
     "boolean": ("a int, b bool", "{n} / 2, {n} % 2 = 0"),
 }
-QUICK = ("integer", "composite")
 
 
 @pytest.fixture(autouse=True)
@@ -81,11 +80,7 @@ def load(night: Night) -> tuple[str, tuple[int, int, int, int]]:
 
 
 @pytest.mark.usefixtures("no_copy_of_every_key")
-@in_depth(
-    "kind",
-    [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.endurance) for kind in KEYS],
-    quick=1,
-)
+@in_depth("kind", KEYS, quick=1)
 def test_what_is_gone_is_found_as_by_brute_force(night: Night, kind: str) -> None:
     """Rows come, go, change and change places, many or few, in each of some nights."""
     insert = make(night, kind, 600)
