@@ -45,11 +45,12 @@ def compare(
             if reasons:
                 proofs.forget_keys(warehouse, table)
                 return Part(), Finding(INCOMPARABLE, reasons[0])
-            part = parts.chosen(warehouse, source, planned, turn)
+            alike = contents.hash_alike(warehouse, source)
+            part = parts.chosen(warehouse, source, planned, turn, alike)
             if part.number == 1:
                 proofs.forget_keys(warehouse, table)
             reading.require_same(source, planned)
-            found = _Comparison(warehouse, source, planned, part).look()
+            found = _Comparison(warehouse, source, planned, part, alike).look()
             reading.require_unmoved(source, planned)
     except StepError as error:
         # What is wrong with the source, or with what is declared, is told by the load.
@@ -61,9 +62,11 @@ def compare(
 class _Comparison:
     """One table, or a part of it, being compared."""
 
-    def __init__(self, warehouse: Connection, source: Connection, planned: Plan, part: Part) -> None:
+    def __init__(
+        self, warehouse: Connection, source: Connection, planned: Plan, part: Part, alike: bool
+    ) -> None:
         self._warehouse, self._source, self._planned, self._part = warehouse, source, planned, part
-        self._alike = contents.hash_alike(warehouse, source)
+        self._alike = alike
         staged = Staged(planned.table, "")
         self._staged, self._live = staged, staging.live(warehouse, staged.target, planned.table)
         # By names of their own: a key may be called anything.
