@@ -94,7 +94,7 @@ def test_a_warehouse_is_migrated_by_the_build_that_is_measured(sandbox: Sandbox,
     assert ran.read_text() == "['migrate']"
 
 
-@pytest.mark.parametrize("what", ["tables", "nights"])
+@pytest.mark.parametrize("what", ["tables", "nights", "start"])
 def test_whole_nights_are_shown_beside_a_yardstick_and_nothing_is_left(sandbox: Sandbox, what: str) -> None:
     done = subprocess.run(
         [PROJECT / "bin" / "bench", what, "--rows=20000", "--tables=2", "--rounds=1", "--json"], text=True,
@@ -105,6 +105,7 @@ def test_whole_nights_are_shown_beside_a_yardstick_and_nothing_is_left(sandbox: 
     names = {
         "tables": {"first load", "unchanged"},
         "nights": {"first load", "1 % changed, 0.1 % deleted", "1 % changed", "nothing changed"},
+        "start": {"pipeline --help", "pipeline status"},
     }
     assert (told["what"], told["figures"].keys()) == (what, names[what])
     for figures in told["figures"].values():

@@ -31,5 +31,12 @@ def test_what_is_over_its_target_is_said_to_be() -> None:
     assert "load: whole command" in picture
 
 
+def test_a_target_of_which_nothing_was_measured_is_not_said_to_be_kept() -> None:
+    found = list(targets.unmeasured([figures("load", "s", steps_alone=2.0)]))
+    assert len(found) == len(targets.TARGETS) - 1
+    assert targets.table(found).splitlines()[2] == "| load: whole command | not measured | 1.4 | **no** |"
+    assert "whole command" not in (targets.picture(found) or "")
+
+
 def test_every_target_is_of_something_that_is_measured() -> None:
     assert {target.what for target in targets.TARGETS} <= bench.MEASURES.keys()

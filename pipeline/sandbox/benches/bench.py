@@ -91,7 +91,7 @@ def _show(found: Figures, arguments: argparse.Namespace) -> None:
 
 def _conclude(home: Home, found: Sequence[Figures], tables: int) -> None:
     """Say how far each is from its target, and draw it."""
-    rows = list(targets.rows(found, tables))
+    rows = [*targets.rows(found, tables), *targets.unmeasured(found)]
     load = os.getloadavg()[-1]
     _say(f"\n{targets.table(rows)}\n{os.cpu_count()} processors, {platform.release()}, load {load:.1f}")
     (home.path / "bench.json").write_text(json.dumps([one.data() for one in found]))

@@ -27,7 +27,6 @@ import requests
 from pipeline import access, postgres, settings
 from pipeline.backup import dump, encrypt, tools, upload, verify
 from pipeline.backup.database import contents
-from pipeline.backup.work import records
 from pipeline.backup.work.work_folder import Work
 from pipeline.errors import StepError
 from pipeline.postgres import snapshot
@@ -61,10 +60,8 @@ ANALYZE entry;
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds and bytes of one backup."""
+    """Seconds of one backup, and the memory of its steps and of their programs."""
 
-    table_bytes: int
-    dump_bytes: int
     pg_dump_seconds: float
     checksum_seconds: float
     dump_seconds: float
@@ -126,7 +123,7 @@ def _sections(home: Home, scratch: str) -> dict[str, dict[str, str]]:
     return own
 
 
-def backup(home: Home, rows: int, rounds: int, _builds: object = None) -> Figures:
+def backup(home: Home, rows: int, rounds: int) -> Figures:
     """Measure several backups, one after the other."""
     found = Figures("backup")
     with archive(home, rows) as environment:
@@ -155,15 +152,13 @@ def _measured(run: str) -> Measured:
     configured = settings.read()
     folder = Work(configured.require_backup(), DATABASE, run)
     pg_dump_seconds = _timed_pg_dump()
-    table_bytes, checksum_seconds = _timed_checksums()
+    checksum_seconds = _timed_checksums()
     try:
         begun = time.monotonic()
         dump.dump_database(configured, DATABASE, run)
         dumped = time.monotonic()
         encrypt.encrypt_dump(configured, DATABASE, run)
         encrypted = time.monotonic()
-        record = records.encrypted(folder)
-        assert record is not None  # noqa: S101 - it was just made
         curl_seconds = _timed_curl(configured, folder.encrypted(folder.dump))
         sending = time.monotonic()
         upload.upload_backup(configured, DATABASE, run)
@@ -173,8 +168,6 @@ def _measured(run: str) -> Measured:
     finally:
         folder.remove()
     return Measured(
-        table_bytes=table_bytes,
-        dump_bytes=record.dump.plain.size_bytes,
         pg_dump_seconds=pg_dump_seconds,
         checksum_seconds=checksum_seconds,
         dump_seconds=dumped - begun,
@@ -203,14 +196,14 @@ def _timed_pg_dump() -> float:
         return time.monotonic() - begun
 
 
-def _timed_checksums() -> tuple[int, float]:
+def _timed_checksums() -> float:
     with access.opened(settings.read()) as databases, databases.database(DATABASE) as connection:
         snapshot.take(connection)
         shapes = contents.tables(connection)
         begun = time.monotonic()
         for shape in shapes:
             contents.count(connection, shape)
-        return sum(shape.size_bytes for shape in shapes), time.monotonic() - begun
+        return time.monotonic() - begun
 
 
 def _timed_curl(configured: settings.Settings, file: Path) -> float:

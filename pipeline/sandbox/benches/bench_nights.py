@@ -4,9 +4,7 @@
 tables, beside one psql for each that copies it to nowhere. `start`: short commands, beside Python alone.
 """
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -109,13 +107,9 @@ def start(home: Home, rounds: int) -> Figures:
     found = Figures("start")
     with bench_platform.platform(home, ["entry"], LARGE.format(rows=100)) as platform:
         platform.run(0)
-        # A module that imports nothing.
-        python = command.python("this")
-        program = str(Path(sys.executable).with_name("pipeline"))
         for _ in range(rounds):
-            for words in (["--help"], ["status"]):
-                cost = _ran(platform, [program, *words], may_fail=True)
-                found.add(f"pipeline {' '.join(words)}", cost, _ran(platform, python))
+            for word in ("--help", "status"):
+                found.add(f"pipeline {word}", platform.pipeline(word), _python(platform))
     return found
 
 
@@ -153,12 +147,10 @@ def _psql(platform: Platform, cluster: str, statement: str) -> None:
     subprocess.run(_arguments(platform, cluster, statement), stdout=subprocess.DEVNULL, check=True)
 
 
-def _ran(platform: Platform, arguments: Sequence[str], *, may_fail: bool = False) -> Cost:
+def _python(platform: Platform) -> Cost:
     with platform.measured() as costs:
-        subprocess.run(
-            arguments, env={**os.environ, **platform.environment}, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, check=not may_fail,
-        )  # fmt: skip
+        # A module that imports nothing.
+        command.run(command.python("this"))
     return costs[0]
 
 

@@ -22,7 +22,7 @@ RUN = "2000-01-01"
 JOBS = 2
 
 
-def restore(home: Home, rows: int, rounds: int, _builds: object = None) -> Figures:
+def restore(home: Home, rows: int, rounds: int) -> Figures:
     """Measure several restores of one backup."""
     found = Figures("restore")
     program = Path(sys.executable).with_name("pipeline")

@@ -38,8 +38,8 @@ STEPS = (chains.EXTRACT_TASK, chains.VALIDATE_TASK, chains.LOAD_TASK)
 STEP_SECONDS = 0.05
 STARTING_SECONDS = 60
 RUN = "2000-01-01"
-# After so many of each hundred it is told how far it is.
-TENTH = 10
+# So many of a worker's calls are its first.
+FIRST = 10
 
 
 class Caller:
@@ -81,7 +81,7 @@ class Caller:
                 left.get_nowait()
 
 
-def scheduler(home: Home, count: int, _rounds: int = 1, _builds: object = None) -> Figures:
+def scheduler(home: Home, count: int) -> Figures:
     """Measure one night of so many tables; the yardstick is what the steps alone would take."""
     found = Figures("scheduler")
     password = provision.password(home, "worker")
@@ -132,7 +132,7 @@ def _calls(workers: list[Caller]) -> Iterator[str]:
     """Tell how long a worker waits for an answer: at the median, and for the slowest of a hundred."""
     for method in ("get_work", "add_task"):
         seconds = sorted(one for worker in workers for one in worker.seconds.get(method, []))
-        begun = statistics.median(one for worker in workers for one in worker.seconds[method][:TENTH])
+        begun = statistics.median(one for worker in workers for one in worker.seconds[method][:FIRST])
         yield (
             f"{method}: {len(seconds):,} calls, {1000 * statistics.median(seconds):.0f} ms at the median, "
             f"{1000 * seconds[len(seconds) * 99 // 100]:.0f} ms for the slowest of a hundred, "

@@ -1,5 +1,6 @@
 """What the measurements are to be, and how far each is from that: a table, and a picture of it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,11 +55,22 @@ def rows(measured: Sequence[Figures], parts: int) -> Iterator[Row]:
     for figures in measured:
         for name in figures.costs:
             for target in TARGETS:
-                # Memory is measured of each process several times.
-                of = name.partition(", ")[0] if figures.what == "memory" else name
-                if (figures.what, of) == (target.what, target.name):
+                if _is_of(target, figures, name):
                     yield _row(figures, name, target, parts)
                     break
+
+
+def unmeasured(measured: Sequence[Figures]) -> Iterator[Row]:
+    """Yield what has a target and was not measured: nobody knows whether it is within."""
+    for target in TARGETS:
+        if not any(_is_of(target, figures, name) for figures in measured for name in figures.costs):
+            yield Row(f"{target.what}: {target.name}", "not measured", f"{target.most:g}", math.inf)
+
+
+def _is_of(target: Target, figures: Figures, name: str) -> bool:
+    # Memory is measured of each process several times.
+    of = name.partition(", ")[0] if figures.what == "memory" else name
+    return (figures.what, of) == (target.what, target.name)
 
 
 def _row(figures: Figures, name: str, target: Target, parts: int) -> Row:
@@ -85,11 +97,12 @@ def table(found: Sequence[Row]) -> str:
 
 
 def picture(found: Sequence[Row]) -> str | None:
-    """Return the rows as SVG: how much of what it may be each is; None where nothing is there to draw it."""
+    """Return what was measured as SVG: how much of what it may be each is; None without what draws it."""
     try:
         import vl_convert  # noqa: PLC0415 - an extra
     except ImportError:
         return None
+    found = [row for row in found if math.isfinite(row.share)]
     order = [row.label for row in found]
     y = {"field": "what", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 320}}
     spec: dict[str, Any] = {
