@@ -10,7 +10,14 @@ from pathlib import Path
 
 from pipeline import COMMIT, __version__, access, alerts, catalog
 from pipeline.alerts.failures import Thing
-from pipeline.errors import CheckError, PipelineError, ProblemsError, UnreachableError, UsageError
+from pipeline.errors import (
+    CheckError,
+    PipelineError,
+    ProblemsError,
+    StoppedError,
+    UnreachableError,
+    UsageError,
+)
 from pipeline.git import HTTPS, SSH, ContentError, Login, LoginError, MachineError, Repository, transport
 from pipeline.programs import look
 from pipeline.settings import AnalystsSettings, Settings
@@ -66,6 +73,9 @@ def sync(settings: Settings) -> Synced:
         except (CheckError, ContentError) as error:
             found = [_thing().alert("the newest commit cannot be used; the last good one stays", error)]
             alerts.reconcile(settings, KEY, found)
+            raise
+        except StoppedError:
+            # Who told it to stop knows.
             raise
         except PipelineError as error:
             # Nothing is known of the commit.

@@ -18,6 +18,7 @@ from pipeline.errors import (
     CheckError,
     PipelineError,
     StepError,
+    StoppedError,
     UnreachableError,
     UsageError,
 )
@@ -414,6 +415,19 @@ def test_what_fails_within_a_sync_is_not_taken_for_another_sync(
     with pytest.raises(StepError, match="no more processes"):
         analysts.sync()
     assert [key for key, _ in analysts.told()] == ["sync/machine"]
+
+
+def test_a_sync_that_is_told_to_stop_tells_nobody(
+    analysts: Analysts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise StoppedError("told to stop")
+
+    analysts.push()
+    monkeypatch.setattr(tree, "write", stopped)
+    with pytest.raises(StoppedError):
+        analysts.sync()
+    assert analysts.told() == []
 
 
 def test_a_checkout_that_somebody_made_by_hand_is_left_alone(analysts: Analysts) -> None:
