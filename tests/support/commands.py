@@ -3,6 +3,7 @@
 Most of the time of a short command is importing, up to a second of it, and the tests type hundreds. One
 process imports what commands are made of, and is forked for each: nothing else of theirs is spared. How
 the installed program starts, and what it imports, is tested with it (test_words.py, test_folder.py).
+What an interpreter reads as it starts it has read already (AT_THE_START), and its umask is that of the tests.
 """
 
 import atexit
@@ -31,6 +32,9 @@ APART = (
     "pipeline.programs.inside",
     "pipeline.confine.inside",
 )
+# A command that is to have another one of these is started as a program. What it starts itself has them.
+AT_THE_START = ("LANG", "LC_ALL", "LC_CTYPE", "PYTHONHASHSEED", "PYTHONIOENCODING", "PYTHONUTF8", "TZ")
+_ENVIRONMENT = {name: os.environ.get(name) for name in AT_THE_START}
 _HERE = Path(__file__).parents[2]
 
 
@@ -49,6 +53,8 @@ def run(
 
     It stands in `folder`, or in our own. Raise ExpiredError after so many seconds.
     """
+    otherwise = [name for name in AT_THE_START if environment.get(name) not in (None, _ENVIRONMENT[name])]
+    assert not otherwise, f"{otherwise}: a command has them only if it is started as a program"
     words = [str(one) for one in arguments]
     asked = {"arguments": words, "environment": dict(environment), "folder": str(folder or Path.cwd())}
     with (
