@@ -1,4 +1,4 @@
-# What the token needs with which bin/nomad-deploy is typed: nomad acl policy apply -namespace ... (docs/operations.md).
+# What the token needs with which bin/nomad-deploy is typed: nomad acl policy apply deploy FILE (docs/operations.md).
 # It reads and writes jobs. It reads no task's log, file or token, and starts no program in a task.
 
 namespace "default" {
