@@ -89,7 +89,7 @@ def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
 def _judge(
     databases: Access, warehouse: Connection, chain: Chain, run: str, returncode: int, tail: Sequence[str]
 ) -> None:
-    """Tell of each step that failed, and raise that; also where Luigi ended before any did.
+    """Tell of each step that failed, and raise that, also where Luigi ended before any did; else all is well.
 
     Luigi's exit code alone tells too little.
     """
@@ -110,4 +110,6 @@ def _judge(
         when = "though every step that began is done" if found else "before any step began"
         last = f"Luigi ended with {returncode} {when}; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
+    # What another machine's worker has mended, it told its own machine alone.
+    alerts.reconcile(databases.settings, f"{chain.name}/", (), run=run)
     terminal.say(f"run {run} of {chain.name}: {terminal.counted(len(found), 'step')} done")
