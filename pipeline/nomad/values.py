@@ -26,7 +26,7 @@ VARIABLES: Mapping[str, tuple[str, str, str]] = {
     "workers": ("number", "1", "how many `pipeline worker`"),
     "node": ("string", '""', "the node of all jobs but workers and sync, where there are several"),
     "scheduler_address": ("string", f'"{LOOPBACK}"', "where the scheduler listens: bin/nomad-deploy says it"),
-    "scheduler_port": ("number", "8082", "and its port, both as luigi.cfg has them"),
+    "scheduler_port": ("number", str(visualizer.DEFAULT_PORT), "and its port, both as luigi.cfg has them"),
     "metabase": ("string", '""', "the address of Metabase's release file, where it is a job"),
     "metabase_checksum": ("string", '""', "sha256:... of that file"),
     "metabase_user": ("string", '"metabase"', "the user of that job, which is to read nothing of ours"),

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline import ledger
 from pipeline.errors import StepError
-from pipeline.ledger import steps
 from pipeline.sandbox import provision
 from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.benches.bench_platform import NAME, Cost, Platform
@@ -59,7 +59,7 @@ def load(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
 def _steps(platform: Platform) -> float:
     """Return the seconds of the tables' steps: the snapshot is a source's."""
     with clusters.connection(platform.home, provision.WAREHOUSE, NAME) as connection:
-        return steps.seconds_of_tables(connection)
+        return ledger.seconds_of_tables(connection)
 
 
 def nights(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
