@@ -6,7 +6,6 @@ Nobody else names its tables (tests/ledger/test_room.py), but for the migrations
 from pipeline.ledger.listings import Entry, keep_listing, last_listing, listing
 from pipeline.ledger.shapes import accept_shape, accepted_shape, shapes_of
 from pipeline.ledger.steps import (
-    ERROR_LENGTH,
     at_work,
     count_not_loaded,
     count_read,
@@ -34,7 +33,6 @@ from pipeline.ledger.watermarks import (
 )
 
 __all__ = [
-    "ERROR_LENGTH",
     "Entry",
     "Watermark",
     "accept_shape",

@@ -46,7 +46,7 @@ def looked(connection: Connection) -> tuple[int, float, int]:
         connection,
         """
         SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(seconds), 0),
-               count(DISTINCT table_name) FILTER (WHERE part = parts)
+               count(DISTINCT (source, table_name)) FILTER (WHERE part = parts)
         FROM ops.audit
         """,
     )

@@ -63,6 +63,29 @@ def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
     assert f"run {next_run()} is not known"[:4] in night.run("status", "--run", "2020-01-01").out
 
 
+def test_a_run_that_others_made_whole_is_not_told_as_failed_and_one_that_lacks_a_table_is(
+    night: Night,
+) -> None:
+    """As after "Re-enable" in the visualizer: a worker did what was left, and the run itself had ended."""
+    night.platform.source("shop", SHOP, DECLARATION.replace("{checks: [{rows: {min: 1}}]}", "{}"))
+    run = next_run()
+    with night.snapshot("shop", run):
+        night.extract("shop", run, "item", "broken")
+    night.publish("shop", run, "item")
+    night.ask(
+        "warehouse",
+        "INSERT INTO ops.run"
+        " (run, name, state, started_at, attempted_at, finished_at, attempts, host, pid, error)"
+        " VALUES (%s, 'etl', 'failed', now(), now(), now(), 1, 'host', 1, '1 of its steps failed')",
+        (run,),
+    )
+    lacking = night.run("status", "--run", run)
+    assert (lacking.code, "1 of its steps failed" in lacking.out) == (3, True), lacking.out
+    night.publish("shop", run, "broken")
+    whole = night.run("status", "--run", run)
+    assert (whole.code, "failed" in whole.out) == (0, False), whole.out
+
+
 def on_a_terminal(night: Night, *arguments: str, code: int = 0) -> list[str]:
     """Run the command on a terminal of 80 columns; return the lines that it shows, without colours."""
     ours, its = pty.openpty()

@@ -41,8 +41,8 @@ def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop
     again = restores.archive.run("run", "drill", "--month", MONTH)
     assert again.code == 0, again.err
     # Only what did not hold was done again.
-    assert "RestoreDrill(database=hr" in again.err
-    assert "running   drill.RestoreDrill(database=shop" not in again.err
+    assert f"[{MONTH} RestoreDrill hr]" in again.err
+    assert f"[{MONTH} RestoreDrill shop]" not in again.err
     assert restores.report("hr", MONTH).held
     assert hook.told() == [("failed", "drill/hr"), ("recovered", "drill/hr")]
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from psycopg2.sql import Composable
 
-HOLD, ROWS = "hold", "rows"
+HOLD = "hold"
 # The relation that stands for the rows; it ends with the session.
 CANDIDATE = "candidate"
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pipeline import ledger
 from pipeline.access import Access
 from pipeline.audit import proofs
+from pipeline.chains import CONCLUDING
 from pipeline.errors import PipelineError
 from pipeline.ledger import runs, waiting
 from pipeline.ledger.runs import Run
@@ -87,8 +88,14 @@ def _of_one(seen: Overview, run: Run | None) -> Overview:
     undone = []
     if run is not None and run.actual_state == FAILED:
         began = {step.key.name for step in seen.steps}
-        missing = [one.name for one in seen.tables if run.is_to_load(one.name) and one.name not in began]
-        undone = [Undone(run, missing)] if missing or not failed else []
+        wanted = [one.name for one in seen.tables if run.is_to_load(one.name)]
+        missing = [name for name in wanted if name not in began]
+        done = {step.key.name for step in seen.steps if step.done and step.key.task in CONCLUDING}
+        if wanted and not failed and done.issuperset(wanted):
+            # Somebody else did what was left, as a worker for whom a step was re-enabled in the visualizer.
+            seen = dataclasses.replace(seen, run=dataclasses.replace(run, state="done", error=None))
+        elif missing or not failed:
+            undone = [Undone(run, missing)]
     waits = [one for one in seen.waiting if run is not None and one.key.run == run.run]
     return dataclasses.replace(seen, of_one_run=True, open=failed, undone=undone, tables=(), waiting=waits)
 

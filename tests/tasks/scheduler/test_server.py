@@ -495,7 +495,7 @@ def test_with_a_certificate_everything_is_encrypted(shop: Night, own: Served) ->
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://127.0.0.1:{own.port}/metrics", timeout=30)
     checked = shop.run("check")
-    assert "scheduler: fine" in checked.out, checked.out
+    assert "scheduler: ok" in checked.out, checked.out
     run = next_run()
     ended = shop.etl(run)
     assert (ended.code, ended.told) == (0, [])
