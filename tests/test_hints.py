@@ -15,9 +15,9 @@ from pipeline.backup.work import attempts
 from pipeline.backup.work.work_folder import Work
 from pipeline.errors import PipelineError, StepError
 from pipeline.observe.watch import tell
-from pipeline.observe.watch.facts import Facts, Failing, LedgerFacts, TableFacts
+from pipeline.observe.watch.finding import Finding, Severity
+from pipeline.observe.watch.observations import Failing, LedgerObservations, Observations, TableObservations
 from pipeline.observe.watch.opened import judge
-from pipeline.observe.watch.verdict import Verdict
 from pipeline.settings import BackupSettings, Settings
 
 PACKAGE = Path(errors.__file__).parent
@@ -90,11 +90,13 @@ def test_a_backup_that_failed_keeps_its_hint(tmp_path: Path) -> None:
 def test_watch_tells_the_hint_and_from_which_step_on() -> None:
     at = datetime(2026, 11, 22, 3, tzinfo=UTC)
     last = Failing("LoadTable", "2026-11-22", "5 rows too few", 3, at, 1, "write 'changes: full'", "extract")
-    facts = Facts(ledger=LedgerFacts(tables={"hr.employee": TableFacts(failing=last)}))
-    (verdict,) = judge(facts, [], [])
-    assert (verdict.hint, verdict.command) == (
+    observations = Observations(
+        ledger=LedgerObservations(tables={"hr.employee": TableObservations(failing=last)})
+    )
+    (finding,) = judge(observations, [], [])
+    assert (finding.hint, finding.command) == (
         "write 'changes: full'", "pipeline rerun --run 2026-11-22 --from extract hr.employee",
     )  # fmt: skip
-    assert verdict.text.endswith(f"next: write 'changes: full', then {verdict.command}")
-    stale = Verdict("watch/table/hr.employee", "stale", "too old", verdict.command, hint=verdict.hint)
-    assert tell.alert_of(Settings.model_construct(**{}), stale).hint == verdict.hint
+    assert finding.text.endswith(f"next: write 'changes: full', then {finding.command}")
+    stale = Finding("watch/table/hr.employee", Severity.STALE, "too old", finding.command, hint=finding.hint)
+    assert tell.alert_of(Settings.model_construct(**{}), stale).hint == finding.hint

@@ -11,24 +11,24 @@ from pipeline import log, settings
 from pipeline.cli import terminal
 from pipeline.errors import CheckError, UnreachableError
 from pipeline.observe import watch
-from pipeline.observe.watch import Verdict
+from pipeline.observe.watch import Finding, Severity
 from pipeline.redact import redact
 
 WORDS = {
-    "failed": "failed",
-    "stale": "too old",
-    "warning": "warning",
-    "unreachable": "out of reach",
-    "open": "open",
-    "info": "to know",
+    Severity.FAILED: "failed",
+    Severity.STALE: "too old",
+    Severity.WARNING: "warning",
+    Severity.UNREACHABLE: "out of reach",
+    Severity.OPEN: "open",
+    Severity.INFO: "to know",
 }
 STYLES = {
-    "failed": "red",
-    "stale": "red",
-    "warning": "yellow",
-    "unreachable": "red",
-    "open": "red",
-    "info": "dim",
+    Severity.FAILED: "red",
+    Severity.STALE: "red",
+    Severity.WARNING: "yellow",
+    Severity.UNREACHABLE: "red",
+    Severity.OPEN: "red",
+    Severity.INFO: "dim",
 }
 
 
@@ -51,50 +51,50 @@ def add_command(commands: Any) -> None:
 def run_watch(arguments: argparse.Namespace) -> int:
     """Print what is found. Return 0, 4 or 5."""
     now = datetime.now(UTC)
-    verdicts = watch.watch(settings.read(), now)
-    code = _code(verdicts)
+    findings = watch.watch(settings.read(), now)
+    code = _code(findings)
     if arguments.json:
-        terminal.say(json.dumps(_data(verdicts, code, now), default=str, indent=2))
+        terminal.say(json.dumps(_data(findings, code, now), default=str, indent=2))
         return code
     console = terminal.console()
-    for verdict in verdicts:
-        if verdict.kind != "well":
-            said = f"{verdict.summary}: {verdict.error}" if verdict.error else verdict.summary
-            style = STYLES[verdict.kind]
-            console.print(redact(f"{WORDS[verdict.kind]}: {said}"), markup=False, style=style)
-            terminal.tell_next(redact(verdict.hint), verdict.command)
-    terminal.say(_summary(verdicts))
+    for finding in findings:
+        if finding.severity != Severity.OK:
+            said = f"{finding.summary}: {finding.error}" if finding.error else finding.summary
+            style = STYLES[finding.severity]
+            console.print(redact(f"{WORDS[finding.severity]}: {said}"), markup=False, style=style)
+            terminal.tell_next(redact(finding.hint), finding.command)
+    terminal.say(_summary(findings))
     return code
 
 
-def _code(verdicts: Sequence[Verdict]) -> int:
-    if any(verdict.kind == "unreachable" for verdict in verdicts):
+def _code(findings: Sequence[Finding]) -> int:
+    if any(finding.severity == Severity.UNREACHABLE for finding in findings):
         return UnreachableError.exit_code
-    return CheckError.exit_code if any(verdict.is_wrong for verdict in verdicts) else 0
+    return CheckError.exit_code if any(finding.is_wrong for finding in findings) else 0
 
 
-def _summary(verdicts: Sequence[Verdict]) -> str:
-    counts = Counter[str](verdict.kind for verdict in verdicts)
-    told = [f"{counts[kind]} {words}" for kind, words in WORDS.items() if counts[kind]]
-    return f"{len(verdicts)} things were judged: " + ", ".join([f"{counts['well']} well", *told])
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = Counter[Severity](finding.severity for finding in findings)
+    told = [f"{counts[severity]} {words}" for severity, words in WORDS.items() if counts[severity]]
+    return "watch: " + ", ".join([f"{counts[Severity.OK]} ok", *told])
 
 
-def _data(verdicts: Sequence[Verdict], code: int, now: datetime) -> dict[str, Any]:
+def _data(findings: Sequence[Finding], code: int, now: datetime) -> dict[str, Any]:
     states = {0: "ok", CheckError.exit_code: "findings", UnreachableError.exit_code: "unreachable"}
     return {
         "looked_at": now.isoformat(timespec="seconds"),
         "state": states[code],
-        "open": sum(verdict.kind == "open" for verdict in verdicts),
-        "verdicts": [
+        "open": sum(finding.severity == Severity.OPEN for finding in findings),
+        "findings": [
             {
-                "key": verdict.key,
-                "kind": verdict.kind,
-                "summary": redact(verdict.summary),
-                "error": redact(verdict.error) if verdict.error else None,
-                "hint": redact(verdict.hint) or None,
-                "since": verdict.since and verdict.since.isoformat(timespec="seconds"),
-                "next": verdict.command or None,
+                "key": finding.key,
+                "severity": finding.severity,
+                "summary": redact(finding.summary),
+                "error": redact(finding.error) if finding.error else None,
+                "hint": redact(finding.hint) or None,
+                "since": finding.since and finding.since.isoformat(timespec="seconds"),
+                "next": finding.command or None,
             }
-            for verdict in sorted(verdicts, key=lambda one: not one.is_wrong)
+            for finding in sorted(findings, key=lambda one: not one.is_wrong)
         ],
     }

@@ -12,10 +12,10 @@ from pipeline.ledger.runs import Run
 from pipeline.observe.overview.model import FAILED, OK, RUNNING, STALE, Table, Undone
 from pipeline.observe.watch import limits
 from pipeline.observe.watch import loads as ages
-from pipeline.observe.watch.facts import Facts, LedgerFacts, TableFacts
 from pipeline.observe.watch.look import LOOK_BACK
 from pipeline.observe.watch.look import declared as read_declared
 from pipeline.observe.watch.look import tables as read_tables
+from pipeline.observe.watch.observations import LedgerObservations, Observations, TableObservations
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import Step
@@ -51,8 +51,10 @@ def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
         declared = read_declared(settings, warehouse) if settings.analysts else None
     except PipelineError as error:
         remarks.append(f"the analysts' catalog cannot be read, so tables are as they were loaded: {error}")
-    seen = Facts(declared=declared.tables if declared else None, marts=declared.marts if declared else None)
-    known = LedgerFacts(tables=read_tables(warehouse, since))
+    seen = Observations(
+        declared=declared.tables if declared else None, marts=declared.marts if declared else None
+    )
+    known = LedgerObservations(tables=read_tables(warehouse, since))
     remarks += [one.text for one in ages.unmatched(settings, seen)]
     found = [*_tables(settings, seen, known, now), *_marts(settings, seen, known, now)]
     names = {name for one in found for name in (one.name, one.source)}
@@ -64,18 +66,22 @@ def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     return Loads(tables, failed, _undone(warehouse, found, failing, since), remarks)
 
 
-def _tables(settings: Settings, seen: Facts, known: LedgerFacts, now: datetime) -> Iterator[_Aged]:
+def _tables(
+    settings: Settings, seen: Observations, known: LedgerObservations, now: datetime
+) -> Iterator[_Aged]:
     for source, tables in ages.tables(settings, seen, known).items():
         allowed = limits.table(settings, source)
         for one in tables:
             late = one.is_overdue(now, allowed)
-            yield _Aged(one.name, source, one.facts.fresh_as_of, one.facts.loaded_at, late)
+            yield _Aged(one.name, source, one.observations.fresh_as_of, one.observations.loaded_at, late)
 
 
-def _marts(settings: Settings, seen: Facts, known: LedgerFacts, now: datetime) -> Iterator[_Aged]:
+def _marts(
+    settings: Settings, seen: Observations, known: LedgerObservations, now: datetime
+) -> Iterator[_Aged]:
     for mart, declared_at in (seen.marts or {}).items():
         name = f"{chains.MART.schema}.{mart}"
-        built_at = known.tables.get(name, TableFacts()).loaded_at
+        built_at = known.tables.get(name, TableObservations()).loaded_at
         late = limits.exceeded(now, built_at or declared_at, limits.run(settings))
         yield _Aged(name, name, built_at, built_at, late)
 

@@ -7,9 +7,9 @@ from statistics import median
 from pipeline import chains, durations
 from pipeline.backup.store.backups import Backup
 from pipeline.observe.watch import limits
-from pipeline.observe.watch.facts import BucketFacts, DrillFacts, Facts, newest
+from pipeline.observe.watch.finding import Finding, Severity, at
+from pipeline.observe.watch.observations import BucketObservations, DrillObservations, Observations, newest
 from pipeline.observe.watch.outliers import THRESHOLD, modified_z
-from pipeline.observe.watch.verdict import Verdict, at
 from pipeline.settings import Settings
 
 # A size is compared with those of so many backups before it, if there are as many as that at least.
@@ -19,23 +19,23 @@ COMPARED, NEEDED = 14, 7
 FLOOR_SHARE, FLOOR_BYTES = 0.02, 4096
 
 
-def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
+def judge(settings: Settings, observations: Observations, now: datetime) -> Iterator[Finding]:
     """Yield what is to be thought of each database's backups and drills, and of the bucket itself."""
-    bucket = facts.bucket
+    bucket = observations.bucket
     if bucket is None:
         return
     for name in sorted(settings.databases):
         yield _age(bucket, name, limits.backup(settings, name), now)
         yield from _changed(settings, bucket, name, now)
         yield from _size(bucket, name, now)
-        if settings.drill is not None and (settings.warehouse is None or facts.ledger is not None):
-            yield from _drill(settings, facts, bucket, name, now)
+        if settings.drill is not None and (settings.warehouse is None or observations.ledger is not None):
+            yield from _drill(settings, observations, bucket, name, now)
     yield from _undeclared(settings, bucket, now)
     if bucket.rule_problems is not None:
         yield _rules(bucket)
 
 
-def _age(bucket: BucketFacts, database: str, allowed: timedelta, now: datetime) -> Verdict:
+def _age(bucket: BucketObservations, database: str, allowed: timedelta, now: datetime) -> Finding:
     key, command = f"watch/backup/{database}", chains.BACKUP.command(None, database)
     verified = [backup for backup in bucket.of(database) if backup.verified]
     begun = [run for name, run in bucket.incomplete if name == database]
@@ -45,7 +45,7 @@ def _age(bucket: BucketFacts, database: str, allowed: timedelta, now: datetime) 
             f"backup of {database}: bucket {bucket.name} has none that is verified{what}; "
             f"the limit is {durations.exact(allowed)}"
         )
-        return Verdict(key, "stale", summary, command)
+        return Finding(key, Severity.STALE, summary, command)
     last = verified[-1]
     after = [run for run in begun if run > last.run]
     what = f"; run {after[-1]} was begun and has no manifest" if after else ""
@@ -54,11 +54,13 @@ def _age(bucket: BucketFacts, database: str, allowed: timedelta, now: datetime) 
         f"{limits.ago(now, last.taken_at)}; the limit is {durations.exact(allowed)}{what}"
     )
     if limits.exceeded(now, last.taken_at, allowed):
-        return Verdict(key, "stale", summary, command, since=last.taken_at + allowed)
-    return Verdict(key, "well", summary)
+        return Finding(key, Severity.STALE, summary, command, since=last.taken_at + allowed)
+    return Finding(key, Severity.OK, summary)
 
 
-def _changed(settings: Settings, bucket: BucketFacts, database: str, now: datetime) -> Iterator[Verdict]:
+def _changed(
+    settings: Settings, bucket: BucketObservations, database: str, now: datetime
+) -> Iterator[Finding]:
     # On their last day the objects of a backup are not removed all at once.
     kept = timedelta(days=settings.require_backup().keep_days - 1)
     there = [backup for backup in bucket.of(database) if now - backup.taken_at < kept]
@@ -71,12 +73,12 @@ def _changed(settings: Settings, bucket: BucketFacts, database: str, now: dateti
             f"{last.run}, was taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or "
             "deleted since; find out by whom"
         )
-        yield Verdict(key, "warning", summary, f"pipeline backups {database}")
+        yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
     elif there:
-        yield Verdict(key, "well", f"backup of {database}: all {len(there)} are what was verified")
+        yield Finding(key, Severity.OK, f"backup of {database}: all {len(there)} are what was verified")
 
 
-def _size(bucket: BucketFacts, database: str, now: datetime) -> Iterator[Verdict]:
+def _size(bucket: BucketObservations, database: str, now: datetime) -> Iterator[Finding]:
     verified = [backup for backup in bucket.of(database) if backup.verified]
     before = [backup.size_bytes for backup in verified[:-1]][-COMPARED:]
     if len(before) < NEEDED:
@@ -90,10 +92,10 @@ def _size(bucket: BucketFacts, database: str, now: datetime) -> Iterator[Verdict
         f"{_megabytes(last.size_bytes)}; the {len(before)} before it had {_megabytes(usual)} in the median"
     )
     if abs(score) <= THRESHOLD:
-        yield Verdict(key, "well", summary)
+        yield Finding(key, Severity.OK, summary)
         return
     summary += f" (modified z-score {score:+.1f}, the limit is {THRESHOLD:g}); see what was lost or added"
-    yield Verdict(key, "warning", summary, f"pipeline backups {database}", since=last.taken_at)
+    yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}", since=last.taken_at)
 
 
 def _megabytes(size_bytes: float) -> str:
@@ -101,13 +103,13 @@ def _megabytes(size_bytes: float) -> str:
 
 
 def _drill(
-    settings: Settings, facts: Facts, bucket: BucketFacts, database: str, now: datetime
-) -> Iterator[Verdict]:
+    settings: Settings, observations: Observations, bucket: BucketObservations, database: str, now: datetime
+) -> Iterator[Finding]:
     allowed = limits.drill(settings, database)
     key, command = f"watch/drill/{database}", chains.DRILL.command(None, database)
-    found = _latest(facts, bucket, database)
+    found = _latest(observations, bucket, database)
     if found is None or found.held_at is None:
-        first = _first_backup(facts, bucket, database)
+        first = _first_backup(observations, bucket, database)
         if first is None:
             return  # told of the backup
         if settings.warehouse is None:
@@ -119,7 +121,7 @@ def _drill(
             f"the limit is {durations.exact(allowed)}"
         )
         if found or limits.exceeded(now, first, allowed):
-            yield Verdict(key, "stale", summary, command, since=first + allowed)
+            yield Finding(key, Severity.STALE, summary, command, since=first + allowed)
         return
     summary = (
         f"drill of {database}: the last that held was {limits.ago(now, found.held_at)}; "
@@ -127,28 +129,30 @@ def _drill(
     )
     if not found.held:
         summary += f"; the latest, for {found.month}, has grade {found.grade}: it did not hold"
-        yield Verdict(key, "warning", summary, command, since=found.finished_at)
+        yield Finding(key, Severity.WARNING, summary, command, since=found.finished_at)
     elif limits.exceeded(now, found.held_at, allowed):
-        yield Verdict(key, "stale", summary, command, since=found.held_at + allowed)
+        yield Finding(key, Severity.STALE, summary, command, since=found.held_at + allowed)
     else:
-        yield Verdict(key, "well", summary)
+        yield Finding(key, Severity.OK, summary)
 
 
-def _latest(facts: Facts, bucket: BucketFacts, database: str) -> DrillFacts | None:
+def _latest(
+    observations: Observations, bucket: BucketObservations, database: str
+) -> DrillObservations | None:
     """Return the newest drill that either place knows of: the bucket forgets, the warehouse may not know."""
-    places = [bucket.drills, facts.ledger.drills if facts.ledger else {}]
+    places = [bucket.drills, observations.ledger.drills if observations.ledger else {}]
     known = [drills[database] for drills in places if database in drills]
     return newest(known) if known else None
 
 
-def _first_backup(facts: Facts, bucket: BucketFacts, database: str) -> datetime | None:
+def _first_backup(observations: Observations, bucket: BucketObservations, database: str) -> datetime | None:
     moments = [backup.taken_at for backup in bucket.of(database)]
-    if facts.ledger and database in facts.ledger.first_backups:
-        moments.append(facts.ledger.first_backups[database])
+    if observations.ledger and database in observations.ledger.first_backups:
+        moments.append(observations.ledger.first_backups[database])
     return min(moments, default=None)
 
 
-def _undeclared(settings: Settings, bucket: BucketFacts, now: datetime) -> Iterator[Verdict]:
+def _undeclared(settings: Settings, bucket: BucketObservations, now: datetime) -> Iterator[Finding]:
     """Yield what the bucket has of databases that nobody backs up any more: to know, not to act upon."""
     others: dict[str, Backup] = {backup.database: backup for backup in bucket.backups}
     for name, last in sorted(others.items()):
@@ -158,14 +162,17 @@ def _undeclared(settings: Settings, bucket: BucketFacts, now: datetime) -> Itera
                 f"bucket {bucket.name}: backups of {name}: {count}, the newest taken "
                 f"{limits.ago(now, last.taken_at)}; luigi.cfg has no [database.{name}]"
             )
-            yield Verdict(f"watch/undeclared/{name}", "info", summary, f"pipeline backups {name}")
+            yield Finding(f"watch/undeclared/{name}", Severity.INFO, summary, f"pipeline backups {name}")
 
 
-def _rules(bucket: BucketFacts) -> Verdict:
+def _rules(bucket: BucketObservations) -> Finding:
     if not bucket.rule_problems:
-        return Verdict(
-            "watch/rules", "well", f"bucket {bucket.name}: its rules and lock are as they should be"
+        return Finding(
+            "watch/rules", Severity.OK, f"bucket {bucket.name}: its rules and lock are as they should be"
         )
-    return Verdict(
-        "watch/rules", "warning", "; ".join(bucket.rule_problems), "pipeline check --fix --admin-secret PATH"
+    return Finding(
+        "watch/rules",
+        Severity.WARNING,
+        "; ".join(bucket.rule_problems),
+        "pipeline check --fix --admin-secret PATH",
     )

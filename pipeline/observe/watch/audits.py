@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from pipeline import durations
 from pipeline.observe.watch import limits
-from pipeline.observe.watch.facts import Facts, ProofFacts
-from pipeline.observe.watch.verdict import Verdict, at
+from pipeline.observe.watch.finding import Finding, Severity, at
+from pipeline.observe.watch.observations import Observations, ProofObservations
 from pipeline.settings import Settings
 
 ALLOWED = timedelta(days=8)
@@ -15,39 +15,43 @@ KEY = "watch/audit"
 COMMAND = "pipeline audit"
 
 
-def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
+def judge(settings: Settings, observations: Observations, now: datetime) -> Iterator[Finding]:
     """Yield what is to be thought of each loaded and declared table, or once where none was proved."""
-    if facts.ledger is None:
+    if observations.ledger is None:
         return
     found = {
-        name: proof for name, proof in facts.ledger.proofs.items() if _is_declared(settings, facts, name)
+        name: proof
+        for name, proof in observations.ledger.proofs.items()
+        if _is_declared(settings, observations, name)
     }
     late = {name for name, proof in found.items() if limits.exceeded(now, _since(proof), ALLOWED)}
     if len(late) > 1 and len(late) == len(found):
         newest = max(_since(proof) for proof in found.values())
         within = durations.exact(ALLOWED)
         summary = f"audit: none of {len(found)} tables was proved equal to its source within {within}"
-        yield Verdict(KEY, "stale", summary, COMMAND, since=newest + ALLOWED)
+        yield Finding(KEY, Severity.STALE, summary, COMMAND, since=newest + ALLOWED)
         return
     if found:
-        yield Verdict(KEY, "well", f"audit: {len(found) - len(late)} of {len(found)} tables are proved equal")
+        yield Finding(
+            KEY, Severity.OK, f"audit: {len(found) - len(late)} of {len(found)} tables are proved equal"
+        )
     for name, proof in sorted(found.items()):
         yield _table(name, proof, now, late=name in late)
 
 
-def _is_declared(settings: Settings, facts: Facts, name: str) -> bool:
+def _is_declared(settings: Settings, observations: Observations, name: str) -> bool:
     source, _, table = name.partition(".")
-    declared = facts.declared is None or table in facts.declared.get(source, {})
+    declared = observations.declared is None or table in observations.declared.get(source, {})
     return source in settings.sources and declared
 
 
-def _since(proof: ProofFacts) -> datetime:
+def _since(proof: ProofObservations) -> datetime:
     """Return the moment from which a table is not proved: what cannot be compared was looked at at least."""
     looked = proof.looked_at if proof.result == "not comparable" else None
     return max((one for one in (proof.proved_at, looked) if one), default=proof.loaded_since)
 
 
-def _table(name: str, proof: ProofFacts, now: datetime, *, late: bool) -> Verdict:
+def _table(name: str, proof: ProofObservations, now: datetime, *, late: bool) -> Finding:
     key = f"{KEY}/{name}"
     if proof.proved_at:
         what = f"was proved equal to its source at {at(proof.proved_at)}, {limits.ago(now, proof.proved_at)}"
@@ -57,5 +61,5 @@ def _table(name: str, proof: ProofFacts, now: datetime, *, late: bool) -> Verdic
         )
     summary = f"{name}: {what}; the limit is {durations.exact(ALLOWED)}"
     source, _, table = name.partition(".")
-    found = Verdict(key, "stale", summary, f"{COMMAND} {source} --table {table}", proof.reason or None)
-    return replace(found, since=_since(proof) + ALLOWED) if late else Verdict(key, "well", summary)
+    found = Finding(key, Severity.STALE, summary, f"{COMMAND} {source} --table {table}", proof.reason or None)
+    return replace(found, since=_since(proof) + ALLOWED) if late else Finding(key, Severity.OK, summary)

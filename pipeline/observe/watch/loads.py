@@ -8,8 +8,8 @@ from pipeline import chains, durations
 from pipeline.alerts import hints
 from pipeline.alerts.message import one_line
 from pipeline.observe.watch import limits
-from pipeline.observe.watch.facts import Facts, Failing, LedgerFacts, TableFacts
-from pipeline.observe.watch.verdict import Verdict, at
+from pipeline.observe.watch.finding import Finding, Severity, at
+from pipeline.observe.watch.observations import Failing, LedgerObservations, Observations, TableObservations
 from pipeline.settings import Settings
 from pipeline.step import StepKey
 
@@ -21,50 +21,52 @@ class Table:
     """A table that should be loaded, and what is known of that."""
 
     name: str
-    facts: TableFacts
+    observations: TableObservations
     declared_at: datetime | None
 
     @property
     def counts_from(self) -> datetime | None:
         """Return the moment from which its age counts: while it was never loaded, when it could have been."""
-        tried = [moment for moment in (self.facts.first_tried_at, self.declared_at) if moment]
-        return self.facts.fresh_as_of or min(tried, default=None)
+        tried = [moment for moment in (self.observations.first_tried_at, self.declared_at) if moment]
+        return self.observations.fresh_as_of or min(tried, default=None)
 
     def is_overdue(self, now: datetime, allowed: timedelta) -> bool:
         return self.counts_from is None or limits.exceeded(now, self.counts_from, allowed)
 
     def told(self, now: datetime) -> str:
         """Return its age, for people."""
-        if self.facts.fresh_as_of:
-            shown = self.facts.fresh_as_of
+        if self.observations.fresh_as_of:
+            shown = self.observations.fresh_as_of
             return f"shows the source of {at(shown)}, {limits.ago(now, shown)}"
         if self.counts_from:
             return f"was never loaded, and could have been since {limits.ago(now, self.counts_from)}"
         return "was never loaded"
 
 
-def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
+def judge(settings: Settings, observations: Observations, now: datetime) -> Iterator[Finding]:
     """Yield what is to be thought of the last run, and of each source and its tables."""
-    if facts.ledger is None:
+    if observations.ledger is None:
         return
-    known = tables(settings, facts, facts.ledger)
-    run = _run(settings, facts.ledger, known, now)
+    known = tables(settings, observations, observations.ledger)
+    run = _run(settings, observations.ledger, known, now)
     if run is not None:
         yield run
     for source, found in sorted(known.items()):
-        yield from _source(settings, source, found, facts.ledger, run, now)
-    yield from unmatched(settings, facts)
+        yield from _source(settings, source, found, observations.ledger, run, now)
+    yield from unmatched(settings, observations)
 
 
-def tables(settings: Settings, facts: Facts, ledger: LedgerFacts) -> Mapping[str, Sequence[Table]]:
+def tables(
+    settings: Settings, observations: Observations, ledger: LedgerObservations
+) -> Mapping[str, Sequence[Table]]:
     """Return the tables of each source: those declared or, where that could not be read, those loaded."""
-    if facts.declared is not None:
+    if observations.declared is not None:
         return {
             source: [
-                Table(f"{source}.{table}", ledger.tables.get(f"{source}.{table}", TableFacts()), since)
+                Table(f"{source}.{table}", ledger.tables.get(f"{source}.{table}", TableObservations()), since)
                 for table, since in sorted(tables.items())
             ]
-            for source, tables in facts.declared.items()
+            for source, tables in observations.declared.items()
             if source in settings.sources
         }
     loaded = {name: found for name, found in ledger.tables.items() if found.fresh_as_of}
@@ -79,8 +81,8 @@ def tables(settings: Settings, facts: Facts, ledger: LedgerFacts) -> Mapping[str
 
 
 def _run(
-    settings: Settings, ledger: LedgerFacts, tables: Mapping[str, Sequence[Table]], now: datetime
-) -> Verdict | None:
+    settings: Settings, ledger: LedgerObservations, tables: Mapping[str, Sequence[Table]], now: datetime
+) -> Finding | None:
     """Return what is to be thought of the last load as such: whether it began at all."""
     allowed = limits.run(settings)
     command = chains.ETL.command()
@@ -94,20 +96,20 @@ def _run(
             f"etl: no run ever began, and it could have since {limits.ago(now, since)}; "
             f"the limit is {durations.exact(allowed)}"
         )
-        return Verdict(RUN_KEY, "stale", summary, command, since=since + allowed)
+        return Finding(RUN_KEY, Severity.STALE, summary, command, since=since + allowed)
     age = limits.ago(now, found.attempted_at)
     summary = f"etl: the last run, {found.run}, began {age}; the limit is {durations.exact(allowed)}"
     if found.alive or not limits.exceeded(now, found.attempted_at, allowed):
-        return Verdict(RUN_KEY, "well", summary)
+        return Finding(RUN_KEY, Severity.OK, summary)
     said = one_line(found.error) if found.error else None
-    return Verdict(RUN_KEY, "stale", summary, command, said, found.attempted_at + allowed)
+    return Finding(RUN_KEY, Severity.STALE, summary, command, said, found.attempted_at + allowed)
 
 
 def _source(
-    settings: Settings, source: str, tables: Sequence[Table], ledger: LedgerFacts, run: Verdict | None,
+    settings: Settings, source: str, tables: Sequence[Table], ledger: LedgerObservations, run: Finding | None,
     now: datetime,
-) -> Iterator[Verdict]:  # fmt: skip
-    """Yield one verdict where all tables of the source are overdue, else one for each of them."""
+) -> Iterator[Finding]:  # fmt: skip
+    """Yield one finding where all tables of the source are overdue, else one for each of them."""
     allowed = limits.table(settings, source)
     late = [one for one in tables if one.is_overdue(now, allowed)]
     untold = [one for one in late if not _explained(one, ledger, run)]
@@ -117,77 +119,77 @@ def _source(
     if len(late) < len(tables):
         in_time = f"{len(tables) - len(late)} of {len(tables)} tables"
         in_time += f" are within the limit of {durations.exact(allowed)}"
-        yield Verdict(f"watch/source/{source}", "well", f"source {source}: {in_time}")
+        yield Finding(f"watch/source/{source}", Severity.OK, f"source {source}: {in_time}")
     for one in tables:
         if one in untold:
             yield _late(one, allowed, now)
-        elif one not in late and one.facts.fresh_as_of:
+        elif one not in late and one.observations.fresh_as_of:
             summary = f"{one.name}: {one.told(now)}; the limit is {durations.exact(allowed)}"
-            yield Verdict(f"watch/table/{one.name}", "well", summary)
+            yield Finding(f"watch/table/{one.name}", Severity.OK, summary)
 
 
-def _explained(table: Table, ledger: LedgerFacts, run: Verdict | None) -> bool:
+def _explained(table: Table, ledger: LedgerObservations, run: Finding | None) -> bool:
     """Whether a table is late only because no run began since: that is told once, of the run."""
-    if run is None or run.kind != "stale" or table.facts.failing:
+    if run is None or run.severity != Severity.STALE or table.observations.failing:
         return False
-    since = table.facts.loaded_at or table.counts_from
+    since = table.observations.loaded_at or table.counts_from
     return ledger.run is None or since is None or ledger.run.attempted_at <= since
 
 
 def _all_late(
-    source: str, tables: Sequence[Table], ledger: LedgerFacts, allowed: timedelta, now: datetime
-) -> Verdict:
+    source: str, tables: Sequence[Table], ledger: LedgerObservations, allowed: timedelta, now: datetime
+) -> Finding:
     never = datetime.min.replace(tzinfo=UTC)
-    newest = max(tables, key=lambda one: one.facts.fresh_as_of or never)
-    own = ledger.tables.get(source, TableFacts()).failing
+    newest = max(tables, key=lambda one: one.observations.fresh_as_of or never)
+    own = ledger.tables.get(source, TableObservations()).failing
     what = f"source {source}: all {len(tables)} tables are late; the newest, {newest.name}, "
     found = _told(
         f"watch/source/{source}",
         f"{what}{newest.told(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source),
-        (source, own) if own else (newest.name, newest.facts.failing),
+        (source, own) if own else (newest.name, newest.observations.failing),
     )
     return replace(found, since=newest.counts_from and newest.counts_from + allowed)
 
 
-def _late(table: Table, allowed: timedelta, now: datetime) -> Verdict:
+def _late(table: Table, allowed: timedelta, now: datetime) -> Finding:
     source, _, name = table.name.partition(".")
     found = _told(
         f"watch/table/{table.name}",
         f"{table.name}: {table.told(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source, name),
-        (table.name, table.facts.failing),
+        (table.name, table.observations.failing),
     )
     return replace(found, since=table.counts_from and table.counts_from + allowed)
 
 
-def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | None]) -> Verdict:
+def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | None]) -> Finding:
     """Return what is too old, with how the last step of it failed if one did, and what helps against that."""
     name, last = failing
     if last is None:
-        return Verdict(key, "stale", summary, command)
+        return Finding(key, Severity.STALE, summary, command)
     mend = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
     often = f" in {last.runs} runs since {at(last.since)}" if last.runs > 1 else ""
     said = one_line(f"{last.task} failed{often}: {last.error}")
     step = StepKey(last.run, last.task, name)
-    return Verdict(key, "stale", summary, mend.command, said, step=step, hint=mend.before)
+    return Finding(key, Severity.STALE, summary, mend.command, said, step=step, hint=mend.before)
 
 
-def unmatched(settings: Settings, facts: Facts) -> Iterator[Verdict]:
+def unmatched(settings: Settings, observations: Observations) -> Iterator[Finding]:
     """Yield the sources that stand in luigi.cfg alone, or in the analysts' repository alone."""
-    if facts.declared is None:
+    if observations.declared is None:
         return
-    for name in sorted(settings.sources.keys() - facts.declared.keys()):
+    for name in sorted(settings.sources.keys() - observations.declared.keys()):
         allowed = durations.exact(limits.table(settings, name))
         summary = (
             f"source {name}: nothing of it is ever loaded, within {allowed} or at all: luigi.cfg has "
             f"[source.{name}], but there is no sources/{name}.yaml"
         )
-        yield Verdict(f"watch/source/{name}", "warning", summary, f"pipeline init {name}")
-    for name in sorted(facts.declared.keys() - settings.sources.keys()):
+        yield Finding(f"watch/source/{name}", Severity.WARNING, summary, f"pipeline init {name}")
+    for name in sorted(observations.declared.keys() - settings.sources.keys()):
         allowed = durations.exact(limits.table(settings, name))
         summary = (
             f"source {name}: nothing of it can be loaded, within {allowed} or at all: there is "
             f"sources/{name}.yaml, but luigi.cfg has no [source.{name}]"
         )
-        yield Verdict(f"watch/source/{name}", "warning", summary, "pipeline check")
+        yield Finding(f"watch/source/{name}", Severity.WARNING, summary, "pipeline check")

@@ -20,16 +20,16 @@ from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import archive, audits, runs
 from pipeline.loading import listing
-from pipeline.observe.watch.facts import (
-    BucketFacts,
+from pipeline.observe.watch.observations import (
+    BucketObservations,
     Declared,
-    DrillFacts,
-    Facts,
+    DrillObservations,
     Failing,
-    KeyFacts,
-    LedgerFacts,
-    ProofFacts,
-    TableFacts,
+    KeyObservations,
+    LedgerObservations,
+    Observations,
+    ProofObservations,
+    TableObservations,
     Unseen,
     Work,
     newest,
@@ -57,7 +57,7 @@ RETRIES = RetryPolicy(give_up_after_seconds=20.0, answer_seconds=20.0)
 T = TypeVar("T")
 
 
-def look(settings: Settings, now: datetime) -> Facts:
+def look(settings: Settings, now: datetime) -> Observations:
     """Return all that can be known at this moment."""
     return _Looker(settings, now).look()
 
@@ -70,8 +70,8 @@ class _Looker:
         self._seen: list[str] = []
         self._unseen: list[Unseen] = []
 
-    def look(self) -> Facts:
-        found = Facts(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
+    def look(self) -> Observations:
+        found = Observations(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
         if self._settings.analysts is not None:
             seen = self._looked("the catalog", lambda: declared(self._settings))
             if seen is not None:
@@ -81,7 +81,7 @@ class _Looker:
             found = self._everything(databases, found)
         return replace(found, seen=tuple(self._seen), unseen=tuple(self._unseen))
 
-    def _behind_vault(self, databases: Access, found: Facts) -> Facts:
+    def _behind_vault(self, databases: Access, found: Observations) -> Observations:
         if self._settings.warehouse is not None:
             found = replace(found, ledger=self._looked("the warehouse", lambda: self._ledger(databases)))
         backup = self._settings.backup
@@ -93,7 +93,7 @@ class _Looker:
             found = replace(found, bucket=seen)
         return found
 
-    def _everything(self, databases: Access, found: Facts) -> Facts:
+    def _everything(self, databases: Access, found: Observations) -> Observations:
         """Return the same with the tables of sources that declare all of them, if the warehouse answers."""
         if self._settings.analysts is None or found.declared is None or found.ledger is None:
             return found
@@ -124,7 +124,7 @@ class _Looker:
 
     # What lies on this machine.
 
-    def _keys(self) -> Iterator[KeyFacts]:
+    def _keys(self) -> Iterator[KeyObservations]:
         if self._settings.backup is None:
             return
         for path in self._settings.backup.recipients:
@@ -133,13 +133,13 @@ class _Looker:
             if found is not None:
                 yield found
 
-    def _key(self, path: Path) -> KeyFacts:
+    def _key(self, path: Path) -> KeyObservations:
         with TemporaryDirectory() as folder:
             try:
                 with crypt.keyring([path], now=self._now, folder=Path(folder)) as ring:
-                    return KeyFacts(path.name, ring.recipients[0], None)
+                    return KeyObservations(path.name, ring.recipients[0], None)
             except ProblemsError as error:
-                return KeyFacts(path.name, None, error.problems[0].removeprefix(f"recipient {path}: "))
+                return KeyObservations(path.name, None, error.problems[0].removeprefix(f"recipient {path}: "))
 
     def _work(self) -> tuple[Work, ...] | None:
         backup = self._settings.backup
@@ -157,30 +157,32 @@ class _Looker:
 
     # What is in the warehouse.
 
-    def _ledger(self, databases: Access) -> LedgerFacts:
+    def _ledger(self, databases: Access) -> LedgerObservations:
         with (
             databases.warehouse(session=WAREHOUSE_SESSION) as warehouse,
             postgres.explained("the warehouse"),
         ):
             ledger.require_migrated(warehouse)
-            return LedgerFacts(
+            return LedgerObservations(
                 run=runs.find(warehouse, NAME),
                 going=runs.going(warehouse, NAME),
                 tables=tables(warehouse, self._now - LOOK_BACK),
-                drills={database: DrillFacts(*rest) for database, *rest in archive.last_held(warehouse)},
+                drills={
+                    database: DrillObservations(*rest) for database, *rest in archive.last_held(warehouse)
+                },
                 first_backups=archive.first_backups(warehouse),
-                proofs={name: ProofFacts(*rest[1:6]) for name, *rest in audits.proofs(warehouse)},
+                proofs={name: ProofObservations(*rest[1:6]) for name, *rest in audits.proofs(warehouse)},
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
             )
 
     # What is in the bucket.
 
-    def _bucket(self, databases: Access) -> BucketFacts:
+    def _bucket(self, databases: Access) -> BucketObservations:
         backup = self._settings.require_backup()
         with backups.reading(databases, retries=RETRIES) as bucket:
             objects = list(bucket.list())
         listing = backups.listed(objects)
-        return BucketFacts(
+        return BucketObservations(
             name=backup.bucket,
             backups=listing.backups,
             incomplete=listing.incomplete,
@@ -219,7 +221,7 @@ def declared(settings: Settings, warehouse: Connection | None = None) -> Declare
     return Declared(found, marts)
 
 
-def tables(warehouse: Connection, since: datetime) -> dict[str, TableFacts]:
+def tables(warehouse: Connection, since: datetime) -> dict[str, TableObservations]:
     """Return how each table, mart and source as such fares; what began before `since` is not looked at."""
     return {name: _table(*rest) for name, *rest in ledger.fared(warehouse, since)}
 
@@ -228,19 +230,19 @@ def _table(
     fresh_as_of: datetime | None, loaded_at: datetime | None, first_tried_at: datetime | None,
     task: str | None, run: str, error: str, exit_code: int | None, since: datetime,
     runs: int, hint: str | None, again: str | None,
-) -> TableFacts:  # fmt: skip
+) -> TableObservations:  # fmt: skip
     failing = Failing(task, run, error, exit_code, since, runs, hint, again) if task else None
-    return TableFacts(fresh_as_of, loaded_at, first_tried_at, failing)
+    return TableObservations(fresh_as_of, loaded_at, first_tried_at, failing)
 
 
-def _drills(objects: Sequence[Stored]) -> dict[str, DrillFacts]:
+def _drills(objects: Sequence[Stored]) -> dict[str, DrillObservations]:
     """Return the newest drill of each database that has a report here, and when one last held."""
-    found: dict[str, list[DrillFacts]] = {}
+    found: dict[str, list[DrillObservations]] = {}
     for stored in objects:
         if report.is_report(stored):
             database, grade = stored.name.partition("/")[0], stored.info["grade"]
             ended, held = datetime.fromisoformat(stored.info["finished-at"]), grade in report.HOLDING
-            one = DrillFacts(stored.info["month"], grade, held, ended, ended if held else None)
+            one = DrillObservations(stored.info["month"], grade, held, ended, ended if held else None)
             found.setdefault(database, []).append(one)
     return {database: newest(drills) for database, drills in found.items()}
 

@@ -7,31 +7,33 @@ from pipeline import chains, durations
 from pipeline.alerts import hints
 from pipeline.alerts.message import one_line
 from pipeline.observe.watch import limits
-from pipeline.observe.watch.facts import Facts, TableFacts
-from pipeline.observe.watch.verdict import Verdict, at
+from pipeline.observe.watch.finding import Finding, Severity, at
+from pipeline.observe.watch.observations import Observations, TableObservations
 from pipeline.settings import Settings
 from pipeline.step import StepKey
 
 
-def judge(settings: Settings, facts: Facts, now: datetime) -> Iterator[Verdict]:
+def judge(settings: Settings, observations: Observations, now: datetime) -> Iterator[Finding]:
     """Yield what is to be thought of each mart; nothing where no run began since, of which is told once."""
-    if facts.ledger is None or facts.marts is None:
+    if observations.ledger is None or observations.marts is None:
         return
-    run, allowed = facts.ledger.run, limits.run(settings)
+    run, allowed = observations.ledger.run, limits.run(settings)
     if run is None or limits.exceeded(now, run.attempted_at, allowed):
         return
-    for name, declared_at in sorted(facts.marts.items()):
-        found = facts.ledger.tables.get(f"{chains.MART.schema}.{name}", TableFacts())
+    for name, declared_at in sorted(observations.marts.items()):
+        found = observations.ledger.tables.get(f"{chains.MART.schema}.{name}", TableObservations())
         since = found.loaded_at or found.first_tried_at or declared_at
         key = f"watch/mart/{name}"
         if limits.exceeded(now, since, allowed):
             yield _late(key, name, found, since, allowed=durations.exact(allowed), now=now)
         elif found.loaded_at:
             summary = f"mart {name}: built {limits.ago(now, since)}; the limit is {durations.exact(allowed)}"
-            yield Verdict(key, "well", summary)
+            yield Finding(key, Severity.OK, summary)
 
 
-def _late(key: str, name: str, found: TableFacts, since: datetime, *, allowed: str, now: datetime) -> Verdict:
+def _late(
+    key: str, name: str, found: TableObservations, since: datetime, *, allowed: str, now: datetime
+) -> Finding:
     told = (
         f"was last built {at(since)}, {limits.ago(now, since)}"
         if found.loaded_at
@@ -40,8 +42,8 @@ def _late(key: str, name: str, found: TableFacts, since: datetime, *, allowed: s
     summary = f"mart {name}: {told}; the limit is {allowed}"
     last = found.failing
     if last is None:
-        return Verdict(key, "stale", summary, chains.MARTS.command(None, name), since=since)
+        return Finding(key, Severity.STALE, summary, chains.MARTS.command(None, name), since=since)
     step = StepKey(last.run, last.task, f"{chains.MART.schema}.{name}")
     mend = hints.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
     said = one_line(f"{last.task} failed: {last.error}")
-    return Verdict(key, "stale", summary, mend.command, said, since=since, hint=mend.before)
+    return Finding(key, Severity.STALE, summary, mend.command, said, since=since, hint=mend.before)

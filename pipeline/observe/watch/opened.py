@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pipeline.alerts import Alert, hints
 from pipeline.alerts.message import one_line
 from pipeline.chains import ETL, MART, MARTS
-from pipeline.observe.watch.facts import Facts
-from pipeline.observe.watch.verdict import Verdict
+from pipeline.observe.watch.finding import Finding, Severity
+from pipeline.observe.watch.observations import Observations
 from pipeline.step import StepKey
 
 KEY = "open/"
@@ -15,29 +15,29 @@ STATUS = "pipeline status"
 LAST = ("watch/spool", "watch/heartbeat")
 
 
-def judge(facts: Facts, known: Sequence[Alert], found: Sequence[Verdict]) -> Iterator[Verdict]:
+def judge(observations: Observations, known: Sequence[Alert], found: Sequence[Finding]) -> Iterator[Finding]:
     """Yield each alert that is open, and each failure in the ledger without one, but for what was just found.
 
     They were told, so watch does not tell them again; but all is not well.
     """
-    told = {verdict.key for verdict in found if verdict.is_finding}
+    told = {finding.key for finding in found if finding.is_alert}
     for alert in known:
         if alert.key not in told and alert.key not in LAST:
-            yield Verdict(
-                f"{KEY}{alert.key}", "open", alert.summary, alert.command or STATUS, alert.error, alert.since,
-                hint=alert.hint or "",
+            yield Finding(
+                f"{KEY}{alert.key}", Severity.OPEN, alert.summary, alert.command or STATUS,
+                alert.error, alert.since, hint=alert.hint or "",
             )  # fmt: skip
             told.add(alert.key)
-    for name, table in sorted(facts.ledger.tables.items()) if facts.ledger else ():
+    for name, table in sorted(observations.ledger.tables.items()) if observations.ledger else ():
         last = table.failing
-        if last is None or told & _keys(name) or not _is_declared(facts, name):
+        if last is None or told & _keys(name) or not _is_declared(observations, name):
             continue
         mend = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
         key = StepKey(last.run, last.task, name)
         summary = f"{name}: {last.task} failed in run {last.run}"
-        yield Verdict(
-            f"{KEY}{ETL.name}/{name}", "open", summary, mend.command, one_line(last.error), last.since, key,
-            mend.before,
+        yield Finding(
+            f"{KEY}{ETL.name}/{name}", Severity.OPEN, summary, mend.command,
+            one_line(last.error), last.since, key, mend.before,
         )  # fmt: skip
 
 
@@ -49,10 +49,10 @@ def _keys(name: str) -> set[str]:
     return {f"{ETL.name}/{name}", f"{ETL.name}/{source}", f"watch/table/{name}", f"watch/source/{source}"}
 
 
-def _is_declared(facts: Facts, name: str) -> bool:
-    if facts.declared is None:
+def _is_declared(observations: Observations, name: str) -> bool:
+    if observations.declared is None:
         return True
     source, _, table = name.partition(".")
     if source == MART.schema:
-        return table in (facts.marts or {})
-    return source in facts.declared and (not table or table in facts.declared[source])
+        return table in (observations.marts or {})
+    return source in observations.declared and (not table or table in observations.declared[source])

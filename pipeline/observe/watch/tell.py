@@ -7,63 +7,63 @@ from pipeline import access, alerts
 from pipeline.alerts import Alert, Kind, webhook
 from pipeline.chains import BACKUP, DRILL, ETL, MARTS
 from pipeline.errors import PipelineError, StoppedError
-from pipeline.observe.watch.facts import Facts
-from pipeline.observe.watch.verdict import Verdict
+from pipeline.observe.watch.finding import Finding, Severity
+from pipeline.observe.watch.observations import Observations
 from pipeline.scheduler import links
 from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-KINDS: dict[str, Kind] = {
-    "warning": "warning",
-    "stale": "stale",
-    "failed": "failed",
-    "unreachable": "failed",
+KINDS: dict[Severity, Kind] = {
+    Severity.WARNING: "warning",
+    Severity.STALE: "stale",
+    Severity.FAILED: "failed",
+    Severity.UNREACHABLE: "failed",
 }
 FAILED = "/fail"
 HEARTBEAT = "watch/heartbeat"
 
 
-def tell(settings: Settings, verdicts: Sequence[Verdict]) -> None:
+def tell(settings: Settings, findings: Sequence[Finding]) -> None:
     """Tell each finding once, and once that it is over. What was not judged is neither."""
-    for verdict in verdicts:
-        if verdict.is_finding:
-            if alerts.tell(settings, alert_of(settings, verdict)):
+    for finding in findings:
+        if finding.is_alert:
+            if alerts.tell(settings, alert_of(settings, finding)):
                 # Also of a mere warning: watch has failed nobody, and need not be told of by bin/cron.
                 alerts.let_cron_know()
-        elif verdict.kind == "well":
-            alerts.recovered(settings, verdict.key, verdict.summary)
+        elif finding.severity == Severity.OK:
+            alerts.recovered(settings, finding.key, finding.summary)
 
 
-def alert_of(settings: Settings, verdict: Verdict) -> Alert:
+def alert_of(settings: Settings, finding: Finding) -> Alert:
     """Return what is told of a finding, with links to the step that failed last, if one did."""
-    step = verdict.step
+    step = finding.step
     source, _, table = step.name.partition(".") if step else ("", "", "")
     parameters = {"source": source, **({"table": table} if table else {}), "run": step.run if step else ""}
     family = f"etl.{step.task}" if step else ""
     return Alert(
-        key=verdict.key,
-        kind=KINDS[verdict.kind],
-        summary=verdict.summary,
-        error=verdict.error,
-        hint=verdict.hint or None,
+        key=finding.key,
+        kind=KINDS[finding.severity],
+        summary=finding.summary,
+        error=finding.error,
+        hint=finding.hint or None,
         run=step and step.run,
-        command=verdict.command,
+        command=finding.command,
         task_url=step and links.task_url(settings, family, parameters),
         log_url=step and links.log_url(settings, family, parameters),
-        **({"since": verdict.since} if verdict.since else {}),
+        **({"since": finding.since} if finding.since else {}),
     )
 
 
-def forget(settings: Settings, facts: Facts, verdicts: Sequence[Verdict]) -> None:
+def forget(settings: Settings, observations: Observations, findings: Sequence[Finding]) -> None:
     """Tell of what was told earlier and is no longer declared that it is over: nobody will judge it again."""
-    judged = {verdict.key for verdict in verdicts}
+    judged = {finding.key for finding in findings}
     for alert in alerts.open_alerts(settings):
-        if alert.key not in judged and _is_gone(settings, facts, alert):
+        if alert.key not in judged and _is_gone(settings, observations, alert):
             alerts.recovered(settings, alert.key, f"{alert.key}: is no longer declared, so it is not watched")
 
 
-def _is_gone(settings: Settings, facts: Facts, alert: Alert) -> bool:
+def _is_gone(settings: Settings, observations: Observations, alert: Alert) -> bool:
     kind, _, name = alert.key.removeprefix("watch/").partition("/")
     if alert.key.startswith("watch/"):
         names = KEPT.get(kind)
@@ -73,58 +73,62 @@ def _is_gone(settings: Settings, facts: Facts, alert: Alert) -> bool:
     else:
         # Of a run, such as etl/hr.employee/checks: what the parts after the name say of it goes with it.
         names, name = DONE.get(kind), name.partition("/")[0]
-    kept = names(settings, facts) if names else None
+    kept = names(settings, observations) if names else None
     return kept is not None and name not in kept
 
 
-def _sources(settings: Settings, facts: Facts) -> set[str] | None:
-    return None if facts.declared is None else {*facts.declared, *settings.sources}
+def _sources(settings: Settings, observations: Observations) -> set[str] | None:
+    return None if observations.declared is None else {*observations.declared, *settings.sources}
 
 
-def _tables(_: Settings, facts: Facts) -> set[str] | None:
-    if facts.declared is None:
+def _tables(_: Settings, observations: Observations) -> set[str] | None:
+    if observations.declared is None:
         return None
-    return {f"{source}.{table}" for source, tables in facts.declared.items() for table in tables}
+    return {f"{source}.{table}" for source, tables in observations.declared.items() for table in tables}
 
 
-def _marts(_: Settings, facts: Facts) -> set[str] | None:
-    return None if facts.marts is None else set(facts.marts)
+def _marts(_: Settings, observations: Observations) -> set[str] | None:
+    return None if observations.marts is None else set(observations.marts)
 
 
-def _loads(settings: Settings, facts: Facts) -> set[str] | None:
-    sources, tables = _sources(settings, facts), _tables(settings, facts)
+def _loads(settings: Settings, observations: Observations) -> set[str] | None:
+    sources, tables = _sources(settings, observations), _tables(settings, observations)
     return None if sources is None or tables is None else sources | tables
 
 
-def _things(_: Settings, facts: Facts) -> set[str] | None:
+def _things(_: Settings, observations: Observations) -> set[str] | None:
     # With Vault out of reach nothing behind it was looked at.
-    return {*facts.seen, *(one.thing for one in facts.unseen)} if "Vault" in facts.seen else None
+    return (
+        {*observations.seen, *(one.thing for one in observations.unseen)}
+        if "Vault" in observations.seen
+        else None
+    )
 
 
-def _proved(settings: Settings, facts: Facts) -> set[str] | None:
+def _proved(settings: Settings, observations: Observations) -> set[str] | None:
     # And all of them at once.
-    tables = _tables(settings, facts)
+    tables = _tables(settings, observations)
     return None if tables is None else {"", *tables}
 
 
-def _databases(settings: Settings, _: Facts) -> set[str]:
+def _databases(settings: Settings, _: Observations) -> set[str]:
     return set(settings.databases)
 
 
-def _keys(settings: Settings, _: Facts) -> set[str]:
+def _keys(settings: Settings, _: Observations) -> set[str]:
     return {path.name for path in settings.backup.recipients} if settings.backup else set()
 
 
-def _audited(settings: Settings, _: Facts) -> set[str]:
+def _audited(settings: Settings, _: Observations) -> set[str]:
     return {""} if settings.backup and settings.backup.audit_secret else set()
 
 
-def _work(settings: Settings, _: Facts) -> set[str]:
+def _work(settings: Settings, _: Observations) -> set[str]:
     return {ETL.name, DRILL.name, *(f"{BACKUP.name}/{name}" for name in settings.databases)}
 
 
 # By the second part of an alert's key: what the third may still be, or None if that is not known now.
-KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
+KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     "backup": _databases,
     "changed": _databases,
     "kept": _databases,
@@ -142,7 +146,7 @@ KEPT: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
 # Under these keys a command tells as well as its steps.
 WHOLE = (BACKUP.name, DRILL.name)
 # Likewise by the first part of the keys under which runs tell.
-DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
+DONE: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     ETL.name: _loads,
     "audit": _tables,
     MARTS.name: _marts,
@@ -151,7 +155,7 @@ DONE: Mapping[str, Callable[[Settings, Facts], set[str] | None]] = {
 }
 
 
-def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
+def heartbeat(settings: Settings, *, well: bool) -> Finding | None:
     """Ask for the address whose silence somebody else watches, with /fail behind it where not all is well.
 
     It is `heartbeat_url` in the entry of [alerts] in Vault. Return None where there is none to be had.
@@ -176,5 +180,5 @@ def heartbeat(settings: Settings, *, well: bool) -> Verdict | None:
         raise
     except PipelineError as error:
         summary = "heartbeat: the address that notices the end of watch was not reached"
-        return Verdict(HEARTBEAT, "unreachable", summary, "pipeline watch", str(error))
-    return Verdict(HEARTBEAT, "well", "heartbeat: was taken")
+        return Finding(HEARTBEAT, Severity.UNREACHABLE, summary, "pipeline watch", str(error))
+    return Finding(HEARTBEAT, Severity.OK, "heartbeat: was taken")

@@ -7,8 +7,15 @@ from pipeline.backup.store.backups import Backup
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
 from pipeline.observe import watch
-from pipeline.observe.watch.facts import BucketFacts, DrillFacts, Facts, KeyFacts, LedgerFacts, TableFacts
-from pipeline.observe.watch.verdict import Verdict
+from pipeline.observe.watch.finding import Finding
+from pipeline.observe.watch.observations import (
+    BucketObservations,
+    DrillObservations,
+    KeyObservations,
+    LedgerObservations,
+    Observations,
+    TableObservations,
+)
 from pipeline.settings import Settings
 
 NOW = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)
@@ -43,7 +50,7 @@ def run(**changes: Any) -> Run:
     return Run(**found)
 
 
-def table(**changes: Any) -> TableFacts:
+def table(**changes: Any) -> TableObservations:
     """Return a table that was loaded last night."""
     found = {
         "fresh_as_of": LAST_NIGHT,
@@ -51,15 +58,15 @@ def table(**changes: Any) -> TableFacts:
         "first_tried_at": LONG_AGO,
         **changes,
     }
-    return TableFacts(**found)
+    return TableObservations(**found)
 
 
-def tables(**changed: TableFacts) -> dict[str, TableFacts]:
+def tables(**changed: TableObservations) -> dict[str, TableObservations]:
     """Return all tables of hr, these instead of those that were loaded last night."""
     return {f"hr.{name}": changed.get(name, table()) for name in TABLES}
 
 
-def ledger(**changes: Any) -> LedgerFacts:
+def ledger(**changes: Any) -> LedgerObservations:
     """Return the ledger after a good night."""
     found = {
         "run": run(),
@@ -70,16 +77,16 @@ def ledger(**changes: Any) -> LedgerFacts:
         **changes,
     }
     last = found["run"]
-    return LedgerFacts(going=last if last and last.state == "running" else None, **found)
+    return LedgerObservations(going=last if last and last.state == "running" else None, **found)
 
 
-def drill(**changes: Any) -> DrillFacts:
+def drill(**changes: Any) -> DrillObservations:
     """Return a drill that held ten days ago."""
     ended = NOW - 10 * DAY
     found = {
         "month": "2026-11", "grade": "A", "held": True, "finished_at": ended, "held_at": ended, **changes
     }  # fmt: skip
-    return DrillFacts(**found)
+    return DrillObservations(**found)
 
 
 def backup(days_ago: int = 0, size_bytes: int = 80_000_000, **changes: Any) -> Backup:
@@ -97,20 +104,20 @@ def nights(*sizes: int) -> tuple[Backup, ...]:
     return tuple(backup(len(sizes) - 1 - number, size) for number, size in enumerate(sizes))
 
 
-def bucket(**changes: Any) -> BucketFacts:
+def bucket(**changes: Any) -> BucketObservations:
     """Return the bucket after a good month."""
     month = nights(*[80_000_000] * 30)
     found = {"name": "backups", "backups": month, "drills": {"hr": drill()}, "rule_problems": (), **changes}
-    return BucketFacts(**found)
+    return BucketObservations(**found)
 
 
-def key(file: str = "school.asc", expires_at: datetime | None = None) -> KeyFacts:
+def key(file: str = "school.asc", expires_at: datetime | None = None) -> KeyObservations:
     """Return a usable public key."""
     recipient = Recipient(fingerprint="A" * 40, user_id="School <it@school.invalid>", expires_at=expires_at)
-    return KeyFacts(file, recipient, None)
+    return KeyObservations(file, recipient, None)
 
 
-def facts(**changes: Any) -> Facts:
+def observations(**changes: Any) -> Observations:
     """Return all that is known after a good night."""
     found = {
         "declared": {"hr": dict.fromkeys(TABLES, LONG_AGO)},
@@ -121,23 +128,25 @@ def facts(**changes: Any) -> Facts:
         "seen": ("Vault", "the warehouse", "bucket backups"),
         **changes,
     }
-    return Facts(**found)
+    return Observations(**found)
 
 
-def judged(found: Facts, now: datetime = NOW, configured: Settings | None = None) -> dict[str, Verdict]:
+def judged(
+    found: Observations, now: datetime = NOW, configured: Settings | None = None
+) -> dict[str, Finding]:
     """Return everything that is judged of these facts, by key."""
-    verdicts = watch.judge(configured or settings(), found, now)
-    by_key = {one.key: one for one in verdicts}
-    assert len(by_key) == len(verdicts), "two verdicts on one thing"
+    findings = watch.judge(configured or settings(), found, now)
+    by_key = {one.key: one for one in findings}
+    assert len(by_key) == len(findings), "two findings on one thing"
     return by_key
 
 
-def told(found: Facts, now: datetime = NOW, configured: Settings | None = None) -> dict[str, Verdict]:
+def told(found: Observations, now: datetime = NOW, configured: Settings | None = None) -> dict[str, Finding]:
     """Return what somebody is told of these facts, by key."""
-    return {key: one for key, one in judged(found, now, configured).items() if one.is_finding}
+    return {key: one for key, one in judged(found, now, configured).items() if one.is_alert}
 
 
-def only(found: Facts, now: datetime = NOW, configured: Settings | None = None) -> Verdict:
+def only(found: Observations, now: datetime = NOW, configured: Settings | None = None) -> Finding:
     """Return the one thing that is told of these facts."""
-    (verdict,) = told(found, now, configured).values()
-    return verdict
+    (finding,) = told(found, now, configured).values()
+    return finding

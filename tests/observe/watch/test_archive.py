@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline.observe.watch.facts import Facts
+from pipeline.observe.watch.observations import Observations
 from tests.observe.watch.samples import (
     DAY,
     HOUR,
@@ -13,10 +13,10 @@ from tests.observe.watch.samples import (
     backup,
     bucket,
     drill,
-    facts,
     judged,
     ledger,
     nights,
+    observations,
     only,
     settings,
     told,
@@ -25,15 +25,15 @@ from tests.observe.watch.samples import (
 MEGABYTE = 1_000_000
 
 
-def archive_only(**changes: object) -> Facts:
+def archive_only(**changes: object) -> Observations:
     """Return facts of a bucket; loads are another's business."""
-    return facts(**{"declared": None, "ledger": ledger(run=None, tables={}), "keys": (), **changes})
+    return observations(**{"declared": None, "ledger": ledger(run=None, tables={}), "keys": (), **changes})
 
 
 def test_a_backup_that_was_not_made_is_told() -> None:
     assert told(archive_only(), LAST_NIGHT + timedelta(hours=26)) == {}
     late = only(archive_only(), NOW + DAY)
-    assert (late.key, late.kind, late.command) == ("watch/backup/hr", "stale", "pipeline run backup hr")
+    assert (late.key, late.severity, late.command) == ("watch/backup/hr", "stale", "pipeline run backup hr")
     assert late.summary == (
         "backup of hr: the newest that is verified, run 2026-11-24, is of 2026-11-24 02:15 UTC, "
         "35 h 45 min ago; the limit is 26 h"
@@ -45,7 +45,7 @@ def test_all_that_is_well_is_judged_too() -> None:
     """For what was told must be told to be over."""
     found = judged(archive_only())
     keys = {f"watch/{what}/hr" for what in ("backup", "changed", "size", "drill")} | {"watch/rules"}
-    assert {found[key].kind for key in keys} == {"well"}
+    assert {found[key].severity for key in keys} == {"ok"}
 
 
 def test_a_database_that_nobody_backed_up_yet_has_no_drill_to_miss() -> None:
@@ -63,7 +63,7 @@ def test_a_database_may_have_limits_of_its_own() -> None:
 
 def test_a_database_without_any_verified_backup_is_told_at_once() -> None:
     late = only(archive_only(bucket=bucket(backups=())))
-    assert (late.key, late.kind) == ("watch/backup/hr", "stale")
+    assert (late.key, late.severity) == ("watch/backup/hr", "stale")
     assert "bucket backups has none that is verified; the limit is 26 h" in late.summary
     begun = bucket(backups=(), incomplete=(("hr", "2026-11-24"),))
     assert "only the unfinished run 2026-11-24" in only(archive_only(bucket=begun)).summary
@@ -105,7 +105,7 @@ def test_a_size_unlike_the_others_is_told(size: float, strange: bool) -> None:
 def test_a_strange_size_is_told_with_what_is_usual() -> None:
     sizes = [78, 79, 80, 81, 82, 80, 80, 12]
     late = only(archive_only(bucket=bucket(backups=nights(*[size * MEGABYTE for size in sizes]))))
-    assert (late.key, late.kind, late.command) == ("watch/size/hr", "warning", "pipeline backups hr")
+    assert (late.key, late.severity, late.command) == ("watch/size/hr", "warning", "pipeline backups hr")
     assert late.summary == (
         "backup of hr: run 2026-11-24, taken 11 h 45 min ago, has 12.00 MB; the 7 before it had 80.00 MB in "
         "the median (modified z-score -28.7, the limit is 3.5); see what was lost or added"
@@ -144,14 +144,14 @@ def test_a_few_kilobytes_of_a_tiny_database_are_nothing() -> None:
 def test_a_drill_that_was_not_made_is_told() -> None:
     assert "watch/drill/hr" not in told(archive_only(), NOW + 25 * DAY)
     late = told(archive_only(), NOW + 25 * DAY + HOUR)["watch/drill/hr"]
-    assert (late.kind, late.command) == ("stale", "pipeline run drill hr")
+    assert (late.severity, late.command) == ("stale", "pipeline run drill hr")
     assert late.summary == ("drill of hr: the last that held was 35 days 1 h ago; the limit is 35 days")
 
 
 def test_a_drill_that_did_not_hold_is_told_though_an_earlier_one_did() -> None:
     failed = drill(month="2026-11-again", grade="F", held=False, finished_at=NOW - HOUR)
     late = only(archive_only(bucket=bucket(drills={"hr": failed})))
-    assert (late.key, late.kind) == ("watch/drill/hr", "warning")
+    assert (late.key, late.severity) == ("watch/drill/hr", "warning")
     assert "the last that held was 10 days 0 h ago" in late.summary
     assert "the latest, for 2026-11-again, has grade F: it did not hold" in late.summary
 
@@ -166,14 +166,14 @@ def test_the_warehouse_remembers_drills_that_the_bucket_has_removed() -> None:
 
 
 def test_a_database_that_was_never_drilled_is_told_a_month_after_its_first_backup() -> None:
-    def found(first_days_ago: int) -> Facts:
+    def found(first_days_ago: int) -> Observations:
         first = {"hr": NOW - first_days_ago * DAY}
         known = ledger(run=None, tables={}, drills={}, first_backups=first)
         return archive_only(bucket=bucket(drills={}, backups=nights(*[80 * MEGABYTE] * 9)), ledger=known)
 
     assert told(found(35)) == {}
     late = only(found(36))
-    assert (late.key, late.kind) == ("watch/drill/hr", "stale")
+    assert (late.key, late.severity) == ("watch/drill/hr", "stale")
     assert "there was none yet, and its first backup is of 2026-10-19" in late.summary
     assert "the limit is 35 days" in late.summary
 
@@ -202,7 +202,7 @@ def test_what_nobody_backs_up_any_more_is_to_know_and_not_to_be_told() -> None:
     found = archive_only(bucket=bucket(backups=(*nights(*[80 * MEGABYTE] * 3), old)))
     assert told(found) == {}
     info = judged(found)["watch/undeclared/old"]
-    assert info.kind == "info"
+    assert info.severity == "info"
     assert info.summary == (
         "bucket backups: backups of old: 1, the newest taken 12 days 11 h ago; "
         "luigi.cfg has no [database.old]"
@@ -212,7 +212,7 @@ def test_what_nobody_backs_up_any_more_is_to_know_and_not_to_be_told() -> None:
 def test_rules_and_lock_that_are_not_as_they_should_be_are_told() -> None:
     loose = bucket(rule_problems=("bucket backups: Object Lock is off",))
     late = only(archive_only(bucket=loose))
-    assert (late.key, late.kind) == ("watch/rules", "warning")
+    assert (late.key, late.severity) == ("watch/rules", "warning")
     assert late.command == "pipeline check --fix --admin-secret PATH"
     # Without a key that may read them they are not judged; `pipeline check` says so.
     assert "watch/rules" not in judged(archive_only(bucket=bucket(rule_problems=None)))

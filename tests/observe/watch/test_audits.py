@@ -1,19 +1,19 @@
 """What watch thinks of audits: a table that was not proved for too long, or none."""
 
-from pipeline.observe.watch.facts import ProofFacts
-from tests.observe.watch.samples import DAY, LONG_AGO, NOW, TABLES, facts, judged, ledger, only, told
+from pipeline.observe.watch.observations import ProofObservations
+from tests.observe.watch.samples import DAY, LONG_AGO, NOW, TABLES, judged, ledger, observations, only, told
 
 
-def proofs(**changed: ProofFacts) -> dict[str, ProofFacts]:
+def proofs(**changed: ProofObservations) -> dict[str, ProofObservations]:
     """Return all tables of hr as proved three days ago, but for these."""
-    well = ProofFacts(LONG_AGO, NOW - 3 * DAY, NOW - 3 * DAY, "equal")
+    well = ProofObservations(LONG_AGO, NOW - 3 * DAY, NOW - 3 * DAY, "equal")
     return {f"hr.{name}": changed.get(name, well) for name in TABLES}
 
 
 def test_a_table_that_was_not_proved_for_eight_days_is_told() -> None:
-    old = ProofFacts(LONG_AGO, NOW - 9 * DAY, NOW - DAY, "differs", "1 row is not the same")
-    late = only(facts(ledger=ledger(proofs=proofs(employee=old))))
-    assert (late.key, late.kind) == ("watch/audit/hr.employee", "stale")
+    old = ProofObservations(LONG_AGO, NOW - 9 * DAY, NOW - DAY, "differs", "1 row is not the same")
+    late = only(observations(ledger=ledger(proofs=proofs(employee=old))))
+    assert (late.key, late.severity) == ("watch/audit/hr.employee", "stale")
     assert late.command == "pipeline audit hr --table employee"
     assert late.error == "1 row is not the same"
     assert late.since == NOW - DAY
@@ -23,21 +23,23 @@ def test_a_table_that_was_not_proved_for_eight_days_is_told() -> None:
 
 
 def test_a_table_that_was_never_proved_counts_from_its_first_load() -> None:
-    new = proofs(employee=ProofFacts(NOW - 7 * DAY))
-    assert told(facts(ledger=ledger(proofs=new))) == {}
-    late = only(facts(ledger=ledger(proofs=proofs(employee=ProofFacts(NOW - 9 * DAY)))))
+    new = proofs(employee=ProofObservations(NOW - 7 * DAY))
+    assert told(observations(ledger=ledger(proofs=new))) == {}
+    late = only(observations(ledger=ledger(proofs=proofs(employee=ProofObservations(NOW - 9 * DAY)))))
     assert "was never proved equal to its source" in late.summary
 
 
 def test_where_nothing_was_audited_it_is_told_once() -> None:
-    never = {f"hr.{name}": ProofFacts(LONG_AGO) for name in TABLES}
-    late = only(facts(ledger=ledger(proofs=never)))
+    never = {f"hr.{name}": ProofObservations(LONG_AGO) for name in TABLES}
+    late = only(observations(ledger=ledger(proofs=never)))
     assert (late.key, late.command) == ("watch/audit", "pipeline audit")
     assert late.summary == "audit: none of 3 tables was proved equal to its source within 8 days"
 
 
 def test_what_cannot_be_compared_was_looked_at_and_what_is_proved_is_well() -> None:
-    view = ProofFacts(LONG_AGO, None, NOW - DAY, "not comparable", "a view does not tell what changed since")
-    found = facts(ledger=ledger(proofs=proofs(employee=view)))
+    view = ProofObservations(
+        LONG_AGO, None, NOW - DAY, "not comparable", "a view does not tell what changed since"
+    )
+    found = observations(ledger=ledger(proofs=proofs(employee=view)))
     assert told(found) == {}
     assert {"watch/audit", "watch/audit/hr.employee", "watch/audit/hr.department"} <= judged(found).keys()

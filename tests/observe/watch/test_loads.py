@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from pipeline.observe.watch.facts import Facts, Failing, LedgerFacts
+from pipeline.observe.watch.observations import Failing, LedgerObservations, Observations
 from tests.observe.watch.samples import (
     DAY,
     HOUR,
@@ -11,9 +11,9 @@ from tests.observe.watch.samples import (
     LONG_AGO,
     NOW,
     TABLES,
-    facts,
     judged,
     ledger,
+    observations,
     only,
     run,
     settings,
@@ -25,15 +25,15 @@ from tests.observe.watch.samples import (
 FAILING = Failing("ValidateExtract", "2026-11-24", "rows: 0, expected at least 1", 4, LAST_NIGHT - 2 * DAY, 3)
 
 
-def loads_only(**changes: object) -> Facts:
+def loads_only(**changes: object) -> Observations:
     """Return facts of a platform whose bucket is another's business."""
-    return facts(bucket=None, keys=(), **changes)
+    return observations(bucket=None, keys=(), **changes)
 
 
 def test_a_good_night_needs_no_word() -> None:
-    assert told(facts()) == {}
-    found = judged(facts())
-    assert {one.kind for one in found.values()} == {"well"}
+    assert told(observations()) == {}
+    found = judged(observations())
+    assert {one.severity for one in found.values()} == {"ok"}
     assert {"watch/run/etl", "watch/source/hr", "watch/table/hr.employee"} <= found.keys()
     assert found["watch/source/hr"].summary == "source hr: 3 of 3 tables are within the limit of 26 h"
 
@@ -46,7 +46,7 @@ def test_the_limit_itself_is_in_time_and_a_minute_later_is_not() -> None:
 
 def test_a_run_that_never_began_is_told_once_and_not_for_every_table() -> None:
     late = only(loads_only(), NOW + DAY)
-    assert (late.key, late.kind, late.command) == ("watch/run/etl", "stale", "pipeline run etl")
+    assert (late.key, late.severity, late.command) == ("watch/run/etl", "stale", "pipeline run etl")
     assert late.summary == "etl: the last run, 2026-11-24, began 35 h 45 min ago; the limit is 26 h"
     assert late.since == LAST_NIGHT + timedelta(hours=26)
     # Nor is it told that the tables are well: whoever was told of them must not be told that that is over.
@@ -61,7 +61,7 @@ def test_a_table_that_fails_for_days_is_told_though_runs_begin() -> None:
         failing=FAILING,
     )
     late = only(loads_only(ledger=ledger(tables=tables(employee=old))))
-    assert (late.key, late.kind) == ("watch/table/hr.employee", "stale")
+    assert (late.key, late.severity) == ("watch/table/hr.employee", "stale")
     assert late.text == (
         "hr.employee: shows the source of 2026-11-21 02:15 UTC, 3 days 11 h ago; the limit is 26 h: "
         "ValidateExtract failed in 3 runs since 2026-11-22 02:15 UTC: rows: 0, expected at least 1; "
@@ -165,29 +165,29 @@ def test_a_table_that_was_tried_from_the_beginning_and_never_loaded_is_told() ->
 def test_a_source_that_was_never_loaded_is_told() -> None:
     never = dict.fromkeys((f"hr.{name}" for name in TABLES), table(fresh_as_of=None, loaded_at=None))
     late = only(loads_only(ledger=ledger(tables=never)))
-    assert (late.key, late.kind) == ("watch/source/hr", "stale")
+    assert (late.key, late.severity) == ("watch/source/hr", "stale")
     assert "all 3 tables are late; the newest, hr.department, was never loaded" in late.summary
     assert "the limit is 26 h" in late.summary
 
 
 def test_nothing_was_ever_run() -> None:
-    late = only(loads_only(ledger=LedgerFacts()))
-    assert (late.key, late.kind, late.command) == ("watch/run/etl", "stale", "pipeline run etl")
+    late = only(loads_only(ledger=LedgerObservations()))
+    assert (late.key, late.severity, late.command) == ("watch/run/etl", "stale", "pipeline run etl")
     assert (
         late.summary == "etl: no run ever began, and it could have since 200 days 0 h ago; the limit is 26 h"
     )
     assert late.since == LONG_AGO + timedelta(hours=26)
     # What waits longest counts.
     declared = {"hr": {"department": LONG_AGO, "employee": NOW - HOUR}}
-    assert only(loads_only(declared=declared, ledger=LedgerFacts())).summary == late.summary
+    assert only(loads_only(declared=declared, ledger=LedgerObservations())).summary == late.summary
     # On the day of the installation that is as it should be.
     declared = {"hr": dict.fromkeys(TABLES, NOW - HOUR)}
-    assert told(loads_only(declared=declared, ledger=LedgerFacts())) == {}
+    assert told(loads_only(declared=declared, ledger=LedgerObservations())) == {}
 
 
 def test_a_source_that_stands_in_one_of_two_places_is_never_loaded() -> None:
     only_settings = only(loads_only(declared={}))
-    assert (only_settings.key, only_settings.kind) == ("watch/source/hr", "warning")
+    assert (only_settings.key, only_settings.severity) == ("watch/source/hr", "warning")
     assert "there is no sources/hr.yaml" in only_settings.summary
     assert only_settings.command == "pipeline init hr"
     declared = {"hr": dict.fromkeys(TABLES, LONG_AGO), "shop": {"item": LONG_AGO}}
@@ -221,7 +221,7 @@ def test_a_run_that_was_killed_is_told_with_the_command_that_goes_on() -> None:
     dead = run(state="running", finished_at=None, started_at=NOW - 2 * HOUR)
     late = only(loads_only(ledger=ledger(run=dead)))
     # As everybody tells it who may notice as well.
-    assert (late.key, late.kind) == ("run/etl", "failed")
+    assert (late.key, late.severity) == ("run/etl", "failed")
     assert late.summary == (
         "etl: run 2026-11-24, on node1, process 4711, was killed 2 h 00 min ago or later, "
         "and nothing goes on by itself"

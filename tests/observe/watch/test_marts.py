@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from pipeline.observe.watch.facts import Facts, Failing, TableFacts
+from pipeline.observe.watch.observations import Failing, Observations, TableObservations
 from tests.observe.watch.samples import (
     DAY,
     HOUR,
     LAST_NIGHT,
     LONG_AGO,
     NOW,
-    facts,
     judged,
     ledger,
+    observations,
     only,
     run,
     tables,
@@ -21,33 +21,35 @@ from tests.observe.watch.samples import (
 FAILING = Failing("BuildMart", "2026-11-24", "marts/staff.sql:2: column a does not exist", 3, LAST_NIGHT, 1)
 
 
-def with_mart(mart: TableFacts, **changes: object) -> Facts:
+def with_mart(mart: TableObservations, **changes: object) -> Observations:
     """Return facts of a platform with one mart, after a good night of all else."""
     known = ledger(tables={**tables(), "mart.staff": mart})
-    return facts(ledger=known, marts={"staff": LONG_AGO}, **changes)
+    return observations(ledger=known, marts={"staff": LONG_AGO}, **changes)
 
 
 def test_a_mart_of_last_night_needs_no_word() -> None:
-    found = with_mart(TableFacts(None, LAST_NIGHT, LAST_NIGHT))
+    found = with_mart(TableObservations(None, LAST_NIGHT, LAST_NIGHT))
     assert told(found) == {}
-    assert judged(found)["watch/mart/staff"].kind == "well"
+    assert judged(found)["watch/mart/staff"].severity == "ok"
 
 
 def test_a_mart_that_fails_for_days_is_told_with_what_to_do() -> None:
-    late = only(with_mart(TableFacts(None, NOW - 3 * DAY, LONG_AGO, FAILING)))
-    assert (late.key, late.kind) == ("watch/mart/staff", "stale")
+    late = only(with_mart(TableObservations(None, NOW - 3 * DAY, LONG_AGO, FAILING)))
+    assert (late.key, late.severity) == ("watch/mart/staff", "stale")
     assert "mart staff: was last built" in late.summary
     assert late.hint == "mend marts/staff.sql, or what it reads"
     assert late.command == "pipeline rerun --run 2026-11-24 mart.staff"
 
 
 def test_a_mart_that_was_never_built_is_told_and_a_new_one_may_wait_for_its_night() -> None:
-    never = with_mart(TableFacts())
+    never = with_mart(TableObservations())
     assert "was never built" in only(never).summary
     assert told(replace(never, marts={"staff": NOW - HOUR})) == {}
 
 
 def test_where_no_run_began_that_alone_is_told() -> None:
-    old = ledger(run=run(started_at=NOW - 5 * DAY), tables={"mart.staff": TableFacts(None, NOW - 5 * DAY)})
-    found = facts(ledger=old, marts={"staff": LONG_AGO}, declared={})
+    old = ledger(
+        run=run(started_at=NOW - 5 * DAY), tables={"mart.staff": TableObservations(None, NOW - 5 * DAY)}
+    )
+    found = observations(ledger=old, marts={"staff": LONG_AGO}, declared={})
     assert "watch/mart/staff" not in told(found)

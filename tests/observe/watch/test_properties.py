@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.observe.watch.facts import Failing, TableFacts
+from pipeline.observe.watch.observations import Failing, TableObservations
 from tests.observe.watch.samples import (
     DAY,
     LONG_AGO,
@@ -15,9 +15,9 @@ from tests.observe.watch.samples import (
     backup,
     bucket,
     drill,
-    facts,
     key,
     ledger,
+    observations,
     run,
     settings,
     told,
@@ -39,11 +39,11 @@ failures = st.builds(
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> TableFacts:
+def tables(draw: st.DrawFn) -> TableObservations:
     """Draw a table that was loaded at some time, or never, and fails or does not."""
     tried = draw(st.none() | ages)
     loaded = draw(st.none() | ages)
-    return TableFacts(
+    return TableObservations(
         fresh_as_of=None if loaded is None else NOW - loaded,
         loaded_at=None if loaded is None else NOW - loaded + timedelta(minutes=draw(st.integers(0, 90))),
         first_tried_at=None if tried is None else NOW - tried,
@@ -58,13 +58,13 @@ def tables(draw: st.DrawFn) -> TableFacts:
     alive=st.booleans(),
 )
 def test_no_table_that_is_late_is_lost(
-    loaded: dict[str, TableFacts], began: timedelta | None, running: bool, alive: bool
+    loaded: dict[str, TableObservations], began: timedelta | None, running: bool, alive: bool
 ) -> None:
     """It is told itself, or its source is, or the run that did not begin; and a table in time never is."""
     last = None
     if began is not None:
         last = run(started_at=NOW - began, state="running" if running else "failed", alive=running and alive)
-    found = told(facts(ledger=ledger(run=last, tables=loaded), bucket=None))
+    found = told(observations(ledger=ledger(run=last, tables=loaded), bucket=None))
     for name, table in loaded.items():
         counts_from = table.fresh_as_of or min(
             moment for moment in (table.first_tried_at, LONG_AGO) if moment
@@ -84,30 +84,30 @@ def test_no_table_that_is_late_is_lost(
     expires=ages,
 )
 def test_what_is_told_can_be_acted_upon(
-    loaded: dict[str, TableFacts], began: timedelta, backed_up: list[tuple[int, int, bool]],
+    loaded: dict[str, TableObservations], began: timedelta, backed_up: list[tuple[int, int, bool]],
     drilled: timedelta, held: bool, expires: timedelta,
 ) -> None:  # fmt: skip
     there = [backup(days, size, verified=verified) for days, size, verified in backed_up]
     there.sort(key=lambda one: one.taken_at)
     ended = NOW - drilled
     proven = drill(held=held, grade="A" if held else "F", finished_at=ended, held_at=ended if held else None)
-    found = facts(
+    found = observations(
         ledger=ledger(run=run(started_at=NOW - began), tables=loaded, drills={}),
         bucket=bucket(backups=tuple(there), drills={"hr": proven}),
         keys=(key(expires_at=NOW + expires),),
     )
     configured = settings()
-    for verdict in told(found, NOW, configured).values():
-        thing = verdict.key.rpartition("/")[2]
-        assert thing in verdict.summary
-        assert verdict.command.startswith("pipeline ")
-        assert verdict.command in verdict.text
-        assert len(verdict.text.splitlines()) == 1
-        if verdict.kind == "stale":
-            assert re.search(r"the limit is \d+ (h|days)", verdict.summary)
-            never = "none that is verified" in verdict.summary or "was never loaded;" in verdict.summary
-            assert never or AGE.search(verdict.summary)
-        assert not verdict.since or verdict.since.tzinfo
+    for finding in told(found, NOW, configured).values():
+        thing = finding.key.rpartition("/")[2]
+        assert thing in finding.summary
+        assert finding.command.startswith("pipeline ")
+        assert finding.command in finding.text
+        assert len(finding.text.splitlines()) == 1
+        if finding.severity == "stale":
+            assert re.search(r"the limit is \d+ (h|days)", finding.summary)
+            never = "none that is verified" in finding.summary or "was never loaded;" in finding.summary
+            assert never or AGE.search(finding.summary)
+        assert not finding.since or finding.since.tzinfo
 
 
 @given(st.lists(st.integers(1, 10**12), min_size=8, max_size=20), st.integers(1, 1000))
@@ -117,6 +117,6 @@ def test_a_size_is_judged_alike_in_every_unit(sizes: list[int], times: int) -> N
 
     def strange(numbers: list[int]) -> bool:
         there = [backup(len(numbers) - 1 - number, size) for number, size in enumerate(numbers)]
-        return "watch/size/hr" in told(facts(bucket=bucket(backups=tuple(there))))
+        return "watch/size/hr" in told(observations(bucket=bucket(backups=tuple(there))))
 
     assert strange(large) == strange([size * times for size in large])

@@ -5,26 +5,26 @@ from datetime import datetime
 import pytest
 
 from pipeline.observe.watch import surroundings
-from pipeline.observe.watch.facts import Facts, KeyFacts, Unseen, Work
-from tests.observe.watch.samples import DAY, HOUR, NOW, bucket, facts, judged, key, only, told
+from pipeline.observe.watch.observations import KeyObservations, Observations, Unseen, Work
+from tests.observe.watch.samples import DAY, HOUR, NOW, bucket, judged, key, observations, only, told
 
 
 def test_what_cannot_be_looked_at_is_told_and_hides_nothing_else() -> None:
-    found = facts(
+    found = observations(
         ledger=None,
         seen=("Vault", "bucket backups"),
         unseen=(Unseen("the warehouse", "no connection: refused"),),
         bucket=bucket(backups=()),
     )
-    verdicts = told(found)
-    assert verdicts.keys() == {"watch/reach/the warehouse", "watch/backup/hr"}
-    unreachable = verdicts["watch/reach/the warehouse"]
-    assert (unreachable.kind, unreachable.command) == ("unreachable", "pipeline check")
+    findings = told(found)
+    assert findings.keys() == {"watch/reach/the warehouse", "watch/backup/hr"}
+    unreachable = findings["watch/reach/the warehouse"]
+    assert (unreachable.severity, unreachable.command) == ("unreachable", "pipeline check")
     assert unreachable.text == (
         "the warehouse: could not be looked at (2026-11-24 14:00 UTC): no connection: refused; "
         "next: pipeline check"
     )
-    assert judged(found)["watch/reach/Vault"].kind == "well"
+    assert judged(found)["watch/reach/Vault"].severity == "ok"
 
 
 @pytest.mark.parametrize(
@@ -37,32 +37,34 @@ def test_what_cannot_be_looked_at_is_told_and_hides_nothing_else() -> None:
     ],
 )
 def test_a_key_near_its_end_is_told(expires_at: datetime | None, words: str | None) -> None:
-    found = facts(keys=(key(expires_at=expires_at), key("safe.asc")))
+    found = observations(keys=(key(expires_at=expires_at), key("safe.asc")))
     if words is None:
         assert told(found) == {}
         return
     late = only(found)
-    assert (late.key, late.kind, late.command) == ("watch/key/school.asc", "warning", "pipeline check")
+    assert (late.key, late.severity, late.command) == ("watch/key/school.asc", "warning", "pipeline check")
     assert late.summary == (
         f"key school.asc, School <it@school.invalid>: {words}; put a longer-lived public key into school.asc"
     )
 
 
 def test_a_key_that_cannot_be_used_is_told() -> None:
-    broken = KeyFacts("school.asc", None, "School: expired on 2026-11-01; put another public key there")
-    late = only(facts(keys=(broken, key("safe.asc"))))
+    broken = KeyObservations(
+        "school.asc", None, "School: expired on 2026-11-01; put another public key there"
+    )
+    late = only(observations(keys=(broken, key("safe.asc"))))
     assert late.summary == "key school.asc: School: expired on 2026-11-01; put another public key there"
 
 
-def working(**changes: object) -> Facts:
+def working(**changes: object) -> Observations:
     """Return facts with a backup of hr at work on this machine since five hours."""
     there = {"run": "2026-11-25", "since": NOW - 5 * HOUR, "alive": True, "place": "in /work/hr"}
-    return facts(work=(Work("backup hr", **{**there, **changes}),))  # type: ignore[arg-type]
+    return observations(work=(Work("backup hr", **{**there, **changes}),))  # type: ignore[arg-type]
 
 
 def test_a_backup_that_was_killed_is_told() -> None:
     late = only(working(alive=False))
-    assert (late.key, late.kind) == ("backup/hr", "failed")
+    assert (late.key, late.severity) == ("backup/hr", "failed")
     assert "run 2026-11-25, in /work/hr, was killed 5 h 00 min ago or later" in late.summary
     assert late.command == "pipeline run backup hr --run 2026-11-25"
     # Another one has made up for it.
@@ -75,13 +77,13 @@ def test_a_backup_that_goes_on_much_longer_than_usual_is_told() -> None:
     assert told(working(since=NOW - HOUR)) == {}
     late = only(working())
     assert "began 5 h 00 min ago; the limit is 1 h 00 min, usual are 10 min" in late.summary
-    assert judged(facts())["watch/going/backup/hr"].kind == "well"
+    assert judged(observations())["watch/going/backup/hr"].severity == "ok"
     # On a machine that makes no backups nothing is known of them, and nothing said.
-    assert "watch/going/backup/hr" not in judged(facts(work=None))
+    assert "watch/going/backup/hr" not in judged(observations(work=None))
 
 
 def test_alerts_that_could_not_be_sent_are_told() -> None:
     late = surroundings.spool(3)
-    assert (late.key, late.kind, late.command) == ("watch/spool", "unreachable", "pipeline watch")
+    assert (late.key, late.severity, late.command) == ("watch/spool", "unreachable", "pipeline watch")
     assert late.summary.startswith("alerts not sent: 3, and the limit is 0")
-    assert surroundings.spool(0).kind == "well"
+    assert surroundings.spool(0).severity == "ok"

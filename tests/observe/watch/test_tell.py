@@ -8,14 +8,14 @@ from pipeline.alerts import Alert
 from pipeline.observe.watch import tell
 from pipeline.scheduler import links
 from pipeline.step import StepKey
-from tests.observe.watch.samples import DAY, LAST_NIGHT, facts, ledger, only, settings, table, tables
+from tests.observe.watch.samples import DAY, LAST_NIGHT, ledger, observations, only, settings, table, tables
 from tests.observe.watch.test_loads import FAILING
 
 
 def test_an_alert_leads_to_the_step_that_failed() -> None:
     shown = settings(visualizer={"secret": "scheduler", "url": "https://luigi.school.invalid"})
     old = table(fresh_as_of=LAST_NIGHT - 3 * DAY, loaded_at=LAST_NIGHT - 3 * DAY, failing=FAILING)
-    found = only(facts(ledger=ledger(tables=tables(employee=old))), configured=shown)
+    found = only(observations(ledger=ledger(tables=tables(employee=old))), configured=shown)
     alert = tell.alert_of(shown, found)
     step = {"source": "hr", "table": "employee", "run": "2026-11-24"}
     assert alert.task_url == links.task_url(shown, "etl.ValidateExtract", step)
@@ -47,8 +47,8 @@ def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path)
     kept.append("backup/renamed")
     alerts.keep(shown, Alert(key="backup/renamed", kind="failed", summary="could not start"))
     # While the analysts' repository cannot be read, nothing is known to be gone from it.
-    tell.forget(shown, facts(declared=None), ())
+    tell.forget(shown, observations(declared=None), ())
     unread = {alert.key for alert in alerts.open_alerts(shown)}
     assert unread == {*kept, *gone} - {"backup/shop", "drill/shop", "watch/rules"}
-    tell.forget(shown, facts(), ())
+    tell.forget(shown, observations(), ())
     assert {alert.key for alert in alerts.open_alerts(shown)} == set(kept)

@@ -81,10 +81,10 @@ def put(bucket: Bucket, database: str, taken_at: datetime, size_bytes: int = 100
     return run
 
 
-def told(settings: Settings, now: datetime) -> dict[str, watch.Verdict]:
+def told(settings: Settings, now: datetime) -> dict[str, watch.Finding]:
     """Return what would be told at `now`, by key."""
     found = watch.judge(settings, watch.look(settings, now), now)
-    return {one.key: one for one in found if one.is_finding}
+    return {one.key: one for one in found if one.is_alert}
 
 
 def test_a_good_night_and_days_without_any(night: Night, archive: Archive) -> None:
@@ -92,7 +92,7 @@ def test_a_good_night_and_days_without_any(night: Night, archive: Archive) -> No
     a_night(night, archive, now)
     settings = archive.settings
     found = watch.judge(settings, watch.look(settings, now), now)
-    assert [one.text for one in found if one.kind != "well"] == []
+    assert [one.text for one in found if one.severity != "ok"] == []
     keys = {one.key for one in found}
     assert {
         "watch/reach/Vault", "watch/reach/the warehouse", f"watch/reach/bucket {archive.bucket_name}",
@@ -151,10 +151,10 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
         bucket.write_small(yesterday, b"another", content_type="x", replace=True)
     found = told(archive.settings, now)
     assert found.keys() == {"watch/size/shop", "watch/changed/shop"}
-    facts = watch.look(archive.settings, now)
-    assert facts.bucket is not None
-    assert facts.bucket.drills["old"].held_at == now
-    infos = [one.key for one in watch.judge(archive.settings, facts, now) if one.kind == "info"]
+    observations = watch.look(archive.settings, now)
+    assert observations.bucket is not None
+    assert observations.bucket.drills["old"].held_at == now
+    infos = [one.key for one in watch.judge(archive.settings, observations, now) if one.severity == "info"]
     assert infos == ["watch/undeclared/old"]
 
 
@@ -213,7 +213,7 @@ def test_what_is_out_of_reach_hides_nothing(night: Night, archive: Archive) -> N
     night.ask("warehouse", f'ALTER ROLE "{role}" NOLOGIN')
     found = told(archive.settings, later)
     assert found.keys() == {"watch/reach/the warehouse", "watch/backup/shop"}
-    assert found["watch/reach/the warehouse"].kind == "unreachable"
+    assert found["watch/reach/the warehouse"].severity == "unreachable"
     night.ask("warehouse", f'ALTER ROLE "{role}" LOGIN')
 
     administrator(archive.platform.sandbox.home).remove(archive.entries + backup_store.VERIFIER)
@@ -290,12 +290,12 @@ def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, arc
         vault.write(entry, {"url": made.url, "hmac_key": "a-key"})
     later = now + 3 * DAY
     found = {one.key: one for one in watch.watch(archive.settings, later)}
-    assert found["watch/spool"].kind == "unreachable"
+    assert found["watch/spool"].severity == "unreachable"
     assert "alerts not sent: 2," in found["watch/spool"].summary
     with receiving(archive.folder, made.port) as made:
         found = {one.key: one for one in watch.watch(archive.settings, later)}
         watch.watch(archive.settings, later)
-    assert found["watch/spool"].kind == "well"
+    assert found["watch/spool"].severity == "ok"
     assert made.told == [
         ("stale", "watch/run/etl"), ("stale", "watch/backup/shop"),
         ("failed", "watch/spool"), ("recovered", "watch/spool"),
@@ -313,7 +313,7 @@ def test_with_vault_out_of_reach_nobody_can_be_told_until_it_is_back(
     settings = archive.settings
     away = settings.vault.model_copy(update={"url": "http://127.0.0.1:1"})
     found = {one.key: one for one in watch.watch(settings.model_copy(update={"vault": away}), now)}
-    assert {key for key, one in found.items() if one.is_finding} == {"watch/reach/Vault", "watch/spool"}
+    assert {key for key, one in found.items() if one.is_alert} == {"watch/reach/Vault", "watch/spool"}
     assert (receiver.told, receiver.beats) == ([], [])
     watch.watch(settings, now)
     assert receiver.told == [
@@ -329,7 +329,7 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
     a_night(night, archive, now)
     well = archive.run("watch")
     assert (well.code, well.err) == (0, "")
-    assert well.out.splitlines()[-1].endswith(" well")
+    assert well.out.splitlines()[-1].endswith(" ok")
     assert len(well.out.splitlines()) == 1, "nothing to say"
 
     began(night, "2026-01-02", "running")
@@ -337,10 +337,10 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
     assert dead.code == 4
     data = json.loads(dead.out)
     assert data["state"] == "findings"
-    (first, *others) = data["verdicts"]
-    assert (first["key"], first["kind"]) == ("run/etl", "failed")
+    (first, *others) = data["findings"]
+    assert (first["key"], first["severity"]) == ("run/etl", "failed")
     assert first["next"] == "pipeline run etl --run 2026-01-02"
-    assert {one["kind"] for one in others} == {"well"}
+    assert {one["severity"] for one in others} == {"ok"}
 
     role = f"{archive.platform.prefix}_pipeline"
     night.ask("warehouse", f'ALTER ROLE "{role}" NOLOGIN')
@@ -392,9 +392,9 @@ def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
     settings = archive.settings
     folder = archive.work("shop", "2026-11-24")
     with folder.running():
-        facts = watch.look(settings, now)
-        assert facts.work is not None
-        (work,) = facts.work
+        observations = watch.look(settings, now)
+        assert observations.work is not None
+        (work,) = observations.work
         assert (work.name, work.run, work.alive) == ("backup shop", "2026-11-24", True)
         lock = folder.home / "run.lock"
         signed = json.loads(lock.read_text())

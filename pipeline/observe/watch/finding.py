@@ -2,24 +2,33 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from enum import StrEnum
 
 from pipeline.step import StepKey
 
-# open: a failure that was told of already, by who noticed it, and is not over.
-Kind = Literal["well", "info", "open", "warning", "stale", "failed", "unreachable"]
+
+class Severity(StrEnum):
+    """How bad a finding is; `OPEN` is a failure that was told already, by who noticed it, and is not over."""
+
+    OK = "ok"
+    INFO = "info"
+    OPEN = "open"
+    WARNING = "warning"
+    STALE = "stale"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One thing, and how it is. `key` is the same each time; what is not judged at all has no verdict.
+class Finding:
+    """One thing, and how it is. `key` is the same each time; what is not judged at all has no finding.
 
     `summary` names the thing, its age and the limit, `error` what was last said of it, both in one line;
     `command` is what to type. `since` is when it became so, as far as that is known.
     """
 
     key: str
-    kind: Kind
+    severity: Severity
     summary: str
     command: str = ""
     error: str | None = None
@@ -30,14 +39,14 @@ class Verdict:
     hint: str = ""
 
     @property
-    def is_finding(self) -> bool:
+    def is_alert(self) -> bool:
         """Whether somebody should be told."""
-        return self.is_wrong and self.kind != "open"
+        return self.is_wrong and self.severity != Severity.OPEN
 
     @property
     def is_wrong(self) -> bool:
         """Whether not all is well with it."""
-        return self.kind not in ("well", "info")
+        return self.severity not in (Severity.OK, Severity.INFO)
 
     @property
     def text(self) -> str:

@@ -25,7 +25,7 @@ class Failing:
 
 
 @dataclass(frozen=True)
-class TableFacts:
+class TableObservations:
     """A table, or a whole source, as the ledger has it.
 
     `fresh_as_of` is the moment of the source that it shows, `loaded_at` when that was done, both None if it
@@ -39,7 +39,7 @@ class TableFacts:
 
 
 @dataclass(frozen=True)
-class ProofFacts:
+class ProofObservations:
     """A loaded table: since when, when it was last proved equal, last looked at, and with which result."""
 
     loaded_since: datetime
@@ -50,7 +50,7 @@ class ProofFacts:
 
 
 @dataclass(frozen=True)
-class DrillFacts:
+class DrillObservations:
     """The newest drill of a database, held or not, and when one last held."""
 
     month: str
@@ -60,32 +60,32 @@ class DrillFacts:
     held_at: datetime | None
 
 
-def newest(drills: Sequence[DrillFacts]) -> DrillFacts:
+def newest(drills: Sequence[DrillObservations]) -> DrillObservations:
     """Return the newest of a database's drills, with what all of them know of when one last held."""
     held = max((one.held_at for one in drills if one.held_at), default=None)
     return replace(max(drills, key=lambda one: one.finished_at), held_at=held)
 
 
 @dataclass(frozen=True)
-class LedgerFacts:
+class LedgerObservations:
     """What the warehouse says. `run` is the latest by its date; `seconds` what runs usually take."""
 
     run: Run | None = None
     # The one that goes on, or was killed and not begun again.
     going: Run | None = None
     # By source.table; a source's own steps by its name alone.
-    tables: Mapping[str, TableFacts] = field(default_factory=dict)
+    tables: Mapping[str, TableObservations] = field(default_factory=dict)
     # By source.table.
-    proofs: Mapping[str, ProofFacts] = field(default_factory=dict)
+    proofs: Mapping[str, ProofObservations] = field(default_factory=dict)
     # By database.
-    drills: Mapping[str, DrillFacts] = field(default_factory=dict)
+    drills: Mapping[str, DrillObservations] = field(default_factory=dict)
     first_backups: Mapping[str, datetime] = field(default_factory=dict)
     # By run: "etl", "backup hr".
     seconds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class BucketFacts:
+class BucketObservations:
     """What the bucket has. `incomplete` are the runs by database whose uploads have no manifest.
 
     `rule_problems` is what its lifecycle rules and lock lack; None if no key to read them is named.
@@ -94,7 +94,7 @@ class BucketFacts:
     name: str
     backups: tuple[Backup, ...] = ()
     incomplete: tuple[tuple[str, str], ...] = ()
-    drills: Mapping[str, DrillFacts] = field(default_factory=dict)
+    drills: Mapping[str, DrillObservations] = field(default_factory=dict)
     rule_problems: tuple[str, ...] | None = None
 
     def of(self, database: str) -> tuple[Backup, ...]:
@@ -103,7 +103,7 @@ class BucketFacts:
 
 
 @dataclass(frozen=True)
-class KeyFacts:
+class KeyObservations:
     """A file of [backup] recipients: the public key in it, or what is wrong with it."""
 
     file: str
@@ -142,16 +142,16 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Observations:
     """Everything. What is None was not looked at, or could not be: then `unseen` says why."""
 
     # By source and table, when that was written into the analysts' repository here.
     declared: Mapping[str, Mapping[str, datetime]] | None = None
     # By mart, likewise.
     marts: Mapping[str, datetime] | None = None
-    ledger: LedgerFacts | None = None
-    bucket: BucketFacts | None = None
-    keys: tuple[KeyFacts, ...] = ()
+    ledger: LedgerObservations | None = None
+    bucket: BucketObservations | None = None
+    keys: tuple[KeyObservations, ...] = ()
     # Of this machine.
     work: tuple[Work, ...] | None = None
     # The things that were looked at.
