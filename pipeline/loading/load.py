@@ -102,7 +102,10 @@ class _Publication:
         self._mode = self._detail["mode"]
         self._shape = Shape.from_json(self._detail["shape"])
         accepted = ledger.accepted_shape(warehouse, table.source, table.name)
-        self._changes = drift.compare(Shape.from_json(accepted) if accepted else None, self._shape, table)
+        self._accepted = Shape.from_json(accepted) if accepted else None
+        self._changes = drift.compare(self._accepted, self._shape, table)
+        # Before any of them gets another name.
+        self._gone = self._known() - self._still_there() if self._renames() else set()
 
     def _believed(self) -> dict[str, Any]:
         """Return what the extraction left, once it is certain that it is whole and was validated."""
@@ -157,12 +160,26 @@ class _Publication:
     def _renames(self) -> list[tuple[str, str]]:
         return [(change.old, change.new) for change in self._changes if change.kind == "renamed"]
 
+    def _known(self) -> set[str]:
+        """Return the columns of the warehouse's table and its history."""
+        return {
+            name
+            for relation in (self._staged.target, self._staged.history)
+            if staging.oid(self._warehouse, relation) is not None
+            for name in staging.column_names(self._warehouse, relation)
+        }
+
+    def _still_there(self) -> set[str]:
+        """Return what those columns were called that the source has not dropped since the last load."""
+        dropped = {change.column for change in self._changes if change.kind == "dropped"}
+        return set(self._accepted.names if self._accepted else ()) - dropped
+
     def _forgotten(self) -> list[str]:
         """Return the columns of which no value stays that was loaded before."""
         masked = [change.column for change in self._changes if change.kind in ("mask", "listed")]
         if any(column.mask for column in self._shape.every_column):
-            # Their names in the warehouse stand for other columns now, and some of those are masked.
-            masked += exchange.in_circles(self._renames())
+            # Their names in the warehouse stand for other columns now, or for none; some of those are masked.
+            masked += exchange.unrenamed(self._renames(), self._gone)
         return masked
 
     def _write_history(self, rows: sql.Identifier) -> Iterator[Replaced]:

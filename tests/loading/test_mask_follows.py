@@ -160,6 +160,27 @@ def test_masks_follow_columns_that_swap_or_hand_on_their_names(
         assert night.value("warehouse", f"SELECT count(*) FROM shop.person WHERE {town} LIKE 'town %'") == 30
 
 
+@in_depth("anew", [False, True], quick=1)
+def test_a_column_that_is_masked_under_the_name_of_one_that_is_gone_leaves_nothing_in_clear(
+    night: Night, anew: bool
+) -> None:
+    """Its old name stays free in the source, and in the warehouse it would keep what was loaded before."""
+    rest = ", history: true, deletes: soft"
+    masked(night, both("hash"), rest)
+    night.ask("shop", "DELETE FROM person WHERE id = 3")
+    night.load("shop", "person")
+    night.ask("shop", "ALTER TABLE person DROP phone; ALTER TABLE person RENAME town TO phone")
+    if anew:
+        night.ask("shop", "ALTER TABLE person ADD town text DEFAULT 'village'")
+    columns = "phone: {mask: hash, renamed_from: town}, salary: {mask: hash}, town: {unmasked: reviewed}"
+    night.platform.declare("shop", declared(columns if anew else columns.partition(", town")[0], rest))
+    night.load("shop", "person")
+    for relation in ("person", "person_history"):
+        query = f"SELECT count(*) FROM shop.{relation} t WHERE t::text LIKE '%town %'"
+        assert night.value("warehouse", query) == 0, relation
+    assert night.value("warehouse", "SELECT count(*) FROM shop.person WHERE length(phone) = 64") == 29
+
+
 def columns_in(night: Night) -> list[str]:
     query = "SELECT attname FROM pg_attribute WHERE attrelid = 'person'::regclass AND attnum > 0"
     return [name for (name,) in night.ask("shop", f"{query} AND NOT attisdropped")]

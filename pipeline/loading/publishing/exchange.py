@@ -5,7 +5,7 @@ it is filled beside the old one, then takes its place with all views and grants.
 materialized views included, is done before anybody is kept out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg2 import sql
 
@@ -54,6 +54,18 @@ def in_circles(renames: Sequence[tuple[str, str]]) -> set[str]:
             name = called.get(name or "")
             if name == start:
                 found.add(start)
+    return found
+
+
+def unrenamed(renames: Sequence[tuple[str, str]], taken: Collection[str]) -> set[str]:
+    """Return the names of columns that `rename` leaves as they are, where these names are `taken` for good.
+
+    >>> sorted(unrenamed([("a", "b"), ("b", "a"), ("c", "gone"), ("d", "c"), ("e", "f")], ["gone"]))
+    ['a', 'b', 'c', 'd']
+    """
+    found = in_circles(renames)
+    while more := {old for old, new in renames if new in found.union(taken)} - found:
+        found |= more
     return found
 
 
