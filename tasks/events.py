@@ -12,7 +12,7 @@ from luigi import Event
 
 from pipeline import access, alerts, chains, ledger, outage, postgres
 from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.catalog import Source
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import PipelineError, StoppedError, UnreachableError
@@ -46,7 +46,7 @@ def failed(task: luigi.Task, error: BaseException) -> None:
     # Who told it to stop knows, and the parent tells the others. What it needs is done again, which tells.
     if not isinstance(error, StoppedError) and not str(error).startswith(UNFULFILLED):
         final = isinstance(error, PipelineError) and not error.retryable
-        _tell(task, error, patience_seconds=0.0 if final else _patience(task))
+        _tell(task, error, grace_seconds=0.0 if final else _patience(task))
 
 
 @luigi.Task.event_handler(Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
@@ -56,8 +56,8 @@ def ended(task: luigi.Task, said: str) -> None:
 
     Who ended it may know why, and the parent says that at the end of the run: it is not hastened here.
     """
-    if not any(known.key == thing_of(task).key for known in alerts.open_alerts(configured())):
-        _tell(task, said, patience_seconds=_patience(task))
+    if not any(known.key == subject_of(task).key for known in alerts.open_alerts(configured())):
+        _tell(task, said, grace_seconds=_patience(task))
 
 
 @luigi.Task.event_handler(Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
@@ -75,34 +75,34 @@ def unanswered(task: luigi.Task) -> None:
 @luigi.Task.event_handler(Event.SUCCESS)  # type: ignore[untyped-decorator]
 def done(task: luigi.Task) -> None:
     """Tell that what had failed is over: the thing as a whole, or this step of it."""
-    thing, known = thing_of(task), chains.of_family(str(task.task_family))
+    subject, known = subject_of(task), chains.of_family(str(task.task_family))
     step = None if known and known[1].concludes else _name(task)
-    alerts.recovered(configured(), thing.key, f"{thing.name}: {_name(task)} is done", task=step)
+    alerts.send_recovery(configured(), subject.key, f"{subject.name}: {_name(task)} is done", task=step)
 
 
-def thing_of(task: luigi.Task) -> Thing:
+def subject_of(task: luigi.Task) -> AlertSubject:
     """Return what a task is about."""
     if known := chains.of_family(str(task.task_family)):
         chain, declared = known
-        return Thing.of(chain.subject(declared.name, task.to_str_params()))
-    return Thing(f"task/{task.task_id}", str(task.task_family), f"luigi --module {task.task_module}")
+        return AlertSubject.of(chain.subject(declared.name, task.to_str_params()))
+    return AlertSubject(f"task/{task.task_id}", str(task.task_family), f"luigi --module {task.task_module}")
 
 
-def _tell(task: luigi.Task, error: BaseException | str | None, *, patience_seconds: float = 0.0) -> None:
+def _tell(task: luigi.Task, error: BaseException | str | None, *, grace_seconds: float = 0.0) -> None:
     if _helping:
         return
     parameters = dict(task.to_str_params())
-    alert = thing_of(task).failed(_name(task), error)
+    alert = subject_of(task).failed(_name(task), error)
     if found := _outage(task, error):
         run = parameters[chains.ETL.run_parameter]
         key = failures.server(found, run).key
-        if patience_seconds and any(known.key == key for known in alerts.open_alerts(configured())):
+        if grace_seconds and any(known.key == key for known in alerts.open_alerts(configured())):
             # Another table has told it: that is no second try, which would hasten it.
             return
         code, hint = getattr(error, "exit_code", None), getattr(error, "hint", None)
         alert = failures.out_of_reach(found, run, _waiting(found, run), _name(task), code, hint)
     alert = failures.linked(configured(), alert, task.task_family, parameters)
-    alerts.tell(configured(), alert, patience_seconds=patience_seconds)
+    alerts.send(configured(), alert, grace_seconds=grace_seconds)
 
 
 def _outage(task: luigi.Task, error: BaseException | str | None) -> Outage | None:

@@ -14,8 +14,8 @@ import pytest
 
 from pipeline import alerts, log, redact, settings
 from pipeline.access import Access
-from pipeline.alerts import Alert, forms, schema, telling, webhook
-from pipeline.alerts.courier import Courier
+from pipeline.alerts import Alert, forms, notifier, schema, webhook
+from pipeline.alerts.sender import Sender
 from pipeline.alerts.spool import Spool
 from pipeline.settings import Settings
 from pipeline.settings.values import alert_forms
@@ -29,7 +29,7 @@ PROJECT = Path(__file__).parents[1]
 TELL = """
 import sys
 from pipeline import alerts, settings
-alerts.tell(settings.read(), alerts.Alert(key=sys.argv[1], kind="failed", summary="it failed"))
+alerts.send(settings.read(), alerts.Alert(key=sys.argv[1], kind="failed", summary="it failed"))
 """
 SEND = "from pipeline import alerts, settings; alerts.send_spooled(settings.read())"
 
@@ -61,14 +61,14 @@ def python(hook: Hook, code: str, *arguments: str) -> "subprocess.Popen[bytes]":
 def test_an_alert_is_told_once_and_its_recovery_once(hook: Hook) -> None:
     """However often it fails until then; and after that a new failure is a new message."""
     own = configured(hook)
-    alerts.recovered(own, "etl/shop.item", "nothing was told, so nothing is told of its end")
+    alerts.send_recovery(own, "etl/shop.item", "nothing was told, so nothing is told of its end")
     for _ in range(3):
-        alerts.tell(own, failed())
+        alerts.send(own, failed())
     assert hook.told() == [("failed", "etl/shop.item")]
     assert [alert.key for alert in alerts.open_alerts(own)] == ["etl/shop.item"]
     for _ in range(2):
-        alerts.recovered(own, "etl/shop.item", "it is loaded")
-    alerts.tell(own, failed())
+        alerts.send_recovery(own, "etl/shop.item", "it is loaded")
+    alerts.send(own, failed())
     told = hook.alerts()
     assert [alert.kind for alert in told] == ["failed", "recovered", "failed"]
     assert told[1].since == told[0].since
@@ -83,7 +83,7 @@ def test_all_that_is_known_is_told(hook: Hook) -> None:
         task_url="https://luigi.example.org/static/visualiser/index.html#search__search=item",
         log_url="https://luigi.example.org/log/2026-11-22/x",
     )  # fmt: skip
-    alerts.tell(configured(hook), alert)
+    alerts.send(configured(hook), alert)
     (told,) = hook.alerts()
     assert told == alert
     (request,) = hook.requests()
@@ -95,19 +95,19 @@ def test_all_that_is_known_is_told(hook: Hook) -> None:
 def test_what_got_worse_is_told_though_it_was_warned_of(hook: Hook) -> None:
     own = configured(hook)
     for kind in ("warning", "failed", "warning", "stale"):
-        alerts.tell(own, failed(kind=kind))
+        alerts.send(own, failed(kind=kind))
     assert [kind for kind, _ in hook.told()] == ["warning", "failed"]
 
 
-def test_with_patience_only_what_lasts_is_told(hook: Hook) -> None:
+def test_with_a_grace_period_only_what_lasts_is_told(hook: Hook) -> None:
     """A second failure is told at once; what recovers before was never told, and so its end is not either."""
     own = configured(hook)
-    alerts.tell(own, failed("a"), patience_seconds=60)
-    alerts.tell(own, failed("b"), patience_seconds=60)
+    alerts.send(own, failed("a"), grace_seconds=60)
+    alerts.send(own, failed("b"), grace_seconds=60)
     assert hook.told() == []
-    alerts.tell(own, failed("c"), patience_seconds=0.3)
-    alerts.recovered(own, "a", "the second try did it")
-    alerts.tell(own, failed("b", error="now it is known why"), patience_seconds=60)
+    alerts.send(own, failed("c"), grace_seconds=0.3)
+    alerts.send_recovery(own, "a", "the second try did it")
+    alerts.send(own, failed("b", error="now it is known why"), grace_seconds=60)
     wait_until(lambda: alerts.send_spooled(own) == 0 and len(hook.told()) == 2, "b, and c in its time")
     assert sorted(hook.told()) == [("failed", "b"), ("failed", "c")]
     assert hook.alerts("b")[0].error == "now it is known why"
@@ -115,16 +115,16 @@ def test_with_patience_only_what_lasts_is_told(hook: Hook) -> None:
 
 def test_a_step_that_went_well_ends_what_was_told_of_itself_only(hook: Hook) -> None:
     own = configured(hook)
-    alerts.tell(own, failed(task="ValidateExtract"))
-    alerts.recovered(own, "etl/shop.item", "extracted", task="ExtractTable")
+    alerts.send(own, failed(task="ValidateExtract"))
+    alerts.send_recovery(own, "etl/shop.item", "extracted", task="ExtractTable")
     assert [kind for kind, _ in hook.told()] == ["failed"]
-    alerts.recovered(own, "etl/shop.item", "validated", task="ValidateExtract")
+    alerts.send_recovery(own, "etl/shop.item", "validated", task="ValidateExtract")
     assert [kind for kind, _ in hook.told()] == ["failed", "recovered"]
 
 
 def test_what_is_not_found_any_more_is_over(hook: Hook) -> None:
     own = configured(hook)
-    alerts.tell(own, failed("etl/shop.other/x"))
+    alerts.send(own, failed("etl/shop.other/x"))
     first = [failed("etl/shop.item/a", kind="warning"), failed("etl/shop.item/b", kind="warning")]
     alerts.reconcile(own, "etl/shop.item/", first)
     alerts.reconcile(own, "etl/shop.item/", first[1:])
@@ -137,7 +137,7 @@ def test_the_form_that_slack_takes(hook: Hook) -> None:
     hook.platform.alerts["form"] = "slack"
     hook.platform.write_settings()
     alert = failed(error="<!channel> & more", command="pipeline run etl", task_url="https://l.example.org/#a")
-    alerts.tell(configured(hook), alert)
+    alerts.send(configured(hook), alert)
     (request,) = hook.requests()
     assert list(request["body"]) == ["text"]
     text = request["body"]["text"]
@@ -154,7 +154,7 @@ def test_the_card_that_teams_takes(hook: Hook) -> None:
     alert = failed(
         error="[x](https://a) **b** <at>", command="pipeline run etl", log_url="https://l.example.org/a"
     )
-    alerts.tell(configured(hook), alert)
+    alerts.send(configured(hook), alert)
     (request,) = hook.requests()
     assert request["body"]["type"] == "message"
     (attachment,) = request["body"]["attachments"]
@@ -184,8 +184,8 @@ def test_without_the_section_nothing_is_sent_and_that_is_said_once(
     monkeypatch.delenv(log.WARNED, raising=False)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            alerts.tell(own, failed())
-            alerts.recovered(own, "etl/shop.item", "it is well")
+            alerts.send(own, failed())
+            alerts.send_recovery(own, "etl/shop.item", "it is well")
             assert alerts.send_spooled(own) == 0
     assert [record.getMessage() for record in caplog.records] == [
         "luigi.cfg has no [alerts]: nobody is told when something fails"
@@ -207,9 +207,9 @@ def test_the_published_schema_is_current() -> None:
 def test_while_the_webhook_is_down_alerts_are_kept_and_sent_later_in_their_order(hook: Hook) -> None:
     own = configured(hook)
     hook.down()
-    alerts.tell(own, failed("a"))
-    alerts.tell(own, failed("b"))
-    alerts.recovered(own, "a", "it is well")
+    alerts.send(own, failed("a"))
+    alerts.send(own, failed("b"))
+    alerts.send_recovery(own, "a", "it is well")
     assert alerts.send_spooled(own) == 3
     hook.up()
     assert alerts.send_spooled(own) == 0
@@ -238,7 +238,7 @@ def test_an_alert_that_the_webhook_does_not_take_is_kept(
     own = configured(hook)
     hook.fail(**fault)
     with caplog.at_level(logging.INFO):
-        alerts.tell(own, failed())
+        alerts.send(own, failed())
     assert hook.told() == []
     assert [alert.key for alert in spool(hook).unsent()] == ["etl/shop.item"]
     hook.work()
@@ -251,8 +251,8 @@ def test_an_alert_that_the_webhook_does_not_take_is_kept(
 def test_a_message_that_is_refused_stops_no_other(hook: Hook) -> None:
     own = configured(hook)
     hook.fail("status", status=400, times=2)
-    alerts.tell(own, failed("a"))
-    alerts.tell(own, failed("b"))
+    alerts.send(own, failed("a"))
+    alerts.send(own, failed("b"))
     assert hook.told() == [("failed", "b")]
     assert alerts.send_spooled(own) == 0
     assert hook.told() == [("failed", "b"), ("failed", "a")]
@@ -264,11 +264,11 @@ def test_a_message_that_is_refused_is_not_sent_again_and_again_by_the_same_sende
     """Who tends the spool for weeks looks into it every other second."""
     own = configured(hook)
     hook.fail("status", status=400)
-    alerts.tell(own, failed("a"))
-    courier = Courier(own, own.require_alerts())
+    alerts.send(own, failed("a"))
+    sender = Sender(own, own.require_alerts())
     for _ in range(3):
-        courier.deliver(1)
-    # By `tell`, and by the courier.
+        sender.deliver(1)
+    # By `send`, and by the sender.
     assert caplog.text.count("the webhook refused the message with 400") == 2
     hook.work()
     assert alerts.send_spooled(own) == 0
@@ -276,10 +276,10 @@ def test_a_message_that_is_refused_is_not_sent_again_and_again_by_the_same_sende
 
 def test_that_an_earlier_run_is_done_ends_nothing_of_a_later_one(hook: Hook) -> None:
     own = configured(hook)
-    alerts.tell(own, failed("run/etl", run="2026-11-23"))
-    alerts.recovered(own, "run/etl", "done", run="2026-11-22")
+    alerts.send(own, failed("run/etl", run="2026-11-23"))
+    alerts.send_recovery(own, "run/etl", "done", run="2026-11-22")
     assert [kind for kind, _ in hook.told()] == ["failed"]
-    alerts.recovered(own, "run/etl", "done", run="2026-11-23T1430")
+    alerts.send_recovery(own, "run/etl", "done", run="2026-11-23T1430")
     assert [kind for kind, _ in hook.told()] == ["failed", "recovered"]
 
 
@@ -287,7 +287,7 @@ def test_a_message_whose_answer_is_lost_is_sent_again_under_the_same_id(hook: Ho
     """As when the sender is killed between sending and noting that: the receiver can tell."""
     own = configured(hook)
     hook.fail("lost", times=1)
-    alerts.tell(own, failed())
+    alerts.send(own, failed())
     assert alerts.send_spooled(own) == 0
     first, second = hook.alerts()
     assert first == second
@@ -337,9 +337,9 @@ def test_where_nothing_can_be_kept_it_is_sent_all_the_same(hook: Hook) -> None:
     """A full disk, or a folder that belongs to somebody else, is one more thing to tell of."""
     configured(hook).require_alerts().spool.write_text("in the way")
     own = configured(hook)
-    alerts.tell(own, failed())
+    alerts.send(own, failed())
     assert hook.told() == [("failed", "etl/shop.item")]
-    alerts.recovered(own, "etl/shop.item", "it is well")
+    alerts.send_recovery(own, "etl/shop.item", "it is well")
     assert alerts.open_alerts(own) == []
 
 
@@ -350,7 +350,7 @@ def test_what_a_later_version_wrote_is_put_aside_and_stops_nobody(
     alerts.keep(own, failed("a"))
     (path,) = spool(hook).due()
     path.write_text('{"version": 2}')
-    alerts.tell(own, failed("b"))
+    alerts.send(own, failed("b"))
     assert hook.told() == [("failed", "b")]
     assert path.with_name(path.name + ".unreadable").exists()
     assert "is no alert that this version knows" in caplog.text
@@ -359,7 +359,7 @@ def test_what_a_later_version_wrote_is_put_aside_and_stops_nobody(
 def test_the_spool_is_private(hook: Hook) -> None:
     own = configured(hook)
     hook.down()
-    alerts.tell(own, failed())
+    alerts.send(own, failed())
     for path in [own.require_alerts().spool, *own.require_alerts().spool.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
 
@@ -399,7 +399,7 @@ def test_while_vault_is_sealed_alerts_are_kept(hook: Hook, sealable: Server) -> 
     """The webhook's address is in it."""
     own = configured(hook)
     seal(sealable)
-    alerts.tell(own, failed())
+    alerts.send(own, failed())
     assert alerts.send_spooled(own) == 1
     assert hook.told() == []
     unseal(sealable)
@@ -411,8 +411,8 @@ def test_while_vault_is_sealed_alerts_are_kept(hook: Hook, sealable: Server) -> 
 def test_who_knew_the_address_before_tells_of_a_sealed_vault(hook: Hook, sealable: Server) -> None:
     """So do the scheduler, and a run that has begun."""
     own = configured(hook)
-    alerts.tell(own, failed("before"))
-    with alerts.tended(own):
+    alerts.send(own, failed("before"))
+    with alerts.sending(own):
         wait_until(hook.told, "the address is known")
         alerts.keep(own, failed("once more"))
         wait_until(lambda: len(hook.told()) == 2, "the address is remembered")
@@ -423,16 +423,16 @@ def test_who_knew_the_address_before_tells_of_a_sealed_vault(hook: Hook, sealabl
 
 def test_who_tends_the_spool_goes_on_after_a_bug(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler tends it for weeks."""
-    own, ask, failures = configured(hook), Courier.ask, [ValueError("at its start"), ValueError("later")]
+    own, ask, failures = configured(hook), Sender.ask, [ValueError("at its start"), ValueError("later")]
 
-    def failing_twice(self: Courier, databases: Access) -> Any:
+    def failing_twice(self: Sender, databases: Access) -> Any:
         if failures:
             raise failures.pop(0)
         return ask(self, databases)
 
-    monkeypatch.setattr(Courier, "ask", failing_twice)
-    monkeypatch.setattr(telling, "LOOK_SECONDS", 0.01)
-    with alerts.tended(own):
+    monkeypatch.setattr(Sender, "ask", failing_twice)
+    monkeypatch.setattr(notifier, "POLL_SECONDS", 0.01)
+    with alerts.sending(own):
         alerts.keep(own, failed("after it"))
         wait_until(lambda: ("failed", "after it") in hook.told(), "it is told")
     assert failures == []
@@ -446,8 +446,8 @@ def test_no_credential_is_in_an_alert_or_in_the_spool(hook: Hook) -> None:
     hook.down()
     own = configured(hook)
     told = failed(error="password quite-secret-word is wrong", command="pipeline quite-secret-word")
-    alerts.tell(own, told)
-    alerts.recovered(own, "etl/shop.item", "with quite-secret-word it went")
+    alerts.send(own, told)
+    alerts.send_recovery(own, "etl/shop.item", "with quite-secret-word it went")
     hook.up()
     files = [path for path in own.require_alerts().spool.rglob("*") if path.is_file()]
     assert files
@@ -475,9 +475,9 @@ def test_a_signature_is_for_one_body_one_key_and_a_few_minutes() -> None:
 
 def test_the_warehouse_has_what_was_told_and_what_could_not_be(hook: Hook, night: Night) -> None:
     own = night.settings
-    alerts.tell(own, failed("a", run="2026-11-22"))
+    alerts.send(own, failed("a", run="2026-11-22"))
     hook.fail("status", status=503)
-    alerts.tell(own, failed("b"))
+    alerts.send(own, failed("b"))
     query = "SELECT key, kind, run, sent_at IS NOT NULL FROM ops.alert ORDER BY told_at"
     assert night.ask("warehouse", query) == [
         ("a", "failed", "2026-11-22", True),
@@ -493,6 +493,6 @@ def test_a_warehouse_that_is_away_keeps_nothing_from_being_told(hook: Hook) -> N
     name = hook.platform.database("warehouse")
     uri = (vault.read(name) or {})["uri"]
     vault.write(name, {"uri": uri.rpartition(":")[0] + ":1/nowhere"})
-    alerts.tell(configured(hook), failed())
+    alerts.send(configured(hook), failed())
     assert hook.told() == [("failed", "etl/shop.item")]
     assert json.loads(hook.requests()[0]["raw"])["key"] == "etl/shop.item"

@@ -1,21 +1,21 @@
-"""Alerts: tells people, by a webhook, what went wrong and that it is over. One message for each thing.
+"""Alerts: tell people, by a webhook, what went wrong and that it is over. One message for each subject.
 
 An alert is written into the spool first and sent from there, by whoever gets to it, so that none is lost and
 telling never depends on what has just failed. The work itself waits for it a few seconds at the most.
 """
 
 from pipeline.alerts.message import Alert, Kind
-from pipeline.alerts.telling import (
+from pipeline.alerts.notifier import (
     CRON_TOLD,
     keep,
     let_cron_know,
     open_alerts,
     problems,
     reconcile,
-    recovered,
+    send,
+    send_recovery,
     send_spooled,
-    tell,
-    tended,
+    sending,
 )
 
 __all__ = [
@@ -27,8 +27,8 @@ __all__ = [
     "open_alerts",
     "problems",
     "reconcile",
-    "recovered",
+    "send",
+    "send_recovery",
     "send_spooled",
-    "tell",
-    "tended",
+    "sending",
 ]

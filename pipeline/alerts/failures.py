@@ -25,11 +25,11 @@ FEW_LINES = 3
 
 
 @dataclass(frozen=True)
-class Thing(Subject):
+class AlertSubject(Subject):
     """Something that can fail, as chains declares it, and the alerts that say so."""
 
     @classmethod
-    def of(cls, subject: Subject) -> "Thing":
+    def of(cls, subject: Subject) -> "AlertSubject":
         """Return what chains calls so."""
         return cls(**vars(subject))
 
@@ -70,7 +70,7 @@ def linked(settings: Settings, alert: Alert, family: str, parameters: Mapping[st
     return alert.model_copy(update=urls)
 
 
-def load(run: str | None, source: str | None = None, tables: Sequence[str] = ()) -> Thing:
+def load(run: str | None, source: str | None = None, tables: Sequence[str] = ()) -> AlertSubject:
     """Return a whole load, or one of a source or of some of its tables alone.
 
     >>> load("2026-11-22").key, load("2026-11-22", "hr").key
@@ -78,22 +78,22 @@ def load(run: str | None, source: str | None = None, tables: Sequence[str] = ())
     >>> load("2026-11-22", "hr", ["a", "b"]).command
     'pipeline run etl --source hr --table a --table b --run 2026-11-22'
     """
-    return Thing.of(chains.ETL.whole(run, source, tables))
+    return AlertSubject.of(chains.ETL.whole(run, source, tables))
 
 
-def drills(month: str | None, database: str | None = None) -> Thing:
+def drills(month: str | None, database: str | None = None) -> AlertSubject:
     """Return the drills of a month, or that of one database as it was started alone."""
-    return Thing.of(chains.DRILL.whole(month, database))
+    return AlertSubject.of(chains.DRILL.whole(month, database))
 
 
-def table(source: str, name: str, run: str) -> Thing:
+def table(source: str, name: str, run: str) -> AlertSubject:
     """Return a table of a source, in a run."""
-    return Thing.of(chains.ETL.part(chains.TABLE, f"{source}.{name}", run))
+    return AlertSubject.of(chains.ETL.part(chains.TABLE, f"{source}.{name}", run))
 
 
-def source(name: str, run: str) -> Thing:
+def source(name: str, run: str) -> AlertSubject:
     """Return a source, in a run."""
-    return Thing.of(chains.ETL.part(chains.SOURCE, name, run))
+    return AlertSubject.of(chains.ETL.part(chains.SOURCE, name, run))
 
 
 def out_of_reach(
@@ -108,22 +108,22 @@ def out_of_reach(
 
     It is one of the source, or else of the run, whichever of them failed first.
     """
-    thing = server(found, run)
+    subject = server(found, run)
     who = "" if found.source else f"{found.server} is "
-    summary = f"{thing.name}: {who}out of reach"
+    summary = f"{subject.name}: {who}out of reach"
     if names:
         are = f"{len(names)} tables are" if len(names) > 1 else "1 table is"
         summary += f"; for that {are} not loaded: {outage.few(names)}"
-    alert = thing.failed(task, found.error, exit_code, hint)
+    alert = subject.failed(task, found.error, exit_code, hint)
     return alert.model_copy(update={"summary": one_line(summary)})
 
 
-def server(found: Outage, run: str) -> Thing:
+def server(found: Outage, run: str) -> AlertSubject:
     """Return what fails with a server: its source, or the whole load."""
     return source(found.source, run) if found.source else load(run)
 
 
-def loaded(name: str, run: str) -> Thing:
+def loaded(name: str, run: str) -> AlertSubject:
     """Return a table, a source or a mart, by the name that the ledger has for it.
 
     >>> loaded("hr.employee", "2026-11-22").key, loaded("hr", "2026-11-22").key
@@ -137,32 +137,32 @@ def loaded(name: str, run: str) -> Thing:
     return table(of, own, run) if own else source(of, run)
 
 
-def mart(name: str, run: str | None) -> Thing:
+def mart(name: str, run: str | None) -> AlertSubject:
     """Return a mart, in a run."""
-    return Thing.of(chains.MARTS.part(chains.MART, name, run))
+    return AlertSubject.of(chains.MARTS.part(chains.MART, name, run))
 
 
-def dashboards(run: str | None) -> Thing:
+def dashboards(run: str | None) -> AlertSubject:
     """Return the dashboards in Metabase, all together."""
-    return Thing.of(chains.DASHBOARDS.part(chains.SURFACE, "", run))
+    return AlertSubject.of(chains.DASHBOARDS.part(chains.SURFACE, "", run))
 
 
-def backup(database: str, run: str | None) -> Thing:
+def backup(database: str, run: str | None) -> AlertSubject:
     """Return the backup of a database, in a run."""
-    return Thing.of(chains.BACKUP.part(chains.BACKED_UP, database, run))
+    return AlertSubject.of(chains.BACKUP.part(chains.BACKED_UP, database, run))
 
 
-def drill(database: str, month: str | None) -> Thing:
+def drill(database: str, month: str | None) -> AlertSubject:
     """Return the restore drill of a database, in a month."""
-    return Thing.of(chains.DRILL.part(chains.DRILLED, database, month))
+    return AlertSubject.of(chains.DRILL.part(chains.DRILLED, database, month))
 
 
-def programs(run: str | None, program: str | None = None) -> Thing:
+def programs(run: str | None, program: str | None = None) -> AlertSubject:
     """Return all of the analysts' own tasks in a run, or those of one file as they were started alone."""
-    return Thing.of(chains.ANALYSTS.whole(run, program))
+    return AlertSubject.of(chains.ANALYSTS.whole(run, program))
 
 
-def typed(arguments: Sequence[str]) -> Thing:
+def typed(arguments: Sequence[str]) -> AlertSubject:
     """Return what `pipeline ARGUMENTS` is about, as far as that can be told of a command that was mistyped.
 
     >>> typed(["run", "backup", "hr", "--rnu", "x"]).key, typed(["run", "etl", "--wrokers", "2"]).key
@@ -175,8 +175,8 @@ def typed(arguments: Sequence[str]) -> Thing:
     chain = chains.named(name)
     if chain and chain.takes_a_name and named:
         subject = chain.started(None, words[1])
-        return Thing(subject.key, subject.name, command)
-    return Thing(f"run/{name}", f"run {name}", command)
+        return AlertSubject(subject.key, subject.name, command)
+    return AlertSubject(f"run/{name}", f"run {name}", command)
 
 
 def _said(error: BaseException | str | None) -> str | None:

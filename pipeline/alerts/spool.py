@@ -52,10 +52,10 @@ class Spool:
 
     # Telling.
 
-    def add(self, alert: Alert, patience_seconds: float = 0.0) -> None:
+    def add(self, alert: Alert, grace_seconds: float = 0.0) -> None:
         """Keep an alert to be sent, unless it was told already and has not recovered.
 
-        With patience it is sent only after so long, or when it is told a second time, in the words of that,
+        With a grace period it is sent only after that, or in the words of the second time when there is one,
         whichever comes first: what recovers before that was never told.
         """
         self.prepare()
@@ -69,7 +69,7 @@ class Spool:
                 self._hasten(known, alert)
                 return
             # In this order: what is interrupted between the two is told twice rather than never.
-            self._put(alert, time.time() + patience_seconds)
+            self._put(alert, time.time() + grace_seconds)
             _write(self._opened_as(alert.key), alert)
 
     def recover(self, key: str, summary: str, task: str | None = None, run: str | None = None) -> bool:

@@ -75,9 +75,9 @@ def _warn_of_kept(settings: Settings, proven: Manifest, why: str | None) -> None
     key = f"{failures.KEPT}{proven.database}"
     of = replace(failures.backup(proven.database, proven.run), key=key)
     if why:
-        alerts.tell(settings, of.alert(f"no copy is kept beyond its age: {why}", kind="warning"))
+        alerts.send(settings, of.alert(f"no copy is kept beyond its age: {why}", kind="warning"))
     else:
-        alerts.recovered(
+        alerts.send_recovery(
             settings, key, f"database {proven.database}: its backups are kept beyond their age again"
         )
 

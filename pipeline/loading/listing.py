@@ -194,7 +194,7 @@ def _tell(
     told += [f"columns that look personal and are masked: {_few(masked)}"] if masked else []
     told += [f"tables that are left out: {_few([f'{one.name} ({one.why})' for one in left])}"] if left else []
     if told:
-        alerts.tell(settings, _notice(source, "; ".join(told)))
+        alerts.send(settings, _notice(source, "; ".join(told)))
 
 
 def _notice(source: Source, told: str) -> Alert:

@@ -39,7 +39,7 @@ def tell(databases: Access, source: Source) -> None:
             _remember(ours, source.name, there)
             due = sources.due_relations(ours, source.name, AGAIN_AFTER)
             due = [name for name in due if name in there and not is_declared(source, *name)][:AT_ONCE]
-            if due and alerts.tell(databases.settings, notice(source, due)):
+            if due and alerts.send(databases.settings, notice(source, due)):
                 sources.relations_were_told(ours, source.name, due)
     except (PipelineError, postgres.Error) as error:
         # What is out of reach is told by the steps that need it.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import COMMIT, __version__, access, alerts, catalog
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.errors import (
     CheckError,
     PipelineError,
@@ -68,10 +68,10 @@ def sync(settings: Settings) -> Synced:
             done = _done(settings, analysts.repository)
         except UnreachableError as error:
             # What was wrong with the commit may be so still.
-            alerts.tell(settings, _thing("/remote").alert("the repository cannot be fetched", error))
+            alerts.send(settings, _subject("/remote").alert("the repository cannot be fetched", error))
             raise
         except (CheckError, ContentError) as error:
-            found = [_thing().alert("the newest commit cannot be used; the last good one stays", error)]
+            found = [_subject().alert("the newest commit cannot be used; the last good one stays", error)]
             alerts.reconcile(settings, KEY, found)
             raise
         except StoppedError:
@@ -79,7 +79,7 @@ def sync(settings: Settings) -> Synced:
             raise
         except PipelineError as error:
             # Nothing is known of the commit.
-            alerts.tell(settings, _thing("/machine").alert("this machine cannot do it", error))
+            alerts.send(settings, _subject("/machine").alert("this machine cannot do it", error))
             raise
         alerts.reconcile(settings, KEY, [])
         return done
@@ -98,8 +98,8 @@ def _done(settings: Settings, url: str) -> Synced:
         ) from None
 
 
-def _thing(part: str = "") -> Thing:
-    return Thing(f"{KEY}{part}", "the analysts' repository", COMMAND)
+def _subject(part: str = "") -> AlertSubject:
+    return AlertSubject(f"{KEY}{part}", "the analysts' repository", COMMAND)
 
 
 def _sync(settings: Settings, url: str) -> Synced:

@@ -112,7 +112,7 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         scheduler = stack.enter_context(_scheduler(configured))
         stack.enter_context(logins.kept())
         # The webhook's address is known from now on, also when Vault is sealed.
-        stack.enter_context(alerts.tended(configured))
+        stack.enter_context(alerts.sending(configured))
         state = State(scheduler, state_path)
         state.load()
         application = pages.application(scheduler, configured.logs.folder)

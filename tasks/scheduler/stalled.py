@@ -10,28 +10,28 @@ from typing import Any
 
 from pipeline import alerts, chains
 from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from tasks.step import configured
 
 
 def tell_if_stalled(task: Any) -> None:
     """Tell of a task that has failed, if no worker has said so: `task` is as the scheduler has it."""
     if task.worker_running is None:
-        thing = thing_of(task.family, task.params)
-        alert = thing.alert(f"a worker is gone without a word; it was at {task.pretty_id}")
+        subject = subject_of(task.family, task.params)
+        alert = subject.alert(f"a worker is gone without a word; it was at {task.pretty_id}")
         alert = failures.linked(configured(), alert, task.family, task.params)
-        _beside(lambda: alerts.tell(configured(), alert))
+        _beside(lambda: alerts.send(configured(), alert))
 
 
 def tell_if_done(task: Any) -> None:
     """Tell that what a lost worker was to do is done after all, if `task` is what that ends with."""
     known = chains.of_family(task.family)
     if known and known[0].makes_up_for_a_loss(known[1].name):
-        thing = thing_of(task.family, task.params)
-        _beside(lambda: alerts.recovered(configured(), thing.key, f"{thing.name} is done"))
+        subject = subject_of(task.family, task.params)
+        _beside(lambda: alerts.send_recovery(configured(), subject.key, f"{subject.name} is done"))
 
 
-def thing_of(family: str, params: Mapping[str, str]) -> Thing:
+def subject_of(family: str, params: Mapping[str, str]) -> AlertSubject:
     """Return what is undone when a worker dies at a task: with a table the whole load, which it did as well.
 
     >>> thing_of("etl.LoadTable", {"source": "hr", "table": "employee", "run": "2026-11-22"}).key
@@ -41,8 +41,8 @@ def thing_of(family: str, params: Mapping[str, str]) -> Thing:
     """
     if known := chains.of_family(family):
         chain, task = known
-        return Thing.of(chain.lost(task.name, params))
-    return Thing(f"task/{family}", family, "pipeline status")
+        return AlertSubject.of(chain.lost(task.name, params))
+    return AlertSubject(f"task/{family}", family, "pipeline status")
 
 
 def _beside(work: Callable[[], object]) -> None:

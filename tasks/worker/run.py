@@ -27,7 +27,7 @@ from luigi.task_status import DISABLED, FAILED
 
 from pipeline import alerts, chains, log
 from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.errors import StoppedError, UnreachableError
 from pipeline.scheduler import step_logs, visualizer
 from pipeline.system import process_tree
@@ -111,7 +111,7 @@ def scheduler_url() -> str:
     return url or f"http://{host}:{port}/"
 
 
-def _end_with_tasks(thing: Thing) -> None:
+def _end_with_tasks(subject: AlertSubject) -> None:
     """Let SIGTERM end the tasks as well, each of which is a process of its own."""
     parent = os.getppid()
 
@@ -126,8 +126,8 @@ def _end_with_tasks(thing: Thing) -> None:
             _, family = psutil.wait_procs(family, timeout=GRACE_SECONDS)
         # A parent that lives tells by itself. What ended us was its death, if it is dead.
         if os.getppid() != parent:
-            alerts.tell(
-                configured(), thing.alert("'pipeline run' was killed, and what it had started with it")
+            alerts.send(
+                configured(), subject.alert("'pipeline run' was killed, and what it had started with it")
             )
         sys.exit(StoppedError.exit_code)
 
@@ -146,7 +146,7 @@ class _Factory(luigi_internals.WorkerFactory):
         return self.made[-1]
 
 
-def _thing(options: Mapping[str, str]) -> Thing:
+def _subject(options: Mapping[str, str]) -> AlertSubject:
     """Return what is to be run, as `pipeline run` calls it."""
     module, run = options.get("--module"), options.get("--run")
     if module == chains.BACKUP.module:
@@ -158,7 +158,7 @@ def _thing(options: Mapping[str, str]) -> Thing:
         named = json.loads(options.get("--programs", "[]"))
         return failures.programs(run, named[0] if len(named) == 1 else None)
     if (chain := chains.of_module(module or "")) and not chain.has_own_command:
-        return Thing.of(chain.whole(run))
+        return AlertSubject.of(chain.whole(run))
     tables = json.loads(options.get("--only", "[]")) or [
         options[name] for name in ("--table",) if name in options
     ]
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str]) -> None:
     forget = FORGET in arguments
     arguments = [argument for argument in arguments if argument != FORGET]
     options = dict(itertools.pairwise(arguments))
-    _end_with_tasks(_thing(options))
+    _end_with_tasks(_subject(options))
     # A drill is known by its month.
     run = options.get("--run") or options.get("--month", "")
     log.about(run)

@@ -88,7 +88,7 @@ def test_an_alert_of_a_task_has_the_key_that_its_chain_declares(chain: Chain, ta
     found = the_class(chain, task)
     wanted = {name for name, _ in found.get_params()} & {*SAMPLE}
     made = found(**{name: SAMPLE[name] for name in wanted})
-    assert events.thing_of(made).key == chain.subject(task, SAMPLE).key
+    assert events.subject_of(made).key == chain.subject(task, SAMPLE).key
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)

@@ -89,7 +89,7 @@ def run_apply(_arguments: argparse.Namespace) -> int:
         terminal.say("nothing to change")
     raise_problems(outcome)
     thing = failures.dashboards(None)
-    alerts.recovered(configured, thing.key, f"{thing.name}: applied")
+    alerts.send_recovery(configured, thing.key, f"{thing.name}: applied")
     return 0
 
 

@@ -111,7 +111,7 @@ def repair(name: str) -> str:
 def _tell(configured: Settings, one: Audited) -> None:
     key = f"audit/{one.name}"
     if one.differs and one.finding:
-        alerts.tell(
+        alerts.send(
             configured,
             Alert(
                 key=key, kind="failed", summary=f"{one.name}: is not equal to its source",
@@ -119,7 +119,7 @@ def _tell(configured: Settings, one: Audited) -> None:
             ),
         )  # fmt: skip
     elif one.proved:
-        alerts.recovered(configured, key, f"{one.name} is equal to its source")
+        alerts.send_recovery(configured, key, f"{one.name} is equal to its source")
 
 
 def _summary(seen: Sequence[Audited], night: Night | None) -> str:

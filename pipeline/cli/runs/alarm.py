@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline import alerts, log, settings
 from pipeline.alerts import Alert, failures
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.errors import (
     AlreadyRunningError,
     CheckError,
@@ -31,45 +31,45 @@ _SUMMARIES: tuple[tuple[type[PipelineError], str], ...] = (
 def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -> int:
     """Do what `pipeline ARGUMENTS` says, and return its exit code. Tell if it ends otherwise than with 0.
 
-    `parse` returns the arguments as their parser has them: `command`, and `thing`, what they are about.
+    `parse` returns the arguments as their parser has them: `command`, and `subject`, what they are about.
     """
     configured = settings.read_for_alerts()
-    thing = failures.typed(arguments)
+    subject = failures.typed(arguments)
     with contextlib.ExitStack() as stack:
         try:
             parsed = parse()
-            thing = parsed.thing(parsed)
-            log.about(thing.run or "")
+            subject = parsed.subject(parsed)
+            log.about(subject.run or "")
             if configured is not None:
-                stack.enter_context(alerts.tended(configured))
+                stack.enter_context(alerts.sending(configured))
             code: int = parsed.command(parsed)
         except BaseException as error:
-            alert = _alert(thing, error)
+            alert = _alert(subject, error)
             # What could not be told here is left to bin/cron.
-            if configured is not None and alert is not None and alerts.tell(configured, alert):
+            if configured is not None and alert is not None and alerts.send(configured, alert):
                 alerts.let_cron_know()
             raise
         if configured is not None:
-            _well(configured, thing)
+            _send_recovery(configured, subject)
         return code
 
 
-def _alert(thing: Thing, error: BaseException) -> Alert | None:
+def _alert(subject: AlertSubject, error: BaseException) -> Alert | None:
     """Return what is to be told of how it ended; None if somebody who saw it needs no telling."""
     if isinstance(error, KeyboardInterrupt) or getattr(error, "told", False):
         return None
     if isinstance(error, SystemExit):
         mistake = "; ".join(getattr(error, "__notes__", ()))
-        return None if not error.code or _is_typed() else thing.alert(_SUMMARIES[0][1], mistake)
+        return None if not error.code or _is_typed() else subject.alert(_SUMMARIES[0][1], mistake)
     # A run that has failed is told also of one that was typed: others wait for it as well.
     if isinstance(error, (UsageError, AlreadyRunningError, StoppedError)) and _is_typed():
         return None
     summary = next((said for kind, said in _SUMMARIES if isinstance(error, kind)), None)
     if summary is None:
-        return thing.alert("failed by a bug; its log has the traceback", error)
+        return subject.alert("failed by a bug; its log has the traceback", error)
     # What is going has not failed, and may yet.
     kind: alerts.Kind = "warning" if isinstance(error, AlreadyRunningError) else "failed"
-    return thing.alert(summary, error, kind=kind)
+    return subject.alert(summary, error, kind=kind)
 
 
 def _is_typed() -> bool:
@@ -77,9 +77,9 @@ def _is_typed() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _well(configured: Settings, thing: Thing) -> None:
-    summary = f"{thing.name} is done"
+def _send_recovery(configured: Settings, subject: AlertSubject) -> None:
+    summary = f"{subject.name} is done"
     # That an earlier run is done mends nothing of a later one.
-    alerts.recovered(configured, thing.key, summary, run=thing.run)
+    alerts.send_recovery(configured, subject.key, summary, run=subject.run)
     # A whole run has done what its parts were to do.
-    alerts.reconcile(configured, f"{thing.key}/", (), run=thing.run)
+    alerts.reconcile(configured, f"{subject.key}/", (), run=subject.run)

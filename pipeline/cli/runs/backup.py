@@ -32,7 +32,7 @@ def add_chain(parsers: Any) -> None:
     parser.add_argument("database", metavar="DATABASE", help="as in luigi.cfg: [database.DATABASE]")
     supervise.add_arguments(parser)
     parser.set_defaults(
-        command=run_backup, thing=lambda parsed: failures.backup(parsed.database, _run(parsed))
+        command=run_backup, subject=lambda parsed: failures.backup(parsed.database, _run(parsed))
     )
 
 

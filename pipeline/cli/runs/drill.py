@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline import alerts, chains, settings
 from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.backup.drills import drill, due, report
 from pipeline.backup.drills.drill import DrillWork
 from pipeline.backup.drills.report import Report
@@ -43,10 +43,10 @@ def add_chain(parsers: Any) -> None:
         "this month: for every night",
     )
     supervise.add_log_file(parser)
-    parser.set_defaults(command=run_drill, thing=_thing)
+    parser.set_defaults(command=run_drill, subject=_subject)
 
 
-def _thing(arguments: argparse.Namespace) -> Thing:
+def _subject(arguments: argparse.Namespace) -> AlertSubject:
     return failures.drills(_month_of(arguments), arguments.database)
 
 
@@ -142,7 +142,7 @@ def _judge(
     wrong = [name for name in folders if name not in found or not found[name].held]
     for name in folders:
         if name not in wrong:
-            alerts.recovered(configured, f"drill/{name}", f"the drill of {name} held")
+            alerts.send_recovery(configured, f"drill/{name}", f"the drill of {name} held")
     if not wrong:
         return
     codes, told, hints = [], {}, {}
@@ -160,7 +160,7 @@ def _judge(
     for name, what in told.items():
         month = folders[name].month
         alert = failures.drill(name, month).failed(drill.STEP, "; ".join(what), hint=hints.get(name))
-        alerts.tell(configured, alert)
+        alerts.send(configured, alert)
     lines = [f"{name}: the drill did not hold: {each}" for name, what in told.items() for each in what]
     if not lines:
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"

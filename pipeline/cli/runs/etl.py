@@ -9,10 +9,10 @@ from typing import Any
 from pipeline import access, catalog, chains, ledger, postgres, retry, settings, sync
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import loads, terminal
-from pipeline.cli.runs import nightly, scope, supervise, verdict
+from pipeline.cli.runs import nightly, outcome, scope, supervise
 from pipeline.cli.runs.scope import Scope
 from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
 from pipeline.ledger import liveness, runs
@@ -43,7 +43,7 @@ def add_chain(parsers: Any) -> None:
     # For `pipeline rerun`, which says what it does.
     parser.add_argument("--forget", choices=list(clear.FROM), help=argparse.SUPPRESS)
     parser.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(command=run_etl, thing=_thing)
+    parser.set_defaults(command=run_etl, subject=_subject)
 
 
 def add_mart_chain(parsers: Any) -> None:
@@ -58,11 +58,11 @@ def add_mart_chain(parsers: Any) -> None:
     supervise.add_arguments(parser)
     parser.set_defaults(
         command=run_etl, source=None, table=[], forget=None, full=False,
-        thing=lambda arguments: failures.mart(arguments.mart, _run(arguments)),
+        subject=lambda arguments: failures.mart(arguments.mart, _run(arguments)),
     )  # fmt: skip
 
 
-def _thing(arguments: argparse.Namespace) -> Thing:
+def _subject(arguments: argparse.Namespace) -> AlertSubject:
     return failures.load(_run(arguments), arguments.source, _tables(arguments))
 
 
@@ -223,15 +223,15 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
     names, sources = wanted.names, wanted.sources
     with databases.warehouse(autocommit=True) as warehouse:
         if done:
-            verdict.tell(databases.settings, run, names, well=[*names, *sources], failed=[])
+            outcome.send(databases.settings, run, names, succeeded=[*names, *sources], failed=[])
             loads.show_run(warehouse, run, names)
             return
         names += sources
         liveness.fail_killed_steps(warehouse, run, names)
         steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
         failed = [step for step in steps if step.state == "failed"]
-        well = [step.key.name for step in steps if step.key.task in chains.CONCLUDING and step.done]
-        verdict.tell(databases.settings, run, names, well, failed)
+        succeeded = [step.key.name for step in steps if step.key.task in chains.CONCLUDING and step.done]
+        outcome.send(databases.settings, run, names, succeeded, failed)
         if failed:
             loads.show_run(warehouse, run, names)
     if not failed:

@@ -3,7 +3,7 @@
 import logging
 
 from pipeline import alerts
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.system import command
@@ -22,12 +22,12 @@ def write_report(configured: Settings) -> None:
     """
     if configured.report is None:
         return
-    thing = Thing(KEY, "the report", "pipeline report")
+    subject = AlertSubject(KEY, "the report", "pipeline report")
     try:
         line = command.python("pipeline.cli.analysts.report", "--out", configured.report.folder)
         command.run(line, timeout_seconds=TIMEOUT_SECONDS)
     except PipelineError as error:
         logger.warning("the report was not written whole: %s", error)
-        alerts.tell(configured, thing.alert("not written whole", error, kind="warning"))
+        alerts.send(configured, subject.alert("not written whole", error, kind="warning"))
     else:
-        alerts.recovered(configured, KEY, "the report is written")
+        alerts.send_recovery(configured, KEY, "the report is written")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline import access, alerts, chains, ledger, postgres, settings
 from pipeline.access import Access
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.chains import Chain
 from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
@@ -32,7 +32,7 @@ def _add(parsers: Any, chain: Chain) -> None:
     supervise.add_arguments(parser)
     parser.set_defaults(
         command=functools.partial(run_chain, chain),
-        thing=lambda arguments: Thing.of(chain.whole(_run_of(arguments))),
+        subject=lambda arguments: AlertSubject.of(chain.whole(_run_of(arguments))),
     )
 
 
@@ -98,8 +98,8 @@ def _judge(
     failed = [step for step in found if not step.done]
     for step in failed:
         part = chain.task(step.key.task).part
-        thing = Thing.of(chain.part(part, step.key.name, run) if part else chain.whole(run))
-        alerts.tell(databases.settings, thing.failed(step.key.task, step.error, step.exit_code, step.hint))
+        subject = AlertSubject.of(chain.part(part, step.key.name, run) if part else chain.whole(run))
+        alerts.send(databases.settings, subject.failed(step.key.task, step.error, step.exit_code, step.hint))
     if failed:
         lines = [f"{step.key.task} {step.key.name}: {step.error or 'did not end'}" for step in failed]
         lines.append(f"  next: {chain.command(run)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import alerts, chains, settings, sync
 from pipeline.alerts import failures
-from pipeline.alerts.failures import Thing
+from pipeline.alerts.failures import AlertSubject
 from pipeline.alerts.hints import Hint
 from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
@@ -29,10 +29,10 @@ def add_chain(parsers: Any) -> None:
     )
     parser.add_argument("program", metavar="NAME", nargs="?", help="only those of tasks/NAME.py")
     supervise.add_arguments(parser)
-    parser.set_defaults(command=run_programs, thing=_thing)
+    parser.set_defaults(command=run_programs, subject=_subject)
 
 
-def _thing(arguments: argparse.Namespace) -> Thing:
+def _subject(arguments: argparse.Namespace) -> AlertSubject:
     return failures.programs(_run_of(arguments), arguments.program)
 
 
@@ -89,9 +89,9 @@ def _judge(
     lines, hints = [], []
     for name, found in wrong.items():
         error = str(found.get("error", "it did not begin"))
-        thing = Thing.of(chains.ANALYSTS.part(chains.PROGRAM, name, run))
+        subject = AlertSubject.of(chains.ANALYSTS.part(chains.PROGRAM, name, run))
         hint = found.get("hint") or f"mend tasks/{name}.py"
-        alerts.tell(configured, thing.failed(chains.PROGRAM_TASK, error, found.get("exit_code"), hint))
+        alerts.send(configured, subject.failed(chains.PROGRAM_TASK, error, found.get("exit_code"), hint))
         lines += error.splitlines()
         hints.append(hint)
     command = chains.ANALYSTS.command(run, next(iter(wrong)) if len(wrong) == 1 else None)

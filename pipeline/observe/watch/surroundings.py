@@ -6,7 +6,7 @@ from statistics import median
 
 from pipeline import durations
 from pipeline.alerts import failures
-from pipeline.alerts.failures import KEYS, Thing
+from pipeline.alerts.failures import KEYS, AlertSubject
 from pipeline.chains import BACKUP, DRILL, ETL
 from pipeline.crypt import EXPIRES_SOON
 from pipeline.observe.watch import limits
@@ -26,8 +26,8 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
         summary = f"{unseen.thing}: could not be looked at ({at(now)})"
         reach = f"watch/reach/{unseen.thing}"
         yield Finding(reach, Severity.UNREACHABLE, summary, "pipeline check", unseen.error, now)
-    for thing in observations.seen:
-        yield Finding(f"watch/reach/{thing}", Severity.OK, f"{thing}: can be looked at")
+    for subject in observations.seen:
+        yield Finding(f"watch/reach/{subject}", Severity.OK, f"{subject}: can be looked at")
     yield from _loading(observations, now)
     yield from _working(settings, observations, now)
     for key in observations.keys:
@@ -51,8 +51,8 @@ def _working(settings: Settings, observations: Observations, now: datetime) -> I
     going = {work.name: work for work in observations.work if not _made_up_for(work, observations)}
     for database in sorted(settings.databases):
         work = going.get(f"{BACKUP.name} {database}")
-        thing = failures.backup(database, work.run if work else None)
-        yield from _at_work(f"{BACKUP.name} {database}", work, thing, observations, now)
+        subject = failures.backup(database, work.run if work else None)
+        yield from _at_work(f"{BACKUP.name} {database}", work, subject, observations, now)
     work = going.get(DRILL.name)
     yield from _at_work(DRILL.name, work, failures.drills(work.run if work else None), observations, now)
 
@@ -66,7 +66,7 @@ def _made_up_for(work: Work, observations: Observations) -> bool:
 
 
 def _at_work(
-    name: str, work: Work | None, thing: Thing, observations: Observations, now: datetime
+    name: str, work: Work | None, subject: AlertSubject, observations: Observations, now: datetime
 ) -> Iterator[Finding]:
     """Yield whether this hangs; and if it was killed, what others tell as well who may have noticed that.
 
@@ -81,13 +81,13 @@ def _at_work(
     if not work.alive:
         killed = f"was killed {limits.ago(now, work.since)} or later"
         summary = f"{where}, {killed}, and nothing goes on by itself"
-        yield Finding(thing.key, Severity.FAILED, summary, thing.command, since=work.since)
+        yield Finding(subject.key, Severity.FAILED, summary, subject.command, since=work.since)
         return
     allowed, usual = _allowed(observations.ledger.seconds.get(name, ()) if observations.ledger else ())
     summary = f"{where}, began {limits.ago(now, work.since)}; the limit is {durations.rough(allowed)}{usual}"
     if limits.exceeded(now, work.since, allowed):
         summary += "; if it hangs, end that process there and run it again"
-        yield Finding(key, Severity.WARNING, summary, thing.command, since=work.since + allowed)
+        yield Finding(key, Severity.WARNING, summary, subject.command, since=work.since + allowed)
     else:
         yield Finding(key, Severity.OK, summary)
 

@@ -28,11 +28,11 @@ def tell(settings: Settings, findings: Sequence[Finding]) -> None:
     """Tell each finding once, and once that it is over. What was not judged is neither."""
     for finding in findings:
         if finding.is_alert:
-            if alerts.tell(settings, alert_of(settings, finding)):
+            if alerts.send(settings, alert_of(settings, finding)):
                 # Also of a mere warning: watch has failed nobody, and need not be told of by bin/cron.
                 alerts.let_cron_know()
         elif finding.severity == Severity.OK:
-            alerts.recovered(settings, finding.key, finding.summary)
+            alerts.send_recovery(settings, finding.key, finding.summary)
 
 
 def alert_of(settings: Settings, finding: Finding) -> Alert:
@@ -60,7 +60,9 @@ def forget(settings: Settings, observations: Observations, findings: Sequence[Fi
     judged = {finding.key for finding in findings}
     for alert in alerts.open_alerts(settings):
         if alert.key not in judged and _is_gone(settings, observations, alert):
-            alerts.recovered(settings, alert.key, f"{alert.key}: is no longer declared, so it is not watched")
+            alerts.send_recovery(
+                settings, alert.key, f"{alert.key}: is no longer declared, so it is not watched"
+            )
 
 
 def _is_gone(settings: Settings, observations: Observations, alert: Alert) -> bool:
@@ -172,7 +174,7 @@ def heartbeat(settings: Settings, *, well: bool) -> Finding | None:
         logger.info("no heartbeat: %s", error)
         return None
     if not url:
-        alerts.recovered(settings, HEARTBEAT, "heartbeat: there is no address to ask for any more")
+        alerts.send_recovery(settings, HEARTBEAT, "heartbeat: there is no address to ask for any more")
         return None
     try:
         webhook.ping(url if well else url + FAILED)

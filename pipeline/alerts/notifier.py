@@ -1,4 +1,4 @@
-"""Tells, keeps and takes back alerts, and tends the spool for as long as a command or the scheduler lives."""
+"""Sends alerts and their recovery, and empties the spool for as long as a command or the scheduler lives."""
 
 import contextlib
 import logging
@@ -10,8 +10,8 @@ from pathlib import Path
 from pipeline import log
 from pipeline.access import Access
 from pipeline.alerts import message
-from pipeline.alerts.courier import Courier, said
 from pipeline.alerts.message import Alert
+from pipeline.alerts.sender import Sender, said
 from pipeline.alerts.spool import Spool
 from pipeline.settings import AlertSettings, Settings
 
@@ -21,38 +21,38 @@ logger = logging.getLogger(__name__)
 ATTEMPT_SECONDS = 5.0
 # Whoever sends as its own job waits so long for another that does.
 TURN_SECONDS = 10.0
-# Who tends the spool looks after it so often.
-LOOK_SECONDS = 2.0
+# How often the spool is looked into beside the work.
+POLL_SECONDS = 2.0
 
 # Where bin/cron wants to find a file once a failure of its command was told. Not for what the command starts.
 CRON_TOLD = "CRON_TOLD"
 
 
-def tell(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
-    """Tell of an alert, once per key until it recovers, over retries, runs and processes.
+def send(settings: Settings, alert: Alert, *, grace_seconds: float = 0.0) -> bool:
+    """Send an alert, once per key until it recovers, over retries, runs and processes.
 
-    With patience, what recovers within so many seconds and is not told again meanwhile is not told at all;
-    told again, it is sent at once, in the words of the second time.
+    What recovers within the grace period, and is not sent again meanwhile, is not sent at all;
+    the second time it is sent at once, in the words of that time.
     Raise nothing: what cannot be sent stays in the spool for the next run, or for `pipeline watch`. Return
     whether it is there, or was: without [alerts], or room, it is not.
     """
     alerting = _alerting(settings)
     if alerting is None:
         return False
-    if keep(settings, alert, patience_seconds=patience_seconds):
-        _send_what_is_due(settings, alerting)
+    if keep(settings, alert, grace_seconds=grace_seconds):
+        _send_due(settings, alerting)
         return True
-    _within(ATTEMPT_SECONDS, lambda: Courier(settings, alerting).send_alone(alert))
+    _within(ATTEMPT_SECONDS, lambda: Sender(settings, alerting).send_alone(alert))
     return False
 
 
-def keep(settings: Settings, alert: Alert, *, patience_seconds: float = 0.0) -> bool:
-    """Do as `tell`, but leave the sending to who tends the spool. Return whether it could be kept."""
+def keep(settings: Settings, alert: Alert, *, grace_seconds: float = 0.0) -> bool:
+    """Do as `send`, but leave it to `sending` or the next run. Return whether it could be kept."""
     alerting = _alerting(settings)
     if alerting is None:
         return False
     try:
-        Spool(alerting.spool).add(alert, patience_seconds)
+        Spool(alerting.spool).add(alert, grace_seconds)
     except OSError as error:
         logger.error("an alert cannot be kept: %s: %s", said(error), alert.summary)  # noqa: TRY400
         return False
@@ -68,10 +68,10 @@ def let_cron_know() -> None:
             Path(told).touch(mode=0o600)
 
 
-def recovered(
+def send_recovery(
     settings: Settings, key: str, summary: str, *, task: str | None = None, run: str | None = None
 ) -> None:
-    """Tell that what was told of `key` is over; do nothing if nothing was told. Raise nothing.
+    """Send that what was told under `key` is over; do nothing if nothing was. Raise nothing.
 
     With `task`, only if it was this Luigi task that had failed; with `run`, only if it was that run or an
     earlier one.
@@ -84,20 +84,20 @@ def recovered(
         logger.error("that %s recovered cannot be told: %s", key, said(error))  # noqa: TRY400
         return
     if wanted:
-        _send_what_is_due(settings, settings.alerts)
+        _send_due(settings, settings.alerts)
 
 
 def reconcile(settings: Settings, prefix: str, found: Iterable[Alert], *, run: str | None = None) -> None:
-    """Tell of each of `found`, and that whatever else was told under keys with this prefix is over.
+    """Send each of `found`, and that whatever else was told under keys with this prefix is over.
 
     With `run`, only what was told of that run or an earlier one.
     """
     wrong = {alert.key: alert for alert in found}
     for alert in wrong.values():
-        tell(settings, alert)
+        send(settings, alert)
     for known in open_alerts(settings):
         if known.key.startswith(prefix) and known.key not in wrong:
-            recovered(settings, known.key, f"no longer so: {known.summary}", run=run)
+            send_recovery(settings, known.key, f"no longer so: {known.summary}", run=run)
 
 
 def send_spooled(settings: Settings) -> int:
@@ -105,7 +105,7 @@ def send_spooled(settings: Settings) -> int:
     alerting = _alerting(settings)
     if alerting is None:
         return 0
-    Courier(settings, alerting).deliver(TURN_SECONDS)
+    Sender(settings, alerting).deliver(TURN_SECONDS)
     try:
         return len(Spool(alerting.spool).due())
     except OSError:
@@ -125,21 +125,21 @@ def open_alerts(settings: Settings) -> list[Alert]:
 def problems(settings: Settings, databases: Access) -> list[str]:
     """Return what would keep alerts from being sent or kept, with what to do. Nothing is sent."""
     alerting = settings.require_alerts()
-    courier = Courier(settings, alerting)
+    sender = Sender(settings, alerting)
     found = []
-    if courier.ask(databases).hmac_key is None:
+    if sender.ask(databases).hmac_key is None:
         found.append(
             f"Vault: {alerting.secret} has no hmac_key, so alerts are not signed; write a random one there"
         )
     try:
-        courier.spool.prepare()
+        sender.spool.prepare()
     except OSError as error:
         found.append(f"{said(error)}; give [alerts] spool a folder that can be written")
     return found
 
 
 @contextlib.contextmanager
-def tended(settings: Settings) -> Iterator[None]:
+def sending(settings: Settings) -> Iterator[None]:
     """Send what is in the spool, and what comes into it, beside the block; at its end once more.
 
     The webhook's address is asked for at the start and remembered, so that it is known when Vault is sealed.
@@ -148,21 +148,21 @@ def tended(settings: Settings) -> Iterator[None]:
         yield
         return
     alerting, ended = settings.alerts, threading.Event()
-    courier = Courier(settings, alerting)
+    sender = Sender(settings, alerting)
 
-    def tend() -> None:
-        courier.learn()
+    def send_due() -> None:
+        sender.learn()
         while True:
             last = ended.is_set()
             if last:
-                courier.deliver(0.0)
+                sender.deliver(0.0)
             else:
-                courier.tend()
+                sender.send_due()
             if last:
                 return
-            ended.wait(LOOK_SECONDS)
+            ended.wait(POLL_SECONDS)
 
-    thread = threading.Thread(target=tend, name="alerts", daemon=True)
+    thread = threading.Thread(target=send_due, name="alerts", daemon=True)
     thread.start()
     try:
         yield
@@ -177,8 +177,8 @@ def _alerting(settings: Settings) -> AlertSettings | None:
     return settings.alerts
 
 
-def _send_what_is_due(settings: Settings, alerting: AlertSettings) -> None:
-    _within(ATTEMPT_SECONDS, Courier(settings, alerting).tend)
+def _send_due(settings: Settings, alerting: AlertSettings) -> None:
+    _within(ATTEMPT_SECONDS, Sender(settings, alerting).send_due)
 
 
 def _within(seconds: float, work: Callable[[], object]) -> None:

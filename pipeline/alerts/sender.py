@@ -13,7 +13,7 @@ from pipeline.alerts import forms, webhook
 from pipeline.alerts.message import Alert
 from pipeline.alerts.spool import Spool
 from pipeline.errors import PipelineError, StoppedError, UnreachableError
-from pipeline.ledger.told import record_alerts
+from pipeline.ledger.alerts import record_alerts
 from pipeline.settings import AlertSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -36,15 +36,15 @@ class Told(NamedTuple):
     sent_at: datetime | None
 
 
-class Courier:
-    """Who takes alerts away. It remembers the webhook's address for as long as it lives, in memory only."""
+class Sender:
+    """Takes alerts from the spool to the webhook, whose address it remembers in memory only."""
 
     def __init__(self, settings: Settings, alerting: AlertSettings) -> None:
         self._settings, self._alerting = settings, alerting
         self.spool = Spool(alerting.spool)
         self._known: Address | None = None
         self._complaint = ""
-        # What was refused is for another courier to try: this one may look every other second.
+        # What was refused is for another sender to try: this one may look every other second.
         self._refused: set[Path] = set()
 
     @property
@@ -65,7 +65,7 @@ class Courier:
         except Exception:
             logger.exception("the webhook's address could not be asked for")
 
-    def tend(self) -> None:
+    def send_due(self) -> None:
         """Send what is due, if it is not known to be in vain. Raise nothing: nobody else would go on."""
         if self.wanted:
             self.deliver(0.0)
