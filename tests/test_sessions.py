@@ -7,6 +7,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from psycopg2 import sql
@@ -151,6 +152,27 @@ def test_a_session_has_what_it_relies_on_whatever_its_role_or_database_is_set_to
             assert found == wanted, where
             # As the server took it, so does the driver.
             assert connection.encoding == "UTF8"
+
+
+@in_depth("name", SIDES, quick=1)
+def test_the_limits_of_its_role_do_not_end_a_session_that_is_just_asking_for_others(
+    shop: Night, name: str
+) -> None:
+    """As on a busy server, where that alone takes longer; here it waits for somebody's lock."""
+    limits = dict.fromkeys(("statement_timeout", "lock_timeout", "transaction_timeout"), "200ms")
+    waits = """
+        SELECT bool_or(clock_timestamp() - query_start > '500 ms') FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND query LIKE '%set_config%'
+        """
+    with side(shop, name) as (guard, _, _), side(shop, name) as (seen, _, _), hostile(shop, name, limits):
+        postgres.rows(guard, "BEGIN; LOCK TABLE pg_catalog.pg_settings IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as other, contextlib.ExitStack() as stack:
+            opening = other.submit(lambda: stack.enter_context(opened(shop, name)))
+            try:
+                wait_until(lambda: opening.done() or postgres.value(seen, waits), "the session to wait")
+            finally:
+                postgres.rows(guard, "ROLLBACK")
+            assert postgres.value(opening.result(), "SELECT 1") == 1
 
 
 @pytest.mark.endurance

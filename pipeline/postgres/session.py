@@ -64,8 +64,11 @@ LINUX_ONLY = "client_connection_check_interval"
 # What pg_dump and pg_restore do not see to by themselves.
 PROGRAMS = ("array_nulls", *(name for name in CONDUCT if name not in SUPERUSERS and name != LINUX_ONLY))
 
-# The path first and by itself: nothing else is looked up in the one that the role has. Then what the server
-# knows of the rest, for not every version has all of it.
+# The limits first, for those of the role hold for what asks for others as well. Then the path by itself:
+# nothing else is looked up in the one that the role has. Then what the server knows of the rest, for not
+# every version has all of it.
+UNHURRIED = ("statement_timeout", "lock_timeout")
+UNHURRIED_SINCE = {"transaction_timeout": 17}
 BEGIN = f"""
     SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
     SELECT set_config(known.name, wanted.value, false)
@@ -136,7 +139,7 @@ def cleared(opened: Session) -> bool:
         )
         with opened.cursor() as cursor:
             cursor.execute("DISCARD ALL")
-            _begin(cursor, opened.chosen)
+            _begin(opened, cursor, opened.chosen)
         opened.autocommit = False
     except psycopg2.Error:
         opened.close()
@@ -182,7 +185,7 @@ def open_session(
     try:
         opened.autocommit = True
         with opened.cursor() as cursor:
-            _begin(cursor, chosen)
+            _begin(opened, cursor, chosen)
         opened.autocommit = False
     except psycopg2.errors.InsufficientPrivilege as error:
         found = imposed(opened, SUPERUSERS)
@@ -197,8 +200,11 @@ def open_session(
     return opened
 
 
-def _begin(cursor: psycopg2.extensions.cursor, chosen: Mapping[str, str]) -> None:
-    cursor.execute(BEGIN, (list(chosen), list(chosen.values())))
+def _begin(opened: Session, cursor: psycopg2.extensions.cursor, chosen: Mapping[str, str]) -> None:
+    version = opened.server_version // 10000
+    later = (name for name, since in UNHURRIED_SINCE.items() if version >= since)
+    unhurried = "".join(f"SET {name} = 0;" for name in (*UNHURRIED, *later))
+    cursor.execute(unhurried + BEGIN, (list(chosen), list(chosen.values())))
 
 
 def _open(uri: str, name: str, application_name: str, entry: str | None) -> Session:
