@@ -21,7 +21,7 @@ class PipelineError(Exception):
     # The step from which on it has to be done over, where that is an earlier one than the one that failed.
     again = ""
     # Whether an alert was told for each thing that failed, so that none is needed for the whole.
-    told = False
+    alerted = False
 
     def __init__(
         self, message: str = "", *, hint: str = "", retryable: bool | None = None, again: str = ""

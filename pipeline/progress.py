@@ -9,7 +9,7 @@ SHOW_SECONDS = 1.0
 Show = Callable[[int | None, str], None]
 
 
-def silent(_percent: int | None, _message: str) -> None:
+def no_progress(_percent: int | None, _message: str) -> None:
     """Show nothing."""
 
 

@@ -46,7 +46,7 @@ def failed(task: luigi.Task, error: BaseException) -> None:
     # Who told it to stop knows, and the parent tells the others. What it needs is done again, which tells.
     if not isinstance(error, StoppedError) and not str(error).startswith(UNFULFILLED):
         final = isinstance(error, PipelineError) and not error.retryable
-        _tell(task, error, grace_seconds=0.0 if final else _patience(task))
+        _send_alert(task, error, grace_seconds=0.0 if final else _grace(task))
 
 
 @luigi.Task.event_handler(Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
@@ -57,19 +57,19 @@ def ended(task: luigi.Task, said: str) -> None:
     Who ended it may know why, and the parent says that at the end of the run: it is not hastened here.
     """
     if not any(known.key == subject_of(task).key for known in alerts.open_alerts(configured())):
-        _tell(task, said, grace_seconds=_patience(task))
+        _send_alert(task, said, grace_seconds=_grace(task))
 
 
 @luigi.Task.event_handler(Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
 def broken(task: luigi.Task, error: BaseException) -> None:
     """Tell that what the task depends on could not be told."""
-    _tell(task, error)
+    _send_alert(task, error)
 
 
 @luigi.Task.event_handler(Event.DEPENDENCY_MISSING)  # type: ignore[untyped-decorator]
 def unanswered(task: luigi.Task) -> None:
     """Tell that it could not be told whether the task is done."""
-    _tell(task, getattr(task, "doubt", None))
+    _send_alert(task, getattr(task, "doubt", None))
 
 
 @luigi.Task.event_handler(Event.SUCCESS)  # type: ignore[untyped-decorator]
@@ -88,7 +88,7 @@ def subject_of(task: luigi.Task) -> AlertSubject:
     return AlertSubject(f"task/{task.task_id}", str(task.task_family), f"luigi --module {task.task_module}")
 
 
-def _tell(task: luigi.Task, error: BaseException | str | None, *, grace_seconds: float = 0.0) -> None:
+def _send_alert(task: luigi.Task, error: BaseException | str | None, *, grace_seconds: float = 0.0) -> None:
     if _helping:
         return
     parameters = dict(task.to_str_params())
@@ -144,7 +144,7 @@ def _name(task: luigi.Task) -> str:
     return type(task).__name__
 
 
-def _patience(task: luigi.Task) -> float:
+def _grace(task: luigi.Task) -> float:
     """Return how long to wait for the scheduler to try a task again, if it will."""
     tries = task.retry_count or luigi.configuration.get_config().getint("scheduler", "retry_count", 1)
     return PATIENCE_SECONDS if tries > 1 else 0.0

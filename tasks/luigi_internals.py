@@ -182,7 +182,7 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         return float(self._rpc_retry_wait)
 
     @property
-    def tells_of_retries(self) -> bool:
+    def logs_retries(self) -> bool:
         """Whether each try is told in the log."""
         return bool(self._rpc_log_retries)
 

@@ -20,7 +20,7 @@ class ProgressReporter:
         self._busy = self._hurried = False
         self._thread: threading.Thread | None = None
 
-    def tell(self, kind: str, call: Callable[[], object]) -> None:
+    def report(self, kind: str, call: Callable[[], object]) -> None:
         """Have `call` made soon, unless there is newer news of that kind by then."""
         with self._changed:
             self._news[kind] = call

@@ -119,9 +119,9 @@ class Shown(luigi.Task):
             self.logged_at = time.monotonic()
             logger.info("%s", message)
         if self.set_status_message is not None:
-            reporter.tell("message", functools.partial(self.set_status_message, escape(redact(message))))
+            reporter.report("message", functools.partial(self.set_status_message, escape(redact(message))))
         if percent is not None and self.set_progress_percentage is not None:
-            reporter.tell("progress", functools.partial(self.set_progress_percentage, percent))
+            reporter.report("progress", functools.partial(self.set_progress_percentage, percent))
 
     def on_failure(self, exception: BaseException) -> str:
         """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""

@@ -10,7 +10,7 @@ import pytest
 from pipeline import cli
 from pipeline.confine import copies
 from pipeline.errors import UsageError
-from pipeline.programs import look
+from pipeline.programs import check
 from tests.support import commands
 from tests.support.platforms import Platform
 
@@ -156,7 +156,7 @@ def test_what_could_not_be_looked_at_is_told_in_every_form(
     def unconfinable(_folder: Path) -> list[str]:
         raise UsageError("no program of others can be confined here: not permitted", hint="run it elsewhere")
 
-    monkeypatch.setattr(look, "problems", unconfinable)
+    monkeypatch.setattr(check, "problems", unconfinable)
     told = (
         "its tasks were compiled and not imported: no program of others can be confined here: not permitted"
     )

@@ -38,8 +38,8 @@ class AlertSubject(Subject):
     ) -> Alert:
         """Return the alert that says so of this thing."""
         return Alert(
-            key=self.key, kind=kind, summary=f"{self.name}: {summary}", error=_said(error), run=self.run,
-            hint=getattr(error, "hint", None) or None, command=self.command,
+            key=self.key, kind=kind, summary=f"{self.name}: {summary}", error=_error_line(error),
+            run=self.run, hint=getattr(error, "hint", None) or None, command=self.command,
         )  # fmt: skip
 
     def failed(
@@ -179,7 +179,7 @@ def typed(arguments: Sequence[str]) -> AlertSubject:
     return AlertSubject(f"run/{name}", f"run {name}", command)
 
 
-def _said(error: BaseException | str | None) -> str | None:
+def _error_line(error: BaseException | str | None) -> str | None:
     """Return the error's own line: of somebody's log, the last exception in it and its end."""
     if error is None:
         return None

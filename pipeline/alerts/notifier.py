@@ -11,7 +11,7 @@ from pipeline import log
 from pipeline.access import Access
 from pipeline.alerts import message
 from pipeline.alerts.message import Alert
-from pipeline.alerts.sender import Sender, said
+from pipeline.alerts.sender import Sender, os_message
 from pipeline.alerts.spool import Spool
 from pipeline.settings import AlertSettings, Settings
 
@@ -54,7 +54,7 @@ def keep(settings: Settings, alert: Alert, *, grace_seconds: float = 0.0) -> boo
     try:
         Spool(alerting.spool).add(alert, grace_seconds)
     except OSError as error:
-        logger.error("an alert cannot be kept: %s: %s", said(error), alert.summary)  # noqa: TRY400
+        logger.error("an alert cannot be kept: %s: %s", os_message(error), alert.summary)  # noqa: TRY400
         return False
     if alert.kind in ("failed", "stale"):
         let_cron_know()
@@ -81,7 +81,7 @@ def send_recovery(
     try:
         wanted = Spool(settings.alerts.spool).recover(message.one_line(key), summary, task, run)
     except OSError as error:
-        logger.error("that %s recovered cannot be told: %s", key, said(error))  # noqa: TRY400
+        logger.error("that %s recovered cannot be told: %s", key, os_message(error))  # noqa: TRY400
         return
     if wanted:
         _send_due(settings, settings.alerts)
@@ -134,7 +134,7 @@ def problems(settings: Settings, databases: Access) -> list[str]:
     try:
         sender.spool.prepare()
     except OSError as error:
-        found.append(f"{said(error)}; give [alerts] spool a folder that can be written")
+        found.append(f"{os_message(error)}; give [alerts] spool a folder that can be written")
     return found
 
 

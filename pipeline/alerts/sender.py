@@ -83,7 +83,7 @@ class Sender:
         except StoppedError:
             raise
         except OSError as error:
-            self._complain(f"alerts cannot be sent from the spool: {said(error)}")
+            self._complain(f"alerts cannot be sent from the spool: {os_message(error)}")
         except Exception:
             # An alert is never a reason for work to fail; but a bug is not to be hidden either.
             logger.exception("alerts could not be sent, and stay in the spool")
@@ -194,6 +194,6 @@ def _record(databases: Access, told: Sequence[Told]) -> None:
         logger.info("the warehouse was not told of alerts: %s", error)
 
 
-def said(error: OSError) -> str:
+def os_message(error: OSError) -> str:
     """Return what the system said, and of which file."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -94,14 +94,14 @@ class Auditor:
 
     def _audited(self, source: "_Source", table: Table, turn: Turn) -> Audited:
         try:
-            return Audited(table, *self._look(source.open(), source.unlock, table, turn))
+            return Audited(table, *self._compare(source.open(), source.unlock, table, turn))
         except LostError as error:
             source.lost = error
             return Audited(table, turn.following or Part(), error=error)
         except UnreachableError as error:
             return Audited(table, turn.following or Part(), error=error)
 
-    def _look(
+    def _compare(
         self, source: Connection, unlock: Callable[[], str], table: Table, turn: Turn
     ) -> tuple[Part, Finding]:
         began = time.monotonic()

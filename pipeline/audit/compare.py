@@ -50,7 +50,7 @@ def compare(
             if part.number == 1:
                 proofs.forget_keys(warehouse, table)
             reading.require_same(source, planned)
-            found = _Comparison(warehouse, source, planned, part, alike).look()
+            found = _Comparison(warehouse, source, planned, part, alike).compare()
             reading.require_unmoved(source, planned)
     except StepError as error:
         # What is wrong with the source, or with what is declared, is told by the load.
@@ -75,7 +75,7 @@ class _Comparison:
         self._left = planned.since.rows
         self._within = parts.rows_in(planned, part)
 
-    def look(self) -> Finding:
+    def compare(self) -> Finding:
         """Return what differs; as long as nothing does, by sums alone."""
         known = staging.column_names(self._warehouse, self._staged.target)
         lacking = [column.name for column in self._planned.columns if column.name not in known]
@@ -167,22 +167,22 @@ class _Comparison:
         postgres.rows(self._warehouse, "ANALYZE audit_source")
         if not self._keys:
             return rows, self._missing_contents(), 0
-        missing = self._tell(
+        missing = self._count_and_keep(
             "missing", "FROM audit_source AS r WHERE NOT EXISTS (SELECT 1 FROM {ours} AS o WHERE {same})"
         )
-        altered = self._tell(
+        altered = self._count_and_keep(
             "altered", "FROM audit_source AS r JOIN {ours} AS o ON {same} WHERE r.hash <> o.hash"
         )
         if surplus > 0 and self._part.by_sums:
             # Those among them that the source deleted since the load are no fault.
-            self._tell(
+            self._count_and_keep(
                 "surplus, or deleted since",
                 "FROM {ours} AS r WHERE NOT EXISTS (SELECT 1 FROM audit_source AS o WHERE {same})"
                 " AND NOT EXISTS (SELECT 1 FROM audit_newer AS o WHERE {same})",
             )
         return rows, missing, altered
 
-    def _tell(self, what: str, query: str) -> int:
+    def _count_and_keep(self, what: str, query: str) -> int:
         """Return how many rows, called "r", there are, and keep the keys of some."""
         parts = {"ours": self._ours(), "same": self._same("r", self._of("o"))}
         count: int = postgres.value(self._warehouse, sql.SQL(f"SELECT count(*) {query}").format(**parts))

@@ -29,7 +29,7 @@ from pipeline.crypt import Digest
 from pipeline.errors import LostError, PipelineError, StepError
 from pipeline.postgres import Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
-from pipeline.progress import Show, silent
+from pipeline.progress import Show, no_progress
 from pipeline.settings import BackupSettings, Settings
 from pipeline.system import atomic, command
 
@@ -44,7 +44,7 @@ LOST = re.compile(
 )
 
 
-def dump_database(settings: Settings, database: str, run: str, show: Show = silent) -> None:
+def dump_database(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
     """Dump the database, its roles and what it holds into the work folder.
 
     Raise UsageError, before anything is started, if pg_dump or pg_restore is missing, or a recipient's key
@@ -207,7 +207,7 @@ class _Dump:
             self._see_begin(child, guard, counted)
             while child.running:
                 counted.require_well()
-                self._tell(counted)
+                self._show_progress(counted)
                 time.sleep(LOOK_SECONDS)
             try:
                 said = child.finish()
@@ -234,21 +234,23 @@ class _Dump:
             return LostError(f"{self._name}: the connection was lost: {error}")
         return StepError(f"{self._name}: {error}")
 
-    def _tell(self, counted: Counting) -> None:
+    def _show_progress(self, counted: Counting) -> None:
         written = self._partial.stat().st_size / 1e6
         # The last percent are the end's.
-        self._show(int(counted.share * 99), f"{written:,.0f} MB written, {counted.told}")
+        self._show(int(counted.share * 99), f"{written:,.0f} MB written, {counted.progress}")
 
     def _wait(self, counted: Counting) -> tuple[list[Table], LargeObjects]:
         while not counted.ended:
-            self._tell(counted)
+            self._show_progress(counted)
             time.sleep(LOOK_SECONDS)
         return counted.result()
 
 
 def _missing(name: str, found: Contents) -> tuple[str, ...]:
     """Say what this database has that its dump has not."""
-    return tuple(f"{name}: not in the backup: {one.told}" for one in found.missing if not one.by_nature)
+    return tuple(
+        f"{name}: not in the backup: {one.description}" for one in found.missing if not one.by_nature
+    )
 
 
 def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ...]:

@@ -12,14 +12,14 @@ from pipeline.backup.work.work_folder import Work
 from pipeline.chains import ENCRYPT_TASK
 from pipeline.crypt import Digest, Keyring
 from pipeline.errors import StepError
-from pipeline.progress import Show, moved, silent
+from pipeline.progress import Show, moved, no_progress
 from pipeline.settings import Settings
 from pipeline.system.atomic import PARTIAL, settle
 
 STEP = ENCRYPT_TASK
 
 
-def encrypt_dump(settings: Settings, database: str, run: str, show: Show = silent) -> None:
+def encrypt_dump(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
     """Encrypt what DumpDatabase left, and remove it.
 
     Raise ProblemsError if a recipient's key cannot be used, StepError if gpg fails or there is no room: the

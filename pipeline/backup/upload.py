@@ -11,7 +11,7 @@ from pipeline.backup.work.records import Encrypted, Uploaded
 from pipeline.backup.work.work_folder import Work
 from pipeline.chains import UPLOAD_TASK
 from pipeline.errors import StepError
-from pipeline.progress import Show, moved, silent
+from pipeline.progress import Show, moved, no_progress
 from pipeline.settings import BackupSettings, Settings
 
 STEP = UPLOAD_TASK
@@ -37,7 +37,7 @@ def _identity(file: File) -> tuple[str, int]:
     return file.encrypted.sha256, file.encrypted.size_bytes
 
 
-def upload_backup(settings: Settings, database: str, run: str, show: Show = silent) -> None:
+def upload_backup(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
     """Upload what EncryptDump left.
 
     Raise UnreachableError if B2 does not answer or does not let us in, StepError if it refuses, or if the

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pipeline import access, alerts, crypt
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.backup.store import backups, manifest, retention, telling
+from pipeline.backup.store import backups, manifest, recording, retention
 from pipeline.backup.store.manifest import Manifest, Times, Verification
 from pipeline.backup.work import records
 from pipeline.backup.work.records import Encrypted
@@ -17,7 +17,7 @@ from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import Bucket
 from pipeline.chains import VERIFY_TASK
 from pipeline.errors import PipelineError, StepError
-from pipeline.progress import Show, moved, silent
+from pipeline.progress import Show, moved, no_progress
 from pipeline.settings import BackupSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ STEP = VERIFY_TASK
 GIBIBYTE = 1024**3
 
 
-def verify_backup(settings: Settings, database: str, run: str, show: Show = silent) -> None:
+def verify_backup(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
     """Read back what was uploaded, upload the manifest, and remove the work folder's copy.
 
     Raise CheckError if an object is not what was sent, UnreachableError if B2 does not answer or let us in.
@@ -49,7 +49,7 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = sile
             with databases.bucket(backup.secret) as writing:
                 _publish(writing, proven)
                 kept = _keep(databases, writing, backup, proven)
-            telling.tell_of_backup(databases, proven.database, _row(proven))
+            recording.record_backup(databases, proven.database, _row(proven))
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
         _warn(settings, backup, proven)

@@ -109,11 +109,13 @@ class _Builder:
         line = node.start_mark.line + 1
         self.document.lines.setdefault(path, line)
         if id(node) in self.seen:
-            self._tell(line, path, "aliases (*name) are not supported; write the value out, or use defaults")
+            self._add_problem(
+                line, path, "aliases (*name) are not supported; write the value out, or use defaults"
+            )
             return None
         self.seen.add(id(node))
         if str(node.tag) not in _PLAIN_TAGS:
-            self._tell(line, path, f"the tag {node.tag} is not supported; remove it")
+            self._add_problem(line, path, f"the tag {node.tag} is not supported; remove it")
             return None
         match node:
             case MappingNode():
@@ -131,9 +133,9 @@ class _Builder:
             line = key_node.start_mark.line + 1
             key = key_node.value if isinstance(key_node, ScalarNode) else None
             if not isinstance(key, str) or not str(key_node.tag).endswith(":str"):
-                self._tell(line, path, f"the key {key or 'here'} is no text; write it in quotes")
+                self._add_problem(line, path, f"the key {key or 'here'} is no text; write it in quotes")
             elif key in values:
-                self._tell(line, (*path, key), "stands there twice; keep one")
+                self._add_problem(line, (*path, key), "stands there twice; keep one")
             else:
                 self.document.lines[*path, key] = line
                 values[key] = self.build(value_node, (*path, key))
@@ -145,10 +147,12 @@ class _Builder:
         try:
             return self.reader.constructor.construct_object(node)
         except (YAMLError, ValueError):
-            self._tell(node.start_mark.line + 1, path, f"{node.value} cannot be read; correct it or quote it")
+            self._add_problem(
+                node.start_mark.line + 1, path, f"{node.value} cannot be read; correct it or quote it"
+            )
             return None
 
-    def _tell(self, line: int, path: Path, what: str) -> None:
+    def _add_problem(self, line: int, path: Path, what: str) -> None:
         self.document.problems.append((line, f"{dotted(path)}: {what}" if path else what))
         self.document.faulty.add(path)
 

@@ -49,10 +49,10 @@ def read(text: str) -> tuple[str, Heading, list[Problem], list[tuple[int, querie
     """
     prose, written = _split(text)
     if written.problems and written.value is None:
-        told = [
+        wrong = [
             (line, f"{problem} (prose stands before the first key)") for line, problem in written.problems
         ]
-        return prose, Heading(), told, []
+        return prose, Heading(), wrong, []
     heading, problems = validated(written, Heading) if written.value is not None else (Heading(), [])
     wrong, named = _checks(written)
     found = [*written.problems, *problems, *_rules(written), *wrong]
@@ -79,34 +79,34 @@ def _split(text: str) -> tuple[str, Document]:
 def _rules(written: Document) -> Iterator[Problem]:
     """Tell what would be right for a table of a source, and is not for a mart."""
 
-    def told(path: Path, what: str) -> Problem:
+    def wrong(path: Path, what: str) -> Problem:
         return written.line(path), f"{dotted(path)}: {what}"
 
     if written.at(("indexes",)) and written.at(("materialize",)) != "table":
-        yield told(("indexes",), "only a table has indexes; write materialize: table")
+        yield wrong(("indexes",), "only a table has indexes; write materialize: table")
     for name, column in _mapping(written.at(("columns",))).items():
         for key in OF_SOURCES:
             if key in _mapping(column):
-                yield told(("columns", name, key), "is for columns that come from a source; remove this")
+                yield wrong(("columns", name, key), "is for columns that come from a source; remove this")
         for rule, value in _mapping(column).items():
             if isinstance(value, dict) and "quarantine" in value:
-                yield told(("columns", name, rule, "quarantine"), _WHOLE)
+                yield wrong(("columns", name, rule, "quarantine"), _WHOLE)
     for index, check in enumerate(_listed(written.at(("checks",)))):
         path: Path = ("checks", index)
         if "quarantine" in check:
-            yield told((*path, "quarantine"), _WHOLE)
+            yield wrong((*path, "quarantine"), _WHOLE)
         for kind, rule in check_kinds.written(check):
             for where, to in kind.tables_in(rule):
                 if to.count(".") != 1:
                     what = f"{to}: write its source or mart before it, as hr.department"
-                    yield told((*path, kind.kind, *where), what)
+                    yield wrong((*path, kind.kind, *where), what)
 
 
 _WHOLE = "a mart is built whole or not at all, and no rows are set aside; remove this"
 
 
 def _checks(written: Document) -> tuple[list[Problem], list[tuple[int, queries.Relation]]]:
-    told: list[Problem] = []
+    wrong: list[Problem] = []
     named: list[tuple[int, queries.Relation]] = []
     for index, check in enumerate(_listed(written.at(("checks",)))):
         for kind, rule in check_kinds.written(check):
@@ -121,10 +121,10 @@ def _checks(written: Document) -> tuple[list[Problem], list[tuple[int, queries.R
             try:
                 query = queries.parse_check(text)
             except queries.QueryError as error:
-                told.append((written.line(path), f"{dotted(path)}: {error.problem}"))
+                wrong.append((written.line(path), f"{dotted(path)}: {error.problem}"))
             else:
                 named += [(written.line(path), relation) for relation in query.relations]
-    return told, named
+    return wrong, named
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Command = parsed.command
         return command(parsed)
     except PipelineError as error:
-        _tell(error)
+        _print_error(error)
         # Never by itself: a person who means production must not be shown a sandbox.
         if isinstance(error, SettingsError) and not os.environ.get("LUIGI_CONFIG_PATH"):
             sys.stderr.write(f"pipeline: {SANDBOX}\n")
@@ -108,7 +108,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def _tell(error: PipelineError) -> None:
+def _print_error(error: PipelineError) -> None:
     for line in redact.redact(str(error)).splitlines():
         if log.is_for_machines():
             logger.error("%s", line)

@@ -84,8 +84,8 @@ def show_failures(failures: Sequence[Step]) -> None:
         names = outage.few(list(dict.fromkeys(one.key.name for one in alike)))
         tasks = ", ".join(dict.fromkeys(one.key.task for one in alike))
         mend = _mend(alike)
-        terminal.tell(f"{names}: {tasks} failed: {'; '.join(error.splitlines())}", "red")
-        terminal.tell_next(mend.before, mend.command)
+        terminal.print_line(f"{names}: {tasks} failed: {'; '.join(error.splitlines())}", "red")
+        terminal.print_next(mend.before, mend.command)
 
 
 def _reason(step: Step) -> tuple[object, ...]:

@@ -31,7 +31,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def tell(sentence: str, style: str | None = None) -> None:
+def print_line(sentence: str, style: str | None = None) -> None:
     """Write a sentence without credentials; on a terminal it goes on in the next line at a space."""
     if sys.stdout.isatty():
         console().print(redact(sentence), style=style, markup=False)
@@ -39,7 +39,7 @@ def tell(sentence: str, style: str | None = None) -> None:
         say(sentence)
 
 
-def tell_next(before: str, command: str) -> None:
+def print_next(before: str, command: str) -> None:
     """Write the command that mends something, whole, and before it what is to be done first, if anything."""
     line = f"  next: {before}, then " if before else "  next: "
     if before and sys.stdout.isatty() and len(line) + len(command) > console().width:

@@ -252,16 +252,16 @@ class _Said:
                 continue
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                self._tell(line)
+                self._pass_on_line(line)
             if len(rest) > LONGEST_LINE:
-                self._tell(rest)
+                self._pass_on_line(rest)
                 rest = b""
             if total > self._limit:
-                self._tell(f"(what it said beyond {self._limit:,} bytes is not kept)".encode())
+                self._pass_on_line(f"(what it said beyond {self._limit:,} bytes is not kept)".encode())
         if rest:
-            self._tell(rest)
+            self._pass_on_line(rest)
 
-    def _tell(self, line: bytes) -> None:
+    def _pass_on_line(self, line: bytes) -> None:
         text = line[:LONGEST_LINE].decode(errors="replace")
         self.last = redact("".join(letter if letter.isprintable() else " " for letter in text).rstrip())
         self._on_line(self.last)

@@ -63,23 +63,23 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
         uri, version = _address(databases)
         fine, held = _tried(databases, boards, outcome)
         if settings.metabase is None:
-            _look(There(None, {}, None), fine, held, "overwrite", outcome)
+            _compare(There(None, {}, None), fine, held, "overwrite", outcome)
             return outcome
         with contextlib.closing(Client(settings.metabase.url)) as client:
             ready = instance.opened(client, settings.metabase, databases.vault, None, _silent)
             known = memory.find(connection.KEY)
             if not ready or known is None or known.number is None:
                 outcome.others.append("the connection to the warehouse: is to be made")
-                _look(There(None, {}, None), fine, held, "overwrite", outcome)
+                _compare(There(None, {}, None), fine, held, "overwrite", outcome)
                 return outcome
             database = Database(client, memory, known.number)
             if wrong := connection.differences(client, known, uri, version):
                 outcome.others.append(f"the connection to the warehouse: {', '.join(wrong)}")
                 if wrong == ["is not there any more"]:
-                    _look(There(None, {}, None), fine, held, "overwrite", outcome)
+                    _compare(There(None, {}, None), fine, held, "overwrite", outcome)
                     return outcome
             there = There(client, memory.all(), database)
-            _look(there, fine, held, settings.metabase.edits, outcome)
+            _compare(there, fine, held, settings.metabase.edits, outcome)
             _look_beside(client, there, database, catalog, settings.metabase, outcome)
     return outcome
 
@@ -156,7 +156,7 @@ def _things(boards: Sequence[Board]) -> list[Wanted]:
     return [wanted.root(), *(thing for board in boards for thing in board.things)]
 
 
-def _look(
+def _compare(
     there: There, boards: Sequence[Board], held: Sequence[Dashboard], edits: changes.Edits, outcome: Outcome
 ) -> None:
     things = _things(boards)

@@ -106,7 +106,7 @@ def properties(uri: str, key: str) -> Mapping[str, str]:
     try:
         parts = psycopg2.extensions.parse_dsn(postgres.plain(uri, NAME))
     except psycopg2.Error as error:
-        raise UnreachableError(f"{NAME}: its uri in Vault is faulty: {postgres.said(error)}") from None
+        raise UnreachableError(f"{NAME}: its uri in Vault is faulty: {postgres.message_of(error)}") from None
     if problems := _not_for_java(parts):
         raise UsageError(f"{NAME}: its uri in Vault has {' and '.join(problems)}", hint=FORM)
     host = parts["host"]

@@ -104,7 +104,7 @@ def _columns(connection: Connection, query: str) -> list[str]:
     except postgres.Error as error:
         if postgres.is_lost(error):
             raise
-        raise CheckError(f"the warehouse refuses its SELECT: {postgres.said(error)}") from None
+        raise CheckError(f"the warehouse refuses its SELECT: {postgres.message_of(error)}") from None
     finally:
         if not connection.closed:
             connection.rollback()

@@ -121,12 +121,12 @@ def history(check: CheckFacts) -> str:
             f'height="{high}" rx="1"><title>{told}</title></rect>'
         )
     width = len(check.past) * (TICK + TICK_GAP)
-    label = html.escape(_told(check.past), quote=True)
+    label = html.escape(_in_words(check.past), quote=True)
     return (
         f'<svg class="history" role="img" aria-label="{label}" width="{width}" height="{TICKS_HIGH}" '
         f'viewBox="0 0 {width} {TICKS_HIGH}">{"".join(ticks)}</svg>'
     )
 
 
-def _told(past: Sequence[tuple[bool, str, str]]) -> str:
+def _in_words(past: Sequence[tuple[bool, str, str]]) -> str:
     return f"held {sum(held for held, _, _ in past)} of {len(past)} times"

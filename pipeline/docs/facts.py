@@ -99,7 +99,7 @@ def gather(found: Repository, databases: Access | None) -> Facts:
     seen = _Seen()
     if databases is not None:
         with databases.warehouse(autocommit=True) as warehouse:
-            seen = _look(databases, warehouse, sorted({*found.catalog.sources, MART}))
+            seen = _read(databases, warehouse, sorted({*found.catalog.sources, MART}))
     known = lineage.of(found.catalog, found.dashboards)
     things = [
         *(
@@ -113,7 +113,7 @@ def gather(found: Repository, databases: Access | None) -> Facts:
     return Facts(things, titles, known, datetime.now(UTC), databases is not None)
 
 
-def _look(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _Seen:
+def _read(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _Seen:
     columns: dict[str, list[ColumnFacts]] = {}
     described: dict[str, str] = {}
     for name, column, kind, required, text, of_table in postgres.rows(

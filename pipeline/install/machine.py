@@ -31,7 +31,7 @@ class Machine:
         """Have the user that everything runs as, who cannot log in."""
         if not self._real or _exists(USER):
             return
-        self._tell(f"user {USER}, who cannot log in")
+        self._report(f"user {USER}, who cannot log in")
         self.run("useradd", "--system", "--user-group", "--home-dir", str(home),
                  "--shell", "/usr/sbin/nologin", USER)  # fmt: skip
 
@@ -39,7 +39,7 @@ class Machine:
         """Have a folder: for the pipeline's user alone, or of root's for everybody to read."""
         mode, owner = (0o700, USER) if private else (0o755, "root")
         if not path.is_dir():
-            self._tell(f"folder {path} ({mode:04o}, {owner})")
+            self._report(f"folder {path} ({mode:04o}, {owner})")
             if not self._plan:
                 path.mkdir(parents=True)
                 self._give(path, mode, owner)
@@ -50,7 +50,7 @@ class Machine:
         """Have a file with that content, written as a whole. Return whether it had to be written."""
         changed = not path.is_file() or path.read_bytes() != content
         if changed:
-            self._tell(f"file {path} ({mode:04o}, {owner})")
+            self._report(f"file {path} ({mode:04o}, {owner})")
             if not self._plan:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 atomic.write(path, content, mode=mode, owner=_ids(owner) if self._real else None)
@@ -62,7 +62,7 @@ class Machine:
         """Have a link to `target`, which changes in one moment. Return whether it led elsewhere."""
         if path.is_symlink() and path.readlink() == target:
             return False
-        self._tell(f"{path} -> {target}")
+        self._report(f"{path} -> {target}")
         if not self._plan:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.partial")
@@ -75,7 +75,7 @@ class Machine:
         """Have nothing there."""
         if not path.exists() and not path.is_symlink():
             return
-        self._tell(f"removed: {path}")
+        self._report(f"removed: {path}")
         if self._plan:
             return
         if path.is_dir() and not path.is_symlink():
@@ -95,7 +95,7 @@ class Machine:
 
     def end(self, process: int, name: str) -> None:
         """Ask a process to end."""
-        self._tell(f"ended: {name} (process {process})")
+        self._report(f"ended: {name} (process {process})")
         if not self._plan:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
@@ -112,7 +112,7 @@ class Machine:
         same_owner = not self._real or (_exists(owner) and known.st_uid == pwd.getpwnam(owner).pw_uid)
         if stat.S_IMODE(known.st_mode) == mode and same_owner:
             return
-        self._tell(f"mode of {path}: {mode:04o}, {owner}")
+        self._report(f"mode of {path}: {mode:04o}, {owner}")
         if not self._plan:
             self._give(path, mode, owner)
 
@@ -121,7 +121,7 @@ class Machine:
             shutil.chown(path, owner, owner)
         path.chmod(mode)
 
-    def _tell(self, change: str) -> None:
+    def _report(self, change: str) -> None:
         self.changes += 1
         terminal.say(f"{'would be' if self._plan else 'now'}: {change}")
 

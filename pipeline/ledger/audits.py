@@ -40,7 +40,7 @@ def record_audit(connection: Connection, source: str, table: str, seen: Sequence
     )
 
 
-def looked(connection: Connection) -> tuple[int, float, int]:
+def totals(connection: Connection) -> tuple[int, float, int]:
     """Return how many rows were compared, in how many seconds, and how many tables had their turn."""
     found = postgres.rows(
         connection,

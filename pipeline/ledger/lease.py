@@ -119,14 +119,14 @@ class Attempt:
         """Tell for whom the step waits, which has found that out itself; nothing once it goes on."""
         with self._telling:
             self._waits = whom
-            self._tell(whom)
+            self._record_wait(whom)
 
-    def look(self) -> None:
+    def check_waits(self) -> None:
         """Tell for whom the step's sessions wait, if they do."""
         with self._telling:
-            self._tell(self._waits or postgres.waits_for(self._connection, self._watched))
+            self._record_wait(self._waits or postgres.waits_for(self._connection, self._watched))
 
-    def _tell(self, whom: str) -> None:
+    def _record_wait(self, whom: str) -> None:
         """Say it in the log and in the ledger, once; also that it is over."""
         if whom == self._told:
             return
@@ -174,7 +174,7 @@ class Attempt:
     def fail(self, error: BaseException) -> None:
         """Record how it failed. Raise TakenOverError if the step is another's by now."""
         # In its own words, a server's error ends with the row that it refused.
-        told = postgres.said(error) if isinstance(error, postgres.Error) else str(error)
+        told = postgres.message_of(error) if isinstance(error, postgres.Error) else str(error)
         fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (told, "")
         text = redact(fact or type(error).__name__)[: steps.ERROR_LENGTH]
         # The work's own transaction can still hold the row; waiting for ourselves would never end.
@@ -223,7 +223,7 @@ class _Heartbeat(threading.Thread):
             # What is wrong with the connection is for the step itself to find out.
             with contextlib.suppress(postgres.Error):
                 self._attempt.heartbeat()
-                self._attempt.look()
+                self._attempt.check_waits()
 
     def __enter__(self) -> None:
         self.start()

@@ -27,7 +27,7 @@ from pipeline.loading.source.reading import Reading
 from pipeline.loading.steps import Begun
 from pipeline.postgres import Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
-from pipeline.progress import Show, silent
+from pipeline.progress import Show, no_progress
 from pipeline.settings import Settings
 from pipeline.step import Step
 from pipeline.warehouse import staging, types
@@ -80,7 +80,7 @@ def is_extracted(settings: Settings, table: Table, run: str) -> bool:
         return extracted(warehouse, table, run)
 
 
-def extract_table(settings: Settings, table: Table, run: str, show: Show = silent) -> None:
+def extract_table(settings: Settings, table: Table, run: str, show: Show = no_progress) -> None:
     """Stage what changed in a table since it was last loaded, together with the proof of its deletes.
 
     Does nothing if that is done. All or nothing: one transaction of the warehouse. What passes is tried
@@ -105,7 +105,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
             staged_rows, detail = _extract(step, show, table, run, taken)
         step.attempt.finish(step.warehouse, staged_rows, detail)
         step.warehouse.commit()
-        show(100, _told(staged_rows, detail, time.monotonic() - began))
+        show(100, _summary(staged_rows, detail, time.monotonic() - began))
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ def _keeper(databases: Access, table: Table) -> str:
         return postgres.keeper(apart, oids)
 
 
-def _told(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
+def _summary(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
     """Return what an extraction did, for people."""
     what = "changed rows" if detail["mode"] == INCREMENT else "rows, all of them,"
     gone = f"; {detail['deleted']:,} are gone from the source" if detail["deleted"] else ""

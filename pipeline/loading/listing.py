@@ -121,7 +121,7 @@ def _asked(
         return _listed(before or ())
     there = _merged(warehouse, source, found)
     if ledger.keep_listing(warehouse, source.name, run, [_entry(one) for one in there]):
-        _tell(databases.settings, declared, source, _listed(before or ()), there)
+        _send_notice(databases.settings, declared, source, _listed(before or ()), there)
         return there
     return _listed(ledger.listing(warehouse, source.name, run) or ())
 
@@ -179,7 +179,7 @@ def _listed(entries: Sequence[ledger.Entry]) -> list[Listed]:
     ]  # fmt: skip
 
 
-def _tell(
+def _send_notice(
     settings: Settings, declared: Catalog, source: Source, before: Sequence[Listed], there: Sequence[Listed]
 ) -> None:
     """Tell which tables have come, what of them is masked, and which cannot be loaded: nobody named them."""

@@ -17,11 +17,11 @@ from pipeline.ledger import Watermark
 from pipeline.ledger.lease import Attempt
 from pipeline.loading import extract, quarantine, steps, validate
 from pipeline.loading.plan import FIRST, REBUILD
-from pipeline.loading.publishing import described, exchange, history, merge
+from pipeline.loading.publishing import described, history, merge, reshape
 from pipeline.loading.shapes import drift
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
-from pipeline.progress import Show, silent
+from pipeline.progress import Show, no_progress
 from pipeline.settings import Settings
 from pipeline.warehouse import roles, staging, swap
 from pipeline.warehouse.shape import Shape
@@ -71,7 +71,7 @@ def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
     return bool(step and step.done) and staging.oid(warehouse, Staged(table, run).target) is not None
 
 
-def load_table(settings: Settings, table: Table, run: str, show: Show = silent) -> Loaded | None:
+def load_table(settings: Settings, table: Table, run: str, show: Show = no_progress) -> Loaded | None:
     """Publish the table's staged rows; return what that did, or None if it was done before.
 
     What passes is tried again. Raise StepError if the rows are not there, were not validated, or if the
@@ -121,14 +121,14 @@ class _Publication:
         """Publish the rows, prove the result and record it, in the transaction of the warehouse."""
         # Before this transaction so much as looks at the table: its own lock would be in the way.
         for relation in (self._staged.target, self._staged.history):
-            exchange.rename(self._beside, relation, self._renames())
+            reshape.rename(self._beside, relation, self._renames())
         if not self._into_new_table:
-            exchange.evolve(self._beside, self._staged, self._shape)
+            reshape.evolve(self._beside, self._staged, self._shape)
         aside = merge.set_aside(self._warehouse, self._staged, self._key, into_new_table=self._into_new_table)
-        exchanged: list[Replaced] = []
+        swapped: list[Replaced] = []
         if self._into_new_table:
             rows = self._staged.rows
-            exchanged.append(exchange.prepare(self._warehouse, self._staged, self._key, self._forgotten()))
+            swapped.append(reshape.prepare(self._warehouse, self._staged, self._key, self._forgotten()))
             total = self._proof(rows, aside)
             inserted, updated, deleted = total, 0, 0
         else:
@@ -137,15 +137,15 @@ class _Publication:
                 self._warehouse, self._staged, self._shape.names, self._key, self._detail
             )
             total = self._proof(rows, aside)
-        exchanged += self._write_history(rows)
+        swapped += self._write_history(rows)
         if self._forgotten():
             quarantine.purge(self._warehouse, self._staged)
         loaded = Loaded(inserted, updated, deleted, total, aside.rows)
         self._record(loaded)
         staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
         # At the end, for from here on readers wait for the commit.
-        swap.publish(self._warehouse, exchanged)
-        for new in exchanged:
+        swap.publish(self._warehouse, swapped)
+        for new in swapped:
             if not new.exists:
                 roles.open_table(self._warehouse, new.target)
         described.describe(self._warehouse, self._table, self._staged)
@@ -179,7 +179,7 @@ class _Publication:
         masked = [change.column for change in self._changes if change.kind in ("mask", "listed")]
         if any(column.mask for column in self._shape.every_column):
             # Their names in the warehouse stand for other columns now, or for none; some of those are masked.
-            masked += exchange.unrenamed(self._renames(), self._gone)
+            masked += reshape.unrenamed(self._renames(), self._gone)
         return masked
 
     def _write_history(self, rows: sql.Identifier) -> Iterator[Replaced]:

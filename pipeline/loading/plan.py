@@ -10,7 +10,7 @@ from pipeline import ledger, mask, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
-from pipeline.loading.shapes import drift, filtering, intent, shown
+from pipeline.loading.shapes import desired, drift, filtering, shown
 from pipeline.loading.shapes.drift import Change
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER, Snapshot
@@ -151,14 +151,14 @@ def make(
     current = replace(
         shape.read(source, table.schema_name, table.relation), system_identifier=taken.system_identifier
     )
-    key = intent.key_of(table, current, accepted)
-    intent.require_guessed(table, current)
-    intent.require_columns(table, current, accepted, key, target or ())
+    key = desired.key_of(table, current, accepted)
+    desired.require_guessed(table, current)
+    desired.require_columns(table, current, accepted, key, target or ())
     others = list(map(Shape.from_json, ledger.shapes_of(warehouse, table.source, current.oid)))
     relation = sql.Identifier(table.schema_name, table.relation)
     filtering.require_sound(source, table, relation)
-    wanted = types.fit(warehouse, intent.shape_of(table, current, last, others, key, unlock))
-    intent.require_readable(table, wanted)
+    wanted = types.fit(warehouse, desired.shape_of(table, current, last, others, key, unlock))
+    desired.require_readable(table, wanted)
     # What was masked once is so also where the warehouse has no such table any more.
     if accepted is not None:
         changes = compared(warehouse, accepted, wanted, table)

@@ -36,13 +36,13 @@ def fill(
     _clear(warehouse, staged, bool(failed))
     if not failed:
         return list(results), 0
-    place = sql.SQL("CREATE UNLOGGED TABLE {} (place tid NOT NULL)").format(staged.bad)
+    place = sql.SQL("CREATE UNLOGGED TABLE {} (place tid NOT NULL)").format(staged.rejected)
     postgres.rows(warehouse, place)
     stays = not anew and bool(candidate.key)
     if stays:
         nothing = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} LIMIT 0")
         key = postgres.columns(candidate.key)
-        postgres.rows(warehouse, nothing.format(staged.fallen, key, staged.rows))
+        postgres.rows(warehouse, nothing.format(staged.superseded, key, staged.rows))
     everywhere = sql.SQL("true")
     for result in failed:
         _read_aside(warehouse, staged, result, everywhere)
@@ -67,7 +67,9 @@ def _settle(
     """
     held = {result.name for result in results if result.passed}
     later: dict[str, Result] = {}
-    left = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = c.ctid)").format(candidate.staged.bad)
+    left = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = c.ctid)").format(
+        candidate.staged.rejected
+    )
     for attempt in range(ROUNDS):
         candidate.create(warehouse, settled=True, stays=stays)
         failed = [
@@ -92,19 +94,19 @@ def _read_aside(warehouse: Connection, staged: Staged, result: Result, which: Co
     _copy(warehouse, staged, staged.rows, result, which)
     if result.sets_aside:
         query = sql.SQL("INSERT INTO {} SELECT c.ctid FROM {} AS c WHERE {} AND {}")
-        postgres.rows(warehouse, query.format(staged.bad, staged.rows, which, _wrong(result)))
+        postgres.rows(warehouse, query.format(staged.rejected, staged.rows, which, _wrong(result)))
 
 
 def _standing_aside(warehouse: Connection, candidate: Candidate, result: Result) -> bool:
     """Keep the rows that are loaded, would stay, and failed; note their keys, and say if there are any."""
     standing = candidate.standing(warehouse)
     _copy(warehouse, candidate.staged, standing, result, sql.SQL("true"))
-    before = staging.count(warehouse, candidate.staged.fallen)
+    before = staging.count(warehouse, candidate.staged.superseded)
     if result.sets_aside:
         query = sql.SQL("INSERT INTO {} SELECT {} FROM {} AS c WHERE {}")
         key = postgres.columns(candidate.key, "c")
-        postgres.rows(warehouse, query.format(candidate.staged.fallen, key, standing, _wrong(result)))
-    return staging.count(warehouse, candidate.staged.fallen) > before
+        postgres.rows(warehouse, query.format(candidate.staged.superseded, key, standing, _wrong(result)))
+    return staging.count(warehouse, candidate.staged.superseded) > before
 
 
 def _wrong(result: Result) -> Composable:
@@ -113,9 +115,9 @@ def _wrong(result: Result) -> Composable:
 
 def count(warehouse: Connection, staged: Staged) -> int:
     """Return how many rows are set aside."""
-    if staging.oid(warehouse, staged.bad) is None:
+    if staging.oid(warehouse, staged.rejected) is None:
         return 0
-    query = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.bad)
+    query = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.rejected)
     counted: int = postgres.value(warehouse, query)
     return counted + staging.fallen_unread(warehouse, staged)
 
@@ -131,7 +133,7 @@ def where(warehouse: Connection, staged: Staged) -> str | None:
 
 def _clear(warehouse: Connection, staged: Staged, needed: bool) -> None:
     """Forget what an earlier try of the same run left; make the table if it is needed."""
-    for name in (staged.bad, staged.fallen):
+    for name in (staged.rejected, staged.superseded):
         postgres.rows(warehouse, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
     if staging.oid(warehouse, staged.quarantine) is not None:
         postgres.rows(

@@ -87,7 +87,7 @@ def _open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int)
             _require_tables(databases, source)
             snapshot = _start_holder(source, run, owner_pid)
             attempt.finish(warehouse, None, snapshot.to_json())
-        undeclared.tell(databases, source)
+        undeclared.send_notice(databases, source)
         return snapshot
 
 

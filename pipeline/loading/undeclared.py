@@ -29,7 +29,7 @@ AT_ONCE = 10
 LOOKED_AT: Name = ("", "")
 
 
-def tell(databases: Access, source: Source) -> None:
+def send_notice(databases: Access, source: Source) -> None:
     """Tell of tables that are new in a source and not declared, each once a week. Raise nothing."""
     try:
         with databases.source(source.name) as theirs, databases.warehouse(autocommit=True) as ours:

@@ -14,7 +14,7 @@ from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
 from pipeline.loading.plan import FIRST, FULL, INCREMENT
 from pipeline.postgres import Connection
-from pipeline.progress import Show, silent
+from pipeline.progress import Show, no_progress
 from pipeline.quality import Result
 from pipeline.settings import Settings
 from pipeline.step import Step
@@ -47,7 +47,7 @@ def is_validated(settings: Settings, table: Table, run: str) -> bool:
         return validated(warehouse, table, run)
 
 
-def validate_extract(settings: Settings, table: Table, run: str, show: Show = silent) -> None:
+def validate_extract(settings: Settings, table: Table, run: str, show: Show = no_progress) -> None:
     """Check the staged rows of a table, record every result, and set failing rows aside.
 
     Raise CheckError, telling everything that is wrong at once, if they must not be loaded.
@@ -84,7 +84,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         _warn(settings, table, run, results)
         if stopping:
             raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up", hint=quality.mend(results))
-        show(100, _told(f"{table.source}.{table.name}", results, set_aside))
+        show(100, _summary(f"{table.source}.{table.name}", results, set_aside))
 
 
 def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> list[Result]:
@@ -131,7 +131,7 @@ def _warn(settings: Settings, table: Table, run: str, results: Sequence[Result])
     alerts.reconcile(settings, f"{of.key}/", found)
 
 
-def _told(name: str, results: Sequence[Result], set_aside: int) -> str:
+def _summary(name: str, results: Sequence[Result], set_aside: int) -> str:
     warnings = [str(result) for result in results if not result.passed]
     for warning in warnings:
         logger.warning("%s: %s", name, warning)

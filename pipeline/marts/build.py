@@ -20,7 +20,7 @@ from pipeline.ledger.lease import Attempt
 from pipeline.marts import publish, question
 from pipeline.marts.question import Answer
 from pipeline.postgres import Connection
-from pipeline.progress import Show, silent
+from pipeline.progress import Show, no_progress
 from pipeline.quality import CANDIDATE, Result, Subject
 from pipeline.settings import Settings
 from pipeline.step import StepKey
@@ -76,7 +76,7 @@ def _built(warehouse: Connection, mart: Mart, run: str) -> bool:
 
 
 def build_mart(
-    settings: Settings, catalog: Catalog, name: str, run: str, show: Show = silent
+    settings: Settings, catalog: Catalog, name: str, run: str, show: Show = no_progress
 ) -> Built | None:
     """Build a mart and publish it; return what it is now, or None if it was built before.
 

@@ -50,7 +50,7 @@ def ask(theirs: Connection, mart: Mart) -> Answer:
         postgres.rows(theirs, sql.SQL("SET ROLE {}").format(group))
     except postgres.Error as error:
         raise StepError(
-            f"its login may not be an analyst: {postgres.said(error)}",
+            f"its login may not be an analyst: {postgres.message_of(error)}",
             hint=f"run 'pipeline migrate', then GRANT {group.as_string(theirs)} to that login",
             retryable=False,
         ) from None
@@ -83,7 +83,7 @@ def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
     position = int(error.diag.statement_position or 0) - before
     line = mart.sql.count("\n", 0, max(0, position - 1)) + 1
     hint = " ".join((error.diag.message_hint or "").split())
-    said = f"{postgres.said(error)}{f' ({hint})' if hint else ''}"
+    said = f"{postgres.message_of(error)}{f' ({hint})' if hint else ''}"
     if isinstance(error, psycopg2.errors.QueryCanceled):
         said = "takes longer than a mart may; make it faster, or materialize what it reads as a table"
     elif isinstance(error, psycopg2.errors.InsufficientPrivilege):

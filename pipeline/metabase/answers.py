@@ -59,7 +59,7 @@ def value(url: str, thing: str, answer: requests.Response) -> Any:
 
 
 def _failure(url: str, thing: str, status: int, answer: requests.Response) -> PipelineError:
-    said = redact(_said(answer))
+    said = redact(_message_of(answer))
     told = f" (it said: {said})" if said else ""
     if status in PASSING:
         return LostError(f"Metabase at {url} is not ready ({status}){told}", hint="see its own log")
@@ -76,7 +76,7 @@ def _failure(url: str, thing: str, status: int, answer: requests.Response) -> Pi
     return RefusedError.of(status, f"Metabase at {url} refused {thing} with {status}{told}")
 
 
-def _said(answer: requests.Response) -> str:
+def _message_of(answer: requests.Response) -> str:
     """Return what it says is wrong, key by key, in one line; never a traceback."""
     try:
         found = answer.json()

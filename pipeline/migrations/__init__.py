@@ -36,7 +36,7 @@ def migrate(warehouse_uri: str) -> str:
             return _upgrade(connection)
     except sqlalchemy.exc.DBAPIError as error:
         told = postgres.environmental(error.orig) if isinstance(error.orig, postgres.Error) else None
-        raise told or StepError(f"the warehouse could not be migrated: {_said(error)}") from None
+        raise told or StepError(f"the warehouse could not be migrated: {_message_of(error)}") from None
 
 
 @contextlib.contextmanager
@@ -80,5 +80,5 @@ def _upgrade(connection: sqlalchemy.Connection) -> str:
     return script.get_current_head() or ""
 
 
-def _said(error: sqlalchemy.exc.DBAPIError) -> str:
+def _message_of(error: sqlalchemy.exc.DBAPIError) -> str:
     return redact(" ".join(str(error.orig).split()))

@@ -4,7 +4,7 @@ import psycopg2
 import psycopg2.errors
 
 from pipeline.postgres.copying import copy
-from pipeline.postgres.failures import REFUSALS, Session, environmental, explained, is_lost, said
+from pipeline.postgres.failures import REFUSALS, Session, environmental, explained, is_lost, message_of
 from pipeline.postgres.imposed import read_only
 from pipeline.postgres.passfile import unseen
 from pipeline.postgres.session import (
@@ -67,6 +67,7 @@ __all__ = [
     "keeper",
     "kept",
     "legible",
+    "message_of",
     "open_session",
     "options",
     "plain",
@@ -76,7 +77,6 @@ __all__ = [
     "records",
     "row",
     "rows",
-    "said",
     "statement",
     "unheeded",
     "unseen",

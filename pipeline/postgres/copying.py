@@ -12,7 +12,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError
-from pipeline.postgres.failures import Session, limited, said
+from pipeline.postgres.failures import Session, limited, message_of
 from pipeline.postgres.statements import Composable, Connection
 
 COPY_BUFFER_BYTES = 256 * 1024
@@ -67,10 +67,10 @@ def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> Pip
     broken = connection.closed or connection.info.status != CONNECTION_OK
     if broken or isinstance(error, psycopg2.errors.AdminShutdown):
         server = connection.name if isinstance(connection, Session) else "its server"
-        return LostError(f"{server}: the connection was lost while {doing} the rows: {said(error)}")
+        return LostError(f"{server}: the connection was lost while {doing} the rows: {message_of(error)}")
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
-        return ConflictError(f"{doing} the rows: {said(error)}")
-    return StepError(f"{doing} the rows: {said(error)}")
+        return ConflictError(f"{doing} the rows: {message_of(error)}")
+    return StepError(f"{doing} the rows: {message_of(error)}")
 
 
 class _Sender(threading.Thread):

@@ -123,15 +123,15 @@ def environmental(error: psycopg2.Error) -> PipelineError | None:
     """
     server, code = server_of(error), error.pgcode or ""
     if isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):
-        return StepError(f"{server}{_why_read_only(error) or said(error)}", retryable=False)
+        return StepError(f"{server}{_why_read_only(error) or message_of(error)}", retryable=False)
     if (imposed := limited(error)) is not None:
         return imposed
     if is_lost(error):
-        return LostError(f"{server}the connection was lost: {said(error)}")
+        return LostError(f"{server}the connection was lost: {message_of(error)}")
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
-        return ConflictError(f"{server}{said(error)}")
+        return ConflictError(f"{server}{message_of(error)}")
     if code.startswith(ITS_OWN):
-        return StepError(f"{server}{said(error)}")
+        return StepError(f"{server}{message_of(error)}")
     return None
 
 
@@ -206,7 +206,7 @@ def _why_read_only(error: psycopg2.Error) -> str | None:
 DATA_EXCEPTION = "22"
 
 
-def said(error: psycopg2.Error) -> str:
+def message_of(error: psycopg2.Error) -> str:
     """Return what the server or the driver said, and what is to be mended, without credentials and values."""
     fact, hint = fact_of(error), hint_of(error)
     return f"{fact}; {hint}" if hint else fact

@@ -13,7 +13,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import LostError, StepError, UnreachableError
-from pipeline.postgres.failures import PASSING_REFUSAL, Session, environmental, marked, said, session_of
+from pipeline.postgres.failures import PASSING_REFUSAL, Session, environmental, marked, message_of, session_of
 from pipeline.postgres.imposed import SUPERUSERS, UNLIMITED, imposed, limits
 from pipeline.postgres.statements import Connection
 from pipeline.postgres.uri import KEEPALIVES, plain
@@ -156,7 +156,7 @@ def answered(opened: Session) -> Iterator[None]:
         # Another server's failure may pass through here: who opened that tells of it.
         told = environmental(error) if session_of(error) in (opened, None) else None
         if told is None and session_of(error) is None and opened.closed:
-            told = LostError(f"{name}: the connection was lost: {said(error)}")
+            told = LostError(f"{name}: the connection was lost: {message_of(error)}")
         if told is None:
             raise
         raise told from None
@@ -190,7 +190,7 @@ def open_session(
     except psycopg2.errors.InsufficientPrivilege as error:
         found = imposed(opened, SUPERUSERS)
         opened.close()
-        raise StepError(f"{name}: {'; '.join(found) or said(error)}", retryable=False) from None
+        raise StepError(f"{name}: {'; '.join(found) or message_of(error)}", retryable=False) from None
     except psycopg2.Error as error:
         opened.close()
         raise environmental(error) or error from None
@@ -220,7 +220,7 @@ def _open(uri: str, name: str, application_name: str, entry: str | None) -> Sess
             **KEEPALIVES,
         )
     except psycopg2.Error as error:
-        told = f"{name}: no connection: {said(error)}"
+        told = f"{name}: no connection: {message_of(error)}"
         if PASSING_REFUSAL.search(str(error)):
             raise LostError(told) from None
         hint = f"correct uri in the entry {entry} of Vault, or let that login in" if entry else ""

@@ -74,7 +74,8 @@ def read_at(connection: Connection, snapshot: Snapshot) -> None:
         seen = postgres.value(connection, "SELECT pg_current_snapshot()::text")
     except postgres.Error as error:
         raise StepError(
-            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.said(error)})", hint=ANOTHER
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.message_of(error)})",
+            hint=ANOTHER,
         ) from None
     # Identifiers are used again after a restart of the server.
     if seen != snapshot.seen:

@@ -7,7 +7,7 @@ import psycopg2
 import psycopg2.extensions
 
 from pipeline.errors import UnreachableError
-from pipeline.postgres.failures import said
+from pipeline.postgres.failures import message_of
 
 # A peer that vanished without a word is noticed after about two minutes: by keepalives while we wait for it,
 # by the time-out (in milliseconds) while it owes us an answer to what we sent, when there are no keepalives.
@@ -50,7 +50,7 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
     try:
         parts = psycopg2.extensions.parse_dsn(plain(uri, name))
     except psycopg2.Error as error:
-        raise UnreachableError(f"{name}: its uri in Vault is faulty: {said(error)}") from None
+        raise UnreachableError(f"{name}: its uri in Vault is faulty: {message_of(error)}") from None
     for part in parts.keys() - VARIABLES.keys() - KEEPALIVES.keys():
         raise UnreachableError(
             f"{name}: its uri in Vault has {part}, which cannot be handed on",

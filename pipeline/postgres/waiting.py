@@ -10,14 +10,14 @@ UNKNOWN = "since when is shown to members of pg_read_all_stats alone"
 GONE_AGAIN = "a table that somebody kept locked until just now"
 
 
-def legible(tell: Callable[[], str]) -> str:
+def legible(describe: Callable[[], str]) -> str:
     """Return what tells of somebody, also where the name of a role is not UTF-8: all databases share it.
 
     >>> legible(lambda: b"j\\xf6rg".decode())
     'a role whose name is not UTF-8'
     """
     try:
-        return tell()
+        return describe()
     except UnicodeDecodeError:
         return "a role whose name is not UTF-8"
 
@@ -39,11 +39,11 @@ def _waits_for(connection: Connection, pids: Sequence[int]) -> str:
 def keeper(connection: Connection, tables: Iterable[int]) -> str:
     """Return which of these tables, by their oids, somebody has or wants for himself alone, and who."""
 
-    def tell() -> str:
+    def describe() -> str:
         found = row(connection, statement("blockers"), (list(tables),))
         return kept(*found) if found else GONE_AGAIN
 
-    return legible(tell)
+    return legible(describe)
 
 
 def kept(table: str, pid: int | None, role: str | None, since: datetime | None) -> str:

@@ -48,14 +48,14 @@ def uncopied(folder: Path) -> str:
     return said.replace(str((folder / FOLDER).absolute()), FOLDER)
 
 
-def look(folder: Path, name: str, user: str | None) -> Found:
+def check(folder: Path, name: str, user: str | None) -> Found:
     """Import a file, without network or credential, and return what is wrong with it.
 
     Raise UsageError where it cannot be confined.
     """
     limits = Limits(CHECK_SECONDS, CHECK_MEMORY_BYTES)
     ended = parent.run(_line("check", name), copied=_copied(folder), folder=INSIDE, limits=limits, user=user)
-    return _found(name, ended)
+    return _result_of(name, ended)
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
         handed=lambda port: json.dumps({**theirs, "port": port}).encode(), on_line=on_line,
         read=[Path(theirs[key]) for key in PUBLIC_FILES if key in theirs],
     )  # fmt: skip
-    return _found(name, ended)
+    return _result_of(name, ended)
 
 
 def _line(kind: str, name: str, day: str | None = None) -> list[str]:
@@ -98,7 +98,7 @@ def _copied(folder: Path) -> dict[str, Path]:
     return {f"{INSIDE}/{FOLDER}": (folder / FOLDER).absolute()}
 
 
-def _found(name: str, ended: Ended) -> Found:
+def _result_of(name: str, ended: Ended) -> Found:
     """Return what a file's own program says of it, as far as that can be believed, or how it ended."""
     shown = f"{FOLDER}/{name}.py"
     if ended.why:

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
             ]
     except BaseException as error:  # noqa: BLE001 - whatever a stranger's module raises
         traceback.print_exc()
-        problems = [_told(error, folder)]
+        problems = [_problem_of(error, folder)]
     if kind == "run" and not problems:
         problems = _run(tasks, folder)
     told = [(line, " ".join(what.split())[:LONGEST]) for line, what in problems[:MOST_TOLD]]
@@ -97,7 +97,7 @@ def _run(tasks: list[luigi.Task], folder: Path) -> list[tuple[int, str]]:
 
     def failed(task: luigi.Task, error: BaseException | str | None = None) -> None:
         line, what = (
-            _told(error, folder) if isinstance(error, BaseException) else (1, str(error or "missing"))
+            _problem_of(error, folder) if isinstance(error, BaseException) else (1, str(error or "missing"))
         )
         problems.append((line, f"{task.task_family}: {what}"))
 
@@ -110,7 +110,7 @@ def _run(tasks: list[luigi.Task], folder: Path) -> list[tuple[int, str]]:
     return problems
 
 
-def _told(error: BaseException, folder: Path) -> tuple[int, str]:
+def _problem_of(error: BaseException, folder: Path) -> tuple[int, str]:
     """Return the line of theirs at which it was raised, and what it is."""
     frames = traceback.extract_tb(error.__traceback__)
     line = next((one.lineno or 1 for one in reversed(frames) if one.filename.startswith(str(folder))), 1)

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError, StepError, UsageError
 from pipeline.ledger import runs
 from pipeline.names import advice
 from pipeline.programs import confined
-from pipeline.progress import Show, silent
+from pipeline.progress import Show, no_progress
 from pipeline.redact import redact
 from pipeline.settings import Settings
 from pipeline.system import beside
@@ -30,7 +30,7 @@ DAY_SECONDS = 24 * 3600
 DAY_LETTERS = len("2026-11-22")
 
 
-def run_program(settings: Settings, folder: Path, name: str, run: str, show: Show = silent) -> None:
+def run_program(settings: Settings, folder: Path, name: str, run: str, show: Show = no_progress) -> None:
     """Run the tasks of the file `name` of a repository in `folder`. Raise StepError with what failed."""
     record = _record(settings, name, run)
     began = time.monotonic()

@@ -17,7 +17,7 @@ def of_declared(warehouse: Connection, subject: Subject) -> Iterator[Result]:
     rows = _Rows(warehouse, subject)
     for declared in subject.checks:
         with naming(f"{declared.kind} check", subject.declared_in):
-            found = list(declared.look(rows))
+            found = list(declared.evaluate(rows))
         yield from found
 
 

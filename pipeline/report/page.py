@@ -90,7 +90,7 @@ def _names(dashboard: Dashboard, choices: Sequence[Choice]) -> Iterator[str]:
 
 def _chosen(shown: Shown, choice: Choice, name: str, names: Sequence[str], today: date) -> Iterator[str]:
     dashboard = shown.dashboard
-    what = f"{choice.filter.title}: {_told(choice.value, choice.filter, today)}"
+    what = f"{choice.filter.title}: {_range_of(choice.value, choice.filter, today)}"
     yield f'<section class="dashboard choice" id="{name}" aria-label="{text(f"{dashboard.title}. {what}")}">'
     yield f"<h1>{text(dashboard.title)}</h1>"
     yield f'<p class="lead">{text(what)}</p>'
@@ -158,7 +158,7 @@ def _filters(shown: Shown, names: Sequence[str], today: date, made: Choice | Non
         if why := shown.offered.left_out.get(each.name):
             choose += f'<p class="more">{text(why)}</p>'
         cards = "".join(f"<li>{text(title)}</li>" for title in reached)
-        what = text(_told(picked.get(each.name, ()), each, today))
+        what = text(_range_of(picked.get(each.name, ()), each, today))
         yield (
             f"<details><summary>{text(each.title)}: <b>{what}</b></summary>{choose}"
             f"<p>It holds for:</p><ul>{cards}</ul></details>"
@@ -171,7 +171,7 @@ def _link(name: str, label: str, is_current: bool) -> str:
     return f'<a href="#{quote(name)}"{current}>{text(label)}</a>'
 
 
-def _told(value: Past | tuple[str, ...], found: Filter, today: date) -> str:
+def _range_of(value: Past | tuple[str, ...], found: Filter, today: date) -> str:
     """Return what is chosen; of dates, which."""
     if not value or found.kind != "date":
         return label(value)

@@ -95,7 +95,7 @@ def answer(connection: Connection, dashboard: Dashboard, card: Card, today: date
     except psycopg2.Error as error:
         if connection.closed:
             raise
-        return Answer(error=_said(error))
+        return Answer(error=_message_of(error))
     except (ValueError, OverflowError) as error:
         # What PostgreSQL has and Python has not, such as a date before Christ.
         return Answer(error=f"a value cannot be read: {redact(str(error))}")
@@ -131,7 +131,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | Decimal) and math.isfinite(value)
 
 
-def _said(error: psycopg2.Error) -> str:
+def _message_of(error: psycopg2.Error) -> str:
     said = error.diag.message_primary or "the warehouse refuses it"
     hint = "; let somebody grant it to the role of the dashboards" if error.pgcode == "42501" else ""
     return redact(said) + hint

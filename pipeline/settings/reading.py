@@ -125,7 +125,7 @@ class _Reader:
     def settings(self, sections: Mapping[str, ini.Section]) -> dict[str, Any]:
         values: dict[str, Any] = {attribute: {} for _, attribute in _NAMED.values()}
         for name, section in sections.items():
-            found = self._found(name, section)
+            found = self._model_of(name, section)
             if found is None:
                 continue
             value = self._value(name, section, found.model)
@@ -135,7 +135,7 @@ class _Reader:
             holder[found.path[-1]] = value
         return values
 
-    def _found(self, name: str, section: ini.Section) -> _Found | None:
+    def _model_of(self, name: str, section: ini.Section) -> _Found | None:
         if name in _SECTIONS:
             return _Found(_SECTIONS[name], (name,))
         kind, _, own_name = name.partition(".")
@@ -175,7 +175,7 @@ class _Reader:
         except ValidationError as error:
             unset = len(self.problems) > before
             for details in error.errors(include_input=False, include_url=False):
-                self._tell(name, section, model, dict(details), unset=unset)
+                self._add_problem(name, section, model, dict(details), unset=unset)
             return None
 
     def _expanded(self, name: str, key: str, entry: ini.Entry) -> str:
@@ -199,7 +199,7 @@ class _Reader:
             return str(folder / Path(value).expanduser())
         return value
 
-    def _tell(
+    def _add_problem(
         self, name: str, section: ini.Section, model: type[BaseModel], error: dict[str, Any], *, unset: bool
     ) -> None:
         key = str(error["loc"][0]) if error["loc"] else ""

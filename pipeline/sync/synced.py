@@ -19,7 +19,7 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.git import HTTPS, SSH, ContentError, Login, LoginError, MachineError, Repository, transport
-from pipeline.programs import look
+from pipeline.programs import check
 from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
 from pipeline.sync.versions import VERSIONS
@@ -186,7 +186,7 @@ def _judge(content: Path, user: str | None) -> None:
         problems += error.problems
     # What is no Python at all was told by now.
     told = {problem.partition(":")[0] for problem in problems}
-    more = look.problems(content, user)
+    more = check.problems(content, user)
     problems += [problem for problem in more if problem.partition(":")[0] not in told]
     if problems:
         raise ProblemsError(problems)

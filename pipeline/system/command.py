@@ -210,7 +210,7 @@ class Child:
         returncode = self._process.wait()
         self._listener.join()
         if returncode != 0:
-            raise StepError(_ended(self.name, returncode, self._said.told()))
+            raise StepError(_ended(self.name, returncode, self._said.summary()))
         return self._said.warnings
 
 

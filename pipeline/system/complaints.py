@@ -29,7 +29,7 @@ class Complaints:
     >>> said.add("pg_restore: error: COPY failed for table \\"item\\": ERROR:  invalid value: \\"Ann\\"")
     >>> said.add("CONTEXT:  COPY item, line 1, column id: \\"Ann\\"")
     >>> said.add("pg_restore: error: a worker process died unexpectedly")
-    >>> print(said.told())
+    >>> print(said.summary())
     pg_restore: error: COPY failed for table "item": ERROR:  invalid value: "..."
     pg_restore: error: a worker process died unexpectedly
     """
@@ -61,7 +61,7 @@ class Complaints:
         if WARNING in line and len(self._warnings) < WARNINGS:
             self._warnings.append(line)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return why it failed: the server's error, then its own, and what it was at; else its last lines."""
         reasons = [line for _, line in sorted(self._reasons, key=lambda reason: reason[0])]
         lines = [*reasons[:REASONS], *self._about[:1]] if reasons else self._tail
@@ -83,8 +83,8 @@ def _rank(line: str) -> int | None:
 
 
 def of(text: str) -> str:
-    """Return what `Complaints.told` makes of all that a program said."""
+    """Return what `Complaints.summary` makes of all that a program said."""
     complaints = Complaints()
     for line in text.strip().splitlines():
         complaints.add(line)
-    return complaints.told()
+    return complaints.summary()

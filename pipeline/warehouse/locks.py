@@ -62,8 +62,8 @@ def _readers(connection: Connection, relation: sql.Identifier) -> str:
     # As they are now, and not as they were when this transaction first asked.
     postgres.rows(connection, "SELECT pg_stat_clear_snapshot()")
 
-    def tell() -> str:
+    def describe() -> str:
         found = postgres.rows(connection, postgres.statement("readers"), relation.strings)
         return "; ".join(postgres.process(*one) for one in found) or "they have just gone"
 
-    return postgres.legible(tell)
+    return postgres.legible(describe)

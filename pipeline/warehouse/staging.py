@@ -67,13 +67,13 @@ class Staged:
         return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} gone")
 
     @property
-    def bad(self) -> sql.Identifier:
+    def rejected(self) -> sql.Identifier:
         """Return the table of the staged rows' places (ctid) that are to be set aside."""
         return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} bad")
 
     @property
-    def fallen(self) -> sql.Identifier:
-        """Return the table of the keys of loaded rows that are no longer good, and are to be set aside."""
+    def superseded(self) -> sql.Identifier:
+        """Return the table of the keys of loaded rows that no longer pass, and are to be set aside."""
         return sql.Identifier(SCHEMA, f"{self.prefix}{self.run} out")
 
     @property
@@ -135,19 +135,19 @@ def fill(connection: Connection, name: sql.Identifier, rows: int) -> int:
 
 def fallen_unread(connection: Connection, staged: Staged) -> int:
     """Return how many loaded rows are to be set aside without that anything was read for them."""
-    if oid(connection, staged.fallen) is None:
+    if oid(connection, staged.superseded) is None:
         return 0
     query = sql.SQL(
         "SELECT count(*) FROM (SELECT DISTINCT * FROM {}) AS f"
         " WHERE NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})"
-    ).format(staged.fallen, staged.rows, same_key(column_names(connection, staged.fallen), "f", "s"))
+    ).format(staged.superseded, staged.rows, same_key(column_names(connection, staged.superseded), "f", "s"))
     counted: int = postgres.value(connection, query)
     return counted
 
 
 def drop(connection: Connection, staged: Staged, *, but_rows: bool = False) -> None:
     """Drop what was staged of one run, except the rows where those are to be published as they are."""
-    names = [staged.gone, staged.bad, staged.fallen, *([] if but_rows else [staged.rows])]
+    names = [staged.gone, staged.rejected, staged.superseded, *([] if but_rows else [staged.rows])]
     for name in names:
         postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
 

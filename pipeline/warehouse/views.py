@@ -1,4 +1,4 @@
-"""Views: what depends on a table of the warehouse, kept over the exchange of the table under it.
+"""Views: what depends on a table of the warehouse, kept over the swap of the table under it.
 
 PostgreSQL ties a view to the very table it was made on, and drops its grants with it. So each dependent
 view is written down whole (definition, owner, grants, options, comments, indexes), and made again on the new
@@ -98,7 +98,7 @@ def _not_ours(what: str, error: postgres.Error) -> StepError:
     detail = " ".join((error.diag.message_detail or "").split())
     return StepError(
         f"{what} has to be made anew on the table's new shape, and cannot be dropped for that: "
-        f"{' '.join(filter(None, (postgres.said(error), detail)))}",
+        f"{' '.join(filter(None, (postgres.message_of(error), detail)))}",
         hint="give it to the pipeline's role (ALTER ... OWNER TO), or drop what depends on it",
     )
 
@@ -132,18 +132,18 @@ def create(warehouse: Connection, views: list[View]) -> None:
         except postgres.Error as error:
             raise StepError(
                 f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
-                f"{postgres.said(error)}",
+                f"{postgres.message_of(error)}",
                 hint="change or drop the view",
             ) from None
 
 
-def make_ahead(warehouse: Connection, views: Sequence[View], target: sql.Identifier, scratch: str) -> bool:
-    """Make all views on the table that is to replace `target`, in the schema `scratch`; say whether it went.
+def make_ahead(warehouse: Connection, views: Sequence[View], target: sql.Identifier, ahead_in: str) -> bool:
+    """Make all views on the table that is to replace `target`, in the schema `ahead_in`; say whether it went.
 
     The new table is there already, under its final name.
     """
     names = {
-        _quoted(warehouse, sql.Identifier(schema, name)): _quoted(warehouse, sql.Identifier(scratch, name))
+        _quoted(warehouse, sql.Identifier(schema, name)): _quoted(warehouse, sql.Identifier(ahead_in, name))
         for schema, name in (target.strings, *((view.schema, view.name) for view in views))
     }
     try:
@@ -153,7 +153,7 @@ def make_ahead(warehouse: Connection, views: Sequence[View], target: sql.Identif
     except postgres.Error:
         return False
     # One that still reads the old table would keep it from being dropped.
-    return all(view.schema != scratch for view in dependent(warehouse, target))
+    return all(view.schema != ahead_in for view in dependent(warehouse, target))
 
 
 _INDEX = re.compile("CREATE (UNIQUE )?INDEX ")
@@ -171,11 +171,11 @@ def _renamed(statement: str, names: Mapping[str, str]) -> str:
     return _TOKEN.sub(lambda found: names.get(found[0], found[0]), statement)
 
 
-def take_places(warehouse: Connection, views: Sequence[View], scratch: str) -> None:
+def take_places(warehouse: Connection, views: Sequence[View], ahead_in: str) -> None:
     """Put views that were made ahead in the places of those that were dropped."""
     for view in views:
         statement = sql.SQL("ALTER {} {} SET SCHEMA {}").format(
-            view.kind, sql.Identifier(scratch, view.name), sql.Identifier(view.schema)
+            view.kind, sql.Identifier(ahead_in, view.name), sql.Identifier(view.schema)
         )
         postgres.rows(warehouse, statement)
         rest = [each for each in view.statements[1:] if not _INDEX.match(each)]
@@ -183,12 +183,12 @@ def take_places(warehouse: Connection, views: Sequence[View], scratch: str) -> N
             postgres.rows(warehouse, ";\n".join(rest))
 
 
-def drop_schema(warehouse: Connection, scratch: str, views: Sequence[View]) -> None:
+def drop_schema(warehouse: Connection, ahead_in: str, views: Sequence[View]) -> None:
     """Drop what was made ahead and is not needed, and its schema."""
     for view in reversed(views):
-        statement = sql.SQL("DROP {} IF EXISTS {}").format(view.kind, sql.Identifier(scratch, view.name))
+        statement = sql.SQL("DROP {} IF EXISTS {}").format(view.kind, sql.Identifier(ahead_in, view.name))
         postgres.rows(warehouse, statement)
-    postgres.rows(warehouse, sql.SQL("DROP SCHEMA {}").format(sql.Identifier(scratch)))
+    postgres.rows(warehouse, sql.SQL("DROP SCHEMA {}").format(sql.Identifier(ahead_in)))
 
 
 def grants(warehouse: Connection, relation: sql.Identifier, columns: Sequence[str]) -> list[str]:

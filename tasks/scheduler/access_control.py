@@ -113,7 +113,7 @@ class AccessControl(Router):
         if who is None:
             if authorization is not None:
                 self._on_failure()
-                self._tell(request)
+                self._log_refusal(request)
             return self._application.get_handler_delegate(
                 request, NotLoggedIn, {"wrong": authorization is not None}
             )
@@ -127,7 +127,7 @@ class AccessControl(Router):
             logger.info("%s by the operator from %s", request.uri, request.remote_ip)
         return self._application.find_handler(request)
 
-    def _tell(self, request: HTTPServerRequest) -> None:
+    def _log_refusal(self, request: HTTPServerRequest) -> None:
         # Not who was named: people type a password there. And a stranger shall not fill the disk.
         if time.monotonic() > self._quiet_until:
             self._quiet_until = time.monotonic() + QUIET_SECONDS

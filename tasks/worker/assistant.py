@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 # Of a scheduler that does not answer it is told this often.
-TELL_SECONDS = 60.0
+LOG_SECONDS = 60.0
 FOREVER = sys.maxsize
 
 
@@ -38,7 +38,7 @@ class Insistent(luigi_internals.RemoteScheduler):
     def __init__(self, url: str) -> None:
         super().__init__(url, attempts=FOREVER)
         self.stopping = False
-        self._tells_at = 0.0
+        self._logs_at = 0.0
 
     def retrying(self) -> tenacity.Retrying:
         """Return what tries a call again, until we are told to stop."""
@@ -46,7 +46,7 @@ class Insistent(luigi_internals.RemoteScheduler):
             wait=tenacity.wait_fixed(self.pause_seconds),
             stop=lambda state: self.stopping or state.attempt_number >= self.attempts,
             sleep=self._sleep,
-            after=self._tell,
+            after=self._log_retry,
             reraise=True,
         )
 
@@ -55,9 +55,9 @@ class Insistent(luigi_internals.RemoteScheduler):
         while not self.stopping and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
 
-    def _tell(self, state: tenacity.RetryCallState) -> None:
-        if self.tells_of_retries and time.monotonic() > self._tells_at:
-            self._tells_at = time.monotonic() + TELL_SECONDS
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
+        if self.logs_retries and time.monotonic() > self._logs_at:
+            self._logs_at = time.monotonic() + LOG_SECONDS
             error = state.outcome.exception() if state.outcome else None
             logger.warning("the scheduler does not answer, it is waited for: %s", error)
 

@@ -43,7 +43,7 @@ def test_what_a_dump_cannot_hold_is_named_at_the_backup_in_the_manifest_and_at_t
     secretive: Restores,
 ) -> None:
     manifest = secretive.archive.manifest("shop", RUN)
-    lost = [one.told for one in manifest.contents.missing if not one.by_nature]
+    lost = [one.description for one in manifest.contents.missing if not one.by_nature]
     owner, backup = secretive.owner("shop"), f"backup_{secretive.archive.platform.database('shop')}"
     assert lost == [
         f"comment on a role {owner}",
@@ -107,7 +107,7 @@ def test_what_pg_dump_leaves_out_is_found_in_the_database(archive: Archive) -> N
     archive.source("shop", MISSING)
     with access.opened(archive.settings) as databases, databases.database("shop") as connection:
         found = contents.complete(connection, (), (), LargeObjects(count=0, checksum="0"))
-    lost = [one.told for one in found.missing if not one.by_nature]
+    lost = [one.description for one in found.missing if not one.by_nature]
     assert "options of a user mapping public on server far" in lost
     assert "rows of a table that belongs to an extension public.of_extension (postgres_fdw)" in lost
     assert f"backup_{archive.platform.database('shop')}" in [

@@ -186,7 +186,7 @@ def test_without_the_warehouse_the_bucket_and_the_work_folder_tell_of_backups(ar
     vault.write(warehouse, {"uri": re.sub(r":\d+/", ":1/", uri)})
     going = archive.work("other", run)
     with going.running():
-        going.tell("DumpDatabase", 40, "3 MB written")
+        going.write_progress("DumpDatabase", 40, "3 MB written")
         ended, data = archive.run("status"), archive.run("status", "--json")
     assert (ended.code, len(ended.told)) == (data.code, len(data.told)) == (5, 1)
     assert ended.told[0].startswith("the warehouse: no connection: ")

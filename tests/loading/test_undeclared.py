@@ -23,7 +23,7 @@ NEW = """
 def look(night: Night) -> None:
     source = catalog.read(night.platform.analysts).source("shop")
     with access.opened(night.settings) as databases:
-        undeclared.tell(databases, source)
+        undeclared.send_notice(databases, source)
 
 
 def test_a_new_table_that_nobody_declared_is_told_once_a_week(night: Night, hook: Hook) -> None:

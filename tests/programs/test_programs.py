@@ -21,7 +21,7 @@ from pipeline.cli.runs import programs as commands
 from pipeline.confine import parent
 from pipeline.confine.limits import MIB, Limits
 from pipeline.errors import AlreadyRunningError, StepError, UnreachableError, UsageError
-from pipeline.programs import confined, look
+from pipeline.programs import check, confined
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.system import command
@@ -142,7 +142,7 @@ def test_tasks_write_as_an_analyst_after_what_they_require_and_only_once(night: 
     loaded(night)
     folder = write(night.platform.analysts, headcount=WHOLE, _names='TABLE = "mart.headcount"')
     when = next_run()
-    assert look.problems(folder) == []
+    assert check.problems(folder) == []
     assert not programs.is_done(night.settings, "headcount", when)
     for _ in range(2):
         programs.run_program(night.settings, folder, "headcount", when)
@@ -388,17 +388,17 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
         "network", "vault", "itself", "writes", "claims",
     ], quick=4)  # fmt: skip
 def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
-    (problem,) = look.problems(write(tmp_path, t=text))
+    (problem,) = check.problems(write(tmp_path, t=text))
     assert told in problem
 
 
 def test_a_file_that_can_be_imported_has_no_problem(tmp_path: Path) -> None:
-    assert look.problems(write(tmp_path, t=MINIMUM, u=WHOLE, _names='TABLE = "mart.t"')) == []
+    assert check.problems(write(tmp_path, t=MINIMUM, u=WHOLE, _names='TABLE = "mart.t"')) == []
 
 
 def test_a_file_that_is_called_like_a_library_does_not_take_its_place(tmp_path: Path) -> None:
     text = MINIMUM + "import calendar\nassert calendar.monthrange(2026, 2) == (6, 28)\n"
-    assert look.problems(write(tmp_path, calendar=text)) == []
+    assert check.problems(write(tmp_path, calendar=text)) == []
 
 
 def test_what_cannot_be_confined_is_told_with_the_reason(
@@ -437,8 +437,8 @@ def test_without_root_as_well_nothing_of_ours_is_to_be_seen(tmp_path: Path) -> N
     write(tmp_path, t=text.format(str(private)))
     for path in (tmp_path / "tasks", tmp_path / "tasks" / "t.py", private):
         os.chown(path, 65534, 65534)
-    line = "from pathlib import Path; from pipeline.programs import look; "
-    line += f"print(Path({str(private)!r}).read_text(), look.problems(Path({str(tmp_path)!r})))"
+    line = "from pathlib import Path; from pipeline.programs import check; "
+    line += f"print(Path({str(private)!r}).read_text(), check.problems(Path({str(tmp_path)!r})))"
     for path in (tmp_path, *tmp_path.parents):
         if path != Path("/") and path.stat().st_mode & 0o005 == 0:
             path.chmod(path.stat().st_mode | 0o005)

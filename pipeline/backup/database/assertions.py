@@ -167,7 +167,7 @@ def _constraints(connection: Connection) -> Assertion:
 
 
 def _indexes(connection: Connection) -> list[Assertion]:
-    health = index_health.look(connection)
+    health = index_health.check(connection)
     valid = _assertion("indexes", health.broken, f"{health.valid:,} valid")
     if health.reason is not None:
         told = f"not looked into: amcheck cannot be used ({health.reason}); have a superuser CREATE EXTENSION"

@@ -77,7 +77,7 @@ class Counting:
         return sum(shape.size_bytes for shape, _ in list(self._counted)) / whole if whole else 1.0
 
     @property
-    def told(self) -> str:
+    def progress(self) -> str:
         """How far it is, for people."""
         return f"{len(self._counted)} of {len(self._shapes)} tables counted"
 

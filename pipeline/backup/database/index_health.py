@@ -27,7 +27,7 @@ class Health:
     reason: str | None
 
 
-def look(connection: Connection) -> Health:
+def check(connection: Connection) -> Health:
     """Look at all indexes. `connection` commits each statement; nothing is changed."""
     found = postgres.rows(connection, postgres.statement("index_health"))
     broken = [f"{name} is not valid" for _, name, valid, _ in found if not valid]
@@ -36,16 +36,16 @@ def look(connection: Connection) -> Health:
     reason = None
     postgres.rows(connection, "BEGIN")
     try:
-        broken += _look_into(connection, trees)
+        broken += _check_trees(connection, trees)
     except postgres.Error as error:
-        reason = postgres.said(error)
+        reason = postgres.message_of(error)
     finally:
         # With it goes the extension, if we made it.
         postgres.rows(connection, "ROLLBACK")
     return Health(len(found) - len(broken), tuple(broken), len(trees), others, reason)
 
 
-def _look_into(connection: Connection, trees: Sequence[tuple[int, str]]) -> list[str]:
+def _check_trees(connection: Connection, trees: Sequence[tuple[int, str]]) -> list[str]:
     schema = postgres.value(connection, INSTALLED, (AMCHECK,))
     if schema is None:
         schema = SCHEMA
@@ -59,6 +59,6 @@ def _look_into(connection: Connection, trees: Sequence[tuple[int, str]]) -> list
         try:
             postgres.rows(connection, query, (oid,))
         except postgres.CORRUPTED as error:
-            broken.append(f"{name}: {postgres.said(error)}")
+            broken.append(f"{name}: {postgres.message_of(error)}")
         postgres.rows(connection, "ROLLBACK TO SAVEPOINT one")
     return broken

@@ -21,7 +21,7 @@ from pipeline.backup.restoring import restore, roles
 from pipeline.backup.restoring import target as targets
 from pipeline.backup.restoring.restoration import Order, Restoration
 from pipeline.backup.restoring.target import Target
-from pipeline.backup.store import backups, fetch, telling
+from pipeline.backup.store import backups, fetch, recording
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work import work_folder
 from pipeline.backup.work.work_folder import Work
@@ -30,7 +30,7 @@ from pipeline.chains import DRILL_TASK
 from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Connection
-from pipeline.progress import Show, silent
+from pipeline.progress import Show, no_progress
 from pipeline.redact import redact
 from pipeline.settings import Settings
 
@@ -77,7 +77,7 @@ def reports(settings: Settings, databases: list[str], month: str) -> dict[str, R
         return {name: report.read(bucket, stored) for name, stored in found.items() if stored}
 
 
-def drill_database(settings: Settings, database: str, month: str, show: Show = silent) -> Report:
+def drill_database(settings: Settings, database: str, month: str, show: Show = no_progress) -> Report:
     """Drill one database. The report is in the bucket, whether the backup was proven or not.
 
     Raise CheckError if it was not, StepError if the backup could not be tried (no room, a server that lacks
@@ -245,7 +245,7 @@ def _publish(databases: Access, found: Report) -> None:
     """Put the report into the bucket and, where the warehouse is up, into its ledger."""
     with databases.bucket(databases.settings.require_backup().secret) as bucket:
         report.write(bucket, found)
-    telling.tell_of_drill(databases, found.database, _row(found))
+    recording.record_drill(databases, found.database, _row(found))
 
 
 def _row(found: Report) -> dict[str, object]:

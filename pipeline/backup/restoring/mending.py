@@ -151,7 +151,7 @@ class Mending:
             except postgres.Error as error:
                 postgres.rows(connection, sql.Composed([add, sql.SQL(" NOT VALID")]))
                 self.left_out.append(
-                    f"CHECK {name} of {table.full_name} is there as NOT VALID: {postgres.said(error)}"
+                    f"CHECK {name} of {table.full_name} is there as NOT VALID: {postgres.message_of(error)}"
                 )
         return not failed
 

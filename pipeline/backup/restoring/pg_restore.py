@@ -67,7 +67,7 @@ class Restorer:
     dump: Path
     place: Target
     size_bytes: int
-    tell: Tell
+    report: Tell
 
     def run(
         self, entries: Sequence[Entry], *, jobs: int, options: Sequence[str] = (), goes_on: bool = False
@@ -95,7 +95,7 @@ class Restorer:
             ) as child,
         ):  # fmt: skip
             while child.running:
-                self._tell(connection)
+                self._show_progress(connection)
                 time.sleep(LOOK_SECONDS)
             try:
                 child.finish()
@@ -109,10 +109,10 @@ class Restorer:
         own = postgres.with_options(self.place.environment, postgres.options(connection))
         return command.clean_environment({**_passfile(), **own})
 
-    def _tell(self, connection: Connection) -> None:
+    def _show_progress(self, connection: Connection) -> None:
         whole = max(self.size_bytes, 1)
         size = postgres.value(connection, "SELECT pg_database_size(current_database())")
-        self.tell(min(size / whole, 0.99), f"{size / 1e6:,.0f} of about {whole / 1e6:,.0f} MB")
+        self.report(min(size / whole, 0.99), f"{size / 1e6:,.0f} of about {whole / 1e6:,.0f} MB")
 
     def _explained(self, error: StepError) -> PipelineError:
         if LOST.search(str(error)):

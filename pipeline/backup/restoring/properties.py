@@ -18,7 +18,8 @@ def apply(place: Target, wanted: Contents) -> tuple[str, ...]:
             except postgres.Error as error:
                 whose = f" of {setting.role}" if setting.role else ""
                 remarks.append(
-                    f"left out: the setting {setting.name}{whose} in the database ({postgres.said(error)})"
+                    f"left out: the setting {setting.name}{whose} in the database "
+                    f"({postgres.message_of(error)})"
                 )
         if wanted.grants:
             everybody = "REVOKE ALL ON DATABASE {} FROM PUBLIC"
@@ -27,7 +28,7 @@ def apply(place: Target, wanted: Contents) -> tuple[str, ...]:
             try:
                 _grant(connection, database, grant)
             except postgres.Error as error:
-                told = f"{grant.privilege} on the database for {grant.grantee} ({postgres.said(error)})"
+                told = f"{grant.privilege} on the database for {grant.grantee} ({postgres.message_of(error)})"
                 remarks.append(f"left out: {told}")
     return tuple(remarks)
 

@@ -155,13 +155,13 @@ class Restoration:
 
     def restore(self, fetched: Fetched, place: Target, made: Roles, *, new: bool) -> Restored:
         """Restore into a database that is there, and compare."""
-        with self.progress.phase("restore") as tell:
+        with self.progress.phase("restore") as report:
             try:
-                unpacked = self._unpacking(fetched.dump).run(place, tell)
+                unpacked = self._unpacking(fetched.dump).run(place, report)
             except StepError as error:
                 raise error if new else self._half_done(error) from None
-        with self.progress.phase("check") as tell:
-            found = self._compare(place, tell)
+        with self.progress.phase("check") as report:
+            found = self._compare(place, report)
         found += _never_dumped(self._proven.contents.missing)
         if unpacked.left_out:
             said = "; ".join(unpacked.left_out)
@@ -189,27 +189,27 @@ class Restoration:
             advice = f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO; {advice}"
         return StepError(str(error), hint=advice)
 
-    def _compare(self, place: Target, tell: Callable[[float, str], None]) -> list[Assertion]:
+    def _compare(self, place: Target, report: Callable[[float, str], None]) -> list[Assertion]:
         session = {**self._proven.contents.session, "row_security": "off"}
         return assertions.compare(
             partial(place.opened, session=session),
             self._proven.contents,
-            partial(_wait, tell),
+            partial(_wait, report),
             only=self._order.table,
             shared=self._order.clean or self._order.table is not None,
         )
 
 
-def _wait(tell: Callable[[float, str], None], counting: Counting) -> None:
+def _wait(report: Callable[[float, str], None], counting: Counting) -> None:
     while not counting.ended:
-        tell(counting.share, counting.told)
+        report(counting.share, counting.progress)
         time.sleep(LOOK_SECONDS)
 
 
 def _never_dumped(missing: Collection[Missing]) -> list[Assertion]:
     """Say what a backup has not: what is in none is no news, and the rest costs a drill its best grade."""
     passwords = [one.name for one in missing if one.by_nature]
-    other = [one.told for one in missing if not one.by_nature]
+    other = [one.description for one in missing if not one.by_nature]
     told = "the planner's statistics, the server's configuration"
     if passwords:
         told = f"passwords ({', '.join(passwords)}), {told}"

@@ -26,7 +26,7 @@ VAULT = "vault:"
 MAINTENANCE = ("postgres", "template0", "template1")
 
 
-def restore_into(settings: Settings, order: Order, uri: str, show: Show = fetch.silent) -> Restored:
+def restore_into(settings: Settings, order: Order, uri: str, show: Show = fetch.no_progress) -> Restored:
     """Restore into the database at `uri`, or at that of the entry PATH of Vault where it is `vault:PATH`.
 
     Raise UsageError if it is not empty, StepError if it cannot take the backup or pg_restore fails,
@@ -52,7 +52,7 @@ def restore_into(settings: Settings, order: Order, uri: str, show: Show = fetch.
             return job.restore(fetched, place, made, new=False)
 
 
-def restore_into_new(settings: Settings, order: Order, name: str, show: Show = fetch.silent) -> Restored:
+def restore_into_new(settings: Settings, order: Order, name: str, show: Show = fetch.no_progress) -> Restored:
     """Restore into a new database of the [drill] server; as `restore_into`. What fails is removed again."""
     with access.restoring(settings) as databases, _bucket(databases) as bucket:
         proven = backups.choose(bucket, order.database, order.run)

@@ -79,7 +79,7 @@ class _Roles:
         try:
             postgres.rows(self.connection, sql.SQL("CREATE ROLE {}").format(role))
         except postgres.Error as error:
-            self.refused[name] = postgres.said(error)
+            self.refused[name] = postgres.message_of(error)
             return
         self.made.append(name)
         if self.connection.server_version < FIRST_WITH_SELF_GRANT and not is_superuser(self.connection):
@@ -100,7 +100,7 @@ class _Roles:
         try:
             postgres.rows(self.connection, statement)
         except postgres.Error as error:
-            self.remarks.append(f"not done: {statement} ({postgres.said(error)})")
+            self.remarks.append(f"not done: {statement} ({postgres.message_of(error)})")
 
 
 def make(connection: Connection, globals_sql: str, wanted: Making, where: str) -> Roles:

@@ -38,7 +38,7 @@ class Unpacking:
     jobs: int
     wanted: Contents
 
-    def run(self, place: Target, tell: Callable[[float, str], None]) -> Unpacked:
+    def run(self, place: Target, report: Callable[[float, str], None]) -> Unpacked:
         """Restore it. Raise StepError if it fails as a whole, and not only in some of its objects."""
         with place.opened() as connection:
             entries, remarks = self._entries(connection)
@@ -46,7 +46,7 @@ class Unpacking:
             privileges = None
             if not roles.is_superuser(connection):
                 privileges = acl.script(self.tool, self.dump, granting, self.wanted.database.encoding)
-        restorer = Restorer(self.tool, self.dump, place, self.wanted.database.size_bytes, tell)
+        restorer = Restorer(self.tool, self.dump, place, self.wanted.database.size_bytes, report)
         # Where one table comes into a database that is in use, its functions stay as they are.
         mending = Mending(restorer, self.wanted, lends=self.table is None)
         self._restore(restorer, mending, rest if privileges else entries)

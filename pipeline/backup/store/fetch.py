@@ -19,7 +19,7 @@ Show = Callable[[str, float, str], None]
 MEGABYTE = 1e6
 
 
-def silent(_phase: str, _share: float, _message: str) -> None:
+def no_progress(_phase: str, _share: float, _message: str) -> None:
     """Show nothing."""
 
 
@@ -85,8 +85,8 @@ def fetch(bucket: Bucket, proven: Manifest, private: Key, folder: Path, progress
     paths = [folder / Path(file.name).name for file in files]
     for file, path in zip(files, paths, strict=True):
         _download(bucket, file, path, progress)
-    with progress.phase("decrypt") as tell, private.opened(folder) as opened:
-        plain = [_decrypt(opened, file, path, tell) for file, path in zip(files, paths, strict=True)]
+    with progress.phase("decrypt") as report, private.opened(folder) as opened:
+        plain = [_decrypt(opened, file, path, report) for file, path in zip(files, paths, strict=True)]
     return Fetched(dump=plain[1], globals_sql=plain[0].read_text(encoding="utf-8"), encrypted=paths[1])
 
 
@@ -106,12 +106,12 @@ def _download(bucket: Bucket, file: File, path: Path, progress: Progress) -> Non
     whole = max(file.encrypted.size_bytes, 1)
     begun = time.monotonic()
     arrived = begun
-    with progress.phase("download") as tell:
+    with progress.phase("download") as report:
 
         def on_bytes(done: int, _all: int) -> None:
             nonlocal arrived
             arrived = time.monotonic()
-            tell(done / whole, f"{done / MEGABYTE:,.0f} of {whole / MEGABYTE:,.0f} MB")
+            report(done / whole, f"{done / MEGABYTE:,.0f} of {whole / MEGABYTE:,.0f} MB")
 
         bucket.download(file.name, path, sha256=file.encrypted.sha256, progress=on_bytes)
     hashing = time.monotonic() - arrived
@@ -119,13 +119,13 @@ def _download(bucket: Bucket, file: File, path: Path, progress: Progress) -> Non
     progress.seconds["hash"] = progress.seconds.get("hash", 0.0) + hashing
 
 
-def _decrypt(opened: PrivateKey, file: File, path: Path, tell: Callable[[float, str], None]) -> Path:
+def _decrypt(opened: PrivateKey, file: File, path: Path, report: Callable[[float, str], None]) -> Path:
     done, whole = 0, max(file.encrypted.size_bytes, 1)
 
     def on_bytes(size: int) -> None:
         nonlocal done
         done += size
-        tell(min(done / whole, 1.0), f"{done / MEGABYTE:,.0f} of {whole / MEGABYTE:,.0f} MB")
+        report(min(done / whole, 1.0), f"{done / MEGABYTE:,.0f} of {whole / MEGABYTE:,.0f} MB")
 
     plain = path.with_suffix("")
     found = opened.decrypt(path, plain, on_bytes)

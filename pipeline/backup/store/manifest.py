@@ -93,7 +93,7 @@ class Missing(_Part):
     by_nature: bool
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Return what it is, for people."""
         return f"{self.kind} {self.name}"
 

@@ -47,7 +47,7 @@ def _runs(home: Path) -> Iterator[str]:
 
 def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     """Return how far a run has come; None if it has just ended well, and its folder is gone."""
-    told, failure = work.waits() or work.told(), work.failure()
+    told, failure = work.waits() or work.read_progress(), work.failure()
     # A command that was killed may have left a step at work; one that is at work may try a failed step again.
     holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
     if holder:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline import crypt
 from pipeline.backup.work import files, lock
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
-from pipeline.progress import SHOW_SECONDS, Show, silent
+from pipeline.progress import SHOW_SECONDS, Show, no_progress
 from pipeline.redact import redact
 from pipeline.settings import BackupSettings
 from pipeline.system import atomic, file_lock, temporary
@@ -112,7 +112,7 @@ class Work:
             yield
 
     @contextlib.contextmanager
-    def step(self, name: str, show: Show = silent) -> Iterator[int]:
+    def step(self, name: str, show: Show = no_progress) -> Iterator[int]:
         """Do one step at a time: wait for a killed run's to end, and remember how this one failed.
 
         Yield the lock's descriptor, for children that may outlive us. Look only now whether the work is done.
@@ -126,7 +126,7 @@ class Work:
             lock.sign(descriptor, self.run)
             if self.failure().get("step") == name:
                 self.forget_failure()
-            self.tell(name, 0, "")
+            self.write_progress(name, 0, "")
             try:
                 yield descriptor
             except OSError as error:
@@ -169,17 +169,17 @@ class Work:
             if time.monotonic() - last > SHOW_SECONDS:
                 last = time.monotonic()
                 show(percent, message)
-                self.tell(name, percent or 0, message)
+                self.write_progress(name, percent or 0, message)
 
         return both
 
-    def tell(self, name: str, percent: int, message: str) -> None:
+    def write_progress(self, name: str, percent: int, message: str) -> None:
         """Leave word of how the step gets on, if there is room for that."""
         told = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
         with contextlib.suppress(OSError):
             atomic.write(self.home / STATUS, json.dumps(told))
 
-    def told(self) -> dict[str, Any]:
+    def read_progress(self) -> dict[str, Any]:
         """Return what the step of this run last said, or nothing."""
         found = files.read_json(self.home / STATUS)
         return found if found.get("run") == self.run else {}
@@ -208,7 +208,7 @@ class Work:
         except OSError:
             return
         if (found.get("run"), found.get("pid")) == (self.run, pid):
-            self._remember(self.told().get("step", "a step"), error)
+            self._remember(self.read_progress().get("step", "a step"), error)
 
     def forget_failure(self) -> None:
         """Let what failed in an earlier attempt not be taken for what failed in this one."""

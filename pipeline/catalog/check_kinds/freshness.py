@@ -46,7 +46,7 @@ class FreshnessCheck(TableCheck):
             if column in masks:
                 yield (), f"mask: {masks[column]} leaves no time in {column}; take one of the two away"
 
-    def look(self, rows: Rows) -> Iterator[Result]:
+    def evaluate(self, rows: Rows) -> Iterator[Result]:
         """Compare the newest time with now; the server computes both."""
         rule = self.freshness
         newest, age_seconds, fresh = rows.ask(

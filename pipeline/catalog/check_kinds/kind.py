@@ -73,6 +73,6 @@ class TableCheck(Ruled):
         """The query that an analyst wrote, if it is that."""
         return None
 
-    def look(self, rows: Rows) -> Iterator[Result]:
+    def evaluate(self, rows: Rows) -> Iterator[Result]:
         """Yield how the rows come out. What the warehouse refuses to compute is raised as it comes."""
         raise NotImplementedError

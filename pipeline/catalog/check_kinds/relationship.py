@@ -68,7 +68,7 @@ class RelationshipCheck(TableCheck):
         """The other table."""
         return (self.relationship.to,)
 
-    def look(self, rows: Rows) -> Iterator[Result]:
+    def evaluate(self, rows: Rows) -> Iterator[Result]:
         """Count the rows without a counterpart."""
         rule = self.relationship
         given = [sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", column)) for column in rule.columns]

@@ -41,7 +41,7 @@ class RowsCheck(TableCheck):
     rows: RowsRule
     """The least and the greatest number of rows, and by how much it may change: {min, max, change}."""
 
-    def look(self, rows: Rows) -> Iterator[Result]:
+    def evaluate(self, rows: Rows) -> Iterator[Result]:
         """Compare with the bounds, and with the median of the loads before."""
         rule, level, count = self.rows, self.level, rows.count
         if rule.min is not None:

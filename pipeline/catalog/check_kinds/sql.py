@@ -28,7 +28,7 @@ class SqlCheck(TableCheck):
         # On lines of its own, so that a comment at its end takes nothing with it.
         return SQL("\n" + self.sql.strip().rstrip(";").replace("{table}", CANDIDATE) + "\n")
 
-    def look(self, rows: Rows) -> Iterator[Result]:
+    def evaluate(self, rows: Rows) -> Iterator[Result]:
         """Count the rows that come back."""
         counted, wrong = rows.ask_as_analyst(self.query)
         name = f"sql {' '.join(self.sql.split())}"

@@ -33,7 +33,7 @@ class UniqueCheck(TableCheck):
                     f"mask: {masks[column]} leaves nothing of {column} to check; take one of the two away",
                 )
 
-    def look(self, rows: Rows) -> Iterator[Result]:
+    def evaluate(self, rows: Rows) -> Iterator[Result]:
         """Count the values that stand in several rows."""
         columns = sql.SQL(", ").join(map(sql.Identifier, self.unique))
         repeated = sql.SQL("SELECT {0} FROM {1} GROUP BY {0} HAVING count(*) > 1").format(

@@ -101,7 +101,7 @@ class _File:
         self._titles: dict[str, int] = {}
         self._check_granted()
 
-    def _tell(self, path: document.Path, what: str, line: int = 0) -> None:
+    def _add_problem(self, path: document.Path, what: str, line: int = 0) -> None:
         if path and isinstance(path[-1], int) and path not in self._written.lines:
             path = path[:-1]  # one name, and no list
         at = self._written.line_within(path, line) if line else self._written.line(path)
@@ -120,7 +120,7 @@ class _File:
             schema, _, table = name.partition(".")
             relation = Relation(schema if table else "", table or schema, 1)
             if problem := self._around.problem(relation, self._granted):
-                self._tell(("granted", index), f"{name}: {problem}")
+                self._add_problem(("granted", index), f"{name}: {problem}")
 
     def tabs(self) -> Iterator[Tab]:
         """Yield the tabs with those of their cards that can be shown."""
@@ -140,7 +140,9 @@ class _File:
         for later, earlier in layout.overlaps(cards):
             other = cards[earlier].title or "a text"
             line = self._written.line(found[earlier][0])
-            self._tell((*found[later][0], "left"), f"overlaps with {other} (line {line}); move one of them")
+            self._add_problem(
+                (*found[later][0], "left"), f"overlaps with {other} (line {line}); move one of them"
+            )
         for (where, card), place in zip(found, layout.places(cards), strict=True):
             question = self._question(where, card)
             self._check_title(where, card)
@@ -159,22 +161,26 @@ class _File:
         line = self._written.line(where)
         first = self._titles.setdefault(card.title or f"text {line}", line)
         if first != line:
-            self._tell((*where, "title"), f"{card.title} is on line {first} already; write another title")
+            self._add_problem(
+                (*where, "title"), f"{card.title} is on line {first} already; write another title"
+            )
 
     def _question(self, where: document.Path, card: DeclaredCard) -> Question | None:
         if card.mart is not None and card.mart not in self._around.marts:
             self._unread = True
-            self._tell((*where, "mart"), f"no such mart; {names.advice(card.mart, self._around.marts)}")
+            self._add_problem(
+                (*where, "mart"), f"no such mart; {names.advice(card.mart, self._around.marts)}"
+            )
             return None
         question, problems = asked.question(card, self._around.known)
         self._unread |= question is None and card.text is None
         for key, line, what in problems:
-            self._tell((*where, *key), what, line)
+            self._add_problem((*where, *key), what, line)
         if card.sql is not None and question is not None:
             for relation in question.relations:
                 if problem := self._around.problem(relation, self._granted):
                     self._unread = True
-                    self._tell((*where, "sql"), f"{relation}: {problem}", relation.line)
+                    self._add_problem((*where, "sql"), f"{relation}: {problem}", relation.line)
         return question
 
     def _reach(self, where: document.Path, card: DeclaredCard, question: Question) -> Iterator[Reach]:
@@ -184,12 +190,12 @@ class _File:
         for name in wanted:
             if name not in self.filters:
                 if name not in declared:  # what is wrong with it is told there
-                    self._tell(path, f"{name}: no such filter; {names.advice(name, declared)}")
+                    self._add_problem(path, f"{name}: no such filter; {names.advice(name, declared)}")
                 continue
             column = wanted[name] if isinstance(wanted, Mapping) else self.filters[name].column
             reach, problem = self._looks_at(name, column, question)
             if card.filters is not None and problem and not self._unread:
-                self._tell(path, f"{name}: {problem}")
+                self._add_problem(path, f"{name}: {problem}")
             if reach is not None or (problem and card.filters is not None):
                 self._reached.add(name)
             if reach is not None:
@@ -201,7 +207,9 @@ class _File:
         hidden = question.hidden(reach.relation)
         if hidden is not None and self.filters[reach.filter].kind != "search":
             what = f"{reach.relation} has an alias, and filter {reach.filter} needs its own name"
-            self._tell((*where, "sql"), f"{what}; write FROM {reach.relation} without an alias", hidden.line)
+            self._add_problem(
+                (*where, "sql"), f"{what}; write FROM {reach.relation} without an alias", hidden.line
+            )
 
     def _looks_at(self, name: str, column: str, question: Question) -> tuple[Reach | None, str]:
         if FILTERS not in question.sql:

@@ -13,7 +13,7 @@ from pipeline.cli import terminal
 from pipeline.cli.analysts import annotations, here
 from pipeline.errors import ProblemsError, StepError, UsageError
 from pipeline.loading import listing
-from pipeline.programs import confined, look
+from pipeline.programs import check, confined
 from pipeline.settings import Settings
 from pipeline.system import atomic
 
@@ -94,7 +94,7 @@ def _look_at_tasks(directory: Path) -> str:
     if not confined.named(directory):
         return ""
     try:
-        problems = look.problems(directory)
+        problems = check.problems(directory)
     except UsageError as error:
         return error.fact
     if problems:

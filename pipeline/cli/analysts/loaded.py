@@ -116,18 +116,18 @@ def _examples(theirs: Connection, subject: Subject, result: Result) -> list[str]
         query = sql.SQL("SELECT {} FROM {} AS c WHERE {} LIMIT {}").format(
             postgres.columns(names, "c"), sql.Identifier(CANDIDATE), result.wrong, sql.Literal(EXAMPLES)
         )
-        return [_told(dict(zip(names, row, strict=True))) for row in postgres.rows(theirs, query)]
+        return [_in_words(dict(zip(names, row, strict=True))) for row in postgres.rows(theirs, query)]
     if result.examples is None:
         return []
     query = sql.SQL("SELECT * FROM ({}) AS f LIMIT {}").format(result.examples, sql.Literal(EXAMPLES))
     found = []
     for row in postgres.records(theirs, query):
         shown = [name for name in subject.key if name in row] or list(row)[:SHOWN_COLUMNS]
-        found.append(_told({name: row[name] for name in shown}))
+        found.append(_in_words({name: row[name] for name in shown}))
     return found
 
 
-def _told(row: dict[str, object]) -> str:
+def _in_words(row: dict[str, object]) -> str:
     """Return a row in a few words.
 
     >>> _told({"id": 5, "name": None})

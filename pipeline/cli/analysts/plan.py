@@ -221,14 +221,14 @@ def _show_table(source: Connection, table: Table, planned: Plan, told: Told) -> 
         rows = postgres.value(source, query)
     told.say(f"{name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})")
     for change in planned.changes:
-        told.say(f"  drift: {change.told(table)} -> {change.action}")
+        told.say(f"  drift: {change.describe(table)} -> {change.action}")
         if change.blocks:
-            told.problem(name, f"{name}: {change.told(table)}")
+            told.problem(name, f"{name}: {change.describe(table)}")
     for check in _checks(planned):
         told.say(f"  check: {check}")
     if planned.mode == BLOCKED:
         told.held.append(name)
-    changes = [{"what": change.told(table), "action": change.action} for change in planned.changes]
+    changes = [{"what": change.describe(table), "action": change.action} for change in planned.changes]
     told.tables.append({"name": name, "mode": planned.mode, "rows": rows, "of": total,
                         "reason": planned.reason, "drift": changes})  # fmt: skip
 

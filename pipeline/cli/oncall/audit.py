@@ -67,7 +67,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
         for one in found:
             seen.append(one)
             _show(one)
-            _tell(configured, one)
+            _send(configured, one)
     terminal.say(_summary(seen, night))
     if differing := [one.name for one in seen if one.differs]:
         raise CheckError(f"not equal to the source: {', '.join(differing)}")
@@ -96,7 +96,9 @@ def _selected(configured: Settings, declared: Catalog, source: str | None, table
 
 
 def _show(one: Audited) -> None:
-    terminal.tell(str(one), "red" if one.error else STYLES.get(one.finding.result) if one.finding else None)
+    terminal.print_line(
+        str(one), "red" if one.error else STYLES.get(one.finding.result) if one.finding else None
+    )
     if one.differs:
         if one.finding and (one.finding.missing or one.finding.altered or one.finding.surplus > 0):
             terminal.say(f"  which: {WHERE.format(one.table.source, one.table.name)}")
@@ -108,7 +110,7 @@ def repair(name: str) -> str:
     return f"pipeline rerun --from extract --full {name}"
 
 
-def _tell(configured: Settings, one: Audited) -> None:
+def _send(configured: Settings, one: Audited) -> None:
     key = f"audit/{one.name}"
     if one.differs and one.finding:
         alerts.send(

@@ -66,11 +66,11 @@ def run_check(arguments: argparse.Namespace) -> int:
 def _show(finding: Finding) -> None:
     """Print what was found of one thing, in lines no longer than the terminal is wide."""
     for problem in finding.problems:
-        terminal.tell(f"{finding.thing}: {problem}", "red")
+        terminal.print_line(f"{finding.thing}: {problem}", "red")
     for warning in finding.warnings:
-        terminal.tell(f"{finding.thing}: warning: {warning}", "yellow")
+        terminal.print_line(f"{finding.thing}: warning: {warning}", "yellow")
     if not finding.problems and not finding.warnings:
-        terminal.tell(f"{finding.thing}: ok")
+        terminal.print_line(f"{finding.thing}: ok")
 
 
 def _summary(findings: Sequence[Finding]) -> str:

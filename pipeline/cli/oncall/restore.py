@@ -92,7 +92,7 @@ def run_restore(arguments: argparse.Namespace) -> int:
             restored = restore.restore_into_new(configured, order, arguments.into_new, show)
         else:
             restored = restore.restore_into(configured, order, uri, show)
-    _tell(restored, order)
+    _print(restored, order)
     if not restored.held:
         wrong = [f"{one.name}: {one.detail}" for one in restored.assertions if one.held is False]
         raise CheckError(f"{restored.target.name}: is not what was backed up: {'; '.join(wrong)}")
@@ -154,7 +154,7 @@ class _Shown:
         self._bar.update(self._task, completed=done, description=f"{phase} {message}".strip())
 
 
-def _tell(restored: Restored, order: Order) -> None:
+def _print(restored: Restored, order: Order) -> None:
     manifest = restored.manifest
     what = f"{order.table} of {manifest.database}" if order.table else manifest.database
     took = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in restored.seconds.items())

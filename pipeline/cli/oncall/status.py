@@ -48,7 +48,7 @@ def show_status(arguments: argparse.Namespace) -> int:
     configured = settings.read()
     lost: PipelineError | None = None
     try:
-        seen = _look(configured, run)
+        seen = _read(configured, run)
     except (UnreachableError, StepError) as error:
         lost, seen = error, overview.look_without_ledger(configured, run)
     known = lost is None and configured.warehouse is not None
@@ -63,7 +63,7 @@ def show_status(arguments: argparse.Namespace) -> int:
     return CODES.get(seen.state, 0)
 
 
-def _look(configured: Settings, run: str | None) -> Overview:
+def _read(configured: Settings, run: str | None) -> Overview:
     if configured.warehouse is None:
         return overview.look_without_ledger(configured, run)
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
@@ -73,9 +73,9 @@ def _look(configured: Settings, run: str | None) -> Overview:
 
 def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     if known and not run:
-        terminal.tell(_worst(seen), STYLES.get(seen.state))
+        terminal.print_line(_worst(seen), STYLES.get(seen.state))
     if seen.run is not None:
-        terminal.tell(_headline(seen, seen.run), STYLES.get(seen.load_state))
+        terminal.print_line(_headline(seen, seen.run), STYLES.get(seen.load_state))
         loads.show_tables(seen.run.run, seen.steps, seen.fresh, seen.tables)
     elif known:
         terminal.say(
@@ -93,17 +93,17 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     for step in [*(one for one in seen.steps if "told" in one.detail), *seen.others]:
         if step.state == overview.RUNNING:
             told = step.detail.get("told") or "at work"
-            terminal.tell(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(told)}")
+            terminal.print_line(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(told)}")
     for waits in seen.waiting:
-        terminal.tell(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.told}")
+        terminal.print_line(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.told}")
     for remark in seen.remarks:
-        terminal.tell(remark, "red")
+        terminal.print_line(remark, "red")
     loads.show_failures(seen.failures)
     for one in seen.undone:
         _show_undone(seen, one)
     if late := seen.stale_tables:
-        terminal.tell(f"too old: {_few(late)}", STYLES[overview.STALE])
-        terminal.tell_next("", chains.ETL.command())
+        terminal.print_line(f"too old: {_few(late)}", STYLES[overview.STALE])
+        terminal.print_next("", chains.ETL.command())
     for database in seen.stale_databases:
         _show_stale(seen, database)
 
@@ -119,8 +119,8 @@ def _show_proofs(seen: Overview) -> None:
         )
     for name, proof in seen.proofs.items():
         if proof.differs:
-            terminal.tell(f"{name}: not equal to its source: {proof.reason}", "red")
-            terminal.tell_next("", f"pipeline rerun --from extract --full {name}")
+            terminal.print_line(f"{name}: not equal to its source: {proof.reason}", "red")
+            terminal.print_next("", f"pipeline rerun --from extract --full {name}")
 
 
 def _worst(seen: Overview) -> str:
@@ -149,23 +149,25 @@ def _show_undone(seen: Overview, undone: Undone) -> None:
     """Say what of a load that failed is no failure of a step."""
     run = undone.run
     if run.error and not any(step.key.run == run.run for step in seen.failures):
-        terminal.tell(f"{run.name} {run.run} failed: {run.error.splitlines()[-1]}", "red")
+        terminal.print_line(f"{run.name} {run.run} failed: {run.error.splitlines()[-1]}", "red")
     if undone.tables:
         terminal.say(f"not loaded: {_few(undone.tables)}")
-    terminal.tell_next("", hints.of_run(run.run, run.name).command)
+    terminal.print_next("", hints.of_run(run.run, run.name).command)
 
 
 def _show_stale(seen: Overview, database: str) -> None:
     """Say what of a database is too old; that there is no backup of it at all is told with the others."""
     late = [one for one in seen.backups if one.database == database and one.is_stale and one.run]
     for backup in late:
-        terminal.tell(f"{database}: its newest backup, run {backup.run}, is too old", STYLES[overview.STALE])
-        terminal.tell_next("", chains.BACKUP.command(None, database))
+        terminal.print_line(
+            f"{database}: its newest backup, run {backup.run}, is too old", STYLES[overview.STALE]
+        )
+        terminal.print_next("", chains.BACKUP.command(None, database))
     for drill in [one for one in seen.drills if one.database == database and one.is_stale and one.held]:
-        terminal.tell(
+        terminal.print_line(
             f"{database}: its last drill, of {drill.month}, is too long ago", STYLES[overview.STALE]
         )
-        terminal.tell_next("", chains.DRILL.command(None, database))
+        terminal.print_next("", chains.DRILL.command(None, database))
 
 
 def _headline(seen: Overview, found: Run) -> str:
@@ -199,13 +201,13 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
     terminal.console().print(shown)
     for backup in seen.backups:
         for warning in backup.warnings:
-            terminal.tell(warning.removeprefix("database "), "yellow")
+            terminal.print_line(warning.removeprefix("database "), "yellow")
     begun = {step.key.name for step in seen.others if chains.find(step.key.task) is chains.BACKUP}
     for backup in seen.backups:
         if backup.run is None and backup.database not in begun:
             where = " in the ledger" if known else ""
-            terminal.tell(f"{backup.database}: there is no backup of it{where}", "red")
-            terminal.tell_next("", chains.BACKUP.command(None, backup.database))
+            terminal.print_line(f"{backup.database}: there is no backup of it{where}", "red")
+            terminal.print_next("", chains.BACKUP.command(None, backup.database))
 
 
 def _style(backup: Backup, drill: Drill | None) -> str | None:

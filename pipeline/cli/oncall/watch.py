@@ -62,7 +62,7 @@ def run_watch(arguments: argparse.Namespace) -> int:
             said = f"{finding.summary}: {finding.error}" if finding.error else finding.summary
             style = STYLES[finding.severity]
             console.print(redact(f"{WORDS[finding.severity]}: {said}"), markup=False, style=style)
-            terminal.tell_next(redact(finding.hint), finding.command)
+            terminal.print_next(redact(finding.hint), finding.command)
     terminal.say(_summary(findings))
     return code
 

@@ -56,7 +56,7 @@ def watched(arguments: Sequence[str], parse: Callable[[], argparse.Namespace]) -
 
 def _alert(subject: AlertSubject, error: BaseException) -> Alert | None:
     """Return what is to be told of how it ended; None if somebody who saw it needs no telling."""
-    if isinstance(error, KeyboardInterrupt) or getattr(error, "told", False):
+    if isinstance(error, KeyboardInterrupt) or getattr(error, "alerted", False):
         return None
     if isinstance(error, SystemExit):
         mistake = "; ".join(getattr(error, "__notes__", ()))

@@ -65,7 +65,7 @@ def run_backup(arguments: argparse.Namespace) -> int:
         else:
             folder.forget_failure()
             supervision = supervise.Supervision(
-                f"backup {database} {run}", len(STEPS), lambda: _look(folder), log,
+                f"backup {database} {run}", len(STEPS), lambda: _progress(folder), log,
                 configured.run, folder.fail_step_of,
             )  # fmt: skip
             root = [chains.BACKUP.root, "--database", database]
@@ -82,8 +82,8 @@ def run_backup(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _look(folder: Work) -> tuple[float, str]:
-    told = folder.told()
+def _progress(folder: Work) -> tuple[float, str]:
+    told = folder.read_progress()
     if told.get("step") not in STEPS:
         return 0.0, ""
     return STEPS.index(told["step"]) + told["percent"] / 100, f"{told['step']} {told['message']}"
@@ -99,7 +99,7 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     if failure:
         said = f"{folder.database}: {failure['step']} failed: {failure['error']}"
         raise common_kind([failure["exit_code"]])(f"{said}\n{next_step}")
-    at_work = folder.told().get("step", "Luigi")
+    at_work = folder.read_progress().get("step", "Luigi")
     why = f"{folder.home} is full; make room there" if folder.is_full else "was it killed?"
     said = f"{folder.database}: {at_work} ended without a word ({why}); Luigi exited with {returncode}"
     raise StepError("\n".join([*tail, said, next_step]))

@@ -97,7 +97,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
                 folders[name].forget_failure()
             root = [chains.DRILL.root, "--month", month, "--databases", _listed(todo)]
             supervision = supervise.Supervision(
-                f"drill {month}", len(todo), lambda: _look([folders[name] for name in todo]), log,
+                f"drill {month}", len(todo), lambda: _progress([folders[name] for name in todo]), log,
                 configured.run,
                 lambda pid, error: _fail([folders[name] for name in todo], pid, error),
             )  # fmt: skip
@@ -122,8 +122,8 @@ def _fail(folders: Sequence[DrillWork], pid: int, error: PipelineError) -> None:
         folder.fail_step_of(pid, error)
 
 
-def _look(folders: Sequence[DrillWork]) -> tuple[float, str]:
-    told = {folder.run: folder.told() for folder in folders}
+def _progress(folders: Sequence[DrillWork]) -> tuple[float, str]:
+    told = {folder.run: folder.read_progress() for folder in folders}
     done = sum(1 for folder in folders if folder.is_finished)
     for name, words in told.items():
         if words:
@@ -168,7 +168,7 @@ def _judge(
     next_step = chains.DRILL.command(None, wrong[0] if len(wrong) == 1 else None)
     mend = "; ".join(dict.fromkeys(filter(None, hints.values()))) or "mend that"
     failure = common_kind(codes)("\n".join([*lines, f"  next: {mend}, then {next_step}"]))
-    failure.told = True
+    failure.alerted = True
     raise failure
 
 

@@ -135,7 +135,7 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
             supervision = supervise.Supervision(
                 f"{NAME} {run}",
                 wanted.steps,
-                lambda: _look(warehouse, run, names),
+                lambda: _progress(warehouse, run, names),
                 log,
                 configured.run,
                 lambda pid, error: _fail(databases, run, pid, error),
@@ -200,7 +200,7 @@ def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
         ledger.fail_step_of(warehouse, run, pid, error)
 
 
-def _look(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | None, str]:
+def _progress(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | None, str]:
     """Return how many steps of the tables are done, and which are at work."""
     try:
         found = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
@@ -241,5 +241,5 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
         f"run {run}: {len(failed)} of its steps failed; what to do stands above"
     )
     # Luigi that came to its end has left nothing undone but what is behind these.
-    failure.told = 0 <= returncode < SIGNALLED
+    failure.alerted = 0 <= returncode < SIGNALLED
     raise failure

@@ -54,7 +54,7 @@ def run_chain(chain: Chain, arguments: argparse.Namespace) -> int:
             if not begun:
                 raise AlreadyRunningError(f"{chain.name} is going already", hint="wait for its end")
             supervision = supervise.Supervision(
-                f"{chain.name} {run}", len(chain.steps), lambda: _look(warehouse, chain, run), log,
+                f"{chain.name} {run}", len(chain.steps), lambda: _progress(warehouse, chain, run), log,
                 configured.run, functools.partial(_fail, databases, run),
             )  # fmt: skip
             line = supervise.luigi(chain.module, [chain.root], run, "--workers", str(arguments.workers))
@@ -68,7 +68,7 @@ def _steps(warehouse: Connection, chain: Chain, run: str) -> list[Step]:
     return [step for step in ledger.steps_of(warehouse, run) if step.key.task in chain.steps]
 
 
-def _look(warehouse: Connection, chain: Chain, run: str) -> tuple[float | None, str]:
+def _progress(warehouse: Connection, chain: Chain, run: str) -> tuple[float | None, str]:
     try:
         found = _steps(warehouse, chain, run)
     except postgres.Error:  # the run goes on without being looked at
@@ -104,7 +104,7 @@ def _judge(
         lines = [f"{step.key.task} {step.key.name}: {step.error or 'did not end'}" for step in failed]
         lines.append(f"  next: {chain.command(run)}")
         failure = common_kind(step.exit_code or 3 for step in failed)("\n".join(lines))
-        failure.told = True
+        failure.alerted = True
         raise failure
     if returncode or not found:
         when = "though every step that began is done" if found else "before any step began"

@@ -58,14 +58,14 @@ def run_programs(arguments: argparse.Namespace) -> int:
             return 0
         programs.forget(configured, todo, run)
 
-        def look() -> tuple[float | None, str]:
+        def progress() -> tuple[float | None, str]:
             ended = [
                 name for name in todo if "pid" not in (programs.outcome(configured, name, run) or {"pid": 0})
             ]
             return float(len(ended)), ""
 
         supervision = supervise.Supervision(
-            f"analysts {run}", len(todo), look, log, configured.run,
+            f"analysts {run}", len(todo), progress, log, configured.run,
             lambda pid, error: programs.fail_step_of(configured, todo, run, pid, error),
         )  # fmt: skip
         root = [chains.ANALYSTS.root, "--programs", json.dumps(todo)]
@@ -99,5 +99,5 @@ def _judge(
     failure = common_kind(found.get("exit_code", 3) for found in wrong.values())(
         "\n".join([*lines, f"  next: {next_step}"])
     )
-    failure.told = True
+    failure.alerted = True
     raise failure

@@ -32,7 +32,7 @@ def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
         if change.kind == "dropped" and not change.blocks and change.action != IGNORE:
             told, level = f"{told}; it stays empty in new rows", "warn"
         if change.kind == "mask_kept":
-            told, hint, level = change.told(table), "", "warn"
+            told, hint, level = change.describe(table), "", "warn"
         passed = level == "error" and not change.blocks
         results.append(Result(f"{DRIFT}{change.kind}", level, passed, told, "", hint=hint))
     return results

@@ -69,8 +69,8 @@ class Candidate:
         names = postgres.columns(self.columns, "s")
         query = sql.SQL("SELECT {} FROM {} AS s").format(names, self.staged.rows)
         if settled:
-            bad = sql.SQL(" WHERE NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = s.ctid)")
-            query += bad.format(self.staged.bad)
+            rejected = sql.SQL(" WHERE NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = s.ctid)")
+            query += rejected.format(self.staged.rejected)
             if stays:
                 query += sql.SQL(" UNION ALL SELECT * FROM {} AS c").format(self.standing(warehouse))
         elif self.increment:
@@ -88,12 +88,12 @@ class Candidate:
         Those that nothing was read for, and those of which what was read is to be set aside; but none that is
         itself to be set aside.
         """
-        bad = sql.SQL("EXISTS (SELECT 1 FROM {} AS s JOIN {} AS b ON b.place = s.ctid WHERE {})").format(
-            self.staged.rows, self.staged.bad, staging.same_key(self.key, "t", "s", self.renamed)
+        rejected = sql.SQL("EXISTS (SELECT 1 FROM {} AS s JOIN {} AS b ON b.place = s.ctid WHERE {})").format(
+            self.staged.rows, self.staged.rejected, staging.same_key(self.key, "t", "s", self.renamed)
         )
-        stays = sql.SQL("({} OR {})").format(self._unread, bad) if self.increment else bad
+        stays = sql.SQL("({} OR {})").format(self._unread, rejected) if self.increment else rejected
         left = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(
-            self.staged.fallen, staging.same_key(self.key, "t", "f", self.renamed)
+            self.staged.superseded, staging.same_key(self.key, "t", "f", self.renamed)
         )
         return sql.SQL("({} AND {} AND {})").format(self._loaded(warehouse), stays, left)
 

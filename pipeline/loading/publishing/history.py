@@ -128,7 +128,7 @@ def _copy(
     except postgres.Error as error:
         schema, name = staged.history.strings
         raise StepError(
-            f'"{schema}"."{name}" has values that do not fit the new type: {postgres.said(error)}',
+            f'"{schema}"."{name}" has values that do not fit the new type: {postgres.message_of(error)}',
             hint="to begin a new history and keep that one, run 'ALTER TABLE "
             f'"{schema}"."{name}" RENAME TO ...\' in the warehouse',
         ) from None

@@ -26,24 +26,24 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
 
     A row whose last good version is in the table is not lacking there.
     """
-    if staging.oid(warehouse, staged.bad) is None:
+    if staging.oid(warehouse, staged.rejected) is None:
         return SetAside(0, 0)
-    count = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.bad)
+    count = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.rejected)
     rows: int = postgres.value(warehouse, count)
     if into_new_table:
         delete = sql.SQL("DELETE FROM {} AS s WHERE s.ctid IN (SELECT place FROM {})")
-        postgres.rows(warehouse, delete.format(staged.rows, staged.bad))
+        postgres.rows(warehouse, delete.format(staged.rows, staged.rejected))
         return SetAside(rows, rows)
     if not key:
         return SetAside(rows, rows)
     unread = staging.fallen_unread(warehouse, staged)
-    if staging.oid(warehouse, staged.fallen) is not None:
-        fallen = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})")
+    if staging.oid(warehouse, staged.superseded) is not None:
+        superseded = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})")
         same = staging.same_key(key, "t", "f")
         live = staging.live(warehouse, staged.target, staged.table, "t")
         _execute(
             warehouse, "DELETE FROM {} AS t WHERE {} AND {}",
-            staged.target, live, fallen.format(staged.fallen, same),
+            staged.target, live, superseded.format(staged.superseded, same),
         )  # fmt: skip
     missing = postgres.value(
         warehouse,
@@ -52,7 +52,7 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
             " AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same} AND {live})"
         ).format(
             staged=staged.rows,
-            bad=staged.bad,
+            rejected=staged.rejected,
             target=staged.target,
             same=staging.same_key(key, "t", "s"),
             live=staging.live(warehouse, staged.target, staged.table, "t"),
@@ -81,9 +81,9 @@ def publish(
 
 def _good(warehouse: Connection, staged: Staged) -> Composable:
     """Return the condition under which a staged row, called "s", is to be loaded."""
-    if staging.oid(warehouse, staged.bad) is None:
+    if staging.oid(warehouse, staged.rejected) is None:
         return sql.SQL("true")
-    return sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = s.ctid)").format(staged.bad)
+    return sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS b WHERE b.place = s.ctid)").format(staged.rejected)
 
 
 def _upsert(

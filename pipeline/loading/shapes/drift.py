@@ -131,7 +131,7 @@ class Change:
         line = f"drift: {{{self.kind}: {wanted}}}"
         return f"to accept it, write '{line}' under {in_yaml(table.name)} in {file}"
 
-    def told(self, table: Table) -> str:
+    def describe(self, table: Table) -> str:
         """Return what happened and what to write, in one line."""
         return "; ".join(filter(None, (self.fact, self.hint(table))))
 

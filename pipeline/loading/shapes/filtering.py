@@ -73,7 +73,9 @@ def require_sound(source: Connection, table: Table, relation: sql.Identifier) ->
         if not (error.pgcode or "").startswith(postgres.REFUSALS):
             raise
         postgres.rows(source, "ROLLBACK TO SAVEPOINT filter")
-        raise _refused(table, table.where, f"is refused by the source: {postgres.said(error)}") from None
+        raise _refused(
+            table, table.where, f"is refused by the source: {postgres.message_of(error)}"
+        ) from None
     postgres.rows(source, "RELEASE SAVEPOINT filter")
 
 

@@ -130,7 +130,7 @@ def _by_buckets(
     size = min(LARGEST, max(SMALLEST, math.isqrt(source_rows // expected)))
     buckets = min(MOST_BUCKETS, 2 ** (source_rows // size).bit_length())
     source_hash = _hash([expression(column) for column in planned.key_columns])
-    source = _told(source_hash, planned.relation, filtering.restricted(planned.table), buckets)
+    source = _sums_by_bucket(source_hash, planned.relation, filtering.restricted(planned.table), buckets)
     _drop(warehouse)
     postgres.rows(
         warehouse,
@@ -143,10 +143,10 @@ def _by_buckets(
     read_again = sql.SQL("JOIN {} AS s ON {} WHERE {}").format(staged.rows, same, live)
     ours = sql.SQL(" UNION ALL ").join(
         [
-            _told(target_hash, staged.target, sql.SQL("WHERE {}").format(live), buckets, alias="t"),
+            _sums_by_bucket(target_hash, staged.target, sql.SQL("WHERE {}").format(live), buckets, alias="t"),
             # What was read again is as it was read, and not as it is still in the table.
-            _told(target_hash, staged.target, read_again, buckets, sign="-", alias="t"),
-            _told(
+            _sums_by_bucket(target_hash, staged.target, read_again, buckets, sign="-", alias="t"),
+            _sums_by_bucket(
                 _hash([sql.Identifier("s", column.name) for column in planned.key_columns]), staged.rows,
                 sql.SQL(""), buckets, alias="s",
             ),
@@ -225,7 +225,7 @@ def _bucket(hash_: Composable, buckets: int) -> Composable:
     return sql.SQL("({} & {})::integer").format(hash_, sql.Literal(buckets - 1))
 
 
-def _told(
+def _sums_by_bucket(
     hash_: Composable, relation: Composable, rest: Composable, buckets: int, alias: str = "", sign: str = ""
 ) -> Composable:
     """Return the query that tells the keys of a relation by buckets."""

@@ -76,7 +76,7 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Fig
             median = statistics.median(ratios)
             say(f"an audit takes {median:.1%} {what} (median; {min(ratios):.1%} to {max(ratios):.1%})")
         begun = statistics.median(night.audit.seconds - night.looked_seconds for night in seen)
-        compared, seconds, proved = platform.ask(audits.looked)
+        compared, seconds, proved = platform.ask(audits.totals)
         say(f"of that {begun:.2f} s to begin and end, and {seconds / compared * 1e6:.2f} s a million rows")
         say(f"{proved} of {len(tables)} tables had their turn within {nights} nights")
     return found
@@ -86,7 +86,7 @@ def _night(platform: Platform, tables: dict[str, int], number: int) -> Night:
     for name in tables:
         platform.source(DAY.format(name=name, night=number))
     load = platform.run(number)
-    _, before, _ = platform.ask(audits.looked)
+    _, before, _ = platform.ask(audits.totals)
     audit = platform.pipeline("audit")
-    _, after, _ = platform.ask(audits.looked)
+    _, after, _ = platform.ask(audits.totals)
     return Night(load, audit, after - before)

@@ -83,7 +83,7 @@ def archive(home: Home, rows: int) -> Iterator[dict[str, str]]:
     provision.forget_source(home, DATABASE)
     vault = vault_server.administrator(home)
     sources.make(home, DATABASE, None, threading.Event(), as_owner=True)
-    with tempfile.TemporaryDirectory() as scratch, Control(home.path / backup_store.NAME) as control:
+    with tempfile.TemporaryDirectory() as temporary, Control(home.path / backup_store.NAME) as control:
         try:
             for entries in (OURS, RESTORER):
                 backup_store.make_bucket(home, control, vault, BUCKET, entries=entries, lock=False)
@@ -91,8 +91,10 @@ def archive(home: Home, rows: int) -> Iterator[dict[str, str]]:
             with clusters.connection(home, provision.SOURCES, DATABASE) as connection:
                 connection.cursor().execute(FILL.format(rows=rows))
                 connection.cursor().execute("VACUUM entry")
-            settings_file = Path(scratch, "luigi.cfg")
-            settings_file.write_text(configuration.render(configuration.template(), _sections(home, scratch)))
+            settings_file = Path(temporary, "luigi.cfg")
+            settings_file.write_text(
+                configuration.render(configuration.template(), _sections(home, temporary))
+            )
             # Whatever is installed here: both sides go by the client of the sandbox's own servers.
             path = f"{clusters.BINARIES}{os.pathsep}{os.environ['PATH']}"
             own = {"LUIGI_CONFIG_PATH": str(settings_file), "PATH": path}
@@ -106,7 +108,7 @@ def archive(home: Home, rows: int) -> Iterator[dict[str, str]]:
                     vault.remove(entries + entry)
 
 
-def _sections(home: Home, scratch: str) -> dict[str, dict[str, str]]:
+def _sections(home: Home, temporary: str) -> dict[str, dict[str, str]]:
     """Return settings that know the database and the bucket of the measurement, and no warehouse."""
     shared = configuration.sections(home)
     own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
@@ -116,7 +118,7 @@ def _sections(home: Home, scratch: str) -> dict[str, dict[str, str]]:
         "secret": OURS + backup_store.WRITER,
         "verify_secret": OURS + backup_store.VERIFIER,
         "audit_secret": OURS + backup_store.AUDITOR,
-        "work_dir": str(Path(scratch, "work")),
+        "work_dir": str(Path(temporary, "work")),
     }
     own["restore"] |= {"secret": RESTORER + backup_store.RESTORER}
     own[f"database.{DATABASE}"] = {"secret": f"database/{DATABASE}"}

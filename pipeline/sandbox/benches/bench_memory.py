@@ -43,7 +43,7 @@ class Peaks:
         # The scheduler was there before: the kernel forgets what it took until now, as if it began here.
         Path(f"/proc/{self._scheduler}/clear_refs").write_text("5")
         ended = threading.Event()
-        looking = threading.Thread(target=self._look, args=(ended,))
+        looking = threading.Thread(target=self._sample, args=(ended,))
         looking.start()
         try:
             yield
@@ -51,7 +51,7 @@ class Peaks:
             ended.set()
             looking.join()
 
-    def _look(self, ended: threading.Event) -> None:
+    def _sample(self, ended: threading.Event) -> None:
         while not ended.wait(LOOK_SECONDS):
             together = 0
             for process in psutil.process_iter():

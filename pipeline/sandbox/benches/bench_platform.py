@@ -168,11 +168,11 @@ def platform(home: Home, tables: Sequence[str], make: str) -> Iterator[Platform]
     # What a measurement that was killed has left.
     provision.forget_source(home, NAME)
     sources.make(home, NAME, None, threading.Event(), as_owner=True)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as temporary:
         try:
             provision.source(home, NAME)
             first = date(2000, 1, 1) + timedelta(days=int(time.time()) % 7000)
-            settings_file = str(_settings(home, tables, Path(scratch)))
+            settings_file = str(_settings(home, tables, Path(temporary)))
             environment = {**os.environ, **addresses(home), "LUIGI_CONFIG_PATH": settings_file}
             made = Platform(home, environment, first)
             made.source(make)
@@ -185,16 +185,16 @@ def platform(home: Home, tables: Sequence[str], make: str) -> Iterator[Platform]
             provision.forget_source(home, NAME)
 
 
-def _settings(home: Home, tables: Sequence[str], scratch: Path) -> Path:
+def _settings(home: Home, tables: Sequence[str], temporary: Path) -> Path:
     """Write settings that know only the source and the warehouse of the measurement."""
-    (scratch / "sources").mkdir()
+    (temporary / "sources").mkdir()
     declared = "".join(f"  {name}: {{}}\n" for name in tables)
-    (scratch / "sources" / f"{NAME}.yaml").write_text(f"source: {NAME}\ntables:\n{declared}")
+    (temporary / "sources" / f"{NAME}.yaml").write_text(f"source: {NAME}\ntables:\n{declared}")
     shared = configuration.sections(home)
     own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
     own["warehouse"] = {"secret": NAME}
-    own["analysts"] = {"checkout": str(scratch)}
+    own["analysts"] = {"checkout": str(temporary)}
     own[f"source.{NAME}"] = {"secret": f"source/{NAME}"}
-    path = scratch / "luigi.cfg"
+    path = temporary / "luigi.cfg"
     path.write_text(configuration.render(configuration.template(), own))
     return path

@@ -90,7 +90,7 @@ def scheduler(home: Home, count: int) -> Figures:
         run = Caller(port, password, "run")
         begun = time.monotonic()
         for number in range(count):
-            _tell(run, f"small_{number:05}")
+            _register(run, f"small_{number:05}")
         told = time.monotonic() - begun
         found.add(
             f"{count:,} tables, told to it", Cost(told), Cost(count * len(STEPS) * STEP_SECONDS / WORKERS)
@@ -117,7 +117,7 @@ def scheduler(home: Home, count: int) -> Figures:
     return found
 
 
-def _tell(run: Caller, table: str) -> None:
+def _register(run: Caller, table: str) -> None:
     before: list[str] = []
     for step in STEPS:
         task = f"{step}_bench_{table}_{RUN}"

@@ -86,7 +86,7 @@ class VaultServer(Server):
         if not processes.listens(process, self.port(home)):
             return False
         try:
-            status = _exchange(home, "GET", "/v1/sys/health", None, None)[0]
+            status = _request(home, "GET", "/v1/sys/health", None, None)[0]
             if status == NOT_INITIALIZED:
                 _initialize(home)
             elif status == SEALED:
@@ -107,7 +107,7 @@ class Administrator:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make one call and return its answer. Raise StepError if it is refused."""
-        status, answer = _exchange(self._home, method, f"/v1/{path}", body, self._token)
+        status, answer = _request(self._home, method, f"/v1/{path}", body, self._token)
         if status >= HTTPStatus.BAD_REQUEST:
             reasons = "; ".join(answer.get("errors") or [HTTPStatus(status).phrase])
             raise StepError(f"the sandbox's Vault server refused {method} {path}: {redact.redact(reasons)}")
@@ -115,7 +115,7 @@ class Administrator:
 
     def read(self, entry: str) -> dict[str, str] | None:
         """Return the KV entry below the pipeline's prefix, or None if there is none."""
-        status, answer = _exchange(self._home, "GET", f"/v1/secret/data/pipeline/{entry}", None, self._token)
+        status, answer = _request(self._home, "GET", f"/v1/secret/data/pipeline/{entry}", None, self._token)
         if status == HTTPStatus.NOT_FOUND:
             return None
         if status != HTTPStatus.OK:
@@ -143,7 +143,7 @@ def administrator(home: Home) -> Administrator:
 
 
 def _initialize(home: Home) -> None:
-    status, keys = _exchange(home, "PUT", "/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1}, None)
+    status, keys = _request(home, "PUT", "/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1}, None)
     if status != HTTPStatus.OK:
         raise StepError(f"the sandbox's Vault server cannot be initialized: HTTP status {status}")
     atomic.write(home.vault_keys / "init.json", json.dumps(keys))
@@ -163,7 +163,7 @@ def _keys(home: Home) -> dict[str, Any]:
     return keys
 
 
-def _exchange(
+def _request(
     home: Home, method: str, path: str, body: dict[str, Any] | None, token: str | None
 ) -> tuple[int, dict[str, Any]]:
     """Return the status and the answer of one call. Raise OSError if the server is not there."""

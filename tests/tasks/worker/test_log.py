@@ -72,16 +72,16 @@ def test_a_scheduler_that_hangs_keeps_no_step_waiting() -> None:
     def fail() -> None:
         raise ConnectionError
 
-    teller = ProgressReporter()
-    teller.tell("message", hang)
+    reporter = ProgressReporter()
+    reporter.report("message", hang)
     assert hanging.wait(60)
     for number in range(1000):
-        teller.tell("message", partial(told.append, number))
-    teller.tell("progress", fail)
-    teller.flush(0.01)
+        reporter.report("message", partial(told.append, number))
+    reporter.report("progress", fail)
+    reporter.flush(0.01)
     assert told == []
     answering.set()
-    teller.flush(60)
+    reporter.flush(60)
     assert told == [999]
 
 

@@ -13,4 +13,4 @@ def problems(folder: Path, user: str | None = None) -> list[str]:
     names = confined.named(folder)
     if names and (wrong := confined.uncopied(folder)):
         return [wrong]
-    return [problem for name in names for problem in confined.look(folder, name, user).problems]
+    return [problem for name in names for problem in confined.check(folder, name, user).problems]

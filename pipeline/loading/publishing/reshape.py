@@ -1,4 +1,4 @@
-"""Exchange: how a table of the warehouse gets another shape while people read it.
+"""Reshape: how a table of the warehouse gets another shape while people read it.
 
 A new column or name is a catalog change, made at once or tried again. Another type or key needs a new table:
 it is filled beside the old one, then takes its place with all views and grants. What takes time, filling
@@ -178,7 +178,7 @@ def _keep_rows(
     except postgres.Error as error:
         raise StepError(
             f"rows that only the warehouse still has ('deletes: {staged.table.deletes}') do not fit "
-            f"the table's new shape: {postgres.said(error)}",
+            f"the table's new shape: {postgres.message_of(error)}",
             hint="to begin a new table and keep that one, run 'ALTER TABLE "
             f"{staged.target.as_string(warehouse)} RENAME TO ...' in the warehouse",
         ) from None

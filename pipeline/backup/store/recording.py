@@ -12,17 +12,17 @@ from pipeline.postgres import Connection
 logger = logging.getLogger(__name__)
 
 
-def tell_of_backup(databases: Access, database: str, row: Mapping[str, object]) -> None:
+def record_backup(databases: Access, database: str, row: Mapping[str, object]) -> None:
     """Let the ledger know of a backup that is in the bucket."""
-    _tell(databases, f"the backup of {database}", archive.record_backup, row)
+    _record(databases, f"the backup of {database}", archive.record_backup, row)
 
 
-def tell_of_drill(databases: Access, database: str, row: Mapping[str, object]) -> None:
+def record_drill(databases: Access, database: str, row: Mapping[str, object]) -> None:
     """Let the ledger know of a drill whose report is in the bucket."""
-    _tell(databases, f"the drill of {database}", archive.record_drill, row)
+    _record(databases, f"the drill of {database}", archive.record_drill, row)
 
 
-def _tell(
+def _record(
     databases: Access, what: str, record: Callable[[Connection, Mapping[str, object]], None],
     row: Mapping[str, object],
 ) -> None:  # fmt: skip
