@@ -130,7 +130,7 @@ def _examples(theirs: Connection, subject: Subject, result: Result) -> list[str]
 def _in_words(row: dict[str, object]) -> str:
     """Return a row in a few words.
 
-    >>> _told({"id": 5, "name": None})
+    >>> _in_words({"id": 5, "name": None})
     'id=5, name=null'
     """
     return ", ".join(
