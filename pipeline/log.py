@@ -224,7 +224,7 @@ def level(line: str) -> str | None:
 
 
 def whole(line: str) -> str:
-    """Return a line of another process as this one's log has it: in JSON, what is no event becomes one."""
+    """Return a line of another process as this one's log has it: in JSON, plain text becomes an event."""
     if chosen() == TEXT or level(line) is not None:
         return line
     return _object(datetime.now(UTC).isoformat(timespec="milliseconds"), "INFO", line)

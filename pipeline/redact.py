@@ -13,7 +13,7 @@ from types import TracebackType
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
-# A shorter string would blot out ordinary words, and is no credential worth the name.
+# A shorter string would blot out ordinary words, and is not a credential worth the name.
 MINIMUM_LENGTH = 6
 
 # What a server says beside its error, up to a hint or the end: a value may have line breaks.

@@ -97,7 +97,7 @@ def _send_alert(task: luigi.Task, error: BaseException | str | None, *, grace_se
         run = parameters[chains.ETL.run_parameter]
         key = failures.server(found, run).key
         if grace_seconds and any(known.key == key for known in alerts.open_alerts(configured())):
-            # Another table has told it: that is no second try, which would hasten it.
+            # Another table has told it: that is not a second try, which would hasten it.
             return
         code, hint = getattr(error, "exit_code", None), getattr(error, "hint", None)
         alert = failures.out_of_reach(found, run, _waiting(found, run), _name(task), code, hint)

@@ -43,7 +43,7 @@ class Done(luigi.Target):
         self._name, self._exists = name, exists
 
     def exists(self) -> bool:
-        # A server that restarts is no answer to this question.
+        # A server that restarts is not an answer to this question.
         return retry.call(self._exists)
 
     def __str__(self) -> str:

@@ -385,7 +385,7 @@ def test_a_storm_of_503(control: Control, opened: Opener, tmp_path: Path) -> Non
 def test_an_error_inside_a_good_answer(
     control: Control, opened: Opener, tmp_path: Path, call: str, kind: str
 ) -> None:
-    """200 with a page of a proxy, or with an error in it, is no answer: it is asked again, never believed."""
+    """200 with a page of a proxy, or with an error in it, is not an answer: it is asked again."""
     path, sha256 = a_file(tmp_path, 3 * PART if call == "b2_upload_part" else 10)
     bucket = opened()
     details = {"status": 200} if kind == "error" else {}

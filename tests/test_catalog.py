@@ -31,8 +31,8 @@ hr.yaml:2: defaults.changes: must be xmin, cursor or full; did you mean cursor?
 hr.yaml:2: defaults.schem: unknown key; did you mean schema?
 hr.yaml:3: tabels: unknown key; did you mean tables?
 hr.yaml:5: tables.department.lookback: has no effect without changes: cursor; write that, or remove this
-hr.yaml:5: tables.department.lookback: is no duration; write a number and a unit, such as 15 minutes, 2
-  hours or 1 day
+hr.yaml:5: tables.department.lookback: is not a valid duration; write a number and a unit, such as
+  15 minutes, 2 hours or 1 day
 hr.yaml:6: tables.department: stands there twice; keep one
 hr.yaml:9: tables.employee.max_deleted: is more than 100%; lower it
 hr.yaml:11: tables.employee.columns.id.mask: a column of the key must keep its values apart; use hash, or
@@ -41,26 +41,26 @@ hr.yaml:12: tables.employee.columns.email.null_rat: unknown key; did you mean nu
 hr.yaml:13: tables.employee.columns.phone.mask: must be hash, null or exclude; did you mean hash?
 hr.yaml:13: tables.employee.columns.phone.null_rate.max: missing; write it here
 hr.yaml:13: tables.employee.columns.phone.null_rate.maxx: unknown key; did you mean max?
-hr.yaml:14: tables.employee.columns.grade.accepted[0]: is no single value; write a number, a date or text
+hr.yaml:14: tables.employee.columns.grade.accepted[0]: is not a single value; write a number, a date or text
 hr.yaml:14: tables.employee.columns.grade.range: says nothing; write min or max
 hr.yaml:15: tables.employee.columns._loaded_at: the warehouse adds a column of this name itself; use
   mask: exclude
 hr.yaml:16: tables.employee.drift.added: must be evolve, refresh, ignore or block; correct it
 hr.yaml:16: tables.employee.drift.droped: must be added, added_with_default, dropped, renamed, widened,
   narrowed, type, nullable, key, recreated, enum, order, partition or mask; did you mean dropped?
-hr.yaml:18: tables.employee.checks[0].rows.change: is no share; write a percentage such as 50%, or a
+hr.yaml:18: tables.employee.checks[0].rows.change: is not a valid share; write a percentage such as 50%, or a
   number from 0 to 1
 hr.yaml:18: tables.employee.checks[0].rows.min: must be a whole number; correct it
 hr.yaml:19: tables.employee.checks[1].rows.level: unknown key here; write it beside the check's own key,
   not inside it
 hr.yaml:20: tables.employee.checks[2].unique: is empty; write at least one
-hr.yaml:21: tables.employee.checks[3]: uniq is no check; did you mean unique?
+hr.yaml:21: tables.employee.checks[3]: uniq is not a kind of check; did you mean unique?
 hr.yaml:22: tables.employee.checks[4].sql: must be text; write it in quotes
 hr.yaml:23: tables.employee.checks[5].relationship.to: no such table in this file; did you mean
   department?
 hr.yaml:23: tables.employee.checks[5].relationship: columns and to_columns differ in number; write one
   for each
-hr.yaml:24: tables.employee.checks[6]: is no check; write one of freshness, relationship, rows,
+hr.yaml:24: tables.employee.checks[6]: is not a kind of check; write one of freshness, relationship, rows,
   sql, unique
 mart.yaml:1: source: the name "mart" is taken by the warehouse itself; choose another
 mart.yaml:2: tables: is empty; write at least one
@@ -251,13 +251,16 @@ tables:
             "employee: {key: id, columns: {id: {mask: exclude}}}",
             "employee.columns.id.mask: a column of the key",
         ),
-        ("employee: {max_deleted: true}", "employee.max_deleted: is no share"),
-        ("employee: {max_deleted: 20}", "employee.max_deleted: is no share"),
-        ("employee: {changes: cursor, cursor: c, lookback: 1 month}", "employee.lookback: is no duration"),
+        ("employee: {max_deleted: true}", "employee.max_deleted: is not a valid share"),
+        ("employee: {max_deleted: 20}", "employee.max_deleted: is not a valid share"),
+        (
+            "employee: {changes: cursor, cursor: c, lookback: 1 month}",
+            "employee.lookback: is not a valid duration",
+        ),
         ("employee: !python/object:os.system {}", "tables.employee: the tag "),
         ("{a: &x {}, b: *x}", "tables.b: aliases (*name) are not supported"),
-        ("{a: {<<: {changes: full}}}", "tables.a: the key << is no text"),
-        ("2024: {}", "tables: the key 2024 is no text; write it in quotes"),
+        ("{a: {<<: {changes: full}}}", "tables.a: the key << is not text"),
+        ("2024: {}", "tables: the key 2024 is not text; write it in quotes"),
         ("employee: full", "tables.employee: must be a mapping"),
         ("employee: {columns: {a: {range: {min: 2024-02-31}}}}", "range.min: 2024-02-31 cannot be read"),
         ("e" * 64 + ":", "the name is longer than 63 bytes"),

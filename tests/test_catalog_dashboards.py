@@ -107,14 +107,18 @@ def test_cards_without_a_place_flow_around_those_that_have_one(tmp_path: Path) -
 # What stands in BOARD, what stands there instead, and how what is told of it begins.
 MISTAKES = [
     ("kind: search", "kind: serach", "6: filters.words.kind: must be date, category or search; did you mean"),
-    ("past 12 months", "last year", "4: filters.period: its default is no range; write 'past 12 months'"),
+    ("past 12 months", "last year", "4: filters.period: its default is not a range; write 'past 12 months'"),
     ("column: title,", "column: titel,", None),
     (
         "[desk.category]",
         "[desk.categry]",
         "7: granted[0]: desk.categry: no such table (did you mean category",
     ),
-    ("granted: [desk.category]\n", "", "31: tabs[1].cards[0].sql: desk.category: is no mart, and dashboards"),
+    (
+        "granted: [desk.category]\n",
+        "",
+        "31: tabs[1].cards[0].sql: desk.category: is not a mart, and dashboards",
+    ),
     (
         "mart.titles JOIN",
         "mart.title JOIN",
@@ -141,7 +145,11 @@ MISTAKES = [
     ("order: -rate", "order: -rat", "23: tabs[0].cards[3].order: rat: no such column; did you mean rate?"),
     ("title: Late", "title: Opened", "18: tabs[0].cards[3].title: Opened is on line 11 already"),
     ("{category: category}", "[categry]", "25: tabs[0].cards[3].filters: categry: no such filter; did"),
-    ("[avg(rate)]", "[median(rate)]", "22: tabs[0].cards[3].measures: median(rate) is no measure; write"),
+    (
+        "[avg(rate)]",
+        "[median(rate)]",
+        "22: tabs[0].cards[3].measures: median(rate) is not a valid measure; write",
+    ),
     ("mart: late", "mart: lat", "20: tabs[0].cards[3].mart: no such mart; did you mean late?"),
 ]
 

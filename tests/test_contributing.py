@@ -72,7 +72,7 @@ def test_a_kind_of_check_and_a_form_of_alerts_are_one_file_each(extended: Path) 
         "print('FilledCheck' in schema.text())\n",
     )
     assert "hr.yaml:4: tables.b.checks[0]: nothing is left to look at" in told
-    assert "hr.yaml:5: tables.c.checks[0]: fild is no check; did you mean filled?" in told
+    assert "hr.yaml:5: tables.c.checks[0]: fild is not a kind of check; did you mean filled?" in told
     assert "tables.a" not in told
     assert told.endswith("True\n")
     sent = python(

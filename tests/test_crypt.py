@@ -167,7 +167,7 @@ def _packet(tag: int, body: bytes) -> bytes:
 
 
 def test_a_key_of_openpgp_version_6_is_told_as_such_with_what_to_ask_its_owner_for(tmp_path: Path) -> None:
-    """As newer tools make it by a profile for RFC 9580: to gpg it is no key at all."""
+    """As newer tools make it by a profile for RFC 9580: to gpg it is not a key at all."""
     for version, standard in ((6, "RFC 9580"), (5, "LibrePGP")):
         body = bytes([version]) + bytes(4) + bytes([27]) + (32).to_bytes(4, "big") + bytes(32)
         packets = _packet(6, body) + _packet(13, b"new <new@test.invalid>")

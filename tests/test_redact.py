@@ -44,7 +44,7 @@ def test_escaped_form_is_replaced() -> None:
 
 
 def test_short_words_stay() -> None:
-    """A user name of four letters is no credential, and would blot out half of a log."""
+    """A user name of four letters is not a credential, and would blot out half of a log."""
     redact.register("hr")
     redact.register("")
     assert redact.redact("hr.employee") == "hr.employee"

@@ -281,7 +281,7 @@ ENDS = {
 def test_a_limit_that_the_host_imposes_is_one_line_with_server_role_and_setting(
     shop: Night, setting: str
 ) -> None:
-    """As behind a pooler, whose sessions are not what they were set to. It is no lost connection."""
+    """As behind a pooler, whose sessions are not what they were set to. It is not a lost connection."""
     said, asked_for = ENDS[setting]
 
     def run(line: proxies.Line) -> None:

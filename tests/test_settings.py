@@ -233,7 +233,7 @@ no_lok = True
 keep-alive = True
 """
     assert problems(write(text)) == [
-        "luigi.cfg:2: [vault] url: is no URL; write http:// or https:// and the host",
+        "luigi.cfg:2: [vault] url: is not a valid URL; write http:// or https:// and the host",
         "luigi.cfg:3: [vault] auth: must be jwt, approle or token; correct it",
         "luigi.cfg:4: [vault] rôle: unknown key; did you mean role?",
         "luigi.cfg:5: [warehose]: unknown section; did you mean [warehouse]?",
@@ -241,9 +241,9 @@ keep-alive = True
         "luigi.cfg:9: [Sources.hr]: unknown section; did you mean [source.hr]?",
         "luigi.cfg:11: [database.hr] address: missing; "
         "a credential made on demand needs address = host:port/name",
-        "luigi.cfg:14: [drill] secret: is no path in Vault; write it without a leading slash, "
+        "luigi.cfg:14: [drill] secret: is not a valid path in Vault; write it without a leading slash, "
         "such as warehouse or hr/reader",
-        "luigi.cfg:15: [drill] address: is no address of a database; write host:port/name",
+        "luigi.cfg:15: [drill] address: is not a valid database address; write host:port/name",
         "luigi.cfg:16: [drill] deadline_minutes: must be a whole number; correct it",
         "luigi.cfg:18: [core] no_lok: Luigi knows no such key; did you mean no_lock?",
     ]
@@ -254,7 +254,10 @@ keep-alive = True
     [
         ("[vault\nurl = x\n", "luigi.cfg:1: comes before any [section]; put it into one"),
         ("url = x\n", "luigi.cfg:1: comes before any [section]; put it into one"),
-        (VAULT + "nonsense-and-p4ssword\n", "luigi.cfg:6: is no 'key = value'; mend or remove the line"),
+        (
+            VAULT + "nonsense-and-p4ssword\n",
+            "luigi.cfg:6: is not a 'key = value' line; mend or remove the line",
+        ),
         (VAULT + "role = y\n", "luigi.cfg:6: [vault] role: stands there twice; keep one"),
         (VAULT + "[drill]\n[drill]\n", "luigi.cfg:7: [drill] stands there twice; join them into one"),
     ],

@@ -136,7 +136,7 @@ def test_a_folder_of_tasks_that_is_too_large_is_told_as_that(tmp_path: Path, mad
             file.truncate(copies.MOST_BYTES)
         most = "64 MiB in its files"
     done = validate(folder=tmp_path)
-    told = f"pipeline: tasks: has more than {most}; move what is no program elsewhere\n"
+    told = f"pipeline: tasks: has more than {most}; move other files elsewhere\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
 
 

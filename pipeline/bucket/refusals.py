@@ -34,7 +34,7 @@ class KeyRefusedError(B2Error):  # type: ignore[misc] # the SDK is untyped
 
 
 class GarbledError(B2Error):  # type: ignore[misc]
-    """What came was said to be well, and is no answer of B2's: from a proxy in between, mostly."""
+    """What came was said to be well, and is not an answer of B2's: from a proxy in between, mostly."""
 
 
 class SourceError(B2Error):  # type: ignore[misc]

@@ -133,7 +133,7 @@ class _Builder:
             line = key_node.start_mark.line + 1
             key = key_node.value if isinstance(key_node, ScalarNode) else None
             if not isinstance(key, str) or not str(key_node.tag).endswith(":str"):
-                self._add_problem(line, path, f"the key {key or 'here'} is no text; write it in quotes")
+                self._add_problem(line, path, f"the key {key or 'here'} is not text; write it in quotes")
             elif key in values:
                 self._add_problem(line, (*path, key), "stands there twice; keep one")
             else:

@@ -21,7 +21,7 @@ def _share(value: Any) -> Any:
         return float(match[1]) / 100
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
-    raise ValueError("is no share; write a percentage such as 50%, or a number from 0 to 1")
+    raise ValueError("is not a valid share; write a percentage such as 50%, or a number from 0 to 1")
 
 
 def _whole_at_most(value: float) -> float:
@@ -35,7 +35,9 @@ def _duration(value: Any) -> Any:
         return value
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip().lower())):
         return timedelta(**{f"{match[2]}s": float(match[1])})
-    raise ValueError("is no duration; write a number and a unit, such as 15 minutes, 2 hours or 1 day")
+    raise ValueError(
+        "is not a valid duration; write a number and a unit, such as 15 minutes, 2 hours or 1 day"
+    )
 
 
 def _several(value: Any) -> Any:
@@ -51,7 +53,7 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 def _single(value: Any) -> Any:
     if isinstance(value, bool | int | float | date | str):
         return value
-    raise ValueError("is no single value; write a number, a date or text")
+    raise ValueError("is not a single value; write a number, a date or text")
 
 
 _WrittenPercentage = Annotated[str, Field(pattern=rf"^\s*{_PERCENTAGE.pattern}\s*$")]

@@ -45,7 +45,7 @@ class Task:
     part: Part | None
     # All is well with what it is about once this is done.
     concludes: bool = False
-    # It only waits for others, and is no step in the ledger.
+    # It only waits for others, and is not a step in the ledger.
     gathers: bool = False
     # Its work is undone when the worker that did it ends: best done by the run itself.
     held_by_its_worker: bool = False

@@ -48,7 +48,7 @@ def print_next(before: str, command: str) -> None:
 
 
 def progress() -> "Progress":
-    """Return a progress bar on standard error; it shows nothing where that is no terminal."""
+    """Return a progress bar on standard error; it shows nothing where that is not a terminal."""
     from rich.console import Console  # noqa: PLC0415 - as above
     from rich.progress import (  # noqa: PLC0415
         BarColumn,

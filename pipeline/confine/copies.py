@@ -23,12 +23,10 @@ def complaint(source: Path) -> str:
                 return f"{here / name}: may not be read; see to its owner and permissions"
             size += -(-(here / name).stat().st_size // PAGE_BYTES) * PAGE_BYTES
         if files > MOST_FILES:
-            return (
-                f"{source}: has more than {MOST_FILES:,} files and folders; move what is no program elsewhere"
-            )
+            return f"{source}: has more than {MOST_FILES:,} files and folders; move other files elsewhere"
         if size > MOST_BYTES:
             most = MOST_BYTES // 1024**2
-            return f"{source}: has more than {most} MiB in its files; move what is no program elsewhere"
+            return f"{source}: has more than {most} MiB in its files; move other files elsewhere"
     return ""
 
 

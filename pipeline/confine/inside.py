@@ -191,7 +191,7 @@ def _be(user: int, group: int) -> None:
 def _limit(limits: Limits) -> None:
     for what, most in (
         (resource.RLIMIT_DATA, limits.memory_bytes),
-        # What is mapped and never used is no memory, and libraries map much.
+        # What is mapped and never used is not memory, and libraries map much.
         (resource.RLIMIT_AS, limits.memory_bytes * 4),
         (resource.RLIMIT_NPROC, limits.processes),
         (resource.RLIMIT_FSIZE, limits.disk_bytes),

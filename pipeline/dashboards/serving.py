@@ -133,7 +133,7 @@ def _not_for_java(parts: Mapping[str, str]) -> list[str]:
     elif "," in host or "," in port:
         problems.append("several hosts")
     elif not port.isdecimal():
-        problems.append("a port that is no number")
+        problems.append("a port that is not a number")
     if parts.get("sslrootcert") == "system":
         problems.append("sslrootcert=system, which is a file's name to Java's driver")
     if more := sorted(parts.keys() - {*NEEDED, "port", *TAKEN_OVER, *LEFT_OUT}):

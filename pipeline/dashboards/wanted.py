@@ -248,6 +248,6 @@ def numbers(chosen: Filter) -> Iterator[int | float]:
             found = math.nan
         if not math.isfinite(found):
             raise CheckError(
-                f"its default {value} is no number, and its column has numbers", hint="correct its default"
+                f"its default {value} is not a number, and its column has numbers", hint="correct its default"
             )
         yield found

@@ -78,7 +78,7 @@ class Repository:
         `token` is for https, `login` for ssh.
 
         Raise UnreachableError if it cannot be had, LoginError if that is for the login, ContentError if what
-        comes is no sound repository, MachineError if this machine cannot fetch or keep it.
+        comes is not a sound repository, MachineError if this machine cannot fetch or keep it.
         """
         self._prepare()
         # Its `-` would be read as an option.

@@ -30,7 +30,7 @@ def logical_date(now: datetime) -> str:
 def parse(text: str) -> str:
     """Return a logical date as given. Raise UsageError if it is none."""
     problem = UsageError(
-        f'"{text}" is no run',
+        f'"{text}" is not a valid run',
         hint="write a date such as 2026-11-22, or 2026-11-22T1430 for an extra load",
     )
     if not _FORM.fullmatch(text):
@@ -45,7 +45,7 @@ def parse(text: str) -> str:
 def parse_month(text: str) -> str:
     """Return the month of a drill as given: 2026-11, or 2026-11-again. Raise UsageError if it is none."""
     if not _MONTH.fullmatch(text):
-        raise UsageError(f"{text} is no month", hint="write one as 2026-11")
+        raise UsageError(f"{text} is not a valid month", hint="write one as 2026-11")
     return text
 
 

@@ -17,7 +17,7 @@ from pipeline.warehouse.staging import Staged
 HELD_ROWS = 1000
 # What is left is looked at so often; a check that does not hold then stops the table.
 ROUNDS = 10
-# As jsonb these would lose keys that are there twice, or be refused for what is no text (\\u0000).
+# As jsonb these would lose keys that are there twice, or be refused for what is not text (\\u0000).
 AS_TEXT = frozenset({"json", "json[]"})
 
 

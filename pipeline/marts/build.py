@@ -81,7 +81,7 @@ def build_mart(
     """Build a mart and publish it; return what it is now, or None if it was built before.
 
     What passes is tried again. Raise CheckError, telling all that does not hold, and StepError, with file and
-    line, if the SELECT is no pure read or the server cannot run it: the mart then stays as it was.
+    line, if the SELECT is not a pure read or the server cannot run it: the mart then stays as it was.
     """
     return retry.call(lambda: _build_mart(settings, catalog, name, run, show), lambda said: show(None, said))
 

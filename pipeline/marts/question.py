@@ -43,7 +43,7 @@ class Answer:
 def ask(theirs: Connection, mart: Mart) -> Answer:
     """Run the mart's SELECT in a read-only transaction, and leave its rows under the name CANDIDATE.
 
-    Raise StepError, with file and line, for what is no pure read of what the mart says it reads.
+    Raise StepError, with file and line, for what is not a pure read of what the mart says it reads.
     """
     group = sql.Identifier(roles.of(theirs).analyst)
     try:

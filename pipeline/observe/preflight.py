@@ -80,7 +80,9 @@ def _marts(databases: Access) -> list[str]:
         if postgres.value(theirs, "SELECT pg_has_role(%s, 'MEMBER')", (group,)):
             return []
         login = theirs.info.user
-    return [f'the login "{login}" is no analyst; GRANT "{group}" TO "{login}" in the warehouse']
+    return [
+        f'the login "{login}" is not a member of "{group}"; GRANT "{group}" TO "{login}" in the warehouse'
+    ]
 
 
 def _shown(settings: Settings, databases: Access) -> Iterator[Finding]:

@@ -48,7 +48,7 @@ class Offered:
 
 
 def label(value: Past | tuple[str, ...]) -> str:
-    """Return what is to be chosen in a word or two; what stands for everything or nothing is no value's.
+    """Return what is to be chosen in a word or two; what stands for everything or nothing is not a value's.
 
     >>> label(()), label(("",)), label(("all",)), label(("LL.B.", "LL.M.")), label(Past(3, "year"))
     ('all', '(empty)', '"all"', 'LL.B., LL.M.', 'past 3 years')

@@ -112,7 +112,7 @@ def undrawable(card: Card, answer: Answer) -> str:
     >>> undrawable(bars, Answer(("week", "n"), ()))
     'its SELECT gives no column took'
     >>> undrawable(bars, Answer(("week", "took"), ((1, None), (2, timedelta(1)))))
-    'took is no number: 1 day, 0:00:00'
+    'took is not a number: 1 day, 0:00:00'
     """
     if card.chart == "table":
         return ""
@@ -122,7 +122,7 @@ def undrawable(card: Card, answer: Answer) -> str:
     for name in () if card.chart in IN_WORDS else card.measures:
         for value in answer.column(name):
             if value is not None and not _is_number(value):
-                return f"{name} is no number: {str(value)[:LETTERS]}"
+                return f"{name} is not a number: {str(value)[:LETTERS]}"
     return ""
 
 

@@ -234,7 +234,7 @@ def secret_id_file(home: Home, login: str = PIPELINE) -> Path:
 
 
 def role_id(home: Home, login: str = PIPELINE) -> str:
-    """Return the name that the pipeline, or a restore, logs in to Vault with; it is no credential."""
+    """Return the name that the pipeline, or a restore, logs in to Vault with; it is not a credential."""
     answer = vault_server.administrator(home).call("GET", f"auth/approle/role/{login}/role-id")
     return str(answer["data"]["role_id"])
 

@@ -38,7 +38,7 @@ def task_url(settings: Settings, family: str, parameters: Mapping[str, str]) -> 
 
 
 def log_url(settings: Settings, family: str, parameters: Mapping[str, str]) -> str | None:
-    """Return the page of a step's log, None without `[visualizer] url`, or for what is no step of a run."""
+    """Return the page of a step's log, None without `[visualizer] url`, or if there is no run."""
     url = _visualizer(settings)
     run = next((parameters[name] for name in _RUN_PARAMETERS if name in parameters), None)
     return None if url is None or run is None else url + log_path(run, task_id(family, parameters))

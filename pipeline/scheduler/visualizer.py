@@ -27,7 +27,7 @@ PROBE = "api/is_paused"
 def passwords(settings: Settings, logins: Sequence[str] = LOGINS) -> dict[str, str]:
     """Fetch the passwords of these logins from Vault.
 
-    Raise UsageError without [visualizer], UnreachableError if Vault does not give them or one is no good.
+    Raise UsageError without [visualizer], UnreachableError if Vault does not give them or one is not good.
     """
     declared = settings.require_visualizer()
     with vault.session(settings.vault) as session:

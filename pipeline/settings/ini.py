@@ -108,6 +108,8 @@ def _syntax_problems(path: Path, error: configparser.Error) -> list[str]:
         case configparser.MissingSectionHeaderError(lineno=line):
             return [f"{path}:{line}: comes before any [section]; put it into one"]
         case configparser.ParsingError(errors=faulty):
-            return [f"{path}:{line}: is no 'key = value'; mend or remove the line" for line, _ in faulty]
+            return [
+                f"{path}:{line}: is not a 'key = value' line; mend or remove the line" for line, _ in faulty
+            ]
         case _:
             return [f"{path}: is not an INI file; mend it"]

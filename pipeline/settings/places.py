@@ -20,7 +20,7 @@ def found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:
     found = [path for path in usual if _is_file(path)]
     if named := environment.get("LUIGI_CONFIG_PATH"):
         if not _is_file(Path(named)):
-            problem = f"LUIGI_CONFIG_PATH names {named}, which is no file; correct or unset the variable"
+            problem = f"LUIGI_CONFIG_PATH names {named}, which is not a file; correct or unset the variable"
             raise SettingsError([problem])
         found.append(Path(named))
     if not found:

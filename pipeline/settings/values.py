@@ -15,21 +15,21 @@ _HIGHEST_PORT = 65535
 def _address(value: str) -> str:
     match = _ADDRESS.fullmatch(value)
     if match is None or not 0 < int(match[1]) <= _HIGHEST_PORT:
-        raise ValueError("is no address of a database; write host:port/name")
+        raise ValueError("is not a valid database address; write host:port/name")
     return value
 
 
 def _vault_path(value: str) -> str:
     if _VAULT_PATH.fullmatch(value) is None:
         raise ValueError(
-            "is no path in Vault; write it without a leading slash, such as warehouse or hr/reader"
+            "is not a valid path in Vault; write it without a leading slash, such as warehouse or hr/reader"
         )
     return value
 
 
 def _url(value: str) -> str:
     if re.fullmatch(r"https?://[^\s/]+\S*", value) is None:
-        raise ValueError("is no URL; write http:// or https:// and the host")
+        raise ValueError("is not a valid URL; write http:// or https:// and the host")
     return value.rstrip("/")
 
 

@@ -70,9 +70,9 @@ def _problem(entry: Entry) -> str | None:
     if entry.kind == "commit":
         return f"{shown}: is a submodule, and those are not fetched; put the files themselves there"
     if entry.mode not in REGULAR:
-        return f"{shown}: is no plain file (mode {entry.mode}); put a file there"
+        return f"{shown}: is not a plain file (mode {entry.mode}); put a file there"
     if not _is_name(entry.path):
-        return f"{shown}: is no name for a file here; rename it"
+        return f"{shown}: is not a valid name for a file here; rename it"
     if entry.size is None or entry.size > LARGEST_FILE_BYTES:
         size = "unknown" if entry.size is None else f"{entry.size:,}"
         return f"{shown}: has {size} bytes, and a file may have {LARGEST_FILE_BYTES:,}; take it out"

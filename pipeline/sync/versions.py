@@ -28,7 +28,7 @@ def folder(checkout: Path) -> Path:
 def held(checkout: Path) -> Iterator[Path]:
     """Give the body the version that counts now, which stays as it is, and there, until its end.
 
-    What the body starts goes by it as well. A checkout that is no link is used as it lies there.
+    What the body starts goes by it as well. A checkout that is not a link is used as it lies there.
     """
     with contextlib.ExitStack() as stack:
         found = checkout
@@ -55,7 +55,7 @@ def _locked(checkout: Path, stack: contextlib.ExitStack) -> Path:
             if found != checkout.resolve():
                 continue
             raise UsageError(
-                f"{checkout}: links to {found}, which is no version",
+                f"{checkout}: links to {found}, which is not a version",
                 hint="type 'pipeline sync'",
             ) from None
         file_lock.share(descriptor)

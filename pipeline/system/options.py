@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse a value that is no choice, with the one that was probably meant."""
+        """Refuse a value that is not a valid choice, with the one that was probably meant."""
         if action.choices is not None and value not in action.choices:
             advice = names.advice(str(value), map(str, action.choices))
             raise argparse.ArgumentError(action, f"{value!r} is not known; {advice}")

@@ -23,7 +23,7 @@ def require_private(address: str, *, encrypted: bool) -> None:
         found = {str(one[4][0]) for one in socket.getaddrinfo(address or None, 0)}
     except OSError as error:
         raise UsageError(
-            f"{address}: is no address to listen on ({error.strerror or error}); correct --address"
+            f"{address}: is not a valid address to listen on ({error.strerror or error}); correct --address"
         ) from None
     # No address at all means every one.
     private = bool(address) and all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
@@ -58,7 +58,7 @@ class Encryption:
             self._load()
         except OSError as error:
             raise UsageError(
-                f"{certificate}: is no certificate with its key ({error.strerror or error}); correct "
+                f"{certificate}: is not a certificate with its key ({error.strerror or error}); correct "
                 "certificate and key in [visualizer]"
             ) from None
 

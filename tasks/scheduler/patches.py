@@ -117,7 +117,7 @@ class Patched(RequestHandler):
 
 
 class Icon(RequestHandler):
-    """The icon that every browser asks for: there is none, which is no error."""
+    """The icon that every browser asks for: there is none, which is not an error."""
 
     def get(self) -> None:
         """Say so."""

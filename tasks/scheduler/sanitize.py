@@ -87,12 +87,12 @@ def _resources(arguments: Arguments) -> Arguments:
 
 def _check_name(key: str, value: Any) -> None:
     if value is not None and (not isinstance(value, str) or _UNSAFE.search(value)):
-        raise UnsafeError(f"{key}: is no name that Luigi gives")
+        raise UnsafeError(f"{key}: is not a valid name that Luigi gives")
 
 
 def _check_number(key: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnsafeError(f"{key}: is no number")
+        raise UnsafeError(f"{key}: is not a number")
 
 
 _CLEANERS: dict[str, Callable[[Arguments], Arguments]] = {

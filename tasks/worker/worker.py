@@ -284,7 +284,7 @@ def _load(work: Mapping[str, Any]) -> luigi.Task:
         raise ValueError(f"an assistant runs nothing of module {module}")
     task: luigi.Task = load_task(module, family, work["task_params"])
     if not isinstance(task, step.Step) or type(task).__module__ not in assist.MODULES:
-        raise ValueError(f"{family} is no task of {module}")
+        raise ValueError(f"{family} is not a task of {module}")
     if task.task_id != work["task_id"]:
         raise ValueError(f"it is {task.task_id}, and not what it is called")
     runs.parse(task.logical_date)

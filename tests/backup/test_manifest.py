@@ -1,4 +1,4 @@
-"""The manifest's own promises: it comes back as it was, and what is no manifest is told."""
+"""The manifest's own promises: it comes back as it was, and what is not a manifest is told."""
 
 import json
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ def test_a_checksum_is_exact_to_every_reader() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"version": 2}, r"m is no manifest that this version can read \(version: "),
+        ({"version": 2}, r"m is not a manifest that this version can read \(version: "),
         ({"database": None}, "database: "),
         ({"more": 1}, "more: "),
     ],
@@ -80,7 +80,7 @@ def test_another_format_is_refused(change: dict[str, object], told: str) -> None
 
 
 def test_what_is_cut_short_is_refused() -> None:
-    with pytest.raises(CheckError, match="m is no manifest"):
+    with pytest.raises(CheckError, match="m is not a manifest"):
         Manifest.from_bytes(a_manifest().to_bytes()[:-20], "m")
 
 

@@ -277,7 +277,7 @@ def test_a_name_that_is_wrong_or_taken_is_told_before_anything_is_fetched(shop: 
     for arguments, wanted, told in (
         (["--into-new", name], 2, "there is a database of that name"),
         (["--into-new", ""], 2, "is required"),
-        (["--into-new", "x" * 64], 2, "is no name"),
+        (["--into-new", "x" * 64], 2, "is not a valid name"),
         (["--into-new", shop.name("new"), "--table", "purchases"], 2, "did you mean public.purchase?"),
         (["--into-new", shop.name("new"), "--at", "2020-01-01"], 2, f"there are {RUN}"),
     ):

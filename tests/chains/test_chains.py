@@ -40,7 +40,7 @@ def test_every_task_of_a_chain_is_declared_and_none_that_is_not_there(chain: Cha
         one for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, luigi.Task) and one.__module__ == chain.module
     ]  # fmt: skip
-    # What only others are made of is no task.
+    # What only others are made of is not a task.
     bases = {base for one in found for base in one.__mro__[1:]}
     assert {one.__name__ for one in found if one not in bases} == {task.name for task in chain.tasks}
 

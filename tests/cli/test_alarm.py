@@ -19,7 +19,7 @@ __all__ = ["server", "shop"]
 
 MISTAKES: list[tuple[list[str], str, str]] = [
     (["etl", "--wrokers", "2"], "run/etl", "unrecognized arguments: --wrokers 2"),
-    (["etl", "--run", "yesterday"], "run/etl", '"yesterday" is no run'),
+    (["etl", "--run", "yesterday"], "run/etl", '"yesterday" is not a valid run'),
     (["etl", "--source", "shpo"], "run/etl/shpo", "did you mean shop?"),
     (["elt"], "run/elt", "'elt' is not known; did you mean etl?"),
     (["backup", "shop", "--rnu", "x"], "backup/shop", "unrecognized arguments: --rnu x"),

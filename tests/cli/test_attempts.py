@@ -114,7 +114,7 @@ def test_a_rerun_of_what_plain_luigi_began_loads_no_more_than_that(shop: Night) 
 
 
 def test_the_run_that_goes_on_is_named_and_not_the_latest(night: Night) -> None:
-    """An old one may be gone on with, while the latest has ended; what is still to come is no latest one."""
+    """An old one may be gone on with, while the latest has ended; what is still to come is not the latest."""
     older, newer = next_run(), next_run()
     with access.opened(night.settings) as databases, databases.warehouse(autocommit=True) as warehouse:
         for run in ("2026-11-20", "2026-11-21T1430", "2026-11-21", newer):

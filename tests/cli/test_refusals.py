@@ -63,9 +63,14 @@ def misspell_settings(night: Night) -> None:
             r"shop\.itme: no such table \(did you mean item\?\)",
         ),
         (None, ["--table", "item"], 2, "--table needs --source beside it"),
-        (None, ["--run", "2026-02-30"], 2, '"2026-02-30" is no run; write a date such as 2026-11-22'),
-        (None, ["--run", "yesterday"], 2, '"yesterday" is no run'),
-        (None, ["--workers", "0"], 2, "0 is no number of workers; write 1 or more"),
+        (
+            None,
+            ["--run", "2026-02-30"],
+            2,
+            '"2026-02-30" is not a valid run; write a date such as 2026-11-22',
+        ),
+        (None, ["--run", "yesterday"], 2, '"yesterday" is not a valid run'),
+        (None, ["--workers", "0"], 2, "0 is not a number of workers; write 1 or more"),
     ],
     quick=4,
 )

@@ -41,7 +41,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_backups_of_an_unknown_name_are_a_mistake_of_usage(archive: Archive) -> None:
-    """A database that is declared and was never backed up is no mistake."""
+    """A database that is declared and was never backed up is not a mistake."""
     archive.source("shop", "CREATE TABLE item (id int PRIMARY KEY)")
     assert archive.run("backups", "shop").code == 0
     listed = archive.run("backups", "shpo")

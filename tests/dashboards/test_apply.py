@@ -200,7 +200,7 @@ def test_what_a_filter_chooses_at_first_is_of_its_columns_kind_or_its_dashboard_
     board = with_card(ENROLMENT, TOTAL, dataclasses.replace(TOTAL, reach=reach))
     outcome = surface.apply(dataclasses.replace(board, filters=(*board.filters, many)), STAFF)
     assert outcome.problems == [
-        "dashboards/enrolment.yaml: filter students: its default many is no number, and its column has "
+        "dashboards/enrolment.yaml: filter students: its default many is not a number, and its column has "
         "numbers; correct its default"
     ]
     assert set(surface.metabase.named("dashboard")) == {"Staff"}

@@ -121,7 +121,7 @@ def test_a_database_that_is_not_metabases_own_is_refused_before_it_starts(own: O
         ("postgresql://a/mb?password=s3cret", "no user; write"),
         ("postgresql://mb:s3cret@a", "no dbname; write"),
         ("postgresql://mb:s3cret@a/mb?sslrootcert=system", "sslrootcert=system, which is a file's name"),
-        ("postgresql://mb:s3cret@a:x/mb", "a port that is no number; write"),
+        ("postgresql://mb:s3cret@a:x/mb", "a port that is not a number; write"),
     ],
 )
 def test_an_address_that_javas_driver_does_not_take_as_it_is_meant_is_refused(uri: str, told: str) -> None:

@@ -340,7 +340,7 @@ def test_a_whole_night_goes_by_the_list_and_every_command_sees_its_tables(night:
     assert night.value("warehouse", "SELECT count(*) FROM shop.refund") == 1
     night.platform.declare("shop", ALL.replace("tmp_*", "tmp_*, refund"))
     assert night.run("rerun").code == 0
-    # A role that may read nothing is no night without work.
+    # A role that may read nothing is not a night without work.
     night.ask("shop", f'REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "{night.platform.reader("shop")}"')
     night.ask("warehouse", "DELETE FROM ops.listing; DELETE FROM ops.watermark")
     ended = night.etl(next_run())

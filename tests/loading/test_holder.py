@@ -162,7 +162,7 @@ def test_a_setting_that_is_wrong_is_told_as_one(shop: Night) -> None:
     """What the holder ends with is what the step ends with."""
     configured = shop.settings
     shop.platform.settings_file.write_text("[vault]\nurl = ftp://nowhere\n")
-    with owner() as pid, pytest.raises(UsageError, match=r"\[vault\] url: is no URL") as caught:
+    with owner() as pid, pytest.raises(UsageError, match=r"\[vault\] url: is not a valid URL") as caught:
         snapshot_holder.open_snapshot(configured, declared(shop), next_run(), pid)
     assert caught.value.exit_code == 2
 

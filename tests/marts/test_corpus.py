@@ -48,7 +48,7 @@ def _difference(connection: Connection, text: str) -> str:
     if server != parser:
         return f"server {sorted(server)}, parser {sorted(parser)}"
     columns = {column for _, names in found for column in names or ()}
-    # A star, a whole row and a natural join name no column; what is no column of what is read is its own.
+    # A star, a whole row and a natural join name no column; what is not a column of what is read is its own.
     there = {
         name
         for (name,) in postgres.rows(

@@ -1,4 +1,4 @@
-"""What is no pure read is refused with file and line, and the server has the last word."""
+"""What is not a pure read is refused with file and line, and the server has the last word."""
 
 import pytest
 

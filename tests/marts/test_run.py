@@ -90,5 +90,5 @@ def test_a_login_that_is_no_analyst_is_found_before_the_night(school: Night) -> 
     assert "the warehouse, as analyst: no connection" in barred.out + barred.err
     school.ask("warehouse", f"GRANT CONNECT ON DATABASE {database} TO {database}_marts")
     checked = school.run("check")
-    told = f'the login "{database}_marts" is no analyst; GRANT "{database}_analyst"'
+    told = f'the login "{database}_marts" is not a member of "{database}_analyst"; GRANT "{database}_analyst"'
     assert told in checked.out + checked.err

@@ -134,10 +134,10 @@ def test_a_card_that_cannot_be_drawn_takes_no_other_with_it(night: Night, tmp_pa
         tmp_path,
     )
     assert [each.partition(": ")[2] for each in wrong] == [
-        "bar: y is no number: 1 day, 0:00:00",
-        "line: y is no number: many",
-        "pie: y is no number: NaN",
-        "bar: y is no number: inf",
+        "bar: y is not a number: 1 day, 0:00:00",
+        "line: y is not a number: many",
+        "pie: y is not a number: NaN",
+        "bar: y is not a number: inf",
         "row: its SELECT gives no column y",
         "number: its SELECT gives no column y",
         "scatter: a value cannot be read: year -44 is out of range",

@@ -9,7 +9,7 @@ from pipeline.errors import StepError
 from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.home import PROJECT
 
-git = pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="this is no checkout")
+git = pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="this is not a checkout")
 
 
 @pytest.mark.endurance

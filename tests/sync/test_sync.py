@@ -262,7 +262,7 @@ def _control(one: Analysts) -> None:
         (_large, "dump.sql: has 1,048,577 bytes"),
         (_case, "has the name of marts/Staff.sql"),
         (_many, "it has 5,001 files"),
-        (_control, "is no name for a file here"),
+        (_control, "is not a valid name for a file here"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

@@ -394,7 +394,7 @@ def test_a_flipped_bit_in_the_bucket_is_no_backup(archive: Archive) -> None:
     )
     listed = archive.run("backups", "shop")
     assert "has no backup of shop" in listed.out
-    assert f"shop {run}: has no manifest, so it is no backup" in listed.out
+    assert f"shop {run}: has no manifest, so it is not a backup" in listed.out
 
 
 @pytest.mark.endurance

@@ -157,5 +157,5 @@ def read(bucket: "Bucket", stored: Stored) -> Report:
         return Report.model_validate_json(bucket.read_small(stored.name))
     except ValidationError:
         raise CheckError(
-            f"bucket {bucket.name}: {stored.name} is no report that this version can read"
+            f"bucket {bucket.name}: {stored.name} is not a report that this version can read"
         ) from None

@@ -207,7 +207,7 @@ def _wait(report: Callable[[float, str], None], counting: Counting) -> None:
 
 
 def _never_dumped(missing: Collection[Missing]) -> list[Assertion]:
-    """Say what a backup has not: what is in none is no news, and the rest costs a drill its best grade."""
+    """Say what a backup has not: what is in none is not news, and the rest costs a drill its best grade."""
     passwords = [one.name for one in missing if one.by_nature]
     other = [one.description for one in missing if not one.by_nature]
     told = "the planner's statistics, the server's configuration"

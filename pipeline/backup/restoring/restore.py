@@ -82,7 +82,7 @@ def server_for(databases: Access, proven: Manifest, table: str | None = None) ->
     with second.opened() as connection:
         if not roles.is_superuser(connection):
             raise UsageError(
-                f"{second.name}: the login {second.login} of [drill] superuser_secret is no superuser there",
+                f"{second.name}: {second.login}, of [drill] superuser_secret, is not a superuser there",
                 hint="name one that is",
             )
     return second

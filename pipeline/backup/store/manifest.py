@@ -210,7 +210,7 @@ class Manifest(_Part):
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(str(key) for key in first["loc"])
             raise CheckError(
-                f"{name} is no manifest that this version can read ({place}: {first['msg']})",
+                f"{name} is not a manifest that this version can read ({place}: {first['msg']})",
                 hint="use another backup, or a newer version of this program",
             ) from None
 

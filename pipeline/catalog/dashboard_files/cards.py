@@ -38,14 +38,16 @@ def _default(value: Any) -> Any:
         return (str(value),)
     if isinstance(value, list) and value and all(isinstance(each, str | int | date) for each in value):
         return tuple(str(each) for each in value)
-    raise ValueError("is no choice; write a text, a list of them, or for dates 'past 12 months'")
+    raise ValueError("is not a valid choice; write a text, a list of them, or for dates 'past 12 months'")
 
 
 def _measures(value: Any) -> Any:
     listed = [value] if isinstance(value, str) else value
     for each in listed if isinstance(listed, list) else ():
         if isinstance(each, str) and not _MEASURE.fullmatch(each):
-            raise ValueError(f"{each} is no measure; write a column, or sum, avg, min, max or count of one")
+            raise ValueError(
+                f"{each} is not a valid measure; write a column, or sum, avg, min, max or count of one"
+            )
     return listed
 
 
@@ -54,7 +56,7 @@ def _order(value: Any) -> Any:
     for each in listed if isinstance(listed, list) else ():
         if isinstance(each, str) and not _ORDER.fullmatch(each):
             raise ValueError(
-                f"{each} is no column; write its name, with a - before it for the greatest first"
+                f"{each} is not a column; write its name, with a - before it for the greatest first"
             )
     return listed
 
@@ -181,7 +183,7 @@ class DeclaredFilter(Declared):
         if self.kind == "date":
             if not isinstance(self.default, Past) and not _is_range(self.default):
                 raise ValueError(
-                    "its default is no range; write 'past 12 months', or the first and the last day"
+                    "its default is not a range; write 'past 12 months', or the first and the last day"
                 )
         elif isinstance(self.default, Past):
             raise ValueError("its default is a range of dates; write a value of the column, or kind: date")

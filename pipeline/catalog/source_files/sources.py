@@ -69,7 +69,7 @@ def _placed(source: Source, written: document.Document) -> Source:
 
 
 def unknown_relations(found: Sources, built: set[str]) -> Iterator[str]:
-    """Find what sql checks read that is no table of any source and none of the marts `built`."""
+    """Find what sql checks read that is not a table of any source and none of the marts `built`."""
     for place, relation in found.named:
         if not relation.schema:
             what = f"is named without a schema; write {TABLE}, or its source before it"

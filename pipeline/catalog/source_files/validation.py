@@ -33,8 +33,8 @@ def validated(written: document.Document, model: type[_Model]) -> tuple[_Model |
 def _no_check(value: Any) -> str:
     for key in value if isinstance(value, dict) else ():
         if meant := names.nearest(key, KINDS):
-            return f"{key} is no check; did you mean {meant}?"
-    return f"is no check; write one of {', '.join(KINDS)}"
+            return f"{key} is not a kind of check; did you mean {meant}?"
+    return f"is not a kind of check; write one of {', '.join(KINDS)}"
 
 
 def _no_choice(error: Mapping[str, Any]) -> str:

@@ -59,13 +59,15 @@ def add_command(commands: Any) -> None:
 
 def _name(text: str) -> str:
     if not 0 < len(text.encode()) <= MAXIMUM_BYTES:
-        raise argparse.ArgumentTypeError(f'"{text}" is no name; write one of 1 to {MAXIMUM_BYTES} letters')
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is not a valid name; write one of 1 to {MAXIMUM_BYTES} letters'
+        )
     return text
 
 
 def _jobs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of jobs; write 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of jobs; write 1 or more")
     return int(text)
 
 

@@ -141,7 +141,7 @@ def show_backups(arguments: argparse.Namespace) -> int:
         terminal.say(f"bucket {where} has no backup{what}: type '{chains.BACKUP.command(None, name)}'")
     for database, run in listing.incomplete:
         next_step = f"'{chains.BACKUP.command(run, database)}'"
-        terminal.say(f"{database} {run}: has no manifest, so it is no backup; to complete it: {next_step}")
+        terminal.say(f"{database} {run}: has no manifest, so it is not a backup; to complete it: {next_step}")
     return 0
 
 

@@ -160,7 +160,7 @@ def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
     match = nearest(name, [*loaded, *written, *marts])
     sources = {table.partition(".")[0] for table in tables}
     what = f"did you mean {match}?" if match else f"known are {', '.join(sorted(sources | databases))}"
-    raise UsageError(f'"{name}" is no source, table, mart or database; {what}')
+    raise UsageError(f'"{name}" is not a source, table, mart or database; {what}')
 
 
 def _tables(configured: Settings) -> set[str]:

@@ -67,7 +67,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 def _workers(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of workers; write 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of workers; write 1 or more")
     return int(text)
 
 

@@ -77,7 +77,7 @@ def _source(simulator: Simulator, body: Body) -> DiskFile:
         raise FileNotPresent(file_id_or_name=body["sourceFileId"])
     found = simulator.bucket(bucket_id).file(body["sourceFileId"])
     if found.action != "upload":
-        raise BadRequest("the source is no file", "bad_request")
+        raise BadRequest("the source is not a file", "bad_request")
     return found
 
 

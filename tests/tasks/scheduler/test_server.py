@@ -324,7 +324,7 @@ def test_a_changed_password_is_good_without_a_restart(own: Served) -> None:
     )
     assert way_in.ask("/api/is_paused", "worker").status_code == 401
     assert not any(password in own.log for password in (*old.values(), *new.values()))
-    # What is no good is not taken over.
+    # What is not good is not taken over.
     vault.write(own.entry, {**new, "worker": "short"})
     assert way_in.ask("/api/is_paused", "worker", password="short").status_code == 401
     wait_until(lambda: "too short" in own.log, "the scheduler says so")
@@ -530,7 +530,11 @@ def test_a_renewed_certificate_is_taken_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "", "::", "192.0.2.1", "no.such.host.invalid"])  # noqa: S104
 def test_it_serves_others_only_encrypted(address: str) -> None:
-    told = "is no address to listen on" if "invalid" in address else "would go over the network unencrypted"
+    told = (
+        "is not a valid address to listen on"
+        if "invalid" in address
+        else "would go over the network unencrypted"
+    )
     with pytest.raises(UsageError, match=told):
         listening.require_private(address, encrypted=False)
     for private in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
@@ -542,7 +546,7 @@ def test_it_serves_others_only_encrypted(address: str) -> None:
     [
         (r"\[visualizer\]\n(.+\n)+", "", "[visualizer]: missing in luigi.cfg"),
         (r"(\[visualizer\]\n)", r"\1key = k\n", "certificate: missing; key = FILE needs it beside it"),
-        (r"(\[visualizer\]\n)", r"\1certificate = none.pem\n", "none.pem: is no certificate with its key"),
+        (r"(\[visualizer\]\n)", r"\1certificate = none.pem\n", "none.pem: is not a certificate with its key"),
         (r"\[visualizer\]", "[visualiser]", "did you mean [visualizer]?"),
     ],
 )

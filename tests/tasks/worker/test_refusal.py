@@ -11,15 +11,22 @@ from tests.support.marks import in_depth
 from tests.support.night import Night, program
 
 LOADS = [
-    (["LoadWarehouse", "--run", "yesterday"], '"yesterday" is no run; write a date such as 2026-11-22'),
-    (["LoadWarehouse", "--run", "2026-13-45"], '"2026-13-45" is no run'),
+    (
+        ["LoadWarehouse", "--run", "yesterday"],
+        '"yesterday" is not a valid run; write a date such as 2026-11-22',
+    ),
+    (["LoadWarehouse", "--run", "2026-13-45"], '"2026-13-45" is not a valid run'),
     (["etl.LoadTable", "--run", "2026-11-22", "--source", "shop", "--table", "evnt"], "did you mean event?"),
     (["etl.LoadSource", "--run", "2026-11-22", "--source", "shpo"], "source shpo: not in luigi.cfg"),
 ]
 BACKUPS = [
     ("tasks.backup", ["BackupDatabase", "--database", "shpo"], "database shpo: not in luigi.cfg"),
-    ("tasks.backup", ["BackupDatabase", "--database", "shop", "--run", "2026-02-30"], "is no run"),
-    ("tasks.drill", ["DrillEverything", "--month", "2026-13"], "2026-13 is no month; write one as 2026-11"),
+    ("tasks.backup", ["BackupDatabase", "--database", "shop", "--run", "2026-02-30"], "is not a valid run"),
+    (
+        "tasks.drill",
+        ["DrillEverything", "--month", "2026-13"],
+        "2026-13 is not a valid month; write one as 2026-11",
+    ),
     ("tasks.drill", ["DrillEverything", "--databases", '["shpo"]'], "did you mean shop?"),
 ]
 
