@@ -1,7 +1,8 @@
 """All that we use of Luigi without its word: private names, and what is put in its place while it runs.
 
 A newer Luigi may change any of it unasked. So it has public names here, and stands nowhere else, and a test
-(tests/tasks/test_luigi_internals.py) holds each name to the code that it has in the pinned version.
+(tests/tasks/test_luigi_internals.py) holds each name to the code that it has in the pinned version. What
+belongs to the scheduler's server and to its history is in luigi_served: no run needs these.
 """
 
 import copy
@@ -13,15 +14,11 @@ import luigi
 import luigi.interface
 import luigi.rpc
 import luigi.scheduler
-import luigi.server
 import luigi.worker
 import tenacity
 from luigi.cmdline_parser import CmdlineParser
-from luigi.db_task_history import DbTaskHistory, TaskEvent
 from luigi.interface import _WorkerSchedulerFactory
-from luigi.task_history import StoredTask
 from luigi.worker import GetWorkResponse, TaskProcess
-from tornado.web import RequestHandler
 
 # Makes the workers of Luigi's own command line.
 WorkerFactory = _WorkerSchedulerFactory
@@ -237,45 +234,6 @@ def take_up(state: Any, saved: Any) -> None:
     state._status_tasks = defaultdict(dict)
     for task in state.get_active_tasks():
         state._status_tasks[task.status][task.id] = task
-
-
-class RpcHandler(luigi.server.RPCHandler):
-    """A call of the scheduler's."""
-
-    def __init__(self, cors: luigi.server.cors, *args: Any, **kwargs: Any) -> None:
-        """Be a handler, without asking Luigi's configuration for each call again who may call it."""
-        RequestHandler.__init__(self, *args, **kwargs)
-        self._cors_config = cors
-
-    @property
-    def scheduler(self) -> Any:
-        """The scheduler that is called."""
-        return self._scheduler
-
-
-class MetricsHandler(luigi.server.MetricsHandler):
-    """The figures for Prometheus."""
-
-    @property
-    def scheduler(self) -> Any:
-        """The scheduler whose figures they are."""
-        return self._scheduler
-
-
-class TaskHistory(DbTaskHistory):
-    """Luigi's task history in a database."""
-
-    def _add_task_event(self, task: StoredTask, event: TaskEvent) -> None:
-        self.note(task, event)
-
-    def note(self, task: StoredTask, event: TaskEvent) -> None:
-        """Write down what happened to a task."""
-        super()._add_task_event(task, event)  # type: ignore[no-untyped-call]
-
-
-def id_of(task: StoredTask) -> str:
-    """Return the id of a task of the history."""
-    return str(task._task.id)
 
 
 def use_fetcher(fetcher: type[luigi.rpc.RequestsFetcher]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from pipeline import postgres
-from tasks import luigi_internals
+from tasks import luigi_served
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def url(warehouse_uri: str, options: str = "") -> str:
     return made.update_query_dict(query).render_as_string(hide_password=False)
 
 
-class History(luigi_internals.TaskHistory):
+class History(luigi_served.TaskHistory):
     """A history that is written beside the scheduler's work, many events at once; who works waits for none.
 
     As Luigi writes it, each event is a transaction that every worker waits for.
@@ -144,7 +144,7 @@ class History(luigi_internals.TaskHistory):
                     break
                 # The next event of the task gets a record of its own.
                 task.record_id = None
-                refused.append((luigi_internals.id_of(task), error))
+                refused.append((luigi_served.id_of(task), error))
             done += 1
         if refused:
             task_id, first = refused[0]
@@ -181,10 +181,8 @@ class History(luigi_internals.TaskHistory):
         # A warehouse that was put back has fewer, and will give their numbers to others.
         there = {(row.id, row.task_id) for row in session.execute(query)} if ids else set()
         for task in found:
-            if (task.record_id, luigi_internals.id_of(task)) not in there:
-                record = TaskRecord(
-                    task_id=luigi_internals.id_of(task), name=task.task_family, host=task.host
-                )
+            if (task.record_id, luigi_served.id_of(task)) not in there:
+                record = TaskRecord(task_id=luigi_served.id_of(task), name=task.task_family, host=task.host)
                 for name, value in task.parameters.items():
                     record.parameters[name] = TaskParameter(name=name, value=value)
                 session.add(record)

@@ -13,7 +13,7 @@ import luigi.server
 from luigi.scheduler import RPC_METHODS, Scheduler
 from tornado.web import Application, ErrorHandler, HTTPError, RequestHandler
 
-from tasks import luigi_internals
+from tasks import luigi_served
 from tasks.scheduler import patches, sanitize
 
 # A run and a task id: no folder above, and no hidden file, can be written so.
@@ -26,7 +26,7 @@ def _cors() -> luigi.server.cors:
     return luigi.server.cors()
 
 
-class Rpc(luigi_internals.RpcHandler):
+class Rpc(luigi_served.RpcHandler):
     """A call of the scheduler's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ class Rpc(luigi_internals.RpcHandler):
     post = get
 
 
-class Metrics(luigi_internals.MetricsHandler):
+class Metrics(luigi_served.MetricsHandler):
     """The figures for Prometheus; the warehouse is asked for some, and not in the scheduler's own thread."""
 
     async def get(self) -> None:
