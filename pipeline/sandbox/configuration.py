@@ -2,7 +2,7 @@
 
 import configparser
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT, Home
@@ -33,14 +33,15 @@ def template() -> str:
     return path.read_text() if path.exists() else ""
 
 
-def write(home: Home) -> None:
-    """Write the settings of this sandbox."""
-    atomic.write(home.settings_file, render(template(), sections(home)))
+def write(home: Home, databases: Sequence[str] | None = None) -> None:
+    """Write the settings of this sandbox; with the sources `databases`, if it does not yet remember these."""
+    atomic.write(home.settings_file, render(template(), sections(home, databases)))
 
 
-def sections(home: Home) -> dict[str, dict[str, str]]:
-    """Return the settings that are this sandbox's own."""
+def sections(home: Home, databases: Sequence[str] | None = None) -> dict[str, dict[str, str]]:
+    """Return the settings that are this sandbox's own, with its sources or with the sources `databases`."""
     ports = home.state.ports
+    databases = home.state.databases if databases is None else databases
     own = {
         "core": {"default-scheduler-host": ADDRESS, "default-scheduler-port": str(ports.get("luigid", 8082))},
         "scheduler": {"state_path": str(home.path / "luigi" / "state.pickle")},
@@ -68,10 +69,10 @@ def sections(home: Home) -> dict[str, dict[str, str]]:
         "role": provision.role_id(home, provision.RESTORE),
         "credential_file": str(provision.secret_id_file(home, provision.RESTORE)),
     }
-    for name in home.state.databases:
+    for name in databases:
         own[f"source.{name}"] = {"secret": f"source/{name}"}
         own[f"database.{name}"] = {"secret": f"database/{name}"}
-    if provision.DYNAMIC in home.state.databases:
+    if provision.DYNAMIC in databases:
         own[f"source.{provision.DYNAMIC}"] = {
             "secret": f"database/creds/pipeline_{provision.DYNAMIC}",
             "address": f"{ADDRESS}:{ports[provision.SOURCES]}/{provision.DYNAMIC}",

@@ -65,7 +65,8 @@ def _up(home: Home, say: Say, stopping: threading.Event, *, samples: bool) -> bo
         _end(home, servers.OTHERS)
         _provision(home, fresh, stopping)
         missing.extend(servers.OTHERS)
-    _start_all(home, servers.OTHERS, stopping)
+    else:
+        _start_all(home, servers.OTHERS, stopping)
     return bool(missing)
 
 
@@ -216,25 +217,34 @@ def _end(home: Home, ending: Iterable[Server]) -> None:
 
 
 def _provision(home: Home, fresh: Sequence[str], stopping: threading.Event) -> None:
-    """Load the samples, and make all credentials and settings anew that do not fit any more."""
+    """Load the samples, and make all credentials and settings anew that do not fit any more.
+
+    What goes by these is started meanwhile: that takes as long as the samples do.
+    """
 
     def load(name: str) -> None:
         sources.make(home, name, sources.script(name), stopping, as_owner=True)
         provision.source(home, name)
 
+    def start_others() -> None:
+        provision.platform(home)
+        _start_all(home, servers.OTHERS, stopping)
+
     provision.set_up_vault(home)
+    configuration.write(home, [*home.state.databases, *fresh])
     jobs = [partial(load, name) for name in fresh]
     jobs += [partial(provision.source, home, name) for name in home.state.databases]
     _together(
         [
             *jobs,
-            partial(provision.platform, home),
+            start_others,
             partial(analysts.make, home),
             partial(backup_store.provision, home),
         ]
     )
     with home.changing() as state:
         state.databases += fresh
+    # Once more: a port that was taken meanwhile is another now.
     configuration.write(home)
     note_provisioned(home)
 
