@@ -111,7 +111,7 @@ variable "database" {
 
   validation {
     condition     = regex_replace(var.database, "[a-z][a-z0-9_]*", "") == ""
-    error_message = "a database is called as in luigi.cfg: small letters, digits and _"
+    error_message = "a database is called as in luigi.cfg: lowercase letters, digits and _"
   }
 }
 

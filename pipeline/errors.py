@@ -8,9 +8,9 @@ from typing import ClassVar
 
 
 class PipelineError(Exception):
-    """Something a person can mend. The message says what happened, to which thing, and what to do.
+    """Something a person can fix. The message says what happened, to which thing, and what to do.
 
-    `hint` is what is to be mended, and where, in the imperative. Where it is given the message ends with it;
+    `hint` is what is to be fixed, and where, in the imperative. Where it is given the message ends with it;
     where there is room it is told apart from the fact.
     """
 

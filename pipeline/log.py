@@ -131,7 +131,7 @@ class Output(logging.Handler):
 def leave_failures() -> None:
     """Have what Luigi says of a step that failed be no more than a help: who started us tells it at the end.
 
-    Only what a person can mend, and only on standard error: a step's own log has it as an error, as ever.
+    Only what a person can fix, and only on standard error: a step's own log has it as an error, as ever.
     """
     for handler in logging.getLogger().handlers:
         if isinstance(handler, Output) and isinstance(handler.formatter, People):
@@ -141,7 +141,7 @@ def leave_failures() -> None:
 class People(logging.Formatter):
     """2026-11-22 02:15:07 INFO [2026-11-22 ExtractTable hr.employee] 38,000 rows read (time in UTC).
 
-    The traceback of a bug follows, indented; what a person can mend is told in the line itself.
+    The traceback of a bug follows, indented; what a person can fix is told in the line itself.
     """
 
     leaves_failures = False
@@ -198,7 +198,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 def _error(record: logging.LogRecord) -> str | None:
-    """Return the error of an event: one line for what a person can mend, a traceback for a bug."""
+    """Return the error of an event: one line for what a person can fix, a traceback for a bug."""
     if record.exc_info is None or record.exc_info[1] is None:
         return None
     if _is_ours(record):

@@ -18,7 +18,7 @@ from pipeline.redact import register
 SECRET, KEY = "mask", "key"
 MINIMUM_KEY_LENGTH = 32
 BLOCK_BYTES = 64
-FINGERPRINT_LETTERS = 16
+FINGERPRINT_CHARACTERS = 16
 # Session settings of the source that hold the two halves of the key for the time of the reading.
 INNER, OUTER = "pipeline.mask_inner", "pipeline.mask_outer"
 
@@ -27,7 +27,7 @@ def require_long(key: str) -> None:
     """Raise UnreachableError if the key is too short to protect what it hashes."""
     if len(key) < MINIMUM_KEY_LENGTH:
         raise UnreachableError(
-            f"the entry {SECRET} in Vault has a key of {len(key)} letters",
+            f"the entry {SECRET} in Vault has a key of {len(key)} characters",
             hint=f"write {MINIMUM_KEY_LENGTH} or more, chosen at random; every hash will then be another",
         )
 
@@ -58,7 +58,7 @@ def unlock(source: Connection, key: str) -> str:
         half = bytes(part ^ byte for part in padded).hex()
         register(half)
         postgres.rows(source, "SELECT set_config(%s, %s, false)", (setting, half))
-    return hmac.new(material, b"fingerprint", hashlib.sha256).hexdigest()[:FINGERPRINT_LETTERS]
+    return hmac.new(material, b"fingerprint", hashlib.sha256).hexdigest()[:FINGERPRINT_CHARACTERS]
 
 
 def hashed(expression: Composable) -> Composable:

@@ -30,11 +30,11 @@ def problem(name: str) -> str | None:
     'the name "mart" is taken by the warehouse itself; choose another'
     """
     if not _PATTERN.fullmatch(name):
-        return f'the name "{name}" will not do; use small letters, digits and _, a letter first'
+        return f'the name "{name}" is not valid; use lowercase letters, digits and _, and begin with a letter'
     if name in RESERVED or name.startswith("pg_"):
         return f'the name "{name}" is taken by the warehouse itself; choose another'
     if len(name) > MAXIMUM_BYTES:
-        return f'the name "{name}" is longer than {MAXIMUM_BYTES} letters; shorten it'
+        return f'the name "{name}" is longer than {MAXIMUM_BYTES} characters; shorten it'
     return None
 
 

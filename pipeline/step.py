@@ -27,7 +27,7 @@ class Step:
     detail: Mapping[str, Any]
     error: str | None
     exit_code: int | None
-    # What is to be mended before it is tried again.
+    # What is to be fixed before it is tried again.
     hint: str | None = None
 
     @property

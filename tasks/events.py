@@ -20,9 +20,9 @@ from pipeline.ledger import runs
 from pipeline.outage import Outage
 from tasks.step import configured, declared, source_of
 
-# A task that failed is tried again after [scheduler] retry_delay. What that mends wakes nobody; a second
-# failure is told at once, and what has not been mended by then as well.
-PATIENCE_SECONDS = 60.0
+# A task that failed is tried again after [scheduler] retry_delay. What that fixes wakes nobody; a second
+# failure is told at once, and what has not been fixed by then as well.
+GRACE_SECONDS = 60.0
 
 # Luigi's words where what a task needs, such as the snapshot of a source, is undone as its turn comes.
 UNFULFILLED = "Unfulfilled dependenc"
@@ -147,4 +147,4 @@ def _name(task: luigi.Task) -> str:
 def _grace(task: luigi.Task) -> float:
     """Return how long to wait for the scheduler to try a task again, if it will."""
     tries = task.retry_count or luigi.configuration.get_config().getint("scheduler", "retry_count", 1)
-    return PATIENCE_SECONDS if tries > 1 else 0.0
+    return GRACE_SECONDS if tries > 1 else 0.0

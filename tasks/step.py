@@ -31,7 +31,7 @@ LOG_SECONDS = 10.0
 
 
 class Final(str):
-    """What the visualizer shows of a failure that no second try can mend."""
+    """What the visualizer shows of a failure that no second try can fix."""
 
     __slots__ = ()
 
@@ -76,7 +76,7 @@ class Shown(luigi.Task):
 
     # When its progress was last written into the log.
     logged_at = -LOG_SECONDS
-    # Whether it failed by what no second try can mend.
+    # Whether it failed by what no second try can fix.
     is_final = False
     # Whether its process does others after it: steps that are short, and many.
     shares_its_process = False
@@ -124,7 +124,7 @@ class Shown(luigi.Task):
             reporter.report("progress", functools.partial(self.set_progress_percentage, percent))
 
     def on_failure(self, exception: BaseException) -> str:
-        """Return what the visualizer shows: one line for what a person can mend, a traceback for a bug."""
+        """Return what the visualizer shows: one line for what a person can fix, a traceback for a bug."""
         if isinstance(exception, PipelineError):
             told = redact(str(exception))
             return told if exception.retryable else Final(told)

@@ -1,4 +1,4 @@
-"""What is to be mended stands in an error's hint, apart from what happened, and goes with it everywhere."""
+"""What is to be fixed stands in an error's hint, apart from what happened, and goes with it everywhere."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ KINDS = {
 }
 # How advice begins.
 WORDS = (
-    "check|choose|correct|drop|free|give|GRANT|install|look|make|mend|move|name|put|remove|rename|restore|run|see|"
+    "check|choose|correct|drop|free|give|GRANT|install|look|make|fix|move|name|put|remove|rename|restore|run|see|"
     "set|start|take|type|unseal|use|wait|write"
 )
 ADVICE = re.compile(rf"(?:; |: )(?:{WORDS}) ")

@@ -30,7 +30,7 @@ def fail(error: Exception) -> None:
 
 
 def lines(tmp_path: Path, form: str) -> list[str]:
-    """Return what three events look like: some words, a failure that a person can mend, and a bug."""
+    """Return what three events look like: some words, a failure that a person can fix, and a bug."""
     redact.register(PASSWORD)
     file = tmp_path / f"{form}.log"
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)

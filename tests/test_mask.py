@@ -106,7 +106,10 @@ def test_a_hashed_key_still_finds_what_was_deleted(night_with_key: Night) -> Non
 
 @pytest.mark.parametrize(
     ("entry", "told"),
-    [({"key": "short"}, "has a key of 5 letters"), ({"kee": KEY}, 'has no "key", only kee; write the key')],
+    [
+        ({"key": "short"}, "has a key of 5 characters"),
+        ({"kee": KEY}, 'has no "key", only kee; write the key'),
+    ],
 )
 def test_without_a_good_key_nothing_is_read(night_with_key: Night, entry: dict[str, str], told: str) -> None:
     night_with_key.platform.sandbox.vault.write("mask", entry)

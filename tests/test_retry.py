@@ -117,7 +117,7 @@ def test_what_stays_away_is_given_up(shop: Night, monkeypatch: pytest.MonkeyPatc
         steps(shop, run)
 
 
-# What a person has to mend is told at once: nothing of it is tried twice.
+# What a person has to fix is told at once: nothing of it is tried twice.
 
 
 def refused_once(shop: Night, run: str, kind: type[PipelineError], told: str) -> None:

@@ -256,7 +256,7 @@ keep-alive = True
         ("url = x\n", "luigi.cfg:1: comes before any [section]; put it into one"),
         (
             VAULT + "nonsense-and-p4ssword\n",
-            "luigi.cfg:6: is not a 'key = value' line; mend or remove the line",
+            "luigi.cfg:6: is not a 'key = value' line; fix or remove the line",
         ),
         (VAULT + "role = y\n", "luigi.cfg:6: [vault] role: stands there twice; keep one"),
         (VAULT + "[drill]\n[drill]\n", "luigi.cfg:7: [drill] stands there twice; join them into one"),

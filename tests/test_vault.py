@@ -473,7 +473,7 @@ def test_unknown_role_of_the_database_engine_is_told(server: Server, postgres: P
 
 
 def test_database_that_vault_does_not_reach_is_told(server: Server, postgres: Postgres) -> None:
-    """The fault is between Vault and the database, and no setting of ours mends it."""
+    """The fault is between Vault and the database, and no setting of ours fixes it."""
     server.admin.secrets.database.configure(
         "gone",
         plugin_name="postgresql-database-plugin",

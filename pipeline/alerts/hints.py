@@ -35,7 +35,7 @@ def find(
 ) -> Hint:
     """Return what to do about a task of the ledger, such as ExtractTable of hr.employee, that failed so.
 
-    What the error itself says is to be mended (`hint`) comes first, and from which step on (`again`).
+    What the error itself says is to be fixed (`hint`) comes first, and from which step on (`again`).
 
     >>> str(find("2026-11-22", "LoadTable", "hr.employee"))
     'pipeline rerun --run 2026-11-22 hr.employee'
@@ -48,7 +48,7 @@ def find(
     """
     chain = chains.find(task)
     if chain is chains.ANALYSTS:
-        return Hint(chain.command(run, name), hint or f"mend tasks/{name}.py")
+        return Hint(chain.command(run, name), hint or f"fix tasks/{name}.py")
     if chain and chain.is_plain:
         return Hint(chain.command(run), hint or "")
     prefix = "" if chain in (None, chains.ETL, chains.MARTS) else f"{chain.name}/"
@@ -57,10 +57,10 @@ def find(
     if exit_code == CheckError.exit_code and task == EXTRACT_TASK:
         before = f"decide in {file}"
     elif exit_code == CheckError.exit_code and task == VALIDATE_TASK:
-        # What is staged has failed: once it is mended in the source, it has to be read again.
-        since, before = "extract", f"mend the source, or {file}"
+        # What is staged has failed: once it is fixed in the source, it has to be read again.
+        since, before = "extract", f"fix the source, or {file}"
     elif task == chains.BUILD_TASK:
-        before = f"mend marts/{name.partition('.')[2]}.sql, or what it reads"
+        before = f"fix marts/{name.partition('.')[2]}.sql, or what it reads"
     from_ = f" --from {since}" if since else ""
     return Hint(f"pipeline rerun --run {run}{from_} {prefix}{name}", hint or before)
 

@@ -60,7 +60,7 @@ class Alert(BaseModel):
     task: str | None = Field(default=None, description="The Luigi task that failed, such as ExtractTable.")
     error: Line | None = Field(default=None, description="The error in one line, if there is one.")
     hint: Line | None = Field(
-        default=None, description="What a person has to mend before the command, if that is known."
+        default=None, description="What a person has to fix before the command, if that is known."
     )
     run: str | None = Field(default=None, description="The logical date of the run, if it is about one.")
     host: str = Field(default_factory=socket.gethostname, description="The machine that tells.")

@@ -32,7 +32,7 @@ def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
     if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
         yield "the source was restored or failed over since; its next load reads it in full"
     if since.quarantined:
-        yield f"{since.quarantined:,} rows are set aside; until they are mended each load reads it in full"
+        yield f"{since.quarantined:,} rows are set aside; until they are fixed each load reads it in full"
     if not filtering.is_steady(planned.table):
         yield "which of its rows are loaded depends on the time; each load compares their keys"
     if planned.shape.has_xmin and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:

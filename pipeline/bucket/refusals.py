@@ -124,7 +124,7 @@ class Who:
                     "put it into Vault"
                 )
             case RestrictedBucketMissing() | NonExistentBucket() | BucketIdNotFound():
-                return "there is no such bucket; make it, or mend [backup] bucket"
+                return "there is no such bucket; make it, or fix [backup] bucket"
             case RestrictedBucket():
                 return f"key {self.key_id} is for another bucket; make a key for this one"
             case Unauthorized():

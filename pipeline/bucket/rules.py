@@ -46,21 +46,21 @@ class BucketState:
     def problems(self, *, keep_days: int, lock_days: int | None) -> list[str]:
         """Return what is not as it should be, a line each, with what to do."""
         where = f"bucket {self.bucket_name}"
-        mend = "run 'pipeline check --fix' with an admin key"
+        fix = "run 'pipeline check --fix' with an admin key"
         found = []
         if _significant(self.rules) != _significant(desired_rules(keep_days)):
             found.append(
                 f"{where}: its lifecycle rules do not keep backups for {keep_days} days, and those below "
-                f"{KEPT} at any age; {mend}"
+                f"{KEPT} at any age; {fix}"
             )
         if lock_days is None:
             return found
         if self.lock_enabled is None:
             found.append(f"{where}: the key may not read the lock; give it readBucketRetentions")
         elif not self.lock_enabled:
-            found.append(f"{where}: Object Lock is off; {mend}")
+            found.append(f"{where}: Object Lock is off; {fix}")
         elif (self.lock_mode, self.lock_days) != ("compliance", lock_days):
-            found.append(f"{where}: new objects are not locked for {lock_days} days (compliance); {mend}")
+            found.append(f"{where}: new objects are not locked for {lock_days} days (compliance); {fix}")
         return found
 
 

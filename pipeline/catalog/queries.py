@@ -193,5 +193,5 @@ def _is_common_table(table: "exp.Expression", name: str) -> bool:
 
 
 def spelt(identifier: "exp.Expression") -> str:
-    """Return a name as PostgreSQL reads it: in small letters unless it is quoted."""
+    """Return a name as PostgreSQL reads it: in lowercase unless it is quoted."""
     return str(identifier.name if identifier.args.get("quoted") else identifier.name.lower())

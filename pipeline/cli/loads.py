@@ -70,7 +70,7 @@ def show_tables(
 
 
 def show_failures(failures: Sequence[Step]) -> None:
-    """Print each failure in a line, and the command that mends it in the next.
+    """Print each failure in a line, and the command that fixes it in the next.
 
     What failed for the same reason, such as a server that is out of reach, is one failure.
     """
@@ -83,13 +83,13 @@ def show_failures(failures: Sequence[Step]) -> None:
         error = found.error if found else step.error or "without a word"
         names = outage.few(list(dict.fromkeys(one.key.name for one in alike)))
         tasks = ", ".join(dict.fromkeys(one.key.task for one in alike))
-        mend = _mend(alike)
+        fix = _fix(alike)
         terminal.print_line(f"{names}: {tasks} failed: {'; '.join(error.splitlines())}", "red")
-        terminal.print_next(mend.before, mend.command)
+        terminal.print_next(fix.before, fix.command)
 
 
 def _reason(step: Step) -> tuple[object, ...]:
-    """Return what steps have in common that failed for the same reason, and are mended by one command."""
+    """Return what steps have in common that failed for the same reason, and are fixed by one command."""
     chain = chains.find(step.key.task)
     found = outage.find(step.error, step.exit_code)
     if found is None or chain is None:
@@ -98,16 +98,16 @@ def _reason(step: Step) -> tuple[object, ...]:
     return step.key.run, mart.name, found.server
 
 
-def _mend(alike: Sequence[Step]) -> Hint:
+def _fix(alike: Sequence[Step]) -> Hint:
     step = alike[-1]
-    mend = hints.of_step(step)
+    fix = hints.of_step(step)
     if len(alike) == 1:
-        return mend
+        return fix
     chain = chains.find(step.key.task)
     sources = {one.key.name.partition(".")[0] for one in alike}
     if chain is not chains.ETL or len(sources) > 1:
         name = chain.name if chain and chain is not chains.MARTS else chains.ETL.name
-        return Hint(hints.of_run(step.key.run, name).command, mend.before)
+        return Hint(hints.of_run(step.key.run, name).command, fix.before)
     whole = replace(step, key=replace(step.key, name=sources.pop()))
     return hints.of_step(whole)
 

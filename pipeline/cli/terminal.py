@@ -40,7 +40,7 @@ def print_line(sentence: str, style: str | None = None) -> None:
 
 
 def print_next(before: str, command: str) -> None:
-    """Write the command that mends something, whole, and before it what is to be done first, if anything."""
+    """Write the command that fixes something, whole, and before it what is to be done first, if anything."""
     line = f"  next: {before}, then " if before else "  next: "
     if before and sys.stdout.isatty() and len(line) + len(command) > console().width:
         line = f"{line.rstrip()}\n        "

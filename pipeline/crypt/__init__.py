@@ -4,13 +4,13 @@ Nothing is believed on the library's word alone: it says "encryption ok" of a fi
 """
 
 from pipeline.crypt.digest import Digest, Recipient
-from pipeline.crypt.gpg import SCRATCH, sweep
+from pipeline.crypt.gpg import HOME_PREFIX, sweep
 from pipeline.crypt.private import PrivateKey, new_key_pair, private_key
 from pipeline.crypt.public import EXPIRES_SOON, Keyring, expiring, keyring
 
 __all__ = [
     "EXPIRES_SOON",
-    "SCRATCH",
+    "HOME_PREFIX",
     "Digest",
     "Keyring",
     "PrivateKey",

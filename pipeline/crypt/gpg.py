@@ -21,7 +21,7 @@ BUFFER_BYTES = 64 * 1024
 # A home with a few keys; where there is no room for it, gpg says of every key that it is none.
 HOME_BYTES = 128 * 1024
 ERROR_LINES = 4
-SCRATCH = "scratch-"
+HOME_PREFIX = "temporary-"
 MEMORY = "/dev/shm"  # noqa: S108 - a folder of our own is made in it
 
 OnBytes = Callable[[int], None]
@@ -126,7 +126,11 @@ def home(folder: Path, *, agent: bool = False) -> Iterator[Gpg]:
     """Give the body a gpg with an empty home, and remove that; no agent is started, or none is left."""
     if not agent:
         _require_room(folder)
-    with _agentshome(folder) if agent else tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as home:
+    with (
+        _home_with_agent(folder)
+        if agent
+        else tempfile.TemporaryDirectory(prefix=HOME_PREFIX, dir=folder) as home
+    ):
         options = ["--batch", "--no-tty", *([] if agent else ["--no-autostart"])]
         yield _started(home, options)
 
@@ -146,18 +150,18 @@ def _started(home: str, options: Sequence[str]) -> Gpg:
 
 
 @contextlib.contextmanager
-def _agentshome(folder: Path) -> Iterator[str]:
+def _home_with_agent(folder: Path) -> Iterator[str]:
     """Give the body a home with room for an agent; that of a process that was killed is removed first."""
     sweep(folder)
     memory = _memory(folder)
     _require_room(memory)
-    with temporary.folder(memory, f"pipeline-{SCRATCH}", _end_agent) as home:
+    with temporary.folder(memory, f"pipeline-{HOME_PREFIX}", _end_agent) as home:
         yield str(home)
 
 
 def sweep(folder: Path) -> None:
     """Remove the homes of private keys, and their agents, that killed processes of ours left."""
-    temporary.sweep(_memory(folder), f"pipeline-{SCRATCH}", _end_agent)
+    temporary.sweep(_memory(folder), f"pipeline-{HOME_PREFIX}", _end_agent)
 
 
 def _memory(folder: Path) -> Path:

@@ -30,7 +30,7 @@ CREATOR = "internal@metabase.com"
 # Where an import looks for what people see.
 INSIDE = Path("collections", "main")
 MODELS: Mapping[str, str] = {COLLECTION: "Collection", CARD: "Card", DASHBOARD: "Dashboard"}
-LETTERS = 21
+CHARACTERS = 21
 _NO_SLUG = re.compile(r"\W+", re.ASCII)
 
 
@@ -90,12 +90,12 @@ def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) ->
 
 
 def entity_id(key: str) -> str:
-    """Return the id of a thing: 21 letters, always the same for its key.
+    """Return the id of a thing: 21 characters, always the same for its key.
 
     >>> entity_id("dashboard staff")
     'KKTvRKzezQ4aFlY5Y3_yj'
     """
-    return base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest()).decode()[:LETTERS]
+    return base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest()).decode()[:CHARACTERS]
 
 
 def slug(name: str) -> str:

@@ -23,7 +23,7 @@ from pipeline.settings import DatabaseSettings, Settings
 NAME = "Metabase's own database"
 URI, KEY = "uri", "encryption_key"
 # With less than that Metabase does not start.
-KEY_LETTERS = 16
+KEY_CHARACTERS = 16
 # Where it listens: this machine alone, for it speaks no TLS by itself. What people open is a proxy before it.
 HOST, PORT = "127.0.0.1", 3000
 # What of a database's URI the driver of Java takes as well.
@@ -171,7 +171,7 @@ def _entry(databases: Access) -> tuple[str, str]:
     secret = _secret(databases.settings)
     with databases.vault.database_uri(DatabaseSettings(secret=secret)) as uri:
         key = databases.vault.read(secret).get(KEY, "")
-    if len(key) < KEY_LETTERS:
+    if len(key) < KEY_CHARACTERS:
         fault = "is too short" if key else "is missing"
         raise UnreachableError(
             f"the entry {secret} in Vault: its {KEY} {fault}",

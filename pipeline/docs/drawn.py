@@ -9,7 +9,7 @@ from pipeline.names import anchor
 
 BOX_WIDTH, BOX_HEIGHT, GAP, ACROSS, EDGE = 210, 30, 12, 70, 8
 # What of a longer name is shown.
-LETTERS = 28
+CHARACTERS = 28
 TICK, TICK_GAP, TICKS_HIGH = 6, 2, 18
 
 
@@ -99,7 +99,7 @@ def _lines(known: Lineage, places: Mapping[str, tuple[int, int]]) -> Iterator[st
 
 def _box(name: str, place: tuple[int, int], is_focus: bool) -> str:
     x, y = place
-    shown = name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+    shown = name if len(name) <= CHARACTERS else name[: CHARACTERS - 1] + "…"
     kind = ' class="focus"' if is_focus else ""
     return (
         f'<a href="#{anchor(name)}"><g{kind}><title>{html.escape(name)}</title>'

@@ -13,7 +13,7 @@ _LIKE_SCP = re.compile(r"(?:[^/:@]+@)?(?:\[[^]/]+\]|[^/:\[]+):(?!:)")
 
 
 class LoginError(UnreachableError, StepError):
-    """The login to a repository is none, or is not of the kind that its address needs: a person mends it."""
+    """The login to a repository is none, or is not of the kind that its address needs: a person fixes it."""
 
     exit_code = 2
     retryable = False

@@ -1,4 +1,4 @@
-"""Trouble: why git did not do what it was to, told apart by who can mend it, from what it or ssh said."""
+"""Trouble: why git did not do what it was to, told apart by who can fix it, from what it or ssh said."""
 
 import re
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ _KINDS: Sequence[_Kind] = (
     _Kind(
         r"[Cc]ertificate",
         UnreachableError, "the certificate of {url} is not believed",
-        "install its authority's on this machine, or have the server's mended",
+        "install its authority's on this machine, or have the server's fixed",
     ),
     _Kind(
         r"signal 25",

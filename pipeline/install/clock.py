@@ -38,7 +38,7 @@ def set_up(machine: Machine, layout: Layout, kind: str, wanted: Sequence[Job], *
         if machine.file(layout.units / name, text.encode(), mode=0o644)
     ]  # fmt: skip
     begun = units.begun(wanted)
-    # As `systemctl enable` does, also where no systemd runs: then this too is told, and mended if it is gone.
+    # As `systemctl enable` does, also where no systemd runs: then this too is told, and fixed if it is gone.
     there = "/" / layout.units.relative_to(layout.root)
     enabled = [machine.link(units.enabled_by(layout, name, texts[name]), there / name) for name in begun]
     if (changed or any(enabled)) and _runs():

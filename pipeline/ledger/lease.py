@@ -85,7 +85,7 @@ class Attempt:
         # For whom it waits, by its own word, and as it was told last.
         self._waits = self._told = self._logged = ""
         # The heartbeat looks, and the step itself tells, at the same time.
-        self._telling = threading.Lock()
+        self._recording = threading.Lock()
         self._number: int = postgres.value(
             connection,
             """
@@ -117,13 +117,13 @@ class Attempt:
 
     def wait_for(self, whom: str) -> None:
         """Tell for whom the step waits, which has found that out itself; nothing once it goes on."""
-        with self._telling:
+        with self._recording:
             self._waits = whom
             self._record_wait(whom)
 
     def check_waits(self) -> None:
         """Tell for whom the step's sessions wait, if they do."""
-        with self._telling:
+        with self._recording:
             self._record_wait(self._waits or postgres.waits_for(self._connection, self._watched))
 
     def _record_wait(self, whom: str) -> None:

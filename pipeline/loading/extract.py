@@ -165,7 +165,7 @@ def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
     with databases.warehouse(autocommit=True) as beside:
         checks.record_checks(beside, run, planned.table.source, planned.table.name, results)
     told = "; ".join(change.fact for change in planned.changes if change.blocks)
-    return CheckError(f"{told}; its last good rows stay up", hint=quality.mend(results))
+    return CheckError(f"{told}; its last good rows stay up", hint=quality.how_to_fix(results))
 
 
 class _Extraction:

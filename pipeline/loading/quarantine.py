@@ -119,7 +119,7 @@ def count(warehouse: Connection, staged: Staged) -> int:
         return 0
     query = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.rejected)
     counted: int = postgres.value(warehouse, query)
-    return counted + staging.fallen_unread(warehouse, staged)
+    return counted + staging.superseded_unread(warehouse, staged)
 
 
 def where(warehouse: Connection, staged: Staged) -> str | None:

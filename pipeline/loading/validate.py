@@ -83,7 +83,9 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         warehouse.commit()
         _warn(settings, table, run, results)
         if stopping:
-            raise CheckError(f"{'; '.join(stopping)}; its last good rows stay up", hint=quality.mend(results))
+            raise CheckError(
+                f"{'; '.join(stopping)}; its last good rows stay up", hint=quality.how_to_fix(results)
+            )
         show(100, _summary(f"{table.source}.{table.name}", results, set_aside))
 
 

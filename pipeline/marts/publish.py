@@ -39,7 +39,7 @@ class New:
     @property
     def rows(self) -> sql.Identifier:
         """Where a table waits until it is whole."""
-        # No source is called mart, and a name of 40 letters is cut nowhere.
+        # No source is called mart, and a name of 40 characters is cut nowhere.
         return sql.Identifier(staging.SCHEMA, f"mart.{self.mart.name[:40]}@{self.run}")
 
 

@@ -207,7 +207,7 @@ DATA_EXCEPTION = "22"
 
 
 def message_of(error: psycopg2.Error) -> str:
-    """Return what the server or the driver said, and what is to be mended, without credentials and values."""
+    """Return what the server or the driver said, and what is to be fixed, without credentials and values."""
     fact, hint = fact_of(error), hint_of(error)
     return f"{fact}; {hint}" if hint else fact
 
@@ -222,7 +222,7 @@ def fact_of(error: psycopg2.Error) -> str:
 
 
 def hint_of(error: psycopg2.Error) -> str:
-    """Return what is to be mended where the server refused something for a reason that we know."""
+    """Return what is to be fixed where the server refused something for a reason that we know."""
     message = error.diag.message_primary or ""
     if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in message:
         return (

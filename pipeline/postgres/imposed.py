@@ -24,7 +24,7 @@ READ_ONLY = "default_transaction_read_only"
 
 
 def imposed(connection: Connection, relied_on: Mapping[str, str]) -> list[str]:
-    """Return a line for each of these settings that is otherwise: role, setting, and what mends it."""
+    """Return a line for each of these settings that is otherwise: role, setting, and what fixes it."""
     query = """
         SELECT name, setting, source, session_user, current_database() FROM pg_settings
         WHERE name = ANY(%s) ORDER BY name
@@ -32,7 +32,7 @@ def imposed(connection: Connection, relied_on: Mapping[str, str]) -> list[str]:
     found = rows(connection, query, (list(relied_on),))
     return [
         f"sessions of its role {role} have {name} = {setting}; "
-        + _mend(connection, name, source, role, database)
+        + _fix(connection, name, source, role, database)
         for name, setting, source, role, database in found
         if setting != relied_on[name]
     ]
@@ -45,7 +45,7 @@ def read_only(connection: Connection) -> str | None:
     return next(iter(imposed(connection, {READ_ONLY: "off"})), None)
 
 
-def _mend(connection: Connection, name: str, source: str, role: str, database: str) -> str:
+def _fix(connection: Connection, name: str, source: str, role: str, database: str) -> str:
     """Return what takes a setting back, by where it comes from (pg_settings.source)."""
     who = identifier(role).as_string(connection)
     where = identifier(database).as_string(connection)

@@ -27,7 +27,7 @@ from pipeline.system import beside
 logger = logging.getLogger(__name__)
 
 DAY_SECONDS = 24 * 3600
-DAY_LETTERS = len("2026-11-22")
+DAY_CHARACTERS = len("2026-11-22")
 
 
 def run_program(settings: Settings, folder: Path, name: str, run: str, show: Show = no_progress) -> None:
@@ -49,7 +49,7 @@ def _done(settings: Settings, folder: Path, name: str, run: str, show: Show) -> 
     """Run them, and return how many there are."""
     analysts = settings.require_analysts()
     with access.opened(settings) as databases:
-        found = confined.run(folder, name, run[:DAY_LETTERS], analysts, databases, _listener(show))
+        found = confined.run(folder, name, run[:DAY_CHARACTERS], analysts, databases, _listener(show))
     if found.problems:
         raise StepError("\n".join(found.problems), hint="correct that, and push it", retryable=False)
     return found.tasks
@@ -132,7 +132,7 @@ def _record(settings: Settings, name: str, run: str) -> Path:
 
 
 def _remember(record: Path, error: BaseException) -> None:
-    """Remember how a file's tasks failed, by a bug of ours as well; what is to be mended stands apart."""
+    """Remember how a file's tasks failed, by a bug of ours as well; what is to be fixed stands apart."""
     if isinstance(error, PipelineError):
         fact, hint, code = error.fact, error.hint, error.exit_code
     else:

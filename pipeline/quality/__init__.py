@@ -6,11 +6,11 @@ from pipeline.catalog.check_kinds import CANDIDATE, Result
 from pipeline.postgres import Connection
 from pipeline.quality.columns import of_columns
 from pipeline.quality.declared import of_declared, require_pure
-from pipeline.quality.result import mend
+from pipeline.quality.result import how_to_fix
 from pipeline.quality.subject import Subject, duplicates, naming
 
 __all__ = [
-    "CANDIDATE", "Result", "Subject", "check", "duplicates", "mend", "naming", "require_pure",
+    "CANDIDATE", "Result", "Subject", "check", "duplicates", "how_to_fix", "naming", "require_pure",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ MOST_ROWS = 2000
 # They show values as they come, in words; every other chart draws numbers.
 IN_WORDS = ("number", "table")
 # Of a value that is none so much is told.
-LETTERS = 40
+CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def undrawable(card: Card, answer: Answer) -> str:
     for name in () if card.chart in IN_WORDS else card.measures:
         for value in answer.column(name):
             if value is not None and not _is_number(value):
-                return f"{name} is not a number: {str(value)[:LETTERS]}"
+                return f"{name} is not a number: {str(value)[:CHARACTERS]}"
     return ""
 
 

@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     password.set_defaults(run=_password)
 
     add = commands.add_parser("add", help="make a new source database, with its credentials and settings")
-    add.add_argument("name", metavar="NAME", help="its name: small letters, digits and _")
+    add.add_argument("name", metavar="NAME", help="its name: lowercase letters, digits and _")
     add.add_argument(
         "file", metavar="FILE.sql", nargs="?", type=Path, help="a plain SQL dump to fill it with"
     )

@@ -1,4 +1,4 @@
-"""Up and down: the whole sandbox started, mended where a part is missing, and ended without a trace."""
+"""Up and down: the whole sandbox started, fixed where a part is missing, and ended without a trace."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Roles, grants and credentials: made once, mended when something is missing or a port has changed.
+"""Roles, grants and credentials: made once, fixed when something is missing or a port has changed.
 
 Passwords are made here, go to the server as a SCRAM verifier, and are written into Vault alone.
 """

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pipeline.settings import Settings
 
 # How Luigi makes the id of a task (luigi.task.task_id_str), which this library knows nothing else of.
-_PARAMETERS, _LETTERS, _HASH_LETTERS = 3, 16, 10
+_PARAMETERS, _CHARACTERS, _HASH_CHARACTERS = 3, 16, 10
 # Under these names a step's parameters have its run: a drill is known by its month.
 _RUN_PARAMETERS = ("run", "month")
 
@@ -17,8 +17,8 @@ _RUN_PARAMETERS = ("run", "month")
 def task_id(family: str, parameters: Mapping[str, str]) -> str:
     """Return Luigi's id of a task, such as etl.ExtractTable with source, table and run."""
     text = json.dumps(parameters, separators=(",", ":"), sort_keys=True)
-    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:_HASH_LETTERS]
-    shown = "_".join(parameters[name][:_LETTERS] for name in sorted(parameters)[:_PARAMETERS])
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:_HASH_CHARACTERS]
+    shown = "_".join(parameters[name][:_CHARACTERS] for name in sorted(parameters)[:_PARAMETERS])
     return f"{family}_{re.sub(r'[^A-Za-z0-9_]', '_', shown)}_{digest}"
 
 

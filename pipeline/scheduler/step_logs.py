@@ -68,7 +68,7 @@ def prepare(settings: Settings) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         logger.warning(
-            "%s: the steps write no logs there: %s; mend that, or set [logs] folder",
+            "%s: the steps write no logs there: %s; fix that, or set [logs] folder",
             settings.logs.folder, error.strerror,
         )  # fmt: skip
         return

@@ -50,7 +50,7 @@ def _password(settings: Settings, declared: VisualizerSettings, entry: Mapping[s
         raise UnreachableError(
             f"Vault at {settings.vault.url}: {path} {fault}",
             hint=f"write there {', '.join(LOGINS)}, each a password of its own with "
-            f"{MINIMUM_LENGTH} letters or more",
+            f"{MINIMUM_LENGTH} characters or more",
         )
     return password
 

@@ -40,7 +40,7 @@ def read(paths: Sequence[Path], problems: list[str]) -> dict[str, Section]:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            problems.append(f"{path}: cannot be read: {error.strerror}; mend the file or its permissions")
+            problems.append(f"{path}: cannot be read: {error.strerror}; fix the file or its permissions")
         except UnicodeDecodeError:
             problems.append(f"{path}: is not UTF-8 text; save it as UTF-8")
         else:
@@ -109,7 +109,7 @@ def _syntax_problems(path: Path, error: configparser.Error) -> list[str]:
             return [f"{path}:{line}: comes before any [section]; put it into one"]
         case configparser.ParsingError(errors=faulty):
             return [
-                f"{path}:{line}: is not a 'key = value' line; mend or remove the line" for line, _ in faulty
+                f"{path}:{line}: is not a 'key = value' line; fix or remove the line" for line, _ in faulty
             ]
         case _:
-            return [f"{path}: is not an INI file; mend it"]
+            return [f"{path}: is not an INI file; fix it"]

@@ -1,6 +1,6 @@
 """Synced: fetches, writes beside what is there, checks all of it, and switches; or tells why not.
 
-What is invalid changes nothing: the last good version stays, and one alert says what to mend.
+What is invalid changes nothing: the last good version stays, and one alert says what to fix.
 """
 
 import errno
@@ -54,7 +54,7 @@ def sync(settings: Settings) -> Synced:
     """Bring the analysts' newest commit to where the next run reads it, and tell what keeps it from there.
 
     Raise CheckError, with every problem, for a commit that is not as it should be (once more each time, but
-    told once), UnreachableError if the repository cannot be reached (LoginError where a person has to mend
+    told once), UnreachableError if the repository cannot be reached (LoginError where a person has to fix
     the login), MachineError if this machine cannot do it, AlreadyRunningError beside another.
     """
     analysts = settings.require_analysts()

@@ -31,7 +31,7 @@ _PASSING = (BadGateway, InternalServerError, RateLimitExceeded, UnexpectedError,
 _PASSING_NETWORK = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
-# What a refusal means, and what is to be mended.
+# What a refusal means, and what is to be fixed.
 Refusal = tuple[str, str]
 
 
@@ -91,7 +91,7 @@ class Connection:
         error: VaultError | requests.RequestException,
         refusals: Mapping[type[VaultError], Refusal],
     ) -> tuple[str, str]:
-        """Return what failed, and what is to be mended."""
+        """Return what failed, and what is to be fixed."""
         vault = f"Vault at {self.url}"
         if isinstance(error, requests.exceptions.SSLError):
             return (

@@ -26,11 +26,11 @@ __all__ = [
     "create",
     "drop",
     "drop_every_run",
-    "fallen_unread",
     "fill",
     "live",
     "oid",
     "same_key",
+    "superseded_unread",
 ]
 
 SCHEMA = "staging"
@@ -133,7 +133,7 @@ def fill(connection: Connection, name: sql.Identifier, rows: int) -> int:
     return rows
 
 
-def fallen_unread(connection: Connection, staged: Staged) -> int:
+def superseded_unread(connection: Connection, staged: Staged) -> int:
     """Return how many loaded rows are to be set aside without that anything was read for them."""
     if oid(connection, staged.superseded) is None:
         return 0

@@ -63,7 +63,7 @@ class State:
             return
         except OSError as error:
             raise UsageError(
-                f"{self._path}: cannot be read: {error.strerror}; mend that, or name another --state-path"
+                f"{self._path}: cannot be read: {error.strerror}; fix that, or name another --state-path"
             ) from None
         try:
             luigi_internals.take_up(self._inner, _Unpickler(io.BytesIO(saved)).load())

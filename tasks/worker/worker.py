@@ -134,7 +134,7 @@ class Worker(luigi_internals.Worker):
         return True
 
     def on_task_failure(self, task: luigi.Task, said: str) -> None:
-        """Do as Luigi before it tells the scheduler of a failure; what no second try can mend gets none."""
+        """Do as Luigi before it tells the scheduler of a failure; what no second try can fix gets none."""
         # Perhaps that of its source: the next table has it looked for again.
         self._ground_seen.clear()
         process = self.running_tasks.get(task.task_id)

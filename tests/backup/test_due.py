@@ -55,7 +55,7 @@ def test_a_drill_for_a_change_that_did_not_hold_is_made_again_by_the_command_tha
     )
     done = restores.archive.run("run", "drill", "--changed")
     assert done.code == 4, done.out + done.err
-    assert "next: mend that, then pipeline run drill shop" in " ".join(done.err.split())
+    assert "next: fix that, then pipeline run drill shop" in " ".join(done.err.split())
     restores.change_manifest("shop", contents=contents)
     done = restores.archive.run("run", "drill", "shop")
     assert done.code == 0, done.out + done.err

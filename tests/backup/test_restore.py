@@ -479,7 +479,7 @@ def test_what_a_killed_restore_left_in_the_clear_is_removed_by_the_next_backup_t
     process = started(shop)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    home = GPG_HOMES / f"pipeline-scratch-{shop.archive.platform.prefix}"
+    home = GPG_HOMES / f"pipeline-temporary-{shop.archive.platform.prefix}"
     home.mkdir(mode=0o700)
     (home / ".in-use").touch()
     assert {home} < set(shop.leftovers())

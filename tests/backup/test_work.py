@@ -159,8 +159,8 @@ def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:
         folder.prepare()
         for name in ("hr.dump", "globals.sql", "hr.dump.partial", "hr.dump.gpg"):
             (folder.folder / name).write_text("x")
-        (folder.folder / "scratch-x").mkdir()
-        (folder.folder / "scratch-x" / "key").write_text("x")
+        (folder.folder / "temporary-x").mkdir()
+        (folder.folder / "temporary-x" / "key").write_text("x")
     (resumable.folder / work_folder.ENCRYPTED).write_text("{}")
     ours.sweep()
     assert files(tmp_path / "work" / "hr") == {

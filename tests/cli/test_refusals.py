@@ -174,7 +174,7 @@ def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(hook: H
     assert "password authentication failed" in failed[2][3]
     for name, _, _, error in failed:
         assert f"{name}: OpenSnapshot failed: {error}" in ended.out
-        # Before it may stand what is to be mended first.
+        # Before it may stand what is to be fixed first.
         assert f" pipeline rerun --run {run} {name}\n" in ended.out
     assert re.search(r"next: write it \(bao kv put .*, or correct the path, then pipeline rerun", ended.out)
     assert "mistaken" not in ended.out + ended.err

@@ -100,7 +100,7 @@ def test_what_failed_is_run_and_nothing_else(shop: Night) -> None:
 
 @pytest.mark.endurance
 def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(shop: Night) -> None:
-    """What is staged fails for ever: the command has to bring the mended rows of the source."""
+    """What is staged fails for ever: the command has to bring the fixed rows of the source."""
     shop.platform.declare("shop", "source: shop\ntables: {item: {}, other: {checks: [{rows: {min: 2}}]}}\n")
     run = next_run()
     ended = shop.etl(run)

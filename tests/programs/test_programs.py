@@ -513,12 +513,12 @@ def test_what_is_to_be_mended_is_told_apart_from_what_failed(
         commands._judge(configured, ["first"], run, 3, [])
     again = f"pipeline run analysts first --run {run}"
     assert str(told.value).splitlines() == ["Vault is sealed", f"  next: unseal it, then {again}"]
-    with pytest.raises(StepError, match=r"next: unseal it; mend tasks/other\.py, then pipeline run analysts"):
+    with pytest.raises(StepError, match=r"next: unseal it; fix tasks/other\.py, then pipeline run analysts"):
         commands._judge(configured, ["first", "other"], run, 3, [])
     hints = {alert.key: (alert.error, alert.hint) for alert in alerts.open_alerts(configured)}
     assert hints == {
         "analysts/first": ("Vault is sealed", "unseal it"),
-        "analysts/other": ("it did not begin", "mend tasks/other.py"),
+        "analysts/other": ("it did not begin", "fix tasks/other.py"),
     }
 
 

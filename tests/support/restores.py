@@ -138,7 +138,7 @@ class Restores:
     def leftovers(self) -> list[Path]:
         """Return what restores have left in the work folder and in memory."""
         work = self.archive.settings.require_backup().work_dir
-        homes = GPG_HOMES.glob("pipeline-scratch-*")
+        homes = GPG_HOMES.glob("pipeline-temporary-*")
         # Those of living processes are somebody else's.
         return [*(work / RESTORES).glob("*"), *(home for home in homes if not temporary.in_use(home))]
 

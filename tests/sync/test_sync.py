@@ -149,8 +149,8 @@ def test_a_broken_commit_is_told_once_and_the_last_good_one_stays(analysts: Anal
     assert key == "sync"
     assert bad[:10] in error
     (analysts.work / "marts" / "staff.sql").write_text("SELECT count(*) AS staff FROM hr.employee\n")
-    mended = analysts.push()
-    assert analysts.sync().commit == mended
+    fixed = analysts.push()
+    assert analysts.sync().commit == fixed
     assert analysts.told() == []
 
 

@@ -30,7 +30,7 @@ def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop
     assert failed.code == 4, failed.err
     told = "hr: the drill did not hold: hr 2026-11-22: tables: public.item has 1,000 rows instead of 7"
     assert told in failed.err
-    assert "next: mend that, then pipeline run drill hr" in failed.err
+    assert "next: fix that, then pipeline run drill hr" in failed.err
     assert restores.report("shop", MONTH).held
     assert not restores.report("hr", MONTH).held
     (alert,) = hook.alerts()

@@ -1,4 +1,4 @@
-"""What a person is told of a failure: what to mend, then what to type. What no second try mends gets none."""
+"""What a person is told of a failure: what to fix, then what to type. What no second try fixes gets none."""
 
 import json
 from urllib.parse import urlsplit

@@ -50,7 +50,7 @@ class Report(BaseModel):
     controls: tuple[Assertion, ...]
     remarks: tuple[str, ...]
     error: str | None
-    # What is to be mended, where the error says so.
+    # What is to be fixed, where the error says so.
     hint: str = ""
     # That of the manifest: what the drill has proven.
     schema_sha256: str | None = None

@@ -118,7 +118,7 @@ def work_folder(settings: Settings) -> contextlib.AbstractContextManager[Path]:
     except OSError as error:
         raise UsageError(
             f"{parent}: cannot be made: {error.strerror}",
-            hint="mend [backup] work_dir",
+            hint="fix [backup] work_dir",
         ) from error
     return temporary.folder(parent, RESTORE)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.backup.database import contents
 from pipeline.backup.restoring import acl, roles, target, toc
-from pipeline.backup.restoring.mending import Mending
 from pipeline.backup.restoring.pg_restore import Restorer
+from pipeline.backup.restoring.repair import Repair
 from pipeline.backup.restoring.target import Target
 from pipeline.backup.restoring.toc import Entry
 from pipeline.backup.store.manifest import Contents
@@ -48,15 +48,15 @@ class Unpacking:
                 privileges = acl.script(self.tool, self.dump, granting, self.wanted.database.encoding)
         restorer = Restorer(self.tool, self.dump, place, self.wanted.database.size_bytes, report)
         # Where one table comes into a database that is in use, its functions stay as they are.
-        mending = Mending(restorer, self.wanted, lends=self.table is None)
-        self._restore(restorer, mending, rest if privileges else entries)
+        repair = Repair(restorer, self.wanted, lends=self.table is None)
+        self._restore(restorer, repair, rest if privileges else entries)
         if privileges:
             with place.opened() as connection:
                 acl.grant(connection, privileges)
-            self._go_on(restorer, mending, afterwards)
-        return Unpacked((*remarks, *mending.remarks), tuple(mending.left_out))
+            self._go_on(restorer, repair, afterwards)
+        return Unpacked((*remarks, *repair.remarks), tuple(repair.left_out))
 
-    def _restore(self, restorer: Restorer, mending: Mending, entries: list[Entry]) -> None:
+    def _restore(self, restorer: Restorer, repair: Repair, entries: list[Entry]) -> None:
         if self.clean:
             # Into what is there already: to go on after an error would mix old and new.
             restorer.run(entries, jobs=self.jobs, options=CLEAN)
@@ -64,17 +64,17 @@ class Unpacking:
         # What nothing can do without: an error is told within seconds, and not after hours.
         rest, granting, afterwards = acl.in_sections(entries)
         restorer.run(rest, jobs=1, options=DEFINITIONS)
-        self._go_on(restorer, mending, rest, ROWS_AND_THE_REST)
-        self._go_on(restorer, mending, [*granting, *afterwards])
+        self._go_on(restorer, repair, rest, ROWS_AND_THE_REST)
+        self._go_on(restorer, repair, [*granting, *afterwards])
 
     def _go_on(
-        self, restorer: Restorer, mending: Mending, entries: list[Entry], options: tuple[str, ...] = ()
+        self, restorer: Restorer, repair: Repair, entries: list[Entry], options: tuple[str, ...] = ()
     ) -> None:
         if not entries:
             return
         complaints = restorer.run(entries, jobs=self.jobs, options=options, goes_on=True)
         if complaints.failed:
-            mending.mend(entries, complaints)
+            repair.fix(entries, complaints)
 
     def _entries(self, connection: Connection) -> tuple[list[Entry], list[str]]:
         entries = toc.read(self.tool, self.dump, self.wanted.database.encoding)

@@ -70,7 +70,7 @@ class Work:
         except OSError as error:
             raise UsageError(
                 f"{error.filename}: cannot be used: {error.strerror}",
-                hint="mend that, or [backup] work_dir",
+                hint="fix that, or [backup] work_dir",
             ) from error
 
     @property
@@ -252,7 +252,7 @@ def _remove_unfinished(folder: Path) -> None:
     if not folder.exists():
         return
     for path in folder.iterdir():
-        if path.name.startswith(crypt.SCRATCH):
+        if path.name.startswith(crypt.HOME_PREFIX):
             shutil.rmtree(path)
         elif path.name.endswith(PARTIAL):
             path.unlink()

@@ -75,7 +75,7 @@ def suggested_mask(table: str, column: str, type_name: str) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a name in small letters: `birthDate`, `BIRTH_DATE` and `birth date` are the same.
+    """Return the words of a name in lowercase: `birthDate`, `BIRTH_DATE` and `birth date` are the same.
 
     >>> _words("homeAddress2"), _words("Straße"), _words("GEBURTS_DATUM"), _words("IBANNumber")
     (['home', 'address'], ['strasse'], ['geburts', 'datum'], ['iban', 'number'])

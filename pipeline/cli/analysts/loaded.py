@@ -21,7 +21,7 @@ from pipeline.warehouse.staging import Staged
 # So many failing rows are shown of each check, and so many columns of one that has no key.
 EXAMPLES, SHOWN_COLUMNS = 3, 4
 # Longer values are cut.
-LETTERS = 40
+CHARACTERS = 40
 OURS = (staging.LOADED_AT, staging.DELETED_AT)
 
 
@@ -134,5 +134,5 @@ def _in_words(row: dict[str, object]) -> str:
     'id=5, name=null'
     """
     return ", ".join(
-        f"{name}={'null' if value is None else str(value)[:LETTERS]}" for name, value in row.items()
+        f"{name}={'null' if value is None else str(value)[:CHARACTERS]}" for name, value in row.items()
     )

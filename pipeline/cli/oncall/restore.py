@@ -60,7 +60,7 @@ def add_command(commands: Any) -> None:
 def _name(text: str) -> str:
     if not 0 < len(text.encode()) <= MAXIMUM_BYTES:
         raise argparse.ArgumentTypeError(
-            f'"{text}" is not a valid name; write one of 1 to {MAXIMUM_BYTES} letters'
+            f'"{text}" is not a valid name; write one of 1 to {MAXIMUM_BYTES} characters'
         )
     return text
 

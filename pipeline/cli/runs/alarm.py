@@ -79,7 +79,7 @@ def _is_typed() -> bool:
 
 def _send_recovery(configured: Settings, subject: AlertSubject) -> None:
     summary = f"{subject.name} is done"
-    # That an earlier run is done mends nothing of a later one.
+    # That an earlier run is done fixes nothing of a later one.
     alerts.send_recovery(configured, subject.key, summary, run=subject.run)
     # A whole run has done what its parts were to do.
     alerts.reconcile(configured, f"{subject.key}/", (), run=subject.run)

@@ -166,8 +166,8 @@ def _judge(
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     next_step = chains.DRILL.command(None, wrong[0] if len(wrong) == 1 else None)
-    mend = "; ".join(dict.fromkeys(filter(None, hints.values()))) or "mend that"
-    failure = common_kind(codes)("\n".join([*lines, f"  next: {mend}, then {next_step}"]))
+    fix = "; ".join(dict.fromkeys(filter(None, hints.values()))) or "fix that"
+    failure = common_kind(codes)("\n".join([*lines, f"  next: {fix}, then {next_step}"]))
     failure.alerted = True
     raise failure
 

@@ -110,6 +110,6 @@ def _judge(
         when = "though every step that began is done" if found else "before any step began"
         last = f"Luigi ended with {returncode} {when}; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
-    # What another machine's worker has mended, it told its own machine alone.
+    # What another machine's worker has fixed, it told its own machine alone.
     alerts.reconcile(databases.settings, f"{chain.name}/", (), run=run)
     terminal.say(f"run {run} of {chain.name}: {terminal.counted(len(found), 'step')} done")

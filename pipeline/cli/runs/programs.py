@@ -90,7 +90,7 @@ def _judge(
     for name, found in wrong.items():
         error = str(found.get("error", "it did not begin"))
         subject = AlertSubject.of(chains.ANALYSTS.part(chains.PROGRAM, name, run))
-        hint = found.get("hint") or f"mend tasks/{name}.py"
+        hint = found.get("hint") or f"fix tasks/{name}.py"
         alerts.send(configured, subject.failed(chains.PROGRAM_TASK, error, found.get("exit_code"), hint))
         lines += error.splitlines()
         hints.append(hint)

@@ -16,7 +16,7 @@ from pipeline.names import nearest
 from pipeline.settings import Settings
 
 ETL, MART, BACKUP, DRILL = (chain.name for chain in (chains.ETL, chains.MARTS, chains.BACKUP, chains.DRILL))
-MONTH_LETTERS = len("2026-11")
+MONTH_CHARACTERS = len("2026-11")
 
 # Runs `pipeline ARGUMENTS`, and returns its exit code.
 Main = Callable[[Sequence[str]], int]
@@ -133,7 +133,7 @@ def _month(run: str | None) -> str:
     """
     if run is None:
         return f"{datetime.now(UTC):%Y-%m}"
-    return run[:MONTH_LETTERS] if runs.is_one(run) else run
+    return run[:MONTH_CHARACTERS] if runs.is_one(run) else run
 
 
 def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:

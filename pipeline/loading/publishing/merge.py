@@ -36,7 +36,7 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
         return SetAside(rows, rows)
     if not key:
         return SetAside(rows, rows)
-    unread = staging.fallen_unread(warehouse, staged)
+    unread = staging.superseded_unread(warehouse, staged)
     if staging.oid(warehouse, staged.superseded) is not None:
         superseded = sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})")
         same = staging.same_key(key, "t", "f")

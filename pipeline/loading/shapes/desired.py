@@ -1,4 +1,4 @@
-"""Intent: the shape of a table as the catalog wants it loaded, with its key, its masks, its types."""
+"""Desired shape: the shape of a table as the catalog wants it loaded, with its key, its masks, its types."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What is to be mended before a step that failed is tried again, apart from how it failed."""
+"""What is to be fixed before a step that failed is tried again, apart from how it failed."""
 
 from alembic import op
 

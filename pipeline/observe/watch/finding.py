@@ -35,7 +35,7 @@ class Finding:
     since: datetime | None = None
     # The step that failed last, if one did.
     step: StepKey | None = None
-    # What a person has to mend before the command.
+    # What a person has to fix before the command.
     hint: str = ""
 
     @property
@@ -56,7 +56,7 @@ class Finding:
 
     @property
     def next_step(self) -> str:
-        """Return what to do: what is to be mended, if that is known, then what to type."""
+        """Return what to do: what is to be fixed, if that is known, then what to type."""
         return f"{self.hint}, then {self.command}" if self.hint else self.command
 
 

@@ -168,11 +168,11 @@ def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | No
     name, last = failing
     if last is None:
         return Finding(key, Severity.STALE, summary, command)
-    mend = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
+    fix = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
     often = f" in {last.runs} runs since {at(last.since)}" if last.runs > 1 else ""
     said = one_line(f"{last.task} failed{often}: {last.error}")
     step = StepKey(last.run, last.task, name)
-    return Finding(key, Severity.STALE, summary, mend.command, said, step=step, hint=mend.before)
+    return Finding(key, Severity.STALE, summary, fix.command, said, step=step, hint=fix.before)
 
 
 def unmatched(settings: Settings, observations: Observations) -> Iterator[Finding]:

@@ -44,6 +44,6 @@ def _late(
     if last is None:
         return Finding(key, Severity.STALE, summary, chains.MARTS.command(None, name), since=since)
     step = StepKey(last.run, last.task, f"{chains.MART.schema}.{name}")
-    mend = hints.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
+    fix = hints.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
     said = one_line(f"{last.task} failed: {last.error}")
-    return Finding(key, Severity.STALE, summary, mend.command, said, since=since, hint=mend.before)
+    return Finding(key, Severity.STALE, summary, fix.command, said, since=since, hint=fix.before)

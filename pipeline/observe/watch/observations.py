@@ -19,7 +19,7 @@ class Failing:
     exit_code: int | None
     since: datetime
     runs: int
-    # What is to be mended, and from which step on it is to be done over, where the error said so.
+    # What is to be fixed, and from which step on it is to be done over, where the error said so.
     hint: str | None = None
     again: str | None = None
 

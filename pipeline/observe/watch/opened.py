@@ -32,12 +32,12 @@ def judge(observations: Observations, known: Sequence[Alert], found: Sequence[Fi
         last = table.failing
         if last is None or told & _keys(name) or not _is_declared(observations, name):
             continue
-        mend = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
+        fix = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
         key = StepKey(last.run, last.task, name)
         summary = f"{name}: {last.task} failed in run {last.run}"
         yield Finding(
-            f"{KEY}{ETL.name}/{name}", Severity.OPEN, summary, mend.command,
-            one_line(last.error), last.since, key, mend.before,
+            f"{KEY}{ETL.name}/{name}", Severity.OPEN, summary, fix.command,
+            one_line(last.error), last.since, key, fix.before,
         )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Backblaze B2 on one machine, for the sandbox and the tests: the native API (v4) over HTTP on loopback.
 
-The answers come from the simulator that Backblaze ships inside its SDK, mended where it is too simple to
+The answers come from the simulator that Backblaze ships inside its SDK, fixed where it is too simple to
 test a backup with: content and metadata are on disk and survive a restart or a crash, tokens, keys,
 capabilities, name prefixes and Object Lock are enforced, lifecycle rules run on a clock that can be moved,
 and faults happen on demand (see `control`).

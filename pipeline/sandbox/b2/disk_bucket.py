@@ -1,4 +1,4 @@
-"""A bucket of the simulator, mended: on disk, with B2's ids, times and listings, and a lock that holds."""
+"""A bucket of the simulator, fixed: on disk, with B2's ids, times and listings, and a lock that holds."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The account of the SDK's simulator, mended: its buckets survive a restart, and access is checked before."""
+"""The account of the SDK's simulator, fixed: its buckets survive a restart, and access is checked before."""
 
 import re
 from typing import Any

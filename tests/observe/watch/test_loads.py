@@ -65,7 +65,7 @@ def test_a_table_that_fails_for_days_is_told_though_runs_begin() -> None:
     assert late.text == (
         "hr.employee: shows the source of 2026-11-21 02:15 UTC, 3 days 11 h ago; the limit is 26 h: "
         "ValidateExtract failed in 3 runs since 2026-11-22 02:15 UTC: rows: 0, expected at least 1; "
-        "next: mend the source, or sources/hr.yaml, then pipeline rerun --run 2026-11-24 --from extract "
+        "next: fix the source, or sources/hr.yaml, then pipeline rerun --run 2026-11-24 --from extract "
         "hr.employee"
     )
 
@@ -154,7 +154,7 @@ def test_a_new_table_has_until_the_next_night() -> None:
 
 
 def test_a_table_that_was_tried_from_the_beginning_and_never_loaded_is_told() -> None:
-    """Its file may be newer than its first failure: it was mended in vain."""
+    """Its file may be newer than its first failure: it was fixed in vain."""
     declared = {"hr": {**dict.fromkeys(TABLES, LONG_AGO), "contract": NOW - HOUR}}
     never = table(fresh_as_of=None, loaded_at=None, first_tried_at=NOW - 3 * DAY, failing=FAILING)
     late = only(loads_only(declared=declared, ledger=ledger(tables={**tables(), "hr.contract": never})))

@@ -37,7 +37,7 @@ def test_a_mart_that_fails_for_days_is_told_with_what_to_do() -> None:
     late = only(with_mart(TableObservations(None, NOW - 3 * DAY, LONG_AGO, FAILING)))
     assert (late.key, late.severity) == ("watch/mart/staff", "stale")
     assert "mart staff: was last built" in late.summary
-    assert late.hint == "mend marts/staff.sql, or what it reads"
+    assert late.hint == "fix marts/staff.sql, or what it reads"
     assert late.command == "pipeline rerun --run 2026-11-24 mart.staff"
 
 

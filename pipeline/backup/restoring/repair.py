@@ -19,7 +19,7 @@ SHOWN = 8
 
 
 @dataclass
-class Mending:
+class Repair:
     """What became of the entries that failed: `remarks` on what came in the end, `left_out` is the rest.
 
     `lends`: whether functions may be given a search path for a while.
@@ -33,20 +33,20 @@ class Mending:
     _errors: dict[int, str] = field(default_factory=dict)
     _functions: set[str] = field(default_factory=set)
 
-    def mend(self, entries: Sequence[Entry], first: Complaints) -> None:
+    def fix(self, entries: Sequence[Entry], first: Complaints) -> None:
         """Try again what `first` says failed of these entries."""
         self._take(first)
         failed = [one for one in entries if one.number in first.failed]
         # In order: a check may read a table whose rows came later.
-        failed, mended = self._again(failed)
-        if mended:
-            self.remarks.append(f"came only at the second try, after what they read: {_listed(mended)}")
+        failed, fixed = self._again(failed)
+        if fixed:
+            self.remarks.append(f"came only at the second try, after what they read: {_listed(fixed)}")
         if failed:
             with self.restorer.place.opened() as connection, self._lent(connection):
                 if self.lends:
-                    failed, mended = self._again(failed)
-                    if mended:
-                        self._tell_lent(mended)
+                    failed, fixed = self._again(failed)
+                    if fixed:
+                        self._tell_lent(fixed)
                 failed = [one for one in failed if not self._without_checks(connection, one)]
                 # What needed those rows, as a foreign key does.
                 failed, _ = self._again(failed)
@@ -122,11 +122,11 @@ class Mending:
             for name in lent:
                 postgres.rows(connection, f"ALTER ROUTINE {name} RESET search_path")
 
-    def _tell_lent(self, mended: Sequence[Entry]) -> None:
+    def _tell_lent(self, fixed: Sequence[Entry]) -> None:
         functions = ", ".join(sorted(self._functions)) or "the functions that they call"
         path = self.wanted.search_path or "public"
         self.remarks.append(
-            f"came only with a search path lent to {functions}: {_listed(mended)}; pg_restore alone fails "
+            f"came only with a search path lent to {functions}: {_listed(fixed)}; pg_restore alone fails "
             f"there: in the source, ALTER FUNCTION ... SET search_path = {path}, for each of them"
         )
 

@@ -1,0 +1,104 @@
+"""One word for one thing: what docs/style.md says is not used is in no name and no message."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.sandbox.home import PROJECT
+
+GUIDE = PROJECT / "docs" / "style.md"
+WRITTEN_BY_PEOPLE = ("README.md", "docs", "luigi.cfg", "examples")
+# Revisions that are in somebody's warehouse keep their names.
+RELEASED = "migrations"
+
+
+def banned() -> set[str]:
+    """Return the words of the glossary's last column."""
+    rows = re.findall(r"^\|.*\|(.*)\|$", GUIDE.read_text().partition("## Messages")[0], re.MULTILINE)
+    found = {word for row in rows[2:] for word in re.findall(r"[a-z]+", row)}
+    assert {"verdict", "mend", "courier"} <= found, "the glossary is read otherwise than it is written"
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a name or a sentence, in lowercase.
+
+    >>> words("AlertSubject of_one")
+    ['alert', 'subject', 'of', 'one']
+    """
+    return re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", text).lower())
+
+
+def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield each name and text of a module, with its line."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=text) | ast.arg(arg=text) | ast.Attribute(attr=text):
+                yield node.lineno, text
+            case ast.FunctionDef(name=text) | ast.ClassDef(name=text):
+                yield node.lineno, text
+            case ast.Constant(value=str(text)):
+                yield node.lineno, text
+
+
+def wrong(tree: ast.AST, out: set[str]) -> list[tuple[int, str]]:
+    """Return the lines of a module with a word that is out, and the word."""
+    return [(line, word) for line, text in named(tree) for word in words(text) if word in out]
+
+
+def modules() -> Iterator[Path]:
+    """Yield the files of the code."""
+    for folder in ("pipeline", "tasks"):
+        yield from (file for file in (PROJECT / folder).rglob("*.py") if RELEASED not in file.parts)
+
+
+def test_a_word_that_is_out_is_in_no_name_and_no_message() -> None:
+    out = banned()
+    found = [
+        f"{file.relative_to(PROJECT)}:{line}: {word}"
+        for file in modules()
+        for line, word in [*wrong(ast.parse(file.read_text()), out), *((1, one) for one in {file.stem} & out)]
+    ]
+    assert found == []
+
+
+def test_a_word_that_is_out_is_in_no_document() -> None:
+    out = banned()
+    files = [
+        file
+        for name in WRITTEN_BY_PEOPLE
+        for file in ([PROJECT / name] if (PROJECT / name).is_file() else (PROJECT / name).rglob("*"))
+        if file.suffix in (".md", ".cfg", ".yaml", ".sql") and file != GUIDE
+    ]
+    found = {f"{file.name}: {word}" for file in files for word in words(file.read_text()) if word in out}
+    assert found == set()
+
+
+def test_a_message_says_is_not_a_and_not_is_no() -> None:
+    wrote = re.compile(r"(?<!there )\bis no (?!longer|such|room|more\b)['A-Za-z]")
+    found = [
+        f"{file.relative_to(PROJECT)}:{line}: {text}"
+        for file in modules()
+        for line, text in _messages(ast.parse(file.read_text()))
+        if wrote.search(text)
+    ]
+    assert found == []
+
+
+def test_the_rule_finds_what_breaks_it() -> None:
+    tree = ast.parse("class TheVerdict:\n    def send(self): raise ValueError('mend it')\n")
+    assert wrong(tree, banned()) == [(1, "verdict"), (2, "mend")]
+
+
+def _messages(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the texts of a module that are not docstrings, each with its line."""
+    documented = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+            yield node.lineno, node.value
