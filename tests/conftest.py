@@ -10,6 +10,7 @@ from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
 from tests.support.archive import Archive, archive_in
 from tests.support.hooks import Hook, hook_of
+from tests.support.memory import in_memory
 from tests.support.night import Night
 from tests.support.platforms import Platform, Sandbox, platform_in
 from tests.support.restores import Restores, restores_in
@@ -21,11 +22,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A running sandbox with the sample sources, for tests that leave those as they are."""
+    """A running sandbox without the sample sources."""
     home = Home(tmp_path_factory.mktemp("sandbox") / "home")
     said: list[str] = []
     try:
-        lifecycle.up(home, said.append)
+        with in_memory(home):
+            lifecycle.up(home, said.append, samples=False)
         made = Sandbox(home)
         made.make_logins_cheap()
         yield made

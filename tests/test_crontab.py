@@ -108,7 +108,7 @@ def test_it_holds_no_credential_and_all_that_is_chained() -> None:
 def test_every_line_does_what_it_says(sandbox: Sandbox, tmp_path: Path) -> None:
     """In the order of the night, by the shell that it names, with the little that cron hands on."""
     # What analysts pushed is fetched as in production.
-    own = configuration.sections(sandbox.home)
+    own = configuration.sections(sandbox.with_samples().home)
     remote = f"file://{sandbox.home.analysts_remote}"
     own["analysts"] = {"checkout": str(tmp_path / "analysts"), "repository": remote, "branch": "main"}
     luigi_cfg = tmp_path / "luigi.cfg"

@@ -253,7 +253,7 @@ def test_a_run_outlives_a_restart_of_the_warehouse(shop: Night, number: signal.S
         process.send_signal(number)
         wait_until(lambda: server.process(home) is None, "the warehouse has ended")
         said: list[str] = []
-        lifecycle.up(home, said.append)
+        lifecycle.up(home, said.append, samples=False)
     out, err = started.communicate(timeout=120)
     assert started.returncode == 0, out + err
     assert shop.differing("shop") == []

@@ -79,7 +79,7 @@ def warehouse(
     vault = vault_server.administrator(home)
     roles.login(home, vault, connection, WAREHOUSE, entry, role, database, [])
     if not database_exists(connection, database):
-        roles.execute(connection, "CREATE DATABASE {} OWNER {}", database, role)
+        roles.execute(connection, f"CREATE DATABASE {{}} OWNER {{}} {clusters.COPIED}", database, role)
     roles.execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
     for group in _groups(database):
         roles.ensure(connection, group, ["NOLOGIN"])
@@ -211,8 +211,6 @@ def set_up_vault(home: Home) -> None:
         vault.call("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
     if "database/" not in mounts:
         vault.call("POST", "sys/mounts/database", {"type": "database"})
-    if "transit/" not in mounts:
-        vault.call("POST", "sys/mounts/transit", {"type": "transit"})
     if "approle/" not in vault.call("GET", "sys/auth")["data"]:
         vault.call("POST", "sys/auth/approle", {"type": "approle"})
     for login in (PIPELINE, RESTORE):

@@ -44,7 +44,7 @@ def make(home: Home, name: str, file: Path | None, stopping: threading.Event, *,
         try:
             # template0: a dump expects an empty database, and encoding and locale are then our own choice.
             cursor.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
+                sql.SQL(f"CREATE DATABASE {{}} OWNER {{}} TEMPLATE template0 {clusters.COPIED}").format(
                     sql.Identifier(partial), sql.Identifier(provision.owner(name))
                 )
             )

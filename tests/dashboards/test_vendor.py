@@ -45,6 +45,7 @@ def mb(surface: Surface, tools: Tools, tmp_path: Path) -> Mb:
     return Mb(tools, tmp_path, surface.metabase.url, entry["api_key"])
 
 
+@pytest.mark.endurance
 def test_metabases_client_understands_what_the_stand_in_answers(surface: Surface, mb: Mb) -> None:
     database = str(surface.kept()["database"].number)
     card, board, group = (
@@ -64,6 +65,7 @@ def test_metabases_client_understands_what_the_stand_in_answers(surface: Surface
     assert mb("setting", "get", "anon-tracking-enabled")["value"] is False
 
 
+@pytest.mark.endurance
 def test_what_metabases_client_sends_the_stand_in_takes(surface: Surface, mb: Mb) -> None:
     kept = surface.kept()
     group = mb("collection", "create", body={"name": "Theirs"})["id"]

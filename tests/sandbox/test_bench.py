@@ -19,6 +19,12 @@ from tests.support.platforms import Sandbox
 pytestmark = pytest.mark.endurance
 
 
+@pytest.fixture(scope="session")
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """The sandbox with its samples."""
+    return sandbox.with_samples()
+
+
 def test_the_cost_of_an_audit_is_shown_beside_its_night_and_nothing_is_left(sandbox: Sandbox) -> None:
     done = subprocess.run(
         [PROJECT / "bin" / "bench", "audit", "--rows=2000", "--rounds=2"], text=True, capture_output=True,

@@ -23,6 +23,12 @@ ENTRIES = (
 )
 
 
+@pytest.fixture(scope="session")
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """The sandbox with its samples."""
+    return sandbox.with_samples()
+
+
 @pytest.fixture
 def pipeline_login(sandbox: Sandbox) -> Administrator:
     """Vault with the token that the pipeline gets."""

@@ -29,6 +29,12 @@ CREATE TABLE billing."null" (id int PRIMARY KEY);
 CHECKSUM = "SELECT coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM {} AS t"
 
 
+@pytest.fixture(scope="session")
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """The sandbox with its samples."""
+    return sandbox.with_samples()
+
+
 @pytest.fixture(scope="module")
 def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """A sandbox with the sample sources, for this file alone."""

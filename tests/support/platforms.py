@@ -11,9 +11,9 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from pipeline import mask
-from pipeline.sandbox import configuration, provision, sources
+from pipeline.sandbox import configuration, lifecycle, provision, sources
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.servers import backup_store, clusters
+from pipeline.sandbox.servers import clusters
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import Administrator, administrator
 from tests.support.warehouses import Warehouse
@@ -23,7 +23,7 @@ Connection = psycopg2.extensions.connection
 
 @dataclass
 class Sandbox:
-    """A running sandbox with the sample sources."""
+    """A running sandbox; the sample sources come when they are first asked for."""
 
     home: Home
     # What is left of the tests before, as good as new: by whether a migrated database is to be had of it.
@@ -39,6 +39,11 @@ class Sandbox:
     def vault(self) -> Administrator:
         """Vault with the root token, to plant, change and remove credentials."""
         return administrator(self.home)
+
+    def with_samples(self) -> "Sandbox":
+        """Return the same with the sample sources, for tests that leave those as they are."""
+        lifecycle.up(self.home, lambda _line: None)
+        return self
 
     def make_logins_cheap(self) -> None:
         """Let who logs in with a password that is made from now on wait for nothing: all tests do."""
@@ -125,7 +130,10 @@ class Platform:
             with connection.cursor() as cursor:
                 # The locale that goes with every encoding.
                 cursor.execute(
-                    sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LOCALE 'C'").format(
+                    sql.SQL(
+                        "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LOCALE 'C' "
+                        + clusters.COPIED
+                    ).format(
                         sql.Identifier(database),
                         sql.Identifier(provision.owner(database)),
                         sql.Literal(encoding),
@@ -149,8 +157,6 @@ class Platform:
         own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
         own["warehouse"] = {"secret": self.database("warehouse")}
         own["analysts"] = {"checkout": str(self.analysts)}
-        own["backup"]["signers"] = str(self.folder / "signers")
-        backup_store.write_signers(self.sandbox.home, self.sources, self.folder / "signers")
         own["alerts"] = {"spool": str(self.folder / "alerts"), **self.alerts}
         for name in self.sources:
             own[f"source.{name}"] = {"secret": f"source/{self.database(name)}"}

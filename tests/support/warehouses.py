@@ -112,7 +112,8 @@ class Warehouse:
         return entries, len(databases), roles
 
     def _create(self, server: Connection, database: str, template: str) -> None:
-        _execute(server, "CREATE DATABASE {} OWNER {} TEMPLATE {}", database, self.role, template)
+        made = f"CREATE DATABASE {{}} OWNER {{}} TEMPLATE {{}} {clusters.COPIED}"
+        _execute(server, made, database, self.role, template)
 
     def _state(self, server: Connection) -> Any:
         vault = vault_server.administrator(self.home)

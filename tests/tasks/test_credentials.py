@@ -44,7 +44,7 @@ def plant(night: Night, source: str, password: str, port: str | None = None) -> 
 @pytest.fixture
 def planted(night: Night) -> tuple[Night, list[str]]:
     """A night with sources that fail in all ways and one that does not, and all of their credentials."""
-    sandbox, platform = night.platform.sandbox, night.platform
+    sandbox, platform = night.platform.sandbox.with_samples(), night.platform
     for name in ("fine", "refused", "gone", "faulty"):
         platform.source(name, ITEM, f"source: {name}\ntables: {{item: {{}}}}\n")
     platform.declare(
@@ -157,7 +157,7 @@ def restarted_scheduler(home: Home) -> bytes:
     process.wait(30)
     state = (home.path / "luigi" / "state.pickle").read_bytes()
     assert oct((home.path / "luigi" / "state.pickle").stat().st_mode & 0o777) == "0o600"
-    lifecycle.up(home, lambda _line: None)
+    lifecycle.up(home, lambda _line: None, samples=False)
     return state
 
 

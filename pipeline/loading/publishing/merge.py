@@ -1,12 +1,13 @@
 """Merge: brings a table of the warehouse to what was staged, touching only the rows that differ."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading.extracted import Extracted, Mode
+from pipeline.loading.plan import FULL
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import staging
 from pipeline.warehouse.staging import DELETED_AT, LOADED_AT, Staged
@@ -47,7 +48,7 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
     missing = postgres.value(
         warehouse,
         sql.SQL(
-            "SELECT count(*) FROM {staged} AS s WHERE s.ctid IN (SELECT place FROM {rejected})"
+            "SELECT count(*) FROM {staged} AS s WHERE s.ctid IN (SELECT place FROM {bad})"
             " AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same} AND {live})"
         ).format(
             staged=staged.rows,
@@ -65,7 +66,7 @@ def publish(
     staged: Staged,
     columns: Sequence[str],
     key: Sequence[str],
-    extracted: Extracted,
+    detail: Mapping[str, Any],
 ) -> tuple[int, int, int]:
     """Merge the staged rows into the table; return how many rows are new, changed and deleted."""
     good = _good(warehouse, staged)
@@ -73,8 +74,8 @@ def publish(
         return _replace(warehouse, staged, columns, good)
     inserted, updated = _upsert(warehouse, staged, columns, key, good)
     deleted = 0
-    if staged.table.deletes != "ignore" and extracted.deleted:
-        deleted = _remove(warehouse, staged, _gone(staged, key, extracted.mode))
+    if staged.table.deletes != "ignore" and detail["deleted"]:
+        deleted = _remove(warehouse, staged, _gone(staged, key, detail["mode"]))
     return inserted, updated, deleted
 
 
@@ -118,14 +119,14 @@ def _upsert(
     return inserted, updated
 
 
-def _gone(staged: Staged, key: Sequence[str], mode: Mode) -> Composable:
+def _gone(staged: Staged, key: Sequence[str], mode: str) -> Composable:
     """Return the condition under which a row of the target, called "t", is gone from the source."""
     exists = (
         "NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})"
-        if mode == Mode.FULL
+        if mode == FULL
         else "EXISTS (SELECT 1 FROM {} AS p WHERE {})"
     )
-    rows = staged.rows if mode == Mode.FULL else staged.gone
+    rows = staged.rows if mode == FULL else staged.gone
     return sql.SQL(exists).format(rows, staging.same_key(key, "t", "p"))
 
 

@@ -46,6 +46,9 @@ host replication all {ADDRESS}/32 scram-sha-256
 """
 
 
+# A new database is a copy of its template's files. PostgreSQL's own way, page by page through the log, takes
+# twice as long where nothing waits for a disk.
+COPIED = "STRATEGY FILE_COPY"
 # What a database or a role has set for its own sessions does not hold for whoever looks after it.
 UNHINDERED = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 

@@ -31,17 +31,21 @@ CONFIGURATION = """\
 ui = false
 api_addr = "http://{address}:{port}"
 cluster_addr = "http://{address}:0"
-storage "raft" {{
-  path = "{folder}"
-  node_id = "sandbox"
-  performance_multiplier = 1
-}}
+{storage}
 listener "tcp" {{
   address = "{address}:{port}"
   cluster_address = "{address}:0"
   tls_disable = true
 }}
 """
+
+# Where it keeps what it has: on disk, so that a sandbox is the same after `down` and `up`.
+STORAGE = """\
+storage "raft" {{
+  path = "{folder}"
+  node_id = "sandbox"
+  performance_multiplier = 1
+}}"""
 
 
 class VaultServer(Server):
@@ -64,8 +68,9 @@ class VaultServer(Server):
         folder = self.folder(home)
         folder.mkdir(mode=0o700, exist_ok=True)
         configuration = folder / "server.hcl"
+        storage = STORAGE.format(folder=folder / "raft")
         atomic.write(
-            configuration, CONFIGURATION.format(address=ADDRESS, port=self.port(home), folder=folder / "raft")
+            configuration, CONFIGURATION.format(address=ADDRESS, port=self.port(home), storage=storage)
         )
         (folder / "raft").mkdir(mode=0o700, exist_ok=True)
         for path in (folder, folder / "raft", configuration):
