@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
+
+
+class State(StrEnum):
+    """How far a step, or a run, is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Step:
     """What is known of a step. `detail` is what the next steps need to know of it."""
 
     key: StepKey
-    state: str
+    state: State
     started_at: datetime
     finished_at: datetime | None
     rows: int | None
@@ -32,4 +41,4 @@ class Step:
 
     @property
     def done(self) -> bool:
-        return self.state == "done"
+        return self.state == State.DONE

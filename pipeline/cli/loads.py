@@ -16,18 +16,18 @@ from pipeline.ledger.runs import TableState
 from pipeline.observe import overview
 from pipeline.observe.overview import Table
 from pipeline.postgres import Connection
-from pipeline.step import Step
+from pipeline.step import State, Step
 
 STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
 MODES = {"first": "first", "full": "full", "increment": "delta"}
 # Where a table stands that is not loaded yet.
 WORDS = {
-    (EXTRACT_TASK, "running"): "reading",
-    (EXTRACT_TASK, "done"): "read",
-    (VALIDATE_TASK, "running"): "checking",
-    (VALIDATE_TASK, "done"): "checked",
-    (LOAD_TASK, "running"): "loading",
-    (BUILD_TASK, "running"): "building",
+    (EXTRACT_TASK, State.RUNNING): "reading",
+    (EXTRACT_TASK, State.DONE): "read",
+    (VALIDATE_TASK, State.RUNNING): "checking",
+    (VALIDATE_TASK, State.DONE): "checked",
+    (LOAD_TASK, State.RUNNING): "loading",
+    (BUILD_TASK, State.RUNNING): "building",
 }
 
 
@@ -35,7 +35,7 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str]) -> None:
     """Print what a run did with the tables in `names`, and what to type where it failed."""
     steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
     show_tables(run, steps, ledger.fresh_as_of(warehouse))
-    show_failures([step for step in steps if step.state == "failed"])
+    show_failures([step for step in steps if step.state == State.FAILED])
 
 
 def show_tables(

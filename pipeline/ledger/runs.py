@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.ledger.steps import ERROR_LENGTH
 from pipeline.postgres import Connection, locks
 from pipeline.redact import redact
-from pipeline.step import Step
+from pipeline.step import State, Step
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?", re.ASCII)
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*", re.ASCII)
@@ -64,7 +64,7 @@ class Run:
 
     run: str
     name: str
-    state: str
+    state: State
     started_at: datetime
     attempted_at: datetime
     attempts: int
@@ -76,9 +76,9 @@ class Run:
     alive: bool
 
     @property
-    def actual_state(self) -> str:
+    def actual_state(self) -> State:
         """Return the state: a run that is said to be running but is dead has failed."""
-        return "failed" if self.state == "running" and not self.alive else self.state
+        return State.FAILED if self.state == State.RUNNING and not self.alive else self.state
 
     def is_to_load(self, table: str) -> bool:
         """Whether this table, such as hr.employee, belongs to it."""
@@ -111,8 +111,11 @@ def failed(connection: Connection, name: str, since: datetime) -> Iterator[Run]:
 
 
 def _find(connection: Connection, parameters: Mapping[str, object]) -> Run | None:
-    found = postgres.row(connection, postgres.statement("run"), parameters)
-    return None if found is None else Run(*found)
+    return next(iter(postgres.read(connection, postgres.statement("run"), _run, parameters)), None)
+
+
+def _run(*, state: str, **found: Any) -> Run:
+    return Run(state=State(state), **found)
 
 
 def seconds_of_runs(connection: Connection, count: int) -> dict[str, tuple[float, ...]]:
@@ -145,7 +148,7 @@ class TableState:
     @property
     def failed(self) -> Step | None:
         """Return the step that failed, or None."""
-        return next((step for step in self.steps if step.state == "failed"), None)
+        return next((step for step in self.steps if step.state == State.FAILED), None)
 
     @property
     def loaded(self) -> dict[str, Any] | None:
@@ -195,13 +198,13 @@ def running(
             "run": run, "name": name, "host": socket.gethostname(), "pid": os.getpid(), "scope": list(scope),
         },
     )  # fmt: skip
-    state, error = "done", None
+    state, error = State.DONE, None
     try:
         yield True
         if not is_whole():
-            state, error = "failed", (known and known.error) or "not all that it was to load is loaded"
+            state, error = State.FAILED, (known and known.error) or "not all that it was to load is loaded"
     except BaseException as raised:
-        state, error = "failed", redact(str(raised) or type(raised).__name__)[:ERROR_LENGTH]
+        state, error = State.FAILED, redact(str(raised) or type(raised).__name__)[:ERROR_LENGTH]
         raise
     finally:
         try:

@@ -15,7 +15,7 @@ from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
-from pipeline.step import Step, StepKey
+from pipeline.step import State, Step, StepKey
 
 # An error is told in one glance; the log has the rest.
 ERROR_LENGTH = 2000
@@ -59,7 +59,7 @@ def last_loads(connection: Connection) -> list[Step]:
 def _step(found: tuple[Any, ...]) -> Step:
     run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint = found
     key = StepKey(run, task, name)
-    return Step(key, state, started_at, finished_at, rows, detail, error, exit_code, hint)
+    return Step(key, State(state), started_at, finished_at, rows, detail, error, exit_code, hint)
 
 
 def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: Mapping[str, Any]) -> None:
@@ -146,7 +146,7 @@ def forget(connection: Connection, run: str, name: str, tasks: Sequence[str]) ->
     """Forget these steps of a table, in the caller's transaction. Return which of them were done."""
     query = "DELETE FROM ops.step WHERE run = %s AND name = %s AND task = ANY(%s) RETURNING task, state"
     found = postgres.rows(connection, query, (run, name, list(tasks)))
-    return [task for task, state in found if state == "done"]
+    return [task for task, state in found if state == State.DONE]
 
 
 def count_read(connection: Connection, run: str, names: Sequence[str], seen: str) -> int:

@@ -55,13 +55,12 @@ class Memory:
     def all(self) -> dict[str, Kept]:
         """Return everything that is ours, by its key."""
         query = f"SELECT {_COLUMNS} FROM ops.surface ORDER BY key"  # noqa: S608
-        return {found[0]: Kept(*found) for found in postgres.rows(self._connection, query)}
+        return {one.key: one for one in postgres.read(self._connection, query, Kept)}
 
     def find(self, key: str) -> Kept | None:
         """Return one thing of ours."""
         query = f"SELECT {_COLUMNS} FROM ops.surface WHERE key = %s"  # noqa: S608
-        found = postgres.row(self._connection, query, (key,))
-        return None if found is None else Kept(*found)
+        return next(iter(postgres.read(self._connection, query, Kept, (key,))), None)
 
     def intend(self, thing: Kept) -> Kept:
         """Remember that it is about to be made, under a name that nothing else can have, and return that."""

@@ -36,16 +36,17 @@ class Watermark:
 
 def watermark(connection: Connection, source: str, table: str) -> Watermark | None:
     """Return up to where the table has been loaded, or None if it never was."""
-    found = postgres.row(
+    found = postgres.read(
         connection,
         """
         SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows, quarantined,
                cursor_name, in_full, history, witnesses
         FROM ops.watermark WHERE source = %s AND table_name = %s
         """,
+        Watermark,
         (source, table),
     )
-    return None if found is None else Watermark(*found)
+    return found[0] if found else None
 
 
 def save_watermark(connection: Connection, source: str, table: str, mark: Watermark) -> None:

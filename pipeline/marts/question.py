@@ -119,16 +119,17 @@ def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
 
 def _columns(theirs: Connection, oid: int) -> list[Column]:
     query = """
-        SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+        SELECT a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
                CASE WHEN a.attcollation <> t.typcollation
-                    THEN pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.collname) END
+                    THEN pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.collname)
+               END AS collation
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
         LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
         WHERE a.attrelid = %s AND a.attnum > 0 ORDER BY a.attnum
         """
-    return [Column(*found) for found in postgres.rows(theirs, query, (oid,))]
+    return postgres.read(theirs, query, Column, (oid,))
 
 
 def _run(theirs: Connection, mart: Mart, view: str) -> int:

@@ -55,12 +55,11 @@ def take(connection: Connection, before: Callable[[], object] = lambda: None) ->
     """
     _begin(connection)
     before()
-    found = postgres.row(connection, postgres.statement("snapshot"))
-    assert found is not None  # noqa: S101 - a SELECT without FROM
+    (found,) = postgres.read(connection, postgres.statement("snapshot"), Snapshot)
     lag = postgres.value(connection, postgres.statement("standby"), {"hours": LAG_HOURS})
     if lag:
         logger.warning("the source is a standby that %s: what it shows is old", lag)
-    return Snapshot(*found)
+    return found
 
 
 def read_at(connection: Connection, snapshot: Snapshot) -> None:

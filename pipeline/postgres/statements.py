@@ -1,8 +1,8 @@
 """Statements: one at a time, with names that the driver quotes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2.extensions
 from psycopg2 import sql
@@ -10,6 +10,7 @@ from psycopg2 import sql
 Connection = psycopg2.extensions.connection
 Composable = sql.Composable
 Parameters = Sequence[object] | Mapping[str, object]
+T = TypeVar("T")
 
 
 def rows(
@@ -37,6 +38,16 @@ def records(
         cursor.execute(query, parameters or None)
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, found, strict=True)) for found in cursor.fetchall()]
+
+
+def read(
+    connection: Connection, query: str | Composable, kind: Callable[..., T], parameters: Parameters = ()
+) -> list[T]:
+    """Run one statement and return what `kind`, a class, makes of each row: columns go to fields by name.
+
+    Raise TypeError where the statement has a column that is not a field, or lacks one.
+    """
+    return [kind(**found) for found in records(connection, query, parameters)]
 
 
 def value(connection: Connection, query: str | Composable, parameters: Parameters = ()) -> Any:

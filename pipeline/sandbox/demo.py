@@ -18,6 +18,7 @@ from pipeline.sandbox import comparison, lifecycle, push, sources
 from pipeline.sandbox.commands import Commands
 from pipeline.sandbox.home import Home, default_path
 from pipeline.sandbox.ports import ADDRESS
+from pipeline.step import State
 from pipeline.system import options
 
 ETL = "etl"
@@ -163,7 +164,7 @@ class _Demo:
             databases.warehouse(autocommit=True) as warehouse,
         ):
             found = runs.find(warehouse, ETL, run)
-        return found is not None and found.actual_state == "done"
+        return found is not None and found.actual_state == State.DONE
 
     def _day_2(self) -> None:
         stopping = threading.Event()

@@ -11,7 +11,7 @@ SELECT
           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
           AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended('run ' || r.name, 0)
           AND l.objsubid = 1
-    ) AND r.state = 'running'
+    ) AND r.state = 'running' AS alive
 FROM ops.run r
 WHERE r.name = %(name)s AND (r.run = %(run)s OR %(run)s IS NULL) AND (r.state = 'running' OR NOT %(going)s)
 ORDER BY

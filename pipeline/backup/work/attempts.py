@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import chains
 from pipeline.backup.work.work_folder import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
 from pipeline.settings import BackupSettings
-from pipeline.step import Step, StepKey
+from pipeline.step import State, Step, StepKey
 from pipeline.system import process_tree
 
 BACKUP, DRILL = chains.BACKUP.root, chains.DRILL_TASK
@@ -54,17 +54,17 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
         since = _moment(holder["since"])
         key = StepKey(run, told.get("step", root), name)
         detail = {"told": told.get("message", ""), "pid": holder["pid"]}
-        return Step(key, "running", since, None, None, detail, None, None)
+        return Step(key, State.RUNNING, since, None, None, detail, None, None)
     if failure:
         at = datetime.fromisoformat(failure["at"])
         key = StepKey(run, failure["step"], name)
         error, hint = failure["error"], failure.get("hint") or None
-        return Step(key, "failed", at, at, None, {}, error, failure["exit_code"], hint)
+        return Step(key, State.FAILED, at, at, None, {}, error, failure["exit_code"], hint)
     try:
         at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
     except FileNotFoundError:
         return None
-    return Step(StepKey(run, told.get("step", root), name), "failed", at, None, None, {}, KILLED, None)
+    return Step(StepKey(run, told.get("step", root), name), State.FAILED, at, None, None, {}, KILLED, None)
 
 
 def _holder(work: Work, lock: str) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from pipeline.ledger.runs import Run
 from pipeline.loading import clear
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
+from pipeline.step import State
 from pipeline.system import options
 
 NAME = chains.ETL.name
@@ -164,7 +165,7 @@ def _nothing_to_do(run: str) -> str:
 
 def _is_recorded(known: Run | None, is_whole: Callable[[], bool]) -> bool:
     """Whether the ledger says of a run what is so; else it is to be recorded that it is done."""
-    return known is not None and (known.state == "done" or known.alive or not is_whole())
+    return known is not None and (known.state == State.DONE or known.alive or not is_whole())
 
 
 def _luigi(arguments: argparse.Namespace, wanted: Scope, run: str) -> list[str]:
@@ -209,7 +210,7 @@ def _progress(warehouse: Connection, run: str, names: Set[str]) -> tuple[float |
     now = [
         f"{loads.word(step)} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
         for step in found
-        if step.state == "running"
+        if step.state == State.RUNNING
     ]
     return sum(step.done for step in found), ", ".join(now)
 
@@ -229,7 +230,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
         names += sources
         liveness.fail_killed_steps(warehouse, run, names)
         steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
-        failed = [step for step in steps if step.state == "failed"]
+        failed = [step for step in steps if step.state == State.FAILED]
         succeeded = [step.key.name for step in steps if step.key.task in chains.CONCLUDING and step.done]
         outcome.send(databases.settings, run, names, succeeded, failed)
         if failed:

@@ -16,7 +16,7 @@ from pipeline.cli.runs import supervise
 from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
 from pipeline.ledger import liveness, runs
 from pipeline.postgres import Connection
-from pipeline.step import Step
+from pipeline.step import State, Step
 
 
 def add_chains(parsers: Any) -> None:
@@ -73,7 +73,7 @@ def _progress(warehouse: Connection, chain: Chain, run: str) -> tuple[float | No
         found = _steps(warehouse, chain, run)
     except postgres.Error:  # the run goes on without being looked at
         return None, "the warehouse does not answer"
-    now = [f"{step.key.task} {step.key.name}" for step in found if step.state == "running"]
+    now = [f"{step.key.task} {step.key.name}" for step in found if step.state == State.RUNNING]
     return float(sum(step.done for step in found)), ", ".join(now)
 
 

@@ -30,6 +30,7 @@ from pipeline.observe.overview.model import (
 from pipeline.observe.watch import limits
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
+from pipeline.step import State
 
 __all__ = [
     "ETL",
@@ -93,7 +94,7 @@ def _of_one(seen: Overview, run: Run | None) -> Overview:
         done = {step.key.name for step in seen.steps if step.done and step.key.task in CONCLUDING}
         if wanted and not failed and done.issuperset(wanted):
             # Somebody else did what was left, as a worker for whom a step was re-enabled in the visualizer.
-            seen = dataclasses.replace(seen, run=dataclasses.replace(run, state="done", error=None))
+            seen = dataclasses.replace(seen, run=dataclasses.replace(run, state=State.DONE, error=None))
         elif missing or not failed:
             undone = [Undone(run, missing)]
     waits = [one for one in seen.waiting if run is not None and one.key.run == run.run]

@@ -9,7 +9,7 @@ from pipeline.backup.work.attempts import KILLED
 from pipeline.errors import PipelineError
 from pipeline.ledger import liveness, runs
 from pipeline.ledger.runs import Run
-from pipeline.observe.overview.model import FAILED, OK, RUNNING, STALE, Table, Undone
+from pipeline.observe.overview.model import FAILED, OK, STALE, Table, Undone
 from pipeline.observe.watch import limits
 from pipeline.observe.watch import loads as ages
 from pipeline.observe.watch.look import LOOK_BACK
@@ -18,7 +18,7 @@ from pipeline.observe.watch.look import tables as read_tables
 from pipeline.observe.watch.observations import LedgerObservations, Observations, TableObservations
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
-from pipeline.step import Step
+from pipeline.step import State, Step
 
 ETL = chains.ETL.name
 
@@ -59,7 +59,7 @@ def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     found = [*_tables(settings, seen, known, now), *_marts(settings, seen, known, now)]
     names = {name for one in found for name in (one.name, one.source)}
     steps = [truthful(warehouse, step) for step in ledger.open_steps(warehouse, since)]
-    failed = [step for step in steps if step.state == FAILED and step.key.name in names]
+    failed = [step for step in steps if step.state == State.FAILED and step.key.name in names]
     failing = {step.key.name for step in failed}
     last = {step.key.name: step for step in ledger.last_loads(warehouse)}
     tables = [_table(one, failing, last.get(one.name)) for one in sorted(found, key=lambda one: one.name)]
@@ -113,7 +113,7 @@ def _undone(
         if waiting and not run.alive:
             steps = ledger.steps_of(warehouse, run.run)
             waiting -= {one.key.name for one in steps if one.done and one.key.task in chains.CONCLUDING}
-            going = [one for one in steps if one.state == RUNNING]
+            going = [one for one in steps if one.state == State.RUNNING]
             waiting -= {one.key.name for one in going if liveness.is_at_work(warehouse, one)}
             if waiting:
                 found.append(Undone(run, sorted(waiting)))
@@ -124,9 +124,9 @@ def _undone(
 
 def truthful(warehouse: Connection, step: Step, run: Run | None = None) -> Step:
     """Return a step as it is: one that says running, but whose process is gone, has failed."""
-    if step.state != RUNNING:
+    if step.state != State.RUNNING:
         return step
     run = run or runs.find(warehouse, ETL, step.key.run)
     if (run and run.alive) or liveness.is_at_work(warehouse, step):
         return step
-    return dataclasses.replace(step, state=FAILED, error=KILLED)
+    return dataclasses.replace(step, state=State.FAILED, error=KILLED)

@@ -8,7 +8,7 @@ from pipeline.audit.proofs import Proof
 from pipeline.backup.work import attempts
 from pipeline.ledger.runs import Run
 from pipeline.ledger.waiting import Waiting
-from pipeline.step import Step, StepKey
+from pipeline.step import State, Step, StepKey
 
 OK, FAILED, RUNNING, STALE = "ok", "failed", "running", "stale"
 
@@ -68,7 +68,7 @@ class Drill:
         """Return it as a step that failed."""
         began = self.finished_at - timedelta(seconds=self.seconds)
         key = StepKey(self.month, attempts.DRILL, self.database)
-        return Step(key, FAILED, began, self.finished_at, None, {}, self.error, 4, self.hint or None)
+        return Step(key, State.FAILED, began, self.finished_at, None, {}, self.error, 4, self.hint or None)
 
 
 @dataclass(frozen=True)

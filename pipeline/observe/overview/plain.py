@@ -8,9 +8,9 @@ from pipeline.chains import Chain
 from pipeline.ledger import runs
 from pipeline.ledger.runs import Run
 from pipeline.observe.overview import loads
-from pipeline.observe.overview.model import FAILED, RUNNING
+from pipeline.observe.overview.model import FAILED
 from pipeline.postgres import Connection
-from pipeline.step import Step, StepKey
+from pipeline.step import State, Step, StepKey
 
 
 def look(warehouse: Connection, run: str | None) -> Iterator[Step]:
@@ -19,15 +19,15 @@ def look(warehouse: Connection, run: str | None) -> Iterator[Step]:
         if chain.is_plain:
             found = runs.find(warehouse, chain.name, run) if run else runs.last(warehouse, chain.name)
             # What failed before was made up for by an attempt that did not.
-            if found is not None and found.actual_state in (FAILED, RUNNING):
+            if found is not None and found.actual_state in (State.FAILED, State.RUNNING):
                 yield from _steps(warehouse, chain, found)
 
 
 def _steps(warehouse: Connection, chain: Chain, run: Run) -> Iterator[Step]:
     recorded = [step for step in ledger.steps_of(warehouse, run.run) if step.key.task in chain.steps]
     steps = [loads.truthful(warehouse, step, run) for step in recorded]
-    yield from (step for step in steps if step.state in (FAILED, RUNNING))
+    yield from (step for step in steps if step.state in (State.FAILED, State.RUNNING))
     if run.actual_state == FAILED and not any(step.state == FAILED for step in steps):
         key = StepKey(run.run, chain.root, chain.name)
         error = run.error.splitlines()[-1] if run.error else KILLED
-        yield Step(key, FAILED, run.attempted_at, run.finished_at, None, {}, error, None)
+        yield Step(key, State.FAILED, run.attempted_at, run.finished_at, None, {}, error, None)

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from pipeline import sync
 from pipeline.chains import PROGRAM_TASK
-from pipeline.observe.overview.model import FAILED, RUNNING, Program
+from pipeline.observe.overview.model import Program
 from pipeline.programs import confined
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
-from pipeline.step import Step, StepKey
+from pipeline.step import State, Step, StepKey
 from pipeline.system import process_tree
 
 
@@ -32,7 +32,7 @@ def _step(name: str, run: str, at: datetime, how: dict[str, object]) -> Step:
     """Return what is not done as a step."""
     pid = how.get("pid")
     going = isinstance(pid, int) and process_tree.is_at_work(pid, at.timestamp())
-    state = RUNNING if going else FAILED
+    state = State.RUNNING if going else State.FAILED
     error, code, hint = how.get("error"), how.get("exit_code"), how.get("hint")
     return Step(
         StepKey(run, PROGRAM_TASK, name), state, at, None if going else at, None, {},

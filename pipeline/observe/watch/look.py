@@ -36,7 +36,7 @@ from pipeline.observe.watch.observations import (
 )
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
-from pipeline.step import Step
+from pipeline.step import State, Step
 from pipeline.system import file_lock
 
 logger = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def _drills(objects: Sequence[Stored]) -> dict[str, DrillObservations]:
 
 def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:
     """Return which of these attempts goes on or was killed, None if they ended, well or not."""
-    going = [step for step in steps if step.state == "running"]
+    going = [step for step in steps if step.state == State.RUNNING]
     killed = [step for step in steps if step.error == attempts.KILLED]
     for step in (*going, *killed):
         place = f"at {step.key.task}, process {step.detail['pid']}" if going else f"in {home}"

@@ -13,6 +13,7 @@ from pipeline.observe.watch import limits
 from pipeline.observe.watch.finding import Finding, Severity, at
 from pipeline.observe.watch.observations import KeyObservations, Observations, Work
 from pipeline.settings import Settings
+from pipeline.step import State
 
 # What takes so many times as long as it usually does hangs, if it has been going for an hour.
 TIMES_USUAL, SHORT = 3, timedelta(hours=1)
@@ -40,7 +41,7 @@ def _loading(observations: Observations, now: datetime) -> Iterator[Finding]:
     if run is None:
         return
     work = Work(ETL.name, run.run, run.attempted_at, run.alive, f"on {run.host}, process {run.pid}")
-    going = work if run.state == "running" else None
+    going = work if run.state == State.RUNNING else None
     yield from _at_work(ETL.name, going, failures.load(run.run), observations, now)
 
 
