@@ -5,8 +5,11 @@ import warnings
 from luigi.parameter import UnconsumedParameterWarning
 
 from pipeline import redact
+from pipeline.system import hardening
 from tasks.worker import client, defaults, refusal
 
+# Before anything is made, also where `luigi --module tasks.etl` was typed.
+hardening.harden()
 # Before Luigi reads any of them, also where `luigi --module tasks.etl` was typed.
 defaults.install()
 # Before Luigi logs or reports anything.

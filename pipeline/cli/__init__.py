@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pipeline import COMMIT, __version__, chains, log, redact
 from pipeline.cli import output
 from pipeline.errors import PipelineError, SettingsError, StoppedError
-from pipeline.system import options
+from pipeline.system import hardening, options
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ CHAINS: Mapping[str, Declared] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    hardening.harden()
     redact.install()
     output.outlive_the_reader()
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -79,7 +79,7 @@ def page(path: Path, text: str) -> None:
     except FileExistsError:
         # The system's own word for it, "File exists", does not say which one is meant.
         raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file, and no folder", str(parent)) from None
-    write(path, text, mode=parent.stat().st_mode & 0o666)
+    write(path, text, mode=parent.stat().st_mode & 0o644)
 
 
 def settle(folder: Path) -> None:

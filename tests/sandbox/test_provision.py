@@ -75,6 +75,11 @@ def test_the_pipeline_can_read_its_credentials(pipeline_login: Administrator) ->
         ("GET", "auth/approle/role/pipeline/role-id"),
         ("POST", "auth/approle/role/pipeline/secret-id"),
         ("GET", "sys/mounts"),
+        # What signs backups is used, and never read, replaced or let out.
+        ("GET", "transit/export/signing-key/pipeline-backup-hr"),
+        ("GET", "transit/backup/pipeline-backup-hr"),
+        ("POST", "transit/keys/pipeline-backup-hr/config"),
+        ("POST", "transit/keys/pipeline-backup-hr/rotate"),
     ],
 )
 def test_the_pipeline_can_do_nothing_else_in_vault(
@@ -90,6 +95,26 @@ def test_every_stored_credential_opens_its_database(sandbox: Sandbox) -> None:
     for entry in ENTRIES:
         uri = _uri(sandbox, entry)
         assert _value(uri, "SELECT current_database()") == urlsplit(uri).path[1:]
+
+
+@pytest.mark.parametrize("entry", ["source/hr", "database/hr"])
+def test_what_reads_a_source_or_backs_it_up_may_write_nothing_there(sandbox: Sandbox, entry: str) -> None:
+    """No table, no sequence, no schema: by its rights, and not by its session alone."""
+    may = """
+    SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relkind IN ('r', 'p', 'v', 'm')
+      AND has_table_privilege(c.oid, {})
+    """
+    uri = _uri(sandbox, entry)
+    assert _value(uri, may.format("'SELECT'")) > 0
+    assert _value(uri, may.format("'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'")) == 0
+    makes = (
+        "SELECT count(*) FROM pg_namespace WHERE has_schema_privilege(oid, 'CREATE') AND nspname !~ '^pg_'"
+    )
+    assert _value(uri, makes) == 0
+    assert _value(uri, "SELECT has_database_privilege(current_database(), 'CREATE')") is False
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        _value(uri, "DELETE FROM employee RETURNING 1")
 
 
 def test_no_role_of_the_pipeline_is_superuser(sandbox: Sandbox) -> None:
