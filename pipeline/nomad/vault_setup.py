@@ -14,7 +14,7 @@ from pipeline import redact, settings
 from pipeline.chains import jobs
 from pipeline.chains.jobs import PREFIX
 from pipeline.cli import output, terminal
-from pipeline.errors import CheckError, PipelineError, UsageError
+from pipeline.errors import CheckError, PipelineError, StepError, UsageError
 from pipeline.nomad import policies, server
 from pipeline.nomad.server import Server
 from pipeline.settings import Settings
@@ -114,8 +114,20 @@ def _mounted(vault: Server, mount: str, believed: Mapping[str, Any], *, plan: bo
     if not plan:
         if f"{mount}/" not in known:
             vault.call("POST", f"sys/auth/{mount}", {"type": "jwt", "description": "Jobs of Nomad"})
-        vault.call("POST", f"auth/{mount}/config", believed)
+        _believe(vault, mount, believed)
     return 1
+
+
+def _believe(vault: Server, mount: str, believed: Mapping[str, Any]) -> None:
+    """Have Vault go by these keys, which it fetches at once, and says no more than that it could not."""
+    try:
+        vault.call("POST", f"auth/{mount}/config", believed)
+    except StepError as error:
+        hint = f"Vault itself must reach {believed['jwks_url']} (--jwks-url)"
+        if believed["jwks_url"].startswith("https:"):
+            whose = "may be by another" if believed["jwks_ca_pem"] else "may be by an authority of its own"
+            hint += f", and trust its certificate, which {whose}: --jwks-ca FILE names the authority"
+        raise StepError(error.fact, hint=hint) from None
 
 
 def _same(now: Any, wanted: Any) -> bool:

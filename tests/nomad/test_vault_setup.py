@@ -2,14 +2,17 @@
 
 import base64
 import json
+import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -77,9 +80,9 @@ def number(value: int) -> str:
 
 
 class Issuer:
-    """Signs tokens as Nomad's servers do, and tells by what key."""
+    """Signs tokens as Nomad's servers do, and tells by what key; with an authority, over TLS."""
 
-    def __init__(self) -> None:
+    def __init__(self, authority: trustme.CA | None = None) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public = self._key.public_key().public_numbers()
         key = {
@@ -103,7 +106,12 @@ class Issuer:
                 """Say nothing."""
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/.well-known/jwks.json"
+        if authority:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        scheme = "https" if authority else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.server.server_port}/.well-known/jwks.json"
         Thread(target=self.server.serve_forever, daemon=True).start()
 
     def token(self, job: str, namespace: str = "default") -> str:
@@ -120,12 +128,17 @@ class Issuer:
         return ".".join([*parts, encoded(signature)])
 
 
-@pytest.fixture
-def issuer() -> Iterator[Issuer]:
-    made = Issuer()
+@contextmanager
+def serving(made: Issuer) -> Iterator[Issuer]:
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with serving(Issuer()) as made:
+        yield made
 
 
 class Setup:
@@ -211,3 +224,28 @@ def test_a_plan_changes_nothing(setup: Setup) -> None:
     setup.write("[database.other]\nsecret = database/other")
     assert setup.run("--plan") == 4
     assert setup.server.admin.read("auth/jwt-nomad/role/pipeline-backup-other") is None
+
+
+def test_the_tokens_of_a_nomad_with_an_authority_of_its_own_count_once_that_is_told(
+    setup: Setup, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By --jwks-ca, or by NOMAD_CACERT as Nomad's own program has it; Vault itself then fetches the keys."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    file, wrong = setup.folder / "authority.pem", setup.folder / "stranger.pem"
+    authority.cert_pem.write_to_path(str(file))
+    stranger.cert_pem.write_to_path(str(wrong))
+    with serving(Issuer(authority)) as setup.issuer:
+        for arguments in ([], ["--jwks-ca", str(wrong)]):
+            assert setup.run(*arguments) == 3
+            said = capsys.readouterr().err
+            assert (
+                f"Vault itself must reach {setup.issuer.url} (--jwks-url), and trust its certificate" in said
+            )
+            assert "--jwks-ca FILE names the authority" in said
+        assert setup.run("--jwks-ca", str(file)) == 0
+        assert f"{setup.issuer.url} (by its own authority) vouches for" in capsys.readouterr().out
+        assert setup.reads("pipeline-backup-hr", "database/hr").startswith("postgresql://")
+        monkeypatch.setenv("NOMAD_CACERT", str(file))
+        assert (setup.run(), capsys.readouterr().out) == (0, "nothing to change\n")
+    assert setup.run("--jwks-ca", str(setup.folder / "none.pem")) == 2
+    assert "none.pem: No such file" in capsys.readouterr().err
