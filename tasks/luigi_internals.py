@@ -32,6 +32,14 @@ class Worker(luigi.worker.Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
+    def _generate_worker_info(self) -> list[tuple[str, Any]]:
+        return self.tell_of_itself()
+
+    def tell_of_itself(self) -> list[tuple[str, Any]]:
+        """Return what the scheduler is told of it: among others its host and its process."""
+        found: list[tuple[str, Any]] = super()._generate_worker_info()  # type: ignore[no-untyped-call]
+        return found
+
     @property
     def scheduler(self) -> Any:
         """The scheduler to which it belongs."""

@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import os
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -20,6 +19,7 @@ from pipeline.ledger import steps, waiting
 from pipeline.postgres import Connection, locks
 from pipeline.redact import redact
 from pipeline.step import StepKey
+from pipeline.system import process_tree
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Attempt:
                 detail = ops.step.detail - '{told,again}'::text[]
             RETURNING attempt
             """,
-            (key.run, key.task, key.name, socket.gethostname(), os.getpid()),
+            (key.run, key.task, key.name, process_tree.place(), os.getpid()),
         )
 
     def rows_so_far(self, writer: Connection) -> int:

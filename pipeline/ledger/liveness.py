@@ -1,6 +1,5 @@
 """Liveness: whether somebody is still at a step that says running, by its process or by its heartbeat."""
 
-import socket
 from collections.abc import Collection
 
 from pipeline import postgres
@@ -23,8 +22,8 @@ def is_at_work(connection: Connection, step: Step) -> bool:
     if found is None:
         return False
     host, pid, heard_of = found
-    if host != socket.gethostname():
-        # A worker of another machine says now and then that it is there.
+    if host != process_tree.place():
+        # A worker of another machine, or in another PID namespace, says now and then that it is there.
         return bool(heard_of)
     return process_tree.is_at_work(pid, step.started_at.timestamp())
 
@@ -38,7 +37,7 @@ def fail_killed_steps(connection: Connection, run: str, names: Collection[str]) 
         SELECT task, name, pid, started_at FROM ops.step
         WHERE run = %s AND name = ANY(%s) AND state = 'running' AND host = %s
         """
-    for task, name, pid, since in postgres.rows(connection, query, (run, list(names), socket.gethostname())):
+    for task, name, pid, since in postgres.rows(connection, query, (run, list(names), process_tree.place())):
         if not process_tree.is_at_work(pid, since.timestamp()):
             postgres.rows(
                 connection,

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pipeline.ledger.steps import ERROR_LENGTH
 from pipeline.postgres import Connection, locks
 from pipeline.redact import redact
 from pipeline.step import State, Step
+from pipeline.system import process_tree
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?", re.ASCII)
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-[0-9A-Za-z]+)*", re.ASCII)
@@ -195,7 +195,7 @@ def running(
         connection,
         postgres.statement("begin_run"),
         {
-            "run": run, "name": name, "host": socket.gethostname(), "pid": os.getpid(), "scope": list(scope),
+            "run": run, "name": name, "host": process_tree.place(), "pid": os.getpid(), "scope": list(scope),
         },
     )  # fmt: skip
     state, error = State.DONE, None
@@ -224,5 +224,5 @@ def _end_run(connection: Connection, run: str, name: str, state: str, error: str
         UPDATE ops.run SET state = %s, finished_at = clock_timestamp(), error = %s
         WHERE run = %s AND name = %s AND host = %s AND pid = %s
         """,
-        (state, error, run, name, socket.gethostname(), os.getpid()),
+        (state, error, run, name, process_tree.place(), os.getpid()),
     )

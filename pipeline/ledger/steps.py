@@ -5,7 +5,6 @@ A step's end is written in the transaction that did its work, so that the two ca
 
 import json
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ from pipeline.errors import PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 from pipeline.step import State, Step, StepKey
+from pipeline.system import process_tree
 
 # An error is told in one glance; the log has the rest.
 ERROR_LENGTH = 2000
@@ -73,7 +73,7 @@ def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: 
         SET state = 'done', finished_at = clock_timestamp(), rows = excluded.rows,
             detail = excluded.detail, error = NULL, exit_code = NULL, hint = NULL
         """,
-        (key.run, key.task, key.name, socket.gethostname(), os.getpid(), rows, to_json(detail)),
+        (key.run, key.task, key.name, process_tree.place(), os.getpid(), rows, to_json(detail)),
     )
 
 
@@ -96,7 +96,7 @@ def fail_step_of(connection: Connection, run: str | None, pid: int, error: Pipel
         """,
         (
             redact(error.fact)[:ERROR_LENGTH], error.exit_code, redact(error.hint) or None, run,
-            socket.gethostname(), pid,
+            process_tree.place(), pid,
         ),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from pipeline.programs import confined
 from pipeline.progress import Show, no_progress
 from pipeline.redact import redact
 from pipeline.settings import Settings
-from pipeline.system import beside
+from pipeline.system import beside, process_tree
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def run_program(settings: Settings, folder: Path, name: str, run: str, show: Sho
     """Run the tasks of the file `name` of a repository in `folder`. Raise StepError with what failed."""
     record = _record(settings, name, run)
     began = time.monotonic()
-    beside.write(record, {"pid": os.getpid(), "ok": False, "error": "it was killed", "exit_code": 3})
+    who = {"pid": os.getpid(), "place": process_tree.place()}
+    beside.write(record, {**who, "ok": False, "error": "it was killed", "exit_code": 3})
     try:
         tasks = _done(settings, folder, name, run, show)
         seconds = time.monotonic() - began

@@ -4,6 +4,7 @@ Of each the file stays: a lock that nobody holds says that its holder is gone.
 """
 
 import fcntl
+from pathlib import Path
 
 
 def take(descriptor: int) -> None:
@@ -24,6 +25,15 @@ def share(descriptor: int) -> None:
 def try_share(descriptor: int) -> bool:
     """Hold a file's lock with others, or return False if another has it alone."""
     return _try(descriptor, fcntl.LOCK_SH)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody, whom we may be unable to see, has this file's lock alone; False without the file."""
+    try:
+        with path.open("rb") as file:
+            return not try_share(file.fileno())
+    except FileNotFoundError:
+        return False
 
 
 def release(descriptor: int) -> None:

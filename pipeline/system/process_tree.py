@@ -4,8 +4,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import psutil
 
@@ -19,6 +21,8 @@ KILL_SECONDS = 5.0
 # Who wrote down that a process is at work may go by another clock, or to the minute only; no process number
 # comes round that soon.
 CLOCK_SECONDS = 90.0
+# The PID namespace that a machine begins with (PROC_PID_INIT_INO of Linux).
+FIRST_NAMESPACE = 0xEFFFFFFC
 
 
 class ProcessTree:
@@ -109,8 +113,19 @@ def of(pid: int) -> Callable[[], list[psutil.Process]]:
     return members
 
 
+def place() -> str:
+    """Return where this process is found by its number: its machine, and its PID namespace if not the first.
+
+    Nomad's driver exec gives each task a namespace of its own, and so does a container: there the number of
+    a process outside is nobody's, or somebody else's.
+    """
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    machine = socket.gethostname()
+    return machine if namespace == FIRST_NAMESPACE else f"{machine}/{namespace}"
+
+
 def is_at_work(pid: int, since: float) -> bool:
-    """Whether the process that was at work as `pid` of this machine at the moment `since` has not ended yet.
+    """Whether the process that was at work as `pid` of this `place` at the moment `since` has not ended yet.
 
     `since` is in seconds since 1970. A process of that number that began later is another one.
     """

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -95,8 +94,8 @@ def keep_giving_back(scheduler: Any) -> None:
 
 
 def _is_dead(worker: Mapping[str, Any]) -> bool:
-    """Whether a worker's process, on this machine, is no more, or is another one by now."""
-    if worker.get("host") != socket.gethostname():
+    """Whether a worker's process, where we could find it, is no more, or is another one by now."""
+    if worker.get("host") != process_tree.place():
         return False
     # The scheduler heard of the worker after its process began.
     return not process_tree.is_at_work(int(worker["pid"]), worker["started"])

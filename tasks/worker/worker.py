@@ -19,6 +19,7 @@ from luigi.worker import GetWorkResponse, TaskProcess
 from pipeline import access
 from pipeline.ledger import runs
 from pipeline.scheduler import links
+from pipeline.system import process_tree
 from tasks import luigi_internals, step
 from tasks.scheduler import assist
 from tasks.worker import log
@@ -45,6 +46,8 @@ class Worker(luigi_internals.Worker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # As it tells of itself, and with each call for work once more.
+        self.host = process_tree.place()
         self._root: luigi.Task | None = None
         self._told_at = time.monotonic()
         self._told_times = 0
@@ -52,6 +55,11 @@ class Worker(luigi_internals.Worker):
         self._results = Results()
         self.hear(self._results)
         self._pool = Pool(super().create_process, self.running_tasks, self._results)
+
+    def tell_of_itself(self) -> list[tuple[str, Any]]:
+        """Return what the scheduler is told of it: where others may look for its process, too."""
+        own = {**dict(super().tell_of_itself()), "host": process_tree.place()}
+        return list(own.items())
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]

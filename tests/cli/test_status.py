@@ -5,12 +5,12 @@ import json
 import os
 import pty
 import re
-import socket
 import subprocess
 
 import pytest
 
 from pipeline.errors import StepError
+from pipeline.system import process_tree
 from tests.support.archive import SMALL, Archive
 from tests.support.night import Night, next_run, program
 
@@ -152,7 +152,7 @@ def test_what_was_killed_is_told_though_it_says_running(night: Night) -> None:
     gone = subprocess.Popen(["/bin/true"])
     gone.wait()
     insert = "INSERT INTO ops.{} ({}, state, host, pid) VALUES ({}, 'running', %s, %s)"
-    place = (socket.gethostname(), gone.pid)
+    place = (process_tree.place(), gone.pid)
     night.ask("warehouse", insert.format("run", "run, name", "%s, 'etl'"), (run, *place))
     night.ask(
         "warehouse",
@@ -161,7 +161,7 @@ def test_what_was_killed_is_told_though_it_says_running(night: Night) -> None:
     )
     told = night.run("status").out
     assert f"etl {run} failed, began " in told
-    assert f"process {gone.pid} on {socket.gethostname()} is gone" in told
+    assert f"process {gone.pid} on {process_tree.place()} is gone" in told
     killed = "shop.item: ExtractTable failed: its process was killed"
     assert f"{killed}\n  next: pipeline rerun --run {run} shop.item\n" in told
     assert f"not loaded: shop.broken\n  next: pipeline rerun --run {run}\n" in told

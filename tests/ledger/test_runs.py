@@ -1,14 +1,15 @@
 """What is believed of a run whose process ended: by its number alone nobody can tell."""
 
 import os
-import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
 
+from pipeline import ledger
 from pipeline.ledger import liveness
 from pipeline.system import process_tree
 from tests.support.night import Night, next_run, wait_until
@@ -29,7 +30,7 @@ def zombie() -> Iterator[int]:
 
 def begin(night: Night, run: str, pid: int, since: datetime) -> None:
     """Write down a step that a process of this machine is at."""
-    place = (socket.gethostname(), pid, since)
+    place = (process_tree.place(), pid, since)
     night.ask("warehouse", STEP, (run, "ExtractTable", "shop.item", "running", *place))
 
 
@@ -46,6 +47,35 @@ def test_a_step_whose_process_number_was_given_to_another_is_dead(night: Night) 
     run = next_run()
     begin(night, run, os.getpid(), datetime.now(UTC) - timedelta(days=365))
     assert cleared(night, run) == "failed"
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> str:
+    """Return the place of a process in a PID namespace of its own, as Nomad's driver exec gives each task."""
+    code = "from pipeline.system import process_tree; print(process_tree.place())"
+    line = ["unshare", "--user", "--map-root-user", "--pid", "--fork", sys.executable, "-P", "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no namespaces here: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def test_a_step_in_another_container_of_this_machine_is_judged_by_its_heartbeat(
+    night: Night, elsewhere: str
+) -> None:
+    """Its number is nobody's here, or another's: it was taken for killed, and an assistant's work with it."""
+    assert elsewhere.startswith(f"{process_tree.place().partition('/')[0]}/")
+    run, dead = next_run(), 2**22 - 1
+    place = (elsewhere, dead, datetime.now(UTC))
+    night.ask("warehouse", STEP, (run, "ExtractTable", "shop.item", "running", *place))
+    assert cleared(night, run) == "running"
+    with night.warehouse() as warehouse:
+        step = next(iter(ledger.steps_of(warehouse, run)))
+        assert liveness.is_at_work(warehouse, step)
+    silent = "UPDATE ops.step SET seen_at = clock_timestamp() - interval '1 hour' WHERE run = %s"
+    night.ask("warehouse", silent, (run,))
+    with night.warehouse() as warehouse:
+        assert not liveness.is_at_work(warehouse, step)
 
 
 def test_a_step_whose_process_is_a_zombie_is_dead(night: Night, zombie: int) -> None:

@@ -6,7 +6,6 @@ Each run ends with exactly one verified backup, nothing in the clear, nothing un
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from pipeline import postgres
 from pipeline.sandbox.servers import clusters
+from pipeline.system import process_tree
 from tests.support.archive import INCOMPRESSIBLE, SMALL, Archive, may_mount, script, small_disk, whole
 from tests.support.night import next_run, wait_until
 
@@ -296,7 +296,7 @@ def test_two_at_once_are_one(archive: Archive) -> None:
         assert second.code == 6
         (told,) = second.told
         assert told.startswith(f"a backup of shop is going already: run {run}, since ")
-        assert told.endswith(f" UTC on {socket.gethostname()} (process {started.pid}); wait for its end")
+        assert told.endswith(f" UTC on {process_tree.place()} (process {started.pid}); wait for its end")
     assert started.wait(timeout=120) == 0
     settled(archive, "shop", run)
 

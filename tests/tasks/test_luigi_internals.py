@@ -37,6 +37,7 @@ PRIVATE = re.compile(r"_[a-z]\w*|_[A-Z]\w*")
 # What is called, or called by Luigi and overridden: its owner, its name, and the digest of its code, which is
 # another where Luigi's has changed. Then see whether luigi_internals still holds, and note the new one.
 CODE: tuple[tuple[Any, str, str], ...] = (
+    (worker.Worker, "_generate_worker_info", "7d9bca67ee10"),
     (worker.Worker, "_create_task_process", "fcefc7d80ea3"),
     (worker.Worker, "_get_work", "6c331356c7ea"),
     (worker.Worker, "_get_work_task_id", "bf1d1fef4717"),

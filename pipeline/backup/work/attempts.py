@@ -13,7 +13,7 @@ from pipeline import chains
 from pipeline.backup.work.work_folder import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
 from pipeline.settings import BackupSettings
 from pipeline.step import State, Step, StepKey
-from pipeline.system import process_tree
+from pipeline.system import file_lock, process_tree
 
 BACKUP, DRILL = chains.BACKUP.root, chains.DRILL_TASK
 KILLED = "its process was killed"
@@ -71,12 +71,13 @@ def _holder(work: Work, lock: str) -> dict[str, Any] | None:
     """Return who is at work on this run, by what he wrote into the lock: run, pid and since."""
     try:
         signed: dict[str, Any] = json.loads((work.home / lock).read_bytes())
-        is_at_work = signed["run"] == work.run and process_tree.is_at_work(
-            signed["pid"], _moment(signed["since"]).timestamp()
-        )
+        if signed["host"] == process_tree.place():
+            is_at_work = process_tree.is_at_work(signed["pid"], _moment(signed["since"]).timestamp())
+        else:  # in another container: no number of ours is its
+            is_at_work = file_lock.is_held(work.home / lock)
     except (OSError, ValueError, KeyError):
         return None
-    return signed if is_at_work else None
+    return signed if is_at_work and signed["run"] == work.run else None
 
 
 def _moment(since: str) -> datetime:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.progress import Show
-from pipeline.system import file_lock
+from pipeline.system import file_lock, process_tree
 
 WAIT_SECONDS = 0.2
 
@@ -39,7 +38,7 @@ def wait(descriptor: int, show: Show) -> None:
 def sign(descriptor: int, run: str) -> None:
     """Write into a lock that we hold who we are."""
     since = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
-    text = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    text = json.dumps({"run": run, "pid": os.getpid(), "host": process_tree.place(), "since": since})
     with contextlib.suppress(OSError):  # on a full disk the lock holds as well
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)

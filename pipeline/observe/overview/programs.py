@@ -4,7 +4,7 @@ The ledger does not have them: what runs them has no more of the warehouse than 
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from pipeline import sync
 from pipeline.chains import PROGRAM_TASK
@@ -24,14 +24,20 @@ def look(settings: Settings, run: str | None) -> Iterator[Program]:
         known = [one for one in programs.latest(settings, name) if run in (None, one[0])]
         done = [(key, at) for key, at, how in known if how.get("ok")]
         last, done_at = done[0] if done else (None, None)
-        step = _step(name, *known[0]) if known and not known[0][2].get("ok") else None
+        minutes = settings.analysts.task_minutes
+        step = _step(name, minutes, *known[0]) if known and not known[0][2].get("ok") else None
         yield Program(name, last, done_at, step)
 
 
-def _step(name: str, run: str, at: datetime, how: dict[str, object]) -> Step:
-    """Return what is not done as a step."""
-    pid = how.get("pid")
-    going = isinstance(pid, int) and process_tree.is_at_work(pid, at.timestamp())
+def _step(name: str, minutes: float, run: str, at: datetime, how: dict[str, object]) -> Step:
+    """Return what is not done as a step; it may take so many minutes."""
+    pid, here = how.get("pid"), process_tree.place()
+    if not isinstance(pid, int):
+        going = False
+    elif how.get("place", here) == here:
+        going = process_tree.is_at_work(pid, at.timestamp())
+    else:  # in another container: it is ended when its time is up
+        going = datetime.now(UTC) - at < timedelta(minutes=minutes)
     state = State.RUNNING if going else State.FAILED
     error, code, hint = how.get("error"), how.get("exit_code"), how.get("hint")
     return Step(

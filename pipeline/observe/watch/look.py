@@ -253,14 +253,6 @@ def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:
     killed = [step for step in steps if step.error == attempts.KILLED]
     for step in (*going, *killed):
         place = f"at {step.key.task}, process {step.detail['pid']}" if going else f"in {home}"
-        alive = bool(going) or _is_locked(home / work_folder.RUN_LOCK)
+        alive = bool(going) or file_lock.is_held(home / work_folder.RUN_LOCK)
         return Work(name, step.key.run, step.started_at, alive, place)
     return None
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process that we cannot see, such as one in another container, is at work there."""
-    if not path.exists():
-        return False
-    with path.open("rb") as file:
-        return not file_lock.try_share(file.fileno())

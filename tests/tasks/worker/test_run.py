@@ -1,7 +1,6 @@
 """What the scheduler is told of workers that were killed: a real scheduler, processes that have ended."""
 
 import inspect
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import pytest
 from luigi.scheduler import Scheduler
 
 from pipeline.sandbox import provision
+from pipeline.system import process_tree
 from tasks.worker.run import forget_earlier_failures, give_back
 from tests.support.night import next_run
 from tests.support.platforms import Sandbox
@@ -68,7 +68,7 @@ def test_a_task_whose_worker_was_killed_here_is_to_be_had_again(
     run = next_run()
     living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        _taken(scheduler, run, _dead_pid() if dead else living.pid, socket.gethostname() if here else "other")
+        _taken(scheduler, run, _dead_pid() if dead else living.pid, process_tree.place() if here else "other")
         give_back(scheduler)
         give_back(scheduler)
         # A failed task becomes due when the delay of its retry is over; a disabled one does not.
