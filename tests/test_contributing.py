@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,15 @@ def test_every_file_and_folder_that_the_guide_names_is_there() -> None:
     named = re.findall(r"`((?:pipeline|tasks|tests|bin|docs|\.ci)/[\w./]*)`", GUIDE)
     assert len(named) > 10
     assert [name for name in named if not (TOP / name).exists()] == []
+
+
+def test_no_room_has_more_files_than_can_be_seen_at_once() -> None:
+    """But for the migrations: there is one for each change of the ledger's tables."""
+    rooms = Counter(
+        path.parent.relative_to(TOP)
+        for top in ("pipeline", "tasks")
+        for path in (TOP / top).rglob("*.py")
+        if path.parent.name != "versions"
+    )
+    assert len(rooms) > 30
+    assert {str(room): files for room, files in rooms.items() if files > 15} == {}

@@ -1,6 +1,6 @@
 """The ledger: what was done, by whom, and what is believed of each table (the schema ops).
 
-Nobody else names its tables (tests/ledger/test_room.py), but for the migrations that make them.
+Nobody else names its tables (tests/ledger/test_room.py). `migrations` makes them.
 """
 
 from pipeline.ledger.listings import Entry, keep_listing, last_listing, listing

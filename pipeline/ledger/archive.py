@@ -7,6 +7,10 @@ from typing import Any
 from pipeline import postgres
 from pipeline.postgres import Connection
 
+# For Prometheus: of each database when it was last backed up, and when a drill of it last held.
+BACKUPS_TAKEN = "SELECT database, extract(epoch FROM max(taken_at)) FROM ops.backup GROUP BY 1 ORDER BY 1"
+DRILLS_HELD = "SELECT database, extract(epoch FROM max(finished_at)) FROM ops.drill WHERE held GROUP BY 1"
+
 
 def record_backup(connection: Connection, backup: Mapping[str, object]) -> None:
     """Write down a verified backup, by the columns of the table, in the caller's transaction."""

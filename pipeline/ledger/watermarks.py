@@ -9,6 +9,11 @@ from pipeline import postgres
 from pipeline.ledger.steps import to_json
 from pipeline.postgres import Connection
 
+# For Prometheus: of each table the moment that it shows.
+TABLES_FRESH_AS_OF = (
+    "SELECT source || '.' || table_name, extract(epoch FROM snapshot_at) FROM ops.watermark ORDER BY 1"
+)
+
 
 @dataclass(frozen=True)
 class Watermark:

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.ledger import figures
+from pipeline.ledger import archive, watermarks
 
 logger = logging.getLogger(__name__)
 
@@ -18,19 +18,19 @@ FIGURES = (
         "pipeline_table_fresh_as_of_timestamp_seconds",
         "the moment of the source that a table of the warehouse shows",
         "table",
-        figures.TABLES_FRESH_AS_OF,
+        watermarks.TABLES_FRESH_AS_OF,
     ),
     (
         "pipeline_backup_taken_timestamp_seconds",
         "the moment of the newest verified backup of a database",
         "database",
-        figures.BACKUPS_TAKEN,
+        archive.BACKUPS_TAKEN,
     ),
     (
         "pipeline_drill_held_timestamp_seconds",
         "when a database was last restored and found to be what was backed up",
         "database",
-        figures.DRILLS_HELD,
+        archive.DRILLS_HELD,
     ),
 )
 

@@ -21,8 +21,9 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 
-from pipeline import access, alerts, log, migrations, postgres, redact, settings
+from pipeline import access, alerts, log, postgres, redact, settings
 from pipeline.errors import PipelineError
+from pipeline.ledger import migrations
 from pipeline.scheduler import visualizer
 from pipeline.settings import Settings
 from pipeline.system import options

@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline import access, migrations, postgres
+from pipeline import access, postgres
 from pipeline.backup import dump, encrypt, upload, verify
 from pipeline.backup.store import backups
 from pipeline.errors import CheckError, UsageError
+from pipeline.ledger import migrations
 from tests.support.archive import SMALL, Archive, whole
 from tests.support.night import next_run
 

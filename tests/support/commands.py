@@ -29,7 +29,7 @@ PROGRAM = Path(sys.executable).with_name("pipeline")
 # What is no part of a command: it runs elsewhere, or imports Luigi, which reads its settings then.
 APART = (
     "pipeline.sandbox",
-    "pipeline.migrations.versions",
+    "pipeline.ledger.migrations.versions",
     "pipeline.programs.inside",
     "pipeline.confine.inside",
 )

@@ -18,8 +18,9 @@ from typing import Any
 import psutil
 from psycopg2 import sql
 
-from pipeline import access, catalog, ledger, migrations, postgres, settings
+from pipeline import access, catalog, ledger, postgres, settings
 from pipeline.catalog import Table
+from pipeline.ledger import migrations
 from pipeline.loading import extract, load, snapshot_holder, validate
 from pipeline.loading.load import Loaded
 from pipeline.loading.source import continuity

@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from pipeline import access, migrations, postgres
+from pipeline import access, postgres
 from pipeline.catalog.source_files.relations import PLATFORM
+from pipeline.ledger import migrations
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import clusters
 from pipeline.warehouse import roles

@@ -38,7 +38,7 @@ def run_migrate(_arguments: argparse.Namespace) -> int:
 
 def migrate(configured: Settings) -> list[str]:
     """Do so by these settings, and return what there is to say."""
-    from pipeline import migrations  # noqa: PLC0415 - slow to import, and no other command needs it
+    from pipeline.ledger import migrations  # noqa: PLC0415 - slow to import, and no other command needs it
 
     with access.opened(configured) as databases:
         revision = migrations.migrate(databases.warehouse_uri())

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from pipeline import migrations
 from pipeline.errors import UnreachableError
+from pipeline.ledger import migrations
 from pipeline.postgres import session
 from tests.support.night import Night, program
 from tests.support.platforms import Platform
