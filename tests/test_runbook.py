@@ -1,5 +1,6 @@
 """docs/restore.md: its way to restore without this tool is run word for word, and what it says is held to."""
 
+import base64
 import os
 import re
 import subprocess
@@ -28,6 +29,7 @@ def commands() -> str:
 
 
 def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Restores) -> None:
+    """And not with the key of another database: then nothing is decrypted."""
     restores.source("shop", SMALL)
     restores.back_up("shop")
     folder = restores.archive.folder / "by-hand"
@@ -35,10 +37,26 @@ def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Re
     for made in (folder, home):
         made.mkdir()
     (folder / "key.asc").write_text(restores.archive.private_keys["safe"])
-    done = subprocess.run(
-        ["/bin/bash", "-c", commands()], cwd=folder, env=environment(restores, home), capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+    signers = restores.archive.settings.require_backup().signers
+    assert signers is not None
+
+    def typed() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["/bin/bash", "-c", commands()], cwd=folder, env=environment(restores, home), capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+
+    ours = signers.read_text()
+    other = base64.b64encode(bytes(31) + b"x").decode()
+    (folder / "signers").write_text(f"shop 1 {other}\nother 1 {ours.split()[2]}\n")
+    refused = typed()
+    assert (refused.returncode, "Signature Verification Failure" in refused.stdout) == (1, True)
+    assert (folder / "key.asc").exists()
+    for left_over in folder.iterdir():
+        if left_over.name != "key.asc":
+            left_over.unlink()
+    (folder / "signers").write_text(ours)
+    done = typed()
     assert done.returncode == 0, done.stdout + done.stderr
     database = restores.archive.platform.database("shop")
     assert restores.ask(database, "SELECT count(*), min(name), max(name) FROM item") == [
@@ -47,7 +65,7 @@ def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Re
     owners = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
     assert restores.ask(database, owners) == [(restores.owner("shop"),)]
     left = sorted(path.name for path in folder.iterdir())
-    assert left == ["globals.sql.gpg", "manifest.json", "shop.dump.gpg"]
+    assert left == ["globals.sql.gpg", "manifest.json", "shop.dump.gpg", "signers"]
     # b2 keeps no key when it is given one in the environment.
     assert [path for path in home.rglob("*") if path.is_file()] == []
 

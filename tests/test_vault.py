@@ -1,5 +1,6 @@
 """Credentials from a real Vault server (OpenBao) and logins made in a real PostgreSQL."""
 
+import base64
 import contextlib
 import logging
 import os
@@ -21,6 +22,7 @@ import psycopg2
 import pytest
 
 from pipeline import redact, vault
+from pipeline.crypt import Signers
 from pipeline.errors import PipelineError, UnreachableError, UsageError
 from pipeline.retry import RetryPolicy
 from pipeline.settings import DatabaseSettings, VaultSettings
@@ -206,6 +208,30 @@ def test_uri_of_another_kind_of_database_is_refused(server: Server) -> None:
     ):
         pass
     assert "password-of-three" not in str(caught.value)
+
+
+def test_what_signs_is_never_seen_and_a_missing_engine_or_key_says_what_to_type(server: Server) -> None:
+    """The policy lets it sign for one database, and for no other."""
+    settings = server.approle().model_copy(update={"transit": "engine"})
+    steps = (
+        "type: bao secrets enable -path=engine transit (unless it is there), then: bao write -f engine/keys/"
+    )
+    with vault.session(settings) as opened:
+        for call in (lambda: opened.transit.sign("hr", 1, b"x"), lambda: opened.transit.public_keys("hr")):
+            with pytest.raises(UnreachableError, match="there is no key pipeline-backup-hr") as told:
+                call()
+            assert told.value.hint == f"{steps}pipeline-backup-hr type=ed25519"
+        server.admin.sys.enable_secrets_engine("transit", path="engine")
+        with pytest.raises(UnreachableError, match="there is no key pipeline-backup-hr"):
+            opened.transit.sign("hr", 1, b"x")
+        for name in ("hr", "records"):
+            server.admin.secrets.transit.create_key(
+                f"pipeline-backup-{name}", key_type="ed25519", mount_point="engine"
+            )
+        keys = {version: base64.b64decode(key) for version, key in opened.transit.public_keys("hr").items()}
+        assert Signers(Path("s"), {"hr": keys}).hold("hr", opened.transit.sign("hr", 1, b"x"), b"x")
+        with pytest.raises(UnreachableError, match="may not update engine/sign/pipeline-backup-records"):
+            opened.transit.sign("records", 1, b"x")
 
 
 def test_sealed_server_is_told(server: Server) -> None:

@@ -18,7 +18,7 @@ from pipeline.backup.database import archive, contents, counting, schema
 from pipeline.backup.database.archive import Archived
 from pipeline.backup.database.counting import Counting
 from pipeline.backup.database.guard import Guard
-from pipeline.backup.store import backups
+from pipeline.backup.store import backups, signature
 from pipeline.backup.store.manifest import Contents, LargeObjects, Table
 from pipeline.backup.tools import Tool
 from pipeline.backup.work import files, records
@@ -48,8 +48,9 @@ def dump_database(settings: Settings, database: str, run: str, show: Show = no_p
     """Dump the database, its roles and what it holds into the work folder.
 
     Raise UsageError, before anything is started, if pg_dump or pg_restore is missing, or a recipient's key
-    cannot be used; StepError if pg_dump is older than the server, there is no room, a table is kept locked,
-    or it fails; CheckError if it did not write the rows that there are; UnreachableError if the database is.
+    cannot be used; StepError if somebody else's manifest has the name of this run, pg_dump is older than the
+    server, there is no room, a table is kept locked, or it fails; CheckError if it did not write the rows
+    that there are; UnreachableError if the database is, or Vault does not sign.
     """
     backup = settings.require_backup()
     settings.database(database)
@@ -64,12 +65,15 @@ def dump_database(settings: Settings, database: str, run: str, show: Show = no_p
         folder.sweep()
         crypt.sweep(folder.folder)
         folder.remove_plain()
+        backups.require_free(settings, database, run)
         warnings = _usable_keys(backup, folder)
         programs = tuple(tools.newest(name, backup.postgres_bin) for name in ("pg_dump", "pg_restore"))
 
         def work_once() -> Dumped:
             try:
                 with access.opened(settings) as databases:
+                    # A night is too long to find out at its end.
+                    signature.require_able(databases, database)
                     return _Dump(databases, folder, programs, lock, folder.shown(STEP, show)).run(warnings)
             except BaseException:
                 folder.remove_plain()

@@ -3,13 +3,14 @@
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeline import access, alerts, crypt
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.backup.store import backups, manifest, recording, retention
+from pipeline.backup.store import backups, manifest, recording, retention, signature
 from pipeline.backup.store.manifest import Manifest, Times, Verification
 from pipeline.backup.work import records
 from pipeline.backup.work.records import Encrypted
@@ -29,7 +30,8 @@ GIBIBYTE = 1024**3
 def verify_backup(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
     """Read back what was uploaded, upload the manifest, and remove the work folder's copy.
 
-    Raise CheckError if an object is not what was sent, UnreachableError if B2 does not answer or let us in.
+    Raise CheckError if an object is not what was sent, UnreachableError if B2 does not answer or let us in,
+    or Vault does not sign.
     """
     backup = settings.require_backup()
     folder = Work(backup, database, run)
@@ -46,9 +48,11 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = no_p
             with backups.reading(databases) as reading:
                 method = _read_back(reading, backup, folder, encrypted, folder.shown(STEP, show))
             proven = _manifest(folder, encrypted, method, time.monotonic() - begun)
+            data = proven.to_bytes()
+            said = signature.sign(databases, proven, data)
             with databases.bucket(backup.secret) as writing:
-                _publish(writing, proven)
-                kept = _keep(databases, writing, backup, proven)
+                _publish(writing, settings, proven, data, said)
+                kept = _keep(databases, writing, proven)
             recording.record_backup(databases, proven.database, _row(proven))
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
@@ -59,11 +63,11 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = no_p
     folder.remove()
 
 
-def _keep(databases: Access, writing: Bucket, backup: BackupSettings, proven: Manifest) -> str | None:
+def _keep(databases: Access, writing: Bucket, proven: Manifest) -> str | None:
     """Keep what does not go by its age; return why that failed, if it did. The backup itself is verified."""
     try:
         with backups.reading(databases) as reading:
-            retention.keep(reading, writing, backup, proven.database)
+            retention.keep(reading, writing, databases.settings, proven.database)
     except PipelineError as error:
         logger.warning("backup of %s: it is verified, but no copy of it is kept: %s", proven.database, error)
         return str(error)
@@ -148,25 +152,13 @@ def _manifest(folder: Work, encrypted: Encrypted, method: str, verify_seconds: f
     )
 
 
-def _publish(bucket: Bucket, proven: Manifest) -> None:
-    name = manifest.manifest_name(proven.database, proven.run)
-    if bucket.find(name) is not None:
+def _publish(
+    bucket: Bucket, settings: Settings, proven: Manifest, data: bytes, said: Mapping[str, str]
+) -> None:
+    if backups.is_verified(settings, proven.database, proven.run):
         return  # by an attempt that was killed before it could clean up
-    bucket.write_small(
-        name,
-        proven.to_bytes(),
-        content_type=manifest.CONTENT_TYPE,
-        # For lists, which so need not read every manifest.
-        info={
-            "database": proven.database,
-            "run": proven.run,
-            "taken-at": proven.taken_at.isoformat(),
-            "verified-at": proven.verification.verified_at.isoformat(),
-            "method": proven.verification.method,
-            "dump-sha256": proven.dump.encrypted.sha256,
-            "globals-sha256": proven.globals.encrypted.sha256,
-        },
-    )
+    name = manifest.manifest_name(proven.database, proven.run)
+    bucket.write_small(name, data, content_type=manifest.CONTENT_TYPE, info=said)
 
 
 def _row(proven: Manifest) -> dict[str, object]:

@@ -14,11 +14,15 @@ SHA256_INFO = "sha256"
 """The file info under which an object's own SHA-256 is kept: B2 itself knows none for large files."""
 
 UNKNOWN = "unknown"
+# Else B2 writes "none", or "unverified:" before what it was told.
+SHA1_DIGITS = 40
 
 
 @dataclass(frozen=True)
 class Stored:
     """An object. `sha256` is what its writer said it is, None if it was written by something else.
+
+    `sha1` is what B2 itself has found, None of large files, and of what it was told not to look at.
 
     `retention_mode` is `compliance`, `governance`, None or `unknown` (the key lacks readFileRetentions).
     """
@@ -32,6 +36,7 @@ class Stored:
     uploaded_at: datetime
     retention_mode: str | None
     retained_until: datetime | None
+    sha1: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def stored(answer: Mapping[str, Any]) -> Stored:
     retention = answer.get("fileRetention") or {"isClientAuthorizedToRead": True, "value": None}
     value = retention["value"] or {}
     until = value.get("retainUntilTimestamp")
+    sha1: str = answer.get("contentSha1") or ""
     return Stored(
         name=answer["fileName"],
         file_id=answer["fileId"],
@@ -71,6 +77,7 @@ def stored(answer: Mapping[str, Any]) -> Stored:
         uploaded_at=from_milliseconds(answer["uploadTimestamp"]),
         retention_mode=value.get("mode") if retention["isClientAuthorizedToRead"] else UNKNOWN,
         retained_until=None if until is None else from_milliseconds(until),
+        sha1=sha1 if len(sha1) == SHA1_DIGITS else None,
     )
 
 

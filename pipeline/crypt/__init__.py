@@ -1,4 +1,4 @@
-"""OpenPGP through gpg, in throw-away homes: the only user of python-gnupg.
+"""OpenPGP through gpg, in throw-away homes: the only user of python-gnupg. And whose signatures count.
 
 Nothing is believed on the library's word alone: it says "encryption ok" of a file that was cut short.
 """
@@ -7,6 +7,7 @@ from pipeline.crypt.digest import Digest, Recipient
 from pipeline.crypt.gpg import HOME_PREFIX, sweep
 from pipeline.crypt.private import PrivateKey, new_key_pair, private_key
 from pipeline.crypt.public import EXPIRES_SOON, Keyring, expiring, keyring
+from pipeline.crypt.signers import Signers, line, read_signers
 
 __all__ = [
     "EXPIRES_SOON",
@@ -15,9 +16,12 @@ __all__ = [
     "Keyring",
     "PrivateKey",
     "Recipient",
+    "Signers",
     "expiring",
     "keyring",
+    "line",
     "new_key_pair",
     "private_key",
+    "read_signers",
     "sweep",
 ]

@@ -21,7 +21,8 @@ from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark, checks
 from pipeline.loading import checking, plan, snapshot_holder, steps
-from pipeline.loading.plan import BLOCKED, FULL, INCREMENT, REBUILD, Plan
+from pipeline.loading.extracted import Extracted, Mode
+from pipeline.loading.plan import Plan
 from pipeline.loading.source import continuity, deletes
 from pipeline.loading.source.reading import Reading
 from pipeline.loading.steps import Begun
@@ -29,7 +30,6 @@ from pipeline.postgres import Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, no_progress
 from pipeline.settings import Settings
-from pipeline.step import Step
 from pipeline.warehouse import staging, types
 from pipeline.warehouse.staging import Staged
 
@@ -45,33 +45,44 @@ def extracted(warehouse: Connection, table: Table, run: str) -> bool:
     step = steps.find(warehouse, table, run, EXTRACT_TASK)
     if step is None or not step.done:
         return False
+    record = Extracted.of(step)
     # What was declared otherwise when it was read, such as without a mask, is not what is wanted now.
-    if step.detail["declared"] != declaration(table):
+    if record is None or record.declared != declaration(table):
         return False
     # A load of another run in between has moved the ground on which this one stands.
-    if _base(ledger.watermark(warehouse, table.source, table.name)) != step.detail["base"]:
+    if _base(ledger.watermark(warehouse, table.source, table.name)) != record.base:
         return False
-    return _is_whole(warehouse, Staged(table, run), step)
+    return _is_whole(warehouse, Staged(table, run), record, step.rows)
 
 
-def _is_whole(warehouse: Connection, staged: Staged, step: Step) -> bool:
+def _is_whole(warehouse: Connection, staged: Staged, record: Extracted, rows: int | None) -> bool:
     """Whether all that was staged is still there: a crash of the server empties what is UNLOGGED."""
-    if staging.oid(warehouse, staged.rows) != step.detail["staged_oid"]:
+    if staging.oid(warehouse, staged.rows) != record.staged_oid:
         return False
-    # What was staged by an older version is staged anew.
-    gone = step.detail.get("gone_staged")
-    if gone is None or (gone and staging.count(warehouse, staged.gone) != step.detail["deleted"]):
+    if record.gone_staged and staging.count(warehouse, staged.gone) != record.deleted:
         return False
-    return staging.count(warehouse, staged.rows) == step.rows
+    return staging.count(warehouse, staged.rows) == rows
 
 
-def _base(mark: Watermark | None) -> list[Any] | None:
-    return None if mark is None else [mark.run, mark.snapshot_at.isoformat()]
+def _base(mark: Watermark | None) -> tuple[str, str] | None:
+    return None if mark is None else (mark.run, mark.snapshot_at.isoformat())
 
 
 def declaration(table: Table) -> str:
     """Return a digest of all that is declared of a table."""
     return hashlib.sha256(table.model_dump_json().encode()).hexdigest()
+
+
+def staged(warehouse: Connection, table: Table, run: str) -> tuple[int | None, Extracted]:
+    """Return how many rows of the table are staged in this run, and the record of their extraction.
+
+    Raise StepError if they are not there any more, or another load was faster.
+    """
+    step = steps.find(warehouse, table, run, EXTRACT_TASK)
+    record = Extracted.of(step) if step and extracted(warehouse, table, run) else None
+    if step is None or record is None:
+        raise StepError("its staged rows are gone or were overtaken by another load")
+    return step.rows, record
 
 
 def is_extracted(settings: Settings, table: Table, run: str) -> bool:
@@ -102,10 +113,10 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
                 hint=f"type '{chains.ETL.command(run)}', which takes one",
             )
         with _source_explained(step.databases, table):
-            staged_rows, detail = _extract(step, show, table, run, taken)
-        step.attempt.finish(step.warehouse, staged_rows, detail)
+            staged_rows, record = _extract(step, show, table, run, taken)
+        step.attempt.finish(step.warehouse, staged_rows, record.to_json())
         step.warehouse.commit()
-        show(100, _summary(staged_rows, detail, time.monotonic() - began))
+        show(100, _summary(staged_rows, record, time.monotonic() - began))
 
 
 @contextlib.contextmanager
@@ -136,21 +147,21 @@ def _keeper(databases: Access, table: Table) -> str:
         return postgres.keeper(apart, oids)
 
 
-def _summary(rows: int, detail: Mapping[str, Any], seconds: float) -> str:
+def _summary(rows: int, record: Extracted, seconds: float) -> str:
     """Return what an extraction did, for people."""
-    what = "changed rows" if detail["mode"] == INCREMENT else "rows, all of them,"
-    gone = f"; {detail['deleted']:,} are gone from the source" if detail["deleted"] else ""
+    what = "changed rows" if record.mode == Mode.INCREMENT else "rows, all of them,"
+    gone = f"; {record.deleted:,} are gone from the source" if record.deleted else ""
     return f"{rows:,} {what} read in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second{gone}"
 
 
-def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -> tuple[int, dict[str, Any]]:
+def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -> tuple[int, Extracted]:
     databases, warehouse = step.databases, step.warehouse
     with databases.source(table.source) as source:
         snapshot.read_at(source, taken)
         planned = plan.make(
             warehouse, source, table, taken, lambda: mask.unlock(source, databases.mask_key())
         )
-        if planned.mode == BLOCKED:
+        if planned.mode == Mode.BLOCKED:
             raise _blocked(databases, planned, run)
         if types.are_needed(step.beside, table.source, planned.shape):
             with databases.warehouse() as apart:
@@ -177,44 +188,46 @@ class _Extraction:
         self._warehouse, self._source, self._reading = warehouse, source, reading
         self._run, self._taken = run, taken
 
-    def stage(self, planned: Plan) -> tuple[int, dict[str, Any]]:
-        """Stage the rows and, where they are needed, the keys; return the staged rows and the detail."""
+    def stage(self, planned: Plan) -> tuple[int, Extracted]:
+        """Stage the rows and, where they are needed, the keys; return how many, and the record of it."""
         staged = Staged(planned.table, self._run)
         staging.drop_every_run(self._warehouse, staged)
         source_rows, staged_rows = self._reading.rows(planned, staged)
-        deleted: int | None = 0
-        if planned.mode == INCREMENT:
-            deleted = deletes.gone(self._warehouse, self._reading, planned, staged, source_rows)
-            if deleted is None:
+        deleted = 0
+        if planned.mode == Mode.INCREMENT:
+            gone = deletes.gone(self._warehouse, self._reading, planned, staged, source_rows)
+            if gone is None:
                 # The fallback that makes a missed row impossible, whatever the reason was.
-                return self.stage(replace(planned, mode=FULL, reason="rows were missing in the increment"))
+                reason = "rows were missing in the increment"
+                return self.stage(replace(planned, mode=Mode.FULL, reason=reason))
+            deleted = gone
         elif staged_rows != source_rows:
             raise StepError(
                 f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged",
                 hint="see whether it is a view or foreign table that shows other rows to each query, and "
                 "load what it is made of in its stead",
             )
-        elif planned.mode == FULL and planned.key and planned.table.deletes != "ignore":
+        elif planned.mode == Mode.FULL and planned.key and planned.table.deletes != "ignore":
             deleted = deletes.absent(self._warehouse, planned, staged, staged.rows)
-        elif planned.mode == REBUILD and planned.since is not None:
+        elif planned.mode == Mode.REBUILD and planned.since is not None:
             # The keys may be of another type by now: the counts have to do.
             deleted = max(0, planned.since.rows - source_rows)
-        return staged_rows, {
-            "mode": planned.mode,
-            "reason": planned.reason,
-            "key": planned.key,
-            "snapshot": self._taken.to_json(),
-            "source_rows": source_rows,
-            "deleted": deleted,
-            "gone_staged": staging.oid(self._warehouse, staged.gone) is not None,
-            "staged_oid": staging.oid(self._warehouse, staged.rows),
-            "base": _base(planned.since),
-            "cursor_value": self._cursor_value(planned, staged),
-            "shape": planned.shape.to_json(),
-            "renamed": planned.renamed,
-            "declared": declaration(planned.table),
-            "witnesses": self._witnesses(planned, staged_rows),
-        }
+        return staged_rows, Extracted(
+            mode=planned.mode,
+            reason=planned.reason,
+            key=planned.key,
+            snapshot=self._taken,
+            source_rows=source_rows,
+            deleted=deleted,
+            gone_staged=staging.oid(self._warehouse, staged.gone) is not None,
+            staged_oid=staging.oid(self._warehouse, staged.rows),
+            base=_base(planned.since),
+            cursor_value=self._cursor_value(planned, staged),
+            shape=planned.shape,
+            renamed=planned.renamed,
+            declared=declaration(planned.table),
+            witnesses=self._witnesses(planned, staged_rows),
+        )
 
     def _witnesses(self, planned: Plan, staged_rows: int) -> Mapping[str, Any] | None:
         """Return row versions to know this source by; those of the last load, where nothing was read."""

@@ -11,16 +11,15 @@ from psycopg2 import sql
 
 from pipeline import access, ledger, retry
 from pipeline.catalog import Table
-from pipeline.chains import EXTRACT_TASK, LOAD_TASK
+from pipeline.chains import LOAD_TASK
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
 from pipeline.ledger.lease import Attempt
 from pipeline.loading import extract, quarantine, steps, validate
-from pipeline.loading.plan import FIRST, REBUILD
+from pipeline.loading.extracted import Extracted
 from pipeline.loading.publishing import described, history, merge, reshape
 from pipeline.loading.shapes import drift
 from pipeline.postgres import Connection
-from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, no_progress
 from pipeline.settings import Settings
 from pipeline.warehouse import roles, staging, swap
@@ -97,25 +96,20 @@ class _Publication:
     def __init__(self, warehouse: Connection, beside: Connection, table: Table, run: str) -> None:
         self._warehouse, self._beside, self._table, self._run = warehouse, beside, table, run
         self._staged = Staged(table, run)
-        self._detail = self._believed()
-        self._key = tuple(self._detail["key"])
-        self._mode = self._detail["mode"]
-        self._shape = Shape.from_json(self._detail["shape"])
+        self._extracted = self._believed()
+        self._key, self._shape = self._extracted.key, self._extracted.shape
         accepted = ledger.accepted_shape(warehouse, table.source, table.name)
         self._accepted = Shape.from_json(accepted) if accepted else None
         self._changes = drift.compare(self._accepted, self._shape, table)
         # Before any of them gets another name.
         self._gone = self._known() - self._still_there() if self._renames() else set()
 
-    def _believed(self) -> dict[str, Any]:
+    def _believed(self) -> Extracted:
         """Return what the extraction left, once it is certain that it is whole and was validated."""
-        if not extract.extracted(self._warehouse, self._table, self._run):
-            raise StepError("its staged rows are gone or were overtaken by another load")
+        _, record = extract.staged(self._warehouse, self._table, self._run)
         if not validate.validated(self._warehouse, self._table, self._run):
             raise StepError("its staged rows were not validated")
-        step = steps.find(self._warehouse, self._table, self._run, EXTRACT_TASK)
-        assert step is not None  # noqa: S101 - extracted() saw it
-        return dict(step.detail)
+        return record
 
     def publish(self, attempt: Attempt) -> Loaded:
         """Publish the rows, prove the result and record it, in the transaction of the warehouse."""
@@ -134,7 +128,7 @@ class _Publication:
         else:
             rows = self._staged.target
             inserted, updated, deleted = merge.publish(
-                self._warehouse, self._staged, self._shape.names, self._key, self._detail
+                self._warehouse, self._staged, self._shape.names, self._key, self._extracted
             )
             total = self._proof(rows, aside)
         swapped += self._write_history(rows)
@@ -155,7 +149,7 @@ class _Publication:
 
     @property
     def _into_new_table(self) -> bool:
-        return self._mode in (FIRST, REBUILD)
+        return self._extracted.mode.into_new_table
 
     def _renames(self) -> list[tuple[str, str]]:
         return [(change.old, change.new) for change in self._changes if change.kind == "renamed"]
@@ -192,7 +186,7 @@ class _Publication:
             return
         book = history.open_book(self._beside, self._warehouse, self._staged, rows, self._key)
         history.forget(self._warehouse, book.relation, self._forgotten())
-        as_of = Snapshot.from_json(self._detail["snapshot"]).taken_at.isoformat()
+        as_of = self._extracted.snapshot.taken_at.isoformat()
         history.record(self._warehouse, book, self._staged, rows, self._key, self._shape.names, as_of)
         if book.replaces:
             yield swap.replaced(self._warehouse, book.relation, self._staged.history)
@@ -200,7 +194,7 @@ class _Publication:
     def _proof(self, relation: Any, aside: merge.SetAside) -> int:
         """Return the table's rows, once they are as many as the source's snapshot has."""
         total = staging.count(self._warehouse, relation, staging.live(self._warehouse, relation, self._table))
-        expected = self._detail["source_rows"] - aside.missing
+        expected = self._extracted.source_rows - aside.missing
         if total != expected and not (self._table.deletes == "ignore" and total > expected):
             raise StepError(
                 f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
@@ -214,13 +208,13 @@ class _Publication:
 
     def _record(self, loaded: Loaded) -> None:
         """Write what is believed of the table from now on."""
-        taken = Snapshot.from_json(self._detail["snapshot"])
+        taken = self._extracted.snapshot
         source, name = self._table.source, self._table.name
         mark = Watermark(
             self._run, taken.taken_at, taken.horizon, taken.system_identifier, taken.timeline,
-            self._detail["cursor_value"], loaded.total, loaded.quarantined,
+            self._extracted.cursor_value, loaded.total, loaded.quarantined,
             self._table.cursor if self._table.changes == "cursor" else None,
-            history=taken.history, witnesses=self._detail.get("witnesses"),
+            history=taken.history, witnesses=self._extracted.witnesses,
         )  # fmt: skip
         ledger.save_watermark(self._warehouse, source, name, mark)
         ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())
@@ -229,7 +223,7 @@ class _Publication:
         """Return what the ledger has of a load that is done."""
         return {
             **loaded.__dict__,
-            "mode": self._mode,
-            "reason": self._detail["reason"],
-            "fresh_as_of": Snapshot.from_json(self._detail["snapshot"]).taken_at,
+            "mode": self._extracted.mode,
+            "reason": self._extracted.reason,
+            "fresh_as_of": self._extracted.snapshot.taken_at,
         }

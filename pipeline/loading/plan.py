@@ -10,6 +10,7 @@ from pipeline import ledger, mask, postgres
 from pipeline.catalog import Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
+from pipeline.loading.extracted import Mode
 from pipeline.loading.shapes import desired, drift, filtering, shown
 from pipeline.loading.shapes.drift import Change
 from pipeline.postgres import Composable, Connection
@@ -18,9 +19,6 @@ from pipeline.warehouse import shape, staging, types, views
 from pipeline.warehouse.shape import Column, Shape
 from pipeline.warehouse.staging import Staged
 
-# first: the table is new in the warehouse. full: all rows, merged into it. rebuild: all rows, into a new
-# table that takes its place. increment: what changed. blocked: nothing, until a person has decided.
-FIRST, FULL, REBUILD, INCREMENT, BLOCKED = "first", "full", "rebuild", "increment", "blocked"
 # Transaction ids go round in 32 bits in the rows themselves: half of the circle is behind, half ahead.
 HALF_CIRCLE = 2**31
 TIME_TYPES = ("timestamp", "date")
@@ -39,7 +37,7 @@ class Plan:
     """
 
     table: Table
-    mode: str
+    mode: Mode
     reason: str
     shape: Shape
     key: tuple[str, ...]
@@ -48,11 +46,6 @@ class Plan:
     relation: sql.Identifier
     renamed: Mapping[str, str]
     key_is_enforced: bool
-
-    @property
-    def into_new_table(self) -> bool:
-        """Whether the staged table becomes the final one."""
-        return self.mode in (FIRST, REBUILD)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -83,7 +76,7 @@ class Plan:
 
     def condition(self) -> Composable:
         """Return the WHERE of what is to be read, with a space before it; nothing for all rows."""
-        changed = [self.changed()] if self.mode == INCREMENT else []
+        changed = [self.changed()] if self.mode == Mode.INCREMENT else []
         return filtering.restricted(self.table, *changed)
 
     def changed(self) -> Composable:
@@ -184,7 +177,7 @@ def make(
     # The key of a parent says nothing of the rows of those that inherit from it.
     enforced = key == current.key and not shape.is_inherited_from(source, current)
     planned = Plan(
-        table, FIRST, "never loaded before", wanted, key, changes, since, relation, renamed, enforced
+        table, Mode.FIRST, "never loaded before", wanted, key, changes, since, relation, renamed, enforced
     )
     if target is None and not any(change.blocks for change in changes):
         return planned
@@ -231,17 +224,17 @@ def _require_later(since: Watermark, taken: Snapshot) -> None:
         )
 
 
-def _mode(planned: Plan, kept: Set[str], source: Connection, taken: Snapshot) -> tuple[str, str]:
+def _mode(planned: Plan, kept: Set[str], source: Connection, taken: Snapshot) -> tuple[Mode, str]:
     """Return how to read the table, and why. `kept`: what the warehouse has that the source had dropped."""
     for change in planned.changes:
         if change.blocks:
-            return BLOCKED, str(change)
+            return Mode.BLOCKED, str(change)
     for reason in _reasons_for_a_new_table(planned, kept):
-        return REBUILD, reason
+        return Mode.REBUILD, reason
     for reason in _reasons_for_all(planned, source, taken):
-        return FULL, reason
+        return Mode.FULL, reason
     assert planned.since is not None  # noqa: S101 - without it there was a reason
-    return INCREMENT, f"changed since {planned.since.snapshot_at:%Y-%m-%d %H:%M}"
+    return Mode.INCREMENT, f"changed since {planned.since.snapshot_at:%Y-%m-%d %H:%M}"
 
 
 def _reasons_for_a_new_table(planned: Plan, kept: Set[str]) -> Iterator[str]:
@@ -280,7 +273,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
         yield "it was read by another cursor before"
     if table.changes == "cursor" and (since.cursor_value is None or since.cursor_value in ENDLESS):
         yield "the last load knew no cursor"
-    yield from _filled_before(replace(planned, mode=INCREMENT), source)
+    yield from _filled_before(replace(planned, mode=Mode.INCREMENT), source)
 
 
 def _filled_before(planned: Plan, source: Connection) -> Iterator[str]:

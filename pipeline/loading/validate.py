@@ -8,16 +8,15 @@ from pipeline import access, alerts, ledger, quality, retry
 from pipeline.alerts import failures
 from pipeline.catalog import Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
-from pipeline.errors import CheckError, StepError
+from pipeline.errors import CheckError
 from pipeline.ledger import checks
 from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
-from pipeline.loading.plan import FIRST, FULL, INCREMENT
+from pipeline.loading.extracted import Extracted, Mode
 from pipeline.postgres import Connection
 from pipeline.progress import Show, no_progress
 from pipeline.quality import Result
 from pipeline.settings import Settings
-from pipeline.step import Step
 from pipeline.warehouse.shape import Shape
 from pipeline.warehouse.staging import Staged
 
@@ -61,12 +60,10 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         if step is None:
             return
         warehouse = step.warehouse
-        extracted = steps.find(warehouse, table, run, EXTRACT_TASK)
-        if extracted is None or not extract.extracted(warehouse, table, run):
-            raise StepError("its staged rows are gone or were overtaken by another load")
-        candidate = _candidate(warehouse, table, run, extracted)
-        results = _results(warehouse, candidate, extracted)
-        anew = extracted.detail["mode"] not in (INCREMENT, FULL)
+        rows, record = extract.staged(warehouse, table, run)
+        candidate = _candidate(warehouse, table, run, record)
+        results = _results(warehouse, candidate, record)
+        anew = record.mode not in (Mode.INCREMENT, Mode.FULL)
         results, set_aside = quarantine.fill(warehouse, candidate, results, anew=anew)
         checks.record_checks(warehouse, run, table.source, table.name, results)
         stopping = [str(result) for result in results if result.stops]
@@ -74,11 +71,11 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
             stopping.append(f"the failing rows are in {kept}")
         if not stopping:
             detail = {
-                "staged_oid": extracted.detail["staged_oid"],
+                "staged_oid": record.staged_oid,
                 "checks": len(results),
                 "set_aside": set_aside,
             }
-            step.attempt.finish(warehouse, extracted.rows, detail)
+            step.attempt.finish(warehouse, rows, detail)
         # What was found is kept, whether the table is held back or not.
         warehouse.commit()
         _warn(settings, table, run, results)
@@ -89,13 +86,12 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         show(100, _summary(f"{table.source}.{table.name}", results, set_aside))
 
 
-def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> list[Result]:
+def _results(warehouse: Connection, candidate: Candidate, record: Extracted) -> list[Result]:
     table = candidate.table
-    current = Shape.from_json(extracted.detail["shape"])
     accepted = None
-    if extracted.detail["mode"] != FIRST:
+    if record.mode != Mode.FIRST:
         accepted = ledger.accepted_shape(warehouse, table.source, table.name)
-    changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, current, table)
+    changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, record.shape, table)
     drifted = checking.of_drift(changes, table)
     candidate = replace(candidate, filtered_anew=any(change.kind == "where" for change in changes))
     if any(result.stops for result in drifted):
@@ -104,19 +100,18 @@ def _results(warehouse: Connection, candidate: Candidate, extracted: Step) -> li
     return drifted + checking.check(warehouse, candidate)
 
 
-def _candidate(warehouse: Connection, table: Table, run: str, extracted: Step) -> Candidate:
-    detail = extracted.detail
+def _candidate(warehouse: Connection, table: Table, run: str, record: Extracted) -> Candidate:
     return Candidate(
         table=table,
         staged=Staged(table, run),
-        columns=Shape.from_json(detail["shape"]).names,
-        key=detail["key"],
-        increment=detail["mode"] == INCREMENT,
-        gone_staged=detail["gone_staged"],
-        source_rows=detail["source_rows"],
-        deleted=detail["deleted"],
+        columns=record.shape.names,
+        key=record.key,
+        increment=record.mode == Mode.INCREMENT,
+        gone_staged=record.gone_staged,
+        source_rows=record.source_rows,
+        deleted=record.deleted,
         history=ledger.row_counts(warehouse, steps.key_of(table, run, LOAD_TASK)),
-        renamed=detail["renamed"],
+        renamed=record.renamed,
     )
 
 

@@ -28,8 +28,20 @@ def policy(settings: Settings, job: Job) -> str:
         else:
             name = secret.secret if isinstance(secret, DatabaseSettings) else secret
             paths[f"{vault.mount}/data/{vault.prefix}/{name}"] = "read"
+    for database in signed_by(settings, job):
+        paths[f"{vault.transit}/sign/{vault.signing_key(database)}"] = "update"
     blocks = [f'path "{path}" {{\n  capabilities = ["{may}"]\n}}\n' for path, may in sorted(paths.items())]
     return f"# What {job.id} may do; written by bin/vault-setup.\n" + "".join(blocks)
+
+
+def signed_by(settings: Settings, job: Job) -> Iterator[str]:
+    """Yield the databases whose backups a job makes and signs: to verify takes no Vault."""
+    if settings.backup is None or settings.backup.signers is None:
+        return
+    if "database" in job.duty.needs and job.database:
+        yield job.database
+    elif "databases" in job.duty.needs:
+        yield from settings.databases
 
 
 def role(job: Job, namespace: str) -> Mapping[str, Any]:

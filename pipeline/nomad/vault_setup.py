@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import redact, settings
+from pipeline import crypt, redact, settings
 from pipeline.chains import jobs
 from pipeline.chains.jobs import PREFIX
 from pipeline.cli import output, terminal
@@ -18,6 +18,7 @@ from pipeline.errors import CheckError, PipelineError, StepError, UsageError
 from pipeline.nomad import policies, server
 from pipeline.nomad.server import Server
 from pipeline.settings import Settings
+from pipeline.vault import transit
 
 # What luigi.cfg of the nodes takes from the environment of a job; here only its other lines matter.
 OF_A_JOB = {"VAULT_ROLE": "pipeline-check", "NOMAD_SECRETS_DIR": "/secrets"}
@@ -79,6 +80,7 @@ def _run(parsed: argparse.Namespace) -> int:
             _show(path, before, after)
             if not parsed.plan:
                 vault.call("POST", path, body)
+    changes += _signing(vault, configured, plan=parsed.plan)
     for path in _unwanted(vault, configured, mount):
         changes += parsed.remove
         terminal.say(
@@ -128,6 +130,30 @@ def _believe(vault: Server, mount: str, believed: Mapping[str, Any]) -> None:
             whose = "may be by another" if believed["jwks_ca_pem"] else "may be by an authority of its own"
             hint += f", and trust its certificate, which {whose}: --jwks-ca FILE names the authority"
         raise StepError(error.fact, hint=hint) from None
+
+
+def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
+    """Have the keys that sign backups, and tell the lines of new ones. Return how many changes that takes."""
+    backup, mount = configured.backup, configured.vault.transit
+    if backup is None or backup.signers is None:
+        return 0
+    changes = 0
+    if f"{mount}/" not in vault.get("sys/mounts")["data"]:
+        changes += 1
+        terminal.say(f"+ {mount}: the transit engine, whose keys sign backups")
+        if not plan:
+            vault.call("POST", f"sys/mounts/{mount}", {"type": "transit"})
+    for database in sorted(configured.databases):
+        path = f"{mount}/keys/{configured.vault.signing_key(database)}"
+        if vault.get(path):
+            continue
+        changes += 1
+        terminal.say(f"+ {path}: signs the backups of {database}")
+        if not plan:
+            vault.call("POST", path, {"type": transit.TYPE})
+            for version, key in transit.public_keys(vault.get(path)["data"]).items():
+                terminal.say(f"  write this line into {backup.signers}: {crypt.line(database, version, key)}")
+    return changes
 
 
 def _same(now: Any, wanted: Any) -> bool:

@@ -34,8 +34,13 @@ def template() -> str:
 
 
 def write(home: Home, databases: Sequence[str] | None = None) -> None:
-    """Write the settings of this sandbox; with the sources `databases`, if it does not yet remember these."""
-    atomic.write(home.settings_file, render(template(), sections(home, databases)))
+    """Write the settings of this sandbox, and the keys of its databases that they name.
+
+    With the sources `databases`, if it does not yet remember these.
+    """
+    named = home.state.databases if databases is None else databases
+    backup_store.write_signers(home, named, backup_store.signers(home))
+    atomic.write(home.settings_file, render(template(), sections(home, named)))
 
 
 def sections(home: Home, databases: Sequence[str] | None = None) -> dict[str, dict[str, str]]:

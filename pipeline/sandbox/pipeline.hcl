@@ -12,6 +12,13 @@ path "secret/data/pipeline/restore/*" {
 path "secret/data/pipeline/admin/*" {
   capabilities = ["deny"]
 }
+# Backups are signed, by keys that nobody reads; their public halves are for `pipeline check`.
+path "transit/sign/pipeline-backup-*" {
+  capabilities = ["update"]
+}
+path "transit/keys/pipeline-backup-*" {
+  capabilities = ["read"]
+}
 # Only a lease whose name one knows can be revoked, and only its receiver knows it.
 path "sys/leases/revoke" {
   capabilities = ["update"]

@@ -211,6 +211,8 @@ def set_up_vault(home: Home) -> None:
         vault.call("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
     if "database/" not in mounts:
         vault.call("POST", "sys/mounts/database", {"type": "database"})
+    if "transit/" not in mounts:
+        vault.call("POST", "sys/mounts/transit", {"type": "transit"})
     if "approle/" not in vault.call("GET", "sys/auth")["data"]:
         vault.call("POST", "sys/auth/approle", {"type": "approle"})
     for login in (PIPELINE, RESTORE):

@@ -31,9 +31,15 @@ class VaultSettings(Section):
     role: Text | None = None
     mount: VaultPath = "secret"
     prefix: VaultPath = "pipeline"
+    # The engine that signs.
+    transit: VaultPath = "transit"
     # The file with the JWT, the SecretID or the token; for a token, ~/.vault-token where this is None.
     credential_file: Path | None = None
     auth_mount: VaultPath = "token"
+
+    def signing_key(self, database: str) -> str:
+        """Return the name of the key that signs the backups of a database."""
+        return f"{self.prefix.replace('/', '-')}-backup-{database}"
 
     @model_validator(mode="before")
     @classmethod
@@ -121,6 +127,8 @@ class BackupSettings(Section):
     audit_secret: VaultPath | None = None
     # The files of public keys. One alone can be lost, and every backup with it.
     recipients: Annotated[Paths, Field(min_length=2)]
+    # The file of the public keys whose signatures count. Where it is None, nothing is signed, and all count.
+    signers: Path | None = None
     # Objects that are larger are read back in samples; where this is None, every object as a whole.
     sample_above_gib: int | None = Field(default=None, ge=1)
     upload_mib_per_second: int | None = Field(default=None, ge=1)

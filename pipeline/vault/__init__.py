@@ -20,6 +20,7 @@ from pipeline.redact import register
 from pipeline.settings import DatabaseSettings, VaultSettings
 from pipeline.vault.renewal import renewed
 from pipeline.vault.request import Connection
+from pipeline.vault.transit import Transit
 
 __all__ = ["Vault", "session"]
 
@@ -54,6 +55,7 @@ class Vault:
     def __init__(self, settings: VaultSettings, connection: Connection) -> None:
         self._settings = settings
         self._connection = connection
+        self.transit = Transit(settings, connection, self._forbidden)
 
     def read(self, secret: str, *, missing: str | None = None) -> dict[str, str]:
         """Return the newest version of the KV v2 entry `secret`, below mount and prefix; its values as text.

@@ -70,7 +70,7 @@ def aging(shop: Restores) -> Iterator[Control]:
 
 def listed(archive: Archive) -> list[Backup]:
     with archive.bucket() as bucket:
-        return list(backups.find(bucket, "shop").backups)
+        return list(backups.find(bucket, archive.settings, "shop").backups)
 
 
 def copies(archive: Archive) -> list[str]:
@@ -114,7 +114,7 @@ def test_a_copy_that_newer_ones_have_superseded_goes_once_its_lock_has_ended(
     access.end_brief()
     with archive.bucket() as reading, archive.writing() as writing, pytest.MonkeyPatch.context() as patched:
         patched.setattr(retention, "_now", lambda: datetime.now(UTC) + timedelta(days=31))
-        retention.keep(reading, writing, archive.settings.require_backup(), "shop")
+        retention.keep(reading, writing, archive.settings, "shop")
     assert copies(archive) == [RUNS[1]]
     aging.advance(days=2)
     names = [one["name"] for one in aging.versions(archive.bucket_name) if one["action"] == "upload"]

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import access, postgres
 from pipeline.backup import dump, encrypt, upload, verify
-from pipeline.backup.store import backups
+from pipeline.backup.store import backups, choice
 from pipeline.errors import CheckError, UsageError
 from pipeline.ledger import migrations
 from tests.support.archive import SMALL, Archive, whole
@@ -60,7 +60,7 @@ def test_what_is_damaged_gets_no_manifest(shop: Archive, name: str, damage: str)
         verify.verify_backup(shop.settings, "shop", run)
     assert not backups.is_verified(shop.settings, "shop", run)
     with shop.bucket() as opened:
-        listing = backups.find(opened)
+        listing = backups.find(opened, shop.settings)
     assert (listing.backups, listing.incomplete) == ((), (("shop", run),))
 
 
@@ -105,8 +105,8 @@ def test_backups_are_listed_from_the_bucket_alone(shop: Archive) -> None:
     second = verified(shop)
     third = uploaded(shop)
     with shop.bucket() as opened:
-        listing = backups.find(opened, "shop")
-        assert backups.find(opened, "other").backups == ()
+        listing = backups.find(opened, shop.settings, "shop")
+        assert backups.find(opened, shop.settings, "other").backups == ()
     assert [backup.run for backup in listing.backups] == [first, second]
     assert listing.incomplete == (("shop", third),)
     one, two = listing.backups
@@ -124,13 +124,13 @@ def test_backups_are_listed_from_the_bucket_alone(shop: Archive) -> None:
 def test_an_object_that_was_replaced_later_is_not_shown_as_verified(shop: Archive) -> None:
     run = verified(shop)
     with shop.bucket() as opened:
-        assert backups.find(opened).backups[0].verified
+        assert backups.find(opened, shop.settings).backups[0].verified
     with access.opened(shop.settings) as databases, databases.bucket(f"{shop.entries}b2/writer") as opened:
         opened.write_small(
             f"shop/{run}/shop.dump.gpg", b"mine", content_type="application/octet-stream", replace=True
         )
     with shop.bucket() as opened:
-        assert not backups.find(opened).backups[0].verified
+        assert not backups.find(opened, shop.settings).backups[0].verified
 
 
 @pytest.mark.endurance
@@ -151,11 +151,11 @@ def test_what_others_put_into_the_bucket_is_no_backup_and_in_nobodys_way(shop: A
         }.items():
             opened.write_small(name, b"somebody's", content_type="text/plain", info=info)
         with pytest.raises(UsageError, match=r"no backup of shopp of any run; did you mean shop\?"):
-            backups.choose(opened, "shopp")
+            choice.choose(opened, shop.settings, "shopp")
     with shop.bucket() as opened:
-        assert [backup.run for backup in backups.find(opened).backups] == [run]
-        assert backups.find(opened).incomplete == ()
-        assert backups.choose(opened, "shop").run == run
+        assert [backup.run for backup in backups.find(opened, shop.settings).backups] == [run]
+        assert backups.find(opened, shop.settings).incomplete == ()
+        assert choice.choose(opened, shop.settings, "shop").run == run
 
 
 @pytest.mark.endurance
@@ -167,26 +167,26 @@ def test_a_newest_backup_that_was_changed_is_not_taken_and_the_newest_sound_one_
         opened.write_small(f"shop/{second}/shop.dump.gpg", b"x", content_type="text/plain", replace=True)
     with shop.bucket() as opened:
         with pytest.raises(CheckError, match=f"of run {second}, is not what was verified.*add --at {first}"):
-            backups.choose(opened, "shop")
-        assert backups.choose(opened, "shop", first).run == first
+            choice.choose(opened, shop.settings, "shop")
+        assert choice.choose(opened, shop.settings, "shop", first).run == first
 
 
 def test_the_newest_or_the_named_backup_is_chosen(shop: Archive) -> None:
     first, second = verified(shop), verified(shop)
     with shop.bucket() as opened:
-        assert backups.choose(opened, "shop").run == second
-        assert backups.choose(opened, "shop", first).run == first
+        assert choice.choose(opened, shop.settings, "shop").run == second
+        assert choice.choose(opened, shop.settings, "shop", first).run == first
         with pytest.raises(
             UsageError, match=f"no backup of shop of run 1999-01-01; there are {first}, {second}"
         ):
-            backups.choose(opened, "shop", "1999-01-01")
+            choice.choose(opened, shop.settings, "shop", "1999-01-01")
 
 
 def test_a_manifest_that_was_tampered_with_is_told(shop: Archive) -> None:
     run = verified(shop)
     shop.control.corrupt(shop.bucket_name, f"shop/{run}/manifest.json", offset=3)
     with shop.bucket() as opened, pytest.raises(CheckError, match=r"manifest\.json is damaged"):
-        backups.choose(opened, "shop", run)
+        choice.choose(opened, shop.settings, "shop", run)
 
 
 def test_the_warehouse_is_told_where_it_is_up(shop: Archive) -> None:

@@ -41,6 +41,7 @@ def test_all_is_well_on_a_platform_that_stands(night: Night) -> None:
         "source shop",
         "database shop",
         "recipients",
+        "signatures",
         "bucket backups",
         "key b2/writer",
         "key b2/verifier",

@@ -95,6 +95,7 @@ def settings(sandbox: Sandbox, debian: Debian, role: str, port: int) -> str:
     keys = debian.path("/etc/pipeline")
     for name in own["backup"]["recipients"].split(","):
         shutil.copy(name.strip(), keys)
+    shutil.copy(own["backup"]["signers"], keys)
     shutil.copy(provision.secret_id_file(sandbox.home, provision.RESTORE), keys / "restore-secret-id")
     shutil.copytree(sandbox.home.analysts_remote, debian.path(f"{STATE}/remote.git"))
     shutil.copytree(clusters.BINARIES.parent, debian.path("/opt/postgresql"), symlinks=True)
@@ -104,6 +105,7 @@ def settings(sandbox: Sandbox, debian: Debian, role: str, port: int) -> str:
     own["visualizer"]["url"] = f"http://127.0.0.1:{port}"
     own["backup"] |= {
         "recipients": ", ".join(f"/etc/pipeline/{path.name}" for path in keys.glob("*.asc")),
+        "signers": "/etc/pipeline/signers",
         "work_dir": f"{STATE}/backup", "postgres_bin": "/opt/postgresql/bin",
     }  # fmt: skip
     own["alerts"]["spool"], own["logs"]["folder"] = f"{STATE}/alerts", f"{STATE}/logs"

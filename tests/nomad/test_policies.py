@@ -47,6 +47,7 @@ bucket = backups
 secret = b2/writer
 verify_secret = b2/verifier
 recipients = one.asc, two.asc
+signers = signers
 [restore]
 secret = restore/b2
 key_secret = restore/key
@@ -92,6 +93,25 @@ def test_metabase_reads_the_entry_of_its_own_database_and_no_other(tmp_path: Pat
     assert [name for name, paths in found.items() if entry in paths] == ["metabase"]
     of_dashboards = {"metabase/api_key", "warehouse/dashboards", "warehouse", "alerts", "visualizer"}
     assert found["dashboards"] == {f"secret/data/pipeline/{name}" for name in of_dashboards}
+
+
+def test_a_job_signs_the_backups_of_its_own_database_and_nothing_else(tmp_path: Path) -> None:
+    """A restore, a drill and watch verify with a file, and get no way to Vault's keys."""
+    file = tmp_path / "luigi.cfg"
+    file.write_text(SETTINGS + EVERYTHING + "[database.records]\nsecret = database/records\n")
+    read = settings.read([file])
+    found = {job.id: policies.policy(read, job) for job in jobs.wanted(read)}
+    signing = {
+        name: re.findall(r'"(transit/.+)" {\n  capabilities = (.+)', text) for name, text in found.items()
+    }
+    hr, records = ((f"transit/sign/pipeline-backup-{name}", '["update"]') for name in ("hr", "records"))
+    assert {name: paths for name, paths in signing.items() if paths} == {
+        "pipeline-backup-hr": [hr], "pipeline-backup-records": [records], "pipeline-rerun": [hr, records],
+    }  # fmt: skip
+    unsigned = (SETTINGS + EVERYTHING).replace("signers = signers\n", "")
+    file.write_text(unsigned)
+    read = settings.read([file])
+    assert not [job for job in jobs.wanted(read) if "transit" in policies.policy(read, job)]
 
 
 @pytest.mark.parametrize("database", ["", "database_secret = metabase/database\n"])

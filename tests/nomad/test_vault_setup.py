@@ -1,6 +1,7 @@
 """Each job's way into Vault: what bin/vault-setup writes, tried on a real server with tokens as Nomad's."""
 
 import base64
+import contextlib
 import json
 import ssl
 import time
@@ -45,6 +46,7 @@ bucket = school
 secret = b2/writer
 verify_secret = b2/verifier
 recipients = one.asc, two.asc
+signers = signers
 [restore]
 secret = restore/b2
 key_secret = restore/private_key
@@ -158,10 +160,16 @@ class Setup:
 
     def reads(self, job: str, entry: str, *, role: str | None = None, namespace: str = "default") -> str:
         """Return the entry's URI as that job gets it, with the role of its name."""
+        with self.opened(job, role=role, namespace=namespace) as opened:
+            return opened.read(entry)["uri"]
+
+    def opened(
+        self, job: str, *, role: str | None = None, namespace: str = "default"
+    ) -> contextlib.AbstractContextManager[vault.Vault]:
+        """Log in as that job does, with the role of its name."""
         file = self.server.file(f"jwt-{job}", self.issuer.token(job, namespace))
         found = {"url": self.server.url, "auth": "jwt", "role": role or job, "credential_file": file}
-        with vault.session(VaultSettings.model_validate(found)) as opened:
-            return opened.read(entry)["uri"]
+        return vault.session(VaultSettings.model_validate(found))
 
 
 @pytest.fixture
@@ -217,6 +225,28 @@ def test_the_same_again_changes_nothing_and_what_is_no_longer_wanted_goes_only_w
     roles = setup.server.admin.list("auth/jwt-nomad/role")["data"]["keys"]
     assert "pipeline-backup-records" not in roles
     assert "pipeline-backup-hr" in roles
+
+
+def test_each_database_gets_a_key_that_signs_and_its_line_is_told_once(
+    setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job of one database signs for no other."""
+    setup.server.admin.sys.disable_secrets_engine("transit")
+    assert setup.run("--plan") == 4
+    assert setup.run() == 0
+    said = capsys.readouterr().out
+    for name in ("hr", "records"):
+        assert f"+ transit/keys/pipeline-backup-{name}: signs the backups of {name}" in said
+        key = setup.server.admin.secrets.transit.read_key(f"pipeline-backup-{name}")["data"]["keys"]["1"]
+        assert f"write this line into {setup.folder}/signers: {name} 1 {key['public_key']}\n" in said
+    with setup.opened("pipeline-backup-hr") as opened:
+        assert opened.transit.sign("hr", 1, b"x").startswith("vault:v1:")
+        with pytest.raises(UnreachableError, match="may not update transit/sign/pipeline-backup-records"):
+            opened.transit.sign("records", 1, b"x")
+    for other in ("pipeline-drill", "pipeline-watch", "pipeline-restore"):
+        with setup.opened(other) as opened, pytest.raises(UnreachableError, match="may not update"):
+            opened.transit.sign("hr", 1, b"x")
+    assert (setup.run(), capsys.readouterr().out) == (0, "nothing to change\n")
 
 
 def test_a_plan_changes_nothing(setup: Setup) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from pipeline import access, crypt, settings
-from pipeline.backup.store import backups
+from pipeline.backup.store import backups, choice
 from pipeline.backup.store.manifest import Manifest, dump_name, globals_name, manifest_name
 from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import KEPT, Bucket
@@ -120,7 +120,10 @@ class Archive:
             if not parser.has_section(section):
                 parser.add_section(section)
             for key, value in values.items():
-                parser.set(section, key, value)
+                if value:
+                    parser.set(section, key, value)
+                else:
+                    parser.remove_option(section, key)
         with self.platform.settings_file.open("w") as file:
             parser.write(file)
 
@@ -210,7 +213,7 @@ class Archive:
     def manifest(self, database: str, run: str) -> Manifest:
         """Return the manifest of a run."""
         with self.bucket() as opened:
-            return backups.choose(opened, database, run)
+            return choice.choose(opened, self.settings, database, run)
 
     def download(self, database: str, run: str, key: str = "school") -> tuple[Path, Path]:
         """Return the dump and the roles of a run, downloaded and decrypted with one of the keys."""
@@ -219,7 +222,7 @@ class Archive:
             self.bucket() as opened,
             crypt.private_key(self.private_keys[key], folder=self.folder) as private,
         ):
-            proven = backups.choose(opened, database, run)
+            proven = choice.choose(opened, self.settings, database, run)
             for file in (proven.dump, proven.globals):
                 encrypted = self.folder / f"{key}-{Path(file.name).name}"
                 opened.download(file.name, encrypted, sha256=file.encrypted.sha256)

@@ -13,7 +13,7 @@ from psycopg2 import sql
 from pipeline import mask
 from pipeline.sandbox import configuration, lifecycle, provision, sources
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.servers import clusters
+from pipeline.sandbox.servers import backup_store, clusters
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import Administrator, administrator
 from tests.support.warehouses import Warehouse
@@ -157,6 +157,8 @@ class Platform:
         own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
         own["warehouse"] = {"secret": self.database("warehouse")}
         own["analysts"] = {"checkout": str(self.analysts)}
+        own["backup"]["signers"] = str(self.folder / "signers")
+        backup_store.write_signers(self.sandbox.home, self.sources, self.folder / "signers")
         own["alerts"] = {"spool": str(self.folder / "alerts"), **self.alerts}
         for name in self.sources:
             own[f"source.{name}"] = {"secret": f"source/{self.database(name)}"}

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import psycopg2
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import access, postgres
 from pipeline.backup import dump, encrypt, upload, verify
 from pipeline.backup.drills import drill
 from pipeline.backup.drills.report import Report
-from pipeline.backup.store import manifest
+from pipeline.backup.store import manifest, signature
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work.work_folder import RESTORES
 from pipeline.sandbox import provision
@@ -154,16 +154,13 @@ class Restores:
     # Damage.
 
     def change_manifest(self, database: str, **changes: Any) -> Manifest:
-        """Put another manifest in place of the one of a backup."""
+        """Put another manifest in place of the one of a backup, signed as we would have."""
         changed = self.archive.manifest(database, RUN).model_copy(update=changes)
-        name = manifest.manifest_name(database, RUN)
+        name, data = manifest.manifest_name(database, RUN), changed.to_bytes()
+        with access.opened(self.archive.settings) as databases:
+            info = signature.sign(databases, changed, data)
         with self.archive.writing() as bucket:
-            stored = bucket.find(name)
-            assert stored is not None
-            info = {key: value for key, value in stored.info.items() if key != "sha256"}
-            bucket.write_small(
-                name, changed.to_bytes(), content_type=manifest.CONTENT_TYPE, info=info, replace=True
-            )
+            bucket.write_small(name, data, content_type=manifest.CONTENT_TYPE, info=info, replace=True)
         return changed
 
     def report(self, database: str, month: str) -> Report:

@@ -21,6 +21,8 @@ POLICY = """
 path "secret/data/pipeline/*" { capabilities = ["read"] }
 path "database/creds/*" { capabilities = ["read"] }
 path "sys/leases/revoke" { capabilities = ["update"] }
+path "engine/sign/pipeline-backup-hr" { capabilities = ["update"] }
+path "engine/keys/pipeline-backup-hr" { capabilities = ["read"] }
 path "identity/oidc/token/workload" { capabilities = ["read"] }
 """
 STARTUP_SECONDS = 30

@@ -21,7 +21,7 @@ from pipeline.backup.restoring import restore, roles
 from pipeline.backup.restoring import target as targets
 from pipeline.backup.restoring.restoration import Order, Restoration
 from pipeline.backup.restoring.target import Target
-from pipeline.backup.store import backups, fetch, recording
+from pipeline.backup.store import backups, choice, fetch, recording
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work import work_folder
 from pipeline.backup.work.work_folder import Work
@@ -91,7 +91,7 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = n
         shown = folder.shown(STEP, show)
         with server.opened() as connection, _alone(connection, shown):
             _sweep(connection, server)
-            drill = _Drill(databases, bucket, month, shown, *_newest(bucket, database))
+            drill = _Drill(databases, bucket, month, shown, *_newest(bucket, settings, database))
             try:
                 drill.run()
             except (CheckError, StepError) as error:
@@ -153,21 +153,19 @@ def _sweep(connection: Connection, server: Target) -> None:
     roles.remove(connection, roles.marked(connection, MARK))
 
 
-def _newest(bucket: Bucket, database: str) -> tuple[Manifest, tuple[str, ...]]:
-    """Return the manifest of the newest verified backup, and a remark if there is a newer one that is not."""
-    there = backups.find(bucket, database).of(database)
-    verified = [one for one in there if one.verified]
-    if not verified:
+def _newest(bucket: Bucket, settings: Settings, database: str) -> tuple[Manifest, tuple[str, ...]]:
+    """Return the manifest of the newest sound backup, and a remark if there is a newer one that is not."""
+    there = backups.find(bucket, settings, database).of(database)
+    sound = [one for one in there if one.sound]
+    if not sound:
         raise StepError(
-            f"{database}: the bucket has no verified backup of it",
+            f"{database}: the bucket has no verified backup of it{', that is signed' if there else ''}",
             hint=f"make one with '{chains.BACKUP.command(None, database)}'",
         )
     remarks: tuple[str, ...] = ()
-    if there[-1] != verified[-1]:
-        remarks = (
-            f"the newest backup, run {there[-1].run}, is not what was verified: an older one was taken",
-        )
-    return backups.choose(bucket, database, verified[-1].run), remarks
+    if there[-1] != sound[-1]:
+        remarks = (f"the newest backup, run {there[-1].run}, {there[-1].flaw}: an older one was taken",)
+    return choice.choose(bucket, settings, database, sound[-1].run), remarks
 
 
 @dataclass

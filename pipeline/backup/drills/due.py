@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline import access
 from pipeline.backup.drills import report
-from pipeline.backup.store import backups
+from pipeline.backup.store import backups, choice
 from pipeline.bucket import Bucket, Stored
 from pipeline.settings import Settings
 
@@ -17,7 +17,7 @@ def due(settings: Settings, databases: Sequence[str], month: str) -> list[str]:
         access.restoring(settings) as opened,
         opened.bucket(settings.require_restore().secret) as bucket,
     ):
-        return [name for name in databases if _is_due(bucket, name, month)]
+        return [name for name in databases if _is_due(bucket, settings, name, month)]
 
 
 def failed_since(settings: Settings, databases: Sequence[str], month: str) -> list[str]:
@@ -40,12 +40,12 @@ def _held(stored: Stored) -> bool:
     return stored.info["grade"] in report.HOLDING
 
 
-def _is_due(bucket: Bucket, database: str, month: str) -> bool:
-    there = [one for one in backups.find(bucket, database).of(database) if one.verified]
+def _is_due(bucket: Bucket, settings: Settings, database: str, month: str) -> bool:
+    there = [one for one in backups.find(bucket, settings, database).of(database) if one.sound]
     reports = report.all_of(bucket, database)
     proven = any(one.info["month"].startswith(month) and _held(one) for one in reports)
     # Without a backup the drill fails, and says so.
     if not proven or not there or not _held(reports[-1]):
         return True
-    schema = backups.choose(bucket, database, there[-1].run).contents.schema_sha256
+    schema = choice.choose(bucket, settings, database, there[-1].run).contents.schema_sha256
     return schema is not None and schema != reports[-1].info.get("schema")

@@ -37,8 +37,9 @@ THEIR_OWN = frozenset({"encoding and locale", "database owner"})
 class Order:
     """What is to be restored: the newest backup where `run` is None, all of it where `table` is.
 
-    `clean` drops what the backup has from the target first. `all_roles` makes every role of the server that
-    was backed up, and not only those that own or may use something here.
+    `unsigned` takes one that is named without a signature too. `clean` drops what the backup has from the
+    target first. `all_roles` makes every role of the server that was backed up, and not only those that own
+    or may use something here.
     """
 
     database: str
@@ -47,6 +48,7 @@ class Order:
     clean: bool = False
     all_roles: bool = False
     jobs: int = JOBS
+    unsigned: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pipeline.backup.database import contents
 from pipeline.backup.restoring import restoration, rights, roles, target
 from pipeline.backup.restoring.restoration import Order, Restoration, Restored
 from pipeline.backup.restoring.target import Target
-from pipeline.backup.store import backups, fetch
+from pipeline.backup.store import choice, fetch
 from pipeline.backup.store.fetch import Show
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work.work_folder import RESTORE, RESTORES
@@ -41,7 +41,7 @@ def restore_into(settings: Settings, order: Order, uri: str, show: Show = fetch.
                 "--into: names no database",
                 hint="write postgresql://ROLE@HOST:PORT/NAME",
             )
-        proven = backups.choose(bucket, order.database, order.run)
+        proven = _chosen(databases, bucket, order)
         with place.opened() as connection:
             _require_fit(connection, order, proven, place)
         with work_folder(settings) as folder:
@@ -55,7 +55,7 @@ def restore_into(settings: Settings, order: Order, uri: str, show: Show = fetch.
 def restore_into_new(settings: Settings, order: Order, name: str, show: Show = fetch.no_progress) -> Restored:
     """Restore into a new database of the [drill] server; as `restore_into`. What fails is removed again."""
     with access.restoring(settings) as databases, _bucket(databases) as bucket:
-        proven = backups.choose(bucket, order.database, order.run)
+        proven = _chosen(databases, bucket, order)
         server = server_for(databases, proven, order.table)
         with work_folder(settings) as folder:
             job = Restoration(databases, bucket, proven, order, folder, show)
@@ -86,6 +86,10 @@ def server_for(databases: Access, proven: Manifest, table: str | None = None) ->
                 hint="name one that is",
             )
     return second
+
+
+def _chosen(databases: Access, bucket: Bucket, order: Order) -> Manifest:
+    return choice.choose(bucket, databases.settings, order.database, order.run, unsigned=order.unsigned)
 
 
 def _bucket(databases: Access) -> Bucket:

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline import access
 from pipeline.access import Access
-from pipeline.backup.store import manifest
-from pipeline.backup.store.manifest import Manifest
+from pipeline.backup.store import manifest, signature
+from pipeline.backup.store.signature import Signature
 from pipeline.bucket import KEPT, RetryPolicy, Stored
-from pipeline.errors import CheckError, UsageError
-from pipeline.names import advice
+from pipeline.chains import BACKUP
+from pipeline.crypt import Signers
+from pipeline.errors import StepError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ PARTS = 3
 class Backup:
     """A backup: it has a manifest. `verified` is False where an object is not the one that was verified.
 
+    `signature` is what its signature is worth, None where nothing is signed; `manifest_sha256` is what it
+    says of its manifest.
     `locked_until` is when its first object can be deleted: None if now, or if the key may not see it.
     `kept` says whether there is a copy that does not go by its age; `place` is what the names of its objects
     begin with: nothing, or where that copy is if it is all that there is.
@@ -38,6 +41,22 @@ class Backup:
     locked_until: datetime | None
     kept: bool = False
     place: str = ""
+    signature: Signature | None = None
+    manifest_sha256: str | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is what was verified, and ours: what is not is never the newest to anybody."""
+        return self.verified and self.signature in (None, Signature.SIGNED)
+
+    @property
+    def flaw(self) -> str:
+        """What keeps it from being sound; nothing if it is."""
+        if not self.verified:
+            return "is not what was verified: an object of it is missing, or another"
+        if self.signature is Signature.WRONG:
+            return "is wrongly signed: it is not ours, or was changed or moved since"
+        return "is not signed" if self.signature is Signature.UNSIGNED else ""
 
 
 @dataclass(frozen=True)
@@ -53,14 +72,36 @@ class Listing:
 
     def change(self, backup: Backup) -> float | None:
         """Return by what share a backup is larger than the one before it, None for the first."""
-        before = [one for one in self.of(backup.database) if one.taken_at < backup.taken_at]
+        before = [
+            one
+            for one in self.of(backup.database)
+            if one.taken_at < backup.taken_at and (one.sound or not backup.sound)
+        ]
         return backup.size_bytes / before[-1].size_bytes - 1 if before else None
 
 
 def is_verified(settings: Settings, database: str, run: str) -> bool:
-    """Whether the bucket has the manifest of this run, which is what makes it a backup."""
+    """Whether the bucket has our manifest of this run, which is what makes it a backup."""
     with reading(access.brief(settings)) as bucket:
-        return bucket.find(manifest.manifest_name(database, run)) is not None
+        proof = bucket.find(manifest.manifest_name(database, run))
+    if proof is None:
+        return False
+    return signature.judge(signature.signers(settings), database, run, proof) in (None, Signature.SIGNED)
+
+
+def require_free(settings: Settings, database: str, run: str) -> None:
+    """Raise StepError if a manifest that is not ours has the name of this run: it could never be ours."""
+    if signature.signers(settings) is None:
+        return
+    with reading(access.brief(settings)) as bucket:
+        name = manifest.manifest_name(database, run)
+        if bucket.find(name) is None:
+            return
+    now = datetime.now(UTC)
+    raise StepError(
+        f"bucket {bucket.name}: {name} is there already, and is not signed by us; find out who wrote it",
+        hint=f"make the backup as another run: {BACKUP.command(f'{now:%Y-%m-%dT%H%M}', database)}",
+    )
 
 
 def reading(databases: Access, *, retries: RetryPolicy | None = None) -> "Bucket":
@@ -69,14 +110,15 @@ def reading(databases: Access, *, retries: RetryPolicy | None = None) -> "Bucket
     return databases.bucket(backup.verify_secret or backup.secret, retries=retries)
 
 
-def find(bucket: "Bucket", database: str | None = None) -> Listing:
+def find(bucket: "Bucket", settings: Settings, database: str | None = None) -> Listing:
     """Return what the bucket has of one database or, if that is None, of all."""
+    known = signature.signers(settings)
     if database is None:
-        return listed(bucket.list())
-    return listed([*bucket.list(f"{database}/"), *bucket.list(f"{KEPT}{database}/")])
+        return listed(bucket.list(), known)
+    return listed([*bucket.list(f"{database}/"), *bucket.list(f"{KEPT}{database}/")], known)
 
 
-def listed(objects: Iterable[Stored]) -> Listing:
+def listed(objects: Iterable[Stored], known: Signers | None) -> Listing:
     """Return which backups these objects are; of one that is kept too, the daily one while it is there."""
     by_run: dict[tuple[str, str], dict[str, Stored]] = {}
     kept: dict[tuple[str, str], dict[str, Stored]] = {}
@@ -86,9 +128,9 @@ def listed(objects: Iterable[Stored]) -> Listing:
         if len(path) == PARTS:
             into = by_run if name == stored.name else kept
             into.setdefault((path[0], path[1]), {})[name] = stored
-    found = {key: _backup(*key, objects) for key, objects in by_run.items()}
+    found = {key: _backup(*key, objects, known) for key, objects in by_run.items()}
     for key, copies in kept.items():
-        copy, daily = _backup(*key, copies), found.get(key)
+        copy, daily = _backup(*key, copies, known), found.get(key)
         if copy is None or not copy.verified:
             continue
         # One with another object in it is told as such; one of which age has taken a part is gone.
@@ -104,7 +146,7 @@ def _of_ours(database: str, run: str, objects: Iterable[str]) -> bool:
     return not {manifest.dump_name(database, run), manifest.globals_name(database, run)}.isdisjoint(objects)
 
 
-def _backup(database: str, run: str, objects: Mapping[str, Stored]) -> Backup | None:
+def _backup(database: str, run: str, objects: Mapping[str, Stored], known: Signers | None) -> Backup | None:
     proof = objects.get(manifest.manifest_name(database, run))
     moments = _moments(proof) if proof else None
     if proof is None or moments is None:
@@ -121,6 +163,8 @@ def _backup(database: str, run: str, objects: Mapping[str, Stored]) -> Backup | 
         size_bytes=sum(stored.size_bytes for stored in whole),
         verified=_is(dump, proof, "dump-sha256") and _is(roles, proof, "globals-sha256"),
         locked_until=None if None in locks else min(lock for lock in locks if lock),
+        signature=signature.judge(known, database, run, proof),
+        manifest_sha256=proof.sha256,
     )
 
 
@@ -135,32 +179,3 @@ def _moments(proof: Stored) -> tuple[datetime, datetime] | None:
 
 def _is(stored: Stored | None, proof: Stored, key: str) -> bool:
     return stored is not None and stored.sha256 == proof.info.get(key)
-
-
-def choose(bucket: "Bucket", database: str, run: str | None = None) -> Manifest:
-    """Return the manifest of a run's backup, by default of the newest.
-
-    Raise UsageError if there is none, CheckError if the newest is not what was verified and none is named.
-    """
-    there = find(bucket, database).of(database)
-    chosen = [backup for backup in there if run in (None, backup.run)]
-    if not chosen:
-        what = f"run {run}" if run else "any run"
-        if there:
-            known = f"there are {', '.join(backup.run for backup in there[-5:])}"
-        else:
-            known = advice(database, {backup.database for backup in find(bucket).backups})
-        raise UsageError(
-            f"bucket {bucket.name}: there is no backup of {database} of {what}; {known} "
-            "(see 'pipeline backups')"
-        )
-    if run is None and not chosen[-1].verified:
-        sound = [backup.run for backup in there if backup.verified]
-        instead = f"the newest that is, is that of {sound[-1]}: add --at {sound[-1]}" if sound else "none is"
-        raise CheckError(
-            f"bucket {bucket.name}: the newest backup of {database}, of run {chosen[-1].run}, is not what "
-            f"was verified: an object of it is missing, or another; {instead}"
-        )
-    name = chosen[-1].place + manifest.manifest_name(database, chosen[-1].run)
-    proven = Manifest.from_bytes(bucket.read_small(name), f"bucket {bucket.name}: {name}")
-    return proven.below(chosen[-1].place)

@@ -5,10 +5,11 @@ bucket reaches them. If backups stop, the last ones stay.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pipeline.backup.store import backups, manifest
+from pipeline.backup.store import backups, manifest, signature
 from pipeline.backup.store.backups import Backup
+from pipeline.backup.store.signature import Signature
 from pipeline.bucket import KEPT, Bucket
-from pipeline.settings import BackupSettings
+from pipeline.settings import Settings
 
 MONTHS_PER_YEAR = 12
 
@@ -18,14 +19,14 @@ def wanted(there: Sequence[Backup], *, last: int, months: int) -> frozenset[str]
 
     Months are counted from the newest backup and not from today: nothing is given up while none is made.
     """
-    verified = sorted((one for one in there if one.verified), key=lambda one: one.taken_at)
-    if not verified:
+    sound = sorted((one for one in there if one.sound), key=lambda one: one.taken_at)
+    if not sound:
         return frozenset()
-    kept = {one.run for one in verified[-last:]} if last else set()
+    kept = {one.run for one in sound[-last:]} if last else set()
     first: dict[int, str] = {}
-    for one in verified:
+    for one in sound:
         first.setdefault(_month(one.taken_at), one.run)
-    newest = _month(verified[-1].taken_at)
+    newest = _month(sound[-1].taken_at)
     return frozenset(kept | {run for month, run in first.items() if month > newest - months})
 
 
@@ -37,21 +38,33 @@ def _month(moment: datetime) -> int:
     return moment.year * MONTHS_PER_YEAR + moment.month
 
 
-def keep(reading: Bucket, writing: Bucket, backup: BackupSettings, database: str) -> None:
+def keep(reading: Bucket, writing: Bucket, settings: Settings, database: str) -> None:
     """Copy what is to be kept and is not yet, and let go of copies that newer ones have superseded.
 
     `reading` is opened with the key that sees locks. All of this is catching up: what an earlier call could
     not do is done now. Raise UnreachableError if the key may not copy.
     """
-    there = backups.find(reading, database).of(database)
-    runs = wanted(there, last=backup.keep_last, months=backup.keep_months)
-    for one in there:
-        if one.run in runs and not one.kept:
-            _copy(writing, database, one.run)
+    backup, known = settings.require_backup(), signature.signers(settings)
+    # Each place by itself: what somebody puts in the place of the one is no reason to give up the other.
+    daily, copies = (
+        backups.listed(reading.list(f"{place}{database}/"), known).of(database) for place in ("", KEPT)
+    )
+    there = {one.run: one for one in (*daily, *copies) if one.sound}
+    if not there:
+        return
+    runs = wanted(list(there.values()), last=backup.keep_last, months=backup.keep_months)
+    for run in sorted(runs - {one.run for one in copies if one.sound}):
+        _copy(writing, database, run)
+    newest = max(_month(one.taken_at) for one in there.values())
+    spared = {one.run for one in copies if _is_spared(one, newest - backup.keep_months)}
     now = _now()
-    superseded = {name.split("/")[2] for name in _names(reading, database)} - runs
-    for run in sorted(superseded):
+    for run in sorted({name.split("/")[2] for name in _names(reading, database)} - runs - spared):
         _let_go(reading, writing, database, run, now)
+
+
+def _is_spared(copy: Backup, since: int) -> bool:
+    """Whether a copy stays for its months though it is not signed: it may be of before backups were."""
+    return copy.signature is Signature.UNSIGNED and _month(copy.taken_at) > since
 
 
 def _names(bucket: Bucket, database: str) -> list[str]:

@@ -17,7 +17,8 @@ from pipeline.cli.analysts import annotations, loaded
 from pipeline.cli.analysts.loaded import Seen
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
 from pipeline.loading import listing, plan
-from pipeline.loading.plan import BLOCKED, INCREMENT, Plan
+from pipeline.loading.extracted import Mode
+from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
 from pipeline.loading.source import continuity
 from pipeline.postgres import Connection
@@ -216,7 +217,7 @@ def _show_table(source: Connection, table: Table, planned: Plan, told: Told) -> 
     name = f"{table.source}.{table.name}"
     total = staging.count(source, planned.relation, filtering.condition(table))
     rows = total
-    if planned.mode == INCREMENT:
+    if planned.mode == Mode.INCREMENT:
         query = sql.SQL("SELECT count(*) FROM {}").format(planned.relation) + planned.condition()
         rows = postgres.value(source, query)
     told.say(f"{name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})")
@@ -226,7 +227,7 @@ def _show_table(source: Connection, table: Table, planned: Plan, told: Told) -> 
             told.problem(name, f"{name}: {change.describe(table)}")
     for check in _checks(planned):
         told.say(f"  check: {check}")
-    if planned.mode == BLOCKED:
+    if planned.mode == Mode.BLOCKED:
         told.held.append(name)
     changes = [{"what": change.describe(table), "action": change.action} for change in planned.changes]
     told.tables.append({"name": name, "mode": planned.mode, "rows": rows, "of": total,

@@ -43,6 +43,10 @@ def add_command(commands: Any) -> None:
         "--into-new", type=_name, metavar="NAME", help="a new database on the server of [drill]"
     )
     parser.add_argument("--at", metavar="RUN", help="the backup of this run (default: the newest)")
+    parser.add_argument(
+        "--unsigned", action="store_true",
+        help="take the one of --at without a signature: it was made before backups were signed",
+    )  # fmt: skip
     parser.add_argument("--table", metavar="SCHEMA.TABLE", help="only this table, with its indexes and data")
     parser.add_argument(
         "--clean", action="store_true", help="drop what the backup has from the target first, as pg_restore"
@@ -75,6 +79,8 @@ def run_restore(arguments: argparse.Namespace) -> int:
     """Restore, and say what was restored. Raise CheckError if it is not what was backed up."""
     if arguments.into:
         _refuse_password(arguments.into)
+    if arguments.unsigned and not arguments.at:
+        raise UsageError("--unsigned: name the one that you mean: --at RUN (see 'pipeline backups')")
     # A closed terminal ends a restore as Ctrl-C does: with everything tidied up.
     signal.signal(signal.SIGHUP, _stop)
     configured = settings.read()
@@ -86,6 +92,7 @@ def run_restore(arguments: argparse.Namespace) -> int:
         clean=arguments.clean,
         all_roles=arguments.all_roles,
         jobs=arguments.jobs,
+        unsigned=arguments.unsigned,
     )
     uri = _with_password(arguments.into) if arguments.into else ""
     with terminal.progress() as bar:

@@ -11,6 +11,7 @@ from pipeline.alerts import failures
 from pipeline.alerts.hints import Hint
 from pipeline.backup.store import backups
 from pipeline.backup.store.backups import Backup, Listing
+from pipeline.backup.store.signature import Signature
 from pipeline.backup.work.work_folder import Work
 from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
@@ -20,6 +21,8 @@ from pipeline.settings import Settings
 
 STEPS = chains.BACKUP.steps
 MEGABYTE = 1e6
+COLUMNS = ("database", "run", ">age", ">MB", ">change", "verified", "signed", "locked until", "kept")
+SIGNED = {None: "", Signature.SIGNED: "yes", Signature.UNSIGNED: "no", Signature.WRONG: "NO: not ours"}
 
 
 def add_chain(parsers: Any) -> None:
@@ -108,14 +111,15 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
 def _show_one(configured: Settings, database: str, run: str) -> None:
     """Print the backup of a run. Raise CheckError if its objects are not those of its manifest."""
     with access.opened(configured) as databases, backups.reading(databases) as bucket:
-        listing = backups.find(bucket, database)
+        listing = backups.find(bucket, configured, database)
     now = datetime.now(UTC)
     chosen = [backup for backup in listing.of(database) if backup.run == run]
     terminal.console().print(_table(chosen, listing, now))
-    if not all(backup.verified for backup in chosen) or not chosen:
+    if not all(backup.sound for backup in chosen) or not chosen:
+        what = chosen[0].flaw if chosen else "is gone"
         raise CheckError(
-            f"bucket {bucket.name}: {database} {run} is not what was verified any more: an object of it is "
-            "missing, or another; find out who changed it, and make another backup\n"
+            f"bucket {bucket.name}: {database} {run} {what}; find out who changed it, and make "
+            "another backup\n"
             f"  next: {chains.BACKUP.command(f'{now:%Y-%m-%dT%H%M}', database)}"
         )
 
@@ -125,7 +129,7 @@ def show_backups(arguments: argparse.Namespace) -> int:
     configured = settings.read()
     now = datetime.now(UTC)
     with access.opened(configured) as databases, backups.reading(databases) as bucket:
-        listing = backups.find(bucket, arguments.database)
+        listing = backups.find(bucket, configured, arguments.database)
         where = bucket.name
         if arguments.database and not listing.backups and not listing.incomplete:
             # What is no longer backed up may still have backups; what has none must be declared.
@@ -146,7 +150,7 @@ def show_backups(arguments: argparse.Namespace) -> int:
 
 
 def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
-    shown = terminal.table("database", "run", ">age", ">MB", ">change", "verified", "locked until", "kept")
+    shown = terminal.table(*COLUMNS)
     for backup in chosen:
         shown.add_row(
             backup.database,
@@ -155,9 +159,10 @@ def _table(chosen: Sequence[Backup], listing: Listing, now: datetime) -> Any:
             f"{backup.size_bytes / MEGABYTE:,.1f}",
             _percent(listing.change(backup)),
             "yes" if backup.verified else "NO: changed since",
+            SIGNED[backup.signature],
             f"{backup.locked_until:%Y-%m-%d}" if backup.locked_until else "not locked",
             "yes" if backup.kept else "",
-            style=None if backup.verified else "red",
+            style=None if backup.sound else "red",
         )
     return shown
 
@@ -177,6 +182,7 @@ def _data(listing: Listing, now: datetime) -> dict[str, Any]:
                 "size_bytes": backup.size_bytes,
                 "change": listing.change(backup),
                 "verified": backup.verified,
+                "signature": backup.signature,
                 "verified_at": backup.verified_at.isoformat(),
                 "locked_until": backup.locked_until.isoformat() if backup.locked_until else None,
                 "kept": backup.kept,

@@ -1,13 +1,12 @@
 """Merge: brings a table of the warehouse to what was staged, touching only the rows that differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.loading.plan import FULL
+from pipeline.loading.extracted import Extracted, Mode
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import staging
 from pipeline.warehouse.staging import DELETED_AT, LOADED_AT, Staged
@@ -48,7 +47,7 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
     missing = postgres.value(
         warehouse,
         sql.SQL(
-            "SELECT count(*) FROM {staged} AS s WHERE s.ctid IN (SELECT place FROM {bad})"
+            "SELECT count(*) FROM {staged} AS s WHERE s.ctid IN (SELECT place FROM {rejected})"
             " AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same} AND {live})"
         ).format(
             staged=staged.rows,
@@ -66,7 +65,7 @@ def publish(
     staged: Staged,
     columns: Sequence[str],
     key: Sequence[str],
-    detail: Mapping[str, Any],
+    extracted: Extracted,
 ) -> tuple[int, int, int]:
     """Merge the staged rows into the table; return how many rows are new, changed and deleted."""
     good = _good(warehouse, staged)
@@ -74,8 +73,8 @@ def publish(
         return _replace(warehouse, staged, columns, good)
     inserted, updated = _upsert(warehouse, staged, columns, key, good)
     deleted = 0
-    if staged.table.deletes != "ignore" and detail["deleted"]:
-        deleted = _remove(warehouse, staged, _gone(staged, key, detail["mode"]))
+    if staged.table.deletes != "ignore" and extracted.deleted:
+        deleted = _remove(warehouse, staged, _gone(staged, key, extracted.mode))
     return inserted, updated, deleted
 
 
@@ -119,14 +118,14 @@ def _upsert(
     return inserted, updated
 
 
-def _gone(staged: Staged, key: Sequence[str], mode: str) -> Composable:
+def _gone(staged: Staged, key: Sequence[str], mode: Mode) -> Composable:
     """Return the condition under which a row of the target, called "t", is gone from the source."""
     exists = (
         "NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})"
-        if mode == FULL
+        if mode == Mode.FULL
         else "EXISTS (SELECT 1 FROM {} AS p WHERE {})"
     )
-    rows = staged.rows if mode == FULL else staged.gone
+    rows = staged.rows if mode == Mode.FULL else staged.gone
     return sql.SQL(exists).format(rows, staging.same_key(key, "t", "p"))
 
 

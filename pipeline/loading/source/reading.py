@@ -14,7 +14,8 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.ledger.lease import Attempt
-from pipeline.loading.plan import INCREMENT, Plan
+from pipeline.loading.extracted import Mode
+from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER
@@ -60,7 +61,7 @@ class Reading:
         )
 
     def _copy_rows(self, planned: Plan, staged: Staged, source_rows: int) -> int:
-        source, new = planned.table.source, planned.into_new_table
+        source, new = planned.table.source, planned.mode.into_new_table
         staging.create(
             self._warehouse, staged.rows, source, planned.columns, datetime.now(UTC) if new else None
         )
@@ -68,7 +69,7 @@ class Reading:
             # COPY cannot carry rows of no columns at all.
             return staging.fill(self._warehouse, staged.rows, source_rows)
         query = planned.selection(planned.columns) + planned.condition()
-        expected = None if planned.mode == INCREMENT else source_rows
+        expected = None if planned.mode == Mode.INCREMENT else source_rows
         return self._copy(query, staged.rows, planned.shape, expected_rows=expected, freeze=new)
 
     def _copy(

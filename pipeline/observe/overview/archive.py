@@ -57,11 +57,11 @@ def in_ledger(warehouse: Connection) -> list[Backup]:
 def in_bucket(settings: Settings) -> list[Backup]:
     """Return the newest backup of each database in the bucket. Raise PipelineError if that cannot be told."""
     with access.opened(settings) as databases, backups.reading(databases) as bucket:
-        listing = backups.find(bucket)
-    newest = {one.database: one for one in listing.backups}
-    return [
-        Backup(one.database, one.run, one.taken_at, one.size_bytes, one.verified) for one in newest.values()
-    ]
+        listing = backups.find(bucket, settings)
+    # One that is not sound is the newest only where there is no other.
+    by_age = sorted(listing.backups, key=lambda one: (one.sound, one.taken_at))
+    newest = {one.database: one for one in by_age}
+    return [Backup(one.database, one.run, one.taken_at, one.size_bytes, one.sound) for one in newest.values()]
 
 
 def drills_in_ledger(warehouse: Connection) -> list[Drill]:

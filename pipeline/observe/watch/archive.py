@@ -6,6 +6,7 @@ from statistics import median
 
 from pipeline import chains, durations
 from pipeline.backup.store.backups import Backup
+from pipeline.backup.store.signature import Signature
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.finding import Finding, Severity, at
 from pipeline.observe.watch.observations import BucketObservations, DrillObservations, Observations, newest
@@ -27,6 +28,7 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
     for name in sorted(settings.databases):
         yield _age(bucket, name, limits.backup(settings, name), now)
         yield from _changed(settings, bucket, name, now)
+        yield from _not_ours(bucket, name, now)
         yield from _size(bucket, name, now)
         if settings.drill is not None and (settings.warehouse is None or observations.ledger is not None):
             yield from _drill(settings, observations, bucket, name, now)
@@ -37,16 +39,16 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
 
 def _age(bucket: BucketObservations, database: str, allowed: timedelta, now: datetime) -> Finding:
     key, command = f"watch/backup/{database}", chains.BACKUP.command(None, database)
-    verified = [backup for backup in bucket.of(database) if backup.verified]
+    sound = [backup for backup in bucket.of(database) if backup.sound]
     begun = [run for name, run in bucket.incomplete if name == database]
-    if not verified:
+    if not sound:
         what = f", only the unfinished run {begun[-1]}" if begun else ""
         summary = (
             f"backup of {database}: bucket {bucket.name} has none that is verified{what}; "
             f"the limit is {durations.exact(allowed)}"
         )
         return Finding(key, Severity.STALE, summary, command)
-    last = verified[-1]
+    last = sound[-1]
     after = [run for run in begun if run > last.run]
     what = f"; run {after[-1]} was begun and has no manifest" if after else ""
     summary = (
@@ -78,12 +80,35 @@ def _changed(
         yield Finding(key, Severity.OK, f"backup of {database}: all {len(there)} are what was verified")
 
 
+def _not_ours(bucket: BucketObservations, database: str, now: datetime) -> Iterator[Finding]:
+    """Yield what is to be said of backups that we did not sign; those from before we did are nobody's."""
+    there = [backup for backup in bucket.of(database) if backup.signature]
+    signed = [backup for backup in there if backup.signature is Signature.SIGNED]
+    strange = [
+        backup
+        for backup in there
+        if backup.signature is Signature.WRONG
+        or (backup.signature is Signature.UNSIGNED and signed and backup.taken_at > signed[0].taken_at)
+    ]
+    key = f"watch/signature/{database}"
+    if strange:
+        last = strange[-1]
+        summary = (
+            f"backup of {database}: {len(strange)} of {len(there)} are not ours: the newest, run {last.run}, "
+            f"said to be taken {limits.ago(now, last.taken_at)}, {last.flaw}. Somebody wrote to the bucket: "
+            "make another key for [backup] secret, and delete the present one"
+        )
+        yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
+    elif signed:
+        yield Finding(key, Severity.OK, f"backup of {database}: the {len(signed)} that are signed are ours")
+
+
 def _size(bucket: BucketObservations, database: str, now: datetime) -> Iterator[Finding]:
-    verified = [backup for backup in bucket.of(database) if backup.verified]
-    before = [backup.size_bytes for backup in verified[:-1]][-COMPARED:]
+    sound = [backup for backup in bucket.of(database) if backup.sound]
+    before = [backup.size_bytes for backup in sound[:-1]][-COMPARED:]
     if len(before) < NEEDED:
         return
-    last = verified[-1]
+    last = sound[-1]
     usual = median(before)
     score = modified_z(last.size_bytes, before, floor=max(usual * FLOOR_SHARE, FLOOR_BYTES))
     key = f"watch/size/{database}"

@@ -14,7 +14,7 @@ from pipeline import access, catalog, chains, crypt, ledger, postgres
 from pipeline.access import Access
 from pipeline.alerts.message import one_line
 from pipeline.backup.drills import report
-from pipeline.backup.store import backups
+from pipeline.backup.store import backups, signature
 from pipeline.backup.work import attempts, work_folder
 from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
@@ -179,9 +179,10 @@ class _Looker:
 
     def _bucket(self, databases: Access) -> BucketObservations:
         backup = self._settings.require_backup()
+        known = signature.signers(self._settings)
         with backups.reading(databases, retries=RETRIES) as bucket:
             objects = list(bucket.list())
-        listing = backups.listed(objects)
+        listing = backups.listed(objects, known)
         return BucketObservations(
             name=backup.bucket,
             backups=listing.backups,

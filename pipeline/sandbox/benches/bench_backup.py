@@ -91,6 +91,7 @@ def archive(home: Home, rows: int) -> Iterator[dict[str, str]]:
             with clusters.connection(home, provision.SOURCES, DATABASE) as connection:
                 connection.cursor().execute(FILL.format(rows=rows))
                 connection.cursor().execute("VACUUM entry")
+            backup_store.write_signers(home, [DATABASE], Path(temporary, "signers"))
             settings_file = Path(temporary, "luigi.cfg")
             settings_file.write_text(
                 configuration.render(configuration.template(), _sections(home, temporary))
@@ -118,6 +119,7 @@ def _sections(home: Home, temporary: str) -> dict[str, dict[str, str]]:
         "secret": OURS + backup_store.WRITER,
         "verify_secret": OURS + backup_store.VERIFIER,
         "audit_secret": OURS + backup_store.AUDITOR,
+        "signers": str(Path(temporary, "signers")),
         "work_dir": str(Path(temporary, "work")),
     }
     own["restore"] |= {"secret": RESTORER + backup_store.RESTORER}

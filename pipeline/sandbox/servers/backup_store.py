@@ -1,8 +1,10 @@
-"""What the sandbox's backups need: a bucket with rules and lock, a B2 key for each purpose, two key pairs.
+"""What the sandbox's backups need: a bucket with rules and lock, a B2 key for each purpose, two key pairs,
+and keys that sign.
 
 Every B2 key and every private key goes into Vault alone; only public keys are files.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline import bucket, crypt
@@ -13,7 +15,9 @@ from pipeline.sandbox.home import Home
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.servers import vault_server
 from pipeline.sandbox.servers.vault_server import Administrator
+from pipeline.settings import VaultSettings
 from pipeline.system import atomic
+from pipeline.vault.transit import TYPE, public_keys
 
 NAME = "b2"
 BUCKET = "backups"
@@ -45,6 +49,11 @@ def public_key(home: Home, name: str) -> Path:
     return home.path / "keys" / f"{name}.asc"
 
 
+def signers(home: Home) -> Path:
+    """Return the file of the public keys whose signatures count."""
+    return home.path / "keys" / "signers"
+
+
 def settings(home: Home) -> dict[str, dict[str, str]]:
     """Return the sections of luigi.cfg about backups."""
     return {
@@ -55,6 +64,7 @@ def settings(home: Home) -> dict[str, dict[str, str]]:
             "verify_secret": VERIFIER,
             "audit_secret": AUDITOR,
             "recipients": ", ".join(str(public_key(home, name)) for name in RECIPIENTS),
+            "signers": str(signers(home)),
             "keep_days": str(KEEP_DAYS),
             "work_dir": str(home.path / "work"),
         },
@@ -75,6 +85,20 @@ def provision(home: Home) -> None:
             )
             vault.write(entry, {"private_key": private})
             atomic.write(public_key(home, name), public)
+
+
+def write_signers(home: Home, databases: Iterable[str], file: Path) -> None:
+    """Make the keys that sign the backups of these databases, and write a file of their public halves."""
+    vault, lines = vault_server.administrator(home), []
+    named = VaultSettings(url=f"http://{ADDRESS}:{home.state.ports['vault']}", auth="token")
+    for database in databases:
+        path = f"{named.transit}/keys/{named.signing_key(database)}"
+        # One that is there stays as it is.
+        vault.call("POST", path, {"type": TYPE})
+        keys = public_keys(vault.call("GET", path)["data"])
+        lines += [crypt.line(database, version, key) for version, key in sorted(keys.items())]
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    atomic.write(file, "".join(f"{line}\n" for line in lines))
 
 
 def make_bucket(

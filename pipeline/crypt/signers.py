@@ -1,0 +1,104 @@
+"""The public keys whose signatures count: a file of ours, so that they are there when Vault is not."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ProblemsError, StepError
+
+# As Vault's transit engine writes them.
+SIGNATURE = re.compile(r"vault:v(\d+):([A-Za-z0-9+/]{86}==)")
+KEY_BYTES = 32
+LINE = "DATABASE VERSION KEY"
+
+
+@dataclass(frozen=True)
+class Signers:
+    """The versions of each database's key, by their numbers in Vault; a key is 32 bytes of Ed25519.
+
+    Older versions stay, so that what they have signed counts; one whose line is gone counts no more.
+    """
+
+    path: Path
+    keys: Mapping[str, Mapping[int, bytes]]
+
+    def newest(self, database: str) -> int:
+        """Return the version to sign with: the newest in the file. Raise StepError if there is none.
+
+        Not the newest in Vault, with which a night would begin before every machine has its line.
+        """
+        known = self.keys.get(database)
+        if not known:
+            raise StepError(
+                f"{self.path}: has no key of {database}, so its backups cannot be signed",
+                hint="'pipeline check' tells the line that is to be written there",
+            )
+        return max(known)
+
+    def hold(self, database: str, signature: str, signed: bytes) -> bool:
+        """Whether this is a signature of the database's key, in a version of the file, for these bytes."""
+        # Slow to import, and loading does not need it.
+        from nacl.exceptions import CryptoError  # noqa: PLC0415
+        from nacl.signing import VerifyKey  # noqa: PLC0415
+
+        written = SIGNATURE.fullmatch(signature)
+        key = self.keys.get(database, {}).get(int(written[1])) if written else None
+        if written is None or key is None:
+            return False
+        try:
+            VerifyKey(key).verify(signed, base64.b64decode(written[2]))
+        except CryptoError:
+            return False
+        return True
+
+
+def line(database: str, version: int, key: str) -> str:
+    """Return the line of a key, which is in base64, as Vault shows it."""
+    return f"{database} {version} {key}"
+
+
+def read_signers(path: Path) -> Signers:
+    """Return what a file says: a line `DATABASE VERSION KEY` for each key; # begins a remark.
+
+    Raise ProblemsError, with all that is wrong in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is not text"
+        raise ProblemsError(
+            [
+                f"[backup] signers: {path}: cannot be read: {why}; put the public keys there, a line {LINE} "
+                "each: 'pipeline check' tells them"
+            ]
+        ) from None
+    problems: list[str] = []
+    keys: dict[str, dict[int, bytes]] = {}
+    for number, written in enumerate(text.splitlines(), 1):
+        words = written.partition("#")[0].split()
+        if not words:
+            continue
+        key = _key(words)
+        if key is None:
+            problems.append(
+                f"{path}:{number}: is not a valid line; write {LINE}, with a key of Ed25519 in base64"
+            )
+        elif int(words[1]) in keys.setdefault(words[0], {}):
+            problems.append(f"{path}:{number}: version {words[1]} of {words[0]} is there twice; remove one")
+        else:
+            keys[words[0]][int(words[1])] = key
+    if problems:
+        raise ProblemsError(problems)
+    return Signers(path, keys)
+
+
+def _key(words: list[str]) -> bytes | None:
+    try:
+        _, version, key = words
+        found = base64.b64decode(key, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return found if version.isdecimal() and len(found) == KEY_BYTES else None

@@ -1,0 +1,32 @@
+"""What was found of one thing, and how a thing is looked at so that it hides no other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline import postgres
+from pipeline.errors import PipelineError
+from pipeline.postgres import Connection
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, and what is wrong with it and what to do; nothing, if all is well."""
+
+    thing: str
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def looked(thing: str, look: Callable[[], list[str]]) -> Finding:
+    """Return what `look` finds of a thing, or why it could not be looked at."""
+    try:
+        problems = look()
+    except PipelineError as error:
+        problems = str(error).splitlines()
+    # What a step says begins with its name, as does each line here.
+    return Finding(thing, tuple(problem.removeprefix(f"{thing}: ") for problem in problems))
+
+
+def unwritable(connection: Connection) -> list[str]:
+    """Return why nothing can be written to a server, if that is so."""
+    return [why] if (why := postgres.read_only(connection)) else []

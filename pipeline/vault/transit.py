@@ -1,0 +1,70 @@
+"""Vault's transit engine, which signs with keys that never leave it."""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, VaultError
+
+from pipeline.settings import VaultSettings
+from pipeline.vault.request import Connection, Refusal
+
+TYPE = "ed25519"
+# Says that the login may not do something with a path, and how that is mended.
+Forbid = Callable[[str, str], Refusal]
+
+
+class Transit:
+    """The keys of [vault] transit; each is called as the folder of the entries and what it is for."""
+
+    def __init__(self, settings: VaultSettings, connection: Connection, forbidden: Forbid) -> None:
+        self._settings, self._connection, self._forbidden = settings, connection, forbidden
+        self._mount = settings.transit
+
+    def sign(self, database: str, version: int, data: bytes) -> str:
+        """Return the signature of the key of a database's backups, `vault:vVERSION:...`.
+
+        Raise UnreachableError, with what to type, if there is no such key or we may not sign with it.
+        """
+        key = self._settings.signing_key(database)
+        engine = self._connection.client.secrets.transit
+        answer = self._connection.ask(
+            f"{self._mount}/sign/{key}",
+            lambda: engine.sign_data(
+                name=key,
+                hash_input=base64.b64encode(data).decode(),
+                key_version=version,
+                mount_point=self._mount,
+            ),
+            refusals=self._refusals(f"{self._mount}/sign/{key}", "update", key),
+        )
+        return str(answer["data"]["signature"])
+
+    def public_keys(self, database: str) -> dict[int, str]:
+        """Return the public half of each version of a database's key, in base64.
+
+        Raise UnreachableError, with what to type, if there is no such key or we may not see it.
+        """
+        key = self._settings.signing_key(database)
+        engine = self._connection.client.secrets.transit
+        answer = self._connection.ask(
+            f"{self._mount}/keys/{key}",
+            lambda: engine.read_key(name=key, mount_point=self._mount),
+            refusals=self._refusals(f"{self._mount}/keys/{key}", "read", key),
+        )
+        return public_keys(answer["data"])
+
+    def _refusals(self, path: str, what: str, key: str) -> dict[type[VaultError], Refusal]:
+        make = f"bao write -f {self._mount}/keys/{key} type={TYPE}"
+        missing = (
+            f"there is no key {key} in a transit engine at {self._mount}",
+            f"type: bao secrets enable -path={self._mount} transit (unless it is there), then: {make}",
+        )
+        return {Forbidden: self._forbidden(path, what), InvalidPath: missing, InvalidRequest: missing}
+
+
+def public_keys(data: dict[str, Any]) -> dict[int, str]:
+    """Return the public half of each version of a key, as Vault shows it; none of another type."""
+    if data.get("type") != TYPE:
+        return {}
+    return {int(version): one["public_key"] for version, one in data["keys"].items()}
