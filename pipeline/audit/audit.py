@@ -2,14 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline import ledger, mask, postgres
 from pipeline.access import Access
 from pipeline.audit import proofs, rotation
-from pipeline.audit.compare import begin, compare
-from pipeline.audit.finding import DIFFERS, EQUAL, Finding, Part
+from pipeline.audit.comparable import begin
+from pipeline.audit.compare import compare
+from pipeline.audit.finding import DIFFERS, EQUAL, STOPPED, Finding, Part
 from pipeline.audit.proofs import Proof
 from pipeline.audit.rotation import Turn
 from pipeline.catalog import Table
@@ -47,12 +48,17 @@ class Audited:
 
 @dataclass(frozen=True)
 class Night:
-    """A night's audit: what it may take, and in how many nights every table has its turn."""
+    """A night's audit: what it may take, and in how many nights every table has its turn.
+
+    `share_for_a_week` of a night like the last one would be enough for all of them within a week, None where
+    no night is known.
+    """
 
     share: float
     night_seconds: float | None
     budget: float
     nights: int
+    share_for_a_week: float | None = None
 
 
 class Auditor:
@@ -62,6 +68,10 @@ class Auditor:
         """`warehouse` is a connection of its own, for the transactions of this."""
         self._databases, self._warehouse = databases, warehouse
         self._tables = {f"{table.source}.{table.name}": table for table in tables}
+        # What is known of them, this night's looks included.
+        self._proofs: dict[str, Proof] = {}
+        # How long the look that begins now may take at the most, where that is limited.
+        self._most_seconds: Callable[[], float | None] = lambda: None
 
     def everything(self) -> Iterator[Audited]:
         """Look at every table as a whole, and yield what is seen."""
@@ -76,10 +86,13 @@ class Auditor:
         seconds = runs.night_seconds(self._warehouse)
         budget, began = rotation.budget_seconds(seconds, share), spent()
         looking = rotation.for_looking(budget, began)
-        turns = rotation.turns(known, list(known), looking, lambda: spent() - began)
-        return Night(share, seconds, budget, rotation.nights(known, list(known), looking)), self._each(turns)
+        self._proofs, names = known, list(known)
+        self._most_seconds = lambda: rotation.most_seconds(budget, spent())
+        enough = rotation.share_for_a_week(known, names, seconds, began) if seconds else None
+        night = Night(share, seconds, budget, rotation.nights(known, names, looking), enough)
+        return night, self._each(rotation.turns(known, names, looking, lambda: spent() - began))
 
-    def _known(self) -> Mapping[str, Proof]:
+    def _known(self) -> dict[str, Proof]:
         found = proofs.read(self._warehouse)
         self._warehouse.commit()
         return {name: proof for name, proof in found.items() if name in self._tables}
@@ -108,12 +121,19 @@ class Auditor:
         part = Part()
         with postgres.explained(f"{table.source}.{table.name}"):
             if begin(self._warehouse, table):
-                part, found = compare(self._warehouse, source, table, unlock, turn)
+                part, found = compare(self._warehouse, source, table, unlock, turn, self._most_seconds())
             else:
                 found = Finding(DIFFERS, "its table is gone from the warehouse")
             source.rollback()
-            proofs.record(self._warehouse, table, part, found, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            if found.result == STOPPED:
+                rows = self._proofs[turn.name].rows
+                proofs.record_stopped(self._warehouse, table, part, rows, seconds)
+            else:
+                proofs.record(self._warehouse, table, part, found, seconds)
             self._warehouse.commit()
+        if turn.name in self._proofs and found.result != STOPPED:
+            self._proofs[turn.name] = self._proofs[turn.name].after(part, found.result)
         return part, found
 
 

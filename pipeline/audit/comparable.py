@@ -2,6 +2,10 @@
 
 from collections.abc import Iterator
 
+from psycopg2 import sql
+
+from pipeline import ledger, postgres
+from pipeline.catalog import Table
 from pipeline.loading.plan import HALF_CIRCLE, Plan
 from pipeline.loading.shapes import drift, filtering
 from pipeline.postgres import Connection
@@ -46,3 +50,20 @@ def _held_otherwise(warehouse: Connection, planned: Plan) -> Iterator[str]:
         wanted = column.warehouse_type(planned.table.source).as_string(warehouse)
         if column.name in held and held[column.name].replace('"', "") != wanted.replace('"', ""):
             yield f'the warehouse has its column "{column.name}" as {held[column.name]}, and not as {wanted}'
+
+
+def begin(warehouse: Connection, table: Table) -> bool:
+    """Begin a transaction that sees one moment of the table and keeps it in its place; False if it is gone.
+
+    Loads may go on merging into it meanwhile, and wait with no more than what takes its place.
+    """
+    warehouse.rollback()
+    warehouse.set_session(isolation_level="REPEATABLE READ", autocommit=False)
+    lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(Staged(table, "").target)
+    try:
+        # Before anything else: only then is the moment one in which the table is what its name says.
+        postgres.rows(warehouse, lock)
+    except (postgres.UndefinedTable, postgres.InvalidSchemaName):
+        warehouse.rollback()
+        return False
+    return ledger.watermark(warehouse, table.source, table.name) is not None

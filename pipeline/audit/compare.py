@@ -5,14 +5,16 @@ sides; what it deleted since cannot be told from what is too much in the warehou
 number of rows that the load left. All that remains has to be the same, byte by byte.
 """
 
+import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from psycopg2 import sql
 
-from pipeline import ledger, postgres
+from pipeline import postgres
 from pipeline.audit import comparable, contents, finding, parts, proofs
-from pipeline.audit.finding import INCOMPARABLE, Finding, Part
+from pipeline.audit.finding import INCOMPARABLE, STOPPED, Finding, Part
 from pipeline.audit.rotation import Turn
 from pipeline.catalog import Table
 from pipeline.errors import StepError
@@ -25,16 +27,20 @@ from pipeline.warehouse.staging import Staged
 
 # What lies in this table of the warehouse is bounded: so many keys of each difference.
 KEYS = 100
+# As any session of a source may take.
+LONG_SECONDS = 4 * 3600.0
 
 
 def compare(
-    warehouse: Connection, source: Connection, table: Table, unlock: Callable[[], str], turn: Turn
-) -> tuple[Part, Finding]:
+    warehouse: Connection, source: Connection, table: Table, unlock: Callable[[], str], turn: Turn,
+    most_seconds: float | None = None,
+) -> tuple[Part, Finding]:  # fmt: skip
     """Compare a table, or the part whose turn it is, as it was last loaded with its source as it is now.
 
     `unlock` is what plan.make() wants. All is in one transaction each; that of `warehouse` has begun, holds
     the table's lock, and is to be committed.
-    Where rows differ, keys of some are in `quarantine.audit` afterwards.
+    Where rows differ, keys of some are in `quarantine.audit` afterwards. What takes longer than
+    `most_seconds` is given up; the transaction of `warehouse` is over then.
     """
     name = f"{table.source}.{table.name}"
     try:
@@ -50,7 +56,20 @@ def compare(
             if part.number == 1:
                 proofs.forget_keys(warehouse, table)
             reading.require_same(source, planned)
-            found = _Comparison(warehouse, source, planned, part, alike).compare()
+            comparison = _Comparison(warehouse, source, planned, part, alike)
+            began = time.monotonic()
+            try:
+                found = comparison.compare(most_seconds)
+            except (postgres.QueryCanceled, StepError):
+                # A copy that is ended by a limit is told as any that failed.
+                if most_seconds is None or time.monotonic() - began < most_seconds:
+                    raise
+                for side in (warehouse, source):
+                    # The limit holds for this as well, the first time.
+                    with contextlib.suppress(postgres.QueryCanceled):
+                        side.rollback()
+                    side.rollback()
+                return part, Finding(STOPPED, "it takes longer than this night has room for")
             reading.require_unmoved(source, planned)
     except StepError as error:
         # What is wrong with the source, or with what is declared, is told by the load.
@@ -75,8 +94,9 @@ class _Comparison:
         self._left = planned.since.rows
         self._within = parts.rows_in(planned, part)
 
-    def compare(self) -> Finding:
-        """Return what differs; as long as nothing does, by sums alone."""
+    def compare(self, most_seconds: float | None) -> Finding:
+        """Return what differs; as long as nothing does, by sums alone, and within so many seconds."""
+        self._limit(most_seconds)
         known = staging.column_names(self._warehouse, self._staged.target)
         lacking = [column.name for column in self._planned.columns if column.name not in known]
         if lacking:
@@ -88,10 +108,18 @@ class _Comparison:
             return self._of_a_view(rows, 0 if same else surplus, clear, same=same)
         missing = altered = 0
         if surplus or not same:
+            if self._part.by_sums:
+                # To tell what differs is worth its time.
+                self._limit(LONG_SECONDS)
             rows, missing, altered = self._differences(surplus)
         return finding.judged(
             rows=rows, newer=newer, missing=missing, altered=altered, surplus=surplus, clear=clear
         )
+
+    def _limit(self, seconds: float | None) -> None:
+        if seconds is not None:
+            for side in (self._warehouse, self._source):
+                postgres.rows(side, "SET LOCAL statement_timeout = %s", (max(1, int(seconds * 1000)),))
 
     def _clear(self) -> dict[str, int]:
         relations = (self._staged.target, self._staged.history)
@@ -262,20 +290,3 @@ class _Comparison:
         return sql.SQL(" AND ").join(
             sql.SQL("{} = {}").format(own, other) for own, other in zip(self._of(side), others, strict=True)
         )
-
-
-def begin(warehouse: Connection, table: Table) -> bool:
-    """Begin a transaction that sees one moment of the table and keeps it in its place; False if it is gone.
-
-    Loads may go on merging into it meanwhile, and wait with no more than what takes its place.
-    """
-    warehouse.rollback()
-    warehouse.set_session(isolation_level="REPEATABLE READ", autocommit=False)
-    lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(Staged(table, "").target)
-    try:
-        # Before anything else: only then is the moment one in which the table is what its name says.
-        postgres.rows(warehouse, lock)
-    except (postgres.UndefinedTable, postgres.InvalidSchemaName):
-        warehouse.rollback()
-        return False
-    return ledger.watermark(warehouse, table.source, table.name) is not None

@@ -1,13 +1,15 @@
 """Findings: what an audit of a table, or of a part of it, has seen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from psycopg2 import sql
 
 from pipeline.postgres import Composable
 
 EQUAL, DIFFERS, INCOMPARABLE = "equal", "differs", "not comparable"
+# Given up, for it took longer than the night has room for: nothing is known of it.
+STOPPED = "put off"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Part:
     @property
     def last(self) -> bool:
         return self.number == self.of
+
+    def smaller(self, times: int) -> "Part":
+        """Return what begins as this one does, of a table in twice as many parts; so often.
+
+        >>> Part(3, 4).smaller(0), Part(3, 4, 100).smaller(2).number, Part(3, 4).smaller(2).of
+        (Part(number=3, of=4, blocks=0, storage='', first=(), after=()), 9, 16)
+        """
+        return replace(self, number=(self.number - 1) * 2**times + 1, of=self.of * 2**times)
 
     @property
     def condition(self) -> Composable:

@@ -42,14 +42,14 @@ def chosen(warehouse: Connection, source: Connection, planned: Plan, turn: Turn,
     `alike`: whether a text has the same bytes on both sides.
     """
     ordered = _is_ordered(planned, alike)
-    if turn.following is None and (turn.careful if ordered else turn.parts) == 1:
+    if turn.following is None and turn.parts == 1:
         return Part()
     return _by_key(warehouse, planned, turn) if ordered else _by_blocks(source, planned, turn)
 
 
 def _by_key(warehouse: Connection, planned: Plan, turn: Turn) -> Part:
     types = ", ".join(f'"{column.name}" {column.type}' for column in _key(planned))
-    part = Part(1, max(turn.parts, turn.careful), storage=f"by {types}")
+    part = Part(1, turn.parts, storage=f"by {types}")
     if turn.following is not None and turn.following.storage == part.storage:
         part = turn.following
     if part.last:

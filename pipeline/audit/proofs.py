@@ -1,7 +1,8 @@
 """Proofs: what the ledger keeps of audits, and what it says of when a table was last proved equal."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline import postgres
@@ -10,15 +11,53 @@ from pipeline.catalog import Table
 from pipeline.ledger import audits
 from pipeline.postgres import Connection
 
-# Before anything was measured: seconds for each row on both sides, and for each table.
-ROW_SECONDS, TABLE_SECONDS = 6e-6, 0.05
+# Before anything was measured: seconds for each row on both sides, and for each look.
+ROW_SECONDS, LOOK_SECONDS = 6e-6, 0.05
+# What fewer rows take is no measure of a row.
+FEW_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What looks take: seconds for each, however little it looks at, and for each row beside that."""
+
+    look: float = LOOK_SECONDS
+    row: float = ROW_SECONDS
+
+    @classmethod
+    def of(cls, looks: Sequence[tuple[int, float]]) -> "Pace":
+        """Return the pace of these looks, each with its rows and seconds.
+
+        >>> Pace.of([(10, 0.1), (12, 0.1), (200_000, 0.3), (100_000, 0.2)])
+        Pace(look=0.1, row=1e-06)
+        """
+        small = [seconds for rows, seconds in looks if rows < FEW_ROWS]
+        look = statistics.median(small) if small else LOOK_SECONDS
+        large = [(rows, max(0.0, seconds - look)) for rows, seconds in looks if rows >= FEW_ROWS]
+        total = sum(rows for rows, _ in large)
+        return cls(look, sum(seconds for _, seconds in large) / total if large else ROW_SECONDS)
+
+    def whole(self, rows: int, compared: int | None, seconds: float | None) -> float:
+        """Return what a look at so many rows takes, where the last one took so long for those it compared.
+
+        >>> pace = Pace(look=0.1, row=1e-6)
+        >>> pace.whole(100_000, None, None), pace.whole(200_000, 100_000, 0.6), pace.whole(12, 10, 0.3)
+        (0.2, 1.1, 0.300002)
+        """
+        if seconds is None or not compared:
+            return self.look + rows * self.row
+        if compared < FEW_ROWS:
+            return seconds + max(0, rows - compared) * self.row
+        # Of a look that took no longer than any, its rows took something all the same.
+        return self.look + max(seconds - self.look, seconds / 10) * rows / compared
 
 
 @dataclass(frozen=True)
 class Proof:
     """What is known of a table that is loaded: how it was last looked at, and when it was last proved equal.
 
-    `seconds` is what it takes to look at all of it, as far as that is known.
+    `seconds` is what it takes to look at all of it at once, as far as that is known; of that, `fixed_seconds`
+    go by for each look, also at a part. `stopped`: how many looks were given up since the last one.
     """
 
     name: str
@@ -30,6 +69,17 @@ class Proof:
     reason: str
     last: Part | None
     seconds: float
+    fixed_seconds: float = 0.0
+    stopped: int = 0
+
+    def part_seconds(self, parts: int) -> float:
+        """Return what one of so many parts takes."""
+        fixed = min(self.fixed_seconds, self.seconds)
+        return fixed + (self.seconds - fixed) / parts
+
+    def after(self, part: Part, result: str) -> "Proof":
+        """Return what is known once this part was looked at."""
+        return replace(self, last=part, result=result, stopped=0)
 
     @property
     def differs(self) -> bool:
@@ -42,29 +92,32 @@ class Proof:
         if self.last is None or self.last.last or self.result != EQUAL:
             return None
         last = self.last
-        return Part(last.number + 1, last.of, last.blocks, last.storage, first=last.after)
+        following = Part(last.number + 1, last.of, last.blocks, last.storage, first=last.after)
+        return following.smaller(self.stopped)
 
 
 def read(warehouse: Connection) -> Mapping[str, Proof]:
     """Return what is known of every table that is loaded, by source.table."""
     found = audits.proofs(warehouse)
-    spent = [(rows, seconds) for *_, rows, seconds in found if seconds is not None and rows]
-    usual = sum(seconds for _, seconds in spent) / sum(rows for rows, _ in spent) if spent else ROW_SECONDS
-    return {name: _proof(usual, name, *rest) for name, *rest in found}
+    pace = Pace.of([(rows, seconds) for *_, rows, seconds, _, _, _ in found if seconds is not None and rows])
+    return {name: _proof(pace, name, *rest) for name, *rest in found}
 
 
 def _proof(
-    usual: float, name: str, rows: int, loaded_since: datetime,
+    pace: Pace, name: str, rows: int, loaded_since: datetime,
     proved_at: datetime | None, looked_at: datetime | None,
     result: str | None, reason: str | None, part: int | None, parts: int, blocks: int, storage: str,
     after: list[str] | None, compared: int | None, seconds: float | None,
+    stopped_rows: int | None, stopped_seconds: float | None, stopped: int,
 ) -> Proof:  # fmt: skip
-    rate = seconds / compared if seconds and compared else usual
     last = Part(part, parts, blocks, storage, after=tuple(after or ())) if part else None
+    whole = pace.whole(rows, compared, seconds)
+    if stopped_seconds is not None:
+        # As far as is known it would have taken as long again.
+        whole = max(whole, pace.whole(rows, stopped_rows, 2 * stopped_seconds))
     return Proof(
-        name, rows, loaded_since, proved_at, looked_at, result, reason or "", last,
-        max(TABLE_SECONDS, rows * rate),
-    )  # fmt: skip
+        name, rows, loaded_since, proved_at, looked_at, result, reason or "", last, whole, pace.look, stopped
+    )
 
 
 def record(warehouse: Connection, table: Table, part: Part, found: Finding, seconds: float) -> None:
@@ -78,6 +131,11 @@ def record(warehouse: Connection, table: Table, part: Part, found: Finding, seco
         found.newer, found.missing, found.altered, found.surplus, sum(found.clear.values()), seconds,
     )  # fmt: skip
     audits.record_audit(warehouse, table.source, table.name, seen)
+
+
+def record_stopped(warehouse: Connection, table: Table, part: Part, rows: int, seconds: float) -> None:
+    """Write down, in the caller's transaction, that a look at a part of so many rows was given up."""
+    audits.record_stopped(warehouse, table.source, table.name, max(1, rows // part.of), seconds)
 
 
 def forget_keys(warehouse: Connection, table: Table) -> None:

@@ -9,7 +9,7 @@ from pipeline.postgres import Connection
 
 def proofs(connection: Connection) -> list[tuple[Any, ...]]:
     """Return what is known of every loaded table, as proofs.sql has it; nothing where the ledger is older."""
-    if postgres.value(connection, "SELECT to_regclass('ops.audit')") is None:
+    if postgres.value(connection, "SELECT to_regclass('ops.audit_stopped')") is None:
         return []
     return postgres.rows(connection, postgres.statement("proofs"))
 
@@ -37,6 +37,30 @@ def record_audit(connection: Connection, source: str, table: str, seen: Sequence
         FROM ops.watermark w WHERE w.source = %s AND w.table_name = %s
         """,
         (source, table, *seen, source, table),
+    )
+
+    forget_stopped(connection, source, table)
+
+
+def record_stopped(connection: Connection, source: str, table: str, rows: int, seconds: float) -> None:
+    """Write down, in the caller's transaction, that a look at so many rows was given up after so long."""
+    postgres.rows(
+        connection,
+        """
+        INSERT INTO ops.audit_stopped AS s (source, table_name, times, rows, seconds)
+        VALUES (%s, %s, 1, %s, %s)
+        ON CONFLICT (source, table_name) DO UPDATE
+        SET (stopped_at, times, rows, seconds) =
+            (clock_timestamp(), s.times + 1, excluded.rows, excluded.seconds)
+        """,
+        (source, table, rows, seconds),
+    )
+
+
+def forget_stopped(connection: Connection, source: str, table: str) -> None:
+    """Forget that looks at a table were given up, once one was not."""
+    postgres.rows(
+        connection, "DELETE FROM ops.audit_stopped WHERE (source, table_name) = (%s, %s)", (source, table)
     )
 
 

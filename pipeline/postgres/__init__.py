@@ -52,6 +52,7 @@ __all__ = [
     "InvalidSchemaName",
     "LockNotAvailable",
     "OutOfMemory",
+    "QueryCanceled",
     "Session",
     "UndefinedColumn",
     "UndefinedTable",
@@ -95,6 +96,7 @@ InvalidSchemaName = psycopg2.errors.InvalidSchemaName
 UndefinedColumn = psycopg2.errors.UndefinedColumn
 UndefinedTable = psycopg2.errors.UndefinedTable
 OutOfMemory = psycopg2.errors.OutOfMemory
+QueryCanceled = psycopg2.errors.QueryCanceled
 # What a name stood for a moment ago is not there any more, or is something else.
 GONE = (
     psycopg2.errors.UndefinedTable,

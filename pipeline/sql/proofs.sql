@@ -1,5 +1,6 @@
 -- What is known of every loaded table: its rows, since when it is loaded, when it was last proved equal, when it was
--- last looked at as a whole, how its last part fared, and what the last look at a part took.
+-- last looked at as a whole, how its last part fared, what its last three looks took on the average, and what the last
+-- one has taken that was given up since, and how many there were of those.
 SELECT
     w.source || '.' || w.table_name,
     w.rows,
@@ -18,7 +19,10 @@ SELECT
     coalesce(latest.storage, ''),
     latest.after_key,
     spent.rows,
-    spent.seconds
+    spent.seconds,
+    stopped.rows,
+    stopped.seconds,
+    coalesce(stopped.times, 0)
 FROM ops.watermark w
 LEFT JOIN LATERAL (
     SELECT
@@ -31,8 +35,12 @@ LEFT JOIN LATERAL (
     ORDER BY a.id DESC LIMIT 1
 ) AS latest ON true
 LEFT JOIN LATERAL (
-    SELECT a.rows, a.seconds FROM ops.audit a
-    WHERE (a.source, a.table_name) = (w.source, w.table_name) AND a.result = 'equal'
-    ORDER BY a.id DESC LIMIT 1
+    SELECT avg(recent.rows)::bigint AS rows, avg(recent.seconds) AS seconds
+    FROM (
+        SELECT a.rows, a.seconds FROM ops.audit a
+        WHERE (a.source, a.table_name) = (w.source, w.table_name) AND a.result = 'equal'
+        ORDER BY a.id DESC LIMIT 3
+    ) AS recent
 ) AS spent ON true
+LEFT JOIN ops.audit_stopped stopped ON (stopped.source, stopped.table_name) = (w.source, w.table_name)
 ORDER BY 1

@@ -3,9 +3,10 @@
 import pytest
 
 from pipeline import access
-from pipeline.audit import audit
+from pipeline.audit import audit, proofs, rotation
 from pipeline.audit.audit import Audited
-from pipeline.audit.finding import DIFFERS, EQUAL
+from pipeline.audit.finding import DIFFERS, EQUAL, STOPPED
+from tests.support.marks import in_depth
 from tests.support.night import Night
 
 ROWS = 600
@@ -20,6 +21,7 @@ KEYS = {
     ),
     "uuid": ("id uuid PRIMARY KEY, name text", "md5(n::text)::uuid"),
 }
+MANY = "SELECT row_number() OVER (), repeat(md5(random()::text), 5)"
 # A night so short that the table does not fit into its tenth.
 SHORT = """
     INSERT INTO ops.run (run, name, state, started_at, finished_at, host, pid)
@@ -42,8 +44,7 @@ def look(night: Night) -> Audited:
         access.opened(night.settings) as databases,
         audit.auditor(databases, [night.table("shop", "item")]) as auditor,
     ):
-        (seen,) = auditor.night(0.1, lambda: 0.0)[1]
-    return seen
+        return next(auditor.night(0.1, lambda: 0.0)[1])
 
 
 def round_of(night: Night) -> list[Audited]:
@@ -51,7 +52,7 @@ def round_of(night: Night) -> list[Audited]:
     seen = [look(night)]
     while not seen[-1].part.last and not seen[-1].differs:
         seen.append(look(night))
-    assert [one.part.number for one in seen] == list(range(1, len(seen) + 1))
+    assert seen[0].part.number == 1
     return seen
 
 
@@ -78,7 +79,9 @@ def test_all_parts_together_are_every_row_once_and_each_is_compared_by_sums(nigh
     assert [one.finding.result for one in seen if one.finding] == [EQUAL] * len(seen)
     assert compared(seen) == ROWS
     # So small a table is looked through for where its parts end, and not a sample of it.
-    assert {one.finding.rows for one in seen[:-1] if one.finding} == {ROWS // seen[0].part.of}
+    assert [one.finding.rows for one in seen[:-1] if one.finding] == [
+        ROWS // one.part.of for one in seen[:-1]
+    ]
     assert (seen[-1].proved, seen[0].proved) == (True, False)
 
 
@@ -160,3 +163,39 @@ def test_texts_that_another_encoding_orders_otherwise_are_not_cut_by(night: Nigh
     assert len(seen) > 1
     assert [str(one.finding) for one in seen if one.finding and one.finding.result != EQUAL] == []
     assert compared(seen) == ROWS
+
+
+@in_depth("key", ["PRIMARY KEY", ""], quick=1)
+def test_a_look_that_takes_longer_than_its_night_is_given_up_and_done_in_smaller_parts(
+    night: Night, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Nothing is said of a table whose look was given up: it is as it was, and gone on with another night."""
+    script = f"CREATE TABLE item (id int {key}, name text); {FILLED.format('n')}, generate_series(1, 200)"
+    night.platform.source("shop", script.replace("SELECT n, 'item ' || n", MANY), DECLARED % "")
+    night.load("shop", "item")
+    # So that half of what all of it is thought to take has room.
+    monkeypatch.setattr(rotation, "for_looking", lambda *_: 0.8)
+    monkeypatch.setattr(rotation, "most_seconds", lambda *_: 60.0)
+    first = look(night)
+    assert (first.part.number, first.finding and first.finding.result) == (1, EQUAL)
+    with night.warehouse() as warehouse:
+        before = proofs.read(warehouse)["shop.item"]
+    for times in (1, 2):
+        with monkeypatch.context() as patched:
+            # Fewer rows than the part has are compared in a thousandth of a second.
+            patched.setattr(rotation, "most_seconds", lambda *_: 0.001)
+            put_off = look(night)
+        assert put_off.finding
+        assert (put_off.finding.result, put_off.proved) == (STOPPED, False), put_off.finding
+        with night.warehouse() as warehouse:
+            now = proofs.read(warehouse)["shop.item"]
+        assert (now.result, now.reason, now.looked_at) == (EQUAL, "", before.looked_at)
+        assert now.stopped == times
+        assert before.following
+        assert now.following == before.following.smaller(times)
+    seen = [look(night)]
+    while not seen[-1].part.last:
+        seen.append(look(night))
+    assert [one.finding.result for one in seen if one.finding] == [EQUAL] * len(seen)
+    assert compared([first, *seen]) == ROWS * 200
+    assert night.ask("warehouse", "SELECT * FROM ops.audit_stopped") == []

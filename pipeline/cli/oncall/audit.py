@@ -1,6 +1,7 @@
 """`pipeline audit`: whether the warehouse is equal to its sources, row by row. For crontab, after loads."""
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--table", help="only this table (with SOURCE)")
     parser.add_argument(
         "--share", type=_share, default=SHARE, metavar="PERCENT",
-        help="without SOURCE: how much of the last night's time it may take (default: 10%%)",
+        help="without SOURCE: how much of the last night's time it may take at the most (default: 10%%)",
     )  # fmt: skip
     log.add_argument(parser)
     parser.set_defaults(command=run_audit)
@@ -131,6 +132,7 @@ def _summary(seen: Sequence[Audited], night: Night | None) -> str:
         "not comparable": sum(
             one.finding is not None and one.finding.result == finding.INCOMPARABLE for one in seen
         ),
+        "put off": sum(one.finding is not None and one.finding.result == finding.STOPPED for one in seen),
         "out of reach": sum(one.error is not None for one in seen),
     }
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing is loaded yet"
@@ -139,8 +141,15 @@ def _summary(seen: Sequence[Audited], night: Night | None) -> str:
     of = "" if night.night_seconds is None else f" of the last night's {night.night_seconds:,.1f} s"
     often = "every night" if night.nights == 1 else f"within {night.nights} nights"
     line = f"audit: {told}; at {night.budget:,.1f} s{of} every table has its turn {often}"
-    if night.nights > NIGHTS:
-        line += (
-            f"; for each to have it within a week, give it more: --share {night.nights * 10 // NIGHTS + 1}%"
-        )
-    return line
+    return f"{line}; {_way_out(night)}" if night.nights > NIGHTS else line
+
+
+def _way_out(night: Night) -> str:
+    """Return what lets every table have its turn within a week, where it has not."""
+    wanted = "for each to have it within a week, give it more"
+    share = night.share_for_a_week
+    if share is None or share <= night.share:
+        share = night.share * night.nights / NIGHTS
+    if share <= 1:
+        return f"{wanted}: --share {math.ceil(share * 100)}%"
+    return "that night is too short for it: audit each source by name once a week (pipeline audit SOURCE)"

@@ -1,6 +1,7 @@
 """What an audit costs beside the night that it follows: for `bin/bench`.
 
-A source of one large table and many smaller ones is loaded; then come nights. A hundredth of its rows is
+A source of one large table and many smaller ones is loaded, and as many marts are built as the sandbox's
+example has; then come nights. A hundredth of its rows is
 changed, a thousandth deleted, what changed is loaded, and what has its turn is audited. By default it is as
 large as a small school becomes: the sandbox's example has twenty tables and 220,000 rows, and this is ten
 years of it.
@@ -26,6 +27,12 @@ TABLE = """
     INSERT INTO {name}
     SELECT n, n % 9973, n % 100003 / 100.0, md5(n::text) FROM generate_series(1, {rows}) AS n;
 """
+# As in the example, half of them tables and half of them views.
+MART = "select account, sum(amount) as amount, count(*) as payments from bench.small{:02} group by account"
+MARTS = {
+    f"by_account{number:02}": "\n".join(["-- materialize: table"] * (number % 2) + [MART.format(number)])
+    for number in range(8)
+}
 # By the night, so that no two nights change the same rows.
 DAY = """
     UPDATE {name} SET amount = amount + 1 WHERE id % 100 = {night};
@@ -62,7 +69,7 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Fig
     found = Figures("audit")
     tables = {"large": rows // 2, **{f"small{number:02}": rows // 2 // SMALL for number in range(SMALL)}}
     make = "".join(TABLE.format(name=name, rows=count) for name, count in tables.items())
-    with bench_platform.platform(home, list(tables), make) as platform:
+    with bench_platform.platform(home, list(tables), make, MARTS) as platform:
         platform.run(0)
         seen = []
         for number in range(1, nights + 1):

@@ -163,8 +163,13 @@ def _seconds(process: psutil.Process) -> float:
 
 
 @contextlib.contextmanager
-def platform(home: Home, tables: Sequence[str], make: str) -> Iterator[Platform]:
-    """Make a source with these tables by the statements `make`, and an empty warehouse, for the block."""
+def platform(
+    home: Home, tables: Sequence[str], make: str, marts: Mapping[str, str] | None = None
+) -> Iterator[Platform]:
+    """Make a source with these tables by the statements `make`, and an empty warehouse, for the block.
+
+    `marts` has the SQL of each mart that is built of them.
+    """
     # What a measurement that was killed has left.
     provision.forget_source(home, NAME)
     sources.make(home, NAME, None, threading.Event(), as_owner=True)
@@ -172,7 +177,7 @@ def platform(home: Home, tables: Sequence[str], make: str) -> Iterator[Platform]
         try:
             provision.source(home, NAME)
             first = date(2000, 1, 1) + timedelta(days=int(time.time()) % 7000)
-            settings_file = str(_settings(home, tables, Path(temporary)))
+            settings_file = str(_settings(home, tables, marts or {}, Path(temporary)))
             environment = {**os.environ, **addresses(home), "LUIGI_CONFIG_PATH": settings_file}
             made = Platform(home, environment, first)
             made.source(make)
@@ -185,11 +190,14 @@ def platform(home: Home, tables: Sequence[str], make: str) -> Iterator[Platform]
             provision.forget_source(home, NAME)
 
 
-def _settings(home: Home, tables: Sequence[str], temporary: Path) -> Path:
+def _settings(home: Home, tables: Sequence[str], marts: Mapping[str, str], temporary: Path) -> Path:
     """Write settings that know only the source and the warehouse of the measurement."""
     (temporary / "sources").mkdir()
     declared = "".join(f"  {name}: {{}}\n" for name in tables)
     (temporary / "sources" / f"{NAME}.yaml").write_text(f"source: {NAME}\ntables:\n{declared}")
+    (temporary / "marts").mkdir()
+    for name, query in marts.items():
+        (temporary / "marts" / f"{name}.sql").write_text(query)
     shared = configuration.sections(home)
     own = {name: values for name, values in shared.items() if not name.startswith(configuration.NAMED)}
     own["warehouse"] = {"secret": NAME}
