@@ -1,6 +1,6 @@
 """What a load did with each table, for people: at the end of `pipeline run etl`, and in `pipeline status`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -163,3 +163,12 @@ def extent(tables: Sequence[Table], backups: int) -> str:
     if marts:
         parts.append(terminal.counted(marts, "mart"))
     return f"{', '.join(parts)} and {terminal.counted(backups, 'backup')}"
+
+
+def show_held_back(found: Mapping[str, Sequence[str]]) -> None:
+    """Print who keeps the horizon of a source back, of each source."""
+    for source, holders in sorted(found.items()):
+        for one in holders:
+            terminal.print_line(
+                f"{source}: each load reads again all that was written since: {one}", "yellow"
+            )

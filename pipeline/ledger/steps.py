@@ -5,8 +5,8 @@ A step's end is written in the transaction that did its work, so that the two ca
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline import postgres
@@ -123,14 +123,26 @@ def row_counts(connection: Connection, key: StepKey) -> list[int]:
     return [counted for (counted,) in postgres.rows(connection, query, (key.task, key.name))]
 
 
-def last_detail(connection: Connection, task: str, name: str) -> Mapping[str, Any] | None:
-    """Return what is known of a step as it was last done, in whichever run; None if it never was."""
+def last_detail(
+    connection: Connection, task: str, name: str, *, older_than: timedelta = timedelta()
+) -> Mapping[str, Any] | None:
+    """Return what is known of a step as it was last done, in whichever run; None if it never was.
+
+    With `older_than` as it was last done so long ago, or longer.
+    """
     query = """
-        SELECT detail FROM ops.step WHERE task = %s AND name = %s AND state = 'done'
+        SELECT detail FROM ops.step
+        WHERE task = %s AND name = %s AND state = 'done' AND finished_at <= clock_timestamp() - %s
         ORDER BY finished_at DESC LIMIT 1
         """
-    found: Mapping[str, Any] | None = postgres.value(connection, query, (task, name))
+    found: Mapping[str, Any] | None = postgres.value(connection, query, (task, name, older_than))
     return found
+
+
+def held_back(connection: Connection, sources: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Return who kept the horizon of each source back for long, as of its last snapshot, if it has one."""
+    last = {source: last_detail(connection, OPEN_TASK, source) for source in sources}
+    return {source: detail.get("held_back", ()) for source, detail in last.items() if detail}
 
 
 def at_work(connection: Connection, name: str) -> tuple[str, str, datetime, str, int] | None:

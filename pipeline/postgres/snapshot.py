@@ -1,7 +1,7 @@
 """One moment of a source: a snapshot that any number of connections read, while its transaction is open."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,8 @@ class Snapshot:
     # Of the histories in which this source was seen, which one, and why it is another than before.
     history: int = 0
     history_reason: str = ""
+    # Who has kept the horizon back for long, in words.
+    held_back: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as plain data."""

@@ -199,6 +199,10 @@ def _show_source(
             return mask.unlock(connection, databases.mask_key())
 
         taken = continuity.take(warehouse, connection, source.name, remember=False)
+        for one in taken.held_back:
+            said = f"{source.name}: all that was written since is read again each time: {one}"
+            told.say(said)
+            told.warning(source.name, said)
         for table in tables:
             name = f"{table.source}.{table.name}"
             postgres.rows(connection, "SAVEPOINT table_plan")

@@ -96,6 +96,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
             terminal.print_line(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(told)}")
     for waits in seen.waiting:
         terminal.print_line(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.told}")
+    loads.show_held_back(seen.held_back)
     for remark in seen.remarks:
         terminal.print_line(remark, "red")
     loads.show_failures(seen.failures)

@@ -18,6 +18,7 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.ledger import sources
 from pipeline.loading.plan import HALF_CIRCLE, Plan
+from pipeline.loading.source.horizon import held_back
 from pipeline.postgres import Composable, Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.warehouse import shape
@@ -46,7 +47,8 @@ def take(warehouse: Connection, source: Connection, name: str, *, remember: bool
         break
     if remember:
         sources.save_history(warehouse, name, number, marks, reason)
-    return replace(taken, history=number, history_reason=reason)
+    taken = replace(taken, history=number, history_reason=reason)
+    return replace(taken, held_back=held_back(warehouse, source, name, taken))
 
 
 def _contradictions(

@@ -79,6 +79,7 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         ),
         limit=limits.run(settings),
         proofs=proofs.read(warehouse),
+        held_back=ledger.held_back(warehouse, settings.sources),
     )
     return _of_one(seen, found) if run else seen
 

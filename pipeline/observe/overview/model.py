@@ -108,6 +108,8 @@ class Overview:
     waiting: Sequence[Waiting] = ()
     remarks: Sequence[str] = field(default_factory=list)
     limit: timedelta = timedelta()
+    # By source: who kept its horizon back for long, as of its last snapshot.
+    held_back: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # Of every loaded table, by source.table.
     proofs: Mapping[str, Proof] = field(default_factory=dict)
 

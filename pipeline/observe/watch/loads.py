@@ -53,7 +53,23 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
         yield run
     for source, found in sorted(known.items()):
         yield from _source(settings, source, found, observations.ledger, run, now)
+    yield from _held_back(observations.ledger)
     yield from unmatched(settings, observations)
+
+
+def _held_back(ledger: LedgerObservations) -> Iterator[Finding]:
+    """Yield who keeps the horizon of a source back: every night reads more, and nobody sees why."""
+    for source, holders in sorted(ledger.held_back.items()):
+        key = f"watch/horizon/{source}"
+        if holders:
+            summary = (
+                f"{source}: each load reads again all that was written since, for these have not ended: "
+                f"{'; '.join(holders)}"
+            )
+            hint = "end it in the source: ROLLBACK PREPARED '...', or SELECT pg_terminate_backend(PROCESS)"
+            yield Finding(key, Severity.WARNING, summary, f"pipeline plan {source}", hint=hint)
+        else:
+            yield Finding(key, Severity.OK, f"{source}: nobody keeps its horizon back")
 
 
 def tables(

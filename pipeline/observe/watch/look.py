@@ -173,6 +173,7 @@ class _Looker:
                 first_backups=archive.first_backups(warehouse),
                 proofs={name: ProofObservations(*rest[1:6]) for name, *rest in audits.proofs(warehouse)},
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
+                held_back=ledger.held_back(warehouse, self._settings.sources),
             )
 
     # What is in the bucket.

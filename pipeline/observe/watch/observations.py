@@ -80,6 +80,8 @@ class LedgerObservations:
     # By database.
     drills: Mapping[str, DrillObservations] = field(default_factory=dict)
     first_backups: Mapping[str, datetime] = field(default_factory=dict)
+    # By source: who kept its horizon back for long, as of the last snapshot.
+    held_back: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # By run: "etl", "backup hr".
     seconds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 

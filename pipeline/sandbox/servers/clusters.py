@@ -27,6 +27,7 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 max_connections = 100
+max_prepared_transactions = 10
 wal_level = replica
 max_wal_size = 4GB
 timezone = 'UTC'

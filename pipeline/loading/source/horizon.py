@@ -1,0 +1,53 @@
+"""Who keeps the horizon of a source back for long: each load then reads again all that was written since.
+
+Only a transaction that has written does: a prepared one, or a session that is idle in its transaction. What a
+replication slot or a standby's feedback keeps costs the source room, and a load nothing.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from pipeline import ledger, postgres
+from pipeline.chains import OPEN_TASK
+from pipeline.loading.plan import HALF_CIRCLE
+from pipeline.postgres import Connection
+from pipeline.postgres.snapshot import Snapshot
+
+LONG = timedelta(days=1)
+# Transaction ids go round in it.
+CIRCLE = 2**32
+
+
+def held_back(warehouse: Connection, source: Connection, name: str, taken: Snapshot) -> list[str]:
+    """Return who has kept the horizon of a moment back for longer than a day, each with its owner and age.
+
+    Where the source does not say since when, it goes by the last moment before that day: who was at work then
+    is older. `source` is the session that took the moment.
+    """
+    before, before_at = _moment_before(warehouse, name, taken)
+    found = []
+    for what, owner, since, number in postgres.rows(source, postgres.statement("horizon")):
+        # Those that have begun since, or that are the newest, are beyond it.
+        ahead = (number - taken.next_transaction + HALF_CIRCLE) % CIRCLE - HALF_CIRCLE
+        first = taken.next_transaction + ahead
+        if since is not None and taken.taken_at - since > LONG:
+            found.append(f'{what} of "{owner}", since {since:%Y-%m-%d %H:%M} UTC')
+        elif since is None and first < before:
+            found.append(f'{what} of "{owner}", since before {before_at:%Y-%m-%d %H:%M} UTC')
+    if not found and taken.horizon < before:
+        found.append(
+            f"transaction {taken.horizon % CIRCLE}, whose session is not shown here (on the primary?), since "
+            f"before {before_at:%Y-%m-%d %H:%M} UTC"
+        )
+    return found
+
+
+def _moment_before(warehouse: Connection, name: str, taken: Snapshot) -> tuple[int, datetime]:
+    """Return the next transaction of the same source's last moment that is a day old, and when that was."""
+    detail: Any = ledger.last_detail(warehouse, OPEN_TASK, name, older_than=LONG)
+    same = detail and all(
+        detail.get(key) == getattr(taken, key) for key in ("system_identifier", "timeline", "history")
+    )
+    if not same:
+        return 0, taken.taken_at
+    return detail["next_transaction"], datetime.fromisoformat(detail["taken_at"])
