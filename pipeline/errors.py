@@ -99,7 +99,7 @@ class CheckError(PipelineError):
 
 
 class UnreachableError(PipelineError):
-    """Vault, the scheduler, a database or the bucket cannot be reached or does not let us in."""
+    """Vault, the scheduler, a database or the bucket cannot be reached or refuses our login."""
 
     exit_code = 5
 
@@ -117,12 +117,12 @@ class AlreadyRunningError(PipelineError):
     def of(cls, what: str, run: str, since: str, host: str, pid: int) -> "AlreadyRunningError":
         """Return the error that says which run is going; `since` is in UTC.
 
-        >>> print(AlreadyRunningError.of("a load", "2026-11-22", "2026-11-22 02:15", "b", 7))
-        a load is going already: run 2026-11-22, since 2026-11-22 02:15 UTC on b (process 7); wait for its end
+        >>> print(AlreadyRunningError.of("a load", "2026-11-22", "2026-11-22 02:15", "b", 7).fact)
+        a load is already running: run 2026-11-22, since 2026-11-22 02:15 UTC on b (process 7)
         """
         return cls(
-            f"{what} is going already: run {run}, since {since} UTC on {host} (process {pid})",
-            hint="wait for its end",
+            f"{what} is already running: run {run}, since {since} UTC on {host} (process {pid})",
+            hint="wait for it to end",
         )
 
 

@@ -36,7 +36,7 @@ class Outage:
 
 
 def find(error: str | None, exit_code: int | None = UnreachableError.exit_code) -> Outage | None:
-    """Return the server that an error says is out of reach, or does not let us in; None if it says none.
+    """Return the server that an error says is out of reach, or refuses our login; None if it says none.
 
     >>> find("hr.employee: source hr: no connection: refused")
     Outage(server='source hr', source='hr', error='source hr: no connection: refused')

@@ -33,7 +33,7 @@ hr.yaml:3: tabels: unknown key; did you mean tables?
 hr.yaml:5: tables.department.lookback: has no effect without changes: cursor; write that, or remove this
 hr.yaml:5: tables.department.lookback: is not a valid duration; write a number and a unit, such as
   15 minutes, 2 hours or 1 day
-hr.yaml:6: tables.department: stands there twice; keep one
+hr.yaml:6: tables.department: is given twice; keep one
 hr.yaml:9: tables.employee.max_deleted: is more than 100%; lower it
 hr.yaml:11: tables.employee.columns.id.mask: a column of the key must keep its values apart; use hash, or
   another key
@@ -42,7 +42,7 @@ hr.yaml:13: tables.employee.columns.phone.mask: must be hash, null or exclude; d
 hr.yaml:13: tables.employee.columns.phone.null_rate.max: missing; write it here
 hr.yaml:13: tables.employee.columns.phone.null_rate.maxx: unknown key; did you mean max?
 hr.yaml:14: tables.employee.columns.grade.accepted[0]: is not a single value; write a number, a date or text
-hr.yaml:14: tables.employee.columns.grade.range: says nothing; write min or max
+hr.yaml:14: tables.employee.columns.grade.range: has no effect; write min or max
 hr.yaml:15: tables.employee.columns._loaded_at: the warehouse adds a column of this name itself; use
   mask: exclude
 hr.yaml:16: tables.employee.drift.added: must be evolve, refresh, ignore or block; correct it

@@ -169,8 +169,8 @@ def test_a_second_one_ends_with_6_and_says_which_one_is_going(cron: Cron) -> Non
     code, told = cron.run("--lock", "load", *bash('touch "$CRON_TEST/twice"'))
     assert code == 6
     assert re.fullmatch(
-        r"cron: load: is going already, since \d{4}-\d\d-\d\d \d\d:\d\d UTC on \S+ "
-        rf"\(process {first.pid}\); wait for its end\n", told,
+        r"cron: load: is already running, since \d{4}-\d\d-\d\d \d\d:\d\d UTC on \S+ "
+        rf"\(process {first.pid}\); wait for it to end\n", told,
     )  # fmt: skip
     assert cron.run("--lock", "another", "true") == (0, "")
     (cron.folder / "go").touch()

@@ -258,7 +258,7 @@ keep-alive = True
             VAULT + "nonsense-and-p4ssword\n",
             "luigi.cfg:6: is not a 'key = value' line; fix or remove the line",
         ),
-        (VAULT + "role = y\n", "luigi.cfg:6: [vault] role: stands there twice; keep one"),
+        (VAULT + "role = y\n", "luigi.cfg:6: [vault] role: is given twice; keep one"),
         (VAULT + "[drill]\n[drill]\n", "luigi.cfg:7: [drill] stands there twice; join them into one"),
     ],
 )

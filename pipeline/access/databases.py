@@ -205,7 +205,7 @@ class Access:
 
 @contextlib.contextmanager
 def opened(settings: Settings) -> Iterator[Access]:
-    """Log in to Vault for one step. Raise UnreachableError if Vault does not let us in."""
+    """Log in to Vault for one step. Raise UnreachableError if Vault refuses our login."""
     with vault.session(settings.vault) as session, contextlib.ExitStack() as stack:
         yield Access(settings, session, stack)
 

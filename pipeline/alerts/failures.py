@@ -113,7 +113,7 @@ def out_of_reach(
     summary = f"{subject.name}: {who}out of reach"
     if names:
         are = f"{len(names)} tables are" if len(names) > 1 else "1 table is"
-        summary += f"; for that {are} not loaded: {outage.few(names)}"
+        summary += f"; because of that, {are} not loaded: {outage.few(names)}"
     alert = subject.failed(task, found.error, exit_code, hint)
     return alert.model_copy(update={"summary": one_line(summary)})
 

@@ -171,7 +171,7 @@ def auditor(databases: Access, tables: Sequence[Table]) -> Iterator[Auditor]:
         ledger.require_migrated(beside)
         if not locks.try_hold(beside, "audit"):
             raise AlreadyRunningError(
-                "an audit is going already",
-                hint="wait for its end",
+                "an audit is already running",
+                hint="wait for it to end",
             )
         yield Auditor(databases, warehouse, tables)

@@ -83,6 +83,6 @@ def _encrypt(folder: Work, dumped: Dumped, keyring: Keyring, show: Show) -> Encr
 def _require_same(name: str, found: Digest, wanted: Digest) -> None:
     if found != wanted:
         raise StepError(
-            f"{name}: is not what was dumped any more",
-            hint="look after the disk",
+            f"{name}: is no longer what was dumped",
+            hint="check the disk",
         )

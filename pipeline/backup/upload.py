@@ -40,7 +40,7 @@ def _identity(file: File) -> tuple[str, int]:
 def upload_backup(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
     """Upload what EncryptDump left.
 
-    Raise UnreachableError if B2 does not answer or does not let us in, StepError if it refuses, or if the
+    Raise UnreachableError if B2 does not answer or refuses our login, StepError if it refuses, or if the
     bucket has another backup under the name of this run.
     """
     backup = settings.require_backup()

@@ -115,7 +115,7 @@ class Connection:
         """Return what `function`, one request, returns; try again while that can help.
 
         `what` completes "could not ..."; `needs` are the capabilities that the call takes. Raise
-        UnreachableError where B2 does not let us in or does not answer, StepError where it refuses.
+        UnreachableError where B2 refuses our login or does not answer, StepError where it refuses.
         """
         attempts = Attempts(self.retries, stop)
         while True:

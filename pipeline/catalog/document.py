@@ -135,7 +135,7 @@ class _Builder:
             if not isinstance(key, str) or not str(key_node.tag).endswith(":str"):
                 self._add_problem(line, path, f"the key {key or 'here'} is not text; write it in quotes")
             elif key in values:
-                self._add_problem(line, (*path, key), "stands there twice; keep one")
+                self._add_problem(line, (*path, key), "is given twice; keep one")
             else:
                 self.document.lines[*path, key] = line
                 values[key] = self.build(value_node, (*path, key))

@@ -119,7 +119,7 @@ def _silent(_line: str) -> None:
 
 def _lock(warehouse: Connection) -> None:
     if not locks.try_hold(warehouse, LOCK):
-        raise AlreadyRunningError("dashboards are being applied already", hint="wait for its end")
+        raise AlreadyRunningError("dashboards are being applied already", hint="wait for it to end")
 
 
 def _address(databases: Access) -> tuple[str, str]:

@@ -48,7 +48,7 @@ KEPT = ("PATH", "HOME", "TMPDIR")
 def prepare(settings: Settings) -> str:
     """Look whether Metabase's own database is what it needs, and nobody else's. Return its encoding.
 
-    Raise StepError if it is not; UnreachableError if it or Vault does not let us in.
+    Raise StepError if it is not; UnreachableError if it or Vault refuses our login.
     """
     with access.opened(settings) as databases:
         uri, key = _entry(databases)

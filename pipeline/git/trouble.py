@@ -58,7 +58,7 @@ _KINDS: Sequence[_Kind] = (
     _Kind(
         r"Permission denied \(|Authentication failed|could not read (?:Username|Password)|error: 40[13]\b"
         r"|Access denied|access denied",
-        LoginError, "{url} does not let us in",
+        LoginError, "{url} refuses our login",
         "let the token or key of [analysts] secret in Vault read that repository, or write another there",
     ),
     _Kind(

@@ -202,7 +202,7 @@ def running(
     try:
         yield True
         if not is_whole():
-            state, error = State.FAILED, (known and known.error) or "not all that it was to load is loaded"
+            state, error = State.FAILED, (known and known.error) or "some of its tables are not loaded"
     except BaseException as raised:
         state, error = State.FAILED, redact(str(raised) or type(raised).__name__)[:ERROR_LENGTH]
         raise

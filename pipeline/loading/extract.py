@@ -128,7 +128,7 @@ def _source_explained(databases: Access, table: Table) -> Iterator[None]:
         raise StepError(
             f"the source keeps us waiting for longer than {access.SOURCE_SESSION['lock_timeout']} for "
             f"{_keeper(databases, table)}",
-            hint="wait for its end, such as that of an ALTER TABLE or a VACUUM FULL, or end it",
+            hint="wait for it to end, such as that of an ALTER TABLE or a VACUUM FULL, or end it",
         ) from None
     except ConflictError as error:
         if "recovery" not in str(error):

@@ -106,7 +106,7 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
     for relation in sorted(set(mart.relations) - reads.keys()):
         raise StepError(
             f"{mart.file}:1: names {relation}, which the server says it does not read",
-            hint="take it out",
+            hint="remove it",
         )
     return reads
 
@@ -114,7 +114,7 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
 def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
     for name, of_server in postgres.rows(theirs, postgres.statement("view_functions"), (oid,)):
         why = "can do more than compute" if of_server else "is not the server's own, and could do anything"
-        raise StepError(f"{mart.file}:1: the function {name} {why}; a mart may only read", hint="take it out")
+        raise StepError(f"{mart.file}:1: the function {name} {why}; a mart may only read", hint="remove it")
 
 
 def _columns(theirs: Connection, oid: int) -> list[Column]:

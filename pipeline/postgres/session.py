@@ -103,7 +103,7 @@ def connection(
 
     `session` adds to, or overrides, the server settings of `SESSION` and `CONDUCT`. `entry` is where Vault
     keeps the URI, for who has to correct it.
-    Raise UnreachableError if it does not let us in, LostError if that may pass or if it is lost on the way,
+    Raise UnreachableError if it refuses our login, LostError if that may pass or if it is lost on the way,
     ConflictError if the server ended a transaction that was in the way of another, and StepError if the
     server refuses what it should not: a session that may only read, a setting, a limit, room.
     """

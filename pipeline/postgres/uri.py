@@ -54,7 +54,7 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
     for part in parts.keys() - VARIABLES.keys() - KEEPALIVES.keys():
         raise UnreachableError(
             f"{name}: its uri in Vault has {part}, which cannot be handed on",
-            hint="take it out",
+            hint="remove it",
         )
     return {VARIABLES[part]: value for part, value in parts.items() if part in VARIABLES}
 

@@ -50,9 +50,9 @@ def kept(table: str, pid: int | None, role: str | None, since: datetime | None) 
     """Return who has a table, for people.
 
     >>> kept("public.entry", None, None, None)
-    'public.entry, which a prepared transaction has for itself'
+    'public.entry, which a prepared transaction has locked exclusively'
     """
-    return f"{table}, which {process(pid, role, since)} has for itself"
+    return f"{table}, which {process(pid, role, since)} has locked exclusively"
 
 
 def process(pid: int | None, role: str | None, since: datetime | None) -> str:

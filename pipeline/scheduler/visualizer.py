@@ -101,7 +101,7 @@ def problems(settings: Settings, url: str) -> list[str]:
 def refused(url: str, status: int) -> str:
     """Say that the scheduler does not let a worker in, and what to do."""
     return (
-        f"the scheduler at {shown(url)} does not let the worker in (HTTP status {status}); see that both "
+        f"the scheduler at {shown(url)} refuses the worker's login (HTTP status {status}); see that both "
         "read the same [visualizer] secret, and the scheduler's log"
     )
 

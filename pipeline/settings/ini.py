@@ -102,7 +102,7 @@ def _syntax_problems(path: Path, error: configparser.Error) -> list[str]:
     # The library's own text repeats the faulty line, which may hold a credential.
     match error:
         case configparser.DuplicateOptionError(lineno=line, section=section, option=key):
-            return [f"{path}:{line}: [{section}] {key}: stands there twice; keep one"]
+            return [f"{path}:{line}: [{section}] {key}: is given twice; keep one"]
         case configparser.DuplicateSectionError(lineno=line, section=section):
             return [f"{path}:{line}: [{section}] stands there twice; join them into one"]
         case configparser.MissingSectionHeaderError(lineno=line):

@@ -55,11 +55,11 @@ def _keep_time(path: Path, content: bytes, old: Path | None) -> None:
 
 def _problems(entries: Sequence[Entry]) -> list[str]:
     if len(entries) > MOST_FILES:
-        return [f"it has {len(entries):,} files, and may have {MOST_FILES:,}; take some out"]
+        return [f"it has {len(entries):,} files, and may have {MOST_FILES:,}; remove some"]
     total = sum(entry.size or 0 for entry in entries)
     found = [problem for entry in entries if (problem := _problem(entry))]
     if total > LARGEST_BYTES:
-        found.append(f"it has {total:,} bytes, and may have {LARGEST_BYTES:,}; take some out")
+        found.append(f"it has {total:,} bytes, and may have {LARGEST_BYTES:,}; remove some")
     return [*found, *_collisions(entries)]
 
 
@@ -75,7 +75,7 @@ def _problem(entry: Entry) -> str | None:
         return f"{shown}: is not a valid name for a file here; rename it"
     if entry.size is None or entry.size > LARGEST_FILE_BYTES:
         size = "unknown" if entry.size is None else f"{entry.size:,}"
-        return f"{shown}: has {size} bytes, and a file may have {LARGEST_FILE_BYTES:,}; take it out"
+        return f"{shown}: has {size} bytes, and a file may have {LARGEST_FILE_BYTES:,}; remove it"
     return None
 
 

@@ -43,7 +43,7 @@ def _lock(descriptor: int, going: str) -> None:
     if not file_lock.try_take(descriptor):
         raise AlreadyRunningError(
             f"{going} already",
-            hint="wait for its end",
+            hint="wait for it to end",
         )
 
 

@@ -100,7 +100,7 @@ def _port() -> int:
 def serve(configured: Settings, address: str, port: int, state_path: Path) -> None:
     """Serve the scheduler until SIGTERM, which saves its state.
 
-    Raise UsageError if it would not be safe, UnreachableError if Vault or the warehouse does not let us in.
+    Raise UsageError if it would not be safe, UnreachableError if Vault or the warehouse refuses our login.
     """
     declared = configured.require_visualizer()
     encryption = Encryption.declared(declared)

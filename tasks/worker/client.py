@@ -29,7 +29,7 @@ LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
 class RefusedError(UnreachableError):
-    """The scheduler does not let us in, or we do not dare to send it a password."""
+    """The scheduler refuses our login, or we do not dare to send it a password."""
 
 
 class _OnceAMinute(logging.Filter):

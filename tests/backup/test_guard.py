@@ -297,7 +297,7 @@ def test_who_keeps_a_table_locked_is_named(shop: Archive, monkeypatch: pytest.Mo
         fails(
             shop,
             StepError,
-            rf"database shop: .*public\.a_first, which {who} has for itself; wait for its end",
+            rf"database shop: .*public\.a_first, which {who} has locked exclusively; wait for it to end",
         )
         cursor.execute("ROLLBACK")
 

@@ -58,7 +58,7 @@ def test_a_second_run_of_a_database_is_refused(tmp_path: Path) -> None:
     with (
         a_work(tmp_path).running(),
         pytest.raises(
-            AlreadyRunningError, match=rf"hr is going already: run 2026-11-22, .*process {os.getpid()}"
+            AlreadyRunningError, match=rf"hr is already running: run 2026-11-22, .*process {os.getpid()}"
         ),
         a_work(tmp_path, "2026-11-23").running(),
     ):

@@ -145,7 +145,7 @@ def test_nothing_is_forgotten_while_a_run_is_going(shop: Night) -> None:
     ):
         ended = shop.run("rerun", "--run", run, "--from", "extract")
     assert (ended.code, len(ended.told)) == (6, 1)
-    going = rf"a load is going already: run {other}, since \d{{4}}-.* UTC on \S+ \(process \d+\)"
+    going = rf"a load is already running: run {other}, since \d{{4}}-.* UTC on \S+ \(process \d+\)"
     assert re.match(going, ended.told[0])
     assert begun(shop, run) == before
 

@@ -184,7 +184,7 @@ def test_marts_and_checks_may_name_what_only_the_source_knows_but_nothing_that_s
     assert catalog.read(folder).mart("sold").reads == ("shop.item", "shop.bill_history")
     (folder / "marts" / "sold.sql").write_text("SELECT id FROM shop.tmp_1")
     with pytest.raises(
-        ProblemsError, match=r"marts/sold\.sql:1: shop\.tmp_1: stays in the source; take it out of"
+        ProblemsError, match=r"marts/sold\.sql:1: shop\.tmp_1: stays in the source; remove it from"
     ):
         catalog.read(folder)
 

@@ -174,5 +174,5 @@ def test_who_keeps_a_table_locked_in_the_source_is_named(
             extract.extract_table(shop.settings, shop.table("shop", name), run)
     told = f"shop.{name}: the source keeps us waiting for longer than 50ms for public.item, which {who}"
     assert raised.value.fact.startswith(told)
-    assert raised.value.hint.startswith("wait for its end, ")
+    assert raised.value.hint.startswith("wait for it to end, ")
     assert raised.value.retryable

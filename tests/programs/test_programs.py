@@ -454,7 +454,7 @@ def test_without_root_as_well_nothing_of_ours_is_to_be_seen(tmp_path: Path) -> N
 def test_what_fails_while_tasks_run_is_not_taken_for_others_that_run(configured: Settings) -> None:
     def fail() -> None:
         with programs.running(configured):
-            with pytest.raises(AlreadyRunningError, match="the analysts' tasks are going already"):
+            with pytest.raises(AlreadyRunningError, match="the analysts' tasks are already running"):
                 programs.running(configured).__enter__()
             raise BlockingIOError(errno.EAGAIN, "no more processes")
 

@@ -503,10 +503,10 @@ def test_a_disk_that_is_full_is_not_the_commits_fault(analysts: Analysts) -> Non
 @pytest.mark.parametrize(
     ("said", "kind", "fact"),
     [
-        ("fatal: Authentication failed for 'https://h/'", LoginError, "does not let us in"),
-        ("The requested URL returned error: 403", LoginError, "does not let us in"),
-        ("git@h: Permission denied (publickey).", LoginError, "does not let us in"),
-        ("fatal: could not read Password for 'https://x@h'", LoginError, "does not let us in"),
+        ("fatal: Authentication failed for 'https://h/'", LoginError, "refuses our login"),
+        ("The requested URL returned error: 403", LoginError, "refuses our login"),
+        ("git@h: Permission denied (publickey).", LoginError, "refuses our login"),
+        ("fatal: could not read Password for 'https://x@h'", LoginError, "refuses our login"),
         ("Host key verification failed.", LoginError, "is not the one whose keys are known"),
         ("remote: Repository not found.", UnreachableError, "there is no repository at"),
         ("fatal: unable to access '': Could not resolve host: h", UnreachableError, "is out of reach"),

@@ -295,8 +295,8 @@ def test_two_at_once_are_one(archive: Archive) -> None:
         second = archive.backup("shop", next_run())
         assert second.code == 6
         (told,) = second.told
-        assert told.startswith(f"a backup of shop is going already: run {run}, since ")
-        assert told.endswith(f" UTC on {process_tree.place()} (process {started.pid}); wait for its end")
+        assert told.startswith(f"a backup of shop is already running: run {run}, since ")
+        assert told.endswith(f" UTC on {process_tree.place()} (process {started.pid}); wait for it to end")
     assert started.wait(timeout=120) == 0
     settled(archive, "shop", run)
 
@@ -407,7 +407,7 @@ def test_a_backup_that_was_changed_later_is_not_passed_for_one(archive: Archive)
         opened.write_small(f"shop/{run}/globals.sql.gpg", b"x", content_type="text/plain", replace=True)
     ended = archive.backup("shop", run)
     assert ended.code == 4
-    assert f"shop {run} is not what was verified any more" in ended.told[0]
+    assert f"shop {run} is no longer what was verified" in ended.told[0]
     assert ended.told[1].startswith("  next: pipeline run backup shop --run ")
     assert "NO: changed since" in archive.run("backups", "shop").out
 

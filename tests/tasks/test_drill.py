@@ -70,7 +70,7 @@ def test_each_failure_has_its_exit_code_and_one_drill_goes_at_a_time(restores: R
         wait_until(lambda: "waiting for another drill" in text(work / "status.json"), "it waits")
         second = restores.archive.run("run", "drill", "shop", "--month", MONTH)
         assert second.code == 6
-        assert "a drill is going already" in second.err
+        assert "a drill is already running" in second.err
     _, said = first.communicate(timeout=120)
     assert first.returncode == 0, said
     restores.archive.control.remove_bucket(restores.archive.bucket_name)

@@ -417,8 +417,8 @@ def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
     started_at, host, pid = row
     assert ended.code == 6
     assert ended.told == [
-        f"a load is going already: run {run}, since {started_at:%Y-%m-%d %H:%M} UTC on {host} "
-        f"(process {pid}); wait for its end"
+        f"a load is already running: run {run}, since {started_at:%Y-%m-%d %H:%M} UTC on {host} "
+        f"(process {pid}); wait for it to end"
     ]
     assert json.loads(status.out)["run_state"] == "running"
     assert process.returncode == 0

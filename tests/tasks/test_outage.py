@@ -43,7 +43,7 @@ def test_a_source_that_dies_while_its_tables_are_read_is_told_once(hook: Hook, s
     assert len(hook.alerts()) == 1, [(one.key, one.summary, one.error) for one in hook.alerts()] + [out, err]
     (alert,) = hook.alerts()
     assert (alert.kind, alert.key, alert.run) == ("failed", "etl/shop", run)
-    assert alert.summary.startswith("source shop: out of reach; for that 3 tables are not loaded: ")
+    assert alert.summary.startswith("source shop: out of reach; because of that, 3 tables are not loaded: ")
     assert all(f"shop.{table}" in alert.summary for table in TABLES)
     assert (alert.error or "").startswith("source shop: no connection: ")
     assert (alert.command, "mistaken" in out + err) == (f"pipeline rerun --run {run} shop", False)

@@ -22,7 +22,7 @@ def _text(alert: Alert) -> str:
     lines = [f"{_SIGNS[alert.kind]} *{alert.kind}* {_escaped(alert.summary)}"]
     if alert.error and alert.error not in alert.summary:
         lines.append(f"> {_escaped(alert.error)}")
-    lines.append(f"{_escaped(alert.key)}, since {alert.since:%Y-%m-%d %H:%M} UTC, told by {alert.host}")
+    lines.append(f"{_escaped(alert.key)}, since {alert.since:%Y-%m-%d %H:%M} UTC, sent by {alert.host}")
     if alert.hint:
         lines.append(f"first: {_escaped(alert.hint)}")
     if alert.command:

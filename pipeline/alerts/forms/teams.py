@@ -47,7 +47,7 @@ def _blocks(alert: Alert) -> list[dict[str, Any]]:
     blocks = [_block(kind, _run(alert.summary, weight="bolder"))]
     if alert.error and alert.error not in alert.summary:
         blocks.append(_block(_run(alert.error)))
-    where = f"{alert.key}, since {alert.since:%Y-%m-%d %H:%M} UTC, told by {alert.host}"
+    where = f"{alert.key}, since {alert.since:%Y-%m-%d %H:%M} UTC, sent by {alert.host}"
     blocks.append(_block(_run(where, isSubtle=True)))
     if alert.hint:
         blocks.append(_block(_run("first: ", weight="bolder"), _run(alert.hint)))

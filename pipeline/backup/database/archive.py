@@ -138,5 +138,5 @@ def require_same(
         raise CheckError(
             f"pg_dump did not write what is there: the database has {'; '.join(wrong)}; nothing "
             "of that is kept",
-            hint="look after the disk",
+            hint="check the disk",
         )

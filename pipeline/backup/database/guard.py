@@ -65,7 +65,7 @@ class Guard:
                 if not attempts.wait(None):
                     raise StepError(
                         f"{self._name}: it cannot be dumped, for {told}",
-                        hint="wait for its end, or end it",
+                        hint="wait for it to end, or end it",
                     ) from None
             except postgres.GONE:  # a table was dropped or renamed since it was listed
                 if not attempts.wait(None):
@@ -108,7 +108,7 @@ class Guard:
             _lock(connection, self._locked)
         except postgres.LockNotAvailable:
             raise ConflictError(
-                f"{self._name}: somebody wants a table for himself while the backup begins"
+                f"{self._name}: another session wants an exclusive lock on a table while the backup begins"
             ) from None
 
     def step_aside(self) -> None:

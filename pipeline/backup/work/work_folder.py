@@ -102,8 +102,8 @@ class Work:
                 found = lock.signed(descriptor)
                 if not found:  # it has just begun
                     raise AlreadyRunningError(
-                        f"{self.going} is going already",
-                        hint="wait for its end",
+                        f"{self.going} is already running",
+                        hint="wait for it to end",
                     )
                 raise AlreadyRunningError.of(
                     self.going, found["run"], found["since"], found["host"], found["pid"]

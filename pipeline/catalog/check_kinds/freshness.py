@@ -44,7 +44,7 @@ class FreshnessCheck(TableCheck):
         del tables
         for column in cls.columns_in(rule):
             if column in masks:
-                yield (), f"mask: {masks[column]} leaves no time in {column}; take one of the two away"
+                yield (), f"mask: {masks[column]} leaves no time in {column}; remove one of the two"
 
     def evaluate(self, rows: Rows) -> Iterator[Result]:
         """Compare the newest time with now; the server computes both."""

@@ -55,7 +55,7 @@ class RelationshipCheck(TableCheck):
             if masks.get(column) in EMPTYING:
                 yield (
                     (),
-                    f"mask: {masks[column]} leaves nothing of {column} to check; take one of the two away",
+                    f"mask: {masks[column]} leaves nothing of {column} to check; remove one of the two",
                 )
         for where, target in cls.tables_in(rule):
             if target not in tables and ALL not in tables:
@@ -93,7 +93,7 @@ def _disagreeing(
     for column, other in zip(named(rule.get("columns")), named(rule.get("to_columns")), strict=False):
         ours, theirs = masks.get(column), others.get(other)
         if theirs in EMPTYING:
-            problem = f"mask: {theirs} leaves nothing of {target}.{other}; take one of the two away"
+            problem = f"mask: {theirs} leaves nothing of {target}.{other}; remove one of the two"
             yield (RelationshipCheck.kind, "to_columns"), problem
         elif ours not in EMPTYING and ours != theirs:
             yield (

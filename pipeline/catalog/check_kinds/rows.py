@@ -27,7 +27,7 @@ class RowsRule(Declared):
     @model_validator(mode="after")
     def _sensible(self) -> "RowsRule":
         if self.min is None and self.max is None and self.change is None:
-            raise ValueError("says nothing; write min, max or change")
+            raise ValueError("has no effect; write min, max or change")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is more than max; swap them")
         return self

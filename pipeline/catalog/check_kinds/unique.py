@@ -30,7 +30,7 @@ class UniqueCheck(TableCheck):
             if masks.get(column) in EMPTYING:
                 yield (
                     (),
-                    f"mask: {masks[column]} leaves nothing of {column} to check; take one of the two away",
+                    f"mask: {masks[column]} leaves nothing of {column} to check; remove one of the two",
                 )
 
     def evaluate(self, rows: Rows) -> Iterator[Result]:

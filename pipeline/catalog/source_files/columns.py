@@ -36,7 +36,7 @@ class Range(Ruled):
     @model_validator(mode="after")
     def _sensible(self) -> "Range":
         if self.min is None and self.max is None:
-            raise ValueError("says nothing; write min or max")
+            raise ValueError("has no effect; write min or max")
         if type(self.min) is type(self.max) and self.min > self.max:  # type: ignore[operator]
             raise ValueError("min is more than max; swap them")
         return self

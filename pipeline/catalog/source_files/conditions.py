@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What may be written in more than one way, or would end the condition, by how it is told.
 _UNCLEAR = (
     (r"--|/\*", "has a comment; write it behind a # of YAML's, outside of the condition"),
-    (r";", "has a ;, where a condition is one expression; take it out"),
+    (r";", "has a ;, where a condition is one expression; remove it"),
     (r"\$", "has a $; write text in single quotes"),
     (r"(?i)(?<![a-z0-9_])(e|u&|n)'|(?<![a-z0-9_])u&\"",
      "has a letter before the quotes of a text; write '...'"),

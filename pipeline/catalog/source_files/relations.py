@@ -60,7 +60,7 @@ def relation_problem(relation: queries.Relation, sources: "Sources", marts: set[
         # Which tables there are only the source knows.
         stays = sources.read[relation.schema].leaves(like.schema_name, relation.name)
         file = f"sources/{relation.schema}.yaml"
-        return f"stays in the source; take it out of leave in {file}" if stays else None
+        return f"stays in the source; remove it from leave in {file}" if stays else None
     return _undeclared(relation, tables, there)
 
 

@@ -108,7 +108,7 @@ def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, st
 def _masked_in(query: queries.Query, table: dict[str, Any]) -> Iterator[str]:
     for column, mask in sorted(masks_of(table).items()):
         if mask in EMPTYING and column in query.columns:
-            yield f"names {column}, of which mask: {mask} leaves nothing; take it out, or change the mask"
+            yield f"names {column}, of which mask: {mask} leaves nothing; remove it, or change the mask"
 
 
 def _source(written: Document, stem: str) -> Iterator[Problem]:
@@ -170,7 +170,7 @@ def _columns(table: dict[str, Any], *, history: bool) -> Found:
         for rule in ("range", "accepted", "null_rate"):
             if rule in mapping(column) and (mask in EMPTYING or (mask == "hash" and rule != "null_rate")):
                 left = "hashes, which no longer compare" if mask == "hash" else "nothing"
-                yield (*path, rule), f"mask: {mask} leaves {left}; take one of the two away"
+                yield (*path, rule), f"mask: {mask} leaves {left}; remove one of the two"
 
 
 def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Found:

@@ -78,7 +78,7 @@ def _not_listed(table: dict[str, Any]) -> rules.Found:
             yield ("columns", column, said[0]), f"{column} is not loaded; add it to only, or remove this"
     for column, mask in masks_of(table).items():
         if mask == "exclude" and column in named(table["only"]):
-            yield ("columns", column, "mask"), f"{column} is listed in only as well; take one of the two away"
+            yield ("columns", column, "mask"), f"{column} is listed in only as well; remove one of the two"
     for index, check in listed(table.get("checks")):
         kinds = check_kinds.written(check)
         for column in (column for kind, rule in kinds for column in kind.columns_in(rule)):

@@ -31,7 +31,7 @@ def add_command(commands: Any) -> None:
         "each has its turn within a week; with SOURCE all of its tables, now. It changes nothing but what is "
         "known of that: status shows it, alerts tell of it, and quarantine.audit has keys of what differs.",
         epilog="exit codes: 0 what was compared is equal, or cannot be compared and it says why; 4 something "
-        "differs; 5 a source or the warehouse is out of reach; 6 an audit is going already; 2 settings",
+        "differs; 5 a source or the warehouse is out of reach; 6 an audit is already running; 2 settings",
     )
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="all tables of this source")
     parser.add_argument("--table", help="only this table (with SOURCE)")

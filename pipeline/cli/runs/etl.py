@@ -185,8 +185,8 @@ def _already_running(warehouse: Connection) -> AlreadyRunningError:
     other = runs.going(warehouse, NAME)
     if other is None:
         return AlreadyRunningError(
-            "a load is going already",
-            hint="wait for its end",
+            "a load is already running",
+            hint="wait for it to end",
         )
     since = f"{other.attempted_at:%Y-%m-%d %H:%M}"
     return AlreadyRunningError.of("a load", other.run, since, other.host, other.pid)

@@ -52,7 +52,7 @@ def run_chain(chain: Chain, arguments: argparse.Namespace) -> int:
         again = functools.partial(databases.warehouse, autocommit=True)
         with runs.running(warehouse, run, chain.name, again) as begun:
             if not begun:
-                raise AlreadyRunningError(f"{chain.name} is going already", hint="wait for its end")
+                raise AlreadyRunningError(f"{chain.name} is already running", hint="wait for it to end")
             supervision = supervise.Supervision(
                 f"{chain.name} {run}", len(chain.steps), lambda: _progress(warehouse, chain, run), log,
                 configured.run, functools.partial(_fail, databases, run),

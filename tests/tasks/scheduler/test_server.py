@@ -610,16 +610,16 @@ def test_a_wrong_password_ends_a_run_at_once_and_says_why(hook: Hook, shop: Nigh
     run = next_run()
     ended = shop.etl(run)
     assert ended.code == 5
-    assert "does not let the worker in (HTTP status 401)" in ended.told[-2]
+    assert "refuses the worker's login (HTTP status 401)" in ended.told[-2]
     assert hook.told() == [("failed", "run/etl")]
     plain = subprocess.run(
         [program("luigi"), "--module", "tasks.etl", "LoadWarehouse", "--run", run],
         env=shop.platform.env, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert plain.returncode == 5
-    assert "does not let the worker in" in plain.stderr
+    assert "refuses the worker's login" in plain.stderr
     checked = shop.run("check")
-    assert "does not let the worker in" in checked.out
+    assert "refuses the worker's login" in checked.out
     for said in (ended.err, ended.out, plain.stderr, plain.stdout, checked.out):
         assert WRONG["worker"] not in said
         assert "Traceback" not in said
