@@ -18,7 +18,7 @@ from tests.support.platforms import Sandbox
 
 def test_one_role_of_vault_may_log_in_to_several_databases(night: Night) -> None:
     """Whoever asks for the second must not be given the first."""
-    home = night.platform.sandbox.home
+    home = night.platform.sandbox.with_samples().home
     section = re.search(r"^\[source\.service_desk\]\n(?:.+\n)+", home.settings_file.read_text(), re.MULTILINE)
     assert section
     other = section[0].replace("source.service_desk", "source.other").replace("/service_desk", "/postgres")

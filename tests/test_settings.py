@@ -259,7 +259,7 @@ keep-alive = True
             "luigi.cfg:6: is not a 'key = value' line; fix or remove the line",
         ),
         (VAULT + "role = y\n", "luigi.cfg:6: [vault] role: is given twice; keep one"),
-        (VAULT + "[drill]\n[drill]\n", "luigi.cfg:7: [drill] stands there twice; join them into one"),
+        (VAULT + "[drill]\n[drill]\n", "luigi.cfg:7: [drill] is given twice; join them into one"),
     ],
 )
 def test_broken_syntax_is_told_with_its_line_only(write: Write, text: str, problem: str) -> None:

@@ -104,7 +104,7 @@ def _syntax_problems(path: Path, error: configparser.Error) -> list[str]:
         case configparser.DuplicateOptionError(lineno=line, section=section, option=key):
             return [f"{path}:{line}: [{section}] {key}: is given twice; keep one"]
         case configparser.DuplicateSectionError(lineno=line, section=section):
-            return [f"{path}:{line}: [{section}] stands there twice; join them into one"]
+            return [f"{path}:{line}: [{section}] is given twice; join them into one"]
         case configparser.MissingSectionHeaderError(lineno=line):
             return [f"{path}:{line}: comes before any [section]; put it into one"]
         case configparser.ParsingError(errors=faulty):

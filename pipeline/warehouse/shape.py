@@ -214,7 +214,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         meant = _meant(connection, schema, relation)
         raise StepError(
             f'there is no table or view "{relation}" in schema "{schema}" of the source',
-            hint=f"{meant}correct its schema or table in the source's YAML file, or take it out; where that "
+            hint=f"{meant}correct its schema or table in the source's YAML file, or remove it; where that "
             'says "*", write it under leave',
             retryable=False,
         )
@@ -229,7 +229,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     if not readable:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}"',
-            hint="GRANT SELECT on it, or take it out of the source's YAML file",
+            hint="GRANT SELECT on it, or remove it from the source's YAML file",
             retryable=False,
         )
     server = connection.server_version // 10000

@@ -39,7 +39,7 @@ def condition_problems(written: Document) -> list[rules.Problem]:
             if column in found.columns and "unmasked" not in mapping(columns[column]):
                 what = (
                     f"names {column}, which is masked ({mask}), and which rows are there would tell of it; "
-                    "take it out, or write 'unmasked: reviewed' beside its mask"
+                    "remove it, or write 'unmasked: reviewed' beside its mask"
                 )
                 told.append((written.line(path), f"{dotted(path)}: {what}"))
     return told

@@ -124,7 +124,7 @@ class Change:
         if self.kind == "renamed":
             return f"to accept it, write 'renamed_from: {in_yaml(self.old)}' {column}"
         if self.kind == "mask_filtered":
-            return f"take it out, or write 'unmasked: reviewed' beside its mask {column}"
+            return f"remove it, or write 'unmasked: reviewed' beside its mask {column}"
         if self.kind in ("mask_unknown", "mask_beside"):
             return f"to accept it, write 'unmasked: reviewed' {column}, or the mask that it needs"
         wanted = "evolve" if self.kind == "dropped" else "refresh"
