@@ -407,7 +407,7 @@ def test_a_backup_that_was_changed_later_is_not_passed_for_one(archive: Archive)
         opened.write_small(f"shop/{run}/globals.sql.gpg", b"x", content_type="text/plain", replace=True)
     ended = archive.backup("shop", run)
     assert ended.code == 4
-    assert f"shop {run} is no longer what was verified" in ended.told[0]
+    assert f"shop {run} is not what was verified" in ended.told[0]
     assert ended.told[1].startswith("  next: pipeline run backup shop --run ")
     assert "NO: changed since" in archive.run("backups", "shop").out
 
