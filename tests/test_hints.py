@@ -14,9 +14,14 @@ from pipeline.alerts import failures, forms, hints
 from pipeline.backup.work import attempts
 from pipeline.backup.work.work_folder import Work
 from pipeline.errors import PipelineError, StepError
+from pipeline.observe.observed.observations import (
+    Failing,
+    LedgerObservations,
+    Observations,
+    TableObservations,
+)
 from pipeline.observe.watch import tell
 from pipeline.observe.watch.finding import Finding, Severity
-from pipeline.observe.watch.observations import Failing, LedgerObservations, Observations, TableObservations
 from pipeline.observe.watch.opened import judge
 from pipeline.settings import BackupSettings, Settings
 

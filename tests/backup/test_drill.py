@@ -19,7 +19,7 @@ from pipeline.backup.restoring import restore, target
 from pipeline.backup.restoring.restoration import Order, Restored
 from pipeline.backup.store.manifest import dump_name
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError
-from pipeline.observe.overview import archive
+from pipeline.observe.observed import archive
 from tests.backup.test_restore import KEYED
 from tests.support.archive import SMALL
 from tests.support.night import Night, wait_until

@@ -20,10 +20,10 @@ from pipeline.bucket import KEPT
 from pipeline.bucket.objects import SHA256_INFO, Stored
 from pipeline.crypt import Signers
 from pipeline.errors import CheckError, ProblemsError, StepError, UnreachableError
-from pipeline.observe.overview import archive as shown
+from pipeline.observe.observed import archive as shown
+from pipeline.observe.observed.observations import BucketObservations, Observations
 from pipeline.observe.watch import archive as judged
 from pipeline.observe.watch.finding import Finding
-from pipeline.observe.watch.observations import BucketObservations, Observations
 from pipeline.sandbox.servers.vault_server import administrator
 from pipeline.settings import Settings
 from tests.support.archive import SMALL, Archive

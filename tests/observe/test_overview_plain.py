@@ -9,7 +9,7 @@ from pipeline.alerts import hints
 from pipeline.chains import Chain, Task
 from pipeline.errors import StepError
 from pipeline.ledger import runs
-from pipeline.observe.overview import plain
+from pipeline.observe.observed import plain
 from pipeline.step import StepKey
 from tests.support.night import Night
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from pipeline import settings
-from pipeline.observe.overview import programs as overview
+from pipeline.observe.observed import programs as overview
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.system import beside

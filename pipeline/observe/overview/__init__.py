@@ -6,24 +6,23 @@ Every declared table and database with its age, and every failure that is still 
 import dataclasses
 from datetime import UTC, datetime
 
-from pipeline import ledger
 from pipeline.access import Access
-from pipeline.audit import proofs
 from pipeline.chains import CONCLUDING
 from pipeline.errors import PipelineError
-from pipeline.ledger import runs, waiting
 from pipeline.ledger.runs import Run
-from pipeline.observe.overview import archive, loads, plain, programs
-from pipeline.observe.overview.loads import ETL
+from pipeline.observe.observed import archive as backups_seen
+from pipeline.observe.observed import loads as observed
+from pipeline.observe.observed import plain, programs
+from pipeline.observe.observed.archive import Backup, Drill
+from pipeline.observe.observed.loads import ETL
+from pipeline.observe.observed.programs import Program
+from pipeline.observe.overview import archive, loads
 from pipeline.observe.overview.model import (
     FAILED,
     OK,
     RUNNING,
     STALE,
-    Backup,
-    Drill,
     Overview,
-    Program,
     Table,
     Undone,
 )
@@ -51,12 +50,11 @@ __all__ = [
 
 def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
     """Return what the ledger and the work folder know: of everything, or of this run alone."""
-    settings, now, found = databases.settings, datetime.now(UTC), runs.find(warehouse, ETL, run)
-    recorded = ledger.steps_of(warehouse, found.run) if found else []
-    steps = [loads.truthful(warehouse, step, found) for step in recorded]
+    settings, now = databases.settings, datetime.now(UTC)
+    found, steps = observed.latest(warehouse, run)
     every = loads.look(settings, warehouse, now)
-    backups = archive.judged(settings, archive.in_ledger(warehouse), now)
-    drills = archive.judged_drills(settings, archive.drills_in_ledger(warehouse), now)
+    backups = archive.judged(settings, backups_seen.in_ledger(warehouse), now)
+    drills = archive.judged_drills(settings, backups_seen.drills_in_ledger(warehouse), now)
     theirs = list(programs.look(settings, run))
     seen = Overview(
         run=found,
@@ -65,21 +63,21 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         open=every.open,
         undone=every.undone,
         tables=every.tables,
-        fresh=ledger.fresh_as_of(warehouse),
+        fresh=observed.fresh(warehouse),
         backups=backups,
         drills=drills,
         others=[
-            *archive.going(settings, run, backups, drills),
+            *backups_seen.going(settings, run, backups, drills),
             *(one.step for one in theirs if one.step),
             *plain.look(warehouse, run),
         ],
         remarks=every.remarks,
-        waiting=waiting.steps(
+        waiting=observed.waiting_steps(
             warehouse, {one.name for one in every.tables} | {one.key.name for one in steps}
         ),
         limit=limits.run(settings),
-        proofs=proofs.read(warehouse),
-        held_back=ledger.held_back(warehouse, settings.sources),
+        proofs=observed.proved(warehouse),
+        held_back=observed.held_back(warehouse, settings.sources),
     )
     return _of_one(seen, found) if run else seen
 
@@ -108,9 +106,9 @@ def look_without_ledger(settings: Settings, run: str | None) -> Overview:
     remarks = []
     if settings.backup is not None:
         try:
-            found = archive.in_bucket(settings)
+            found = backups_seen.in_bucket(settings)
         except PipelineError as error:
             remarks.append(f"what backups there are cannot be told: {error}")
     if not remarks:
         found = archive.judged(settings, found, datetime.now(UTC))
-    return Overview(backups=found, others=archive.going(settings, run, found), remarks=remarks)
+    return Overview(backups=found, others=backups_seen.going(settings, run, found), remarks=remarks)

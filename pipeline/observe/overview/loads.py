@@ -4,23 +4,19 @@ import dataclasses
 from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 
-from pipeline import chains, ledger
-from pipeline.backup.work.attempts import KILLED
+from pipeline import chains
 from pipeline.errors import PipelineError
-from pipeline.ledger import liveness, runs
-from pipeline.ledger.runs import Run
+from pipeline.observe.observed import loads as observed
+from pipeline.observe.observed.look import LOOK_BACK
+from pipeline.observe.observed.look import declared as read_declared
+from pipeline.observe.observed.look import tables as read_tables
+from pipeline.observe.observed.observations import LedgerObservations, Observations, TableObservations
 from pipeline.observe.overview.model import FAILED, OK, STALE, Table, Undone
 from pipeline.observe.watch import limits
 from pipeline.observe.watch import loads as ages
-from pipeline.observe.watch.look import LOOK_BACK
-from pipeline.observe.watch.look import declared as read_declared
-from pipeline.observe.watch.look import tables as read_tables
-from pipeline.observe.watch.observations import LedgerObservations, Observations, TableObservations
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import State, Step
-
-ETL = chains.ETL.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +54,10 @@ def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     remarks += [one.text for one in ages.unmatched(settings, seen)]
     found = [*_tables(settings, seen, known, now), *_marts(settings, seen, known, now)]
     names = {name for one in found for name in (one.name, one.source)}
-    steps = [truthful(warehouse, step) for step in ledger.open_steps(warehouse, since)]
+    steps = observed.open_steps(warehouse, since)
     failed = [step for step in steps if step.state == State.FAILED and step.key.name in names]
     failing = {step.key.name for step in failed}
-    last = {step.key.name: step for step in ledger.last_loads(warehouse)}
+    last = observed.last_loads(warehouse)
     tables = [_table(one, failing, last.get(one.name)) for one in sorted(found, key=lambda one: one.name)]
     return Loads(tables, failed, _undone(warehouse, found, failing, since), remarks)
 
@@ -103,7 +99,7 @@ def _undone(
     As when Luigi ended before any step began, or a run was killed before it came to them.
     """
     found, told = [], set(failing)
-    for run in runs.failed(warehouse, ETL, since):
+    for run in observed.failed_runs(warehouse, since):
         waiting = {
             one.name
             for one in tables
@@ -111,22 +107,9 @@ def _undone(
             if one.loaded_at is None or one.loaded_at < run.attempted_at
         }
         if waiting and not run.alive:
-            steps = ledger.steps_of(warehouse, run.run)
-            waiting -= {one.key.name for one in steps if one.done and one.key.task in chains.CONCLUDING}
-            going = [one for one in steps if one.state == State.RUNNING]
-            waiting -= {one.key.name for one in going if liveness.is_at_work(warehouse, one)}
+            waiting -= observed.done_or_going(warehouse, run)
             if waiting:
                 found.append(Undone(run, sorted(waiting)))
         # Whatever it goes on with is not undone yet.
         told |= waiting
     return found
-
-
-def truthful(warehouse: Connection, step: Step, run: Run | None = None) -> Step:
-    """Return a step as it is: one that says running, but whose process is gone, has failed."""
-    if step.state != State.RUNNING:
-        return step
-    run = run or runs.find(warehouse, ETL, step.key.run)
-    if (run and run.alive) or liveness.is_at_work(warehouse, step):
-        return step
-    return dataclasses.replace(step, state=State.FAILED, error=KILLED)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pipeline.audit.proofs import Proof
-from pipeline.backup.work import attempts
 from pipeline.ledger.runs import Run
 from pipeline.ledger.waiting import Waiting
-from pipeline.step import State, Step, StepKey
+from pipeline.observe.observed.archive import Backup, Drill
+from pipeline.observe.observed.programs import Program
+from pipeline.step import Step
 
 OK, FAILED, RUNNING, STALE = "ok", "failed", "running", "stale"
 
@@ -35,50 +36,6 @@ class Undone:
 
     run: Run
     tables: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Backup:
-    """The newest backup of a database; all None where there is none. `is_stale`: older than its limit."""
-
-    database: str
-    run: str | None = None
-    taken_at: datetime | None = None
-    size_bytes: int | None = None
-    verified: bool = False
-    warnings: Sequence[str] = ()
-    is_stale: bool = False
-
-
-@dataclass(frozen=True)
-class Drill:
-    """The newest drill of a database, and what did not hold. `is_stale`: longer ago than its limit."""
-
-    database: str
-    month: str
-    held: bool
-    grade: str
-    seconds: float
-    finished_at: datetime
-    error: str | None
-    hint: str | None = None
-    is_stale: bool = False
-
-    def as_failure(self) -> Step:
-        """Return it as a step that failed."""
-        began = self.finished_at - timedelta(seconds=self.seconds)
-        key = StepKey(self.month, attempts.DRILL, self.database)
-        return Step(key, State.FAILED, began, self.finished_at, None, {}, self.error, 4, self.hint or None)
-
-
-@dataclass(frozen=True)
-class Program:
-    """A file of the analysts' own tasks: the run in which it was last done, and when; `step` if not since."""
-
-    name: str
-    run: str | None
-    done_at: datetime | None
-    step: Step | None = None
 
 
 @dataclass(frozen=True)

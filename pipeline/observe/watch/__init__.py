@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pipeline import alerts
+from pipeline.observe.observed.look import look
+from pipeline.observe.observed.observations import Observations
 from pipeline.observe.watch import archive, audits, loads, marts, opened, surroundings, tell
 from pipeline.observe.watch.finding import Finding, Severity
-from pipeline.observe.watch.look import look
-from pipeline.observe.watch.observations import Observations
 from pipeline.settings import Settings
 
 __all__ = ["Finding", "Observations", "Severity", "judge", "look", "watch"]

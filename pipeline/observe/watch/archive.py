@@ -7,9 +7,9 @@ from statistics import median
 from pipeline import chains, durations
 from pipeline.backup.store.backups import Backup
 from pipeline.backup.store.signature import Signature
+from pipeline.observe.observed.observations import BucketObservations, DrillObservations, Observations, newest
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.finding import Finding, Severity, at
-from pipeline.observe.watch.observations import BucketObservations, DrillObservations, Observations, newest
 from pipeline.observe.watch.outliers import THRESHOLD, modified_z
 from pipeline.settings import Settings
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pipeline import durations
+from pipeline.observe.observed.observations import Observations, ProofObservations
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.finding import Finding, Severity, at
-from pipeline.observe.watch.observations import Observations, ProofObservations
 from pipeline.settings import Settings
 
 ALLOWED = timedelta(days=8)

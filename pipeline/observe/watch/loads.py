@@ -7,9 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pipeline import chains, durations
 from pipeline.alerts import hints
 from pipeline.alerts.message import one_line
+from pipeline.observe.observed.observations import (
+    Failing,
+    LedgerObservations,
+    Observations,
+    TableObservations,
+)
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.finding import Finding, Severity, at
-from pipeline.observe.watch.observations import Failing, LedgerObservations, Observations, TableObservations
 from pipeline.settings import Settings
 from pipeline.step import StepKey
 

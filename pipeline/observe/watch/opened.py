@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pipeline.alerts import Alert, hints
 from pipeline.alerts.message import one_line
 from pipeline.chains import ETL, MART, MARTS
+from pipeline.observe.observed.observations import Observations
 from pipeline.observe.watch.finding import Finding, Severity
-from pipeline.observe.watch.observations import Observations
 from pipeline.step import StepKey
 
 KEY = "open/"

@@ -9,9 +9,9 @@ from pipeline.alerts import failures
 from pipeline.alerts.failures import KEYS, AlertSubject
 from pipeline.chains import BACKUP, DRILL, ETL
 from pipeline.crypt import EXPIRES_SOON
+from pipeline.observe.observed.observations import KeyObservations, Observations, Work
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.finding import Finding, Severity, at
-from pipeline.observe.watch.observations import KeyObservations, Observations, Work
 from pipeline.settings import Settings
 from pipeline.step import State
 

@@ -7,8 +7,8 @@ from pipeline import access, alerts
 from pipeline.alerts import Alert, Kind, webhook
 from pipeline.chains import BACKUP, DRILL, ETL, MARTS
 from pipeline.errors import PipelineError, StoppedError
+from pipeline.observe.observed.observations import Observations
 from pipeline.observe.watch.finding import Finding, Severity
-from pipeline.observe.watch.observations import Observations
 from pipeline.scheduler import links
 from pipeline.settings import Settings
 

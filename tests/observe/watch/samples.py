@@ -7,8 +7,7 @@ from pipeline.backup.store.backups import Backup
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
 from pipeline.observe import watch
-from pipeline.observe.watch.finding import Finding
-from pipeline.observe.watch.observations import (
+from pipeline.observe.observed.observations import (
     BucketObservations,
     DrillObservations,
     KeyObservations,
@@ -16,6 +15,7 @@ from pipeline.observe.watch.observations import (
     Observations,
     TableObservations,
 )
+from pipeline.observe.watch.finding import Finding
 from pipeline.settings import Settings
 
 NOW = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline.observe.watch.observations import Observations
+from pipeline.observe.observed.observations import Observations
 from tests.observe.watch.samples import (
     DAY,
     HOUR,

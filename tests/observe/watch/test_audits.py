@@ -1,6 +1,6 @@
 """What watch thinks of audits: a table that was not proved for too long, or none."""
 
-from pipeline.observe.watch.observations import ProofObservations
+from pipeline.observe.observed.observations import ProofObservations
 from tests.observe.watch.samples import DAY, LONG_AGO, NOW, TABLES, judged, ledger, observations, only, told
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from pipeline.observe.watch.observations import Failing, LedgerObservations, Observations
+from pipeline.observe.observed.observations import Failing, LedgerObservations, Observations
 from tests.observe.watch.samples import (
     DAY,
     HOUR,

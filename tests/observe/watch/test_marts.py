@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pipeline.observe.watch.observations import Failing, Observations, TableObservations
+from pipeline.observe.observed.observations import Failing, Observations, TableObservations
 from tests.observe.watch.samples import (
     DAY,
     HOUR,

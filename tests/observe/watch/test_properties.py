@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.observe.watch.observations import Failing, TableObservations
+from pipeline.observe.observed.observations import Failing, TableObservations
 from tests.observe.watch.samples import (
     DAY,
     LONG_AGO,

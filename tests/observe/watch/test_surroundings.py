@@ -4,8 +4,8 @@ from datetime import datetime
 
 import pytest
 
+from pipeline.observe.observed.observations import KeyObservations, Observations, Unseen, Work
 from pipeline.observe.watch import surroundings
-from pipeline.observe.watch.observations import KeyObservations, Observations, Unseen, Work
 from tests.observe.watch.samples import DAY, HOUR, NOW, bucket, judged, key, observations, only, told
 
 

@@ -4,16 +4,26 @@ The ledger does not have them: what runs them has no more of the warehouse than 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipeline import sync
 from pipeline.chains import PROGRAM_TASK
-from pipeline.observe.overview.model import Program
 from pipeline.programs import confined
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.step import State, Step, StepKey
 from pipeline.system import process_tree
+
+
+@dataclass(frozen=True)
+class Program:
+    """A file of the analysts' own tasks: the run in which it was last done, and when; `step` if not since."""
+
+    name: str
+    run: str | None
+    done_at: datetime | None
+    step: Step | None = None
 
 
 def look(settings: Settings, run: str | None) -> Iterator[Program]:

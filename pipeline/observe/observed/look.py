@@ -20,7 +20,7 @@ from pipeline.bucket import RetryPolicy, Stored
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import archive, audits, runs
 from pipeline.loading import listing
-from pipeline.observe.watch.observations import (
+from pipeline.observe.observed.observations import (
     BucketObservations,
     Declared,
     DrillObservations,

@@ -7,8 +7,7 @@ from pipeline.backup.work.attempts import KILLED
 from pipeline.chains import Chain
 from pipeline.ledger import runs
 from pipeline.ledger.runs import Run
-from pipeline.observe.overview import loads
-from pipeline.observe.overview.model import FAILED
+from pipeline.observe.observed import loads
 from pipeline.postgres import Connection
 from pipeline.step import State, Step, StepKey
 
@@ -27,7 +26,7 @@ def _steps(warehouse: Connection, chain: Chain, run: Run) -> Iterator[Step]:
     recorded = [step for step in ledger.steps_of(warehouse, run.run) if step.key.task in chain.steps]
     steps = [loads.truthful(warehouse, step, run) for step in recorded]
     yield from (step for step in steps if step.state in (State.FAILED, State.RUNNING))
-    if run.actual_state == FAILED and not any(step.state == FAILED for step in steps):
+    if run.actual_state == State.FAILED and not any(step.state == State.FAILED for step in steps):
         key = StepKey(run.run, chain.root, chain.name)
         error = run.error.splitlines()[-1] if run.error else KILLED
         yield Step(key, State.FAILED, run.attempted_at, run.finished_at, None, {}, error, None)

@@ -1,0 +1,89 @@
+"""Backups and drills: the newest of each database, and what goes on, failed or was killed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pipeline import access
+from pipeline.backup.store import backups
+from pipeline.backup.work import attempts
+from pipeline.ledger import archive
+from pipeline.postgres import Connection
+from pipeline.settings import Settings
+from pipeline.step import State, Step, StepKey
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The newest backup of a database; all None where there is none. `is_stale`: older than its limit."""
+
+    database: str
+    run: str | None = None
+    taken_at: datetime | None = None
+    size_bytes: int | None = None
+    verified: bool = False
+    warnings: Sequence[str] = ()
+    is_stale: bool = False
+
+
+@dataclass(frozen=True)
+class Drill:
+    """The newest drill of a database, and what did not hold. `is_stale`: longer ago than its limit."""
+
+    database: str
+    month: str
+    held: bool
+    grade: str
+    seconds: float
+    finished_at: datetime
+    error: str | None
+    hint: str | None = None
+    is_stale: bool = False
+
+    def as_failure(self) -> Step:
+        """Return it as a step that failed."""
+        began = self.finished_at - timedelta(seconds=self.seconds)
+        key = StepKey(self.month, attempts.DRILL, self.database)
+        return Step(key, State.FAILED, began, self.finished_at, None, {}, self.error, 4, self.hint or None)
+
+
+def in_ledger(warehouse: Connection) -> list[Backup]:
+    """Return the newest backup of each database that the ledger knows."""
+    return [Backup(*found) for found in archive.newest_backups(warehouse)]
+
+
+def in_bucket(settings: Settings) -> list[Backup]:
+    """Return the newest backup of each database in the bucket. Raise PipelineError if that cannot be told."""
+    with access.opened(settings) as databases, backups.reading(databases) as bucket:
+        listing = backups.find(bucket, settings)
+    # One that is not sound is the newest only where there is no other.
+    by_age = sorted(listing.backups, key=lambda one: (one.sound, one.taken_at))
+    newest = {one.database: one for one in by_age}
+    return [Backup(one.database, one.run, one.taken_at, one.size_bytes, one.sound) for one in newest.values()]
+
+
+def drills_in_ledger(warehouse: Connection) -> list[Drill]:
+    """Return the newest drill of each database that the ledger knows."""
+    return [Drill(*found) for found in archive.newest_drills(warehouse)]
+
+
+def going(
+    settings: Settings, run: str | None, known: Sequence[Backup], drills: Sequence[Drill] = ()
+) -> list[Step]:
+    """Return the backups and drills that are not complete, but for those that a later one made up for."""
+    if settings.backup is None:
+        return []
+    newest = {backup.database: backup.run or "" for backup in known}
+    found = [step for name in settings.databases for step in attempts.backups(settings.backup, name)]
+    wanted = [
+        step
+        for step in found
+        if (step.key.run == run if run else step.key.run > newest.get(step.key.name, ""))
+    ]
+    held = {drill.database: drill.finished_at for drill in drills if drill.held}
+    drilling = [
+        step
+        for step in attempts.drills(settings.backup)
+        if step.key.name not in held or step.started_at > held[step.key.name]
+    ]
+    return [*wanted, *drilling]
