@@ -116,7 +116,7 @@ def wanted(folder: Path, name: str | None) -> list[str]:
 def running(settings: Settings) -> Iterator[None]:
     """Keep others off. Raise AlreadyRunningError if one is at work; remove what is known of old runs."""
     home = _home(settings)
-    with beside.alone(home, "the analysts' tasks are going"):
+    with beside.alone(home, "the analysts' tasks are already running"):
         oldest = time.time() - settings.logs.keep_days * DAY_SECONDS
         for old in home.iterdir():
             if old.is_dir() and old.stat().st_mtime < oldest:

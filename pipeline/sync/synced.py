@@ -63,7 +63,7 @@ def sync(settings: Settings) -> Synced:
             "[analysts] repository: missing in luigi.cfg",
             hint="write where analysts push to",
         )
-    with beside.alone(beside.place(analysts.checkout, VERSIONS), "a sync is going"):
+    with beside.alone(beside.place(analysts.checkout, VERSIONS), "a sync is already running"):
         try:
             done = _done(settings, analysts.repository)
         except UnreachableError as error:

@@ -22,8 +22,8 @@ def place(checkout: Path, suffix: str) -> Path:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, going: str) -> Iterator[None]:
-    """Keep others off a folder, which is made if need be. Raise AlreadyRunningError, that `going` already."""
+def alone(folder: Path, running: str) -> Iterator[None]:
+    """Keep others off a folder, which is made if need be. Raise AlreadyRunningError, saying `running`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -33,16 +33,16 @@ def alone(folder: Path, going: str) -> Iterator[None]:
             hint="see to its owner",
         ) from None
     try:
-        _lock(descriptor, going)
+        _lock(descriptor, running)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, going: str) -> None:
+def _lock(descriptor: int, running: str) -> None:
     if not file_lock.try_take(descriptor):
         raise AlreadyRunningError(
-            f"{going} already",
+            running,
             hint="wait for it to end",
         )
 

@@ -87,7 +87,7 @@ LISTING = {
     # What there is to run.
     "pipeline.chains", "pipeline.chains.declared", "pipeline.chains.duties", "pipeline.chains.model",
     "pipeline", "pipeline.cli", "pipeline.cli.output", "pipeline.errors", "pipeline.log", "pipeline.names",
-    "pipeline.redact", "pipeline.system", "pipeline.system.options",
+    "pipeline.redact", "pipeline.system", "pipeline.system.hardening", "pipeline.system.options",
 }  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_what_is_said_of_a_column_that_is_not_loaded_is_told_with_file_and_line(
     assert list(raised.value.problems) == [
         "sources/hr.yaml:8: tables.a.columns.grade.accepted: "
         "grade is not loaded; add it to only, or remove this",
-        "sources/hr.yaml:10: tables.a.columns.phone.mask: phone is listed in only as well; take one of the "
-        "two away",
+        "sources/hr.yaml:10: tables.a.columns.phone.mask: phone is listed in only as well; remove one of the "
+        "two",
         "sources/hr.yaml:12: tables.a.checks[0]: number is not loaded; add it to only, or remove this",
     ]

@@ -104,6 +104,8 @@ class Line:
                         # Of the same length, and nothing that a server knows.
                         other = b"'" + b"x" * (len(self._unheeded) - 2) + b"'"
                         piece = piece.replace(self._unheeded, other)
+                        statement = b"SET " + self._unheeded.strip(b"'") + b" = 0;"
+                        piece = piece.replace(statement, b" " * len(statement))
                     (server if end is client else client).sendall(piece)
 
     def _is_cut_by(self, piece: bytes) -> bool:

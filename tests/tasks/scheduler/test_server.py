@@ -524,7 +524,7 @@ def test_a_renewed_certificate_is_taken_up(tmp_path: Path) -> None:
     encryption.renew()
     assert encryption._seen == [1]
     file.write_text("nothing")
-    with pytest.raises(UsageError, match="no certificate with its key"):
+    with pytest.raises(UsageError, match="not a certificate with its key"):
         Encryption(file, None)
 
 

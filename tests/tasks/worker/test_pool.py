@@ -101,7 +101,7 @@ def steps_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps that keep their logs, and tell nobody."""
     settings = SimpleNamespace(logs=SimpleNamespace(folder=tmp_path / "logs"), alerts=None)
     monkeypatch.setattr("tasks.worker.log.configured", lambda: settings)
-    monkeypatch.setattr("tasks.events._tell", lambda *_, **__: None)
+    monkeypatch.setattr("tasks.events._send_alert", lambda *_, **__: None)
     monkeypatch.setattr("pipeline.alerts.send_recovery", lambda *_, **__: None)
     monkeypatch.setattr("tasks.events.configured", lambda: settings)
     monkeypatch.setattr("tasks.step.catalog_files", tuple)
