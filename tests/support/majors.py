@@ -46,7 +46,13 @@ class Major:
         database = platform.database(name)
         reader, password = platform.reader(name), secrets.token_urlsafe(24)
         with self.connect("postgres") as connection, connection.cursor() as cursor:
-            for statement in ("CREATE DATABASE {database}", "CREATE ROLE {reader} LOGIN PASSWORD {password}"):
+            # The platform's names are used again by the next test; this server outlives a test.
+            for statement in (
+                "DROP DATABASE IF EXISTS {database} WITH (FORCE)",
+                "DROP ROLE IF EXISTS {reader}",
+                "CREATE DATABASE {database}",
+                "CREATE ROLE {reader} LOGIN PASSWORD {password}",
+            ):
                 cursor.execute(
                     sql.SQL(statement).format(
                         database=sql.Identifier(database),
