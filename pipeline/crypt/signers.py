@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.errors import ProblemsError, StepError
 
-# As Vault's transit engine writes them.
-SIGNATURE = re.compile(r"vault:v(\d+):([A-Za-z0-9+/]{86}==)")
+# As Vault's transit engine writes them, but anybody may have: Python refuses numbers that have no end.
+SIGNATURE = re.compile(r"vault:v(\d{1,9}):([A-Za-z0-9+/]{86}==)")
 KEY_BYTES = 32
 LINE = "DATABASE VERSION KEY"
 

@@ -110,6 +110,25 @@ def test_what_b2_itself_says_of_the_bytes_counts() -> None:
     assert signature.judge(SIGNERS, "shop", RUN, changed) is Signature.WRONG
 
 
+def test_whatever_somebody_writes_beside_a_manifest_the_others_are_listed() -> None:
+    """One label that cannot be read would end every list, and so every restore."""
+    endless = signed(**{signature.LABEL: f"vault:v{'9' * 5000}:{'A' * 86}=="})
+    assert signature.judge(SIGNERS, "shop", RUN, endless) is Signature.WRONG
+    moment = {"taken-at": "2026-11-22T02:00:00+00:00", "verified-at": "9999-12-31T23:59:59-14:00"}
+    strange = replace(signed(**moment), name=manifest.manifest_name("shop", RUN))
+    assert backups.listed([strange], SIGNERS).backups == ()
+
+
+def test_an_object_of_which_nobody_says_what_it_is_is_not_what_was_verified() -> None:
+    """Neither the object nor the manifest has its SHA-256: nothing is equal to nothing."""
+    moment = dict.fromkeys(("taken-at", "verified-at"), "2026-11-22T02:00:00+00:00")
+    proof = replace(signed(), name=manifest.manifest_name("shop", RUN), info=moment)
+    names = manifest.dump_name("shop", RUN), manifest.globals_name("shop", RUN)
+    objects = [proof, *(replace(proof, name=name, sha256=None) for name in names)]
+    (one,) = backups.listed(objects, None).backups
+    assert (one.verified, one.sound) == (False, False)
+
+
 def test_all_that_is_wrong_in_the_file_of_keys_is_told_with_its_line(tmp_path: Path) -> None:
     (key,) = SIGNERS.keys["shop"].values()
     good = crypt.line("shop", 1, base64.b64encode(key).decode())

@@ -169,13 +169,16 @@ def _backup(database: str, run: str, objects: Mapping[str, Stored], known: Signe
 
 
 def _moments(proof: Stored) -> tuple[datetime, datetime] | None:
-    """Return when the dump was taken and verified; None if this object was not written by us."""
+    """Return when the dump was taken and verified, in UTC; None if this object was not written by us."""
     try:
         found = [datetime.fromisoformat(proof.info[key]) for key in ("taken-at", "verified-at")]
-    except (KeyError, ValueError):
+        if any(one.tzinfo is None for one in found):
+            return None
+        return found[0].astimezone(UTC), found[1].astimezone(UTC)
+    except (KeyError, ValueError, OverflowError):  # the last of these on the first and the last day there is
         return None
-    return None if any(one.tzinfo is None for one in found) else (found[0], found[1])
 
 
 def _is(stored: Stored | None, proof: Stored, key: str) -> bool:
-    return stored is not None and stored.sha256 == proof.info.get(key)
+    """Whether an object is the one that the manifest's label names; without a label it is none."""
+    return stored is not None and stored.sha256 is not None and stored.sha256 == proof.info.get(key)
