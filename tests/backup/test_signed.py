@@ -329,7 +329,11 @@ def test_a_good_copy_stays_whatever_is_put_before_it(shop: Restores, monkeypatch
     with archive.bucket() as reading, archive.writing() as writing:
         retention.keep(reading, writing, archive.settings, "shop")
         copies = {stored.name for stored in reading.list(f"{KEPT}shop/{RUN}/")}
-    assert len(copies) == 3
+        assert len(copies) == 3
+        # And it is what a restore takes, whose place the list shows as taken by another.
+        (there,) = (one for one in backups.find(reading, archive.settings, "shop").backups if one.run == RUN)
+        assert (there.signature, there.kept, there.place) == (Signature.WRONG, True, "")
+        assert choice.choose(reading, archive.settings, "shop", RUN).dump.name.startswith(KEPT)
 
 
 @pytest.mark.endurance

@@ -118,6 +118,11 @@ def find(bucket: "Bucket", settings: Settings, database: str | None = None) -> L
     return listed([*bucket.list(f"{database}/"), *bucket.list(f"{KEPT}{database}/")], known)
 
 
+def at(bucket: "Bucket", settings: Settings, database: str, place: str) -> tuple[Backup, ...]:
+    """Return the backups of one database in one place alone, whatever is in the other: KEPT, or nothing."""
+    return listed(bucket.list(f"{place}{database}/"), signature.signers(settings)).of(database)
+
+
 def listed(objects: Iterable[Stored], known: Signers | None) -> Listing:
     """Return which backups these objects are; of one that is kept too, the daily one while it is there."""
     by_run: dict[tuple[str, str], dict[str, Stored]] = {}

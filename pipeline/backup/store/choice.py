@@ -9,6 +9,7 @@ from pipeline.backup.store import backups, manifest
 from pipeline.backup.store.backups import Backup
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.store.signature import Signature
+from pipeline.bucket import KEPT
 from pipeline.errors import CheckError, UsageError
 from pipeline.names import advice
 from pipeline.settings import Settings
@@ -24,9 +25,10 @@ def choose(
 ) -> Manifest:
     """Return the manifest of a run's backup, by default of the newest.
 
-    With `unsigned` one that is named is taken without a signature too, and that is logged. Raise UsageError
-    if there is none; CheckError if the newest is not sound and none is named, if the one that is named is
-    not signed as it should be, or if its manifest is not its own.
+    Of one that is named and is not sound any more, its copy that is kept is taken, if that is, and that is
+    logged. With `unsigned` one that is named is taken without a signature too, and that is logged. Raise
+    UsageError if there is none; CheckError if the newest is not sound and none is named, if the one that is
+    named is not signed as it should be, or if its manifest is not its own.
     """
     there = backups.find(bucket, settings, database).of(database)
     chosen = [backup for backup in there if run in (None, backup.run)]
@@ -35,6 +37,7 @@ def choose(
     backup = chosen[-1]
     if run is None and not backup.sound:
         raise _unsound(bucket, backup, there)
+    backup = _sound_copy(bucket, settings, backup) or backup
     _require_signed(bucket, backup, unsigned=unsigned)
     name = backup.place + manifest.manifest_name(database, backup.run)
     data = bucket.read_small(name)
@@ -63,6 +66,23 @@ def _unsound(bucket: "Bucket", newest: Backup, there: Sequence[Backup]) -> Check
         f"bucket {bucket.name}: the newest backup of {newest.database}, of run {newest.run}, {newest.flaw}; "
         f"{instead}"
     )
+
+
+def _sound_copy(bucket: "Bucket", settings: Settings, backup: Backup) -> Backup | None:
+    """Return the copy that is kept of a backup that is not sound any more; None if it is, or its copy is not.
+
+    The list says of a run what is thought of its daily objects, whatever there is besides.
+    """
+    if backup.sound or not backup.kept:
+        return None
+    copies = backups.at(bucket, settings, backup.database, KEPT)
+    found = next((copy for copy in copies if copy.run == backup.run and copy.sound), None)
+    if found:
+        logger.warning(
+            "bucket %s: the backup of %s, of run %s, %s: the copy of it that is kept is taken",
+            bucket.name, backup.database, backup.run, backup.flaw,
+        )  # fmt: skip
+    return found
 
 
 def _require_signed(bucket: "Bucket", backup: Backup, *, unsigned: bool) -> None:

@@ -5,7 +5,7 @@ bucket reaches them. If backups stop, the last ones stay.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pipeline.backup.store import backups, manifest, signature
+from pipeline.backup.store import backups, manifest
 from pipeline.backup.store.backups import Backup
 from pipeline.backup.store.signature import Signature
 from pipeline.bucket import KEPT, Bucket
@@ -44,11 +44,9 @@ def keep(reading: Bucket, writing: Bucket, settings: Settings, database: str) ->
     `reading` is opened with the key that sees locks. All of this is catching up: what an earlier call could
     not do is done now. Raise UnreachableError if the key may not copy.
     """
-    backup, known = settings.require_backup(), signature.signers(settings)
+    backup = settings.require_backup()
     # Each place by itself: what somebody puts in the place of the one is no reason to give up the other.
-    daily, copies = (
-        backups.listed(reading.list(f"{place}{database}/"), known).of(database) for place in ("", KEPT)
-    )
+    daily, copies = (backups.at(reading, settings, database, place) for place in ("", KEPT))
     there = {one.run: one for one in (*daily, *copies) if one.sound}
     if not there:
         return
