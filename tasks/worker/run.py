@@ -166,6 +166,8 @@ def _subject(options: Mapping[str, str]) -> AlertSubject:
 
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
+    # Ctrl-C reaches the parent, who tells us. Ended by it, we could not be asked which steps were at work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     luigi_internals.use_factory(_Factory)
     log.configure()
     log.leave_failures()

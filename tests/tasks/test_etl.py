@@ -328,6 +328,14 @@ def held_in(shop: Night, task: str, run: str) -> Iterator["tuple[subprocess.Pope
         yield process, psutil.Process(found[0][0])
 
 
+def ignored(process: psutil.Process | None) -> set[int]:
+    """Return the numbers of the signals that a process ignores."""
+    assert process is not None
+    (line,) = [one for one in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigIgn" in one]
+    mask = int(line.split()[1], 16)
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
 def sessions(shop: Night) -> list[Any]:
     """Return what the pipeline does in the servers."""
     query = """
@@ -356,6 +364,9 @@ def test_told_to_stop_it_ends_with_143_and_leaves_nobody_behind(
         if "stopped" in whom:
             step.suspend()
         if whom == "group":
+            # It reaches Luigi as well, which leaves it to the parent: that records which steps were at work.
+            assert ignored(step) >= {number}
+            assert ignored(step.parent()) >= {number}
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
