@@ -21,8 +21,8 @@ from tasks import (
     luigi_internals,
 )
 from tasks.step import configured
+from tasks.worker.assisting import Assistant
 from tasks.worker.run import keep_giving_back, scheduler_url
-from tasks.worker.worker import Assistant
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from pipeline.settings import Settings
 from pipeline.system import process_tree
 from tasks import step
 from tasks.worker import pool
-from tasks.worker.worker import Assistant, Worker
+from tasks.worker.assisting import Assistant
+from tasks.worker.worker import Worker
 from tests.support.night import Night, wait_until
 
 NOTES = "notes"

@@ -15,7 +15,7 @@ from luigi.task_status import DISABLED, DONE, FAILED, PENDING
 from pipeline import postgres
 from tasks import etl
 from tasks.scheduler import assist
-from tasks.worker import worker
+from tasks.worker import assisting, worker
 from tests.support.crew import Crew
 from tests.support.night import Night, next_run, wait_until
 from tests.support.schedulers import served
@@ -321,7 +321,7 @@ def test_an_assistant_without_work_remembers_nothing_of_the_snapshots_it_saw(
     """It lives for weeks."""
     monkeypatch.setattr("tasks.step.catalog_files", tuple)
     monkeypatch.setattr("tasks.step.catalog_digest", str)
-    helper = worker.Assistant(luigi.scheduler.Scheduler(), 2)
+    helper = assisting.Assistant(luigi.scheduler.Scheduler(), 2)
     helper._ground_seen["etl.OpenSnapshot"] = 1.0
     helper._get_work()
     assert helper._ground_seen == {}
@@ -431,11 +431,11 @@ def test_an_assistant_itself_imports_and_runs_only_what_is_ours(
     params = {"run": "2026-11-22"} if family == "LoadWarehouse" else {}
     work = {"task_id": task_id, "task_module": module, "task_family": family, "task_params": params}
     with pytest.raises(ValueError, match=r"runs nothing of|is not a task of|not what it is called"):
-        worker._load(work)
+        assisting._load(work)
     assert EVIL not in sys.modules
 
 
 def test_an_assistant_takes_what_is_ours() -> None:
     task = etl.LoadTable(source="shop", table="item", run="2026-11-22")
     work = {"task_id": task.task_id, "task_module": "tasks.etl", "task_family": task.task_family}
-    assert worker._load({**work, "task_params": task.to_str_params()}) == task
+    assert assisting._load({**work, "task_params": task.to_str_params()}) == task

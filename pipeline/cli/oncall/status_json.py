@@ -1,0 +1,97 @@
+"""`pipeline status --json`: the same for machines."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.alerts import hints
+from pipeline.observe import overview
+from pipeline.observe.overview import Overview
+from pipeline.redact import redact
+from pipeline.step import Step
+
+
+def data(seen: Overview) -> dict[str, Any]:
+    """Return everything that was seen as plain data: sizes in bytes, ages in hours, moments in ISO 8601."""
+    now = datetime.now(UTC)
+    return {
+        "run": seen.run.run if seen.run else None,
+        "run_state": seen.load_state if seen.run else None,
+        "state": seen.state,
+        "steps": [_step_data(step) for step in _steps(seen)],
+        "failures": [_step_data(step) for step in seen.failures],
+        "waiting": [
+            {"run": one.key.run, "task": one.key.task, "name": one.key.name, "told": one.told}
+            for one in seen.waiting
+        ],
+        "undone": [
+            {"run": one.run.run, "error": one.run.error and redact(one.run.error), "tables": list(one.tables)}
+            for one in seen.undone
+        ],
+        "tables": _tables_data(seen),
+        "programs": [
+            {
+                "file": f"tasks/{one.name}.py",
+                "run": one.run,
+                "done_at": _moment(one.done_at),
+                "state": one.step.state if one.step else overview.OK,
+            }
+            for one in seen.programs
+        ],
+        "backups": [
+            {
+                "database": backup.database,
+                "run": backup.run,
+                "verified": backup.verified,
+                "warnings": list(backup.warnings),
+                "size_bytes": backup.size_bytes,
+                "age_hours": round((now - backup.taken_at).total_seconds() / 3600, 2)
+                if backup.taken_at
+                else None,
+                "state": overview.STALE if backup.is_stale else overview.OK,
+            }
+            for backup in seen.backups
+        ],
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _tables_data(seen: Overview) -> list[dict[str, Any]]:
+    """Return every table that is declared, loaded or not, and what is loaded of others."""
+    rows = {table.name: table.rows for table in seen.tables} | {name: count for name, _, count in seen.fresh}
+    found: dict[str, tuple[datetime | None, str | None]] = {
+        name: (as_of, None) for name, as_of, _ in seen.fresh
+    }
+    found |= {table.name: (table.as_of, table.state) for table in seen.tables}
+    return [
+        {
+            "table": name, "fresh_as_of": _moment(as_of), "rows": rows.get(name), "state": state,
+            "proved_at": _moment(seen.proofs[name].proved_at if name in seen.proofs else None),
+        }
+        for name, (as_of, state) in sorted(found.items())
+    ]  # fmt: skip
+
+
+def _steps(seen: Overview) -> list[Step]:
+    """Return every step, the drills that did not hold among them."""
+    steps = [*seen.steps, *seen.others]
+    return [*steps, *(one for one in seen.failures if one not in steps)]
+
+
+def _step_data(step: Step) -> dict[str, Any]:
+    ended = step.finished_at or datetime.now(UTC)
+    return {
+        "run": step.key.run,
+        "task": step.key.task,
+        "name": step.key.name,
+        "state": step.state,
+        "started_at": step.started_at.isoformat(),
+        "seconds": round((ended - step.started_at).total_seconds(), 3),
+        "rows": step.rows,
+        "error": redact(step.error) if step.error else None,
+        "hint": redact(step.hint) if step.hint else None,
+        "told": step.detail.get("told") if step.state == overview.RUNNING else None,
+        "next": hints.of_step(step).command if step.state == overview.FAILED else None,
+    }
