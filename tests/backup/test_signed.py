@@ -232,7 +232,7 @@ def test_a_backup_that_was_moved_to_another_database_or_run_is_not_ours(
 
 @pytest.mark.endurance
 def test_a_key_that_was_changed_signs_once_its_line_is_there_and_the_old_one_still_counts(
-    shop: Restores,
+    shop: Restores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = shop.archive
     path = archive.settings.require_backup().signers
@@ -252,6 +252,12 @@ def test_a_key_that_was_changed_signs_once_its_line_is_there_and_the_old_one_sti
     lines = [line for line in path.read_text().splitlines() if not line.startswith(f"shop {before} ")]
     path.write_text("\n".join(lines))
     assert [one.sound for one in listed(archive).of("shop")] == [False, False, True]
+    # But nobody gives up the copies of it for that: the line may be put back.
+    monkeypatch.setattr(retention, "_now", lambda: datetime.now(UTC) + timedelta(days=31))
+    with archive.bucket() as reading, archive.writing() as writing:
+        retention.keep(reading, writing, archive.settings, "shop")
+        kept = {stored.name.split("/")[2] for stored in reading.list(f"{KEPT}shop/")}
+    assert kept == {RUN, "2026-11-23", "2026-11-24"}
 
 
 @pytest.mark.endurance
@@ -316,6 +322,14 @@ def test_what_is_not_signed_takes_nobodys_place_among_those_that_are_kept() -> N
     real = [made("2026-11-01"), made("2026-11-21"), made("2026-11-22")]
     others = [made("2026-10-02", Signature.UNSIGNED), made("2027-02-02", Signature.WRONG)]
     assert retention.wanted([*real, *others], last=2, months=2) == {one.run for one in real}
+
+
+def test_a_copy_whose_key_has_no_line_any_more_stays_for_its_months_and_no_longer() -> None:
+    since = retention._month(made("2026-10-01").taken_at)
+    for found in Signature.UNSIGNED, Signature.WRONG:
+        assert retention._is_spared(made("2026-11-01", found), since)
+        assert not retention._is_spared(made("2026-10-31", found), since)
+    assert not retention._is_spared(made("2026-11-01"), since)
 
 
 @pytest.mark.endurance

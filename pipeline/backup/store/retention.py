@@ -61,8 +61,12 @@ def keep(reading: Bucket, writing: Bucket, settings: Settings, database: str) ->
 
 
 def _is_spared(copy: Backup, since: int) -> bool:
-    """Whether a copy stays for its months though it is not signed: it may be of before backups were."""
-    return copy.signature is Signature.UNSIGNED and _month(copy.taken_at) > since
+    """Whether a copy stays for its months though it is not signed as it should be.
+
+    It may be of before backups were, or by a key whose line is no longer in the file: who takes out the line
+    of a stolen key, or forgets one, is not to lose by it what nobody can make again.
+    """
+    return copy.signature in (Signature.UNSIGNED, Signature.WRONG) and _month(copy.taken_at) > since
 
 
 def _names(bucket: Bucket, database: str) -> list[str]:
