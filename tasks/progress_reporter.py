@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 
 FLUSH_SECONDS = 3.0
-# What a step tells first may wait so long: most steps are over by then, and have told one thing only.
-GRACE_SECONDS = 0.5
+# What a step reports first waits so long: most steps are over by then, and have reported one thing only.
+DELAY_SECONDS = 0.5
 
 
 class ProgressReporter:
@@ -48,7 +48,7 @@ class ProgressReporter:
                 self._busy = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: bool(self._news))
-                self._changed.wait_for(lambda: self._hurried, GRACE_SECONDS)
+                self._changed.wait_for(lambda: self._hurried, DELAY_SECONDS)
                 news, self._news = list(self._news.values()), {}
                 self._busy = True
             for call in news:

@@ -55,8 +55,8 @@ class Spool:
     def add(self, alert: Alert, grace_seconds: float = 0.0) -> None:
         """Keep an alert to be sent, unless it was told already and has not recovered.
 
-        With a grace period it is sent only after that, or in the words of the second time when there is one,
-        whichever comes first: what recovers before that was never told.
+        With a grace period it is sent only after that, or at once when it is added a second time, in the
+        words of that time: what recovers before was never told.
         """
         self.prepare()
         with self._locked():

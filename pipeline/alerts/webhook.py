@@ -25,7 +25,7 @@ _REFUSALS = {
 }  # fmt: skip
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "it asks for a login; correct url in that entry of Vault",
-    HTTPStatus.FORBIDDEN: "it refuses our login; correct url in that entry of Vault",
+    HTTPStatus.FORBIDDEN: "it refuses what is sent to that address; correct url in that entry of Vault",
     HTTPStatus.NOT_FOUND: "it knows no such address; correct url in that entry of Vault",
     HTTPStatus.GONE: "the address is no longer in use; write the new url into that entry of Vault",
     HTTPStatus.TOO_MANY_REQUESTS: "it has had too many; it is tried again later",

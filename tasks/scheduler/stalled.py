@@ -34,9 +34,9 @@ def tell_if_done(task: Any) -> None:
 def subject_of(family: str, params: Mapping[str, str]) -> AlertSubject:
     """Return what is undone when a worker dies at a task: with a table the whole load, which it did as well.
 
-    >>> thing_of("etl.LoadTable", {"source": "hr", "table": "employee", "run": "2026-11-22"}).key
+    >>> subject_of("etl.LoadTable", {"source": "hr", "table": "employee", "run": "2026-11-22"}).key
     'run/etl'
-    >>> thing_of("backup.DumpDatabase", {"database": "hr", "run": "2026-11-22"}).key
+    >>> subject_of("backup.DumpDatabase", {"database": "hr", "run": "2026-11-22"}).key
     'backup/hr'
     """
     if known := chains.of_family(family):

@@ -26,7 +26,7 @@ from tests.sandbox.conftest import CommandLine
 pytestmark = pytest.mark.endurance
 
 BY_NAME = {server.name: server for server in servers.ALL}
-GRACE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 def _warehouse_user(own: CommandLine) -> str:
@@ -123,7 +123,7 @@ def test_a_port_taken_since_is_left_to_who_has_it_and_the_credentials_follow(own
 def test_two_ups_at_once_make_one_sandbox(own: CommandLine) -> None:
     own("down")
     both = [own.start("up", "--empty") for _ in range(2)]
-    said = [process.communicate(timeout=GRACE_SECONDS)[0] for process in both]
+    said = [process.communicate(timeout=TIMEOUT_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("already up" in text for text in said) == 1
     assert len(servers.ALL) == len([server for server in servers.ALL if server.process(own.home)])
@@ -216,7 +216,7 @@ def test_a_server_that_does_not_obey_is_ended_by_force(monkeypatch: pytest.Monke
         deaf.stdout.readline()
         monkeypatch.setattr(processes, "GRACE_SECONDS", 0.2)
         processes.end([(psutil.Process(deaf.pid), signal.SIGTERM)])
-        assert deaf.wait(timeout=GRACE_SECONDS) is not None
+        assert deaf.wait(timeout=TIMEOUT_SECONDS) is not None
 
 
 @pytest.mark.endurance
@@ -227,13 +227,13 @@ def test_up_that_is_stopped_half_way_is_cleaned_by_down(
 ) -> None:
     command = CommandLine(tmp_path / "home")
     going = command.start("up")
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while (
         not (command.path / "run" / moment).exists() and time.monotonic() < deadline and going.poll() is None
     ):
         time.sleep(0.01)
     going.send_signal(number)
-    said = going.communicate(timeout=GRACE_SECONDS)[0]
+    said = going.communicate(timeout=TIMEOUT_SECONDS)[0]
     assert going.returncode == 143, said
     assert "bin/sandbox down" in said
     data = (command.path / "servers").resolve()

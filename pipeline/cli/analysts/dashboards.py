@@ -88,8 +88,8 @@ def run_apply(_arguments: argparse.Namespace) -> int:
     if not outcome.shown and not outcome.others and not outcome.problems:
         terminal.say("nothing to change")
     raise_problems(outcome)
-    thing = failures.dashboards(None)
-    alerts.send_recovery(configured, thing.key, f"{thing.name}: applied")
+    subject = failures.dashboards(None)
+    alerts.send_recovery(configured, subject.key, f"{subject.name}: applied")
     return 0
 
 

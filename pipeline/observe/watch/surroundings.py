@@ -27,8 +27,8 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
         summary = f"{unseen.thing}: could not be looked at ({at(now)})"
         reach = f"watch/reach/{unseen.thing}"
         yield Finding(reach, Severity.UNREACHABLE, summary, "pipeline check", unseen.error, now)
-    for subject in observations.seen:
-        yield Finding(f"watch/reach/{subject}", Severity.OK, f"{subject}: can be looked at")
+    for thing in observations.seen:
+        yield Finding(f"watch/reach/{thing}", Severity.OK, f"{thing}: can be looked at")
     yield from _loading(observations, now)
     yield from _working(settings, observations, now)
     for key in observations.keys:
