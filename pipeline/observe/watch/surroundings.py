@@ -59,11 +59,11 @@ def _working(settings: Settings, observations: Observations, now: datetime) -> I
 
 
 def _made_up_for(work: Work, observations: Observations) -> bool:
-    """Whether a backup was killed, and a later one is there."""
+    """Whether a backup was killed, and a later one of ours is there."""
     if work.alive or observations.bucket is None:
         return False
     later = observations.bucket.of(work.name.removeprefix(f"{BACKUP.name} "))
-    return any(backup.verified and backup.run >= work.run for backup in later)
+    return any(backup.sound and backup.run >= work.run for backup in later)
 
 
 def _at_work(

@@ -1,12 +1,26 @@
 """What watch thinks of what is out of reach, of keys, of backups on this machine, and of unsent alerts."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
+from pipeline.backup.store.signature import Signature
 from pipeline.observe.observed.observations import KeyObservations, Observations, Unseen, Work
 from pipeline.observe.watch import surroundings
-from tests.observe.watch.samples import DAY, HOUR, NOW, bucket, judged, key, observations, only, told
+from tests.observe.watch.samples import (
+    DAY,
+    HOUR,
+    NOW,
+    backup,
+    bucket,
+    judged,
+    key,
+    nights,
+    observations,
+    only,
+    told,
+)
 
 
 def test_what_cannot_be_looked_at_is_told_and_hides_nothing_else() -> None:
@@ -70,6 +84,13 @@ def test_a_backup_that_was_killed_is_told() -> None:
     # Another one has made up for it.
     assert told(working(alive=False, run="2026-11-23")) == {}
     assert told(working(alive=True, run="2026-11-23")) != {}
+
+
+def test_a_backup_that_is_not_ours_has_not_made_up_for_one_that_was_killed() -> None:
+    forged = backup(run="2026-11-26", signature=Signature.WRONG)
+    assert forged.verified
+    there = bucket(backups=(*nights(80_000_000), forged))
+    assert "backup/hr" in told(replace(working(alive=False), bucket=there))
 
 
 def test_a_backup_that_goes_on_much_longer_than_usual_is_told() -> None:
