@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -17,9 +17,10 @@ from pipeline.backup.drills import report
 from pipeline.backup.store import backups, signature
 from pipeline.backup.work import attempts, work_folder
 from pipeline.bucket import RetryPolicy, Stored
+from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import archive, audits, runs
-from pipeline.loading import listing
+from pipeline.observe.observed import declared
 from pipeline.observe.observed.observations import (
     BucketObservations,
     Declared,
@@ -72,13 +73,13 @@ class _Looker:
 
     def look(self) -> Observations:
         found = Observations(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
-        if self._settings.analysts is not None:
-            seen = self._looked("the catalog", lambda: declared(self._settings))
-            if seen is not None:
-                found = replace(found, declared=seen.tables, marts=seen.marts)
+        seen = self._looked("the catalog", self._catalog) if self._settings.analysts else None
+        if seen is not None:
+            found = replace(found, declared=seen[1].tables, marts=seen[1].marts)
         with self._looking("Vault"), access.opened(self._settings) as databases:
             found = self._behind_vault(databases, found)
-            found = self._everything(databases, found)
+            if seen is not None and found.ledger is not None:
+                found = self._everything(databases, seen[0], found)
         return replace(found, seen=tuple(self._seen), unseen=tuple(self._unseen))
 
     def _behind_vault(self, databases: Access, found: Observations) -> Observations:
@@ -93,12 +94,13 @@ class _Looker:
             found = replace(found, bucket=seen)
         return found
 
-    def _everything(self, databases: Access, found: Observations) -> Observations:
+    def _everything(self, databases: Access, catalogued: Catalog, found: Observations) -> Observations:
         """Return the same with the tables of sources that declare all of them, if the warehouse answers."""
-        if self._settings.analysts is None or found.declared is None or found.ledger is None:
+        if not any(source.everything for source in catalogued.sources.values()):
             return found
+        checkout = self._settings.require_analysts().checkout
         with contextlib.suppress(PipelineError), databases.warehouse(session=WAREHOUSE_SESSION) as warehouse:
-            found = replace(found, declared=declared(self._settings, warehouse).tables)
+            found = replace(found, declared=declared.of(checkout, catalogued, warehouse).tables)
         return found
 
     def _looked(self, thing: str, look: Callable[[], T]) -> T | None:
@@ -123,6 +125,11 @@ class _Looker:
             self._seen.append(thing)
 
     # What lies on this machine.
+
+    def _catalog(self) -> tuple[Catalog, Declared]:
+        checkout = self._settings.require_analysts().checkout
+        found = catalog.read(checkout)
+        return found, declared.of(checkout, found)
 
     def _keys(self) -> Iterator[KeyObservations]:
         if self._settings.backup is None:
@@ -197,30 +204,6 @@ class _Looker:
         with databases.bucket(secret, retries=RETRIES) as bucket:
             found = bucket.inspect()
         return tuple(found.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None))
-
-
-def _written(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def declared(settings: Settings, warehouse: Connection | None = None) -> Declared:
-    """Return the declared tables and marts, each with when its file was written.
-
-    With `warehouse` those too that `*` brings, each since it is known.
-    """
-    checkout = settings.require_analysts().checkout
-    found: dict[str, dict[str, datetime]] = {}
-    catalogued = catalog.read(checkout)
-    for source in catalogued.sources.values():
-        # Whoever declares a new table may wait for the next night like everybody else.
-        written = _written(checkout / "sources" / f"{source.name}.yaml")
-        found[source.name] = dict.fromkeys(source.tables, written)
-        if source.everything and warehouse is not None:
-            since = {one.relation.name: one.since for one in listing.last(warehouse, source.name)}
-            tables = listing.known_to(warehouse, catalogued).source(source.name).tables
-            found[source.name] = {name: max(written, since.get(name, written)) for name in tables}
-    marts = {mart.name: _written(checkout / mart.file) for mart in catalogued.marts.values()}
-    return Declared(found, marts)
 
 
 def tables(warehouse: Connection, since: datetime) -> dict[str, TableObservations]:

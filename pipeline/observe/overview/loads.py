@@ -6,9 +6,9 @@ from datetime import datetime
 
 from pipeline import chains
 from pipeline.errors import PipelineError
+from pipeline.observe.observed import declared as catalogued
 from pipeline.observe.observed import loads as observed
 from pipeline.observe.observed.look import LOOK_BACK
-from pipeline.observe.observed.look import declared as read_declared
 from pipeline.observe.observed.look import tables as read_tables
 from pipeline.observe.observed.observations import LedgerObservations, Observations, TableObservations
 from pipeline.observe.overview.model import FAILED, OK, STALE, Table, Undone
@@ -44,7 +44,7 @@ def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     """Return how each declared table and mart is, and what is open."""
     since, remarks, declared = now - LOOK_BACK, [], None
     try:
-        declared = read_declared(settings, warehouse) if settings.analysts else None
+        declared = catalogued.read(settings, warehouse) if settings.analysts else None
     except PipelineError as error:
         remarks.append(f"the analysts' catalog cannot be read, so tables are as they were loaded: {error}")
     seen = Observations(
