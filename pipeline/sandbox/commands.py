@@ -7,18 +7,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from pipeline.errors import StepError, StoppedError
+from pipeline.errors import StoppedError, common_kind
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters
 from pipeline.sandbox.servers.server import addresses, plain_environment
 
 LOOK_SECONDS = 0.05
+RELAY_SECONDS = 5.0
 PROGRAM = Path(sys.executable).with_name("pipeline")
 
 Command = Sequence[str]
@@ -34,7 +36,7 @@ class Commands:
         self._program = program
 
     def run(self, *arguments: str) -> None:
-        """Run one command to its end. Raise StepError if it fails, StoppedError on Ctrl-C or SIGTERM."""
+        """Run one command to its end. Raise as `beside` does."""
         with self.beside(arguments, shown=True) as wait:
             wait()
 
@@ -51,8 +53,9 @@ class Commands:
         """Start commands that go on beside what the block does; what it gets waits for them.
 
         What they write is shown when they were waited for, if they are not `quiet`; at once if it is to be
-        `shown`. What goes wrong is always shown at once. The wait raises StepError if one of them failed,
-        StoppedError on Ctrl-C or SIGTERM. Whatever ends the block ends them too.
+        `shown`. What goes wrong is always shown at once. The wait raises the kind of error that their exit
+        codes tell if any of them failed, StoppedError on Ctrl-C or SIGTERM. Whatever ends the block ends them
+        too.
         """
         with _Started(self._home, self._program, shown=shown) as started:
             logs = [started.start(one) for one in commands]
@@ -61,10 +64,14 @@ class Commands:
                 ended = started.wait()
                 for line in () if quiet else started.written():
                     self._say(line)
-                for one, log, returncode in zip(commands, logs, ended, strict=True):
-                    if returncode:
-                        hint = f"; Luigi's own lines are in {log}" if log else ""
-                        raise StepError(f"'pipeline {' '.join(one)}' ended with {returncode}{hint}")
+                wrong = [
+                    f"'pipeline {' '.join(one)}' ended with {returncode}"
+                    + (f"; Luigi's own lines are in {log}" if log else "")
+                    for one, log, returncode in zip(commands, logs, ended, strict=True)
+                    if returncode
+                ]
+                if wrong:
+                    raise common_kind(code for code in ended if code)("\n".join(wrong))
 
             yield wait
 
@@ -84,6 +91,7 @@ class _Started:
         self._outputs: list[IO[bytes]] = []
         self._shown = shown
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._relays: list[threading.Thread] = []
 
     def __enter__(self) -> "_Started":
         return self
@@ -92,26 +100,33 @@ class _Started:
         self._terminate()
         for process in self._processes:
             process.wait()
+        self._join()
         for output in self._outputs:
             output.close()
 
     def start(self, command: Command) -> Path | None:
         """Start one command, and return where it writes Luigi's lines, if it does."""
         log = self._home.logs / f"{command[1]}.log" if command[0] == "run" else None
-        output = None
+        output = errors = None
         if not self._shown:
             output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the block
             self._outputs.append(output)
-        self._processes.append(
-            subprocess.Popen(
-                [*self._line, *command, *(["--log-file", str(log)] if log else [])],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                # A session of its own: else the terminal would send it a second Ctrl-C while it tidies up.
-                start_new_session=True,
-            )
+            # No terminal, on which each would draw its progress over the lines of the others.
+            errors = subprocess.PIPE
+        process = subprocess.Popen(
+            [*self._line, *command, *(["--log-file", str(log)] if log else [])],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            # A session of its own: else the terminal would send it a second Ctrl-C while it tidies up.
+            start_new_session=True,
         )
+        self._processes.append(process)
+        if process.stderr is not None:
+            relay = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
+            relay.start()
+            self._relays.append(relay)
         return log
 
     def wait(self) -> list[int]:
@@ -135,6 +150,7 @@ class _Started:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        self._join()
         if asked:
             raise StoppedError("stopped")
         return [process.returncode for process in self._processes]
@@ -146,7 +162,20 @@ class _Started:
             for line in output:
                 yield line.decode(errors="replace").rstrip("\n")
 
+    def _join(self) -> None:
+        # What a command has left behind may have its end of the pipe open still.
+        for relay in self._relays:
+            relay.join(RELAY_SECONDS)
+
     def _terminate(self) -> None:
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
+
+
+def _relay(errors: IO[bytes]) -> None:
+    """Show what goes wrong, line by line."""
+    with errors:
+        for line in errors:
+            sys.stderr.write(line.decode(errors="replace"))
+            sys.stderr.flush()
