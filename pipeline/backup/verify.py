@@ -155,7 +155,7 @@ def _manifest(folder: Work, encrypted: Encrypted, method: str, verify_seconds: f
 def _publish(
     bucket: Bucket, settings: Settings, proven: Manifest, data: bytes, said: Mapping[str, str]
 ) -> None:
-    if backups.is_verified(settings, proven.database, proven.run):
+    if backups.is_ours(bucket, settings, proven.database, proven.run):
         return  # by an attempt that was killed before it could clean up
     name = manifest.manifest_name(proven.database, proven.run)
     bucket.write_small(name, data, content_type=manifest.CONTENT_TYPE, info=said)

@@ -83,7 +83,12 @@ class Listing:
 def is_verified(settings: Settings, database: str, run: str) -> bool:
     """Whether the bucket has our manifest of this run, which is what makes it a backup."""
     with reading(access.brief(settings)) as bucket:
-        proof = bucket.find(manifest.manifest_name(database, run))
+        return is_ours(bucket, settings, database, run)
+
+
+def is_ours(bucket: "Bucket", settings: Settings, database: str, run: str) -> bool:
+    """Whether a bucket that is open has our manifest of this run."""
+    proof = bucket.find(manifest.manifest_name(database, run))
     if proof is None:
         return False
     return signature.judge(signature.signers(settings), database, run, proof) in (None, Signature.SIGNED)
