@@ -19,8 +19,8 @@ from pipeline.backup.work import attempts, work_folder
 from pipeline.bucket import RetryPolicy, Stored
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
-from pipeline.ledger import archive, audits, runs
-from pipeline.observe.observed import declared
+from pipeline.ledger import archive, runs
+from pipeline.observe.observed import declared, loads
 from pipeline.observe.observed.observations import (
     BucketObservations,
     Declared,
@@ -29,7 +29,6 @@ from pipeline.observe.observed.observations import (
     KeyObservations,
     LedgerObservations,
     Observations,
-    ProofObservations,
     TableObservations,
     Unseen,
     Work,
@@ -178,7 +177,7 @@ class _Looker:
                     database: DrillObservations(*rest) for database, *rest in archive.last_held(warehouse)
                 },
                 first_backups=archive.first_backups(warehouse),
-                proofs={name: ProofObservations(*rest[1:6]) for name, *rest in audits.proofs(warehouse)},
+                proofs=loads.proved(warehouse),
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
                 held_back=ledger.held_back(warehouse, self._settings.sources),
             )

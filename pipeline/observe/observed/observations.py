@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from pipeline.audit.proofs import Proof
 from pipeline.backup.store.backups import Backup
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
@@ -39,17 +40,6 @@ class TableObservations:
 
 
 @dataclass(frozen=True)
-class ProofObservations:
-    """A loaded table: since when, when it was last proved equal, last looked at, and with which result."""
-
-    loaded_since: datetime
-    proved_at: datetime | None = None
-    looked_at: datetime | None = None
-    result: str | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
 class DrillObservations:
     """The newest drill of a database, held or not, and when one last held."""
 
@@ -76,7 +66,7 @@ class LedgerObservations:
     # By source.table; a source's own steps by its name alone.
     tables: Mapping[str, TableObservations] = field(default_factory=dict)
     # By source.table.
-    proofs: Mapping[str, ProofObservations] = field(default_factory=dict)
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
     # By database.
     drills: Mapping[str, DrillObservations] = field(default_factory=dict)
     first_backups: Mapping[str, datetime] = field(default_factory=dict)

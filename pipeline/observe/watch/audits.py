@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pipeline import durations
-from pipeline.observe.observed.observations import Observations, ProofObservations
+from pipeline.audit.finding import INCOMPARABLE
+from pipeline.audit.proofs import Proof
+from pipeline.observe.observed.observations import Observations
 from pipeline.observe.watch import limits
 from pipeline.observe.watch.finding import Finding, Severity, at
 from pipeline.settings import Settings
@@ -45,13 +47,13 @@ def _is_declared(settings: Settings, observations: Observations, name: str) -> b
     return source in settings.sources and declared
 
 
-def _since(proof: ProofObservations) -> datetime:
+def _since(proof: Proof) -> datetime:
     """Return the moment from which a table is not proved: what cannot be compared was looked at at least."""
-    looked = proof.looked_at if proof.result == "not comparable" else None
+    looked = proof.looked_at if proof.result == INCOMPARABLE else None
     return max((one for one in (proof.proved_at, looked) if one), default=proof.loaded_since)
 
 
-def _table(name: str, proof: ProofObservations, now: datetime, *, late: bool) -> Finding:
+def _table(name: str, proof: Proof, now: datetime, *, late: bool) -> Finding:
     key = f"{KEY}/{name}"
     if proof.proved_at:
         what = f"was proved equal to its source at {at(proof.proved_at)}, {limits.ago(now, proof.proved_at)}"
