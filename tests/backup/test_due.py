@@ -60,3 +60,15 @@ def test_a_drill_for_a_change_that_did_not_hold_is_made_again_by_the_command_tha
     done = restores.archive.run("run", "drill", "shop")
     assert done.code == 0, done.out + done.err
     assert restores.report("shop", f"{datetime.now(UTC):%Y-%m-%d}").held
+
+
+def test_a_backup_that_this_version_cannot_read_keeps_no_other_database_from_its_drill(
+    restores: Restores,
+) -> None:
+    """Its own drill fails, and says so; before, none was made."""
+    restores.source("shop", SMALL)
+    restores.back_up("shop")
+    this_month = f"{datetime.now(UTC):%Y-%m}"
+    drill.drill_database(restores.archive.settings, "shop", this_month)
+    restores.change_manifest("shop", version=99)
+    assert due.due(restores.archive.settings, ["shop", "other"], this_month) == ["shop", "other"]

@@ -8,6 +8,7 @@ from pipeline import access
 from pipeline.backup.drills import report
 from pipeline.backup.store import backups, choice
 from pipeline.bucket import Bucket, Stored
+from pipeline.errors import CheckError
 from pipeline.settings import Settings
 
 
@@ -47,5 +48,9 @@ def _is_due(bucket: Bucket, settings: Settings, database: str, month: str) -> bo
     # Without a backup the drill fails, and says so.
     if not proven or not there or not _held(reports[-1]):
         return True
-    schema = choice.choose(bucket, settings, database, there[-1].run).contents.schema_sha256
+    try:
+        schema = choice.choose(bucket, settings, database, there[-1].run).contents.schema_sha256
+    except CheckError:
+        # The drill fails as well, and says so; those of the others are made all the same.
+        return True
     return schema is not None and schema != reports[-1].info.get("schema")
