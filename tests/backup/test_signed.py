@@ -386,6 +386,11 @@ def test_check_tells_the_line_that_the_file_lacks(shop: Restores) -> None:
     ended = archive.run("check")
     assert ended.code == 4
     assert " ".join(line.split()) in " ".join(ended.out.split())
+    # A Vault that was restored from before the key was changed.
+    path.write_text(f"{line}\nshop 99 {line.split()[2]}\n")
+    ended = archive.run("check")
+    assert ended.code == 4
+    assert "until it has version 100" in " ".join(ended.out.split())
 
 
 @pytest.mark.endurance

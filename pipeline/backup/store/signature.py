@@ -100,6 +100,14 @@ def problems(databases: Access, database: str) -> list[str]:
         for version, key in sorted(there.items())
         if version not in here and version > max(here, default=0)
     ]
+    if there and (newest := max(here, default=0)) > max(there):
+        # As where Vault was restored from before the key was changed. The line stays for what it has signed.
+        vault = databases.settings.vault
+        found.append(
+            f"{known.path} has version {newest} of {database}, and its key in Vault none after {max(there)}: "
+            f"type vault write -f {vault.transit}/keys/{vault.signing_key(database)}/rotate until it has "
+            f"version {newest + 1}, then pipeline check for the line of that"
+        )
     if not there:
         found.append(f"the key of {database} in Vault is not of type ed25519; make it anew as that")
     if not found:
