@@ -99,8 +99,9 @@ def _not_ours(bucket: BucketObservations, database: str, now: datetime) -> Itera
             "make another key for [backup] secret, and delete the present one"
         )
         yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
-    elif signed:
-        yield Finding(key, Severity.OK, f"backup of {database}: the {len(signed)} that are signed are ours")
+    elif there:
+        summary = f"backup of {database}: {len(signed)} of {len(there)} are signed, and ours"
+        yield Finding(key, Severity.OK, summary)
 
 
 def _size(bucket: BucketObservations, database: str, now: datetime) -> Iterator[Finding]:

@@ -117,6 +117,14 @@ def _databases(settings: Settings, _: Observations) -> set[str]:
     return set(settings.databases)
 
 
+def _signed(settings: Settings, _: Observations) -> set[str]:
+    return set(settings.databases) if settings.backup and settings.backup.signers else set()
+
+
+def _named(settings: Settings, _: Observations) -> set[str]:
+    return set(settings.sources)
+
+
 def _keys(settings: Settings, _: Observations) -> set[str]:
     return {path.name for path in settings.backup.recipients} if settings.backup else set()
 
@@ -134,9 +142,11 @@ KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     "backup": _databases,
     "changed": _databases,
     "kept": _databases,
+    "signature": _signed,
     "size": _databases,
     "drill": _databases,
     "source": _sources,
+    "horizon": _named,
     "table": _tables,
     "audit": _proved,
     "mart": _marts,

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline.backup.store.signature import Signature
 from pipeline.observe.observed.observations import Observations
 from tests.observe.watch.samples import (
     DAY,
@@ -46,6 +47,15 @@ def test_all_that_is_well_is_judged_too() -> None:
     found = judged(archive_only())
     keys = {f"watch/{what}/hr" for what in ("backup", "changed", "size", "drill")} | {"watch/rules"}
     assert {found[key].severity for key in keys} == {"ok"}
+
+
+def test_a_backup_that_is_not_ours_is_told_and_over_once_it_is_gone() -> None:
+    """Also where none that is left is signed: they are from before we did."""
+    before = [backup(days, signature=Signature.UNSIGNED) for days in (2, 1, 0)]
+    forged = backup(run="2026-11-25", signature=Signature.WRONG)
+    late = told(archive_only(bucket=bucket(backups=(*before, forged))))["watch/signature/hr"]
+    assert "1 of 4 are not ours: the newest, run 2026-11-25" in late.summary
+    assert judged(archive_only(bucket=bucket(backups=tuple(before))))["watch/signature/hr"].severity == "ok"
 
 
 def test_a_database_that_nobody_backed_up_yet_has_no_drill_to_miss() -> None:
