@@ -95,8 +95,9 @@ def _not_ours(bucket: BucketObservations, database: str, now: datetime) -> Itera
         last = strange[-1]
         summary = (
             f"backup of {database}: {len(strange)} of {len(there)} are not ours: the newest, run {last.run}, "
-            f"said to be taken {limits.ago(now, last.taken_at)}, {last.flaw}. Somebody wrote to the bucket: "
-            "make another key for [backup] secret, and delete the present one"
+            f"said to be taken {limits.ago(now, last.taken_at)}, {last.flaw}. See with 'pipeline check' "
+            "whether [backup] signers lacks a line here; else somebody wrote to the bucket: make another key "
+            "for [backup] secret, and delete the present one"
         )
         yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
     elif there:
