@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from pipeline import access
+from pipeline import access, catalog
 from pipeline.backup.store.manifest import dump_name, globals_name, manifest_name
 from pipeline.bucket import Bucket
 from pipeline.observe import overview, watch
@@ -163,6 +164,25 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
     assert observations.bucket.drills["old"].held_at == now
     infos = [one.key for one in watch.judge(archive.settings, observations, now) if one.severity == "info"]
     assert infos == ["watch/undeclared/old"]
+
+
+def test_the_catalog_is_read_once_so_that_all_that_is_judged_is_of_one_version(
+    night: Night, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync may put another version in its place meanwhile. For `*` the warehouse is asked too."""
+    archive.source("shop", SHOP)
+    night.platform.declare("shop", 'source: shop\ntables: "*"\n')
+    read, asked = catalog.read, list[Path]()
+
+    def reading(folder: Path) -> catalog.Catalog:
+        asked.append(folder)
+        return read(folder)
+
+    monkeypatch.setattr(catalog, "read", reading)
+    seen = watch.look(archive.settings, datetime.now(UTC))
+    assert seen.ledger is not None
+    assert seen.declared == {"shop": {}}
+    assert len(asked) == 1
 
 
 @pytest.mark.endurance
