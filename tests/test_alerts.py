@@ -78,11 +78,15 @@ def test_an_alert_is_told_once_and_its_recovery_once(hook: Hook) -> None:
 def test_all_that_is_known_is_told(hook: Hook) -> None:
     """Where, since when, the error on one line, what to type, and where to look."""
     alert = failed(
-        error="no\nconnection", run="2026-11-22", task="ExtractTable", host="node-1",
-        since="2026-11-22T03:15:00+01:00", command="pipeline run etl",
+        error="no\nconnection",
+        run="2026-11-22",
+        task="ExtractTable",
+        host="node-1",
+        since="2026-11-22T03:15:00+01:00",
+        command="pipeline run etl",
         task_url="https://luigi.example.org/static/visualiser/index.html#search__search=item",
         log_url="https://luigi.example.org/log/2026-11-22/x",
-    )  # fmt: skip
+    )
     alerts.send(configured(hook), alert)
     (told,) = hook.alerts()
     assert told == alert

@@ -82,8 +82,11 @@ def test_the_demo_runs_two_nights_and_proves_every_table_equal(demo: tuple[Path,
     home, done = demo
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"all \d+ tables, [\d,]+ rows, equal their sources", done.stdout)
-    nights = re.findall(r"^run \S+: (\d+) tables, .*: ([\d,]+) new, ([\d,]+) changed, ([\d,]+) deleted$",
-                        done.stdout, re.MULTILINE)  # fmt: skip
+    nights = re.findall(
+        r"^run \S+: (\d+) tables, .*: ([\d,]+) new, ([\d,]+) changed, ([\d,]+) deleted$",
+        done.stdout,
+        re.MULTILINE,
+    )
     # Between them a run of the mart that was pushed, and of the one table that it reads.
     assert [tables for tables, *_ in nights] == ["20", "20", "1"]
     assert nights[0][2:] == ("0", "0")
@@ -160,9 +163,15 @@ def home(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.endurance
 def test_the_demo_that_is_stopped_leaves_what_its_down_ends(home: Path) -> None:
     with subprocess.Popen(
-        [PROJECT / "bin" / "demo"], cwd=PROJECT, env=environment(home), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
+        [PROJECT / "bin" / "demo"],
+        cwd=PROJECT,
+        env=environment(home),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert any(line.startswith("== Night 1") for line in process.stdout)

@@ -227,9 +227,16 @@ UPLOADER = textwrap.dedent("""
 def child(control: Control, bucket_name: str, what: str, path: Path, sha256: str, part_size: int) -> Any:
     key = control.create_key("child", ALL, bucket=bucket_name)
     told = {
-        "key_id": key.key_id, "key": key.application_key, "bucket": bucket_name, "realm": control.url,
-        "what": what, "path": str(path), "name": NAME, "sha256": sha256, "part_size": part_size,
-    }  # fmt: skip
+        "key_id": key.key_id,
+        "key": key.application_key,
+        "bucket": bucket_name,
+        "realm": control.url,
+        "what": what,
+        "path": str(path),
+        "name": NAME,
+        "sha256": sha256,
+        "part_size": part_size,
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", UPLOADER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -44,13 +44,20 @@ class Cron:
     def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
         """Start it as cron does, which is in no terminal and hands on little of its environment."""
         began = subprocess.Popen(
-            [CRON, *arguments], text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True,
+            [CRON, *arguments],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
             env={
-                "PATH": "/usr/bin:/bin", "HOME": "/", "CRON_STATE": str(self.state),
-                "CRON_ALERTS": str(self.spool.folder), "CRON_TEST": str(self.folder),
+                "PATH": "/usr/bin:/bin",
+                "HOME": "/",
+                "CRON_STATE": str(self.state),
+                "CRON_ALERTS": str(self.spool.folder),
+                "CRON_TEST": str(self.folder),
             },
-        )  # fmt: skip
+        )
         self.started.append(began)
         return began
 
@@ -134,10 +141,14 @@ def test_the_exit_code_is_passed_on_and_what_was_said_last_is_told(cron: Cron, c
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["--lock"], ["--lock", "", "true"], ["--timeout", "true"], ["--timeout", "2 hours", "true"],
+        [],
+        ["--lock"],
+        ["--lock", "", "true"],
+        ["--timeout", "true"],
+        ["--timeout", "2 hours", "true"],
         ["--lok", "a"],
     ],
-)  # fmt: skip
+)
 def test_what_it_does_not_understand_it_does_not_do(cron: Cron, arguments: list[str]) -> None:
     code, told = cron.run(*arguments)
     assert (code, told[:6]) == (2, "cron: ")
@@ -154,9 +165,16 @@ def test_arguments_arrive_as_they_are(cron: Cron) -> None:
 
 def test_files_that_the_command_makes_have_the_rights_that_they_would_have(cron: Cron) -> None:
     own = cron.folder / "own"
-    subprocess.run([CRON, *bash('touch "$CRON_TEST/own"')], umask=0o022, check=True, env={
-        "PATH": "/usr/bin:/bin", "CRON_STATE": str(cron.state), "CRON_TEST": str(cron.folder),
-    })  # fmt: skip
+    subprocess.run(
+        [CRON, *bash('touch "$CRON_TEST/own"')],
+        umask=0o022,
+        check=True,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "CRON_STATE": str(cron.state),
+            "CRON_TEST": str(cron.folder),
+        },
+    )
     assert stat.S_IMODE(own.stat().st_mode) == 0o644
 
 
@@ -170,8 +188,9 @@ def test_a_second_one_ends_with_6_and_says_which_one_is_going(cron: Cron) -> Non
     assert code == 6
     assert re.fullmatch(
         r"cron: load: is already running, since \d{4}-\d\d-\d\d \d\d:\d\d UTC on \S+ "
-        rf"\(process {first.pid}\); wait for it to end\n", told,
-    )  # fmt: skip
+        rf"\(process {first.pid}\); wait for it to end\n",
+        told,
+    )
     assert cron.run("--lock", "another", "true") == (0, "")
     (cron.folder / "go").touch()
     assert first.wait(timeout=30) == 0
@@ -316,9 +335,14 @@ def test_an_ordinary_user_can_use_it() -> None:
         environment = {"PATH": "/usr/bin:/bin", "CRON_STATE": str(folder / "home" / "state")}
         for command, code in ((["id", "-u"], 0), (["/nowhere/python"], 127)):
             done = subprocess.run(
-                [folder / "cron", "--lock", "load", *command], user=NOBODY, group=NOBODY, extra_groups=[],
-                env={**environment, "CRON_ALERTS": str(folder / "home" / "alerts")}, cwd="/", check=False,
-            )  # fmt: skip
+                [folder / "cron", "--lock", "load", *command],
+                user=NOBODY,
+                group=NOBODY,
+                extra_groups=[],
+                env={**environment, "CRON_ALERTS": str(folder / "home" / "alerts")},
+                cwd="/",
+                check=False,
+            )
             assert done.returncode == code
         assert (folder / "home" / "state" / "load.log").read_text().splitlines()[1].endswith(f"Z {NOBODY}")
         assert [alert.key for alert in Spool(folder / "home" / "alerts").opened()] == ["cron/load"]
@@ -381,12 +405,20 @@ def test_an_alert_that_cannot_be_left_is_said_so(cron: Cron) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "key"),
-    [(["run", "etl"], "run/etl"), (["run", "backup", "hr"], "backup/hr"), (["run", "drill"], "run/drill"),
-     (["run", "backup"], "run/backup"), (["run", "backup", "--run", "2026-11-22", "hr"], "run/backup"),
-     (["run", "drill", "--month", "2026-11"], "run/drill"), (["run", "drill", "hr"], "run/drill/hr"),
-     # That a part of it is done ends nothing that was told of the whole.
-     (["run", "etl", "--source", "hr"], "cron/x"), (["watch"], "cron/x"), (["run"], "run/")],
-)  # fmt: skip
+    [
+        (["run", "etl"], "run/etl"),
+        (["run", "backup", "hr"], "backup/hr"),
+        (["run", "drill"], "run/drill"),
+        (["run", "backup"], "run/backup"),
+        (["run", "backup", "--run", "2026-11-22", "hr"], "run/backup"),
+        (["run", "drill", "--month", "2026-11"], "run/drill"),
+        (["run", "drill", "hr"], "run/drill/hr"),
+        # That a part of it is done ends nothing that was told of the whole.
+        (["run", "etl", "--source", "hr"], "cron/x"),
+        (["watch"], "cron/x"),
+        (["run"], "run/"),
+    ],
+)
 def test_what_pipeline_would_tell_of_is_told_under_its_own_key(
     cron: Cron, arguments: list[str], key: str
 ) -> None:

@@ -114,10 +114,12 @@ def test_every_line_does_what_it_says(sandbox: Sandbox, tmp_path: Path) -> None:
     luigi_cfg = tmp_path / "luigi.cfg"
     luigi_cfg.write_text(configuration.render(configuration.template(), own))
     here = {
-        "BIN": str(tmp_path / "bin"), "CRON_STATE": str(tmp_path / "state"),
-        "CRON_ALERTS": str(tmp_path / "alerts"), "LUIGI_CONFIG_PATH": str(luigi_cfg),
+        "BIN": str(tmp_path / "bin"),
+        "CRON_STATE": str(tmp_path / "state"),
+        "CRON_ALERTS": str(tmp_path / "alerts"),
+        "LUIGI_CONFIG_PATH": str(luigi_cfg),
         "VAULT_ADDR": sandbox.env["VAULT_ADDR"],
-    }  # fmt: skip
+    }
     names = set(settings.read([Path(here["LUIGI_CONFIG_PATH"])]).databases)
     backed_up = {job.arguments[2] for job in JOBS if job.arguments[:2] == ["run", "backup"]}
     assert backed_up == names, "one line for each database"
@@ -132,9 +134,15 @@ def test_every_line_does_what_it_says(sandbox: Sandbox, tmp_path: Path) -> None:
     subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=60)
     for job in sorted(JOBS, key=lambda job: (job.arguments[0] == "watch", *reversed(job.times[:2]))):
         done = subprocess.run(
-            [VARIABLES["SHELL"], "-c", job.command], env=environment, cwd="/", stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [VARIABLES["SHELL"], "-c", job.command],
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         log = (tmp_path / "state" / f"{job.option['--lock']}.log").read_text()
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), log
         assert "ended with 0" in log

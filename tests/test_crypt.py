@@ -92,8 +92,10 @@ def test_the_format_is_binary_aes_256_uncompressed_and_protected(keys: Keys, pla
     assert not target.read_bytes().startswith(b"-----")
     packets = subprocess.run(
         [GPG, "--homedir", plain.parent, "--no-autostart", "--batch", "--list-packets", target],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
     assert packets.count(":pubkey enc packet:") == 2
     assert "mdc_method: 2" in packets or ":aead encrypted packet:" in packets
     # Compressed, these repeated rows would be tiny.
@@ -201,9 +203,15 @@ def _end_agent(folder: Path) -> None:
 def _made(folder: Path, name: str, **more: str) -> tuple[gnupg.GPG, str]:
     gpg = _library(folder)
     wanted = {
-        "key_type": "EDDSA", "key_curve": "ed25519", "key_usage": "cert,sign", "name_real": name,
-        "name_email": f"{name}@test.invalid", "expire_date": "0", "no_protection": True, **more,
-    }  # fmt: skip
+        "key_type": "EDDSA",
+        "key_curve": "ed25519",
+        "key_usage": "cert,sign",
+        "name_real": name,
+        "name_email": f"{name}@test.invalid",
+        "expire_date": "0",
+        "no_protection": True,
+        **more,
+    }
     return gpg, gpg.gen_key(gpg.gen_key_input(**wanted)).fingerprint
 
 

@@ -51,8 +51,11 @@ def test_no_code_of_the_current_folder_is_imported_by_plain_luigi(night: Night, 
     night.platform.source("shop", SHOP, DECLARATION)
     done = subprocess.run(
         [program("luigi"), "--module", "tasks.etl", "LoadWarehouse", "--run", next_run()],
-        capture_output=True, text=True, env=night.platform.env, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=night.platform.env,
+        check=False,
+    )
     assert (hostile.read_text(), done.returncode) == ("", 0), done.stderr
     assert night.differing("shop") == []
 

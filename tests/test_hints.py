@@ -100,8 +100,9 @@ def test_watch_tells_the_hint_and_from_which_step_on() -> None:
     )
     (finding,) = judge(observations, [], [])
     assert (finding.hint, finding.command) == (
-        "write 'changes: full'", "pipeline rerun --run 2026-11-22 --from extract hr.employee",
-    )  # fmt: skip
+        "write 'changes: full'",
+        "pipeline rerun --run 2026-11-22 --from extract hr.employee",
+    )
     assert finding.text.endswith(f"next: write 'changes: full', then {finding.command}")
     stale = Finding("watch/table/hr.employee", Severity.STALE, "too old", finding.command, hint=finding.hint)
     assert tell.alert_of(Settings.model_construct(**{}), stale).hint == finding.hint

@@ -108,8 +108,10 @@ def test_columns_are_followed_from_a_dashboard_to_the_source() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("SELECT a.x + b.y AS z, 1 AS one, count(*) AS n FROM s.a JOIN s.b USING (id)",
-         [("z", ["s.a.x", "s.b.y"]), ("one", []), ("n", [])]),
+        (
+            "SELECT a.x + b.y AS z, 1 AS one, count(*) AS n FROM s.a JOIN s.b USING (id)",
+            [("z", ["s.a.x", "s.b.y"]), ("one", []), ("n", [])],
+        ),
         ('SELECT "Name" FROM s."T"', [("Name", ["s.T.Name"])]),
         ("WITH w AS (SELECT x AS y FROM s.a) SELECT max(y) AS y FROM w", [("y", ["s.a.x"])]),
         ("SELECT x AS y FROM s.a UNION SELECT z FROM s.b", [("y", ["s.a.x", "s.b.z"])]),
@@ -118,12 +120,14 @@ def test_columns_are_followed_from_a_dashboard_to_the_source() -> None:
         ("SELECT x FROM s.a NATURAL JOIN s.b", [("x", [origins.UNKNOWN])]),
         ("SELECT * FROM s.a", [("*", ["s.a.*"])]),
         ("SELECT a.x AS v, b.y AS v FROM s.a JOIN s.b USING (id)", [("v", ["s.a.x"]), ("v", ["s.b.y"])]),
-        ("SELECT x AS v, y AS v FROM s.a UNION SELECT x, z FROM s.b ORDER BY 1",
-         [("v", ["s.a.x", "s.b.x"]), ("v", ["s.a.y", "s.b.z"])]),
+        (
+            "SELECT x AS v, y AS v FROM s.a UNION SELECT x, z FROM s.b ORDER BY 1",
+            [("v", ["s.a.x", "s.b.x"]), ("v", ["s.a.y", "s.b.z"])],
+        ),
         ("SELECT k.y FROM s.a AS k(x, y)", [("y", [origins.UNKNOWN])]),
         ("SELECT y FROM (SELECT x FROM s.a) AS k(y)", [("y", ["s.a.x"])]),
     ],
-)  # fmt: skip
+)
 def test_where_the_sql_alone_does_not_tell_that_is_said(text: str, told: list[tuple[str, list[str]]]) -> None:
     assert origins.traced(text) == told
 

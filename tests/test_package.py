@@ -25,8 +25,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     stage, out = tmp_path_factory.mktemp("stage"), tmp_path_factory.mktemp("wheel")
     listed = subprocess.run(
         [git(), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT, capture_output=True, check=True,
-    )  # fmt: skip
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+    )
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (source := PROJECT / name).exists():
             (stage / name).parent.mkdir(parents=True, exist_ok=True)

@@ -109,20 +109,21 @@ def test_why_a_restore_failed_comes_first_and_no_row_is_in_its_report(restores: 
 def test_why_a_dump_failed_comes_first_and_nothing_that_it_quotes(archive: Archive, hook: Hook) -> None:
     archive.source("shop", SMALL)
     lines = [
-        "pg_dump: error: Dumping the contents of table \"item\" failed: PQgetResult() failed.",
-        f"pg_dump: detail: Error message from server: ERROR:  invalid value: \"{PLANTED}\"",
-        f"CONTEXT:  COPY item, line 1: \"{PLANTED}",
-        f"{PLANTED}\"",
+        'pg_dump: error: Dumping the contents of table "item" failed: PQgetResult() failed.',
+        f'pg_dump: detail: Error message from server: ERROR:  invalid value: "{PLANTED}"',
+        f'CONTEXT:  COPY item, line 1: "{PLANTED}',
+        f'{PLANTED}"',
         f"pg_dump: detail: Command was: COPY public.item (name) TO stdout WHERE name = '{PLANTED}';",
         *(f"pg_dump: noise {n}" for n in range(20)),
-    ]  # fmt: skip
+    ]
     noise = archive.folder / "tools-noise"
     noise.write_text("\n".join(lines))
     real = clusters.BINARIES / "pg_dump"
     made = script(
-        archive.folder, "pg_dump",
+        archive.folder,
+        "pg_dump",
         f'case "$*" in *--snapshot*) cat {noise} >&2; exit 1;; *) exec {real} "$@";; esac',
-    )  # fmt: skip
+    )
     archive.write_settings(postgres_bin=str(made))
     ended = archive.backup("shop", next_run())
     noise.unlink()

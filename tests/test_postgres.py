@@ -99,9 +99,12 @@ def test_a_password_that_a_file_has_to_escape_lets_a_program_in(
         cursor.execute("DROP ROLE IF EXISTS escaped")
         cursor.execute("CREATE ROLE escaped LOGIN PASSWORD %s", (password,))
     told = {
-        "PGHOST": "127.0.0.1", "PGPORT": str(sandbox.home.state.ports["warehouse"]), "PGUSER": "escaped",
-        "PGDATABASE": "postgres", "PGPASSWORD": password,
-    }  # fmt: skip
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(sandbox.home.state.ports["warehouse"]),
+        "PGUSER": "escaped",
+        "PGDATABASE": "postgres",
+        "PGPASSWORD": password,
+    }
     asked: list[str | Path] = [clusters.BINARIES / "psql", "--no-password", "-Atc", "SELECT current_user"]
     with (
         postgres.unseen(told) as (variables, kept),

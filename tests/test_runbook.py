@@ -42,9 +42,13 @@ def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Re
 
     def typed() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["/bin/bash", "-c", commands()], cwd=folder, env=environment(restores, home), capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
+            ["/bin/bash", "-c", commands()],
+            cwd=folder,
+            env=environment(restores, home),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     ours = signers.read_text()
     other = base64.b64encode(bytes(31) + b"x").decode()

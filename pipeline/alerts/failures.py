@@ -38,9 +38,14 @@ class AlertSubject(Subject):
     ) -> Alert:
         """Return the alert that says so of this thing."""
         return Alert(
-            key=self.key, kind=kind, summary=f"{self.name}: {summary}", error=_error_line(error),
-            run=self.run, hint=getattr(error, "hint", None) or None, command=self.command,
-        )  # fmt: skip
+            key=self.key,
+            kind=kind,
+            summary=f"{self.name}: {summary}",
+            error=_error_line(error),
+            run=self.run,
+            hint=getattr(error, "hint", None) or None,
+            command=self.command,
+        )
 
     def failed(
         self,

@@ -20,9 +20,11 @@ READ_TIMEOUT_SECONDS = 5.0
 TOLERANCE_SECONDS = 300.0
 # The body itself is what is wrong: another one may be taken.
 _REFUSALS = {
-    HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
-}  # fmt: skip
+}
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "it asks for a login; correct url in that entry of Vault",
     HTTPStatus.FORBIDDEN: "it refuses what is sent to that address; correct url in that entry of Vault",
@@ -75,9 +77,14 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> 
     try:
         # What it answers beyond its status is not read. Another address that it names is not what Vault has.
         with requests.request(
-            method, url, data=body, headers=headers, stream=True, allow_redirects=False,
+            method,
+            url,
+            data=body,
+            headers=headers,
+            stream=True,
+            allow_redirects=False,
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
-        ) as answer:  # fmt: skip
+        ) as answer:
             status = answer.status_code
     except requests.RequestException as error:
         raise UnreachableError(f"the webhook cannot be reached: {_reason(error)}") from None

@@ -32,15 +32,18 @@ LONG_SECONDS = 4 * 3600.0
 
 
 def compare(
-    warehouse: Connection, source: Connection, table: Table, unlock: Callable[[], str], turn: Turn,
+    warehouse: Connection,
+    source: Connection,
+    table: Table,
+    unlock: Callable[[], str],
+    turn: Turn,
     most_seconds: float | None = None,
-) -> tuple[Part, Finding]:  # fmt: skip
+) -> tuple[Part, Finding]:
     """Compare a table, or the part whose turn it is, as it was last loaded with its source as it is now.
 
     `unlock` is what plan.make() wants. All is in one transaction each; that of `warehouse` has begun, holds
-    the table's lock, and is to be committed.
-    Where rows differ, keys of some are in `quarantine.audit` afterwards. What takes longer than
-    `most_seconds` is given up; the transaction of `warehouse` is over then.
+    the table's lock, and is to be committed. Keys of rows that differ are in `quarantine.audit` afterwards.
+    What takes longer than `most_seconds` is given up; the transaction of `warehouse` is over then.
     """
     name = f"{table.source}.{table.name}"
     try:
@@ -154,9 +157,11 @@ class _Comparison:
         theirs = sql.SQL(
             "SELECT count(*), {sums} FROM (SELECT {hash} AS hash FROM {relation} WHERE {where} OFFSET 0) AS r"
         ).format(
-            sums=contents.sums(sql.Identifier("hash")), hash=contents.of_source(planned, self._alike),
-            relation=planned.relation, where=self._unchanged(),
-        )  # fmt: skip
+            sums=contents.sums(sql.Identifier("hash")),
+            hash=contents.of_source(planned, self._alike),
+            relation=planned.relation,
+            where=self._unchanged(),
+        )
         old: Composable = sql.SQL("true")
         if newer:
             old = sql.SQL("NOT EXISTS (SELECT 1 FROM audit_newer AS n WHERE {})").format(
@@ -167,9 +172,13 @@ class _Comparison:
             " FROM (SELECT CASE WHEN {old} THEN {hash} END AS hash FROM {target} AS t"
             " WHERE {live} AND {within} OFFSET 0) AS r"
         ).format(
-            sums=contents.sums(sql.Identifier("hash")), old=old, within=self._within,
-            hash=contents.of_warehouse(planned, self._alike), target=target, live=self._live,
-        )  # fmt: skip
+            sums=contents.sums(sql.Identifier("hash")),
+            old=old,
+            within=self._within,
+            hash=contents.of_warehouse(planned, self._alike),
+            target=target,
+            live=self._live,
+        )
         with ThreadPoolExecutor(1) as other:
             asked = other.submit(postgres.rows, self._source, theirs)
             ((total, *known),) = postgres.rows(self._warehouse, ours)
@@ -287,6 +296,5 @@ class _Comparison:
 
     def _same(self, side: str, others: list[sql.Identifier]) -> Composable:
         """Return the condition under which a row called `side` has the key that the others make up."""
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(own, other) for own, other in zip(self._of(side), others, strict=True)
-        )
+        pairs = zip(self._of(side), others, strict=True)
+        return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(own, other) for own, other in pairs)

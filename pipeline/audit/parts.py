@@ -27,10 +27,16 @@ BY_ROWS = 3
 # Types whose values have the same order on every server; texts too, if the bytes are the same and compared.
 ORDERED = frozenset(
     {
-        "smallint", "integer", "bigint", "numeric", "uuid", "date", "timestamp without time zone",
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "uuid",
+        "date",
+        "timestamp without time zone",
         "timestamp with time zone",
     }
-)  # fmt: skip
+)
 TEXTS = frozenset({"text", "character varying"})
 # Where a part ends is seen in a sample of so many rows, and so many for each part.
 SAMPLE, SAMPLE_OF_PART = 50_000, 5_000
@@ -70,10 +76,14 @@ def _end(warehouse: Connection, planned: Plan, part: Part) -> tuple[str, ...]:
     query = sql.SQL(
         "SELECT {} FROM {} AS t TABLESAMPLE SYSTEM ({}) WHERE {} AND {} ORDER BY {} OFFSET {} LIMIT 1"
     ).format(
-        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in planned.key), target,
-        sql.Literal(share * 100), staging.live(warehouse, target, planned.table), rows_in(planned, part),
-        sql.SQL(", ").join(key), sql.Literal(max(1, int(rows / part.of * share))),
-    )  # fmt: skip
+        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in planned.key),
+        target,
+        sql.Literal(share * 100),
+        staging.live(warehouse, target, planned.table),
+        rows_in(planned, part),
+        sql.SQL(", ").join(key),
+        sql.Literal(max(1, int(rows / part.of * share))),
+    )
     return postgres.row(warehouse, query) or ()
 
 

@@ -104,12 +104,25 @@ def read(warehouse: Connection) -> Mapping[str, Proof]:
 
 
 def _proof(
-    pace: Pace, name: str, rows: int, loaded_since: datetime,
-    proved_at: datetime | None, looked_at: datetime | None,
-    result: str | None, reason: str | None, part: int | None, parts: int, blocks: int, storage: str,
-    after: list[str] | None, compared: int | None, seconds: float | None,
-    stopped_rows: int | None, stopped_seconds: float | None, stopped: int,
-) -> Proof:  # fmt: skip
+    pace: Pace,
+    name: str,
+    rows: int,
+    loaded_since: datetime,
+    proved_at: datetime | None,
+    looked_at: datetime | None,
+    result: str | None,
+    reason: str | None,
+    part: int | None,
+    parts: int,
+    blocks: int,
+    storage: str,
+    after: list[str] | None,
+    compared: int | None,
+    seconds: float | None,
+    stopped_rows: int | None,
+    stopped_seconds: float | None,
+    stopped: int,
+) -> Proof:
     last = Part(part, parts, blocks, storage, after=tuple(after or ())) if part else None
     whole = pace.whole(rows, compared, seconds)
     if stopped_seconds is not None:
@@ -127,9 +140,21 @@ def record(warehouse: Connection, table: Table, part: Part, found: Finding, seco
     """
     after = list(part.after) if part.after and found.result == EQUAL else None
     seen = (
-        part.number, part.of, part.blocks, part.storage, after, found.result, found.reason, found.rows,
-        found.newer, found.missing, found.altered, found.surplus, sum(found.clear.values()), seconds,
-    )  # fmt: skip
+        part.number,
+        part.of,
+        part.blocks,
+        part.storage,
+        after,
+        found.result,
+        found.reason,
+        found.rows,
+        found.newer,
+        found.missing,
+        found.altered,
+        found.surplus,
+        sum(found.clear.values()),
+        seconds,
+    )
     audits.record_audit(warehouse, table.source, table.name, seen)
 
 

@@ -192,22 +192,27 @@ class _Dump:
     ) -> tuple[float, tuple[str, ...]]:
         """Run pg_dump to its end; return the seconds it took, and in its words what it left out."""
         arguments: list[str | Path] = [
-            self._pg_dump.path, "--format=custom",
+            self._pg_dump.path,
+            "--format=custom",
             tools.compression_argument(self._pg_dump, self._compression),
             # Its own: no byte becomes another, and what a role asks for (client_encoding) does not count.
             f"--encoding={encoding}",
-            f"--snapshot={taken.identifier}", f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s", "--no-password",
-        ]  # fmt: skip
+            f"--snapshot={taken.identifier}",
+            f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
+            "--no-password",
+        ]
         told = postgres.program_environment(self._uri, self._name)
         with (
             files.new(self._partial) as output,
             postgres.unseen(told) as (variables, kept),
             # The lock goes with it: if we are killed, nobody begins before it has ended as well.
             command.Child(
-                arguments, environment=command.clean_environment(variables), output=output,
+                arguments,
+                environment=command.clean_environment(variables),
+                output=output,
                 keep_open=[self._lock, *kept],
             ) as child,
-        ):  # fmt: skip
+        ):
             self._see_begin(child, guard, counted)
             while child.running:
                 counted.require_well()

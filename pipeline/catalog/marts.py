@@ -100,10 +100,18 @@ def _read_mart(path: Path, sources: Sources, known: set[str]) -> tuple[list[Prob
             reads[_dependency(relation, sources)] = None
     relations.update((str(relation), None) for relation in query.relations)
     mart = Mart(
-        name=path.stem, sql=text, description=prose, materialize=declared.materialize,
-        indexes=declared.indexes, rules=declared.columns, checks=declared.checks,
-        relations=tuple(relations), reads=tuple(reads), columns=query.columns, gives=query.gives,
-    )  # fmt: skip
+        name=path.stem,
+        sql=text,
+        description=prose,
+        materialize=declared.materialize,
+        indexes=declared.indexes,
+        rules=declared.columns,
+        checks=declared.checks,
+        relations=tuple(relations),
+        reads=tuple(reads),
+        columns=query.columns,
+        gives=query.gives,
+    )
     return problems, mart
 
 

@@ -19,13 +19,17 @@ EVERYTHING = "*"
 
 # Functions of the server that a query cannot have, and why; what else writes is found by the server itself.
 _REFUSED = (
-    (r"(query|table|schema|database|cursor)_to_xml\w*|ts_stat|dblink\w*|crosstab\w*|connectby|xpath_table",
-     "runs a query that nobody can read ahead; write that query itself"),
+    (
+        r"(query|table|schema|database|cursor)_to_xml\w*|ts_stat|dblink\w*|crosstab\w*|connectby|xpath_table",
+        "runs a query that nobody can read ahead; write that query itself",
+    ),
     (r"pg_sleep\w*", "only waits; remove it"),
-    (r"nextval|setval|set_config|pg_notify|lo_\w+|pg_(try_)?advisory\w*|pg_(terminate|cancel)_backend"
-     r"|pg_(read|ls|stat|reload|rotate|switch|create|drop|promote|logical|replication)_\w+",
-     "changes something, or looks outside of the database; a query here may only read"),
-)  # fmt: skip
+    (
+        r"nextval|setval|set_config|pg_notify|lo_\w+|pg_(try_)?advisory\w*|pg_(terminate|cancel)_backend"
+        r"|pg_(read|ls|stat|reload|rotate|switch|create|drop|promote|logical|replication)_\w+",
+        "changes something, or looks outside of the database; a query here may only read",
+    ),
+)
 
 
 class QueryError(Exception):

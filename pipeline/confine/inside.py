@@ -21,10 +21,24 @@ from pipeline.confine.limits import MIB, Limits, Plan
 SIGNALLED = 128
 # Of /etc, what names of hosts and users, certificates and times need.
 ETC = (
-    "passwd", "group", "hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf", "services",
-    "protocols", "localtime", "timezone", "ssl", "ca-certificates", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "alternatives",
-)  # fmt: skip
+    "passwd",
+    "group",
+    "hosts",
+    "resolv.conf",
+    "nsswitch.conf",
+    "host.conf",
+    "gai.conf",
+    "services",
+    "protocols",
+    "localtime",
+    "timezone",
+    "ssl",
+    "ca-certificates",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+)
 SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", *(f"/etc/{name}" for name in ETC))
 DEVICES = ("null", "zero", "full", "random", "urandom")
 STREAMS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}

@@ -31,11 +31,18 @@ LONGEST_LINE = 4000
 # Where there is a home and a place for all that it writes.
 HOME = "/tmp"  # noqa: S108 - inside there is nobody else
 ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": HOME, "TMPDIR": HOME, "LANG": "C.UTF-8",
-    "USER": "analysts", "LOGNAME": "analysts", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": HOME,
+    "TMPDIR": HOME,
+    "LANG": "C.UTF-8",
+    "USER": "analysts",
+    "LOGNAME": "analysts",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
     # Each of their threads would set memory aside.
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-}  # fmt: skip
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 HINT = (
     "let this system's users have namespaces of their own, or run it as root and name an ordinary user as "
     "[analysts] user"
@@ -89,11 +96,17 @@ def run(
         refusal = stack.enter_context(os.fdopen(reading, "rb"))
         refused = stack.enter_context(os.fdopen(writing, "wb"))
         plan = Plan(
-            command=list(arguments), root=str(inner), read=[*map(str, read), *_needed()],
-            copied={where: str(folder) for where, folder in copied.items()}, folder=folder,
-            limits=limits, refused=writing, user=_user(user), control=theirs.fileno() if way else None,
+            command=list(arguments),
+            root=str(inner),
+            read=[*map(str, read), *_needed()],
+            copied={where: str(folder) for where, folder in copied.items()},
+            folder=folder,
+            limits=limits,
+            refused=writing,
+            user=_user(user),
+            control=theirs.fileno() if way else None,
             environment=ENVIRONMENT,
-        )  # fmt: skip
+        )
         with theirs, refused:
             process = _start(plan)
         stack.callback(_end, process)
@@ -115,10 +128,15 @@ def run(
 def _start(plan: Plan) -> "subprocess.Popen[bytes]":
     line = command.python("pipeline.confine.inside", json.dumps(asdict(plan)))
     return subprocess.Popen(
-        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
-        env=ENVIRONMENT, start_new_session=True,
+        line,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        env=ENVIRONMENT,
+        start_new_session=True,
         pass_fds=(plan.refused,) if plan.control is None else (plan.refused, plan.control),
-    )  # fmt: skip
+    )
 
 
 def _own() -> Path:

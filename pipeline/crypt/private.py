@@ -65,11 +65,17 @@ def new_key_pair(name: str, email: str, *, expires: str, folder: Path) -> tuple[
     with home(folder, agent=True) as gpg:
         made = gpg.gen_key(
             gpg.gen_key_input(
-                key_type="EDDSA", key_curve="ed25519", key_usage="cert,sign", subkey_type="ECDH",
-                subkey_curve="cv25519", name_real=name, name_email=email, expire_date=expires,
+                key_type="EDDSA",
+                key_curve="ed25519",
+                key_usage="cert,sign",
+                subkey_type="ECDH",
+                subkey_curve="cv25519",
+                name_real=name,
+                name_email=email,
+                expire_date=expires,
                 no_protection=True,
             )
-        )  # fmt: skip
+        )
         if not made.fingerprint:
             raise StepError(f"gpg made no key: {complaint(made)}")
         private = gpg.export_keys(made.fingerprint, secret=True, expect_passphrase=False)

@@ -185,9 +185,11 @@ def _sync(databases: Access, database: Database, boards: Sequence[Board], say: S
     """Have Metabase look at the tables again where columns have changed, or it lacks one that is asked."""
     needed = {
         (reach.relation, reach.name)
-        for board in boards for card in board.cards.values() for reach in card.reach
+        for board in boards
+        for card in board.cards.values()
+        for reach in card.reach
         if not is_variable(board.dashboard.filter(reach.filter), reach)
-    }  # fmt: skip
+    }
     # And the tables themselves, so that what they mean can be told.
     needed |= {(name, "") for board in boards for card in board.cards.values() for name in card.reads}
     with databases.dashboards() as own:
@@ -204,9 +206,15 @@ def _sync(databases: Access, database: Database, boards: Sequence[Board], say: S
 
 
 def _write(
-    writer: Writer, there: There, memory: Memory, boards: Sequence[Board], held: Sequence[Dashboard],
-    asked: MetabaseSettings, outcome: Outcome, say: Say,
-) -> None:  # fmt: skip
+    writer: Writer,
+    there: There,
+    memory: Memory,
+    boards: Sequence[Board],
+    held: Sequence[Dashboard],
+    asked: MetabaseSettings,
+    outcome: Outcome,
+    say: Say,
+) -> None:
     things = _things(boards)
     pairs = list(changes.renames(there, things, held))
     names = changes.renamed(there, pairs)

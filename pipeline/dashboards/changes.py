@@ -163,9 +163,10 @@ def renames(
     """
     keys, files = {one.key for one in wanted}, _files(there, held)
     free = [
-        known for known in there.kept.values()
+        known
+        for known in there.kept.values()
         if known.key not in keys and known.file not in files and known.shown is not None
-    ]  # fmt: skip
+    ]
     new = [one for one in wanted if one.key not in there.kept]
     for one in new:
         shown = _shown(there, one) if one.kind == CARD else {}

@@ -27,12 +27,17 @@ def details(uri: str) -> dict[str, Any]:
     parts = urlsplit(uri)
     mode = dict(pair.partition("=")[::2] for pair in parts.query.split("&")).get("sslmode", "")
     found = {
-        "host": parts.hostname or "localhost", "port": parts.port or DEFAULT_PORT,
-        "dbname": unquote(parts.path.lstrip("/")), "user": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""), "ssl": mode not in ("", "disable", "prefer", "allow"),
+        "host": parts.hostname or "localhost",
+        "port": parts.port or DEFAULT_PORT,
+        "dbname": unquote(parts.path.lstrip("/")),
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "ssl": mode not in ("", "disable", "prefer", "allow"),
         # What there is to see is said by the login's own rights.
-        "schema-filters-type": "all", "tunnel-enabled": False, "advanced-options": False,
-    }  # fmt: skip
+        "schema-filters-type": "all",
+        "tunnel-enabled": False,
+        "advanced-options": False,
+    }
     return found | ({"ssl-mode": mode} if found["ssl"] else {})
 
 
@@ -78,9 +83,10 @@ class Database:
         """Return which of these columns, or (without a name) relations, it does not know."""
         known = {f"{table.get('schema')}.{table.get('name')}" for table in self.tables}
         return [
-            (relation, name) for relation, name in needed
+            (relation, name)
+            for relation, name in needed
             if relation not in known or (name and self.column(relation, name) is None)
-        ]  # fmt: skip
+        ]
 
     def wait_for(self, needed: Sequence[tuple[str, str]], seconds: float = SYNC_SECONDS) -> None:
         """Return once it knows what is needed. Raise CheckError if it does not come to know it."""

@@ -125,8 +125,10 @@ def _files(things: Sequence[Wanted], places: _Places) -> Iterator[tuple[Path, di
             folders[thing.key] = path
         shown = thing.shown(places)
         made = {
-            COLLECTION: _collection, CARD: _card, DASHBOARD: _dashboard,
-        }[thing.kind](thing, shown)  # fmt: skip
+            COLLECTION: _collection,
+            CARD: _card,
+            DASHBOARD: _dashboard,
+        }[thing.kind](thing, shown)
         own = entity_id(thing.key)
         identity = {"id": own, "label": slug(thing.name), "model": MODELS[thing.kind]}
         common = {"name": thing.name, "description": shown["description"] or None, "entity_id": own}
@@ -153,10 +155,13 @@ def _card(_thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
         "template-tags": [_tag(name, tag) for name, tag in shown["tags"].items()],
     }
     return {
-        "creator_id": CREATOR, "collection_id": shown["collection"], "type": shown["type"],
-        "display": shown["display"], "visualization_settings": shown["settings"],
+        "creator_id": CREATOR,
+        "collection_id": shown["collection"],
+        "type": shown["type"],
+        "display": shown["display"],
+        "visualization_settings": shown["settings"],
         "dataset_query": {"lib/type": "mbql/query", "database": shown["database"], "stages": [stage]},
-    }  # fmt: skip
+    }
 
 
 def _tag(name: str, tag: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +175,9 @@ def _dashboard(thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
     own = entity_id(thing.key)
     tabs = {name: entity_id(f"{thing.key}: tab {name}") for name in shown["tabs"]}
     return {
-        "creator_id": CREATOR, "collection_id": shown["collection"], "width": shown["width"],
+        "creator_id": CREATOR,
+        "collection_id": shown["collection"],
+        "width": shown["width"],
         "parameters": shown["parameters"],
         "tabs": [
             {"entity_id": made, "name": name, "position": position}
@@ -180,7 +187,7 @@ def _dashboard(thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
             _dashcard(own, tabs, entity_id(f"{thing.key}: place {number}"), card)
             for number, card in enumerate(shown["cards"])
         ],
-    }  # fmt: skip
+    }
 
 
 def _dashcard(dashboard: str, tabs: Mapping[str, str], own: str, card: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,8 +198,15 @@ def _dashcard(dashboard: str, tabs: Mapping[str, str], own: str, card: Mapping[s
         for each in card["filters"]
     ]
     return {
-        "entity_id": own, "card_id": card["card"], "dashboard_tab_id": [dashboard, tab] if tab else None,
-        "row": card["row"], "col": card["col"], "size_x": card["size_x"], "size_y": card["size_y"],
-        "parameter_mappings": mappings, "series": [], "visualization_settings": card["settings"],
+        "entity_id": own,
+        "card_id": card["card"],
+        "dashboard_tab_id": [dashboard, tab] if tab else None,
+        "row": card["row"],
+        "col": card["col"],
+        "size_x": card["size_x"],
+        "size_y": card["size_y"],
+        "parameter_mappings": mappings,
+        "series": [],
+        "visualization_settings": card["settings"],
         "serdes/meta": [*above, {"id": own, "model": "DashboardCard"}],
-    }  # fmt: skip
+    }

@@ -55,5 +55,6 @@ def _holds(graph: Mapping[str, Any], groups: Groups) -> bool:
     found = graph.get("groups") or {}
     return all(
         versions.grants(found.get(group, {}).get(thing), may)
-        for group, asked in groups.items() for thing, may in asked.items()
-    )  # fmt: skip
+        for group, asked in groups.items()
+        for thing, may in asked.items()
+    )

@@ -30,9 +30,15 @@ HOST, PORT = "127.0.0.1", 3000
 TAKEN_OVER = ("sslmode", "sslrootcert")
 # What changes nothing of where that leads and how safe it is; Java's driver has its own.
 LEFT_OUT = (
-    "application_name", "fallback_application_name", "connect_timeout", "keepalives", "keepalives_idle",
-    "keepalives_interval", "keepalives_count", "tcp_user_timeout",
-)  # fmt: skip
+    "application_name",
+    "fallback_application_name",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+)
 NEEDED = ("host", "user", "password", "dbname")
 FORM = "write postgresql://role:password@host:port/name, with no more than ?sslmode=...&sslrootcert=FILE"
 DEFAULT_PORT = "5432"

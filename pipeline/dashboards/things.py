@@ -11,8 +11,10 @@ from pipeline.metabase import Client, versions
 
 COLLECTION, CARD, DASHBOARD = "collection", "card", "dashboard"
 PATHS: Mapping[str, str] = {
-    COLLECTION: "/api/collection", CARD: "/api/card", DASHBOARD: "/api/dashboard",
-}  # fmt: skip
+    COLLECTION: "/api/collection",
+    CARD: "/api/card",
+    DASHBOARD: "/api/dashboard",
+}
 # The collection above all of ours is in none.
 Shown = Mapping[str, Any]
 
@@ -47,9 +49,12 @@ def whole(kind: str, shown: Shown, live: Shown) -> dict[str, Any]:
     for card in cards:
         card["dashboard_tab_id"] = numbers.get(card.pop("tab"))
     return body | {
-        "width": shown["width"], "auto_apply_filters": shown["auto_apply_filters"],
-        "parameters": shown["parameters"], "tabs": tabs, "dashcards": cards,
-    }  # fmt: skip
+        "width": shown["width"],
+        "auto_apply_filters": shown["auto_apply_filters"],
+        "parameters": shown["parameters"],
+        "tabs": tabs,
+        "dashcards": cards,
+    }
 
 
 def read(client: Client, kind: str, number: int) -> Mapping[str, Any] | None:
@@ -75,10 +80,13 @@ def shown(kind: str, live: Mapping[str, Any]) -> dict[str, Any]:
         query = live.get("dataset_query") or {}
         sql, tags = versions.read_query(query)
         return found | {
-            "type": live.get("type") or "question", "display": live.get("display"), "sql": sql,
+            "type": live.get("type") or "question",
+            "display": live.get("display"),
+            "sql": sql,
             "tags": {name: _tag(one) for name, one in tags.items()},
-            "settings": live.get("visualization_settings") or {}, "database": query.get("database"),
-        }  # fmt: skip
+            "settings": live.get("visualization_settings") or {},
+            "database": query.get("database"),
+        }
     if kind == DASHBOARD:
         names = {tab["id"]: tab["name"] for tab in live.get("tabs") or ()}
         return found | {
@@ -112,8 +120,11 @@ def _query(wanted: Shown) -> dict[str, Any]:
     tags = {}
     for name, tag in wanted["tags"].items():
         tags[name] = {
-            "id": tag["id"], "name": name, "display-name": tag["title"], "type": tag["type"],
-        }  # fmt: skip
+            "id": tag["id"],
+            "name": name,
+            "display-name": tag["title"],
+            "type": tag["type"],
+        }
         if tag["type"] == "dimension":
             tags[name] |= {"dimension": ["field", tag["field"], None], "widget-type": tag["widget"]}
     return versions.native_query(wanted["database"], wanted["sql"], tags)
@@ -136,16 +147,24 @@ def _dashcard(one: Mapping[str, Any], tabs: Mapping[int, str]) -> dict[str, Any]
     return {
         "card": one.get("card_id"),
         "tab": tabs.get(one.get("dashboard_tab_id") or 0),
-        "row": one.get("row"), "col": one.get("col"),
-        "size_x": one.get("size_x"), "size_y": one.get("size_y"),
+        "row": one.get("row"),
+        "col": one.get("col"),
+        "size_x": one.get("size_x"),
+        "size_y": one.get("size_y"),
         "filters": sorted(
-            ({"filter": each.get("parameter_id"), "card": each.get("card_id"), "target": each.get("target")}
-             for each in mappings),
+            (
+                {
+                    "filter": each.get("parameter_id"),
+                    "card": each.get("card_id"),
+                    "target": each.get("target"),
+                }
+                for each in mappings
+            ),
             key=by_filter,
         ),
         "settings": one.get("visualization_settings") or {},
         "series": [each.get("id") for each in one.get("series") or ()],
-    }  # fmt: skip
+    }
 
 
 def _tabs(wanted: Shown, live: Shown) -> list[dict[str, Any]]:
@@ -164,13 +183,21 @@ def _dashcards(wanted: Shown, live: Shown) -> list[dict[str, Any]]:
     found = []
     for index, card in enumerate(wanted["cards"], start=1):
         numbers = known.get(card["card"]) or [-index]
-        found.append({
-            "id": numbers.pop(0), "card_id": card["card"], "tab": card["tab"],
-            "row": card["row"], "col": card["col"], "size_x": card["size_x"], "size_y": card["size_y"],
-            "parameter_mappings": [
-                {"parameter_id": each["filter"], "card_id": each["card"], "target": each["target"]}
-                for each in card["filters"]
-            ],
-            "visualization_settings": card["settings"], "series": [{"id": each} for each in card["series"]],
-        })  # fmt: skip
+        found.append(
+            {
+                "id": numbers.pop(0),
+                "card_id": card["card"],
+                "tab": card["tab"],
+                "row": card["row"],
+                "col": card["col"],
+                "size_x": card["size_x"],
+                "size_y": card["size_y"],
+                "parameter_mappings": [
+                    {"parameter_id": each["filter"], "card_id": each["card"], "target": each["target"]}
+                    for each in card["filters"]
+                ],
+                "visualization_settings": card["settings"],
+                "series": [{"id": each} for each in card["series"]],
+            }
+        )
     return found

@@ -39,9 +39,11 @@ def _try_default(connection: Connection, dashboard: Dashboard, chosen: Filter) -
     if chosen.kind != "category" or not chosen.default:
         return
     places = {
-        (reach.relation, reach.name) for card in dashboard.cards for reach in card.reach
+        (reach.relation, reach.name)
+        for card in dashboard.cards
+        for reach in card.reach
         if reach.filter == chosen.name and reach.relation
-    }  # fmt: skip
+    }
     for relation, name in sorted(places):
         if holds_numbers(connection, relation, name):
             list(numbers(chosen))

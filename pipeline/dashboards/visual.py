@@ -47,8 +47,12 @@ def text(card: Card) -> dict[str, Any]:
     """Return what a card of a dashboard is that has no rows."""
     written = f"### {card.title}\n\n{card.text}" if card.title else card.text
     virtual: dict[str, Any] = {
-        "name": None, "display": "text", "visualization_settings": {}, "dataset_query": {}, "archived": False,
-    }  # fmt: skip
+        "name": None,
+        "display": "text",
+        "visualization_settings": {},
+        "dataset_query": {},
+        "archived": False,
+    }
     return {"virtual_card": virtual, "text": written, "dashcard.background": False}
 
 

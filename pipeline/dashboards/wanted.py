@@ -72,19 +72,26 @@ def board(dashboard: Dashboard) -> Board:
     cards = dict(_keyed(dashboard))
     things = [
         Wanted(
-            COLLECTION, collection, dashboard.title,
+            COLLECTION,
+            collection,
+            dashboard.title,
             lambda places: _common(places, dashboard.title, dashboard.description, ROOT_KEY),
-            ROOT_KEY, dashboard.file,
+            ROOT_KEY,
+            dashboard.file,
         )
-    ]  # fmt: skip
+    ]
     for key, card in cards.items():
         things.append(_card(dashboard, collection, key, card))
     things.append(
         Wanted(
-            DASHBOARD, f"{DASHBOARD} {dashboard.name}", dashboard.title,
-            lambda places: _dashboard(places, dashboard, cards, collection), collection, dashboard.file,
+            DASHBOARD,
+            f"{DASHBOARD} {dashboard.name}",
+            dashboard.title,
+            lambda places: _dashboard(places, dashboard, cards, collection),
+            collection,
+            dashboard.file,
         )
-    )  # fmt: skip
+    )
     return Board(dashboard, things, cards)
 
 
@@ -101,8 +108,11 @@ def _keyed(dashboard: Dashboard) -> Iterator[tuple[str, Card]]:
 
 def _common(places: Places, name: str, description: str, parent: str) -> dict[str, Any]:
     return {
-        "name": name, "description": description, "archived": False, "collection": places.number(parent),
-    }  # fmt: skip
+        "name": name,
+        "description": description,
+        "archived": False,
+        "collection": places.number(parent),
+    }
 
 
 def _card(dashboard: Dashboard, collection: str, key: str, card: Card) -> Wanted:
@@ -182,19 +192,29 @@ def _dashboard(
     for tab in dashboard.tabs:
         for card in tab.cards:
             key = keys.get(id(card))
-            placed.append({
-                "card": places.number(key) if key else None,
-                "tab": tab.title if titles else None,
-                "row": card.place.top, "col": card.place.left,
-                "size_x": card.place.width, "size_y": card.place.height,
-                "filters": sorted(
-                    ({"filter": _parameter_id(reach.filter), "card": places.number(key) if key else None,
-                      "target": _target(dashboard.filter(reach.filter), reach)} for reach in card.reach),
-                    key=by_filter,
-                ),
-                "settings": {} if key else visual.text(card),
-                "series": [],
-            })  # fmt: skip
+            placed.append(
+                {
+                    "card": places.number(key) if key else None,
+                    "tab": tab.title if titles else None,
+                    "row": card.place.top,
+                    "col": card.place.left,
+                    "size_x": card.place.width,
+                    "size_y": card.place.height,
+                    "filters": sorted(
+                        (
+                            {
+                                "filter": _parameter_id(reach.filter),
+                                "card": places.number(key) if key else None,
+                                "target": _target(dashboard.filter(reach.filter), reach),
+                            }
+                            for reach in card.reach
+                        ),
+                        key=by_filter,
+                    ),
+                    "settings": {} if key else visual.text(card),
+                    "series": [],
+                }
+            )
     return _common(places, dashboard.title, dashboard.description, collection) | {
         "width": "full",
         "auto_apply_filters": True,
@@ -215,15 +235,20 @@ def _target(chosen: Filter, reach: Reach) -> list[Any]:
 
 def _parameter(places: Places, dashboard: Dashboard, chosen: Filter) -> dict[str, Any]:
     reaches = [
-        reach for card in dashboard.cards for reach in card.reach
+        reach
+        for card in dashboard.cards
+        for reach in card.reach
         if reach.filter == chosen.name and not is_variable(chosen, reach)
-    ]  # fmt: skip
+    ]
     base_type = places.column(reaches[0].relation, reaches[0].name)[1] if reaches else ""
     kind = _type(chosen, base_type)
     found: dict[str, Any] = {
-        "id": _parameter_id(chosen.name), "name": chosen.title, "slug": chosen.name, "type": kind,
+        "id": _parameter_id(chosen.name),
+        "name": chosen.title,
+        "slug": chosen.name,
+        "type": kind,
         "sectionId": kind.partition("/")[0],
-    }  # fmt: skip
+    }
     if chosen.kind != "date":
         found["isMultiSelect"] = bool(reaches)
     return found | ({"default": _default(chosen, kind)} if chosen.default else {})

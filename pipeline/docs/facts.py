@@ -152,17 +152,33 @@ def _mart(mart: Mart, seen: _Seen, known: lineage.Lineage) -> Thing:
 
 
 def _thing(
-    name: str, description: str, kind: str, rules: Mapping[str, Column], checks: Sequence[Check], seen: _Seen,
-    known: lineage.Lineage, how: Sequence[str], sql: str = "",
-) -> Thing:  # fmt: skip
+    name: str,
+    description: str,
+    kind: str,
+    rules: Mapping[str, Column],
+    checks: Sequence[Check],
+    seen: _Seen,
+    known: lineage.Lineage,
+    how: Sequence[str],
+    sql: str = "",
+) -> Thing:
     now = seen.tables.get(name)
     reads = now.last.detail.get("reads", {}) if now and now.last else {}
     return Thing(
-        name, description or seen.described.get(name, ""), kind, _columns(name, rules, seen),
-        _checks(name, rules, checks, seen), tuple(known.get(name, ())),
-        sorted(one for one in known if name in known[one]), tuple(how), sql,
-        now.rows if now else None, now.as_of if now else None, _state(now), reads,
-    )  # fmt: skip
+        name,
+        description or seen.described.get(name, ""),
+        kind,
+        _columns(name, rules, seen),
+        _checks(name, rules, checks, seen),
+        tuple(known.get(name, ())),
+        sorted(one for one in known if name in known[one]),
+        tuple(how),
+        sql,
+        now.rows if now else None,
+        now.as_of if now else None,
+        _state(now),
+        reads,
+    )
 
 
 def _state(now: overview.Table | None) -> str:

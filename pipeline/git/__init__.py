@@ -9,5 +9,13 @@ from pipeline.git.repository import Entry, Repository
 from pipeline.git.trouble import ContentError, MachineError
 
 __all__ = [
-    "HTTPS", "SSH", "ContentError", "Entry", "Login", "LoginError", "MachineError", "Repository", "transport",
-]  # fmt: skip
+    "HTTPS",
+    "SSH",
+    "ContentError",
+    "Entry",
+    "Login",
+    "LoginError",
+    "MachineError",
+    "Repository",
+    "transport",
+]

@@ -88,9 +88,18 @@ class Repository:
                 hint="correct it",
             )
         arguments = [
-            "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--depth=1",
-            "--no-auto-maintenance", "--force", "--end-of-options", url, f"+refs/heads/{branch}:{REF}",
-        ]  # fmt: skip
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--no-write-fetch-head",
+            "--depth=1",
+            "--no-auto-maintenance",
+            "--force",
+            "--end-of-options",
+            url,
+            f"+refs/heads/{branch}:{REF}",
+        ]
         with contextlib.ExitStack() as stack:
             # What is wrong with the login itself is not a server's that cannot be reached.
             speaks = stack.enter_context(agent.speaking(login)) if login else NOTHING
@@ -175,10 +184,16 @@ class Repository:
     def _environment(self) -> dict[str, str]:
         path = os.environ.get("PATH", os.defpath)
         own = {
-            "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1",
-            "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS),
-            "GIT_ASKPASS": "true", "GIT_SSH_COMMAND": "false", "GIT_CEILING_DIRECTORIES": "/",
-        }  # fmt: skip
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_ALLOW_PROTOCOL": ":".join(PROTOCOLS),
+            "GIT_ASKPASS": "true",
+            "GIT_SSH_COMMAND": "false",
+            "GIT_CEILING_DIRECTORIES": "/",
+        }
         # Its home is a folder that has nothing of anybody's.
         return {"PATH": path, "HOME": str(self._folder), "LC_ALL": "C", **own}
 
@@ -198,9 +213,15 @@ def _run(
 ) -> bytes:
     try:
         process = subprocess.Popen(
-            line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            pass_fds=pipes, start_new_session=True, umask=0o077,
-        )  # fmt: skip
+            line,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=pipes,
+            start_new_session=True,
+            umask=0o077,
+        )
     except FileNotFoundError:
         raise MachineError("git: not found", hint="install it, or put it on the PATH") from None
     except OSError as error:

@@ -40,61 +40,75 @@ _MACHINE = "this machine cannot keep what {url} has"
 _KINDS: Sequence[_Kind] = (
     _Kind(
         r"No space left on device|Disk quota exceeded",
-        MachineError, _MACHINE, "free some room for the folder beside [analysts] checkout",
+        MachineError,
+        _MACHINE,
+        "free some room for the folder beside [analysts] checkout",
     ),
     _Kind(
         r"Read-only file system|insufficient permission for adding|unable to (?:create|write|open)\b.*denied",
-        MachineError, _MACHINE, "let the pipeline's user write to the folder beside [analysts] checkout",
+        MachineError,
+        _MACHINE,
+        "let the pipeline's user write to the folder beside [analysts] checkout",
     ),
     _Kind(
         r"Cannot allocate memory|Out of memory|Resource temporarily unavailable",
-        MachineError, _MACHINE, "see what takes this machine's memory, and run the command again",
+        MachineError,
+        _MACHINE,
+        "see what takes this machine's memory, and run the command again",
     ),
     _Kind(
         r"Host key verification failed",
-        LoginError, "the server at {url} is not the one whose keys are known",
+        LoginError,
+        "the server at {url} is not the one whose keys are known",
         "find out why before known_hosts in Vault is changed: somebody may be in between",
     ),
     _Kind(
         r"Permission denied \(|Authentication failed|could not read (?:Username|Password)|error: 40[13]\b"
         r"|Access denied|access denied",
-        LoginError, "{url} refuses our login",
+        LoginError,
+        "{url} refuses our login",
         "let the token or key of [analysts] secret in Vault read that repository, or write another there",
     ),
     _Kind(
         r"dubious ownership",
-        UnreachableError, "{url} belongs to another user than the pipeline's, and git does not read it",
+        UnreachableError,
+        "{url} belongs to another user than the pipeline's, and git does not read it",
         "give it to the pipeline's user, or serve it by https or ssh",
     ),
     _Kind(
         r"[Rr]epository .*not found|error: 404\b|does not appear to be a git repository|does not exist",
-        UnreachableError, "there is no repository at {url}, or the login may not see it",
+        UnreachableError,
+        "there is no repository at {url}, or the login may not see it",
         "correct [analysts] repository in luigi.cfg, or let the login read it",
     ),
     _Kind(
         r"couldn't find remote ref",
-        UnreachableError, "{url} has no branch {branch}",
+        UnreachableError,
+        "{url} has no branch {branch}",
         "push it, or name another in [analysts] branch",
     ),
     _Kind(
         r"[Cc]ertificate",
-        UnreachableError, "the certificate of {url} is not believed",
+        UnreachableError,
+        "the certificate of {url} is not believed",
         "install its authority's on this machine, or have the server's fixed",
     ),
     _Kind(
         r"signal 25",
-        ContentError, "what {url} has in {branch} is refused: it is larger than may be fetched",
+        ContentError,
+        "what {url} has in {branch} is refused: it is larger than may be fetched",
         "take out what is large, from its newest commit at least",
     ),
     _Kind(
         r"fsck|index-pack|unpack-objects|bad object|did not send all necessary objects",
-        ContentError, "what {url} has in {branch} is refused: git finds it damaged",
+        ContentError,
+        "what {url} has in {branch} is refused: git finds it damaged",
         "see with 'git fsck' in a clone what it is, and push that anew",
     ),
-)  # fmt: skip
+)
 _OTHERWISE = _Kind(
     "", UnreachableError, "{url} is out of reach", "see whether its server answers from this machine"
-)  # fmt: skip
+)
 
 
 def of_fetch(url: str, branch: str, error: GitError) -> PipelineError:

@@ -34,9 +34,8 @@ def set_up(machine: Machine, layout: Layout, kind: str, wanted: Sequence[Job], *
     texts = units.render(wanted, layout)
     _units_away(machine, layout, tuple(texts))
     changed = [
-        name for name, text in texts.items()
-        if machine.file(layout.units / name, text.encode(), mode=0o644)
-    ]  # fmt: skip
+        name for name, text in texts.items() if machine.file(layout.units / name, text.encode(), mode=0o644)
+    ]
     begun = units.begun(wanted)
     # As `systemctl enable` does, also where no systemd runs: then this too is told, and fixed if it is gone.
     there = "/" / layout.units.relative_to(layout.root)

@@ -32,8 +32,16 @@ class Machine:
         if not self._real or _exists(USER):
             return
         self._report(f"user {USER}, who cannot log in")
-        self.run("useradd", "--system", "--user-group", "--home-dir", str(home),
-                 "--shell", "/usr/sbin/nologin", USER)  # fmt: skip
+        self.run(
+            "useradd",
+            "--system",
+            "--user-group",
+            "--home-dir",
+            str(home),
+            "--shell",
+            "/usr/sbin/nologin",
+            USER,
+        )
 
     def folder(self, path: Path, *, private: bool) -> None:
         """Have a folder: for the pipeline's user alone, or of root's for everybody to read."""

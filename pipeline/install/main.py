@@ -19,9 +19,13 @@ from pipeline.install.machine import Machine, missing
 
 # What a Debian may lack: the program, and its package.
 PROGRAMS = {
-    "gpg": "gpg", "gpg-agent": "gpg-agent", "git": "git", "flock": "util-linux", "runuser": "util-linux",
+    "gpg": "gpg",
+    "gpg-agent": "gpg-agent",
+    "git": "git",
+    "flock": "util-linux",
+    "runuser": "util-linux",
     "useradd": "passwd",
-}  # fmt: skip
+}
 CLOCKS = {"cron": ("cron", "cron"), "systemd": ("systemctl", "systemd")}
 TEMPLATE = {
     "url = ${VAULT_ADDR}": "url = https://vault.example.org:8200",
@@ -51,9 +55,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--release", type=Path, metavar="FILE", help="(default: the newest in dist/)")
     parser.add_argument("--uninstall", action="store_true", help="end and remove it, but nothing it has kept")
     parser.add_argument(
-        "--root", type=Path, default=Path("/"), metavar="FOLDER",
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="FOLDER",
         help="for trials: only the files, below this folder, and no user",
-    )  # fmt: skip
+    )
     parsed = parser.parse_args(arguments)
     redact.install()
     output.outlive_the_reader()

@@ -61,8 +61,9 @@ def begun(wanted: Sequence[Job]) -> list[str]:
     """Return the units that are there from the machine's start on."""
     return [
         f"{job.id}.{'timer' if job.duty.kind == 'periodic' else 'service'}"
-        for job in wanted if is_started(job)
-    ]  # fmt: skip
+        for job in wanted
+        if is_started(job)
+    ]
 
 
 def enabled_by(layout: Layout, name: str, text: str) -> Path:
@@ -98,9 +99,12 @@ def _service(job: Job, layout: Layout) -> str:
         wrapper = f"{layout.bin}/pipeline-cron --lock {job.name} --timeout {job.duty.limit}"
         how = f"Type=oneshot\nExecStart={wrapper} {command}\n"
     text = SERVICE.format(
-        name=job.name, user=USER, settings=layout.settings, how=how,
+        name=job.name,
+        user=USER,
+        settings=layout.settings,
+        how=how,
         after=" pipeline-scheduler.service" if service and not job.duty.before else "",
-    )  # fmt: skip
+    )
     return text + (INSTALL.format(target="multi-user.target") if service else "")
 
 

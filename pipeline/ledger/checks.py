@@ -26,10 +26,17 @@ def record_checks(
             VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             (
-                run, schema, table, result.name, result.level, result.passed, result.observed,
-                result.expected, result.value,
+                run,
+                schema,
+                table,
+                result.name,
+                result.level,
+                result.passed,
+                result.observed,
+                result.expected,
+                result.value,
             ),
-        )  # fmt: skip
+        )
 
 
 def history(connection: Connection) -> list[tuple[Any, ...]]:

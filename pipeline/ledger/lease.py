@@ -182,8 +182,11 @@ class Attempt:
         self._update(
             "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s, hint = %s, "
             "detail = (detail - 'told') || %s::jsonb",
-            text, getattr(error, "exit_code", 1), redact(hint) or None, json.dumps(_again(error)),
-        )  # fmt: skip
+            text,
+            getattr(error, "exit_code", 1),
+            redact(hint) or None,
+            json.dumps(_again(error)),
+        )
         query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s"
         if postgres.value(self._connection, query, self._place) != self._number:
             raise self._taken_over()

@@ -168,10 +168,14 @@ def tables(steps: Sequence[Step]) -> list[TableState]:
 
 @contextlib.contextmanager
 def running(
-    connection: Connection, run: str, name: str,
-    again: Callable[[], AbstractContextManager[Connection]] | None = None, *,
-    scope: Sequence[str] = (), is_whole: Callable[[], bool] = lambda: True,
-) -> Iterator[bool]:  # fmt: skip
+    connection: Connection,
+    run: str,
+    name: str,
+    again: Callable[[], AbstractContextManager[Connection]] | None = None,
+    *,
+    scope: Sequence[str] = (),
+    is_whole: Callable[[], bool] = lambda: True,
+) -> Iterator[bool]:
     """Record a run from its start to its end. Yield False, and record nothing, if one of that name is going.
 
     `connection` commits by itself and is held all the while: its death tells that the run died. `again` opens
@@ -195,9 +199,13 @@ def running(
         connection,
         postgres.statement("begin_run"),
         {
-            "run": run, "name": name, "host": process_tree.place(), "pid": os.getpid(), "scope": list(scope),
+            "run": run,
+            "name": name,
+            "host": process_tree.place(),
+            "pid": os.getpid(),
+            "scope": list(scope),
         },
-    )  # fmt: skip
+    )
     state, error = State.DONE, None
     try:
         yield True

@@ -95,10 +95,14 @@ def fail_step_of(connection: Connection, run: str | None, pid: int, error: Pipel
         WHERE run = coalesce(%s, run) AND host = %s AND pid = %s AND state = 'running'
         """,
         (
-            redact(error.fact)[:ERROR_LENGTH], error.exit_code, redact(error.hint) or None, run,
-            process_tree.place(), pid,
+            redact(error.fact)[:ERROR_LENGTH],
+            error.exit_code,
+            redact(error.hint) or None,
+            run,
+            process_tree.place(),
+            pid,
         ),
-    )  # fmt: skip
+    )
 
 
 def is_there(connection: Connection) -> bool:

@@ -81,10 +81,17 @@ class Memory:
                 detail = excluded.detail, written_at = clock_timestamp()
             """,
             (
-                thing.key, thing.kind, thing.name, thing.file, thing.number, thing.marker, thing.nonce,
-                None if thing.shown is None else json.dumps(thing.shown), json.dumps(thing.detail),
+                thing.key,
+                thing.kind,
+                thing.name,
+                thing.file,
+                thing.number,
+                thing.marker,
+                thing.nonce,
+                None if thing.shown is None else json.dumps(thing.shown),
+                json.dumps(thing.detail),
             ),
-        )  # fmt: skip
+        )
 
     def forget(self, key: str) -> None:
         """Forget a thing: it is nobody's, or gone."""

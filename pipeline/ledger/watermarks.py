@@ -72,11 +72,21 @@ def save_watermark(connection: Connection, source: str, table: str, mark: Waterm
             witnesses = excluded.witnesses
         """,
         (
-            source, table, mark.run, mark.snapshot_at, mark.horizon, mark.system_identifier, mark.timeline,
-            mark.cursor_value, mark.rows, mark.quarantined, mark.cursor_name, mark.history,
+            source,
+            table,
+            mark.run,
+            mark.snapshot_at,
+            mark.horizon,
+            mark.system_identifier,
+            mark.timeline,
+            mark.cursor_value,
+            mark.rows,
+            mark.quarantined,
+            mark.cursor_name,
+            mark.history,
             mark.witnesses and to_json(mark.witnesses),
         ),
-    )  # fmt: skip
+    )
 
 
 def read_in_full(connection: Connection, source: str, table: str, reason: str) -> None:

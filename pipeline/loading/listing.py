@@ -33,16 +33,36 @@ def survey(connection: Connection, source: str) -> list[Relation]:
         found = postgres.rows(connection, postgres.statement("survey"))
     return [
         Relation(
-            schema, name, kind, readable=readable, row_security=row_security, rows=rows or 0,
-            size_bytes=size_bytes or 0, key=tuple(key), key_is_primary=key_is_primary,
-            indexed=frozenset(indexed), extension=extension,
-            columns=tuple((column, type_name) for column, type_name in columns), populated=populated,
+            schema,
+            name,
+            kind,
+            readable=readable,
+            row_security=row_security,
+            rows=rows or 0,
+            size_bytes=size_bytes or 0,
+            key=tuple(key),
+            key_is_primary=key_is_primary,
+            indexed=frozenset(indexed),
+            extension=extension,
+            columns=tuple((column, type_name) for column, type_name in columns),
+            populated=populated,
         )
         for (
-            schema, name, kind, readable, row_security, rows, size_bytes, key, key_is_primary, indexed,
-            extension, columns, populated,
+            schema,
+            name,
+            kind,
+            readable,
+            row_security,
+            rows,
+            size_bytes,
+            key,
+            key_is_primary,
+            indexed,
+            extension,
+            columns,
+            populated,
         ) in found
-    ]  # fmt: skip
+    ]
 
 
 def of_run(settings: Settings, declared: Catalog, name: str, run: str) -> Source:
@@ -132,12 +152,13 @@ def _merged(warehouse: Connection, source: Source, found: Sequence[Relation]) ->
     before = {_name(one): one for one in last(warehouse, source.name)}
     listed = [
         Listed(
-            relation, before[name].since if (name := _of(relation)) in before else datetime.now(UTC),
+            relation,
+            before[name].since if (name := _of(relation)) in before else datetime.now(UTC),
             loaded=relation.name in loaded,
         )
         for relation in found
         if relation.kind in everything.KINDS and relation.extension is None
-    ]  # fmt: skip
+    ]
     there = {_name(one) for one in listed}
     gone = [
         one
@@ -158,17 +179,27 @@ def _name(listed: Listed) -> tuple[str, str]:
 def _entry(listed: Listed) -> ledger.Entry:
     relation = listed.relation
     return {
-        "schema": relation.schema, "name": relation.name, "kind": relation.kind,
-        "readable": relation.readable, "key": relation.key, "key_is_primary": relation.key_is_primary,
-        "columns": relation.columns, "since": listed.since.isoformat(), "loaded": listed.loaded,
-    }  # fmt: skip
+        "schema": relation.schema,
+        "name": relation.name,
+        "kind": relation.kind,
+        "readable": relation.readable,
+        "key": relation.key,
+        "key_is_primary": relation.key_is_primary,
+        "columns": relation.columns,
+        "since": listed.since.isoformat(),
+        "loaded": listed.loaded,
+    }
 
 
 def _listed(entries: Sequence[ledger.Entry]) -> list[Listed]:
     return [
         Listed(
             Relation(
-                one["schema"], one["name"], one["kind"], readable=one["readable"], key=tuple(one["key"]),
+                one["schema"],
+                one["name"],
+                one["kind"],
+                readable=one["readable"],
+                key=tuple(one["key"]),
                 key_is_primary=one["key_is_primary"],
                 columns=tuple((column, type_name) for column, type_name in one["columns"]),
             ),
@@ -176,7 +207,7 @@ def _listed(entries: Sequence[ledger.Entry]) -> list[Listed]:
             loaded=one["loaded"],
         )
         for one in entries
-    ]  # fmt: skip
+    ]
 
 
 def _send_notice(

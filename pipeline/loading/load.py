@@ -211,11 +211,18 @@ class _Publication:
         taken = self._extracted.snapshot
         source, name = self._table.source, self._table.name
         mark = Watermark(
-            self._run, taken.taken_at, taken.horizon, taken.system_identifier, taken.timeline,
-            self._extracted.cursor_value, loaded.total, loaded.quarantined,
+            self._run,
+            taken.taken_at,
+            taken.horizon,
+            taken.system_identifier,
+            taken.timeline,
+            self._extracted.cursor_value,
+            loaded.total,
+            loaded.quarantined,
             self._table.cursor if self._table.changes == "cursor" else None,
-            history=taken.history, witnesses=self._extracted.witnesses,
-        )  # fmt: skip
+            history=taken.history,
+            witnesses=self._extracted.witnesses,
+        )
         ledger.save_watermark(self._warehouse, source, name, mark)
         ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())
 

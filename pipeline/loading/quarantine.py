@@ -154,9 +154,15 @@ def _copy(warehouse: Connection, staged: Staged, rows: Composable, result: Resul
     limit = sql.SQL("" if result.sets_aside else f" LIMIT {HELD_ROWS}")
     query = "INSERT INTO {} (run, reason, content) SELECT {}, {}, {} FROM {} AS c WHERE {} AND {}{}"
     parts = (
-        staged.quarantine, sql.Literal(staged.run), sql.Literal(str(result)), _content(warehouse, staged),
-        rows, which, _wrong(result), limit,
-    )  # fmt: skip
+        staged.quarantine,
+        sql.Literal(staged.run),
+        sql.Literal(str(result)),
+        _content(warehouse, staged),
+        rows,
+        which,
+        _wrong(result),
+        limit,
+    )
     postgres.rows(warehouse, sql.SQL(query).format(*parts))
 
 

@@ -176,8 +176,9 @@ def hold(source: str, run: str, owner: int) -> None:
                         logger.warning(
                             "source %s: its snapshot was held for %g hours and is let go; tables that are "
                             "not read yet are read at another moment, by the same run",
-                            source, LONGEST_SECONDS / 3600,
-                        )  # fmt: skip
+                            source,
+                            LONGEST_SECONDS / 3600,
+                        )
                         return
                 return
 

@@ -182,9 +182,15 @@ class _Building:
 
         history = ledger.row_counts(self._warehouse, key_of(mart.name, self._run))
         subject = Subject(
-            [column.name for column in answer.columns], mart.rules, mart.checks, answer.rows, history,
-            f"in {mart.file}", (), other,
-        )  # fmt: skip
+            [column.name for column in answer.columns],
+            mart.rules,
+            mart.checks,
+            answer.rows,
+            history,
+            f"in {mart.file}",
+            (),
+            other,
+        )
         missing = sorted(mart.rules.keys() - set(subject.columns))
         if missing:
             raise StepError(f"{mart.file}:1: declares {', '.join(missing)}, which it does not give")

@@ -129,9 +129,13 @@ class Client:
     ) -> requests.Response:
         try:
             return self._session.request(
-                method, self.url + path, json=body, params=query, allow_redirects=False,
+                method,
+                self.url + path,
+                json=body,
+                params=query,
+                allow_redirects=False,
                 timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
-            )  # fmt: skip
+            )
         except requests.exceptions.SSLError as error:
             raise UnreachableError(
                 f"Metabase at {self.url}: its TLS certificate is not accepted ({innermost(error)})",

@@ -32,10 +32,11 @@ REACHED: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
         {"type": '"tcp"', "interval": '"10s"', "timeout": '"2s"'},
     ),
     "metabase": (
-        str(serving.PORT), f'"{serving.HOST}"',
+        str(serving.PORT),
+        f'"{serving.HOST}"',
         {"type": '"http"', "path": '"/api/health"', "interval": '"10s"', "timeout": '"5s"'},
     ),
-}  # fmt: skip
+}
 # By itself it takes the port from luigi.cfg, and listens on its own machine alone.
 LISTENS = {"scheduler": ("--address", "${var.scheduler_address}")}
 JAR = "local/metabase.jar"
@@ -153,12 +154,17 @@ def _update(duty: Duty) -> list[str]:
 def _network(duty: Duty) -> list[str]:
     port, address, check = REACHED[duty.name]
     service = {
-        "name": f'"{PREFIX}{duty.name}"', "provider": '"nomad"', "port": '"http"', "address": address,
-    }  # fmt: skip
+        "name": f'"{PREFIX}{duty.name}"',
+        "provider": '"nomad"',
+        "port": '"http"',
+        "address": address,
+    }
     return [
-        *hcl.block("network", hcl.block('port "http"', hcl.aligned({"static": port}))), "",
-        *hcl.block("service", [*hcl.aligned(service), "", *hcl.block("check", hcl.aligned(check))]), "",
-    ]  # fmt: skip
+        *hcl.block("network", hcl.block('port "http"', hcl.aligned({"static": port}))),
+        "",
+        *hcl.block("service", [*hcl.aligned(service), "", *hcl.block("check", hcl.aligned(check))]),
+        "",
+    ]
 
 
 def _task(
@@ -179,19 +185,28 @@ def _task(
     user = "metabase_user" if duty.foreign else "user"
     memory = duty.memory_mb if not before else BEFORE_MEMORY
     inside = [
-        *hcl.aligned({
-            "driver": "var.driver", "user": f"var.{user}", "kill_signal": '"SIGTERM"',
-            "kill_timeout": f'"{KILL_TIMEOUT}"',
-        }), "",
+        *hcl.aligned(
+            {
+                "driver": "var.driver",
+                "user": f"var.{user}",
+                "kill_signal": '"SIGTERM"',
+                "kill_timeout": f'"{KILL_TIMEOUT}"',
+            }
+        ),
+        "",
         *(_first() if before else []),
         *(_mount() if not duty.foreign else []),
-        *_artifact("release", "checksum", "local/pipeline.pex"), "",
+        *_artifact("release", "checksum", "local/pipeline.pex"),
+        "",
         *([*_artifact("metabase", "metabase_checksum", JAR), ""] if "{jar}" in arguments else []),
-        *hcl.block("identity", hcl.aligned(login)), "",
-        *hcl.block("config", hcl.aligned(config)), "",
-        *hcl.block("env", hcl.aligned(environment)), "",
+        *hcl.block("identity", hcl.aligned(login)),
+        "",
+        *hcl.block("config", hcl.aligned(config)),
+        "",
+        *hcl.block("env", hcl.aligned(environment)),
+        "",
         *hcl.block("resources", hcl.aligned({"cpu": "500", "memory": str(memory)})),
-    ]  # fmt: skip
+    ]
     return hcl.block(f'task "{name}"', inside)
 
 

@@ -57,9 +57,13 @@ class Server:
         """
         try:
             answer = self._session.request(
-                method, f"{self._url}/v1/{path}", params=self._query, json=body, timeout=TIMEOUT_SECONDS,
+                method,
+                f"{self._url}/v1/{path}",
+                params=self._query,
+                json=body,
+                timeout=TIMEOUT_SECONDS,
                 allow_redirects=False,
-            )  # fmt: skip
+            )
         except requests.RequestException as error:
             why = type(error).__name__
             raise UnreachableError(
@@ -98,9 +102,13 @@ def nomad() -> Server:
     given = os.environ.get
     query = {key: value for key in ("namespace", "region") if (value := given(f"NOMAD_{key.upper()}"))}
     made = Server(
-        "Nomad", given("NOMAD_ADDR", "http://127.0.0.1:4646"), "X-Nomad-Token", given("NOMAD_TOKEN", ""),
-        given("NOMAD_CACERT"), query,
-    )  # fmt: skip
+        "Nomad",
+        given("NOMAD_ADDR", "http://127.0.0.1:4646"),
+        "X-Nomad-Token",
+        given("NOMAD_TOKEN", ""),
+        given("NOMAD_CACERT"),
+        query,
+    )
     return made.known_as(
         given("NOMAD_CLIENT_CERT"), given("NOMAD_CLIENT_KEY"), given("NOMAD_TLS_SERVER_NAME")
     )

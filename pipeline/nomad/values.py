@@ -30,7 +30,7 @@ VARIABLES: Mapping[str, tuple[str, str, str]] = {
     "metabase": ("string", '""', "the address of Metabase's release file, where it is a job"),
     "metabase_checksum": ("string", '""', "sha256:... of that file"),
     "metabase_user": ("string", '"metabase"', "the user of that job, which is to read nothing of ours"),
-}  # fmt: skip
+}
 
 
 def declared(duty: Duty) -> list[str]:

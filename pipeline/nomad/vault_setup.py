@@ -48,9 +48,12 @@ def main(arguments: Sequence[str]) -> int:
         help="Nomad's public keys, as Vault reaches them (default: below NOMAD_ADDR, here %(default)s)",
     )
     parser.add_argument(
-        "--jwks-ca", type=Path, default=os.environ.get("NOMAD_CACERT"), metavar="FILE",
+        "--jwks-ca",
+        type=Path,
+        default=os.environ.get("NOMAD_CACERT"),
+        metavar="FILE",
         help="the certificate of the authority of that address (default: NOMAD_CACERT)",
-    )  # fmt: skip
+    )
     parsed = parser.parse_args(arguments)
     redact.install()
     output.outlive_the_reader()

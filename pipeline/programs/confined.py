@@ -81,11 +81,16 @@ def run(
     theirs |= {"connect_timeout": postgres.CONNECT_TIMEOUT_SECONDS, "gssencmode": "disable"}
     limits = Limits(analysts.task_minutes * 60, analysts.task_memory_mb * MIB)
     ended = parent.run(
-        _line("run", name, day), copied=_copied(folder), folder=INSIDE, limits=limits, user=analysts.user,
+        _line("run", name, day),
+        copied=_copied(folder),
+        folder=INSIDE,
+        limits=limits,
+        user=analysts.user,
         way=Way(places),
-        handed=lambda port: json.dumps({**theirs, "port": port}).encode(), on_line=on_line,
+        handed=lambda port: json.dumps({**theirs, "port": port}).encode(),
+        on_line=on_line,
         read=[Path(theirs[key]) for key in PUBLIC_FILES if key in theirs],
-    )  # fmt: skip
+    )
     return _result_of(name, ended)
 
 

@@ -28,9 +28,12 @@ PREFIX = "analysts_"
 MOST_TOLD, LONGEST = 10, 500
 FORM = "%(asctime)s %(levelname)s %(message)s"
 FAILURES = (
-    luigi.Event.FAILURE, luigi.Event.BROKEN_TASK, luigi.Event.PROCESS_FAILURE, luigi.Event.TIMEOUT,
+    luigi.Event.FAILURE,
+    luigi.Event.BROKEN_TASK,
+    luigi.Event.PROCESS_FAILURE,
+    luigi.Event.TIMEOUT,
     luigi.Event.DEPENDENCY_MISSING,
-)  # fmt: skip
+)
 WELL = (LuigiStatusCode.SUCCESS, LuigiStatusCode.SUCCESS_WITH_RETRY)
 
 

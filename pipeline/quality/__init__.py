@@ -10,8 +10,15 @@ from pipeline.quality.result import how_to_fix
 from pipeline.quality.subject import Subject, duplicates, naming
 
 __all__ = [
-    "CANDIDATE", "Result", "Subject", "check", "duplicates", "how_to_fix", "naming", "require_pure",
-]  # fmt: skip
+    "CANDIDATE",
+    "Result",
+    "Subject",
+    "check",
+    "duplicates",
+    "how_to_fix",
+    "naming",
+    "require_pure",
+]
 
 
 def check(warehouse: Connection, subject: Subject) -> Iterator[Result]:

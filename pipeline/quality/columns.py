@@ -67,6 +67,12 @@ def of_columns(warehouse: Connection, subject: Subject) -> Iterator[Result]:
     for rule, wrong in zip(rules, found, strict=True):
         share = wrong / total if total else 0.0
         yield Result(
-            rule.name, rule.level, share <= rule.most, f"{wrong:,} of {total:,} rows ({share:.2%})",
-            f"at most {rule.most:.2%}" if rule.most else "none", share, rule.quarantine, rule.wrong,
-        )  # fmt: skip
+            rule.name,
+            rule.level,
+            share <= rule.most,
+            f"{wrong:,} of {total:,} rows ({share:.2%})",
+            f"at most {rule.most:.2%}" if rule.most else "none",
+            share,
+            rule.quarantine,
+            rule.wrong,
+        )

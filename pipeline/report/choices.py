@@ -108,9 +108,11 @@ def _values(
 def _categories(connection: Connection, dashboard: Dashboard, found: Filter) -> list[str]:
     """Return what stands in the columns of a filter, the most frequent first; over MOST if there are."""
     places = {
-        (reach.relation, reach.name) for card in dashboard.cards for reach in card.reach
+        (reach.relation, reach.name)
+        for card in dashboard.cards
+        for reach in card.reach
         if reach.filter == found.name and reach.relation
-    }  # fmt: skip
+    }
     counted: dict[str, int] = {}
     for relation, name in sorted(places):
         for value, count in _counted(connection, relation, name):

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.report.spec import COLOURS, Spec
+from pipeline.report.theme import COLOURS, Spec
 
 EXTRA = "school-nightly-pipeline[report]"
 

@@ -1,9 +1,6 @@
-"""Spec: a card and its rows as a chart in Vega-Lite's words, which are data. It is drawn elsewhere.
+"""Spec: a card and its rows as a chart in Vega-Lite's words, which are data. It is drawn elsewhere."""
 
-Colours are names of the page's own, so that one picture serves in the light and in the dark.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -12,20 +9,10 @@ from typing import Any
 from pipeline.catalog import Card, Format
 from pipeline.report import written
 from pipeline.report.rows import Answer
+from pipeline.report.theme import CONFIG, PAPER, SERIES, Spec
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 
-# Each stands for a colour of the page, by its CSS variable; drawn as they are they would be black.
-INK, MUTED, GRID, PAPER = "#010a01", "#010a02", "#010a03", "#010a04"
-SERIES = tuple(f"#010b0{number}" for number in range(1, 9))
-COLOURS: Mapping[str, str] = {
-    INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper",
-    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
-}  # fmt: skip
-
-FONT = "Helvetica, Arial, sans-serif"
-# A little more than on the page: nobody knows the letters of the machine that it is read on.
-FONT_SIZE = 13
 # The width of a letter, on average, for what has to be known before it is drawn.
 LETTER = 7
 # How much higher than its highest bar a chart is that has values above its bars.
@@ -36,10 +23,14 @@ FEW = 16
 NAMES = 0.5
 LOWEST_ROW, HIGHEST_ROW, LINE = 18, 34, 14
 
-_DATE_FORMATS = {"day": "%-d %b %Y", "week": "%-d %b %Y", "month": "%b %Y", "quarter": "%Y Q%q", "year": "%Y",
-                 "minute": "%-d %b, %H:%M"}  # fmt: skip
-
-Spec = dict[str, Any]
+_DATE_FORMATS = {
+    "day": "%-d %b %Y",
+    "week": "%-d %b %Y",
+    "month": "%b %Y",
+    "quarter": "%Y Q%q",
+    "year": "%Y",
+    "minute": "%-d %b, %H:%M",
+}
 
 
 @dataclass(frozen=True)
@@ -65,24 +56,6 @@ def spec(card: Card, answer: Answer, size: Size) -> Spec:
         "config": CONFIG,
         **body,
     }
-
-
-CONFIG: Spec = {
-    "font": FONT,
-    "view": {"stroke": None},
-    "axis": {
-        "labelFontSize": FONT_SIZE, "titleFontSize": FONT_SIZE, "titleFontWeight": "normal",
-        "labelColor": INK, "titleColor": MUTED, "domainColor": GRID, "tickColor": GRID, "gridColor": GRID,
-        "labelLimit": 0, "titleLimit": 0,
-    },
-    "legend": {
-        "labelFontSize": FONT_SIZE, "labelColor": INK, "titleColor": MUTED, "labelLimit": 0,
-        "orient": "bottom", "title": None, "symbolType": "square", "symbolSize": 110,
-        "offset": 10, "rowPadding": 4,
-    },
-    "text": {"fontSize": FONT_SIZE, "color": INK, "font": FONT},
-    "line": {"strokeWidth": 2.25},
-}  # fmt: skip
 
 
 def _points(card: Card, answer: Answer) -> Iterator[Spec]:
@@ -150,8 +123,10 @@ class _Chart:
             mark |= {"line": not self._card.stacked, "fillOpacity": 0.85 if self._card.stacked else 0.25}
         layers = [{"mark": mark, "encoding": encoding}]
         if kind == "bar" and not several and self._fits():
-            text = {"mark": {"type": "text", "dy": -7}, "encoding": {
-                "x": encoding["x"], "y": encoding["y"], "text": {"field": "text"}}}  # fmt: skip
+            text = {
+                "mark": {"type": "text", "dy": -7},
+                "encoding": {"x": encoding["x"], "y": encoding["y"], "text": {"field": "text"}},
+            }
             layers.append(text)
             # Else the highest value would stand in the axis' title.
             highest = max((point["y"] for point in self._points), default=0)
@@ -173,10 +148,12 @@ class _Chart:
         room = min(max(room, LOWEST_ROW * thick), HIGHEST_ROW * thick)
         bar, room = (room * 0.8, room) if not above else (LOWEST_ROW * thick, LOWEST_ROW * thick + LINE + 9)
         y: Spec = {
-            "field": "name", "type": "nominal", "sort": None,
+            "field": "name",
+            "type": "nominal",
+            "sort": None,
             "scale": {"paddingInner": 1 - bar / room, "paddingOuter": 0.5 if above else 0.05},
             "axis": None if above else {"title": None, "ticks": False, "domain": False, "labelPadding": 6},
-        }  # fmt: skip
+        }
         x: Spec = {
             "field": "y",
             "type": "quantitative",
@@ -216,15 +193,27 @@ class _Chart:
         return {
             "height": self._size.height,
             "mark": {"type": "arc", "innerRadius": {"expr": "min(width, height) / 4"}, "stroke": PAPER},
-            "encoding": {"theta": {"field": "y", "type": "quantitative", "stack": True}, "color": colour,
-                         "order": {"field": "y", "sort": "descending"}},
-        }  # fmt: skip
+            "encoding": {
+                "theta": {"field": "y", "type": "quantitative", "stack": True},
+                "color": colour,
+                "order": {"field": "y", "sort": "descending"},
+            },
+        }
 
     def scatter(self) -> Spec:
         """Return points, each by two numbers."""
-        x = {"field": "x", "type": "quantitative", "scale": {"zero": False},
-             "axis": {**self._axis(self._along), "title": written.heading(self._along), "grid": False,
-                      "tickCount": max(3, self._size.width // 90), "labelOverlap": "greedy"}}  # fmt: skip
+        x = {
+            "field": "x",
+            "type": "quantitative",
+            "scale": {"zero": False},
+            "axis": {
+                **self._axis(self._along),
+                "title": written.heading(self._along),
+                "grid": False,
+                "tickCount": max(3, self._size.width // 90),
+                "labelOverlap": "greedy",
+            },
+        }
         y = {**self._y(), "scale": {"zero": False}}
         mark = {"type": "point", "filled": True, "size": 45, "opacity": 0.75}
         return {
@@ -239,11 +228,27 @@ class _Chart:
             days = sorted({point["x"] for point in self._points})
             # At days of which there is something, as many as there is room for.
             ticks = days[:: -(-len(days) // max(2, self._size.width // 105))] if days else []
-            return {"field": "x", "type": "temporal", "scale": {"type": "utc"},
-                    "axis": {"title": None, "format": _DATE_FORMATS[how], "values": ticks, "grid": False,
-                             "labelOverlap": "greedy", "labelSeparation": 8}}  # fmt: skip
-        axis: Spec = {"title": None, "ticks": False, "labelAngle": 0, "labelOverlap": "greedy",
-                      "labelSeparation": 6, "labelPadding": 6}  # fmt: skip
+            return {
+                "field": "x",
+                "type": "temporal",
+                "scale": {"type": "utc"},
+                "axis": {
+                    "title": None,
+                    "format": _DATE_FORMATS[how],
+                    "values": ticks,
+                    "grid": False,
+                    "labelOverlap": "greedy",
+                    "labelSeparation": 8,
+                },
+            }
+        axis: Spec = {
+            "title": None,
+            "ticks": False,
+            "labelAngle": 0,
+            "labelOverlap": "greedy",
+            "labelSeparation": 6,
+            "labelPadding": 6,
+        }
         longest = max((len(name) for name in self._names), default=0)
         if not self._dated and longest * LETTER * len(self._names) > self._size.width - 60:
             # Names that are left out would be missed; dates between others are not.
@@ -254,9 +259,18 @@ class _Chart:
         several = len(self._card.measures) > 1
         axis = self._axis(self._measure)
         title = self._measure.unit if several else written.heading(self._measure)
-        axis |= {"title": title or None, "titleAngle": 0, "titleAlign": "left", "titleAnchor": "end",
-                 "titleX": 0, "titleY": -10, "titleBaseline": "bottom", "domain": False, "ticks": False,
-                 "tickCount": max(3, self._size.height // 42)}  # fmt: skip
+        axis |= {
+            "title": title or None,
+            "titleAngle": 0,
+            "titleAlign": "left",
+            "titleAnchor": "end",
+            "titleX": 0,
+            "titleY": -10,
+            "titleBaseline": "bottom",
+            "domain": False,
+            "ticks": False,
+            "tickCount": max(3, self._size.height // 42),
+        }
         return {"field": "y", "type": "quantitative", "axis": axis}
 
     def _axis(self, how: Format) -> Spec:
@@ -273,8 +287,13 @@ class _Chart:
         legend: Spec | None = {"columns": self._columns()} if len(self._series) > 1 else None
         if legend and self._card.chart == "line":
             legend |= {"symbolType": "stroke", "symbolStrokeWidth": 3}
-        return {"field": "s", "type": "nominal", "sort": None, "legend": legend,
-                "scale": {"domain": self._series, "range": colours}}  # fmt: skip
+        return {
+            "field": "s",
+            "type": "nominal",
+            "sort": None,
+            "legend": legend,
+            "scale": {"domain": self._series, "range": colours},
+        }
 
     def _columns(self) -> int:
         """Return how many names of series stand beside each other."""

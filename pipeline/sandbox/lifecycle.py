@@ -28,8 +28,13 @@ POLL_SECONDS = 0.05
 START_TRIES = 3
 # What credentials and settings are made by: when it has changed, they are made anew.
 CREDENTIAL_CODE = (
-    "provision.py", "roles.py", "servers/backup_store.py", "configuration.py", "pipeline.hcl", "restore.hcl"
-)  # fmt: skip
+    "provision.py",
+    "roles.py",
+    "servers/backup_store.py",
+    "configuration.py",
+    "pipeline.hcl",
+    "restore.hcl",
+)
 
 Say = Callable[[str], None]
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None

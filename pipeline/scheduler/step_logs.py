@@ -69,8 +69,9 @@ def prepare(settings: Settings) -> None:
     except OSError as error:
         logger.warning(
             "%s: the steps write no logs there: %s; fix that, or set [logs] folder",
-            settings.logs.folder, error.strerror,
-        )  # fmt: skip
+            settings.logs.folder,
+            error.strerror,
+        )
         return
     with contextlib.suppress(OSError):
         for folder in settings.logs.folder.iterdir():

@@ -52,9 +52,17 @@ _NAMED: dict[str, tuple[type[BaseModel], str]] = {
 }
 # Relative ones are taken from the folder of the file that says them, wherever the command is typed.
 _PATH_KEYS = {
-    "credential_file", "work_dir", "checkout", "postgres_bin", "spool", "certificate", "key", "authority",
-    "folder", "signers",
-}  # fmt: skip
+    "credential_file",
+    "work_dir",
+    "checkout",
+    "postgres_bin",
+    "spool",
+    "certificate",
+    "key",
+    "authority",
+    "folder",
+    "signers",
+}
 _PATHS_KEYS = {"recipients"}
 
 

@@ -31,10 +31,19 @@ TOKEN = "token"  # noqa: S105 - its name
 SSH_KEY, KNOWN_HOSTS = "ssh_key", "known_hosts"
 SHORT = 10
 # What a machine lacks: any other error of the system is a bug of ours.
-LACKS = frozenset({
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.ENOMEM,
-    errno.EMFILE, errno.EIO,
-})  # fmt: skip
+LACKS = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EAGAIN,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.EIO,
+    }
+)
 # Another version of this program may take what one has refused.
 JUDGE = f"{__version__} {COMMIT}".strip()
 

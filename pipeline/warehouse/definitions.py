@@ -15,20 +15,49 @@ from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
 
 BASE, ENUM, COMPOSITE, DOMAIN, RANGE, MULTIRANGE, ARRAY = (
-    "base", "enum", "composite", "domain", "range", "multirange", "array",
-)  # fmt: skip
+    "base",
+    "enum",
+    "composite",
+    "domain",
+    "range",
+    "multirange",
+    "array",
+)
 CLASSES: Mapping[str, str] = {
-    "b": BASE, "e": ENUM, "c": COMPOSITE, "d": DOMAIN, "r": RANGE, "m": MULTIRANGE,
-}  # fmt: skip
+    "b": BASE,
+    "e": ENUM,
+    "c": COMPOSITE,
+    "d": DOMAIN,
+    "r": RANGE,
+    "m": MULTIRANGE,
+}
 
 # Names of objects that are stored as numbers, which mean something else on every server; and what servers
 # keep for themselves, which none of them reads in. What they say is in their text.
-TEXT_ONLY = frozenset({
-    "regclass", "regcollation", "regconfig", "regdatabase", "regdictionary", "regnamespace", "regoper",
-    "regoperator", "regproc", "regprocedure", "regrole", "regtype",
-    "aclitem", "gtsvector", "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary", "pg_dependencies",
-    "pg_mcv_list", "pg_ndistinct", "pg_node_tree",
-})  # fmt: skip
+TEXT_ONLY = frozenset(
+    {
+        "regclass",
+        "regcollation",
+        "regconfig",
+        "regdatabase",
+        "regdictionary",
+        "regnamespace",
+        "regoper",
+        "regoperator",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+        "aclitem",
+        "gtsvector",
+        "pg_brin_bloom_summary",
+        "pg_brin_minmax_multi_summary",
+        "pg_dependencies",
+        "pg_mcv_list",
+        "pg_ndistinct",
+        "pg_node_tree",
+    }
+)
 # In binary form a server converts it between encodings, in text it drops the declaration of its encoding; a
 # cast to text does neither.
 XML = "xml"

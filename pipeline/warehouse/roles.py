@@ -183,9 +183,12 @@ def _grant_schema(connection: Connection, schema: str, role: str, privileges: Se
         query = "SELECT has_schema_privilege(%s, %s, %s)"
         if not postgres.value(connection, query, (role, schema, privilege)):
             _execute(
-                connection, "GRANT {} ON SCHEMA {} TO {}",
-                sql.SQL(privilege), sql.Identifier(schema), sql.Identifier(role),
-            )  # fmt: skip
+                connection,
+                "GRANT {} ON SCHEMA {} TO {}",
+                sql.SQL(privilege),
+                sql.Identifier(schema),
+                sql.Identifier(role),
+            )
 
 
 def _grant_tables(connection: Connection, schema: str, role: str, privileges: Sequence[str]) -> None:
@@ -194,9 +197,12 @@ def _grant_tables(connection: Connection, schema: str, role: str, privileges: Se
     found = postgres.rows(connection, postgres.statement("not_granted"), parameters)
     for name, privilege in found:
         _execute(
-            connection, "GRANT {} ON {} TO {}",
-            sql.SQL(privilege), sql.Identifier(schema, name), sql.Identifier(role),
-        )  # fmt: skip
+            connection,
+            "GRANT {} ON {} TO {}",
+            sql.SQL(privilege),
+            sql.Identifier(schema, name),
+            sql.Identifier(role),
+        )
 
 
 def _grant_by_default(
@@ -204,10 +210,13 @@ def _grant_by_default(
 ) -> None:
     """Grant the same on tables that are yet to be made, by us or by `maker`."""
     _execute(
-        connection, "ALTER DEFAULT PRIVILEGES {} IN SCHEMA {} GRANT {} ON TABLES TO {}",
+        connection,
+        "ALTER DEFAULT PRIVILEGES {} IN SCHEMA {} GRANT {} ON TABLES TO {}",
         sql.SQL("FOR ROLE {}").format(sql.Identifier(maker)) if maker else sql.SQL(""),
-        sql.Identifier(schema), sql.SQL(", ").join(map(sql.SQL, privileges)), sql.Identifier(role),
-    )  # fmt: skip
+        sql.Identifier(schema),
+        sql.SQL(", ").join(map(sql.SQL, privileges)),
+        sql.Identifier(role),
+    )
 
 
 def _execute(connection: Connection, statement: str, *parts: Composable) -> None:

@@ -234,9 +234,16 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         )
     server = connection.server_version // 10000
     return Shape(
-        oid, kind, tuple(key), _columns(connection, oid), tuple(partitions), server,
-        foreign_part=foreign_part, xmin_readable=xmin_readable, ctid_readable=ctid_readable,
-    )  # fmt: skip
+        oid,
+        kind,
+        tuple(key),
+        _columns(connection, oid),
+        tuple(partitions),
+        server,
+        foreign_part=foreign_part,
+        xmin_readable=xmin_readable,
+        ctid_readable=ctid_readable,
+    )
 
 
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:

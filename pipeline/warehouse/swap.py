@@ -95,9 +95,11 @@ def _with_views_ahead(warehouse: Connection, new: Replaced, swapped: Sequence[Re
     _execute(warehouse, "CREATE SCHEMA {}", sql.Identifier(ahead_in))
     _execute(warehouse, "ALTER TABLE {} SET SCHEMA {}", new.rows, sql.Identifier(ahead_in))
     _execute(
-        warehouse, "ALTER TABLE {} RENAME TO {}", sql.Identifier(ahead_in, new.rows.strings[1]),
+        warehouse,
+        "ALTER TABLE {} RENAME TO {}",
+        sql.Identifier(ahead_in, new.rows.strings[1]),
         sql.Identifier(name),
-    )  # fmt: skip
+    )
     if views.make_ahead(warehouse, new.views, new.target, ahead_in):
         return replace(new, rows=sql.Identifier(ahead_in, name), ahead_in=ahead_in)
     postgres.rows(warehouse, "ROLLBACK TO SAVEPOINT ahead")

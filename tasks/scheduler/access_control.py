@@ -30,18 +30,41 @@ API = "/api/"
 # Each of these changes nothing, whoever calls it. What is not here changes, as what a new version may bring.
 READING = frozenset(
     {
-        "graph", "dep_graph", "inverse_dep_graph", "task_list", "task_search", "worker_list", "resource_list",
-        "fetch_error", "get_task_status_message", "get_task_progress_percentage",
-        "get_running_task_resources", "has_task_history", "is_pause_enabled", "is_paused",
+        "graph",
+        "dep_graph",
+        "inverse_dep_graph",
+        "task_list",
+        "task_search",
+        "worker_list",
+        "resource_list",
+        "fetch_error",
+        "get_task_status_message",
+        "get_task_progress_percentage",
+        "get_running_task_resources",
+        "has_task_history",
+        "is_pause_enabled",
+        "is_paused",
     }
-)  # fmt: skip
+)
 # What Luigi's workers call, and ours before a run begins: no pause, no resources, no other's processes.
 WORKING = READING | {
-    "add_task", "add_task_batcher", "add_worker", "get_work", "ping", "count_pending",
-    "announce_scheduling_failure", "set_task_status_message", "set_task_progress_percentage",
-    "decrease_running_task_resources", "add_scheduler_message_response", "update_metrics_task_started",
-    "report_task_statistics", "disable_worker", "re_enable_task", "forgive_failures",
-}  # fmt: skip
+    "add_task",
+    "add_task_batcher",
+    "add_worker",
+    "get_work",
+    "ping",
+    "count_pending",
+    "announce_scheduling_failure",
+    "set_task_status_message",
+    "set_task_progress_percentage",
+    "decrease_running_task_resources",
+    "add_scheduler_message_response",
+    "update_metrics_task_started",
+    "report_task_statistics",
+    "disable_worker",
+    "re_enable_task",
+    "forgive_failures",
+}
 # A wrong password is answered late, so that guessing is slow. Only so many wait, and none who is right.
 DELAY_SECONDS = 1.0
 MOST_DELAYED = 50
@@ -120,8 +143,12 @@ class AccessControl(Router):
         if why := refusal(who, request):
             logger.warning(
                 "%s %s by the %s from %s is refused: %s",
-                request.method, request.path, who, request.remote_ip, why,
-            )  # fmt: skip
+                request.method,
+                request.path,
+                who,
+                request.remote_ip,
+                why,
+            )
             return self._application.get_handler_delegate(request, Refused, {"why": why})
         if who == OPERATOR and request.path.startswith(API) and request.path[len(API) :] not in READING:
             logger.info("%s by the operator from %s", request.uri, request.remote_ip)

@@ -76,7 +76,7 @@ class Scheduler(luigi_internals.Scheduler):
             for worker in self.state.get_active_workers()
             if worker.id in task.stakeholders and not worker.assistant
             if worker.enabled and worker.last_active > heard_of
-        ]  # fmt: skip
+        ]
         # Best opened by the run itself: the tables of a night are then of one moment whoever else is killed.
         if runs and task.family in HELD_BY_ITS_WORKER:
             return False

@@ -13,10 +13,16 @@ _UNSAFE = re.compile(r"[<>\"'&\x00-\x1f\x7f]")
 _LINK = re.compile(r"(?:https?:/)?/[^\s<>\"']*")
 STATES = frozenset(
     {
-        task_status.PENDING, task_status.FAILED, task_status.DONE, task_status.RUNNING,
-        task_status.BATCH_RUNNING, task_status.SUSPENDED, task_status.UNKNOWN, task_status.DISABLED,
+        task_status.PENDING,
+        task_status.FAILED,
+        task_status.DONE,
+        task_status.RUNNING,
+        task_status.BATCH_RUNNING,
+        task_status.SUSPENDED,
+        task_status.UNKNOWN,
+        task_status.DISABLED,
     }
-)  # fmt: skip
+)
 
 Arguments = dict[str, Any]
 

@@ -72,8 +72,10 @@ class State:
             self._path.replace(aside)
             logger.warning(
                 "the state in %s cannot be read; it is in %s now, and this begins without it",
-                self._path, aside, exc_info=True,
-            )  # fmt: skip
+                self._path,
+                aside,
+                exc_info=True,
+            )
             return
         logger.info("took up %d tasks from %s", len(self._inner.get_active_tasks()), self._path)
 

@@ -183,12 +183,13 @@ def test_a_table_in_parts_goes_on_where_it_was_left() -> None:
         [("small", 1, 1), ("large", 1, 5), ("large", 3, 10)],
         [("large", 2, 5), ("large", 3, 5)],
         [("large", 4, 5), ("large", 5, 5), ("small", 1, 2), ("small", 2, 3)],
-    ]  # fmt: skip
+    ]
     nights = Nights(proof("large", 10), by_rows=True)
     assert [nights.night(6) for _ in range(3)] == [
-        [("large", 1, 12), ("large", 2, 12)], [("large", 3, 12), ("large", 4, 12)],
+        [("large", 1, 12), ("large", 2, 12)],
+        [("large", 3, 12), ("large", 4, 12)],
         [("large", 5, 12), ("large", 6, 12)],
-    ]  # fmt: skip
+    ]
 
 
 def test_a_part_that_differed_is_begun_anew() -> None:

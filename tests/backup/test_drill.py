@@ -59,9 +59,19 @@ def test_a_sound_backup_is_proven_and_nothing_stays_but_the_report(shop: Restore
     assert found.held
     assert {one.held for one in (*found.assertions, *found.controls)} == {True}
     assert {one.name for one in found.assertions} == {
-        "tables", "sequences", "large objects", "objects", "constraints", "indexes", "amcheck", "extensions",
-        "roles", "encoding and locale", "database owner", "in no backup",
-    }  # fmt: skip
+        "tables",
+        "sequences",
+        "large objects",
+        "objects",
+        "constraints",
+        "indexes",
+        "amcheck",
+        "extensions",
+        "roles",
+        "encoding and locale",
+        "database owner",
+        "in no backup",
+    }
     assert list(found.seconds) == ["download", "hash", "decrypt", "roles", "restore", "check"]
     assert found.recovery_seconds == pytest.approx(sum(found.seconds.values()), abs=0.01)
     assert found.limit_bytes is not None
@@ -136,9 +146,14 @@ def test_what_only_a_superuser_makes_is_proven_with_its_owners_and_goes_again(su
     assert superuser.databases() == []
     kinds = {one.kind for one in superuser.archive.manifest("shop", "2026-11-23").contents.objects}
     assert kinds >= {
-        "large object", "event trigger", "publication", "foreign server", "collation", "statistics",
+        "large object",
+        "event trigger",
+        "publication",
+        "foreign server",
+        "collation",
+        "statistics",
         "text search configuration",
-    }  # fmt: skip
+    }
 
 
 def test_the_warehouse_has_the_newest_report_of_a_month_but_is_not_needed(

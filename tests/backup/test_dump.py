@@ -111,8 +111,9 @@ def restore(archive: Archive, run: str, database: str) -> Contents:
     where = [*clusters.socket_arguments(home, provision.DRILL), f"--dbname={database}"]
     subprocess.run(
         [clusters.BINARIES / "pg_restore", *where, "--exit-on-error", folder.dump],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     with clusters.connection(home, provision.DRILL, database) as connection:
         return read_again(connection)
 
@@ -244,10 +245,11 @@ def test_the_fastest_compression_is_used_where_there_is_one(shop: Archive) -> No
     newest = tools.newest("pg_dump", clusters.BINARIES)
     assert tools.compression(newest) == "zstd:1"
     plain = script(
-        shop.folder, "pg_dump",
+        shop.folder,
+        "pg_dump",
         'case "$1" in --version) echo "pg_dump (PostgreSQL) 17.1";; '
         '*) echo "pg_dump: error: this build does not support compression with ZSTD" >&2; exit 1;; esac',
-    )  # fmt: skip
+    )
     assert tools.compression(tools.newest("pg_dump", plain)) == "gzip:1"
 
 
@@ -347,9 +349,10 @@ def test_room_is_looked_for_first(shop: Archive, tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_stops_the_chain(shop: Archive, tmp_path: Path) -> None:
     real = clusters.BINARIES / "pg_dump"
     made = script(
-        shop.folder, "pg_dump",
+        shop.folder,
+        "pg_dump",
         f'case "$*" in *--snapshot*) fallocate -l 40M {tmp_path}/disk/other;; esac; exec {real} "$@"',
-    )  # fmt: skip
+    )
     with shop.platform.connect("shop") as connection:
         noise = "SELECT n AS id, sha512(n::text::bytea) AS data FROM generate_series(1, 100000) AS n"
         postgres.rows(connection, f"CREATE TABLE noise AS {noise}")
@@ -409,9 +412,10 @@ def test_sequences_are_read_before_the_dump(shop: Archive, restored: str) -> Non
         real = clusters.BINARIES / "pg_dump"
         go = shop.folder / "go"
         made = script(
-            shop.folder, "pg_dump",
+            shop.folder,
+            "pg_dump",
             f'case "$*" in *--snapshot*) while [ ! -e {go} ]; do sleep 0.05; done;; esac; exec {real} "$@"',
-        )  # fmt: skip
+        )
         shop.write_settings(postgres_bin=str(made))
         run = next_run()
 

@@ -61,10 +61,17 @@ def rows(record: Dumped) -> dict[str, int]:
 def rows_in_archive(archive: Archive, run: str, table: str) -> int:
     """Return how many rows of a table pg_dump wrote."""
     said = subprocess.run(
-        [clusters.BINARIES / "pg_restore", "--data-only", f"--table={table}", "--file=-",
-         archive.work("shop", run).dump],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+        [
+            clusters.BINARIES / "pg_restore",
+            "--data-only",
+            f"--table={table}",
+            "--file=-",
+            archive.work("shop", run).dump,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     return len(said.partition("FROM stdin;\n")[2].partition("\\.\n")[0].splitlines())
 
 
@@ -135,10 +142,11 @@ class Paused:
     def __init__(self, archive: Archive) -> None:
         self.here, self.go = archive.folder / "here", archive.folder / "go"
         made = script(
-            archive.folder, "pg_dump",
+            archive.folder,
+            "pg_dump",
             f'case "$*" in *--snapshot*) touch {self.here}; while [ ! -e {self.go} ]; do sleep 0.05; done;; '
             f'esac; exec {clusters.BINARIES / "pg_dump"} "$@"',
-        )  # fmt: skip
+        )
         archive.write_settings(postgres_bin=str(made))
 
     def wait(self) -> None:
@@ -305,9 +313,10 @@ def test_who_keeps_a_table_locked_is_named(shop: Archive, monkeypatch: pytest.Mo
 def test_rows_that_pg_dump_did_not_write_are_found_before_the_backup_counts(shop: Archive) -> None:
     real = clusters.BINARIES / "pg_dump"
     made = script(
-        shop.folder, "pg_dump",
+        shop.folder,
+        "pg_dump",
         f'case "$*" in *--snapshot*) set -- "$@" --exclude-table-data=b_big;; esac; exec {real} "$@"',
-    )  # fmt: skip
+    )
     shop.write_settings(postgres_bin=str(made))
     fails(shop, CheckError, "database shop: .*public.b_big 20,000 rows, and the dump 0")
 
@@ -315,9 +324,10 @@ def test_rows_that_pg_dump_did_not_write_are_found_before_the_backup_counts(shop
 def test_a_dump_that_cannot_be_read_back_is_no_backup(shop: Archive) -> None:
     real = clusters.BINARIES / "pg_dump"
     made = script(
-        shop.folder, "pg_dump",
+        shop.folder,
+        "pg_dump",
         f'case "$*" in *--snapshot*) {real} "$@" | head --bytes=-100000;; *) exec {real} "$@";; esac',
-    )  # fmt: skip
+    )
     shop.write_settings(postgres_bin=str(made))
     fails(shop, StepError, "database shop: the dump cannot be read back: pg_restore exited with 1")
 

@@ -24,33 +24,62 @@ MOMENT = datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
 
 def a_manifest() -> Manifest:
     database = Database(
-        name="hr", owner="hr_owner", encoding="UTF8", collate="C", ctype="C", locale_provider="c",
+        name="hr",
+        owner="hr_owner",
+        encoding="UTF8",
+        collate="C",
+        ctype="C",
+        locale_provider="c",
         locale=None,
-        size_bytes=1, version="17.10", version_number=170010,
-    )  # fmt: skip
+        size_bytes=1,
+        version="17.10",
+        version_number=170010,
+    )
     table = Table(
-        schema_name="public", name='odd "name"', owner="hr_owner", columns=("id", "größe"), rows=3,
+        schema_name="public",
+        name='odd "name"',
+        owner="hr_owner",
+        columns=("id", "größe"),
+        rows=3,
         checksum="-98765432109876543210",
-    )  # fmt: skip
+    )
     file = File(
         name=manifest.dump_name("hr", "2026-11-22"),
         plain=Digest(size_bytes=1, sha256="00"),
         encrypted=Digest(size_bytes=2, sha256="01"),
     )
     contents = Contents(
-        database=database, session={"TimeZone": "UTC"}, tables=(table,), sequences=(), extensions=(),
+        database=database,
+        session={"TimeZone": "UTC"},
+        tables=(table,),
+        sequences=(),
+        extensions=(),
         objects=(),
-        large_objects=LargeObjects(count=0, checksum="0"), roles=("hr_owner",),
-    )  # fmt: skip
+        large_objects=LargeObjects(count=0, checksum="0"),
+        roles=("hr_owner",),
+    )
     times = Times(
-        dump_started_at=MOMENT, dump_seconds=1, contents_seconds=1, encrypt_seconds=1, upload_seconds=1,
+        dump_started_at=MOMENT,
+        dump_seconds=1,
+        contents_seconds=1,
+        encrypt_seconds=1,
+        upload_seconds=1,
         verify_seconds=1,
-    )  # fmt: skip
+    )
     return Manifest(
-        database="hr", run="2026-11-22", taken_at=MOMENT, client_version="17.10", compression="zstd:1",
-        contents=contents, dump=file, globals=file, recipients=(), times=times,
-        verification=Verification(method="all", verified_at=MOMENT), warnings=("soon",),
-    )  # fmt: skip
+        database="hr",
+        run="2026-11-22",
+        taken_at=MOMENT,
+        client_version="17.10",
+        compression="zstd:1",
+        contents=contents,
+        dump=file,
+        globals=file,
+        recipients=(),
+        times=times,
+        verification=Verification(method="all", verified_at=MOMENT),
+        warnings=("soon",),
+    )
 
 
 def test_it_comes_back_as_it_was() -> None:

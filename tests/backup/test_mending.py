@@ -87,7 +87,14 @@ def test_functions_with_unqualified_names_are_lent_a_search_path_and_all_is_rest
     # As in the source: only the trigger that fires there once more would have written here again.
     assert restores.ask(name, "SELECT count(*) FROM seen") == [(0,)]
     assert restores.ask(name, "SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'see'") == [("O",)]
-    assert restores.ask(name, "SELECT proname FROM pg_proc WHERE proconfig IS NOT NULL AND pronamespace = 'public'::regnamespace") == []  # fmt: skip  # noqa: E501
+    assert (
+        restores.ask(
+            name,
+            "SELECT proname FROM pg_proc"
+            " WHERE proconfig IS NOT NULL AND pronamespace = 'public'::regnamespace",
+        )
+        == []
+    )
     assert restores.ask(name, "SELECT DISTINCT convalidated FROM pg_constraint") == [(True,)]
 
 

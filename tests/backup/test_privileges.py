@@ -77,9 +77,12 @@ def test_the_file_of_the_documents_makes_a_login_that_lacks_nothing(poor: Archiv
     arguments = [
         str(clusters.BINARIES / "psql"),
         *clusters.socket_arguments(poor.platform.sandbox.home, provision.SOURCES),
-        f"--dbname={poor.platform.database('shop')}", "--no-psqlrc", "--quiet", f"--set=login={login(poor)}",
+        f"--dbname={poor.platform.database('shop')}",
+        "--no-psqlrc",
+        "--quiet",
+        f"--set=login={login(poor)}",
         f"--file={FILE}",
-    ]  # fmt: skip
+    ]
     for _ in ("once", "again"):
         subprocess.run(arguments, check=True, capture_output=True)
     assert lacking(poor) == []

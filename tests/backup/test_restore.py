@@ -72,7 +72,9 @@ def test_a_new_database_is_what_was_backed_up_and_nothing_else_is_left(shop: Res
     assert "2 tables, 4,000 rows" in said
     assert shop.ask(name, "SELECT count(*), sum(item_id) FROM purchase") == [(3000, 1501500)]
     assert shop.ask(name, "SELECT last_value FROM purchase_id_seq") == [(3000,)]
-    assert shop.ask("postgres", f"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{name}'") == [(None,)]  # fmt: skip  # noqa: E501
+    assert shop.ask(
+        "postgres", f"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{name}'"
+    ) == [(None,)]
     owner = shop.owner("shop")
     assert owner in shop.roles()
     with_password = (
@@ -88,9 +90,19 @@ def test_every_kind_of_object_is_restored_and_compared(restores: Restores) -> No
     found = into_new(restores)
     assert [one for one in found.assertions if one.held is not True] == []
     assert {one.name for one in found.assertions} == {
-        "tables", "sequences", "large objects", "objects", "constraints", "indexes", "amcheck", "extensions",
-        "roles", "encoding and locale", "database owner", "in no backup",
-    }  # fmt: skip
+        "tables",
+        "sequences",
+        "large objects",
+        "objects",
+        "constraints",
+        "indexes",
+        "amcheck",
+        "extensions",
+        "roles",
+        "encoding and locale",
+        "database owner",
+        "in no backup",
+    }
 
 
 def test_a_database_that_somebody_made_is_filled_by_the_uri_that_vault_keeps(shop: Restores) -> None:
@@ -139,7 +151,9 @@ def test_one_table_comes_with_what_is_its_own_and_without_what_needs_others(shop
     assert "1 tables, 3,000 rows" in said
     kinds = "SELECT contype::text FROM pg_constraint WHERE conrelid = 'purchase'::regclass ORDER BY 1"
     assert shop.ask(name, kinds) == [("c",), ("p",)]
-    assert shop.ask(name, "SELECT to_regclass('purchase_item') IS NOT NULL, to_regclass('item') IS NULL") == [(True, True)]  # fmt: skip  # noqa: E501
+    assert shop.ask(name, "SELECT to_regclass('purchase_item') IS NOT NULL, to_regclass('item') IS NULL") == [
+        (True, True)
+    ]
     again, said = restored(shop, "--into", f"vault:{path}", "--table", "public.purchase")
     assert again == 2, said
     assert "has a table public.purchase already" in said

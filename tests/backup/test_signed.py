@@ -67,9 +67,12 @@ def forge(archive: Archive, run: str, labels: Mapping[str, str | None]) -> None:
         real = {name: value for name, value in proof.info.items() if name != SHA256_INFO}
         said = {**real, **signature.labels(forged, data), **labels}
         bucket.write_small(
-            manifest.manifest_name("shop", run), data, content_type=manifest.CONTENT_TYPE, replace=True,
+            manifest.manifest_name("shop", run),
+            data,
+            content_type=manifest.CONTENT_TYPE,
+            replace=True,
             info={name: value for name, value in said.items() if value is not None},
-        )  # fmt: skip
+        )
 
 
 KEY = Ed25519PrivateKey.generate()
@@ -177,8 +180,9 @@ def test_who_has_the_writers_key_alone_adds_no_backup_that_counts(
     forge(archive, FORGED, label)
     there = listed(archive).of("shop")
     assert [(one.run, one.verified, one.signature, one.sound) for one in there] == [
-        (RUN, True, Signature.SIGNED, True), (FORGED, True, found, False),
-    ]  # fmt: skip
+        (RUN, True, Signature.SIGNED, True),
+        (FORGED, True, found, False),
+    ]
     with archive.bucket() as bucket:
         with pytest.raises(CheckError, match=f"of run {FORGED}, is .*signed.*add --at {RUN}"):
             choice.choose(bucket, archive.settings, "shop")
@@ -284,8 +288,9 @@ def test_a_backup_of_before_they_were_signed_is_restored_at_a_persons_word_alone
     restores.back_up("shop", "2026-11-23")
     assert thought(archive, "watch/signature/shop").severity == "ok"
     assert {one.run: (one.kept, one.sound) for one in listed(archive).of("shop")} == {
-        RUN: (True, False), "2026-11-23": (True, True),
-    }  # fmt: skip
+        RUN: (True, False),
+        "2026-11-23": (True, True),
+    }
 
 
 @pytest.mark.endurance

@@ -40,8 +40,10 @@ def test_everything_is_read_back_before_the_manifest_is_written(shop: Archive) -
     verify.verify_backup(shop.settings, "shop", run)
     moved = ("b2_download_file", "b2_upload_file")
     assert [call["call"] for call in shop.control.calls() if call["call"] in moved] == [
-        "b2_download_file", "b2_download_file", "b2_upload_file",
-    ]  # fmt: skip
+        "b2_download_file",
+        "b2_download_file",
+        "b2_upload_file",
+    ]
     assert shop.names() == whole("shop", run)
     assert not shop.work("shop", run).folder.exists()
     manifest = shop.manifest("shop", run)

@@ -164,9 +164,12 @@ def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:
     (resumable.folder / work_folder.ENCRYPTED).write_text("{}")
     ours.sweep()
     assert files(tmp_path / "work" / "hr") == {
-        "2026-11-22/hr.dump", "2026-11-22/globals.sql", "2026-11-22/hr.dump.gpg",
-        "2026-11-21/hr.dump.gpg", "2026-11-21/encrypted.json",
-    }  # fmt: skip
+        "2026-11-22/hr.dump",
+        "2026-11-22/globals.sql",
+        "2026-11-22/hr.dump.gpg",
+        "2026-11-21/hr.dump.gpg",
+        "2026-11-21/encrypted.json",
+    }
 
 
 def test_ciphertext_is_not_kept_for_ever(tmp_path: Path) -> None:

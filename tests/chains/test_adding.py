@@ -81,9 +81,13 @@ def extended(tmp_path: Path) -> Path:
 def typed(extended: Path, environment: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
     code = "import sys; from pipeline.cli import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-P", "-c", code, *words], capture_output=True, text=True, check=False,
-        env={**environment, "PYTHONPATH": str(extended)}, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-P", "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment, "PYTHONPATH": str(extended)},
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def test_a_chain_that_was_declared_can_be_typed(extended: Path) -> None:
@@ -104,8 +108,9 @@ def test_a_chain_that_was_declared_runs_is_judged_and_told(night: Night, extende
     found = night.ask("warehouse", "SELECT run, task, state FROM ops.step ORDER BY run")
     assert found == [("2001-11-22", "TidyWarehouse", "failed"), ("2026-11-22", "TidyWarehouse", "done")]
     assert night.ask("warehouse", "SELECT name, state FROM ops.run ORDER BY run") == [
-        ("tidy", "failed"), ("tidy", "done"),
-    ]  # fmt: skip
+        ("tidy", "failed"),
+        ("tidy", "done"),
+    ]
     seen = typed(extended, environment, "status")
     assert (seen.returncode, seen.stdout.splitlines()[0]) == (3, "failed: 1 failure is open")
     assert "tidy: TidyWarehouse failed: there was no tidying in that year" in seen.stdout

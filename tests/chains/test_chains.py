@@ -37,9 +37,10 @@ def the_class(chain: Chain, task: str) -> Any:
 def test_every_task_of_a_chain_is_declared_and_none_that_is_not_there(chain: Chain) -> None:
     module = importlib.import_module(chain.module)
     found = [
-        one for one in vars(module).values()
+        one
+        for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, luigi.Task) and one.__module__ == chain.module
-    ]  # fmt: skip
+    ]
     # What only others are made of is not a task.
     bases = {base for one in found for base in one.__mro__[1:]}
     assert {one.__name__ for one in found if one not in bases} == {task.name for task in chain.tasks}
@@ -73,9 +74,10 @@ def test_a_task_depends_only_on_tasks_that_its_chain_declares_before_it(chain: C
     if requires is None:
         return
     called = {
-        one.func.id for one in ast.walk(requires)
+        one.func.id
+        for one in ast.walk(requires)
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id in NAMES
-    }  # fmt: skip
+    }
     assert called
     # A check may compare a table with another one, which is loaded by then; a mart may read another. A night
     # is all of a load, and what comes after it.
@@ -100,10 +102,11 @@ def words(path: Path) -> Iterator[str]:
     """Yield every string of a module, but for what is written for people who read it."""
     tree = ast.parse(path.read_text())
     told = {
-        id(one.body[0].value) for one in ast.walk(tree)
+        id(one.body[0].value)
+        for one in ast.walk(tree)
         if isinstance(one, (ast.Module, ast.ClassDef, ast.FunctionDef)) and one.body
         if isinstance(one.body[0], ast.Expr)
-    }  # fmt: skip
+    }
     for one in ast.walk(tree):
         if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in told:
             yield one.value

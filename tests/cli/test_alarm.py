@@ -59,9 +59,11 @@ def test_a_mistake_that_is_mended_is_told_to_be_over_by_the_run_that_does_it(hoo
     assert shop.etl(run).code == 0
     assert shop.etl(run).code == 0
     assert hook.told() == [
-        ("failed", "run/etl"), ("failed", "run/etl/shpo"),
-        ("recovered", "run/etl"), ("recovered", "run/etl/shpo"),
-    ]  # fmt: skip
+        ("failed", "run/etl"),
+        ("failed", "run/etl/shpo"),
+        ("recovered", "run/etl"),
+        ("recovered", "run/etl/shpo"),
+    ]
 
 
 @pytest.mark.endurance

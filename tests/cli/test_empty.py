@@ -35,10 +35,7 @@ def _needed(parser: argparse.ArgumentParser, action: argparse.Action) -> list[st
     return words
 
 
-OPTIONAL = [
-    (words, action.option_strings[:1])
-    for words, action in _commands(cli._parser())
-]  # fmt: skip
+OPTIONAL = [(words, action.option_strings[:1]) for words, action in _commands(cli._parser())]
 
 
 @pytest.mark.parametrize(("words", "option"), OPTIONAL, ids=lambda words: "_".join(words) or "name")

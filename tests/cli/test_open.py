@@ -54,9 +54,11 @@ def test_a_failure_of_an_earlier_run_is_open_after_an_extra_load_of_another_sour
     assert told["state"] == "failed"
     assert [(one["run"], one["name"]) for one in told["failures"]] == [(run, "shop.other")]
     assert {one["table"]: (one["rows"], one["state"]) for one in told["tables"]} == {
-        "shop.item": (40, "ok"), "shop.other": (None, "failed"), "store.item": (40, "ok"),
+        "shop.item": (40, "ok"),
+        "shop.other": (None, "failed"),
+        "store.item": (40, "ok"),
         "store.other": (1, "ok"),
-    }  # fmt: skip
+    }
     watched = shop.run("watch")
     assert watched.code == 4
     assert "open: shop.other: ExtractTable failed" in watched.out

@@ -167,8 +167,10 @@ def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(hook: H
     query = "SELECT name, task, exit_code, error FROM ops.step WHERE run = %s AND state = 'failed' ORDER BY 1"
     failed = shop.ask("warehouse", query, (run,))
     assert [step[:3] for step in failed] == [
-        ("absent", "OpenSnapshot", 5), ("away", "OpenSnapshot", 5), ("barred", "OpenSnapshot", 5),
-    ]  # fmt: skip
+        ("absent", "OpenSnapshot", 5),
+        ("away", "OpenSnapshot", 5),
+        ("barred", "OpenSnapshot", 5),
+    ]
     assert "there is nothing at secret/data/pipeline/source/" in failed[0][3]
     assert failed[1][3].startswith("source away: no connection: ")
     assert "password authentication failed" in failed[2][3]

@@ -49,9 +49,11 @@ def test_right_after_success_a_table_is_done_over_and_only_that(shop: Night) -> 
     assert shop.differing("shop") == []
     after = begun(shop, run)
     assert {key for key in after if after[key] != before[key]} == {
-        ("OpenSnapshot", "shop"), ("ExtractTable", "shop.item"), ("ValidateExtract", "shop.item"),
+        ("OpenSnapshot", "shop"),
+        ("ExtractTable", "shop.item"),
+        ("ValidateExtract", "shop.item"),
         ("LoadTable", "shop.item"),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.endurance

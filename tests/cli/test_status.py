@@ -47,8 +47,9 @@ def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
     assert "rows" in failed["error"]
     assert failed["next"] == f"pipeline rerun --run {run} --from extract shop.broken"
     assert [(table["table"], table["rows"]) for table in told["tables"]] == [
-        ("shop.broken", None), ("shop.item", 1200)
-    ]  # fmt: skip
+        ("shop.broken", None),
+        ("shop.item", 1200),
+    ]
     assert ("LoadTable", "shop.broken") not in by_name
 
     shown = on_a_terminal(night, "status", code=3)
@@ -140,9 +141,13 @@ def test_the_newest_backup_of_each_database_is_told_to_machines(night: Night) ->
     (told,) = json.loads(night.run("status", "--json").out)["backups"]
     assert told.pop("age_hours") == pytest.approx(6, abs=0.2)
     assert told == {
-        "database": "hr", "run": "2030-01-02", "verified": True, "size_bytes": 1000, "warnings": [],
+        "database": "hr",
+        "run": "2030-01-02",
+        "verified": True,
+        "size_bytes": 1000,
+        "warnings": [],
         "state": "ok",
-    }  # fmt: skip
+    }
 
 
 def test_what_was_killed_is_told_though_it_says_running(night: Night) -> None:
@@ -201,8 +206,10 @@ def test_without_the_warehouse_the_bucket_and_the_work_folder_tell_of_backups(ar
         "third": ("UploadBackup", "failed", f"pipeline rerun --run {run} backup/third"),
     }
     assert [(one["database"], one["run"], one["verified"]) for one in told["backups"]] == [
-        ("other", None, False), ("shop", run, True), ("third", None, False),
-    ]  # fmt: skip
+        ("other", None, False),
+        ("shop", run, True),
+        ("third", None, False),
+    ]
 
 
 def test_a_drill_that_did_not_hold_is_shown_with_what_to_type(night: Night) -> None:

@@ -33,8 +33,14 @@ def test_names_of_28_letters_beside_millions_of_rows_fit_a_terminal_of_80_column
     lines = shown("service_desk.abcdefghijklmno", 80)
     assert len(lines) == 2
     assert lines[1].split() == [
-        "service_desk.abcdefghijklmno", "4,000,000", "12,345", "1,814", "4,037", "delta", "02:15",
-    ]  # fmt: skip
+        "service_desk.abcdefghijklmno",
+        "4,000,000",
+        "12,345",
+        "1,814",
+        "4,037",
+        "delta",
+        "02:15",
+    ]
 
 
 def test_a_reader_that_leaves_fails_no_command() -> None:

@@ -73,9 +73,11 @@ def test_a_command_imports_what_it_needs_and_not_what_others_need() -> None:
     """The library of B2 takes a third of a second: whoever looks at the tables should not wait for it."""
     code = "import sys; from pipeline import cli; cli._parser(sys.argv[1:]); print(*sys.modules)"
     for command, needless in (
-        ("plan", "b2sdk"), ("validate", "b2sdk"), ("migrate", "b2sdk"),
+        ("plan", "b2sdk"),
+        ("validate", "b2sdk"),
+        ("migrate", "b2sdk"),
         ("status", "b2sdk pipeline.loading.load pipeline.catalog.dashboard_files.dashboards"),
-    ):  # fmt: skip
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, command], capture_output=True, text=True, check=True
         )
@@ -85,10 +87,21 @@ def test_a_command_imports_what_it_needs_and_not_what_others_need() -> None:
 # What is not Python's own, and what a list of the commands may import of ours.
 LISTING = {
     # What there is to run.
-    "pipeline.chains", "pipeline.chains.declared", "pipeline.chains.duties", "pipeline.chains.model",
-    "pipeline", "pipeline.cli", "pipeline.cli.output", "pipeline.errors", "pipeline.log", "pipeline.names",
-    "pipeline.redact", "pipeline.system", "pipeline.system.hardening", "pipeline.system.options",
-}  # fmt: skip
+    "pipeline.chains",
+    "pipeline.chains.declared",
+    "pipeline.chains.duties",
+    "pipeline.chains.model",
+    "pipeline",
+    "pipeline.cli",
+    "pipeline.cli.output",
+    "pipeline.errors",
+    "pipeline.log",
+    "pipeline.names",
+    "pipeline.redact",
+    "pipeline.system",
+    "pipeline.system.hardening",
+    "pipeline.system.options",
+}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"], ["bogus"]])

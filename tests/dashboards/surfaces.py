@@ -43,26 +43,45 @@ REACH = (
     Reach("words", "programme", "mart.enrolment"),
 )
 BY_PROGRAMME = Card(
-    "Students by programme", "bar", Place(0, 2, 12, 6), "How many there are.",
+    "Students by programme",
+    "bar",
+    Place(0, 2, 12, 6),
+    "How many there are.",
     sql=f"SELECT programme, sum(students) AS students FROM mart.enrolment WHERE {FILTERS} GROUP BY programme "
     "ORDER BY programme",
-    dimensions=("programme",), measures=("students",), formats={"students": Format(unit="people")},
-    reach=REACH, reads=("mart.enrolment",), stacked=True,
-)  # fmt: skip
+    dimensions=("programme",),
+    measures=("students",),
+    formats={"students": Format(unit="people")},
+    reach=REACH,
+    reads=("mart.enrolment",),
+    stacked=True,
+)
 TOTAL = Card(
-    "Students", "number", Place(12, 2, 6, 3),
+    "Students",
+    "number",
+    Place(12, 2, 6, 3),
     sql=f"SELECT sum(students) AS students FROM mart.enrolment WHERE {FILTERS}",
-    measures=("students",), reach=REACH[:1], reads=("mart.enrolment",),
-)  # fmt: skip
+    measures=("students",),
+    reach=REACH[:1],
+    reads=("mart.enrolment",),
+)
 NOTE = Card("About", "text", Place(0, 0, 24, 2), text="Counted *nightly*.")
 ENROLMENT = Dashboard(
-    "enrolment", "Enrolment", (Tab("", (NOTE, BY_PROGRAMME, TOTAL)),), "Who studies what.",
+    "enrolment",
+    "Enrolment",
+    (Tab("", (NOTE, BY_PROGRAMME, TOTAL)),),
+    "Who studies what.",
     (PROGRAMME, INTAKE, SEARCH),
-)  # fmt: skip
+)
 HEADS = Card(
-    "Heads", "pie", Place(0, 0, 12, 8), sql="SELECT department, heads FROM mart.staff ORDER BY 1",
-    dimensions=("department",), measures=("heads",), reads=("mart.staff",),
-)  # fmt: skip
+    "Heads",
+    "pie",
+    Place(0, 0, 12, 8),
+    sql="SELECT department, heads FROM mart.staff ORDER BY 1",
+    dimensions=("department",),
+    measures=("heads",),
+    reads=("mart.staff",),
+)
 LISTED = Card(
     "All departments", "table", Place(0, 0, 12, 9), sql="SELECT * FROM mart.staff", reads=("mart.staff",)
 )
@@ -71,11 +90,13 @@ CATALOG = Catalog(
     sources={},
     marts={
         "enrolment": Mart(
-            name="enrolment", sql="SELECT 1", description="Students by programme and intake.",
+            name="enrolment",
+            sql="SELECT 1",
+            description="Students by programme and intake.",
             rules={"intake": Column(description="The first day of it.")},
         )
     },
-)  # fmt: skip
+)
 
 
 def meaning(mart: str, intake: str | None) -> Catalog:

@@ -108,8 +108,11 @@ def test_a_broken_card_is_refused_by_name_and_its_dashboard_stays_as_it_was(surf
         'dashboards/enrolment.yaml: card "Students": the warehouse refuses its SELECT: '
     )
     assert set(surface.metabase.named("card")) == {
-        "Students by programme", "Students", "Heads", "All departments",
-    }  # fmt: skip
+        "Students by programme",
+        "Students",
+        "Heads",
+        "All departments",
+    }
     assert set(surface.metabase.named("dashboard")) == {"Enrolment", "People"}
 
 
@@ -238,7 +241,11 @@ def test_tabs_are_kept_with_their_cards(surface: Surface) -> None:
 def test_what_a_mart_means_is_told_in_metabase(surface: Surface) -> None:
     surface.apply()
     assert surface.meant() == {
-        "enrolment": "Students by programme and intake.", "enrolment.programme": None,
-        "enrolment.intake": "The first day of it.", "enrolment.students": None,
-        "staff": None, "staff.department": None, "staff.heads": None,
-    }  # fmt: skip
+        "enrolment": "Students by programme and intake.",
+        "enrolment.programme": None,
+        "enrolment.intake": "The first day of it.",
+        "enrolment.students": None,
+        "staff": None,
+        "staff.department": None,
+        "staff.heads": None,
+    }

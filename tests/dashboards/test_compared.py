@@ -16,10 +16,12 @@ from tests.dashboards.surfaces import Surface
 # What says which place of a list is meant, or in which form a query is given: it is nothing that is shown.
 # And what Metabase puts there itself, beside the column's number.
 OTHERWISE = {
-    (DASHBOARD, "dashcards.id"), (DASHBOARD, "tabs.id"), (CARD, "dataset_query.type"),
+    (DASHBOARD, "dashcards.id"),
+    (DASHBOARD, "tabs.id"),
+    (CARD, "dataset_query.type"),
     (CARD, "dataset_query.native.template-tags.dimension.0"),
     (CARD, "dataset_query.native.template-tags.dimension.2"),
-}  # fmt: skip
+}
 WORDS = ("fixed", "category", "number", "table", "model", "otherwise")
 
 
@@ -158,9 +160,11 @@ def test_what_somebody_moved_or_made_a_model_of_or_added_to_is_as_declared_again
     boards["Staff"]["dashcards"][0]["series"] = [{"id": students}]
     told = [(change.kind, change.name, change.by_hand) for change in surface.plan().shown]
     assert told == [
-        ("dashboard", "Enrolment", ("auto_apply_filters", "cards")), ("collection", "Staff", ("collection",)),
-        ("card", "Heads", ("type",)), ("dashboard", "Staff", ("cards",)),
-    ]  # fmt: skip
+        ("dashboard", "Enrolment", ("auto_apply_filters", "cards")),
+        ("collection", "Staff", ("collection",)),
+        ("card", "Heads", ("type",)),
+        ("dashboard", "Staff", ("cards",)),
+    ]
     surface.apply()
     assert (surface.plan().shown, heads["type"]) == ([], "question")
     assert collections["Staff"]["parent_id"] == collections["School"]["id"]

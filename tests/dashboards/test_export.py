@@ -38,11 +38,16 @@ def test_an_export_names_things_and_columns_and_is_the_same_each_time(
     assert files == exported(surface, tmp_path / "two")
     inside = "collections/main/school"
     assert {path for path in files if path.startswith(f"{inside}/staff")} == {
-        f"{inside}/staff.yaml", f"{inside}/staff/all_departments.yaml", f"{inside}/staff/heads.yaml",
-        f"{inside}/staff/staff.yaml", f"{inside}/staff/staff_2.yaml", f"{inside}/staff_2.yaml",
-        f"{inside}/staff_2/all_departments.yaml", f"{inside}/staff_2/heads.yaml",
+        f"{inside}/staff.yaml",
+        f"{inside}/staff/all_departments.yaml",
+        f"{inside}/staff/heads.yaml",
+        f"{inside}/staff/staff.yaml",
+        f"{inside}/staff/staff_2.yaml",
+        f"{inside}/staff_2.yaml",
+        f"{inside}/staff_2/all_departments.yaml",
+        f"{inside}/staff_2/heads.yaml",
         f"{inside}/staff_2/staff.yaml",
-    }  # fmt: skip
+    }
     ids = [one["entity_id"] for one in files.values()]
     assert len(set(ids)) == len(ids)
     card = files[f"{inside}/enrolment/students_by_programme.yaml"]

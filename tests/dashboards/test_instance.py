@@ -91,9 +91,15 @@ def test_an_instance_that_was_lost_and_is_empty_again_is_set_up_anew(surface: Su
 @in_depth(
     "request_lost",
     [
-        "POST /api/setup", "POST /api/api-key", "POST /api/database", "POST /api/collection",
-        "POST /api/card", "POST /api/dashboard",
-    ], quick=2)  # fmt: skip
+        "POST /api/setup",
+        "POST /api/api-key",
+        "POST /api/database",
+        "POST /api/collection",
+        "POST /api/card",
+        "POST /api/dashboard",
+    ],
+    quick=2,
+)
 def test_an_answer_that_was_lost_makes_nothing_twice(surface: Surface, request_lost: str) -> None:
     surface.metabase.cut.append(request_lost)
     with pytest.raises(LostError):

@@ -69,13 +69,24 @@ def test_metabases_client_understands_what_the_stand_in_answers(surface: Surface
 def test_what_metabases_client_sends_the_stand_in_takes(surface: Surface, mb: Mb) -> None:
     kept = surface.kept()
     group = mb("collection", "create", body={"name": "Theirs"})["id"]
-    query = {"lib/type": "mbql/query", "database": kept["database"].number,
-             "stages": [{"lib/type": "mbql.stage/native", "native": "SELECT 7 AS n"}]}  # fmt: skip
+    query = {
+        "lib/type": "mbql/query",
+        "database": kept["database"].number,
+        "stages": [{"lib/type": "mbql.stage/native", "native": "SELECT 7 AS n"}],
+    }
     body = {"name": "Seven", "display": "scalar", "dataset_query": query, "visualization_settings": {}}
     card = mb("card", "create", body={**body, "collection_id": group})["id"]
     placed = {"id": -1, "card_id": card, "row": 0, "col": 0, "size_x": 6, "size_y": 3, "dashboard_tab_id": -1}
-    board = mb("dashboard", "create", body={"name": "Theirs", "collection_id": group, "dashcards": [placed],
-                                            "tabs": [{"id": -1, "name": "One"}]})["id"]  # fmt: skip
+    board = mb(
+        "dashboard",
+        "create",
+        body={
+            "name": "Theirs",
+            "collection_id": group,
+            "dashcards": [placed],
+            "tabs": [{"id": -1, "name": "One"}],
+        },
+    )["id"]
     (there,) = mb("dashboard", "get", str(board))["dashcards"]
     assert (there["card_id"], there["size_x"]) == (card, 6)
     mb("card", "archive", str(card))
@@ -103,10 +114,15 @@ COMMANDS = {
 
 # Of these their client says nothing.
 UNKNOWN_ROUTES = {
-    "PUT /api/setting/:key", "POST /api/api-key", "PUT /api/permissions/graph", "PUT /api/collection/graph",
-    "PUT /api/collection/:id", "POST /api/database", "PUT /api/database/:id",
+    "PUT /api/setting/:key",
+    "POST /api/api-key",
+    "PUT /api/permissions/graph",
+    "PUT /api/collection/graph",
+    "PUT /api/collection/:id",
+    "POST /api/database",
+    "PUT /api/database/:id",
     "POST /api/database/:id/sync_schema",
-}  # fmt: skip
+}
 # Nor of these keys, which their server's own source has.
 UNKNOWN_KEYS = {"PUT /api/dashboard/:id: auto_apply_filters"}
 
@@ -116,8 +132,11 @@ def test_what_we_send_is_as_metabases_client_sends_it(surface: Surface, mb: Mb) 
     schemas = {route: Validator(schema) for route, schema in inputs.items()}
     assert {route for route, _ in surface.metabase.sent} == set(COMMANDS) | UNKNOWN_ROUTES
     sent = [(route, body) for route, body in surface.metabase.sent if route in schemas]
-    faults = [f"{route}: {fault.json_path}: {fault.message}"
-              for route, body in sent for fault in schemas[route].iter_errors(body)]  # fmt: skip
+    faults = [
+        f"{route}: {fault.json_path}: {fault.message}"
+        for route, body in sent
+        for fault in schemas[route].iter_errors(body)
+    ]
     assert faults == []
     # Their schemas let any other key pass, and further down name not all: a misspelt one is looked for.
     unknown = {

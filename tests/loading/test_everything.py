@@ -81,9 +81,15 @@ def test_a_line_of_its_own_wins_over_everything_and_leave_keeps_out(tmp_path: Pa
     )
     folder = write(tmp_path, shop=text)
     tables, left = found(
-        folder, table("item"), table("bill"), table("tmp_1"), table("old"), Relation("pay", "contract"),
-        table("seen", kind="v"), table("spatial_ref_sys", extension="postgis"),
-    )  # fmt: skip
+        folder,
+        table("item"),
+        table("bill"),
+        table("tmp_1"),
+        table("old"),
+        Relation("pay", "contract"),
+        table("seen", kind="v"),
+        table("spatial_ref_sys", extension="postgis"),
+    )
     assert {name: one.deletes for name, one in tables.items()} == {"item": "ignore", "bill": "soft"}
     assert (tables["bill"].found, tables["item"].found, left) == (True, False, {})
 
@@ -100,21 +106,25 @@ def test_what_looks_personal_is_masked_unless_somebody_said_that_he_looked(tmp_p
     text = f'source: shop\ntables: {{"*": {{columns: {said}}}}}\n'
     tables, _ = found(write(tmp_path, shop=text), table("bill"))
     assert {name: (one.mask, one.unmasked) for name, one in tables["bill"].columns.items()} == {
-        "email": ("hash", None), "note": (None, "reviewed"), "changed_at": ("null", None),
+        "email": ("hash", None),
+        "note": (None, "reviewed"),
+        "changed_at": ("null", None),
         # What tells rows apart must keep them apart.
         "id": ("hash", None),
-    }  # fmt: skip
+    }
 
 
 def test_the_key_the_cursor_and_the_history_are_what_each_table_has_of_them(tmp_path: Path) -> None:
     defaults = "{changes: cursor, cursor: changed_at, history: true}"
     folder = write(tmp_path, shop=f'source: shop\ndefaults: {defaults}\ntables: "*"\n')
     tables, _ = found(
-        folder, table("bill"), Relation("public", "plain", key=("id",), columns=COLUMNS[:1]),
+        folder,
+        table("bill"),
+        Relation("public", "plain", key=("id",), columns=COLUMNS[:1]),
         Relation("public", "keyless", columns=COLUMNS),
         Relation("public", "unique_", key=("id",), key_is_primary=False, columns=COLUMNS),
         Relation("public", "marked", key=("id",), columns=(*COLUMNS[:1], ("_valid_from", "date"))),
-    )  # fmt: skip
+    )
     assert {name: (one.changes, one.cursor, one.key, one.history) for name, one in tables.items()} == {
         "bill": ("cursor", "changed_at", None, True),
         "plain": ("xmin", None, None, True),

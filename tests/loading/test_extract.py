@@ -60,13 +60,20 @@ def test_rows_of_transactions_that_commit_late_are_in_the_next_load(night: Night
     with (
         writer(night, "INSERT INTO item VALUES (201, 'late')") as inserting,
         writer(
-            night, "UPDATE item SET name = 'late' WHERE id = 2", "DELETE FROM item WHERE id = 3",
+            night,
+            "UPDATE item SET name = 'late' WHERE id = 2",
+            "DELETE FROM item WHERE id = 3",
         ) as changing,
         writer(
-            night, "SAVEPOINT a", "INSERT INTO item VALUES (202, 'late, in a savepoint')", "RELEASE a",
-            "SAVEPOINT b", "UPDATE item SET name = 'undone' WHERE id = 4", "ROLLBACK TO b",
+            night,
+            "SAVEPOINT a",
+            "INSERT INTO item VALUES (202, 'late, in a savepoint')",
+            "RELEASE a",
+            "SAVEPOINT b",
+            "UPDATE item SET name = 'undone' WHERE id = 4",
+            "ROLLBACK TO b",
         ) as nested,
-    ):  # fmt: skip
+    ):
         # Another begins after them and ends before: the newest id that is seen is beyond the late ones.
         night.ask("shop", "UPDATE item SET name = 'early' WHERE id = 1")
         night.extract("shop", run, "item")

@@ -144,9 +144,12 @@ def test_somebody_elses_scheduler_lets_what_was_forgotten_run_at_once(night: Nig
         ]
     for task in chain:
         scheduler.add_task(
-            worker="night", task_id=task.task_id, status=DONE, family=task.task_family,
+            worker="night",
+            task_id=task.task_id,
+            status=DONE,
+            family=task.task_family,
             params=task.to_str_params(),
-        )  # fmt: skip
+        )
     for name in ("item", "other"):
         night.load("shop", name, run)
     forgotten(night, run, "load", "item")

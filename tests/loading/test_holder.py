@@ -138,8 +138,12 @@ def test_it_is_not_held_without_end_for_tables_that_nobody_reads(shop: Night) ->
         ended = subprocess.run(
             [sys.executable, "-c", hastily, "shop", run, str(descriptor)],
             input='["a", "b"]',
-            capture_output=True, text=True, pass_fds=[descriptor], timeout=60, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            pass_fds=[descriptor],
+            timeout=60,
+            check=False,
+        )
         os.close(descriptor)
         assert psutil.pid_exists(pid)
     assert idle_transactions(shop) == 0

@@ -124,9 +124,10 @@ def touched(night: Night) -> dict[str, Any]:
 
 def test_a_row_that_comes_back_is_no_longer_marked_as_deleted(night: Night) -> None:
     night.platform.source(
-        "shop", "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 10);",
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 10);",
         "source: shop\ntables: {item: {deletes: soft}}\n",
-    )  # fmt: skip
+    )
     night.load("shop", "item")
     night.ask("shop", "DELETE FROM item WHERE id = 1")
     assert counts(night.load("shop", "item")) == (0, 0, 1, 9)

@@ -208,21 +208,29 @@ def test_a_first_load_sets_rows_aside_too(night: Night) -> None:
         ("[{rows: {min: 200}}]", "{}", "", "rows min: 100 rows, expected at least 200"),
         ("[{rows: {max: 50}}]", "{}", "", "rows max: 100 rows, expected at most 50"),
         (
-            "[{unique: [email]}]", "{}", "UPDATE orders SET email = 'a' WHERE id < 3",
+            "[{unique: [email]}]",
+            "{}",
+            "UPDATE orders SET email = 'a' WHERE id < 3",
             "unique (email): 1 duplicated",
         ),
         (
-            "[]", "{email: {null_rate: {max: 2%}}}", "UPDATE orders SET email = NULL WHERE id < 5",
+            "[]",
+            "{email: {null_rate: {max: 2%}}}",
+            "UPDATE orders SET email = NULL WHERE id < 5",
             "4 of 100 rows (4.00%)",
         ),
         ("[]", "{amount: {range: {max: 99}}}", "", "amount max 99: 1 of 100 rows"),
         ("[{freshness: {column: made, max_age: 2 days}}]", "{}", "", "the newest is 2026-01-01"),
         (
-            "[{relationship: {columns: [customer], to: customer, to_columns: [id]}}]", "{}",
-            "UPDATE orders SET customer = 77 WHERE id = 1", "1 rows without a counterpart",
+            "[{relationship: {columns: [customer], to: customer, to_columns: [id]}}]",
+            "{}",
+            "UPDATE orders SET customer = 77 WHERE id = 1",
+            "1 rows without a counterpart",
         ),
         ("[{sql: 'select * from {table} where amount > 98'}]", "{}", "", "2 rows, expected none"),
-    ], quick=3)  # fmt: skip
+    ],
+    quick=3,
+)
 def test_each_kind_of_check_holds_the_table_back_and_says_why(
     night: Night, checks: str, columns: str, statement: str, told: str
 ) -> None:
@@ -258,10 +266,14 @@ def test_a_date_in_the_future_makes_nothing_fresh(night: Night, type_: str, late
         ("[{freshness: {column: email, max_age: 1 day}}]", "{}", "freshness check", "operator does not"),
         ("[{sql: 'select 1 / 0 from {table}'}]", "{}", "sql check", "division by zero"),
         (
-            "[{relationship: {columns: email, to: customer, to_columns: id}}]", "{}", "relationship check",
+            "[{relationship: {columns: email, to: customer, to_columns: id}}]",
+            "{}",
+            "relationship check",
             "operator does not",
         ),
-    ], quick=2)  # fmt: skip
+    ],
+    quick=2,
+)
 def test_what_cannot_be_looked_at_is_told_with_its_place(
     night: Night, checks: str, columns: str, what: str, why: str
 ) -> None:

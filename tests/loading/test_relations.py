@@ -49,9 +49,11 @@ def test_tables_of_one_name_in_several_schemas_are_several_tables(night: Night) 
         INSERT INTO item VALUES (1, 'public'); INSERT INTO annex.item VALUES (1, 'annex'), (2, 'annex');
         INSERT INTO "Old Annex"."Item" VALUES (1, 'old');
         """,
-        '{item: {}, annexed: {schema: annex, table: item}, old: {schema: Old Annex, table: Item}}',
-        "item", "annexed", "old",
-    )  # fmt: skip
+        "{item: {}, annexed: {schema: annex, table: item}, old: {schema: Old Annex, table: Item}}",
+        "item",
+        "annexed",
+        "old",
+    )
     night.ask(
         "shop", 'UPDATE "Old Annex"."Item" SET "Full Name" = \'new\'; DELETE FROM annex.item WHERE id = 2'
     )
@@ -70,8 +72,10 @@ def test_a_view_is_read_whole_and_a_materialized_one_by_its_changes(night: Night
         CREATE MATERIALIZED VIEW kept AS SELECT id, name FROM item;
         CREATE UNIQUE INDEX ON kept (id);
         """,
-        "{shown: {key: [id]}, kept: {key: [id]}}", "shown", "kept",
-    )  # fmt: skip
+        "{shown: {key: [id]}, kept: {key: [id]}}",
+        "shown",
+        "kept",
+    )
     night.ask("shop", "UPDATE item SET name = 'changed' WHERE id = 1; DELETE FROM item WHERE id = 2")
     assert read(night, "shown") == ("full", 49)
     assert read(night, "kept") == ("increment", 0)
@@ -91,19 +95,23 @@ def test_rows_that_come_with_a_part_are_found(night: Night, by: str) -> None:
     loaded(
         night,
         f"""
-        CREATE TABLE item (id int PRIMARY KEY, name text) {'PARTITION BY RANGE (id)' if partition else ''};
+        CREATE TABLE item (id int PRIMARY KEY, name text) {"PARTITION BY RANGE (id)" if partition else ""};
         CREATE TABLE low {low};
         CREATE TABLE high (id int PRIMARY KEY, name text);
         INSERT INTO low SELECT n, 'low' FROM generate_series(1, 60) AS n;
         INSERT INTO high SELECT n, 'high' FROM generate_series(100, 109) AS n;
         """,
-        "{item: {}}", "item",
-    )  # fmt: skip
+        "{item: {}}",
+        "item",
+    )
     attach, detach = (
-        ("ALTER TABLE item ATTACH PARTITION high FOR VALUES FROM (100) TO (200)",
-         "ALTER TABLE item DETACH PARTITION low")
-        if partition else ("ALTER TABLE high INHERIT item", "ALTER TABLE low NO INHERIT item")
-    )  # fmt: skip
+        (
+            "ALTER TABLE item ATTACH PARTITION high FOR VALUES FROM (100) TO (200)",
+            "ALTER TABLE item DETACH PARTITION low",
+        )
+        if partition
+        else ("ALTER TABLE high INHERIT item", "ALTER TABLE low NO INHERIT item")
+    )
     night.ask("shop", f"{attach}; DELETE FROM low WHERE id <= 10")
     assert read(night, "item") == ("full", 60)
     night.ask("shop", "UPDATE high SET name = 'changed' WHERE id = 100")
@@ -122,8 +130,9 @@ def test_a_row_that_moves_to_another_partition_is_still_one_row(night: Night) ->
         CREATE TABLE closed PARTITION OF item FOR VALUES IN ('closed');
         INSERT INTO item SELECT n, 'open' FROM generate_series(1, 30) AS n;
         """,
-        "{item: {key: [id]}}", "item",
-    )  # fmt: skip
+        "{item: {key: [id]}}",
+        "item",
+    )
     night.ask("shop", "UPDATE item SET state = 'closed' WHERE id <= 3")
     run = next_run()
     assert counts(night.load("shop", "item", run)) == (0, 3, 0, 30)
@@ -145,10 +154,11 @@ def test_foreign_tables_and_partitions_on_another_server_are_read_whole(night: N
     night.ask(
         "shop",
         LOOPBACK.format(
-            host=home.state.socket_folder, port=home.state.ports["sources"],
+            host=home.state.socket_folder,
+            port=home.state.ports["sources"],
             database=night.platform.database("other"),
         ),
-    )  # fmt: skip
+    )
     night.ask(
         "shop",
         """

@@ -21,10 +21,16 @@ pytestmark = pytest.mark.endurance
 EVERY = sql.Identifier("public", "every")
 # What a careless administrator may have set for a database, and what would change values on their way.
 CARELESS = {
-    "DateStyle": "German", "IntervalStyle": "sql_standard", "TimeZone": "Asia/Kathmandu",
-    "bytea_output": "escape", "extra_float_digits": "-15", "xmloption": "document", "array_nulls": "off",
-    "quote_all_identifiers": "on", "search_path": "personnel, public",
-}  # fmt: skip
+    "DateStyle": "German",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "Asia/Kathmandu",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "xmloption": "document",
+    "array_nulls": "off",
+    "quote_all_identifiers": "on",
+    "search_path": "personnel, public",
+}
 DECLARED = "source: {0}\ntables:\n  every: {{{1}}}\n  keyless: {{}}\n"
 
 
@@ -74,10 +80,11 @@ def _be_careless(connection: Connection) -> None:
         postgres.rows(
             connection,
             sql.SQL("ALTER DATABASE {} SET {} = {}").format(
-                sql.Identifier(connection.info.dbname), sql.SQL(name),
+                sql.Identifier(connection.info.dbname),
+                sql.SQL(name),
                 sql.SQL(value) if name == "search_path" else sql.Literal(value),
             ),
-        )  # fmt: skip
+        )
 
 
 def _pin(connection: Connection) -> None:
@@ -202,9 +209,11 @@ def _carry(source: Connection, warehouse: Connection, columns: Sequence[Column],
     )
     options = sql.SQL("FORMAT {}").format(sql.SQL(form))
     postgres.copy(
-        source, sql.SQL("COPY ({}) TO STDOUT ({})").format(query, options),
-        warehouse, sql.SQL("COPY {} FROM STDIN ({})").format(name, options),
-    )  # fmt: skip
+        source,
+        sql.SQL("COPY ({}) TO STDOUT ({})").format(query, options),
+        warehouse,
+        sql.SQL("COPY {} FROM STDIN ({})").format(name, options),
+    )
     return name
 
 
@@ -321,27 +330,36 @@ def test_a_label_comes_where_the_source_has_it(night: Night) -> None:
 
 CHANGES = {
     "an attribute more": (
-        "CREATE TYPE part AS (a integer)", "ALTER TYPE part ADD ATTRIBUTE b text",
-        "public.part (a integer, b text)", "shop.part (a integer)",
+        "CREATE TYPE part AS (a integer)",
+        "ALTER TYPE part ADD ATTRIBUTE b text",
+        "public.part (a integer, b text)",
+        "shop.part (a integer)",
     ),
     "another type of an attribute": (
-        "CREATE TYPE part AS (a varchar(5))", "ALTER TYPE part ALTER ATTRIBUTE a TYPE varchar(6)",
-        "public.part (a character varying(6))", "shop.part (a character varying(5))",
+        "CREATE TYPE part AS (a varchar(5))",
+        "ALTER TYPE part ALTER ATTRIBUTE a TYPE varchar(6)",
+        "public.part (a character varying(6))",
+        "shop.part (a character varying(5))",
     ),
     "labels in another order": (
-        "CREATE TYPE part AS ENUM ('a', 'b')", "DROP TYPE part; CREATE TYPE part AS ENUM ('b', 'a')",
-        "public.part (b, a)", "shop.part (a, b)",
+        "CREATE TYPE part AS ENUM ('a', 'b')",
+        "DROP TYPE part; CREATE TYPE part AS ENUM ('b', 'a')",
+        "public.part (b, a)",
+        "shop.part (a, b)",
     ),
     "another kind of type": (
-        "CREATE TYPE part AS ENUM ('a', 'b')", "DROP TYPE part; CREATE TYPE part AS (a integer)",
-        "public.part (a integer)", "shop.part (a, b)",
+        "CREATE TYPE part AS ENUM ('a', 'b')",
+        "DROP TYPE part; CREATE TYPE part AS (a integer)",
+        "public.part (a integer)",
+        "shop.part (a, b)",
     ),
     "a range of something else": (
         "CREATE TYPE part AS RANGE (SUBTYPE = integer)",
         "DROP TYPE part; CREATE TYPE part AS RANGE (SUBTYPE = bigint, MULTIRANGE_TYPE_NAME = parts)",
-        "public.part (range of bigint)", "shop.part (range of integer)",
+        "public.part (range of bigint)",
+        "shop.part (range of integer)",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("before", "change", "new", "old"), CHANGES.values(), ids=CHANGES)
@@ -447,9 +465,18 @@ def test_types_of_extensions_are_used_where_the_warehouse_has_them(night: Night,
         types.ensure_types(warehouse, "apart", fitted)
         written = [column.warehouse_type("apart").as_string(source) for column in fitted.columns]
         assert written == (
-            ["integer", '"Ext"."hstore"', '"Ext"."citext"', '"Ext"."hstore"[]', '"Ext"."ltree"',
-             '"Ext"."cube"', '"apart"."holder"'] if there else ["integer", *["text"] * 6]
-        )  # fmt: skip
+            [
+                "integer",
+                '"Ext"."hstore"',
+                '"Ext"."citext"',
+                '"Ext"."hstore"[]',
+                '"Ext"."ltree"',
+                '"Ext"."cube"',
+                '"apart"."holder"',
+            ]
+            if there
+            else ["integer", *["text"] * 6]
+        )
         assert fitted.copy_format == ("text" if there else "binary")
         loaded = _carry(source, warehouse, fitted.columns, fitted.copy_format)
         values = sql.SQL("SELECT {} FROM {} ORDER BY id")
@@ -460,9 +487,28 @@ def test_types_of_extensions_are_used_where_the_warehouse_has_them(night: Night,
 
 
 ODD_NAMES = (
-    "select", "Mixed Case", "100%", "%s", "%(name)s", '"quoted"', "ünï ☃", "a'b", "a.b", "{}", "{0}", "t",
-    "excluded", "s", "xmin_", "n", "content", "number", "_", "\\", "new\nline",
-)  # fmt: skip
+    "select",
+    "Mixed Case",
+    "100%",
+    "%s",
+    "%(name)s",
+    '"quoted"',
+    "ünï ☃",
+    "a'b",
+    "a.b",
+    "{}",
+    "{0}",
+    "t",
+    "excluded",
+    "s",
+    "xmin_",
+    "n",
+    "content",
+    "number",
+    "_",
+    "\\",
+    "new\nline",
+)
 
 
 @pytest.mark.parametrize("key", [True, False])

@@ -231,8 +231,9 @@ def test_the_times_are_those_of_the_crontab() -> None:
     lines = (PROJECT / "docs" / "crontab").read_text().splitlines()
     times = {
         line.removesuffix(" --changed").split()[-1]: " ".join(line.split()[:5])
-        for line in lines if re.match(r"[\d*]", line)
-    }  # fmt: skip
+        for line in lines
+        if re.match(r"[\d*]", line)
+    }
     for duty in DUTIES:
         name = "hr" if duty.per_database else duty.name
         if duty.kind == "periodic" and name in times:

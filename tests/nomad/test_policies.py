@@ -106,8 +106,10 @@ def test_a_job_signs_the_backups_of_its_own_database_and_nothing_else(tmp_path: 
     }
     hr, records = ((f"transit/sign/pipeline-backup-{name}", '["update"]') for name in ("hr", "records"))
     assert {name: paths for name, paths in signing.items() if paths} == {
-        "pipeline-backup-hr": [hr], "pipeline-backup-records": [records], "pipeline-rerun": [hr, records],
-    }  # fmt: skip
+        "pipeline-backup-hr": [hr],
+        "pipeline-backup-records": [records],
+        "pipeline-rerun": [hr, records],
+    }
     unsigned = (SETTINGS + EVERYTHING).replace("signers = signers\n", "")
     file.write_text(unsigned)
     read = settings.read([file])

@@ -120,9 +120,14 @@ class Issuer:
         """Return the token of a job's task."""
         now = int(time.time())
         claims = {
-            "aud": "vault.io", "exp": now + 3600, "iat": now, "nbf": now, "nomad_job_id": job,
-            "nomad_namespace": namespace, "sub": f"global:{namespace}:{job}:group:task:vault",
-        }  # fmt: skip
+            "aud": "vault.io",
+            "exp": now + 3600,
+            "iat": now,
+            "nbf": now,
+            "nomad_job_id": job,
+            "nomad_namespace": namespace,
+            "sub": f"global:{namespace}:{job}:group:task:vault",
+        }
         parts = [
             encoded(json.dumps(one).encode()) for one in ({"alg": "RS256", "kid": "1", "typ": "JWT"}, claims)
         ]

@@ -175,8 +175,9 @@ def test_status_tells_when_tasks_were_done_and_what_failed_since(night: Night) -
     assert "pipeline run analysts stranger --run " in ended.out
     told = json.loads(night.run("status", "--json").out)["programs"]
     assert [(one["file"], one["state"]) for one in told] == [
-        ("tasks/other.py", "ok"), ("tasks/stranger.py", "failed"),
-    ]  # fmt: skip
+        ("tasks/other.py", "ok"),
+        ("tasks/stranger.py", "failed"),
+    ]
     assert run(night, "pass") == ""
     assert night.run("status").code != 3
 
@@ -265,10 +266,17 @@ def test_a_task_sees_nothing_of_ours(night: Night, tmp_path: Path, monkeypatch: 
     private.write_text("ours")
     credential = night.settings.vault.credential_file
     places = [
-        private, night.platform.settings_file, night.platform.analysts / "sources" / "hr.yaml",
-        Path(f"/proc/{os.getpid()}/environ"), Path(f"/proc/{os.getppid()}/mem"), Path.home() / ".ssh",
-        Path("/etc/shadow"), Path("/etc/pipeline"), Path(__file__), *([credential] if credential else []),
-    ]  # fmt: skip
+        private,
+        night.platform.settings_file,
+        night.platform.analysts / "sources" / "hr.yaml",
+        Path(f"/proc/{os.getpid()}/environ"),
+        Path(f"/proc/{os.getppid()}/mem"),
+        Path.home() / ".ssh",
+        Path("/etc/shadow"),
+        Path("/etc/pipeline"),
+        Path(__file__),
+        *([credential] if credential else []),
+    ]
     body = f"""
         import glob, os
         assert not [name for name in os.environ if "SECRET" in name or "VAULT" in name or "LUIGI" in name]
@@ -329,10 +337,17 @@ def test_a_task_reads_no_schema_that_is_not_for_analysts_and_changes_no_table_of
 ) -> None:
     loaded(night)
     statements = (
-        "SELECT * FROM ops.step", "DELETE FROM hr.employee", "DROP TABLE hr.employee", "CREATE SCHEMA theirs",
-        "CREATE TABLE staging.theirs ()", "CREATE TABLE quarantine.theirs ()", "SET ROLE pg_read_all_data",
-        "SELECT pg_read_file('/etc/passwd')", "COPY hr.employee TO PROGRAM 'cat'", "CREATE ROLE theirs",
-    )  # fmt: skip
+        "SELECT * FROM ops.step",
+        "DELETE FROM hr.employee",
+        "DROP TABLE hr.employee",
+        "CREATE SCHEMA theirs",
+        "CREATE TABLE staging.theirs ()",
+        "CREATE TABLE quarantine.theirs ()",
+        "SET ROLE pg_read_all_data",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY hr.employee TO PROGRAM 'cat'",
+        "CREATE ROLE theirs",
+    )
     body = f"""
         import psycopg2
         for statement in {statements!r}:
@@ -384,9 +399,23 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
         ("print('{\"problems\": []}')\nimport os\nos._exit(0)\n", "ended with 0 before it was done"),
     ],
     ids=[
-        "raises", "empty", "module", "exits", "exits-98", "killed", "claims-3", "claims-killed", "claims-1",
-        "network", "vault", "itself", "writes", "claims",
-    ], quick=4)  # fmt: skip
+        "raises",
+        "empty",
+        "module",
+        "exits",
+        "exits-98",
+        "killed",
+        "claims-3",
+        "claims-killed",
+        "claims-1",
+        "network",
+        "vault",
+        "itself",
+        "writes",
+        "claims",
+    ],
+    quick=4,
+)
 def test_what_cannot_be_imported_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     (problem,) = check.problems(write(tmp_path, t=text))
     assert told in problem
@@ -443,10 +472,22 @@ def test_without_root_as_well_nothing_of_ours_is_to_be_seen(tmp_path: Path) -> N
         if path != Path("/") and path.stat().st_mode & 0o005 == 0:
             path.chmod(path.stat().st_mode | 0o005)
     done = subprocess.run(
-        [shutil.which("unshare") or "", "-m", "sh", "-c", OPENED, "sh",
-         sys.base_prefix, sys.executable, line],
-        capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-    )  # fmt: skip
+        [
+            shutil.which("unshare") or "",
+            "-m",
+            "sh",
+            "-c",
+            OPENED,
+            "sh",
+            sys.base_prefix,
+            sys.executable,
+            line,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )
     assert done.stdout.startswith("of the user that runs it"), done.stderr
     assert "tasks/t.py:4: FileNotFoundError: " in done.stdout
 

@@ -28,8 +28,15 @@ REACH = tuple(Reach(each.name, each.column, "mart.thing") for each in FILTER)
 TOTAL = Card(
     "Total", "number", Place(0, 0, 6, 3), sql=f"SELECT sum(n) AS n {SELECT}", measures=("n",), reach=REACH
 )
-BARS = Card("By kind", "row", Place(0, 3, 12, 6), sql=f"SELECT kind, sum(n) AS n {SELECT} GROUP BY 1",
-            dimensions=("kind",), measures=("n",), reach=REACH)  # fmt: skip
+BARS = Card(
+    "By kind",
+    "row",
+    Place(0, 3, 12, 6),
+    sql=f"SELECT kind, sum(n) AS n {SELECT} GROUP BY 1",
+    dimensions=("kind",),
+    measures=("n",),
+    reach=REACH,
+)
 ALL = Card("All", "number", Place(6, 0, 6, 3), sql="SELECT count(*) AS n FROM mart.thing", measures=("n",))
 BOARD = Dashboard("things", "Things", (Tab("", (TOTAL, ALL, BARS)),), filters=FILTER)
 
@@ -53,10 +60,14 @@ def test_each_value_of_a_filter_can_be_chosen_and_the_others_stay_as_they_are(
 ) -> None:
     text = written(night, tmp_path / "page")
     assert values(text) == {
-        "things.kind.Art": ["300"], "things.kind.Law--26-Tax": ["1"],
-        "things.day.all": ["4,321"], "things.day.past-30-days": ["301"], "things.day.past-12-months": ["321"],
-        "things.day.past-3-years": ["321"], "things": ["301", "4"],
-    }  # fmt: skip
+        "things.kind.Art": ["300"],
+        "things.kind.Law--26-Tax": ["1"],
+        "things.day.all": ["4,321"],
+        "things.day.past-30-days": ["301"],
+        "things.day.past-12-months": ["321"],
+        "things.day.past-3-years": ["321"],
+        "things": ["301", "4"],
+    }
     assert not re.search(r"https?:|<script|<link|<img|@import|url\(|\bon\w+=", text)
     inside = re.search(r'id="things.kind.Law--26-Tax".*?</section>', text, re.DOTALL)
     assert inside is not None
@@ -111,10 +122,22 @@ def test_a_card_that_cannot_be_shown_for_a_choice_is_told_as_one_that_never_can(
     """The page says so where somebody chooses it; the command and the night say it at once."""
     night.ask("warehouse", THINGS + "INSERT INTO mart.thing VALUES ('Nil', current_date, 0);")
     night.ask("warehouse", f"GRANT SELECT ON mart.thing TO {night.platform.database('warehouse')}_dashboards")
-    share = Card("Share", "number", Place(0, 0, 6, 3), sql=f"SELECT 100 / sum(n) AS n {SELECT}",
-                 measures=("n",), reach=REACH[:1])  # fmt: skip
-    never = Card("Never", "number", Place(6, 0, 6, 3), sql=f"SELECT 1 / 0 AS n {SELECT}", measures=("n",),
-                 reach=REACH[:1])  # fmt: skip
+    share = Card(
+        "Share",
+        "number",
+        Place(0, 0, 6, 3),
+        sql=f"SELECT 100 / sum(n) AS n {SELECT}",
+        measures=("n",),
+        reach=REACH[:1],
+    )
+    never = Card(
+        "Never",
+        "number",
+        Place(6, 0, 6, 3),
+        sql=f"SELECT 1 / 0 AS n {SELECT}",
+        measures=("n",),
+        reach=REACH[:1],
+    )
     board = Dashboard("things", "Things", (Tab("", (share, never)),), filters=FILTER[:1])
     _, wrong = write.write(night.settings, {"things": board}, tmp_path)
     assert wrong == [

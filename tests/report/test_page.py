@@ -33,8 +33,14 @@ def made(*pairs: tuple[Card, Answer]) -> str:
 
 
 def test_a_page_is_whole_by_itself_and_each_chart_has_its_data_beside_it() -> None:
-    card = Card("Fees & more", "bar", Place(0, 0, 12, 6), dimensions=("name",), measures=("fees",),
-                formats={"fees": Format(prefix="€", decimals=0)})  # fmt: skip
+    card = Card(
+        "Fees & more",
+        "bar",
+        Place(0, 0, 12, 6),
+        dimensions=("name",),
+        measures=("fees",),
+        formats={"fees": Format(prefix="€", decimals=0)},
+    )
     text = made((card, Answer(("name", "fees"), (("<b>x</b>", 1234.5),))))
     assert not re.search(r"https?:|<script|<link|<img|@import|url\(|\bon\w+=", text)
     assert "<b>x</b>" not in text
@@ -79,8 +85,11 @@ def test_a_card_that_the_warehouse_refuses_is_named_and_the_others_are_shown(
     night: Night, tmp_path: Path
 ) -> None:
     """It sees marts, and no table of a source; and nothing of it can write."""
-    night.platform.source("hr", "CREATE TABLE department (id int PRIMARY KEY, name text)",
-                          "source: hr\ntables: {department: }\n")  # fmt: skip
+    night.platform.source(
+        "hr",
+        "CREATE TABLE department (id int PRIMARY KEY, name text)",
+        "source: hr\ntables: {department: }\n",
+    )
     night.load("hr", "department")
     night.ask("warehouse", "CREATE TABLE mart.thing AS VALUES ('a 50%', 1), ('it''s 50%', 2), ('it''s', 3)")
     night.ask("warehouse", "ALTER TABLE mart.thing RENAME column1 TO name")

@@ -12,6 +12,7 @@ from pipeline.report import spec
 from pipeline.report.drawn import Pencil
 from pipeline.report.rows import Answer
 from pipeline.report.spec import Size
+from pipeline.report.theme import Spec
 
 WIDE, PHONE = Size(540, 200), Size(330, 200)
 ANSWER = Answer(
@@ -36,7 +37,7 @@ def card(chart: Any, dimensions: tuple[str, ...], *measures: str, **more: Any) -
     )
 
 
-def values(made: spec.Spec) -> list[dict[str, Any]]:
+def values(made: Spec) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = made["data"]["values"]
     return found
 
@@ -53,8 +54,10 @@ def test_values_carry_the_text_with_units_and_separators_that_is_written_beside_
 def test_what_is_not_there_is_not_drawn_as_nothing() -> None:
     made = spec.spec(card("line", ("week",), "late", "fees"), ANSWER, WIDE)
     assert [(value["s"], value["y"]) for value in values(made)] == [
-        ("Late", 0.25), ("Fees", 1234567.5), ("Fees", 80.0),
-    ]  # fmt: skip
+        ("Late", 0.25),
+        ("Fees", 1234567.5),
+        ("Fees", 80.0),
+    ]
 
 
 def test_an_axis_is_written_as_its_column_is() -> None:

@@ -27,9 +27,12 @@ def sandbox(sandbox: Sandbox) -> Sandbox:
 
 def test_the_cost_of_an_audit_is_shown_beside_its_night_and_nothing_is_left(sandbox: Sandbox) -> None:
     done = subprocess.run(
-        [PROJECT / "bin" / "bench", "audit", "--rows=2000", "--rounds=2"], text=True, capture_output=True,
-        env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)}, check=False,
-    )  # fmt: skip
+        [PROJECT / "bin" / "bench", "audit", "--rows=2000", "--rounds=2"],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     night = r"^bench: night 2: load \d.* s, audit \d.* s, \d.*%; of processors \d.*; audit: \d+ equal; at "
     assert re.search(night, done.stdout, re.MULTILINE), done.stdout
@@ -45,9 +48,12 @@ def test_the_cost_of_an_audit_is_shown_beside_its_night_and_nothing_is_left(sand
 def bench(sandbox: Sandbox, *arguments: str) -> str:
     """Run bin/bench in the sandbox of the tests, and return what it said."""
     done = subprocess.run(
-        [PROJECT / "bin" / "bench", *arguments], text=True, capture_output=True,
-        env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)}, check=False,
-    )  # fmt: skip
+        [PROJECT / "bin" / "bench", *arguments],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -103,9 +109,12 @@ def test_a_warehouse_is_migrated_by_the_build_that_is_measured(sandbox: Sandbox,
 @pytest.mark.parametrize("what", ["tables", "nights", "start"])
 def test_whole_nights_are_shown_beside_a_yardstick_and_nothing_is_left(sandbox: Sandbox, what: str) -> None:
     done = subprocess.run(
-        [PROJECT / "bin" / "bench", what, "--rows=20000", "--tables=2", "--rounds=1", "--json"], text=True,
-        capture_output=True, env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)}, check=False,
-    )  # fmt: skip
+        [PROJECT / "bin" / "bench", what, "--rows=20000", "--tables=2", "--rounds=1", "--json"],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "SANDBOX_HOME": str(sandbox.home.path)},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     names = {

@@ -294,9 +294,14 @@ def _python_for_everybody() -> str:
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         try:
             subprocess.run(
-                [python, "-c", "import luigi, pipeline.sandbox"], user=65534, group=65534, check=True,
-                cwd="/", env={"PYTHONPATH": paths}, capture_output=True,
-            )  # fmt: skip
+                [python, "-c", "import luigi, pipeline.sandbox"],
+                user=65534,
+                group=65534,
+                check=True,
+                cwd="/",
+                env={"PYTHONPATH": paths},
+                capture_output=True,
+            )
         except (OSError, subprocess.CalledProcessError):
             continue
         return python

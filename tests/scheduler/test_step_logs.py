@@ -38,10 +38,20 @@ def test_what_a_step_logs_is_in_its_file_and_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "task"),
     [
-        ("..", TASK), (RUN, ".."), (RUN, "../../etc/passwd"), ("", TASK), (RUN, ""), ("/etc", "passwd"),
-        (RUN, "a/b"), (f"{RUN}/..", TASK), (RUN, "a\x00b"), (RUN, "a\n"), (RUN, "x" * 300), ("%2e%2e", TASK),
+        ("..", TASK),
+        (RUN, ".."),
+        (RUN, "../../etc/passwd"),
+        ("", TASK),
+        (RUN, ""),
+        ("/etc", "passwd"),
+        (RUN, "a/b"),
+        (f"{RUN}/..", TASK),
+        (RUN, "a\x00b"),
+        (RUN, "a\n"),
+        (RUN, "x" * 300),
+        ("%2e%2e", TASK),
     ],
-)  # fmt: skip
+)
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, run: str, task: str) -> None:
     with pytest.raises(UsageError):
         step_logs.path(kept_in(tmp_path), run, task)

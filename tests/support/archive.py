@@ -151,10 +151,14 @@ class Archive:
     def start(self, database: str, run: str, tools: Path | None = None) -> "subprocess.Popen[str]":
         """Start `pipeline run backup` in a process group of its own; what is left ends with the test."""
         started = subprocess.Popen(
-            [program("pipeline"), "run", "backup", database, "--run", run], text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=self.environment(tools), start_new_session=True,
-        )  # fmt: skip
+            [program("pipeline"), "run", "backup", database, "--run", run],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment(tools),
+            start_new_session=True,
+        )
         self.started.append(started)
         return started
 
@@ -304,7 +308,15 @@ def psql(archive: Archive, cluster: str, database: str, arguments: Sequence[str 
     """Run psql as superuser, stopping at the first error."""
     home = archive.platform.sandbox.home
     subprocess.run(
-        [clusters.BINARIES / "psql", *clusters.socket_arguments(home, cluster), f"--dbname={database}",
-         "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", *arguments],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            clusters.BINARIES / "psql",
+            *clusters.socket_arguments(home, cluster),
+            f"--dbname={database}",
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+            *arguments,
+        ],
+        check=True,
+        capture_output=True,
+    )

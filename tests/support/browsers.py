@@ -8,9 +8,15 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 INSTALL = ["apt-get", "install", "--yes", "--no-install-recommends", "-qq", "chromium"]
 
 

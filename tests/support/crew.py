@@ -69,9 +69,14 @@ class Crew:
         log = (self.folder / f"{next(_numbers)}.log").open("w")
         self.ending.enter_context(log)
         started = subprocess.Popen(
-            node.command(command) if node else command, text=True, env=self.night.platform.env,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            node.command(command) if node else command,
+            text=True,
+            env=self.night.platform.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         self.night.started.append(started)
         return started
 
@@ -127,8 +132,10 @@ class Crew:
         forward = [sys.executable, "-m", "tests.support.forward", listen, target, *map(str, ports)]
         forwarder = subprocess.Popen(
             [*where, *forward],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert forwarder.stdout is not None
         with forwarder.stdout:
             try:

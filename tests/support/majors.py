@@ -110,9 +110,13 @@ def started(version: int, folder: Path) -> Iterator[Major]:
             state.ports[cluster.name] = chosen
         cluster.prepare(home, threading.Event())
         process = processes.start(
-            cluster.arguments(home), log=cluster.log(home), record=cluster.record(home),
-            folder=cluster.folder(home), environment=plain_environment(), account=home.account,
-        )  # fmt: skip
+            cluster.arguments(home),
+            log=cluster.log(home),
+            record=cluster.record(home),
+            folder=cluster.folder(home),
+            environment=plain_environment(),
+            account=home.account,
+        )
         try:
             while not cluster.ready(home, process):
                 assert processes.is_alive(process), processes.log_tail(cluster.log(home))

@@ -212,10 +212,14 @@ class Night:
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start `pipeline ARGUMENTS` in a process group of its own; what is left of it ends with the test."""
         started = subprocess.Popen(
-            [program("pipeline"), *arguments], text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=self.platform.env, start_new_session=True,
-        )  # fmt: skip
+            [program("pipeline"), *arguments],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.platform.env,
+            start_new_session=True,
+        )
         self.started.append(started)
         return started
 

@@ -32,10 +32,13 @@ class Server:
         """Start it, with whatever data lies there."""
         self.cluster.prepare(self.home, threading.Event())
         self._process = processes.start(
-            self.cluster.arguments(self.home), log=self.cluster.log(self.home),
-            record=self.cluster.record(self.home), folder=self.cluster.folder(self.home),
-            environment=plain_environment(), account=self.home.account,
-        )  # fmt: skip
+            self.cluster.arguments(self.home),
+            log=self.cluster.log(self.home),
+            record=self.cluster.record(self.home),
+            folder=self.cluster.folder(self.home),
+            environment=plain_environment(),
+            account=self.home.account,
+        )
         while not self.cluster.ready(self.home, self._process):
             assert processes.is_alive(self._process), processes.log_tail(self.cluster.log(self.home))
 

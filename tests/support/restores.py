@@ -145,9 +145,14 @@ class Restores:
     def start(self, *arguments: str, tools: Path | None = None) -> "subprocess.Popen[str]":
         """Start `pipeline ARGUMENTS` in a process group of its own; what is left ends with the test."""
         started = subprocess.Popen(
-            [program("pipeline"), *arguments], text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=self.archive.environment(tools), start_new_session=True,
-        )  # fmt: skip
+            [program("pipeline"), *arguments],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.archive.environment(tools),
+            start_new_session=True,
+        )
         self.archive.started.append(started)
         return started
 

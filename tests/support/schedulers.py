@@ -32,16 +32,27 @@ class Door:
     trusted: Path | None = None
 
     def ask(
-        self, path: str, who: str | None = None, *, method: str = "GET",
-        headers: Mapping[str, str] | None = None, password: str | None = None, data: Any = None,
-    ) -> requests.Response:  # fmt: skip
+        self,
+        path: str,
+        who: str | None = None,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        password: str | None = None,
+        data: Any = None,
+    ) -> requests.Response:
         """Make one request, as one of the logins or as nobody."""
         given = password or (self.passwords[who] if who else "")
         return requests.request(
-            method, f"{self.url}{path}", headers=headers, data=data, timeout=SECONDS, allow_redirects=False,
+            method,
+            f"{self.url}{path}",
+            headers=headers,
+            data=data,
+            timeout=SECONDS,
+            allow_redirects=False,
             auth=visualizer.basic(who, given) if who else None,
             verify=str(self.trusted) if self.trusted else True,
-        )  # fmt: skip
+        )
 
     def call(self, rpc: str, who: str = "operator", **arguments: Any) -> Any:
         """Return what an RPC answers."""
@@ -122,9 +133,13 @@ class Served:
     def command(self) -> list[str]:
         """Return its command line."""
         return [
-            sys.executable, "-m", "tasks.scheduler", f"--port={self.port}", f"--state-path={self.state}",
+            sys.executable,
+            "-m",
+            "tasks.scheduler",
+            f"--port={self.port}",
+            f"--state-path={self.state}",
             *self.options,
-        ]  # fmt: skip
+        ]
 
     def start(self) -> Door:
         """Start it, wait until it serves, and return the way in."""

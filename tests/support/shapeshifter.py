@@ -54,10 +54,14 @@ VALUES: dict[str, Sequence[str]] = {
     "int4range": ("'[1,5)'", "'empty'"),
 }
 WIDER = {
-    "smallint": "integer", "integer": "bigint", "bigint": "numeric", "numeric(8,2)": "numeric(12,4)",
-    "numeric(12,4)": "numeric", "character varying(20)": "character varying(40)",
+    "smallint": "integer",
+    "integer": "bigint",
+    "bigint": "numeric",
+    "numeric(8,2)": "numeric(12,4)",
+    "numeric(12,4)": "numeric",
+    "character varying(20)": "character varying(40)",
     "character varying(40)": "text",
-}  # fmt: skip
+}
 NAMES = ("plain", "Mixed Case", "select", "100%", '"q"', "ünï", "a.b", "{0}", "tab\tin", "%(x)s", "t", "n")
 # They stay: one tells rows apart, one is the cursor.
 FIXED = ("id", "code", "touched_at")
@@ -127,8 +131,9 @@ class Shapeshifter:
         self.run("CREATE TABLE {} ({})", relation, sql.SQL(", ").join(listed))
         self.run(
             "CREATE TRIGGER touched BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()",
-            relation, sql.Identifier(self.schema, "touched"),
-        )  # fmt: skip
+            relation,
+            sql.Identifier(self.schema, "touched"),
+        )
         self.run("GRANT SELECT ON {} TO {}", relation, sql.Identifier(self.reader))
 
     def recreate(self) -> None:
@@ -141,9 +146,12 @@ class Shapeshifter:
         listed = postgres.columns(list(self.columns))
         self.run(
             "INSERT INTO {} ({}) SELECT {} FROM {} WHERE id % 4 <> {}",
-            sql.Identifier(self.schema, new), listed, listed, self.relation,
+            sql.Identifier(self.schema, new),
+            listed,
+            listed,
+            self.relation,
             sql.Literal(self.draw(st.integers(0, 4))),
-        )  # fmt: skip
+        )
         self.run("ALTER TABLE {} ENABLE TRIGGER touched", sql.Identifier(self.schema, new))
         self.run("DROP TABLE {}", self.relation)
         self.run("ALTER TABLE {} RENAME TO {}", sql.Identifier(self.schema, new), sql.Identifier(self.name))
@@ -169,8 +177,10 @@ class Shapeshifter:
             ]
             self.run(
                 "INSERT INTO {} ({}) VALUES ({})",
-                self.relation, postgres.columns(names), sql.SQL(", ").join(values),
-            )  # fmt: skip
+                self.relation,
+                postgres.columns(names),
+                sql.SQL(", ").join(values),
+            )
 
     def update(self) -> None:
         free = self.free_columns()
@@ -178,9 +188,11 @@ class Shapeshifter:
             name = self.choose(free)
             self.run(
                 "UPDATE {} SET {} = {} WHERE id % 3 = {}",
-                self.relation, sql.Identifier(name), self.value(self.columns[name]),
+                self.relation,
+                sql.Identifier(name),
+                self.value(self.columns[name]),
                 sql.Literal(self.draw(st.integers(0, 2))),
-            )  # fmt: skip
+            )
 
     def update_nothing(self) -> None:
         """As an application does that saves everything."""
@@ -202,8 +214,10 @@ class Shapeshifter:
         self.numbers += 1
         self.run(
             "UPDATE {} SET id = {} WHERE id = (SELECT min(id) FROM {})",
-            self.relation, sql.Literal(self.numbers), self.relation,
-        )  # fmt: skip
+            self.relation,
+            sql.Literal(self.numbers),
+            self.relation,
+        )
 
     def rewrite(self) -> None:
         """What changes no row, but moves all of them."""
@@ -302,13 +316,28 @@ class Shapeshifter:
         self.labels += 1
 
     DATA = (
-        "insert", "update", "update_nothing", "delete", "replace_rows", "truncate", "change_key_values",
+        "insert",
+        "update",
+        "update_nothing",
+        "delete",
+        "replace_rows",
+        "truncate",
+        "change_key_values",
         "rewrite",
-    )  # fmt: skip
+    )
     SHAPE = (
-        "add", "drop", "rename", "swap_names", "widen", "narrow", "retype", "change_key", "nullable",
-        "recreate", "grow_enum",
-    )  # fmt: skip
+        "add",
+        "drop",
+        "rename",
+        "swap_names",
+        "widen",
+        "narrow",
+        "retype",
+        "change_key",
+        "nullable",
+        "recreate",
+        "grow_enum",
+    )
 
     def shift(self) -> None:
         """Do some changes of one day."""
@@ -317,7 +346,10 @@ class Shapeshifter:
 
     def declaration(self, **said: Any) -> str:
         """Return the YAML for this table alone; JSON is YAML."""
-        return json.dumps({
-            "source": "shop", "defaults": {"schema": self.schema, "max_deleted": "100%"},
-            "tables": {self.schema: {"table": self.name, **said}},
-        })  # fmt: skip
+        return json.dumps(
+            {
+                "source": "shop",
+                "defaults": {"schema": self.schema, "max_deleted": "100%"},
+                "tables": {self.schema: {"table": self.name, **said}},
+            }
+        )

@@ -40,11 +40,19 @@ class _StandbyCluster(Cluster):
         )
         processes.run(
             [
-                programs, *clusters.socket_arguments(self._primary, provision.SOURCES), f"--pgdata={data}",
-                "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+                programs,
+                *clusters.socket_arguments(self._primary, provision.SOURCES),
+                f"--pgdata={data}",
+                "--write-recovery-conf",
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--no-sync",
             ],
-            stopping=stopping, environment=plain_environment(), account=home.account, folder=Path("/"),
-        )  # fmt: skip
+            stopping=stopping,
+            environment=plain_environment(),
+            account=home.account,
+            folder=Path("/"),
+        )
         with (data / "postgresql.conf").open("a") as file:
             file.write(SETTINGS)
 
@@ -110,9 +118,13 @@ def following(sandbox: Sandbox, folder: Path) -> Iterator[Server]:
             state.ports[cluster.name] = chosen
         cluster.prepare(home, threading.Event())
         process = processes.start(
-            cluster.arguments(home), log=cluster.log(home), record=cluster.record(home),
-            folder=cluster.folder(home), environment=plain_environment(), account=home.account,
-        )  # fmt: skip
+            cluster.arguments(home),
+            log=cluster.log(home),
+            record=cluster.record(home),
+            folder=cluster.folder(home),
+            environment=plain_environment(),
+            account=home.account,
+        )
         try:
             while not cluster.ready(home, process):
                 assert processes.is_alive(process), processes.log_tail(cluster.log(home))

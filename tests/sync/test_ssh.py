@@ -101,9 +101,10 @@ def fetch(server: Server, login: Login) -> str:
 
 def agents() -> list[psutil.Process]:
     return [
-        one for one in psutil.Process().children(recursive=True)
+        one
+        for one in psutil.Process().children(recursive=True)
         if one.status() != psutil.STATUS_ZOMBIE and one.name() == "ssh-agent"
-    ]  # fmt: skip
+    ]
 
 
 def test_a_deploy_key_reaches_git_by_an_agent_of_its_own_and_nothing_else(
@@ -262,8 +263,11 @@ def test_nobody_at_a_terminal_is_asked_for_the_passphrase_of_a_deploy_key(tmp_pa
     line = shlex.join([sys.executable, "-c", HOLDS, str(key)])
     done = subprocess.run(
         [str(shutil.which("script")), "--quiet", "--return", "--command", line, "/dev/null"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "without a passphrase" in done.stdout
     assert "Enter passphrase" not in done.stdout
 

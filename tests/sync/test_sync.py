@@ -63,15 +63,24 @@ class Analysts:
     def git(self, *arguments: str, stdin: str | None = None, cwd: Path | None = None) -> str:
         """Do what an analyst, or somebody worse, does with git."""
         environment = {
-            "PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@a", "GIT_COMMITTER_NAME": "A",
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_NAME": "A",
+            "GIT_AUTHOR_EMAIL": "a@a",
+            "GIT_COMMITTER_NAME": "A",
             "GIT_COMMITTER_EMAIL": "a@a",
-        }  # fmt: skip
+        }
         line = ["git", "-c", "protocol.file.allow=always", *arguments]
         done = subprocess.run(
-            line, cwd=cwd or self.work, env=environment,
-            input=stdin, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            line,
+            cwd=cwd or self.work,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return done.stdout.strip()
 
     def push(self, message: str = "change", *options: str) -> str:
@@ -464,8 +473,9 @@ def test_what_keeps_a_branch_from_being_fetched_is_told_by_who_can_mend_it(
     away = analysts.remote.rename(tmp_path / "away.git")
     told = refused(analysts)
     assert (told.key, told.hint) == (
-        "sync/remote", "correct [analysts] repository in luigi.cfg, or let the login read it",
-    )  # fmt: skip
+        "sync/remote",
+        "correct [analysts] repository in luigi.cfg, or let the login read it",
+    )
     away.rename(analysts.remote)
     analysts.sync()
     (tmp_path / "empty").mkdir()
@@ -473,8 +483,10 @@ def test_what_keeps_a_branch_from_being_fetched_is_told_by_who_can_mend_it(
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     told = refused(analysts)
     assert (told.key, told.error, told.hint) == (
-        "sync/machine", "git: not found", "install it, or put it on the PATH",
-    )  # fmt: skip
+        "sync/machine",
+        "git: not found",
+        "install it, or put it on the PATH",
+    )
     monkeypatch.setenv("PATH", path)
     analysts.sync()
     assert analysts.told() == []

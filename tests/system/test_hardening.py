@@ -35,9 +35,15 @@ def started(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
             resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, umask=0, preexec_fn=loosen, capture_output=True, text=True,
-        check=False, env={**os.environ, "LUIGI_CONFIG_PATH": str(folder / "none.cfg")},
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=folder,
+        umask=0,
+        preexec_fn=loosen,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LUIGI_CONFIG_PATH": str(folder / "none.cfg")},
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -78,9 +84,13 @@ def test_what_a_night_and_a_backup_write_is_for_nobody_else_with_an_umask_of_000
     page = str(home / "page.html")
     for arguments in (("run", "etl"), ("run", "backup", "shop"), ("watch",), ("docs", "--out", page)):
         done = subprocess.run(
-            [program("pipeline"), *arguments], env=archive.environment(None), umask=0, check=False,
-            capture_output=True, text=True,
-        )  # fmt: skip
+            [program("pipeline"), *arguments],
+            env=archive.environment(None),
+            umask=0,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode in (0, 4), done.stderr
     modes = {path: path.lstat().st_mode for path in (home, *home.rglob("*")) if not path.is_symlink()}
     assert len(modes) > 10

@@ -20,9 +20,10 @@ PATHS = sorted([*(TOP / "pipeline").rglob("*.py"), *(TOP / "tasks").rglob("*.py"
 def calls(path: Path, module: str) -> set[str]:
     """Return what of a module is used here."""
     return {
-        one.attr for one in ast.walk(ast.parse(path.read_text()))
+        one.attr
+        for one in ast.walk(ast.parse(path.read_text()))
         if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == module
-    }  # fmt: skip
+    }
 
 
 def test_only_one_module_locks_files() -> None:

@@ -36,10 +36,11 @@ def watched_tools(archive: Archive) -> Path:
     for name, real, sign in (("pg_dump", PG_DUMP, "--snapshot"), ("gpg", gpg, "--encrypt")):
         log, hold = archive.folder / f"{name}.log", archive.folder / f"hold-{name}"
         made = script(
-            archive.folder, name,
+            archive.folder,
+            name,
             f'case "$*" in *{sign}*) echo $$ >> {log}; while [ -e {hold} ]; do sleep 0.05; done;; esac\n'
             f'exec {real} "$@"',
-        )  # fmt: skip
+        )
     archive.write_settings(postgres_bin=str(made))
     return made
 
@@ -371,8 +372,9 @@ def test_a_work_folder_without_any_room_is_told_as_that(archive: Archive) -> Non
 def _listed(path: Path) -> bytes:
     return subprocess.run(
         ["/usr/bin/gpg", "--homedir", path.parent, "--no-autostart", "--show-keys", path],
-        capture_output=True, check=False,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        check=False,
+    ).stdout
 
 
 @pytest.mark.endurance

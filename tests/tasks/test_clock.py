@@ -25,16 +25,22 @@ class Clock:
         self._shop = shop
         folder = shop.platform.folder
         self.environment = {
-            **shop.platform.env, "CRON_STATE": str(folder / "cron"), "CRON_ALERTS": str(folder / "alerts"),
-        }  # fmt: skip
+            **shop.platform.env,
+            "CRON_STATE": str(folder / "cron"),
+            "CRON_ALERTS": str(folder / "alerts"),
+        }
 
     def start(self, run: str, *options: str) -> "subprocess.Popen[str]":
         program = Path(sys.executable).with_name("pipeline")
         started = subprocess.Popen(
             [PROJECT / "bin" / "cron", "--lock", "etl", *options, program, "run", "etl", "--run", run],
-            env=self.environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         self._shop.started.append(started)
         return started
 

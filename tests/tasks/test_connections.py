@@ -48,8 +48,11 @@ def scheduler(night: Night, folder: Path) -> Iterator[None]:
     log = (folder / "scheduler.log").open("wb")
     started = subprocess.Popen(
         [sys.executable, "-m", "tasks.scheduler", "--port", str(port), "--state-path", folder / "state"],
-        env=night.platform.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-    )  # fmt: skip
+        env=night.platform.env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+    )
     try:
         wait_until(lambda: processes.listens(psutil.Process(started.pid), port), "the scheduler serves")
         yield

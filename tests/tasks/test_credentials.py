@@ -109,10 +109,20 @@ def in_files(needles: list[bytes], folders: list[Path], scratch: Path, *options:
     patterns = scratch / "patterns"
     patterns.write_bytes(b"\n".join(needles) + b"\n")
     done = subprocess.run(
-        ["grep", "--recursive", "--text", "--fixed-strings", "--files-with-matches", f"--file={patterns}",  # noqa: S607
-         *options, *folders],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [  # noqa: S607 (grep, wherever it is)
+            "grep",
+            "--recursive",
+            "--text",
+            "--fixed-strings",
+            "--files-with-matches",
+            f"--file={patterns}",
+            *options,
+            *folders,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     patterns.unlink()
     return done.stdout.splitlines()
 
@@ -222,10 +232,13 @@ def made_logins(night: Night) -> str:
     server = f"{ports.ADDRESS}:{platform.sandbox.home.state.ports[provision.WAREHOUSE]}/{database}"
     vault = platform.sandbox.vault
     connecting = {
-        "plugin_name": "postgresql-database-plugin", "username": maker, "password": password,
+        "plugin_name": "postgresql-database-plugin",
+        "username": maker,
+        "password": password,
         "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{server}?sslmode=disable",
-        "allowed_roles": [f"pipeline_{database}"], "password_authentication": "scram-sha-256",
-    }  # fmt: skip
+        "allowed_roles": [f"pipeline_{database}"],
+        "password_authentication": "scram-sha-256",
+    }
     creation = [
         f"""CREATE ROLE "{{{{name}}}}" LOGIN PASSWORD '{{{{password}}}}' IN ROLE {owner}""",
         f'ALTER ROLE "{{{{name}}}}" SET role = {owner}',

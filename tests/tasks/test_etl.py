@@ -107,8 +107,12 @@ def test_plain_luigi_does_the_same(shop: Night) -> None:
     run = next_run()
     done = subprocess.run(
         [program("luigi"), "--module", "tasks.etl", "LoadWarehouse", "--run", run],
-        env=shop.platform.env, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env=shop.platform.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert differing(shop) == []
     assert len(loads(shop, run)) == 3
@@ -182,19 +186,25 @@ def pgbench(night: Night, *arguments: str) -> "subprocess.Popen[bytes]":
     home = night.platform.sandbox.home
     return subprocess.Popen(
         [
-            clusters.BINARIES / "pgbench", *clusters.socket_arguments(home, provision.SOURCES), *arguments,
+            clusters.BINARIES / "pgbench",
+            *clusters.socket_arguments(home, provision.SOURCES),
+            *arguments,
             night.platform.database("bank"),
         ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 # kill -9
 
 STEPS = [
-    ("OpenSnapshot", "running"), ("ExtractTable", "running"), ("ValidateExtract", "running"),
-    ("LoadTable", "running"), ("LoadTable", "done"),
-]  # fmt: skip
+    ("OpenSnapshot", "running"),
+    ("ExtractTable", "running"),
+    ("ValidateExtract", "running"),
+    ("LoadTable", "running"),
+    ("LoadTable", "done"),
+]
 
 
 def kill(night: Night, process: "subprocess.Popen[str]") -> None:

@@ -72,8 +72,9 @@ def test_a_table_that_fails_is_told_once_and_its_recovery_once(hook: Hook, shop:
     assert hook.told() == [("failed", "etl/shop.purchase"), ("recovered", "etl/shop.purchase")]
     query = "SELECT kind, key, sent_at IS NOT NULL FROM ops.alert ORDER BY told_at"
     assert shop.ask("warehouse", query) == [
-        ("failed", "etl/shop.purchase", True), ("recovered", "etl/shop.purchase", True),
-    ]  # fmt: skip
+        ("failed", "etl/shop.purchase", True),
+        ("recovered", "etl/shop.purchase", True),
+    ]
 
 
 def test_a_check_that_only_warns_is_told_until_it_holds(hook: Hook, night: Night) -> None:
@@ -221,9 +222,11 @@ def scheduler(hook: Hook, shop: Night, tmp_path: Path) -> Iterator[Scheduler]:
 def start_scheduler(night: Night, port: int, state: Path) -> "subprocess.Popen[bytes]":
     arguments = ["--address", "127.0.0.1", "--port", str(port), "--state-path", str(state)]
     started = subprocess.Popen(
-        [sys.executable, "-m", "tasks.scheduler", *arguments], env=night.platform.env,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "tasks.scheduler", *arguments],
+        env=night.platform.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     wait_until(lambda: listens(started, port), "the scheduler")
     return started
 

@@ -64,8 +64,9 @@ def test_an_error_keeps_hint_and_whether_it_may_be_tried_again_through_every_nam
     error: PipelineError = StepError("it is not there", hint="correct the file", retryable=False)
     named = error.named("item").named("shop.item")
     assert (str(named), named.fact) == (
-        "shop.item: item: it is not there; correct the file", "shop.item: item: it is not there",
-    )  # fmt: skip
+        "shop.item: item: it is not there; correct the file",
+        "shop.item: item: it is not there",
+    )
     assert not named.retryable
     assert StepError("x").retryable
     assert not CheckError("x").retryable

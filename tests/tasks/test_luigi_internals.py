@@ -65,8 +65,16 @@ ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (
         worker.Worker,
         (
-            "_scheduler", "_id", "_assistant", "_running_tasks", "_scheduled_tasks", "_config",
-            "_stop_requesting_work", "_task_result_queue", "_idle_since", "_get_work_response_history",
+            "_scheduler",
+            "_id",
+            "_assistant",
+            "_running_tasks",
+            "_scheduled_tasks",
+            "_config",
+            "_stop_requesting_work",
+            "_task_result_queue",
+            "_idle_since",
+            "_get_work_response_history",
             "_add_task_history",
         ),
     ),
@@ -80,11 +88,19 @@ ATTRIBUTES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (server.RPCHandler, ("_scheduler", "_cors_config")),
     (server.MetricsHandler, ("_scheduler",)),
     (task_history.StoredTask, ("_task",)),
-)  # fmt: skip
+)
 LUIGI = (
-    cmdline_parser, db_task_history, interface, metrics, prometheus_metric, rpc, scheduler, server,
-    task_history, worker,
-)  # fmt: skip
+    cmdline_parser,
+    db_task_history,
+    interface,
+    metrics,
+    prometheus_metric,
+    rpc,
+    scheduler,
+    server,
+    task_history,
+    worker,
+)
 
 
 def source_of(owner: Any) -> str:
@@ -119,10 +135,11 @@ def assigned(owner: type) -> set[str]:
     """Return the private attributes that the methods of a class give to its objects."""
     tree = ast.parse(source_of(owner))
     return {
-        one.attr for one in ast.walk(tree)
+        one.attr
+        for one in ast.walk(tree)
         if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store) and is_self(one)
         if PRIVATE.fullmatch(one.attr)
-    }  # fmt: skip
+    }
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:
@@ -201,9 +218,10 @@ def touched_inside(module: ModuleType, tree: ast.AST) -> set[str]:
 
 
 PATHS = [
-    path for path in sorted([*(TOP / "tasks").rglob("*.py"), *(TOP / "pipeline").rglob("*.py")])
+    path
+    for path in sorted([*(TOP / "tasks").rglob("*.py"), *(TOP / "pipeline").rglob("*.py")])
     if path not in INTERNALS
-]  # fmt: skip
+]
 
 
 def test_no_other_module_touches_a_private_name_of_luigi() -> None:
@@ -223,10 +241,11 @@ def test_no_other_module_puts_anything_of_luigis_in_the_place_of_its_own() -> No
     found = {}
     for path in PATHS:
         here = {
-            ast.unparse(one) for one in ast.walk(ast.parse(path.read_text()))
+            ast.unparse(one)
+            for one in ast.walk(ast.parse(path.read_text()))
             if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
             if ast.unparse(one).startswith("luigi.")
-        }  # fmt: skip
+        }
         here |= set(re.findall(r"setattr\(luigi\S*", path.read_text()))
         if here:
             found[str(path.relative_to(TOP))] = here

@@ -103,8 +103,12 @@ def read(pg_restore: Tool, dump: Path, *, keep_open: Sequence[int] = ()) -> Arch
     """
     arguments: list[str | Path] = [
         # Verbose, it says of each table which one it is.
-        pg_restore.path, "--data-only", "--verbose", "--file=-", dump,
-    ]  # fmt: skip
+        pg_restore.path,
+        "--data-only",
+        "--verbose",
+        "--file=-",
+        dump,
+    ]
     read_end, write_end = os.pipe()
     with contextlib.suppress(OSError):  # a larger pipe is only faster
         fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, PIECE_BYTES)

@@ -80,20 +80,29 @@ class Restorer:
         chosen = self.dump.with_suffix(".entries")
         toc.write(list(entries), chosen)
         arguments: list[str | Path] = [
-            self.tool.path, "--no-password", "--no-tablespaces", f"--jobs={jobs}", f"--use-list={chosen}",
-            f"--dbname={self.place.database}", *(["--verbose"] if goes_on else ["--exit-on-error"]), *options,
+            self.tool.path,
+            "--no-password",
+            "--no-tablespaces",
+            f"--jobs={jobs}",
+            f"--use-list={chosen}",
+            f"--dbname={self.place.database}",
+            *(["--verbose"] if goes_on else ["--exit-on-error"]),
+            *options,
             self.dump,
-        ]  # fmt: skip
+        ]
         complaints = Complaints()
         with (
             self.place.opened() as connection,
             Path(os.devnull).open("wb") as nowhere,
             postgres.unseen(self._environment(connection)) as (environment, kept),
             command.Child(
-                arguments, environment=environment, output=nowhere.fileno(), keep_open=kept,
+                arguments,
+                environment=environment,
+                output=nowhere.fileno(),
+                keep_open=kept,
                 worth_telling=complaints.take if goes_on else None,
             ) as child,
-        ):  # fmt: skip
+        ):
             while child.running:
                 self._show_progress(connection)
                 time.sleep(LOOK_SECONDS)

@@ -75,9 +75,11 @@ def server_for(databases: Access, proven: Manifest, table: str | None = None) ->
     drill = databases.settings.require_drill()
     if drill.superuser_secret is None:
         raise rights.refused(
-            server.name, lacks, "or put the URI of a superuser of that server into Vault, and its path into "
+            server.name,
+            lacks,
+            "or put the URI of a superuser of that server into Vault, and its path into "
             "luigi.cfg: [drill] superuser_secret",
-        )  # fmt: skip
+        )
     second = target.at(databases.drill_uri(superuser=True))
     with second.opened() as connection:
         if not roles.is_superuser(connection):

@@ -18,10 +18,22 @@ EXTENSION_COMMENT = re.compile(r"COMMENT - EXTENSION (\S+)")
 TABLE = re.compile(r"TABLE (?!DATA |ATTACH )(.+) \S+")
 # What belongs to a table, beside its definition; foreign keys and triggers would need other tables.
 PARTS = (
-    "TABLE DATA ", "TABLE ATTACH ", "DEFAULT ", "SEQUENCE ", "SEQUENCE OWNED BY ", "SEQUENCE SET ",
-    "CONSTRAINT ", "CHECK CONSTRAINT ", "INDEX ", "INDEX ATTACH ", "STATISTICS ", "COMMENT ", "ACL ",
-    "ROW SECURITY ", "POLICY ",
-)  # fmt: skip
+    "TABLE DATA ",
+    "TABLE ATTACH ",
+    "DEFAULT ",
+    "SEQUENCE ",
+    "SEQUENCE OWNED BY ",
+    "SEQUENCE SET ",
+    "CONSTRAINT ",
+    "CHECK CONSTRAINT ",
+    "INDEX ",
+    "INDEX ATTACH ",
+    "STATISTICS ",
+    "COMMENT ",
+    "ACL ",
+    "ROW SECURITY ",
+    "POLICY ",
+)
 
 
 @dataclass(frozen=True)

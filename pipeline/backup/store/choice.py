@@ -80,8 +80,11 @@ def _sound_copy(bucket: "Bucket", settings: Settings, backup: Backup) -> Backup 
     if found:
         logger.warning(
             "bucket %s: the backup of %s, of run %s, %s: the copy of it that is kept is taken",
-            bucket.name, backup.database, backup.run, backup.flaw,
-        )  # fmt: skip
+            bucket.name,
+            backup.database,
+            backup.run,
+            backup.flaw,
+        )
     return found
 
 
@@ -113,8 +116,10 @@ def _require_its_own(what: str, proven: Manifest, backup: Backup, data: bytes) -
         manifest.globals_name(backup.database, backup.run),
     )
     if (proven.database, proven.run, proven.dump.name, proven.globals.name) != (
-        backup.database, backup.run, *names
-    ):  # fmt: skip
+        backup.database,
+        backup.run,
+        *names,
+    ):
         raise CheckError(
             f"{what} is of {proven.database} {proven.run}, and not of where it is",
             hint="use another backup, and find out who put it there",

@@ -23,9 +23,11 @@ def record_drill(databases: Access, database: str, row: Mapping[str, object]) ->
 
 
 def _record(
-    databases: Access, what: str, record: Callable[[Connection, Mapping[str, object]], None],
+    databases: Access,
+    what: str,
+    record: Callable[[Connection, Mapping[str, object]], None],
     row: Mapping[str, object],
-) -> None:  # fmt: skip
+) -> None:
     """Let the ledger know, if it is up: no backup, and no drill, ever depends on it."""
     if databases.settings.warehouse is None:
         return

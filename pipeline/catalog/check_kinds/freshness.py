@@ -61,6 +61,10 @@ class FreshnessCheck(TableCheck):
             )
         )
         yield Result(
-            f"freshness of {rule.column}", self.level, bool(fresh), f"the newest is {newest or 'missing'}",
-            f"at most {durations.exact(rule.max_age)} old", age_seconds,
-        )  # fmt: skip
+            f"freshness of {rule.column}",
+            self.level,
+            bool(fresh),
+            f"the newest is {newest or 'missing'}",
+            f"at most {durations.exact(rule.max_age)} old",
+            age_seconds,
+        )

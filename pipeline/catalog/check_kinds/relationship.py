@@ -82,9 +82,15 @@ class RelationshipCheck(TableCheck):
         counting = sql.SQL("SELECT count(*) FROM {} AS c WHERE {}").format(rows.relation, wrong)
         (counted,) = rows.ask(counting)
         yield Result(
-            f"relationship ({', '.join(rule.columns)}) to {rule.to}", self.level, not counted,
-            f"{counted:,} rows without a counterpart", "none", counted, self.quarantine, wrong,
-        )  # fmt: skip
+            f"relationship ({', '.join(rule.columns)}) to {rule.to}",
+            self.level,
+            not counted,
+            f"{counted:,} rows without a counterpart",
+            "none",
+            counted,
+            self.quarantine,
+            wrong,
+        )
 
 
 def _disagreeing(

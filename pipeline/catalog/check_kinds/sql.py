@@ -33,6 +33,13 @@ class SqlCheck(TableCheck):
         counted, wrong = rows.ask_as_analyst(self.query)
         name = f"sql {' '.join(self.sql.split())}"
         yield Result(
-            name, self.level, not counted, f"{counted:,} rows", "none", counted, self.quarantine, wrong,
+            name,
+            self.level,
+            not counted,
+            f"{counted:,} rows",
+            "none",
+            counted,
+            self.quarantine,
+            wrong,
             examples=self.query,
-        )  # fmt: skip
+        )

@@ -44,6 +44,12 @@ class UniqueCheck(TableCheck):
             sql.SQL(", ").join(sql.Identifier("c", name) for name in self.unique), repeated
         )
         yield Result(
-            f"unique ({', '.join(self.unique)})", self.level, not duplicated,
-            f"{duplicated:,} duplicated values", "none", duplicated, self.quarantine, wrong,
-        )  # fmt: skip
+            f"unique ({', '.join(self.unique)})",
+            self.level,
+            not duplicated,
+            f"{duplicated:,} duplicated values",
+            "none",
+            duplicated,
+            self.quarantine,
+            wrong,
+        )

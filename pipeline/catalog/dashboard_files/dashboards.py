@@ -152,10 +152,17 @@ class _File:
                 yield bare
                 continue
             yield replace(
-                bare, chart=card.chart, sql=question.sql, mart=card.mart or "", formats=formats,
-                dimensions=question.dimensions, measures=question.measures, stacked=card.stacked,
-                reads=question.reads, reach=tuple(self._reach(where, card, question)),
-            )  # fmt: skip
+                bare,
+                chart=card.chart,
+                sql=question.sql,
+                mart=card.mart or "",
+                formats=formats,
+                dimensions=question.dimensions,
+                measures=question.measures,
+                stacked=card.stacked,
+                reads=question.reads,
+                reach=tuple(self._reach(where, card, question)),
+            )
 
     def _check_title(self, where: document.Path, card: DeclaredCard) -> None:
         line = self._written.line(where)

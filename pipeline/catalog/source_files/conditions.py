@@ -21,11 +21,13 @@ _UNCLEAR = (
     (r"--|/\*", "has a comment; write it behind a # of YAML's, outside of the condition"),
     (r";", "has a ;, where a condition is one expression; remove it"),
     (r"\$", "has a $; write text in single quotes"),
-    (r"(?i)(?<![a-z0-9_])(e|u&|n)'|(?<![a-z0-9_])u&\"",
-     "has a letter before the quotes of a text; write '...'"),
+    (
+        r"(?i)(?<![a-z0-9_])(e|u&|n)'|(?<![a-z0-9_])u&\"",
+        "has a letter before the quotes of a text; write '...'",
+    ),
     (r"(?i)\boperator\s*\(", "names an operator by its schema; write the operator alone"),
     (r"\?", "has a ?; write a condition without it"),
-)  # fmt: skip
+)
 # Words of text that is a time, which is another one every day.
 _MOVING = re.compile(r"(?i)\b(now|today|tomorrow|yesterday)\b")
 # What makes values up. Whatever else the server calls volatile, it says itself.
@@ -33,10 +35,17 @@ _RANDOM = r"random\w*|gen_random_uuid|uuid\w*"
 # Times of day that go on within a transaction. The server calls the first stable: it is, within a query.
 _CLOCKS = frozenset({"statement_timestamp", "clock_timestamp", "timeofday"})
 # What PostgreSQL takes for a function of its own and not for a column, unless it is in double quotes.
-_WORDS = frozenset({
-    "user", "session_user", "current_user", "current_role", "current_catalog", "current_schema",
-    "system_user",
-})  # fmt: skip
+_WORDS = frozenset(
+    {
+        "user",
+        "session_user",
+        "current_user",
+        "current_role",
+        "current_catalog",
+        "current_schema",
+        "system_user",
+    }
+)
 _STRINGS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 # A function's name before its bracket, in double quotes or not. Texts and other names are passed over.
 _CALL = re.compile(rf"""(?i)"((?:[^"]|"")+)"\s*\(|{_STRINGS.pattern}|(?<!\w)([a-z_]\w*)\s*\(""")
@@ -125,11 +134,36 @@ def _is_steady(root: "exp.Expression") -> bool:
     from sqlglot import exp  # noqa: PLC0415 - as above
 
     plain = (
-        exp.And, exp.Or, exp.Not, exp.Paren, exp.Tuple, exp.Column, exp.Identifier, exp.Literal, exp.Boolean,
-        exp.Null, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Between, exp.Is, exp.Like,
-        exp.ILike, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Add, exp.Sub, exp.Mul, exp.Mod, exp.Neg,
+        exp.And,
+        exp.Or,
+        exp.Not,
+        exp.Paren,
+        exp.Tuple,
+        exp.Column,
+        exp.Identifier,
+        exp.Literal,
+        exp.Boolean,
+        exp.Null,
+        exp.EQ,
+        exp.NEQ,
+        exp.GT,
+        exp.GTE,
+        exp.LT,
+        exp.LTE,
+        exp.In,
+        exp.Between,
+        exp.Is,
+        exp.Like,
+        exp.ILike,
+        exp.NullSafeEQ,
+        exp.NullSafeNEQ,
+        exp.Add,
+        exp.Sub,
+        exp.Mul,
+        exp.Mod,
+        exp.Neg,
         exp.RegexpLike,
-    )  # fmt: skip
+    )
     for node in root.walk():
         if type(node) not in plain:
             return False

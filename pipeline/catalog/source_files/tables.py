@@ -21,9 +21,21 @@ from pipeline.names import advice
 Changes = Literal["xmin", "cursor", "full"]
 Deletes = Literal["hard", "soft", "ignore"]
 DriftKind = Literal[
-    "added", "added_with_default", "dropped", "renamed", "widened", "narrowed", "type", "nullable", "key",
-    "recreated", "enum", "order", "partition", "mask",
-]  # fmt: skip
+    "added",
+    "added_with_default",
+    "dropped",
+    "renamed",
+    "widened",
+    "narrowed",
+    "type",
+    "nullable",
+    "key",
+    "recreated",
+    "enum",
+    "order",
+    "partition",
+    "mask",
+]
 DriftAction = Literal["evolve", "refresh", "ignore", "block"]
 
 

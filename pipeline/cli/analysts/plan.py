@@ -184,8 +184,16 @@ def _checked(name: str, told: Told, look: Callable[[], list[Seen] | None]) -> No
             told.warning(name, f"{name}: {seen}")
     if any(seen.fails for seen in wrong):
         told.failing.append(name)
-    checks = [{"name": seen.result.name, "level": seen.result.level, "passed": seen.result.passed,
-               "observed": seen.result.observed, "examples": seen.examples} for seen in found]  # fmt: skip
+    checks = [
+        {
+            "name": seen.result.name,
+            "level": seen.result.level,
+            "passed": seen.result.passed,
+            "observed": seen.result.observed,
+            "examples": seen.examples,
+        }
+        for seen in found
+    ]
     told.tables.append({"name": name, "loaded": True, "error": None, "checks": checks})
 
 
@@ -234,8 +242,16 @@ def _show_table(source: Connection, table: Table, planned: Plan, told: Told) -> 
     if planned.mode == Mode.BLOCKED:
         told.held.append(name)
     changes = [{"what": change.describe(table), "action": change.action} for change in planned.changes]
-    told.tables.append({"name": name, "mode": planned.mode, "rows": rows, "of": total,
-                        "reason": planned.reason, "drift": changes})  # fmt: skip
+    told.tables.append(
+        {
+            "name": name,
+            "mode": planned.mode,
+            "rows": rows,
+            "of": total,
+            "reason": planned.reason,
+            "drift": changes,
+        }
+    )
 
 
 def _checks(planned: Plan) -> Iterator[str]:

@@ -36,9 +36,12 @@ def add_command(commands: Any) -> None:
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="all tables of this source")
     parser.add_argument("--table", help="only this table (with SOURCE)")
     parser.add_argument(
-        "--share", type=_share, default=SHARE, metavar="PERCENT",
+        "--share",
+        type=_share,
+        default=SHARE,
+        metavar="PERCENT",
         help="without SOURCE: how much of the last night's time it may take at the most (default: 10%%)",
-    )  # fmt: skip
+    )
     log.add_argument(parser)
     parser.set_defaults(command=run_audit)
 
@@ -117,10 +120,13 @@ def _send(configured: Settings, one: Audited) -> None:
         alerts.send(
             configured,
             Alert(
-                key=key, kind="failed", summary=f"{one.name}: is not equal to its source",
-                error=one.finding.reason, command=repair(one.name),
+                key=key,
+                kind="failed",
+                summary=f"{one.name}: is not equal to its source",
+                error=one.finding.reason,
+                command=repair(one.name),
             ),
-        )  # fmt: skip
+        )
     elif one.proved:
         alerts.send_recovery(configured, key, f"{one.name} is equal to its source")
 

@@ -31,9 +31,11 @@ def add_command(commands: Any) -> None:
         "--admin-secret", metavar="PATH", help="with --fix: the entry in Vault of the admin key"
     )
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE",
+        "--token-file",
+        type=Path,
+        metavar="FILE",
         help="with --fix: a file with a token of Vault that may read it (default: ~/.vault-token)",
-    )  # fmt: skip
+    )
     parser.set_defaults(command=run_check)
 
 

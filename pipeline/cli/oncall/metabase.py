@@ -31,9 +31,12 @@ def add_commands(commands: Any) -> None:
         "and no environment.",
     )
     serve.add_argument(
-        "--jar", type=Path, default=Path("metabase.jar"), metavar="FILE",
+        "--jar",
+        type=Path,
+        default=Path("metabase.jar"),
+        metavar="FILE",
         help="the release of Metabase (default: %(default)s)",
-    )  # fmt: skip
+    )
     serve.set_defaults(command=run_serve)
 
 

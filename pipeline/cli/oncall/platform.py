@@ -21,10 +21,12 @@ def add_commands(commands: Any) -> None:
     )
     migrate.set_defaults(command=run_migrate)
     scheduler = commands.add_parser(
-        "scheduler", help="serve Luigi's scheduler and visualizer", add_help=False,
+        "scheduler",
+        help="serve Luigi's scheduler and visualizer",
+        add_help=False,
         # Its options are its own: none of them is looked at here.
         prefix_chars="\0",
-    )  # fmt: skip
+    )
     scheduler.add_argument("arguments", nargs="*")
     scheduler.set_defaults(command=run_scheduler)
 

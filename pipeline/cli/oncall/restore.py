@@ -44,9 +44,10 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--at", metavar="RUN", help="the backup of this run (default: the newest)")
     parser.add_argument(
-        "--unsigned", action="store_true",
+        "--unsigned",
+        action="store_true",
         help="take the one of --at without a signature: it was made before backups were signed",
-    )  # fmt: skip
+    )
     parser.add_argument("--table", metavar="SCHEMA.TABLE", help="only this table, with its indexes and data")
     parser.add_argument(
         "--clean", action="store_true", help="drop what the backup has from the target first, as pg_restore"
@@ -55,9 +56,10 @@ def add_command(commands: Any) -> None:
         "--jobs", type=_jobs, default=JOBS, metavar="N", help="tables at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--all-roles", action="store_true",
+        "--all-roles",
+        action="store_true",
         help="make every role of the server that was backed up, not only those that own or may use something",
-    )  # fmt: skip
+    )
     parser.set_defaults(command=run_restore)
 
 

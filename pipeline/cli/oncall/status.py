@@ -132,7 +132,7 @@ def _worst(seen: Overview) -> str:
         (len(seen.differing), "table differs from its source", "tables differ from their sources"),
         (len(seen.stale_tables), "table is too old", "tables are too old"),
         (len(seen.stale_databases), f"database has {lack}", f"databases have {lack}"),
-    ]  # fmt: skip
+    ]
     told = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     if not seen.stale_tables and seen.run and seen.load_state == overview.STALE:
         told.append("the last load is too long ago")

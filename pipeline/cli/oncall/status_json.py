@@ -67,11 +67,14 @@ def _tables_data(seen: Overview) -> list[dict[str, Any]]:
     found |= {table.name: (table.as_of, table.state) for table in seen.tables}
     return [
         {
-            "table": name, "fresh_as_of": _moment(as_of), "rows": rows.get(name), "state": state,
+            "table": name,
+            "fresh_as_of": _moment(as_of),
+            "rows": rows.get(name),
+            "state": state,
             "proved_at": _moment(seen.proofs[name].proved_at if name in seen.proofs else None),
         }
         for name, (as_of, state) in sorted(found.items())
-    ]  # fmt: skip
+    ]
 
 
 def _steps(seen: Overview) -> list[Step]:

@@ -38,11 +38,14 @@ def run_worker(arguments: argparse.Namespace) -> int:
     configured.require_analysts()
     with supervise.log_file(arguments.log_file, configured, "worker") as file:
         supervision = supervise.Supervision(
-            "worker", 1, lambda: (None, "helps with loads; Ctrl-C ends it"), file,
+            "worker",
+            1,
+            lambda: (None, "helps with loads; Ctrl-C ends it"),
+            file,
             configured.run.model_copy(update={"run_minutes": math.inf}),
             lambda pid, error: _fail(configured, pid, error),
             FINISH_SECONDS,
-        )  # fmt: skip
+        )
         started = command.python("tasks.worker.assistant", "--workers", str(arguments.workers))
         returncode, tail = supervision.run(started)
     if returncode == 0:

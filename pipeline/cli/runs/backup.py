@@ -68,9 +68,13 @@ def run_backup(arguments: argparse.Namespace) -> int:
         else:
             folder.forget_failure()
             supervision = supervise.Supervision(
-                f"backup {database} {run}", len(STEPS), lambda: _progress(folder), log,
-                configured.run, folder.fail_step_of,
-            )  # fmt: skip
+                f"backup {database} {run}",
+                len(STEPS),
+                lambda: _progress(folder),
+                log,
+                configured.run,
+                folder.fail_step_of,
+            )
             root = [chains.BACKUP.root, "--database", database]
             try:
                 returncode, tail = supervision.run(supervise.luigi(chains.BACKUP.module, root, run))

@@ -97,10 +97,13 @@ def run_drill(arguments: argparse.Namespace) -> int:
                 folders[name].forget_failure()
             root = [chains.DRILL.root, "--month", month, "--databases", _listed(todo)]
             supervision = supervise.Supervision(
-                f"drill {month}", len(todo), lambda: _progress([folders[name] for name in todo]), log,
+                f"drill {month}",
+                len(todo),
+                lambda: _progress([folders[name] for name in todo]),
+                log,
                 configured.run,
                 lambda pid, error: _fail([folders[name] for name in todo], pid, error),
-            )  # fmt: skip
+            )
             returncode, tail = supervision.run(supervise.luigi_root(chains.DRILL.module, root))
         else:
             terminal.say(f"the drills of {month} held before: nothing to do (another: --month {month}-again)")

@@ -58,9 +58,13 @@ def add_mart_chain(parsers: Any) -> None:
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
     parser.set_defaults(
-        command=run_etl, source=None, table=[], forget=None, full=False,
+        command=run_etl,
+        source=None,
+        table=[],
+        forget=None,
+        full=False,
         subject=lambda arguments: failures.mart(arguments.mart, _run(arguments)),
-    )  # fmt: skip
+    )
 
 
 def _subject(arguments: argparse.Namespace) -> AlertSubject:
@@ -125,9 +129,13 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
             terminal.say(_nothing_to_do(run))
             return 0
         with runs.running(
-            warehouse, run, NAME, lambda: databases.warehouse(autocommit=True),
-            scope=_scope(arguments), is_whole=is_whole,
-        ) as ours:  # fmt: skip
+            warehouse,
+            run,
+            NAME,
+            lambda: databases.warehouse(autocommit=True),
+            scope=_scope(arguments),
+            is_whole=is_whole,
+        ) as ours:
             if not ours:
                 raise _already_running(warehouse)
             if arguments.forget:

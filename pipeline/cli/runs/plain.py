@@ -54,9 +54,13 @@ def run_chain(chain: Chain, arguments: argparse.Namespace) -> int:
             if not begun:
                 raise AlreadyRunningError(f"{chain.name} is already running", hint="wait for it to end")
             supervision = supervise.Supervision(
-                f"{chain.name} {run}", len(chain.steps), lambda: _progress(warehouse, chain, run), log,
-                configured.run, functools.partial(_fail, databases, run),
-            )  # fmt: skip
+                f"{chain.name} {run}",
+                len(chain.steps),
+                lambda: _progress(warehouse, chain, run),
+                log,
+                configured.run,
+                functools.partial(_fail, databases, run),
+            )
             line = supervise.luigi(chain.module, [chain.root], run, "--workers", str(arguments.workers))
             returncode, tail = supervision.run(line)
             with databases.warehouse(autocommit=True) as judging:

@@ -65,9 +65,13 @@ def run_programs(arguments: argparse.Namespace) -> int:
             return float(len(ended)), ""
 
         supervision = supervise.Supervision(
-            f"analysts {run}", len(todo), progress, log, configured.run,
+            f"analysts {run}",
+            len(todo),
+            progress,
+            log,
+            configured.run,
             lambda pid, error: programs.fail_step_of(configured, todo, run, pid, error),
-        )  # fmt: skip
+        )
         root = [chains.ANALYSTS.root, "--programs", json.dumps(todo)]
         returncode, tail = supervision.run(supervise.luigi(chains.ANALYSTS.module, root, run))
         _judge(configured, todo, run, returncode, tail)

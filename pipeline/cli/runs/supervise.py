@@ -142,9 +142,15 @@ class Supervision:
     """One Luigi child: its output passed on, its progress shown, its limits kept, all ended with it."""
 
     def __init__(
-        self, name: str, total: float, look: Look, log: LogFile | None,
-        limits: RunSettings | None = None, fail: Fail = _unrecorded, finish_seconds: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        total: float,
+        look: Look,
+        log: LogFile | None,
+        limits: RunSettings | None = None,
+        fail: Fail = _unrecorded,
+        finish_seconds: float = 0.0,
+    ) -> None:
         """`finish_seconds`: so long the child has for its steps, after it alone was told to stop."""
         self._name, self._total, self._look, self._log = name, total, look, log
         self._limits, self._fail, self._finish_seconds = limits or RunSettings(), fail, finish_seconds

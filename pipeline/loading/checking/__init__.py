@@ -79,9 +79,11 @@ def _deletes(candidate: Candidate) -> Iterator[Result]:
     # Whoever declares that other rows are wanted means it, unless none is left.
     few = (gone < DELETES_UNSUSPICIOUS or candidate.filtered_anew) and candidate.source_rows > 0
     yield Result(
-        "deletes", "error", share <= most or few,
+        "deletes",
+        "error",
+        share <= most or few,
         f"{gone:,} of {last:,} rows ({share:.0%}) are gone from the source",
         f"at most {most:.0%}; if that is right, write 'max_deleted: {min(1, share + 0.005):.0%}' "
         f"under {candidate.table.name} in sources/{candidate.table.source}.yaml",
         share,
-    )  # fmt: skip
+    )

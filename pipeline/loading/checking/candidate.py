@@ -57,9 +57,16 @@ class Candidate:
             return sql.Identifier(CANDIDATE) if own else sql.Identifier(self.table.source, name)
 
         return Subject(
-            self.columns, self.table.columns, self.table.checks, self.source_rows, self.history,
-            self.declared_in, self.key, other, analyst,
-        )  # fmt: skip
+            self.columns,
+            self.table.columns,
+            self.table.checks,
+            self.source_rows,
+            self.history,
+            self.declared_in,
+            self.key,
+            other,
+            analyst,
+        )
 
     def create(self, warehouse: Connection, *, settled: bool = False, stays: bool = False) -> None:
         """Make the view that the checks read, in the session of `warehouse`.

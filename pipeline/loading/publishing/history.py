@@ -63,9 +63,14 @@ def open_book(
 
 
 def record(
-    warehouse: Connection, book: Book, staged: Staged, rows: sql.Identifier, key: Sequence[str],
-    columns: Sequence[str], as_of: str,
-) -> None:  # fmt: skip
+    warehouse: Connection,
+    book: Book,
+    staged: Staged,
+    rows: sql.Identifier,
+    key: Sequence[str],
+    columns: Sequence[str],
+    as_of: str,
+) -> None:
     """Close the versions that no longer hold in `rows` and open those that now do, as of a moment."""
     parts: Mapping[str, Composable] = {
         "history": book.relation,

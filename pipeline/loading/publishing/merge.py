@@ -41,9 +41,12 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
         same = staging.same_key(key, "t", "f")
         live = staging.live(warehouse, staged.target, staged.table, "t")
         _execute(
-            warehouse, "DELETE FROM {} AS t WHERE {} AND {}",
-            staged.target, live, superseded.format(staged.superseded, same),
-        )  # fmt: skip
+            warehouse,
+            "DELETE FROM {} AS t WHERE {} AND {}",
+            staged.target,
+            live,
+            superseded.format(staged.superseded, same),
+        )
     missing = postgres.value(
         warehouse,
         sql.SQL(
@@ -110,10 +113,15 @@ def _upsert(
         SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged
         """
     ).format(
-        target=staged.target, columns=postgres.columns(columns), staged=staged.rows, good=good,
-        loaded_at=sql.Identifier(LOADED_AT), key=postgres.columns(key),
-        assignments=sql.SQL(", ").join(assignments), differs=differs,
-    )  # fmt: skip
+        target=staged.target,
+        columns=postgres.columns(columns),
+        staged=staged.rows,
+        good=good,
+        loaded_at=sql.Identifier(LOADED_AT),
+        key=postgres.columns(key),
+        assignments=sql.SQL(", ").join(assignments),
+        differs=differs,
+    )
     inserted, updated = postgres.rows(warehouse, query)[0]
     return inserted, updated
 
@@ -155,8 +163,13 @@ def _replace(
         "INSERT INTO {} ({}) SELECT {} FROM {} AS s WHERE s.ctid IN (SELECT n.ctid FROM ({}) AS n"
         " WHERE NOT EXISTS"
         " (SELECT 1 FROM ({}) AS o WHERE o.content = n.content AND o.number = n.number))",
-        staged.target, names, values, staged.rows, new, old,
-    )  # fmt: skip
+        staged.target,
+        names,
+        values,
+        staged.rows,
+        new,
+        old,
+    )
     return inserted, 0, deleted
 
 
@@ -165,10 +178,13 @@ def _remove(warehouse: Connection, staged: Staged, gone: Composable) -> int:
     if staged.table.deletes == "hard":
         return _execute(warehouse, "DELETE FROM {} AS t WHERE {}", staged.target, gone)
     return _execute(
-        warehouse, "UPDATE {} AS t SET {} = statement_timestamp() WHERE {} AND {}",
-        staged.target, sql.Identifier(DELETED_AT),
-        staging.live(warehouse, staged.target, staged.table, "t"), gone,
-    )  # fmt: skip
+        warehouse,
+        "UPDATE {} AS t SET {} = statement_timestamp() WHERE {} AND {}",
+        staged.target,
+        sql.Identifier(DELETED_AT),
+        staging.live(warehouse, staged.target, staged.table, "t"),
+        gone,
+    )
 
 
 def _execute(warehouse: Connection, statement: str, *parts: Composable) -> int:

@@ -124,9 +124,14 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgot
         _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} {}", staged.rows, column, sql.SQL(type_))
         if key and set(key) <= old.keys():
             _execute(
-                warehouse, "UPDATE {} AS s SET {} = t.{} FROM {} AS t WHERE {}",
-                staged.rows, column, column, staged.target, same,
-            )  # fmt: skip
+                warehouse,
+                "UPDATE {} AS s SET {} = t.{} FROM {} AS t WHERE {}",
+                staged.rows,
+                column,
+                column,
+                staged.target,
+                same,
+            )
     if staged.table.deletes != "hard":
         common = {name: type_ for name, type_ in old.items() if name not in (*forgotten, *OURS)}
         # Those that the new table lacks were added to it above, with their old types.
@@ -157,9 +162,12 @@ def _absent_without_a_key(
 
 
 def _keep_rows(
-    warehouse: Connection, staged: Staged, names: Sequence[str], values: Sequence[Composable],
+    warehouse: Connection,
+    staged: Staged,
+    names: Sequence[str],
+    values: Sequence[Composable],
     absent: Composable,
-) -> None:  # fmt: skip
+) -> None:
     """Copy the rows that the source no longer has and the warehouse is to keep."""
     listed, copied = postgres.columns(names), sql.SQL(", ").join(values)
     if staged.table.deletes == "soft":
@@ -172,9 +180,16 @@ def _keep_rows(
     loaded_at = sql.Identifier(LOADED_AT)
     try:
         _execute(
-            warehouse, "INSERT INTO {} ({}, {}) SELECT {}, t.{} FROM {} AS t WHERE {}",
-            staged.rows, listed, loaded_at, copied, loaded_at, staged.target, absent,
-        )  # fmt: skip
+            warehouse,
+            "INSERT INTO {} ({}, {}) SELECT {}, t.{} FROM {} AS t WHERE {}",
+            staged.rows,
+            listed,
+            loaded_at,
+            copied,
+            loaded_at,
+            staged.target,
+            absent,
+        )
     except postgres.Error as error:
         raise StepError(
             f"rows that only the warehouse still has ('deletes: {staged.table.deletes}') do not fit "

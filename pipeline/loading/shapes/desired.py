@@ -12,10 +12,23 @@ from pipeline.names import RESERVED_COLUMNS, nearest
 from pipeline.warehouse.shape import Shape
 
 # Types with the same order on every server; that of text follows a locale.
-CURSOR_TYPES = frozenset({
-    "smallint", "integer", "bigint", "numeric", "real", "double precision", "date",
-    "timestamp without time zone", "timestamp with time zone", "uuid", "bytea", "pg_lsn", "xid8",
-})  # fmt: skip
+CURSOR_TYPES = frozenset(
+    {
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "real",
+        "double precision",
+        "date",
+        "timestamp without time zone",
+        "timestamp with time zone",
+        "uuid",
+        "bytea",
+        "pg_lsn",
+        "xid8",
+    }
+)
 
 
 def key_of(table: Table, current: Shape, accepted: Shape | None) -> tuple[str, ...]:

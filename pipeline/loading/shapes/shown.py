@@ -76,8 +76,12 @@ class _Graph:
     def __init__(self, source: Connection, oid: int, declared: Sequence[tuple[str, str, str, str]]) -> None:
         schemas, relations, columns, masks = (list(part) for part in zip(*declared, strict=True))
         parameters = {
-            "relation": oid, "schemas": schemas, "relations": relations, "columns": columns, "masks": masks
-        }  # fmt: skip
+            "relation": oid,
+            "schemas": schemas,
+            "relations": relations,
+            "columns": columns,
+            "masks": masks,
+        }
         found = postgres.records(source, postgres.statement("shown"), parameters)
         self._nodes: Mapping[tuple[bool, int], Any] = {
             (node["is_function"], node["oid"]): node for node in found

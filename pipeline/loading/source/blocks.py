@@ -147,11 +147,14 @@ def _by_buckets(
             # What was read again is as it was read, and not as it is still in the table.
             _sums_by_bucket(target_hash, staged.target, read_again, buckets, sign="-", alias="t"),
             _sums_by_bucket(
-                _hash([sql.Identifier("s", column.name) for column in planned.key_columns]), staged.rows,
-                sql.SQL(""), buckets, alias="s",
+                _hash([sql.Identifier("s", column.name) for column in planned.key_columns]),
+                staged.rows,
+                sql.SQL(""),
+                buckets,
+                alias="s",
             ),
         ]
-    )  # fmt: skip
+    )
     postgres.rows(
         warehouse,
         sql.SQL(
@@ -180,11 +183,18 @@ def _by_buckets(
             " WHERE {live} AND NOT EXISTS (SELECT FROM {keys} AS k WHERE {same_keys})"
             " AND NOT EXISTS (SELECT FROM {rows} AS s WHERE {same})"
         ).format(
-            gone=staged.gone, key=target_key(planned), target=staged.target,
-            differing=DIFFERING, bucket=_bucket(target_hash, buckets), live=live, keys=staged.keys,
-            same_keys=staging.same_key(planned.key, "t", "k", planned.renamed), rows=staged.rows, same=same,
+            gone=staged.gone,
+            key=target_key(planned),
+            target=staged.target,
+            differing=DIFFERING,
+            bucket=_bucket(target_hash, buckets),
+            live=live,
+            keys=staged.keys,
+            same_keys=staging.same_key(planned.key, "t", "k", planned.renamed),
+            rows=staged.rows,
+            same=same,
         ),
-    )  # fmt: skip
+    )
     return True
 
 
@@ -198,11 +208,13 @@ def lacks_any(warehouse: Connection, planned: Plan, staged: Staged) -> bool:
               AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same_target} AND {live}))
         """
     ).format(
-        keys=staged.keys, staged=staged.rows, target=staged.target,
+        keys=staged.keys,
+        staged=staged.rows,
+        target=staged.target,
         same_staged=staging.same_key(planned.key, "s", "k"),
         same_target=staging.same_key(planned.key, "t", "k", planned.renamed),
         live=staging.live(warehouse, staged.target, planned.table, "t"),
-    )  # fmt: skip
+    )
     return bool(postgres.value(warehouse, query))
 
 
@@ -233,9 +245,13 @@ def _sums_by_bucket(
         "SELECT {bucket} AS bucket, {sign}count(*) AS keys, {sign}sum(h) AS hashes"
         " FROM (SELECT {hash} AS h FROM {relation} {alias} {rest}) AS x GROUP BY 1"
     ).format(
-        bucket=_bucket(sql.SQL("h"), buckets), sign=sql.SQL(sign), hash=hash_, relation=relation,
-        alias=sql.SQL(alias), rest=rest,
-    )  # fmt: skip
+        bucket=_bucket(sql.SQL("h"), buckets),
+        sign=sql.SQL(sign),
+        hash=hash_,
+        relation=relation,
+        alias=sql.SQL(alias),
+        rest=rest,
+    )
 
 
 def _drop(warehouse: Connection) -> None:

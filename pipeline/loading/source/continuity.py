@@ -52,9 +52,12 @@ def take(warehouse: Connection, source: Connection, name: str, *, remember: bool
 
 
 def _contradictions(
-    warehouse: Connection, source: Connection, name: str, before: Mapping[str, int] | None,
+    warehouse: Connection,
+    source: Connection,
+    name: str,
+    before: Mapping[str, int] | None,
     marks: Mapping[str, int] | None,
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     """Yield what of the source cannot follow from what is remembered of it."""
     for what in sorted(before.keys() & marks.keys()) if before and marks else ():
         if before is not None and marks is not None and marks[what] < before[what]:

@@ -73,9 +73,14 @@ class Reading:
         return self._copy(query, staged.rows, planned.shape, expected_rows=expected, freeze=new)
 
     def _copy(
-        self, query: Composable, target: sql.Identifier, shape: Shape, *,
-        expected_rows: int | None = None, freeze: bool = False,
-    ) -> int:  # fmt: skip
+        self,
+        query: Composable,
+        target: sql.Identifier,
+        shape: Shape,
+        *,
+        expected_rows: int | None = None,
+        freeze: bool = False,
+    ) -> int:
         form, columns = sql.SQL(shape.copy_format), shape.columns
         names = postgres.columns([column.name for column in columns])
         return postgres.copy(

@@ -211,10 +211,18 @@ def tables(warehouse: Connection, since: datetime) -> dict[str, TableObservation
 
 
 def _table(
-    fresh_as_of: datetime | None, loaded_at: datetime | None, first_tried_at: datetime | None,
-    task: str | None, run: str, error: str, exit_code: int | None, since: datetime,
-    runs: int, hint: str | None, again: str | None,
-) -> TableObservations:  # fmt: skip
+    fresh_as_of: datetime | None,
+    loaded_at: datetime | None,
+    first_tried_at: datetime | None,
+    task: str | None,
+    run: str,
+    error: str,
+    exit_code: int | None,
+    since: datetime,
+    runs: int,
+    hint: str | None,
+    again: str | None,
+) -> TableObservations:
     failing = Failing(task, run, error, exit_code, since, runs, hint, again) if task else None
     return TableObservations(fresh_as_of, loaded_at, first_tried_at, failing)
 

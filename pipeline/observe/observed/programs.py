@@ -51,6 +51,13 @@ def _step(name: str, minutes: float, run: str, at: datetime, how: dict[str, obje
     state = State.RUNNING if going else State.FAILED
     error, code, hint = how.get("error"), how.get("exit_code"), how.get("hint")
     return Step(
-        StepKey(run, PROGRAM_TASK, name), state, at, None if going else at, None, {},
-        None if going else str(error), code if isinstance(code, int) else None, str(hint) if hint else None,
-    )  # fmt: skip
+        StepKey(run, PROGRAM_TASK, name),
+        state,
+        at,
+        None if going else at,
+        None,
+        {},
+        None if going else str(error),
+        code if isinstance(code, int) else None,
+        str(hint) if hint else None,
+    )

@@ -127,9 +127,13 @@ def _run(
 
 
 def _source(
-    settings: Settings, source: str, tables: Sequence[Table], ledger: LedgerObservations, run: Finding | None,
+    settings: Settings,
+    source: str,
+    tables: Sequence[Table],
+    ledger: LedgerObservations,
+    run: Finding | None,
     now: datetime,
-) -> Iterator[Finding]:  # fmt: skip
+) -> Iterator[Finding]:
     """Yield one finding where all tables of the source are overdue, else one for each of them."""
     allowed = limits.table(settings, source)
     late = [one for one in tables if one.is_overdue(now, allowed)]

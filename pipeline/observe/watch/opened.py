@@ -24,9 +24,14 @@ def judge(observations: Observations, known: Sequence[Alert], found: Sequence[Fi
     for alert in known:
         if alert.key not in told and alert.key not in LAST:
             yield Finding(
-                f"{KEY}{alert.key}", Severity.OPEN, alert.summary, alert.command or STATUS,
-                alert.error, alert.since, hint=alert.hint or "",
-            )  # fmt: skip
+                f"{KEY}{alert.key}",
+                Severity.OPEN,
+                alert.summary,
+                alert.command or STATUS,
+                alert.error,
+                alert.since,
+                hint=alert.hint or "",
+            )
             told.add(alert.key)
     for name, table in sorted(observations.ledger.tables.items()) if observations.ledger else ():
         last = table.failing
@@ -36,9 +41,15 @@ def judge(observations: Observations, known: Sequence[Alert], found: Sequence[Fi
         key = StepKey(last.run, last.task, name)
         summary = f"{name}: {last.task} failed in run {last.run}"
         yield Finding(
-            f"{KEY}{ETL.name}/{name}", Severity.OPEN, summary, fix.command,
-            one_line(last.error), last.since, key, fix.before,
-        )  # fmt: skip
+            f"{KEY}{ETL.name}/{name}",
+            Severity.OPEN,
+            summary,
+            fix.command,
+            one_line(last.error),
+            last.since,
+            key,
+            fix.before,
+        )
 
 
 def _keys(name: str) -> set[str]:

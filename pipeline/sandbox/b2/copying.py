@@ -48,13 +48,19 @@ def copy_file(simulator: Simulator, token: str, body: Body) -> Body:
     file_id = target._next_file_id()
     place, size, sha1 = _bytes(simulator, source, first, end, file_id, 1)
     file = DiskFile(
-        target.account_id, target, file_id, "upload", body["fileName"],
+        target.account_id,
+        target,
+        file_id,
+        "upload",
+        body["fileName"],
         body["contentType"] if replaced else source.content_type,
         source.content_sha1 if whole else sha1,
         (body.get("fileInfo") or {}) if replaced else dict(source.file_info),
-        Content(((place, size),)), simulator.storage.now_milliseconds(),
-        server_side_encryption=SSE_B2_AES, file_retention=lock,
-    )  # fmt: skip
+        Content(((place, size),)),
+        simulator.storage.now_milliseconds(),
+        server_side_encryption=SSE_B2_AES,
+        file_retention=lock,
+    )
     target.keep(file)
     result: Body = file.as_upload_result(token)
     return result

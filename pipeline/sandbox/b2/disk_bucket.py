@@ -83,11 +83,20 @@ class DiskBucket(BucketSimulator):  # type: ignore[misc]
         content = Content(tuple((storage.segment(file_id, number), size) for number, size in sizes))
         action = body["action"]
         file = DiskFile(
-            self.account_id, self, file_id, action, body["name"], body["content_type"], body["content_sha1"],
-            body["file_info"], None if action == "start" else content, body["upload_timestamp"],
+            self.account_id,
+            self,
+            file_id,
+            action,
+            body["name"],
+            body["content_type"],
+            body["content_sha1"],
+            body["file_info"],
+            None if action == "start" else content,
+            body["upload_timestamp"],
             server_side_encryption=None if action == "hide" else SSE_B2_AES,
-            file_retention=retention_of(body["retention"]), legal_hold=LegalHold(body["legal_hold"]),
-        )  # fmt: skip
+            file_retention=retention_of(body["retention"]),
+            legal_hold=LegalHold(body["legal_hold"]),
+        )
         for number, size, sha1 in body["parts"] if action == "start" else []:
             file.add_part(
                 number, PartSimulator(file_id, number, size, sha1, storage.segment(file_id, number))
@@ -173,9 +182,12 @@ class DiskBucket(BucketSimulator):  # type: ignore[misc]
     def start(self, token: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start a large file."""
         result: dict[str, Any] = self.start_large_file(
-            token, body["fileName"], body["contentType"], body.get("fileInfo") or {},
+            token,
+            body["fileName"],
+            body["contentType"],
+            body.get("fileInfo") or {},
             file_retention=self.retention_for(retention_of(body.get("fileRetention"))),
-        )  # fmt: skip
+        )
         self.keep(self.file(result["fileId"]))
         return result
 
@@ -205,10 +217,19 @@ class DiskBucket(BucketSimulator):  # type: ignore[misc]
         file_id = self._next_file_id()
         place = self.api.storage.adopt(received, file_id, 1)
         file = DiskFile(
-            self.account_id, self, file_id, "upload", name, content_type, sha1, file_info,
-            Content(((place, size),)), self.api.storage.now_milliseconds(),
-            server_side_encryption=SSE_B2_AES, file_retention=lock,
-        )  # fmt: skip
+            self.account_id,
+            self,
+            file_id,
+            "upload",
+            name,
+            content_type,
+            sha1,
+            file_info,
+            Content(((place, size),)),
+            self.api.storage.now_milliseconds(),
+            server_side_encryption=SSE_B2_AES,
+            file_retention=lock,
+        )
         self.keep(file)
         result: dict[str, Any] = file.as_upload_result(token)
         return result
@@ -237,9 +258,7 @@ class DiskBucket(BucketSimulator):  # type: ignore[misc]
         """Add the marker that hides older versions of a name."""
         now, empty = self.api.storage.now_milliseconds(), Content(())
         file_id = self._next_file_id()
-        marker = DiskFile(
-            self.account_id, self, file_id, "hide", name, None, "none", {}, empty, now
-        )  # fmt: skip
+        marker = DiskFile(self.account_id, self, file_id, "hide", name, None, "none", {}, empty, now)
         self.keep(marker)
         return marker
 

@@ -228,13 +228,17 @@ def _timed_curl(configured: settings.Settings, file: Path) -> float:
     with file.open("rb") as content:
         sha1 = hashlib.file_digest(content, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
     begun = time.monotonic()
-    _curl(place["uploadUrl"], place["authorizationToken"], f"""
+    _curl(
+        place["uploadUrl"],
+        place["authorizationToken"],
+        f"""
         request = POST
         upload-file = "{file}"
         header = "X-Bz-File-Name: {name}"
         header = "Content-Type: application/octet-stream"
         header = "X-Bz-Content-Sha1: {sha1}"
-    """)  # fmt: skip
+    """,
+    )
     _curl(f"{api['downloadUrl']}/file/{backup.bucket}/{name}", reader["authorizationToken"], "")
     return time.monotonic() - begun
 

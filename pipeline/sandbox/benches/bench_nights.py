@@ -138,9 +138,14 @@ def _each(platform: Platform, names: Sequence[str]) -> Cost:
 
 def _arguments(platform: Platform, cluster: str, statement: str) -> list[str]:
     return [
-        str(clusters.BINARIES / "psql"), *clusters.socket_arguments(platform.home, cluster),
-        f"--dbname={NAME}", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--command={statement}",
-    ]  # fmt: skip
+        str(clusters.BINARIES / "psql"),
+        *clusters.socket_arguments(platform.home, cluster),
+        f"--dbname={NAME}",
+        "--no-psqlrc",
+        "--quiet",
+        "--set=ON_ERROR_STOP=1",
+        f"--command={statement}",
+    ]
 
 
 def _psql(platform: Platform, cluster: str, statement: str) -> None:

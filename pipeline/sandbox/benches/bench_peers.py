@@ -63,8 +63,9 @@ def peers(home: Home, rows: int, tables: int) -> Figures:
         make = "".join(bench_nights.SMALL.format(name=name) for name in names)
         with bench_platform.platform(home, names, make) as platform:
             what: list[tuple[str, Callable[[], None]]] = [
-                (f"{tables} tables, first load", _nothing), (f"{tables} tables, unchanged", _nothing),
-            ]  # fmt: skip
+                (f"{tables} tables, first load", _nothing),
+                (f"{tables} tables, unchanged", _nothing),
+            ]
             _compare(found, platform, _peers(platform, python), names, "at", what)
     return found
 
@@ -90,9 +91,13 @@ def _large(platform: Platform) -> list[tuple[str, Callable[[], None]]]:
 
 
 def _compare(
-    found: Figures, platform: Platform, others: Sequence[Peer], names: Sequence[str], column: str,
+    found: Figures,
+    platform: Platform,
+    others: Sequence[Peer],
+    names: Sequence[str],
+    column: str,
     nights: Sequence[tuple[str, Callable[[], None]]],
-) -> None:  # fmt: skip
+) -> None:
     for number, (what, change) in enumerate(nights):
         change()
         ours = platform.run(number)
@@ -145,10 +150,13 @@ def _peers(platform: Platform, python: Path) -> list[Peer]:
     def by_sling(first: bool, column: str, names: Sequence[str]) -> None:
         streams = {
             f"public.{name}": {
-                "object": f"sling.{name}", "mode": "full-refresh" if first else "incremental",
-                "primary_key": "id", "update_key": column,
-            } for name in names
-        }  # fmt: skip
+                "object": f"sling.{name}",
+                "mode": "full-refresh" if first else "incremental",
+                "primary_key": "id",
+                "update_key": column,
+            }
+            for name in names
+        }
         file = folder / "replication.json"
         file.write_text(json.dumps({"source": "SOURCE", "target": "TARGET", "streams": streams}))
         _run([sling, "run", "--replication", file], {**environment, **more})

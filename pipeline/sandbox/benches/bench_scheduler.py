@@ -122,9 +122,16 @@ def _register(run: Caller, table: str) -> None:
     for step in STEPS:
         task = f"{step}_bench_{table}_{RUN}"
         run.call(
-            "add_task", task_id=task, family=step, module="tasks.etl", deps=before, priority=0,
-            status="PENDING", runnable=True, params={"source": "bench", "table": table, "run": RUN},
-        )  # fmt: skip
+            "add_task",
+            task_id=task,
+            family=step,
+            module="tasks.etl",
+            deps=before,
+            priority=0,
+            status="PENDING",
+            runnable=True,
+            params={"source": "bench", "table": table, "run": RUN},
+        )
         before = [task]
 
 

@@ -42,11 +42,20 @@ def settings(**sections: Any) -> Settings:
 def run(**changes: Any) -> Run:
     """Return last night's load."""
     found = {
-        "run": "2026-11-24", "name": "etl", "state": "done", "started_at": LAST_NIGHT,
-        "attempted_at": changes.get("started_at", LAST_NIGHT), "attempts": 1, "scope": [],
-        "finished_at": LAST_NIGHT + timedelta(minutes=20), "host": "node1", "pid": 4711, "error": None,
-        "alive": False, **changes,
-    }  # fmt: skip
+        "run": "2026-11-24",
+        "name": "etl",
+        "state": "done",
+        "started_at": LAST_NIGHT,
+        "attempted_at": changes.get("started_at", LAST_NIGHT),
+        "attempts": 1,
+        "scope": [],
+        "finished_at": LAST_NIGHT + timedelta(minutes=20),
+        "host": "node1",
+        "pid": 4711,
+        "error": None,
+        "alive": False,
+        **changes,
+    }
     return Run(**found)
 
 
@@ -84,8 +93,13 @@ def drill(**changes: Any) -> DrillObservations:
     """Return a drill that held ten days ago."""
     ended = NOW - 10 * DAY
     found = {
-        "month": "2026-11", "grade": "A", "held": True, "finished_at": ended, "held_at": ended, **changes
-    }  # fmt: skip
+        "month": "2026-11",
+        "grade": "A",
+        "held": True,
+        "finished_at": ended,
+        "held_at": ended,
+        **changes,
+    }
     return DrillObservations(**found)
 
 
@@ -93,9 +107,15 @@ def backup(days_ago: int = 0, size_bytes: int = 80_000_000, **changes: Any) -> B
     """Return a backup of hr, by default last night's."""
     taken_at = LAST_NIGHT - days_ago * DAY
     found = {
-        "database": "hr", "run": f"{taken_at:%Y-%m-%d}", "taken_at": taken_at, "verified_at": taken_at,
-        "size_bytes": size_bytes, "verified": True, "locked_until": taken_at + 30 * DAY, **changes,
-    }  # fmt: skip
+        "database": "hr",
+        "run": f"{taken_at:%Y-%m-%d}",
+        "taken_at": taken_at,
+        "verified_at": taken_at,
+        "size_bytes": size_bytes,
+        "verified": True,
+        "locked_until": taken_at + 30 * DAY,
+        **changes,
+    }
     return Backup(**found)
 
 

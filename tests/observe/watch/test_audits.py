@@ -7,9 +7,12 @@ from tests.observe.watch.samples import DAY, LONG_AGO, NOW, TABLES, judged, ledg
 
 
 def proof(
-    loaded_since: datetime, proved_at: datetime | None = None, looked_at: datetime | None = None,
-    result: str | None = None, reason: str = "",
-) -> Proof:  # fmt: skip
+    loaded_since: datetime,
+    proved_at: datetime | None = None,
+    looked_at: datetime | None = None,
+    result: str | None = None,
+    reason: str = "",
+) -> Proof:
     """Return what is known of a table of ten rows."""
     return Proof("hr.table", 10, loaded_since, proved_at, looked_at, result, reason, None, 0.1)
 

@@ -84,9 +84,13 @@ def test_no_table_that_is_late_is_lost(
     expires=ages,
 )
 def test_what_is_told_can_be_acted_upon(
-    loaded: dict[str, TableObservations], began: timedelta, backed_up: list[tuple[int, int, bool]],
-    drilled: timedelta, held: bool, expires: timedelta,
-) -> None:  # fmt: skip
+    loaded: dict[str, TableObservations],
+    began: timedelta,
+    backed_up: list[tuple[int, int, bool]],
+    drilled: timedelta,
+    held: bool,
+    expires: timedelta,
+) -> None:
     there = [backup(days, size, verified=verified) for days, size, verified in backed_up]
     there.sort(key=lambda one: one.taken_at)
     ended = NOW - drilled

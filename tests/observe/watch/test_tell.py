@@ -35,14 +35,24 @@ def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path)
     """A table that was taken out of the catalog while it failed is never loaded again, which would end it."""
     shown = settings(alerts={"secret": "alerts", "spool": str(tmp_path / "spool")})
     kept = [
-        "etl/hr", "etl/hr.employee", "etl/hr.employee/rows", "backup/hr", "drill/hr", "run/etl",
-        "watch/table/hr.employee", "watch/horizon/hr",
-    ]  # fmt: skip
+        "etl/hr",
+        "etl/hr.employee",
+        "etl/hr.employee/rows",
+        "backup/hr",
+        "drill/hr",
+        "run/etl",
+        "watch/table/hr.employee",
+        "watch/horizon/hr",
+    ]
     # Of what luigi.cfg alone declares.
     at_once = ["backup/shop", "drill/shop", "watch/rules", "watch/horizon/shop", "watch/signature/shop"]
     gone = [
-        "etl/shop", "etl/hr.old", "etl/hr.old/rows", "watch/table/hr.old", *at_once,
-    ]  # fmt: skip
+        "etl/shop",
+        "etl/hr.old",
+        "etl/hr.old/rows",
+        "watch/table/hr.old",
+        *at_once,
+    ]
     for key in kept + gone:
         alerts.keep(shown, Alert(key=key, kind="failed", summary=f"{key} failed", task="SomeTask"))
     # A crontab that still names the database: its command fails every night, and this alert alone says so.

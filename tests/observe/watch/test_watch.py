@@ -82,9 +82,11 @@ def put(bucket: Bucket, database: str, taken_at: datetime, size_bytes: int = 100
     dump = bucket.write_small(dump_name(database, run), b"d" * size_bytes, content_type="x")
     roles = bucket.write_small(globals_name(database, run), b"g", content_type="x")
     info = {
-        "taken-at": taken_at.isoformat(), "verified-at": taken_at.isoformat(),
-        "dump-sha256": dump.sha256 or "", "globals-sha256": roles.sha256 or "",
-    }  # fmt: skip
+        "taken-at": taken_at.isoformat(),
+        "verified-at": taken_at.isoformat(),
+        "dump-sha256": dump.sha256 or "",
+        "globals-sha256": roles.sha256 or "",
+    }
     bucket.write_small(manifest_name(database, run), b"{}", content_type="x", info=info)
     return run
 
@@ -103,10 +105,18 @@ def test_a_good_night_and_days_without_any(night: Night, archive: Archive) -> No
     assert [one.text for one in found if one.severity != "ok"] == []
     keys = {one.key for one in found}
     assert {
-        "watch/reach/Vault", "watch/reach/the warehouse", f"watch/reach/bucket {archive.bucket_name}",
-        "watch/run/etl", "watch/source/shop", "watch/table/shop.item", "watch/backup/shop",
-        "watch/changed/shop", "watch/key/school.asc", "watch/going/etl", "watch/rules",
-    } <= keys  # fmt: skip
+        "watch/reach/Vault",
+        "watch/reach/the warehouse",
+        f"watch/reach/bucket {archive.bucket_name}",
+        "watch/run/etl",
+        "watch/source/shop",
+        "watch/table/shop.item",
+        "watch/backup/shop",
+        "watch/changed/shop",
+        "watch/key/school.asc",
+        "watch/going/etl",
+        "watch/rules",
+    } <= keys
     later = told(settings, now + 3 * DAY)
     assert later.keys() == {"watch/run/etl", "watch/backup/shop"}
     # Runs begin again, and a table is in none of them.
@@ -324,9 +334,11 @@ def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, arc
         watch.watch(archive.settings, later)
     assert found["watch/spool"].severity == "ok"
     assert made.told == [
-        ("stale", "watch/run/etl"), ("stale", "watch/backup/shop"),
-        ("failed", "watch/spool"), ("recovered", "watch/spool"),
-    ]  # fmt: skip
+        ("stale", "watch/run/etl"),
+        ("stale", "watch/backup/shop"),
+        ("failed", "watch/spool"),
+        ("recovered", "watch/spool"),
+    ]
     vault.remove(entry)
 
 
@@ -344,9 +356,11 @@ def test_with_vault_out_of_reach_nobody_can_be_told_until_it_is_back(
     assert (receiver.told, receiver.beats) == ([], [])
     watch.watch(settings, now)
     assert receiver.told == [
-        ("failed", "watch/reach/Vault"), ("failed", "watch/spool"),
-        ("recovered", "watch/reach/Vault"), ("recovered", "watch/spool"),
-    ]  # fmt: skip
+        ("failed", "watch/reach/Vault"),
+        ("failed", "watch/spool"),
+        ("recovered", "watch/reach/Vault"),
+        ("recovered", "watch/spool"),
+    ]
     assert receiver.beats == ["/beat/one-long-secret-name"]
 
 

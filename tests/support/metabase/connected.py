@@ -88,16 +88,26 @@ class Connected(Instance):
         before = {(one["schema"], one["name"]): one for one in self.tables}
         for schema, table, column, kind in warehouse.columns(known["details"]):
             old = before.get((schema, table)) or {
-                "id": self.content.number(), "db_id": known["id"], "display_name": table.title(),
-                "description": None, "entity_type": "entity/GenericTable", "fields": [],
-            }  # fmt: skip
+                "id": self.content.number(),
+                "db_id": known["id"],
+                "display_name": table.title(),
+                "description": None,
+                "entity_type": "entity/GenericTable",
+                "fields": [],
+            }
             new = tables.setdefault((schema, table), {**old, "schema": schema, "name": table, "fields": []})
             field = next((one for one in old["fields"] if one["name"] == column), None)
             made = {
-                "id": self.content.number(), "table_id": old["id"], "name": column,
-                "display_name": column.title(), "description": None, "semantic_type": None,
-                "fk_target_field_id": None, "schema": schema, "table": table,
-            }  # fmt: skip
+                "id": self.content.number(),
+                "table_id": old["id"],
+                "name": column,
+                "display_name": column.title(),
+                "description": None,
+                "semantic_type": None,
+                "fk_target_field_id": None,
+                "schema": schema,
+                "table": table,
+            }
             new["fields"].append({**(field or made), "base_type": kind})
         self.tables = list(tables.values())
         known["initial_sync_status"] = "complete"

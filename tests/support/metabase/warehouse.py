@@ -35,10 +35,14 @@ def connect(details: Mapping[str, Any]) -> Any:
     """Connect as these details say. Answer 400 with the reason if that cannot be."""
     try:
         return psycopg2.connect(
-            host=details.get("host"), port=details.get("port"), dbname=details.get("dbname"),
-            user=details.get("user"), password=details.get("password"), connect_timeout=5,
+            host=details.get("host"),
+            port=details.get("port"),
+            dbname=details.get("dbname"),
+            user=details.get("user"),
+            password=details.get("password"),
+            connect_timeout=5,
             sslmode="require" if details.get("ssl") else "prefer",
-        )  # fmt: skip
+        )
     except psycopg2.Error as error:
         message = str(error).strip()
         raise AnsweredError(

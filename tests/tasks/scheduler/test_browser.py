@@ -79,10 +79,14 @@ def way_in(platform: Platform) -> Door:
 def told_of(name: str) -> dict[str, Any]:
     """Return what a worker tells of a task, beside how it fared."""
     return {
-        "task_id": name, "worker": "Worker(browser)", "family": "etl.LoadTable", "module": "tasks.etl",
-        "params": {"source": "shop", "table": "item", "run": name}, "runnable": True,
+        "task_id": name,
+        "worker": "Worker(browser)",
+        "family": "etl.LoadTable",
+        "module": "tasks.etl",
+        "params": {"source": "shop", "table": "item", "run": name},
+        "runnable": True,
         "tracking_url": "/log/2030-01-01/x",
-    }  # fmt: skip
+    }
 
 
 def failed_task(way_in: Door) -> str:

@@ -69,10 +69,20 @@ def paths() -> list[str]:
     found += [f"/static/{file.relative_to(static)}" for file in static.rglob("*") if file.is_file()]
     found += [f"/api/{method}" for method in RPC_METHODS]
     return [
-        *found, "/", "/favicon.ico", "/robots.txt", "/metrics", "/history", "/static/visualiser/index.html",
-        "/log/2030-01-01/etl.LoadTable_1", "/none", "/static/../server.py", "//api/pause", "/api/%70ause",
+        *found,
+        "/",
+        "/favicon.ico",
+        "/robots.txt",
+        "/metrics",
+        "/history",
+        "/static/visualiser/index.html",
+        "/log/2030-01-01/etl.LoadTable_1",
+        "/none",
+        "/static/../server.py",
+        "//api/pause",
+        "/api/%70ause",
         "/.git/config",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.endurance
@@ -116,9 +126,14 @@ def test_a_body_is_not_read_from_a_stranger(shared: Door) -> None:
 def task(name: str) -> dict[str, object]:
     """Return the arguments that add a task which is ready to run."""
     return {
-        "task_id": name, "worker": f"Worker({name})", "family": "test.Task", "module": "antigravity",
-        "params": {"run": name}, "status": PENDING, "runnable": True,
-    }  # fmt: skip
+        "task_id": name,
+        "worker": f"Worker({name})",
+        "family": "test.Task",
+        "module": "antigravity",
+        "params": {"run": name},
+        "status": PENDING,
+        "runnable": True,
+    }
 
 
 def test_a_reader_sees_everything_and_changes_nothing(shared: Door) -> None:
@@ -163,17 +178,28 @@ def test_a_worker_has_the_calls_that_it_needs_and_no_others(shared: Door) -> Non
 def test_the_calls_are_those_of_the_installed_luigi() -> None:
     """One that a new version adds is the operator's alone, and told here until somebody has thought of it."""
     operating = {
-        "prune", "pause", "unpause", "mark_as_done", "set_worker_processes", "send_scheduler_message",
-        "get_scheduler_message_response", "update_resource", "update_resources",
-    }  # fmt: skip
+        "prune",
+        "pause",
+        "unpause",
+        "mark_as_done",
+        "set_worker_processes",
+        "send_scheduler_message",
+        "get_scheduler_message_response",
+        "update_resource",
+        "update_resources",
+    }
     assert set(RPC_METHODS) == access_control.WORKING | operating
     assert access_control.WORKING & operating == set()
 
 
 OTHERS = [
-    {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "none"},
-    {"Origin": "https://example.org"}, {"Origin": "null"}, {"Referer": "https://example.org/page"},
-]  # fmt: skip
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "https://example.org"},
+    {"Origin": "null"},
+    {"Referer": "https://example.org/page"},
+]
 
 
 def test_a_page_of_another_site_cannot_use_an_operators_login(shared: Door) -> None:
@@ -187,8 +213,10 @@ def test_a_page_of_another_site_cannot_use_an_operators_login(shared: Door) -> N
     assert shared.call("is_paused") == {"paused": False}
     host = shared.url.removeprefix("http://")
     for headers in (
-        {}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": f"http://{host}", "Referer": f"http://{host}/static"},
-    ):  # fmt: skip
+        {},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Origin": f"http://{host}", "Referer": f"http://{host}/static"},
+    ):
         assert shared.ask("/api/unpause", "operator", headers=headers).status_code == 200
     # To read is harmless: the other page does not get to see it.
     answer = shared.ask("/api/task_list", "operator", headers={"Sec-Fetch-Site": "cross-site"})
@@ -221,11 +249,23 @@ def test_a_steps_log_is_text_and_nothing_else_is_shown(platform: Platform, share
     assert (answer.text, answer.headers["Content-Type"]) == ("<b>one</b>\nÜ\n", "text/plain; charset=UTF-8")
     up = "../" * 12 + "etc/passwd"
     for path in (
-        f"{run}/none", f"{run}/other", f"{run}/other.txt", f"{run}/link", f"{run}/..", f"{run}/", run, "",
-        f"../{run}/etl.LoadTable_x", up, up.replace("/", "%2f"), f"{run}/{up}".replace("/", "%2F"),
+        f"{run}/none",
+        f"{run}/other",
+        f"{run}/other.txt",
+        f"{run}/link",
+        f"{run}/..",
+        f"{run}/",
+        run,
+        "",
+        f"../{run}/etl.LoadTable_x",
+        up,
+        up.replace("/", "%2f"),
+        f"{run}/{up}".replace("/", "%2F"),
         f"{run}%2fetl.LoadTable_x/x",
-        f"{run}/etl.LoadTable_x%00", "%2e%2e/%2e%2e/etc/passwd", "none/etl.LoadTable_x",
-    ):  # fmt: skip
+        f"{run}/etl.LoadTable_x%00",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "none/etl.LoadTable_x",
+    ):
         # As it is: the client would tidy it up.
         request = requests.Request(
             "GET", shared.url, auth=visualizer.basic("reader", shared.passwords["reader"])
@@ -253,10 +293,17 @@ def test_what_workers_send_is_safe_in_luigis_page(shared: Door) -> None:
         shown = shared.call("get_task_status_message", "reader", task_id=name)["statusMessage"]
         assert shown == "&lt;img src=x onerror=alert(1)&gt;"
     for spoiled in (
-        {"task_id": ATTACK}, {"family": ATTACK}, {"module": ATTACK}, {"worker": ATTACK}, {"deps": [ATTACK]},
-        {"priority": ATTACK}, {"status": ATTACK}, {"resources": {ATTACK: 1}}, {"resources": {"r": ATTACK}},
+        {"task_id": ATTACK},
+        {"family": ATTACK},
+        {"module": ATTACK},
+        {"worker": ATTACK},
+        {"deps": [ATTACK]},
+        {"priority": ATTACK},
+        {"status": ATTACK},
+        {"resources": {ATTACK: 1}},
+        {"resources": {"r": ATTACK}},
         {"task_id": 7},
-    ):  # fmt: skip
+    ):
         data = {"data": json.dumps({**task(next_run()), **spoiled})}
         answer = shared.ask("/api/add_task", "worker", method="POST", data=data)
         assert answer.status_code == 400, spoiled
@@ -614,8 +661,12 @@ def test_a_wrong_password_ends_a_run_at_once_and_says_why(hook: Hook, shop: Nigh
     assert hook.told() == [("failed", "run/etl")]
     plain = subprocess.run(
         [program("luigi"), "--module", "tasks.etl", "LoadWarehouse", "--run", run],
-        env=shop.platform.env, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env=shop.platform.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert plain.returncode == 5
     assert "refuses the worker's login" in plain.stderr
     checked = shop.run("check")

@@ -44,9 +44,13 @@ def effective(folder: Path, settings: str) -> dict[str, dict[str, str]]:
     path.write_text(settings)
     code = EFFECTIVE % json.dumps(OURS)
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, cwd=folder,
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
         env={"LUIGI_CONFIG_PATH": str(path), "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, str]] = json.loads(done.stdout)
     return found

@@ -33,15 +33,23 @@ def test_a_step_links_to_its_log_and_its_rules_stay_as_they_are(
     monkeypatch.setattr("tasks.worker.log.configured", lambda: night.settings)
     run, scheduler = next_run(), Scheduler(retry_count=2)
     tasks: list[Any] = [
-        EncryptDump(database="shop", run=run), ExtractTable(source="shop", table="item", run=run)
-    ]  # fmt: skip
+        EncryptDump(database="shop", run=run),
+        ExtractTable(source="shop", table="item", run=run),
+    ]
     for task in tasks:
         scheduler.add_task(
-            worker="worker", task_id=task.task_id, status=PENDING, family=task.task_family,
-            params=task.to_str_params(), resources=task.process_resources(),
-            retry_policy_dict={"retry_count": task.retry_count, "disable_hard_timeout": None,
-                               "disable_window": 600},
-        )  # fmt: skip
+            worker="worker",
+            task_id=task.task_id,
+            status=PENDING,
+            family=task.task_family,
+            params=task.to_str_params(),
+            resources=task.process_resources(),
+            retry_policy_dict={
+                "retry_count": task.retry_count,
+                "disable_hard_timeout": None,
+                "disable_window": 600,
+            },
+        )
         assert scheduler.get_work(worker="worker")["task_id"] == task.task_id
         reporter = TaskStatusReporter(scheduler, task.task_id, "worker", None)
         queue: Any = multiprocessing.Queue()

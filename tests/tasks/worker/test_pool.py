@@ -119,9 +119,14 @@ def do(tmp_path: Path) -> Do:
             luigi.scheduler.scheduler(retry_count=1, record_task_history=False)
         )
         with Worker(
-            scheduler=scheduler, worker_processes=1, force_multiprocessing=True,
-            check_complete_on_run=True, no_install_shutdown_handler=True, keep_alive=True, wait_interval=0.1,
-        ) as worker:  # fmt: skip
+            scheduler=scheduler,
+            worker_processes=1,
+            force_multiprocessing=True,
+            check_complete_on_run=True,
+            no_install_shutdown_handler=True,
+            keep_alive=True,
+            wait_interval=0.1,
+        ) as worker:
             assert worker.add(Notes(folder=str(tmp_path), names=names))  # type: ignore[no-untyped-call]
             worker.run()
         found = [
@@ -278,8 +283,11 @@ def test_the_limit_of_a_step_is_that_of_each_step_and_not_of_its_process(tmp_pat
     """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
-    ) as process:  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         seen = []

@@ -37,8 +37,11 @@ def test_what_pipeline_run_refuses_plain_luigi_refuses_as_well(
 ) -> None:
     done = subprocess.run(
         [program("luigi"), "--module", module, *arguments],
-        capture_output=True, text=True, env=shop.platform.env, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=shop.platform.env,
+        check=False,
+    )
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert told in done.stderr.splitlines()[-1]
     assert shop.ask("warehouse", "SELECT name FROM ops.step") == []

@@ -46,9 +46,12 @@ def _taken(scheduler: Any, task_id: str, pid: int, host: str) -> None:
     worker = f"worker of {task_id}"
     scheduler.add_worker(worker, [("pid", pid), ("host", host)])
     scheduler.add_task(
-        worker=worker, task_id=task_id, family="Probe", params={"run": task_id},
+        worker=worker,
+        task_id=task_id,
+        family="Probe",
+        params={"run": task_id},
         retry_policy_dict={"retry_count": 1},
-    )  # fmt: skip
+    )
     assert scheduler.get_work(worker=worker, host=host)["task_id"] == task_id
 
 
