@@ -21,6 +21,9 @@ from pipeline.catalog.values import ColumnNames
 class FilledCheck(TableCheck):
     """One of these columns has a value in each row."""
 
+    usage = "filled: [a, b]"
+    holds_if = "one of these columns has a value in each row"
+
     filled: ColumnNames
     """The columns."""
 
@@ -38,13 +41,31 @@ def body(alert):
     return f"<alert>{alert.summary}</alert>".encode()
 """
 
+COMMAND = """
+COMMANDS = {"greet": "say good morning"}
+
+
+def add_commands(parsers):
+    parser = parsers.add_parser("greet", help=COMMANDS["greet"])
+    parser.add_argument("name")
+    parser.set_defaults(command=greet)
+
+
+def greet(arguments):
+    print(f"good morning, {arguments.name}")
+    return 0
+"""
+
 
 @pytest.fixture
 def extended(tmp_path: Path) -> Path:
-    """The library with a kind of check and a form of alerts more; return where it is."""
+    """The library with a kind of check, a form of alerts and a command more; return where it is."""
     shutil.copytree(TOP / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "pipeline" / "catalog" / "check_kinds" / "filled.py").write_text(CHECK)
     (tmp_path / "pipeline" / "alerts" / "forms" / "xml.py").write_text(FORM)
+    (tmp_path / "pipeline" / "cli" / "oncall" / "greet.py").write_text(COMMAND)
+    shutil.copytree(TOP / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("*.png"))
+    shutil.copy(TOP / "README.md", tmp_path)
     return tmp_path
 
 
@@ -79,6 +100,13 @@ def test_a_kind_of_check_and_a_form_of_alerts_are_one_file_each(extended: Path) 
     assert "hr.yaml:5: tables.c.checks[0]: fild is not a kind of check; did you mean filled?" in told
     assert "tables.a" not in told
     assert told.endswith("True\n")
+    python(extended, "import runpy; runpy.run_module('pipeline.catalog.schema', run_name='__main__')")
+    guide, readme = (extended / name for name in ("docs/analysts.md", "README.md"))
+    assert "| `filled: [a, b]` | one of these columns has a value in each row |\n" in guide.read_text()
+    assert re.search(
+        r"^\| `checks` \|.* `filled: \[a, b\]`,.*beside it \|$", readme.read_text(), re.MULTILINE
+    )
+    assert "FilledCheck" in (extended / "docs" / "source.schema.json").read_text()
     sent = python(
         extended,
         "from pipeline.alerts import Alert, forms\nfrom pipeline.settings.sections import AlertSettings\n"
@@ -87,6 +115,12 @@ def test_a_kind_of_check_and_a_form_of_alerts_are_one_file_each(extended: Path) 
         "print(forms.body(alert, own.form).decode())\n",
     )
     assert sent == "<alert>it failed</alert>\n"
+
+
+def test_a_command_is_one_file(extended: Path) -> None:
+    call = "from pipeline.cli import main; raise SystemExit(main({}))"
+    assert python(extended, call.format(["greet", "Ada"])) == "good morning, Ada\n"
+    assert re.search(r"^ +greet +say good morning$", python(extended, call.format(["--help"])), re.MULTILINE)
 
 
 def test_every_file_and_folder_that_the_guide_names_is_there() -> None:

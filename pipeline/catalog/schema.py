@@ -1,23 +1,32 @@
-"""The JSON Schemas of what analysts write, for their editors: `python -m pipeline.catalog.schema [WHAT]`."""
+"""What documents take from the models of the analysts' files: `python -m pipeline.catalog.schema` writes it.
+
+That is docs/KIND.schema.json, for editors, and the lists of the kinds of checks in the guide and the README.
+"""
 
 import ast
 import inspect
 import itertools
 import json
-import sys
+import re
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from pipeline.catalog.check_kinds import KINDS as CHECK_KINDS
 from pipeline.catalog.dashboard_files.cards import DeclaredDashboard
 from pipeline.catalog.source_files.tables import DeclaredSource
 
 KINDS: dict[str, type[BaseModel]] = {"source": DeclaredSource, "dashboard": DeclaredDashboard}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+PROJECT = Path(__file__).parents[2]
+GUIDE_HEAD = "| check | holds if |\n|---|---|\n"
+README_HEAD = "| `checks` | "
+README_END = ", each with `level: error` (default) or `warn` beside it |"
 
 
 class _Described(GenerateJsonSchema):
@@ -62,6 +71,27 @@ def text(kind: str = "source") -> str:
     return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
 
 
+def documents() -> dict[Path, str]:
+    """Return each document that says something of the models, with its whole text as it should be."""
+    docs, readme = PROJECT / "docs", PROJECT / "README.md"
+    guide = docs / "analysts.md"
+    rows = "\n".join(f"| `{kind.usage}` | {kind.holds_if} |" for kind in CHECK_KINDS.values())
+    usages = ", ".join(f"`{kind.usage}`" for kind in CHECK_KINDS.values())
+    return {
+        **{docs / f"{kind}.schema.json": text(kind) for kind in KINDS},
+        guide: _with(guide.read_text(), GUIDE_HEAD, rows, "\n\n"),
+        readme: _with(readme.read_text(), README_HEAD, usages, README_END),
+    }
+
+
+def _with(document: str, head: str, part: str, end: str) -> str:
+    """Return a document with another part between two of its lines' texts, which are there once."""
+    where = re.compile(f"({re.escape(head)}).*?({re.escape(end)})", re.DOTALL)
+    changed, times = where.subn(lambda match: f"{match[1]}{part}{match[2]}", document)
+    assert times == 1, head  # noqa: S101 - a document of this project
+    return changed
+
+
 def _tidied(node: Any, *, named: bool = False) -> Any:
     """Leave out what only a program would want to know; `named` where keys are names and not keywords."""
     if isinstance(node, list):
@@ -102,4 +132,5 @@ def _null_speaks(options: list[dict[str, Any]]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(text(*sys.argv[1:2]))
+    for file, content in documents().items():
+        file.write_text(content)

@@ -9,10 +9,11 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline import COMMIT, __version__, chains, log, redact
-from pipeline.cli import output
+from pipeline.cli import commands, output
+from pipeline.cli.commands import Declared
 from pipeline.errors import PipelineError, SettingsError, StoppedError
 from pipeline.system import hardening, options
 
@@ -28,37 +29,8 @@ SANDBOX = 'for the sandbox of the demo, type first: eval "$(bin/sandbox env)"'
 Command = Callable[[argparse.Namespace], int]
 
 
-class Declared(NamedTuple):
-    """Where a command is declared (module:function), and its help, for a list that imports none of them."""
-
-    place: str
-    help: str
-
-
 # Only what is called is imported, for most of a short command's time is that.
-COMMANDS: Mapping[str, Declared] = {
-    "status": Declared("oncall.status:add_command", "what ran, what failed, what to type next"),
-    "rerun": Declared("runs.rerun:add_command", "run what is incomplete, or do it over"),
-    "check": Declared("oncall.check:add_command", "whether everything that a night needs is there"),
-    "watch": Declared("oncall.watch:add_command", "find and tell what is too old, strange or out of reach"),
-    "audit": Declared("oncall.audit:add_command", "compare the warehouse with its sources"),
-    "plan": Declared("analysts.plan:add_command", "what a load would do now"),
-    "backups": Declared("runs.backup:add_commands", "list the backups in the bucket"),
-    "restore": Declared("oncall.restore:add_command", "restore a backup"),
-    "validate": Declared("analysts.analyst:add_commands", "check an analysts' repository, offline"),
-    "init": Declared("analysts.analyst:add_commands", "write sources/SOURCE.yaml from the live source"),
-    "lineage": Declared("analysts.lineage:add_command", "show which tables a mart or a dashboard is made of"),
-    "report": Declared("analysts.report:add_command", "write the dashboards as one page of HTML"),
-    "docs": Declared("analysts.docs:add_command", "write what is in the warehouse as one page of HTML"),
-    "sync": Declared(
-        "analysts.sync:add_command", "bring the analysts' newest commit here, if it is as it should be"
-    ),
-    "dashboards": Declared("analysts.dashboards:add_commands", "bring what analysts declare to Metabase"),
-    "metabase": Declared("oncall.metabase:add_commands", "Metabase itself, where it is a job of ours"),
-    "migrate": Declared("oncall.platform:add_commands", "make or upgrade the ledger and the roles"),
-    "scheduler": Declared("oncall.platform:add_commands", "serve Luigi's scheduler and visualizer"),
-    "worker": Declared("oncall.worker:add_command", "help with every load that goes on, until told to stop"),
-}
+COMMANDS = commands.declared()
 RUN = "run"
 OWN: Mapping[str, str] = {
     chains.ETL.name: "runs.etl:add_chain",
@@ -136,16 +108,16 @@ def _parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pipeline {__version__} {COMMIT}".strip())
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parsers = parser.add_subparsers(metavar="COMMAND", required=True)
     whole = arguments is None
     command, chain = [*(arguments or [])[:2], "", ""][:2]
     if command not in COMMANDS:
-        run = commands.add_parser(
+        run = parsers.add_parser(
             RUN, help="run one chain to its end", description="Run one chain to its end."
         )
         _add(CHAINS, chain, run.add_subparsers(metavar="CHAIN", required=True), whole=whole)
     if command != RUN:
-        _add(COMMANDS, command, commands, whole=whole)
+        _add(COMMANDS, command, parsers, whole=whole)
     return parser
 
 

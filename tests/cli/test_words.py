@@ -93,6 +93,7 @@ LISTING = {
     "pipeline.chains.model",
     "pipeline",
     "pipeline.cli",
+    "pipeline.cli.commands",
     "pipeline.cli.output",
     "pipeline.errors",
     "pipeline.log",

@@ -28,6 +28,10 @@ class FreshnessRule(Declared):
 class FreshnessCheck(TableCheck):
     """The table has recent rows."""
 
+    usage = "freshness: {column, max_age}"
+    holds_if = (
+        "the newest value of the column is not older; what is more than a day in the future does not count"
+    )
     tells_rows = False
 
     freshness: FreshnessRule

@@ -24,6 +24,10 @@ class TableCheck(Ruled):
 
     kind: ClassVar[str] = ""
     """The check's own key."""
+    usage: ClassVar[str]
+    """How it is written, for the guide: its key, and what may stand below it."""
+    holds_if: ClassVar[str]
+    """What is true of a table that passes it, for the guide: the end of a sentence, in Markdown."""
     tells_rows: ClassVar[bool] = True
     """Whether it tells single rows, which can be set aside."""
 

@@ -35,6 +35,9 @@ class RelationshipRule(Declared):
 class RelationshipCheck(TableCheck):
     """A foreign key of which the database may know nothing."""
 
+    usage = "relationship: {columns, to, to_columns}"
+    holds_if = "each value, nulls aside, is there in another table of this source"
+
     relationship: RelationshipRule
     """Values that must be there in another table of this source: {columns, to, to_columns}."""
 

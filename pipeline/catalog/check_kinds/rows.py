@@ -36,6 +36,11 @@ class RowsRule(Declared):
 class RowsCheck(TableCheck):
     """The table's number of rows."""
 
+    usage = "rows: {min, max, change}"
+    holds_if = (
+        "the table has so many rows, and not more than `change` above or below what is usual: "
+        "the median of its last loads"
+    )
     tells_rows = False
 
     rows: RowsRule

@@ -13,6 +13,12 @@ from pipeline.catalog.values import Name
 class SqlCheck(TableCheck):
     """A query whose rows are wrong; `{table}` stands for the table."""
 
+    usage = "sql: select ... from {table} where ..."
+    holds_if = (
+        "no row comes back; `{table}` stands for the table, other tables are written with their source: "
+        "`hr.department`"
+    )
+
     sql: Name
     """One SELECT; each row that comes back is wrong. {table} stands for the table as it is about to be."""
 

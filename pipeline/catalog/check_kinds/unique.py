@@ -14,6 +14,9 @@ from pipeline.catalog.values import ColumnNames
 class UniqueCheck(TableCheck):
     """No two rows are equal in all these columns."""
 
+    usage = "unique: [a, b]"
+    holds_if = "no two rows are equal in all these columns"
+
     unique: ColumnNames
     """The column, or the columns, that no two rows share."""
 

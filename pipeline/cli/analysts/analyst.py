@@ -17,12 +17,17 @@ from pipeline.programs import check, confined
 from pipeline.settings import Settings
 from pipeline.system import atomic
 
+COMMANDS = {
+    "validate": "check an analysts' repository, offline",
+    "init": "write sources/SOURCE.yaml from the live source",
+}
+
 
 def add_commands(commands: Any) -> None:
     """Add the commands to the command line."""
     validate = commands.add_parser(
         "validate",
-        help="check an analysts' repository, offline",
+        help=COMMANDS["validate"],
         description="Check a whole analysts' repository without any server. Every problem is told at once.",
     )
     validate.add_argument(
@@ -36,7 +41,7 @@ def add_commands(commands: Any) -> None:
     validate.set_defaults(command=run_validate)
     init = commands.add_parser(
         "init",
-        help="write sources/SOURCE.yaml from the live source",
+        help=COMMANDS["init"],
         description="Write sources/SOURCE.yaml into the analysts' checkout, with every table and view that "
         "the source's role may read. Comments say what was guessed.",
     )

@@ -10,6 +10,7 @@ from pipeline.cli import terminal
 from pipeline.dashboards import Outcome
 from pipeline.errors import CheckError
 
+COMMANDS = {"dashboards": "bring what analysts declare to Metabase"}
 FOLDER = Path("metabase-export")
 CODES = "4 a dashboard is held back, for one of its cards is broken; 5 something is out of reach"
 
@@ -18,7 +19,7 @@ def add_commands(commands: Any) -> None:
     """Add `dashboards` to the command line."""
     parser = commands.add_parser(
         "dashboards",
-        help="bring what analysts declare to Metabase",
+        help=COMMANDS["dashboards"],
         description="Bring the dashboards of the analysts' repository to Metabase ([metabase] in luigi.cfg).",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)

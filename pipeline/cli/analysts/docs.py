@@ -13,16 +13,17 @@ from pipeline.errors import UsageError
 from pipeline.loading import listing
 from pipeline.system import atomic
 
+COMMANDS = {"docs": "write what is in the warehouse as one page of HTML"}
 FOLDER = Path("docs-site")
 # Beside the page of the dashboards, which is the index of a folder.
 FILE = "tables.html"
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `docs` to the command line."""
     parser = commands.add_parser(
         "docs",
-        help="write what is in the warehouse as one page of HTML",
+        help=COMMANDS["docs"],
         description="Write all that is known of tables, columns, marts and dashboards as one page of HTML, "
         "whole by itself: descriptions, masks, checks with how they came out, freshness, and what is made of "
         "what.",

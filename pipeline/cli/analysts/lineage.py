@@ -11,12 +11,14 @@ from pipeline.cli import terminal
 from pipeline.cli.analysts import here
 from pipeline.errors import UsageError
 
+COMMANDS = {"lineage": "show which tables a mart or a dashboard is made of"}
 
-def add_command(commands: Any) -> None:
+
+def add_commands(commands: Any) -> None:
     """Add `lineage` to the command line."""
     parser = commands.add_parser(
         "lineage",
-        help="show which tables a mart or a dashboard is made of",
+        help=COMMANDS["lineage"],
         description="Show what is made of what, from the sources' tables over marts to dashboards. Needs no "
         "server.",
     )

@@ -25,6 +25,8 @@ from pipeline.postgres import Connection
 from pipeline.system import options
 from pipeline.warehouse import staging
 
+COMMANDS = {"plan": "what a load would do now"}
+
 
 @dataclass
 class Told:
@@ -70,11 +72,11 @@ class Told:
             raise CheckError("; ".join(told))
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `plan` to the command line."""
     parser = commands.add_parser(
         "plan",
-        help="what a load would do now",
+        help=COMMANDS["plan"],
         description="What a load would do now, table by table: how much it would read and why, what has "
         "changed in the source and what that would lead to, and which checks would run. Changes nothing.",
         epilog="exit codes: 0 every table would load, as far as its shape tells; 4 one would be held back, "

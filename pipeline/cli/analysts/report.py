@@ -11,14 +11,15 @@ from pipeline import catalog, cli, settings, sync
 from pipeline.cli import terminal
 from pipeline.errors import StepError
 
+COMMANDS = {"report": "write the dashboards as one page of HTML"}
 FOLDER = Path("report")
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `report` to the command line."""
     parser = commands.add_parser(
         "report",
-        help="write the dashboards as one page of HTML",
+        help=COMMANDS["report"],
         description="Write the dashboards of the analysts' repository as one page of HTML, whole by itself: "
         "it can be opened, mailed, printed, or served from its folder.",
     )

@@ -6,12 +6,14 @@ from typing import Any
 from pipeline import settings, sync
 from pipeline.cli import terminal
 
+COMMANDS = {"sync": "bring the analysts' newest commit here, if it is as it should be"}
 
-def add_command(commands: Any) -> None:
+
+def add_commands(commands: Any) -> None:
     """Add `sync` to the command line."""
     parser = commands.add_parser(
         "sync",
-        help="bring the analysts' newest commit here, if it is as it should be",
+        help=COMMANDS["sync"],
         description="Fetch the analysts' repository, check the newest commit as a whole, and let the next "
         "run go by it. What is not as it should be is told, and the last good version stays.",
     )

@@ -17,15 +17,16 @@ from pipeline.loading import listing
 from pipeline.settings import Settings
 from pipeline.system.own_age import own_age_seconds
 
+COMMANDS = {"audit": "compare the warehouse with its sources"}
 STYLES = {finding.DIFFERS: "red", finding.INCOMPARABLE: "yellow"}
 WHERE = "select difference, key from quarantine.audit where (source, table_name) = ('{}', '{}')"
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `audit` to the command line."""
     parser = commands.add_parser(
         "audit",
-        help="compare the warehouse with its sources",
+        help=COMMANDS["audit"],
         description="Compare tables of the warehouse with their sources, every row of them, whatever the "
         "loads believe. Without SOURCE those whose turn it is, for a share of the last night's time, so that "
         "each has its turn within a week; with SOURCE all of its tables, now. It changes nothing but what is "

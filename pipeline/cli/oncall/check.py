@@ -14,12 +14,14 @@ from pipeline.observe import preflight
 from pipeline.observe.preflight import Finding
 from pipeline.scheduler import visualizer
 
+COMMANDS = {"check": "whether everything that a night needs is there"}
 
-def add_command(commands: Any) -> None:
+
+def add_commands(commands: Any) -> None:
     """Add `check` to the command line."""
     parser = commands.add_parser(
         "check",
-        help="whether everything that a night needs is there",
+        help=COMMANDS["check"],
         description="Look at Vault, the databases and what we may do there, folders, tools, keys, the "
         "bucket's rules and lock, and the scheduler. A problem would stop a night; a warning would not. "
         "Changes nothing, unless --fix is given.",

@@ -8,12 +8,14 @@ from pipeline import settings
 from pipeline.cli import terminal
 from pipeline.dashboards import serving
 
+COMMANDS = {"metabase": "Metabase itself, where it is a job of ours"}
+
 
 def add_commands(commands: Any) -> None:
     """Add `metabase` to the command line."""
     parser = commands.add_parser(
         "metabase",
-        help="Metabase itself, where it is a job of ours",
+        help=COMMANDS["metabase"],
         description="Metabase itself, where it is a job of ours ([metabase] database_secret in luigi.cfg).",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)

@@ -11,18 +11,23 @@ from pipeline.settings import Settings
 from pipeline.system import command
 from pipeline.warehouse import roles
 
+COMMANDS = {
+    "migrate": "make or upgrade the ledger and the roles",
+    "scheduler": "serve Luigi's scheduler and visualizer",
+}
+
 
 def add_commands(commands: Any) -> None:
     """Add the commands to the command line."""
     migrate = commands.add_parser(
         "migrate",
-        help="make or upgrade the ledger and the roles",
+        help=COMMANDS["migrate"],
         description="Make or upgrade the warehouse's own tables, and keep its roles and what each may.",
     )
     migrate.set_defaults(command=run_migrate)
     scheduler = commands.add_parser(
         "scheduler",
-        help="serve Luigi's scheduler and visualizer",
+        help=COMMANDS["scheduler"],
         add_help=False,
         # Its options are its own: none of them is looked at here.
         prefix_chars="\0",

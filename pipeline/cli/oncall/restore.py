@@ -17,6 +17,7 @@ from pipeline.cli.runs import drill
 from pipeline.errors import CheckError, StoppedError, UnreachableError, UsageError
 from pipeline.names import MAXIMUM_BYTES
 
+COMMANDS = {"restore": "restore a backup"}
 PHASES = ("download", "hash", "decrypt", "roles", "restore", "check")
 # What libpq says of a login that wants a password and was given none.
 NO_PASSWORD = ("no password supplied", "password authentication failed")
@@ -27,11 +28,11 @@ file that PGPASSFILE names), or type it when asked, or keep the whole URI in Vau
 The target must be empty. Whoever restores needs the login to Vault that [restore] in luigi.cfg names."""
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `restore` to the command line."""
     parser = commands.add_parser(
         "restore",
-        help="restore a backup",
+        help=COMMANDS["restore"],
         description="Restore a backup into an empty database, and compare it with its manifest.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

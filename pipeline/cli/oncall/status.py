@@ -18,6 +18,7 @@ from pipeline.observe.overview import Backup, Drill, Overview, Undone
 from pipeline.redact import redact
 from pipeline.settings import Settings
 
+COMMANDS = {"status": "what ran, what failed, what to type next"}
 MEGABYTE = 1e6
 STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
 # The worst of everything.
@@ -26,11 +27,11 @@ CODES = {overview.FAILED: StepError.exit_code, overview.STALE: CheckError.exit_c
 FEW = 3
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `status` to the command line."""
     parser = commands.add_parser(
         "status",
-        help="what ran, what failed, what to type next",
+        help=COMMANDS["status"],
         description="What ran, what failed and why, how fresh everything is, and what to type next. Every "
         "failure is shown that was not made up for, whichever run it was in. With --run, of that run alone.",
         epilog="exit codes: 0 all is well, or is running; 3 something failed; 4 nothing failed, but "

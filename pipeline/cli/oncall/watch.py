@@ -14,6 +14,7 @@ from pipeline.observe import watch
 from pipeline.observe.watch import Finding, Severity
 from pipeline.redact import redact
 
+COMMANDS = {"watch": "find and tell what is too old, strange or out of reach"}
 WORDS = {
     Severity.FAILED: "failed",
     Severity.STALE: "too old",
@@ -32,11 +33,11 @@ STYLES = {
 }
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `watch` to the command line."""
     parser = commands.add_parser(
         "watch",
-        help="find and tell what is too old, strange or out of reach",
+        help=COMMANDS["watch"],
         description="Send the alerts that wait; look at the ledger, the bucket, the keys and what is going "
         "on; tell by webhook what is too old, strange or out of reach, once, and once that it is over. "
         "Changes nothing else. [watch] in luigi.cfg has the limits.",

@@ -19,6 +19,7 @@ from pipeline.errors import CheckError, StepError, common_kind
 from pipeline.ledger import runs
 from pipeline.settings import Settings
 
+COMMANDS = {"backups": "list the backups in the bucket"}
 STEPS = chains.BACKUP.steps
 MEGABYTE = 1e6
 COLUMNS = ("database", "run", ">age", ">MB", ">change", "verified", "signed", "locked until", "kept")
@@ -47,7 +48,7 @@ def add_commands(commands: Any) -> None:
     """Add `backups` to the command line."""
     parser = commands.add_parser(
         "backups",
-        help="list the backups in the bucket",
+        help=COMMANDS["backups"],
         description="List what the bucket has, and nothing else.",
     )
     parser.add_argument("database", metavar="DATABASE", nargs="?", help="only of this database")

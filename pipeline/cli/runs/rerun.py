@@ -15,6 +15,7 @@ from pipeline.loading import clear, listing
 from pipeline.names import nearest
 from pipeline.settings import Settings
 
+COMMANDS = {"rerun": "run what is incomplete, or do it over"}
 ETL, MART, BACKUP, DRILL = (chain.name for chain in (chains.ETL, chains.MARTS, chains.BACKUP, chains.DRILL))
 MONTH_CHARACTERS = len("2026-11")
 
@@ -22,11 +23,11 @@ MONTH_CHARACTERS = len("2026-11")
 Main = Callable[[Sequence[str]], int]
 
 
-def add_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `rerun` to the command line."""
     parser = commands.add_parser(
         "rerun",
-        help="run what is incomplete, or do it over",
+        help=COMMANDS["rerun"],
         description="Run what is incomplete of a run. With --from, forget what its tables have from that "
         "step on, and do it over: nothing that is loaded is lost or doubled by that.",
     )
