@@ -43,8 +43,14 @@ def test_rows_that_a_policy_hides_are_not_missing_without_a_word(night: Night) -
     with pytest.raises(StepError) as caught:
         night.load("shop", "item")
     assert 'row-level security policy for table "item"' in str(caught.value)
-    assert "BYPASSRLS" in str(caught.value)
-    night.ask("shop", f"ALTER ROLE {night.platform.reader('shop')} BYPASSRLS")
+    statement = f'ALTER ROLE "{night.platform.reader("shop")}" BYPASSRLS'
+    assert caught.value.hint.startswith(statement)
+    # The ledger, by which `next:` goes, has it as a failure with what to do, and not as a bug.
+    written = "SELECT error, hint, exit_code FROM ops.step WHERE name = 'shop.item' AND task = 'ExtractTable'"
+    [(fact, hint, code)] = night.ask("warehouse", written)
+    assert (hint, code) == (caught.value.hint, 3)
+    assert "BYPASSRLS" not in fact
+    night.ask("shop", statement)
     assert night.load("shop", "item").total == 2
 
 

@@ -173,9 +173,7 @@ class Attempt:
 
     def fail(self, error: BaseException) -> None:
         """Record how it failed. Raise TakenOverError if the step is another's by now."""
-        # In its own words, a server's error ends with the row that it refused.
-        told = postgres.message_of(error) if isinstance(error, postgres.Error) else str(error)
-        fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (told, "")
+        fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (str(error), "")
         text = redact(fact or type(error).__name__)[: steps.ERROR_LENGTH]
         # The work's own transaction can still hold the row; waiting for ourselves would never end.
         postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
@@ -261,7 +259,8 @@ def attempted(connection: Connection, key: StepKey, writer: Connection | None = 
         attempt.watch(writer)
     before = _under_way.set(attempt)
     try:
-        with _Heartbeat(attempt):
+        # In its own words, a server's error ends with the row that it refused, and has no hint.
+        with _Heartbeat(attempt), postgres.explained(""):
             yield attempt
     except BaseException as error:
         with contextlib.suppress(postgres.Error):  # the failure itself is what must be told

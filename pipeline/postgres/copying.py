@@ -12,7 +12,7 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError
-from pipeline.postgres.failures import Session, limited, message_of
+from pipeline.postgres.failures import Session, limited, message_of, refused
 from pipeline.postgres.statements import Composable, Connection
 
 COPY_BUFFER_BYTES = 256 * 1024
@@ -70,7 +70,7 @@ def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> Pip
         return LostError(f"{server}: the connection was lost while {doing} the rows: {message_of(error)}")
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
         return ConflictError(f"{doing} the rows: {message_of(error)}")
-    return StepError(f"{doing} the rows: {message_of(error)}")
+    return refused(error, f"{doing} the rows: ")
 
 
 class _Sender(threading.Thread):

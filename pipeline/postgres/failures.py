@@ -225,16 +225,21 @@ def hint_of(error: psycopg2.Error) -> str:
     """Return what is to be fixed where the server refused something for a reason that we know."""
     message = error.diag.message_primary or ""
     if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in message:
-        return (
-            "it hides rows from the role that reads: give it BYPASSRLS (ALTER ROLE), or read a view of what "
-            "may be seen"
-        )
+        role = _role_of(error)
+        return f"ALTER ROLE {role} BYPASSRLS, for it hides rows from it; or load a view of what may be seen"
     if isinstance(error, UNFIT):
         return (
             "a name or a text there has no form in UTF-8: correct it there (of a table that is loaded, "
             "mask: exclude leaves a column out)"
         )
     return ""
+
+
+def _role_of(error: psycopg2.Error) -> str:
+    """Return as whom a session was opened, in double quotes; it may be closed by now."""
+    session = session_of(error)
+    role = psycopg2.extensions.parse_dsn(session.dsn).get("user") if session is not None else None
+    return '"{}"'.format(role.replace('"', '""')) if role else "of the login"
 
 
 def is_lost(error: psycopg2.Error) -> bool:
@@ -245,9 +250,20 @@ def is_lost(error: psycopg2.Error) -> bool:
     return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and error.pgcode is None
 
 
+def error_of(error: psycopg2.Error) -> PipelineError:
+    """Return what a server or the driver said as an error of ours, with its hint."""
+    return environmental(error) or refused(error)
+
+
+def refused(error: psycopg2.Error, doing: str = "") -> StepError:
+    """Return the error of what a server was asked and refused; `doing` stands before what it said."""
+    final = (error.pgcode or "").startswith(REFUSALS)
+    return StepError(f"{doing}{fact_of(error)}", hint=hint_of(error), retryable=not final)
+
+
 @contextlib.contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Turn what goes wrong with the server inside the block into an error that begins with `name`.
+    """Turn what goes wrong with the server inside the block into an error that begins with `name`, if any.
 
     Raise LostError if the connection was lost, ConflictError if another transaction was in the way, StepError
     if the server refused something.
@@ -255,10 +271,7 @@ def explained(name: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        if (told := environmental(error)) is not None:
-            raise told.named(name) from None
-        final = (error.pgcode or "").startswith(REFUSALS)
-        raise StepError(f"{name}: {fact_of(error)}", hint=hint_of(error), retryable=not final) from None
+        raise error_of(error).named(name) from None
     except PipelineError as error:
         if (told := error.named(name)) is error:
             raise
