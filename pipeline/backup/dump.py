@@ -168,6 +168,7 @@ class _Dump:
                 f"{self._name}: pg_dump {self._pg_dump.version} ({self._pg_dump.path}) is older than the "
                 f"server ({found.version})",
                 hint=f"install the client of {server}, or set [backup] postgres_bin",
+                retryable=False,
             )
         free = shutil.disk_usage(self._folder.folder).free
         if free < found.size_bytes:

@@ -53,6 +53,7 @@ def private_key(armored: str, *, passphrase: str | None = None, folder: Path) ->
             raise StepError(
                 "the private key from Vault is none, or its passphrase is wrong",
                 hint="write the right ones",
+                retryable=False,
             )
         yield PrivateKey(gpg, passphrase)
 

@@ -35,6 +35,7 @@ class Signers:
             raise StepError(
                 f"{self.path}: has no key of {database}, so its backups cannot be signed",
                 hint="'pipeline check' tells the line that is to be written there",
+                retryable=False,
             )
         return max(known)
 

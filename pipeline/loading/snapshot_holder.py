@@ -102,6 +102,7 @@ def _require_tables(databases: Access, source: Source) -> None:
         "none that the source's role may read",
         hint=f"GRANT USAGE on the schema and SELECT on its tables, or name another in "
         f"sources/{source.name}.yaml; then run it again",
+        retryable=False,
     )
 
 

@@ -193,7 +193,9 @@ class _Building:
         )
         missing = sorted(mart.rules.keys() - set(subject.columns))
         if missing:
-            raise StepError(f"{mart.file}:1: declares {', '.join(missing)}, which it does not give")
+            raise StepError(
+                f"{mart.file}:1: declares {', '.join(missing)}, which it does not give", retryable=False
+            )
         return list(quality.check(theirs, subject))
 
     def _is_about_to_change(self, name: str) -> bool:

@@ -76,7 +76,10 @@ def _index(warehouse: Connection, new: New) -> None:
     known = [column.name for column in new.answer.columns]
     for columns in new.mart.indexes:
         if missing := [name for name in columns if name not in known]:
-            raise StepError(f"{new.mart.file}:1: an index of {', '.join(missing)}, which it does not give")
+            raise StepError(
+                f"{new.mart.file}:1: an index of {', '.join(missing)}, which it does not give",
+                retryable=False,
+            )
         _execute(warehouse, "CREATE INDEX ON {} ({})", new.rows, postgres.columns(columns))
 
 

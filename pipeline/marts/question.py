@@ -102,11 +102,13 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
             f"{mart.file}:1: reads {relation}, which is not to be seen in its SQL, so that it could "
             "be built before that is loaded",
             hint="name the table after FROM or JOIN",
+            retryable=False,
         )
     for relation in sorted(set(mart.relations) - reads.keys()):
         raise StepError(
             f"{mart.file}:1: names {relation}, which the server says it does not read",
             hint="remove it",
+            retryable=False,
         )
     return reads
 
@@ -114,7 +116,11 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
 def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
     for name, of_server in postgres.rows(theirs, postgres.statement("view_functions"), (oid,)):
         why = "can do more than compute" if of_server else "is not the server's own, and could do anything"
-        raise StepError(f"{mart.file}:1: the function {name} {why}; a mart may only read", hint="remove it")
+        raise StepError(
+            f"{mart.file}:1: the function {name} {why}; a mart may only read",
+            hint="remove it",
+            retryable=False,
+        )
 
 
 def _columns(theirs: Connection, oid: int) -> list[Column]:

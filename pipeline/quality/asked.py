@@ -111,6 +111,7 @@ def _require_pure(warehouse: Connection, declared_in: str) -> None:
         raise StepError(
             f"its sql check calls {name}, which can do more than compute; its last good rows stay up",
             hint=f"take that out, {declared_in}",
+            retryable=False,
         )
 
 

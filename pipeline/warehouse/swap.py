@@ -39,6 +39,7 @@ def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier
         raise StepError(
             f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}",
             hint="drop that in the warehouse, run it again, and make it anew",
+            retryable=False,
         )
     grants = views.grants(warehouse, target, relations.column_names(warehouse, rows))
     return Replaced(rows, target, views.dependent(warehouse, target), grants, exists)

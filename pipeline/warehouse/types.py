@@ -99,7 +99,7 @@ def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
             continue
         (found,) = definitions.read(connection, [(oid, f"{source}.{name}")])
         if not _same(connection, type_, found, source):
-            raise StepError(_conflict(connection, type_, found, source, oid))
+            raise StepError(_conflict(connection, type_, found, source, oid), retryable=False)
         if type_.kind == ENUM:
             _grow(connection, sql.Identifier(source, name), found.labels, type_.labels)
     connection.commit()
@@ -126,6 +126,7 @@ def _creation(type_: Type, source: str) -> Composable:
         f'its type {type_.written} is new, but {source}."{type_.of.made_name()}" was made in '
         "the warehouse without it",
         hint="rename that there (ALTER TYPE ... RENAME TO ...), and it is made anew",
+        retryable=False,
     )
 
 

@@ -134,6 +134,7 @@ def create(warehouse: Connection, views: list[View]) -> None:
                 f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
                 f"{postgres.message_of(error)}",
                 hint="change or drop the view",
+                retryable=False,
             ) from None
 
 

@@ -161,6 +161,7 @@ def _newest(bucket: Bucket, settings: Settings, database: str) -> tuple[Manifest
         raise StepError(
             f"{database}: the bucket has no verified backup of it{', that is signed' if there else ''}",
             hint=f"make one with '{chains.BACKUP.command(None, database)}'",
+            retryable=False,
         )
     remarks: tuple[str, ...] = ()
     if there[-1] != sound[-1]:

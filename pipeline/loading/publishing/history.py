@@ -39,6 +39,7 @@ def open_book(
             "history needs a key, or nobody could tell one row's versions from another's",
             hint=f"write 'key: [COLUMN]' or take 'history' out under {staged.table.name} in "
             f"sources/{staged.table.source}.yaml",
+            retryable=False,
         )
     wanted = {
         name: type_ for name, type_ in staging.column_types(warehouse, rows).items() if name not in OURS
@@ -136,6 +137,7 @@ def _copy(
             f'"{schema}"."{name}" has values that do not fit the new type: {postgres.message_of(error)}',
             hint="to begin a new history and keep that one, run 'ALTER TABLE "
             f'"{schema}"."{name}" RENAME TO ...\' in the warehouse',
+            retryable=False,
         ) from None
     return staged.new_history
 

@@ -196,6 +196,7 @@ def _keep_rows(
             f"the table's new shape: {postgres.message_of(error)}",
             hint="to begin a new table and keep that one, run 'ALTER TABLE "
             f"{staged.target.as_string(warehouse)} RENAME TO ...' in the warehouse",
+            retryable=False,
         ) from None
 
 

@@ -144,15 +144,21 @@ def require_readable(table: Table, wanted: Shape) -> None:
     closed = [column.name for column in wanted.columns if not column.readable and column.mask != "null"]
     relation = f'"{table.schema_name}"."{table.relation}"'
     file = f"sources/{table.source}.yaml"
+    blind = table.changes == "xmin" and wanted.has_xmin and not wanted.xmin_readable
+    seeing = f"GRANT SELECT (xmin) ON {relation}, or write 'changes: full' or a cursor under {table.name}"
     if closed:
         listed = ", ".join(f'"{name}"' for name in closed)
+        # Whoever excludes them needs that as well, and is told at once.
+        alone = f"; without them also {seeing}" if blind else ""
         raise StepError(
             f"the source's role may not read its columns {listed}",
-            hint=f"GRANT SELECT ({listed}) ON {relation}, or write 'mask: exclude' under each in {file}",
+            hint=f"GRANT SELECT ({listed}{', xmin' if blind else ''}) ON {relation}, or write "
+            f"'mask: exclude' under each in {file}{alone}",
+            retryable=False,
         )
-    if table.changes == "xmin" and wanted.has_xmin and not wanted.xmin_readable:
+    if blind:
         raise StepError(
             "the source's role may read single columns of it only, and so not which rows changed",
-            hint=f"GRANT SELECT (xmin) ON {relation}, or write 'changes: full' or a cursor under "
-            f"{table.name} in {file}",
+            hint=f"{seeing} in {file}",
+            retryable=False,
         )
