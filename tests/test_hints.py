@@ -24,6 +24,7 @@ from pipeline.observe.watch import tell
 from pipeline.observe.watch.finding import Finding, Severity
 from pipeline.observe.watch.opened import judge
 from pipeline.settings import BackupSettings, Settings
+from tests.support import source_code
 
 PACKAGE = Path(errors.__file__).parent
 KINDS = {
@@ -44,8 +45,7 @@ def messages() -> Iterator[tuple[str, str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] in OTHERS:
             continue
-        source = path.read_text()
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(source_code.parsed(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS:
                 for argument in node.args:
                     words = [

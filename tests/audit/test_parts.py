@@ -29,6 +29,12 @@ SHORT = """
 """
 
 
+@pytest.fixture(autouse=True)
+def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look is given up, however slow the machine: these nights are made up."""
+    monkeypatch.setattr(rotation, "most_seconds", lambda *_: 60.0)
+
+
 def shop(night: Night, kind: str = "number", declared: str = "") -> Night:
     columns, values = KEYS[kind]
     script = f"CREATE TABLE item ({columns}); {FILLED.format(values)}"
@@ -175,7 +181,6 @@ def test_a_look_that_takes_longer_than_its_night_is_given_up_and_done_in_smaller
     night.load("shop", "item")
     # So that half of what all of it is thought to take has room.
     monkeypatch.setattr(rotation, "for_looking", lambda *_: 0.8)
-    monkeypatch.setattr(rotation, "most_seconds", lambda *_: 60.0)
     first = look(night)
     assert (first.part.number, first.finding and first.finding.result) == (1, EQUAL)
     with night.warehouse() as warehouse:

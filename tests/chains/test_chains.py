@@ -3,7 +3,6 @@
 import ast
 import importlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import pytest
 from pipeline import chains
 from pipeline.chains import CHAINS, Chain
 from tasks import events
+from tests.support import source_code
+from tests.support.source_code import TOP
 
-TOP = Path(__file__).parents[2]
 # What a task is made with, by parameter.
 SAMPLE = {
     "source": "hr",
@@ -98,25 +98,16 @@ def test_once_the_root_is_done_nothing_of_a_lost_worker_is_undone(chain: Chain) 
     assert chain.makes_up_for_a_loss(chain.root)
 
 
-def words(path: Path) -> Iterator[str]:
-    """Yield every string of a module, but for what is written for people who read it."""
-    tree = ast.parse(path.read_text())
-    told = {
-        id(one.body[0].value)
-        for one in ast.walk(tree)
-        if isinstance(one, (ast.Module, ast.ClassDef, ast.FunctionDef)) and one.body
-        if isinstance(one.body[0], ast.Expr)
-    }
-    for one in ast.walk(tree):
-        if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in told:
-            yield one.value
+def matches(pattern: re.Pattern[str], path: Path) -> set[str]:
+    """Return the strings of a module in which something is found."""
+    return {text for _, text in source_code.texts(source_code.parsed(path)) if pattern.search(text)}
 
 
 def test_what_to_type_for_a_chain_is_written_nowhere_else() -> None:
     a_command = re.compile(rf"pipeline run ({'|'.join(chain.name for chain in CHAINS)})\b")
     found = {}
-    for path in [*(TOP / "pipeline").rglob("*.py"), *(TOP / "tasks").rglob("*.py")]:
-        if here := {word for word in words(path) if a_command.search(word)}:
+    for path in source_code.modules():
+        if here := matches(a_command, path):
             found[str(path.relative_to(TOP))] = here
     assert not found
 
@@ -126,8 +117,8 @@ def test_the_names_of_tasks_stand_nowhere_but_where_they_are_declared() -> None:
     # By itself, with its namespace before it, or in SQL.
     a_name = re.compile(rf"^(?:\w+\.)?(?:{names})$|'(?:{names})'")
     found: dict[str, Any] = {}
-    for path in [*(TOP / "pipeline").rglob("*.py"), *(TOP / "tasks").rglob("*.py")]:
-        if "chains" not in path.parts and (here := {word for word in words(path) if a_name.search(word)}):
+    for path in source_code.modules():
+        if "chains" not in path.parts and (here := matches(a_name, path)):
             found[str(path.relative_to(TOP))] = here
     for path in (TOP / "pipeline").rglob("*.sql"):
         if here := set(a_name.findall(path.read_text())):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.sandbox.home import PROJECT
+from tests.support import source_code
 
 GUIDE = PROJECT / "docs" / "style.md"
 WRITTEN_BY_PEOPLE = ("README.md", "docs", "luigi.cfg", "examples")
@@ -47,18 +48,17 @@ def wrong(tree: ast.AST, out: set[str]) -> list[tuple[int, str]]:
     return [(line, word) for line, text in named(tree) for word in words(text) if word in out]
 
 
-def modules() -> Iterator[Path]:
-    """Yield the files of the code."""
-    for folder in ("pipeline", "tasks"):
-        yield from (file for file in (PROJECT / folder).rglob("*.py") if RELEASED not in file.parts)
+def named_modules() -> list[Path]:
+    """Return the files of the code whose names may change."""
+    return [path for path in source_code.modules() if RELEASED not in path.parts]
 
 
 def test_a_word_that_is_out_is_in_no_name_and_no_message() -> None:
     out = banned()
     found = [
         f"{file.relative_to(PROJECT)}:{line}: {word}"
-        for file in modules()
-        for line, word in [*wrong(ast.parse(file.read_text()), out), *((1, one) for one in {file.stem} & out)]
+        for file in named_modules()
+        for line, word in [*wrong(source_code.parsed(file), out), *((1, one) for one in {file.stem} & out)]
     ]
     assert found == []
 
@@ -79,8 +79,8 @@ def test_a_message_says_is_not_a_and_not_is_no() -> None:
     wrote = re.compile(r"(?<!there )\bis no (?!longer|such|room|more\b)['A-Za-z]")
     found = [
         f"{file.relative_to(PROJECT)}:{line}: {text}"
-        for file in modules()
-        for line, text in _messages(ast.parse(file.read_text()))
+        for file in named_modules()
+        for line, text in source_code.texts(source_code.parsed(file))
         if wrote.search(text)
     ]
     assert found == []
@@ -89,16 +89,3 @@ def test_a_message_says_is_not_a_and_not_is_no() -> None:
 def test_the_rule_finds_what_breaks_it() -> None:
     tree = ast.parse("class TheVerdict:\n    def send(self): raise ValueError('mend it')\n")
     assert wrong(tree, banned()) == [(1, "verdict"), (2, "mend")]
-
-
-def _messages(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield the texts of a module that are not docstrings, each with its line."""
-    documented = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-        and isinstance(node.body[0], ast.Expr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
-            yield node.lineno, node.value

@@ -2,31 +2,17 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.names import RESERVED
+from tests.support import source_code
+from tests.support.source_code import TOP
 
-TOP = Path(__file__).parents[2]
 ROOM = TOP / "pipeline" / "ledger"
 A_TABLE = re.compile(r"\bops\s*\.\s*\"?[a-z_]", re.IGNORECASE)
-PATHS = [path for room in ("pipeline", "tasks") for path in sorted((TOP / room).rglob("*.py"))]
-
-
-def words(path: Path) -> Iterator[str]:
-    """Yield every string of a module, but for what is written for people who read it."""
-    tree = ast.parse(path.read_text())
-    told = {
-        id(one.body[0].value)
-        for one in ast.walk(tree)
-        if isinstance(one, (ast.Module, ast.ClassDef, ast.FunctionDef)) and one.body
-        if isinstance(one.body[0], ast.Expr)
-    }
-    for one in ast.walk(tree):
-        if isinstance(one, ast.Constant) and isinstance(one.value, str) and id(one) not in told:
-            yield one.value
+PATHS = source_code.modules()
 
 
 def is_of_the_ledger(path: Path) -> bool:
@@ -37,7 +23,7 @@ def statements(path: Path) -> set[str]:
     """Return the names of the SQL files that a module asks for."""
     return {
         str(one.args[0].value)
-        for one in ast.walk(ast.parse(path.read_text()))
+        for one in ast.walk(source_code.parsed(path))
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr == "statement"
         if one.args and isinstance(one.args[0], ast.Constant)
     }
@@ -46,7 +32,9 @@ def statements(path: Path) -> set[str]:
 def test_no_other_room_names_a_table_of_the_ledger() -> None:
     assert "ops" in RESERVED
     found = {
-        str(path.relative_to(TOP)): [word for word in words(path) if A_TABLE.search(word)]
+        str(path.relative_to(TOP)): [
+            text for _, text in source_code.texts(source_code.parsed(path)) if A_TABLE.search(text)
+        ]
         for path in PATHS
         if not is_of_the_ledger(path)
     }

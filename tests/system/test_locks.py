@@ -11,17 +11,18 @@ import pytest
 
 from pipeline.postgres import locks
 from pipeline.system import file_lock
+from tests.support import source_code
 from tests.support.night import Night
+from tests.support.source_code import TOP
 
-TOP = Path(__file__).parents[2]
-PATHS = sorted([*(TOP / "pipeline").rglob("*.py"), *(TOP / "tasks").rglob("*.py")])
+PATHS = source_code.modules()
 
 
 def calls(path: Path, module: str) -> set[str]:
     """Return what of a module is used here."""
     return {
         one.attr
-        for one in ast.walk(ast.parse(path.read_text()))
+        for one in ast.walk(source_code.parsed(path))
         if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == module
     }
 

@@ -29,6 +29,7 @@ from luigi import (
 from luigi.contrib import prometheus_metric
 
 from tasks import luigi_internals, luigi_served
+from tests.support import source_code
 
 TOP = Path(__file__).parents[2]
 INTERNALS = [TOP / "tasks" / "luigi_internals.py", TOP / "tasks" / "luigi_served.py"]
@@ -161,7 +162,7 @@ def private_names(tree: ast.AST) -> Iterator[str]:
 def test_every_private_name_in_these_modules_is_held_to_luigis_version() -> None:
     held = {name for _, name, _ in CODE} | {name for _, names in ATTRIBUTES for name in names}
     ours = {"_get_task_obj"}
-    found = set().union(*(private_names(ast.parse(path.read_text())) for path in INTERNALS))
+    found = set().union(*(private_names(source_code.parsed(path)) for path in INTERNALS))
     assert found - ours == {name for name in held if PRIVATE.fullmatch(name)}
 
 
@@ -217,17 +218,13 @@ def touched_inside(module: ModuleType, tree: ast.AST) -> set[str]:
     return found
 
 
-PATHS = [
-    path
-    for path in sorted([*(TOP / "tasks").rglob("*.py"), *(TOP / "pipeline").rglob("*.py")])
-    if path not in INTERNALS
-]
+PATHS = [path for path in source_code.modules() if path not in INTERNALS]
 
 
 def test_no_other_module_touches_a_private_name_of_luigi() -> None:
     found = {}
     for path in PATHS:
-        tree, name = ast.parse(path.read_text()), ".".join(path.relative_to(TOP).with_suffix("").parts)
+        tree, name = source_code.parsed(path), ".".join(path.relative_to(TOP).with_suffix("").parts)
         touched = touched_outside(tree)
         if name.startswith("tasks.") and not name.endswith("__main__"):
             touched |= touched_inside(importlib.import_module(name.removesuffix(".__init__")), tree)
@@ -242,7 +239,7 @@ def test_no_other_module_puts_anything_of_luigis_in_the_place_of_its_own() -> No
     for path in PATHS:
         here = {
             ast.unparse(one)
-            for one in ast.walk(ast.parse(path.read_text()))
+            for one in ast.walk(source_code.parsed(path))
             if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
             if ast.unparse(one).startswith("luigi.")
         }

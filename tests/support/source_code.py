@@ -1,0 +1,32 @@
+"""What rules for the whole code look at: each module, parsed once for all of them, and its texts."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+
+
+def modules() -> list[Path]:
+    """Return the files of the code, in order."""
+    return sorted(path for room in ("pipeline", "tasks") for path in (TOP / room).rglob("*.py"))
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the tree of a module. It is shared: nobody changes it."""
+    return ast.parse(path.read_text())
+
+
+def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield every string of a module with its line, but for docstrings, which are for people who read it."""
+    documented = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and node.body
+        if isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+            yield node.lineno, node.value
