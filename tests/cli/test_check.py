@@ -22,7 +22,7 @@ from pipeline.observe import preflight
 from pipeline.observe.preflight import Finding
 from pipeline.sandbox import accounts
 from pipeline.sandbox.servers import backup_store
-from tests.support.archive import Archive
+from tests.support.archive import Archive, may_mount, small_disk
 from tests.support.night import Night
 
 
@@ -197,6 +197,25 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night,
     assert f"cannot be reached or made, for {closed} may not be written to" in work
     assert "set [backup] work_dir" in work
     assert list(owned.iterdir()) == []
+
+
+@pytest.mark.skipif(not may_mount(), reason="only root may mount a file system")
+def test_a_full_disk_and_one_that_is_read_only_are_found_before_the_night(
+    night: Night, tmp_path: Path
+) -> None:
+    """Permissions say nothing of either."""
+    with small_disk(tmp_path, 1 << 16) as disk:
+        text = night.platform.settings_file.read_text()
+        (line,) = [each for each in text.splitlines() if each.startswith("spool = ")]
+        night.platform.settings_file.write_text(text.replace(line, f"spool = {disk / 'alerts'}"))
+        configured = settings.read([night.platform.settings_file], night.platform.env)
+        with pytest.raises(OSError, match="No space"):
+            (disk / "dump").write_bytes(bytes(1 << 17))
+        for remount, told in (("rw", "its disk is full (0 bytes are free); make room"), ("ro", "read-only")):
+            subprocess.run(["/bin/mount", "-o", f"remount,{remount}", disk], check=True)
+            found = {each.thing: each for each in preflight.folders(configured)}
+            (problem,) = found[f"folder {disk / 'alerts'}"].problems
+            assert told in problem
 
 
 def test_a_line_goes_on_at_a_space_where_the_terminal_ends() -> None:

@@ -110,6 +110,10 @@ def _dashboards(databases: Access) -> list[str]:
     return [f'the login "{login}" may not read dashboards; GRANT "{group}" TO "{login}" in the warehouse']
 
 
+# With less, not even the night's logs and alerts have room.
+LEAST_BYTES = 1 << 20
+
+
 def folders(settings: Settings) -> Iterator[Finding]:
     """Yield what is found of each folder that is written to. Makes none."""
     logs = settings.logs.folder
@@ -131,8 +135,16 @@ def _unwritable(folder: Path, setting: str) -> list[str]:
     there = next(path for path in (folder, *folder.parents) if _is_there(path))
     if not there.is_dir():
         return [f"{there} is a file and not a folder; move it away, or set {setting}"]
+    disk = os.statvfs(there)
+    if disk.f_flag & os.ST_RDONLY:
+        return [f"its file system is read-only; mount it so that it can be written, or set {setting}"]
     if os.access(there, os.W_OK | os.X_OK):
-        return []
+        free = disk.f_bavail * disk.f_frsize
+        # A file system that has no number of files of its own says 0 of 0.
+        full = free < LEAST_BYTES or (disk.f_files and not disk.f_favail)
+        return (
+            [f"its disk is full ({free:,} bytes are free); make room there, or set {setting}"] if full else []
+        )
     user = os.geteuid()
     what = "may" if there == folder else f"cannot be reached or made, for {there} may"
     command = f"install -d -m 0700 -o {user} {folder}"
