@@ -34,7 +34,7 @@ class AlertSubject(Subject):
         return cls(**vars(subject))
 
     def alert(
-        self, summary: str, error: BaseException | str | None = None, *, kind: Kind = "failed"
+        self, summary: str, error: BaseException | str | None = None, *, kind: Kind = Kind.FAILED
     ) -> Alert:
         """Return the alert that says so of this thing."""
         return Alert(

@@ -7,14 +7,24 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from pipeline.choice import Choice
 from pipeline.redact import redact
 
-Kind = Literal["failed", "recovered", "stale", "warning", "notice"]
+
+class Kind(Choice):
+    """What an alert says of what it is about."""
+
+    FAILED = "failed"
+    RECOVERED = "recovered"
+    STALE = "stale"
+    WARNING = "warning"
+    NOTICE = "notice"
+
 
 # An alert is read on a telephone; the log has the rest.
 LINE_LENGTH = 600
 # What is worse is told though what is less bad was told already.
-_BADNESS: dict[str, int] = {"recovered": 0, "notice": 0, "warning": 1, "stale": 2, "failed": 2}
+_BADNESS = {Kind.RECOVERED: 0, Kind.NOTICE: 0, Kind.WARNING: 1, Kind.STALE: 2, Kind.FAILED: 2}
 
 
 def one_line(text: str) -> str:
@@ -82,7 +92,7 @@ class Alert(BaseModel):
         return Alert(
             id=uuid.uuid5(uuid.NAMESPACE_OID, f"{self.id} recovered").hex,
             key=self.key,
-            kind="recovered",
+            kind=Kind.RECOVERED,
             summary=summary,
             run=self.run,
             since=self.since,

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import log
 from pipeline.access import Access
 from pipeline.alerts import message
-from pipeline.alerts.message import Alert
+from pipeline.alerts.message import Alert, Kind
 from pipeline.alerts.sender import Sender, os_message
 from pipeline.alerts.spool import Spool
 from pipeline.settings import AlertSettings, Settings
@@ -56,7 +56,7 @@ def keep(settings: Settings, alert: Alert, *, grace_seconds: float = 0.0) -> boo
     except OSError as error:
         logger.error("an alert cannot be kept: %s: %s", os_message(error), alert.summary)  # noqa: TRY400
         return False
-    if alert.kind in ("failed", "stale"):
+    if alert.kind in (Kind.FAILED, Kind.STALE):
         let_cron_know()
     return True
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.alerts.message import Alert
+from pipeline.alerts.message import Alert, Kind
 from pipeline.system import atomic, file_lock
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Spool:
         """
         self.prepare()
         with self._locked():
-            if alert.kind == "notice":
+            if alert.kind == Kind.NOTICE:
                 # Nothing is wrong, and nothing will be over.
                 self._put(alert, time.time())
                 return

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from psycopg2 import sql
 
 from pipeline import ledger, postgres
-from pipeline.catalog import Table
+from pipeline.catalog import DriftAction, DriftKind, Table
 from pipeline.loading.plan import HALF_CIRCLE, Plan
-from pipeline.loading.shapes import drift, filtering
+from pipeline.loading.shapes import filtering
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.warehouse import staging
@@ -15,7 +15,15 @@ from pipeline.warehouse.staging import Staged
 
 # Changes that were ignored and leave every column that is compared as it is.
 HARMLESS = frozenset(
-    {"added", "added_with_default", "dropped", "order", "nullable", "recreated", "partition"}
+    {
+        DriftKind.ADDED,
+        DriftKind.ADDED_WITH_DEFAULT,
+        DriftKind.DROPPED,
+        DriftKind.ORDER,
+        DriftKind.NULLABLE,
+        DriftKind.RECREATED,
+        DriftKind.PARTITION,
+    }
 )
 
 
@@ -31,7 +39,7 @@ def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
         yield "it is not loaded yet"
         return
     for change in planned.changes:
-        if change.action != drift.IGNORE or change.kind not in HARMLESS:
+        if change.action != DriftAction.IGNORE or change.kind not in HARMLESS:
             yield f"{change}, which its next load sees to"
     if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
         yield "the source was restored or failed over since; its next load reads it in full"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import Mask
 from pipeline.loading import plan
 from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
@@ -96,14 +97,14 @@ def in_clear(planned: Plan, known: Sequence[str]) -> dict[str, Composable]:
     declared = planned.table.columns
     found = {column.name: column.mask for column in planned.columns if column.mask}
     found |= {column.name: "exclude" for column in planned.shape.excluded}
-    found |= {name: "exclude" for name in known if name in declared and declared[name].mask == "exclude"}
+    found |= {name: "exclude" for name in known if name in declared and declared[name].mask == Mask.EXCLUDE}
     conditions: dict[str, Composable] = {}
     for name, mask in found.items():
         if name in known:
             column = sql.Identifier(name)
             hashed = sql.SQL(" AND {} !~ {}").format(column, sql.Literal(HASH))
             conditions[name] = sql.SQL("{} IS NOT NULL").format(column)
-            if mask == "hash":
+            if mask == Mask.HASH:
                 conditions[name] += hashed
     return conditions
 

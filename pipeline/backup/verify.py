@@ -79,7 +79,7 @@ def _warn_of_kept(settings: Settings, proven: Manifest, why: str | None) -> None
     key = f"{failures.KEPT}{proven.database}"
     of = replace(failures.backup(proven.database, proven.run), key=key)
     if why:
-        alerts.send(settings, of.alert(f"no copy is kept beyond its age: {why}", kind="warning"))
+        alerts.send(settings, of.alert(f"no copy is kept beyond its age: {why}", kind=alerts.Kind.WARNING))
     else:
         alerts.send_recovery(
             settings, key, f"database {proven.database}: its backups are kept beyond their age again"
@@ -94,7 +94,9 @@ def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:
         settings,
         failures.KEYS,
         [
-            replace(of, key=f"{failures.KEYS}{file.name}").alert(found[one.fingerprint], kind="warning")
+            replace(of, key=f"{failures.KEYS}{file.name}").alert(
+                found[one.fingerprint], kind=alerts.Kind.WARNING
+            )
             for file, one in zip(backup.recipients, proven.recipients, strict=False)
             if one.fingerprint in found
         ],

@@ -9,11 +9,20 @@ from pipeline.catalog.check_kinds import Check
 from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
 from pipeline.catalog.marts import Mart
 from pipeline.catalog.source_files import sources
-from pipeline.catalog.source_files.columns import Accepted, Column, Mask, NullRate, Range
+from pipeline.catalog.source_files.columns import Accepted, Column, NullRate, Range
 from pipeline.catalog.source_files.conditions import Condition
 from pipeline.catalog.source_files.relations import SCHEMA, Sources
-from pipeline.catalog.source_files.tables import DriftAction, DriftKind, Source, Table
-from pipeline.catalog.values import Level, Quarantine
+from pipeline.catalog.source_files.tables import Source, Table
+from pipeline.catalog.values import (
+    Changes,
+    Deletes,
+    DriftAction,
+    DriftKind,
+    Level,
+    Mask,
+    Materialize,
+    Quarantine,
+)
 from pipeline.catalog.whole import Catalog
 from pipeline.errors import ProblemsError
 
@@ -21,10 +30,12 @@ __all__ = [
     "Accepted",
     "Card",
     "Catalog",
+    "Changes",
     "Check",
     "Column",
     "Condition",
     "Dashboard",
+    "Deletes",
     "DriftAction",
     "DriftKind",
     "Filter",
@@ -32,6 +43,7 @@ __all__ = [
     "Level",
     "Mart",
     "Mask",
+    "Materialize",
     "NullRate",
     "Past",
     "Place",

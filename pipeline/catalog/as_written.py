@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.catalog.values import Mask
+
 # Masks that leave nothing to tell rows apart by.
-EMPTYING = ("null", "exclude")
+EMPTYING = (Mask.NULL, Mask.EXCLUDE)
 # In place of a table's name: every table of its schema that has no line of its own.
 ALL = "*"
 

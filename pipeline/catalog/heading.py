@@ -5,7 +5,7 @@ The declarations are YAML, from the first line on that begins with one of their 
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
@@ -16,9 +16,8 @@ from pipeline.catalog.declared import Declared
 from pipeline.catalog.document import Document, Path, dotted
 from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.validation import validated
-from pipeline.catalog.values import ColumnNames, Name
+from pipeline.catalog.values import ColumnNames, Materialize, Name
 
-Materialize = Literal["view", "table"]
 Problem = tuple[int, str]
 
 # What only a table that is copied from a source can have declared of a column.
@@ -31,7 +30,7 @@ _KEY = re.compile(r"(\w+)\s*:(?:\s|$)")
 class Heading(Declared):
     """What is declared of a mart, in the comment that its file begins with."""
 
-    materialize: Materialize = "view"
+    materialize: Materialize = Materialize.VIEW
     """view: always as fresh as its tables (default); table: computed once a night."""
     indexes: Annotated[
         tuple[ColumnNames, ...], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
@@ -82,7 +81,7 @@ def _rules(written: Document) -> Iterator[Problem]:
     def wrong(path: Path, what: str) -> Problem:
         return written.line(path), f"{dotted(path)}: {what}"
 
-    if written.at(("indexes",)) and written.at(("materialize",)) != "table":
+    if written.at(("indexes",)) and written.at(("materialize",)) != Materialize.TABLE:
         yield wrong(("indexes",), "only a table has indexes; write materialize: table")
     for name, column in _mapping(written.at(("columns",))).items():
         for key in OF_SOURCES:

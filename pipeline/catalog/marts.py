@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from pipeline import names
 from pipeline.catalog import heading, queries
 from pipeline.catalog.check_kinds import Check
-from pipeline.catalog.heading import Materialize
 from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.relations import SCHEMA, Sources, relation_problem
+from pipeline.catalog.values import Materialize
 
 FOLDER = "marts"
 Problem = tuple[int, str]
@@ -27,7 +27,7 @@ class Mart(BaseModel):
     sql: str
     # What it is, in the words of the comment that the file begins with.
     description: str = ""
-    materialize: Materialize = "view"
+    materialize: Materialize = Materialize.VIEW
     # With materialize: table, the columns of each index.
     indexes: tuple[tuple[str, ...], ...] = ()
     # What must hold before anybody sees the rows.

@@ -5,15 +5,87 @@ Each says what may be written, for the JSON Schema, beside what it is turned int
 
 import re
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from pipeline.choice import Choice
 
 _PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(second|minute|hour|day|week)s?")
 
-Level = Literal["error", "warn"]
-Quarantine = Literal["hold", "rows"]
+
+class Level(Choice):
+    """What a rule that does not hold leads to: nothing is loaded of it, or it is only told."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+class Quarantine(Choice):
+    """What an error holds back: the whole table, or the failing rows alone."""
+
+    HOLD = "hold"
+    ROWS = "rows"
+
+
+class Mask(Choice):
+    """What becomes of a value before it leaves the source."""
+
+    HASH = "hash"
+    NULL = "null"
+    EXCLUDE = "exclude"
+
+
+class Changes(Choice):
+    """How the rows that changed are found."""
+
+    XMIN = "xmin"
+    CURSOR = "cursor"
+    FULL = "full"
+
+
+class Deletes(Choice):
+    """What becomes of rows that are gone from the source."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    IGNORE = "ignore"
+
+
+class Materialize(Choice):
+    """What a mart is in the warehouse."""
+
+    VIEW = "view"
+    TABLE = "table"
+
+
+class DriftKind(Choice):
+    """In what a table's shape differs from the one that was loaded."""
+
+    ADDED = "added"
+    ADDED_WITH_DEFAULT = "added_with_default"
+    DROPPED = "dropped"
+    RENAMED = "renamed"
+    WIDENED = "widened"
+    NARROWED = "narrowed"
+    TYPE = "type"
+    NULLABLE = "nullable"
+    KEY = "key"
+    RECREATED = "recreated"
+    ENUM = "enum"
+    ORDER = "order"
+    PARTITION = "partition"
+    MASK = "mask"
+
+
+class DriftAction(Choice):
+    """What a difference leads to."""
+
+    EVOLVE = "evolve"
+    REFRESH = "refresh"
+    IGNORE = "ignore"
+    BLOCK = "block"
 
 
 def _share(value: Any) -> Any:

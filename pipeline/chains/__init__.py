@@ -29,7 +29,7 @@ from pipeline.chains.declared import (
     VALIDATE_TASK,
     VERIFY_TASK,
 )
-from pipeline.chains.duties import DUTIES, Duty
+from pipeline.chains.duties import DUTIES, Duty, DutyKind, Need
 from pipeline.chains.model import Chain, Part, Subject, Task
 
 __all__ = [
@@ -64,6 +64,8 @@ __all__ = [
     "VERIFY_TASK",
     "Chain",
     "Duty",
+    "DutyKind",
+    "Need",
     "Part",
     "Subject",
     "Task",

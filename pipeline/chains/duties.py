@@ -1,27 +1,36 @@
 """What is started by a clock, runs as a service, or is started by a person: each is a job of Nomad."""
 
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 from pipeline.chains.declared import ANALYSTS, BACKUP, DRILL, ETL
 from pipeline.chains.model import Chain
 
-Kind = Literal["periodic", "service", "dispatched"]
-# What a duty reads in Vault, by the sections of luigi.cfg; {database} is the one that a job is about.
-Need = Literal[
-    "warehouse",
-    "sources",
-    "analysts",
-    "analyst",
-    "database",
-    "databases",
-    "backup",
-    "audit",
-    "restore",
-    "drill",
-    "metabase",
-    "metabase_database",
-]
+
+class DutyKind(StrEnum):
+    """What starts it: a clock, the machine, or a person."""
+
+    PERIODIC = "periodic"
+    SERVICE = "service"
+    DISPATCHED = "dispatched"
+
+
+class Need(StrEnum):
+    """What a duty reads in Vault, by the sections of luigi.cfg."""
+
+    WAREHOUSE = "warehouse"
+    SOURCES = "sources"
+    ANALYSTS = "analysts"
+    ANALYST = "analyst"
+    # The one that a job is about.
+    DATABASE = "database"
+    DATABASES = "databases"
+    BACKUP = "backup"
+    AUDIT = "audit"
+    RESTORE = "restore"
+    DRILL = "drill"
+    METABASE = "metabase"
+    METABASE_DATABASE = "metabase_database"
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Duty:
     """
 
     name: str
-    kind: Kind
+    kind: DutyKind
     arguments: tuple[str, ...]
     needs: tuple[Need, ...]
     memory_mb: int
@@ -65,9 +74,9 @@ class Duty:
 
 SCHEDULER = Duty(
     "scheduler",
-    "service",
+    DutyKind.SERVICE,
     ("scheduler", "--state-path", "{state}/scheduler.pickle"),
-    ("warehouse",),
+    (Need.WAREHOUSE,),
     300,
     ("visualizer",),
     before=("migrate",),
@@ -77,18 +86,18 @@ DUTIES = (
     SCHEDULER,
     Duty(
         "worker",
-        "service",
+        DutyKind.SERVICE,
         ("worker",),
-        ("warehouse", "sources", "analysts"),
+        (Need.WAREHOUSE, Need.SOURCES, Need.ANALYSTS),
         800,
         ("warehouse", "analysts"),
         scales=True,
     ),
     Duty(
         ETL.name,
-        "periodic",
+        DutyKind.PERIODIC,
         ("run", ETL.name),
-        ("warehouse", "sources", "analysts", "metabase"),
+        (Need.WAREHOUSE, Need.SOURCES, Need.ANALYSTS, Need.METABASE),
         800,
         ("warehouse", "analysts"),
         schedule="15 2 * * *",
@@ -96,9 +105,9 @@ DUTIES = (
     ),
     Duty(
         BACKUP.name,
-        "periodic",
+        DutyKind.PERIODIC,
         ("run", BACKUP.name, "{database}"),
-        ("database", "backup", "warehouse"),
+        (Need.DATABASE, Need.BACKUP, Need.WAREHOUSE),
         400,
         ("backup",),
         schedule="0 1 * * *",
@@ -107,9 +116,9 @@ DUTIES = (
     ),
     Duty(
         DRILL.name,
-        "periodic",
+        DutyKind.PERIODIC,
         ("run", DRILL.name, "--changed"),
-        ("restore", "drill", "backup", "warehouse"),
+        (Need.RESTORE, Need.DRILL, Need.BACKUP, Need.WAREHOUSE),
         500,
         ("backup", "restore", "drill"),
         schedule="30 5 * * *",
@@ -118,9 +127,9 @@ DUTIES = (
     Duty(
         # Of the warehouse it has an analyst's login, and no other.
         ANALYSTS.name,
-        "periodic",
+        DutyKind.PERIODIC,
         ("run", ANALYSTS.name),
-        ("analyst",),
+        (Need.ANALYST,),
         1800,
         ("warehouse", "analysts"),
         schedule="30 4 * * *",
@@ -128,9 +137,9 @@ DUTIES = (
     ),
     Duty(
         "sync",
-        "periodic",
+        DutyKind.PERIODIC,
         ("sync",),
-        ("analysts",),
+        (Need.ANALYSTS,),
         700,
         ("analysts",),
         schedule="*/5 * * * *",
@@ -139,9 +148,9 @@ DUTIES = (
     ),
     Duty(
         "audit",
-        "periodic",
+        DutyKind.PERIODIC,
         ("audit",),
-        ("warehouse", "sources", "analysts"),
+        (Need.WAREHOUSE, Need.SOURCES, Need.ANALYSTS),
         300,
         ("warehouse", "analysts"),
         schedule="0 5 * * *",
@@ -149,9 +158,9 @@ DUTIES = (
     ),
     Duty(
         "watch",
-        "periodic",
+        DutyKind.PERIODIC,
         ("watch",),
-        ("warehouse", "backup", "audit"),
+        (Need.WAREHOUSE, Need.BACKUP, Need.AUDIT),
         300,
         (),
         schedule="*/15 * * * *",
@@ -159,7 +168,7 @@ DUTIES = (
     ),
     Duty(
         "restore",
-        "dispatched",
+        DutyKind.DISPATCHED,
         (
             "restore",
             "{meta.database}",
@@ -170,7 +179,7 @@ DUTIES = (
             "--table",
             "{meta.table}",
         ),
-        ("restore", "drill"),
+        (Need.RESTORE, Need.DRILL),
         500,
         ("backup", "restore", "drill"),
         required=("database", "into_new"),
@@ -178,9 +187,9 @@ DUTIES = (
     ),
     Duty(
         "rerun",
-        "dispatched",
+        DutyKind.DISPATCHED,
         ("rerun", "--run", "{meta.run}", "--from", "{meta.from}", "{meta.name}"),
-        ("warehouse", "sources", "analysts", "metabase", "databases", "backup"),
+        (Need.WAREHOUSE, Need.SOURCES, Need.ANALYSTS, Need.METABASE, Need.DATABASES, Need.BACKUP),
         800,
         ("warehouse", "analysts"),
         chains=(ETL, BACKUP),
@@ -189,17 +198,17 @@ DUTIES = (
     Duty(
         # Each night does it as well: this is for between two, and for a Metabase that was away.
         "dashboards",
-        "dispatched",
+        DutyKind.DISPATCHED,
         ("dashboards", "apply"),
-        ("warehouse", "metabase"),
+        (Need.WAREHOUSE, Need.METABASE),
         300,
         ("warehouse", "analysts", "metabase"),
     ),
     Duty(
         "metabase",
-        "service",
+        DutyKind.SERVICE,
         ("metabase", "serve", "--jar", "{jar}"),
-        ("metabase_database",),
+        (Need.METABASE_DATABASE,),
         2048,
         ("metabase_database",),
         before=("metabase prepare",),

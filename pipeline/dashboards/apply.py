@@ -9,7 +9,7 @@ from pipeline.access import Access
 from pipeline.catalog import Catalog
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import changes, connection, instance, meanings, permissions, trial, wanted
-from pipeline.dashboards.changes import Change, There
+from pipeline.dashboards.changes import Action, Change, There
 from pipeline.dashboards.connection import Database
 from pipeline.dashboards.wanted import Board, Wanted, is_variable
 from pipeline.dashboards.write import Writer
@@ -18,7 +18,7 @@ from pipeline.ledger import surface
 from pipeline.ledger.surface import Memory
 from pipeline.metabase import Client
 from pipeline.postgres import Connection, locks
-from pipeline.settings import Settings
+from pipeline.settings import Edits, Settings
 from pipeline.settings.sections import MetabaseSettings
 
 LOCK = "dashboards"
@@ -50,7 +50,7 @@ class Outcome:
     @property
     def shown(self) -> list[Change]:
         """Return what a person is told of."""
-        return [one for one in self.changes if one.action != "remember"]
+        return [one for one in self.changes if one.action != Action.REMEMBER]
 
 
 def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) -> Outcome:
@@ -63,20 +63,20 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
         uri, version = _address(databases)
         fine, held = _tried(databases, boards, outcome)
         if settings.metabase is None:
-            _compare(There(None, {}, None), fine, held, "overwrite", outcome)
+            _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
             return outcome
         with contextlib.closing(Client(settings.metabase.url)) as client:
             ready = instance.opened(client, settings.metabase, databases.vault, None, _silent)
             known = memory.find(connection.KEY)
             if not ready or known is None or known.number is None:
                 outcome.others.append("the connection to the warehouse: is to be made")
-                _compare(There(None, {}, None), fine, held, "overwrite", outcome)
+                _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
                 return outcome
             database = Database(client, memory, known.number)
             if wrong := connection.differences(client, known, uri, version):
                 outcome.others.append(f"the connection to the warehouse: {', '.join(wrong)}")
                 if wrong == ["is not there any more"]:
-                    _compare(There(None, {}, None), fine, held, "overwrite", outcome)
+                    _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
                     return outcome
             there = There(client, memory.all(), database)
             _compare(there, fine, held, settings.metabase.edits, outcome)
@@ -157,7 +157,7 @@ def _things(boards: Sequence[Board]) -> list[Wanted]:
 
 
 def _compare(
-    there: There, boards: Sequence[Board], held: Sequence[Dashboard], edits: changes.Edits, outcome: Outcome
+    there: There, boards: Sequence[Board], held: Sequence[Dashboard], edits: Edits, outcome: Outcome
 ) -> None:
     things = _things(boards)
     names = changes.renamed(there, list(changes.renames(there, things, held)))
@@ -165,7 +165,7 @@ def _compare(
         if change := changes.of_thing(there, thing, edits, names.get(thing.key)):
             outcome.changes.append(change)
     for known in changes.removed(there, things, held):
-        outcome.changes.append(Change("archive", known.kind, known.name, known.file))
+        outcome.changes.append(Change(Action.ARCHIVE, known.kind, known.name, known.file))
 
 
 def _look_beside(
@@ -224,9 +224,9 @@ def _write(
         if change := changes.of_thing(there, thing, asked.edits, names.get(thing.key)):
             writer.do(change, thing)
             outcome.changes.append(change)
-            if change.action != "remember":
+            if change.action != Action.REMEMBER:
                 say(str(change))
     for known in list(changes.removed(there, things, held)):
         if writer.archive(known):
-            outcome.changes.append(Change("archive", known.kind, known.name, known.file))
+            outcome.changes.append(Change(Action.ARCHIVE, known.kind, known.name, known.file))
             say(str(outcome.changes[-1]))

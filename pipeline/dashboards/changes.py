@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import things
@@ -12,11 +13,22 @@ from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import CheckError
 from pipeline.ledger.surface import Kept
 from pipeline.metabase import Client
+from pipeline.settings import Edits
 
-# keep: what somebody changed there by hand stays; remember: it is as it is to be, though we did not write it.
-Action = Literal["create", "update", "restore", "archive", "keep", "remember"]
-Edits = Literal["overwrite", "keep"]
 _ARCHIVED_FIRST = (DASHBOARD, CARD, COLLECTION)
+
+
+class Action(StrEnum):
+    """What is done to one thing."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    RESTORE = "restore"
+    ARCHIVE = "archive"
+    # What somebody changed there by hand stays.
+    KEEP = "keep"
+    # It is as it is to be, though we did not write it.
+    REMEMBER = "remember"
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,12 @@ class Change:
         parts = [f'{self.action} {self.kind} "{self.name}"{where}']
         if self.renamed_from and self.renamed_from != self.name:
             parts.append(f'it was "{self.renamed_from}"')
-        if self.differs and self.action not in ("create", "archive"):
+        if self.differs and self.action not in (Action.CREATE, Action.ARCHIVE):
             parts.append(f"differs: {', '.join(self.differs)}")
         if self.follows:
             parts.append(f"follows a sync, for Metabase does not know {self.follows} yet")
         if self.by_hand:
-            what = "stays" if self.action == "keep" else "is written over"
+            what = "stays" if self.action == Action.KEEP else "is written over"
             parts.append(f"changed in Metabase by hand, which {what}: {', '.join(self.by_hand)}")
         return "; ".join(parts)
 
@@ -118,7 +130,7 @@ def of_thing(there: There, wanted: Wanted, edits: Edits, renamed_from: str | Non
     name, file = wanted.name, wanted.file
     if live is None:
         gone = ("removed",) if known is not None and known.shown is not None and there.client else ()
-        return Change("create", wanted.kind, name, file, by_hand=gone)
+        return Change(Action.CREATE, wanted.kind, name, file, by_hand=gone)
     found = things.shown(wanted.kind, live)
     by_hand = differing(known.shown, found) if known and known.shown is not None else ()
     try:
@@ -126,10 +138,10 @@ def of_thing(there: There, wanted: Wanted, edits: Edits, renamed_from: str | Non
     except UnknownColumnError as error:
         differs, follows = (), error.column
     if not differs and not follows:
-        return Change("remember", wanted.kind, name, file) if known and known.shown != found else None
-    if by_hand and edits == "keep":
-        return Change("keep", wanted.kind, name, file, differs, by_hand, follows=follows)
-    action: Action = "restore" if found["archived"] else "update"
+        return Change(Action.REMEMBER, wanted.kind, name, file) if known and known.shown != found else None
+    if by_hand and edits == Edits.KEEP:
+        return Change(Action.KEEP, wanted.kind, name, file, differs, by_hand, follows=follows)
+    action = Action.RESTORE if found["archived"] else Action.UPDATE
     return Change(action, wanted.kind, name, file, differs, by_hand, renamed_from, follows)
 
 

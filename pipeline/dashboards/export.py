@@ -17,7 +17,7 @@ from pipeline import access
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import trial, wanted
 from pipeline.dashboards.apply import Outcome
-from pipeline.dashboards.changes import Change
+from pipeline.dashboards.changes import Action, Change
 from pipeline.dashboards.connection import NAME
 from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD
 from pipeline.dashboards.wanted import Wanted
@@ -85,7 +85,7 @@ def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) ->
             f"{folder}: cannot be written: {error.strerror}",
             hint="make room, or name a folder where you may write",
         ) from None
-    outcome.changes += [Change("create", one.kind, one.name, one.file) for one in things]
+    outcome.changes += [Change(Action.CREATE, one.kind, one.name, one.file) for one in things]
     return outcome
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from pipeline.catalog import Catalog
 from pipeline.dashboards import connection
-from pipeline.dashboards.changes import Action, Change, Edits
+from pipeline.dashboards.changes import Action, Change
 from pipeline.dashboards.connection import Database
 from pipeline.errors import StepError
 from pipeline.ledger.surface import Kept
+from pipeline.settings import Edits
 
 KEY = "meanings"
 SCHEMA = "mart"
@@ -35,7 +36,7 @@ class Meaning:
             return None
         # An empty one that we have not filled is nobody's.
         by_hand = _PART if self.live != (self.ours or "") else ()
-        action: Action = "keep" if by_hand and edits == "keep" else "update"
+        action = Action.KEEP if by_hand and edits == Edits.KEEP else Action.UPDATE
         return Change(action, self.kind, self.name, None, _PART, by_hand)
 
 
@@ -51,7 +52,7 @@ def keep(database: Database, catalog: Catalog, edits: Edits) -> list[Change]:
     Raise StepError if Metabase did not take one.
     """
     changes = missing(database, catalog, edits)
-    wanted = {change.name for change in changes if change.action != "keep"}
+    wanted = {change.name for change in changes if change.action != Action.KEEP}
     for meaning in _all(database, catalog):
         if meaning.name in wanted:
             # An empty text is refused.

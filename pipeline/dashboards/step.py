@@ -10,6 +10,7 @@ from pipeline.catalog import Catalog
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.chains import APPLY_TASK, DASHBOARDS
 from pipeline.dashboards.apply import apply
+from pipeline.dashboards.changes import Action
 from pipeline.errors import CheckError
 from pipeline.ledger import lease
 from pipeline.settings import Settings
@@ -48,7 +49,7 @@ def apply_in_run(
             if outcome.problems:
                 raise CheckError("; ".join(outcome.problems))
             _finish(databases, attempt, outcome.writes, _digest(catalog, dashboards))
-    kept = sum(change.action == "keep" for change in outcome.shown)
+    kept = sum(change.action == Action.KEEP for change in outcome.shown)
     changed = len(outcome.shown) - kept + len(outcome.others)
     said = f"{changed} changed" if changed else "nothing to change"
     show(100, f"{said}, {kept} changed by hand and kept" if kept else said)

@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog.dashboard_files.asked import quoted
-from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Reach
+from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, FilterKind, Reach
 from pipeline.dashboards.wanted import Board, is_variable, numbers, statement
 from pipeline.errors import CheckError, PipelineError
 from pipeline.postgres import Connection
@@ -36,7 +36,7 @@ def problems(connection: Connection, board: Board) -> Iterator[str]:
 
 
 def _try_default(connection: Connection, dashboard: Dashboard, chosen: Filter) -> None:
-    if chosen.kind != "category" or not chosen.default:
+    if chosen.kind != FilterKind.CATEGORY or not chosen.default:
         return
     places = {
         (reach.relation, reach.name)
@@ -73,10 +73,10 @@ def _identifier(relation: str, *more: str) -> sql.Identifier:
 def _condition(chosen: Filter, reach: Reach, wrong: Container[str]) -> sql.Composable:
     """Return a condition such as Metabase makes of a filter, with what is chosen at first."""
     if is_variable(chosen, reach):
-        how = "{}::text ILIKE '%'" if chosen.kind == "search" else "{}::text = ''"
+        how = "{}::text ILIKE '%'" if chosen.kind == FilterKind.SEARCH else "{}::text = ''"
         return sql.SQL(how).format(sql.SQL(quoted(reach.column)))
     column = _identifier(reach.relation, reach.name)
-    if chosen.kind == "date":
+    if chosen.kind == FilterKind.DATE:
         return sql.SQL("{} >= current_date").format(column)
     if not isinstance(chosen.default, tuple) or chosen.name in wrong:
         return sql.SQL("{0} = {0}").format(column)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.catalog.dashboard_files.board import Card, Format
+from pipeline.catalog.dashboard_files.board import Card, Chart, Format
 
 # Ours that are called otherwise there.
 DISPLAYS: Mapping[str, str] = {"number": "scalar"}
@@ -23,11 +23,11 @@ def settings(card: Card) -> dict[str, Any]:
     """Return the visualization settings of a card."""
     found: dict[str, Any] = {}
     dimensions, measures = list(card.dimensions), list(card.measures)
-    if card.chart == "number":
+    if card.chart == Chart.NUMBER:
         found["scalar.field"] = measures[0]
-    elif card.chart == "pie":
+    elif card.chart == Chart.PIE:
         found |= {"pie.dimension": dimensions[0], "pie.metric": measures[0]}
-    elif card.chart == "table":
+    elif card.chart == Chart.TABLE:
         if dimensions or measures:
             found["table.columns"] = [
                 {"name": name, "enabled": True} for name in dict.fromkeys([*dimensions, *measures])

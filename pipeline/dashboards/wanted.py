@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.catalog.dashboard_files.asked import quoted
-from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, Past, Reach
+from pipeline.catalog.dashboard_files.board import TEXT, Card, Dashboard, Filter, FilterKind, Past, Reach
 from pipeline.dashboards import visual
 from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD, by_filter, place
 from pipeline.errors import CheckError
@@ -99,7 +99,7 @@ def _keyed(dashboard: Dashboard) -> Iterator[tuple[str, Card]]:
     """Yield each card with its key: its title, and a number where that is there twice."""
     seen: dict[str, int] = {}
     for card in dashboard.cards:
-        if card.chart == "text":
+        if card.chart == TEXT:
             continue
         seen[card.title] = seen.get(card.title, 0) + 1
         number = f" ({seen[card.title]})" if seen[card.title] > 1 else ""
@@ -134,7 +134,7 @@ def _card(dashboard: Dashboard, collection: str, key: str, card: Card) -> Wanted
 
 def is_variable(chosen: Filter, reach: Reach) -> bool:
     """Whether a filter is put into the SQL as a text, and not as a condition that Metabase makes."""
-    return chosen.kind == "search" or not reach.relation
+    return chosen.kind == FilterKind.SEARCH or not reach.relation
 
 
 def statement(card: Card, dashboard: Dashboard) -> str:
@@ -151,10 +151,10 @@ def statement(card: Card, dashboard: Dashboard) -> str:
 def _condition(chosen: Filter, reach: Reach) -> str:
     tag = f"{{{{{chosen.name}}}}}"
     column = quoted(reach.column)
-    if chosen.kind == "search":
+    if chosen.kind == FilterKind.SEARCH:
         return f"[[AND {column}::text ILIKE '%' || {tag} || '%']]"
     if not reach.relation:
-        if chosen.kind == "date":
+        if chosen.kind == FilterKind.DATE:
             raise CheckError(
                 f"of filter {chosen.name} it cannot be told which table's {reach.column} it looks at, which "
                 "Metabase has to know",
@@ -177,10 +177,10 @@ def _tag(places: Places, chosen: Filter, reach: Reach, key: str) -> dict[str, An
 
 
 def _type(chosen: Filter, base_type: str) -> str:
-    if chosen.kind == "date":
+    if chosen.kind == FilterKind.DATE:
         return "date/all-options"
     numeric = base_type in ("type/Integer", "type/BigInteger", "type/Decimal", "type/Float")
-    return "number/=" if numeric and chosen.kind == "category" else "string/="
+    return "number/=" if numeric and chosen.kind == FilterKind.CATEGORY else "string/="
 
 
 def _dashboard(
@@ -249,7 +249,7 @@ def _parameter(places: Places, dashboard: Dashboard, chosen: Filter) -> dict[str
         "type": kind,
         "sectionId": kind.partition("/")[0],
     }
-    if chosen.kind != "date":
+    if chosen.kind != FilterKind.DATE:
         found["isMultiSelect"] = bool(reaches)
     return found | ({"default": _default(chosen, kind)} if chosen.default else {})
 
@@ -259,7 +259,7 @@ def _default(chosen: Filter, kind: str) -> Any:
         # With ~ the current one is in it.
         return f"past{chosen.default.count}{chosen.default.unit}s~"
     values = list(chosen.default or ())
-    if chosen.kind == "date":
+    if chosen.kind == FilterKind.DATE:
         return "~".join(values)
     return list(numbers(chosen)) if kind == "number/=" else values
 

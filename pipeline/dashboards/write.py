@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.dashboards import things
-from pipeline.dashboards.changes import Change, There, differing
+from pipeline.dashboards.changes import Action, Change, There, differing
 from pipeline.dashboards.things import PATHS
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import StepError
@@ -25,11 +25,11 @@ class Writer:
 
     def do(self, change: Change, wanted: Wanted) -> None:
         """Let a thing be as it is declared. Raise StepError if Metabase did not take a part of that."""
-        if change.action == "keep":
+        if change.action == Action.KEEP:
             return
         known = self._there.kept.get(wanted.key)
         live = self._there.live(wanted.key, wanted.kind)
-        if change.action == "remember" and known is not None and live is not None:
+        if change.action == Action.REMEMBER and known is not None and live is not None:
             self._remember(replace(known, shown=things.shown(wanted.kind, live)))
             return
         if live is None:

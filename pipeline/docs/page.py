@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterator
 from importlib import resources
 
+from pipeline.catalog import Level
 from pipeline.docs import drawn
 from pipeline.docs.facts import MART, CheckFacts, ColumnFacts, Facts, Thing
 from pipeline.names import anchor
@@ -137,7 +138,7 @@ def _column(column: ColumnFacts) -> str:
 def _check(check: CheckFacts) -> str:
     kind = "" if check.holds is not False else check.level
     last = _text(check.past[-1][2]) if check.past else ""
-    level = " <small>only warns</small>" if check.level == "warn" else ""
+    level = " <small>only warns</small>" if check.level == Level.WARN else ""
     name, past = f"{_text(check.name)}{level}", drawn.history(check)
     return f'<tr class="{kind}"><td>{name}</td><td>{last}</td><td>{past}</td></tr>'
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.chains import DUTIES
+from pipeline.chains import DUTIES, DutyKind
 from pipeline.chains.jobs import PREFIX, Job
 from pipeline.install import crontab, units
 from pipeline.install.layout import MARK, Layout
 from pipeline.install.machine import Machine
 
-SERVICES = {duty.name for duty in DUTIES if duty.kind == "service" and not duty.foreign}
+SERVICES = {duty.name for duty in DUTIES if duty.kind == DutyKind.SERVICE and not duty.foreign}
 
 
 def known(layout: Layout) -> str:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
+from pipeline.chains import DutyKind
 from pipeline.chains.jobs import Job
 from pipeline.install.layout import MARK, USER, Layout
 
@@ -26,7 +27,7 @@ def render(wanted: Sequence[Job], layout: Layout) -> str:
 
 def is_started(job: Job) -> bool:
     """Whether a clock, or the machine's start, starts it, and not a person or a program of others."""
-    return job.duty.kind != "dispatched" and not job.duty.foreign
+    return job.duty.kind != DutyKind.DISPATCHED and not job.duty.foreign
 
 
 def words(job: Job, layout: Layout) -> list[str]:
@@ -37,7 +38,7 @@ def words(job: Job, layout: Layout) -> list[str]:
 
 def _line(job: Job, wanted: Sequence[Job], layout: Layout) -> str:
     command = f"$BIN/pipeline {shlex.join(words(job, layout))}"
-    if job.duty.kind != "service":
+    if job.duty.kind != DutyKind.SERVICE:
         wrapped = f"$BIN/pipeline-cron --lock {job.name} --timeout {job.duty.limit} {command}"
         return f"{job.begins(wanted):<15} {USER} {wrapped}"
     before = "".join(f"$BIN/pipeline {name} && " for name in job.duty.before)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.chains import DutyKind
 from pipeline.chains.jobs import Job
 from pipeline.install.crontab import is_started, words
 from pipeline.install.layout import MARK, USER, Layout
@@ -52,7 +53,7 @@ def render(wanted: Sequence[Job], layout: Layout) -> Mapping[str, str]:
     for job in wanted:
         if is_started(job):
             found[f"{job.id}.service"] = MARK + _service(job, layout)
-        if job.duty.kind == "periodic":
+        if job.duty.kind == DutyKind.PERIODIC:
             found[f"{job.id}.timer"] = MARK + _timer(job, job.begins(wanted))
     return found
 
@@ -91,7 +92,7 @@ def _field(text: str) -> str:
 
 def _service(job: Job, layout: Layout) -> str:
     command = " ".join([f"{layout.bin}/pipeline", *words(job, layout)])
-    service = job.duty.kind == "service"
+    service = job.duty.kind == DutyKind.SERVICE
     if service:
         how = "".join(f"ExecStartPre={layout.bin}/pipeline {name}\n" for name in job.duty.before)
         how += f"ExecStart={command}\nRestart=on-failure\nRestartSec=30\n"

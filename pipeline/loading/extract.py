@@ -16,7 +16,7 @@ from psycopg2 import sql
 
 from pipeline import access, chains, ledger, mask, postgres, quality, retry
 from pipeline.access import Access
-from pipeline.catalog import Table
+from pipeline.catalog import Changes, Deletes, Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark, checks
@@ -207,7 +207,7 @@ class _Extraction:
                 hint="see whether it is a view or foreign table that shows other rows to each query, and "
                 "load what it is made of in its stead",
             )
-        elif planned.mode == Mode.FULL and planned.key and planned.table.deletes != "ignore":
+        elif planned.mode == Mode.FULL and planned.key and planned.table.deletes != Deletes.IGNORE:
             deleted = deletes.absent(self._warehouse, planned, staged, staged.rows)
         elif planned.mode == Mode.REBUILD and planned.since is not None:
             # The keys may be of another type by now: the counts have to do.
@@ -236,7 +236,7 @@ class _Extraction:
         return continuity.witnesses(self._source, planned)
 
     def _cursor_value(self, planned: Plan, staged: Staged) -> str | None:
-        if planned.table.changes != "cursor" or not planned.table.cursor:
+        if planned.table.changes != Changes.CURSOR or not planned.table.cursor:
             return None
         cursor = sql.Identifier(planned.table.cursor)
         query = sql.SQL("SELECT max({})::text FROM {}").format(cursor, staged.rows)

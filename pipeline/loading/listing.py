@@ -231,7 +231,7 @@ def _send_notice(
 def _notice(source: Source, told: str) -> Alert:
     return Alert(
         key=f"found/{source.name}",
-        kind="notice",
+        kind=alerts.Kind.NOTICE,
         summary=f"{source.name}: new are {told}",
         hint=f"a table whose name is under leave in sources/{source.name}.yaml stays in the source; one with "
         "a line of its own is masked as that says, and nothing is guessed",

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg2 import sql
 
 from pipeline import access, ledger, retry
-from pipeline.catalog import Table
+from pipeline.catalog import Changes, Deletes, DriftKind, Table
 from pipeline.chains import LOAD_TASK
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
@@ -19,6 +19,7 @@ from pipeline.loading import extract, quarantine, steps, validate
 from pipeline.loading.extracted import Extracted
 from pipeline.loading.publishing import described, history, merge, reshape
 from pipeline.loading.shapes import drift
+from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.postgres import Connection
 from pipeline.progress import Show, no_progress
 from pipeline.settings import Settings
@@ -152,7 +153,7 @@ class _Publication:
         return self._extracted.mode.into_new_table
 
     def _renames(self) -> list[tuple[str, str]]:
-        return [(change.old, change.new) for change in self._changes if change.kind == "renamed"]
+        return [(change.old, change.new) for change in self._changes if change.kind == DriftKind.RENAMED]
 
     def _known(self) -> set[str]:
         """Return the columns of the warehouse's table and its history."""
@@ -165,12 +166,14 @@ class _Publication:
 
     def _still_there(self) -> set[str]:
         """Return what those columns were called that the source has not dropped since the last load."""
-        dropped = {change.column for change in self._changes if change.kind == "dropped"}
+        dropped = {change.column for change in self._changes if change.kind == DriftKind.DROPPED}
         return set(self._accepted.names if self._accepted else ()) - dropped
 
     def _forgotten(self) -> list[str]:
         """Return the columns of which no value stays that was loaded before."""
-        masked = [change.column for change in self._changes if change.kind in ("mask", "listed")]
+        masked = [
+            change.column for change in self._changes if change.kind in (DriftKind.MASK, FixedKind.LISTED)
+        ]
         if any(column.mask for column in self._shape.every_column):
             # Their names in the warehouse stand for other columns now, or for none; some of those are masked.
             masked += reshape.unrenamed(self._renames(), self._gone)
@@ -195,7 +198,7 @@ class _Publication:
         """Return the table's rows, once they are as many as the source's snapshot has."""
         total = staging.count(self._warehouse, relation, staging.live(self._warehouse, relation, self._table))
         expected = self._extracted.source_rows - aside.missing
-        if total != expected and not (self._table.deletes == "ignore" and total > expected):
+        if total != expected and not (self._table.deletes == Deletes.IGNORE and total > expected):
             raise StepError(
                 f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
                 "nothing was published",
@@ -219,7 +222,7 @@ class _Publication:
             self._extracted.cursor_value,
             loaded.total,
             loaded.quarantined,
-            self._table.cursor if self._table.changes == "cursor" else None,
+            self._table.cursor if self._table.changes == Changes.CURSOR else None,
             history=taken.history,
             witnesses=self._extracted.witnesses,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from psycopg2 import sql
 
 from pipeline import ledger, mask, postgres
-from pipeline.catalog import Table
+from pipeline.catalog import Changes, DriftAction, DriftKind, Mask, Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
 from pipeline.loading.extracted import Mode
@@ -21,6 +21,7 @@ from pipeline.warehouse.staging import Staged
 
 # Transaction ids go round in 32 bits in the rows themselves: half of the circle is behind, half ahead.
 HALF_CIRCLE = 2**31
+ADDED = frozenset({DriftKind.ADDED, DriftKind.ADDED_WITH_DEFAULT})
 TIME_TYPES = ("timestamp", "date")
 # Numbers that may be endless or none at all, and what no cursor goes on from, as PostgreSQL writes it.
 ENDLESS_NUMBERS = frozenset({"numeric", "real", "double precision"})
@@ -82,7 +83,7 @@ class Plan:
     def changed(self) -> Composable:
         """Return the condition under which a row may have changed since it was last loaded."""
         assert self.since is not None  # noqa: S101 - without it all rows are read
-        return self.written() if self.table.changes == "xmin" else self._cursor_condition(self.since)
+        return self.written() if self.table.changes == Changes.XMIN else self._cursor_condition(self.since)
 
     def written(self) -> Composable:
         """Return the condition under which a row may have been written since the table was last loaded.
@@ -121,9 +122,9 @@ class Plan:
 def expression(column: Column) -> Composable:
     """Return what the source is asked for to get a column as it is loaded."""
     name = sql.Identifier(column.name)
-    if column.mask == "hash":
+    if column.mask == Mask.HASH:
         return mask.hashed(name)
-    if column.mask == "null":
+    if column.mask == Mask.NULL:
         # Not the domain, which may want a value.
         return mask.empty(sql.SQL("text" if column.text else column.full_type.undressed.written))
     return column.expression()
@@ -160,9 +161,7 @@ def make(
     changes += tuple(drift.beside(column, of) for column, of in shown.shown(source, wanted, table))
     changes += tuple(map(drift.filtered, filtering.masked(table, wanted)))
     ignored = {
-        change.column
-        for change in changes
-        if change.kind.startswith("added") and change.action == drift.IGNORE
+        change.column for change in changes if change.kind in ADDED and change.action == DriftAction.IGNORE
     }
     wanted = replace(wanted, columns=tuple(column for column in wanted.columns if column.name not in ignored))
     since = ledger.watermark(warehouse, table.source, table.name)
@@ -172,7 +171,7 @@ def make(
     renamed = {
         change.column: change.old
         for change in changes
-        if change.kind == "renamed" and change.old in known and change.new not in known
+        if change.kind == DriftKind.RENAMED and change.old in known and change.new not in known
     }
     # The key of a parent says nothing of the rows of those that inherit from it.
     enforced = key == current.key and not shape.is_inherited_from(source, current)
@@ -194,8 +193,8 @@ def compared(
     A column that is gone blocks the table if somebody's view shows it, unless the catalog says otherwise.
     """
     return tuple(
-        replace(change, action=drift.BLOCK, users=users)
-        if change.kind == "dropped"
+        replace(change, action=DriftAction.BLOCK, users=users)
+        if change.kind == DriftKind.DROPPED
         and "dropped" not in table.drift
         and (users := tuple(views.showing(warehouse, table.source, table.name, change.column)))
         else change
@@ -242,7 +241,7 @@ def _reasons_for_a_new_table(planned: Plan, kept: Set[str]) -> Iterator[str]:
     yield from (str(change) for change in planned.changes if change.rebuilds)
     for change in planned.changes:
         # Its rows still have the old values.
-        if change.kind in ("added", "added_with_default", "renamed") and change.column in kept:
+        if change.kind in (*ADDED, DriftKind.RENAMED) and change.column in kept:
             yield f'the warehouse kept an older column "{change.column}"'
 
 
@@ -254,7 +253,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
         return
     if since.in_full:
         yield since.in_full
-    if table.changes == "full":
+    if table.changes == Changes.FULL:
         yield "declared"
     if not planned.key:
         yield "it has no key"
@@ -265,13 +264,13 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
         yield taken.history_reason
     if since.quarantined:
         yield f"{since.quarantined:,} rows were quarantined in the last load"
-    if table.changes == "xmin" and not planned.shape.has_xmin:
+    if table.changes == Changes.XMIN and not planned.shape.has_xmin:
         yield f"a {'view' if planned.shape.kind == 'v' else 'foreign table'} tells no changes"
-    if table.changes == "xmin" and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
+    if table.changes == Changes.XMIN and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
         yield "the last load is too long ago to tell what changed"
-    if since.cursor_name != (table.cursor if table.changes == "cursor" else None):
+    if since.cursor_name != (table.cursor if table.changes == Changes.CURSOR else None):
         yield "it was read by another cursor before"
-    if table.changes == "cursor" and (since.cursor_value is None or since.cursor_value in ENDLESS):
+    if table.changes == Changes.CURSOR and (since.cursor_value is None or since.cursor_value in ENDLESS):
         yield "the last load knew no cursor"
     yield from _filled_before(replace(planned, mode=Mode.INCREMENT), source)
 
@@ -281,7 +280,7 @@ def _filled_before(planned: Plan, source: Connection) -> Iterator[str]:
     if "added" in planned.table.drift:
         return
     for change in planned.changes:
-        if change.kind == "added":
+        if change.kind == DriftKind.ADDED:
             column = sql.Identifier(change.column)
             query = sql.SQL(
                 "SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL AND NOT ({}) AND {})"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from psycopg2 import sql
 
 from pipeline import postgres, quality
-from pipeline.catalog.check_kinds import HOLD
+from pipeline.catalog import Level, Quarantine
 from pipeline.loading.checking import Candidate
 from pipeline.postgres import Composable, Connection
 from pipeline.quality import Result
@@ -54,7 +54,7 @@ def fill(
 
 
 def _fails(result: Result) -> bool:
-    return not result.passed and result.level == "error" and result.wrong is not None
+    return not result.passed and result.level == Level.ERROR and result.wrong is not None
 
 
 def _settle(
@@ -77,7 +77,7 @@ def _settle(
         ]
         for result in failed:
             if attempt == ROUNDS - 1:
-                later[result.name] = replace(result, quarantine=HOLD)
+                later[result.name] = replace(result, quarantine=Quarantine.HOLD)
                 continue
             if result.name in held:
                 later.setdefault(result.name, result)

@@ -60,7 +60,7 @@ def notice(source: Source, names: Sequence[Name]) -> Alert:
     lines = ", ".join(f"'{_line(source, schema, name)}'" for schema, name in names)
     return Alert(
         key=f"new/{source.name}",
-        kind="notice",
+        kind=alerts.Kind.NOTICE,
         summary=f"{source.name}: {counted} new in the source and not loaded: {listed}",
         hint=f"to load, write {lines} under tables in sources/{source.name}.yaml, or the name under leave",
         command=f"pipeline plan {source.name}",

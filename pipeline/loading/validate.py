@@ -13,6 +13,7 @@ from pipeline.ledger import checks
 from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
 from pipeline.loading.extracted import Extracted, Mode
+from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.postgres import Connection
 from pipeline.progress import Show, no_progress
 from pipeline.quality import Result
@@ -93,7 +94,7 @@ def _results(warehouse: Connection, candidate: Candidate, record: Extracted) -> 
         accepted = ledger.accepted_shape(warehouse, table.source, table.name)
     changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, record.shape, table)
     drifted = checking.of_drift(changes, table)
-    candidate = replace(candidate, filtered_anew=any(change.kind == "where" for change in changes))
+    candidate = replace(candidate, filtered_anew=any(change.kind == FixedKind.WHERE for change in changes))
     if any(result.stops for result in drifted):
         # The rows have a shape of which nothing is known yet: no check could be trusted.
         return drifted
@@ -120,7 +121,7 @@ def _warn(settings: Settings, table: Table, run: str, results: Sequence[Result])
     of = failures.table(table.source, table.name, run)
     found = [
         replace(of, key=f"{of.key}/{result.name}").alert(
-            f"{result.name} does not hold", str(result), kind="warning"
+            f"{result.name} does not hold", str(result), kind=alerts.Kind.WARNING
         )
         for result in results
         if not result.passed and not result.stops

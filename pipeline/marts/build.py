@@ -12,7 +12,7 @@ from psycopg2 import sql
 from pipeline import access, alerts, ledger, postgres, quality, retry
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.catalog import Catalog, Mart
+from pipeline.catalog import Catalog, Mart, Materialize
 from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import CheckError, StepError
 from pipeline.ledger import checks, lease
@@ -166,7 +166,7 @@ class _Building:
                 raise CheckError(f"{'; '.join(stopping)}; it stays as it was")
             show(None, "publishing")
             new = publish.New(mart, self._run, answer)
-            if mart.materialize == "table":
+            if mart.materialize == Materialize.TABLE:
                 publish.as_table(self._warehouse, theirs, new)
             else:
                 publish.as_view(self._warehouse, new, self._is_about_to_change)
@@ -212,7 +212,7 @@ def _warn(settings: Settings, mart: Mart, run: str, results: Sequence[Result]) -
     of = failures.mart(mart.name, run)
     found = [
         replace(of, key=f"{of.key}/{result.name}").alert(
-            f"{result.name} does not hold", str(result), kind="warning"
+            f"{result.name} does not hold", str(result), kind=alerts.Kind.WARNING
         )
         for result in results
         if not result.passed and not result.stops

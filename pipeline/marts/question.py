@@ -11,7 +11,7 @@ import psycopg2
 from psycopg2 import sql
 
 from pipeline import postgres, quality
-from pipeline.catalog import Mart
+from pipeline.catalog import Mart, Materialize
 from pipeline.errors import StepError
 from pipeline.postgres import Connection
 from pipeline.quality import CANDIDATE
@@ -54,7 +54,7 @@ def ask(theirs: Connection, mart: Mart) -> Answer:
             hint=f"run 'pipeline migrate', then GRANT {group.as_string(theirs)} to that login",
             retryable=False,
         ) from None
-    view = QUESTION if mart.materialize == "table" else CANDIDATE
+    view = QUESTION if mart.materialize == Materialize.TABLE else CANDIDATE
     oid = _create(theirs, mart, view)
     reads = _reads(theirs, mart, oid)
     _refuse_functions(theirs, mart, oid)
@@ -142,7 +142,7 @@ def _run(theirs: Connection, mart: Mart, view: str) -> int:
     """Read every row, in a transaction that can no longer write. Return how many there are."""
     question, candidate = sql.Identifier("pg_temp", view), sql.Identifier("pg_temp", CANDIDATE)
     try:
-        if mart.materialize == "table":
+        if mart.materialize == Materialize.TABLE:
             postgres.rows(
                 theirs,
                 sql.SQL("CREATE TEMP TABLE {} AS SELECT * FROM {} WITH NO DATA").format(
@@ -151,7 +151,7 @@ def _run(theirs: Connection, mart: Mart, view: str) -> int:
             )
         quality.require_pure(theirs, mart.checks, f"in {mart.file}")
         postgres.rows(theirs, "SET LOCAL transaction_read_only = on")
-        if mart.materialize == "table":
+        if mart.materialize == Materialize.TABLE:
             # What is the session's own can be written all the same.
             postgres.rows(theirs, sql.SQL("INSERT INTO {} SELECT * FROM {}").format(candidate, question))
         # Not counted: the server computes no column that is not wanted.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import redact, settings
-from pipeline.chains import jobs
+from pipeline.chains import DutyKind, jobs
 from pipeline.chains.jobs import PREFIX, Job
 from pipeline.cli import output, terminal
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
@@ -83,7 +83,7 @@ def _run(parsed: argparse.Namespace) -> int:
         for name in left:
             _remove(nomad, name)
     for job, _ in changed:
-        if job.duty.kind == "service":
+        if job.duty.kind == DutyKind.SERVICE:
             _until_well(nomad, job.id, job.duty.start_minutes * SECONDS_PER_MINUTE)
     terminal.say(f"{len(changed)} of {len(wanted)} jobs changed")
     return 0
@@ -93,7 +93,7 @@ def _check_schedules(found: Sequence[tuple[Job, Sequence[str]]], values: Path) -
     """Raise CheckError that names each schedule which Nomad takes, and goes by otherwise than people read."""
     wrong = []
     for job, arguments in found:
-        if job.duty.kind == "periodic":
+        if job.duty.kind == DutyKind.PERIODIC:
             _, said = _nomad("job", "run", "-output", *arguments, of=job)
             wrong += [f"{job.id}: {problem}" for problem in schedules.of_a_job(json.loads(said)["Job"])]
     if wrong:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.chains import DUTIES, Duty
+from pipeline.chains import DUTIES, Duty, DutyKind
 from pipeline.chains.jobs import PREFIX
 from pipeline.dashboards import serving
 from pipeline.nomad import hcl, values
@@ -87,7 +87,7 @@ def _pinned() -> list[str]:
 
 
 def _start(duty: Duty) -> list[str]:
-    if duty.kind == "periodic":
+    if duty.kind == DutyKind.PERIODIC:
         key = f'"{duty.name}-${{var.database}}"' if duty.per_database else f'"{duty.name}"'
         usual = "var.schedule" if duty.per_database else hcl.quoted(duty.schedule)
         when = {
@@ -96,7 +96,7 @@ def _start(duty: Duty) -> list[str]:
             "prohibit_overlap": "true",
         }
         return [*hcl.block("periodic", hcl.aligned(when)), ""]
-    if duty.kind == "dispatched":
+    if duty.kind == DutyKind.DISPATCHED:
         keys = {
             "payload": '"forbidden"',
             "meta_required": hcl.listed(duty.required),
@@ -107,14 +107,14 @@ def _start(duty: Duty) -> list[str]:
 
 
 def _type(duty: Duty) -> str:
-    if duty.kind == "service":
+    if duty.kind == DutyKind.SERVICE:
         return "service"
     return "sysbatch" if duty.every_node else "batch"
 
 
 def _restart(duty: Duty) -> list[str]:
     """Return what follows on an end: a service is started again; of a batch one failure is one failure."""
-    service = duty.kind == "service"
+    service = duty.kind == DutyKind.SERVICE
     again = (
         {"attempts": str(RESTARTS), "interval": '"10m"', "delay": '"15s"', "mode": '"delay"'}
         if service

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline import mask
+from pipeline.chains import Need
 from pipeline.chains.jobs import Job
 from pipeline.settings import DatabaseSettings, Settings
 
@@ -64,30 +65,30 @@ def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]: 
     if settings.visualizer and not job.duty.foreign:
         yield settings.visualizer.secret
     for need in job.duty.needs:
-        if need == "warehouse" and settings.warehouse:
+        if need == Need.WAREHOUSE and settings.warehouse:
             yield DatabaseSettings(secret=settings.warehouse.secret, address=settings.warehouse.address)
-        elif need == "sources":
+        elif need == Need.SOURCES:
             yield from settings.sources.values()
             yield mask.SECRET
-        elif need == "analysts":
+        elif need == Need.ANALYSTS:
             yield from _of_analysts(settings)
-        elif need == "analyst" and settings.warehouse:
+        elif need == Need.ANALYST and settings.warehouse:
             yield settings.warehouse.analyst
-        elif need == "database" and job.database:
+        elif need == Need.DATABASE and job.database:
             yield settings.database(job.database)
-        elif need == "databases":
+        elif need == Need.DATABASES:
             yield from settings.databases.values()
-        elif need == "metabase" and settings.metabase and settings.warehouse:
+        elif need == Need.METABASE and settings.metabase and settings.warehouse:
             # The key alone: an empty instance is set up by a person, whose login may read the password.
             yield from (settings.metabase.api_key, settings.warehouse.dashboards)
-        elif need == "metabase_database" and settings.metabase_database:
+        elif need == Need.METABASE_DATABASE and settings.metabase_database:
             yield settings.metabase_database
-        elif need == "drill" and settings.drill:
+        elif need == Need.DRILL and settings.drill:
             yield settings.drill
             yield from (name for name in (settings.drill.superuser_secret,) if name)
-        elif need == "restore" and settings.restore:
+        elif need == Need.RESTORE and settings.restore:
             yield from (settings.restore.secret, settings.restore.key_secret)
-        elif need in ("backup", "audit") and settings.backup:
+        elif need in (Need.BACKUP, Need.AUDIT) and settings.backup:
             yield from _of_bucket(settings, need)
 
 
@@ -102,5 +103,5 @@ def _of_analysts(settings: Settings) -> Iterator[DatabaseSettings | str]:
 
 def _of_bucket(settings: Settings, need: str) -> Iterator[str]:
     backup = settings.require_backup()
-    keys = (backup.audit_secret,) if need == "audit" else (backup.secret, backup.verify_secret)
+    keys = (backup.audit_secret,) if need == Need.AUDIT else (backup.secret, backup.verify_secret)
     yield from (key for key in keys if key)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import Level, Quarantine
 from pipeline.catalog.check_kinds import CANDIDATE, Result
 from pipeline.postgres import Composable, Connection
 from pipeline.quality.subject import Subject, naming
@@ -16,8 +17,8 @@ class ColumnRule:
     name: str
     wrong: Composable
     most: float
-    level: str
-    quarantine: str
+    level: Level
+    quarantine: Quarantine
 
 
 def _column_rules(subject: Subject) -> Iterator[ColumnRule]:

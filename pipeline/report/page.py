@@ -7,6 +7,7 @@ from importlib import resources
 from urllib.parse import quote
 
 from pipeline.catalog import Card, Dashboard, Filter, Past
+from pipeline.catalog.dashboard_files.board import TEXT, Chart, FilterKind
 from pipeline.names import anchor
 from pipeline.report import parts, rows, written
 from pipeline.report.choices import Choice, Offered, label
@@ -101,7 +102,7 @@ def _chosen(shown: Shown, choice: Choice, name: str, names: Sequence[str], today
         yield from _card(card, answer, f"{name}-{index}", None)
     yield "</div>"
     reached = {id(card) for card, _ in choice.cards}
-    if others := [card.title for card in dashboard.cards if id(card) not in reached and card.chart != "text"]:
+    if others := [card.title for card in dashboard.cards if id(card) not in reached and card.chart != TEXT]:
         yield (
             f'<p class="more">It changes nothing of <a href="#{anchor(dashboard.name)}">the others</a>: '
             f"{text(', '.join(others))}.</p>"
@@ -173,7 +174,7 @@ def _link(name: str, label: str, is_current: bool) -> str:
 
 def _range_of(value: Past | tuple[str, ...], found: Filter, today: date) -> str:
     """Return what is chosen; of dates, which."""
-    if not value or found.kind != "date":
+    if not value or found.kind != FilterKind.DATE:
         return label(value)
     first, last = rows.between(value, today)
     return f"{first:%-d %b %Y} to {last:%-d %b %Y}"
@@ -182,7 +183,7 @@ def _range_of(value: Past | tuple[str, ...], found: Filter, today: date) -> str:
 def _card(card: Card, answer: Answer, name: str, pencil: Pencil | None) -> Iterator[str]:
     """Write a card in its place with its picture; without a pencil after others, with its numbers as bars."""
     place = card.place
-    kind = "number" if card.chart == "number" else "wide" if place.width > WIDE else "half"
+    kind = "number" if card.chart == Chart.NUMBER else "wide" if place.width > WIDE else "half"
     where = f"grid-column:{place.left + 1}/span {place.width};grid-row:{place.top + 1}/span {place.height}"
     style = where if pencil else f"grid-column:span {place.width}"
     yield f'<article class="card {kind} chart-{card.chart}" style="{style}" aria-labelledby="{name}">'
@@ -190,16 +191,16 @@ def _card(card: Card, answer: Answer, name: str, pencil: Pencil | None) -> Itera
         yield f'<h3 id="{name}">{text(card.title)}</h3>'
     if card.description:
         yield f'<p class="about">{text(card.description)}</p>'
-    if card.chart == "text":
+    if card.chart == TEXT:
         yield parts.markdown(card.text)
     elif answer.error:
         yield f'<p class="error">It cannot be shown: {text(answer.error)}.</p>'
     elif answer.missing:
         yield '<p class="nothing">There is nothing to show.</p>'
-    elif card.chart == "number":
+    elif card.chart == Chart.NUMBER:
         yield f'<p class="value">{_value(card, answer)}</p>'
-    elif card.chart == "table" or pencil is None:
-        yield parts.table(card, answer, bars=card.chart != "table")
+    elif card.chart == Chart.TABLE or pencil is None:
+        yield parts.table(card, answer, bars=card.chart != Chart.TABLE)
     else:
         yield from _picture(card, answer, pencil)
         yield f'<details class="data"><summary>Data</summary>{parts.table(card, answer)}</details>'

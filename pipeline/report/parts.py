@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.catalog import Card
+from pipeline.catalog.dashboard_files.board import Chart
 from pipeline.report import written
 from pipeline.report.rows import Answer
 
@@ -17,7 +18,7 @@ TABLE_ROWS = 60
 def table(card: Card, answer: Answer, *, bars: bool = False) -> str:
     """Return the rows as a table; with `bars`, numbers that are measured have one as long as they are."""
     columns = [name for name in (*card.dimensions, *card.measures) if name in answer.columns]
-    if card.chart == "table" and (not columns or (card.sql and not card.mart)):
+    if card.chart == Chart.TABLE and (not columns or (card.sql and not card.mart)):
         columns = [*columns, *(name for name in answer.columns if name not in columns)]
     indexes = [answer.columns.index(name) for name in columns]
     formats = [card.format_of(name) for name in columns]

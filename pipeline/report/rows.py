@@ -14,6 +14,7 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.catalog import Card, Dashboard, Filter, Past
 from pipeline.catalog.dashboard_files.asked import quoted
+from pipeline.catalog.dashboard_files.board import TEXT, Chart, FilterKind
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 
@@ -61,7 +62,7 @@ def read(connection: Connection, dashboard: Dashboard, today: date, others: Chos
     """Yield the rows of each card in order; a card that the server refuses is none to the others."""
     picked = chosen(dashboard, others)
     for card in dashboard.cards:
-        yield Answer() if card.chart == "text" else answer(connection, dashboard, card, today, picked)
+        yield Answer() if card.chart == TEXT else answer(connection, dashboard, card, today, picked)
 
 
 @contextlib.contextmanager
@@ -114,7 +115,7 @@ def undrawable(card: Card, answer: Answer) -> str:
     >>> undrawable(bars, Answer(("week", "took"), ((1, None), (2, timedelta(1)))))
     'took is not a number: 1 day, 0:00:00'
     """
-    if card.chart == "table":
+    if card.chart == Chart.TABLE:
         return ""
     for name in (*card.dimensions, *card.measures):
         if name not in answer.columns:
@@ -140,13 +141,13 @@ def _message_of(error: psycopg2.Error) -> str:
 def condition(found: Filter, column: str, value: Past | tuple[str, ...], today: date) -> sql.Composable:
     """Return the SQL condition of what is chosen, on a column as it is written in a card."""
     name = sql.SQL(quoted(column))
-    if found.kind == "date":
+    if found.kind == FilterKind.DATE:
         first, last = between(value, today)
         return sql.SQL("{0} >= {1} AND {0} < {2}").format(
             name, sql.Literal(first), sql.Literal(last + timedelta(days=1))
         )
     values = () if isinstance(value, Past) else value
-    if found.kind == "search":
+    if found.kind == FilterKind.SEARCH:
         pattern = "".join(f"\\{letter}" if letter in "%_\\" else letter for letter in values[0])
         return sql.SQL("{}::text ILIKE {}").format(name, sql.Literal(f"%{pattern}%"))
     return sql.SQL("{}::text = ANY ({}::text[])").format(name, sql.Literal(list(values)))

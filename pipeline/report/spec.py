@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.catalog import Card, Format
+from pipeline.catalog.dashboard_files.board import Chart
 from pipeline.report import written
 from pipeline.report.rows import Answer
 from pipeline.report.theme import CONFIG, PAPER, SERIES, Spec
@@ -223,7 +224,7 @@ class _Chart:
         }
 
     def _x(self) -> Spec:
-        if self._dated and self._card.chart != "bar":
+        if self._dated and self._card.chart != Chart.BAR:
             how = self._along.date or "day"
             days = sorted({point["x"] for point in self._points})
             # At days of which there is something, as many as there is room for.
@@ -285,7 +286,7 @@ class _Chart:
     def _colour(self) -> Spec:
         colours = [SERIES[number % len(SERIES)] for number in range(len(self._series))]
         legend: Spec | None = {"columns": self._columns()} if len(self._series) > 1 else None
-        if legend and self._card.chart == "line":
+        if legend and self._card.chart == Chart.LINE:
             legend |= {"symbolType": "stroke", "symbolStrokeWidth": 3}
         return {
             "field": "s",

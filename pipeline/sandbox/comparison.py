@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import access, catalog, postgres
-from pipeline.catalog import Table
+from pipeline.catalog import Deletes, Table
 from pipeline.errors import PipelineError
 from pipeline.loading import listing
 from pipeline.postgres import Composable, Connection
@@ -57,7 +57,7 @@ def compare(configured: Settings) -> list[Comparison]:
                 found += [
                     _compare(connection, warehouse, table)
                     for table in source.tables.values()
-                    if table.deletes != "ignore"
+                    if table.deletes != Deletes.IGNORE
                 ]
     return found
 

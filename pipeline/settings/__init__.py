@@ -11,6 +11,7 @@ from pipeline.settings.sections import (
     VaultSettings,
     VisualizerSettings,
 )
+from pipeline.settings.values import Edits
 from pipeline.settings.weakened import weakened
 from pipeline.settings.whole import Settings
 
@@ -19,6 +20,7 @@ __all__ = [
     "AnalystsSettings",
     "BackupSettings",
     "DatabaseSettings",
+    "Edits",
     "LogSettings",
     "RunSettings",
     "Settings",

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.settings.values import Address, AlertForm, Paths, Text, Url, VaultPath
+from pipeline.settings.values import Address, AlertForm, Edits, Paths, Text, Url, VaultPath
 
 _DYNAMIC = re.compile(r".+/creds/[^/]+")
 
@@ -259,7 +259,7 @@ class MetabaseSettings(Section):
     # Where the key is kept that everything else is done with; None: the entry `api_key` below `secret`.
     api_key_secret: VaultPath | None = None
     # What becomes of what somebody changed there by hand.
-    edits: Literal["overwrite", "keep"] = "overwrite"
+    edits: Edits = Edits.OVERWRITE
     # Where it is a job of ours: the entry of its own database, with `uri` and `encryption_key`.
     database_secret: VaultPath | None = None
 

@@ -7,9 +7,18 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
+from pipeline.choice import Choice
+
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+):(\d{1,5})/[^/?#\s@:]+(?:\?[^\s#@]+)?", re.ASCII)
 _VAULT_PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*", re.ASCII)
 _HIGHEST_PORT = 65535
+
+
+class Edits(Choice):
+    """What becomes of what somebody changed in Metabase by hand."""
+
+    OVERWRITE = "overwrite"
+    KEEP = "keep"
 
 
 def _address(value: str) -> str:

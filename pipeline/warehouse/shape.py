@@ -8,6 +8,7 @@ from typing import Any
 from psycopg2 import sql
 
 from pipeline import names, postgres
+from pipeline.catalog import Mask
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER
@@ -58,7 +59,7 @@ class Column:
     @property
     def stays(self) -> bool:
         """Whether it stays in the source."""
-        return self.unlisted or self.mask == "exclude"
+        return self.unlisted or self.mask == Mask.EXCLUDE
 
     @cached_property
     def full_type(self) -> Type:
@@ -75,7 +76,7 @@ class Column:
     @property
     def text(self) -> bool:
         """Whether the warehouse has the column's values as text."""
-        return self.as_text or self.mask == "hash" or not self.full_type.exact
+        return self.as_text or self.mask == Mask.HASH or not self.full_type.exact
 
     @property
     def binary_safe(self) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.catalog import Table
+from pipeline.catalog import Deletes, Table
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse.relation import column_names, column_types, count, oid
@@ -174,7 +174,7 @@ def live(
 ) -> Composable:
     """Return the condition under which a row of the target stands for a row of the source."""
     # A table that was loaded before its deletes became soft has no mark yet.
-    if table.deletes != "soft" or DELETED_AT not in column_names(connection, relation):
+    if table.deletes != Deletes.SOFT or DELETED_AT not in column_names(connection, relation):
         return sql.SQL("true")
     return sql.SQL("{} IS NULL").format(sql.Identifier(*filter(None, (alias, DELETED_AT))))
 

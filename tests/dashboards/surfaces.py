@@ -10,8 +10,10 @@ from pipeline.catalog import Catalog
 from pipeline.catalog.dashboard_files.board import (
     FILTERS,
     Card,
+    Chart,
     Dashboard,
     Filter,
+    FilterKind,
     Format,
     Past,
     Place,
@@ -34,9 +36,9 @@ MARTS = """
     CREATE TABLE mart.staff (department text, heads int);
     INSERT INTO mart.staff VALUES ('Library', 4), ('Services', 9);
 """
-PROGRAMME = Filter("programme", "Programme", "category", "programme")
-INTAKE = Filter("intake", "Intake", "date", "intake", Past(3, "year"))
-SEARCH = Filter("words", "Words", "search", "programme")
+PROGRAMME = Filter("programme", "Programme", FilterKind.CATEGORY, "programme")
+INTAKE = Filter("intake", "Intake", FilterKind.DATE, "intake", Past(3, "year"))
+SEARCH = Filter("words", "Words", FilterKind.SEARCH, "programme")
 REACH = (
     Reach("programme", "programme", "mart.enrolment"),
     Reach("intake", "intake", "mart.enrolment"),
@@ -44,7 +46,7 @@ REACH = (
 )
 BY_PROGRAMME = Card(
     "Students by programme",
-    "bar",
+    Chart.BAR,
     Place(0, 2, 12, 6),
     "How many there are.",
     sql=f"SELECT programme, sum(students) AS students FROM mart.enrolment WHERE {FILTERS} GROUP BY programme "
@@ -58,7 +60,7 @@ BY_PROGRAMME = Card(
 )
 TOTAL = Card(
     "Students",
-    "number",
+    Chart.NUMBER,
     Place(12, 2, 6, 3),
     sql=f"SELECT sum(students) AS students FROM mart.enrolment WHERE {FILTERS}",
     measures=("students",),
@@ -75,7 +77,7 @@ ENROLMENT = Dashboard(
 )
 HEADS = Card(
     "Heads",
-    "pie",
+    Chart.PIE,
     Place(0, 0, 12, 8),
     sql="SELECT department, heads FROM mart.staff ORDER BY 1",
     dimensions=("department",),
@@ -83,7 +85,7 @@ HEADS = Card(
     reads=("mart.staff",),
 )
 LISTED = Card(
-    "All departments", "table", Place(0, 0, 12, 9), sql="SELECT * FROM mart.staff", reads=("mart.staff",)
+    "All departments", Chart.TABLE, Place(0, 0, 12, 9), sql="SELECT * FROM mart.staff", reads=("mart.staff",)
 )
 STAFF = Dashboard("staff", "Staff", (Tab("Overview", (HEADS,)), Tab("List", (LISTED,))))
 CATALOG = Catalog(

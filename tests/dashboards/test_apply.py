@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.catalog.dashboard_files.board import Filter, Reach
+from pipeline.catalog.dashboard_files.board import Filter, FilterKind, Reach
 from pipeline.cli.analysts import dashboards as cli
 from pipeline.errors import CheckError
 from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, TOTAL, Surface, with_card
@@ -158,7 +158,7 @@ def test_a_plan_tells_what_follows_a_sync_where_a_column_is_new(surface: Surface
     surface.night.ask("warehouse", "ALTER TABLE mart.enrolment ADD COLUMN level text DEFAULT 'LLB'")
     reaching = dataclasses.replace(TOTAL, reach=(*TOTAL.reach, Reach("level", "level", "mart.enrolment")))
     board = with_card(ENROLMENT, TOTAL, reaching)
-    level = Filter("level", "Level", "category", "level")
+    level = Filter("level", "Level", FilterKind.CATEGORY, "level")
     surface.declared = [dataclasses.replace(board, filters=(*board.filters, level)), STAFF]
     planned = surface.plan()
     assert planned.problems == []
@@ -186,7 +186,7 @@ def test_a_filter_may_name_the_table_of_its_column(surface: Surface) -> None:
         ENROLMENT, TOTAL, dataclasses.replace(TOTAL, sql=sql.replace("sum(", "sum(e."), reach=reach)
     )
     board = dataclasses.replace(
-        board, filters=(*board.filters, Filter("kind", "Kind", "category", "programme"))
+        board, filters=(*board.filters, Filter("kind", "Kind", FilterKind.CATEGORY, "programme"))
     )
     assert surface.apply(board).problems == []
     metabase = surface.metabase
@@ -198,7 +198,7 @@ def test_a_filter_may_name_the_table_of_its_column(surface: Surface) -> None:
 def test_what_a_filter_chooses_at_first_is_of_its_columns_kind_or_its_dashboard_is_held(
     surface: Surface,
 ) -> None:
-    many = Filter("students", "Students", "category", "students", ("many",))
+    many = Filter("students", "Students", FilterKind.CATEGORY, "students", ("many",))
     reach = (*TOTAL.reach, Reach("students", "students", "mart.enrolment"))
     board = with_card(ENROLMENT, TOTAL, dataclasses.replace(TOTAL, reach=reach))
     outcome = surface.apply(dataclasses.replace(board, filters=(*board.filters, many)), STAFF)

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from pipeline.catalog import Card, Dashboard, Filter, Past, Place, Reach, Tab
-from pipeline.catalog.dashboard_files.board import FILTERS
+from pipeline.catalog.dashboard_files.board import FILTERS, Chart, FilterKind
 from pipeline.report import choices, write
 from tests.support.browsers import QUIET, chromium
 from tests.support.night import Night
@@ -20,24 +20,26 @@ THINGS = """
 """
 SELECT = f"FROM mart.thing WHERE {FILTERS}"
 FILTER = (
-    Filter("kind", "Kind", "category", "kind"),
-    Filter("day", "Day", "date", "day", Past(3, "month")),
-    Filter("words", "Words", "search", "kind"),
+    Filter("kind", "Kind", FilterKind.CATEGORY, "kind"),
+    Filter("day", "Day", FilterKind.DATE, "day", Past(3, "month")),
+    Filter("words", "Words", FilterKind.SEARCH, "kind"),
 )
 REACH = tuple(Reach(each.name, each.column, "mart.thing") for each in FILTER)
 TOTAL = Card(
-    "Total", "number", Place(0, 0, 6, 3), sql=f"SELECT sum(n) AS n {SELECT}", measures=("n",), reach=REACH
+    "Total", Chart.NUMBER, Place(0, 0, 6, 3), sql=f"SELECT sum(n) AS n {SELECT}", measures=("n",), reach=REACH
 )
 BARS = Card(
     "By kind",
-    "row",
+    Chart.ROW,
     Place(0, 3, 12, 6),
     sql=f"SELECT kind, sum(n) AS n {SELECT} GROUP BY 1",
     dimensions=("kind",),
     measures=("n",),
     reach=REACH,
 )
-ALL = Card("All", "number", Place(6, 0, 6, 3), sql="SELECT count(*) AS n FROM mart.thing", measures=("n",))
+ALL = Card(
+    "All", Chart.NUMBER, Place(6, 0, 6, 3), sql="SELECT count(*) AS n FROM mart.thing", measures=("n",)
+)
 BOARD = Dashboard("things", "Things", (Tab("", (TOTAL, ALL, BARS)),), filters=FILTER)
 
 
@@ -124,7 +126,7 @@ def test_a_card_that_cannot_be_shown_for_a_choice_is_told_as_one_that_never_can(
     night.ask("warehouse", f"GRANT SELECT ON mart.thing TO {night.platform.database('warehouse')}_dashboards")
     share = Card(
         "Share",
-        "number",
+        Chart.NUMBER,
         Place(0, 0, 6, 3),
         sql=f"SELECT 100 / sum(n) AS n {SELECT}",
         measures=("n",),
@@ -132,7 +134,7 @@ def test_a_card_that_cannot_be_shown_for_a_choice_is_told_as_one_that_never_can(
     )
     never = Card(
         "Never",
-        "number",
+        Chart.NUMBER,
         Place(6, 0, 6, 3),
         sql=f"SELECT 1 / 0 AS n {SELECT}",
         measures=("n",),

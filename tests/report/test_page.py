@@ -11,6 +11,7 @@ from playwright.sync_api import sync_playwright
 from psycopg2 import sql
 
 from pipeline.catalog import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
+from pipeline.catalog.dashboard_files.board import Chart, FilterKind
 from pipeline.errors import UsageError
 from pipeline.report import rows, write
 from pipeline.report.drawn import Pencil
@@ -20,7 +21,7 @@ from tests.support.browsers import QUIET, chromium
 from tests.support.night import Night
 
 NOW = datetime(2026, 11, 28, 4, 0, tzinfo=UTC)
-FOUND = Filter("term", "Term", "search", "name", ("50%",))
+FOUND = Filter("term", "Term", FilterKind.SEARCH, "name", ("50%",))
 
 
 def shown(*pairs: tuple[Card, Answer]) -> Shown:
@@ -35,7 +36,7 @@ def made(*pairs: tuple[Card, Answer]) -> str:
 def test_a_page_is_whole_by_itself_and_each_chart_has_its_data_beside_it() -> None:
     card = Card(
         "Fees & more",
-        "bar",
+        Chart.BAR,
         Place(0, 0, 12, 6),
         dimensions=("name",),
         measures=("fees",),
@@ -52,12 +53,12 @@ def test_a_page_is_whole_by_itself_and_each_chart_has_its_data_beside_it() -> No
 
 def test_numbers_texts_and_tables_need_no_picture() -> None:
     place = Place(0, 0, 6, 3)
-    number = Card("N", "number", place, measures=("n",), formats={"n": Format(unit="rows")})
+    number = Card("N", Chart.NUMBER, place, measures=("n",), formats={"n": Format(unit="rows")})
     text = made(
         (number, Answer(("n",), ((1234567,),))),
         (Card("", "text", place, text="# Head\n\n- **a** <i>\n- b"), Answer()),
-        (Card("T", "table", place, sql="x"), Answer(("a", "b"), ((None, True), (date(2026, 1, 2), "z")))),
-        (Card("Nothing", "table", place), Answer(("a",), ())),
+        (Card("T", Chart.TABLE, place, sql="x"), Answer(("a", "b"), ((None, True), (date(2026, 1, 2), "z")))),
+        (Card("Nothing", Chart.TABLE, place), Answer(("a",), ())),
     )
     assert '1,234,567 <span class="unit">rows</span>' in text
     assert "<h3>Head</h3><ul><li><b>a</b> &lt;i&gt;</li><li>b</li></ul>" in text
@@ -66,19 +67,19 @@ def test_numbers_texts_and_tables_need_no_picture() -> None:
 
 
 def test_what_was_chosen_becomes_a_condition_whatever_is_in_it() -> None:
-    day = Filter("d", "D", "date", "x")
+    day = Filter("d", "D", FilterKind.DATE, "x")
     assert rows.between(Past(2, "quarter"), date(2026, 2, 3)) == (date(2025, 10, 1), date(2026, 2, 3))
     assert rows.between(Past(2, "week"), date(2026, 11, 28))[0] == date(2026, 11, 16)
     assert isinstance(rows.condition(day, "t.x", ("2026-01-01", "2026-02-01"), NOW.date()), sql.Composable)
 
 
 def board(*cards: Card) -> dict[str, Dashboard]:
-    filters = (FOUND, Filter("kind", "Kind", "category", "name", ("it's 50%", "it's")))
+    filters = (FOUND, Filter("kind", "Kind", FilterKind.CATEGORY, "name", ("it's 50%", "it's")))
     return {"b": Dashboard("b", "B", (Tab("", cards),), filters=filters)}
 
 
 def ask(text: str, *reach: Reach) -> Card:
-    return Card("C", "table", Place(0, 0, 12, 6), sql=text, reach=reach)
+    return Card("C", Chart.TABLE, Place(0, 0, 12, 6), sql=text, reach=reach)
 
 
 def test_a_card_that_the_warehouse_refuses_is_named_and_the_others_are_shown(
@@ -162,7 +163,7 @@ def test_a_card_that_cannot_be_drawn_takes_no_other_with_it(night: Night, tmp_pa
 def test_each_chart_is_on_paper_once(night: Night, tmp_path: Path, width: int) -> None:
     """A page of A4 is narrower than what counts as a telephone, of which each chart has a picture too."""
     card = Card(
-        "C", "bar", Place(0, 0, width, 6), sql="SELECT 1 AS x, 2 AS y", dimensions=("x",), measures=("y",)
+        "C", Chart.BAR, Place(0, 0, width, 6), sql="SELECT 1 AS x, 2 AS y", dimensions=("x",), measures=("y",)
     )
     write.write(night.settings, board(card), tmp_path)
     with sync_playwright() as playwright:

@@ -2,14 +2,14 @@
 
 import json
 
-from pipeline.alerts.message import Alert
+from pipeline.alerts.message import Alert, Kind
 
 _SIGNS = {
-    "failed": ":red_circle:",
-    "stale": ":hourglass:",
-    "warning": ":warning:",
-    "recovered": ":large_green_circle:",
-    "notice": ":information_source:",
+    Kind.FAILED: ":red_circle:",
+    Kind.STALE: ":hourglass:",
+    Kind.WARNING: ":warning:",
+    Kind.RECOVERED: ":large_green_circle:",
+    Kind.NOTICE: ":information_source:",
 }
 
 

@@ -8,17 +8,17 @@ https://learn.microsoft.com/adaptive-cards/schema-explorer/text-run
 import json
 from typing import Any
 
-from pipeline.alerts.message import Alert
+from pipeline.alerts.message import Alert, Kind
 
 CARD = "application/vnd.microsoft.card.adaptive"
 # Of what the card is made; Teams shows it on telephones as well.
 VERSION = "1.4"
 COLOURS = {
-    "failed": "attention",
-    "stale": "attention",
-    "warning": "warning",
-    "recovered": "good",
-    "notice": "accent",
+    Kind.FAILED: "attention",
+    Kind.STALE: "attention",
+    Kind.WARNING: "warning",
+    Kind.RECOVERED: "good",
+    Kind.NOTICE: "accent",
 }
 
 

@@ -9,20 +9,32 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.backup.database.assertions import Assertion
 from pipeline.backup.store import manifest
 from pipeline.bucket import Stored
+from pipeline.choice import Choice
 from pipeline.errors import CheckError
 
 if TYPE_CHECKING:
     from pipeline.bucket import Bucket
 
 CONTENT_TYPE = "application/json"
-# What the grades mean; A and B hold.
+
+
+class Grade(Choice):
+    """How a drill ended; A and B hold."""
+
+    A = "A"
+    B = "B"
+    C = "C"
+    F = "F"
+
+
+# What the grades mean.
 GRADES = {
-    "A": "everything is as it was, in time",
-    "B": "everything is as it was, in time; some of it could not be looked at, or was left out",
-    "C": "everything is as it was, but it took longer than the deadline",
-    "F": "the backup was not restored, or is not what was backed up",
+    Grade.A: "everything is as it was, in time",
+    Grade.B: "everything is as it was, in time; some of it could not be looked at, or was left out",
+    Grade.C: "everything is as it was, but it took longer than the deadline",
+    Grade.F: "the backup was not restored, or is not what was backed up",
 }
-HOLDING = ("A", "B")
+HOLDING = (Grade.A, Grade.B)
 
 
 class Report(BaseModel):
@@ -54,7 +66,7 @@ class Report(BaseModel):
     hint: str = ""
     # That of the manifest: what the drill has proven.
     schema_sha256: str | None = None
-    grade: Literal["A", "B", "C", "F"]
+    grade: Grade
 
     @property
     def held(self) -> bool:
@@ -87,20 +99,20 @@ class Report(BaseModel):
 
 def grade(
     assertions: tuple[Assertion, ...], remarks: tuple[str, ...], *, in_time: bool, error: str | None
-) -> str:
+) -> Grade:
     """Return the grade of a drill; `assertions` are the controls' as well.
 
     >>> grade((Assertion(name="tables", held=True, detail=""),), (), in_time=True, error=None)
-    'A'
+    <Grade.A: 'A'>
     >>> grade((Assertion(name="amcheck", held=None, detail=""),), (), in_time=True, error=None)
-    'B'
+    <Grade.B: 'B'>
     """
     states = {one.held for one in assertions}
     if error or False in states:
-        return "F"
+        return Grade.F
     if not in_time:
-        return "C"
-    return "B" if remarks or None in states else "A"
+        return Grade.C
+    return Grade.B if remarks or None in states else Grade.A
 
 
 def limit_bytes(size_bytes: int, seconds: float, deadline_seconds: float) -> int | None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Discriminator, Tag
 
 from pipeline.catalog.check_kinds.kind import TableCheck
-from pipeline.catalog.check_kinds.outcome import CANDIDATE, HOLD, Result
+from pipeline.catalog.check_kinds.outcome import CANDIDATE, Result
 
-__all__ = ["CANDIDATE", "HOLD", "KINDS", "Check", "Result", "TableCheck", "written"]
+__all__ = ["CANDIDATE", "KINDS", "Check", "Result", "TableCheck", "written"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

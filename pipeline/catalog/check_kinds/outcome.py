@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from psycopg2.sql import Composable
 
-HOLD = "hold"
+from pipeline.catalog.values import Level, Quarantine
+
 # The relation that stands for the rows; it ends with the session.
 CANDIDATE = "candidate"
 
@@ -20,12 +21,12 @@ class Result:
     """
 
     name: str
-    level: str
+    level: Level
     passed: bool
     observed: str
     expected: str
     value: float | None = None
-    quarantine: str = HOLD
+    quarantine: Quarantine = Quarantine.HOLD
     wrong: Composable | None = None
     # What is to be written, and where, to have it otherwise.
     hint: str = ""
@@ -37,12 +38,16 @@ class Result:
     @property
     def stops(self) -> bool:
         """Whether nothing may be loaded: it failed, and its rows cannot be, or are not to be, set aside."""
-        return not self.passed and self.level == "error" and (self.quarantine == HOLD or self.wrong is None)
+        return (
+            not self.passed
+            and self.level == Level.ERROR
+            and (self.quarantine == Quarantine.HOLD or self.wrong is None)
+        )
 
     @property
     def sets_aside(self) -> bool:
         """Whether its failing rows are set aside and the others loaded."""
-        return not self.passed and self.level == "error" and not self.stops
+        return not self.passed and self.level == Level.ERROR and not self.stops
 
 
 class Rows(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pipeline import names
 from pipeline.catalog import queries
-from pipeline.catalog.dashboard_files.board import FILTERS, NO_CONDITION
+from pipeline.catalog.dashboard_files.board import FILTERS, NO_CONDITION, Chart
 from pipeline.catalog.dashboard_files.cards import SHAPES, DeclaredCard, measure
 from pipeline.catalog.gives import UNNAMED, Known, expanded
 from pipeline.catalog.source_files.relations import SCHEMA
@@ -76,7 +76,7 @@ def _of_sql(card: DeclaredCard, sql: str, known: Known) -> tuple[Question | None
     ]
     told += _misnamed(query, known)
     measures = card.measures or ()
-    if card.chart == "number" and not measures and given is not None and len(given) == 1:
+    if card.chart == Chart.NUMBER and not measures and given is not None and len(given) == 1:
         measures = given
     told += [
         (("measures", index), 0, f"{each} is for a mart; write it in the SELECT, with AS and a name")
@@ -108,7 +108,7 @@ def _of_mart(card: DeclaredCard, mart: str, known: Known) -> tuple[Question | No
     if len({column for _, column in pairs}) < len(pairs):
         told.append((("measures",), 0, "name a column twice; write two cards, or sql"))
     measures = tuple(column for _, column in pairs)
-    if not pairs and card.chart == "number" and given is not None and len(given) == 1:
+    if not pairs and card.chart == Chart.NUMBER and given is not None and len(given) == 1:
         measures, pairs = given, [(None, given[0])]
     shown = given if not dimensions and not measures else (*dimensions, *measures)
     relations = (queries.Relation(SCHEMA, mart, 1),)
@@ -127,7 +127,7 @@ def _select(
     lines = [f"SELECT {', '.join(columns) or '*'}", f"FROM {name}", f"WHERE {FILTERS}"]
     if grouped and dimensions:
         lines.append(f"GROUP BY {', '.join(quoted(each) for each in dimensions)}")
-    orders = card.order or (dimensions if card.chart != "table" else ())
+    orders = card.order or (dimensions if card.chart != Chart.TABLE else ())
     ways = [
         f"{quoted(each[1:])} DESC NULLS LAST" if each.startswith("-") else quoted(each) for each in orders
     ]

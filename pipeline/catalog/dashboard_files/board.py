@@ -7,10 +7,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-# How a card shows its rows; `text` has none.
-Chart = Literal["table", "number", "line", "bar", "area", "pie", "row", "scatter"]
+from pipeline.choice import Choice
+
+
+class Chart(Choice):
+    """How a card shows its rows."""
+
+    TABLE = "table"
+    NUMBER = "number"
+    LINE = "line"
+    BAR = "bar"
+    AREA = "area"
+    PIE = "pie"
+    ROW = "row"
+    SCATTER = "scatter"
+
+
+class FilterKind(Choice):
+    """What a filter lets one choose."""
+
+    DATE = "date"
+    CATEGORY = "category"
+    SEARCH = "search"
+
+
+# What a card is that has no rows.
+TEXT: Literal["text"] = "text"
 Drawn = Chart | Literal["text"]
-FilterKind = Literal["date", "category", "search"]
 DateUnit = Literal["day", "week", "month", "quarter", "year", "minute"]
 PastUnit = Literal["day", "week", "month", "quarter", "year"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.catalog.dashboard_files.board import COLUMNS, Chart, DateUnit, FilterKind, Past, PastUnit
+from pipeline.catalog.dashboard_files.board import COLUMNS, TEXT, Chart, DateUnit, FilterKind, Past, PastUnit
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.values import ColumnNames, Name
 
@@ -17,15 +17,20 @@ _ORDER = re.compile(r"-?[^\s-].*")
 
 # How many dimensions and measures each chart has: least and most.
 SHAPES: Mapping[Chart, tuple[tuple[int, int], tuple[int, int]]] = {
-    "number": ((0, 0), (1, 1)),
-    "line": ((1, 2), (1, 12)),
-    "bar": ((1, 2), (1, 12)),
-    "row": ((1, 2), (1, 12)),
-    "area": ((1, 2), (1, 12)),
-    "pie": ((1, 1), (1, 1)),
-    "scatter": ((1, 2), (1, 1)),
+    Chart.NUMBER: ((0, 0), (1, 1)),
+    Chart.LINE: ((1, 2), (1, 12)),
+    Chart.BAR: ((1, 2), (1, 12)),
+    Chart.ROW: ((1, 2), (1, 12)),
+    Chart.AREA: ((1, 2), (1, 12)),
+    Chart.PIE: ((1, 1), (1, 1)),
+    Chart.SCATTER: ((1, 2), (1, 1)),
 }
-SIZES: Mapping[str, tuple[int, int]] = {"number": (6, 3), "pie": (12, 8), "table": (12, 9), "text": (24, 2)}
+SIZES: Mapping[str, tuple[int, int]] = {
+    Chart.NUMBER: (6, 3),
+    Chart.PIE: (12, 8),
+    Chart.TABLE: (12, 9),
+    TEXT: (24, 2),
+}
 SIZE = (12, 6)
 
 
@@ -93,7 +98,7 @@ class DeclaredCard(Declared):
     """What stands above the card. A text needs none."""
     description: Name | None = None
     """What it shows, in a sentence or two."""
-    chart: Chart = "table"
+    chart: Chart = Chart.TABLE
     """How the rows are shown."""
     sql: Name | None = None
     """One SELECT that gives the rows; {filters} stands where the conditions of filters belong."""
@@ -157,7 +162,7 @@ class DeclaredCard(Declared):
     @property
     def size(self) -> tuple[int, int]:
         """How wide and high it is."""
-        width, height = SIZES.get("text" if self.text else self.chart, SIZE)
+        width, height = SIZES.get(TEXT if self.text else self.chart, SIZE)
         return self.width or width, self.height or height
 
 
@@ -180,14 +185,14 @@ class DeclaredFilter(Declared):
     def _sensible(self) -> "DeclaredFilter":
         if self.default is None:
             return self
-        if self.kind == "date":
+        if self.kind == FilterKind.DATE:
             if not isinstance(self.default, Past) and not _is_range(self.default):
                 raise ValueError(
                     "its default is not a range; write 'past 12 months', or the first and the last day"
                 )
         elif isinstance(self.default, Past):
             raise ValueError("its default is a range of dates; write a value of the column, or kind: date")
-        elif self.kind == "search" and len(self.default) > 1:
+        elif self.kind == FilterKind.SEARCH and len(self.default) > 1:
             raise ValueError("its default is a list; a search has one text")
         return self
 

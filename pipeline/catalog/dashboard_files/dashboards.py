@@ -11,7 +11,16 @@ from pipeline import names
 from pipeline.catalog import document, gives
 from pipeline.catalog.dashboard_files import asked, layout
 from pipeline.catalog.dashboard_files.asked import Question
-from pipeline.catalog.dashboard_files.board import FILTERS, Card, Dashboard, Filter, Format, Reach, Tab
+from pipeline.catalog.dashboard_files.board import (
+    FILTERS,
+    Card,
+    Dashboard,
+    Filter,
+    FilterKind,
+    Format,
+    Reach,
+    Tab,
+)
 from pipeline.catalog.dashboard_files.cards import DeclaredCard, DeclaredDashboard, DeclaredFilter
 from pipeline.catalog.document import Document, dotted
 from pipeline.catalog.marts import Mart
@@ -212,7 +221,7 @@ class _File:
     def _check_alias(self, where: document.Path, reach: Reach, question: Question) -> None:
         """Tell where Metabase could not make a condition: it names schema, table and column in it."""
         hidden = question.hidden(reach.relation)
-        if hidden is not None and self.filters[reach.filter].kind != "search":
+        if hidden is not None and self.filters[reach.filter].kind != FilterKind.SEARCH:
             what = f"{reach.relation} has an alias, and filter {reach.filter} needs its own name"
             self._add_problem(
                 (*where, "sql"), f"{what}; write FROM {reach.relation} without an alias", hidden.line

@@ -6,9 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.ruled import Ruled
-from pipeline.catalog.values import Description, Name, Scalar, Share
-
-Mask = Literal["hash", "null", "exclude"]
+from pipeline.catalog.values import Description, Mask, Name, Scalar, Share
 
 
 class NullRate(Ruled):

@@ -11,6 +11,7 @@ from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.guesses import Relation
 from pipeline.catalog.source_files.rules import HISTORY
 from pipeline.catalog.source_files.tables import Source, Table, with_masks
+from pipeline.catalog.values import Changes, Mask
 from pipeline.names import in_yaml
 
 # Tables, partitioned ones too. A view is read in full every night and may show anything: it has its own line.
@@ -107,25 +108,25 @@ def _set_aside_alike(table: Table, other: Source) -> bool:
 def _table(source: Source, like: Table, relation: Relation) -> Table:
     """Return a table that nobody has described: its key, and its masks, as they are guessed."""
     there = {name for name, _ in relation.columns}
-    by_cursor = like.changes == "cursor" and like.cursor in there
-    changes = "xmin" if like.changes == "cursor" and not by_cursor else like.changes
+    by_cursor = like.changes == Changes.CURSOR and like.cursor in there
+    changes = Changes.XMIN if like.changes == Changes.CURSOR and not by_cursor else like.changes
     columns = {name: Column(mask=mask) for name, mask in guesses.personal(relation).items()}
     columns |= {name: column for name, column in like.columns.items() if name in there}
     for name in relation.key:
         if name in columns and columns[name].mask in EMPTYING:
-            columns[name] = columns[name].model_copy(update={"mask": "hash"})
+            columns[name] = columns[name].model_copy(update={"mask": Mask.HASH})
     if by_cursor and like.cursor in columns and columns[like.cursor].mask:
-        changes, by_cursor = "xmin", False  # its greatest value would be remembered
+        changes, by_cursor = Changes.XMIN, False  # its greatest value would be remembered
     history = like.history and bool(relation.key)
     reserved = guesses.reserved(relation, history=history)
-    columns |= {name: Column(mask="exclude") for name in reserved}
+    columns |= {name: Column(mask=Mask.EXCLUDE) for name in reserved}
     return like.model_copy(
         update={
             "source": source.name,
             "name": relation.name,
             "relation": relation.name,
             "key": relation.key if relation.key and not relation.key_is_primary else None,
-            "changes": changes if relation.key else "full",
+            "changes": changes if relation.key else Changes.FULL,
             "cursor": like.cursor if by_cursor and relation.key else None,
             "columns": columns,
             "history": history,

@@ -10,18 +10,19 @@ from pipeline import names
 from pipeline.catalog import check_kinds, queries
 from pipeline.catalog.as_written import EMPTYING, listed, mapping, masks_of, named
 from pipeline.catalog.document import Document, Path, dotted
+from pipeline.catalog.values import Changes, DriftAction, DriftKind, Mask, Quarantine
 
 Problem = tuple[int, str]
 Found = Iterator[tuple[Path, str]]
 
 HISTORY = "_history"
 # What `ignore` would do in silence, by the kind of drift.
-NEVER_IGNORED = {
-    "mask": "ignoring a mask would leave what it is to hide",
-    "renamed": "a renamed column cannot be loaded under its old name",
-    "widened": "ignoring the wider type would round or refuse values",
-    "narrowed": "ignoring the other type would round or refuse values",
-    "type": "ignoring the other type would round or refuse values",
+NEVER_IGNORED: dict[str, str] = {
+    DriftKind.MASK: "ignoring a mask would leave what it is to hide",
+    DriftKind.RENAMED: "a renamed column cannot be loaded under its old name",
+    DriftKind.WIDENED: "ignoring the wider type would round or refuse values",
+    DriftKind.NARROWED: "ignoring the other type would round or refuse values",
+    DriftKind.TYPE: "ignoring the other type would round or refuse values",
 }
 
 
@@ -55,7 +56,7 @@ def problems(written: Document, stem: str) -> list[Problem]:
 
 def _drift(table: dict[str, Any]) -> Found:
     for kind, action in mapping(table.get("drift")).items():
-        if action == "ignore" and kind in NEVER_IGNORED:
+        if action == DriftAction.IGNORE and kind in NEVER_IGNORED:
             yield ("drift", kind), f"{NEVER_IGNORED[kind]}; write refresh or block"
 
 
@@ -138,15 +139,15 @@ def _history(name: str, tables: dict[str, Any], *, history: bool) -> Found:
 
 
 def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Found:
-    changes = table.get("changes", defaults.get("changes", "xmin"))
+    changes = table.get("changes", defaults.get("changes", Changes.XMIN))
     cursor = table.get("cursor", defaults.get("cursor"))
-    if changes == "cursor" and not cursor:
+    if changes == Changes.CURSOR and not cursor:
         where = ("changes",) if "changes" in table else ()
         yield where, "needs a cursor; write cursor: and the column that grows with each change"
     for key in ("cursor", "lookback"):
-        if key in table and changes != "cursor":
+        if key in table and changes != Changes.CURSOR:
             yield (key,), "has no effect without changes: cursor; write that, or remove this"
-    if changes == "cursor" and (mask := masks_of(table).get(str(cursor))):
+    if changes == Changes.CURSOR and (mask := masks_of(table).get(str(cursor))):
         yield (
             ("columns", str(cursor), "mask"),
             f"{cursor} is the cursor, whose greatest value is remembered; take mask: {mask} away, "
@@ -165,11 +166,11 @@ def _columns(table: dict[str, Any], *, history: bool) -> Found:
                 (*path, "mask"),
                 "a column of the key must keep its values apart; use hash, or another key",
             )
-        if name in reserved and mask != "exclude":
+        if name in reserved and mask != Mask.EXCLUDE:
             yield path, "the warehouse adds a column of this name itself; use mask: exclude"
         for rule in ("range", "accepted", "null_rate"):
-            if rule in mapping(column) and (mask in EMPTYING or (mask == "hash" and rule != "null_rate")):
-                left = "hashes, which no longer compare" if mask == "hash" else "nothing"
+            if rule in mapping(column) and (mask in EMPTYING or (mask == Mask.HASH and rule != "null_rate")):
+                left = "hashes, which no longer compare" if mask == Mask.HASH else "nothing"
                 yield (*path, rule), f"mask: {mask} leaves {left}; remove one of the two"
 
 
@@ -178,7 +179,7 @@ def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Found:
     for index, check in listed(table.get("checks")):
         path: Path = ("checks", index)
         for kind, rule in check_kinds.written(check):
-            if not kind.tells_rows and check.get("quarantine") == "rows":
+            if not kind.tells_rows and check.get("quarantine") == Quarantine.ROWS:
                 what = f"{kind.kind} tells of no single row to set aside; remove this"
                 yield (*path, "quarantine"), what
             for where, what in kind.mistakes(rule, masks, tables):

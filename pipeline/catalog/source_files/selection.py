@@ -7,6 +7,7 @@ from pipeline.catalog import check_kinds, queries
 from pipeline.catalog.as_written import ALL, listed, mapping, masks_of, named
 from pipeline.catalog.document import Document, Path, dotted
 from pipeline.catalog.source_files import conditions, rules
+from pipeline.catalog.values import Mask
 
 # What may be said of a column that is not loaded.
 OF_WHAT_STAYS = {"mask", "unmasked", "description"}
@@ -77,7 +78,7 @@ def _not_listed(table: dict[str, Any]) -> rules.Found:
         if column not in loaded and said:
             yield ("columns", column, said[0]), f"{column} is not loaded; add it to only, or remove this"
     for column, mask in masks_of(table).items():
-        if mask == "exclude" and column in named(table["only"]):
+        if mask == Mask.EXCLUDE and column in named(table["only"]):
             yield ("columns", column, "mask"), f"{column} is listed in only as well; remove one of the two"
     for index, check in listed(table.get("checks")):
         kinds = check_kinds.written(check)

@@ -14,29 +14,21 @@ from pipeline.catalog.ruled import Ruled
 from pipeline.catalog.source_files import conditions
 from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.conditions import Condition
-from pipeline.catalog.values import ColumnNames, Description, Duration, Name, Quarantine, Share
+from pipeline.catalog.values import (
+    Changes,
+    ColumnNames,
+    Deletes,
+    Description,
+    DriftAction,
+    DriftKind,
+    Duration,
+    Mask,
+    Name,
+    Quarantine,
+    Share,
+)
 from pipeline.errors import UsageError
 from pipeline.names import advice
-
-Changes = Literal["xmin", "cursor", "full"]
-Deletes = Literal["hard", "soft", "ignore"]
-DriftKind = Literal[
-    "added",
-    "added_with_default",
-    "dropped",
-    "renamed",
-    "widened",
-    "narrowed",
-    "type",
-    "nullable",
-    "key",
-    "recreated",
-    "enum",
-    "order",
-    "partition",
-    "mask",
-]
-DriftAction = Literal["evolve", "refresh", "ignore", "block"]
 
 
 class Table(BaseModel):
@@ -56,10 +48,10 @@ class Table(BaseModel):
     where: Condition | None = None
     # The columns that are loaded, beside its key and its cursor; None: all.
     only: tuple[str, ...] | None = None
-    changes: Changes = "xmin"
+    changes: Changes = Changes.XMIN
     cursor: str | None = None
     lookback: timedelta = timedelta(hours=1)
-    deletes: Deletes = "hard"
+    deletes: Deletes = Deletes.HARD
     # More deletes at once than this share of the rows stop the load.
     max_deleted: float = 0.2
     # None: the primary key that the source declares.
@@ -69,7 +61,7 @@ class Table(BaseModel):
     drift: Mapping[DriftKind, DriftAction] = {}
     # What the checks below, and the rules of the columns, do with failing rows unless they say so themselves:
     # it is filled in there already.
-    quarantine: Quarantine = "hold"
+    quarantine: Quarantine = Quarantine.HOLD
     checks: tuple[Check, ...] = ()
     history: bool = False
     # Whether it is there by `*` alone: its masks and its key are guessed.
@@ -87,7 +79,7 @@ class Table(BaseModel):
     @property
     def hashes(self) -> bool:
         """Whether a value of it is hashed, for which a key is needed."""
-        return any(column.mask == "hash" for column in self.columns.values())
+        return any(column.mask == Mask.HASH for column in self.columns.values())
 
 
 class Source(BaseModel):
@@ -249,7 +241,7 @@ def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) 
         said |= {
             key: getattr(layer, key) for key in layer.model_fields_set if getattr(layer, key) is not None
         }
-    quarantine: Quarantine = said.get("quarantine", "hold")
+    quarantine: Quarantine = said.get("quarantine", Quarantine.HOLD)
     said["drift"] = {**defaults.drift, **table.drift}
     said["columns"] = {
         column: _column(declared or Column(), quarantine) for column, declared in table.columns.items()
@@ -258,7 +250,7 @@ def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) 
     said.setdefault("relation", name)
     if table.where is not None:
         said["where"] = conditions.parse(table.where)
-    if said.get("changes") != "cursor":
+    if said.get("changes") != Changes.CURSOR:
         said.pop("cursor", None)  # the defaults' own, for tables that are read by cursor
     return Table(source=source, name=name, **said)
 

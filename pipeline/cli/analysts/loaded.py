@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import ledger, postgres, quality
-from pipeline.catalog import Mart, Table
+from pipeline.catalog import Level, Mart, Table
 from pipeline.chains import LOAD_TASK
 from pipeline.loading import steps
 from pipeline.marts import build
@@ -39,7 +39,7 @@ class Seen:
     @property
     def fails(self) -> bool:
         """Whether a load of these rows would hold some back."""
-        return not self.result.passed and self.result.level == "error"
+        return not self.result.passed and self.result.level == Level.ERROR
 
 
 def of_table(warehouse: Connection, theirs: Connection, table: Table) -> list[Seen] | None:

@@ -122,7 +122,7 @@ def _send(configured: Settings, one: Audited) -> None:
             configured,
             Alert(
                 key=key,
-                kind="failed",
+                kind=alerts.Kind.FAILED,
                 summary=f"{one.name}: is not equal to its source",
                 error=one.finding.reason,
                 command=repair(one.name),

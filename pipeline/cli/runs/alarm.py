@@ -68,7 +68,7 @@ def _alert(subject: AlertSubject, error: BaseException) -> Alert | None:
     if summary is None:
         return subject.alert("failed by a bug; its log has the traceback", error)
     # What is going has not failed, and may yet.
-    kind: alerts.Kind = "warning" if isinstance(error, AlreadyRunningError) else "failed"
+    kind: alerts.Kind = alerts.Kind.WARNING if isinstance(error, AlreadyRunningError) else alerts.Kind.FAILED
     return subject.alert(summary, error, kind=kind)
 
 

@@ -28,6 +28,6 @@ def write_report(configured: Settings) -> None:
         command.run(line, timeout_seconds=TIMEOUT_SECONDS)
     except PipelineError as error:
         logger.warning("the report was not written whole: %s", error)
-        alerts.send(configured, subject.alert("not written whole", error, kind="warning"))
+        alerts.send(configured, subject.alert("not written whole", error, kind=alerts.Kind.WARNING))
     else:
         alerts.send_recovery(configured, KEY, "the report is written")

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from psycopg2 import sql
 
 from pipeline import postgres, quality
-from pipeline.catalog import Table
+from pipeline.catalog import DriftAction, DriftKind, Level, Table
 from pipeline.loading.checking.candidate import Candidate
-from pipeline.loading.shapes.drift import IGNORE, Change
+from pipeline.loading.shapes.drift import Change
+from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.postgres import Connection
 from pipeline.quality import Result, duplicates, naming
 from pipeline.warehouse import staging
@@ -28,12 +29,12 @@ def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
     """Return the changes of a table's shape as results, as they are recorded."""
     results = []
     for change in changes:
-        told, hint, level = change.fact, change.hint(table), "error"
-        if change.kind == "dropped" and not change.blocks and change.action != IGNORE:
-            told, level = f"{told}; it stays empty in new rows", "warn"
-        if change.kind == "mask_kept":
-            told, hint, level = change.describe(table), "", "warn"
-        passed = level == "error" and not change.blocks
+        told, hint, level = change.fact, change.hint(table), Level.ERROR
+        if change.kind == DriftKind.DROPPED and not change.blocks and change.action != DriftAction.IGNORE:
+            told, level = f"{told}; it stays empty in new rows", Level.WARN
+        if change.kind == FixedKind.MASK_KEPT:
+            told, hint, level = change.describe(table), "", Level.WARN
+        passed = level == Level.ERROR and not change.blocks
         results.append(Result(f"{DRIFT}{change.kind}", level, passed, told, "", hint=hint))
     return results
 
@@ -62,12 +63,12 @@ def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
         f"none; write the key that tells its rows apart under {candidate.table.name} in "
         f"sources/{candidate.table.source}.yaml"
     )
-    yield Result(f"{name} is unique", "error", not duplicated, words, other, duplicated)
+    yield Result(f"{name} is unique", Level.ERROR, not duplicated, words, other, duplicated)
     missing = sql.SQL(" OR ").join(
         sql.SQL("{} IS NULL").format(sql.Identifier(column)) for column in candidate.key
     )
     nulls = staging.count(warehouse, candidate.staged.rows, missing)
-    yield Result(f"{name} is not null", "error", not nulls, f"{nulls:,} rows without a key", other, nulls)
+    yield Result(f"{name} is not null", Level.ERROR, not nulls, f"{nulls:,} rows without a key", other, nulls)
 
 
 def _deletes(candidate: Candidate) -> Iterator[Result]:
@@ -80,7 +81,7 @@ def _deletes(candidate: Candidate) -> Iterator[Result]:
     few = (gone < DELETES_UNSUSPICIOUS or candidate.filtered_anew) and candidate.source_rows > 0
     yield Result(
         "deletes",
-        "error",
+        Level.ERROR,
         share <= most or few,
         f"{gone:,} of {last:,} rows ({share:.0%}) are gone from the source",
         f"at most {most:.0%}; if that is right, write 'max_deleted: {min(1, share + 0.005):.0%}' "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import Deletes
 from pipeline.loading.extracted import Extracted, Mode
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import staging
@@ -76,7 +77,7 @@ def publish(
         return _replace(warehouse, staged, columns, good)
     inserted, updated = _upsert(warehouse, staged, columns, key, good)
     deleted = 0
-    if staged.table.deletes != "ignore" and extracted.deleted:
+    if staged.table.deletes != Deletes.IGNORE and extracted.deleted:
         deleted = _remove(warehouse, staged, _gone(staged, key, extracted.mode))
     return inserted, updated, deleted
 
@@ -150,7 +151,7 @@ def _replace(
     old = numbered.format(columns=listed, relation=staged.target, good=live)
     new = numbered.format(columns=listed, relation=staged.rows, good=good)
     deleted = 0
-    if staged.table.deletes != "ignore":
+    if staged.table.deletes != Deletes.IGNORE:
         gone = sql.SQL(
             "t.ctid IN (SELECT o.ctid FROM ({}) AS o WHERE NOT EXISTS"
             " (SELECT 1 FROM ({}) AS n WHERE n.content = o.content AND n.number = o.number))"
@@ -175,7 +176,7 @@ def _replace(
 
 def _remove(warehouse: Connection, staged: Staged, gone: Composable) -> int:
     """Delete rows of the target, called "t", or mark them as deleted; return how many."""
-    if staged.table.deletes == "hard":
+    if staged.table.deletes == Deletes.HARD:
         return _execute(warehouse, "DELETE FROM {} AS t WHERE {}", staged.target, gone)
     return _execute(
         warehouse,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import Deletes
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import locks, staging, swap, views
@@ -79,7 +80,7 @@ def evolve(beside: Connection, staged: Staged, shape: Shape) -> None:
         for column in shape.columns
         if column.name not in known
     ]
-    if staged.table.deletes == "soft" and DELETED_AT not in known:
+    if staged.table.deletes == Deletes.SOFT and DELETED_AT not in known:
         added.append(sql.SQL("ADD COLUMN {} timestamptz").format(sql.Identifier(DELETED_AT)))
     if added:
         _alter(beside, staged.target, sql.SQL(", ").join(added))
@@ -95,7 +96,7 @@ def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten
     rows = staged.rows
     exists = staging.oid(warehouse, staged.target) is not None
     _execute(warehouse, "ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", rows, sql.Identifier(LOADED_AT))
-    if staged.table.deletes == "soft":
+    if staged.table.deletes == Deletes.SOFT:
         _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} timestamptz", rows, sql.Identifier(DELETED_AT))
     if exists:
         _take_over(warehouse, staged, key, forgotten)
@@ -132,7 +133,7 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgot
                 staged.target,
                 same,
             )
-    if staged.table.deletes != "hard":
+    if staged.table.deletes != Deletes.HARD:
         common = {name: type_ for name, type_ in old.items() if name not in (*forgotten, *OURS)}
         # Those that the new table lacks were added to it above, with their old types.
         values = [staging.cast(name, type_, new.get(name, type_), "t") for name, type_ in common.items()]
@@ -170,7 +171,7 @@ def _keep_rows(
 ) -> None:
     """Copy the rows that the source no longer has and the warehouse is to keep."""
     listed, copied = postgres.columns(names), sql.SQL(", ").join(values)
-    if staged.table.deletes == "soft":
+    if staged.table.deletes == Deletes.SOFT:
         deleted_at = sql.Identifier(DELETED_AT)
         # What was not marked until now is gone since the last load.
         marked = sql.SQL("coalesce(t.{}, statement_timestamp())").format(deleted_at)

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pipeline.catalog import Table
+from pipeline.catalog import Changes, DriftAction, DriftKind, Mask, Table
 from pipeline.catalog.source_files.personal import suggested_mask
 from pipeline.errors import StepError
-from pipeline.loading.shapes import drift, filtering, identity, masking
+from pipeline.loading.shapes import filtering, identity, masking
 from pipeline.names import RESERVED_COLUMNS, nearest
 from pipeline.warehouse.shape import Shape
 
@@ -35,7 +35,7 @@ def key_of(table: Table, current: Shape, accepted: Shape | None) -> tuple[str, .
     """Return the key as declared, or else the source's own; the one it was loaded by, if drift says so."""
     if table.key:
         return tuple(table.key)
-    if accepted and table.drift.get("key") == drift.IGNORE:
+    if accepted and table.drift.get(DriftKind.KEY) == DriftAction.IGNORE:
         return accepted.key
     return current.key
 
@@ -60,7 +60,7 @@ def shape_of(
         columns.append(replace(column, as_text=as_text, unlisted=unlisted))
     loaded = tuple(column for column in columns if not column.stays)
     excluded = tuple(column for column in columns if column.stays)
-    hashes = any(column.mask == "hash" for column in loaded)
+    hashes = any(column.mask == Mask.HASH for column in loaded)
     wanted = replace(current, columns=loaded, excluded=excluded, key=key)
     return filtering.filtered(table, replace(wanted, mask_key=unlock() if hashes else ""))
 
@@ -141,10 +141,10 @@ def _names(what: str) -> str:
 
 def require_readable(table: Table, wanted: Shape) -> None:
     """Raise StepError if the source's role may read some columns of the table only, and not all it needs."""
-    closed = [column.name for column in wanted.columns if not column.readable and column.mask != "null"]
+    closed = [column.name for column in wanted.columns if not column.readable and column.mask != Mask.NULL]
     relation = f'"{table.schema_name}"."{table.relation}"'
     file = f"sources/{table.source}.yaml"
-    blind = table.changes == "xmin" and wanted.has_xmin and not wanted.xmin_readable
+    blind = table.changes == Changes.XMIN and wanted.has_xmin and not wanted.xmin_readable
     seeing = f"GRANT SELECT (xmin) ON {relation}, or write 'changes: full' or a cursor under {table.name}"
     if closed:
         listed = ", ".join(f'"{name}"' for name in closed)

@@ -11,41 +11,65 @@ block    load nothing until a person has decided; the last good rows stay up
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.catalog import Table
+from pipeline.catalog import DriftAction, DriftKind, Mask, Table
 from pipeline.loading.shapes import identity, masking, retyped
+from pipeline.loading.shapes.kinds import FixedKind, Kind
 from pipeline.names import in_yaml
 from pipeline.warehouse.shape import Column, Shape
 
-EVOLVE, REFRESH, IGNORE, BLOCK = "evolve", "refresh", "ignore", "block"
-
+# Where the warehouse's table needs other types, another key, or must forget what it holds.
+REBUILDING = frozenset(
+    {DriftKind.WIDENED, DriftKind.NARROWED, DriftKind.TYPE, DriftKind.KEY, DriftKind.MASK, FixedKind.LISTED}
+)
 # What a careful engineer would do: take in what cannot lose anything, stop for what can.
-DEFAULT_ACTIONS: Mapping[str, str] = {
-    "added": EVOLVE,
+DEFAULT_ACTIONS: Mapping[DriftKind, DriftAction] = {
+    DriftKind.ADDED: DriftAction.EVOLVE,
     # Adding a default writes no row: only reading all of them again brings it over.
-    "added_with_default": REFRESH,
-    "dropped": EVOLVE,
-    "renamed": BLOCK,
-    "widened": EVOLVE,
-    "narrowed": BLOCK,
-    "type": BLOCK,
-    "nullable": IGNORE,
-    "key": BLOCK,
-    "recreated": REFRESH,
-    "enum": EVOLVE,
-    "order": IGNORE,
+    DriftKind.ADDED_WITH_DEFAULT: DriftAction.REFRESH,
+    DriftKind.DROPPED: DriftAction.EVOLVE,
+    DriftKind.RENAMED: DriftAction.BLOCK,
+    DriftKind.WIDENED: DriftAction.EVOLVE,
+    DriftKind.NARROWED: DriftAction.BLOCK,
+    DriftKind.TYPE: DriftAction.BLOCK,
+    DriftKind.NULLABLE: DriftAction.IGNORE,
+    DriftKind.KEY: DriftAction.BLOCK,
+    DriftKind.RECREATED: DriftAction.REFRESH,
+    DriftKind.ENUM: DriftAction.EVOLVE,
+    DriftKind.ORDER: DriftAction.IGNORE,
     # The rows of a table that becomes a partition were written long before.
-    "partition": REFRESH,
-    "mask": REFRESH,
+    DriftKind.PARTITION: DriftAction.REFRESH,
+    DriftKind.MASK: DriftAction.REFRESH,
 }
-# Nobody can set these: only a line under the column says otherwise.
-FIXED_ACTIONS: Mapping[str, str] = {
-    "mask_kept": IGNORE,
-    "mask_unknown": BLOCK,
-    "mask_beside": BLOCK,
-    "mask_filtered": BLOCK,
-    "where": REFRESH,
-    "where_on": REFRESH,
-    "listed": REFRESH,
+FIXED_ACTIONS: Mapping[FixedKind, DriftAction] = {
+    FixedKind.MASK_KEPT: DriftAction.IGNORE,
+    FixedKind.MASK_UNKNOWN: DriftAction.BLOCK,
+    FixedKind.MASK_BESIDE: DriftAction.BLOCK,
+    FixedKind.MASK_FILTERED: DriftAction.BLOCK,
+    FixedKind.WHERE: DriftAction.REFRESH,
+    FixedKind.WHERE_ON: DriftAction.REFRESH,
+    FixedKind.LISTED: DriftAction.REFRESH,
+}
+
+WORDS: Mapping[Kind, str] = {
+    DriftKind.ADDED: 'column "{column}" ({new}) is new in the source',
+    DriftKind.ADDED_WITH_DEFAULT: 'column "{column}" ({new}) is new in the source',
+    DriftKind.DROPPED: 'column "{column}" ({old}) is gone from the source',
+    DriftKind.RENAMED: 'column "{old}" was renamed to "{new}" in the source',
+    DriftKind.KEY: "its key was ({old}) and is ({new}) now",
+    DriftKind.RECREATED: "it was dropped and made anew in the source",
+    DriftKind.ORDER: "its columns are in another order in the source",
+    DriftKind.PARTITION: "its partitions changed: {old}{new}",
+    DriftKind.MASK: "{thing} was {old} and is to be {new}",
+    FixedKind.MASK_KEPT: 'column "{column}" stays {new}, as it was loaded before, though its declaration '
+    "does not say so",
+    FixedKind.MASK_BESIDE: 'column "{column}" ({new}) would show what is masked: {old}',
+    FixedKind.MASK_FILTERED: 'its where names column "{column}", which is {old}, so that which rows are '
+    "there would tell of it",
+    FixedKind.LISTED: 'column "{column}" {new}',
+    FixedKind.WHERE: "which of its rows are loaded was declared otherwise: {old}, and now {new}",
+    FixedKind.WHERE_ON: "what its where looks at was made anew in the source, or is computed otherwise",
+    FixedKind.MASK_UNKNOWN: 'column "{column}" ({new}) is new, and nobody can tell whether it holds what is '
+    "masked in {old}",
 }
 
 
@@ -57,52 +81,43 @@ class Change:
     old or the new name of what was renamed is also that of another column.
     """
 
-    kind: str
+    kind: Kind
     column: str
     old: str
     new: str
-    action: str
+    action: DriftAction
     users: tuple[str, ...] = ()
     reused: bool = False
 
     @property
     def blocks(self) -> bool:
         """Whether nothing is loaded until a person has decided."""
-        return self.action == BLOCK
+        return self.action == DriftAction.BLOCK
 
     @property
     def refreshes(self) -> bool:
         """Whether the whole table is to be read again."""
-        return self.action == REFRESH or (self.rebuilds and self.action == EVOLVE)
+        return self.action == DriftAction.REFRESH or (self.rebuilds and self.action == DriftAction.EVOLVE)
 
     @property
     def rebuilds(self) -> bool:
         """Whether the warehouse's table needs other types, another key, or must forget what it holds."""
-        another = self.kind in ("widened", "narrowed", "type", "key", "mask", "listed") or self.reused
-        return another and self.action in (EVOLVE, REFRESH)
+        another = (
+            self.kind
+            in (
+                DriftKind.WIDENED,
+                DriftKind.NARROWED,
+                DriftKind.TYPE,
+                DriftKind.KEY,
+                DriftKind.MASK,
+                FixedKind.LISTED,
+            )
+            or self.reused
+        )
+        return another and self.action in (DriftAction.EVOLVE, DriftAction.REFRESH)
 
     def __str__(self) -> str:
-        words = {
-            "added": 'column "{column}" ({new}) is new in the source',
-            "added_with_default": 'column "{column}" ({new}) is new in the source',
-            "dropped": 'column "{column}" ({old}) is gone from the source',
-            "renamed": 'column "{old}" was renamed to "{new}" in the source',
-            "key": "its key was ({old}) and is ({new}) now",
-            "recreated": "it was dropped and made anew in the source",
-            "order": "its columns are in another order in the source",
-            "partition": "its partitions changed: {old}{new}",
-            "mask": "{thing} was {old} and is to be {new}",
-            "mask_kept": 'column "{column}" stays {new}, as it was loaded before, though its declaration '
-            "does not say so",
-            "mask_beside": 'column "{column}" ({new}) would show what is masked: {old}',
-            "mask_filtered": 'its where names column "{column}", which is {old}, so that which rows are '
-            "there would tell of it",
-            "listed": 'column "{column}" {new}',
-            "where": "which of its rows are loaded was declared otherwise: {old}, and now {new}",
-            "where_on": "what its where looks at was made anew in the source, or is computed otherwise",
-            "mask_unknown": 'column "{column}" ({new}) is new, and nobody can tell whether it holds what is '
-            "masked in {old}",
-        }.get(self.kind, 'column "{column}" was {old} and is {new} now')
+        words = WORDS.get(self.kind, 'column "{column}" was {old} and is {new} now')
         thing = f'column "{self.column}"' if self.column else "it"
         return words.format(column=self.column, old=self.old, new=self.new, thing=thing)
 
@@ -116,18 +131,18 @@ class Change:
         """Return what to write to accept it, where it blocks the table or keeps what is not declared."""
         file = f"sources/{table.source}.yaml"
         column = f"under {in_yaml(self.column)} in {file}"
-        if self.kind == "mask_kept":
+        if self.kind == FixedKind.MASK_KEPT:
             mask = f"mask: {in_yaml(self.old)}"
             return f"write '{mask}' {column}, or 'unmasked: reviewed' to load it as it is declared"
         if not self.blocks:
             return ""
-        if self.kind == "renamed":
+        if self.kind == DriftKind.RENAMED:
             return f"to accept it, write 'renamed_from: {in_yaml(self.old)}' {column}"
-        if self.kind == "mask_filtered":
+        if self.kind == FixedKind.MASK_FILTERED:
             return f"remove it, or write 'unmasked: reviewed' beside its mask {column}"
-        if self.kind in ("mask_unknown", "mask_beside"):
+        if self.kind in (FixedKind.MASK_UNKNOWN, FixedKind.MASK_BESIDE):
             return f"to accept it, write 'unmasked: reviewed' {column}, or the mask that it needs"
-        wanted = "evolve" if self.kind == "dropped" else "refresh"
+        wanted = DriftAction.EVOLVE if self.kind == DriftKind.DROPPED else DriftAction.REFRESH
         line = f"drift: {{{self.kind}: {wanted}}}"
         return f"to accept it, write '{line}' under {in_yaml(table.name)} in {file}"
 
@@ -150,12 +165,12 @@ def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Chang
 
 def beside(column: Column, of: str) -> Change:
     """Return that a column would show what is masked elsewhere."""
-    return replace(_change("mask_beside", column.name, of, column.type), action=BLOCK)
+    return replace(_change(FixedKind.MASK_BESIDE, column.name, of, column.type), action=DriftAction.BLOCK)
 
 
 def filtered(column: Column) -> Change:
     """Return that the table is filtered by a masked column."""
-    return replace(_change("mask_filtered", column.name, _masked(column)), action=BLOCK)
+    return replace(_change(FixedKind.MASK_FILTERED, column.name, _masked(column)), action=DriftAction.BLOCK)
 
 
 def of_masks(accepted: Shape | None, current: Shape, table: Table) -> tuple[Change, ...]:
@@ -165,20 +180,21 @@ def of_masks(accepted: Shape | None, current: Shape, table: Table) -> tuple[Chan
 
 def _with_action(change: Change, table: Table) -> Change:
     declared = table.columns.get(change.column)
-    if change.kind == "renamed" and declared and declared.renamed_from == change.old:
-        action = EVOLVE
-    elif change.kind in FIXED_ACTIONS:
+    if change.kind == DriftKind.RENAMED and declared and declared.renamed_from == change.old:
+        action = DriftAction.EVOLVE
+    elif isinstance(change.kind, FixedKind):
         action = FIXED_ACTIONS[change.kind]
     else:
-        action = dict(table.drift).get(change.kind) or DEFAULT_ACTIONS[change.kind]  # type: ignore[call-overload]
-        if change.kind == "key" and table.key and "key" not in table.drift:
+        action = table.drift.get(change.kind) or DEFAULT_ACTIONS[change.kind]
+        if change.kind == DriftKind.KEY and table.key and DriftKind.KEY not in table.drift:
             # It is the analysts who declared another one.
-            action = REFRESH
+            action = DriftAction.REFRESH
     return replace(change, action=action)
 
 
-def _change(kind: str, column: str = "", old: str = "", new: str = "", *, reused: bool = False) -> Change:
-    return Change(kind, column, old, new, "", reused=reused)
+def _change(kind: Kind, column: str = "", old: str = "", new: str = "", *, reused: bool = False) -> Change:
+    """Return a change whose action is still to be found."""
+    return Change(kind, column, old, new, DriftAction.BLOCK, reused=reused)
 
 
 def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
@@ -187,28 +203,32 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
     for old, new in pairs:
         if new is None:
             if not old.stays:
-                yield _change("dropped", old.name, old.type)
+                yield _change(DriftKind.DROPPED, old.name, old.type)
             continue
         if new.name != old.name and not (old.unlisted and new.unlisted and not new.mask):
             yield _change(
-                "renamed", new.name, old.name, new.name, reused=_reused(old, new, accepted, current)
+                DriftKind.RENAMED, new.name, old.name, new.name, reused=_reused(old, new, accepted, current)
             )
         elif new.attnum != old.attnum and not recreated and not old.stays:
-            yield _change("added_with_default", new.name, "", f"{new.type}, dropped and made anew")
+            yield _change(DriftKind.ADDED_WITH_DEFAULT, new.name, "", f"{new.type}, dropped and made anew")
         if old.mask != new.mask:
-            yield _change("mask", new.name, _masked(old), _masked(new))
+            yield _change(DriftKind.MASK, new.name, _masked(old), _masked(new))
         elif old.stays != new.stays:
             now = "is not listed any more, and leaves the warehouse" if new.stays else "is to be loaded now"
-            yield _change("listed", new.name, "", now)
+            yield _change(FixedKind.LISTED, new.name, "", now)
         if not (old.stays or new.stays):
             yield from _column(old, new, recreated=recreated)
     matched = {new.name for _, new in pairs if new is not None}
     for column in current.columns:
         if column.name not in matched:
             filled = column.default is not None or column.identity or column.not_null
-            yield _change("added_with_default" if filled else "added", column.name, "", column.type)
+            yield _change(
+                DriftKind.ADDED_WITH_DEFAULT if filled else DriftKind.ADDED, column.name, "", column.type
+            )
     for kind, column, said in masking.doubts(accepted, current, table, pairs):
-        yield _change(kind, column.name, said, _masked(column) if kind == "mask_kept" else column.type)
+        yield _change(
+            kind, column.name, said, _masked(column) if kind == FixedKind.MASK_KEPT else column.type
+        )
 
 
 def _reused(old: Column, new: Column, accepted: Shape, current: Shape) -> bool:
@@ -222,37 +242,38 @@ def _column(old: Column, new: Column, *, recreated: bool) -> Iterator[Change]:
     elif relabelled := retyped.relabelled(old, new):
         others = [pair for pair in relabelled if not retyped.only_grew(*pair, recreated=recreated)]
         was, now = (others or relabelled)[0]
-        kind = "type" if others else "enum"
+        kind = DriftKind.TYPE if others else DriftKind.ENUM
         yield _change(kind, new.name, retyped.labelled(old, was), retyped.labelled(new, now))
     elif new.generated and old.default != new.default:
         # What is computed when it is read changes in no row's xmin.
-        yield _change("added_with_default", new.name, "", f"{new.type}, computed in another way")
+        yield _change(DriftKind.ADDED_WITH_DEFAULT, new.name, "", f"{new.type}, computed in another way")
     if old.not_null != new.not_null:
         words = {True: "not null", False: "nullable"}
-        yield _change("nullable", new.name, words[old.not_null], words[new.not_null])
+        yield _change(DriftKind.NULLABLE, new.name, words[old.not_null], words[new.not_null])
 
 
 def _whole(accepted: Shape, current: Shape, columns: Sequence[Change]) -> Iterator[Change]:
     if not identity.same_table(accepted, current):
-        yield _change("recreated")
+        yield _change(DriftKind.RECREATED)
     # A column of the key that was renamed is still the same column.
-    called = {change.old: change.new for change in columns if change.kind == "renamed"}
+    called = {change.old: change.new for change in columns if change.kind == DriftKind.RENAMED}
     if tuple(called.get(name, name) for name in accepted.key) != current.key:
-        yield _change("key", "", ", ".join(accepted.key) or "none", ", ".join(current.key) or "none")
+        yield _change(DriftKind.KEY, "", ", ".join(accepted.key) or "none", ", ".join(current.key) or "none")
     before, after = set(accepted.partitions), set(current.partitions)
     if before != after and identity.same_table(accepted, current):
         came, went = len(after - before), len(before - after)
-        yield _change("partition", "", f"{went} went, " if went else "", f"{came} came")
+        yield _change(DriftKind.PARTITION, "", f"{went} went, " if went else "", f"{came} came")
     if accepted.mask_key and current.mask_key and accepted.mask_key != current.mask_key:
-        yield _change("mask", "", "hashed with another key", "hashed with the one in Vault now")
+        yield _change(DriftKind.MASK, "", "hashed with another key", "hashed with the one in Vault now")
     if accepted.where != current.where:
-        yield _change("where", "", accepted.where or "all rows", current.where or "all rows")
+        yield _change(FixedKind.WHERE, "", accepted.where or "all rows", current.where or "all rows")
     elif accepted.where_on != current.where_on:
-        yield _change("where_on")  # the source's doing, and held to max_deleted
+        yield _change(FixedKind.WHERE_ON)  # the source's doing, and held to max_deleted
     common = [name for name in current.names if accepted.column(name)]
     if common != [name for name in accepted.names if current.column(name)]:
-        yield _change("order")
+        yield _change(DriftKind.ORDER)
 
 
 def _masked(column: Column) -> str:
-    return {None: "loaded as it is", "hash": "hashed", "null": "left empty"}.get(column.mask, "excluded")
+    words: dict[str | None, str] = {None: "loaded as it is", Mask.HASH: "hashed", Mask.NULL: "left empty"}
+    return words.get(column.mask, "excluded")

@@ -7,8 +7,9 @@ that says so takes it away.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.catalog import Table
+from pipeline.catalog import DriftAction, DriftKind, Table
 from pipeline.loading.shapes import identity
+from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.warehouse.shape import Column, Shape
 
 # From what shows most to what shows least.
@@ -61,7 +62,7 @@ def _of_origin(table: Table, origin: str | None, names: Mapping[str, Column]) ->
 
 def doubts(
     accepted: Shape, current: Shape, table: Table, pairs: Sequence[tuple[Column, Column | None]]
-) -> Iterator[tuple[str, Column, str]]:
+) -> Iterator[tuple[FixedKind, Column, str]]:
     """Yield what the declaration leaves open: the kind of drift, the column, and what is said of it.
 
     mask_kept: it stays masked, by what it was before, and nothing that is declared says so. mask_unknown: it
@@ -71,15 +72,15 @@ def doubts(
         declared = table.columns.get(column.name)
         explained = declared is not None and declared.renamed_from and not declared.mask
         if column.kept and not explained:
-            yield "mask_kept", column, column.mask or ""
+            yield FixedKind.MASK_KEPT, column, column.mask or ""
     same = identity.same_table(accepted, current)
     hidden = [old.name for old, new in pairs if old.mask and (new is None or not same)]
     matched = {new.attnum for _, new in pairs if new is not None}
-    if not hidden or table.drift.get("added") == "ignore":
+    if not hidden or table.drift.get(DriftKind.ADDED) == DriftAction.IGNORE:
         return
     for column in current.columns:
         if column.attnum not in matched and not column.mask and not column.reviewed:
-            yield "mask_unknown", column, ", ".join(f'"{name}"' for name in hidden)
+            yield FixedKind.MASK_UNKNOWN, column, ", ".join(f'"{name}"' for name in hidden)
 
 
 def strictest(*masks: str | None) -> str | None:

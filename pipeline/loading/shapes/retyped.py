@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from pipeline.catalog import DriftKind
 from pipeline.warehouse.definitions import Type
 from pipeline.warehouse.shape import Column
 
@@ -38,12 +39,12 @@ def type_but_labels(column: Column) -> tuple[object, ...]:
     return (column.type, column.type_class, column.domain_of, made_of, column.as_text)
 
 
-def kind(old: Column, new: Column) -> str:
+def kind(old: Column, new: Column) -> DriftKind:
     if old.array != new.array or old.as_text != new.as_text or not (old.built_in and new.built_in):
-        return "type"
+        return DriftKind.TYPE
     if _holds(new, old):
-        return "widened"
-    return "narrowed" if _holds(old, new) else "type"
+        return DriftKind.WIDENED
+    return DriftKind.NARROWED if _holds(old, new) else DriftKind.TYPE
 
 
 def _holds(wide: Column, narrow: Column) -> bool:

@@ -3,6 +3,7 @@
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import Changes, Deletes
 from pipeline.errors import CheckError
 from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
@@ -22,8 +23,8 @@ def gone(
     """
     table = planned.table
     # What may begin to be wanted without being written anew is found by its key alone.
-    trusted = table.changes == "xmin" and filtering.is_steady(table)
-    if table.deletes == "ignore" and trusted:
+    trusted = table.changes == Changes.XMIN and filtering.is_steady(table)
+    if table.deletes == Deletes.IGNORE and trusted:
         return 0
     before = staging.count(warehouse, staged.target, staging.live(warehouse, staged.target, table))
     new = postgres.value(
@@ -76,7 +77,7 @@ def _by_every_key(warehouse: Connection, reading: Reading, planned: Plan, staged
 
 def _unless_ignored(warehouse: Connection, planned: Plan, staged: Staged, deleted: int) -> int:
     postgres.rows(warehouse, sql.SQL("DROP TABLE IF EXISTS {}").format(staged.keys))
-    if planned.table.deletes != "ignore":
+    if planned.table.deletes != Deletes.IGNORE:
         postgres.rows(warehouse, sql.SQL("ANALYZE {}").format(staged.gone))
         return deleted
     postgres.rows(warehouse, sql.SQL("DROP TABLE {}").format(staged.gone))

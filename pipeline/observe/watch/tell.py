@@ -15,10 +15,10 @@ from pipeline.settings import Settings
 logger = logging.getLogger(__name__)
 
 KINDS: dict[Severity, Kind] = {
-    Severity.WARNING: "warning",
-    Severity.STALE: "stale",
-    Severity.FAILED: "failed",
-    Severity.UNREACHABLE: "failed",
+    Severity.WARNING: Kind.WARNING,
+    Severity.STALE: Kind.STALE,
+    Severity.FAILED: Kind.FAILED,
+    Severity.UNREACHABLE: Kind.FAILED,
 }
 FAILED = "/fail"
 HEARTBEAT = "watch/heartbeat"
