@@ -1,4 +1,4 @@
-"""bin/nomad-deploy: validates, plans and registers the job of each duty; waits until services are well."""
+"""bin/nomad-deploy: validates, plans and registers the job of each duty; waits until services are healthy."""
 
 import argparse
 import itertools
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bin/nomad-deploy",
         description="Register every job that luigi.cfg asks for, with the values of one file; NOMAD_ADDR and "
-        "NOMAD_TOKEN say where, as for `nomad`. Says what each change is, and waits until services are well.",
+        "NOMAD_TOKEN say where, as for `nomad`. Prints each change, and waits until services are healthy.",
     )
     parser.add_argument("--vars", type=Path, required=True, metavar="FILE", help="as nomad/school.vars.hcl")
     parser.add_argument("--plan", action="store_true", help="only say what would change; 4 if anything would")
@@ -84,7 +84,7 @@ def _run(parsed: argparse.Namespace) -> int:
             _remove(nomad, name)
     for job, _ in changed:
         if job.duty.kind == DutyKind.SERVICE:
-            _until_well(nomad, job.id, job.duty.start_minutes * SECONDS_PER_MINUTE)
+            _until_healthy(nomad, job.id, job.duty.start_minutes * SECONDS_PER_MINUTE)
     terminal.say(f"{len(changed)} of {len(wanted)} jobs changed")
     return 0
 
@@ -110,7 +110,7 @@ def _arguments(
 
 
 def _nomad(*arguments: str, of: Job, well: Sequence[int] = (0,)) -> tuple[int, str]:
-    """Run `nomad`. Raise StepError with what it says, if it ends otherwise than well."""
+    """Run `nomad`. Raise StepError with what it says, if it ends with another code than expected."""
     program = shutil.which("nomad")
     if program is None:
         raise UsageError(
@@ -160,28 +160,28 @@ def _remove(nomad: Server, name: str) -> None:
     terminal.say(f"{name}: removed")
 
 
-def _until_well(nomad: Server, name: str, seconds: float) -> None:
-    """Wait for a service. Raise StepError with what its task said if it does not get well."""
+def _until_healthy(nomad: Server, name: str, seconds: float) -> None:
+    """Wait for a service. Raise StepError with what its task said if it does not get healthy."""
     ends_at = time.monotonic() + seconds
     job = nomad.get(f"job/{name}") or {}
     if not any(group["Count"] for group in job.get("TaskGroups") or ()):
         terminal.say(f"{name}: none is to run")
         return
-    # For a moment Nomad still has what ran before, well or not, as the newest.
+    # For a moment Nomad still has what ran before, healthy or not, as the newest.
     version = job["Version"]
     while time.monotonic() < ends_at:
         deployment = nomad.get(f"job/{name}/deployment")
         is_ours = deployment and deployment["JobVersion"] == version
         status = deployment["Status"] if is_ours else "unknown"
         if status == "successful":
-            terminal.say(f"{name}: well")
+            terminal.say(f"{name}: healthy")
             return
         # One that failed is tried again for as long as a deployment may take: that can be told now.
         newest = _newest(nomad, name, version)
         if status in ("failed", "cancelled") or newest.get("ClientStatus") == "failed" or _restarts(newest):
             break
         time.sleep(LOOK_SECONDS)
-    raise StepError(f"{name}: is not well:\n  " + "\n  ".join(_events(nomad, name, version)))
+    raise StepError(f"{name}: is not healthy:\n  " + "\n  ".join(_events(nomad, name, version)))
 
 
 def _restarts(allocation: Mapping[str, Any]) -> bool:

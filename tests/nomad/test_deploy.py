@@ -144,9 +144,9 @@ def test_a_service_whose_first_step_fails_again_and_again_is_told_before_its_dea
     monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("it waits"))
     failing = Answers("running", {"prepare": task("pending", 3), "metabase": task("pending", 0)})
     with pytest.raises(
-        StepError, match=r"pipeline-metabase: is not well:\n  prepare: Terminated: Exit Code: 5"
+        StepError, match=r"pipeline-metabase: is not healthy:\n  prepare: Terminated: Exit Code: 5"
     ):
-        deploy._until_well(failing, "pipeline-metabase", 600)
+        deploy._until_healthy(failing, "pipeline-metabase", 600)
 
 
 def test_a_service_that_ended_often_before_and_is_there_is_waited_for(
@@ -154,7 +154,7 @@ def test_a_service_that_ended_often_before_and_is_there_is_waited_for(
 ) -> None:
     there = Answers("running", {"scheduler": task("running", 7)})
     monkeypatch.setattr(time, "sleep", lambda _seconds: there.succeed())
-    deploy._until_well(there, "pipeline-scheduler", 600)
+    deploy._until_healthy(there, "pipeline-scheduler", 600)
 
 
 @pytest.mark.parametrize(("before", "client"), [("successful", "running"), ("failed", "failed")])
@@ -172,15 +172,15 @@ def test_how_the_version_before_fared_says_nothing_of_the_one_that_was_just_regi
         nomad.come(4, "running" if len(waited) == 1 else "successful", "running", {})
 
     monkeypatch.setattr(time, "sleep", wait)
-    deploy._until_well(nomad, "pipeline-scheduler", 600)
-    assert (len(waited), capsys.readouterr().out) == (2, "pipeline-scheduler: well\n")
+    deploy._until_healthy(nomad, "pipeline-scheduler", 600)
+    assert (len(waited), capsys.readouterr().out) == (2, "pipeline-scheduler: healthy\n")
 
 
 def test_a_service_of_which_none_is_to_run_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     """Nomad makes no deployment of it."""
     nomad = Answers("running", {})
     nomad.job = {"Version": 4, "TaskGroups": [{"Count": 0}]}
-    deploy._until_well(nomad, "pipeline-worker", 600)
+    deploy._until_healthy(nomad, "pipeline-worker", 600)
     assert capsys.readouterr().out == "pipeline-worker: none is to run\n"
 
 
