@@ -2,6 +2,9 @@
 
 import gc
 import multiprocessing
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -9,8 +12,9 @@ from pipeline import access, postgres
 from pipeline.access import Access, shared
 from pipeline.access.databases import IDLE_SECONDS
 from pipeline.catalog import Table
-from pipeline.errors import StepError
+from pipeline.errors import StepError, UnreachableError
 from pipeline.loading import extract
+from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from tests.support.night import Night, next_run, wait_until
 
@@ -121,3 +125,30 @@ def test_the_next_step_has_the_session_of_the_last_one_and_nothing_that_it_left_
     with pytest.raises(StepError):
         fail()
     assert failed[0].closed
+
+
+def test_who_was_logged_in_before_a_password_was_replaced_goes_on_with_the_new_one(night: Night) -> None:
+    """As what waits for a whole run, and looks at its end whether all is done."""
+    night.platform.source(
+        "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: }\n"
+    )
+    vault = night.platform.sandbox.vault
+    with access.opened(night.settings) as databases:
+        ways: list[tuple[str, str, Callable[[], AbstractContextManager[Connection]]]] = [
+            ("warehouse", night.platform.database("warehouse"), databases.warehouse),
+            ("shop", f"source/{night.platform.database('shop')}", lambda: databases.source("shop")),
+        ]
+        for name, entry, open_it in ways:
+            with open_it():
+                pass
+            known = vault.read(entry) or {}
+            address = urlsplit(known["uri"])
+            with night.platform.connect(name) as connection:
+                postgres.rows(connection, f"ALTER ROLE {address.username} PASSWORD 'another'")
+            # Nobody has told Vault yet: the message is that of the server.
+            with pytest.raises(UnreachableError, match=f"password authentication failed.*entry {entry}"):
+                open_it().__enter__()
+            netloc = address.netloc.replace(f":{address.password}@", ":another@")
+            vault.write(entry, {**known, "uri": address._replace(netloc=netloc).geturl()})
+            with open_it() as connection:
+                assert postgres.value(connection, "SELECT 1") == 1

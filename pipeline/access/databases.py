@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline import mask, postgres, vault
-from pipeline.errors import UnreachableError
+from pipeline.errors import LostError, UnreachableError
 from pipeline.settings import DatabaseSettings, Settings
 
 if TYPE_CHECKING:
@@ -62,6 +62,44 @@ class Access:
             self._uris[key] = self._stack.enter_context(self.vault.database_uri(database))
         return self._uris[key]
 
+    def _open(
+        self, database: DatabaseSettings, name: str, *, session: Mapping[str, str] | None = None
+    ) -> postgres.Session:
+        """Open a session; one whose login is refused is tried again if Vault has another one by now.
+
+        Who was logged in for long, as what waits for a whole run, has what was fetched at its beginning.
+        """
+        try:
+            return postgres.open_session(self._uri(database), name, session=session, entry=database.secret)
+        except LostError:
+            raise
+        except UnreachableError:
+            if not self._was_replaced(database):
+                raise
+        return postgres.open_session(self._uri(database), name, session=session, entry=database.secret)
+
+    def _was_replaced(self, database: DatabaseSettings) -> bool:
+        """Whether Vault has another credential than the one that was refused; it is ours from now on."""
+        key = (database.secret, database.address)
+        # One that Vault makes for us alone is replaced by nobody.
+        if database.dynamic:
+            return False
+        refused = self._uris.pop(key)
+        try:
+            return self._uri(database) != refused
+        except UnreachableError:
+            self._uris[key] = refused
+            return False
+
+    @contextlib.contextmanager
+    def _connected(
+        self, database: DatabaseSettings, name: str, session: Mapping[str, str]
+    ) -> Iterator[postgres.Connection]:
+        """Open a database for the block, as `postgres.connection` does."""
+        opened = self._open(database, name, session=session)
+        with contextlib.closing(opened), postgres.used(opened):
+            yield opened
+
     def mask_key(self) -> str:
         """Return the key of the hashes that stand for personal values. Raise UnreachableError without one."""
         vault_settings = self.settings.vault
@@ -102,10 +140,7 @@ class Access:
             self._spare = None
             if self._holds(spare):
                 return spare
-        declared = self.settings.require_warehouse()
-        return postgres.open_session(
-            self._uri(declared), "the warehouse", session=session, entry=declared.secret
-        )
+        return self._open(self.settings.require_warehouse(), "the warehouse", session=session)
 
     def _end_spare(self) -> None:
         if self._spare is not None:
@@ -118,8 +153,7 @@ class Access:
         To open one takes longer than most of what is asked.
         """
         if self._asking is None or not self._holds(self._asking):
-            declared = self.settings.require_warehouse()
-            self._asking = postgres.open_session(self._uri(declared), "the warehouse", entry=declared.secret)
+            self._asking = self._open(self.settings.require_warehouse(), "the warehouse")
             self._stack.callback(self._asking.close)
             self._asking.autocommit = True
         with postgres.answered(self._asking):
@@ -139,18 +173,14 @@ class Access:
 
     def analyst(self) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open the warehouse as an analyst does: for SQL that is not ours, which may try anything."""
-        return postgres.connection(
-            self._uri(self.settings.require_warehouse().analyst),
-            "the warehouse, as analyst",
-            session=ANALYST_SESSION,
+        return self._connected(
+            self.settings.require_warehouse().analyst, "the warehouse, as analyst", ANALYST_SESSION
         )
 
     def dashboards(self) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open the warehouse for reading what dashboards show, and nothing else."""
-        return postgres.connection(
-            self._uri(self.settings.require_warehouse().dashboards),
-            "the warehouse, as dashboards",
-            session=DASHBOARDS_SESSION,
+        return self._connected(
+            self.settings.require_warehouse().dashboards, "the warehouse, as dashboards", DASHBOARDS_SESSION
         )
 
     def analyst_uri(self) -> str:
@@ -159,10 +189,7 @@ class Access:
 
     def source(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open a source, for reading only."""
-        declared = self.settings.source(name)
-        return postgres.connection(
-            self._uri(declared), f"source {name}", session=SOURCE_SESSION, entry=declared.secret
-        )
+        return self._connected(self.settings.source(name), f"source {name}", SOURCE_SESSION)
 
     def database_uri(self, name: str) -> str:
         """Return the address, with its credential, of a database to back up, for pg_dump."""
@@ -170,10 +197,7 @@ class Access:
 
     def database(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
         """Open a database to back up, for reading only."""
-        entry = self.settings.database(name).secret
-        return postgres.connection(
-            self.database_uri(name), f"database {name}", session=BACKUP_SESSION, entry=entry
-        )
+        return self._connected(self.settings.database(name), f"database {name}", BACKUP_SESSION)
 
     def drill_uri(self, *, superuser: bool = False) -> str:
         """Return the address, with its credential, of the server that backups are tried on.

@@ -22,10 +22,14 @@ NEEDED_BYTES = 4 * 1024**3
 
 
 @contextlib.contextmanager
-def in_memory(home: Home) -> Iterator[None]:
-    """Let what is started first in this home during the block keep its data in memory, if there is enough."""
+def in_memory(home: Home, *, vault: bool = True) -> Iterator[None]:
+    """Let what is started first in this home during the block keep its data in memory, if there is enough.
+
+    Without `vault`, that server still knows what it has after it was killed.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vault_server, "STORAGE", 'storage "inmem" {{}}')
+        if vault:
+            patch.setattr(vault_server, "STORAGE", 'storage "inmem" {{}}')
         if _has_room():
             _move(home)
         yield

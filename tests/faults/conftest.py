@@ -1,0 +1,126 @@
+"""What the matrix runs on, which lives as long as it is whole, and the closing table."""
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.sandbox import lifecycle
+from pipeline.sandbox.home import Home
+from tests.faults import matrix, table
+from tests.faults.archives import Archives, Drills
+from tests.faults.engine import World
+from tests.faults.loads import Loads
+from tests.faults.table import Outcome
+from tests.support.archive import archive_in
+from tests.support.hooks import Hook, hook_of
+from tests.support.memory import in_memory
+from tests.support.night import Night
+from tests.support.platforms import Platform, Sandbox, platform_in
+from tests.support.restores import restores_in
+
+
+def _loads(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
+    night = Night(platform)
+    stack.callback(night.close)
+    night.migrate()
+    return Loads(night, hook)
+
+
+def _archives(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
+    return Archives(stack.enter_context(restores_in(stack.enter_context(archive_in(platform)))), hook)
+
+
+def _drills(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
+    return Drills(stack.enter_context(restores_in(stack.enter_context(archive_in(platform)))), hook)
+
+
+MAKERS: dict[str, Callable[[Platform, Hook, contextlib.ExitStack], World]] = {
+    "loads": _loads,
+    "archives": _archives,
+    "drills": _drills,
+}
+
+
+class Worlds:
+    """One world of each kind, made when it is first asked for, and anew after a cell that failed."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self._sandbox, self._folder = sandbox, folder
+        self._harmed: Sandbox | None = None
+        self._made: dict[tuple[str, bool], tuple[World, contextlib.ExitStack]] = {}
+        self._number = 0
+
+    def get(self, kind: str, *, harmed: bool = False) -> World:
+        """Return the world of a kind; `harmed`: one whose servers may be harmed."""
+        if (kind, harmed) not in self._made:
+            self._number += 1
+            folder = self._folder / f"{kind}{self._number}"
+            folder.mkdir()
+            with contextlib.ExitStack() as stack:
+                sandbox = self._to_harm() if harmed else self._sandbox
+                platform = stack.enter_context(platform_in(sandbox, folder))
+                hook = stack.enter_context(hook_of(platform))
+                self._made[kind, harmed] = MAKERS[kind](platform, hook, stack), stack.pop_all()
+        return self._made[kind, harmed][0]
+
+    def _to_harm(self) -> Sandbox:
+        """Return the sandbox whose servers are harmed, with all of them running."""
+        made = self._harmed or Sandbox(Home(self._folder / "sandbox"))
+        with in_memory(made.home, vault=False) if self._harmed is None else contextlib.nullcontext():
+            self._harmed = made
+            lifecycle.up(made.home, lambda _line: None, samples=False)
+        made.make_logins_cheap()
+        return made
+
+    def discard(self, kind: str, *, harmed: bool = False) -> None:
+        """Let the next one have another."""
+        if (kind, harmed) in self._made:
+            if harmed and self._harmed:
+                lifecycle.up(self._harmed.home, lambda _line: None, samples=False)
+            self._made.pop((kind, harmed))[1].close()
+
+    def close(self) -> None:
+        """Remove them."""
+        for kind, harmed in list(self._made):
+            self.discard(kind, harmed=harmed)
+        if self._harmed:
+            lifecycle.down(self._harmed.home, lambda _line: None, wipe=True)
+
+
+@pytest.fixture(scope="session")
+def worlds(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    made = Worlds(sandbox, tmp_path_factory.mktemp("faults"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say at once what failed: it takes long until the end."""
+    report = yield
+    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+    if report.failed and call.excinfo is not None and reporter is not None:
+        reporter.write_line(f"\n{item.name}: {call.excinfo.value}")
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table, whatever became of the cells."""
+    outcomes = [
+        Outcome(*value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "fault"
+    ]
+    if outcomes:
+        terminalreporter.section("faults: at how many places in a step each was survived")
+        for line in table.lines(outcomes, matrix.applies()):
+            terminalreporter.write_line(line)

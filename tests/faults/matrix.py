@@ -1,0 +1,139 @@
+"""The matrix: the steps and where each can stand, the faults, and which can reach which."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.faults import changes, faults, servers
+from tests.faults.faults import Fault
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row: a step, and the places in it where it can stand, as stand.py has them."""
+
+    name: str
+    world: str
+    begun: str
+    middle: str
+    done: str
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Its places by their names."""
+        return {"begun": self.begun, "middle": self.middle, "done": self.done}
+
+
+LOADS = (
+    Step("snapshot", "loads",
+        "pipeline.loading.snapshot_holder:_start_holder:before",
+        "pipeline.loading.snapshot_holder:_start_holder:after",
+        "pipeline.loading.snapshot_holder:_open_snapshot:after",
+    ),
+    Step("extract", "loads",
+        "pipeline.loading.extract:_extract:before",
+        "pipeline.loading.extract:_Extraction.stage:after",
+        "pipeline.loading.extract:_extract_table:after",
+    ),
+    Step("validate", "loads",
+        "pipeline.loading.validate:_candidate:before",
+        "pipeline.loading.validate:_results:after",
+        "pipeline.loading.validate:_validate_extract:after",
+    ),
+    Step("load", "loads",
+        "pipeline.loading.load:_Publication.publish:before",
+        "pipeline.loading.load:_Publication.publish:after",
+        "pipeline.loading.load:_load_table:after",
+    ),
+    Step("mart", "loads",
+        "pipeline.marts.build:_Building.build:before",
+        "pipeline.marts.build:_Building.build:after",
+        "pipeline.marts.build:_build_mart:after",
+    ),
+)  # fmt: skip
+
+BACKUPS = (
+    Step("dump", "archives",
+        "pipeline.backup.dump:_Dump.run:before",
+        "pipeline.backup.dump:_Dump._dump:after",
+        "pipeline.backup.dump:dump_database:after",
+    ),
+    Step("encrypt", "archives",
+        "pipeline.backup.encrypt:_encrypt:before",
+        "pipeline.crypt.public:Keyring.encrypt:after",
+        "pipeline.backup.encrypt:encrypt_dump:after",
+    ),
+    Step("upload", "archives",
+        "pipeline.backup.upload:_upload:before",
+        "pipeline.bucket.bucket:Bucket.upload:after",
+        "pipeline.backup.upload:upload_backup:after",
+    ),
+    Step("verify", "archives",
+        "pipeline.backup.verify:_read_back:before",
+        "pipeline.backup.verify:_publish:after",
+        "pipeline.backup.verify:verify_backup:after",
+    ),
+    Step("drill", "drills",
+        "pipeline.backup.drills.drill:_Drill.run:before",
+        "pipeline.backup.restoring.restoration:Restoration.into_new:after",
+        "pipeline.backup.drills.drill:_publish:after",
+    ),
+)  # fmt: skip
+
+STEPS = (*LOADS, *BACKUPS)
+
+
+# Who of the servers and people a step has to do with, beside its own processes.
+_WAREHOUSE = servers.faults_of(servers.WAREHOUSE, "warehouse", has_sessions=True)
+_SOURCE = servers.faults_of(servers.SOURCE, "source", has_sessions=True)
+_VAULT = servers.faults_of(servers.VAULT, "Vault", has_sessions=False)
+_B2 = servers.faults_of(servers.B2, "B2", has_sessions=False)
+_SCHEDULER = servers.faults_of(servers.SCHEDULER, "scheduler", has_sessions=False)
+_DRILL = servers.faults_of(servers.DRILL, "drill server", has_sessions=False)
+_PEOPLE = (changes.TOKEN_REVOKED, changes.TWICE)
+_ANY_LOAD = (*_WAREHOUSE, *_VAULT, *_SCHEDULER, *_PEOPLE, changes.WAREHOUSE_ROTATED)
+_READS = (*_SOURCE, *changes.TABLES, changes.NOT_PERMITTED, changes.SOURCE_ROTATED)
+
+REACH: dict[str, Sequence[Fault]] = {
+    "snapshot": (*_ANY_LOAD, *_READS),
+    "extract": (*_ANY_LOAD, *_READS),
+    "validate": _ANY_LOAD,
+    "load": _ANY_LOAD,
+    "mart": _ANY_LOAD,
+    "dump": (*_SOURCE, *_VAULT, *_PEOPLE, *changes.TABLES, changes.SOURCE_ROTATED),
+    "encrypt": _PEOPLE,
+    "upload": (*_B2, *_VAULT, *_PEOPLE),
+    "verify": (*_B2, *_VAULT, *_PEOPLE),
+    "drill": (*_DRILL, *_B2, *_VAULT, *_PEOPLE),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fault at one place in a step."""
+
+    step: Step
+    fault: Fault
+    place: str
+
+    @property
+    def name(self) -> str:
+        """What the test is called."""
+        return f"{self.step.name}-{self.fault.name}-{self.place}".replace(" ", "_")
+
+
+def cells() -> Iterator[Cell]:
+    """Yield every cell that applies. Who ends a process finds it anywhere; the others come in the middle."""
+    for step in STEPS:
+        for fault in faults.PROCESSES:
+            for place in step.places:
+                yield Cell(step, fault, place)
+        for fault in REACH[step.name]:
+            yield Cell(step, fault, "middle")
+
+
+def applies() -> dict[str, list[str]]:
+    """Return all steps, each with the faults that can reach it."""
+    found: dict[str, list[str]] = {step.name: [] for step in STEPS}
+    for cell in cells():
+        found[cell.step.name].append(cell.fault.name)
+    return found
