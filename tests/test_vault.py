@@ -26,7 +26,7 @@ from pipeline.crypt import Signers
 from pipeline.errors import PipelineError, UnreachableError, UsageError
 from pipeline.retry import RetryPolicy
 from pipeline.settings import DatabaseSettings, VaultSettings
-from pipeline.vault import request
+from pipeline.vault import request, transit
 from tests.support.vaults import ROOT_TOKEN, STARTUP_SECONDS, Server, free_port, server, wait_until
 
 __all__ = ["server"]
@@ -538,3 +538,23 @@ def test_a_uri_whose_password_is_not_quoted_is_refused_and_never_told(server: Se
         psycopg2.connect(uri, connect_timeout=1)
     told = redact.redact(f"{mistaken.value} {uri} {password}")
     assert not any(part in told for part in ("Sup3rSecret", "inside-and-more", "12345678", "y-and-more"))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"type": "ed25519", "exportable": False, "allow_plaintext_backup": False}, None),
+        ({"type": "aes256-gcm96"}, "is of type aes256-gcm96, which signs no backup; make it anew: bao"),
+        (
+            {"type": "ed25519", "exportable": True},
+            "can be taken out of Vault (exportable), and sign elsewhere",
+        ),
+        ({"type": "ed25519", "allow_plaintext_backup": True}, "(allow_plaintext_backup), and sign elsewhere"),
+    ],
+)
+def test_a_key_that_cannot_sign_or_could_sign_elsewhere_is_told(
+    data: dict[str, Any], told: str | None
+) -> None:
+    found = transit.faults("transit/keys/pipeline-backup-hr", data)
+    assert [told in one for one in found if told] == ([True] if told else [])
+    assert bool(found) is bool(told)

@@ -39,6 +39,12 @@ def print_line(sentence: str, style: str | None = None) -> None:
         say(sentence)
 
 
+def warn(sentence: str | None) -> None:
+    """Write what is no failure, but to be known, if there is anything."""
+    if sentence:
+        print_line(f"warning: {sentence}", "yellow")
+
+
 def print_next(before: str, command: str) -> None:
     """Write the command that fixes something, whole, and before it what is to be done first, if anything."""
     line = f"  next: {before}, then " if before else "  next: "

@@ -11,6 +11,7 @@ from pipeline.crypt import packets
 from pipeline.crypt.digest import Digest, Recipient
 from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, require_done
 from pipeline.errors import ProblemsError, StepError
+from pipeline.system import ownership
 
 # Where a clock is in the past.
 IN_THE_FUTURE = "in the future"
@@ -89,15 +90,18 @@ def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Reci
     where = f"recipient {path}"
     try:
         data = path.read_bytes()
+        why_not = ownership.changeable(path)
     except OSError as error:
         problems.append(
             f"{where}: cannot be read: {error.strerror}; put a public key there, or correct luigi.cfg"
         )
         return None
     if b"PRIVATE KEY" in data:
-        problems.append(
-            f"{where}: is a private key; remove it from this machine, and put the public one there"
-        )
+        why_not = "is a private key; remove it from this machine, and put the public one there"
+    elif why_not:
+        why_not = f"it says who can open backups, and {why_not}"
+    if why_not:
+        problems.append(f"{where}: {why_not}")
         return None
     fingerprints = [one["fingerprint"] for one in gpg.scan_keys(str(path))]
     if len(fingerprints) != 1:

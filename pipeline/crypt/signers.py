@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ProblemsError, StepError
+from pipeline.system import ownership
 
 # As Vault's transit engine writes them, but anybody may have: Python refuses numbers that have no end.
 SIGNATURE = re.compile(r"vault:v(\d{1,9}):([A-Za-z0-9+/]{86}==)")
@@ -68,6 +69,7 @@ def read_signers(path: Path) -> Signers:
     """
     try:
         text = path.read_text(encoding="utf-8")
+        why_not = ownership.changeable(path)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "is not text"
         raise ProblemsError(
@@ -76,6 +78,8 @@ def read_signers(path: Path) -> Signers:
                 "each: 'pipeline check' tells them"
             ]
         ) from None
+    if why_not:
+        raise ProblemsError([f"[backup] signers: {path}: it says whose backups are ours, and {why_not}"])
     problems: list[str] = []
     keys: dict[str, dict[int, bytes]] = {}
     for number, written in enumerate(text.splitlines(), 1):

@@ -14,7 +14,7 @@ from pipeline import crypt, redact, settings
 from pipeline.chains import jobs
 from pipeline.chains.jobs import PREFIX
 from pipeline.cli import output, terminal
-from pipeline.errors import CheckError, PipelineError, StepError, UsageError
+from pipeline.errors import CheckError, PipelineError, ProblemsError, StepError, UsageError
 from pipeline.nomad import policies, server
 from pipeline.nomad.server import Server
 from pipeline.settings import Settings
@@ -136,11 +136,14 @@ def _believe(vault: Server, mount: str, believed: Mapping[str, Any]) -> None:
 
 
 def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
-    """Have the keys that sign backups, and tell the lines of new ones. Return how many changes that takes."""
+    """Have the keys that sign backups, and tell the lines of new ones. Return how many changes that takes.
+
+    Raise ProblemsError, once all the others are there, for those that cannot sign or could sign elsewhere.
+    """
     backup, mount = configured.backup, configured.vault.transit
     if backup is None or backup.signers is None:
         return 0
-    changes = 0
+    changes, wrong = 0, list[str]()
     if f"{mount}/" not in vault.get("sys/mounts")["data"]:
         changes += 1
         terminal.say(f"+ {mount}: the transit engine, whose keys sign backups")
@@ -148,7 +151,8 @@ def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
             vault.call("POST", f"sys/mounts/{mount}", {"type": "transit"})
     for database in sorted(configured.databases):
         path = f"{mount}/keys/{configured.vault.signing_key(database)}"
-        if vault.get(path):
+        if known := vault.get(path):
+            wrong += transit.faults(path, known["data"])
             continue
         changes += 1
         terminal.say(f"+ {path}: signs the backups of {database}")
@@ -156,6 +160,9 @@ def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
             vault.call("POST", path, {"type": transit.TYPE})
             for version, key in transit.public_keys(vault.get(path)["data"]).items():
                 terminal.say(f"  write this line into {backup.signers}: {crypt.line(database, version, key)}")
+    if wrong:
+        # Theirs to remove: what they have signed counts no more without them.
+        raise ProblemsError(wrong)
     return changes
 
 

@@ -45,6 +45,13 @@ class Transit:
 
         Raise UnreachableError, with what to type, if there is no such key or we may not see it.
         """
+        return public_keys(self._key(database))
+
+    def faults(self, database: str) -> list[str]:
+        """Return what is wrong with a database's key. Raise UnreachableError if there is none to be seen."""
+        return faults(f"{self._mount}/keys/{self._settings.signing_key(database)}", self._key(database))
+
+    def _key(self, database: str) -> dict[str, Any]:
         key = self._settings.signing_key(database)
         engine = self._connection.client.secrets.transit
         answer = self._connection.ask(
@@ -52,7 +59,8 @@ class Transit:
             lambda: engine.read_key(name=key, mount_point=self._mount),
             refusals=self._refusals(f"{self._mount}/keys/{key}", "read", key),
         )
-        return public_keys(answer["data"])
+        found: dict[str, Any] = answer["data"]
+        return found
 
     def _refusals(self, path: str, what: str, key: str) -> dict[type[VaultError], Refusal]:
         make = f"bao write -f {self._mount}/keys/{key} type={TYPE}"
@@ -61,6 +69,19 @@ class Transit:
             f"type: bao secrets enable -path={self._mount} transit (unless it is there), then: {make}",
         )
         return {Forbidden: self._forbidden(path, what), InvalidPath: missing, InvalidRequest: missing}
+
+
+def faults(path: str, data: dict[str, Any]) -> list[str]:
+    """Return why a key, as Vault shows it, cannot sign, or could sign elsewhere; with what to type."""
+    anew = (
+        f"make it anew: bao write {path}/config deletion_allowed=true && bao delete {path} && "
+        f"bao write -f {path} type={TYPE}; then put the new line of it into the file of [backup] signers"
+    )
+    if data.get("type") != TYPE:
+        return [f"{path} is of type {data.get('type')}, which signs no backup; {anew}"]
+    out = [name for name in ("exportable", "allow_plaintext_backup") if data.get(name)]
+    told = f"{path} can be taken out of Vault ({' and '.join(out)}), and sign elsewhere; {anew}"
+    return [told] if out else []
 
 
 def public_keys(data: dict[str, Any]) -> dict[int, str]:

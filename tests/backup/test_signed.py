@@ -1,6 +1,7 @@
 """Signed backups: who has the key that writes to the bucket, and no other, adds none that counts."""
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -403,3 +404,18 @@ def test_signatures_are_no_matter_where_none_are_asked_for(shop: Restores) -> No
     read = without(shop.archive.settings)
     (one,) = listed(shop.archive, read).of("shop")
     assert (one.signature, one.sound, replace(one, verified=False).sound) == (None, True, False)
+
+
+def test_that_nobody_verifies_who_made_backups_is_said_wherever_they_are_shown_or_restored(
+    archive: Archive,
+) -> None:
+    """A line that is missing in luigi.cfg looks as if all were well."""
+    archive.source("shop", SMALL)
+    typed = (("backups",), ("status",), ("restore", "shop", "--into-new", "none"))
+    quiet = [archive.run(*one) for one in typed]
+    assert not any(signature.NOBODY in ended.out for ended in quiet)
+    archive.write_settings(signers="")
+    said = [archive.run(*one) for one in typed]
+    assert [f"warning: {signature.NOBODY}" in ended.out for ended in said] == [True] * 3
+    assert [ended.code for ended in said] == [ended.code for ended in quiet]
+    assert json.loads(archive.run("status", "--json").out)["warnings"] == [signature.NOBODY]

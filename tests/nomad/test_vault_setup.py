@@ -254,6 +254,24 @@ def test_each_database_gets_a_key_that_signs_and_its_line_is_told_once(
     assert (setup.run(), capsys.readouterr().out) == (0, "nothing to change\n")
 
 
+def test_a_key_of_another_type_is_no_key_that_signs_and_is_told_with_what_to_type(
+    setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    admin = setup.server.admin
+    admin.sys.disable_secrets_engine("transit")
+    admin.sys.enable_secrets_engine("transit")
+    admin.secrets.transit.create_key("pipeline-backup-hr", key_type="rsa-2048")
+    admin.secrets.transit.create_key("pipeline-backup-records", key_type="ed25519", exportable=True)
+    for arguments in (["--plan"], []):
+        assert setup.run(*arguments) == 2
+        told = capsys.readouterr().err
+        assert "transit/keys/pipeline-backup-hr is of type rsa-2048, which signs no backup" in told
+        assert "transit/keys/pipeline-backup-records can be taken out of Vault (exportable)" in told
+        assert "bao delete transit/keys/pipeline-backup-hr && bao write -f" in told
+    admin.sys.disable_secrets_engine("transit")
+    assert setup.run() == 0
+
+
 def test_a_plan_changes_nothing(setup: Setup) -> None:
     assert setup.run() == 0
     setup.write("[database.other]\nsecret = database/other")

@@ -17,6 +17,10 @@ from pipeline.crypt import Signers
 from pipeline.errors import CheckError
 from pipeline.settings import Settings
 
+NOBODY = (
+    "nobody verifies who made the backups: [backup] signers is not set, so one that somebody else put into "
+    "the bucket is taken for ours (docs/restore.md)"
+)
 LABEL, SHA1 = "signature", "manifest-sha1"
 LABELS = ("taken-at", "verified-at", "method", "dump-sha256", "globals-sha256", SHA1)
 
@@ -30,6 +34,11 @@ class Signature(StrEnum):
     """It was made before backups were signed, or not by us."""
     WRONG = "wrong"
     """It has a signature, but of other bytes, of another place, or of a key that is not in the file."""
+
+
+def warning(settings: Settings) -> str | None:
+    """Return what is to be said where signatures are not verified: nothing else would show that."""
+    return NOBODY if settings.backup and settings.backup.signers is None else None
 
 
 def signers(settings: Settings) -> Signers | None:
@@ -108,8 +117,7 @@ def problems(databases: Access, database: str) -> list[str]:
             f"type vault write -f {vault.transit}/keys/{vault.signing_key(database)}/rotate until it has "
             f"version {newest + 1}, then pipeline check for the line of that"
         )
-    if not there:
-        found.append(f"the key of {database} in Vault is not of type ed25519; make it anew as that")
+    found += databases.vault.transit.faults(database)
     if not found:
         require_able(databases, database)
     return found

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from pipeline import postgres, redact, settings
 from pipeline.backup.restoring import restore, target
 from pipeline.backup.restoring.restoration import JOBS, Order, Restored
+from pipeline.backup.store import signature
 from pipeline.cli import terminal
 from pipeline.cli.runs import drill
 from pipeline.errors import CheckError, StoppedError, UnreachableError, UsageError
@@ -97,6 +98,8 @@ def run_restore(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         unsigned=arguments.unsigned,
     )
+    # Before anything of it runs: a dump is code.
+    terminal.warn(signature.warning(configured))
     uri = _with_password(arguments.into) if arguments.into else ""
     with terminal.progress() as bar:
         show = _Shown(bar, order.database)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import access, chains, ledger, settings
 from pipeline.alerts import hints
+from pipeline.backup.store import signature
 from pipeline.cli import loads, terminal
 from pipeline.cli.oncall import status_json
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError, UsageError
@@ -53,10 +54,13 @@ def show_status(arguments: argparse.Namespace) -> int:
     except (UnreachableError, StepError) as error:
         lost, seen = error, overview.look_without_ledger(configured, run)
     known = lost is None and configured.warehouse is not None
+    warning = signature.warning(configured) if seen.backups else None
     if arguments.json:
-        terminal.say(json.dumps(status_json.data(seen), indent=2))
+        data = {**status_json.data(seen), "warnings": [warning] if warning else []}
+        terminal.say(json.dumps(data, indent=2))
     else:
         _show(seen, run, known=known)
+        terminal.warn(warning)
     if lost:
         raise lost
     if run and known and seen.run is None:

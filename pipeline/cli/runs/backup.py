@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import access, chains, settings
 from pipeline.alerts import failures
 from pipeline.alerts.hints import Hint
-from pipeline.backup.store import backups
+from pipeline.backup.store import backups, signature
 from pipeline.backup.store.backups import Backup, Listing
 from pipeline.backup.store.signature import Signature
 from pipeline.backup.work.work_folder import Work
@@ -148,6 +148,7 @@ def show_backups(arguments: argparse.Namespace) -> int:
         what = f" of {arguments.database}" if arguments.database else ""
         name = arguments.database or "DATABASE"
         terminal.say(f"bucket {where} has no backup{what}: type '{chains.BACKUP.command(None, name)}'")
+    terminal.warn(signature.warning(configured))
     for database, run in listing.incomplete:
         next_step = f"'{chains.BACKUP.command(run, database)}'"
         terminal.say(f"{database} {run}: has no manifest, so it is not a backup; to complete it: {next_step}")

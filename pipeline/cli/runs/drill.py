@@ -11,6 +11,7 @@ from pipeline.alerts.failures import AlertSubject
 from pipeline.backup.drills import drill, due, report
 from pipeline.backup.drills.drill import DrillWork
 from pipeline.backup.drills.report import Report
+from pipeline.backup.store import signature
 from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
 from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
@@ -109,6 +110,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
             terminal.say(f"the drills of {month} held before: nothing to do (another: --month {month}-again)")
         found = drill.reports(configured, databases, month)
         _show(found)
+        terminal.warn(signature.warning(configured))
         if todo:
             _judge(configured, found, {name: folders[name] for name in todo}, returncode, tail)
         for folder in folders.values():
