@@ -102,7 +102,7 @@ def rows_in(planned: Plan, part: Part) -> Composable:
 def _by_blocks(source: Connection, planned: Plan, turn: Turn) -> Part:
     """Return the part by blocks. The parts go on as long as the table's files are the same."""
     table = planned.table
-    found = postgres.row(source, postgres.statement("extent"), (table.schema_name, table.relation))
+    found = postgres.row(source, postgres.statement("audit/extent"), (table.schema_name, table.relation))
     blocks, storage = found or (0, "")
     if turn.following is not None and turn.following.storage == storage:
         return turn.following

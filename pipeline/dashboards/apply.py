@@ -193,7 +193,7 @@ def _sync(databases: Access, database: Database, boards: Sequence[Board], say: S
     # And the tables themselves, so that what they mean can be told.
     needed |= {(name, "") for board in boards for card in board.cards.values() for name in card.reads}
     with databases.dashboards() as own:
-        digest = str(postgres.value(own, postgres.statement("dashboard_columns")))
+        digest = str(postgres.value(own, postgres.statement("dashboards/dashboard_columns")))
     known = database.memory.find(connection.KEY)
     assert known is not None  # noqa: S101 - it was just kept
     is_new = known.detail.get("columns") != digest

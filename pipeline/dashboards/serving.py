@@ -62,7 +62,7 @@ def prepare(settings: Settings) -> str:
         # What our driver takes, Java's may not.
         properties(uri, key)
         with postgres.connection(uri, NAME, entry=secret) as connection:
-            facts = postgres.records(connection, postgres.statement("metabase_database"))[0]
+            facts = postgres.records(connection, postgres.statement("dashboards/metabase_database"))[0]
             is_warehouse = ledger.is_there(connection)
     problems = []
     if facts["encoding"] != postgres.ENCODING:

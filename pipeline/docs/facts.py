@@ -117,7 +117,7 @@ def _read(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _
     columns: dict[str, list[ColumnFacts]] = {}
     described: dict[str, str] = {}
     for name, column, kind, required, text, of_table in postgres.rows(
-        warehouse, postgres.statement("described_columns"), (list(schemas),)
+        warehouse, postgres.statement("docs/described_columns"), (list(schemas),)
     ):
         columns.setdefault(name, []).append(ColumnFacts(column, kind, required, text or ""))
         described[name] = of_table or ""

@@ -11,4 +11,4 @@ def record_alerts(connection: Connection, alerts: Iterable[Mapping[str, object]]
     if postgres.value(connection, "SELECT to_regclass('ops.alert')") is None:
         return
     for alert in alerts:
-        postgres.rows(connection, postgres.statement("alert"), alert)
+        postgres.rows(connection, postgres.statement("ledger/alert"), alert)

@@ -14,12 +14,12 @@ DRILLS_HELD = "SELECT database, extract(epoch FROM max(finished_at)) FROM ops.dr
 
 def record_backup(connection: Connection, backup: Mapping[str, object]) -> None:
     """Write down a verified backup, by the columns of the table, in the caller's transaction."""
-    postgres.rows(connection, postgres.statement("backup"), backup)
+    postgres.rows(connection, postgres.statement("ledger/backup"), backup)
 
 
 def record_drill(connection: Connection, drill: Mapping[str, object]) -> None:
     """Write down a drill, in place of an earlier one of the same month, in the caller's transaction."""
-    postgres.rows(connection, postgres.statement("drill"), drill)
+    postgres.rows(connection, postgres.statement("ledger/drill"), drill)
 
 
 def newest_backups(connection: Connection) -> list[tuple[Any, ...]]:
@@ -55,7 +55,7 @@ def newest_drills(connection: Connection) -> list[tuple[Any, ...]]:
 
 def last_held(connection: Connection) -> list[tuple[Any, ...]]:
     """Return the newest drill of each database: name, month, grade, held, end, when one last held."""
-    return postgres.rows(connection, postgres.statement("watch_drills"))
+    return postgres.rows(connection, postgres.statement("ledger/watch_drills"))
 
 
 def _rows(connection: Connection, table: str, query: str) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ def proofs(connection: Connection) -> list[tuple[Any, ...]]:
     """Return what is known of every loaded table, as proofs.sql has it; nothing where the ledger is older."""
     if postgres.value(connection, "SELECT to_regclass('ops.audit_stopped')") is None:
         return []
-    return postgres.rows(connection, postgres.statement("proofs"))
+    return postgres.rows(connection, postgres.statement("ledger/proofs"))
 
 
 def record_audit(connection: Connection, source: str, table: str, seen: Sequence[object]) -> None:

@@ -41,4 +41,4 @@ def record_checks(
 
 def history(connection: Connection) -> list[tuple[Any, ...]]:
     """Return the last results of every check, as check_history.sql has them, the oldest first."""
-    return postgres.rows(connection, postgres.statement("check_history"))
+    return postgres.rows(connection, postgres.statement("ledger/check_history"))

@@ -54,7 +54,7 @@ def lock_table(
         except postgres.LockNotAvailable:
             connection.rollback()
             parameters = {"lock": f"table {name}", "name": name, "seconds": silent_seconds}
-            postgres.rows(connection, postgres.statement("silent"), parameters)
+            postgres.rows(connection, postgres.statement("ledger/silent"), parameters)
             waits = waiting.for_another(connection, name)
             if step and not is_marked:
                 waiting.begin(connection, step)

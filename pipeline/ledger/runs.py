@@ -104,14 +104,14 @@ def last(connection: Connection, name: str) -> Run | None:
 
 def failed(connection: Connection, name: str, since: datetime) -> Iterator[Run]:
     """Yield the runs of that name that failed or were killed, the last attempt first, but for older ones."""
-    query = postgres.statement("failed_runs")
+    query = postgres.statement("ledger/failed_runs")
     for (run,) in postgres.rows(connection, query, {"name": name, "since": since}):
         if (found := find(connection, name, run)) is not None:
             yield found
 
 
 def _find(connection: Connection, parameters: Mapping[str, object]) -> Run | None:
-    return next(iter(postgres.read(connection, postgres.statement("run"), _run, parameters)), None)
+    return next(iter(postgres.read(connection, postgres.statement("ledger/run"), _run, parameters)), None)
 
 
 def _run(*, state: str, **found: Any) -> Run:
@@ -120,7 +120,7 @@ def _run(*, state: str, **found: Any) -> Run:
 
 def seconds_of_runs(connection: Connection, count: int) -> dict[str, tuple[float, ...]]:
     """Return what the last runs of each name, so many, took: loads of everything, and backups."""
-    found = postgres.rows(connection, postgres.statement("watch_seconds"), {"count": count})
+    found = postgres.rows(connection, postgres.statement("ledger/watch_seconds"), {"count": count})
     return {name: tuple(took) for name, took in found}
 
 
@@ -197,7 +197,7 @@ def running(
     known = find(connection, name, run)
     postgres.rows(
         connection,
-        postgres.statement("begin_run"),
+        postgres.statement("ledger/begin_run"),
         {
             "run": run,
             "name": name,

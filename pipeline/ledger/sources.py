@@ -35,7 +35,7 @@ def save_history(
 
 def witnesses(connection: Connection, source: str) -> list[tuple[str, int, Any]]:
     """Return the tables of a source that row versions are remembered of: name, horizon, versions."""
-    return postgres.rows(connection, postgres.statement("witnesses"), (source,))
+    return postgres.rows(connection, postgres.statement("ledger/witnesses"), (source,))
 
 
 def known_relations(connection: Connection, source: str) -> set[Name]:

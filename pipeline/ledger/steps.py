@@ -46,13 +46,16 @@ def open_steps(connection: Connection, since: datetime) -> list[Step]:
     Of whichever run; what began before `since` is not looked at.
     """
     parameters = {"since": since, "own_tasks": [OPEN_TASK, BUILD_TASK]}
-    return [_step(found) for found in postgres.rows(connection, postgres.statement("open_steps"), parameters)]
+    return [
+        _step(found)
+        for found in postgres.rows(connection, postgres.statement("ledger/open_steps"), parameters)
+    ]
 
 
 def last_loads(connection: Connection) -> list[Step]:
     """Return the load that each table shows, or the building of a mart, as the step that did it."""
     parameters = {"load_task": LOAD_TASK, "build_task": BUILD_TASK}
-    found = postgres.rows(connection, postgres.statement("last_loads"), parameters)
+    found = postgres.rows(connection, postgres.statement("ledger/last_loads"), parameters)
     return [_step(one) for one in found]
 
 
@@ -184,14 +187,14 @@ def count_not_loaded(connection: Connection, run: str, tables: Sequence[tuple[st
         "sources": [source for source, _ in tables],
         "tables": [table for _, table in tables],
     }
-    counted: int = postgres.value(connection, postgres.statement("not_loaded"), parameters)
+    counted: int = postgres.value(connection, postgres.statement("ledger/not_loaded"), parameters)
     return counted
 
 
 def fared(connection: Connection, since: datetime) -> list[tuple[Any, ...]]:
     """Return how each table, mart and source as such fares, as watch_tables.sql has it."""
     parameters = {"since": since, "own_tasks": [OPEN_TASK, BUILD_TASK]}
-    return postgres.rows(connection, postgres.statement("watch_tables"), parameters)
+    return postgres.rows(connection, postgres.statement("ledger/watch_tables"), parameters)
 
 
 def seconds_of_tables(connection: Connection) -> float:

@@ -50,14 +50,16 @@ def for_another(connection: Connection, name: str) -> str:
 
 
 def _holder(connection: Connection, name: str) -> str:
-    found = postgres.row(connection, postgres.statement("who_is_at_a_table"), (f"table {name}",))
+    found = postgres.row(connection, postgres.statement("ledger/who_is_at_a_table"), (f"table {name}",))
     return postgres.process(*found) if found else ""
 
 
 def steps(connection: Connection, names: Iterable[str]) -> list[Waiting]:
     """Return the steps of these tables and marts, such as hr.employee, that wait for another worker."""
     found = []
-    for name, called in postgres.rows(connection, postgres.statement("waiting_steps"), (sorted(names),)):
+    for name, called in postgres.rows(
+        connection, postgres.statement("ledger/waiting_steps"), (sorted(names),)
+    ):
         run, task = called.split(" ")[1:]
         if told := for_another(connection, name):
             found.append(Waiting(StepKey(run, task, name), told))

@@ -143,7 +143,7 @@ def _keeper(databases: Access, table: Table) -> str:
     """Return who keeps the table, or one that it is a view of, from being read; a session apart asks."""
     with databases.source(table.source) as apart:
         where = (table.schema_name, table.relation)
-        oids = [oid for (oid,) in postgres.rows(apart, postgres.statement("beneath"), where)]
+        oids = [oid for (oid,) in postgres.rows(apart, postgres.statement("loading/beneath"), where)]
         return postgres.keeper(apart, oids)
 
 

@@ -30,7 +30,7 @@ FEW = 10
 def survey(connection: Connection, source: str) -> list[Relation]:
     """Return the tables and views of a live source, as its role sees them."""
     with postgres.explained(f"source {source}"):
-        found = postgres.rows(connection, postgres.statement("survey"))
+        found = postgres.rows(connection, postgres.statement("loading/survey"))
     return [
         Relation(
             schema,

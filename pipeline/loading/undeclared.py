@@ -34,7 +34,8 @@ def send_notice(databases: Access, source: Source) -> None:
     try:
         with databases.source(source.name) as theirs, databases.warehouse(autocommit=True) as ours:
             there = {
-                (schema, name) for schema, name in postgres.rows(theirs, postgres.statement("relations"))
+                (schema, name)
+                for schema, name in postgres.rows(theirs, postgres.statement("loading/relations"))
             }
             _remember(ours, source.name, there)
             due = sources.due_relations(ours, source.name, AGAIN_AFTER)

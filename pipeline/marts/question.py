@@ -95,7 +95,7 @@ def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
 
 def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...]]:
     """Return what the server says the mart reads. Raise StepError if that is not what its SQL says."""
-    found = postgres.rows(theirs, postgres.statement("view_reads"), (oid,))
+    found = postgres.rows(theirs, postgres.statement("marts/view_reads"), (oid,))
     reads = {str(relation): tuple(columns or ()) for relation, columns in found}
     for relation in sorted(reads.keys() - set(mart.relations)):
         raise StepError(
@@ -114,7 +114,7 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
 
 
 def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
-    for name, of_server in postgres.rows(theirs, postgres.statement("view_functions"), (oid,)):
+    for name, of_server in postgres.rows(theirs, postgres.statement("postgres/view_functions"), (oid,)):
         why = "can do more than compute" if of_server else "is not the server's own, and could do anything"
         raise StepError(
             f"{mart.file}:1: the function {name} {why}; a mart may only read",

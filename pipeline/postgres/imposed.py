@@ -70,6 +70,6 @@ def limits(connection: Connection, wanted: Mapping[str, str]) -> list[str]:
     return [
         f"its role {role} has {name} = {imposed}, though the session asked for {asked_for}"
         for role, name, imposed, asked_for in rows(
-            connection, statement("limits"), (list(asked), list(asked.values()))
+            connection, statement("postgres/limits"), (list(asked), list(asked.values()))
         )
     ]

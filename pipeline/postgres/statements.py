@@ -57,8 +57,9 @@ def value(connection: Connection, query: str | Composable, parameters: Parameter
 
 
 def statement(name: str) -> str:
-    """Return the SQL statement kept in pipeline/sql/<name>.sql."""
-    return resources.files("pipeline").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    """Return the SQL statement "ROOM/NAME", which is kept in pipeline/ROOM/sql/NAME.sql."""
+    room, _, file = name.partition("/")
+    return resources.files("pipeline").joinpath(room, "sql", f"{file}.sql").read_text(encoding="utf-8")
 
 
 def identifier(*names: str) -> sql.Identifier:

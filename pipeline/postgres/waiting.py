@@ -28,7 +28,7 @@ def waits_for(connection: Connection, pids: Sequence[int]) -> str:
 
 
 def _waits_for(connection: Connection, pids: Sequence[int]) -> str:
-    found = rows(connection, statement("waits_for"), (list(pids),))
+    found = rows(connection, statement("postgres/waits_for"), (list(pids),))
     if not found:
         return ""
     table = next((what for what, *_ in found if what), None)
@@ -40,7 +40,7 @@ def keeper(connection: Connection, tables: Iterable[int]) -> str:
     """Return which of these tables, by their oids, somebody has or wants for himself alone, and who."""
 
     def describe() -> str:
-        found = row(connection, statement("blockers"), (list(tables),))
+        found = row(connection, statement("postgres/blockers"), (list(tables),))
         return kept(*found) if found else GONE_AGAIN
 
     return legible(describe)

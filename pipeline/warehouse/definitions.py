@@ -253,7 +253,10 @@ def shortened(name: str) -> str:
 def read(connection: Connection, written: Sequence[tuple[int, str]]) -> list[Type]:
     """Return the types of these (oid, as it is written with its modifiers)."""
     oids = list({oid for oid, _ in written})
-    nodes = {node["oid"]: node for node in postgres.records(connection, postgres.statement("types"), (oids,))}
+    nodes = {
+        node["oid"]: node
+        for node in postgres.records(connection, postgres.statement("warehouse/types"), (oids,))
+    }
     return [_assembled(nodes, oid, text) for oid, text in written]
 
 

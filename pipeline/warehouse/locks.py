@@ -63,7 +63,7 @@ def _readers(connection: Connection, relation: sql.Identifier) -> str:
     postgres.rows(connection, "SELECT pg_stat_clear_snapshot()")
 
     def describe() -> str:
-        found = postgres.rows(connection, postgres.statement("readers"), relation.strings)
+        found = postgres.rows(connection, postgres.statement("warehouse/readers"), relation.strings)
         return "; ".join(postgres.process(*one) for one in found) or "they have just gone"
 
     return postgres.legible(describe)

@@ -194,7 +194,7 @@ def _grant_schema(connection: Connection, schema: str, role: str, privileges: Se
 def _grant_tables(connection: Connection, schema: str, role: str, privileges: Sequence[str]) -> None:
     """Grant what is missing alone: a grant that changes nothing would still touch the catalog."""
     parameters = {"schema": schema, "role": role, "privileges": list(privileges)}
-    found = postgres.rows(connection, postgres.statement("not_granted"), parameters)
+    found = postgres.rows(connection, postgres.statement("warehouse/not_granted"), parameters)
     for name, privilege in found:
         _execute(
             connection,

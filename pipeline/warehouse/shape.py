@@ -210,7 +210,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
 
     Raise StepError if there is no such relation (any more), or if the role may not read it.
     """
-    found = postgres.row(connection, postgres.statement("relation"), (schema, relation))
+    found = postgres.row(connection, postgres.statement("warehouse/relation"), (schema, relation))
     if found is None:
         meant = _meant(connection, schema, relation)
         raise StepError(
@@ -248,7 +248,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
 
 
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:
-    found = postgres.records(connection, postgres.statement("shape"), (oid,))
+    found = postgres.records(connection, postgres.statement("warehouse/shape"), (oid,))
     # Most tables have only what every server has.
     of_users = [column for column in found if not column["built_in"]]
     types: Iterator[Type] = iter(())

@@ -34,7 +34,7 @@ class Replaced:
 def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier) -> Replaced:
     """Write down what a new table has to take over from the one whose place it takes."""
     exists = relations.oid(warehouse, target) is not None
-    lost = postgres.rows(warehouse, postgres.statement("lost_with_a_table"), target.strings)
+    lost = postgres.rows(warehouse, postgres.statement("warehouse/lost_with_a_table"), target.strings)
     if lost:
         raise StepError(
             f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}",

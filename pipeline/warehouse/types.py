@@ -31,7 +31,7 @@ def fit(warehouse: Connection, shape: Shape) -> Shape:
     Looks at its version, its extensions and what it was built with; changes nothing.
     """
     names = list({part.name for column in shape.columns for part in column.full_type.parts()})
-    found = postgres.rows(warehouse, postgres.statement("type_parts"), (names,))
+    found = postgres.rows(warehouse, postgres.statement("warehouse/type_parts"), (names,))
     schemas = {(extension, name): schema for extension, name, schema in found if extension is not None}
     there = {name for extension, name, _ in found if extension is None}
     if XML in names and not _reads_xml(warehouse):

@@ -43,7 +43,7 @@ class View:
 
 def dependent(warehouse: Connection, relation: sql.Identifier) -> list[View]:
     """Return the views on a table, and the views on those, each after what it reads."""
-    found = postgres.rows(warehouse, postgres.statement("dependent_views"), relation.strings)
+    found = postgres.rows(warehouse, postgres.statement("warehouse/dependent_views"), relation.strings)
     return [
         View(schema, name, materialized, tuple(statements))
         for schema, name, materialized, statements in found
@@ -108,7 +108,7 @@ def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Ide
 
     One on a column that is gone goes with it.
     """
-    found = postgres.rows(warehouse, postgres.statement("indexes"), relation.strings)
+    found = postgres.rows(warehouse, postgres.statement("warehouse/indexes"), relation.strings)
     known = set(relations.column_names(warehouse, other))
     for definition, columns in found:
         if known >= set(columns):
@@ -199,11 +199,13 @@ def grants(warehouse: Connection, relation: sql.Identifier, columns: Sequence[st
     """
     if relations.oid(warehouse, relation) is None:
         return []
-    found = postgres.rows(warehouse, postgres.statement("grants"), relation.strings)
+    found = postgres.rows(warehouse, postgres.statement("warehouse/grants"), relation.strings)
     return [statement for statement, column in found if column is None or column in columns]
 
 
 def showing(connection: Connection, schema: str, table: str, column: str) -> list[str]:
     """Return the views of the warehouse that show a column, as schema.name."""
-    found = postgres.rows(connection, postgres.statement("views_on_column"), (schema, table, column))
+    found = postgres.rows(
+        connection, postgres.statement("warehouse/views_on_column"), (schema, table, column)
+    )
     return [view for (view,) in found]

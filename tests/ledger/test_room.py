@@ -1,6 +1,5 @@
 """The ledger is one room: nobody else names a table of the schema ops."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -19,22 +18,15 @@ def is_of_the_ledger(path: Path) -> bool:
     return path.is_relative_to(ROOM)
 
 
-def statements(path: Path) -> set[str]:
-    """Return the names of the SQL files that a module asks for."""
-    return {
-        str(one.args[0].value)
-        for one in ast.walk(source_code.parsed(path))
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr == "statement"
-        if one.args and isinstance(one.args[0], ast.Constant)
-    }
+def texts(path: Path) -> set[str]:
+    """Return the strings of a module, among them the names of the SQL files that it asks for."""
+    return {text for _, text in source_code.texts(source_code.parsed(path))}
 
 
 def test_no_other_room_names_a_table_of_the_ledger() -> None:
     assert "ops" in RESERVED
     found = {
-        str(path.relative_to(TOP)): [
-            text for _, text in source_code.texts(source_code.parsed(path)) if A_TABLE.search(text)
-        ]
+        str(path.relative_to(TOP)): [text for text in texts(path) if A_TABLE.search(text)]
         for path in PATHS
         if not is_of_the_ledger(path)
     }
@@ -42,13 +34,17 @@ def test_no_other_room_names_a_table_of_the_ledger() -> None:
 
 
 def test_no_other_room_asks_by_a_file_of_sql_that_names_a_table_of_the_ledger() -> None:
-    theirs = {path.stem for path in (TOP / "pipeline").rglob("*.sql") if A_TABLE.search(path.read_text())}
+    theirs = {path for path in (TOP / "pipeline").rglob("*.sql") if A_TABLE.search(path.read_text())}
     assert len(theirs) > 10
-    asked = {
-        str(path.relative_to(TOP)): statements(path) & theirs for path in PATHS if not is_of_the_ledger(path)
-    }
-    assert {name: here for name, here in asked.items() if here} == {}
-    assert theirs <= set().union(*(statements(path) for path in PATHS if is_of_the_ledger(path)))
+    assert not [path for path in theirs if not is_of_the_ledger(path)]
+
+
+def test_a_room_asks_by_its_own_files_of_sql_and_by_those_of_the_driver() -> None:
+    files = (TOP / "pipeline").glob("*/sql/*.sql")
+    kept = {f"{path.parts[-3]}/{path.stem}" for path in files if "sandbox" not in path.parts}
+    asked = {(path.relative_to(TOP).parts[1], name) for path in PATHS for name in texts(path) & kept}
+    assert {name for _, name in asked} == kept, "nobody asks for the others"
+    assert {(room, name) for room, name in asked if name.partition("/")[0] not in (room, "postgres")} == set()
 
 
 @pytest.mark.parametrize(

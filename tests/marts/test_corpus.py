@@ -42,7 +42,7 @@ def _difference(connection: Connection, text: str) -> str:
     except postgres.Error as error:
         return f"the server refuses it: {error}"
     oid = postgres.value(connection, "SELECT 'pg_temp.corpus'::regclass::oid::bigint")
-    found = postgres.rows(connection, postgres.statement("view_reads"), (oid,))
+    found = postgres.rows(connection, postgres.statement("marts/view_reads"), (oid,))
     postgres.rows(connection, "DROP VIEW pg_temp.corpus")
     server, parser = {str(relation) for relation, _ in found}, {str(one) for one in query.relations}
     if server != parser:
@@ -94,7 +94,7 @@ def test_columns_that_a_mart_is_said_to_be_computed_of_are_among_those_that_it_r
         for name, text in MARTS.items():
             postgres.rows(connection, f"CREATE TEMP VIEW corpus AS\n{text}\n")
             oid = postgres.value(connection, "SELECT 'pg_temp.corpus'::regclass::oid::bigint")
-            found = postgres.rows(connection, postgres.statement("view_reads"), (oid,))
+            found = postgres.rows(connection, postgres.statement("marts/view_reads"), (oid,))
             postgres.rows(connection, "DROP VIEW pg_temp.corpus")
             read = {
                 f"{relation}.{column}" for relation, columns in found for column in (*(columns or ()), "*")
@@ -118,6 +118,6 @@ def test_a_name_in_a_string_is_seen_by_the_server_alone(night: Night, text: str)
         postgres.rows(connection, "CREATE SCHEMA site; CREATE TABLE site.auth_user (id int)")
         postgres.rows(connection, f"CREATE TEMP VIEW corpus AS {text}")
         oid = postgres.value(connection, "SELECT 'pg_temp.corpus'::regclass::oid::bigint")
-        found = postgres.rows(connection, postgres.statement("view_reads"), (oid,))
+        found = postgres.rows(connection, postgres.statement("marts/view_reads"), (oid,))
     assert [relation for relation, _ in found] == ["site.auth_user"]
     assert queries.parse(text).relations == ()

@@ -56,14 +56,14 @@ class TableShape:
 
 def database(connection: Connection) -> Database:
     """Return the database and its server."""
-    return Database(**postgres.records(connection, postgres.statement("database"))[0])
+    return Database(**postgres.records(connection, postgres.statement("backup/database"))[0])
 
 
 def dumped(connection: Connection, *, sizes: bool = True) -> list[TableShape]:
     """Return every table that a dump has, the largest first; without `sizes` no lock is waited for."""
     return [
         TableShape(**{**found, "columns": tuple(found["columns"])})
-        for found in postgres.records(connection, postgres.statement("tables"), {"sizes": sizes})
+        for found in postgres.records(connection, postgres.statement("backup/tables"), {"sizes": sizes})
     ]
 
 
@@ -75,7 +75,8 @@ def tables(connection: Connection) -> list[TableShape]:
 def sequences(connection: Connection) -> tuple[SequenceState, ...]:
     """Return the sequences and how far each has got."""
     return tuple(
-        SequenceState(**found) for found in postgres.records(connection, postgres.statement("sequences"))
+        SequenceState(**found)
+        for found in postgres.records(connection, postgres.statement("backup/sequences"))
     )
 
 
@@ -116,19 +117,21 @@ def count(connection: Connection, shape: TableShape) -> Table:
 def large_objects(connection: Connection) -> LargeObjects:
     """Count the large objects and compute their checksum."""
     with postgres.explained("large objects"):
-        return LargeObjects(**postgres.records(connection, postgres.statement("large_objects"))[0])
+        return LargeObjects(**postgres.records(connection, postgres.statement("backup/large_objects"))[0])
 
 
 def extensions(connection: Connection) -> tuple[Extension, ...]:
     """Return the extensions."""
     return tuple(
-        Extension(**found) for found in postgres.records(connection, postgres.statement("extensions"))
+        Extension(**found) for found in postgres.records(connection, postgres.statement("backup/extensions"))
     )
 
 
 def objects(connection: Connection) -> tuple[Objects, ...]:
     """Return how many objects of each kind each role owns."""
-    return tuple(Objects(**found) for found in postgres.records(connection, postgres.statement("objects")))
+    return tuple(
+        Objects(**found) for found in postgres.records(connection, postgres.statement("backup/objects"))
+    )
 
 
 def complete(
@@ -138,7 +141,7 @@ def complete(
     large_objects: LargeObjects,
 ) -> Contents:
     """Return everything: what was counted already, and what is read quickly."""
-    roles = _names(connection, "roles")
+    roles = _names(connection, "backup/roles")
     return Contents(
         database=database(connection),
         session=postgres.SESSION,
@@ -148,22 +151,24 @@ def complete(
         objects=objects(connection),
         large_objects=large_objects,
         roles=roles,
-        needs=tuple(Need(**found) for found in postgres.records(connection, postgres.statement("needs"))),
-        grantors=_names(connection, "grantors"),
+        needs=tuple(
+            Need(**found) for found in postgres.records(connection, postgres.statement("backup/needs"))
+        ),
+        grantors=_names(connection, "backup/grantors"),
         search_path=postgres.value(connection, SEARCH_PATH),
         missing=tuple(
             Missing(**found)
             for found in postgres.records(
-                connection, postgres.statement("not_dumped"), {"roles": list(roles)}
+                connection, postgres.statement("backup/not_dumped"), {"roles": list(roles)}
             )
         ),
         settings=tuple(
             Setting(**found)
-            for found in postgres.records(connection, postgres.statement("database_settings"))
+            for found in postgres.records(connection, postgres.statement("backup/database_settings"))
         ),
         grants=tuple(
             DatabaseGrant(**found)
-            for found in postgres.records(connection, postgres.statement("database_grants"))
+            for found in postgres.records(connection, postgres.statement("backup/database_grants"))
         ),
     )
 
@@ -174,5 +179,5 @@ def _names(connection: Connection, statement: str) -> tuple[str, ...]:
 
 def globals_sql(connection: Connection) -> str:
     """Return the server's roles, memberships and settings as SQL, without passwords."""
-    lines = [statement for statement, _, _ in postgres.rows(connection, postgres.statement("globals"))]
+    lines = [statement for statement, _, _ in postgres.rows(connection, postgres.statement("backup/globals"))]
     return "\n".join(["-- Roles, memberships and their settings; no passwords.", *lines, ""])

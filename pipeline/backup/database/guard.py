@@ -113,7 +113,7 @@ class Guard:
 
     def step_aside(self) -> None:
         """Raise ConflictError if somebody waits for a table of ours, and one of our sessions behind him."""
-        found = postgres.row(self._connection, postgres.statement("waiting_behind"))
+        found = postgres.row(self._connection, postgres.statement("backup/waiting_behind"))
         if found:
             raise ConflictError(f"{self._name}: the backup makes way for {postgres.kept(*found)}")
 

@@ -29,7 +29,7 @@ class Health:
 
 def check(connection: Connection) -> Health:
     """Look at all indexes. `connection` commits each statement; nothing is changed."""
-    found = postgres.rows(connection, postgres.statement("index_health"))
+    found = postgres.rows(connection, postgres.statement("backup/index_health"))
     broken = [f"{name} is not valid" for _, name, valid, _ in found if not valid]
     trees = [(oid, name) for oid, name, valid, btree in found if valid and btree]
     others = len(found) - len(trees) - len(broken)

@@ -9,7 +9,7 @@ FIRST_WITH_READ_ALL_DATA = 140000
 
 def lacking(connection: Connection) -> list[str]:
     """Return what our login may not read of what pg_dump reads, each with the statement that grants it."""
-    found = postgres.rows(connection, postgres.statement("backup_privileges"))
+    found = postgres.rows(connection, postgres.statement("backup/backup_privileges"))
     told = [f"its login may not read {what}: {statement}" for what, statement in found]
     if len(told) <= SHOWN:
         return told

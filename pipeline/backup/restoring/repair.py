@@ -105,7 +105,7 @@ class Repair:
         if not self.lends:
             yield
             return
-        found = postgres.rows(connection, postgres.statement("without_search_path"))
+        found = postgres.rows(connection, postgres.statement("backup/without_search_path"))
         schemas = sorted({schema for _, schema in found})
         lent = []
         for name, schema in found:
@@ -137,7 +137,7 @@ class Repair:
             return False
         place = postgres.identifier(table.schema_name, table.name)
         checks = postgres.rows(
-            connection, postgres.statement("table_checks"), (table.schema_name, table.name)
+            connection, postgres.statement("backup/table_checks"), (table.schema_name, table.name)
         )
         for name, _ in checks:
             drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(place, sql.Identifier(name))

@@ -82,7 +82,7 @@ class _Graph:
             "columns": columns,
             "masks": masks,
         }
-        found = postgres.records(source, postgres.statement("shown"), parameters)
+        found = postgres.records(source, postgres.statement("loading/shown"), parameters)
         self._nodes: Mapping[tuple[bool, int], Any] = {
             (node["is_function"], node["oid"]): node for node in found
         }

@@ -40,7 +40,7 @@ def take(warehouse: Connection, source: Connection, name: str, *, remember: bool
     by itself; unless it is not to be remembered, for who only looks.
     """
     taken = snapshot.take(source)
-    marks = next(iter(postgres.records(source, postgres.statement("marks"))), None)
+    marks = next(iter(postgres.records(source, postgres.statement("loading/marks"))), None)
     number, before, reason = sources.history(warehouse, name)
     for found in _contradictions(warehouse, source, name, before, marks):
         number, reason = number + 1, found

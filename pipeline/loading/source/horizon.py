@@ -26,7 +26,7 @@ def held_back(warehouse: Connection, source: Connection, name: str, taken: Snaps
     """
     before, before_at = _moment_before(warehouse, name, taken)
     found = []
-    for what, owner, since, number in postgres.rows(source, postgres.statement("horizon")):
+    for what, owner, since, number in postgres.rows(source, postgres.statement("loading/horizon")):
         # Those that have begun since, or that are the newest, are beyond it.
         ahead = (number - taken.next_transaction + HALF_CIRCLE) % CIRCLE - HALF_CIRCLE
         first = taken.next_transaction + ahead

@@ -137,7 +137,7 @@ def require_unmoved(source: Connection, planned: Plan) -> None:
 
     PostgreSQL shows such a table as empty to an older snapshot. We hold its lock by now: so it stays.
     """
-    moved = postgres.rows(source, postgres.statement("moved"), (planned.shape.oid,))
+    moved = postgres.rows(source, postgres.statement("loading/moved"), (planned.shape.oid,))
     for schema, name, by_view in moved:
         # A table behind a view may be hidden from us: then it is not asked what it shows.
         leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(sql.Identifier(schema, name))
