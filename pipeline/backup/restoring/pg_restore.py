@@ -28,6 +28,7 @@ HOPELESS = re.compile(
 AT_ENTRY = re.compile(r"from TOC entry (\d+);")
 ERROR = re.compile(r"error: (?:could not execute query: |COPY failed for table .*?: )?(?:ERROR:  )?(.*)")
 BY_FUNCTION = re.compile(r'(?:SQL|PL/pgSQL) function ("[^"]+"|[\w.$]+(?:\([^)]*\))?)')
+FAILED = "failed"
 WENT_ON = "errors ignored on restore"
 KEPT = ("error:", "warning:", "ERROR:", "FATAL:")
 
@@ -47,9 +48,10 @@ class Complaints:
         """Take a line, and return whether it is worth telling: no progress, and nobody's rows."""
         if found := AT_ENTRY.search(line):
             self._entry = int(found[1])
-            self.failed.setdefault(self._entry, "failed")
+            self.failed.setdefault(self._entry, FAILED)
         elif "error:" in line and (found := ERROR.search(line)):
-            if self._entry is not None:
+            # The first is the reason: what comes after it in the same entry, as its owner, fails for that.
+            if self._entry is not None and self.failed[self._entry] == FAILED:
                 self.failed[self._entry] = redact(without_values(found[1].strip()))
         elif WENT_ON in line:
             self.went_on = True

@@ -50,7 +50,25 @@ class Repair:
                 failed = [one for one in failed if not self._without_checks(connection, one)]
                 # What needed those rows, as a foreign key does.
                 failed, _ = self._again(failed)
-        self.left_out += [f"{described(one)}: {self._errors[one.number]}" for one in failed]
+        self.left_out += [self._told(one) for one in failed]
+
+    def define(self, entries: Sequence[Entry], first: Complaints) -> list[str]:
+        """Try again the definitions of which `first` says that they failed; return what fails even so."""
+        self._take(first)
+        failed = [one for one in entries if one.number in first.failed]
+        # In order: what one of them computes with may have come after it.
+        failed, fixed = self._again(failed)
+        if failed and self.lends:
+            with self.restorer.place.opened() as connection, self._lent(connection):
+                failed, lent = self._again(failed)
+            if lent:
+                self._tell_lent(lent)
+        if fixed:
+            self.remarks.append(f"came only at the second try, after what they need: {_listed(fixed)}")
+        return [self._told(one) for one in failed]
+
+    def _told(self, entry: Entry) -> str:
+        return f"{described(entry)}: {self._errors[entry.number]}"
 
     def _take(self, complaints: Complaints) -> None:
         self._errors |= complaints.failed

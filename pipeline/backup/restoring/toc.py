@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import postgres
 from pipeline.backup.tools import Tool
-from pipeline.errors import StepError
+from pipeline.errors import UsageError
 from pipeline.names import advice
 from pipeline.system import command
 
@@ -92,14 +92,14 @@ def without_foreign(
 def of_table(entries: list[Entry], name: str, there: Collection[str]) -> list[Entry]:
     """Return the entries of one table (schema.name), with its partitions and what all these need.
 
-    `there` are schemas and types that the target has already. Raise StepError if there is no such table.
+    `there` are schemas and types that the target has already. Raise UsageError if there is no such table.
     """
     by_number = {entry.number: entry for entry in entries}
     # A name may hold spaces and points itself; an owner's name with a space is not provided for.
     wanted = {entry.number for entry in entries if entry.table == name.replace(".", " ", 1)}
     if not wanted:
         known = sorted(entry.table.replace(" ", ".", 1) for entry in entries if entry.table)
-        raise StepError(f"the backup has no table {name}; {advice(name, known)}")
+        raise UsageError(f"the backup has no table {name}; {advice(name, known)}")
     while True:
         tables = {number for number in wanted if by_number[number].table}
         sequences = {number for number in wanted if by_number[number].text.startswith("SEQUENCE ")}

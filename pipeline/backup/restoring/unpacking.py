@@ -12,6 +12,7 @@ from pipeline.backup.restoring.target import Target
 from pipeline.backup.restoring.toc import Entry
 from pipeline.backup.store.manifest import Contents
 from pipeline.backup.tools import Tool
+from pipeline.errors import StepError
 from pipeline.postgres import Connection
 
 DEFINITIONS = ("--section=pre-data",)
@@ -61,11 +62,29 @@ class Unpacking:
             # Into what is there already: to go on after an error would mix old and new.
             restorer.run(entries, jobs=self.jobs, options=CLEAN)
             return
-        # What nothing can do without: an error is told within seconds, and not after hours.
         rest, granting, afterwards = acl.in_sections(entries)
-        restorer.run(rest, jobs=1, options=DEFINITIONS)
+        self._define(restorer, repair, rest)
         self._go_on(restorer, repair, rest, ROWS_AND_THE_REST)
         self._go_on(restorer, repair, [*granting, *afterwards])
+
+    def _define(self, restorer: Restorer, repair: Repair, entries: list[Entry]) -> None:
+        """Restore what nothing can do without: what fails of it is told within seconds, and not after hours.
+
+        A definition may be computed with, as a generated column is, and so fail as rows do.
+        """
+        complaints = restorer.run(entries, jobs=1, options=DEFINITIONS, goes_on=True)
+        failed = repair.define(entries, complaints) if complaints.failed else []
+        if failed:
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            raise StepError(f"{restorer.place.name}: pg_restore: {failed[0]}{more}", hint=self._way_out)
+
+    @property
+    def _way_out(self) -> str:
+        if self.table:
+            return (
+                "it may need what did not come along: restore all of it, without --table, and copy from there"
+            )
+        return "docs/restore.md says how to restore without it, under 'Without a definition that fails'"
 
     def _go_on(
         self, restorer: Restorer, repair: Repair, entries: list[Entry], options: tuple[str, ...] = ()

@@ -189,6 +189,11 @@ def _print(restored: Restored, order: Order) -> None:
 
 
 def _next(restored: Restored, order: Order) -> str:
+    if order.table and not restored.held:
+        return (
+            f"{order.table} needs what did not come along: to have it whole, restore "
+            f"{restored.manifest.database} without --table into a new database, and copy from there"
+        )
     if order.table:
         return (
             f"ANALYZE {order.table} there, then copy the rows that are needed from it; its foreign keys and "
