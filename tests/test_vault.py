@@ -152,6 +152,7 @@ def test_damaged_workload_identity_is_refused_by_name(server: Server, workload_j
 def test_jwt_of_another_role_is_refused(server: Server, workload_jwt: str) -> None:
     error = refusal(server.settings("jwt", "no-such-role", server.file("jwt", workload_jwt)))
     assert "no-such-role" in str(error)
+    assert "check the role (bin/vault-setup writes those of the jobs)" in str(error)
 
 
 def test_wrong_secret_id_is_refused_without_repeating_it(server: Server) -> None:

@@ -40,6 +40,17 @@ class Signers:
             )
         return max(known)
 
+    def lacking(self, database: str, there: Mapping[int, str]) -> list[str]:
+        """Return the lines that the file lacks of the versions of a key, in base64, that Vault has.
+
+        None of an older version than the file has: somebody may have taken that out.
+
+        >>> Signers(Path("signers"), {"hr": {2: b""}}).lacking("hr", {1: "AAA=", 2: "BBB=", 3: "CCC="})
+        ['hr 3 CCC=']
+        """
+        newest = max(self.keys.get(database, {}), default=0)
+        return [line(database, version, key) for version, key in sorted(there.items()) if version > newest]
+
     def hold(self, database: str, signature: str, signed: bytes) -> bool:
         """Whether this is a signature of the database's key, in a version of the file, for these bytes."""
         # Slow to import, and loading does not need it.
@@ -62,11 +73,13 @@ def line(database: str, version: int, key: str) -> str:
     return f"{database} {version} {key}"
 
 
-def read_signers(path: Path) -> Signers:
+def read_signers(path: Path, *, may_lack: bool = False) -> Signers:
     """Return what a file says: a line `DATABASE VERSION KEY` for each key; # begins a remark.
 
-    Raise ProblemsError, with all that is wrong in it.
+    Raise ProblemsError, with all that is wrong in it. With `may_lack` a file that is not there has no lines.
     """
+    if may_lack and not path.is_file():
+        return Signers(path, {})
     try:
         text = path.read_text(encoding="utf-8")
         why_not = ownership.changeable(path)

@@ -136,14 +136,16 @@ def _believe(vault: Server, mount: str, believed: Mapping[str, Any]) -> None:
 
 
 def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
-    """Have the keys that sign backups, and tell the lines of new ones. Return how many changes that takes.
+    """Have the keys that sign backups. Return how many changes that takes.
 
+    The lines that the file lacks here are told each time: without them no backup is made.
     Raise ProblemsError, once all the others are there, for those that cannot sign or could sign elsewhere.
     """
     backup, mount = configured.backup, configured.vault.transit
     if backup is None or backup.signers is None:
         return 0
     changes, wrong = 0, list[str]()
+    known = crypt.read_signers(backup.signers, may_lack=True)
     if f"{mount}/" not in vault.get("sys/mounts")["data"]:
         changes += 1
         terminal.say(f"+ {mount}: the transit engine, whose keys sign backups")
@@ -151,15 +153,19 @@ def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
             vault.call("POST", f"sys/mounts/{mount}", {"type": "transit"})
     for database in sorted(configured.databases):
         path = f"{mount}/keys/{configured.vault.signing_key(database)}"
-        if known := vault.get(path):
-            wrong += transit.faults(path, known["data"])
+        key = vault.get(path)
+        if key and (faults := transit.faults(path, key["data"])):
+            wrong += faults
             continue
-        changes += 1
-        terminal.say(f"+ {path}: signs the backups of {database}")
-        if not plan:
+        if not key:
+            changes += 1
+            terminal.say(f"+ {path}: signs the backups of {database}")
+            if plan:
+                continue
             vault.call("POST", path, {"type": transit.TYPE})
-            for version, key in transit.public_keys(vault.get(path)["data"]).items():
-                terminal.say(f"  write this line into {backup.signers}: {crypt.line(database, version, key)}")
+            key = vault.get(path)
+        for line in known.lacking(database, transit.public_keys(key["data"])):
+            terminal.say(f"  write this line into {backup.signers}: {line}")
     if wrong:
         # Theirs to remove: what they have signed counts no more without them.
         raise ProblemsError(wrong)

@@ -116,7 +116,10 @@ class Vault:
     def _forbidden(self, path: str, what: str = "read") -> tuple[str, str]:
         role = f" with role {self._settings.role}" if self._settings.role else ""
         login = f"the {self._settings.auth} login{role}"
-        return f"{login} may not {what} {path}", f"let its policy {what} that, or correct the path"
+        return (
+            f"{login} may not {what} {path}",
+            f"let its policy {what} that{_setup(self._settings)}, or correct the path",
+        )
 
     def _kept_uri(self, secret: str) -> str:
         values = self.read(secret)
@@ -195,6 +198,11 @@ def _credential(settings: VaultSettings) -> str:
     return credential
 
 
+def _setup(settings: VaultSettings) -> str:
+    """Return what writes the roles and policies of jobs, where one of them logs in."""
+    return " (bin/vault-setup writes those of the jobs)" if settings.auth == "jwt" else ""
+
+
 def _log_in(connection: Connection, settings: VaultSettings, credential: str) -> float:
     """Give the connection a token, and return its life in seconds; 0 is without end."""
     client, mount = connection.client, settings.auth_mount
@@ -205,7 +213,8 @@ def _log_in(connection: Connection, settings: VaultSettings, credential: str) ->
         return 0.0  # it belongs to a person, who decides how long it lives
     refused = (
         f"the {settings.auth} login at auth/{mount} with role {settings.role} is refused",
-        f"check the role, whether {settings.credential_file} holds a valid credential, and auth_mount",
+        f"check the role{_setup(settings)}, whether {settings.credential_file} holds a valid credential, "
+        "and auth_mount",
     )
     answer = connection.ask(
         f"a login at auth/{mount}",

@@ -64,9 +64,10 @@ class Transit:
 
     def _refusals(self, path: str, what: str, key: str) -> dict[type[VaultError], Refusal]:
         make = f"bao write -f {self._mount}/keys/{key} type={TYPE}"
+        jobs = "bin/vault-setup, or " if self._settings.auth == "jwt" else ""
         missing = (
             f"there is no key {key} in a transit engine at {self._mount}",
-            f"type: bao secrets enable -path={self._mount} transit (unless it is there), then: {make}",
+            f"type: {jobs}bao secrets enable -path={self._mount} transit (unless it is there), then: {make}",
         )
         return {Forbidden: self._forbidden(path, what), InvalidPath: missing, InvalidRequest: missing}
 

@@ -297,8 +297,17 @@ def test_a_backup_of_before_they_were_signed_is_restored_at_a_persons_word_alone
 @pytest.mark.endurance
 def test_tonights_name_taken_by_somebody_else_is_told_before_the_dump(shop: Restores) -> None:
     """A manifest of that name made the run complete before it had begun."""
-    forge(shop.archive, "2026-12-01", {"signature": None})
+    forge(shop.archive, "2026-12-01", {})
     with pytest.raises(StepError, match="is not signed by us; find out who wrote it") as told:
+        dump.dump_database(shop.archive.settings, "shop", "2026-12-01")
+    assert "pipeline run backup shop --run " in told.value.hint
+
+
+@pytest.mark.endurance
+def test_tonights_name_taken_by_a_backup_of_before_they_were_signed_blames_nobody(shop: Restores) -> None:
+    """As on the day on which [backup] signers was written into luigi.cfg."""
+    forge(shop.archive, "2026-12-01", {"signature": None})
+    with pytest.raises(StepError, match="is not signed: it was made before backups were signed, or") as told:
         dump.dump_database(shop.archive.settings, "shop", "2026-12-01")
     assert "pipeline run backup shop --run " in told.value.hint
 

@@ -96,15 +96,23 @@ def is_ours(bucket: "Bucket", settings: Settings, database: str, run: str) -> bo
 
 def require_free(settings: Settings, database: str, run: str) -> None:
     """Raise StepError if a manifest that is not ours has the name of this run: it could never be ours."""
-    if signature.signers(settings) is None:
+    known = signature.signers(settings)
+    if known is None:
         return
     with reading(access.brief(settings)) as bucket:
         name = manifest.manifest_name(database, run)
-        if bucket.find(name) is None:
+        proof = bucket.find(name)
+        if proof is None:
             return
     now = datetime.now(UTC)
+    is_unsigned = signature.judge(known, database, run, proof) is Signature.UNSIGNED
+    what = (
+        "is not signed: it was made before backups were signed, or somebody else wrote it"
+        if is_unsigned
+        else "is not signed by us; find out who wrote it"
+    )
     raise StepError(
-        f"bucket {bucket.name}: {name} is there already, and is not signed by us; find out who wrote it",
+        f"bucket {bucket.name}: {name} is there already, and {what}",
         hint=f"make the backup as another run: {BACKUP.command(f'{now:%Y-%m-%dT%H%M}', database)}",
     )
 

@@ -99,15 +99,15 @@ def problems(databases: Access, database: str) -> list[str]:
 
     Raise UnreachableError, with what to type, if Vault has no such key or does not sign.
     """
-    known = signers(databases.settings)
-    if known is None:
+    path = databases.settings.require_backup().signers
+    if path is None:
         return []
+    # Else nobody would tell the first lines that are to be written there.
+    known = crypt.read_signers(path, may_lack=True)
     there, here = databases.vault.transit.public_keys(database), known.keys.get(database, {})
     found = [
-        f"{known.path} lacks a key of {database}; write this line there, and where restores are made: "
-        f"{crypt.line(database, version, key)}"
-        for version, key in sorted(there.items())
-        if version not in here and version > max(here, default=0)
+        f"{known.path} lacks a key of {database}; write this line there, and where restores are made: {line}"
+        for line in known.lacking(database, there)
     ]
     if there and (newest := max(here, default=0)) > max(there):
         # As where Vault was restored from before the key was changed. The line stays for what it has signed.

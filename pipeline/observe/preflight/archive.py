@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from pipeline import access, crypt, postgres
 from pipeline.access import Access
 from pipeline.backup.store import signature
-from pipeline.errors import StepError
+from pipeline.errors import PipelineError, StepError
 from pipeline.observe.preflight.finding import Finding, looked, unwritable
 from pipeline.settings import BackupSettings, Settings
 
@@ -47,7 +47,14 @@ def found(backup: BackupSettings, settings: Settings, databases: Access) -> Iter
             return [*unwritable(connection), *postgres.unheeded(connection)]
 
     def signing() -> list[str]:
-        return [problem for name in settings.databases for problem in signature.problems(databases, name)]
+        problems: list[str] = []
+        for name in settings.databases:
+            try:
+                problems += signature.problems(databases, name)
+            except PipelineError as error:
+                # A key that is missing hides the line of no other.
+                problems += str(error).splitlines()
+        return list(dict.fromkeys(problems))
 
     def key(secret: str, needed: frozenset[str]) -> list[str]:
         with databases.bucket(secret) as opened:

@@ -42,7 +42,11 @@ def _age(bucket: BucketObservations, database: str, allowed: timedelta, now: dat
     sound = [backup for backup in bucket.of(database) if backup.sound]
     begun = [run for name, run in bucket.incomplete if name == database]
     if not sound:
+        unsigned = [one for one in bucket.of(database) if one.signature is Signature.UNSIGNED]
         what = f", only the unfinished run {begun[-1]}" if begun else ""
+        if unsigned:
+            run = unsigned[-1].run
+            what = f" and signed: run {run} was made before backups were signed, or by somebody else"
         summary = (
             f"backup of {database}: bucket {bucket.name} has none that is verified{what}; "
             f"the limit is {durations.exact(allowed)}"

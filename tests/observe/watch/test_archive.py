@@ -79,6 +79,16 @@ def test_a_database_without_any_verified_backup_is_told_at_once() -> None:
     assert "only the unfinished run 2026-11-24" in only(archive_only(bucket=begun)).summary
 
 
+def test_backups_of_before_they_were_signed_are_named_where_there_is_none_that_counts() -> None:
+    """As on the day on which [backup] signers was written into luigi.cfg: each has been verified."""
+    before = tuple(backup(days, signature=Signature.UNSIGNED) for days in (2, 1, 0))
+    late = told(archive_only(bucket=bucket(backups=before)))["watch/backup/hr"]
+    assert (
+        f"has none that is verified and signed: run {before[-1].run} was made before backups were signed, or "
+        "by somebody else; the limit is 26 h" in late.summary
+    )
+
+
 def test_an_upload_without_a_manifest_is_no_backup() -> None:
     begun = bucket(backups=nights(*[80 * MEGABYTE] * 9)[:-2], incomplete=(("hr", "2026-11-24"),))
     late = only(archive_only(bucket=begun))
