@@ -17,6 +17,8 @@ CATALOG = "PIPELINE_CATALOG"
 LOCK = ".in-use"
 # They lie beside the checkout: analysts.versions.
 VERSIONS = "versions"
+# What one is called, in front of its commit, from the moment on at which it is removed.
+REMOVED = ".removed-"
 
 
 def folder(checkout: Path) -> Path:
@@ -81,13 +83,19 @@ def switch(checkout: Path, version: Path) -> None:
 def remove_unused(checkout: Path) -> list[str]:
     """Remove the versions by which nobody goes, and return their names."""
     current, removed = checkout.resolve(), []
-    for version in beside.place(checkout, VERSIONS).iterdir():
+    place = beside.place(checkout, VERSIONS)
+    # Of one who was killed.
+    for half in place.glob(f"{REMOVED}*"):
+        shutil.rmtree(half)
+    for version in list(place.iterdir()):
         if version == current or version.is_symlink() or not (version / LOCK).exists():
             continue
         descriptor = os.open(version / LOCK, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if file_lock.try_take(descriptor):
-                shutil.rmtree(version)
+                # At once no version any more: half of one would be taken for a whole one if analysts went
+                # back to it.
+                shutil.rmtree(version.rename(place / f"{REMOVED}{version.name}"))
                 removed.append(version.name)
         finally:
             os.close(descriptor)

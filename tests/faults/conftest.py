@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
-from tests.faults import matrix, table
+from tests.faults import commands, matrix, table
 from tests.faults.archives import Archives, Drills
 from tests.faults.engine import World
 from tests.faults.loads import Loads
@@ -18,28 +18,38 @@ from tests.support.hooks import Hook, hook_of
 from tests.support.memory import in_memory
 from tests.support.night import Night
 from tests.support.platforms import Platform, Sandbox, platform_in
-from tests.support.restores import restores_in
+from tests.support.restores import Restores, restores_in
+
+Maker = Callable[[Platform, Hook, contextlib.ExitStack], World]
 
 
-def _loads(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
-    night = Night(platform)
-    stack.callback(night.close)
-    night.migrate()
-    return Loads(night, hook)
+def _of_loads(kind: Callable[[Night, Hook], World]) -> Maker:
+    def make(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
+        night = Night(platform)
+        stack.callback(night.close)
+        night.migrate()
+        return kind(night, hook)
+
+    return make
 
 
-def _archives(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
-    return Archives(stack.enter_context(restores_in(stack.enter_context(archive_in(platform)))), hook)
+def _of_archives(kind: Callable[[Restores, Hook], World]) -> Maker:
+    def make(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
+        archive = stack.enter_context(archive_in(platform))
+        return kind(stack.enter_context(restores_in(archive)), hook)
+
+    return make
 
 
-def _drills(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
-    return Drills(stack.enter_context(restores_in(stack.enter_context(archive_in(platform)))), hook)
-
-
-MAKERS: dict[str, Callable[[Platform, Hook, contextlib.ExitStack], World]] = {
-    "loads": _loads,
-    "archives": _archives,
-    "drills": _drills,
+MAKERS: dict[str, Maker] = {
+    "loads": _of_loads(Loads),
+    "archives": _of_archives(Archives),
+    "drills": _of_archives(Drills),
+    "restored": _of_archives(commands.Restored),
+    "audits": _of_loads(commands.Audits),
+    "watches": _of_loads(commands.Watches),
+    "reports": _of_loads(commands.Reports),
+    "syncs": _of_loads(commands.Syncs),
 }
 
 
@@ -98,6 +108,11 @@ def worlds(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         made.close()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="of the nights with random kills (default: a new one)")
+    parser.addoption("--nights", type=int, default=200, help="how many of those (default: %(default)s)")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -112,14 +127,22 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table, whatever became of the cells."""
-    outcomes = [
-        Outcome(*value)
+    properties = [
+        one
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", "") == "call"
-        for name, value in report.user_properties
-        if name == "fault"
+        for one in report.user_properties
     ]
+    for name, value in properties:
+        if name == "counts":
+            seed, counts = value
+            told = ", ".join(f"{number:g} {what}" for what, number in counts.items())
+            terminalreporter.write_line(f"nights with kills at random, seed {seed}: {told}")
+        if name == "nights":
+            seed, number, error, replay = value
+            terminalreporter.write_line(f"FAILED in night {number} of seed {seed}: {error}\n{replay}")
+    outcomes = [Outcome(*value) for name, value in properties if name == "fault"]
     if outcomes:
         terminalreporter.section("faults: at how many places in a step each was survived")
         for line in table.lines(outcomes, matrix.applies()):

@@ -22,6 +22,8 @@ class World(Protocol):
     """What a row of the matrix runs on."""
 
     hook: Hook
+    good: tuple[int, ...]
+    tells: bool
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,18 +53,21 @@ def strike(world: World, place: str, fault: Fault) -> None:
     with standing(arguments, world.environment, place, world.folder) as scene:
         _play(world, scene, fault)
         told = world.hook.told()[told_before:]
-        assert scene.code in fault.codes, f"it ended with {scene.code}, not one of {fault.codes}\n{scene.out}"
+        codes = {*fault.codes} - {0} | ({*world.good} if 0 in fault.codes else set())
+        assert scene.code in codes, f"it ended with {scene.code}, not one of {codes}\n{scene.out}"
         _require_no_bug(scene.out)
-        if scene.code == 0:
+        if not world.tells:
+            pass
+        elif scene.code == 0:
             assert not [key for kind, key in told if kind == "failed"], (
                 f"people were told for nothing: {told}"
             )
         elif fault.has_witness:
             wait_until(lambda: world.hook.told()[told_before:], "somebody is told", SETTLE_SECONDS)
         ended = [_again(world, arguments)]
-        while ended[-1].code and len(ended) < TRIES:
+        while ended[-1].code not in world.good and len(ended) < TRIES:
             ended.append(_again(world, arguments))
-    assert ended[-1].code == 0, f"the same command does not end well: {ended}"
+    assert ended[-1].code in world.good, f"the same command does not end well: {ended}"
     if fault.next_night:
         ended.append(_again(world, world.begin()))
         assert ended[-1].code == 0, f"the next night does not end well: {ended[-1]}"

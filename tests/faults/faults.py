@@ -99,3 +99,4 @@ PROCESSES = (
     Fault("command stopped", stopped("parent")),
     Fault("all killed", killed_as_a_whole, KILLED, has_witness=False),
 )
+COMMANDS = tuple(fault for fault in PROCESSES if fault.name.startswith(("command ", "all ")))

@@ -73,6 +73,10 @@ class Loads:
     """The nights of one small school."""
 
     source = SOURCE
+    # With what the command ends if nothing is in its way.
+    good: tuple[int, ...] = (0,)
+    # Whether people are told by the webhook when the command fails, and not by its own words alone.
+    tells = True
 
     def __init__(self, night: Night, hook: Hook) -> None:
         self.night, self.hook = night, hook
@@ -112,6 +116,11 @@ class Loads:
         """Where files may lie."""
         return self.night.platform.folder
 
+    @property
+    def tables(self) -> list[str]:
+        """The tables that are loaded."""
+        return list(catalog.read(self.night.platform.analysts).source(SOURCE).tables)
+
     def begin(self) -> Sequence[str]:
         """Let a day go by; return the command of its night."""
         self.change()
@@ -141,7 +150,7 @@ class Loads:
 
     def _tables(self) -> list[str]:
         found = []
-        for name in catalog.read(self.night.platform.analysts).source(SOURCE).tables:
+        for name in self.tables:
             columns = self._columns(name)
             live = "WHERE _deleted_at IS NULL" if name == "student" else ""
             theirs = self._rows(SOURCE, f"SELECT {columns} FROM {name}")

@@ -79,7 +79,36 @@ BACKUPS = (
     ),
 )  # fmt: skip
 
-STEPS = (*LOADS, *BACKUPS)
+# What one process does by itself: no Luigi, no step of its own.
+COMMANDS = (
+    Step("restore", "restored",
+        "pipeline.backup.restoring.restore:restore_into_new:before",
+        "pipeline.backup.restoring.restoration:Restoration.fetch:after",
+        "pipeline.backup.restoring.restoration:Restoration._compare:before",
+    ),
+    Step("audit", "audits",
+        "pipeline.audit.compare:compare:before",
+        "pipeline.audit.compare:compare:after",
+        "pipeline.audit.proofs:record:after",
+    ),
+    Step("watch", "watches",
+        "pipeline.observe.watch:watch:before",
+        "pipeline.observe.observed.look:look:after",
+        "pipeline.observe.watch:watch:after",
+    ),
+    Step("report", "reports",
+        "pipeline.report.write:_read:before",
+        "pipeline.report.write:_read:after",
+        "pipeline.report.write:_put:after",
+    ),
+    Step("sync", "syncs",
+        "pipeline.sync.synced:_make:before",
+        "pipeline.sync.tree:write:after",
+        "pipeline.sync.versions:switch:after",
+    ),
+)  # fmt: skip
+
+STEPS = (*LOADS, *BACKUPS, *COMMANDS)
 
 
 # Who of the servers and people a step has to do with, beside its own processes.
@@ -104,6 +133,11 @@ REACH: dict[str, Sequence[Fault]] = {
     "upload": (*_B2, *_VAULT, *_PEOPLE),
     "verify": (*_B2, *_VAULT, *_PEOPLE),
     "drill": (*_DRILL, *_B2, *_VAULT, *_PEOPLE),
+    "restore": (*_DRILL, *_B2, *_VAULT),
+    "audit": (*_WAREHOUSE, *_SOURCE, *_VAULT),
+    "watch": (*_WAREHOUSE, *_VAULT),
+    "report": (*_WAREHOUSE, *_VAULT),
+    "sync": (),
 }
 
 
@@ -124,7 +158,7 @@ class Cell:
 def cells() -> Iterator[Cell]:
     """Yield every cell that applies. Who ends a process finds it anywhere; the others come in the middle."""
     for step in STEPS:
-        for fault in faults.PROCESSES:
+        for fault in faults.COMMANDS if step in COMMANDS else faults.PROCESSES:
             for place in step.places:
                 yield Cell(step, fault, place)
         for fault in REACH[step.name]:

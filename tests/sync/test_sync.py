@@ -1,8 +1,11 @@
 """Sync: a good commit is live at once and as a whole; whatever else is pushed leaves all as it was."""
 
 import errno
+import itertools
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +28,7 @@ from pipeline.errors import (
 from pipeline.git import ContentError, LoginError, MachineError, credential, trouble
 from pipeline.git import repository as git
 from pipeline.settings import Settings
-from pipeline.sync import synced, tree
+from pipeline.sync import synced, tree, versions
 from pipeline.system import beside
 from tests.support.archive import may_mount, small_disk
 
@@ -398,6 +401,48 @@ def test_what_was_killed_in_the_middle_is_swept_and_done(analysts: Analysts) -> 
     second = analysts.push()
     assert analysts.sync().commit == second
     assert not half.exists()
+
+
+def kill_at(analysts: Analysts, removal: int) -> None:
+    """Be a sync that is killed as it removes its so-manieth file of an old version. Does not return."""
+    unlink, count, before = os.unlink, itertools.count(1), analysts.checkout.resolve()
+
+    def until(*arguments: Any, **more: Any) -> None:
+        if analysts.checkout.resolve() != before and "dir_fd" in more and next(count) == removal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        unlink(*arguments, **more)
+
+    os.unlink = until
+    analysts.sync()
+    os._exit(0)
+
+
+@pytest.mark.parametrize("removal", [1, 2, 3, 4])
+def test_a_version_of_which_half_was_removed_is_not_taken_for_a_whole_one(
+    analysts: Analysts, removal: int
+) -> None:
+    """A sync is killed while it removes an old version, and then the analysts go back to just that one."""
+    for name in ("c", "d", "e"):
+        (analysts.work / f"{name}.md").write_text(name)
+    first = analysts.push()
+    analysts.sync()
+    second = analysts.push("another")
+    child = multiprocessing.get_context("fork").Process(target=kill_at, args=(analysts, removal))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert analysts.checkout.resolve().name == second
+    analysts.git("reset", "--quiet", "--hard", first)
+    analysts.git("push", "--quiet", "--force", "origin", "HEAD:main")
+    assert analysts.sync().commit == first
+    pushed = analysts.git("ls-files").splitlines()
+    there = [str(path.relative_to(analysts.checkout)) for path in analysts.checkout.rglob("*")]
+    assert [name for name in pushed if name not in there] == []
+    with versions.held(analysts.checkout):
+        pass
+    assert [one.name for one in beside.place(analysts.checkout, "versions").iterdir() if one.is_dir()] == [
+        first
+    ]
 
 
 def test_one_sync_at_a_time(analysts: Analysts, monkeypatch: pytest.MonkeyPatch) -> None:
