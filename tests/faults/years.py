@@ -178,7 +178,7 @@ class Year:
         """Type a command until it ends well; the first ones are struck at random."""
         said = []
         for number in range(TRIES):
-            strikes = dice.randrange(3) if number < KILLED_TRIES else 0
+            strikes = dice.randrange(4) if number < KILLED_TRIES else 0
             code, out = self._typed(arguments, strikes, dice)
             assert code != 1, out
             if code == 0:
