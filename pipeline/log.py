@@ -61,10 +61,10 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 
 def warn_once(logger: logging.Logger, warning: str) -> None:
     """Warn of what does not change while we work: once, and not by each process that this one starts too."""
-    told = os.environ.get(WARNED, "").split()
+    warned = os.environ.get(WARNED, "").split()
     mark = hashlib.sha256(warning.encode()).hexdigest()[:16]
-    if mark not in told:
-        os.environ[WARNED] = " ".join([*told, mark])
+    if mark not in warned:
+        os.environ[WARNED] = " ".join([*warned, mark])
         logger.warning("%s", warning)
 
 
@@ -168,7 +168,7 @@ class Machines(logging.Formatter):
 
 
 def _object(moment: str, level: str, message: str, error: str | None = None) -> str:
-    told = {
+    entry = {
         "ts": moment,
         "level": level,
         "run": _about.run or None,
@@ -176,7 +176,7 @@ def _object(moment: str, level: str, message: str, error: str | None = None) -> 
         "message": message,
         "error": error,
     }
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(entry, ensure_ascii=False)
 
 
 def _level(record: logging.LogRecord) -> str:

@@ -51,13 +51,13 @@ def failed(task: luigi.Task, error: BaseException) -> None:
 
 @luigi.Task.event_handler(Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
 @luigi.Task.event_handler(Event.TIMEOUT)  # type: ignore[untyped-decorator]
-def ended(task: luigi.Task, said: str) -> None:
+def ended(task: luigi.Task, message: str) -> None:
     """Tell that the task's process was killed, or worked for longer than it may.
 
     Who ended it may know why, and the parent says that at the end of the run: it is not hastened here.
     """
     if not any(known.key == subject_of(task).key for known in alerts.open_alerts(configured())):
-        _send_alert(task, said, grace_seconds=_grace(task))
+        _send_alert(task, message, grace_seconds=_grace(task))
 
 
 @luigi.Task.event_handler(Event.BROKEN_TASK)  # type: ignore[untyped-decorator]

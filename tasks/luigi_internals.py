@@ -33,9 +33,9 @@ class Worker(luigi.worker.Worker):
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _generate_worker_info(self) -> list[tuple[str, Any]]:
-        return self.tell_of_itself()
+        return self.describe_itself()
 
-    def tell_of_itself(self) -> list[tuple[str, Any]]:
+    def describe_itself(self) -> list[tuple[str, Any]]:
         """Return what the scheduler is told of it: among others its host and its process."""
         found: list[tuple[str, Any]] = super()._generate_worker_info()  # type: ignore[no-untyped-call]
         return found
@@ -123,9 +123,9 @@ class Worker(luigi.worker.Worker):
         return found
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
-        self.tell_task(*args, **kwargs)
+        self.report_task(*args, **kwargs)
 
-    def tell_task(self, *args: Any, **kwargs: Any) -> None:
+    def report_task(self, *args: Any, **kwargs: Any) -> None:
         """Tell the scheduler how it is with a task."""
         super()._add_task(*args, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -139,9 +139,9 @@ class Worker(luigi.worker.Worker):
     def _email_task_failure(self, task: luigi.Task, formatted_traceback: str) -> None:
         self.on_task_failure(task, formatted_traceback)
 
-    def on_task_failure(self, task: luigi.Task, said: str) -> None:
+    def on_task_failure(self, task: luigi.Task, message: str) -> None:
         """Do what is to be done before the scheduler is told of a failure."""
-        super()._email_task_failure(task, said)  # type: ignore[no-untyped-call]
+        super()._email_task_failure(task, message)  # type: ignore[no-untyped-call]
 
     def _run_task(self, task_id: str) -> None:
         self.run_task(task_id)
@@ -254,10 +254,10 @@ def use_factory(factory: type[WorkerFactory]) -> None:
     setattr(luigi.interface, "_WorkerSchedulerFactory", factory)  # noqa: B010 - no other way in
 
 
-def look_at_root(look: Callable[[Callable[[], luigi.Task]], luigi.Task]) -> None:
+def replace_root(load: Callable[[Callable[[], luigi.Task]], luigi.Task]) -> None:
     """Let the root of Luigi's command line be what `look` returns, which is given what makes it."""
 
     def root(parser: CmdlineParser) -> luigi.Task:
-        return look(lambda: _get_task_obj(parser))
+        return load(lambda: _get_task_obj(parser))
 
     CmdlineParser.get_task_obj = root  # type: ignore[method-assign]

@@ -96,8 +96,8 @@ class Shown(luigi.Task):
         """What this does, and with what, as the ledger calls it: ExtractTable hr.employee."""
         known = chains.of_family(str(self.task_family))
         part = known[1].part if known else None
-        thing = [str(getattr(self, name)) for name in part.parameters] if part else []
-        return f"{type(self).__name__} {'.'.join(thing)}".strip()
+        identity = [str(getattr(self, name)) for name in part.parameters] if part else []
+        return f"{type(self).__name__} {'.'.join(identity)}".strip()
 
     # Why it could not be told whether this is done.
     doubt = None
@@ -126,8 +126,8 @@ class Shown(luigi.Task):
     def on_failure(self, exception: BaseException) -> str:
         """Return what the visualizer shows: one line for what a person can fix, a traceback for a bug."""
         if isinstance(exception, PipelineError):
-            told = redact(str(exception))
-            return told if exception.retryable else Final(told)
+            error = redact(str(exception))
+            return error if exception.retryable else Final(error)
         return redact("".join(traceback.format_exception(exception)))
 
 

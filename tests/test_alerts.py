@@ -64,7 +64,7 @@ def test_an_alert_is_told_once_and_its_recovery_once(hook: Hook) -> None:
     alerts.send_recovery(own, "etl/shop.item", "nothing was told, so nothing is told of its end")
     for _ in range(3):
         alerts.send(own, failed())
-    assert hook.told() == [("failed", "etl/shop.item")]
+    assert hook.received() == [("failed", "etl/shop.item")]
     assert [alert.key for alert in alerts.open_alerts(own)] == ["etl/shop.item"]
     for _ in range(2):
         alerts.send_recovery(own, "etl/shop.item", "it is loaded")
@@ -100,7 +100,7 @@ def test_what_got_worse_is_told_though_it_was_warned_of(hook: Hook) -> None:
     own = configured(hook)
     for kind in ("warning", "failed", "warning", "stale"):
         alerts.send(own, failed(kind=kind))
-    assert [kind for kind, _ in hook.told()] == ["warning", "failed"]
+    assert [kind for kind, _ in hook.received()] == ["warning", "failed"]
 
 
 def test_with_a_grace_period_only_what_lasts_is_told(hook: Hook) -> None:
@@ -108,12 +108,12 @@ def test_with_a_grace_period_only_what_lasts_is_told(hook: Hook) -> None:
     own = configured(hook)
     alerts.send(own, failed("a"), grace_seconds=60)
     alerts.send(own, failed("b"), grace_seconds=60)
-    assert hook.told() == []
+    assert hook.received() == []
     alerts.send(own, failed("c"), grace_seconds=0.3)
     alerts.send_recovery(own, "a", "the second try did it")
     alerts.send(own, failed("b", error="now it is known why"), grace_seconds=60)
-    wait_until(lambda: alerts.send_spooled(own) == 0 and len(hook.told()) == 2, "b, and c in its time")
-    assert sorted(hook.told()) == [("failed", "b"), ("failed", "c")]
+    wait_until(lambda: alerts.send_spooled(own) == 0 and len(hook.received()) == 2, "b, and c in its time")
+    assert sorted(hook.received()) == [("failed", "b"), ("failed", "c")]
     assert hook.alerts("b")[0].error == "now it is known why"
 
 
@@ -121,9 +121,9 @@ def test_a_step_that_went_well_ends_what_was_told_of_itself_only(hook: Hook) -> 
     own = configured(hook)
     alerts.send(own, failed(task="ValidateExtract"))
     alerts.send_recovery(own, "etl/shop.item", "extracted", task="ExtractTable")
-    assert [kind for kind, _ in hook.told()] == ["failed"]
+    assert [kind for kind, _ in hook.received()] == ["failed"]
     alerts.send_recovery(own, "etl/shop.item", "validated", task="ValidateExtract")
-    assert [kind for kind, _ in hook.told()] == ["failed", "recovered"]
+    assert [kind for kind, _ in hook.received()] == ["failed", "recovered"]
 
 
 def test_what_is_not_found_any_more_is_over(hook: Hook) -> None:
@@ -132,8 +132,8 @@ def test_what_is_not_found_any_more_is_over(hook: Hook) -> None:
     first = [failed("etl/shop.item/a", kind="warning"), failed("etl/shop.item/b", kind="warning")]
     alerts.reconcile(own, "etl/shop.item/", first)
     alerts.reconcile(own, "etl/shop.item/", first[1:])
-    assert [kind for kind, _ in hook.told()] == ["failed", "warning", "warning", "recovered"]
-    assert hook.told()[-1] == ("recovered", "etl/shop.item/a")
+    assert [kind for kind, _ in hook.received()] == ["failed", "warning", "warning", "recovered"]
+    assert hook.received()[-1] == ("recovered", "etl/shop.item/a")
 
 
 def test_the_form_that_slack_takes(hook: Hook) -> None:
@@ -217,9 +217,9 @@ def test_while_the_webhook_is_down_alerts_are_kept_and_sent_later_in_their_order
     assert alerts.send_spooled(own) == 3
     hook.up()
     assert alerts.send_spooled(own) == 0
-    assert hook.told() == [("failed", "a"), ("failed", "b"), ("recovered", "a")]
+    assert hook.received() == [("failed", "a"), ("failed", "b"), ("recovered", "a")]
     assert alerts.send_spooled(own) == 0
-    assert len(hook.told()) == 3
+    assert len(hook.received()) == 3
 
 
 @pytest.mark.endurance
@@ -243,11 +243,11 @@ def test_an_alert_that_the_webhook_does_not_take_is_kept(
     hook.fail(**fault)
     with caplog.at_level(logging.INFO):
         alerts.send(own, failed())
-    assert hook.told() == []
+    assert hook.received() == []
     assert [alert.key for alert in spool(hook).unsent()] == ["etl/shop.item"]
     hook.work()
     wait_until(lambda: alerts.send_spooled(own) == 0, "it is sent")
-    assert hook.told() == [("failed", "etl/shop.item")]
+    assert hook.received() == [("failed", "etl/shop.item")]
     assert hook.url not in caplog.text
     assert "of-" + hook.platform.prefix not in caplog.text
 
@@ -257,9 +257,9 @@ def test_a_message_that_is_refused_stops_no_other(hook: Hook) -> None:
     hook.fail("status", status=400, times=2)
     alerts.send(own, failed("a"))
     alerts.send(own, failed("b"))
-    assert hook.told() == [("failed", "b")]
+    assert hook.received() == [("failed", "b")]
     assert alerts.send_spooled(own) == 0
-    assert hook.told() == [("failed", "b"), ("failed", "a")]
+    assert hook.received() == [("failed", "b"), ("failed", "a")]
 
 
 def test_a_message_that_is_refused_is_not_sent_again_and_again_by_the_same_sender(
@@ -282,9 +282,9 @@ def test_that_an_earlier_run_is_done_ends_nothing_of_a_later_one(hook: Hook) -> 
     own = configured(hook)
     alerts.send(own, failed("run/etl", run="2026-11-23"))
     alerts.send_recovery(own, "run/etl", "done", run="2026-11-22")
-    assert [kind for kind, _ in hook.told()] == ["failed"]
+    assert [kind for kind, _ in hook.received()] == ["failed"]
     alerts.send_recovery(own, "run/etl", "done", run="2026-11-23T1430")
-    assert [kind for kind, _ in hook.told()] == ["failed", "recovered"]
+    assert [kind for kind, _ in hook.received()] == ["failed", "recovered"]
 
 
 def test_a_message_whose_answer_is_lost_is_sent_again_under_the_same_id(hook: Hook) -> None:
@@ -300,7 +300,7 @@ def test_a_message_whose_answer_is_lost_is_sent_again_under_the_same_id(hook: Ho
 def test_processes_that_tell_of_the_same_thing_at_once_tell_it_once(hook: Hook) -> None:
     started = [python(hook, TELL, key) for key in ("a", "b") for _ in range(3)]
     assert [process.wait(60) for process in started] == [0] * 6
-    assert sorted(hook.told()) == [("failed", "a"), ("failed", "b")]
+    assert sorted(hook.received()) == [("failed", "a"), ("failed", "b")]
 
 
 def test_processes_that_send_the_same_spool_at_once_send_each_alert_once(hook: Hook) -> None:
@@ -312,7 +312,7 @@ def test_processes_that_send_the_same_spool_at_once_send_each_alert_once(hook: H
     hook.up()
     started = [python(hook, SEND) for _ in range(4)]
     assert [process.wait(60) for process in started] == [0] * 4
-    assert [key for _, key in hook.told()] == keys
+    assert [key for _, key in hook.received()] == keys
 
 
 def test_a_process_that_is_forked_meanwhile_keeps_nobody_from_sending(hook: Hook) -> None:
@@ -330,7 +330,7 @@ def test_a_process_that_is_forked_meanwhile_keeps_nobody_from_sending(hook: Hook
             os._exit(0)
     try:
         assert alerts.send_spooled(own) == 0
-        assert hook.told() == [("failed", "etl/shop.item")]
+        assert hook.received() == [("failed", "etl/shop.item")]
     finally:
         os.close(write)
         os.close(read)
@@ -342,7 +342,7 @@ def test_where_nothing_can_be_kept_it_is_sent_all_the_same(hook: Hook) -> None:
     configured(hook).require_alerts().spool.write_text("in the way")
     own = configured(hook)
     alerts.send(own, failed())
-    assert hook.told() == [("failed", "etl/shop.item")]
+    assert hook.received() == [("failed", "etl/shop.item")]
     alerts.send_recovery(own, "etl/shop.item", "it is well")
     assert alerts.open_alerts(own) == []
 
@@ -355,7 +355,7 @@ def test_what_a_later_version_wrote_is_put_aside_and_stops_nobody(
     (path,) = spool(hook).due()
     path.write_text('{"version": 2}')
     alerts.send(own, failed("b"))
-    assert hook.told() == [("failed", "b")]
+    assert hook.received() == [("failed", "b")]
     assert path.with_name(path.name + ".unreadable").exists()
     assert "is not an alert that this version knows" in caplog.text
 
@@ -405,10 +405,10 @@ def test_while_vault_is_sealed_alerts_are_kept(hook: Hook, sealable: Server) -> 
     seal(sealable)
     alerts.send(own, failed())
     assert alerts.send_spooled(own) == 1
-    assert hook.told() == []
+    assert hook.received() == []
     unseal(sealable)
     assert alerts.send_spooled(own) == 0
-    assert hook.told() == [("failed", "etl/shop.item")]
+    assert hook.received() == [("failed", "etl/shop.item")]
 
 
 @pytest.mark.endurance
@@ -417,12 +417,12 @@ def test_who_knew_the_address_before_tells_of_a_sealed_vault(hook: Hook, sealabl
     own = configured(hook)
     alerts.send(own, failed("before"))
     with alerts.sending(own):
-        wait_until(hook.told, "the address is known")
+        wait_until(hook.errors, "the address is known")
         alerts.keep(own, failed("once more"))
-        wait_until(lambda: len(hook.told()) == 2, "the address is remembered")
+        wait_until(lambda: len(hook.received()) == 2, "the address is remembered")
         seal(sealable)
         alerts.keep(own, failed("sealed"))
-        wait_until(lambda: ("failed", "sealed") in hook.told(), "it is told")
+        wait_until(lambda: ("failed", "sealed") in hook.received(), "it is told")
 
 
 def test_who_tends_the_spool_goes_on_after_a_bug(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,7 +438,7 @@ def test_who_tends_the_spool_goes_on_after_a_bug(hook: Hook, monkeypatch: pytest
     monkeypatch.setattr(notifier, "POLL_SECONDS", 0.01)
     with alerts.sending(own):
         alerts.keep(own, failed("after it"))
-        wait_until(lambda: ("failed", "after it") in hook.told(), "it is told")
+        wait_until(lambda: ("failed", "after it") in hook.received(), "it is told")
     assert failures == []
 
 
@@ -498,5 +498,5 @@ def test_a_warehouse_that_is_away_keeps_nothing_from_being_told(hook: Hook) -> N
     uri = (vault.read(name) or {})["uri"]
     vault.write(name, {"uri": uri.rpartition(":")[0] + ":1/nowhere"})
     alerts.send(configured(hook), failed())
-    assert hook.told() == [("failed", "etl/shop.item")]
+    assert hook.received() == [("failed", "etl/shop.item")]
     assert json.loads(hook.requests()[0]["raw"])["key"] == "etl/shop.item"

@@ -388,7 +388,7 @@ def test_a_venv_without_its_modules_is_told_of(cron: Cron) -> None:
 
 def test_what_the_command_has_told_itself_is_not_told_again(cron: Cron) -> None:
     """Nor mailed: what lasts for days would be, each time that the clock starts it."""
-    assert cron.run("--lock", "etl", *bash('touch "$CRON_TOLD"; exit 3')) == (3, "")
+    assert cron.run("--lock", "etl", *bash('touch "$CRON_ALERTED"; exit 3')) == (3, "")
     assert cron.spool.unsent() == []
     assert cron.log("etl")[-1].startswith("cron: ended with 3")
     # Of that time only.

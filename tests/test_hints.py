@@ -20,7 +20,7 @@ from pipeline.observe.observed.observations import (
     Observations,
     TableObservations,
 )
-from pipeline.observe.watch import tell
+from pipeline.observe.watch import sending
 from pipeline.observe.watch.finding import Finding, Severity
 from pipeline.observe.watch.opened import judge
 from pipeline.settings import BackupSettings, Settings
@@ -105,4 +105,4 @@ def test_watch_tells_the_hint_and_from_which_step_on() -> None:
     )
     assert finding.text.endswith(f"next: write 'changes: full', then {finding.command}")
     stale = Finding("watch/table/hr.employee", Severity.STALE, "too old", finding.command, hint=finding.hint)
-    assert tell.alert_of(Settings.model_construct(**{}), stale).hint == finding.hint
+    assert sending.alert_of(Settings.model_construct(**{}), stale).hint == finding.hint

@@ -53,7 +53,7 @@ def shop(night: Night) -> str:
     night.ask("shop", f"REVOKE ALL ON SCHEMA locked FROM {reader}")
     night.ask("shop", f"REVOKE ALL ON secret_plan FROM {reader}")
     ended = night.run("init", "shop")
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     return declaration(night).read_text()
 
 
@@ -124,7 +124,7 @@ def test_a_file_that_is_there_stays_unless_forced(night: Night) -> None:
     night.platform.source("shop", "CREATE TABLE item (id int PRIMARY KEY)", "# mine\n")
     told = night.run("init", "shop")
     assert told.code == 2
-    assert told.told == [
+    assert told.errors == [
         f"{declaration(night)}: is there already; to write over it, add --force; to compare, add --stdout"
     ]
     assert declaration(night).read_text() == "# mine\n"
@@ -137,7 +137,7 @@ def test_a_file_that_is_there_stays_unless_forced(night: Night) -> None:
 def test_what_cannot_be_written_is_told(night: Night) -> None:
     night.platform.source("shop")
     empty = night.run("init", "shop")
-    assert (empty.code, empty.told) == (
+    assert (empty.code, empty.errors) == (
         3,
         ["source shop: the role finds no table in it; then there is something to write"],
     )

@@ -98,8 +98,8 @@ def test_columns_are_followed_from_a_dashboard_to_the_source() -> None:
         "used by mart.leave_balance.taken",
     ]
     # A mart, column by column; how many rows there are is computed of no column.
-    assert origins.of_things(known, "staff_by_grade") == origins.of_things(known, "mart.staff_by_grade")
-    assert origins.of_things(known, "mart.staff_by_grade") == [
+    assert origins.of_relations(known, "staff_by_grade") == origins.of_relations(known, "mart.staff_by_grade")
+    assert origins.of_relations(known, "mart.staff_by_grade") == [
         f"mart.staff_by_grade.{name}" for name in ("department", "grade", "people", "fte")
     ]
     assert known["mart.staff_by_grade.people"] == []

@@ -227,7 +227,9 @@ def test_a_warehouse_that_is_read_only_is_told_by_check_and_by_the_run_in_one_li
 ) -> None:
     with hostile(shop, "warehouse", {"default_transaction_read_only": "on"}, where):
         ended = shop.etl(next_run())
-        found = {one.thing: one.problems for one in preflight.everything(shop.settings, "http://127.0.0.1:9")}
+        found = {
+            one.subject: one.problems for one in preflight.everything(shop.settings, "http://127.0.0.1:9")
+        }
         migrated = shop.run("migrate")
         # What only reads goes on.
         # Its database has no backup yet, which is told; but it is looked at.
@@ -317,7 +319,7 @@ def test_limits_that_the_host_imposes_are_told_by_check_beforehand(shop: Night) 
         with hostile(shop, "source", {setting: "20s"}), proxies.before(shop.platform, "shop") as line:
             line.ignore(setting)
             every = preflight.everything(shop.settings, "http://127.0.0.1:9")
-            found = {one.thing: one.problems for one in every}
+            found = {one.subject: one.problems for one in every}
         (problem,) = found["source shop"]
         assert problem.startswith(f"its role {role} has {setting} = 20000ms, though the session asked for ")
 

@@ -6,7 +6,7 @@ telling never depends on what has just failed. The work itself waits for it a fe
 
 from pipeline.alerts.message import Alert, Kind
 from pipeline.alerts.notifier import (
-    CRON_TOLD,
+    CRON_ALERTED,
     keep,
     let_cron_know,
     open_alerts,
@@ -19,7 +19,7 @@ from pipeline.alerts.notifier import (
 )
 
 __all__ = [
-    "CRON_TOLD",
+    "CRON_ALERTED",
     "Alert",
     "Kind",
     "keep",

@@ -25,7 +25,7 @@ TURN_SECONDS = 10.0
 POLL_SECONDS = 2.0
 
 # Where bin/cron wants to find a file once a failure of its command was told. Not for what the command starts.
-CRON_TOLD = "CRON_TOLD"
+CRON_ALERTED = "CRON_ALERTED"
 
 
 def send(settings: Settings, alert: Alert, *, grace_seconds: float = 0.0) -> bool:
@@ -63,9 +63,9 @@ def keep(settings: Settings, alert: Alert, *, grace_seconds: float = 0.0) -> boo
 
 def let_cron_know() -> None:
     """Leave word with bin/cron, if it has started us: it tells of what fails without a word."""
-    if told := os.environ.get(CRON_TOLD):
+    if reported := os.environ.get(CRON_ALERTED):
         with contextlib.suppress(OSError):
-            Path(told).touch(mode=0o600)
+            Path(reported).touch(mode=0o600)
 
 
 def send_recovery(

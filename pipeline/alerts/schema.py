@@ -13,9 +13,9 @@ def schema() -> dict[str, Any]:
     """Return the JSON Schema of an alert."""
     generated = Alert.model_json_schema(mode="serialization")
     generated["description"] = "What a webhook is sent: something went wrong, or is well again."
-    for said in generated["properties"].values():
-        said.pop("title", None)
-        said.pop("default", None)
+    for described in generated["properties"].values():
+        described.pop("title", None)
+        described.pop("default", None)
     # Every key is always there.
     return {"$schema": DIALECT, **generated, "required": list(generated["properties"])}
 

@@ -29,7 +29,7 @@ class Address(NamedTuple):
         return "Address(...)"
 
 
-class Told(NamedTuple):
+class SentAlert(NamedTuple):
     """An alert, and when the webhook took it; None while it did not."""
 
     alert: Alert
@@ -98,14 +98,14 @@ class Sender:
 
     def _send(self, due: Sequence[Path]) -> bool:
         """Send these files in their order. Return False if the webhook, or its address, is out of reach."""
-        told: dict[str, Told] = {}
+        sent: dict[str, SentAlert] = {}
         try:
             with self._vault() as databases:
                 try:
-                    self._post_all(self._address(databases), due, told)
+                    self._post_all(self._address(databases), due, sent)
                 finally:
                     if databases is not None:
-                        _record(databases, list(told.values()))
+                        _record(databases, list(sent.values()))
         except StoppedError:
             raise
         except PipelineError as error:
@@ -164,12 +164,12 @@ class Sender:
         body = forms.body(alert, self._alerting.form)
         webhook.post(address.url, body, hmac_key=address.hmac_key, message_id=alert.id)
 
-    def _post_all(self, address: Address, due: Sequence[Path], told: dict[str, Told]) -> None:
+    def _post_all(self, address: Address, due: Sequence[Path], sent: dict[str, SentAlert]) -> None:
         for path in due:
             alert = self.spool.read(path)
             if alert is None:
                 continue
-            told[alert.id] = Told(alert, None)
+            sent[alert.id] = SentAlert(alert, None)
             try:
                 self._post(address, alert)
             except webhook.RefusedError as error:
@@ -177,17 +177,17 @@ class Sender:
                 logger.error("the alert of %s stays in %s: %s", alert.key, path, error)  # noqa: TRY400
                 self._refused.add(path)
                 continue
-            told[alert.id] = Told(alert, datetime.now(UTC))
+            sent[alert.id] = SentAlert(alert, datetime.now(UTC))
             path.unlink(missing_ok=True)
 
 
-def _record(databases: Access, told: Sequence[Told]) -> None:
+def _record(databases: Access, sent: Sequence[SentAlert]) -> None:
     """Let the warehouse know as well, if it is up: for dashboards. The spool is what counts."""
-    if databases.settings.warehouse is None or not told:
+    if databases.settings.warehouse is None or not sent:
         return
     try:
         with databases.warehouse(autocommit=True) as warehouse:
-            record_alerts(warehouse, ({**alert.model_dump(), "sent_at": sent_at} for alert, sent_at in told))
+            record_alerts(warehouse, ({**alert.model_dump(), "sent_at": sent_at} for alert, sent_at in sent))
     except StoppedError:
         raise
     except (PipelineError, postgres.Error) as error:

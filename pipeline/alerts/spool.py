@@ -86,15 +86,15 @@ class Spool:
             # Logical dates, and months, are in the order of their letters.
             if run and known.run and run < known.run:
                 return False
-            told = True
+            is_logged = True
             for path in self._files_of(known):
                 if _due_at(path) > time.time():
                     path.unlink()
-                    told = False
-            if told:
+                    is_logged = False
+            if is_logged:
                 self._put(known.recovery(summary), time.time())
             self._opened_as(key).unlink()
-            return told
+            return is_logged
 
     def opened(self) -> list[Alert]:
         """Return what was told and has not recovered, the oldest first."""
@@ -166,10 +166,10 @@ class Spool:
     def _hasten(self, known: Alert, alert: Alert) -> None:
         for path in self._files_of(known):
             if _due_at(path) > time.time():
-                told = alert.model_copy(update={"id": known.id, "since": known.since})
-                _write(path, told)
-                _write(self._opened_as(told.key), told)
-                path.rename(path.with_name(f"{int(time.time() * 1e6):020d}-{told.id}.json"))
+                worse = alert.model_copy(update={"id": known.id, "since": known.since})
+                _write(path, worse)
+                _write(self._opened_as(worse.key), worse)
+                path.rename(path.with_name(f"{int(time.time() * 1e6):020d}-{worse.id}.json"))
 
     def _files_of(self, alert: Alert) -> list[Path]:
         return [path for path in _listed(self._unsent) if path.name.endswith(f"-{alert.id}.json")]

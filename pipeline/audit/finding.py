@@ -100,18 +100,18 @@ def judged(
     >>> print(judged(rows=9, newer=0, missing=1, altered=2, surplus=-1, clear={}))
     differs: 1 row of the source is missing, 2 rows are not the same, 1 row fewer than the load left
     """
-    told = []
+    lines = []
     if missing:
-        told.append(f"{_rows(missing)} of the source {'is' if missing == 1 else 'are'} missing")
+        lines.append(f"{_rows(missing)} of the source {'is' if missing == 1 else 'are'} missing")
     if altered:
-        told.append(f"{_rows(altered)} {'is' if altered == 1 else 'are'} not the same")
+        lines.append(f"{_rows(altered)} {'is' if altered == 1 else 'are'} not the same")
     if surplus:
-        told.append(f"{_rows(abs(surplus))} {'more' if surplus > 0 else 'fewer'} than the load left")
+        lines.append(f"{_rows(abs(surplus))} {'more' if surplus > 0 else 'fewer'} than the load left")
     for column, count in clear.items():
         values = "1 value is" if count == 1 else f"{count:,} values are"
-        told.append(f'column "{column}" is masked, and {values} not the mask')
-    result = DIFFERS if told else EQUAL
-    return Finding(result, ", ".join(told), rows, newer, missing, altered, surplus, clear)
+        lines.append(f'column "{column}" is masked, and {values} not the mask')
+    result = DIFFERS if lines else EQUAL
+    return Finding(result, ", ".join(lines), rows, newer, missing, altered, surplus, clear)
 
 
 def _rows(count: int) -> str:

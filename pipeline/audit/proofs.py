@@ -12,7 +12,7 @@ from pipeline.ledger import audits
 from pipeline.postgres import Connection
 
 # Before anything was measured: seconds for each row on both sides, and for each look.
-ROW_SECONDS, LOOK_SECONDS = 6e-6, 0.05
+ROW_SECONDS, TABLE_SECONDS = 6e-6, 0.05
 # What fewer rows take is no measure of a row.
 FEW_ROWS = 1000
 
@@ -21,7 +21,7 @@ FEW_ROWS = 1000
 class Pace:
     """What looks take: seconds for each, however little it looks at, and for each row beside that."""
 
-    look: float = LOOK_SECONDS
+    table_seconds: float = TABLE_SECONDS
     row: float = ROW_SECONDS
 
     @classmethod
@@ -32,10 +32,10 @@ class Pace:
         Pace(look=0.1, row=1e-06)
         """
         small = [seconds for rows, seconds in looks if rows < FEW_ROWS]
-        look = statistics.median(small) if small else LOOK_SECONDS
-        large = [(rows, max(0.0, seconds - look)) for rows, seconds in looks if rows >= FEW_ROWS]
+        table_seconds = statistics.median(small) if small else TABLE_SECONDS
+        large = [(rows, max(0.0, seconds - table_seconds)) for rows, seconds in looks if rows >= FEW_ROWS]
         total = sum(rows for rows, _ in large)
-        return cls(look, sum(seconds for _, seconds in large) / total if large else ROW_SECONDS)
+        return cls(table_seconds, sum(seconds for _, seconds in large) / total if large else ROW_SECONDS)
 
     def whole(self, rows: int, compared: int | None, seconds: float | None) -> float:
         """Return what a look at so many rows takes, where the last one took so long for those it compared.
@@ -45,11 +45,11 @@ class Pace:
         (0.2, 1.1, 0.300002)
         """
         if seconds is None or not compared:
-            return self.look + rows * self.row
+            return self.table_seconds + rows * self.row
         if compared < FEW_ROWS:
             return seconds + max(0, rows - compared) * self.row
         # Of a look that took no longer than any, its rows took something all the same.
-        return self.look + max(seconds - self.look, seconds / 10) * rows / compared
+        return self.table_seconds + max(seconds - self.table_seconds, seconds / 10) * rows / compared
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,17 @@ def _proof(
         # As far as is known it would have taken as long again.
         whole = max(whole, pace.whole(rows, stopped_rows, 2 * stopped_seconds))
     return Proof(
-        name, rows, loaded_since, proved_at, looked_at, result, reason or "", last, whole, pace.look, stopped
+        name,
+        rows,
+        loaded_since,
+        proved_at,
+        looked_at,
+        result,
+        reason or "",
+        last,
+        whole,
+        pace.table_seconds,
+        stopped,
     )
 
 

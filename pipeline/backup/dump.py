@@ -34,7 +34,7 @@ from pipeline.settings import BackupSettings, Settings
 from pipeline.system import atomic, command
 
 STEP = DUMP_TASK
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 # A table that somebody alters keeps us waiting so long.
 LOCK_WAIT_SECONDS = 30
 # So much may a server's clock differ from ours without a word.
@@ -79,7 +79,7 @@ def dump_database(settings: Settings, database: str, run: str, show: Show = no_p
                 folder.remove_plain()
                 raise
 
-        dumped = retry.call(work_once, lambda said: show(None, said))
+        dumped = retry.call(work_once, lambda message: show(None, message))
         folder.write(records.DUMPED, dumped)
         show(100, f"{len(dumped.contents.tables)} tables, {dumped.dump.size_bytes:,} bytes")
 
@@ -202,10 +202,10 @@ class _Dump:
             f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
             "--no-password",
         ]
-        told = postgres.program_environment(self._uri, self._name)
+        environment = postgres.program_environment(self._uri, self._name)
         with (
             files.new(self._partial) as output,
-            postgres.unseen(told) as (variables, kept),
+            postgres.unseen(environment) as (variables, kept),
             # The lock goes with it: if we are killed, nobody begins before it has ended as well.
             command.Child(
                 arguments,
@@ -216,21 +216,21 @@ class _Dump:
         ):
             self._see_begin(child, guard, counted)
             while child.running:
-                counted.require_well()
+                counted.raise_failure()
                 self._show_progress(counted)
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
             try:
-                said = child.finish()
+                complaint = child.finish()
             except StepError as error:
                 raise self._explained(error) from None
-        return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in said)
+        return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in complaint)
 
     def _see_begin(self, child: command.Child, guard: Guard, counted: Counting) -> None:
         """Wait until pg_dump has locked all tables, and then writes; make sure that it sees all rows."""
         while child.running and not self._partial.stat().st_size:
-            counted.require_well()
+            counted.raise_failure()
             guard.step_aside()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         with self._databases.database(self._folder.database) as fresh:
             guard.require_unmoved(fresh)
 
@@ -252,7 +252,7 @@ class _Dump:
     def _wait(self, counted: Counting) -> tuple[list[Table], LargeObjects]:
         while not counted.ended:
             self._show_progress(counted)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return counted.result()
 
 
@@ -276,5 +276,5 @@ def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ..
     if abs(behind) <= CLOCK_SECONDS:
         return ()
     how = "behind" if behind > 0 else "ahead of"
-    told = f"its server's clock is {abs(behind):,.0f} seconds {how} ours; set the one that is wrong"
-    return (f"{name}: {told}",)
+    warning = f"its server's clock is {abs(behind):,.0f} seconds {how} ours; set the one that is wrong"
+    return (f"{name}: {warning}",)

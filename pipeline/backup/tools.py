@@ -57,10 +57,10 @@ def newest(name: str, folder: Path | None) -> Tool:
 
 def _tool(path: Path) -> Tool | None:
     try:
-        said = command.run([path, "--version"], timeout_seconds=PROBE_SECONDS)
+        output = command.run([path, "--version"], timeout_seconds=PROBE_SECONDS)
     except StepError:
         return None
-    version = re.search(r"\(PostgreSQL\) (\d+[\w.]*)", said)
+    version = re.search(r"\(PostgreSQL\) (\d+[\w.]*)", output)
     return Tool(path, version[1]) if version else None
 
 

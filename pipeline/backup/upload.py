@@ -66,8 +66,8 @@ def _upload(
     limit, begun = backup.upload_mib_per_second, time.monotonic()
 
     def progress(done: int, whole: int) -> None:
-        told = moved(done, whole, time.monotonic() - begun)
-        show(min(done * 100 // max(whole, 1), 99), told)
+        message = moved(done, whole, time.monotonic() - begun)
+        show(min(done * 100 // max(whole, 1), 99), message)
 
     with databases.bucket(backup.secret) as bucket:
         # The small one first: what is refused is refused at once.

@@ -49,9 +49,9 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = no_p
                 method = _read_back(reading, backup, folder, encrypted, folder.shown(STEP, show))
             proven = _manifest(folder, encrypted, method, time.monotonic() - begun)
             data = proven.to_bytes()
-            said = signature.sign(databases, proven, data)
+            labelled = signature.sign(databases, proven, data)
             with databases.bucket(backup.secret) as writing:
-                _publish(writing, settings, proven, data, said)
+                _publish(writing, settings, proven, data, labelled)
                 kept = _keep(databases, writing, proven)
             recording.record_backup(databases, proven.database, _row(proven))
         for warning in proven.warnings:
@@ -108,8 +108,8 @@ def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: 
     method, begun = "all", time.monotonic()
 
     def progress(done: int, whole: int) -> None:
-        told = moved(done, whole, time.monotonic() - begun)
-        show(min(done * 100 // max(whole, 1), 99), f"{told}, read back")
+        message = moved(done, whole, time.monotonic() - begun)
+        show(min(done * 100 // max(whole, 1), 99), f"{message}, read back")
 
     for path, file in ((folder.dump, encrypted.dump), (folder.globals, encrypted.globals)):
         limit = backup.sample_above_gib
@@ -155,12 +155,12 @@ def _manifest(folder: Work, encrypted: Encrypted, method: str, verify_seconds: f
 
 
 def _publish(
-    bucket: Bucket, settings: Settings, proven: Manifest, data: bytes, said: Mapping[str, str]
+    bucket: Bucket, settings: Settings, proven: Manifest, data: bytes, labelled: Mapping[str, str]
 ) -> None:
     if backups.is_ours(bucket, settings, proven.database, proven.run):
         return  # by an attempt that was killed before it could clean up
     name = manifest.manifest_name(proven.database, proven.run)
-    bucket.write_small(name, data, content_type=manifest.CONTENT_TYPE, info=said)
+    bucket.write_small(name, data, content_type=manifest.CONTENT_TYPE, info=labelled)
 
 
 def _row(proven: Manifest) -> dict[str, object]:

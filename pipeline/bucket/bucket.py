@@ -201,11 +201,11 @@ class Bucket:
         """Return the lifecycle rules and the lock. Needs listBuckets; for the lock readBucketRetentions."""
         connection = self._connection
 
-        def look() -> Any:
+        def ask() -> Any:
             account_id = connection.session.account_info.get_account_id()
             return connection.session.list_buckets(account_id, bucket_id=connection.bucket_id)["buckets"]
 
-        found = connection.call("read its settings", look, needs="listBuckets")
+        found = connection.call("read its settings", ask, needs="listBuckets")
         if not found:
             raise UnreachableError(f"bucket {self.name}: there is no such bucket any more")
         return rules.state(found[0])

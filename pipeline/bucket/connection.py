@@ -151,8 +151,8 @@ class Connection:
         self.call("log in", log_in, needs=())
 
     def _find(self) -> str:
-        def look() -> str:
+        def ask() -> str:
             return str(self.api.get_bucket_by_name(self.bucket_name).id_)
 
-        found: str = self.call("find it (the key is not restricted to it)", look, needs="listBuckets")
+        found: str = self.call("find it (the key is not restricted to it)", ask, needs="listBuckets")
         return found

@@ -15,10 +15,10 @@ LISTED_AT_ONCE = 1000
 def newest(connection: Connection, name: str) -> Stored | None:
     """Return the object of that name, None if there is none or it is hidden."""
 
-    def look() -> Any:
+    def ask() -> Any:
         return connection.session.list_file_names(connection.bucket_id, name, 1, name)["files"]
 
-    for answer in connection.call(f"look for {name}", look, needs="listFiles"):
+    for answer in connection.call(f"look for {name}", ask, needs="listFiles"):
         if answer["fileName"] == name:
             return stored(answer)
     return None

@@ -110,8 +110,8 @@ class Who:
         problem = self._out_of_reach(error, what, needs)
         if problem is not None:
             return UnreachableError(f"bucket {self.bucket_name}: {problem}")
-        told = [words for kind, words in REFUSED if isinstance(error, kind)]
-        words = told[0] if told else redact(str(error))
+        explained = [words for kind, words in REFUSED if isinstance(error, kind)]
+        words = explained[0] if explained else redact(str(error))
         if isinstance(error, BadRequest) and "file lock" in words.lower():
             words = "the bucket has no Object Lock; run 'pipeline check --fix' with an admin key"
         return StepError(f"bucket {self.bucket_name}: could not {what}: {words}")

@@ -142,11 +142,11 @@ def _dependency(relation: queries.Relation, sources: Sources) -> str:
 
 def _cycles(marts: Mapping[str, Mart]) -> Iterator[str]:
     """Tell each circle once, in the file of its first mart."""
-    told: set[str] = set()
+    reported: set[str] = set()
     for name in sorted(marts):
         circle = _way_back(name, marts)
-        if circle and not told.intersection(circle):
-            told.update(circle)
+        if circle and not reported.intersection(circle):
+            reported.update(circle)
             by_way_of = " by way of " + ", ".join(f"{SCHEMA}.{each}" for each in circle[1:])
             yield (
                 f"{FOLDER}/{name}.sql:1: reads itself{by_way_of if circle[1:] else ''}; "

@@ -51,19 +51,19 @@ def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:
 
 def _behind(found: Lineage, origin: str) -> Sequence[str]:
     """Return what a column is made of that no SELECT names: one of a source's table of nothing."""
-    thing, _, column = origin.rpartition(".")
-    if not thing.startswith(f"{SCHEMA}."):
+    relation, _, column = origin.rpartition(".")
+    if not relation.startswith(f"{SCHEMA}."):
         return ()
     if column == "*":
-        return of_things(found, thing) or [UNKNOWN]
+        return of_relations(found, relation) or [UNKNOWN]
     # All columns of one table may be behind a star; of several it cannot be told whose this is.
-    stars = found.get(f"{thing}.*", ())
+    stars = found.get(f"{relation}.*", ())
     if len(stars) == 1 and stars[0].endswith(".*"):
         return [f"{stars[0].removesuffix('*')}{column}"]
     return [UNKNOWN]
 
 
-def of_things(known: Lineage, name: str) -> list[str]:
+def of_relations(known: Lineage, name: str) -> list[str]:
     """Return the known columns of a table or a mart, in their order; a mart may go without its schema."""
     for whole in (name, f"{SCHEMA}.{name}"):
         if found := [column for column in known if column.rpartition(".")[0] == whole]:
@@ -94,7 +94,7 @@ def traced(text: str) -> list[tuple[str, list[str]]] | None:
     try:
         parsed = sqlglot.parse_one(plain.plain(text), dialect="postgres")
         whole = qualify(parsed, dialect="postgres", validate_qualify_columns=False, identify=False)
-        columns = list(_told_apart(whole)) if isinstance(whole, exp.Query) else []
+        columns = list(_named_apart(whole)) if isinstance(whole, exp.Query) else []
         scope = build_scope(whole)
     except (SqlglotError, RecursionError, KeyError):
         return None
@@ -103,7 +103,7 @@ def traced(text: str) -> list[tuple[str, list[str]]] | None:
     return [(name, _origins(column, whole, scope)) for name, column in columns]
 
 
-def _told_apart(whole: "exp.Query") -> Iterator[tuple[str, str]]:
+def _named_apart(whole: "exp.Query") -> Iterator[tuple[str, str]]:
     """Give each column of a query a name of its own; yield what it was called, and that name."""
     from sqlglot import exp  # noqa: PLC0415 - as above
 

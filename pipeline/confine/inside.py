@@ -46,7 +46,7 @@ SHARED_MEMORY_BYTES = 16 * MIB
 # For what is copied, and the folders that all else is shown in.
 ROOT_BYTES, ROOT_FILES = copies.MOST_BYTES + 8 * MIB, 20_000
 BACKLOG = 16
-MOST_TOLD_BYTES = 1000
+MOST_BYTES = 1000
 # The kernel takes this program first when there is no memory left.
 FIRST_TO_GO = "1000"
 POLITE = 10
@@ -81,7 +81,7 @@ def _refuse(plan: Plan, error: BaseException) -> NoReturn:
     why = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    os.write(plan.refused, why.encode(errors="replace")[:MOST_TOLD_BYTES])
+    os.write(plan.refused, why.encode(errors="replace")[:MOST_BYTES])
     os._exit(1)
 
 

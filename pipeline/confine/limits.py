@@ -19,7 +19,7 @@ class Limits:
     processes: int = 64
     open_files: int = 256
     # What it says beyond this is let go.
-    said_bytes: int = 4 * MIB
+    output_bytes: int = 4 * MIB
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pipeline.errors import UsageError
 from pipeline.redact import redact
 from pipeline.system import command, temporary
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 START_SECONDS = 30.0
 CHUNK_BYTES = 8192
 LONGEST_LINE = 4000
@@ -110,7 +110,7 @@ def run(
         with theirs, refused:
             process = _start(plan)
         stack.callback(_end, process)
-        said = _Said(process, limits, on_line)
+        output = _Output(process, limits, on_line)
         assert process.stdin is not None  # noqa: S101 - PIPE was asked for
         port = 0
         if way is not None and (listening := _received(ours)):
@@ -118,11 +118,11 @@ def run(
         _hand(process, handed(port))
         why = _watch(process, limits)
         _end(process)
-        result = said.result()
-        if told := refusal.read():
-            why_not = redact(told.decode(errors="replace"))
+        result = output.result()
+        if reason := refusal.read():
+            why_not = redact(reason.decode(errors="replace"))
             raise UsageError(f"no program of others can be confined here: {why_not}", hint=HINT)
-        return Ended(process.returncode, why, said.last, result)
+        return Ended(process.returncode, why, output.last, result)
 
 
 def _start(plan: Plan) -> "subprocess.Popen[bytes]":
@@ -195,7 +195,7 @@ def _watch(process: "subprocess.Popen[bytes]", limits: Limits) -> str | None:
         if _uses_more(process.pid, limits.memory_bytes):
             return f"took more than {limits.memory_bytes // MIB:,} MiB of memory, so it was ended"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(LOOK_SECONDS)
+            process.wait(POLL_SECONDS)
     return None
 
 
@@ -231,14 +231,14 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-class _Said:
+class _Output:
     """Listens to what a program says, line by line, and to its result; neither can be more than it may."""
 
     def __init__(
         self, process: "subprocess.Popen[bytes]", limits: Limits, on_line: Callable[[str], None]
     ) -> None:
         self.last = ""
-        self._on_line, self._limit, self._result = on_line, limits.said_bytes, bytearray()
+        self._on_line, self._limit, self._result = on_line, limits.output_bytes, bytearray()
         assert process.stdout is not None  # noqa: S101 - PIPE was asked for
         assert process.stderr is not None  # noqa: S101 - likewise
         self._threads = [

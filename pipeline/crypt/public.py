@@ -110,10 +110,10 @@ def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Reci
     imported = gpg.import_keys_file(str(path))
     listed = gpg.list_keys(keys=fingerprints)
     if not listed:
-        said = complaint(imported)
-        if IN_THE_FUTURE not in said:
-            raise StepError(f"{where}: gpg could not take the key: {said}")
-        problems.append(f"{where}: was made in the future ({said}); set this machine's clock")
+        message = complaint(imported)
+        if IN_THE_FUTURE not in message:
+            raise StepError(f"{where}: gpg could not take the key: {message}")
+        problems.append(f"{where}: was made in the future ({message}); set this machine's clock")
         return None
     key = listed[0]
     expires_at = _expiry(key)

@@ -41,11 +41,11 @@ class Outcome:
 
         Of the others, which may be hundreds, only the number is.
         """
-        told = [one for one in found if one.by_hand]
-        self.changes += told
-        if counted := len(found) - len(told):
+        by_hand = [one for one in found if one.by_hand]
+        self.changes += by_hand
+        if counted := len(found) - len(by_hand):
             self.others.append(f"{counted} descriptions of tables and columns")
-        return told
+        return by_hand
 
     @property
     def shown(self) -> list[Change]:
@@ -80,7 +80,7 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
                     return outcome
             there = There(client, memory.all(), database)
             _compare(there, fine, held, settings.metabase.edits, outcome)
-            _look_beside(client, there, database, catalog, settings.metabase, outcome)
+            _compare_others(client, there, database, catalog, settings.metabase, outcome)
     return outcome
 
 
@@ -152,23 +152,23 @@ def _tried(
     return fine, held
 
 
-def _things(boards: Sequence[Board]) -> list[Wanted]:
-    return [wanted.root(), *(thing for board in boards for thing in board.things)]
+def _objects(boards: Sequence[Board]) -> list[Wanted]:
+    return [wanted.root(), *(one for board in boards for one in board.objects)]
 
 
 def _compare(
     there: There, boards: Sequence[Board], held: Sequence[Dashboard], edits: Edits, outcome: Outcome
 ) -> None:
-    things = _things(boards)
-    names = changes.renamed(there, list(changes.renames(there, things, held)))
-    for thing in things:
-        if change := changes.of_thing(there, thing, edits, names.get(thing.key)):
+    wanted_objects = _objects(boards)
+    names = changes.renamed(there, list(changes.renames(there, wanted_objects, held)))
+    for one in wanted_objects:
+        if change := changes.of_object(there, one, edits, names.get(one.key)):
             outcome.changes.append(change)
-    for known in changes.removed(there, things, held):
+    for known in changes.removed(there, wanted_objects, held):
         outcome.changes.append(Change(Action.ARCHIVE, known.kind, known.name, known.file))
 
 
-def _look_beside(
+def _compare_others(
     client: Client,
     there: There,
     database: Database,
@@ -215,18 +215,18 @@ def _write(
     outcome: Outcome,
     say: Say,
 ) -> None:
-    things = _things(boards)
-    pairs = list(changes.renames(there, things, held))
+    wanted_objects = _objects(boards)
+    pairs = list(changes.renames(there, wanted_objects, held))
     names = changes.renamed(there, pairs)
-    for known, thing in pairs:
-        memory.rename(known.key, thing.key)
-    for thing in things:
-        if change := changes.of_thing(there, thing, asked.edits, names.get(thing.key)):
-            writer.do(change, thing)
+    for known, one in pairs:
+        memory.rename(known.key, one.key)
+    for one in wanted_objects:
+        if change := changes.of_object(there, one, asked.edits, names.get(one.key)):
+            writer.do(change, one)
             outcome.changes.append(change)
             if change.action != Action.REMEMBER:
                 say(str(change))
-    for known in list(changes.removed(there, things, held)):
+    for known in list(changes.removed(there, wanted_objects, held)):
         if writer.archive(known):
             outcome.changes.append(Change(Action.ARCHIVE, known.kind, known.name, known.file))
             say(str(outcome.changes[-1]))

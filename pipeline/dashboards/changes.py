@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.catalog.dashboard_files.board import Dashboard
-from pipeline.dashboards import things
+from pipeline.dashboards import objects
 from pipeline.dashboards.connection import Database
-from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD
+from pipeline.dashboards.objects import CARD, COLLECTION, DASHBOARD
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import CheckError
 from pipeline.ledger.surface import Kept
@@ -114,8 +114,8 @@ class There:
         known = self.kept.get(key)
         if self.client is None or known is None or known.number is None:
             return None
-        live = things.read(self.client, kind, known.number)
-        return live if live is not None and things.marker(live) == known.marker else None
+        live = objects.read(self.client, kind, known.number)
+        return live if live is not None and objects.marker(live) == known.marker else None
 
 
 def differing(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> tuple[str, ...]:
@@ -124,14 +124,14 @@ def differing(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> tuple[
     return tuple(key for key in sorted({*found, *other}) if found.get(key) != other.get(key))
 
 
-def of_thing(there: There, wanted: Wanted, edits: Edits, renamed_from: str | None = None) -> Change | None:
+def of_object(there: There, wanted: Wanted, edits: Edits, renamed_from: str | None = None) -> Change | None:
     """Return what is to be done so that a thing is as it is declared; None if it is."""
     known, live = there.kept.get(wanted.key), there.live(wanted.key, wanted.kind)
     name, file = wanted.name, wanted.file
     if live is None:
         gone = ("removed",) if known is not None and known.shown is not None and there.client else ()
         return Change(Action.CREATE, wanted.kind, name, file, by_hand=gone)
-    found = things.shown(wanted.kind, live)
+    found = objects.shown(wanted.kind, live)
     by_hand = differing(known.shown, found) if known and known.shown is not None else ()
     try:
         differs, follows = differing(found, wanted.shown(there)), ""

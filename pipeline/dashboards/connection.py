@@ -15,7 +15,7 @@ ENGINE = "postgres"
 DEFAULT_PORT = 5432
 # A first look at the warehouse's tables takes seconds; of a large one minutes.
 SYNC_SECONDS = 120.0
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 def details(uri: str) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Database:
                     f"Metabase does not know {listed} after a sync of {seconds:g} s",
                     hint="see whether the login of dashboards may read it, and Metabase's own log",
                 )
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             self._tables = None
 
 

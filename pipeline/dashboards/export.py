@@ -19,7 +19,7 @@ from pipeline.dashboards import trial, wanted
 from pipeline.dashboards.apply import Outcome
 from pipeline.dashboards.changes import Action, Change
 from pipeline.dashboards.connection import NAME
-from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD
+from pipeline.dashboards.objects import CARD, COLLECTION, DASHBOARD
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import StepError, UsageError
 from pipeline.settings import Settings
@@ -70,8 +70,8 @@ def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) ->
             outcome.problems += problems
             if not problems:
                 fine.append(board)
-        things = [wanted.root(), *(thing for board in fine for thing in board.things)]
-        files = dict(_files(things, places))
+        objects = [wanted.root(), *(each for board in fine for each in board.objects)]
+        files = dict(_files(objects, places))
     whole = folder.resolve()
     try:
         with atomic.folder(whole / INSIDE.parts[0], beside=whole) as partial:
@@ -85,7 +85,7 @@ def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) ->
             f"{folder}: cannot be written: {error.strerror}",
             hint="make room, or name a folder where you may write",
         ) from None
-    outcome.changes += [Change(Action.CREATE, one.kind, one.name, one.file) for one in things]
+    outcome.changes += [Change(Action.CREATE, one.kind, one.name, one.file) for one in objects]
     return outcome
 
 
@@ -115,23 +115,23 @@ def _yaml() -> YAML:
     return made
 
 
-def _files(things: Sequence[Wanted], places: _Places) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _files(objects: Sequence[Wanted], places: _Places) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each thing with its path; collections stand beside the folder of what is in them."""
     folders: dict[str | None, Path] = {None: INSIDE}
     taken: set[Path] = set()
-    for thing in things:
-        path = _free(folders[thing.parent], slug(thing.name), taken)
-        if thing.kind == COLLECTION:
-            folders[thing.key] = path
-        shown = thing.shown(places)
+    for one in objects:
+        path = _free(folders[one.parent], slug(one.name), taken)
+        if one.kind == COLLECTION:
+            folders[one.key] = path
+        shown = one.shown(places)
         made = {
             COLLECTION: _collection,
             CARD: _card,
             DASHBOARD: _dashboard,
-        }[thing.kind](thing, shown)
-        own = entity_id(thing.key)
-        identity = {"id": own, "label": slug(thing.name), "model": MODELS[thing.kind]}
-        common = {"name": thing.name, "description": shown["description"] or None, "entity_id": own}
+        }[one.kind](one, shown)
+        own = entity_id(one.key)
+        identity = {"id": own, "label": slug(one.name), "model": MODELS[one.kind]}
+        common = {"name": one.name, "description": shown["description"] or None, "entity_id": own}
         yield path.with_name(f"{path.name}.yaml"), {**common, **made, "serdes/meta": [identity]}
 
 
@@ -144,11 +144,11 @@ def _free(folder: Path, name: str, taken: set[Path]) -> Path:
     return path
 
 
-def _collection(thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
-    return {"slug": slug(thing.name), "parent_id": shown["collection"]}
+def _collection(wanted: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
+    return {"slug": slug(wanted.name), "parent_id": shown["collection"]}
 
 
-def _card(_thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
+def _card(_wanted: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
     stage = {
         "lib/type": "mbql.stage/native",
         "native": shown["sql"],
@@ -171,9 +171,9 @@ def _tag(name: str, tag: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _dashboard(thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
-    own = entity_id(thing.key)
-    tabs = {name: entity_id(f"{thing.key}: tab {name}") for name in shown["tabs"]}
+def _dashboard(wanted: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
+    own = entity_id(wanted.key)
+    tabs = {name: entity_id(f"{wanted.key}: tab {name}") for name in shown["tabs"]}
     return {
         "creator_id": CREATOR,
         "collection_id": shown["collection"],
@@ -184,7 +184,7 @@ def _dashboard(thing: Wanted, shown: Mapping[str, Any]) -> dict[str, Any]:
             for position, (name, made) in enumerate(tabs.items())
         ],
         "dashcards": [
-            _dashcard(own, tabs, entity_id(f"{thing.key}: place {number}"), card)
+            _dashcard(own, tabs, entity_id(f"{wanted.key}: place {number}"), card)
             for number, card in enumerate(shown["cards"])
         ],
     }

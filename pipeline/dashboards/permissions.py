@@ -54,7 +54,7 @@ def _put(client: Client, path: str, groups: Groups) -> bool:
 def _holds(graph: Mapping[str, Any], groups: Groups) -> bool:
     found = graph.get("groups") or {}
     return all(
-        versions.grants(found.get(group, {}).get(thing), may)
+        versions.grants(found.get(group, {}).get(what), may)
         for group, asked in groups.items()
-        for thing, may in asked.items()
+        for what, may in asked.items()
     )

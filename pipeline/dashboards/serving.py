@@ -89,11 +89,11 @@ def become(settings: Settings, jar: Path) -> None:
     if not jar.is_file():
         raise UsageError(f"{jar}: not found", hint="fetch the release of Metabase that is wanted")
     with access.opened(settings) as databases:
-        told = {**properties(*_entry(databases)), "mb.plugins.dir": str(Path.home() / "plugins")}
+        given = {**properties(*_entry(databases)), "mb.plugins.dir": str(Path.home() / "plugins")}
     # The login is ended by now: what becomes of this process has none.
     descriptor = os.memfd_create("metabase")
     os.fchmod(descriptor, 0o600)
-    os.write(descriptor, options(told).encode())
+    os.write(descriptor, options(given).encode())
     os.set_inheritable(descriptor, True)
     arguments = [java, f"@/proc/self/fd/{descriptor}", "-jar", str(jar)]
     environment = {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -147,13 +147,13 @@ def _not_for_java(parts: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def options(told: Mapping[str, str]) -> str:
+def options(properties_of: Mapping[str, str]) -> str:
     r"""Return the file of options that Java reads: one a line, in quotes.
 
     >>> print(options({"a": 'b"c d\\e'}).splitlines()[-1])
     "-Da=b\"c d\\e"
     """
-    words = [*QUIET, *MEMORY, *OPENED, *(f"-D{name}={value}" for name, value in told.items())]
+    words = [*QUIET, *MEMORY, *OPENED, *(f"-D{name}={value}" for name, value in properties_of.items())]
     return "".join(f"{_quoted(word)}\n" for word in words)
 
 

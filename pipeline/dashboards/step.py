@@ -51,8 +51,8 @@ def apply_in_run(
             _finish(databases, attempt, outcome.writes, _digest(catalog, dashboards))
     kept = sum(change.action == Action.KEEP for change in outcome.shown)
     changed = len(outcome.shown) - kept + len(outcome.others)
-    said = f"{changed} changed" if changed else "nothing to change"
-    show(100, f"{said}, {kept} changed by hand and kept" if kept else said)
+    summary = f"{changed} changed" if changed else "nothing to change"
+    show(100, f"{summary}, {kept} changed by hand and kept" if kept else summary)
 
 
 def _finish(databases: Access, attempt: lease.Attempt, writes: int, digest: str) -> None:

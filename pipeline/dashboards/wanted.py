@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pipeline.catalog.dashboard_files.asked import quoted
 from pipeline.catalog.dashboard_files.board import TEXT, Card, Dashboard, Filter, FilterKind, Past, Reach
 from pipeline.dashboards import visual
-from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD, by_filter, place
+from pipeline.dashboards.objects import CARD, COLLECTION, DASHBOARD, by_filter, place
 from pipeline.errors import CheckError
 
 # Above the collections of all dashboards; what people see first.
@@ -52,7 +52,7 @@ class Board:
     """A dashboard with all that it is made of, in the order in which that is made; itself the last."""
 
     dashboard: Dashboard
-    things: Sequence[Wanted]
+    objects: Sequence[Wanted]
     cards: Mapping[str, Card]
 
     @property
@@ -70,7 +70,7 @@ def board(dashboard: Dashboard) -> Board:
     """Return what a dashboard is made of: a collection of its own, its cards, and itself."""
     collection = f"{COLLECTION} {dashboard.name}"
     cards = dict(_keyed(dashboard))
-    things = [
+    objects = [
         Wanted(
             COLLECTION,
             collection,
@@ -81,8 +81,8 @@ def board(dashboard: Dashboard) -> Board:
         )
     ]
     for key, card in cards.items():
-        things.append(_card(dashboard, collection, key, card))
-    things.append(
+        objects.append(_card(dashboard, collection, key, card))
+    objects.append(
         Wanted(
             DASHBOARD,
             f"{DASHBOARD} {dashboard.name}",
@@ -92,7 +92,7 @@ def board(dashboard: Dashboard) -> Board:
             dashboard.file,
         )
     )
-    return Board(dashboard, things, cards)
+    return Board(dashboard, objects, cards)
 
 
 def _keyed(dashboard: Dashboard) -> Iterator[tuple[str, Card]]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipeline.dashboards import things
+from pipeline.dashboards import objects
 from pipeline.dashboards.changes import Action, Change, There, differing
-from pipeline.dashboards.things import PATHS
+from pipeline.dashboards.objects import PATHS
 from pipeline.dashboards.wanted import Wanted
 from pipeline.errors import StepError
 from pipeline.ledger.surface import Kept, Memory
@@ -30,7 +30,7 @@ class Writer:
         known = self._there.kept.get(wanted.key)
         live = self._there.live(wanted.key, wanted.kind)
         if change.action == Action.REMEMBER and known is not None and live is not None:
-            self._remember(replace(known, shown=things.shown(wanted.kind, live)))
+            self._remember(replace(known, shown=objects.shown(wanted.kind, live)))
             return
         if live is None:
             live = self._made(wanted, known)
@@ -42,7 +42,7 @@ class Writer:
         is_there = live is not None and not live.get("archived")
         if is_there:
             self._client.put(f"{PATHS[known.kind]}/{known.number}", {"archived": True})
-            after = things.read(self._client, known.kind, known.number or 0)
+            after = objects.read(self._client, known.kind, known.number or 0)
             if after is not None and not after.get("archived"):
                 raise StepError(f'Metabase did not put {known.kind} "{known.name}" into its trash')
         self._memory.forget(known.key)
@@ -57,14 +57,14 @@ class Writer:
         if number is None:
             intended = self._memory.intend(Kept(wanted.key, wanted.kind, wanted.name, wanted.file))
             self._there.kept[wanted.key] = intended
-            body = things.bare(wanted.kind, wanted.name, intended.nonce, parent, wanted.shown(self._there))
+            body = objects.bare(wanted.kind, wanted.name, intended.nonce, parent, wanted.shown(self._there))
             number = int(self._client.post(PATHS[wanted.kind], body)["id"])
-        live = things.read(self._client, wanted.kind, number)
+        live = objects.read(self._client, wanted.kind, number)
         if live is None:
             raise StepError(f'Metabase has no {wanted.kind} "{wanted.name}" that it has just made')
         nonce = self._there.kept[wanted.key].nonce
         self._remember(
-            Kept(wanted.key, wanted.kind, wanted.name, wanted.file, number, things.marker(live), nonce)
+            Kept(wanted.key, wanted.kind, wanted.name, wanted.file, number, objects.marker(live), nonce)
         )
         return live
 
@@ -79,9 +79,9 @@ class Writer:
 
     def _write(self, wanted: Wanted, live: Mapping[str, Any]) -> None:
         shown, number = wanted.shown(self._there), int(live["id"])
-        self._client.put(f"{PATHS[wanted.kind]}/{number}", things.whole(wanted.kind, shown, live))
-        after = things.read(self._client, wanted.kind, number)
-        found = things.shown(wanted.kind, after or {})
+        self._client.put(f"{PATHS[wanted.kind]}/{number}", objects.whole(wanted.kind, shown, live))
+        after = objects.read(self._client, wanted.kind, number)
+        found = objects.shown(wanted.kind, after or {})
         if missed := differing(found, shown):
             raise StepError(
                 f'Metabase took {wanted.kind} "{wanted.name}", but not its {", ".join(missed)}; this version '

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.catalog.lineage import Lineage
-from pipeline.docs.facts import CheckFacts
+from pipeline.docs.contents import CheckFacts
 from pipeline.names import anchor
 
 BOX_WIDTH, BOX_HEIGHT, GAP, ACROSS, EDGE = 210, 30, 12, 70, 8
@@ -115,10 +115,10 @@ def history(check: CheckFacts) -> str:
     ticks = []
     for number, (held, run, observed) in enumerate(check.past):
         kind, high = ("held", 8) if held else (check.level, TICKS_HIGH)
-        told = html.escape(f"{run}: {observed}")
+        title = html.escape(f"{run}: {observed}")
         ticks.append(
             f'<rect class="{kind}" x="{number * (TICK + TICK_GAP)}" y="{TICKS_HIGH - high}" width="{TICK}" '
-            f'height="{high}" rx="1"><title>{told}</title></rect>'
+            f'height="{high}" rx="1"><title>{title}</title></rect>'
         )
     width = len(check.past) * (TICK + TICK_GAP)
     label = html.escape(_in_words(check.past), quote=True)

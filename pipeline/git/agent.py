@@ -21,7 +21,7 @@ from pipeline.git.trouble import MachineError
 from pipeline.system import command, temporary
 
 START_SECONDS = ADD_SECONDS = 10.0
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 AGENT = ("ssh-agent", "-D", "-a")
 # For as long as a fetch may take: the agent ends with us, and should it not, it has nothing any more.
 ADD = ("ssh-add", "-q", "-t", "180", "-")
@@ -106,7 +106,7 @@ def _agent(socket: Path) -> Iterator[None]:
                     f"ssh-agent: not ready after {START_SECONDS:g} seconds, so it was ended",
                     hint="see whether this machine is overloaded, and run the command again",
                 )
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         yield
 
 

@@ -230,7 +230,7 @@ def _run(
         ) from None
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_PACK_BYTES, LARGEST_PACK_BYTES))
     try:
-        out, said = process.communicate(stdin, timeout)
+        out, complaint = process.communicate(stdin, timeout)
     except BaseException as error:
         # With what it started, as what speaks https for it.
         with contextlib.suppress(ProcessLookupError):
@@ -240,16 +240,16 @@ def _run(
             raise _failed(f"git: still running after {timeout:g} seconds, so it was ended", "") from None
         raise
     if process.returncode != 0:
-        text = said.decode(errors="replace")
+        text = complaint.decode(errors="replace")
         # What ssh says is the reason, and not git's last line.
         why = "".join(_SSH_SAYS.findall(text)[:1])
-        told = command.failure("git", process.returncode, text)
+        fact = command.failure("git", process.returncode, text)
         # By which signal it was ended is said by none of its lines.
-        raise _failed(f"ssh: {why}" if why else told, f"{told}\n{text}")
+        raise _failed(f"ssh: {why}" if why else fact, f"{fact}\n{text}")
     return out
 
 
-def _failed(told: str, said: str) -> GitError:
-    error = GitError(redact(told))
-    error.said = said
+def _failed(fact: str, complaint: str) -> GitError:
+    error = GitError(redact(fact))
+    error.output = complaint
     return error

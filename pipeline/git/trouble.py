@@ -20,16 +20,16 @@ class ContentError(StepError):
 
 
 class GitError(MachineError):
-    """A command of git's failed. `said` is all that it wrote, with nothing taken out."""
+    """A command of git's failed. `output` is all that it wrote, with nothing taken out."""
 
-    said = ""
+    output = ""
 
 
 @dataclass(frozen=True)
 class _Kind:
     """What is said in one kind of trouble, of whom it is told, and the way out."""
 
-    said: str
+    output: str
     error: type[PipelineError]
     fact: str
     hint: str
@@ -114,7 +114,7 @@ _OTHERWISE = _Kind(
 def of_fetch(url: str, branch: str, error: GitError) -> PipelineError:
     """Return what kept a branch from being fetched, with what to do about it."""
     # What is in its name is no reason.
-    said = error.said.replace(url, "")
-    known = next((kind for kind in _KINDS if re.search(kind.said, said)), _OTHERWISE)
+    output = error.output.replace(url, "")
+    known = next((kind for kind in _KINDS if re.search(kind.output, output)), _OTHERWISE)
     fact = known.fact.format(url=redact(url), branch=branch)
     return known.error(f"{fact}: branch {branch} cannot be fetched: {error.fact}", hint=known.hint)

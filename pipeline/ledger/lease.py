@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 10.0
 # the readers of a table, when it cannot say anything.
 SILENT_SECONDS = 120.0
 # Who waits for a table looks this often whether the one who has it is still there.
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 
 
 def lock_table(
@@ -46,9 +46,9 @@ def lock_table(
     a stopped process would hold it for ever. The ledger has nothing of a step that waits, since it may turn
     out to be done: its session says for which `step` it waits (`waiting`).
     """
-    name, told, is_marked = f"{source}.{table}", "", False
+    name, reason, is_marked = f"{source}.{table}", "", False
     while True:
-        postgres.rows(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{LOOK_SECONDS:g}s",))
+        postgres.rows(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{POLL_SECONDS:g}s",))
         try:
             locks.take(connection, f"table {name}")
         except postgres.LockNotAvailable:
@@ -60,9 +60,9 @@ def lock_table(
                 waiting.begin(connection, step)
                 is_marked = True
             connection.commit()
-            if waits and waits != told:
-                told = waits
-                logger.info("%s: %s", name, told)
+            if waits and waits != reason:
+                reason = waits
+                logger.info("%s: %s", name, reason)
         else:
             postgres.rows(connection, "SET LOCAL lock_timeout = 0")
             if step and is_marked:
@@ -83,7 +83,7 @@ class Attempt:
         self._connection, self.key = connection, key
         self._watched: list[int] = []
         # For whom it waits, by its own word, and as it was told last.
-        self._waits = self._told = self._logged = ""
+        self._waits = self._shown_waits = self._logged = ""
         # The heartbeat looks, and the step itself tells, at the same time.
         self._recording = threading.Lock()
         self._number: int = postgres.value(
@@ -94,7 +94,7 @@ class Attempt:
             SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
                 error = NULL, exit_code = NULL, hint = NULL, host = excluded.host, pid = excluded.pid,
                 attempt = excluded.attempt, seen_at = clock_timestamp(),
-                detail = ops.step.detail - '{told,again}'::text[]
+                detail = ops.step.detail - '{waits,again}'::text[]
             RETURNING attempt
             """,
             (key.run, key.task, key.name, process_tree.place(), os.getpid()),
@@ -128,17 +128,17 @@ class Attempt:
 
     def _record_wait(self, whom: str) -> None:
         """Say it in the log and in the ledger, once; also that it is over."""
-        if whom == self._told:
+        if whom == self._shown_waits:
             return
-        told = f"waits for {whom}"
+        message = f"waits for {whom}"
         if whom and whom != self._logged:
             self._logged = whom
-            logger.warning("%s: %s", self.key.name, told)
-        detail = json.dumps({"told": redact(told)} if whom else {})
+            logger.warning("%s: %s", self.key.name, message)
+        detail = json.dumps({"waits": redact(message)} if whom else {})
         written = postgres.rows(
             self._connection,
             """
-            UPDATE ops.step SET detail = (detail - 'told') || %s::jsonb WHERE ctid IN (
+            UPDATE ops.step SET detail = (detail - 'waits') || %s::jsonb WHERE ctid IN (
                 SELECT ctid FROM ops.step WHERE run = %s AND task = %s AND name = %s AND attempt = %s
                     AND state = 'running' FOR UPDATE SKIP LOCKED)
             RETURNING true
@@ -147,7 +147,7 @@ class Attempt:
         )
         # Where the row was not to be had, the next look tells it.
         if written:
-            self._told = whom
+            self._shown_waits = whom
 
     def heartbeat(self) -> None:
         """Say that its worker is still there; nothing if the work's own transaction has the row by now."""
@@ -179,7 +179,7 @@ class Attempt:
         postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
         self._update(
             "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s, hint = %s, "
-            "detail = (detail - 'told') || %s::jsonb",
+            "detail = (detail - 'waits') || %s::jsonb",
             text,
             getattr(error, "exit_code", 1),
             redact(hint) or None,

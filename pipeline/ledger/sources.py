@@ -67,7 +67,7 @@ def due_relations(connection: Connection, source: str, again_after: str) -> list
     return [(schema, name) for schema, name in postgres.rows(connection, query, (source, again_after))]
 
 
-def relations_were_told(connection: Connection, source: str, names: Sequence[Name]) -> None:
+def record_notices(connection: Connection, source: str, names: Sequence[Name]) -> None:
     """Note that people were told of relations."""
     query = """
         UPDATE ops.source_relation SET told_at = clock_timestamp()

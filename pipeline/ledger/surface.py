@@ -62,13 +62,13 @@ class Memory:
         query = f"SELECT {_COLUMNS} FROM ops.surface WHERE key = %s"  # noqa: S608
         return next(iter(postgres.read(self._connection, query, Kept, (key,))), None)
 
-    def intend(self, thing: Kept) -> Kept:
+    def intend(self, kept: Kept) -> Kept:
         """Remember that it is about to be made, under a name that nothing else can have, and return that."""
-        made = replace(thing, number=None, marker=None, shown=None, nonce=secrets.token_hex(8))
+        made = replace(kept, number=None, marker=None, shown=None, nonce=secrets.token_hex(8))
         self.save(made)
         return made
 
-    def save(self, thing: Kept) -> None:
+    def save(self, kept: Kept) -> None:
         """Remember a thing as it is."""
         postgres.rows(
             self._connection,
@@ -81,15 +81,15 @@ class Memory:
                 detail = excluded.detail, written_at = clock_timestamp()
             """,
             (
-                thing.key,
-                thing.kind,
-                thing.name,
-                thing.file,
-                thing.number,
-                thing.marker,
-                thing.nonce,
-                None if thing.shown is None else json.dumps(thing.shown),
-                json.dumps(thing.detail),
+                kept.key,
+                kept.kind,
+                kept.name,
+                kept.file,
+                kept.number,
+                kept.marker,
+                kept.nonce,
+                None if kept.shown is None else json.dumps(kept.shown),
+                json.dumps(kept.detail),
             ),
         )
 

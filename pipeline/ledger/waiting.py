@@ -20,7 +20,7 @@ class Waiting:
     """A step that waits, and for whom, as its log says it."""
 
     key: StepKey
-    told: str
+    waits: str
 
 
 def begin(connection: Connection, step: StepKey) -> None:
@@ -61,6 +61,6 @@ def steps(connection: Connection, names: Iterable[str]) -> list[Waiting]:
         connection, postgres.statement("ledger/waiting_steps"), (sorted(names),)
     ):
         run, task = called.split(" ")[1:]
-        if told := for_another(connection, name):
-            found.append(Waiting(StepKey(run, task, name), told))
+        if waits := for_another(connection, name):
+            found.append(Waiting(StepKey(run, task, name), waits))
     return found

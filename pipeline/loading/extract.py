@@ -98,7 +98,7 @@ def extract_table(settings: Settings, table: Table, run: str, show: Show = no_pr
     again. Raise CheckError if the table's shape has changed in a way that a person has to decide about,
     StepError or UnreachableError, each naming the table.
     """
-    retry.call(lambda: _extract_table(settings, table, run, show), lambda said: show(None, said))
+    retry.call(lambda: _extract_table(settings, table, run, show), lambda message: show(None, message))
 
 
 def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> None:
@@ -175,8 +175,8 @@ def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
     results = checking.of_drift(planned.changes, planned.table)
     with databases.warehouse(autocommit=True) as beside:
         checks.record_checks(beside, run, planned.table.source, planned.table.name, results)
-    told = "; ".join(change.fact for change in planned.changes if change.blocks)
-    return CheckError(f"{told}; its last good rows stay up", hint=quality.how_to_fix(results))
+    facts = "; ".join(change.fact for change in planned.changes if change.blocks)
+    return CheckError(f"{facts}; its last good rows stay up", hint=quality.how_to_fix(results))
 
 
 class _Extraction:

@@ -221,18 +221,20 @@ def _send_notice(
     new = sorted(now_.tables.keys() - was.tables.keys())
     masked = sorted(guessed(now_) - guessed(was))
     left = [one for one in left if one not in left_before]
-    told = [f'tables that come by "{ALL}": {_few(new)}'] if new else []
-    told += [f"columns that look personal and are masked: {_few(masked)}"] if masked else []
-    told += [f"tables that are left out: {_few([f'{one.name} ({one.why})' for one in left])}"] if left else []
-    if told:
-        alerts.send(settings, _notice(source, "; ".join(told)))
+    lines = [f'tables that come by "{ALL}": {_few(new)}'] if new else []
+    lines += [f"columns that look personal and are masked: {_few(masked)}"] if masked else []
+    lines += (
+        [f"tables that are left out: {_few([f'{one.name} ({one.why})' for one in left])}"] if left else []
+    )
+    if lines:
+        alerts.send(settings, _notice(source, "; ".join(lines)))
 
 
-def _notice(source: Source, told: str) -> Alert:
+def _notice(source: Source, summary: str) -> Alert:
     return Alert(
         key=f"found/{source.name}",
         kind=alerts.Kind.NOTICE,
-        summary=f"{source.name}: new are {told}",
+        summary=f"{source.name}: new are {summary}",
         hint=f"a table whose name is under leave in sources/{source.name}.yaml stays in the source; one with "
         "a line of its own is masked as that says, and nothing is guessed",
         command=f"pipeline plan {source.name}",

@@ -77,7 +77,7 @@ def load_table(settings: Settings, table: Table, run: str, show: Show = no_progr
     What passes is tried again. Raise StepError if the rows are not there, were not validated, or if the
     result is not the source's.
     """
-    return retry.call(lambda: _load_table(settings, table, run, show), lambda said: show(None, said))
+    return retry.call(lambda: _load_table(settings, table, run, show), lambda message: show(None, message))
 
 
 def _load_table(settings: Settings, table: Table, run: str, show: Show) -> Loaded | None:

@@ -32,7 +32,7 @@ from pipeline.system import command
 logger = logging.getLogger(__name__)
 
 # How often the holder looks whether everything has been extracted.
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 OPENING_SECONDS = 60
 # The longest that a source is kept from cleaning up: tables that wait for a person do not need this moment.
 LONGEST_SECONDS = 6 * 3600.0
@@ -167,7 +167,7 @@ def hold(source: str, run: str, owner: int) -> None:
 
         def needed() -> bool:
             # The source's socket is readable when the server ends the connection.
-            return not select.select([owner, connection.fileno()], [], [], LOOK_SECONDS)[0]
+            return not select.select([owner, connection.fileno()], [], [], POLL_SECONDS)[0]
 
         while needed():
             # A restart of the warehouse does not end a moment of the source.
@@ -204,14 +204,14 @@ def main() -> None:
     except PipelineError as error:
         if not sys.stdout.closed:
             passes = isinstance(error, retry.PASSING)
-            told = {
+            answer = {
                 "error": redact.redact(error.fact),
                 "hint": redact.redact(error.hint),
                 "exit_code": error.exit_code,
                 "retryable": error.retryable,
                 "passes": passes,
             }
-            sys.stdout.write(json.dumps(told) + "\n")
+            sys.stdout.write(json.dumps(answer) + "\n")
         sys.exit(error.exit_code)
 
 

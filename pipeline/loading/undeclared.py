@@ -41,7 +41,7 @@ def send_notice(databases: Access, source: Source) -> None:
             due = sources.due_relations(ours, source.name, AGAIN_AFTER)
             due = [name for name in due if name in there and not is_declared(source, *name)][:AT_ONCE]
             if due and alerts.send(databases.settings, notice(source, due)):
-                sources.relations_were_told(ours, source.name, due)
+                sources.record_notices(ours, source.name, due)
     except (PipelineError, postgres.Error) as error:
         # What is out of reach is told by the steps that need it.
         logger.warning("source %s: not looked at for new tables: %s", source.name, redact(str(error)))

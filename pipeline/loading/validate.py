@@ -52,7 +52,7 @@ def validate_extract(settings: Settings, table: Table, run: str, show: Show = no
 
     Raise CheckError, telling everything that is wrong at once, if they must not be loaded.
     """
-    retry.call(lambda: _validate_extract(settings, table, run, show), lambda said: show(None, said))
+    retry.call(lambda: _validate_extract(settings, table, run, show), lambda message: show(None, message))
 
 
 def _validate_extract(settings: Settings, table: Table, run: str, show: Show) -> None:
@@ -133,7 +133,7 @@ def _summary(name: str, results: Sequence[Result], set_aside: int) -> str:
     warnings = [str(result) for result in results if not result.passed]
     for warning in warnings:
         logger.warning("%s: %s", name, warning)
-    told = [*warnings] or [f"{len(results)} checks passed"]
+    lines = [*warnings] or [f"{len(results)} checks passed"]
     if set_aside:
-        told.append(f"{set_aside:,} rows set aside in quarantine")
-    return "; ".join(told)
+        lines.append(f"{set_aside:,} rows set aside in quarantine")
+    return "; ".join(lines)

@@ -83,7 +83,9 @@ def build_mart(
     What passes is tried again. Raise CheckError, telling all that does not hold, and StepError, with file and
     line, if the SELECT is not a pure read or the server cannot run it: the mart then stays as it was.
     """
-    return retry.call(lambda: _build_mart(settings, catalog, name, run, show), lambda said: show(None, said))
+    return retry.call(
+        lambda: _build_mart(settings, catalog, name, run, show), lambda message: show(None, message)
+    )
 
 
 def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show: Show) -> Built | None:

@@ -83,14 +83,14 @@ def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
     position = int(error.diag.statement_position or 0) - before
     line = mart.sql.count("\n", 0, max(0, position - 1)) + 1
     hint = " ".join((error.diag.message_hint or "").split())
-    said = f"{postgres.message_of(error)}{f' ({hint})' if hint else ''}"
+    problem = f"{postgres.message_of(error)}{f' ({hint})' if hint else ''}"
     if isinstance(error, psycopg2.errors.QueryCanceled):
-        said = "takes longer than a mart may; make it faster, or materialize what it reads as a table"
+        problem = "takes longer than a mart may; make it faster, or materialize what it reads as a table"
     elif isinstance(error, psycopg2.errors.InsufficientPrivilege):
-        said = f"{said}: analysts may read the sources' tables and marts"
+        problem = f"{problem}: analysts may read the sources' tables and marts"
     elif isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):
-        said = f"{said}: a mart may only read"
-    return StepError(f"{mart.file}:{line}: {said}")
+        problem = f"{problem}: a mart may only read"
+    return StepError(f"{mart.file}:{line}: {problem}")
 
 
 def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...]]:

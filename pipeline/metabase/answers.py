@@ -35,7 +35,7 @@ class NotAcceptedError(UnreachableError):
     """Metabase is there, and does not accept our login."""
 
 
-def value(url: str, thing: str, answer: requests.Response) -> Any:
+def value(url: str, what: str, answer: requests.Response) -> Any:
     """Return what was answered when asked for `thing`; None where there is nothing to say.
 
     Raise LostError if the server is not ready, NotAcceptedError if it lets us not in, UnreachableError if it
@@ -43,7 +43,7 @@ def value(url: str, thing: str, answer: requests.Response) -> Any:
     """
     status = answer.status_code
     if status >= HTTPStatus.MULTIPLE_CHOICES:
-        raise _failure(url, thing, status, answer)
+        raise _failure(url, what, status, answer)
     if status == HTTPStatus.NO_CONTENT or not answer.content:
         return None
     try:
@@ -53,16 +53,16 @@ def value(url: str, thing: str, answer: requests.Response) -> Any:
         if "json" not in answer.headers.get("content-type", ""):
             return answer.text
         raise UnreachableError(
-            f"{url} does not answer like Metabase when asked for {thing}",
+            f"{url} does not answer like Metabase when asked for {what}",
             hint="check [metabase] url in luigi.cfg",
         ) from None
 
 
-def _failure(url: str, thing: str, status: int, answer: requests.Response) -> PipelineError:
-    said = redact(_message_of(answer))
-    told = f" (it said: {said})" if said else ""
+def _failure(url: str, what: str, status: int, answer: requests.Response) -> PipelineError:
+    message = redact(_message_of(answer))
+    quoted = f" (it said: {message})" if message else ""
     if status in PASSING:
-        return LostError(f"Metabase at {url} is not ready ({status}){told}", hint="see its own log")
+        return LostError(f"Metabase at {url} is not ready ({status}){quoted}", hint="see its own log")
     if status < HTTPStatus.BAD_REQUEST:
         place = answer.headers.get("location", "")
         return UnreachableError(
@@ -70,10 +70,10 @@ def _failure(url: str, thing: str, status: int, answer: requests.Response) -> Pi
             hint="write its own address into [metabase] url",
         )
     if status == HTTPStatus.UNAUTHORIZED:
-        return NotAcceptedError(f"Metabase at {url} does not accept our login for {thing}{told}")
+        return NotAcceptedError(f"Metabase at {url} does not accept our login for {what}{quoted}")
     if status == HTTPStatus.FORBIDDEN:
-        return RefusedError.of(status, f"Metabase at {url}: we may not ask for {thing}{told}")
-    return RefusedError.of(status, f"Metabase at {url} refused {thing} with {status}{told}")
+        return RefusedError.of(status, f"Metabase at {url}: we may not ask for {what}{quoted}")
+    return RefusedError.of(status, f"Metabase at {url} refused {what} with {status}{quoted}")
 
 
 def _message_of(answer: requests.Response) -> str:
@@ -94,5 +94,5 @@ def _listed(wrong: Any, path: str = "") -> Iterator[str]:
         for key, inside in wrong.items():
             yield from _listed(inside, f"{path}.{key}" if path else str(key))
     else:
-        said = ", ".join(map(str, wrong)) if isinstance(wrong, list) else str(wrong)
-        yield f"{path}: {said}" if path else said
+        joined = ", ".join(map(str, wrong)) if isinstance(wrong, list) else str(wrong)
+        yield f"{path}: {joined}" if path else joined

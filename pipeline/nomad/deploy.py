@@ -24,7 +24,7 @@ from pipeline.nomad.vault_setup import OF_A_JOB
 
 # What `nomad job plan` ends with.
 SAME, OTHER = 0, 1
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 SECONDS_PER_MINUTE = 60
 
 
@@ -94,8 +94,8 @@ def _check_schedules(found: Sequence[tuple[Job, Sequence[str]]], values: Path) -
     wrong = []
     for job, arguments in found:
         if job.duty.kind == DutyKind.PERIODIC:
-            _, said = _nomad("job", "run", "-output", *arguments, of=job)
-            wrong += [f"{job.id}: {problem}" for problem in schedules.of_a_job(json.loads(said)["Job"])]
+            _, output = _nomad("job", "run", "-output", *arguments, of=job)
+            wrong += [f"{job.id}: {problem}" for problem in schedules.of_a_job(json.loads(output)["Job"])]
     if wrong:
         raise CheckError("\n".join(wrong), hint=f"correct it in {values} under schedules")
 
@@ -109,7 +109,7 @@ def _arguments(
     return [f"-var-file={parsed.vars}", *more, str(parsed.jobs / f"{job.duty.name}.nomad.hcl")]
 
 
-def _nomad(*arguments: str, of: Job, well: Sequence[int] = (0,)) -> tuple[int, str]:
+def _nomad(*arguments: str, of: Job, expected: Sequence[int] = (0,)) -> tuple[int, str]:
     """Run `nomad`. Raise StepError with what it says, if it ends with another code than expected."""
     program = shutil.which("nomad")
     if program is None:
@@ -120,23 +120,23 @@ def _nomad(*arguments: str, of: Job, well: Sequence[int] = (0,)) -> tuple[int, s
     done = subprocess.run(
         [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    if done.returncode not in well:
-        said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "\n  ")
-        raise StepError(f"{of.id}: nomad {' '.join(arguments[:2])} ended with {done.returncode}:\n  {said}")
+    if done.returncode not in expected:
+        output = (done.stderr.strip() or done.stdout.strip()).replace("\n", "\n  ")
+        raise StepError(f"{of.id}: nomad {' '.join(arguments[:2])} ended with {done.returncode}:\n  {output}")
     return done.returncode, done.stdout
 
 
 def _differs(job: Job, arguments: Sequence[str]) -> bool:
     """Whether Nomad has another job, or none; say what is other. Raise StepError if it cannot be placed."""
-    code, said = _nomad("job", "plan", "-no-color", *arguments, of=job, well=(SAME, OTHER))
-    lines = said.splitlines()
+    code, output = _nomad("job", "plan", "-no-color", *arguments, of=job, expected=(SAME, OTHER))
+    lines = output.splitlines()
     # A job that fits nowhere is planned with the same exit code, and one in this state blocks its clock.
     if any("Failed to place" in line or "WARNING" in line for line in lines):
         raise StepError(f"{job.id}: cannot be placed on any node now:\n  " + "\n  ".join(lines))
     if code == SAME and not any(line.startswith(("+ ", "+/-")) for line in lines):
         return False
     # A new one is shown as what it has, of a changed one only what changes.
-    is_new = said.startswith("+ Job")
+    is_new = output.startswith("+ Job")
     terminal.say(f"{job.id}: {'is new' if is_new else 'changes'}")
     if not is_new:
         # What follows is about where it would run.
@@ -180,7 +180,7 @@ def _until_healthy(nomad: Server, name: str, seconds: float) -> None:
         newest = _newest(nomad, name, version)
         if status in ("failed", "cancelled") or newest.get("ClientStatus") == "failed" or _restarts(newest):
             break
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     raise StepError(f"{name}: is not healthy:\n  " + "\n  ".join(_events(nomad, name, version)))
 
 

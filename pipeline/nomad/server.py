@@ -73,8 +73,8 @@ class Server:
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
-            said = redact.redact(answer.text.strip()[:300])
-            raise StepError(f"{self._name} refused {method} {path}: HTTP {answer.status_code}: {said}")
+            message = redact.redact(answer.text.strip()[:300])
+            raise StepError(f"{self._name} refused {method} {path}: HTTP {answer.status_code}: {message}")
         return answer.json() if answer.content else {}
 
 

@@ -46,8 +46,8 @@ def declared(duty: Duty) -> list[str]:
     if duty.per_database:
         # In an identifier of PostgreSQL's without quotes; HCL2 of Nomad has no function that only compares.
         condition = 'regex_replace(var.database, "[a-z][a-z0-9_]*", "") == ""'
-        told = '"a database is called as in luigi.cfg: lowercase letters, digits and _"'
-        valid = hcl.block("validation", hcl.aligned({"condition": condition, "error_message": told}))
+        rule = '"a database is called as in luigi.cfg: lowercase letters, digits and _"'
+        valid = hcl.block("validation", hcl.aligned({"condition": condition, "error_message": rule}))
         inside = {"type": "string", "description": '"the [database.NAME] of luigi.cfg that it is about"'}
         lines += [*hcl.block('variable "database"', [*hcl.aligned(inside), "", *valid]), ""]
         lines += [

@@ -165,7 +165,7 @@ def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
     """
     words = last_words(session) if is_lost(error) else ""
     setting = ENDED_BY_CODE.get(error.pgcode or "") or next(
-        (name for said_so, name in ENDED_BY_WORDS.items() if said_so in words), None
+        (name for phrase, name in ENDED_BY_WORDS.items() if phrase in words), None
     )
     if setting is None and (not words or BY_A_PERSON in words):
         return None
@@ -186,9 +186,9 @@ def last_words(session: Connection | None) -> str:
 
     Neither what it was at nor any of its rows is in it.
     """
-    said_so = session.info.error_message if session is not None else None
+    reason = session.info.error_message if session is not None else None
     # The first: what it says beside that may look alike, and quote a row.
-    found = LAST_WORDS.search(said_so or "")
+    found = LAST_WORDS.search(reason or "")
     return redact(" ".join(found[1].split())) if found else ""
 
 
@@ -215,10 +215,10 @@ def message_of(error: psycopg2.Error) -> str:
 def fact_of(error: psycopg2.Error) -> str:
     """Return what the server or the driver said, in one line, without credentials and without values."""
     diagnostics = error.diag.message_primary
-    told = redact(diagnostics or (is_lost(error) and last_words(session_of(error))) or str(error))
+    message = redact(diagnostics or (is_lost(error) and last_words(session_of(error))) or str(error))
     if (error.pgcode or "").startswith(DATA_EXCEPTION):
-        told = without_values(told)
-    return " ".join(told.split())
+        message = without_values(message)
+    return " ".join(message.split())
 
 
 def hint_of(error: psycopg2.Error) -> str:
@@ -273,6 +273,6 @@ def explained(name: str) -> Iterator[None]:
     except psycopg2.Error as error:
         raise error_of(error).named(name) from None
     except PipelineError as error:
-        if (told := error.named(name)) is error:
+        if (failure := error.named(name)) is error:
             raise
-        raise told from None
+        raise failure from None

@@ -154,12 +154,12 @@ def answered(opened: Session) -> Iterator[None]:
         yield
     except psycopg2.Error as error:
         # Another server's failure may pass through here: who opened that tells of it.
-        told = environmental(error) if session_of(error) in (opened, None) else None
-        if told is None and session_of(error) is None and opened.closed:
-            told = LostError(f"{name}: the connection was lost: {message_of(error)}")
-        if told is None:
+        failure = environmental(error) if session_of(error) in (opened, None) else None
+        if failure is None and session_of(error) is None and opened.closed:
+            failure = LostError(f"{name}: the connection was lost: {message_of(error)}")
+        if failure is None:
             raise
-        raise told from None
+        raise failure from None
     except UnicodeDecodeError as error:
         # A database in SQL_ASCII promises nothing of its bytes; nor do the names of roles, which all
         # databases of a server share, whatever each is in.
@@ -220,11 +220,11 @@ def _open(uri: str, name: str, application_name: str, entry: str | None) -> Sess
             **KEEPALIVES,
         )
     except psycopg2.Error as error:
-        told = f"{name}: no connection: {message_of(error)}"
+        fact = f"{name}: no connection: {message_of(error)}"
         if PASSING_REFUSAL.search(str(error)):
-            raise LostError(told) from None
+            raise LostError(fact) from None
         hint = f"correct uri in the entry {entry} of Vault, or let that login in" if entry else ""
-        raise UnreachableError(told, hint=hint, retryable=False) from None
+        raise UnreachableError(fact, hint=hint, retryable=False) from None
     opened.name = name
     return opened
 
@@ -248,5 +248,5 @@ def options(connection: Connection) -> str:
     with marked(connection), connection.cursor() as cursor:
         cursor.execute(query, (list(PROGRAMS),))
         found = dict(cursor.fetchall())
-    said_so = {name: wanted[name] for name, value in found.items() if value != wanted[name]}
-    return " ".join("-c {}={}".format(name, value.replace(" ", r"\ ")) for name, value in said_so.items())
+    differing = {name: wanted[name] for name, value in found.items() if value != wanted[name]}
+    return " ".join("-c {}={}".format(name, value.replace(" ", r"\ ")) for name, value in differing.items())

@@ -61,8 +61,8 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
 
 def with_options(environment: Mapping[str, str], options: str) -> dict[str, str]:
     """Return the environment of one of PostgreSQL's programs with more said in PGOPTIONS, which counts."""
-    told = " ".join(part for part in (environment.get("PGOPTIONS"), options) if part)
-    return {**environment, **({"PGOPTIONS": told} if told else {})}
+    joined = " ".join(part for part in (environment.get("PGOPTIONS"), options) if part)
+    return {**environment, **({"PGOPTIONS": joined} if joined else {})}
 
 
 def plain(uri: str, name: str) -> str:

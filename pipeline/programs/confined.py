@@ -44,8 +44,8 @@ def named(folder: Path) -> list[str]:
 
 def uncopied(folder: Path) -> str:
     """Return why the tasks of a repository cannot be brought to where they are run; nothing if they can."""
-    said = copies.complaint((folder / FOLDER).absolute())
-    return said.replace(str((folder / FOLDER).absolute()), FOLDER)
+    problem = copies.complaint((folder / FOLDER).absolute())
+    return problem.replace(str((folder / FOLDER).absolute()), FOLDER)
 
 
 def check(folder: Path, name: str, user: str | None) -> Found:
@@ -109,9 +109,9 @@ def _result_of(name: str, ended: Ended) -> Found:
     if ended.why:
         return Found((f"{shown}:1: {ended.why}",), 0)
     with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        said = json.loads(ended.result)
-        problems = [f"{shown}:{int(line)}: {_plain(str(what))}" for line, what in said["problems"]]
-        found = Found(tuple(problems), int(said["tasks"]))
+        result = json.loads(ended.result)
+        problems = [f"{shown}:{int(line)}: {_plain(str(what))}" for line, what in result["problems"]]
+        found = Found(tuple(problems), int(result["tasks"]))
         # Their code can write there as well; so its end has to say the same.
         if ended.code == (1 if problems else 0):
             return found

@@ -25,7 +25,7 @@ from pipeline import analysts
 FOLDER = "tasks"
 DATE = "date"
 PREFIX = "analysts_"
-MOST_TOLD, LONGEST = 10, 500
+MOST_SHOWN, LONGEST = 10, 500
 FORM = "%(asctime)s %(levelname)s %(message)s"
 FAILURES = (
     luigi.Event.FAILURE,
@@ -34,7 +34,7 @@ FAILURES = (
     luigi.Event.TIMEOUT,
     luigi.Event.DEPENDENCY_MISSING,
 )
-WELL = (LuigiStatusCode.SUCCESS, LuigiStatusCode.SUCCESS_WITH_RETRY)
+SUCCEEDED = (LuigiStatusCode.SUCCESS, LuigiStatusCode.SUCCESS_WITH_RETRY)
 
 
 def main(arguments: list[str]) -> int:
@@ -59,9 +59,9 @@ def main(arguments: list[str]) -> int:
         problems = [_problem_of(error, folder)]
     if kind == "run" and not problems:
         problems = _run(tasks, folder)
-    told = [(line, " ".join(what.split())[:LONGEST]) for line, what in problems[:MOST_TOLD]]
+    shortened = [(line, " ".join(what.split())[:LONGEST]) for line, what in problems[:MOST_SHOWN]]
     with out:
-        json.dump({"problems": told, "tasks": len(tasks)}, out)
+        json.dump({"problems": shortened, "tasks": len(tasks)}, out)
     return 1 if problems else 0
 
 
@@ -108,7 +108,7 @@ def _run(tasks: list[luigi.Task], folder: Path) -> list[tuple[int, str]]:
         luigi.Task.event_handler(event)(failed)
     luigi.configuration.get_config().set("core", "no_configure_logging", "true")
     ended = luigi.build(tasks, local_scheduler=True, workers=1, no_lock=True, detailed_summary=True)
-    if not problems and ended.status not in WELL:
+    if not problems and ended.status not in SUCCEEDED:
         problems = [(1, ended.one_line_summary)]
     return problems
 

@@ -79,8 +79,8 @@ def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: flo
             answers = ((card, rows.answer(connection, dashboard, card, today, picked)) for card in reached)
             made.append(Choice(found, value, tuple(answers)))
     if late := [name for name, why in left_out.items() if why == TOO_LONG]:
-        told = "%s: what else can be chosen is left out from filter %s on: its cards take too long"
-        logger.warning(told, dashboard.file, late[0])
+        warning = "%s: what else can be chosen is left out from filter %s on: its cards take too long"
+        logger.warning(warning, dashboard.file, late[0])
     return Offered(tuple(made), left_out)
 
 

@@ -133,9 +133,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _message_of(error: psycopg2.Error) -> str:
-    said = error.diag.message_primary or "the warehouse refuses it"
+    message = error.diag.message_primary or "the warehouse refuses it"
     hint = "; let somebody grant it to the role of the dashboards" if error.pgcode == "42501" else ""
-    return redact(said) + hint
+    return redact(message) + hint
 
 
 def condition(found: Filter, column: str, value: Past | tuple[str, ...], today: date) -> sql.Composable:

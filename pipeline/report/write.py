@@ -66,6 +66,6 @@ def _put(folder: Path, text: str) -> Path:
     try:
         atomic.page(path, text)
     except OSError as error:
-        told = f"{path}: cannot be written: {error.strerror}"
-        raise StepError(told, hint="let us write there, or name another folder") from None
+        fact = f"{path}: cannot be written: {error.strerror}"
+        raise StepError(fact, hint="let us write there, or name another folder") from None
     return path

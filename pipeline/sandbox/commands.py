@@ -19,7 +19,7 @@ from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import clusters
 from pipeline.sandbox.servers.server import addresses, plain_environment
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 RELAY_SECONDS = 5.0
 PROGRAM = Path(sys.executable).with_name("pipeline")
 
@@ -141,12 +141,12 @@ class _Started:
             number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         }
         try:
-            told = False
+            is_shown = False
             while any(process.poll() is None for process in self._processes):
-                if asked and not told:
+                if asked and not is_shown:
                     self._terminate()
-                    told = True
-                time.sleep(LOOK_SECONDS)
+                    is_shown = True
+                time.sleep(POLL_SECONDS)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

@@ -111,7 +111,7 @@ class _Demo:
             run, title = today, "Night 2: what changed"
         self._load_and_back_up(f"{title}, run {run}", run, today)
         self._prove_and_show(today)
-        self._tell_where_to_look()
+        self._print_places()
         _say(f"\nDone in {time.monotonic() - began:.0f} s.")
 
     def _first_night(self, run: str) -> None:
@@ -193,7 +193,7 @@ class _Demo:
     def _settings(self) -> settings.Settings:
         return settings.read([self._home.settings_file])
 
-    def _tell_where_to_look(self) -> None:
+    def _print_places(self) -> None:
         luigid = f"http://{ADDRESS}:{self._home.state.ports['luigid']}"
         _say("\nWhere to look")
         for what, where in {

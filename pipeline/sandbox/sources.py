@@ -89,8 +89,8 @@ def _day_2(home: Home, name: str, stopping: threading.Event) -> bool:
         cursor.execute(
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
         )
-        ((said,),) = cursor.fetchall()
-        if said == DAY_2:
+        ((answer,),) = cursor.fetchall()
+        if answer == DAY_2:
             return False
     # The script says so itself, in the transaction that makes the changes.
     run_script(home, name, [f"--file={script('day2_' + name)}"], provision.owner(name), stopping)

@@ -194,9 +194,9 @@ def _judge(content: Path, user: str | None) -> None:
     except ProblemsError as error:
         problems += error.problems
     # What is no Python at all was told by now.
-    told = {problem.partition(":")[0] for problem in problems}
+    files = {problem.partition(":")[0] for problem in problems}
     more = check.problems(content, user)
-    problems += [problem for problem in more if problem.partition(":")[0] not in told]
+    problems += [problem for problem in more if problem.partition(":")[0] not in files]
     if problems:
         raise ProblemsError(problems)
 

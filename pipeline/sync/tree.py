@@ -16,7 +16,7 @@ LARGEST_BYTES = 32 * 1024 * 1024
 MOST_FILES = 5000
 LONGEST_PATH = 200
 # Of so many files is told what is wrong with each.
-MOST_TOLD = 20
+MOST_SHOWN = 20
 
 REGULAR = ("100644", "100755")
 LFS = b"version https://git-lfs.github.com/spec/"
@@ -30,7 +30,7 @@ def write(repository: Repository, commit: str, folder: Path, before: Path | None
     entries = repository.entries(commit)
     problems = _problems(entries)
     if problems:
-        raise ProblemsError(problems[:MOST_TOLD])
+        raise ProblemsError(problems[:MOST_SHOWN])
     wrong = []
     for entry, content in zip(entries, repository.contents([one.object for one in entries]), strict=True):
         name = entry.path.decode()
@@ -44,7 +44,7 @@ def write(repository: Repository, commit: str, folder: Path, before: Path | None
             file.write(content)
         _keep_time(path, content, before / name if before else None)
     if wrong:
-        raise ProblemsError(wrong[:MOST_TOLD])
+        raise ProblemsError(wrong[:MOST_SHOWN])
 
 
 def _keep_time(path: Path, content: bytes, old: Path | None) -> None:

@@ -83,9 +83,9 @@ def failure(name: str, returncode: int, stderr: str) -> str:
     return _ended(name, returncode, complaints.of(stderr))
 
 
-def _ended(name: str, returncode: int, said: str) -> str:
+def _ended(name: str, returncode: int, complaint: str) -> str:
     ended = f"was ended by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
-    return f"{name} {ended}" + (f": {said}" if said else "")
+    return f"{name} {ended}" + (f": {complaint}" if complaint else "")
 
 
 def stop(process: "subprocess.Popen[str]", grace_seconds: float) -> None:
@@ -172,7 +172,7 @@ class Child:
         except OSError as error:
             raise StepError(f"{self.name}: cannot be started: {error.strerror}") from error
         self._worth_telling = worth_telling or (lambda _line: True)
-        self._said = Complaints()
+        self._complaints = Complaints()
         # Beside it: a program that complains a lot must not wait for somebody to listen.
         self._listener = threading.Thread(target=self._listen, name=f"complaints of {self.name}", daemon=True)
         self._listener.start()
@@ -195,7 +195,7 @@ class Child:
         assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
         for line in self._process.stderr:
             if self._worth_telling(line.rstrip("\n")):
-                self._said.add(line)
+                self._complaints.add(line)
 
     @property
     def running(self) -> bool:
@@ -210,8 +210,8 @@ class Child:
         returncode = self._process.wait()
         self._listener.join()
         if returncode != 0:
-            raise StepError(_ended(self.name, returncode, self._said.summary()))
-        return self._said.warnings
+            raise StepError(_ended(self.name, returncode, self._complaints.summary()))
+        return self._complaints.warnings
 
 
 def _tether(*, new_privileges: bool = True) -> list[str]:

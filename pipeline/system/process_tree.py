@@ -13,7 +13,7 @@ import psutil
 
 # prctl(2): a process whose parent ends becomes the child of the nearest ancestor that asked for it.
 SET_CHILD_SUBREAPER, GET_CHILD_SUBREAPER = 36, 37
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 # What a process is called that is kept for the next step, and does none now.
 IDLE = "idle"
 # What was killed is gone in no time, unless the kernel itself is stuck with it.
@@ -54,7 +54,7 @@ class ProcessTree:
         """Give them so long to end by themselves."""
         deadline = time.monotonic() + seconds
         while self.members() and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def end(self, grace_seconds: float) -> list[psutil.Process]:
         """End them all; return those that are still there, which only the kernel can explain.
@@ -89,12 +89,12 @@ def end(members: Callable[[], Sequence[psutil.Process]], grace_seconds: float) -
             _signal(member, signal.SIGTERM)
             _signal(member, signal.SIGCONT)
             asked.add(member)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     deadline = time.monotonic() + KILL_SECONDS
     while (alive := members()) and time.monotonic() < deadline:
         for member in alive:
             _signal(member, signal.SIGKILL)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return list(alive)
 
 

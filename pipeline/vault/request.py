@@ -44,7 +44,7 @@ class Connection:
 
     def ask(
         self,
-        thing: str,
+        what: str,
         request: Callable[[], Any],
         *,
         refusals: Mapping[type[VaultError], Refusal] | None = None,
@@ -62,32 +62,32 @@ class Connection:
                 answer = request()
             except (VaultError, requests.RequestException) as error:
                 if not _may_pass(error):
-                    fact, hint = self._failure(thing, error, refusals or {})
+                    fact, hint = self._failure(what, error, refusals or {})
                     raise UnreachableError(fact, hint=hint) from None
                 if not again or not attempts.wait(None):
-                    fact, hint = self._failure(thing, error, refusals or {})
+                    fact, hint = self._failure(what, error, refusals or {})
                     raise LostError(fact, hint=hint) from None
                 logger.info("Vault at %s: %s; trying again", self.url, type(error).__name__)
             else:
-                return self._checked(thing, answer)
+                return self._checked(what, answer)
 
     def close(self) -> None:
         """Close the connection. The token, if any, stays valid."""
         self.client.adapter.close()
 
-    def _checked(self, thing: str, answer: Any) -> Any:
+    def _checked(self, what: str, answer: Any) -> Any:
         if isinstance(answer, dict):
             return answer
         if getattr(answer, "status_code", None) == requests.codes.no_content:
             return None
         raise UnreachableError(
-            f"{self.url} does not answer like Vault when asked for {thing}",
+            f"{self.url} does not answer like Vault when asked for {what}",
             hint="check [vault] url in luigi.cfg",
         )
 
     def _failure(
         self,
-        thing: str,
+        what: str,
         error: VaultError | requests.RequestException,
         refusals: Mapping[type[VaultError], Refusal],
     ) -> tuple[str, str]:
@@ -107,11 +107,11 @@ class Connection:
             return f"{vault} is sealed", "unseal it (bao operator unseal)"
         # Vault lists what it has to say over several lines; we say one.
         listed = ", ".join(error.errors or []) if isinstance(error.errors, list) else ""
-        said = redact(" ".join(listed.split()))
+        message = redact(" ".join(listed.split()))
         for refusal, (fact, hint) in refusals.items():
             if isinstance(error, refusal):
-                return f"{vault}: {fact}" + (f" (Vault said: {said})" if said else ""), hint
-        return f"{vault} failed on {thing}: {said or type(error).__name__}", "see Vault's own log"
+                return f"{vault}: {fact}" + (f" (Vault said: {message})" if message else ""), hint
+        return f"{vault} failed on {what}: {message or type(error).__name__}", "see Vault's own log"
 
 
 def _sealed(error: Exception) -> bool:

@@ -19,7 +19,7 @@ LOCK_TIMEOUT_MILLISECONDS = 100
 LOCK_TRIES = 200
 LOCK_PAUSE_SECONDS = 0.2
 # After so many tries, and again after as many, it is told for whom it waits: most readers are gone by then.
-TELL_TRIES = 10
+LOG_TRIES = 10
 
 
 def patiently(connection: Connection, relation: sql.Identifier, change: Callable[[], object]) -> None:
@@ -38,7 +38,7 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
         except postgres.LockNotAvailable:
             if not alone:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT attempt")
-            if tried % TELL_TRIES == 0:
+            if tried % LOG_TRIES == 0:
                 lease.wait_for(
                     f"those who read {'.'.join(relation.strings)}: {_readers(connection, relation)}"
                 )

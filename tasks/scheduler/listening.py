@@ -14,7 +14,7 @@ from pipeline.settings import VisualizerSettings
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 60
+POLL_SECONDS = 60
 
 
 def require_private(address: str, *, encrypted: bool) -> None:
@@ -83,7 +83,7 @@ class Encryption:
     async def keep(self) -> None:
         """Look for another one again and again, until this is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             self.renew()
 
     def _load(self) -> None:

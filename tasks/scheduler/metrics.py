@@ -33,18 +33,18 @@ class Collector(PrometheusMetricsCollector):
     def handle_task_done(self, task: Any) -> None:
         """Note a success."""
         self.remember(task.family, task.updated)
-        stalled.tell_if_done(task)
+        stalled.recover_if_done(task)
         super().handle_task_done(task)  # type: ignore[no-untyped-call]
 
     def handle_task_failed(self, task: Any) -> None:
         """Note a failure."""
-        stalled.tell_if_stalled(task)
+        stalled.alert_if_stalled(task)
         _with_a_beginning(task)
         super().handle_task_failed(task)  # type: ignore[no-untyped-call]
 
     def handle_task_disabled(self, task: Any, config: Any) -> None:
         """Note a task that has failed too often."""
-        stalled.tell_if_stalled(task)
+        stalled.alert_if_stalled(task)
         _with_a_beginning(task)
         super().handle_task_disabled(task, config)  # type: ignore[no-untyped-call]
 

@@ -137,12 +137,12 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
 async def _until_told_to_stop(
     server: HTTPServer, sockets: Sequence[socket.socket], beside: Sequence[Work]
 ) -> None:
-    told = asyncio.Event()
+    stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     server.add_sockets(sockets)
     going = [asyncio.create_task(_go_on(one)) for one in beside]
-    await told.wait()
+    await stopping.wait()
     server.stop()
     for one in going:
         one.cancel()

@@ -14,7 +14,7 @@ from pipeline.alerts.failures import AlertSubject
 from tasks.step import configured
 
 
-def tell_if_stalled(task: Any) -> None:
+def alert_if_stalled(task: Any) -> None:
     """Tell of a task that has failed, if no worker has said so: `task` is as the scheduler has it."""
     if task.worker_running is None:
         subject = subject_of(task.family, task.params)
@@ -23,7 +23,7 @@ def tell_if_stalled(task: Any) -> None:
         _beside(lambda: alerts.send(configured(), alert))
 
 
-def tell_if_done(task: Any) -> None:
+def recover_if_done(task: Any) -> None:
     """Tell that what a lost worker was to do is done after all, if `task` is what that ends with."""
     known = chains.of_family(task.family)
     if known and known[0].makes_up_for_a_loss(known[1].name):

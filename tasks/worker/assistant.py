@@ -26,7 +26,7 @@ from tasks.worker.run import keep_giving_back, scheduler_url
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 # Of a scheduler that does not answer it is told this often.
 LOG_SECONDS = 60.0
 FOREVER = sys.maxsize
@@ -53,7 +53,7 @@ class Insistent(luigi_internals.RemoteScheduler):
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _log_retry(self, state: tenacity.RetryCallState) -> None:
         if self.logs_retries and time.monotonic() > self._logs_at:

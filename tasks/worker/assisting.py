@@ -56,10 +56,10 @@ class Assistant(Worker):
         if (files := step.catalog_files()) != self._catalog_files:
             step.forget_catalog()
             self._pool.renew()
-            self._catalog_files, self._told_at = files, 0.0
-        if not self.is_phasing_out and time.monotonic() - self._told_at > FORGOTTEN_SECONDS:
-            self._told_at = time.monotonic()
-            self._tell_catalog()
+            self._catalog_files, self._added_at = files, 0.0
+        if not self.is_phasing_out and time.monotonic() - self._added_at > FORGOTTEN_SECONDS:
+            self._added_at = time.monotonic()
+            self._send_catalog()
         # Luigi keeps all of these for the summary of a run, of which there is none.
         self.forget_history()
         if not self.running_tasks:

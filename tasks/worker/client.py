@@ -40,9 +40,9 @@ class _OnceAMinute(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line is to be written."""
-        said = str(record.msg)
-        if not said.startswith(FAILED):
-            return not said.startswith(AGAIN)
+        message = str(record.msg)
+        if not message.startswith(FAILED):
+            return not message.startswith(AGAIN)
         at = visualizer.shown(str(record.args[0])) if isinstance(record.args, tuple) and record.args else ""
         record.msg, record.args = f"the scheduler at {at} does not answer; trying again", ()
         record.exc_info = record.exc_text = None

@@ -14,7 +14,7 @@ logger = logging.getLogger("luigi-interface")
 
 def install() -> None:
     """Let no task be run from the command line whose run, source, table or database is none."""
-    luigi_internals.look_at_root(_root)
+    luigi_internals.replace_root(_root)
 
 
 def _root(make: Callable[[], luigi.Task]) -> luigi.Task:

@@ -47,7 +47,7 @@ class Results:
     """What the processes of a worker have told, and the worker itself. In the place of Luigi's queue."""
 
     def __init__(self) -> None:
-        self._told: deque[Any] = deque()
+        self._reported: deque[Any] = deque()
         # What was read of each pipe, and is not a whole result yet.
         self._partial: dict[int, bytearray] = {}
         self._pipes: list[Pipe] = []
@@ -68,24 +68,24 @@ class Results:
 
     def put(self, result: Any) -> None:
         """Tell oneself."""
-        self._told.append(result)
+        self._reported.append(result)
 
     def get(self, timeout: float) -> Any:
         """Return the next result. Raise queue.Empty if none comes within `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while not self._told:
+        while not self._reported:
             ready = connection.wait(list(self._partial), max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise queue.Empty
             for reader in ready:
                 self._read(cast("int", reader))
-        return self._told.popleft()
+        return self._reported.popleft()
 
     def empty(self) -> bool:
         """Whether nothing that was told is still to be read."""
         for reader in list(self._partial):
             self._read(reader)
-        return not self._told
+        return not self._reported
 
     def close(self) -> None:
         """Hear nobody any more."""
@@ -112,5 +112,5 @@ class Results:
             end = _LENGTH.size + length
             if len(partial) < end:
                 break
-            self._told.append(pickle.loads(bytes(partial[_LENGTH.size : end])))  # noqa: S301 - of our processes
+            self._reported.append(pickle.loads(bytes(partial[_LENGTH.size : end])))  # noqa: S301 - of our processes
             del partial[:end]

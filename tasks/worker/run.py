@@ -43,7 +43,7 @@ ALONE = {chain.module for chain in chains.CHAINS if chain.goes_alone}
 # Ours, not Luigi's: the ledger has forgotten steps of this run, and the scheduler is to do so too.
 FORGET = "--forget"
 GRACE_SECONDS = 5
-LOOK_SECONDS = 3
+POLL_SECONDS = 3
 
 
 def forget_earlier_failures(scheduler: Any, run: str) -> None:
@@ -85,7 +85,7 @@ def keep_giving_back(scheduler: Any) -> None:
 
     def watch() -> None:
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             # What is wrong with the scheduler, or our login, is told by those who cannot do without it.
             with contextlib.suppress(RPCError, SystemExit):
                 give_back(scheduler)

@@ -39,16 +39,16 @@ class Worker(luigi_internals.Worker):
         # As it tells of itself, and with each call for work once more.
         self.host = process_tree.place()
         self._root: luigi.Task | None = None
-        self._told_at = time.monotonic()
-        self._told_times = 0
+        self._added_at = time.monotonic()
+        self._added_again = 0
         self._ground_seen: dict[str, float] = {}
         self._results = Results()
         self.hear(self._results)
         self._pool = Pool(super().create_process, self.running_tasks, self._results)
 
-    def tell_of_itself(self) -> list[tuple[str, Any]]:
+    def describe_itself(self) -> list[tuple[str, Any]]:
         """Return what the scheduler is told of it: where others may look for its process, too."""
-        own = {**dict(super().tell_of_itself()), "host": process_tree.place()}
+        own = {**dict(super().describe_itself()), "host": process_tree.place()}
         return list(own.items())
 
     def __exit__(self, *error: object) -> None:
@@ -75,22 +75,22 @@ class Worker(luigi_internals.Worker):
         self._pool.end_old()
         return super().get_work()
 
-    def tell_task(self, *args: Any, **kwargs: Any) -> None:
+    def report_task(self, *args: Any, **kwargs: Any) -> None:
         """Tell how it is with a task, and where its log is."""
         process = self.running_tasks.get(kwargs["task_id"])
         if isinstance(process, Shared) and log.is_kept(process.task):
             kwargs["tracking_url"] = links.log_path(process.task.about_run, process.task.task_id)
-        super().tell_task(*args, **kwargs)
+        super().report_task(*args, **kwargs)
 
     def add(self, task: luigi.Task, multiprocess: bool = False, processes: int = 0) -> bool:
         """Schedule a task and all that it requires. The first one is what the run is about."""
         self._root = self._root or task
-        self._told_at = time.monotonic()
+        self._added_at = time.monotonic()
         if type(task).__module__ in assist.MODULES:
-            self._tell_catalog()
+            self._send_catalog()
         return bool(super().add(task, multiprocess, processes))  # type: ignore[no-untyped-call]
 
-    def _tell_catalog(self) -> None:
+    def _send_catalog(self) -> None:
         """Say by which catalog this one goes, so that nobody helps who goes by another."""
         self.scheduler.add_worker(self.id, [("catalog", step.catalog_digest())])
 
@@ -110,10 +110,10 @@ class Worker(luigi_internals.Worker):
             self.begin_idling_anew()
             return True
         stays = super().stays(work)
-        forgotten = time.monotonic() - self._told_at > FORGOTTEN_SECONDS if stays else self._is_forgotten()
+        forgotten = time.monotonic() - self._added_at > FORGOTTEN_SECONDS if stays else self._is_forgotten()
         if self._root is not None and forgotten:
             logger.warning("the scheduler may have lost tasks of this run: it is told of them again")
-            self._told_times += 1
+            self._added_again += 1
             self.add(self._root)
         return stays or forgotten
 
@@ -122,7 +122,7 @@ class Worker(luigi_internals.Worker):
 
         As one that was killed and began anew, or that was away for longer than it waits for a silent worker.
         """
-        if self._root is None or not self.keeps_alive or self._told_times > FORGOTTEN_TIMES:
+        if self._root is None or not self.keeps_alive or self._added_again > FORGOTTEN_TIMES:
             return False
         root = self._root.task_id
         found = self.scheduler.task_search(task_str=root)
@@ -131,7 +131,7 @@ class Worker(luigi_internals.Worker):
                 return status in (PENDING, FAILED, RUNNING) and self.id not in tasks[root]["workers"]
         return True
 
-    def on_task_failure(self, task: luigi.Task, said: str) -> None:
+    def on_task_failure(self, task: luigi.Task, message: str) -> None:
         """Do as Luigi before it tells the scheduler of a failure; what no second try can fix gets none."""
         # Perhaps that of its source: the next table has it looked for again.
         self._ground_seen.clear()
@@ -140,7 +140,7 @@ class Worker(luigi_internals.Worker):
             # Whatever is wrong with it, the next try has a process and a login of its own.
             process.member.end()
         if isinstance(task, step.Shown):
-            task.is_final = isinstance(said, step.Final)
+            task.is_final = isinstance(message, step.Final)
             if task.is_final:
                 # The scheduler counts a failure by what it knew of the task before.
                 self.scheduler.add_task(
@@ -152,7 +152,7 @@ class Worker(luigi_internals.Worker):
                     assistant=self.is_assistant,
                     retry_policy_dict=luigi_internals.retry_policy(task),
                 )
-        super().on_task_failure(task, said)
+        super().on_task_failure(task, message)
 
     def run_task(self, task_id: str) -> None:
         """Begin a task; one that has lost what it requires goes back."""

@@ -34,7 +34,7 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
         assert ended.code == 4
         assert "shop.item: differs: 1 row is not the same\n" in ended.out
         assert f"\n  next: {REPAIR}\n" in ended.out
-        assert ended.told == ["not equal to the source: shop.item"]
+        assert ended.errors == ["not equal to the source: shop.item"]
     ended = night.run("status")
     assert f"shop.item: not equal to its source: 1 row is not the same\n  next: {REPAIR}\n" in ended.out
     (alert,) = hook.alerts()
@@ -43,7 +43,7 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
     assert night.run(*REPAIR.split()[1:]).code == 0
     assert night.extraction(run, "shop.item") == ("full", 100)
     ended = night.run("audit")
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     assert "shop.item: equal, 100 rows\n" in ended.out
     assert "proved equal to their sources: 1 of 1 tables; shop.item longest ago" in night.run("status").out
     assert [alert.kind for alert in hook.alerts()] == ["failed", "recovered"]
@@ -52,7 +52,7 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
 def test_a_rerun_in_full_needs_to_read(shop: Night) -> None:
     ended = shop.run("rerun", "--full", "shop.item")
     assert ended.code == 2
-    assert ended.told == ["--full reads tables anew, so it needs '--from extract' beside it"]
+    assert ended.errors == ["--full reads tables anew, so it needs '--from extract' beside it"]
 
 
 def test_a_large_table_is_looked_at_in_parts_and_each_night_goes_on(shop: Night) -> None:
@@ -90,7 +90,7 @@ def test_a_source_that_is_out_of_reach_hides_no_other(night: Night) -> None:
     assert ended.code == 5
     assert "shop.item: equal, 100 rows\n" in ended.out
     assert "other.item: source other: no connection: " in ended.out
-    assert ended.told == ["out of reach, and not compared: other"]
+    assert ended.errors == ["out of reach, and not compared: other"]
 
 
 def test_before_the_first_load_there_is_nothing_to_compare(night: Night) -> None:

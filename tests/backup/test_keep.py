@@ -160,7 +160,7 @@ def test_a_key_that_may_not_copy_is_told_and_costs_no_backup(shop: Restores, hoo
     vault.write(entry, before)
     access.end_brief()
     shop.back_up("shop", RUNS[1])
-    assert hook.told()[1:] == [("recovered", "watch/kept/shop")]
+    assert hook.received()[1:] == [("recovered", "watch/kept/shop")]
     assert copies(archive) == list(RUNS[:2])
 
 

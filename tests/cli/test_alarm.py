@@ -58,7 +58,7 @@ def test_a_mistake_that_is_mended_is_told_to_be_over_by_the_run_that_does_it(hoo
         assert shop.etl(run, *arguments).code == 2
     assert shop.etl(run).code == 0
     assert shop.etl(run).code == 0
-    assert hook.told() == [
+    assert hook.received() == [
         ("failed", "run/etl"),
         ("failed", "run/etl/shpo"),
         ("recovered", "run/etl"),
@@ -76,7 +76,7 @@ def test_bin_cron_is_left_to_tell_of_what_could_not_be_told(
         corrected(shop, r"^\[alerts\]\n(?:.+\n)+", "")
     shop.ask("shop", f"REVOKE SELECT ON purchase FROM {shop.platform.reader('shop')}")
     told = tmp_path / "told"
-    ended = shop.run("run", "etl", "--source", "shop", "--run", next_run(), CRON_TOLD=str(told))
+    ended = shop.run("run", "etl", "--source", "shop", "--run", next_run(), CRON_ALERTED=str(told))
     assert ended.code == 3
     assert told.exists() is with_alerts
     assert len(hook.requests()) == with_alerts
@@ -109,7 +109,7 @@ def test_a_luigi_that_is_content_with_nothing_is_told(hook: Hook, shop: Night, t
     (tmp_path / "broken" / "luigi.py").write_text("raise SystemExit(0)\n")
     ended = shop.run("run", "etl", "--run", next_run(), PYTHONPATH=str(tmp_path / "broken"))
     assert ended.code == 3
-    assert hook.told() == [("failed", "run/etl")]
+    assert hook.received() == [("failed", "run/etl")]
     assert "Luigi ended with 0 before any step failed" in (hook.alerts()[0].error or "")
 
 
@@ -158,7 +158,7 @@ def test_a_sealed_vault_is_told_by_the_next_run(hook: Hook, shop: Night, server:
     assert hook.requests() == []
     shop.platform.settings_file.write_text(text)
     assert shop.etl(next_run()).code == 0
-    assert hook.told() == [("failed", "run/etl"), ("recovered", "run/etl")]
+    assert hook.received() == [("failed", "run/etl"), ("recovered", "run/etl")]
     alert = hook.alerts()[0]
     assert "is sealed" in (alert.error or "")
     assert "unseal it" in (alert.hint or "")
@@ -175,11 +175,11 @@ def test_a_second_run_and_one_that_is_told_to_stop_are_told(hook: Hook, shop: Ni
         query = "SELECT pid FROM ops.step WHERE run = %s AND name = 'shop.purchase' AND state = 'running'"
         wait_until(lambda: shop.ask("warehouse", query, (run,)), "the extraction has begun")
         assert shop.etl(next_run()).code == 6
-        assert hook.told() == [("warning", "run/etl")]
+        assert hook.received() == [("warning", "run/etl")]
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 143
-    assert hook.told() == [("warning", "run/etl"), ("failed", "run/etl")]
+    assert hook.received() == [("warning", "run/etl"), ("failed", "run/etl")]
     assert "told to stop" in hook.alerts()[1].summary
     assert shop.etl(run).code == 0
-    assert hook.told()[2:] == [("recovered", "run/etl")]
+    assert hook.received()[2:] == [("recovered", "run/etl")]

@@ -49,7 +49,7 @@ def test_a_run_in_which_nothing_is_to_be_done_is_not_touched_and_does_not_become
     before = recorded(shop, older)
     for command in (["run", "etl", "--run", older], ["rerun", "--run", older]):
         ended = shop.run(*command)
-        assert (ended.code, ended.told) == (0, [])
+        assert (ended.code, ended.errors) == (0, [])
         assert f"run {older} was complete before: nothing to do" in ended.out
     assert recorded(shop, older) == before
     assert shop.run("status").out.splitlines()[1].startswith(f"etl {newer} ok")
@@ -127,7 +127,7 @@ def test_the_run_that_goes_on_is_named_and_not_the_latest(night: Night) -> None:
             assert (latest.run, going.run) == ("2026-11-21T1430", "2026-11-20")
         assert runs.going(warehouse, "etl") is None
         ended = night.run("rerun", "--run", older)
-        assert f"run {older} is not known, the latest is 2026-11-21T1430" in ended.told[0]
+        assert f"run {older} is not known, the latest is 2026-11-21T1430" in ended.errors[0]
 
 
 @pytest.mark.endurance

@@ -60,7 +60,7 @@ def test_everything_that_is_wrong_is_told_at_once(night: Night) -> None:
     night.ask("shop", f'ALTER ROLE "{night.platform.reader("shop")}" NOLOGIN')
     checked = night.run("check", "--json")
     assert checked.code == 4
-    wrong = {each["thing"]: each["problems"] for each in json.loads(checked.out) if each["problems"]}
+    wrong = {each["subject"]: each["problems"] for each in json.loads(checked.out) if each["problems"]}
     assert set(wrong) == {"catalog", "source shop", "bucket backups"}
     assert "did you mean changes?" in wrong["catalog"][0]
     assert "run 'pipeline check --fix' with an admin key" in wrong["bucket backups"][0]
@@ -94,7 +94,7 @@ def test_a_key_of_the_bucket_that_a_night_cannot_use_is_told(archive: Archive) -
         vault.write(archive.entries + entry, {"key_id": key.key_id, "application_key": key.application_key})
     checked = archive.run("check", "--json")
     assert checked.code == 4, checked.out + checked.err
-    wrong = {each["thing"]: each["problems"] for each in json.loads(checked.out) if each["problems"]}
+    wrong = {each["subject"]: each["problems"] for each in json.loads(checked.out) if each["problems"]}
     assert "it lacks readFileRetentions" in wrong[f"key {archive.entries}{backup_store.VERIFIER}"][0]
     assert "wrong, deleted or expired" in wrong[f"key {archive.entries}{backup_store.WRITER}"][0]
 
@@ -140,7 +140,7 @@ def test_a_missing_key_of_the_masks_is_found_with_the_command_that_makes_it(nigh
         vault.write("mask", kept)
     assert checked.code == 4, checked.out + checked.err
     ((thing, problem),) = [
-        (each["thing"], problem) for each in json.loads(checked.out) for problem in each["problems"]
+        (each["subject"], problem) for each in json.loads(checked.out) for problem in each["problems"]
     ]
     assert thing == "masks"
     command = "head -c 32 /dev/urandom | base64 -w0 | vault kv put -cas=0 -mount=secret pipeline/mask key=-"
@@ -210,7 +210,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night,
         text = text.replace(line, f"{key} = {value}")
     night.platform.settings_file.write_text(text)
     configured = settings.read([night.platform.settings_file], night.platform.env)
-    found = {each.thing: each for each in _as(account, lambda: list(preflight.folders(configured)))}
+    found = {each.subject: each for each in _as(account, lambda: list(preflight.folders(configured)))}
     (logs,) = found[f"folder {owned / 'logs'}"].warnings
     assert f"cannot be reached or made, for {owned} may not be written to" in logs
     assert f"install -d -m 0700 -o {account.user if account else os.geteuid()} {owned / 'logs'}" in logs
@@ -236,7 +236,7 @@ def test_a_full_disk_and_one_that_is_read_only_are_found_before_the_night(
             (disk / "dump").write_bytes(bytes(1 << 17))
         for remount, told in (("rw", "its disk is full (0 bytes are free); make room"), ("ro", "read-only")):
             subprocess.run(["/bin/mount", "-o", f"remount,{remount}", disk], check=True)
-            found = {each.thing: each for each in preflight.folders(configured)}
+            found = {each.subject: each for each in preflight.folders(configured)}
             (problem,) = found[f"folder {disk / 'alerts'}"].problems
             assert told in problem
 

@@ -71,7 +71,7 @@ def test_a_failure_of_an_earlier_run_is_open_after_an_extra_load_of_another_sour
     ended = shop.run("status")
     assert (ended.code, first(ended)) == (0, "ok: 4 tables and 0 backups are as they should be")
     assert json.loads(shop.run("watch", "--json").out)["open"] == 0
-    assert sorted(hook.told()) == [("failed", "etl/shop.other"), ("recovered", "etl/shop.other")]
+    assert sorted(hook.received()) == [("failed", "etl/shop.other"), ("recovered", "etl/shop.other")]
 
 
 @pytest.mark.endurance

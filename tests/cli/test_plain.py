@@ -32,10 +32,10 @@ def test_what_was_told_of_a_part_is_over_once_the_whole_run_is_done(hook: Hook, 
     """By whichever worker: that of another machine takes back only what is in the spool there."""
     with pytest.raises(StepError, match="TidyRoom hall: dust\n  next: pipeline run tidy --run 2026-11-22"):
         judge(night, "failed", 1)
-    assert hook.told() == [("failed", "tidy/hall")]
+    assert hook.received() == [("failed", "tidy/hall")]
     assert hook.alerts()[0].command == "pipeline run tidy --run 2026-11-22"
     judge(night, "done")
-    assert hook.told()[1:] == [("recovered", "tidy/hall")]
+    assert hook.received()[1:] == [("recovered", "tidy/hall")]
 
 
 def test_a_luigi_that_ends_badly_between_two_steps_is_not_said_to_have_begun_none(night: Night) -> None:

@@ -95,7 +95,7 @@ def test_every_mistake_is_told_at_once(shop: Night) -> None:
     )
     ended = shop.etl(next_run())
     assert ended.code == 2
-    assert len(ended.told) == 3
+    assert len(ended.errors) == 3
 
 
 # What is out of reach.
@@ -105,8 +105,8 @@ def test_without_a_ledger_the_command_to_type_is_told(platform: Platform) -> Non
     platform.source("shop", SHOP, DECLARATION)
     for arguments in (["run", "etl"], ["status"]):
         ended = Night(platform).run(*arguments)
-        assert (ended.code, len(ended.told)) == (3, 1)
-        assert "'pipeline migrate'" in ended.told[0]
+        assert (ended.code, len(ended.errors)) == (3, 1)
+        assert "'pipeline migrate'" in ended.errors[0]
 
 
 @in_depth("command", [["run", "etl"], ["status"], ["migrate"]], quick=1)
@@ -115,8 +115,8 @@ def test_an_unreachable_warehouse_ends_with_5(shop: Night, command: list[str]) -
     uri = (vault.read(shop.platform.database("warehouse")) or {})["uri"]
     vault.write(shop.platform.database("warehouse"), {"uri": re.sub(r":\d+/", ":1/", uri)})
     ended = shop.run(*command)
-    assert (ended.code, len(ended.told)) == (5, 1)
-    assert ended.told[0].startswith("the warehouse: no connection: ")
+    assert (ended.code, len(ended.errors)) == (5, 1)
+    assert ended.errors[0].startswith("the warehouse: no connection: ")
     assert uri not in ended.err
     nothing_done(shop, "")
 
@@ -133,16 +133,16 @@ def test_a_sealed_vault_ends_with_5(shop: Night, server: Server, command: list[s
     finally:
         server.admin.sys.submit_unseal_key(server.unseal_key)
         wait_until(lambda: not server.admin.sys.is_sealed(), "the unsealed Vault")
-    assert (ended.code, len(ended.told)) == (5, 1)
-    assert "is sealed; unseal it" in ended.told[0]
+    assert (ended.code, len(ended.errors)) == (5, 1)
+    assert "is sealed; unseal it" in ended.errors[0]
 
 
 @pytest.mark.endurance
 def test_a_vault_that_is_not_there_ends_with_5(shop: Night) -> None:
     corrected(shop, r"^url = .*$", "url = http://127.0.0.1:1")
     ended = shop.etl(next_run())
-    assert (ended.code, len(ended.told)) == (5, 1)
-    assert "Vault at http://127.0.0.1:1" in ended.told[0]
+    assert (ended.code, len(ended.errors)) == (5, 1)
+    assert "Vault at http://127.0.0.1:1" in ended.errors[0]
 
 
 def spoil_uri(night: Night, source: str, pattern: str, by: str) -> None:
@@ -183,12 +183,12 @@ def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(hook: H
     assert shop.value("warehouse", "SELECT state FROM ops.run WHERE run = %s", (run,)) == "failed"
     assert shop.ask("warehouse", "SELECT tablename FROM pg_tables WHERE schemaname = 'staging'") == []
     assert shop.differing("shop") == [], "the source that is there is loaded"
-    assert sorted(hook.told()) == [("failed", f"etl/{name}") for name in ("absent", "away", "barred")]
+    assert sorted(hook.received()) == [("failed", f"etl/{name}") for name in ("absent", "away", "barred")]
 
 
 def test_a_vault_path_that_is_forbidden_ends_with_5(shop: Night) -> None:
     # Outside of the pipeline's folder, which is all that its policy lets it read.
     corrected(shop, r"^prefix = .*$", "prefix = others")
     ended = shop.etl(next_run())
-    assert (ended.code, len(ended.told)) == (5, 1), ended.told
-    assert "may not read" in ended.told[0]
+    assert (ended.code, len(ended.errors)) == (5, 1), ended.errors
+    assert "may not read" in ended.errors[0]

@@ -41,7 +41,7 @@ def test_right_after_success_a_table_is_done_over_and_only_that(shop: Night) -> 
     before = begun(shop, run)
     shop.ask("shop", "UPDATE item SET name = 'changed' WHERE id <= 7")
     ended = shop.run("rerun", "--from", "load", "shop.item")
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     assert f"run {run}: 3 steps are done over, from load on" in ended.out
     assert "shop.item: what was staged is gone since it was loaded, so it is read again" in ended.out
     assert re.search(r"^shop\.item +1,200 +0 +7 +0 +delta", ended.out, re.MULTILINE)
@@ -68,18 +68,18 @@ def test_each_step_of_everything_of_a_source_and_of_a_table(
     before = begun(shop, run)
     shop.ask("shop", "INSERT INTO other VALUES (2); DELETE FROM item WHERE id > 1195")
     ended = shop.run("rerun", "--run", run, "--from", since, *([name] if name else []))
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     after = begun(shop, run)
     redone = {thing for task, thing in after if after[task, thing] != before[task, thing]} - {"shop"}
     assert redone == ({"shop.other"} if name == "etl/shop.other" else {"shop.item", "shop.other"})
     assert shop.differing("shop", *([] if name != "etl/shop.other" else ["other"])) == []
     ended = shop.run("rerun", "--run", run)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     assert f"run {run} was complete before: nothing to do" in ended.out
     unknown = next_run()
     ended = shop.run("rerun", "--run", unknown)
     assert ended.code == 2
-    assert ended.told[0].startswith(f"run {unknown} is not known, the latest is {run}; ")
+    assert ended.errors[0].startswith(f"run {unknown} is not known, the latest is {run}; ")
 
 
 @pytest.mark.endurance
@@ -94,7 +94,7 @@ def test_what_failed_is_run_and_nothing_else(shop: Night) -> None:
     before = begun(shop, run)
     shop.ask("shop", f"GRANT SELECT ON other TO {reader}")
     ended = shop.run("rerun")
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     after = begun(shop, run)
     assert {key[1] for key in after if after[key] != before.get(key)} == {"shop", "shop.other"}
     assert shop.differing("shop") == []
@@ -111,7 +111,7 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
     assert command == f"rerun --run {run} --from extract shop.other"
     shop.ask("shop", "INSERT INTO other VALUES (2)")
     ended = shop.run(*command.split())
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     assert shop.differing("shop") == []
 
 
@@ -131,8 +131,8 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
 )
 def test_a_mistake_is_told_before_anything_is_done(shop: Night, arguments: list[str], told: str) -> None:
     ended = shop.run("rerun", *arguments)
-    assert (ended.code, len(ended.told)) == (2, 1), ended.err
-    assert told in ended.told[0]
+    assert (ended.code, len(ended.errors)) == (2, 1), ended.err
+    assert told in ended.errors[0]
     assert shop.ask("warehouse", "SELECT run FROM ops.run") == []
 
 
@@ -146,9 +146,9 @@ def test_nothing_is_forgotten_while_a_run_is_going(shop: Night) -> None:
         runs.running(warehouse, other, "etl"),
     ):
         ended = shop.run("rerun", "--run", run, "--from", "extract")
-    assert (ended.code, len(ended.told)) == (6, 1)
+    assert (ended.code, len(ended.errors)) == (6, 1)
     going = rf"a load is already running: run {other}, since \d{{4}}-.* UTC on \S+ \(process \d+\)"
-    assert re.match(going, ended.told[0])
+    assert re.match(going, ended.errors[0])
     assert begun(shop, run) == before
 
 
@@ -171,7 +171,7 @@ def test_a_rerun_that_is_stopped_can_be_typed_again(shop: Night) -> None:
         assert started.returncode == 143
     wait_until(lambda: not shop.ours(), "nothing of it is left")
     ended = shop.run("rerun", "--run", run)
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     assert shop.differing("shop") == []
 
 
@@ -189,7 +189,7 @@ def test_a_backup_that_failed_is_shown_and_run_again_to_its_end(archive: Archive
     assert f"next: pipeline rerun --run {run} backup/shop" in ended.out, ended
     archive.platform.sandbox.vault.write(entry, writer)
     ended = archive.run("rerun", "--run", run, "backup/shop")
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     assert [one["run"] for one in backups(archive)] == [run]
 
 

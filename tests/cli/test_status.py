@@ -193,8 +193,8 @@ def test_without_the_warehouse_the_bucket_and_the_work_folder_tell_of_backups(ar
     with going.running():
         going.write_progress("DumpDatabase", 40, "3 MB written")
         ended, data = archive.run("status"), archive.run("status", "--json")
-    assert (ended.code, len(ended.told)) == (data.code, len(data.told)) == (5, 1)
-    assert ended.told[0].startswith("the warehouse: no connection: ")
+    assert (ended.code, len(ended.errors)) == (data.code, len(data.errors)) == (5, 1)
+    assert ended.errors[0].startswith("the warehouse: no connection: ")
     assert re.search(rf"^shop +{run} +0 min .* yes", ended.out, re.MULTILINE)
     assert f"other: DumpDatabase of {run}: 3 MB written" in ended.out
     failed = "third: UploadBackup failed: B2 did not want it"

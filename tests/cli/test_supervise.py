@@ -58,7 +58,7 @@ def graces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervise, "GRACE_SECONDS", 1.0)
     monkeypatch.setattr(supervise, "LEAVE_SECONDS", 0.5)
     monkeypatch.setattr(supervise, "SHOW_SECONDS", 0.05)
-    monkeypatch.setattr(supervise, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(supervise, "POLL_SECONDS", 0.05)
 
 
 class Run:
@@ -99,7 +99,7 @@ class Watched(Supervision):
     """Looks also where there is no terminal."""
 
     def _show(self, bar: object, task: object) -> None:  # noqa: ARG002 - as the other one
-        self._look()
+        self._progress()
 
 
 def _lives(pid: int) -> bool:

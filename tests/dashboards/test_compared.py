@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.dashboards import connection, things
+from pipeline.dashboards import connection, objects
 from pipeline.dashboards.changes import differing
 from pipeline.dashboards.instance import KEY_HEADER
-from pipeline.dashboards.things import CARD, COLLECTION, DASHBOARD
+from pipeline.dashboards.objects import CARD, COLLECTION, DASHBOARD
 from pipeline.metabase import Client
 from tests.dashboards.surfaces import Surface
 
@@ -73,8 +73,8 @@ def by_hand(surface: Surface, client: Client, kind: str, number: int) -> tuple[s
     known = next(one for one in surface.kept().values() if (one.kind, one.number) == (kind, number))
     assert known.shown is not None
     before = copy.deepcopy(content.things)
-    live = client.get(f"{things.PATHS[kind]}/{number}")
-    body = things.whole(kind, known.shown, live)
+    live = client.get(f"{objects.PATHS[kind]}/{number}")
+    body = objects.whole(kind, known.shown, live)
     tabs = [tab["id"] for tab in live.get("tabs") or ()]
     numbers = [*tabs, *content.things[CARD], *content.things[COLLECTION], *surface.metabase.routes.databases]
     tried, taken, unfound = set[str](), set[str](), set[str]()
@@ -85,9 +85,11 @@ def by_hand(surface: Surface, client: Client, kind: str, number: int) -> tuple[s
             changed = copy.deepcopy(body)
             at(changed, path[:-1])[path[-1]] = other
             headers = {KEY_HEADER: str(client._session.headers[KEY_HEADER])}
-            status, _ = surface.metabase.answer("PUT", f"{things.PATHS[kind]}/{number}", {}, changed, headers)
+            status, _ = surface.metabase.answer(
+                "PUT", f"{objects.PATHS[kind]}/{number}", {}, changed, headers
+            )
             is_heard = status == 200 and content.things != before
-            found = things.shown(kind, client.get(f"{things.PATHS[kind]}/{number}")) if is_heard else {}
+            found = objects.shown(kind, client.get(f"{objects.PATHS[kind]}/{number}")) if is_heard else {}
             content.things = copy.deepcopy(before)
             if is_heard:
                 taken.add(name)

@@ -20,8 +20,8 @@ from tests.support.night import Night
 
 
 def counts(metabase: Metabase) -> dict[str, int]:
-    things = metabase.routes.content.things
-    return {kind: len(found) for kind, found in things.items()}
+    objects = metabase.routes.content.things
+    return {kind: len(found) for kind, found in objects.items()}
 
 
 def test_a_start_is_waited_for_whatever_it_answers_meanwhile(surface: Surface) -> None:
@@ -36,7 +36,7 @@ def test_check_looks_at_it_and_at_who_reads_for_it_and_sets_nothing_up(surface: 
 
     def found() -> dict[str, Finding]:
         looked = preflight.everything(surface.settings, "http://127.0.0.1:1")
-        return {one.thing: one for one in looked if one.thing in ("Metabase", "dashboards", "report")}
+        return {one.subject: one for one in looked if one.subject in ("Metabase", "dashboards", "report")}
 
     assert "run 'pipeline dashboards apply'" in found()["Metabase"].warnings[0]
     assert surface.metabase.writes == []

@@ -96,7 +96,7 @@ def at_a_table(night: Night) -> Iterator[tuple[Attempt, Connection]]:
 
 def test_who_holds_a_table_and_is_silent_loses_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is stopped would hold it for ever."""
-    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 3600.0)
 
     def be_silent() -> None:
@@ -112,7 +112,7 @@ def test_who_holds_a_table_and_is_silent_loses_it(night: Night, monkeypatch: pyt
 
 def test_who_holds_a_table_and_says_so_keeps_it(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes, as for a first row that comes only after a long query."""
-    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.1)
     held = "SELECT clock_timestamp() - xact_start > interval '5 seconds' FROM pg_stat_activity WHERE pid = %s"
     with at_a_table(night) as (attempt, warehouse):

@@ -56,8 +56,8 @@ def test_a_warehouse_that_refuses_is_left_as_it_was(platform: Platform) -> None:
     night.ask("warehouse", f"CREATE SCHEMA ops AUTHORIZATION {owner}")
     night.ask("warehouse", "CREATE TABLE ops.watermark (mine int)")
     ended = night.run("migrate")
-    assert (ended.code, len(ended.told)) == (3, 1)
-    assert ended.told[0].startswith("the warehouse could not be migrated: ")
+    assert (ended.code, len(ended.errors)) == (3, 1)
+    assert ended.errors[0].startswith("the warehouse could not be migrated: ")
     assert night.ask(
         "warehouse", "SELECT relname FROM pg_class WHERE relnamespace = 'ops'::regnamespace"
     ) == [("watermark",)]
@@ -86,8 +86,8 @@ def test_a_release_that_is_older_than_the_ledger_says_so_and_changes_nothing(pla
     before = revisions(night)
     ended = night.run("migrate")
     assert ended.code == 3
-    assert len(ended.told) == 1, ended.told
-    assert "at revision 9999, and this release of the pipeline (0.1.0" in ended.told[0]
-    assert "it is older; use a release that knows that revision" in ended.told[0]
+    assert len(ended.errors) == 1, ended.errors
+    assert "at revision 9999, and this release of the pipeline (0.1.0" in ended.errors[0]
+    assert "it is older; use a release that knows that revision" in ended.errors[0]
     assert revisions(night) == before
     assert night.ask("warehouse", "SELECT version_num FROM ops.alembic_version") == [("9999",)]

@@ -79,7 +79,7 @@ def test_plan_status_and_watch_name_it(night: Night, writing: Connection) -> Non
         pass
     assert f"process {writing.info.backend_pid}" in night.run("status").out
     now = night.ask("warehouse", "SELECT now()")[0][0]
-    found = {one.key: one for one in watch.judge(night.settings, watch.look(night.settings, now), now)}
+    found = {one.key: one for one in watch.judge(night.settings, watch.observe(night.settings, now), now)}
     assert found["watch/horizon/shop"].severity == "warning"
     assert f"process {writing.info.backend_pid}" in found["watch/horizon/shop"].summary
 

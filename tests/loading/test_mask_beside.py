@@ -120,7 +120,7 @@ def test_plan_tells_what_would_show_a_masked_value(people: Night) -> None:
         'drift: column "called" (text) would show what is masked: public.person.phone; to accept it, '
         in ended.out
     )
-    assert ended.told == ["1 table would be held back: shop.v_over"]
+    assert ended.errors == ["1 table would be held back: shop.v_over"]
 
 
 def test_a_generated_column_of_a_masked_one_is_held_back_and_a_domain_takes_its_mask(people: Night) -> None:

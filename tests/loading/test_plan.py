@@ -67,7 +67,7 @@ def test_a_table_that_would_be_held_back_is_told_with_the_way_out(night: Night) 
     assert "to accept it, write 'renamed_from: price' under cost in sources/shop.yaml -> block" in planned.out
     assert 'shop.cheap: there is no table or view "cheap"' in planned.out
     assert "shop.tag: first" in planned.out
-    assert planned.told == ["2 tables would be held back: shop.item, shop.cheap"]
+    assert planned.errors == ["2 tables would be held back: shop.item, shop.cheap"]
 
 
 def test_a_table_needs_its_source(night: Night) -> None:
@@ -75,7 +75,7 @@ def test_a_table_needs_its_source(night: Night) -> None:
     assert night.run("plan", "--table", "item").code == 2
     wrong = night.run("plan", "shop", "--table", "itme")
     assert wrong.code == 2
-    assert "did you mean item?" in wrong.told[0]
+    assert "did you mean item?" in wrong.errors[0]
 
 
 CHECKED = """
@@ -110,7 +110,7 @@ def test_checks_are_held_to_what_is_loaded_without_loading(night: Night) -> None
         "  error: sql select * from {table} where price > 18: 2 rows, expected none; such as id=19; id=20",
         "  error: rows min: 20 rows, expected at least 30",
     ]
-    assert ended.told == ["checks do not hold for what is loaded: shop.item"]
+    assert ended.errors == ["checks do not hold for what is loaded: shop.item"]
     marked = night.run("plan", "--check", "--format", "github")
     assert marked.code == 4
     assert (

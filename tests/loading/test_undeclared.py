@@ -88,7 +88,7 @@ def test_a_night_tells_of_it_and_loads_all_the_same(night: Night, hook: Hook) ->
     assert night.etl(next_run()).code == 0
     night.ask("shop", "CREATE TABLE refund (id int)")
     assert night.etl(next_run()).code == 0
-    assert hook.told() == [("notice", "new/shop")]
+    assert hook.received() == [("notice", "new/shop")]
     # What is out of reach of this is no failure of the night's.
     night.ask("warehouse", "DROP TABLE ops.source_relation")
     assert night.etl(next_run()).code == 0

@@ -76,7 +76,7 @@ def going(night: Night, run: str) -> Iterator[str]:
 def waiting_step(night: Night, run: str) -> Step:
     def found() -> Step | None:
         step = night.step(run, "LoadTable", "shop.item")
-        return step if step and step.detail.get("told") else None
+        return step if step and step.detail.get("waits") else None
 
     step: Step = wait_until(found, "it says for whom it waits")
     return step
@@ -90,7 +90,7 @@ def test_a_load_that_waits_for_a_reader_says_for_whom_and_status_shows_it(
     shop: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its ledger's row must be free until the table is its own: nobody would see what it says there."""
-    monkeypatch.setattr(locks, "TELL_TRIES", 1)
+    monkeypatch.setattr(locks, "LOG_TRIES", 1)
     shop.load("shop", "item")
     shop.ask("shop", "DROP VIEW cheap; ALTER TABLE item ALTER COLUMN id TYPE bigint")
     run = next_run()
@@ -100,16 +100,16 @@ def test_a_load_that_waits_for_a_reader_says_for_whom_and_status_shows_it(
         shop.ask("warehouse", f'GRANT pg_read_all_stats TO "{loader}"')
         step = waiting_step(shop, run)
         who = f"process {reader.info.backend_pid} ({reader.info.user}, since 20"
-        assert f"waits for those who read shop.item: {who}" in step.detail["told"]
+        assert f"waits for those who read shop.item: {who}" in step.detail["waits"]
         text, data = status(shop)
         assert who in " ".join(text.split())
-        (told,) = [one["told"] for one in data["steps"] if one["task"] == "LoadTable" and one["told"]]
+        (told,) = [one["waits"] for one in data["steps"] if one["task"] == "LoadTable" and one["waits"]]
         assert who in told
         assert SECRET not in f"{text}{data}{step.detail}"
     assert caplog.text.count(who) == 1
     done = shop.step(run, "LoadTable", "shop.item")
     assert done is not None
-    assert "told" not in done.detail
+    assert "waits" not in done.detail
     assert shop.differing("shop", "item") == []
 
 
@@ -125,7 +125,7 @@ def test_a_load_that_waits_for_a_row_says_for_whom(
     with publishing(shop, run), other(shop, "warehouse", "UPDATE shop.item SET name = 'x'") as writer:
         step = waiting_step(shop, run)
         who = f"process {writer.info.backend_pid} ({writer.info.user}; since when"
-        assert f"waits for {who}" in step.detail["told"]
+        assert f"waits for {who}" in step.detail["waits"]
         assert caplog.text.count("waits for process") == 1
     assert shop.differing("shop", "item") == []
 
@@ -135,7 +135,7 @@ def test_a_step_that_waits_for_another_worker_names_it_in_the_log_and_status_tel
 ) -> None:
     """It has no row in the ledger yet, for it may turn out to be done; nothing is left once it goes on."""
     caplog.set_level("INFO", logger="pipeline")
-    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
     shop.load("shop", "item")
     run = next_run()
     shop.extract("shop", run, "item")
@@ -149,7 +149,7 @@ def test_a_step_that_waits_for_another_worker_names_it_in_the_log_and_status_tel
             assert f"shop.item: ValidateExtract of {run}: {told}" in " ".join(text.split())
             (one,) = data["waiting"]
             assert (one["run"], one["task"], one["name"]) == (run, "ValidateExtract", "shop.item")
-            assert one["told"].startswith(told)
+            assert one["waits"].startswith(told)
             assert shop.step(run, "ValidateExtract", "shop.item") is None
             worker.rollback()
     assert caplog.text.count(told) == 1

@@ -26,7 +26,7 @@ def school(night: Night) -> Night:
 def test_a_run_loads_and_builds_everything_and_says_so(school: Night) -> None:
     run = next_run()
     ended = school.etl(run)
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     assert "2 tables" in ended.out
     assert "3 marts built" in ended.out
     assert shown(school, "most") == [(2,)]

@@ -40,7 +40,7 @@ def attempt(night: Night, run: str, error: str | None = None, *, state: str | No
 def seen(night: Night, run: str | None = None) -> list[tuple[str, str, str | None, str]]:
     """Return task, state, error and what is to be typed, of each step that is shown."""
     with night.warehouse() as warehouse:
-        found = list(plain.look(warehouse, run))
+        found = list(plain.observe(warehouse, run))
     return [(one.key.task, one.state, one.error, hints.of_step(one).command) for one in found]
 
 

@@ -44,7 +44,7 @@ def state(configured: Settings, pid: object, at: float) -> str:
     record = programs._record(configured, "report", run)
     beside.write(record, {"pid": pid, "ok": False, "error": "it was killed", "exit_code": 3})
     os.utime(record, (at, at))
-    (found,) = overview.look(configured, run)
+    (found,) = overview.observe(configured, run)
     assert found.step is not None
     return found.step.state
 

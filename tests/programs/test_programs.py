@@ -573,9 +573,9 @@ def test_the_command_runs_each_file_apart_tells_what_failed_and_goes_on_from_the
     when = next_run()
     ended = night.run("run", "analysts", "--run", when)
     assert ended.code == 3, ended.err
-    assert ended.told[0] == "tasks/stranger.py:7: One: ValueError: no such intake"
+    assert ended.errors[0] == "tasks/stranger.py:7: One: ValueError: no such intake"
     again = f"pipeline run analysts stranger --run {when}"
-    assert ended.told[1] == f"  next: correct that, and push it, then {again}"
+    assert ended.errors[1] == f"  next: correct that, and push it, then {again}"
     assert night.ask("warehouse", "SELECT heads FROM mart.headcount") == [(3,)]
     (alert,) = hook.alerts()
     assert (alert.key, alert.command) == ("analysts/stranger", again)
@@ -585,4 +585,4 @@ def test_the_command_runs_each_file_apart_tells_what_failed_and_goes_on_from_the
     assert [one.kind for one in hook.alerts()] == ["failed", "recovered"]
     assert "done before" in night.run("run", "analysts", "--run", when).out
     wrong = night.run("run", "analysts", "strangr", "--run", when)
-    assert (wrong.code, wrong.told[0][:40]) == (2, "strangr: no such file (did you mean stra"), wrong.err
+    assert (wrong.code, wrong.errors[0][:40]) == (2, "strangr: no such file (did you mean stra"), wrong.err

@@ -49,7 +49,7 @@ def test_check_says_what_would_keep_it_from_being_written_and_that_a_night_goes_
     settings = night.settings.model_copy(update={"report": ReportSettings(folder=tmp_path)})
 
     def found(thing: str) -> preflight.Finding:
-        (one,) = (one for one in preflight.everything(settings, "http://127.0.0.1:1") if one.thing == thing)
+        (one,) = (one for one in preflight.everything(settings, "http://127.0.0.1:1") if one.subject == thing)
         return one
 
     assert found("report") == preflight.Finding("report")
@@ -83,7 +83,7 @@ def test_a_whole_night_writes_the_page_and_one_that_it_cannot_write_is_done_all_
     file = night.platform.settings_file
     file.write_text(file.read_text() + f"\n[report]\nfolder = {page}\n")
     ended = night.etl(next_run())
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     assert '<p class="value">3</p>' in (page / "index.html").read_text()
     (page / "index.html").unlink()
     (page / "index.html").mkdir()

@@ -76,7 +76,7 @@ class Hook:
             found.append(alert)
         return [alert for alert in found if key in (None, alert.key)]
 
-    def told(self) -> list[tuple[str, str]]:
+    def received(self) -> list[tuple[str, str]]:
         """Return kind and key of all that came, in their order."""
         return [(alert.kind, alert.key) for alert in self.alerts()]
 

@@ -67,8 +67,8 @@ class Ended:
     err: str
 
     @property
-    def told(self) -> list[str]:
-        """Return the errors that the command itself told, without its name."""
+    def errors(self) -> list[str]:
+        """Return the errors that the command itself printed, without its name."""
         return [
             line.removeprefix("pipeline: ") for line in self.err.splitlines() if line.startswith("pipeline: ")
         ]

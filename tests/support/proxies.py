@@ -13,7 +13,7 @@ from pipeline import access
 from tests.support.platforms import Platform
 
 PIECE_BYTES = 65536
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 # What a server that starts says to each who comes (SQLSTATE 57P03).
 FIELDS = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 STARTING = b"E" + struct.pack("!i", 4 + len(FIELDS)) + FIELDS
@@ -74,7 +74,7 @@ class Line:
 
     def _accept(self) -> None:
         while not self._closing.is_set():
-            if not select.select([self._listener], [], [], LOOK_SECONDS)[0]:
+            if not select.select([self._listener], [], [], POLL_SECONDS)[0]:
                 continue
             client, _ = self._listener.accept()
             self.connections += 1
@@ -91,7 +91,7 @@ class Line:
         with client, socket.create_connection(self._upstream) as server, contextlib.suppress(OSError):
             doomed = False
             while not self._closing.is_set():
-                ready, _, _ = select.select([client, server], [], [], LOOK_SECONDS)
+                ready, _, _ = select.select([client, server], [], [], POLL_SECONDS)
                 for end in ready:
                     piece = end.recv(PIECE_BYTES)
                     if not piece or (doomed and end is server):

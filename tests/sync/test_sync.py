@@ -110,7 +110,7 @@ class Analysts:
     def current(self) -> str:
         return self.checkout.resolve().name
 
-    def told(self) -> list[tuple[str, str]]:
+    def received(self) -> list[tuple[str, str]]:
         """Return key and error of each alert that is open."""
         return [(one.key, one.error or "") for one in alerts.open_alerts(self.settings)]
 
@@ -157,13 +157,13 @@ def test_a_broken_commit_is_told_once_and_the_last_good_one_stays(analysts: Anal
         with pytest.raises(CheckError, match=r"marts/staff.sql:2: hr.employe: no such table"):
             analysts.sync()
     assert analysts.current == good
-    ((key, error),) = analysts.told()
+    ((key, error),) = analysts.received()
     assert key == "sync"
     assert bad[:10] in error
     (analysts.work / "marts" / "staff.sql").write_text("SELECT count(*) AS staff FROM hr.employee\n")
     fixed = analysts.push()
     assert analysts.sync().commit == fixed
-    assert analysts.told() == []
+    assert analysts.received() == []
 
 
 def test_a_commit_whose_tasks_cannot_be_imported_is_told_and_none_of_them_acts(analysts: Analysts) -> None:
@@ -370,11 +370,11 @@ def test_a_force_push_is_taken_and_a_vanished_remote_is_told_and_recovers(analys
     analysts.remote.rename(away)
     with pytest.raises(UnreachableError, match="branch main cannot be fetched"):
         analysts.sync()
-    assert [key for key, _ in analysts.told()] == ["sync/remote"]
+    assert [key for key, _ in analysts.received()] == ["sync/remote"]
     assert analysts.current == forced
     away.rename(analysts.remote)
     analysts.sync()
-    assert analysts.told() == []
+    assert analysts.received() == []
 
 
 def test_a_pack_that_is_too_large_is_refused(analysts: Analysts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +386,7 @@ def test_a_pack_that_is_too_large_is_refused(analysts: Analysts, monkeypatch: py
     with pytest.raises((StepError, UnreachableError)):
         analysts.sync()
     assert analysts.current == good
-    assert analysts.told()
+    assert analysts.received()
 
 
 def test_what_was_killed_in_the_middle_is_swept_and_done(analysts: Analysts) -> None:
@@ -468,7 +468,7 @@ def test_what_fails_within_a_sync_is_not_taken_for_another_sync(
     monkeypatch.setattr(tree, "write", full)
     with pytest.raises(StepError, match="no more processes"):
         analysts.sync()
-    assert [key for key, _ in analysts.told()] == ["sync/machine"]
+    assert [key for key, _ in analysts.received()] == ["sync/machine"]
 
 
 def test_a_sync_that_is_told_to_stop_tells_nobody(
@@ -481,7 +481,7 @@ def test_a_sync_that_is_told_to_stop_tells_nobody(
     monkeypatch.setattr(tree, "write", stopped)
     with pytest.raises(StoppedError):
         analysts.sync()
-    assert analysts.told() == []
+    assert analysts.received() == []
 
 
 def test_a_checkout_that_somebody_made_by_hand_is_left_alone(analysts: Analysts) -> None:
@@ -534,7 +534,7 @@ def test_what_keeps_a_branch_from_being_fetched_is_told_by_who_can_mend_it(
     )
     monkeypatch.setenv("PATH", path)
     analysts.sync()
-    assert analysts.told() == []
+    assert analysts.received() == []
 
 
 @pytest.mark.skipif(not may_mount(), reason="only root may mount a small disk")
@@ -580,7 +580,7 @@ def test_gits_words_are_sorted_by_who_can_mend_it_and_never_by_an_address(
 ) -> None:
     url = "https://h/error: 403/certificate fsck.git"
     error = trouble.GitError("git exited with 128")
-    error.said = f"{said}\nfatal: unable to access '{url}'"
+    error.output = f"{said}\nfatal: unable to access '{url}'"
     told = trouble.of_fetch(url, "main", error)
     assert (type(told), fact in told.fact, bool(told.hint)) == (kind, True, True)
 

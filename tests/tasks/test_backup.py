@@ -67,7 +67,7 @@ def test_a_backup_is_made_listed_and_not_made_again(archive: Archive) -> None:
     archive.source("shop", SMALL)
     run = next_run()
     ended = archive.backup("shop", run)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     settled(archive, "shop", run)
 
     ended = archive.backup("shop", run)
@@ -93,7 +93,7 @@ def test_the_warehouse_and_the_scheduler_are_not_needed(archive: Archive) -> Non
     text = text.replace(f"default-scheduler-port = {port}", "default-scheduler-port = 9")
     archive.platform.settings_file.write_text(text)
     ended = archive.backup("shop", run)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     settled(archive, "shop", run)
 
 
@@ -111,7 +111,7 @@ def test_a_scheduler_that_lets_nobody_in_is_not_needed(
     assert text.count("secret = scheduler\n") == 1
     archive.platform.settings_file.write_text(text.replace("secret = scheduler\n", f"secret = {name}\n"))
     ended = archive.backup("shop", run)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     assert "this goes on without it" in ended.err
     settled(archive, "shop", run)
 
@@ -200,7 +200,7 @@ def test_killed_at_any_stage_the_same_command_completes_it(archive: Archive, sta
         assert started.wait(timeout=120) == (3 if stage == "encrypt" else 0)
     if victim != "step" or stage == "encrypt":
         ended = archive.backup("shop", run, tools)
-        assert (ended.code, ended.told) == (0, [])
+        assert (ended.code, ended.errors) == (0, [])
     wait_until(lambda: archive.ours() == [], "everything has ended")
     settled(archive, "shop", run)
     dumps, encryptions = len(log_of(archive, "pg_dump")), len(log_of(archive, "gpg"))
@@ -225,7 +225,7 @@ def test_told_to_stop_it_stops_and_the_same_command_completes_it(archive: Archiv
         with archive.bucket() as opened:
             assert opened.find(f"shop/{run}/manifest.json") is None
     ended = archive.backup("shop", run, tools)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     settled(archive, "shop", run)
     assert len(log_of(archive, "pg_dump")) == ONCE_MORE[stage][0]
     assert len(log_of(archive, "gpg")) == ONCE_MORE[stage][1]
@@ -242,13 +242,13 @@ def test_a_step_over_its_limit_is_ended_told_and_done_by_the_same_command(archiv
         ended = archive.backup("shop", run, tools)
         assert archive.ours() == []
     assert ended.code == 3
-    assert ended.told[-2].startswith(
+    assert ended.errors[-2].startswith(
         "shop: DumpDatabase failed: over its limit of 0.1 minutes ([run] step_minutes), so it was ended"
     )
     assert plaintext(archive) == []
     archive.write_sections(run={"step_minutes": "60"})
     ended = archive.backup("shop", run, tools)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     settled(archive, "shop", run)
 
 
@@ -280,7 +280,7 @@ def test_connections_to_b2_that_are_cut_do_not_even_fail_the_run(archive: Archiv
     archive.control.clear()
     archive.control.fault("b2_upload_part", "reset", after_bytes=2**20, times=3)
     ended = archive.backup("shop", run)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     settled(archive, "shop", run)
 
 
@@ -295,7 +295,7 @@ def test_two_at_once_are_one(archive: Archive) -> None:
         wait_until(reached, "the first dumps")
         second = archive.backup("shop", next_run())
         assert second.code == 6
-        (told,) = second.told
+        (told,) = second.errors
         assert told.startswith(f"a backup of shop is already running: run {run}, since ")
         assert told.endswith(f" UTC on {process_tree.place()} (process {started.pid}); wait for it to end")
     assert started.wait(timeout=120) == 0
@@ -349,8 +349,8 @@ def test_each_failure_is_named_with_its_step_and_what_to_type(
         archive.control.delete_key(writer["key_id"])
     ended = archive.backup("shop", run, tools)
     assert ended.code == code
-    assert ended.told[-2].startswith(told), ended.told
-    assert ended.told[-1] == f"  next: pipeline run backup shop --run {run}"
+    assert ended.errors[-2].startswith(told), ended.errors
+    assert ended.errors[-1] == f"  next: pipeline run backup shop --run {run}"
     assert [name for name in plaintext(archive) if not name.endswith(".gpg")] == []
     assert archive.run("backups").out.startswith("bucket ")
 
@@ -365,7 +365,7 @@ def test_a_work_folder_without_any_room_is_told_as_that(archive: Archive) -> Non
         (disk / "other").write_bytes(bytes(64 * 1024))
         ended = archive.backup("shop", next_run())
     assert ended.code == 3
-    assert f"{disk}/shop is full; make room there" in ended.told[-2]
+    assert f"{disk}/shop is full; make room there" in ended.errors[-2]
     assert "bytes are free, too few for gpg" in ended.err
 
 
@@ -392,7 +392,8 @@ def test_a_flipped_bit_in_the_bucket_is_no_backup(archive: Archive) -> None:
     ended = archive.backup("shop", run)
     assert ended.code == 4
     assert (
-        f"shop: VerifyBackup failed: bucket {archive.bucket_name}: shop/{run}/shop.dump.gpg" in ended.told[0]
+        f"shop: VerifyBackup failed: bucket {archive.bucket_name}: shop/{run}/shop.dump.gpg"
+        in ended.errors[0]
     )
     listed = archive.run("backups", "shop")
     assert "has no backup of shop" in listed.out
@@ -409,15 +410,15 @@ def test_a_backup_that_was_changed_later_is_not_passed_for_one(archive: Archive)
         opened.write_small(f"shop/{run}/globals.sql.gpg", b"x", content_type="text/plain", replace=True)
     ended = archive.backup("shop", run)
     assert ended.code == 4
-    assert f"shop {run} is not what was verified" in ended.told[0]
-    assert ended.told[1].startswith("  next: pipeline run backup shop --run ")
+    assert f"shop {run} is not what was verified" in ended.errors[0]
+    assert ended.errors[1].startswith("  next: pipeline run backup shop --run ")
     assert "NO: changed since" in archive.run("backups", "shop").out
 
 
 def test_an_unknown_database_is_told(archive: Archive) -> None:
     archive.source("shop", SMALL)
     ended = archive.backup("shopp", next_run())
-    assert (ended.code, "did you mean shop?" in ended.told[0]) == (2, True)
+    assert (ended.code, "did you mean shop?" in ended.errors[0]) == (2, True)
 
 
 def test_nothing_of_a_credential_is_shown_or_kept(archive: Archive) -> None:

@@ -67,10 +67,10 @@ def test_what_a_step_has_told_its_parent_and_cron_do_not_tell(hook: Hook, shop: 
     reader = shop.platform.reader("shop")
     shop.ask("shop", f"REVOKE SELECT ON purchase FROM {reader}")
     assert Clock(shop).run(run) == 3
-    assert hook.told() == [("failed", "etl/shop.purchase")]
+    assert hook.received() == [("failed", "etl/shop.purchase")]
     shop.ask("shop", f"GRANT SELECT ON purchase TO {reader}")
     assert Clock(shop).run(run) == 0
-    assert hook.told()[1:] == [("recovered", "etl/shop.purchase")]
+    assert hook.received()[1:] == [("recovered", "etl/shop.purchase")]
 
 
 @pytest.mark.parametrize("how", ["kill", "limit"])
@@ -86,4 +86,4 @@ def test_a_parent_that_cannot_say_so_or_is_ended_is_told_once(hook: Hook, shop: 
         assert started.returncode == (137 if how == "kill" else 3), told
         wait_until(lambda: not shop.ours(), "all have ended", 30)
     assert Clock(shop).run(run) == 0
-    assert hook.told() == [("failed", "run/etl"), ("recovered", "run/etl")]
+    assert hook.received() == [("failed", "run/etl"), ("recovered", "run/etl")]

@@ -44,7 +44,7 @@ def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop
     assert f"[{MONTH} RestoreDrill hr]" in again.err
     assert f"[{MONTH} RestoreDrill shop]" not in again.err
     assert restores.report("hr", MONTH).held
-    assert hook.told() == [("failed", "drill/hr"), ("recovered", "drill/hr")]
+    assert hook.received() == [("failed", "drill/hr"), ("recovered", "drill/hr")]
 
     third = restores.archive.run("run", "drill", "--month", MONTH)
     assert third.code == 0

@@ -61,13 +61,13 @@ def test_two_nights_of_the_samples_and_a_third_that_changes_nothing(night: Night
     first, second, third = next_run(), next_run(), next_run()
 
     ended = night.etl(first)
-    assert (ended.code, ended.told) == (0, []), ended.out
+    assert (ended.code, ended.errors) == (0, []), ended.out
     assert differing(night) == []
     assert len(loads(night, first)) == 20
 
     day_2(night, tmp_path)
     ended = night.etl(second)
-    assert (ended.code, ended.told) == (0, []), ended.out
+    assert (ended.code, ended.errors) == (0, []), ended.out
     assert differing(night) == []
     done = loads(night, second)
     incremental = {name for name, detail in done.items() if detail["mode"] == "increment"}
@@ -77,7 +77,7 @@ def test_two_nights_of_the_samples_and_a_third_that_changes_nothing(night: Night
 
     touched = touched_at(night)
     ended = night.etl(third)
-    assert (ended.code, ended.told) == (0, []), ended.out
+    assert (ended.code, ended.errors) == (0, []), ended.out
     assert "nothing changed" in ended.out
     assert differing(night) == []
     assert touched_at(night) == touched
@@ -85,7 +85,7 @@ def test_two_nights_of_the_samples_and_a_third_that_changes_nothing(night: Night
     assert {detail[key] for detail in idle for key in ("inserted", "updated", "deleted")} == {0}
 
     ended = night.etl(third)
-    assert (ended.code, ended.told) == (0, []), ended.out
+    assert (ended.code, ended.errors) == (0, []), ended.out
     assert "was complete before: nothing to do" in ended.out
 
 
@@ -136,10 +136,10 @@ def test_one_table_that_fails_stops_only_itself(hook: Hook, shop: Night) -> None
 
     shop.ask("shop", f"GRANT SELECT ON purchase TO {reader}")
     ended = shop.etl(run)
-    assert (ended.code, ended.told) == (0, []), ended.out
+    assert (ended.code, ended.errors) == (0, []), ended.out
     assert differing(shop) == []
     assert {name: detail for name, detail in loads(shop, run).items() if name in before} == before
-    assert hook.told() == [("failed", "etl/shop.purchase"), ("recovered", "etl/shop.purchase")]
+    assert hook.received() == [("failed", "etl/shop.purchase"), ("recovered", "etl/shop.purchase")]
     alert = hook.alerts()[0]
     assert re.search(r"#tab=graph&taskId=etl.ExtractTable_\w*shop_purchase_\w+$", alert.task_url or "")
     assert f"/log/{run}/etl.ExtractTable_" in (alert.log_url or "")
@@ -161,7 +161,7 @@ def test_a_loaded_set_of_pgbench_tables_is_of_one_moment(night: Night) -> None:
             run = next_run()
             wait_until(lambda: night.value("bank", "SELECT count(*) FROM pgbench_history"), "transfers")
             ended = night.etl(run)
-            assert (ended.code, ended.told) == (0, [])
+            assert (ended.code, ended.errors) == (0, [])
             sums = night.ask("warehouse", BALANCES)[0]
             assert len(set(sums)) == 1, sums
             seen.add(sums)
@@ -243,7 +243,7 @@ def finished(shop: Night, run: str) -> None:
     """See that the same command ends it, and that each load was done once."""
     already = loads(shop, run)
     ended = shop.etl(run)
-    assert (ended.code, ended.told) == (0, []), ended.out
+    assert (ended.code, ended.errors) == (0, []), ended.out
     done = loads(shop, run)
     assert {name: done[name] for name in already} == already
     counts = {name: (d["inserted"], d["updated"], d["deleted"]) for name, d in done.items()}
@@ -421,7 +421,7 @@ def test_what_is_over_its_limit_fails_is_recorded_and_told_and_leaves_nobody(
     assert f"over its limit of {minutes} minutes" in (alert.error or "")
     finished(shop, run)
     assert differing(shop) == []
-    assert hook.told()[1:] == [("recovered", alert.key)]
+    assert hook.received()[1:] == [("recovered", alert.key)]
 
 
 def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
@@ -437,7 +437,7 @@ def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
     process.communicate(timeout=120)
     started_at, host, pid = row
     assert ended.code == 6
-    assert ended.told == [
+    assert ended.errors == [
         f"a load is already running: run {run}, since {started_at:%Y-%m-%d %H:%M} UTC on {host} "
         f"(process {pid}); wait for it to end"
     ]

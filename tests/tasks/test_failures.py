@@ -69,7 +69,7 @@ def test_a_table_that_fails_is_told_once_and_its_recovery_once(hook: Hook, shop:
     shop.ask("shop", f"GRANT SELECT ON purchase TO {reader}")
     for _ in range(2):
         assert shop.etl(run).code == 0
-    assert hook.told() == [("failed", "etl/shop.purchase"), ("recovered", "etl/shop.purchase")]
+    assert hook.received() == [("failed", "etl/shop.purchase"), ("recovered", "etl/shop.purchase")]
     query = "SELECT kind, key, sent_at IS NOT NULL FROM ops.alert ORDER BY told_at"
     assert shop.ask("warehouse", query) == [
         ("failed", "etl/shop.purchase", True),
@@ -88,7 +88,7 @@ def test_a_check_that_only_warns_is_told_until_it_holds(hook: Hook, night: Night
     assert "50" in (alert.error or "")
     night.ask("shop", "UPDATE item SET name = 'a' WHERE id = 1")
     assert night.etl(next_run()).code == 0
-    assert hook.told()[1:] == [("recovered", "etl/shop.item/name null_rate")]
+    assert hook.received()[1:] == [("recovered", "etl/shop.item/name null_rate")]
 
 
 def test_a_check_that_does_not_hold_is_told_until_it_does(hook: Hook, night: Night) -> None:
@@ -102,7 +102,7 @@ def test_a_check_that_does_not_hold_is_told_until_it_does(hook: Hook, night: Nig
     assert "unique" in (alert.error or "")
     night.ask("shop", "UPDATE item SET name = 'b' WHERE id = 1")
     assert night.etl(next_run()).code == 0
-    assert hook.told()[1:] == [("recovered", "etl/shop.item")]
+    assert hook.received()[1:] == [("recovered", "etl/shop.item")]
 
 
 def test_a_backup_that_fails_is_told_once_and_its_recovery_once(hook: Hook, archive: Archive) -> None:
@@ -120,7 +120,7 @@ def test_a_backup_that_fails_is_told_once_and_its_recovery_once(hook: Hook, arch
     vault.write(entry, {"uri": uri})
     for _ in range(2):
         assert archive.backup("shop", run).code == 0
-    assert hook.told() == [("failed", "backup/shop"), ("recovered", "backup/shop")]
+    assert hook.received() == [("failed", "backup/shop"), ("recovered", "backup/shop")]
     assert uri not in "".join(request["raw"] for request in hook.requests())
 
 
@@ -135,7 +135,7 @@ def test_a_key_that_expires_soon_is_told_until_another_is_in_its_place(hook: Hoo
     assert "short@test.invalid" in alert.summary
     archive.write_settings(recipients="school.asc, safe.asc")
     assert archive.backup("shop", next_run()).code == 0
-    assert hook.told()[1:] == [("recovered", alert.key)]
+    assert hook.received()[1:] == [("recovered", alert.key)]
 
 
 # kill -9
@@ -149,7 +149,7 @@ def test_a_step_that_is_killed_and_done_at_its_second_try_wakes_nobody(hook: Hoo
         found.kill()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
-    assert hook.told() == []
+    assert hook.received() == []
 
 
 def test_a_step_that_is_killed_twice_is_told_once(hook: Hook, shop: Night) -> None:
@@ -162,11 +162,11 @@ def test_a_step_that_is_killed_twice_is_told_once(hook: Hook, shop: Night) -> No
             found.kill()
         out, err = process.communicate(timeout=120)
     assert process.returncode == 3, out + err
-    assert hook.told() == [("failed", "etl/shop.purchase")]
+    assert hook.received() == [("failed", "etl/shop.purchase")]
     assert "its process was killed" in (hook.alerts()[0].error or "")
     assert "shop.purchase: ExtractTable failed: its process was killed" in out
     assert shop.etl(run).code == 0
-    assert hook.told()[1:] == [("recovered", "etl/shop.purchase")]
+    assert hook.received()[1:] == [("recovered", "etl/shop.purchase")]
 
 
 def test_a_luigi_that_is_killed_is_told_by_its_parent(hook: Hook, shop: Night) -> None:
@@ -175,8 +175,8 @@ def test_a_luigi_that_is_killed_is_told_by_its_parent(hook: Hook, shop: Night) -
         luigi_of(process).kill()
         out, err = process.communicate(timeout=120)
     assert process.returncode == 3, out + err
-    assert "run/etl" in [key for _, key in hook.told()]
-    assert {kind for kind, _ in hook.told()} == {"failed"}
+    assert "run/etl" in [key for _, key in hook.received()]
+    assert {kind for kind, _ in hook.received()} == {"failed"}
     wait_until(lambda: not shop.ours(), "nobody is left", 30)
 
 
@@ -248,7 +248,7 @@ def test_a_run_that_is_killed_as_a_whole_is_told_by_the_scheduler(hook: Hook, sh
     assert "a worker is gone without a word" in told[0].summary
     assert told[0].command == f"pipeline run etl --run {run}"
     assert shop.etl(run).code == 0
-    assert hook.told()[1:] == [("recovered", "run/etl")]
+    assert hook.received()[1:] == [("recovered", "run/etl")]
 
 
 # The scheduler.
@@ -271,5 +271,5 @@ def test_a_scheduler_that_goes_in_the_middle_is_told(hook: Hook, shop: Night, sc
         scheduler.process.wait()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 5, out + err
-    assert ("failed", "run/etl") in hook.told()
+    assert ("failed", "run/etl") in hook.received()
     wait_until(lambda: not shop.ours(), "nobody is left", 30)

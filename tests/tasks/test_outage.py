@@ -57,7 +57,7 @@ def test_a_source_that_dies_while_its_tables_are_read_is_told_once(hook: Hook, s
     shop.platform.sandbox.vault.write(entry, {"uri": uri})
     for _ in range(2):
         assert shop.etl(run).code == 0
-    assert hook.told() == [("failed", "etl/shop"), ("recovered", "etl/shop")]
+    assert hook.received() == [("failed", "etl/shop"), ("recovered", "etl/shop")]
 
 
 def test_one_server_is_warned_of_once_a_minute_by_all_processes_of_a_run() -> None:

@@ -170,11 +170,13 @@ def _indexes(connection: Connection) -> list[Assertion]:
     health = index_health.check(connection)
     valid = _assertion("indexes", health.broken, f"{health.valid:,} valid")
     if health.reason is not None:
-        told = f"not looked into: amcheck cannot be used ({health.reason}); have a superuser CREATE EXTENSION"
-        return [valid, Assertion(name="amcheck", held=None, detail=told)]
+        detail = (
+            f"not looked into: amcheck cannot be used ({health.reason}); have a superuser CREATE EXTENSION"
+        )
+        return [valid, Assertion(name="amcheck", held=None, detail=detail)]
     more = f"; {health.others} of other kinds, which it does not know" if health.others else ""
-    told = f"{health.trees:,} B-trees in order, with every row in them{more}"
-    return [valid, _assertion("amcheck", health.broken, told)]
+    detail = f"{health.trees:,} B-trees in order, with every row in them{more}"
+    return [valid, _assertion("amcheck", health.broken, detail)]
 
 
 def _extensions(wanted: Contents, connection: Connection) -> Assertion:
@@ -192,8 +194,8 @@ def _extensions(wanted: Contents, connection: Connection) -> Assertion:
             newer.append(f"{one.name} {there.version} instead of {one.version}")
     if newer and not problems:
         return Assertion(name="extensions", held=None, detail=f"newer on this server: {', '.join(newer)}")
-    told = ", ".join(f"{one.name} {one.version}" for one in wanted.extensions)
-    return _assertion("extensions", problems, told or "none")
+    detail = ", ".join(f"{one.name} {one.version}" for one in wanted.extensions)
+    return _assertion("extensions", problems, detail or "none")
 
 
 def _numbers(version: str) -> list[int]:
@@ -215,9 +217,9 @@ def _database(wanted: Database, found: Database) -> list[Assertion]:
         if _spelt(before) != _spelt(now):
             problems.append(f"{what} is {now} instead of {before}")
     owner = [] if found.owner == wanted.owner else [f"it is {found.owner} instead of {wanted.owner}"]
-    told = f"{wanted.encoding}, {wanted.collate}"
+    detail = f"{wanted.encoding}, {wanted.collate}"
     return [
-        _assertion("encoding and locale", problems, told),
+        _assertion("encoding and locale", problems, detail),
         _assertion("database owner", owner, wanted.owner),
     ]
 

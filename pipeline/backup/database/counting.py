@@ -58,7 +58,7 @@ class Counting:
                 self._counted.append((shape, contents.count(connection, shape)))
         self.seconds = max(self.seconds, time.monotonic() - self._begun)
 
-    def require_well(self) -> None:
+    def raise_failure(self) -> None:
         """Raise what one of the connections failed with, if one did."""
         for future in self._futures:
             if future.done():
@@ -67,7 +67,7 @@ class Counting:
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to count. Raise what a connection failed with."""
-        self.require_well()
+        self.raise_failure()
         return all(future.done() for future in self._futures)
 
     @property

@@ -10,11 +10,11 @@ FIRST_WITH_READ_ALL_DATA = 140000
 def lacking(connection: Connection) -> list[str]:
     """Return what our login may not read of what pg_dump reads, each with the statement that grants it."""
     found = postgres.rows(connection, postgres.statement("backup/backup_privileges"))
-    told = [f"its login may not read {what}: {statement}" for what, statement in found]
-    if len(told) <= SHOWN:
-        return told
+    lines = [f"its login may not read {what}: {statement}" for what, statement in found]
+    if len(lines) <= SHOWN:
+        return lines
     more = "docs/backup-login.sql grants all of it"
     if connection.server_version >= FIRST_WITH_READ_ALL_DATA:
         login = postgres.value(connection, "SELECT quote_ident(current_user)")
         more = f"GRANT pg_read_all_data TO {login} grants what is in schemas, and docs/backup-login.sql all"
-    return [*told[:SHOWN], f"and {len(told) - SHOWN} more like these; {more}"]
+    return [*lines[:SHOWN], f"and {len(lines) - SHOWN} more like these; {more}"]

@@ -48,8 +48,8 @@ def altered_row(restored: Restored) -> Assertion:
             if found is None:
                 continue
             problem = assertions.table_problem(table, found)
-            told = f"one row deleted: {problem}" if problem else f"{table.full_name} still passed for whole"
-            return Assertion(name=name, held=problem is not None, detail=told)
+            detail = f"one row deleted: {problem}" if problem else f"{table.full_name} still passed for whole"
+            return Assertion(name=name, held=problem is not None, detail=detail)
     why = "no row can be deleted without another" if tables else "there are no rows"
     return Assertion(name=name, held=None, detail=f"not tried: {why}")
 

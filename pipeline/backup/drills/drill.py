@@ -211,7 +211,7 @@ class _Drill:
         deadline = self.databases.settings.require_drill().deadline_minutes * 60.0
         recovery = sum(self.seconds.values())
         whole = error is None
-        told = redact(error.fact) if error else None
+        fact = redact(error.fact) if error else None
         size = self.proven.contents.database.size_bytes
         return Report.model_validate(
             {
@@ -230,11 +230,11 @@ class _Drill:
                 "assertions": self.found,
                 "controls": self.controls,
                 "remarks": self.remarks,
-                "error": told,
+                "error": fact,
                 "hint": redact(error.hint) if error else "",
                 "schema_sha256": self.proven.contents.schema_sha256,
                 "grade": report.grade(
-                    (*self.found, *self.controls), self.remarks, in_time=recovery <= deadline, error=told
+                    (*self.found, *self.controls), self.remarks, in_time=recovery <= deadline, error=fact
                 ),
             }
         )

@@ -17,7 +17,7 @@ from pipeline.postgres import Connection
 from pipeline.redact import redact, without_values
 from pipeline.system import command
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 LOST = re.compile(r"server closed the connection|terminating connection|connection to server .* failed")
 # What every later entry would fail with as well.
 HOPELESS = re.compile(
@@ -32,7 +32,7 @@ FAILED = "failed"
 WENT_ON = "errors ignored on restore"
 KEPT = ("error:", "warning:", "ERROR:", "FATAL:")
 
-Tell = Callable[[float, str], None]
+Report = Callable[[float, str], None]
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Restorer:
     dump: Path
     place: Target
     size_bytes: int
-    report: Tell
+    report: Report
 
     def run(
         self, entries: Sequence[Entry], *, jobs: int, options: Sequence[str] = (), goes_on: bool = False
@@ -107,11 +107,11 @@ class Restorer:
         ):
             while child.running:
                 self._show_progress(connection)
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
             try:
                 child.finish()
             except StepError as error:
-                hopeless = any(HOPELESS.search(said) for said in complaints.failed.values())
+                hopeless = any(HOPELESS.search(message) for message in complaints.failed.values())
                 if not complaints.went_on or hopeless or not complaints.failed:
                     raise self._explained(error) from None
         return complaints

@@ -28,8 +28,8 @@ def apply(place: Target, wanted: Contents) -> tuple[str, ...]:
             try:
                 _grant(connection, database, grant)
             except postgres.Error as error:
-                told = f"{grant.privilege} on the database for {grant.grantee} ({postgres.message_of(error)})"
-                remarks.append(f"left out: {told}")
+                what = f"{grant.privilege} on the database for {grant.grantee} ({postgres.message_of(error)})"
+                remarks.append(f"left out: {what}")
     return tuple(remarks)
 
 

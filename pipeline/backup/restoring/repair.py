@@ -46,7 +46,7 @@ class Repair:
                 if self.lends:
                     failed, fixed = self._again(failed)
                     if fixed:
-                        self._tell_lent(fixed)
+                        self._note_lent(fixed)
                 failed = [one for one in failed if not self._without_checks(connection, one)]
                 # What needed those rows, as a foreign key does.
                 failed, _ = self._again(failed)
@@ -140,7 +140,7 @@ class Repair:
             for name in lent:
                 postgres.rows(connection, f"ALTER ROUTINE {name} RESET search_path")
 
-    def _tell_lent(self, fixed: Sequence[Entry]) -> None:
+    def _note_lent(self, fixed: Sequence[Entry]) -> None:
         functions = ", ".join(sorted(self._functions)) or "the functions that they call"
         path = self.wanted.search_path or "public"
         self.remarks.append(

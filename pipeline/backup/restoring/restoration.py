@@ -27,7 +27,7 @@ from pipeline.names import advice
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 JOBS = max(1, min(8, os.cpu_count() or 2))
 # What a database that somebody else made may have otherwise.
 THEIR_OWN = frozenset({"encoding and locale", "database owner"})
@@ -166,8 +166,8 @@ class Restoration:
             found = self._compare(place, report)
         found += _never_dumped(self._proven.contents.missing)
         if unpacked.left_out:
-            said = "; ".join(unpacked.left_out)
-            found.insert(0, Assertion(name="left out", held=False, detail=said))
+            left_out = "; ".join(unpacked.left_out)
+            found.insert(0, Assertion(name="left out", held=False, detail=left_out))
         if not new:
             found = [_lenient(one) if one.name in THEIR_OWN else one for one in found]
         return Restored(
@@ -205,17 +205,17 @@ class Restoration:
 def _wait(report: Callable[[float, str], None], counting: Counting) -> None:
     while not counting.ended:
         report(counting.share, counting.progress)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _never_dumped(missing: Collection[Missing]) -> list[Assertion]:
     """Say what a backup has not: what is in none is not news, and the rest costs a drill its best grade."""
     passwords = [one.name for one in missing if one.by_nature]
     other = [one.description for one in missing if not one.by_nature]
-    told = "the planner's statistics, the server's configuration"
+    what = "the planner's statistics, the server's configuration"
     if passwords:
-        told = f"passwords ({', '.join(passwords)}), {told}"
-    found = [Assertion(name="in no backup", held=True, detail=told)]
+        what = f"passwords ({', '.join(passwords)}), {what}"
+    found = [Assertion(name="in no backup", held=True, detail=what)]
     if other:
         found.append(Assertion(name="not in this backup", held=None, detail="; ".join(other)))
     return found

@@ -71,12 +71,12 @@ def _foreign(connection: Connection, names: Collection[str], login: str) -> list
     found = postgres.rows(connection, query, (list(names), mode))
     plain = ", ".join(name for name, is_super in found if not is_super)
     powerful = ", ".join(name for name, is_super in found if is_super)
-    told = []
+    lines = []
     if plain:
-        told.append(f"it may not act for {plain}, who own or granted something: GRANT {plain} TO {login}")
+        lines.append(f"it may not act for {plain}, who own or granted something: GRANT {plain} TO {login}")
     if powerful:
-        told.append(f"only a superuser may act for {powerful}, who own or granted something")
-    return told
+        lines.append(f"only a superuser may act for {powerful}, who own or granted something")
+    return lines
 
 
 def _untrusted(connection: Connection, proven: Manifest, there: Collection[str]) -> list[str]:

@@ -56,13 +56,13 @@ def read(pg_restore: Tool, dump: Path, encoding: str) -> list[Entry]:
 
     `encoding` is that of its database, and so of all names in it.
     """
-    said = command.run(
+    listing = command.run(
         [pg_restore.path, "--list", "--verbose", dump],
         environment=command.clean_environment({}),
         codec=postgres.codec(encoding),
     )
     entries: list[Entry] = []
-    for line in said.splitlines():
+    for line in listing.splitlines():
         if found := ENTRY.match(line):
             entries.append(Entry(int(found[1]), found[2], frozenset()))
         elif entries and (found := DEPENDS.match(line)):

@@ -62,14 +62,14 @@ def labels(proven: Manifest, data: bytes) -> dict[str, str]:
     }
 
 
-def statement(database: str, run: str, said: Mapping[str, str], sha256: str) -> bytes:
+def statement(database: str, run: str, labelled: Mapping[str, str], sha256: str) -> bytes:
     """Return the bytes that are signed: whose backup it is, what is said of it, its manifest's SHA-256.
 
     >>> statement("hr", "2026-11-22", {"method": "all"}, "00").decode().splitlines()[:3]
     ['pipeline backup 1', 'database hr', 'run 2026-11-22']
     """
     lines = ["pipeline backup 1", f"database {database}", f"run {run}"]
-    lines += [f"{name} {said.get(name, '')}" for name in LABELS]
+    lines += [f"{name} {labelled.get(name, '')}" for name in LABELS]
     return "".join(f"{line}\n" for line in [*lines, f"manifest-sha256 {sha256}"]).encode()
 
 
@@ -129,12 +129,12 @@ def sign(databases: Access, proven: Manifest, data: bytes) -> dict[str, str]:
     Raise StepError if the file has no key of the database, UnreachableError if Vault does not sign,
     CheckError if what it signed does not count here.
     """
-    said = labels(proven, data)
+    labelled = labels(proven, data)
     known = signers(databases.settings)
     if known is None:
-        return said
-    signed = statement(proven.database, proven.run, said, hashlib.sha256(data).hexdigest())
-    return {**said, LABEL: _signed(databases, known, proven.database, signed)}
+        return labelled
+    signed = statement(proven.database, proven.run, labelled, hashlib.sha256(data).hexdigest())
+    return {**labelled, LABEL: _signed(databases, known, proven.database, signed)}
 
 
 def _signed(databases: Access, known: Signers, database: str, data: bytes) -> str:

@@ -47,13 +47,13 @@ def _runs(home: Path) -> Iterator[str]:
 
 def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     """Return how far a run has come; None if it has just ended well, and its folder is gone."""
-    told, failure = work.waits() or work.read_progress(), work.failure()
+    progress, failure = work.waits() or work.read_progress(), work.failure()
     # A command that was killed may have left a step at work; one that is at work may try a failed step again.
     holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
     if holder:
         since = _moment(holder["since"])
-        key = StepKey(run, told.get("step", root), name)
-        detail = {"told": told.get("message", ""), "pid": holder["pid"]}
+        key = StepKey(run, progress.get("step", root), name)
+        detail = {"told": progress.get("message", ""), "pid": holder["pid"]}
         return Step(key, State.RUNNING, since, None, None, detail, None, None)
     if failure:
         at = datetime.fromisoformat(failure["at"])
@@ -64,7 +64,9 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
         at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
     except FileNotFoundError:
         return None
-    return Step(StepKey(run, told.get("step", root), name), State.FAILED, at, None, None, {}, KILLED, None)
+    return Step(
+        StepKey(run, progress.get("step", root), name), State.FAILED, at, None, None, {}, KILLED, None
+    )
 
 
 def _holder(work: Work, lock: str) -> dict[str, Any] | None:

@@ -27,11 +27,11 @@ def opened(path: Path) -> Iterator[int]:
 
 def wait(descriptor: int, show: Show) -> None:
     """Take a lock; say who has it while it has to be waited for."""
-    said = False
+    is_shown = False
     while not file_lock.try_take(descriptor):
-        if not said:
+        if not is_shown:
             show(None, f"waiting for what an earlier run left going{_holder(descriptor)}")
-        said = True
+        is_shown = True
         time.sleep(WAIT_SECONDS)
 
 

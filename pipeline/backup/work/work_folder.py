@@ -133,12 +133,12 @@ class Work:
                 if error.errno not in DISK_FULL:
                     self._remember(name, error)
                     raise
-                told = StepError(
+                failed = StepError(
                     f"{self.folder}: {error.strerror}",
                     hint="make room there",
                 )
-                self._remember(name, told)
-                raise told from error
+                self._remember(name, failed)
+                raise failed from error
             except BaseException as error:
                 self._remember(name, error)
                 raise
@@ -175,9 +175,9 @@ class Work:
 
     def write_progress(self, name: str, percent: int, message: str) -> None:
         """Leave word of how the step gets on, if there is room for that."""
-        told = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
+        progress = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
         with contextlib.suppress(OSError):
-            atomic.write(self.home / STATUS, json.dumps(told))
+            atomic.write(self.home / STATUS, json.dumps(progress))
 
     def read_progress(self) -> dict[str, Any]:
         """Return what the step of this run last said, or nothing."""

@@ -69,16 +69,16 @@ def _of_sql(card: DeclaredCard, sql: str, known: Known) -> tuple[Question | None
     except queries.QueryError as error:
         return None, [(("sql",), error.line, error.problem)]
     given = expanded(query.gives, known)
-    told: list[Problem] = [
+    problems: list[Problem] = [
         ((key,), 0, "is for a mart; write it in the SELECT")
         for key in ("order", "limit")
         if key in card.model_fields_set
     ]
-    told += _misnamed(query, known)
+    problems += _misnamed(query, known)
     measures = card.measures or ()
     if card.chart == Chart.NUMBER and not measures and given is not None and len(given) == 1:
         measures = given
-    told += [
+    problems += [
         (("measures", index), 0, f"{each} is for a mart; write it in the SELECT, with AS and a name")
         for index, each in enumerate(measures)
         if measure(each)[0]
@@ -86,7 +86,7 @@ def _of_sql(card: DeclaredCard, sql: str, known: Known) -> tuple[Question | None
     found = Question(
         sql.strip().rstrip(";").rstrip(), query.relations, given, card.dimensions or (), measures
     )
-    return found, [*told, *_wrong_shape(card, found), *_missing(card, found)]
+    return found, [*problems, *_wrong_shape(card, found), *_missing(card, found)]
 
 
 def _misnamed(query: queries.Query, known: Known) -> Iterator[Problem]:
@@ -102,11 +102,11 @@ def _of_mart(card: DeclaredCard, mart: str, known: Known) -> tuple[Question | No
     name = f"{SCHEMA}.{mart}"
     given, dimensions = known.get(name), card.dimensions or ()
     pairs = [measure(each) for each in card.measures or ()]
-    told: list[Problem] = []
+    problems: list[Problem] = []
     if any(how for how, _ in pairs) and not all(how for how, _ in pairs):
-        told.append((("measures",), 0, "are columns and sums of columns; write all of one kind"))
+        problems.append((("measures",), 0, "are columns and sums of columns; write all of one kind"))
     if len({column for _, column in pairs}) < len(pairs):
-        told.append((("measures",), 0, "name a column twice; write two cards, or sql"))
+        problems.append((("measures",), 0, "name a column twice; write two cards, or sql"))
     measures = tuple(column for _, column in pairs)
     if not pairs and card.chart == Chart.NUMBER and given is not None and len(given) == 1:
         measures, pairs = given, [(None, given[0])]
@@ -114,7 +114,7 @@ def _of_mart(card: DeclaredCard, mart: str, known: Known) -> tuple[Question | No
     relations = (queries.Relation(SCHEMA, mart, 1),)
     found = Question(_select(card, name, dimensions, pairs), relations, shown, dimensions, measures)
     # Its columns are looked for among those of the mart.
-    return found, [*told, *_wrong_shape(card, found), *_missing(card, replace(found, gives=given))]
+    return found, [*problems, *_wrong_shape(card, found), *_missing(card, replace(found, gives=given))]
 
 
 def _select(

@@ -85,7 +85,7 @@ def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, st
 
     The latter as line, the place as people write it, and the relation.
     """
-    told: list[Problem] = []
+    problems: list[Problem] = []
     others: list[tuple[int, str, queries.Relation]] = []
     tables = written.value.get("tables") if isinstance(written.value, dict) else None
     for name, table in mapping(tables).items():
@@ -98,12 +98,14 @@ def query_problems(written: Document) -> tuple[list[Problem], list[tuple[int, st
                 try:
                     query = queries.parse_check(text)
                 except queries.QueryError as error:
-                    told.append((line, f"{dotted(path)}: {error.problem}"))
+                    problems.append((line, f"{dotted(path)}: {error.problem}"))
                     continue
                 others += [(line, dotted(path), relation) for relation in query.relations]
                 if not query.relations:
-                    told += [(line, f"{dotted(path)}: {what}") for what in _masked_in(query, mapping(table))]
-    return told, others
+                    problems += [
+                        (line, f"{dotted(path)}: {what}") for what in _masked_in(query, mapping(table))
+                    ]
+    return problems, others
 
 
 def _masked_in(query: queries.Query, table: dict[str, Any]) -> Iterator[str]:

@@ -24,7 +24,7 @@ def problems(written: Document) -> list[rules.Problem]:
 
 def condition_problems(written: Document) -> list[rules.Problem]:
     """Return what is wrong with the conditions of `where`."""
-    told: list[rules.Problem] = []
+    problems: list[rules.Problem] = []
     for name, table in mapping(mapping(written.value).get("tables")).items():
         path: Path = ("tables", name, "where")
         text = mapping(table).get("where")
@@ -33,7 +33,7 @@ def condition_problems(written: Document) -> list[rules.Problem]:
         try:
             found = conditions.parse(text)
         except queries.QueryError as error:
-            told.append((written.line_within(path, error.line), f"{dotted(path)}: {error.problem}"))
+            problems.append((written.line_within(path, error.line), f"{dotted(path)}: {error.problem}"))
             continue
         columns = mapping(mapping(table).get("columns"))
         for column, mask in sorted(masks_of(mapping(table)).items()):
@@ -42,8 +42,8 @@ def condition_problems(written: Document) -> list[rules.Problem]:
                     f"names {column}, which is masked ({mask}), and which rows are there would tell of it; "
                     "remove it, or write 'unmasked: reviewed' beside its mask"
                 )
-                told.append((written.line(path), f"{dotted(path)}: {what}"))
-    return told
+                problems.append((written.line(path), f"{dotted(path)}: {what}"))
+    return problems
 
 
 def _only_problems(written: Document) -> Iterator[rules.Problem]:
@@ -57,12 +57,12 @@ def _only_problems(written: Document) -> Iterator[rules.Problem]:
 
 
 def _all_problems(written: Document) -> Iterator[rules.Problem]:
-    said = mapping(mapping(mapping(written.value).get("tables")).get(ALL))
+    star = mapping(mapping(mapping(written.value).get("tables")).get(ALL))
     for key in OF_ONE_TABLE:
-        if key in said:
+        if key in star:
             path: Path = ("tables", ALL, key)
             yield written.line(path), f"{dotted(path)}: is of one table; give that a line of its own"
-    for column, declared in mapping(said.get("columns")).items():
+    for column, declared in mapping(star.get("columns")).items():
         for key in sorted(mapping(declared).keys() - OF_ALL_TABLES):
             path = ("tables", ALL, "columns", column, key)
             what = "of all tables only mask and unmasked can be said; give the table a line of its own"
@@ -74,9 +74,9 @@ def _not_listed(table: dict[str, Any]) -> rules.Found:
     # The key and the cursor come along by themselves.
     loaded = {*named(table["only"]), *named(table.get("key")), *named(table.get("cursor"))}
     for column, declared in mapping(table.get("columns")).items():
-        said = sorted(mapping(declared).keys() - OF_WHAT_STAYS)
-        if column not in loaded and said:
-            yield ("columns", column, said[0]), f"{column} is not loaded; add it to only, or remove this"
+        keys = sorted(mapping(declared).keys() - OF_WHAT_STAYS)
+        if column not in loaded and keys:
+            yield ("columns", column, keys[0]), f"{column} is not loaded; add it to only, or remove this"
     for column, mask in masks_of(table).items():
         if mask == Mask.EXCLUDE and column in named(table["only"]):
             yield ("columns", column, "mask"), f"{column} is listed in only as well; remove one of the two"

@@ -236,23 +236,25 @@ def with_masks(tables: Mapping[str, Table]) -> dict[str, Table]:
 
 
 def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) -> Table:
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for layer in (defaults, table):
-        said |= {
+        values |= {
             key: getattr(layer, key) for key in layer.model_fields_set if getattr(layer, key) is not None
         }
-    quarantine: Quarantine = said.get("quarantine", Quarantine.HOLD)
-    said["drift"] = {**defaults.drift, **table.drift}
-    said["columns"] = {
+    quarantine: Quarantine = values.get("quarantine", Quarantine.HOLD)
+    values["drift"] = {**defaults.drift, **table.drift}
+    values["columns"] = {
         column: _column(declared or Column(), quarantine) for column, declared in table.columns.items()
     }
-    said["checks"] = tuple(_ruled(check, quarantine) if check.tells_rows else check for check in table.checks)
-    said.setdefault("relation", name)
+    values["checks"] = tuple(
+        _ruled(check, quarantine) if check.tells_rows else check for check in table.checks
+    )
+    values.setdefault("relation", name)
     if table.where is not None:
-        said["where"] = conditions.parse(table.where)
-    if said.get("changes") != Changes.CURSOR:
-        said.pop("cursor", None)  # the defaults' own, for tables that are read by cursor
-    return Table(source=source, name=name, **said)
+        values["where"] = conditions.parse(table.where)
+    if values.get("changes") != Changes.CURSOR:
+        values.pop("cursor", None)  # the defaults' own, for tables that are read by cursor
+    return Table(source=source, name=name, **values)
 
 
 _Rule = TypeVar("_Rule", bound=Ruled)

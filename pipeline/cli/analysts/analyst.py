@@ -74,7 +74,7 @@ def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     """Return what there is, and what could not be looked at. Raise ProblemsError with every problem."""
     directory = arguments.directory or here.repository()
     found = catalog.read_repository(directory)
-    unseen = _look_at_tasks(directory)
+    unseen = _check_tasks(directory)
     tables = sum(len(source.tables) for source in found.catalog.sources.values())
     counted = [
         terminal.counted(len(found.catalog.sources), "source"),
@@ -84,17 +84,17 @@ def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         *([terminal.counted(len(found.tasks), "file") + " of tasks"] if found.tasks else []),
     ]
     where = "" if arguments.directory or directory == Path() else f"{directory}: "
-    told = [f"its tasks were compiled and not imported: {unseen}"] if unseen else []
-    told += [
+    lines = [f"its tasks were compiled and not imported: {unseen}"] if unseen else []
+    lines += [
         f'{name}: "*" stands for tables that only the source knows: whether it has those that marts and '
         f"checks read is seen by 'pipeline plan {name}' and the load"
         for name, source in found.catalog.sources.items()
         if source.everything
     ]
-    return f"{where}{', '.join(counted)}: no problem found", told
+    return f"{where}{', '.join(counted)}: no problem found", lines
 
 
-def _look_at_tasks(directory: Path) -> str:
+def _check_tasks(directory: Path) -> str:
     """Raise every problem of the tasks. Return why they cannot be imported here, where that is so."""
     if not confined.named(directory):
         return ""

@@ -37,12 +37,12 @@ def say(
     ::error file=sources/hr.yaml,line=4::50%25: is too much
     ::warning::its tasks were not imported
     """
-    told = [*(("error", one) for one in problems), *(("warning", one) for one in warnings)]
+    annotated = [*(("error", one) for one in problems), *(("warning", one) for one in warnings)]
     if form == JSON:
-        problem = [_as_json(level, what) for level, what in told]
+        problem = [_as_json(level, what) for level, what in annotated]
         terminal.say(json.dumps({**more, "problems": problem}, indent=2, default=str))
         return
-    for level, what in told:
+    for level, what in annotated:
         terminal.say(_as_annotation(level, what))
 
 

@@ -55,7 +55,7 @@ def run_docs(arguments: argparse.Namespace) -> int:
             facts = docs.gather(dataclasses.replace(found, catalog=known), databases)
     path = arguments.out / FILE
     _write(path, docs.page(facts))
-    terminal.say(f"{path}: {terminal.counted(len(facts.things), 'table')}")
+    terminal.say(f"{path}: {terminal.counted(len(facts.relations), 'table')}")
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0
@@ -65,5 +65,5 @@ def _write(path: Path, text: str) -> None:
     try:
         atomic.page(path, text)
     except OSError as error:
-        told = f"{path}: cannot be written: {error.strerror}"
-        raise UsageError(told, hint="name another folder with --out") from None
+        fact = f"{path}: cannot be written: {error.strerror}"
+        raise UsageError(fact, hint="name another folder with --out") from None

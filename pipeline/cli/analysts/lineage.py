@@ -59,7 +59,7 @@ def _show_columns(known: Lineage, arguments: argparse.Namespace) -> int:
         raise UsageError("--svg draws tables and marts; write --columns with --mermaid, or alone")
     if arguments.mermaid:
         lines = lineage.mermaid(known)
-    elif whole := origins.of_things(known, arguments.name or ""):
+    elif whole := origins.of_relations(known, arguments.name or ""):
         lines = [line for column in whole for line in lineage.tree(known, column)]
     else:
         lines = lineage.tree(known, arguments.name)

@@ -29,7 +29,7 @@ COMMANDS = {"plan": "what a load would do now"}
 
 
 @dataclass
-class Told:
+class Output:
     """What a plan says, gathered for machines, or printed for people as it is found."""
 
     form: str
@@ -61,15 +61,15 @@ class Told:
         """Print what was gathered. Raise CheckError if something would be held back, or fails."""
         if self.form != annotations.TEXT:
             annotations.say(self.problems, self.form, self.warnings, {"tables": self.tables})
-        told = []
+        lines = []
         if self.held:
-            told.append(
+            lines.append(
                 f"{terminal.counted(len(self.held), 'table')} would be held back: {', '.join(self.held)}"
             )
         if self.failing:
-            told.append(f"checks do not hold for what is loaded: {', '.join(self.failing)}")
-        if told:
-            raise CheckError("; ".join(told))
+            lines.append(f"checks do not hold for what is loaded: {', '.join(self.failing)}")
+        if lines:
+            raise CheckError("; ".join(lines))
 
 
 def add_commands(commands: Any) -> None:
@@ -103,7 +103,7 @@ def show_plan(arguments: argparse.Namespace) -> int:
     if arguments.table and not arguments.source:
         raise UsageError("--table needs a source before it: pipeline plan SOURCE --table TABLE")
     chosen = [declared.source(arguments.source)] if arguments.source else list(declared.sources.values())
-    told = Told(arguments.format, declared.places)
+    output = Output(arguments.format, declared.places)
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
         for source in chosen:
@@ -112,7 +112,7 @@ def show_plan(arguments: argparse.Namespace) -> int:
             known = listing.known_to(warehouse, declared)
             chosen = [known.source(source.name) for source in chosen]
         else:
-            chosen = [_with_tables(databases, warehouse, declared, source, told) for source in chosen]
+            chosen = [_with_tables(databases, warehouse, declared, source, output) for source in chosen]
         picked = {
             source.name: [source.table(name) for name in dict.fromkeys(arguments.table) or source.tables]
             for source in chosen
@@ -120,16 +120,16 @@ def show_plan(arguments: argparse.Namespace) -> int:
         if arguments.check:
             marts = [] if arguments.source else list(declared.marts.values())
             tables = [table for each in picked.values() for table in each]
-            _check(databases, warehouse, tables, marts, told)
+            _check(databases, warehouse, tables, marts, output)
         else:
             for source in chosen:
-                _show_source(databases, warehouse, source, picked[source.name], told)
-    told.end()
+                _show_source(databases, warehouse, source, picked[source.name], output)
+    output.end()
     return 0
 
 
 def _with_tables(
-    databases: Access, warehouse: Connection, declared: Catalog, source: Source, told: Told
+    databases: Access, warehouse: Connection, declared: Catalog, source: Source, output: Output
 ) -> Source:
     """Return a source with the tables that it has now, and tell what is guessed of those that `*` brings."""
     if source.everything is None:
@@ -137,55 +137,55 @@ def _with_tables(
     with databases.source(source.name) as theirs:
         found, left = listing.now(warehouse, theirs, declared, source)
     new = sorted(table.name for table in found.tables.values() if table.found)
-    told.say(f'{source.name}: "*" brings {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}')
+    output.say(f'{source.name}: "*" brings {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}')
     for masked in sorted(listing.guessed(found)):
-        told.say(f"  masked, for it looks personal: {masked}")
+        output.say(f"  masked, for it looks personal: {masked}")
     for one in left:
-        told.say(f"  not loaded: {one.name}: {one.why}")
-        told.warning(f"{source.name}.{ALL}", f"{one.name}: {one.why}")
+        output.say(f"  not loaded: {one.name}: {one.why}")
+        output.warning(f"{source.name}.{ALL}", f"{one.name}: {one.why}")
     if not found.tables:
-        told.problem(f"{source.name}.{ALL}", f'{source.name}: "*" finds no table that its role may read')
-        told.held.append(source.name)
+        output.problem(f"{source.name}.{ALL}", f'{source.name}: "*" finds no table that its role may read')
+        output.held.append(source.name)
     return found
 
 
 def _check(
-    databases: Access, warehouse: Connection, tables: Sequence[Table], marts: Sequence[Mart], told: Told
+    databases: Access, warehouse: Connection, tables: Sequence[Table], marts: Sequence[Mart], output: Output
 ) -> None:
     """Hold what is loaded to what is declared."""
     with databases.analyst() as theirs:
         for table in tables:
             name = f"{table.source}.{table.name}"
-            _checked(name, told, partial(loaded.of_table, warehouse, theirs, table))
+            _checked(name, output, partial(loaded.of_table, warehouse, theirs, table))
         for mart in marts:
             name = f"mart.{mart.name}"
-            _checked(name, told, partial(loaded.of_mart, warehouse, theirs, mart))
+            _checked(name, output, partial(loaded.of_mart, warehouse, theirs, mart))
 
 
-def _checked(name: str, told: Told, look: Callable[[], list[Seen] | None]) -> None:
+def _checked(name: str, output: Output, check: Callable[[], list[Seen] | None]) -> None:
     try:
-        found = look()
+        found = check()
     except StepError as error:
-        told.say(str(error))
-        told.problem(name, str(error))
-        told.failing.append(name)
-        told.tables.append({"name": name, "loaded": True, "error": str(error), "checks": []})
+        output.say(str(error))
+        output.problem(name, str(error))
+        output.failing.append(name)
+        output.tables.append({"name": name, "loaded": True, "error": str(error), "checks": []})
         return
     if found is None:
-        told.say(f"{name}: is not loaded yet")
-        told.warning(name, f"{name}: is not loaded yet, so no check was tried")
-        told.tables.append({"name": name, "loaded": False, "error": None, "checks": []})
+        output.say(f"{name}: is not loaded yet")
+        output.warning(name, f"{name}: is not loaded yet, so no check was tried")
+        output.tables.append({"name": name, "loaded": False, "error": None, "checks": []})
         return
     wrong = [seen for seen in found if not seen.result.passed]
-    told.say(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} not as it should be")
+    output.say(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} not as it should be")
     for seen in wrong:
-        told.say(f"  {seen.result.level}: {seen}")
+        output.say(f"  {seen.result.level}: {seen}")
         if seen.fails:
-            told.problem(name, f"{name}: {seen}")
+            output.problem(name, f"{name}: {seen}")
         else:
-            told.warning(name, f"{name}: {seen}")
+            output.warning(name, f"{name}: {seen}")
     if any(seen.fails for seen in wrong):
-        told.failing.append(name)
+        output.failing.append(name)
     checks = [
         {
             "name": seen.result.name,
@@ -196,11 +196,11 @@ def _checked(name: str, told: Told, look: Callable[[], list[Seen] | None]) -> No
         }
         for seen in found
     ]
-    told.tables.append({"name": name, "loaded": True, "error": None, "checks": checks})
+    output.tables.append({"name": name, "loaded": True, "error": None, "checks": checks})
 
 
 def _show_source(
-    databases: Access, warehouse: Connection, source: Source, tables: Sequence[Table], told: Told
+    databases: Access, warehouse: Connection, source: Source, tables: Sequence[Table], output: Output
 ) -> None:
     """Tell the plans of one source, all at one moment of it."""
     with databases.source(source.name) as connection:
@@ -210,41 +210,41 @@ def _show_source(
 
         taken = continuity.take(warehouse, connection, source.name, remember=False)
         for one in taken.held_back:
-            said = f"{source.name}: all that was written since is read again each time: {one}"
-            told.say(said)
-            told.warning(source.name, said)
+            warning = f"{source.name}: all that was written since is read again each time: {one}"
+            output.say(warning)
+            output.warning(source.name, warning)
         for table in tables:
             name = f"{table.source}.{table.name}"
             postgres.rows(connection, "SAVEPOINT table_plan")
             try:
                 with postgres.explained(name):
                     planned = plan.make(warehouse, connection, table, taken, unlock)
-                    _show_table(connection, table, planned, told)
+                    _show_table(connection, table, planned, output)
             except PipelineError as error:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT table_plan")
-                told.say(str(error))
-                told.problem(name, str(error))
-                told.held.append(name)
+                output.say(str(error))
+                output.problem(name, str(error))
+                output.held.append(name)
 
 
-def _show_table(source: Connection, table: Table, planned: Plan, told: Told) -> None:
+def _show_table(source: Connection, table: Table, planned: Plan, output: Output) -> None:
     name = f"{table.source}.{table.name}"
     total = staging.count(source, planned.relation, filtering.condition(table))
     rows = total
     if planned.mode == Mode.INCREMENT:
         query = sql.SQL("SELECT count(*) FROM {}").format(planned.relation) + planned.condition()
         rows = postgres.value(source, query)
-    told.say(f"{name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})")
+    output.say(f"{name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})")
     for change in planned.changes:
-        told.say(f"  drift: {change.describe(table)} -> {change.action}")
+        output.say(f"  drift: {change.describe(table)} -> {change.action}")
         if change.blocks:
-            told.problem(name, f"{name}: {change.describe(table)}")
+            output.problem(name, f"{name}: {change.describe(table)}")
     for check in _checks(planned):
-        told.say(f"  check: {check}")
+        output.say(f"  check: {check}")
     if planned.mode == Mode.BLOCKED:
-        told.held.append(name)
+        output.held.append(name)
     changes = [{"what": change.describe(table), "action": change.action} for change in planned.changes]
-    told.tables.append(
+    output.tables.append(
         {
             "name": name,
             "mode": planned.mode,

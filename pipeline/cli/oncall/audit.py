@@ -142,12 +142,14 @@ def _summary(seen: Sequence[Audited], night: Night | None) -> str:
         "put off": sum(one.finding is not None and one.finding.result == finding.STOPPED for one in seen),
         "out of reach": sum(one.error is not None for one in seen),
     }
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing is loaded yet"
+    counted = (
+        ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing is loaded yet"
+    )
     if night is None:
-        return f"audit: {told}"
+        return f"audit: {counted}"
     of = "" if night.night_seconds is None else f" of the last night's {night.night_seconds:,.1f} s"
     often = "every night" if night.nights == 1 else f"within {night.nights} nights"
-    line = f"audit: {told}; at {night.budget:,.1f} s{of} every table has its turn {often}"
+    line = f"audit: {counted}; at {night.budget:,.1f} s{of} every table has its turn {often}"
     return f"{line}; {_way_out(night)}" if night.nights > NIGHTS else line
 
 

@@ -59,7 +59,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         terminal.say(json.dumps([asdict(finding) for finding in findings], indent=2))
     summary = _summary(findings)
-    wrong = [finding.thing for finding in findings if finding.problems]
+    wrong = [finding.subject for finding in findings if finding.problems]
     if wrong:
         raise CheckError(f"{summary}: {', '.join(wrong)}")
     if not arguments.json:
@@ -70,11 +70,11 @@ def run_check(arguments: argparse.Namespace) -> int:
 def _show(finding: Finding) -> None:
     """Print what was found of one thing, in lines no longer than the terminal is wide."""
     for problem in finding.problems:
-        terminal.print_line(f"{finding.thing}: {problem}", "red")
+        terminal.print_line(f"{finding.subject}: {problem}", "red")
     for warning in finding.warnings:
-        terminal.print_line(f"{finding.thing}: warning: {warning}", "yellow")
+        terminal.print_line(f"{finding.subject}: warning: {warning}", "yellow")
     if not finding.problems and not finding.warnings:
-        terminal.print_line(f"{finding.thing}: ok")
+        terminal.print_line(f"{finding.subject}: ok")
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -51,13 +51,13 @@ def migrate(configured: Settings) -> list[str]:
         revision = migrations.migrate(databases.warehouse_uri())
         with databases.warehouse() as warehouse, postgres.explained("the warehouse's roles"):
             missing = roles.keep(warehouse, migrations.LOCK)
-    told = [f"the warehouse's own tables are at revision {revision}"]
+    lines = [f"the warehouse's own tables are at revision {revision}"]
     if missing:
-        told.append(
+        lines.append(
             "its roles for analysts and dashboards are not all there, so that no mart can be built; have "
             f"somebody who may type in the warehouse: {missing}; then type 'pipeline migrate' again"
         )
-    return told
+    return lines
 
 
 def run_scheduler(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def show_status(arguments: argparse.Namespace) -> int:
     try:
         seen = _read(configured, run)
     except (UnreachableError, StepError) as error:
-        lost, seen = error, overview.look_without_ledger(configured, run)
+        lost, seen = error, overview.summarize_without_ledger(configured, run)
     known = lost is None and configured.warehouse is not None
     warning = signature.warning(configured) if seen.backups else None
     if arguments.json:
@@ -70,10 +70,10 @@ def show_status(arguments: argparse.Namespace) -> int:
 
 def _read(configured: Settings, run: str | None) -> Overview:
     if configured.warehouse is None:
-        return overview.look_without_ledger(configured, run)
+        return overview.summarize_without_ledger(configured, run)
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
-        return overview.look(databases, warehouse, run)
+        return overview.summarize(databases, warehouse, run)
 
 
 def _show(seen: Overview, run: str | None, *, known: bool) -> None:
@@ -95,12 +95,12 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
             else "never done here"
         )
         terminal.say(f"tasks/{program.name}.py: {last}")
-    for step in [*(one for one in seen.steps if "told" in one.detail), *seen.others]:
+    for step in [*(one for one in seen.steps if "waits" in one.detail), *seen.others]:
         if step.state == overview.RUNNING:
-            told = step.detail.get("told") or "at work"
-            terminal.print_line(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(told)}")
+            progress = step.detail.get("waits") or "at work"
+            terminal.print_line(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(progress)}")
     for waits in seen.waiting:
-        terminal.print_line(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.told}")
+        terminal.print_line(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.waits}")
     loads.show_held_back(seen.held_back)
     for remark in seen.remarks:
         terminal.print_line(remark, "red")
@@ -138,12 +138,12 @@ def _worst(seen: Overview) -> str:
         (len(seen.stale_tables), "table is too old", "tables are too old"),
         (len(seen.stale_databases), f"database has {lack}", f"databases have {lack}"),
     ]
-    told = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+    counted = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     if not seen.stale_tables and seen.run and seen.load_state == overview.STALE:
-        told.append("the last load is too long ago")
+        counted.append("the last load is too long ago")
     going = ["something is running"] if seen.state == overview.RUNNING else []
     fine = f"{loads.extent(seen.tables, len(seen.backups))} are as they should be"
-    return f"{seen.state}: {', '.join(told or [*going, fine])}"
+    return f"{seen.state}: {', '.join(counted or [*going, fine])}"
 
 
 def _few(names: Sequence[str]) -> str:

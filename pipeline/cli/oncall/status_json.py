@@ -20,7 +20,7 @@ def data(seen: Overview) -> dict[str, Any]:
         "steps": [_step_data(step) for step in _steps(seen)],
         "failures": [_step_data(step) for step in seen.failures],
         "waiting": [
-            {"run": one.key.run, "task": one.key.task, "name": one.key.name, "told": one.told}
+            {"run": one.key.run, "task": one.key.task, "name": one.key.name, "waits": one.waits}
             for one in seen.waiting
         ],
         "undone": [
@@ -95,6 +95,6 @@ def _step_data(step: Step) -> dict[str, Any]:
         "rows": step.rows,
         "error": redact(step.error) if step.error else None,
         "hint": redact(step.hint) if step.hint else None,
-        "told": step.detail.get("told") if step.state == overview.RUNNING else None,
+        "waits": step.detail.get("waits") if step.state == overview.RUNNING else None,
         "next": hints.of_step(step).command if step.state == overview.FAILED else None,
     }

@@ -60,9 +60,9 @@ def run_watch(arguments: argparse.Namespace) -> int:
     console = terminal.console()
     for finding in findings:
         if finding.severity != Severity.OK:
-            said = f"{finding.summary}: {finding.error}" if finding.error else finding.summary
+            line = f"{finding.summary}: {finding.error}" if finding.error else finding.summary
             style = STYLES[finding.severity]
-            console.print(redact(f"{WORDS[finding.severity]}: {said}"), markup=False, style=style)
+            console.print(redact(f"{WORDS[finding.severity]}: {line}"), markup=False, style=style)
             terminal.print_next(redact(finding.hint), finding.command)
     terminal.say(_summary(findings))
     return code
@@ -76,8 +76,8 @@ def _code(findings: Sequence[Finding]) -> int:
 
 def _summary(findings: Sequence[Finding]) -> str:
     counts = Counter[Severity](finding.severity for finding in findings)
-    told = [f"{counts[severity]} {words}" for severity, words in WORDS.items() if counts[severity]]
-    return "watch: " + ", ".join([f"{counts[Severity.OK]} ok", *told])
+    counted = [f"{counts[severity]} {words}" for severity, words in WORDS.items() if counts[severity]]
+    return "watch: " + ", ".join([f"{counts[Severity.OK]} ok", *counted])
 
 
 def _data(findings: Sequence[Finding], code: int, now: datetime) -> dict[str, Any]:

@@ -52,9 +52,9 @@ def run_worker(arguments: argparse.Namespace) -> int:
     if returncode == 0:
         terminal.say("the worker was disabled in the visualizer")
         return 0
-    told = [] if arguments.log_file is None else tail
-    said = "\n".join([*told, f"the worker ended with {returncode}; its last lines say why"])
-    raise KINDS.get(returncode, StepError)(said)
+    shown = [] if arguments.log_file is None else tail
+    message = "\n".join([*shown, f"the worker ended with {returncode}; its last lines say why"])
+    raise KINDS.get(returncode, StepError)(message)
 
 
 def _fail(configured: Settings, pid: int, error: PipelineError) -> None:

@@ -64,7 +64,7 @@ def _alert(subject: AlertSubject, error: BaseException) -> Alert | None:
     # A run that has failed is told also of one that was typed: others wait for it as well.
     if isinstance(error, (UsageError, AlreadyRunningError, StoppedError)) and _is_typed():
         return None
-    summary = next((said for kind, said in _SUMMARIES if isinstance(error, kind)), None)
+    summary = next((summarized for kind, summarized in _SUMMARIES if isinstance(error, kind)), None)
     if summary is None:
         return subject.alert("failed by a bug; its log has the traceback", error)
     # What is going has not failed, and may yet.

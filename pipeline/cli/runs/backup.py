@@ -91,10 +91,12 @@ def run_backup(arguments: argparse.Namespace) -> int:
 
 
 def _progress(folder: Work) -> tuple[float, str]:
-    told = folder.read_progress()
-    if told.get("step") not in STEPS:
+    progress = folder.read_progress()
+    if progress.get("step") not in STEPS:
         return 0.0, ""
-    return STEPS.index(told["step"]) + told["percent"] / 100, f"{told['step']} {told['message']}"
+    return STEPS.index(progress["step"]) + progress[
+        "percent"
+    ] / 100, f"{progress['step']} {progress['message']}"
 
 
 def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[str]) -> None:
@@ -105,12 +107,12 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     command = chains.BACKUP.command(folder.run, folder.database)
     next_step = f"  next: {Hint(command, failure.get('hint', ''))}"
     if failure:
-        said = f"{folder.database}: {failure['step']} failed: {failure['error']}"
-        raise common_kind([failure["exit_code"]])(f"{said}\n{next_step}")
+        message = f"{folder.database}: {failure['step']} failed: {failure['error']}"
+        raise common_kind([failure["exit_code"]])(f"{message}\n{next_step}")
     at_work = folder.read_progress().get("step", "Luigi")
     why = f"{folder.home} is full; make room there" if folder.is_full else "was it killed?"
-    said = f"{folder.database}: {at_work} ended without a word ({why}); Luigi exited with {returncode}"
-    raise StepError("\n".join([*tail, said, next_step]))
+    message = f"{folder.database}: {at_work} ended without a word ({why}); Luigi exited with {returncode}"
+    raise StepError("\n".join([*tail, message, next_step]))
 
 
 def _show_one(configured: Settings, database: str, run: str) -> None:

@@ -128,9 +128,9 @@ def _fail(folders: Sequence[DrillWork], pid: int, error: PipelineError) -> None:
 
 
 def _progress(folders: Sequence[DrillWork]) -> tuple[float, str]:
-    told = {folder.run: folder.read_progress() for folder in folders}
+    progress = {folder.run: folder.read_progress() for folder in folders}
     done = sum(1 for folder in folders if folder.is_finished)
-    for name, words in told.items():
+    for name, words in progress.items():
         if words:
             return done + min(words["percent"], 99) / 100, f"{name} {words['message']}"
     return float(done), ""
@@ -150,23 +150,23 @@ def _judge(
             alerts.send_recovery(configured, f"drill/{name}", f"the drill of {name} held")
     if not wrong:
         return
-    codes, told, hints = [], {}, {}
+    codes, errors, hints = [], {}, {}
     for name in wrong:
         if known := folders[name].failure():
             codes.append(known["exit_code"])
-            told[name] = [known["error"]]
+            errors[name] = [known["error"]]
             hints[name] = known.get("hint", "")
         elif name in found:
             codes.append(CheckError.exit_code)
-            told[name] = list(found[name].failures)
+            errors[name] = list(found[name].failures)
             hints[name] = found[name].hint
-    for name in wrong if told else ():
-        told.setdefault(name, ["it ended without a word (was it killed?)"])
-    for name, what in told.items():
+    for name in wrong if errors else ():
+        errors.setdefault(name, ["it ended without a word (was it killed?)"])
+    for name, what in errors.items():
         month = folders[name].month
         alert = failures.drill(name, month).failed(drill.STEP, "; ".join(what), hint=hints.get(name))
         alerts.send(configured, alert)
-    lines = [f"{name}: the drill did not hold: {each}" for name, what in told.items() for each in what]
+    lines = [f"{name}: the drill did not hold: {each}" for name, what in errors.items() for each in what]
     if not lines:
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))

@@ -26,7 +26,7 @@ from pipeline.system import command, process_tree
 logger = logging.getLogger(__name__)
 
 # How often its progress is shown; and how often all processes of the machine are gone through for its own.
-SHOW_SECONDS, LOOK_SECONDS = 0.5, 2.0
+SHOW_SECONDS, POLL_SECONDS = 0.5, 2.0
 GRACE_SECONDS = 10.0
 # What Luigi leaves behind, such as who holds a snapshot, gives its login back and ends within so long.
 LEAVE_SECONDS = 5.0
@@ -35,7 +35,7 @@ SECONDS_PER_MINUTE = 60
 TAIL_LINES = 40
 
 # Returns how many of all steps are done, and what is being done.
-Look = Callable[[], tuple[float | None, str]]
+Current = Callable[[], tuple[float | None, str]]
 # Records how the step failed on which this process was at work.
 Fail = Callable[[int, PipelineError], object]
 
@@ -145,14 +145,14 @@ class Supervision:
         self,
         name: str,
         total: float,
-        look: Look,
+        progress: Current,
         log: LogFile | None,
         limits: RunSettings | None = None,
         fail: Fail = _unrecorded,
         finish_seconds: float = 0.0,
     ) -> None:
         """`finish_seconds`: so long the child has for its steps, after it alone was told to stop."""
-        self._name, self._total, self._look, self._log = name, total, look, log
+        self._name, self._total, self._progress, self._log = name, total, progress, log
         self._limits, self._fail, self._finish_seconds = limits or RunSettings(), fail, finish_seconds
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._seen: dict[tuple[psutil.Process, str], float] = {}
@@ -164,7 +164,7 @@ class Supervision:
         """
         with terminal.progress() as bar, process_tree.adopting() as everyone:
             # Its steps may tell of what passes in the end; that all was told is for this process to say.
-            environment = {name: value for name, value in os.environ.items() if name != alerts.CRON_TOLD}
+            environment = {name: value for name, value in os.environ.items() if name != alerts.CRON_ALERTED}
             process, reader = command.start(
                 arguments, environment=environment, on_line=lambda line: self._pass_on(line, bar)
             )
@@ -179,7 +179,7 @@ class Supervision:
                     if time.monotonic() > looks_at:
                         self._end_overdue(process.pid)
                         everyone.reap(process.pid)
-                        looks_at = time.monotonic() + LOOK_SECONDS
+                        looks_at = time.monotonic() + POLL_SECONDS
                 everyone.leave(LEAVE_SECONDS)
             except PipelineError as error:
                 if isinstance(error, StoppedError) and self._finish_seconds:
@@ -240,7 +240,7 @@ class Supervision:
 
     def _show(self, bar: Progress, task: Any) -> None:
         if not bar.disable:
-            completed, description = self._look()
+            completed, description = self._progress()
             bar.update(task, completed=completed, description=description)
 
 

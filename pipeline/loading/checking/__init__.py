@@ -29,13 +29,13 @@ def of_drift(changes: Sequence[Change], table: Table) -> list[Result]:
     """Return the changes of a table's shape as results, as they are recorded."""
     results = []
     for change in changes:
-        told, hint, level = change.fact, change.hint(table), Level.ERROR
+        fact, hint, level = change.fact, change.hint(table), Level.ERROR
         if change.kind == DriftKind.DROPPED and not change.blocks and change.action != DriftAction.IGNORE:
-            told, level = f"{told}; it stays empty in new rows", Level.WARN
+            fact, level = f"{fact}; it stays empty in new rows", Level.WARN
         if change.kind == FixedKind.MASK_KEPT:
-            told, hint, level = change.describe(table), "", Level.WARN
+            fact, hint, level = change.describe(table), "", Level.WARN
         passed = level == Level.ERROR and not change.blocks
-        results.append(Result(f"{DRIFT}{change.kind}", level, passed, told, "", hint=hint))
+        results.append(Result(f"{DRIFT}{change.kind}", level, passed, fact, "", hint=hint))
     return results
 
 

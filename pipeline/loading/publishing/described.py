@@ -16,16 +16,16 @@ _THERE = """
 
 def describe(warehouse: Connection, table: Table, staged: Staged) -> None:
     """Write the descriptions that are declared and are not there yet; what is not declared stays."""
-    said: dict[str | None, str] = {
+    declared: dict[str | None, str] = {
         name: column.description for name, column in table.columns.items() if column.description
     }
     if table.description:
-        said[None] = table.description
-    if not said:
+        declared[None] = table.description
+    if not declared:
         return
     name = staged.target.as_string(warehouse)
     there = dict(postgres.rows(warehouse, _THERE, (name, name)))
-    for column, text in said.items():
+    for column, text in declared.items():
         if column in there and there[column] != text:
             what = sql.SQL("TABLE {}").format(staged.target)
             if column is not None:

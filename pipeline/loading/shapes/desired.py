@@ -82,8 +82,8 @@ def require_columns(
     for name, declared in table.columns.items():
         # A column that was loaded once may be gone since: drift tells of that. But what was masked may now
         # be there under another name.
-        gone_well = name in target and not declared.mask
-        if current.column(name) is None and name not in renamed and not gone_well:
+        is_expected = name in target and not declared.mask
+        if current.column(name) is None and name not in renamed and not is_expected:
             missing.append(("columns", name))
     missing = [(what, name) for what, name in missing if what != "only" or name not in renamed]
     taken = [
@@ -107,11 +107,11 @@ def require_columns(
             retryable=False,
         )
     if missing:
-        told = [f'its {what} {_names(what)} "{name}"' for what, name in missing]
+        problems = [f'its {what} {_names(what)} "{name}"' for what, name in missing]
         meant = {near for _, name in missing if (near := nearest(name, current.names))}
         advice = f"did you mean {', '.join(sorted(meant))}? " if meant else ""
         raise StepError(
-            f"{', '.join(told)}, which the source does not have",
+            f"{', '.join(problems)}, which the source does not have",
             hint=f"{advice}correct sources/{table.source}.yaml (the source has {', '.join(current.names)})",
             retryable=False,
         )

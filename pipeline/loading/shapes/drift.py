@@ -118,8 +118,8 @@ class Change:
 
     def __str__(self) -> str:
         words = WORDS.get(self.kind, 'column "{column}" was {old} and is {new} now')
-        thing = f'column "{self.column}"' if self.column else "it"
-        return words.format(column=self.column, old=self.old, new=self.new, thing=thing)
+        what = f'column "{self.column}"' if self.column else "it"
+        return words.format(column=self.column, old=self.old, new=self.new, thing=what)
 
     @property
     def fact(self) -> str:

@@ -104,10 +104,10 @@ class _Graph:
         masks: dict[int, set[str]] = {}
         for number, mask in node["declared"]:
             masks.setdefault(number, set()).add(mask)
-        for number, said in masks.items():
+        for number, how in masks.items():
             # Where one table reviewed a column and another masks it, it is masked.
             found.pop(number, None)
-            if said != {REVIEWED}:
+            if how != {REVIEWED}:
                 found[number] = (f"{node['name']}.{names[number]}",)
         grown = True
         while grown:

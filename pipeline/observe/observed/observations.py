@@ -121,7 +121,7 @@ class Work:
 class Unseen:
     """What could not be looked at, and why."""
 
-    thing: str
+    subject: str
     error: str
 
 

@@ -12,7 +12,7 @@ from pipeline.postgres import Connection
 from pipeline.step import State, Step, StepKey
 
 
-def look(warehouse: Connection, run: str | None) -> Iterator[Step]:
+def observe(warehouse: Connection, run: str | None) -> Iterator[Step]:
     """Yield the steps of each that go on or failed; of a run that failed before any did, its root."""
     for chain in chains.CHAINS:
         if chain.is_plain:

@@ -26,7 +26,7 @@ class Program:
     step: Step | None = None
 
 
-def look(settings: Settings, run: str | None) -> Iterator[Program]:
+def observe(settings: Settings, run: str | None) -> Iterator[Program]:
     """Yield what is known of each file of tasks that is there now; of one run alone if it is named."""
     if settings.analysts is None:
         return

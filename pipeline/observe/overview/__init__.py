@@ -43,19 +43,19 @@ __all__ = [
     "Program",
     "Table",
     "Undone",
-    "look",
-    "look_without_ledger",
+    "summarize",
+    "summarize_without_ledger",
 ]
 
 
-def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
+def summarize(databases: Access, warehouse: Connection, run: str | None) -> Overview:
     """Return what the ledger and the work folder know: of everything, or of this run alone."""
     settings, now = databases.settings, datetime.now(UTC)
     found, steps = observed.latest(warehouse, run)
-    every = loads.look(settings, warehouse, now)
+    every = loads.observe(settings, warehouse, now)
     backups = archive.judged(settings, backups_seen.in_ledger(warehouse), now)
     drills = archive.judged_drills(settings, backups_seen.drills_in_ledger(warehouse), now)
-    theirs = list(programs.look(settings, run))
+    theirs = list(programs.observe(settings, run))
     seen = Overview(
         run=found,
         programs=theirs,
@@ -69,7 +69,7 @@ def look(databases: Access, warehouse: Connection, run: str | None) -> Overview:
         others=[
             *backups_seen.going(settings, run, backups, drills),
             *(one.step for one in theirs if one.step),
-            *plain.look(warehouse, run),
+            *plain.observe(warehouse, run),
         ],
         remarks=every.remarks,
         waiting=observed.waiting_steps(
@@ -100,7 +100,7 @@ def _of_one(seen: Overview, run: Run | None) -> Overview:
     return dataclasses.replace(seen, of_one_run=True, open=failed, undone=undone, tables=(), waiting=waits)
 
 
-def look_without_ledger(settings: Settings, run: str | None) -> Overview:
+def summarize_without_ledger(settings: Settings, run: str | None) -> Overview:
     """Return what the bucket and the work folder alone can tell; what is out of reach is a remark."""
     found: list[Backup] = []
     remarks = []

@@ -8,9 +8,9 @@ from pipeline import chains
 from pipeline.errors import PipelineError
 from pipeline.observe.observed import declared as catalogued
 from pipeline.observe.observed import loads as observed
-from pipeline.observe.observed.look import LOOK_BACK
-from pipeline.observe.observed.look import tables as read_tables
 from pipeline.observe.observed.observations import LedgerObservations, Observations, TableObservations
+from pipeline.observe.observed.observe import HISTORY
+from pipeline.observe.observed.observe import tables as read_tables
 from pipeline.observe.overview.model import FAILED, OK, STALE, Table, Undone
 from pipeline.observe.watch import limits
 from pipeline.observe.watch import loads as ages
@@ -40,9 +40,9 @@ class _Aged:
     is_late: bool
 
 
-def look(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
+def observe(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     """Return how each declared table and mart is, and what is open."""
-    since, remarks, declared = now - LOOK_BACK, [], None
+    since, remarks, declared = now - HISTORY, [], None
     try:
         declared = catalogued.read(settings, warehouse) if settings.analysts else None
     except PipelineError as error:
@@ -98,12 +98,12 @@ def _undone(
 
     As when Luigi ended before any step began, or a run was killed before it came to them.
     """
-    found, told = [], set(failing)
+    found, reported = [], set(failing)
     for run in observed.failed_runs(warehouse, since):
         waiting = {
             one.name
             for one in tables
-            if run.is_to_load(one.name) and not told.intersection((one.name, one.source))
+            if run.is_to_load(one.name) and not reported.intersection((one.name, one.source))
             if one.loaded_at is None or one.loaded_at < run.attempted_at
         }
         if waiting and not run.alive:
@@ -111,5 +111,5 @@ def _undone(
             if waiting:
                 found.append(Undone(run, sorted(waiting)))
         # Whatever it goes on with is not undone yet.
-        told |= waiting
+        reported |= waiting
     return found

@@ -79,9 +79,9 @@ class Overview:
     def failures(self) -> list[Step]:
         """Return the steps that failed or were killed and are not made up for, of all chains."""
         failed = [*self.open, *(step for step in self.others if step.state == FAILED)]
-        told = {(step.key.task, step.key.name) for step in failed}
+        reported = {(step.key.task, step.key.name) for step in failed}
         drilled = [one.as_failure() for one in self.drills if not one.held and not self.of_one_run]
-        return [*failed, *(one for one in drilled if (one.key.task, one.key.name) not in told)]
+        return [*failed, *(one for one in drilled if (one.key.task, one.key.name) not in reported)]
 
     @property
     def stale_tables(self) -> list[str]:

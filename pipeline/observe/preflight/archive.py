@@ -9,7 +9,7 @@ from pipeline import access, crypt, postgres
 from pipeline.access import Access
 from pipeline.backup.store import signature
 from pipeline.errors import PipelineError, StepError
-from pipeline.observe.preflight.finding import Finding, looked, unwritable
+from pipeline.observe.preflight.finding import Finding, checked, unwritable
 from pipeline.settings import BackupSettings, Settings
 
 UNSIGNED = (
@@ -61,17 +61,17 @@ def found(backup: BackupSettings, settings: Settings, databases: Access) -> Iter
             lacking = sorted(needed - opened.capabilities)
         return [f"it lacks {', '.join(lacking)}; make one with that capability"] if lacking else []
 
-    yield looked("recipients", recipients)
+    yield checked("recipients", recipients)
     if backup.signers is None:
         # Restores go on without, and so does a night.
         yield Finding("signatures", warnings=(UNSIGNED,))
     else:
-        yield looked("signatures", signing)
-    yield looked(f"bucket {backup.bucket}", bucket)
+        yield checked("signatures", signing)
+    yield checked(f"bucket {backup.bucket}", bucket)
     for secret, needed in _keys(backup).items():
-        yield looked(f"key {secret}", lambda secret=secret, needed=needed: key(secret, needed))  # type: ignore[misc]
+        yield checked(f"key {secret}", lambda secret=secret, needed=needed: key(secret, needed))  # type: ignore[misc]
     if settings.drill is not None:
-        yield looked("drill", drill)
+        yield checked("drill", drill)
 
 
 def fix(settings: Settings, admin_secret: str, token_file: Path) -> str:

@@ -12,19 +12,19 @@ from pipeline.postgres import Connection
 class Finding:
     """What was looked at, and what is wrong with it and what to do; nothing, if all is well."""
 
-    thing: str
+    subject: str
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def looked(thing: str, look: Callable[[], list[str]]) -> Finding:
+def checked(what: str, check: Callable[[], list[str]]) -> Finding:
     """Return what `look` finds of a thing, or why it could not be looked at."""
     try:
-        problems = look()
+        problems = check()
     except PipelineError as error:
         problems = str(error).splitlines()
     # What a step says begins with its name, as does each line here.
-    return Finding(thing, tuple(problem.removeprefix(f"{thing}: ") for problem in problems))
+    return Finding(what, tuple(problem.removeprefix(f"{what}: ") for problem in problems))
 
 
 def unwritable(connection: Connection) -> list[str]:

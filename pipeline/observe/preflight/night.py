@@ -15,7 +15,7 @@ from pipeline.dashboards import instance
 from pipeline.errors import UnreachableError
 from pipeline.metabase import Client
 from pipeline.observe.preflight import archive
-from pipeline.observe.preflight.finding import Finding, looked, unwritable
+from pipeline.observe.preflight.finding import Finding, checked, unwritable
 from pipeline.postgres import snapshot
 from pipeline.report import drawn
 from pipeline.retry import RetryPolicy
@@ -33,22 +33,22 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
 
     `scheduler` is the URL of Luigi's scheduler.
     """
-    yield looked("scheduler", lambda: visualizer.problems(settings, scheduler))
+    yield checked("scheduler", lambda: visualizer.problems(settings, scheduler))
     # A night goes on with them, but not as safely.
     yield Finding("Luigi", warnings=tuple(weakened()))
     yield from folders(settings)
     declared: list[Catalog] = []
     if settings.analysts is not None:
-        yield looked("catalog", lambda: _catalog(settings, declared))
+        yield checked("catalog", lambda: _catalog(settings, declared))
     try:
         with access.opened(settings) as databases:
             yield Finding("Vault")
             yield _alerts(settings, databases)
             if any(source.hashes for catalog_ in declared for source in catalog_.sources.values()):
-                yield looked("masks", lambda: _masks(databases))
+                yield checked("masks", lambda: _masks(databases))
             yield from _databases(settings, databases)
             if any(catalog_.marts for catalog_ in declared):
-                yield looked("marts", lambda: _marts(databases))
+                yield checked("marts", lambda: _marts(databases))
             for found in _shown(settings, databases):
                 # A night is done without it.
                 yield replace(found, problems=(), warnings=found.problems)
@@ -76,11 +76,11 @@ def _marts(databases: Access) -> list[str]:
 def _shown(settings: Settings, databases: Access) -> Iterator[Finding]:
     """Yield what is found of what shows the marts: what draws, what reads, and Metabase."""
     if settings.report is not None:
-        yield looked("report", _drawing)
+        yield checked("report", _drawing)
     if settings.report is not None or settings.metabase is not None:
-        yield looked("dashboards", lambda: _dashboards(databases))
+        yield checked("dashboards", lambda: _dashboards(databases))
     if (asked := settings.metabase) is not None:
-        yield looked("Metabase", lambda: _metabase(asked, databases))
+        yield checked("Metabase", lambda: _metabase(asked, databases))
 
 
 def _drawing() -> list[str]:
@@ -165,7 +165,7 @@ def _alerts(settings: Settings, databases: Access) -> Finding:
             "alerts",
             warnings=("nobody is told when something fails; write [alerts] with secret = PATH_IN_VAULT",),
         )
-    return looked("alerts", lambda: alerts.problems(settings, databases))
+    return checked("alerts", lambda: alerts.problems(settings, databases))
 
 
 def _masks(databases: Access) -> list[str]:
@@ -217,9 +217,9 @@ def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
         return found
 
     if settings.warehouse is not None:
-        yield looked("warehouse", warehouse)
+        yield checked("warehouse", warehouse)
     for name in settings.sources:
-        yield looked(f"source {name}", lambda name=name: source(name))  # type: ignore[misc]
+        yield checked(f"source {name}", lambda name=name: source(name))  # type: ignore[misc]
     if settings.backup is not None:
         for name in settings.databases:
-            yield looked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
+            yield checked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]

@@ -1,20 +1,20 @@
 """Watch: sees what nobody tells of, such as a run that never began. It looks at the ledger and at the bucket
 itself, judges, and tells; nothing is changed but what was told.
 
-`look` gathers the observations, and `judge` alone says what they mean: the same of the same, always.
+`observe` gathers the observations, and `judge` alone says what they mean: the same of the same, always.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from pipeline import alerts
-from pipeline.observe.observed.look import look
 from pipeline.observe.observed.observations import Observations
-from pipeline.observe.watch import archive, audits, loads, marts, opened, surroundings, tell
+from pipeline.observe.observed.observe import observe
+from pipeline.observe.watch import archive, audits, loads, marts, opened, sending, surroundings
 from pipeline.observe.watch.finding import Finding, Severity
 from pipeline.settings import Settings
 
-__all__ = ["Finding", "Observations", "Severity", "judge", "look", "watch"]
+__all__ = ["Finding", "Observations", "Severity", "judge", "observe", "watch"]
 
 
 def judge(settings: Settings, observations: Observations, now: datetime) -> list[Finding]:
@@ -31,15 +31,15 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> list
 def watch(settings: Settings, now: datetime) -> Sequence[Finding]:
     """Look at everything, tell what is new and what is over, and return what was found."""
     alerts.send_spooled(settings)
-    observations = look(settings, now)
+    observations = observe(settings, now)
     found = judge(settings, observations, now)
-    tell.tell(settings, found)
-    tell.forget(settings, observations, found)
+    sending.send(settings, found)
+    sending.forget(settings, observations, found)
     still_open = list(opened.judge(observations, alerts.open_alerts(settings), found))
     spool = surroundings.spool(alerts.send_spooled(settings))
-    heartbeat = tell.heartbeat(settings, well=not any(one.is_wrong for one in (*found, *still_open, spool)))
+    heartbeat = sending.heartbeat(settings, ok=not any(one.is_wrong for one in (*found, *still_open, spool)))
     last = [spool, *([heartbeat] if heartbeat else [])]
-    tell.tell(settings, last)
+    sending.send(settings, last)
     if still_open:
         # They were told when they came up.
         alerts.let_cron_know()

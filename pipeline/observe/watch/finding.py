@@ -51,8 +51,8 @@ class Finding:
     @property
     def text(self) -> str:
         """Return everything in one line."""
-        said = f"{self.summary}: {self.error}" if self.error else self.summary
-        return f"{said}; next: {self.next_step}" if self.command else said
+        line = f"{self.summary}: {self.error}" if self.error else self.summary
+        return f"{line}; next: {self.next_step}" if self.command else line
 
     @property
     def next_step(self) -> str:

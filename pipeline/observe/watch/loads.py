@@ -38,7 +38,7 @@ class Table:
     def is_overdue(self, now: datetime, allowed: timedelta) -> bool:
         return self.counts_from is None or limits.exceeded(now, self.counts_from, allowed)
 
-    def told(self, now: datetime) -> str:
+    def describe(self, now: datetime) -> str:
         """Return its age, for people."""
         if self.observations.fresh_as_of:
             shown = self.observations.fresh_as_of
@@ -122,8 +122,8 @@ def _run(
     summary = f"etl: the last run, {found.run}, began {age}; the limit is {durations.exact(allowed)}"
     if found.alive or not limits.exceeded(now, found.attempted_at, allowed):
         return Finding(RUN_KEY, Severity.OK, summary)
-    said = one_line(found.error) if found.error else None
-    return Finding(RUN_KEY, Severity.STALE, summary, command, said, found.attempted_at + allowed)
+    error = one_line(found.error) if found.error else None
+    return Finding(RUN_KEY, Severity.STALE, summary, command, error, found.attempted_at + allowed)
 
 
 def _source(
@@ -149,7 +149,7 @@ def _source(
         if one in untold:
             yield _late(one, allowed, now)
         elif one not in late and one.observations.fresh_as_of:
-            summary = f"{one.name}: {one.told(now)}; the limit is {durations.exact(allowed)}"
+            summary = f"{one.name}: {one.describe(now)}; the limit is {durations.exact(allowed)}"
             yield Finding(f"watch/table/{one.name}", Severity.OK, summary)
 
 
@@ -168,9 +168,9 @@ def _all_late(
     newest = max(tables, key=lambda one: one.observations.fresh_as_of or never)
     own = ledger.tables.get(source, TableObservations()).failing
     what = f"source {source}: all {len(tables)} tables are late; the newest, {newest.name}, "
-    found = _told(
+    found = _stale(
         f"watch/source/{source}",
-        f"{what}{newest.told(now)}; the limit is {durations.exact(allowed)}",
+        f"{what}{newest.describe(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source),
         (source, own) if own else (newest.name, newest.observations.failing),
     )
@@ -179,25 +179,25 @@ def _all_late(
 
 def _late(table: Table, allowed: timedelta, now: datetime) -> Finding:
     source, _, name = table.name.partition(".")
-    found = _told(
+    found = _stale(
         f"watch/table/{table.name}",
-        f"{table.name}: {table.told(now)}; the limit is {durations.exact(allowed)}",
+        f"{table.name}: {table.describe(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source, name),
         (table.name, table.observations.failing),
     )
     return replace(found, since=table.counts_from and table.counts_from + allowed)
 
 
-def _told(key: str, summary: str, command: str, failing: tuple[str, Failing | None]) -> Finding:
+def _stale(key: str, summary: str, command: str, failing: tuple[str, Failing | None]) -> Finding:
     """Return what is too old, with how the last step of it failed if one did, and what helps against that."""
     name, last = failing
     if last is None:
         return Finding(key, Severity.STALE, summary, command)
     fix = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
     often = f" in {last.runs} runs since {at(last.since)}" if last.runs > 1 else ""
-    said = one_line(f"{last.task} failed{often}: {last.error}")
+    error = one_line(f"{last.task} failed{often}: {last.error}")
     step = StepKey(last.run, last.task, name)
-    return Finding(key, Severity.STALE, summary, fix.command, said, step=step, hint=fix.before)
+    return Finding(key, Severity.STALE, summary, fix.command, error, step=step, hint=fix.before)
 
 
 def unmatched(settings: Settings, observations: Observations) -> Iterator[Finding]:

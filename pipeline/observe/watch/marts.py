@@ -34,16 +34,16 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
 def _late(
     key: str, name: str, found: TableObservations, since: datetime, *, allowed: str, now: datetime
 ) -> Finding:
-    told = (
+    line = (
         f"was last built {at(since)}, {limits.ago(now, since)}"
         if found.loaded_at
         else f"was never built, and could have been since {limits.ago(now, since)}"
     )
-    summary = f"mart {name}: {told}; the limit is {allowed}"
+    summary = f"mart {name}: {line}; the limit is {allowed}"
     last = found.failing
     if last is None:
         return Finding(key, Severity.STALE, summary, chains.MARTS.command(None, name), since=since)
     step = StepKey(last.run, last.task, f"{chains.MART.schema}.{name}")
     fix = hints.find(step.run, step.task, step.name, last.exit_code, last.hint, last.again)
-    said = one_line(f"{last.task} failed: {last.error}")
-    return Finding(key, Severity.STALE, summary, fix.command, said, since=since, hint=fix.before)
+    error = one_line(f"{last.task} failed: {last.error}")
+    return Finding(key, Severity.STALE, summary, fix.command, error, since=since, hint=fix.before)

@@ -20,9 +20,9 @@ def judge(observations: Observations, known: Sequence[Alert], found: Sequence[Fi
 
     They were told, so watch does not tell them again; but all is not well.
     """
-    told = {finding.key for finding in found if finding.is_alert}
+    alerted = {finding.key for finding in found if finding.is_alert}
     for alert in known:
-        if alert.key not in told and alert.key not in LAST:
+        if alert.key not in alerted and alert.key not in LAST:
             yield Finding(
                 f"{KEY}{alert.key}",
                 Severity.OPEN,
@@ -32,10 +32,10 @@ def judge(observations: Observations, known: Sequence[Alert], found: Sequence[Fi
                 alert.since,
                 hint=alert.hint or "",
             )
-            told.add(alert.key)
+            alerted.add(alert.key)
     for name, table in sorted(observations.ledger.tables.items()) if observations.ledger else ():
         last = table.failing
-        if last is None or told & _keys(name) or not _is_declared(observations, name):
+        if last is None or alerted & _keys(name) or not _is_declared(observations, name):
             continue
         fix = hints.find(last.run, last.task, name, last.exit_code, last.hint, last.again)
         key = StepKey(last.run, last.task, name)

@@ -24,11 +24,11 @@ NEEDED, UNKNOWN_LIMIT = 3, timedelta(hours=12)
 def judge(settings: Settings, observations: Observations, now: datetime) -> Iterator[Finding]:
     """Yield what could not be looked at, what is going on, and the keys."""
     for unseen in observations.unseen:
-        summary = f"{unseen.thing}: could not be looked at ({at(now)})"
-        reach = f"watch/reach/{unseen.thing}"
+        summary = f"{unseen.subject}: could not be looked at ({at(now)})"
+        reach = f"watch/reach/{unseen.subject}"
         yield Finding(reach, Severity.UNREACHABLE, summary, "pipeline check", unseen.error, now)
-    for thing in observations.seen:
-        yield Finding(f"watch/reach/{thing}", Severity.OK, f"{thing}: can be looked at")
+    for one in observations.seen:
+        yield Finding(f"watch/reach/{one}", Severity.OK, f"{one}: can be looked at")
     yield from _loading(observations, now)
     yield from _working(settings, observations, now)
     for key in observations.keys:

@@ -76,8 +76,8 @@ def main() -> int:
         sys.stderr.write(f"bench: {redact(str(error))}\n")
         return error.exit_code
     if arguments.json:
-        told = [one.data() for one in found]
-        _say(json.dumps(told if len(told) > 1 else told[0]))
+        results = [one.data() for one in found]
+        _say(json.dumps(results if len(results) > 1 else results[0]))
     elif arguments.what == ALL:
         _conclude(home, found, arguments.tables or bench_nights.TABLES)
     return 0

@@ -60,7 +60,7 @@ class Night:
         return (
             f"load {self.load.seconds:.1f} s, audit {self.audit.seconds:.2f} s, {self.on_the_clock:.1%};"
             f" of processors {self.load.processor_seconds:.1f} s, {self.audit.processor_seconds:.2f} s,"
-            f" {self.of_processors:.1%}; {self.audit.said.splitlines()[-1]}"
+            f" {self.of_processors:.1%}; {self.audit.output.splitlines()[-1]}"
         )
 
 

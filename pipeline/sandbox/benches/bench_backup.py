@@ -148,8 +148,8 @@ def backup(home: Home, rows: int, rounds: int) -> Figures:
 
 def _measured_apart(environment: Mapping[str, str], run: str) -> Measured:
     """Measure once, in a process of its own so that its memory is only the steps'."""
-    said = command.run(command.python(__name__, run), environment=environment)
-    return Measured(**json.loads(said.splitlines()[-1]))
+    output = command.run(command.python(__name__, run), environment=environment)
+    return Measured(**json.loads(output.splitlines()[-1]))
 
 
 def _measured(run: str) -> Measured:

@@ -19,7 +19,7 @@ from pipeline.sandbox.benches.figures import Figures
 from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import servers
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 MEBIBYTE = 2**20
 FEW_ROWS, FEW_TABLES = 1_000_000, 3
 TOGETHER = "all together"
@@ -52,7 +52,7 @@ class Peaks:
             looking.join()
 
     def _sample(self, ended: threading.Event) -> None:
-        while not ended.wait(LOOK_SECONDS):
+        while not ended.wait(POLL_SECONDS):
             together = 0
             for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error, OSError):

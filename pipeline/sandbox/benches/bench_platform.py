@@ -41,7 +41,7 @@ class Cost:
     seconds: float
     processors: Mapping[str, float] = field(default_factory=dict)
     # What a command said, if it was one.
-    said: str = ""
+    output: str = ""
 
     @property
     def processor_seconds(self) -> float:
@@ -69,8 +69,8 @@ class Platform:
         """Run a command to its end; raise StepError if it fails."""
         program = Path(sys.executable).with_name("pipeline")
         with self.measured() as costs:
-            said = command.run([program, *arguments], environment={**self.environment, **_of(build)})
-        return replace(costs[0], said=said)
+            output = command.run([program, *arguments], environment={**self.environment, **_of(build)})
+        return replace(costs[0], output=output)
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[list[Cost]]:
@@ -133,9 +133,9 @@ def built(revision: str | None) -> Iterator[list[tuple[str, Path | None]]]:
 
 def require_own_code(revision: str, build: Path) -> None:
     """Raise StepError unless a command that is measured as this build's runs the code of its folder."""
-    look = "import pipeline, tasks; print(pipeline.__file__, tasks.__file__, sep='\\n')"
-    said = command.run(command.python_code(look), environment={**os.environ, **_of(build)})
-    for file in said.splitlines():
+    code = "import pipeline, tasks; print(pipeline.__file__, tasks.__file__, sep='\\n')"
+    output = command.run(command.python_code(code), environment={**os.environ, **_of(build)})
+    for file in output.splitlines():
         if not Path(file).is_relative_to(build):
             raise StepError(
                 f"{file} would run in the place of {revision}'s",

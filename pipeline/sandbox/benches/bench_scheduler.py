@@ -61,11 +61,11 @@ class Caller:
         begun = time.monotonic()
         self._connection.request("POST", f"/api/{method}", body, self._headers)
         answer = self._connection.getresponse()
-        said = answer.read()
+        answered = answer.read()
         self.seconds.setdefault(method, []).append(time.monotonic() - begun)
         if answer.status != http.client.OK:
-            raise StepError(f"the scheduler answers {method} with {answer.status}: {said[:200]!r}")
-        return json.loads(said)["response"]
+            raise StepError(f"the scheduler answers {method} with {answer.status}: {answered[:200]!r}")
+        return json.loads(answered)["response"]
 
     def join(self) -> None:
         """Say by which catalog it goes: else it is given nothing."""
@@ -91,9 +91,9 @@ def scheduler(home: Home, count: int) -> Figures:
         begun = time.monotonic()
         for number in range(count):
             _register(run, f"small_{number:05}")
-        told = time.monotonic() - begun
+        seconds = time.monotonic() - begun
         found.add(
-            f"{count:,} tables, told to it", Cost(told), Cost(count * len(STEPS) * STEP_SECONDS / WORKERS)
+            f"{count:,} tables, told to it", Cost(seconds), Cost(count * len(STEPS) * STEP_SECONDS / WORKERS)
         )
         workers = [Caller(port, password, f"worker-{number}") for number in range(WORKERS)]
         for one in [run, *workers]:
@@ -108,7 +108,7 @@ def scheduler(home: Home, count: int) -> Figures:
         least = steps * STEP_SECONDS / WORKERS
         found.add(f"{count:,} tables, {WORKERS} workers", Cost(took, {"scheduler": used}), Cost(least))
         found.notes = [
-            f"{1000 * told / steps:.1f} ms to tell it of a step",
+            f"{1000 * seconds / steps:.1f} ms to tell it of a step",
             f"{1000 * took / steps:.1f} ms for each step that is done, {1000 * used / steps:.1f} ms of "
             "the scheduler's processor",
             *_calls(workers),

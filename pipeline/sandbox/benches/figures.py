@@ -23,8 +23,8 @@ class Figures:
     def add(self, name: str, cost: Cost, yardstick: Cost) -> None:
         """Take note of one measurement, and tell it: whoever is interrupted has what was measured by then."""
         self.costs.setdefault(name, []).append((cost, yardstick))
-        told = f"{cost}" if cost.processors else f"{cost.seconds:.2f} {self.unit}"
-        sys.stderr.write(f"bench: {self.what}, {name}: {told}; beside {yardstick.seconds:.2f} {self.unit}\n")
+        shown = f"{cost}" if cost.processors else f"{cost.seconds:.2f} {self.unit}"
+        sys.stderr.write(f"bench: {self.what}, {name}: {shown}; beside {yardstick.seconds:.2f} {self.unit}\n")
 
     def lines(self, parts: int = 1) -> list[str]:
         """Return what people read; with `parts`, also what each part of it takes."""

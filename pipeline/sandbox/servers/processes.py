@@ -162,7 +162,7 @@ def run(
     stopped = False
     while True:
         try:
-            _, said = child.communicate(timeout=0.1)
+            _, complaint = child.communicate(timeout=0.1)
             break
         except subprocess.TimeoutExpired:
             if stopping.is_set():
@@ -171,4 +171,4 @@ def run(
     if stopped:
         raise StoppedError("stopped")
     if child.returncode != 0:
-        raise StepError(command.failure(Path(arguments[0]).name, child.returncode, said))
+        raise StepError(command.failure(Path(arguments[0]).name, child.returncode, complaint))

@@ -41,7 +41,7 @@ class Receiver:
         return [kept["body"] for kept in self._kept("POST")]
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def received(self) -> list[tuple[str, str]]:
         """Return kind and key of what was received."""
         return [(alert["kind"], alert["key"]) for alert in self.alerts]
 

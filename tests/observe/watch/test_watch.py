@@ -93,7 +93,7 @@ def put(bucket: Bucket, database: str, taken_at: datetime, size_bytes: int = 100
 
 def told(settings: Settings, now: datetime) -> dict[str, watch.Finding]:
     """Return what would be told at `now`, by key."""
-    found = watch.judge(settings, watch.look(settings, now), now)
+    found = watch.judge(settings, watch.observe(settings, now), now)
     return {one.key: one for one in found if one.is_alert}
 
 
@@ -101,7 +101,7 @@ def test_a_good_night_and_days_without_any(night: Night, archive: Archive) -> No
     now = datetime.now(UTC)
     a_night(night, archive, now)
     settings = archive.settings
-    found = watch.judge(settings, watch.look(settings, now), now)
+    found = watch.judge(settings, watch.observe(settings, now), now)
     assert [one.text for one in found if one.severity != "ok"] == []
     keys = {one.key for one in found}
     assert {
@@ -144,7 +144,7 @@ def test_status_calls_stale_what_watch_calls_too_old(night: Night, archive: Arch
 
     def state() -> str:
         with access.opened(archive.settings) as databases, databases.warehouse() as warehouse:
-            return overview.look(databases, warehouse, None).load_state
+            return overview.summarize(databases, warehouse, None).load_state
 
     assert "watch/run/etl" in told(archive.settings, datetime.now(UTC))
     assert state() == "stale"
@@ -169,7 +169,7 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
         bucket.write_small(yesterday, b"another", content_type="x", replace=True)
     found = told(archive.settings, now)
     assert found.keys() == {"watch/size/shop", "watch/changed/shop"}
-    observations = watch.look(archive.settings, now)
+    observations = watch.observe(archive.settings, now)
     assert observations.bucket is not None
     assert observations.bucket.drills["old"].held_at == now
     infos = [one.key for one in watch.judge(archive.settings, observations, now) if one.severity == "info"]
@@ -189,7 +189,7 @@ def test_the_catalog_is_read_once_so_that_all_that_is_judged_is_of_one_version(
         return read(folder)
 
     monkeypatch.setattr(catalog, "read", reading)
-    seen = watch.look(archive.settings, datetime.now(UTC))
+    seen = watch.observe(archive.settings, datetime.now(UTC))
     assert seen.ledger is not None
     assert seen.declared == {"shop": {}}
     assert len(asked) == 1
@@ -274,17 +274,17 @@ def test_each_thing_is_told_once_and_once_that_it_is_over(
     for _ in range(2):
         watch.watch(settings, later)
     late = [("stale", "watch/run/etl"), ("stale", "watch/backup/shop")]
-    assert receiver.told == late
+    assert receiver.received == late
     alert = receiver.alerts[1]
     assert alert["command"] == "pipeline run backup shop"
     assert "3 days 0 h ago; the limit is 26 h" in alert["summary"]
     assert alert["since"].startswith(f"{now + 26 * HOUR:%Y-%m-%dT%H:%M}")
     # Nobody can tell whether it is over.
     watch.watch(settings.model_copy(update={"backup": None, "warehouse": None}), now)
-    assert receiver.told == late
+    assert receiver.received == late
     for _ in range(2):
         watch.watch(settings, now)
-    assert receiver.told == [*late, ("recovered", "watch/run/etl"), ("recovered", "watch/backup/shop")]
+    assert receiver.received == [*late, ("recovered", "watch/run/etl"), ("recovered", "watch/backup/shop")]
     beat = "/beat/one-long-secret-name"
     # What was told stays open until somebody can tell that it is over.
     assert receiver.beats == [f"{beat}/fail"] * 3 + [beat, beat]
@@ -300,7 +300,7 @@ def test_what_is_no_longer_declared_is_told_to_be_over(
     watch.watch(archive.settings, now + 3 * DAY)
     rest = archive.settings.model_copy(update={"databases": {}})
     watch.watch(rest, now + 3 * DAY)
-    assert receiver.told[-1] == ("recovered", "watch/backup/shop")
+    assert receiver.received[-1] == ("recovered", "watch/backup/shop")
 
 
 @pytest.mark.endurance
@@ -311,10 +311,10 @@ def test_a_heartbeat_that_nobody_wants_any_more_is_told_to_be_over(
     vault, entry = administrator(archive.platform.sandbox.home), f"{archive.entries}alerts"
     vault.write(entry, {"url": receiver.url, "hmac_key": "a-key", "heartbeat_url": "http://127.0.0.1:1/beat"})
     watch.watch(archive.settings, datetime.now(UTC))
-    assert receiver.told == [("failed", "watch/heartbeat")]
+    assert receiver.received == [("failed", "watch/heartbeat")]
     vault.write(entry, {"url": receiver.url, "hmac_key": "a-key"})
     watch.watch(archive.settings, datetime.now(UTC))
-    assert receiver.told == [("failed", "watch/heartbeat"), ("recovered", "watch/heartbeat")]
+    assert receiver.received == [("failed", "watch/heartbeat"), ("recovered", "watch/heartbeat")]
 
 
 def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, archive: Archive) -> None:
@@ -333,7 +333,7 @@ def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, arc
         found = {one.key: one for one in watch.watch(archive.settings, later)}
         watch.watch(archive.settings, later)
     assert found["watch/spool"].severity == "ok"
-    assert made.told == [
+    assert made.errors == [
         ("stale", "watch/run/etl"),
         ("stale", "watch/backup/shop"),
         ("failed", "watch/spool"),
@@ -353,9 +353,9 @@ def test_with_vault_out_of_reach_nobody_can_be_told_until_it_is_back(
     away = settings.vault.model_copy(update={"url": "http://127.0.0.1:1"})
     found = {one.key: one for one in watch.watch(settings.model_copy(update={"vault": away}), now)}
     assert {key for key, one in found.items() if one.is_alert} == {"watch/reach/Vault", "watch/spool"}
-    assert (receiver.told, receiver.beats) == ([], [])
+    assert (receiver.received, receiver.beats) == ([], [])
     watch.watch(settings, now)
-    assert receiver.told == [
+    assert receiver.received == [
         ("failed", "watch/reach/Vault"),
         ("failed", "watch/spool"),
         ("recovered", "watch/reach/Vault"),
@@ -391,14 +391,14 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
     assert max(map(len, shown)) <= 80
     assert any(line.startswith("out of reach: the warehouse: could not be looked at") for line in shown)
     assert "  next: pipeline check" in shown
-    assert receiver.told == [("failed", "run/etl"), ("failed", "watch/reach/the warehouse")]
+    assert receiver.received == [("failed", "run/etl"), ("failed", "watch/reach/the warehouse")]
     everything = well.out + dead.out + "".join(shown) + str(receiver.alerts)
     assert "one-long-secret-name" not in everything
 
 
 def test_b2_is_not_waited_for(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes connections and says nothing is out of reach, and soon."""
-    module = sys.modules["pipeline.observe.observed.look"]
+    module = sys.modules["pipeline.observe.observed.observe"]
     monkeypatch.setattr(module, "RETRIES", RetryPolicy(give_up_after_seconds=0.2, answer_seconds=0.2))
     with socket.create_server((ADDRESS, 0)) as silent:
         archive.write_settings(realm=f"http://{ADDRESS}:{silent.getsockname()[1]}")
@@ -433,7 +433,7 @@ def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
     settings = archive.settings
     folder = archive.work("shop", "2026-11-24")
     with folder.running():
-        observations = watch.look(settings, now)
+        observations = watch.observe(settings, now)
         assert observations.work is not None
         (work,) = observations.work
         assert (work.name, work.run, work.alive) == ("backup shop", "2026-11-24", True)
@@ -441,9 +441,9 @@ def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
         signed = json.loads(lock.read_text())
         # A process that cannot be seen from here, as in another container, holds the lock all the same.
         lock.write_text(json.dumps({**signed, "pid": 2**22 + 1}))
-        assert [one.alive for one in watch.look(settings, now).work or ()] == [True]
+        assert [one.alive for one in watch.observe(settings, now).work or ()] == [True]
     dead = told(settings, now)["backup/shop"]
     assert "was killed" in dead.summary
     assert dead.command == "pipeline run backup shop --run 2026-11-24"
     folder.remove()
-    assert watch.look(settings, now).work == ()
+    assert watch.observe(settings, now).work == ()

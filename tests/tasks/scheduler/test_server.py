@@ -545,7 +545,7 @@ def test_with_a_certificate_everything_is_encrypted(shop: Night, own: Served) ->
     assert "scheduler: ok" in checked.out, checked.out
     run = next_run()
     ended = shop.etl(run)
-    assert (ended.code, ended.told) == (0, [])
+    assert (ended.code, ended.errors) == (0, [])
     assert [
         task
         for task in way_in.tasks().values()
@@ -657,8 +657,8 @@ def test_a_wrong_password_ends_a_run_at_once_and_says_why(hook: Hook, shop: Nigh
     run = next_run()
     ended = shop.etl(run)
     assert ended.code == 5
-    assert "refuses the worker's login (HTTP status 401)" in ended.told[-2]
-    assert hook.told() == [("failed", "run/etl")]
+    assert "refuses the worker's login (HTTP status 401)" in ended.errors[-2]
+    assert hook.received() == [("failed", "run/etl")]
     plain = subprocess.run(
         [program("luigi"), "--module", "tasks.etl", "LoadWarehouse", "--run", run],
         env=shop.platform.env,

@@ -100,7 +100,7 @@ def test_a_night_in_json_with_a_log_of_each_step_that_the_scheduler_shows(night:
     run = next_run()
     file = night.platform.folder / "etl.log"
     ended = night.etl(run, "--log-file", str(file), "--log-format", "json")
-    assert (ended.code, ended.told) == (0, []), ended.err
+    assert (ended.code, ended.errors) == (0, []), ended.err
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert {line["run"] for line in lines} == {run}
     assert {"ExtractTable shop.item", "ValidateExtract shop.item", "LoadTable shop.item"} <= {

@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self._left = int(self.headers.get("Content-Length") or 0)
         self._fault = None if name == "control" else faults.take(name)
         try:
-            self._refuse_if_told()
+            self._raise_fault()
             if self._fault is not None and self._fault.kind == "page":
                 call.status = 200
                 self._say(200, "text/html", PAGE)
@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
             if name != "control":
                 faults.record(call)
 
-    def _refuse_if_told(self) -> None:
+    def _raise_fault(self) -> None:
         fault = self._fault
         if fault is None or fault.kind not in {"error", "full"}:
             return

@@ -24,7 +24,7 @@ FAILED = "/fail"
 HEARTBEAT = "watch/heartbeat"
 
 
-def tell(settings: Settings, findings: Sequence[Finding]) -> None:
+def send(settings: Settings, findings: Sequence[Finding]) -> None:
     """Tell each finding once, and once that it is over. What was not judged is neither."""
     for finding in findings:
         if finding.is_alert:
@@ -98,10 +98,10 @@ def _loads(settings: Settings, observations: Observations) -> set[str] | None:
     return None if sources is None or tables is None else sources | tables
 
 
-def _things(_: Settings, observations: Observations) -> set[str] | None:
+def _subjects(_: Settings, observations: Observations) -> set[str] | None:
     # With Vault out of reach nothing behind it was looked at.
     return (
-        {*observations.seen, *(one.thing for one in observations.unseen)}
+        {*observations.seen, *(one.subject for one in observations.unseen)}
         if "Vault" in observations.seen
         else None
     )
@@ -152,7 +152,7 @@ KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     "mart": _marts,
     "key": _keys,
     "rules": _audited,
-    "reach": _things,
+    "reach": _subjects,
     "going": _work,
 }
 # Under these keys a command tells as well as its steps.
@@ -167,7 +167,7 @@ DONE: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
 }
 
 
-def heartbeat(settings: Settings, *, well: bool) -> Finding | None:
+def heartbeat(settings: Settings, *, ok: bool) -> Finding | None:
     """Ask for the address whose silence somebody else watches, with /fail behind it where not all is well.
 
     It is `heartbeat_url` in the entry of [alerts] in Vault. Return None where there is none to be had.
@@ -187,7 +187,7 @@ def heartbeat(settings: Settings, *, well: bool) -> Finding | None:
         alerts.send_recovery(settings, HEARTBEAT, "heartbeat: there is no address to ask for any more")
         return None
     try:
-        webhook.ping(url if well else url + FAILED)
+        webhook.ping(url if ok else url + FAILED)
     except StoppedError:
         raise
     except PipelineError as error:

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 NAME = chains.ETL.name
 # Steps that began before are no news; and so many runs are asked how long they usually take.
-LOOK_BACK = timedelta(days=60)
+HISTORY = timedelta(days=60)
 USUAL_RUNS = 14
 # Nobody waits for watch: what does not answer by then is out of reach.
 WAREHOUSE_SESSION = {
@@ -57,12 +57,12 @@ RETRIES = RetryPolicy(give_up_after_seconds=20.0, answer_seconds=20.0)
 T = TypeVar("T")
 
 
-def look(settings: Settings, now: datetime) -> Observations:
+def observe(settings: Settings, now: datetime) -> Observations:
     """Return all that can be known at this moment."""
-    return _Looker(settings, now).look()
+    return _Observer(settings, now).observe()
 
 
-class _Looker:
+class _Observer:
     """One look, and what could be seen."""
 
     def __init__(self, settings: Settings, now: datetime) -> None:
@@ -70,12 +70,12 @@ class _Looker:
         self._seen: list[str] = []
         self._unseen: list[Unseen] = []
 
-    def look(self) -> Observations:
-        found = Observations(keys=tuple(self._keys()), work=self._looked("the work folder", self._work))
-        seen = self._looked("the catalog", self._catalog) if self._settings.analysts else None
+    def observe(self) -> Observations:
+        found = Observations(keys=tuple(self._keys()), work=self._observed("the work folder", self._work))
+        seen = self._observed("the catalog", self._catalog) if self._settings.analysts else None
         if seen is not None:
             found = replace(found, declared=seen[1].tables, marts=seen[1].marts)
-        with self._looking("Vault"), access.opened(self._settings) as databases:
+        with self._observing("Vault"), access.opened(self._settings) as databases:
             found = self._behind_vault(databases, found)
             if seen is not None and found.ledger is not None:
                 found = self._everything(databases, seen[0], found)
@@ -83,12 +83,12 @@ class _Looker:
 
     def _behind_vault(self, databases: Access, found: Observations) -> Observations:
         if self._settings.warehouse is not None:
-            found = replace(found, ledger=self._looked("the warehouse", lambda: self._ledger(databases)))
+            found = replace(found, ledger=self._observed("the warehouse", lambda: self._ledger(databases)))
         backup = self._settings.backup
         if backup is not None:
-            seen = self._looked(f"bucket {backup.bucket}", lambda: self._bucket(databases))
+            seen = self._observed(f"bucket {backup.bucket}", lambda: self._bucket(databases))
             if seen is not None and backup.audit_secret is not None:
-                rules = self._looked("the bucket's rules", lambda: self._rules(databases))
+                rules = self._observed("the bucket's rules", lambda: self._rules(databases))
                 seen = replace(seen, rule_problems=rules)
             found = replace(found, bucket=seen)
         return found
@@ -102,26 +102,26 @@ class _Looker:
             found = replace(found, declared=declared.of(checkout, catalogued, warehouse).tables)
         return found
 
-    def _looked(self, thing: str, look: Callable[[], T]) -> T | None:
-        with self._looking(thing):
-            return look()
+    def _observed(self, what: str, ask: Callable[[], T]) -> T | None:
+        with self._observing(what):
+            return ask()
         return None  # type: ignore[unreachable] # what was raised was noted
 
     @contextlib.contextmanager
-    def _looking(self, thing: str) -> Iterator[None]:
+    def _observing(self, what: str) -> Iterator[None]:
         """Note whether this thing could be looked at."""
         try:
             yield
         except StoppedError:
             raise
         except PipelineError as error:
-            self._unseen.append(Unseen(thing, one_line(str(error))))
+            self._unseen.append(Unseen(what, one_line(str(error))))
         except Exception as error:
             # Nobody looks after us: a bug of one kind must not hide all else.
-            logger.exception("%s: could not be looked at", thing)
-            self._unseen.append(Unseen(thing, one_line(f"{type(error).__name__}: {error}")))
+            logger.exception("%s: could not be looked at", what)
+            self._unseen.append(Unseen(what, one_line(f"{type(error).__name__}: {error}")))
         else:
-            self._seen.append(thing)
+            self._seen.append(what)
 
     # What lies on this machine.
 
@@ -135,7 +135,7 @@ class _Looker:
             return
         for path in self._settings.backup.recipients:
             # Each alone, so that one that is unusable does not hide another that soon will be.
-            found = self._looked(f"key {path.name}", lambda path=path: self._key(path))  # type: ignore[misc]
+            found = self._observed(f"key {path.name}", lambda path=path: self._key(path))  # type: ignore[misc]
             if found is not None:
                 yield found
 
@@ -172,7 +172,7 @@ class _Looker:
             return LedgerObservations(
                 run=runs.find(warehouse, NAME),
                 going=runs.going(warehouse, NAME),
-                tables=tables(warehouse, self._now - LOOK_BACK),
+                tables=tables(warehouse, self._now - HISTORY),
                 drills={
                     database: DrillObservations(*rest) for database, *rest in archive.last_held(warehouse)
                 },

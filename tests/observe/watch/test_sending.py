@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import alerts
 from pipeline.alerts import Alert
-from pipeline.observe.watch import tell
+from pipeline.observe.watch import sending
 from pipeline.scheduler import links
 from pipeline.step import StepKey
 from tests.observe.watch.samples import DAY, LAST_NIGHT, ledger, observations, only, settings, table, tables
@@ -17,7 +17,7 @@ def test_an_alert_leads_to_the_step_that_failed() -> None:
     shown = settings(visualizer={"secret": "scheduler", "url": "https://luigi.school.invalid"})
     old = table(fresh_as_of=LAST_NIGHT - 3 * DAY, loaded_at=LAST_NIGHT - 3 * DAY, failing=FAILING)
     found = only(observations(ledger=ledger(tables=tables(employee=old))), configured=shown)
-    alert = tell.alert_of(shown, found)
+    alert = sending.alert_of(shown, found)
     step = {"source": "hr", "table": "employee", "run": "2026-11-24"}
     assert alert.task_url == links.task_url(shown, "etl.ValidateExtract", step)
     assert alert.log_url == links.log_url(shown, "etl.ValidateExtract", step)
@@ -26,8 +26,8 @@ def test_an_alert_leads_to_the_step_that_failed() -> None:
     # Of a source's own step, and of what has none.
     own = replace(found, step=StepKey("2026-11-24", "OpenSnapshot", "hr"))
     snapshot = links.task_url(shown, "etl.OpenSnapshot", {"source": "hr", "run": "2026-11-24"})
-    assert tell.alert_of(shown, own).task_url == snapshot
-    none = tell.alert_of(shown, replace(found, step=None))
+    assert sending.alert_of(shown, own).task_url == snapshot
+    none = sending.alert_of(shown, replace(found, step=None))
     assert (none.run, none.task_url, none.log_url) == (None, None, None)
 
 
@@ -59,19 +59,19 @@ def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path)
     kept.append("backup/renamed")
     alerts.keep(shown, Alert(key="backup/renamed", kind="failed", summary="could not start"))
     # While the analysts' repository cannot be read, nothing is known to be gone from it.
-    tell.forget(shown, observations(declared=None), ())
+    sending.forget(shown, observations(declared=None), ())
     unread = {alert.key for alert in alerts.open_alerts(shown)}
     assert unread == {*kept, *gone} - {*at_once}
-    tell.forget(shown, observations(), ())
+    sending.forget(shown, observations(), ())
     assert {alert.key for alert in alerts.open_alerts(shown)} == set(kept)
 
 
 def test_each_thing_that_watch_tells_of_can_be_no_longer_declared() -> None:
     """Else an alert of a database that is gone stays open for ever, and nobody would judge it again."""
-    folder = Path(tell.__file__).parent
+    folder = Path(sending.__file__).parent
     found = {
         kind for file in folder.glob("*.py") for kind in re.findall(r'f"watch/(\w+)/\{', file.read_text())
     }
     assert {"signature", "horizon", "size", "table"} <= found
     # What is only to be known is not told.
-    assert found - tell.KEPT.keys() == {"undeclared"}
+    assert found - sending.KEPT.keys() == {"undeclared"}

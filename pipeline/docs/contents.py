@@ -1,4 +1,4 @@
-"""Facts: all that the page tells, from the analysts' files and, where there is one, from the warehouse."""
+"""Contents: all that the page tells, from the analysts' files and, where there is one, from the warehouse."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class CheckFacts:
 
 
 @dataclass(frozen=True)
-class Thing:
+class Relation:
     """A table or a mart: what it is, how it is, what it is made of and who uses it.
 
     `reads` are the columns that a mart reads of each relation, by the server's account.
@@ -66,21 +66,21 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Contents:
     """Everything on the page. `seen` is whether the warehouse could be looked at."""
 
-    things: Sequence[Thing]
+    relations: Sequence[Relation]
     dashboards: Mapping[str, str]
     lineage: lineage.Lineage
     made_at: datetime
     seen: bool
 
     @property
-    def groups(self) -> Mapping[str, Sequence[Thing]]:
+    def groups(self) -> Mapping[str, Sequence[Relation]]:
         """Return the things by schema, marts last."""
-        found: dict[str, list[Thing]] = {}
-        for thing in sorted(self.things, key=lambda one: (one.kind == "mart", one.name)):
-            found.setdefault(thing.name.partition(".")[0], []).append(thing)
+        found: dict[str, list[Relation]] = {}
+        for entry in sorted(self.relations, key=lambda one: (one.kind == "mart", one.name)):
+            found.setdefault(entry.name.partition(".")[0], []).append(entry)
         return found
 
 
@@ -94,14 +94,14 @@ class _Seen:
     tables: Mapping[str, overview.Table] = field(default_factory=dict)
 
 
-def gather(found: Repository, databases: Access | None) -> Facts:
+def gather(found: Repository, databases: Access | None) -> Contents:
     """Return what there is to tell; without `databases` what the files alone say."""
     seen = _Seen()
     if databases is not None:
         with databases.warehouse(autocommit=True) as warehouse:
             seen = _read(databases, warehouse, sorted({*found.catalog.sources, MART}))
     known = lineage.of(found.catalog, found.dashboards)
-    things = [
+    relations = [
         *(
             _table(one, seen, known)
             for source in found.catalog.sources.values()
@@ -110,7 +110,7 @@ def gather(found: Repository, databases: Access | None) -> Facts:
         *(_mart(one, seen, known) for one in found.catalog.marts.values()),
     ]
     titles = {name: one.title for name, one in found.dashboards.items()}
-    return Facts(things, titles, known, datetime.now(UTC), databases is not None)
+    return Contents(relations, titles, known, datetime.now(UTC), databases is not None)
 
 
 def _read(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _Seen:
@@ -130,11 +130,11 @@ def _read(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _
     for (name, check), results in past.items():
         level, at = last[name, check]
         checks.setdefault(name, []).append(CheckFacts(check, level, results, at))
-    tables = {one.name: one for one in overview.look(databases, warehouse, None).tables}
+    tables = {one.name: one for one in overview.summarize(databases, warehouse, None).tables}
     return _Seen(columns, described, checks, tables)
 
 
-def _table(table: Table, seen: _Seen, known: lineage.Lineage) -> Thing:
+def _table(table: Table, seen: _Seen, known: lineage.Lineage) -> Relation:
     name = f"{table.source}.{table.name}"
     how = [f"changes: {table.changes}" + (f" by {table.cursor}" if table.cursor else "")]
     how += [f"deletes: {table.deletes}", *(["every version is kept"] if table.history else [])]
@@ -142,16 +142,18 @@ def _table(table: Table, seen: _Seen, known: lineage.Lineage) -> Thing:
     origin = f"{table.schema_name}.{table.relation}"
     if origin != f"public.{table.name}":
         how.append(f"is {origin} in the source")
-    return _thing(name, table.description or "", "table", table.columns, table.checks, seen, known, how)
+    return _relation(name, table.description or "", "table", table.columns, table.checks, seen, known, how)
 
 
-def _mart(mart: Mart, seen: _Seen, known: lineage.Lineage) -> Thing:
+def _mart(mart: Mart, seen: _Seen, known: lineage.Lineage) -> Relation:
     how = [f"a {mart.materialize}", *(f"index on {', '.join(columns)}" for columns in mart.indexes)]
     name = f"{MART}.{mart.name}"
-    return _thing(name, mart.description, MART, mart.rules, mart.checks, seen, known, how, mart.sql.strip())
+    return _relation(
+        name, mart.description, MART, mart.rules, mart.checks, seen, known, how, mart.sql.strip()
+    )
 
 
-def _thing(
+def _relation(
     name: str,
     description: str,
     kind: str,
@@ -161,10 +163,10 @@ def _thing(
     known: lineage.Lineage,
     how: Sequence[str],
     sql: str = "",
-) -> Thing:
+) -> Relation:
     now = seen.tables.get(name)
     reads = now.last.detail.get("reads", {}) if now and now.last else {}
-    return Thing(
+    return Relation(
         name,
         description or seen.described.get(name, ""),
         kind,
@@ -223,8 +225,8 @@ def _latest(found: Sequence[CheckFacts]) -> str | None:
 
 
 def _words(check: Check) -> str:
-    said = check.model_dump(exclude_defaults=True, exclude={"level", "quarantine"})
-    value = said.get(check.kind, "")
+    declared = check.model_dump(exclude_defaults=True, exclude={"level", "quarantine"})
+    value = declared.get(check.kind, "")
     if isinstance(value, dict):
         return f"{check.kind} " + ", ".join(f"{key} {one}" for key, one in value.items())
     return f"{check.kind} " + (", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
