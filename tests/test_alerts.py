@@ -417,7 +417,7 @@ def test_who_knew_the_address_before_tells_of_a_sealed_vault(hook: Hook, sealabl
     own = configured(hook)
     alerts.send(own, failed("before"))
     with alerts.sending(own):
-        wait_until(hook.errors, "the address is known")
+        wait_until(hook.received, "the address is known")
         alerts.keep(own, failed("once more"))
         wait_until(lambda: len(hook.received()) == 2, "the address is remembered")
         seal(sealable)

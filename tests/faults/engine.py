@@ -49,10 +49,10 @@ class World(Protocol):
 def strike(world: World, place: str, fault: Fault) -> None:
     """Do one fault at one place. Raise AssertionError if anything is not as it should be after it."""
     arguments = world.begin()
-    told_before = len(world.hook.told())
+    told_before = len(world.hook.received())
     with standing(arguments, world.environment, place, world.folder) as scene:
         _play(world, scene, fault)
-        told = world.hook.told()[told_before:]
+        told = world.hook.received()[told_before:]
         codes = {*fault.codes} - {0} | ({*world.good} if 0 in fault.codes else set())
         assert scene.code in codes, f"it ended with {scene.code}, not one of {codes}\n{scene.out}"
         _require_no_bug(scene.out)
@@ -63,7 +63,7 @@ def strike(world: World, place: str, fault: Fault) -> None:
                 f"people were told for nothing: {told}"
             )
         elif fault.has_witness:
-            wait_until(lambda: world.hook.told()[told_before:], "somebody is told", SETTLE_SECONDS)
+            wait_until(lambda: world.hook.received()[told_before:], "somebody is told", SETTLE_SECONDS)
         ended = [_again(world, arguments)]
         while ended[-1].code not in world.good and len(ended) < TRIES:
             ended.append(_again(world, arguments))

@@ -62,7 +62,7 @@ class Repair:
             with self.restorer.place.opened() as connection, self._lent(connection):
                 failed, lent = self._again(failed)
             if lent:
-                self._tell_lent(lent)
+                self._note_lent(lent)
         if fixed:
             self.remarks.append(f"came only at the second try, after what they need: {_listed(fixed)}")
         return [self._told(one) for one in failed]

@@ -333,7 +333,7 @@ def test_alerts_that_could_not_be_sent_are_sent_first_and_once(night: Night, arc
         found = {one.key: one for one in watch.watch(archive.settings, later)}
         watch.watch(archive.settings, later)
     assert found["watch/spool"].severity == "ok"
-    assert made.errors == [
+    assert made.received == [
         ("stale", "watch/run/etl"),
         ("stale", "watch/backup/shop"),
         ("failed", "watch/spool"),
