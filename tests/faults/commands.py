@@ -48,7 +48,7 @@ class Watches(Loads):
 
     def differences(self) -> list[str]:
         """Return what was told more than once, or not at all."""
-        told = self.hook.told()
+        told = self.hook.received()
         twice = [f"told twice: {one}" for one in set(told) if told.count(one) > 1]
         return [*super().differences(), *twice, *([] if told else ["nothing was told"])]
 
