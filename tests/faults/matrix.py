@@ -93,7 +93,7 @@ COMMANDS = (
     ),
     Step("watch", "watches",
         "pipeline.observe.watch:watch:before",
-        "pipeline.observe.observed.look:look:after",
+        "pipeline.observe.observed.observe:observe:after",
         "pipeline.observe.watch:watch:after",
     ),
     Step("report", "reports",
