@@ -41,8 +41,11 @@ def passed_on(restores: Restores) -> None:
             postgres.rows(connection, f"CREATE ROLE {prefix}_{name}")
         postgres.rows(connection, f"GRANT SELECT ON item TO {prefix}_giver WITH GRANT OPTION")
         postgres.rows(connection, f"SET ROLE {prefix}_giver")
-        postgres.rows(connection, f"GRANT SELECT ON item TO {prefix}_taker")
+        postgres.rows(connection, f"GRANT SELECT ON item TO {prefix}_taker WITH GRANT OPTION")
         postgres.rows(connection, "RESET ROLE")
+        # Of the roles that may grant these, the restoring login is in all.
+        postgres.rows(connection, f"GRANT SELECT (id) ON item TO {prefix}_giver WITH GRANT OPTION")
+        postgres.rows(connection, f"GRANT SELECT (name) ON item TO {prefix}_taker")
         # Filled after the privileges, which it may need.
         postgres.rows(connection, f"SET ROLE {restores.owner('shop')}")
         postgres.rows(connection, "CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM item")
@@ -58,6 +61,7 @@ def granted(restores: Restores) -> Iterator[Restores]:
     with restores.archive.platform.connect("shop") as connection:
         for name in ("giver", "taker"):
             postgres.rows(connection, f"REVOKE ALL ON item FROM {prefix}_{name} CASCADE")
+            postgres.rows(connection, f"REVOKE ALL (id, name) ON item FROM {prefix}_{name} CASCADE")
             postgres.rows(connection, f"DROP ROLE {prefix}_{name}")
 
 
@@ -71,6 +75,14 @@ def test_a_privilege_that_was_passed_on_is_restored_by_the_documented_login(gran
     grants = "SELECT grantor::regrole::text, grantee::regrole::text FROM pg_class, aclexplode(relacl)"
     found = granted.ask(name, f"{grants} WHERE relname = 'item' AND grantor <> relowner")
     assert found == [(f"{prefix}_giver", f"{prefix}_taker")]
+    # Each privilege is by who had granted it, and not by any other who might have.
+    kept = """
+        SELECT attname::text, attacl::text FROM pg_attribute
+        WHERE attrelid = 'item'::regclass AND attacl IS NOT NULL
+        UNION ALL SELECT 'item', relacl::text FROM pg_class WHERE oid = 'item'::regclass ORDER BY 1
+        """
+    with granted.archive.platform.connect("shop") as connection:
+        assert granted.ask(name, kept) == postgres.rows(connection, kept)
     assert granted.ask(name, "SELECT * FROM counted") == [(1000,)]
     owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
     assert granted.ask(name, owner) == [(granted.owner("shop"),)]

@@ -1,9 +1,10 @@
 """Privileges that were passed on by who had got them WITH GRANT OPTION: pg_restore grants them as only a
-superuser may (SET SESSION AUTHORIZATION); here a member of those roles does it.
+superuser may (SET SESSION AUTHORIZATION); here a member of those roles does it. Each privilege is granted by
+who granted it: of a member of several the server takes any that may, and so another one, or none.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline import postgres
@@ -22,7 +23,10 @@ AFTERWARDS = (
     "SECURITY LABEL - EVENT TRIGGER ",
 )
 AS_ANOTHER = re.compile(r"^SET SESSION AUTHORIZATION (?!DEFAULT)", re.MULTILINE)
-AS_OURSELVES = re.compile(r"^RESET SESSION AUTHORIZATION;$", re.MULTILINE)
+AS_OWNER = re.compile(r"^RESET SESSION AUTHORIZATION;$")
+PASSED_ON = re.compile(r" WITH GRANT OPTION;$", re.MULTILINE)
+# What pg_restore writes before each entry.
+ENTRY_OF = re.compile(r"^-- Name: .*; Type: (?:DEFAULT )?ACL; Schema: .*; Owner: (.+)$")
 # The text comes by a connection that has its own.
 ENCODING = re.compile(r"^SET client_encoding = .*$", re.MULTILINE)
 # Of psql, which this is not for.
@@ -51,10 +55,23 @@ def script(pg_restore: Tool, dump: Path, privileges: list[Entry], encoding: str)
         environment=command.clean_environment({}),
         codec=postgres.codec(encoding),
     )
-    if not AS_ANOTHER.search(text):
+    if not AS_ANOTHER.search(text) and not PASSED_ON.search(text):
         return None
-    text = ENCODING.sub("", text)
-    return PSQL.sub("", AS_OURSELVES.sub("RESET ROLE;", AS_ANOTHER.sub("SET ROLE ", text)))
+    return "\n".join(_as_granted(PSQL.sub("", ENCODING.sub("", text))))
+
+
+def _as_granted(text: str) -> Iterator[str]:
+    owner = "RESET ROLE;"
+    for line in text.split("\n"):
+        if found := ENTRY_OF.match(line):
+            escaped = found[1].replace('"', '""')
+            owner = f'SET ROLE "{escaped}";'
+            yield owner
+        elif AS_OWNER.match(line):
+            yield owner
+        else:
+            yield AS_ANOTHER.sub("SET ROLE ", line)
+    yield "RESET ROLE;"
 
 
 def grant(connection: Connection, text: str) -> None:
