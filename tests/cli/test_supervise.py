@@ -135,6 +135,32 @@ def test_told_to_stop_everyone_is_ended(tmp_path: Path) -> None:
     assert run.failed.keys() == steps
 
 
+def test_who_was_idle_as_all_were_told_to_stop_may_have_begun_a_step_and_is_recorded_as_well(
+    tmp_path: Path,
+) -> None:
+    """Between the look at who is at work and the end of everyone, the next step can be given out."""
+    body = """
+        def idle():
+            pathlib.Path("/proc/self/comm").write_text("idle")
+            signal.signal(signal.SIGTERM, begin)
+            work("idle")
+
+        def begin(*_):
+            pathlib.Path("/proc/self/comm").write_text("step 1")
+            time.sleep(0.3)
+            os._exit(0)
+
+        if not os.fork():
+            idle()
+        step("plain")
+        work("itself")
+        """
+    run = Run(tmp_path, body)
+    with pytest.raises(StoppedError):
+        run.run(stop_when=3)
+    assert run.failed.keys() == {run.pids()[name] for name in ("plain", "idle")}
+
+
 def test_who_is_left_behind_by_one_that_ends_is_ended(tmp_path: Path) -> None:
     body = """
         step("deaf", deaf=True), step("hidden", hidden=True)

@@ -42,6 +42,9 @@ class World(Protocol):
     def differences(self) -> list[str]:
         """Return how what came of it is not as it should be, in words."""
 
+    def under_way(self) -> list[str]:
+        """Return what the ledger says is under way."""
+
     def remains(self) -> list[str]:
         """Return what is there and should not be when nothing runs."""
 
@@ -56,6 +59,8 @@ def strike(world: World, place: str, fault: Fault) -> None:
         codes = {*fault.codes} - {0} | ({*world.good} if 0 in fault.codes else set())
         assert scene.code in codes, f"it ended with {scene.code}, not one of {codes}\n{scene.out}"
         _require_no_bug(scene.out)
+        # A command that ends by itself has said of each step how that ended.
+        assert scene.code < 0 or not (said := world.under_way()), f"it ended with {scene.code}, but: {said}"
         if not world.tells:
             pass
         elif scene.code == 0:

@@ -5,6 +5,7 @@ the command has ended, and what is left of the generator makes the world whole.
 """
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Generator
@@ -67,6 +68,13 @@ def killed_as_a_whole(_world: Any, scene: Scene) -> Generator[None, None, None]:
     yield
 
 
+def interrupted(_world: Any, scene: Scene) -> Generator[None, None, None]:
+    """Type Ctrl-C: the whole group of the terminal is told."""
+    os.killpg(scene.process.pid, signal.SIGINT)
+    yield
+    yield
+
+
 def stopped(who: str) -> Strike:
     """Stop one process for a while, in the middle of what the others do."""
 
@@ -96,6 +104,8 @@ PROCESSES = (
     Fault("Luigi stopped", stopped("luigi")),
     Fault("command killed", killed(signal.SIGKILL, "parent"), KILLED),
     Fault("command terminated", killed(signal.SIGTERM, "parent"), TOLD_TO_STOP),
+    # Who typed it knows.
+    Fault("command interrupted", interrupted, TOLD_TO_STOP, has_witness=False),
     Fault("command stopped", stopped("parent")),
     Fault("all killed", killed_as_a_whole, KILLED, has_witness=False),
 )

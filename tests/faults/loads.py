@@ -6,7 +6,7 @@ held to what the suite itself did to each row, and the mart to a sum over the so
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,11 @@ REMAINS = {
         WHERE locktype = 'advisory' AND datname = current_database()"""),
     "a table in staging": ("warehouse", """
         SELECT relname::text FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'"""),
+}  # fmt: skip
+UNDER_WAY = {
     "a step under way": ("warehouse", "SELECT run || task || name FROM ops.step WHERE state = 'running'"),
     "a run under way": ("warehouse", "SELECT run || name FROM ops.run WHERE state = 'running'"),
-}  # fmt: skip
+}
 
 
 class Loads:
@@ -199,11 +201,21 @@ class Loads:
         shown = sorted(self.night.ask("warehouse", f"SELECT * FROM {build.SCHEMA}.paid"))
         return [] if wanted == shown else [f"mart: {shown}, not {wanted}"]
 
+    def under_way(self) -> list[str]:
+        """Return what the ledger says is under way."""
+        return self._found(UNDER_WAY)
+
+    def _found(self, queries: Mapping[str, tuple[str, str]]) -> list[str]:
+        return [
+            f"{what}: {one}"
+            for what, (database, query) in queries.items()
+            for (one,) in self.night.ask(database, query)
+        ]
+
     def remains(self) -> list[str]:
         """Return what is there and should not be when nothing runs."""
         found = [f"a process: {' '.join(one.cmdline())}" for one in self.night.ours()]
-        for what, (database, query) in REMAINS.items():
-            found += [f"{what}: {one}" for (one,) in self.night.ask(database, query)]
+        found += [*self._found(REMAINS), *self.under_way()]
         spool = self.night.platform.folder / "alerts"
         found += [f"an alert that was not sent: {path.read_text()}" for path in spool.glob("unsent/*")]
         found += [f"an alert that nobody took back: {path.read_text()}" for path in spool.glob("open/*")]

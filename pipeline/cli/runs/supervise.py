@@ -186,10 +186,8 @@ class Supervision:
                     process.terminate()
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(self._finish_seconds)
-                steps = _steps(process.pid)
-                everyone.end(GRACE_SECONDS)
-                for step in steps:
-                    self._fail(step.pid, error)
+                for pid in self._end_all(everyone, process.pid):
+                    self._fail(pid, error)
                 raise
             finally:
                 left = everyone.end(GRACE_SECONDS)
@@ -199,6 +197,20 @@ class Supervision:
                     logger.error("process %d cannot be ended, and may still be at work", one.pid)
             reader.join(GRACE_SECONDS)
         return process.wait(), list(self._tail)
+
+    def _end_all(self, everyone: process_tree.ProcessTree, luigi: int) -> set[int]:
+        """End everyone; return who may have been at work on a step.
+
+        Also who was idle, and who was made meanwhile: they can begin one until they hear that all is over.
+        """
+        at_work: set[int] = set()
+
+        def members() -> list[psutil.Process]:
+            at_work.update(one.pid for one in _children(luigi))
+            return everyone.members()
+
+        process_tree.end(members, GRACE_SECONDS)
+        return at_work
 
     def _end_overdue(self, luigi: int) -> None:
         """End the steps that are over their limit, each a child of Luigi's with all that it has started."""
@@ -252,9 +264,13 @@ def _ended_within(process: subprocess.Popen[str], seconds: float) -> bool:
 
 def _steps(luigi: int) -> list[psutil.Process]:
     """Return the processes that are at work on a step, all of them made by Luigi."""
+    return [one for one in _children(luigi) if _name(one) != process_tree.IDLE]
+
+
+def _children(luigi: int) -> list[psutil.Process]:
+    """Return the processes that Luigi has made."""
     try:
-        children = [one for one in psutil.Process(luigi).children() if process_tree.lives(one)]
-        return [one for one in children if _name(one) != process_tree.IDLE]
+        return [one for one in psutil.Process(luigi).children() if process_tree.lives(one)]
     except psutil.NoSuchProcess:
         return []
 
