@@ -21,6 +21,7 @@ from luigi.worker import TaskProcess
 
 from pipeline import access
 from pipeline.system import process_tree
+from tasks.worker import stop
 from tasks.worker.results import Pipe, Results
 
 # A process does steps for so long, and is then followed by a new one: so long lives its login to Vault.
@@ -51,6 +52,7 @@ class Member:
         self.ends = False
         pool.members.append(self)
         self.process.start()
+        stop.check()
         tells.close()
         reader.close()
 
@@ -167,7 +169,8 @@ class Shared:
 
     @property
     def pid(self) -> int | None:
-        return self.member.process.pid
+        # There is none if the worker is told to stop before it has one.
+        return None if self._member is None else self._member.process.pid
 
     @property
     def exitcode(self) -> int | None:
@@ -181,7 +184,7 @@ class Shared:
         return code or 1
 
     def is_alive(self) -> bool:
-        return self.member.process.is_alive()
+        return self._member is not None and self._member.process.is_alive()
 
     def terminate(self) -> None:
         """End the process, and what it has started."""

@@ -32,7 +32,7 @@ from pipeline.scheduler import step_logs, visualizer
 from pipeline.system import process_tree
 from tasks import luigi_internals
 from tasks.step import configured
-from tasks.worker import client
+from tasks.worker import client, stop
 from tasks.worker.clear import clear_done
 from tasks.worker.worker import Worker
 
@@ -115,6 +115,7 @@ def _end_with_tasks(subject: AlertSubject) -> None:
     parent = os.getppid()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.tell()
         for worker in _Factory.made:
             worker.say_stopped()
         family = psutil.Process().children(recursive=True)

@@ -14,7 +14,7 @@ from pipeline.scheduler import links
 from pipeline.system import process_tree
 from tasks import luigi_internals, step
 from tasks.scheduler import assist
-from tasks.worker import log
+from tasks.worker import log, stop
 from tasks.worker.pool import Pool, Shared
 from tasks.worker.results import Results
 
@@ -66,6 +66,7 @@ class Worker(luigi_internals.Worker):
 
     def get_work(self) -> GetWorkResponse:
         """Ask for the next task, once what goes on for longer has its link."""
+        stop.check()
         for process in self.running_tasks.values():
             # A step that is over in no time gets the link to its log with the word that it is.
             if isinstance(process, Shared) and process.wants_link:
@@ -163,6 +164,8 @@ class Worker(luigi_internals.Worker):
             self.add(task)
             return
         super().run_task(task_id)
+        # As processes are forked, what a handler raises is lost.
+        stop.check()
         self._results.close_writers()
 
     def _give_back(self, task: luigi.Task) -> None:

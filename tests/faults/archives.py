@@ -47,6 +47,7 @@ class Archives:
     def __init__(self, restores: Restores, hook: Hook) -> None:
         self.restores, self.archive, self.hook = restores, restores.archive, hook
         self._serials = itertools.count(1)
+        self.disks = {"work": self.archive.settings.require_backup().work_dir}
         self.run = ""
         restores.source(DATABASE, SCRIPT)
 

@@ -8,12 +8,12 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
-from tests.faults import commands, matrix, table
+from tests.faults import commands, disks, matrix, table
 from tests.faults.archives import Archives, Drills
 from tests.faults.engine import World
 from tests.faults.loads import Loads
 from tests.faults.table import Outcome
-from tests.support.archive import archive_in
+from tests.support.archive import archive_in, may_mount, small_disk
 from tests.support.hooks import Hook, hook_of
 from tests.support.memory import in_memory
 from tests.support.night import Night
@@ -36,6 +36,9 @@ def _of_loads(kind: Callable[[Night, Hook], World]) -> Maker:
 def _of_archives(kind: Callable[[Restores, Hook], World]) -> Maker:
     def make(platform: Platform, hook: Hook, stack: contextlib.ExitStack) -> World:
         archive = stack.enter_context(archive_in(platform))
+        if may_mount():
+            work = stack.enter_context(small_disk(platform.folder, disks.SIZE_BYTES))
+            archive.write_settings(work_dir=str(work))
         return kind(stack.enter_context(restores_in(archive)), hook)
 
     return make
@@ -70,9 +73,14 @@ class Worlds:
             folder.mkdir()
             with contextlib.ExitStack() as stack:
                 sandbox = self._to_harm() if harmed else self._sandbox
+                mounts = may_mount()
+                space = stack.enter_context(disks.tablespace(sandbox.home)) if mounts else None
                 platform = stack.enter_context(platform_in(sandbox, folder))
                 hook = stack.enter_context(hook_of(platform))
-                self._made[kind, harmed] = MAKERS[kind](platform, hook, stack), stack.pop_all()
+                made = MAKERS[kind](platform, hook, stack)
+                if space:
+                    made.disks.update(warehouse=space.use(platform))
+                self._made[kind, harmed] = made, stack.pop_all()
         return self._made[kind, harmed][0]
 
     def _to_harm(self) -> Sandbox:

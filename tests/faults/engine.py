@@ -24,6 +24,8 @@ class World(Protocol):
     hook: Hook
     good: tuple[int, ...]
     tells: bool
+    # Small disks that can be filled, by whose they are.
+    disks: dict[str, Path]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -38,6 +38,10 @@ class Fault:
     harms: bool = False
     # Whether the source was changed after its moment was taken: it takes another night to compare with it.
     next_night: bool = False
+    # Where it comes, if it is not one that is tried everywhere.
+    place: str = "middle"
+    # Whether it takes a file system of its own, which only root may mount.
+    needs_mounts: bool = False
 
 
 def killed(number: signal.Signals, who: str) -> Strike:

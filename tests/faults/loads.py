@@ -82,6 +82,7 @@ class Loads:
 
     def __init__(self, night: Night, hook: Hook) -> None:
         self.night, self.hook = night, hook
+        self.disks: dict[str, Path] = {}
         self._serials = itertools.count(1)
         # What each student was called, one name after the other; None while there is none.
         self.names: dict[int, list[str | None]] = defaultdict(list)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.faults import changes, faults, servers
+from tests.faults import changes, disks, faults, servers
 from tests.faults.faults import Fault
 
 
@@ -124,16 +124,16 @@ _READS = (*_SOURCE, *changes.TABLES, changes.NOT_PERMITTED, changes.SOURCE_ROTAT
 
 REACH: dict[str, Sequence[Fault]] = {
     "snapshot": (*_ANY_LOAD, *_READS),
-    "extract": (*_ANY_LOAD, *_READS),
+    "extract": (*_ANY_LOAD, *_READS, disks.WAREHOUSE_FULL),
     "validate": _ANY_LOAD,
-    "load": _ANY_LOAD,
-    "mart": _ANY_LOAD,
-    "dump": (*_SOURCE, *_VAULT, *_PEOPLE, *changes.TABLES, changes.SOURCE_ROTATED),
-    "encrypt": _PEOPLE,
+    "load": (*_ANY_LOAD, disks.WAREHOUSE_FULL),
+    "mart": (*_ANY_LOAD, disks.WAREHOUSE_FULL),
+    "dump": (*_SOURCE, *_VAULT, *_PEOPLE, *changes.TABLES, changes.SOURCE_ROTATED, disks.WORK_FULL),
+    "encrypt": (*_PEOPLE, disks.WORK_FULL),
     "upload": (*_B2, *_VAULT, *_PEOPLE),
     "verify": (*_B2, *_VAULT, *_PEOPLE),
-    "drill": (*_DRILL, *_B2, *_VAULT, *_PEOPLE),
-    "restore": (*_DRILL, *_B2, *_VAULT),
+    "drill": (*_DRILL, *_B2, *_VAULT, *_PEOPLE, disks.WORK_FULL),
+    "restore": (*_DRILL, *_B2, *_VAULT, disks.WORK_FULL),
     "audit": (*_WAREHOUSE, *_SOURCE, *_VAULT),
     "watch": (*_WAREHOUSE, *_VAULT),
     "report": (*_WAREHOUSE, *_VAULT),
@@ -156,13 +156,13 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """Yield every cell that applies. Who ends a process finds it anywhere; the others come in the middle."""
+    """Yield every cell that applies. Who ends a process finds it anywhere; the others have a place."""
     for step in STEPS:
         for fault in faults.COMMANDS if step in COMMANDS else faults.PROCESSES:
             for place in step.places:
                 yield Cell(step, fault, place)
         for fault in REACH[step.name]:
-            yield Cell(step, fault, "middle")
+            yield Cell(step, fault, fault.place)
 
 
 def applies() -> dict[str, list[str]]:

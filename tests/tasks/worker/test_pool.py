@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -20,10 +21,11 @@ from luigi.task_status import DISABLED, DONE
 
 from pipeline import access
 from pipeline.cli.runs import supervise
+from pipeline.errors import StoppedError
 from pipeline.settings import Settings
 from pipeline.system import process_tree
 from tasks import step
-from tasks.worker import pool
+from tasks.worker import pool, stop
 from tasks.worker.assisting import Assistant
 from tasks.worker.worker import Worker
 from tests.support.night import Night, wait_until
@@ -254,7 +256,7 @@ def test_a_step_that_was_done_has_not_failed_because_its_process_ended_well_befo
 def test_processes_that_wait_for_steps_end_with_the_worker_that_is_killed(tmp_path: Path) -> None:
     program = """
         import multiprocessing, signal, sys, time
-        from tasks.worker import pool
+        from tasks.worker import pool, stop
         from tasks.worker.results import Results
         made = pool.Pool(None, {}, Results())
         found = [pool.Member(made) for _ in range(3)]
@@ -298,3 +300,37 @@ def test_the_limit_of_a_step_is_that_of_each_step_and_not_of_its_process(tmp_pat
             seen.append(list(map(supervise._name, steps)))
         process.stdin.close()
     assert seen == [[], ["step 1"], [], ["step 2"]]
+
+
+def stopped_while_it_forks(do: Do, when: str) -> None:
+    """Be a worker that is told to stop at the one moment at which what a handler raises is lost."""
+    told: list[int] = []
+
+    def end(*_: object) -> None:
+        stop.tell()
+        sys.exit(StoppedError.exit_code)
+
+    def once() -> None:
+        if not told:
+            told.append(os.getpid())
+            signal.raise_signal(signal.SIGTERM)
+
+    sys.unraisablehook = sys.__unraisablehook__
+    signal.signal(signal.SIGTERM, end)
+    os.register_at_fork(**{when: once})
+    do("first", "second")
+
+
+@pytest.mark.parametrize("when", ["before", "after_in_parent"])
+def test_a_worker_that_is_told_to_stop_while_it_forks_begins_no_step_any_more(
+    do: Do, tmp_path: Path, when: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=stopped_while_it_forks, args=(do, when))
+    worker.start()
+    worker.join()
+    said = capfd.readouterr().err
+    # What proves that it was lost.
+    assert "Exception ignored" in said
+    assert worker.exitcode == StoppedError.exit_code, said
+    assert not (tmp_path / NOTES).exists()
+    assert "AssertionError" not in said

@@ -1,0 +1,23 @@
+"""That this process is told to stop, for where an exception of the signal's handler is lost.
+
+Python ignores what is raised while a process is being forked, and in a finalizer: a worker to which that
+happens would go on, and hand out steps whose processes have been ended.
+"""
+
+import sys
+
+from pipeline.errors import StoppedError
+
+_told = False
+
+
+def tell() -> None:
+    """Remember it. Whoever calls this raises SystemExit afterwards, which may be lost."""
+    global _told  # noqa: PLW0603 - one process is told once
+    _told = True
+
+
+def check() -> None:
+    """Raise SystemExit if this process was told to stop."""
+    if _told:
+        sys.exit(StoppedError.exit_code)
