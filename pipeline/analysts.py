@@ -52,7 +52,8 @@ def connect() -> Iterator[psycopg2.extensions.connection]:
     """
     if not _address:
         raise RuntimeError(
-            "the warehouse is there only when the platform runs a task, and not when its file is looked at"
+            "the warehouse can be reached only while the platform runs a task, and not while its file is "
+            "checked"
         )
     connection = psycopg2.connect(**_address)
     try:

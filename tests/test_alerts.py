@@ -192,7 +192,7 @@ def test_without_the_section_nothing_is_sent_and_that_is_said_once(
             alerts.send_recovery(own, "etl/shop.item", "it is well")
             assert alerts.send_spooled(own) == 0
     assert [record.getMessage() for record in caplog.records] == [
-        "luigi.cfg has no [alerts]: nobody is told when something fails"
+        "luigi.cfg has no [alerts]: no alert is sent when something fails"
     ]
     assert hook.requests() == []
 

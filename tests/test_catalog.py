@@ -463,7 +463,7 @@ def test_tables_of_two_sources_do_not_share_a_quarantine(write: Write) -> None:
 @pytest.mark.parametrize(
     ("tables", "told"),
     [
-        ("a: {drift: {mask: ignore}}", "ignoring a mask would leave what it is to hide"),
+        ("a: {drift: {mask: ignore}}", "ignoring a mask would leave the values that it hides"),
         ("a: {drift: {widened: ignore}}", "ignoring the wider type would round or refuse values"),
         (
             "a: {checks: [{relationship: {columns: [x], to: b, to_columns: [x]}}]}\n"

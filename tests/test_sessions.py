@@ -308,7 +308,8 @@ def test_a_limit_that_the_host_imposes_is_one_line_with_server_role_and_setting(
     assert str(caught.value) == (
         f"shop.item: source shop: {said}: "
         f"its role {role} has {setting} = 300ms, though the session asked for "
-        f"{asked_for}; ask who runs that server, or the pooler before it, for sessions without that limit"
+        f"{asked_for}; ask the administrator of that server, or of the pooler before it, for sessions "
+        "without that limit"
     )
     assert not caught.value.retryable
 

@@ -95,7 +95,7 @@ secret = metabase
 def test_one_key_alone_can_be_lost(write: Write) -> None:
     text = "[backup]\nbucket = b\nsecret = b2/writer\nrecipients = school.asc\n"
     assert problems(write(VAULT + text)) == [
-        "luigi.cfg:9: [backup] recipients: needs 2 or more, with commas between them; add what is missing"
+        "luigi.cfg:9: [backup] recipients: needs 2 or more, with commas between them; add the missing ones"
     ]
 
 

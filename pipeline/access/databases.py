@@ -221,7 +221,7 @@ class Access:
         missing = [name for name in ("key_id", "application_key") if not key.get(name)]
         if missing:
             what = " and no ".join(missing)
-            raise UnreachableError(f"Vault: {secret} has no {what}", hint="write there what B2 gave")
+            raise UnreachableError(f"Vault: {secret} has no {what}", hint="write the values from B2 there")
         return bucket.connect(
             key["key_id"], key["application_key"], backup.bucket, realm=backup.realm, retries=retries
         )

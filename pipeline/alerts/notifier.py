@@ -81,7 +81,7 @@ def send_recovery(
     try:
         wanted = Spool(settings.alerts.spool).recover(message.one_line(key), summary, task, run)
     except OSError as error:
-        logger.error("that %s recovered cannot be told: %s", key, os_message(error))  # noqa: TRY400
+        logger.error("the recovery of %s cannot be recorded: %s", key, os_message(error))  # noqa: TRY400
         return
     if wanted:
         _send_due(settings, settings.alerts)
@@ -173,7 +173,7 @@ def sending(settings: Settings) -> Iterator[None]:
 
 def _alerting(settings: Settings) -> AlertSettings | None:
     if settings.alerts is None:
-        log.warn_once(logger, "luigi.cfg has no [alerts]: nobody is told when something fails")
+        log.warn_once(logger, "luigi.cfg has no [alerts]: no alert is sent when something fails")
     return settings.alerts
 
 

@@ -191,7 +191,7 @@ def _record(databases: Access, sent: Sequence[SentAlert]) -> None:
     except StoppedError:
         raise
     except (PipelineError, postgres.Error) as error:
-        logger.info("the warehouse was not told of alerts: %s", error)
+        logger.info("the warehouse did not record alerts: %s", error)
 
 
 def os_message(error: OSError) -> str:

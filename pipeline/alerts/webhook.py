@@ -27,7 +27,7 @@ _REFUSALS = {
 }
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "it asks for a login; correct url in that entry of Vault",
-    HTTPStatus.FORBIDDEN: "it refuses what is sent to that address; correct url in that entry of Vault",
+    HTTPStatus.FORBIDDEN: "it refuses requests to that address; correct url in that entry of Vault",
     HTTPStatus.NOT_FOUND: "it knows no such address; correct url in that entry of Vault",
     HTTPStatus.GONE: "the address is no longer in use; write the new url into that entry of Vault",
     HTTPStatus.TOO_MANY_REQUESTS: "it has had too many; it is tried again later",
@@ -93,7 +93,7 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> 
     if status in _REFUSALS:
         raise RefusedError(
             f"the webhook refused the message with {status}",
-            hint="see that [alerts] form is what it takes",
+            hint="set [alerts] form to the form that it accepts",
         )
     advice = _ADVICE.get(status)
     raise UnreachableError(f"the webhook answered {status}" + (f": {advice}" if advice else ""))

@@ -48,7 +48,7 @@ def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
     if not filtering.is_steady(planned.table):
         yield "which of its rows are loaded depends on the time; each load compares their keys"
     if planned.shape.has_xmin and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
-        yield "its last load is too long ago to tell what changed since; the next one reads it in full"
+        yield "its last load is too long ago to find the changes since; the next one reads it in full"
 
 
 def _held_otherwise(warehouse: Connection, planned: Plan) -> Iterator[str]:

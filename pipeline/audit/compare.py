@@ -133,7 +133,7 @@ class _Comparison:
             return finding.judged(rows=rows, newer=0, missing=0, altered=0, surplus=surplus, clear=clear)
         what = "view" if self._planned.shape.kind == "v" else "foreign table"
         return Finding(
-            INCOMPARABLE, f"a {what} does not tell what changed since; each load reads it in full", rows
+            INCOMPARABLE, f"a {what} has no marks of its changes; each load reads it in full", rows
         )
 
     # By sums.

@@ -83,6 +83,6 @@ def _encrypt(folder: Work, dumped: Dumped, keyring: Keyring, show: Show) -> Encr
 def _require_same(name: str, found: Digest, wanted: Digest) -> None:
     if found != wanted:
         raise StepError(
-            f"{name}: is no longer what was dumped",
+            f"{name}: was changed since it was dumped",
             hint="check the disk",
         )

@@ -256,7 +256,7 @@ class Bucket:
         if found is None:
             raise StepError(
                 f"bucket {self.name}: there is no {name}",
-                hint="'pipeline backups' lists what there is",
+                hint="'pipeline backups' lists the backups",
             )
         return found
 

@@ -140,7 +140,7 @@ class Connection:
             raise UnreachableError(
                 f"bucket {self.bucket_name}: could not {what}: {reason}, for "
                 f"{attempts.failing_seconds:.0f} seconds, so it was given up",
-                hint="run it again and it goes on from there",
+                hint="run it again: it continues there",
             ) from None
         logger.info("bucket %s: trying again to %s: %s", self.bucket_name, what, reason)
 

@@ -61,7 +61,7 @@ STAYING = (SourceError, KeyRefusedError, ClockSkew, BadDateFormat, Unauthorized)
 REFUSED: tuple[tuple[type[Exception], str], ...] = (
     (CapExceeded, "a cap of the account is reached; raise it in B2's console"),
     (AccessDenied, "B2 denies it: the object is locked until its retention ends"),
-    (FileNotPresent, "there is no such object; look with 'pipeline backups'"),
+    (FileNotPresent, "there is no such object; see 'pipeline backups'"),
 )
 
 
@@ -91,7 +91,7 @@ def reason(error: Exception) -> str:
         return "B2 says that the token has ended"
     if isinstance(error, requests.RequestException):
         return "the connection broke"
-    return f"B2 does not answer as it should ({redact(str(error))})"
+    return f"B2 sent an unexpected answer ({redact(str(error))})"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 # Stands among the columns where there are more, or others, that cannot be told.
-UNKNOWN = "? (the SQL alone does not tell)"
+UNKNOWN = "? (not known from the SQL alone)"
 
 
 def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:

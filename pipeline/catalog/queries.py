@@ -21,7 +21,7 @@ EVERYTHING = "*"
 _REFUSED = (
     (
         r"(query|table|schema|database|cursor)_to_xml\w*|ts_stat|dblink\w*|crosstab\w*|connectby|xpath_table",
-        "runs a query that nobody can read ahead; write that query itself",
+        "runs a query that is built at run time; write that query itself",
     ),
     (r"pg_sleep\w*", "only waits; remove it"),
     (
@@ -104,7 +104,7 @@ def expression(text: str) -> "exp.Expression":
         root = _root(f"SELECT WHERE (\n{text}\n)", before=1)
     except QueryError as error:
         if error.line > lines:  # at our own bracket
-            raise QueryError(lines, "is not a whole condition; write what is missing") from None
+            raise QueryError(lines, "is not a complete condition; write the missing part") from None
         raise
     inner = root.find(exp.Where) if isinstance(root, exp.Select) else None
     if inner is None or not isinstance(inner.this, exp.Paren) or set(_given(root)) != {"where"}:
@@ -167,7 +167,7 @@ def _root(text: str, *, before: int = 0) -> "exp.Expression | None":
         what = f"is not understood: the parser itself fails ({type(error).__name__}); write it in another way"
         raise QueryError(1, what) from None
     if len(parsed) > 1:
-        raise QueryError(1, "must be one SELECT and nothing after it; remove what follows the first ;")
+        raise QueryError(1, "must be one SELECT and nothing after it; remove the text after the first ;")
     return parsed[0] if parsed else None  # type: ignore[return-value]
 
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 a bug; 2 usage or settings; 3 a task failed; 4 a check did not hold;
-5 something is out of reach (Vault, scheduler, database); 6 already running; 143 told to stop
+5 something is out of reach (Vault, scheduler, database); 6 already running; 143 stopped by a signal
 """
 
 SANDBOX = 'for the sandbox of the demo, type first: eval "$(bin/sandbox env)"'

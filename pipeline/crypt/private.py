@@ -51,7 +51,7 @@ def private_key(armored: str, *, passphrase: str | None = None, folder: Path) ->
         imported = gpg.import_keys(armored, passphrase=passphrase)
         if not imported.sec_imported:
             raise StepError(
-                "the private key from Vault is none, or its passphrase is wrong",
+                "the entry in Vault is not a private key, or its passphrase is wrong",
                 hint="write the right ones",
                 retryable=False,
             )

@@ -35,7 +35,7 @@ class Signers:
         if not known:
             raise StepError(
                 f"{self.path}: has no key of {database}, so its backups cannot be signed",
-                hint="'pipeline check' tells the line that is to be written there",
+                hint="'pipeline check' prints the line to write there",
                 retryable=False,
             )
         return max(known)
@@ -88,7 +88,7 @@ def read_signers(path: Path, *, may_lack: bool = False) -> Signers:
         raise ProblemsError(
             [
                 f"[backup] signers: {path}: cannot be read: {why}; put the public keys there, a line {LINE} "
-                "each: 'pipeline check' tells them"
+                "each: 'pipeline check' prints them"
             ]
         ) from None
     if why_not:

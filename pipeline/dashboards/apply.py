@@ -199,7 +199,7 @@ def _sync(databases: Access, database: Database, boards: Sequence[Board], say: S
     is_new = known.detail.get("columns") != digest
     if is_new or database.missing(sorted(needed)):
         database.sync()
-        say("Metabase was asked to look at the tables of the warehouse again")
+        say("Metabase was asked to sync the tables of the warehouse")
     database.wait_for(sorted(needed))
     if is_new:
         database.memory.save(replace(known, detail={**known.detail, "columns": digest}))

@@ -140,7 +140,7 @@ def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
         if wrong := _wrong(live, body):
             raise StepError(
                 f"Metabase did not take of the connection: {', '.join(wrong)}",
-                hint="see its own log; this version may want that otherwise: tell whoever maintains this "
+                hint="see its own log; this version may expect another form: tell the maintainers of this "
                 "program",
             )
         # The password comes back masked, so which one it has is remembered.

@@ -60,7 +60,7 @@ def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) ->
     folder, StepError if it cannot be written, UnreachableError if the warehouse is out of reach.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is not empty", hint="name another folder, or remove what is in it")
+        raise UsageError(f"{folder}: is not empty", hint="name another folder, or empty this one")
     outcome = Outcome()
     with access.opened(settings) as databases, databases.dashboards() as own:
         places = _Places(lambda relation, name: trial.holds_numbers(own, relation, name))

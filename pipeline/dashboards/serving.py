@@ -66,7 +66,7 @@ def prepare(settings: Settings) -> str:
             is_warehouse = ledger.is_there(connection)
     problems = []
     if facts["encoding"] != postgres.ENCODING:
-        problems.append(f"its encoding is {facts['encoding']}: make it anew in {postgres.ENCODING}")
+        problems.append(f"its encoding is {facts['encoding']}: create it again in {postgres.ENCODING}")
     if is_warehouse:
         problems.append("it is the warehouse: make another one for Metabase, and write its uri there")
     elif facts["others"] and not facts["is_metabase"]:
@@ -181,7 +181,7 @@ def _entry(databases: Access) -> tuple[str, str]:
         fault = "is too short" if key else "is missing"
         raise UnreachableError(
             f"the entry {secret} in Vault: its {KEY} {fault}",
-            hint="write there what 'openssl rand -base64 32' prints, once and for all: without it Metabase "
+            hint="write the output of 'openssl rand -base64 32' there, once: without it Metabase "
             "forgets the passwords that it keeps",
         )
     register(key)

@@ -16,7 +16,7 @@ from pipeline.errors import CheckError
 # Above the collections of all dashboards; what people see first.
 ROOT_NAME = "School"
 ROOT_KEY = COLLECTION
-ROOT_DESCRIPTION = "Made from the analysts' repository. What is changed here by hand may be written over."
+ROOT_DESCRIPTION = "Made from the analysts' repository. Changes by hand may be written over."
 # What Metabase reads in SQL as its own.
 TAKEN = ("{{", "}}", "[[", "]]")
 

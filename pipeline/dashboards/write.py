@@ -85,7 +85,7 @@ class Writer:
         if missed := differing(found, shown):
             raise StepError(
                 f'Metabase took {wanted.kind} "{wanted.name}", but not its {", ".join(missed)}; this version '
-                "of it may want that otherwise: tell whoever maintains this program"
+                "of it may expect another form: tell the maintainers of this program"
             )
         known = self._there.kept[wanted.key]
         self._remember(replace(known, name=wanted.name, file=wanted.file, shown=found))

@@ -30,7 +30,7 @@ def page(contents: Contents) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>What is in the warehouse</title>
+<title>The contents of the warehouse</title>
 <style>
 {style}</style>
 </head>
@@ -69,7 +69,7 @@ def _dot(entry: Relation) -> str:
 
 def _overall(contents: Contents) -> Iterator[str]:
     if any(contents.lineage.values()):
-        yield '<details class="overall"><summary>What is made of what</summary>'
+        yield '<details class="overall"><summary>Lineage</summary>'
         yield f'<div class="wide">{drawn.whole(contents.lineage)}</div></details>'
 
 
@@ -120,7 +120,7 @@ def _facts(entry: Relation) -> Iterator[str]:
 
 
 def _columns(entry: Relation) -> str:
-    rows = ["<tr><th>column</th><th>type</th><th>what it is</th></tr>"]
+    rows = ["<tr><th>column</th><th>type</th><th>description</th></tr>"]
     rows += [_column(column) for column in entry.columns if not column.name.startswith("_")]
     own = [column for column in entry.columns if column.name.startswith("_")]
     if own:

@@ -130,7 +130,7 @@ def _add(socket: Path, key: str) -> None:
     except StepError as error:
         if "exited with" not in error.fact:
             raise MachineError(
-                error.fact, hint=error.hint or "see what this machine lacks, and run the command again"
+                error.fact, hint=error.hint or "find the cause on this machine, and run the command again"
             ) from None
         raise LoginError(
             f"the deploy key is not taken: {error.fact}",

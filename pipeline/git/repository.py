@@ -226,7 +226,8 @@ def _run(
         raise MachineError("git: not found", hint="install it, or put it on the PATH") from None
     except OSError as error:
         raise MachineError(
-            f"git: cannot be started: {error.strerror}", hint="see what this machine lacks, and run it again"
+            f"git: cannot be started: {error.strerror}",
+            hint="find the cause on this machine, and run it again",
         ) from None
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_PACK_BYTES, LARGEST_PACK_BYTES))
     try:

@@ -35,7 +35,7 @@ class _Kind:
     hint: str
 
 
-_MACHINE = "this machine cannot keep what {url} has"
+_MACHINE = "this machine cannot keep the contents of {url}"
 # git says the same in each of these, at the end: the first that fits counts.
 _KINDS: Sequence[_Kind] = (
     _Kind(
@@ -54,12 +54,12 @@ _KINDS: Sequence[_Kind] = (
         r"Cannot allocate memory|Out of memory|Resource temporarily unavailable",
         MachineError,
         _MACHINE,
-        "see what takes this machine's memory, and run the command again",
+        "find out what uses this machine's memory, and run the command again",
     ),
     _Kind(
         r"Host key verification failed",
         LoginError,
-        "the server at {url} is not the one whose keys are known",
+        "the server at {url} does not have one of the known keys",
         "find out why before known_hosts in Vault is changed: somebody may be in between",
     ),
     _Kind(
@@ -97,13 +97,13 @@ _KINDS: Sequence[_Kind] = (
         r"signal 25",
         ContentError,
         "what {url} has in {branch} is refused: it is larger than may be fetched",
-        "take out what is large, from its newest commit at least",
+        "remove the large files, from its newest commit at least",
     ),
     _Kind(
         r"fsck|index-pack|unpack-objects|bad object|did not send all necessary objects",
         ContentError,
         "what {url} has in {branch} is refused: git finds it damaged",
-        "see with 'git fsck' in a clone what it is, and push that anew",
+        "find the damage with 'git fsck' in a clone, and push again",
     ),
 )
 _OTHERWISE = _Kind(

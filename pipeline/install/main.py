@@ -42,15 +42,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bin/install",
         description="Make this machine run the pipeline without Nomad: user, folders, release, settings, and "
-        "what starts each job that luigi.cfg asks for. Says what it changes; run it again at any time, as "
-        "after luigi.cfg was changed, or with another release. See docs/install.md.",
+        "a unit or crontab line for each job of luigi.cfg. Prints each change; run it again at any time, for "
+        "instance after a change of luigi.cfg, or with another release. See docs/install.md.",
         epilog="exit codes: 0 done; 2 something is missing or wrong; 3 failed; 4 with --plan: would change",
     )
-    parser.add_argument("--plan", action="store_true", help="only say what would be done; 4 if anything")
+    parser.add_argument("--plan", action="store_true", help="only print the changes; 4 if there are any")
     parser.add_argument(
         "--clock",
         choices=CLOCKS,
-        help="what starts the jobs (default: as before, or systemd where it runs)",
+        help="cron or systemd starts the jobs (default: as before, or systemd where it runs)",
     )
     parser.add_argument("--release", type=Path, metavar="FILE", help="(default: the newest in dist/)")
     parser.add_argument("--uninstall", action="store_true", help="end and remove it, but nothing it has kept")

@@ -71,7 +71,7 @@ def lock_table(
 
 
 def try_lock_table(connection: Connection, source: str, table: str) -> bool:
-    """Keep others off this table until the transaction ends, or return False if somebody is at work on it."""
+    """Keep others off this table until the transaction ends, or return False if it is taken."""
     return locks.try_take(connection, f"table {source}.{table}")
 
 
@@ -202,8 +202,8 @@ class Attempt:
 
     def _taken_over(self) -> TakenOverError:
         return TakenOverError(
-            f"{self.key.name}: another worker has taken {self.key.task} over, for this one was silent for "
-            "too long; nothing was written here, and what the other one does counts"
+            f"{self.key.name}: another worker has taken {self.key.task} over, for this one had no heartbeat "
+            "for too long; nothing was written here, and the work of the other one counts"
         )
 
 

@@ -58,7 +58,7 @@ def forget(
                     read_again.append(f"{table.source}.{table.name}")
         except postgres.LockNotAvailable:
             raise StepError(
-                "somebody is reading rows that are staged, so that nothing was forgotten",
+                "another session is reading the staged rows; nothing was cleared",
                 hint="try it again",
             ) from None
     return Forgotten(steps, tuple(read_again))
@@ -69,13 +69,11 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
         return
     name = f"{table.source}.{table.name}"
     found = ledger.at_work(warehouse, name)
-    who = "somebody is at work on it"
+    who = "another worker runs a step of it"
     if found is not None:
         run, task, since, host, pid = found
-        who = (
-            f"{task} of run {run} is at work on it since {since:%Y-%m-%d %H:%M} UTC on {host} (process {pid})"
-        )
-    raise AlreadyRunningError(f"{name}: {who}; nothing was forgotten", hint="wait for it, then try it again")
+        who = f"{task} of run {run} has it since {since:%Y-%m-%d %H:%M} UTC on {host} (process {pid})"
+    raise AlreadyRunningError(f"{name}: {who}; nothing was cleared", hint="wait for it, then try it again")
 
 
 def _forget(warehouse: Connection, table: Table, run: str, since: str) -> list[str]:

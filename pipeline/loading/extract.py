@@ -81,7 +81,7 @@ def staged(warehouse: Connection, table: Table, run: str) -> tuple[int | None, E
     step = steps.find(warehouse, table, run, EXTRACT_TASK)
     record = Extracted.of(step) if step and extracted(warehouse, table, run) else None
     if step is None or record is None:
-        raise StepError("its staged rows are gone or were overtaken by another load")
+        raise StepError("its staged rows are gone or were superseded by another load")
     return step.rows, record
 
 
@@ -204,8 +204,8 @@ class _Extraction:
         elif staged_rows != source_rows:
             raise StepError(
                 f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged",
-                hint="see whether it is a view or foreign table that shows other rows to each query, and "
-                "load what it is made of in its stead",
+                hint="if it is a view or foreign table that shows other rows to each query, load its own "
+                "tables instead",
             )
         elif planned.mode == Mode.FULL and planned.key and planned.table.deletes != Deletes.IGNORE:
             deleted = deletes.absent(self._warehouse, planned, staged, staged.rows)

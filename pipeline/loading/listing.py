@@ -236,7 +236,7 @@ def _notice(source: Source, summary: str) -> Alert:
         kind=alerts.Kind.NOTICE,
         summary=f"{source.name}: new are {summary}",
         hint=f"a table whose name is under leave in sources/{source.name}.yaml stays in the source; one with "
-        "a line of its own is masked as that says, and nothing is guessed",
+        "a line of its own has the masks of that line, and no guessed ones",
         command=f"pipeline plan {source.name}",
     )
 

@@ -219,7 +219,7 @@ def _require_later(since: Watermark, taken: Snapshot) -> None:
         raise StepError(
             f"the snapshot of this run is of {taken.taken_at:%Y-%m-%d %H:%M:%S}, but the table was "
             f"loaded as of {since.snapshot_at:%Y-%m-%d %H:%M:%S} in run {since.run}",
-            hint=f"leave it, for what is loaded is newer, or {ANOTHER}",
+            hint=f"leave it, for the loaded rows are newer, or {ANOTHER}",
         )
 
 
@@ -249,7 +249,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
     """Yield why all rows have to be read, if they have to."""
     table, since = planned.table, planned.since
     if since is None:
-        yield "no load is known that it could go on from"
+        yield "there is no earlier load to continue from"
         return
     if since.in_full:
         yield since.in_full
@@ -267,7 +267,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
     if table.changes == Changes.XMIN and not planned.shape.has_xmin:
         yield f"a {'view' if planned.shape.kind == 'v' else 'foreign table'} tells no changes"
     if table.changes == Changes.XMIN and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
-        yield "the last load is too long ago to tell what changed"
+        yield "the last load is too long ago to find the changes"
     if since.cursor_name != (table.cursor if table.changes == Changes.CURSOR else None):
         yield "it was read by another cursor before"
     if table.changes == Changes.CURSOR and (since.cursor_value is None or since.cursor_value in ENDLESS):

@@ -44,7 +44,7 @@ def send_notice(databases: Access, source: Source) -> None:
                 sources.record_notices(ours, source.name, due)
     except (PipelineError, postgres.Error) as error:
         # What is out of reach is told by the steps that need it.
-        logger.warning("source %s: not looked at for new tables: %s", source.name, redact(str(error)))
+        logger.warning("source %s: not checked for new tables: %s", source.name, redact(str(error)))
 
 
 def is_declared(source: Source, schema: str, name: str) -> bool:

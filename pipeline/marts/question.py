@@ -85,7 +85,9 @@ def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
     hint = " ".join((error.diag.message_hint or "").split())
     problem = f"{postgres.message_of(error)}{f' ({hint})' if hint else ''}"
     if isinstance(error, psycopg2.errors.QueryCanceled):
-        problem = "takes longer than a mart may; make it faster, or materialize what it reads as a table"
+        problem = (
+            "takes longer than a mart may; make it faster, or materialize the mart that it reads as a table"
+        )
     elif isinstance(error, psycopg2.errors.InsufficientPrivilege):
         problem = f"{problem}: analysts may read the sources' tables and marts"
     elif isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):

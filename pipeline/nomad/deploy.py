@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         "NOMAD_TOKEN say where, as for `nomad`. Prints each change, and waits until services are healthy.",
     )
     parser.add_argument("--vars", type=Path, required=True, metavar="FILE", help="as nomad/school.vars.hcl")
-    parser.add_argument("--plan", action="store_true", help="only say what would change; 4 if anything would")
+    parser.add_argument("--plan", action="store_true", help="only print the changes; 4 if there are any")
     parser.add_argument(
         "--remove", action="store_true", help="stop and remove jobs that are no longer wanted"
     )

@@ -31,8 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     """Do it. Return 0 once Vault is as the settings ask, or with --plan 4 if it is not."""
     parser = argparse.ArgumentParser(
         prog="bin/vault-setup",
-        description="Give each job of Nomad that luigi.cfg asks for a policy and a role of its own in Vault. "
-        "It shows what that changes, and may be run again at any time. It needs a token that may write "
+        description="Give each job of Nomad for luigi.cfg a policy and a role of its own in Vault. "
+        "It prints each change, and may be run again at any time. It needs a token that may write "
         "policies and auth methods: VAULT_TOKEN, or typed when asked. It keeps none.",
     )
     parser.add_argument("--plan", action="store_true", help="only show; 4 where something would change")

@@ -19,7 +19,9 @@ LIMITS = (
     "idle_session_timeout",
     "transaction_timeout",
 )
-UNLIMITED = "ask who runs that server, or the pooler before it, for sessions without that limit"
+UNLIMITED = (
+    "ask the administrator of that server, or of the pooler before it, for sessions without that limit"
+)
 READ_ONLY = "default_transaction_read_only"
 
 
@@ -41,7 +43,7 @@ def imposed(connection: Connection, relied_on: Mapping[str, str]) -> list[str]:
 def read_only(connection: Connection) -> str | None:
     """Return why nothing can be written through this connection, and what to do; None if it can."""
     if value(connection, "SELECT pg_is_in_recovery()"):
-        return "it is a standby, where nobody can write; name the primary in its entry in Vault"
+        return "it is a standby, which is read only; name the primary in its entry in Vault"
     return next(iter(imposed(connection, {READ_ONLY: "off"})), None)
 
 
@@ -58,7 +60,10 @@ def _fix(connection: Connection, name: str, source: str, role: str, database: st
     }
     if source in statements:
         return statements[source]
-    return "its server is set so (postgresql.conf): ask who runs it, who may mean it, as where a disk is full"
+    return (
+        "its server is set so (postgresql.conf): ask its administrator; it may be on purpose, for "
+        "instance when a disk is full"
+    )
 
 
 def limits(connection: Connection, wanted: Mapping[str, str]) -> list[str]:

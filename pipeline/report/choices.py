@@ -79,7 +79,7 @@ def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: flo
             answers = ((card, rows.answer(connection, dashboard, card, today, picked)) for card in reached)
             made.append(Choice(found, value, tuple(answers)))
     if late := [name for name, why in left_out.items() if why == TOO_LONG]:
-        warning = "%s: what else can be chosen is left out from filter %s on: its cards take too long"
+        warning = "%s: further choices are left out from filter %s on: its cards take too long"
         logger.warning(warning, dashboard.file, late[0])
     return Offered(tuple(made), left_out)
 

@@ -134,7 +134,7 @@ def _is_number(value: Any) -> bool:
 
 def _message_of(error: psycopg2.Error) -> str:
     message = error.diag.message_primary or "the warehouse refuses it"
-    hint = "; let somebody grant it to the role of the dashboards" if error.pgcode == "42501" else ""
+    hint = "; have it granted to the role of the dashboards" if error.pgcode == "42501" else ""
     return redact(message) + hint
 
 

@@ -96,7 +96,7 @@ def _password(home: homes.Home, arguments: argparse.Namespace) -> int:
 
 
 def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
-    with home.locked(lambda: _say("another bin/sandbox is at work here; waiting for it")):
+    with home.locked(lambda: _say("another bin/sandbox is running here; waiting for it")):
         lifecycle.require_up(home)
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
@@ -124,7 +124,7 @@ def _draft(home: homes.Home, name: str) -> str | None:
 
 def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command
 
-    with home.locked(lambda: _say("another bin/sandbox is at work here; waiting for it")):
+    with home.locked(lambda: _say("another bin/sandbox is running here; waiting for it")):
         lifecycle.require_up(home)
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    up = commands.add_parser("up", help="start it, or what of it is not running")
+    up = commands.add_parser("up", help="start it, or the parts that are not running")
     up.add_argument("--empty", action="store_true", help="without the sample sources")
     up.set_defaults(run=_up)
 

@@ -45,7 +45,7 @@ def up(home: Home, say: Say, *, samples: bool = True) -> None:
 
     Raise StepError if a server does not start, with the end of its log, StoppedError on Ctrl-C or SIGTERM.
     """
-    with home.locked(lambda: say("another bin/sandbox is at work here; waiting for it")):
+    with home.locked(lambda: say("another bin/sandbox is running here; waiting for it")):
         home.prepare()
         stopping = threading.Event()
         with Stopping(stopping), ports.reservations():
@@ -77,7 +77,7 @@ def _up(home: Home, say: Say, stopping: threading.Event, *, samples: bool) -> bo
 
 def down(home: Home, say: Say, *, wipe: bool) -> None:
     """End every process of the sandbox; with `wipe`, remove all that it has on disk."""
-    with home.locked(lambda: say("another bin/sandbox is at work here; waiting for it")):
+    with home.locked(lambda: say("another bin/sandbox is running here; waiting for it")):
         if home.exists:
             home.load(damaged_is_fine=wipe)
             _end(home, reversed(servers.ALL))

@@ -87,10 +87,10 @@ def problems(settings: Settings, url: str) -> list[str]:
     try:
         stranger, worker = (_status(settings, url, login) for login in (None, password))
     except requests.RequestException as error:
-        return [f"nobody answers at {shown(url)} ({innermost(error)}); start 'pipeline scheduler'"]
+        return [f"there is no answer at {shown(url)} ({innermost(error)}); start 'pipeline scheduler'"]
     if stranger != requests.codes.unauthorized:
         return [
-            f"what answers at {shown(url)} asks for no login, and whoever reaches it can have code run here; "
+            f"the server at {shown(url)} requires no login, so everybody who reaches it can run code here; "
             "end it, and start 'pipeline scheduler'"
         ]
     if worker != requests.codes.ok:

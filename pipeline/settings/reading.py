@@ -81,7 +81,7 @@ def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | N
         _refuse_credentials(name, section, problems)
     values = _Reader(environment, problems).settings(sections)
     if "vault" not in sections:
-        problems.append(f"{paths[-1]}: [vault]: missing; write it with url, auth and what that needs")
+        problems.append(f"{paths[-1]}: [vault]: missing; write it with url, auth and the keys of that auth")
     if problems:
         raise SettingsError(problems)
     return Settings(**values)
@@ -224,7 +224,7 @@ class _Reader:
 _MESSAGES = {
     "missing": "missing; write it here",
     "string_too_short": "is empty; write a value",
-    "too_short": "needs {min_length} or more, with commas between them; add what is missing",
+    "too_short": "needs {min_length} or more, with commas between them; add the missing ones",
     "literal_error": "must be {expected}; correct it",
     "int_parsing": "must be a whole number; correct it",
     "float_parsing": "must be a number; correct it",

@@ -56,7 +56,7 @@ class Synced:
     new: bool
 
     def __str__(self) -> str:
-        return f"commit {self.commit[:SHORT]} " + ("is what the next run goes by" if self.new else "counts")
+        return f"commit {self.commit[:SHORT]} " + ("is the version of the next run" if self.new else "counts")
 
 
 def sync(settings: Settings) -> Synced:

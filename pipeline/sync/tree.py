@@ -104,5 +104,7 @@ def _collisions(entries: Sequence[Entry]) -> list[str]:
         name = entry.path.decode(errors="replace")
         same = unicodedata.normalize("NFC", name).casefold()
         if taken.setdefault(same, name) != name:
-            found.append(f"{name}: has the name of {taken[same]}, but for its letters' case; rename one")
+            found.append(
+                f"{name}: has the name of {taken[same]}, except for upper and lower case; rename one"
+            )
     return found

@@ -223,7 +223,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     if readable is None:
         # The snapshot still shows it, and the server does not know it any more.
         raise StepError(
-            f'"{schema}"."{relation}" was dropped or made anew in the source since the snapshot '
+            f'"{schema}"."{relation}" was dropped or created again in the source since the snapshot '
             "of this run was taken",
             hint=ANOTHER,
         )

@@ -38,7 +38,7 @@ def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier
     if lost:
         raise StepError(
             f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}",
-            hint="drop that in the warehouse, run it again, and make it anew",
+            hint="drop that in the warehouse, run it again, and create it again",
             retryable=False,
         )
     grants = views.grants(warehouse, target, relations.column_names(warehouse, rows))

@@ -97,9 +97,9 @@ def _drop(warehouse: Connection, statement: Composable, what: str) -> None:
 def _not_ours(what: str, error: postgres.Error) -> StepError:
     detail = " ".join((error.diag.message_detail or "").split())
     return StepError(
-        f"{what} has to be made anew on the table's new shape, and cannot be dropped for that: "
+        f"{what} has to be created again on the table's new shape, and cannot be dropped for that: "
         f"{' '.join(filter(None, (postgres.message_of(error), detail)))}",
-        hint="give it to the pipeline's role (ALTER ... OWNER TO), or drop what depends on it",
+        hint="give it to the pipeline's role (ALTER ... OWNER TO), or drop its dependents",
     )
 
 

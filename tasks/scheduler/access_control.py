@@ -102,7 +102,7 @@ def refusal(who: str, request: HTTPServerRequest) -> str | None:
     if method in READING:
         return None
     if who == READER or (who == WORKER and method not in WORKING):
-        return f"the {who} may not do this"
+        return f"the login {who} may not do this"
     return None if _from_our_page(request) else "asked for by a page of another site"
 
 

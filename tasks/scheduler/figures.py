@@ -28,7 +28,7 @@ FIGURES = (
     ),
     (
         "pipeline_drill_held_timestamp_seconds",
-        "when a database was last restored and found to be what was backed up",
+        "when a database was last restored and proved equal to its backup",
         "database",
         archive.DRILLS_HELD,
     ),

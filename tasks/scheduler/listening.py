@@ -40,8 +40,8 @@ def listen(address: str, port: int) -> list[socket.socket]:
         return tornado.netutil.bind_sockets(port, address=address)
     except OSError as error:
         raise UsageError(
-            f"{address}:{port}: cannot be listened on ({error.strerror}); end what has it, or name another "
-            "--port"
+            f"{address}:{port}: cannot be listened on ({error.strerror}); end the process that has it, or "
+            "name another --port"
         ) from None
 
 

@@ -49,7 +49,7 @@ def _task(arguments: Arguments) -> Arguments:
         for dependency in arguments.get(key) or ():
             _check_name(key, dependency)
     if arguments.get("status", task_status.PENDING) not in STATES:
-        raise UnsafeError("status: is none of Luigi's")
+        raise UnsafeError("status: is not one of Luigi's")
     _check_number("priority", arguments.get("priority", 0))
     for resource, amount in (arguments.get("resources") or {}).items():
         _check_name("resources", resource)

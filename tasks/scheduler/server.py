@@ -49,7 +49,8 @@ BODY_SECONDS = 30
 IDLE_SECONDS = 600
 
 EPILOG = """\
-exit codes: 0 told to stop; 2 usage, settings, or the port is taken; 5 Vault or the warehouse is away"""
+exit codes: 0 stopped by a signal; 2 usage, settings, or the port is taken; 5 Vault or the warehouse is out of
+reach"""
 
 
 def main() -> int:
@@ -199,4 +200,4 @@ def _remember_successes(collector: Collector, engine: sqlalchemy.Engine) -> None
         for family, done_at in history.last_successes(engine):
             collector.remember(family, done_at)
     except SQLAlchemyError as error:
-        logger.warning("what was done before cannot be read from the task history (%s)", type(error).__name__)
+        logger.warning("earlier tasks cannot be read from the task history (%s)", type(error).__name__)

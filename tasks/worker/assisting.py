@@ -108,7 +108,7 @@ def _load(work: Mapping[str, Any]) -> luigi.Task:
     if not isinstance(task, step.Step) or type(task).__module__ not in assist.MODULES:
         raise ValueError(f"{family} is not a task of {module}")
     if task.task_id != work["task_id"]:
-        raise ValueError(f"it is {task.task_id}, and not what it is called")
+        raise ValueError(f"it is {task.task_id}, which is not its name")
     runs.parse(task.logical_date)
     return task
 

@@ -127,7 +127,7 @@ def _end_with_tasks(subject: AlertSubject) -> None:
         # A parent that lives tells by itself. What ended us was its death, if it is dead.
         if os.getppid() != parent:
             alerts.send(
-                configured(), subject.alert("'pipeline run' was killed, and what it had started with it")
+                configured(), subject.alert("'pipeline run' was killed, with all that it had started")
             )
         sys.exit(StoppedError.exit_code)
 
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str]) -> None:
     log.about(run)
     step_logs.prepare(configured())
     if options.get("--module") in ALONE and (obstacle := client.obstacle(scheduler_url())):
-        logger.warning("%s; this goes on without it", obstacle)
+        logger.warning("%s; continuing without it", obstacle)
         run_with_retcodes([*arguments, "--local-scheduler"])
         return
     scheduler = RemoteScheduler(scheduler_url())

@@ -113,7 +113,7 @@ class Worker(luigi_internals.Worker):
         stays = super().stays(work)
         forgotten = time.monotonic() - self._added_at > FORGOTTEN_SECONDS if stays else self._is_forgotten()
         if self._root is not None and forgotten:
-            logger.warning("the scheduler may have lost tasks of this run: it is told of them again")
+            logger.warning("the scheduler may have lost tasks of this run: they are scheduled again")
             self._added_again += 1
             self.add(self._root)
         return stays or forgotten

@@ -52,7 +52,7 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
 def test_a_rerun_in_full_needs_to_read(shop: Night) -> None:
     ended = shop.run("rerun", "--full", "shop.item")
     assert ended.code == 2
-    assert ended.errors == ["--full reads tables anew, so it needs '--from extract' beside it"]
+    assert ended.errors == ["--full reads tables again, so it needs '--from extract' as well"]
 
 
 def test_a_large_table_is_looked_at_in_parts_and_each_night_goes_on(shop: Night) -> None:

@@ -49,7 +49,7 @@ def test_a_restore_into_what_vault_names_never_lands_in_postgres_unasked(restore
         path = restores.keep("target", uri=uri)
         code, said = restored(restores, "--into", f"vault:{path}")
         assert code == 2, said
-        assert "from which its server is looked after" in " ".join(said.split())
+        assert "which belongs to the server itself" in " ".join(said.split())
     assert fetched(restores) == []
     assert restores.ask("postgres", "SELECT to_regclass('public.item') IS NULL") == [(True,)]
 
@@ -58,6 +58,6 @@ def test_a_uri_that_names_the_database_of_its_server_is_no_target(restores: Rest
     path = restores.keep("target", uri=restores.uri("postgres"))
     with (
         access.restoring(restores.archive.settings) as databases,
-        pytest.raises(UsageError, match=r"its uri names postgres, from which its server is looked after"),
+        pytest.raises(UsageError, match=r"its uri names postgres, which belongs to the server itself"),
     ):
         restore._kept_uri(databases, path)

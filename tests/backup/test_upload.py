@@ -94,5 +94,7 @@ def test_a_bucket_that_vanished_is_told(shop: Archive, run: str) -> None:
 
 def test_a_key_without_its_secret_half_is_told(shop: Archive, run: str) -> None:
     shop.platform.sandbox.vault.write(f"{shop.entries}b2/writer", {"key_id": "k"})
-    with pytest.raises(UnreachableError, match="b2/writer has no application_key; write there what B2 gave"):
+    with pytest.raises(
+        UnreachableError, match="b2/writer has no application_key; write the values from B2 there"
+    ):
         upload.upload_backup(shop.settings, "shop", run)

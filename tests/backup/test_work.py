@@ -90,9 +90,7 @@ def test_a_step_waits_for_one_that_a_killed_run_left(tmp_path: Path) -> None:
     with folder.step("DumpDatabase", show):
         assert (folder.folder / "made").exists()
     other.join()
-    assert told[0].startswith(
-        f"waiting for what an earlier run left going (run 2026-11-22, process {other.pid}"
-    )
+    assert told[0].startswith(f"waiting for processes of an earlier run (run 2026-11-22, process {other.pid}")
 
 
 def test_a_step_that_waits_for_another_run_says_so_where_status_looks(tmp_path: Path) -> None:
@@ -125,7 +123,7 @@ def test_a_step_that_waits_for_another_run_says_so_where_status_looks(tmp_path: 
     other.join()
     (waited,) = told
     assert (waited.state, waited.key.task) == ("running", "DumpDatabase")
-    who = f"waiting for what an earlier run left going (run 2026-11-22, process {other.pid}"
+    who = f"waiting for processes of an earlier run (run 2026-11-22, process {other.pid}"
     assert waited.detail["told"].startswith(who)
 
 

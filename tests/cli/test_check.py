@@ -80,7 +80,7 @@ def test_fix_sets_rules_and_lock_with_the_admin_key_alone(night: Night, tmp_path
     assert refused.code == 5
     fixed = night.run("check", "--fix", "--admin-secret", backup_store.ADMIN, "--token-file", str(file))
     assert fixed.code == 0, fixed.out + fixed.err
-    assert "bucket backups keeps backups for 30 days, and locks what comes for 30 days" in fixed.out
+    assert "bucket backups keeps backups for 30 days, and locks new objects for 30 days" in fixed.out
 
 
 def test_a_key_of_the_bucket_that_a_night_cannot_use_is_told(archive: Archive) -> None:

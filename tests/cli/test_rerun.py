@@ -43,7 +43,7 @@ def test_right_after_success_a_table_is_done_over_and_only_that(shop: Night) -> 
     ended = shop.run("rerun", "--from", "load", "shop.item")
     assert (ended.code, ended.errors) == (0, []), ended.err
     assert f"run {run}: 3 steps are done over, from load on" in ended.out
-    assert "shop.item: what was staged is gone since it was loaded, so it is read again" in ended.out
+    assert "shop.item: its staged rows were dropped by the load, so it is read again" in ended.out
     assert re.search(r"^shop\.item +1,200 +0 +7 +0 +delta", ended.out, re.MULTILINE)
     assert "not granted run permission" not in ended.err
     assert shop.differing("shop") == []

@@ -103,7 +103,7 @@ def test_what_shows_a_masked_value_beside_its_column_is_not_loaded_until_it_is_r
                 found[name] = []
             except CheckError as error:
                 told = str(error)
-                assert "would show what is masked: " in told
+                assert "would show masked values: " in told
                 assert "write 'unmasked: reviewed' under" in told
                 found[name] = sorted(set(re.findall(r'column "(\w+)" \(', told)))
     assert found == {**SHOWN, "same": ["area", "born", "phone"]}
@@ -117,7 +117,7 @@ def test_plan_tells_what_would_show_a_masked_value(people: Night) -> None:
     ended = people.run("plan", "shop", "--table", "v_over")
     assert ended.code == 4
     assert (
-        'drift: column "called" (text) would show what is masked: public.person.phone; to accept it, '
+        'drift: column "called" (text) would show masked values: public.person.phone; to accept it, '
         in ended.out
     )
     assert ended.errors == ["1 table would be held back: shop.v_over"]

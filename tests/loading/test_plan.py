@@ -110,7 +110,7 @@ def test_checks_are_held_to_what_is_loaded_without_loading(night: Night) -> None
         "  error: sql select * from {table} where price > 18: 2 rows, expected none; such as id=19; id=20",
         "  error: rows min: 20 rows, expected at least 30",
     ]
-    assert ended.errors == ["checks do not hold for what is loaded: shop.item"]
+    assert ended.errors == ["checks do not hold for the loaded rows: shop.item"]
     marked = night.run("plan", "--check", "--format", "github")
     assert marked.code == 4
     assert (

@@ -34,7 +34,7 @@ def refused(shop: Night, run: str, name: str = "item") -> tuple[str, str]:
         ("TRUNCATE item", "was truncated or rewritten in the source"),
         (
             "ALTER TABLE item RENAME TO other; CREATE TABLE item (id int PRIMARY KEY)",
-            "made anew in the source",
+            "created again in the source",
         ),
     ],
 )
@@ -62,7 +62,7 @@ def test_a_snapshot_that_is_older_than_what_is_loaded_may_be_left(shop: Night) -
         shop.load("shop", "item", late)
         said, hint = refused(shop, early)
     assert f"in run {late}" in said
-    assert hint == f"leave it, for what is loaded is newer, or {AGAIN}"
+    assert hint == f"leave it, for the loaded rows are newer, or {AGAIN}"
 
 
 def test_a_view_that_shows_other_rows_to_each_query_is_told_as_that(shop: Night) -> None:
@@ -71,6 +71,5 @@ def test_a_view_that_shows_other_rows_to_each_query_is_told_as_that(shop: Night)
         said, hint = refused(shop, run, "odd")
     assert "1 rows came of the 2 that the source has; nothing was staged" in said
     assert hint == (
-        "see whether it is a view or foreign table that shows other rows to each query, and load what it "
-        "is made of in its stead"
+        "if it is a view or foreign table that shows other rows to each query, load its own tables instead"
     )

@@ -229,8 +229,8 @@ def test_a_table_that_is_truncated_or_rewritten_under_the_snapshot_is_not_taken_
     ("change", "told"),
     [
         ("ALTER TABLE item RENAME TO old; ALTER TABLE other RENAME TO item", "was renamed, dropped"),
-        ("DROP TABLE item; ALTER TABLE other RENAME TO item", "was dropped or made anew"),
-        ("DROP TABLE item", "was dropped or made anew"),
+        ("DROP TABLE item; ALTER TABLE other RENAME TO item", "was dropped or created again"),
+        ("DROP TABLE item", "was dropped or created again"),
         # Each column is there, and is another one.
         (
             "ALTER TABLE item RENAME a TO c; ALTER TABLE item RENAME b TO a; ALTER TABLE item RENAME c TO b",

@@ -140,7 +140,6 @@ def require_same(
         wrong.append(f"{large:,} large objects, and the dump {found.large_objects:,}")
     if wrong:
         raise CheckError(
-            f"pg_dump did not write what is there: the database has {'; '.join(wrong)}; nothing "
-            "of that is kept",
+            f"pg_dump did not write all rows: the database has {'; '.join(wrong)}; the dump is not kept",
             hint="check the disk",
         )

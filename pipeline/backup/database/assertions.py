@@ -17,7 +17,7 @@ SHOWN = 5
 
 
 class Assertion(BaseModel):
-    """One sentence of the proof. `held` is None where it could not be looked at, or need not hold."""
+    """One sentence of the proof. `held` is None where it could not be observed, or need not hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -170,9 +170,7 @@ def _indexes(connection: Connection) -> list[Assertion]:
     health = index_health.check(connection)
     valid = _assertion("indexes", health.broken, f"{health.valid:,} valid")
     if health.reason is not None:
-        detail = (
-            f"not looked into: amcheck cannot be used ({health.reason}); have a superuser CREATE EXTENSION"
-        )
+        detail = f"not checked: amcheck cannot be used ({health.reason}); have a superuser CREATE EXTENSION"
         return [valid, Assertion(name="amcheck", held=None, detail=detail)]
     more = f"; {health.others} of other kinds, which it does not know" if health.others else ""
     detail = f"{health.trees:,} B-trees in order, with every row in them{more}"

@@ -30,9 +30,9 @@ class Grade(Choice):
 # What the grades mean.
 GRADES = {
     Grade.A: "everything is as it was, in time",
-    Grade.B: "everything is as it was, in time; some of it could not be looked at, or was left out",
+    Grade.B: "everything is as it was, in time; some of it could not be checked, or was left out",
     Grade.C: "everything is as it was, but it took longer than the deadline",
-    Grade.F: "the backup was not restored, or is not what was backed up",
+    Grade.F: "the backup was not restored, or differs from the database that was backed up",
 }
 HOLDING = (Grade.A, Grade.B)
 
@@ -90,7 +90,7 @@ class Report(BaseModel):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what could not be looked at, or was left out."""
+        """Return what could not be observed, or was left out."""
         open_ = [
             f"{one.name}: {one.detail}" for one in (*self.assertions, *self.controls) if one.held is None
         ]

@@ -185,7 +185,9 @@ class Restoration:
 
     def _half_done(self, error: StepError) -> StepError:
         """Return the error with what is to be done about a database that we did not make."""
-        advice = "a part of the backup is in it now: drop it and make it anew, or come again with --clean"
+        advice = (
+            "a part of the backup is in it now: drop and create it again, or repeat the command with --clean"
+        )
         if "permission denied for schema" in str(error):
             owner = self._proven.contents.database.owner
             advice = f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO; {advice}"

@@ -108,8 +108,8 @@ def _kept_uri(databases: Access, path: str) -> str:
     database = target.at(uri).database
     if not database or database in MAINTENANCE:
         raise UsageError(
-            f"--into {VAULT}{path}: its uri names {database or 'no database'}, from which its server "
-            "is looked after",
+            f"--into {VAULT}{path}: its uri names {database or 'no database'}, which belongs to the server "
+            "itself",
             hint="put the one to restore into at the end of that uri, or write --into-new NAME "
             "for a new one on the server of [drill]",
         )

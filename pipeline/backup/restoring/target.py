@@ -110,8 +110,8 @@ def require_empty(connection: Connection, name: str) -> None:
     if kinds:
         raise UsageError(
             f"{name}: is not empty (it has {', '.join(kinds)})",
-            hint="restore into an empty database or with --into-new, or add --clean: then what "
-            "the backup has is dropped there first",
+            hint="restore into an empty database or with --into-new, or add --clean: then the objects of the "
+            "backup are dropped there first",
         )
 
 

@@ -53,7 +53,7 @@ class Backup:
     def flaw(self) -> str:
         """What keeps it from being sound; nothing if it is."""
         if not self.verified:
-            return "is not what was verified: an object of it is missing, or another"
+            return "differs from the verified backup: an object of it is missing, or was replaced"
         if self.signature is Signature.WRONG:
             return "is wrongly signed: it is not ours, or was changed or moved since"
         return "is not signed" if self.signature is Signature.UNSIGNED else ""

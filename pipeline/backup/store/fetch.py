@@ -69,7 +69,7 @@ def key(databases: Access) -> Key:
     if not entry.get("private_key"):
         raise UnreachableError(
             f"Vault: {secret} has no private_key",
-            hint="write there what gpg --armor --export-secret-keys gives",
+            hint="write the output of gpg --armor --export-secret-keys there",
         )
     return Key(entry["private_key"], entry.get("passphrase") or None)
 
@@ -131,7 +131,7 @@ def _decrypt(opened: PrivateKey, file: File, path: Path, report: Callable[[float
     found = opened.decrypt(path, plain, on_bytes)
     if found != file.plain:
         raise CheckError(
-            f"{file.name}: what was decrypted is not what was dumped (SHA-256 {found.sha256[:12]}... "
+            f"{file.name}: the decrypted file differs from the dump (SHA-256 {found.sha256[:12]}... "
             f"instead of {file.plain.sha256[:12]}...)",
             hint="use another backup, and find out who wrote this one",
         )

@@ -35,4 +35,4 @@ def _record(
         with databases.warehouse() as warehouse, postgres.explained("the ledger"):
             record(warehouse, row)
     except PipelineError as error:
-        logger.warning("%s is in the bucket, but the warehouse was not told: %s", what, error)
+        logger.warning("%s is in the bucket, but the warehouse has no record of it: %s", what, error)

@@ -143,6 +143,6 @@ def _signed(databases: Access, known: Signers, database: str, data: bytes) -> st
     if not known.hold(database, signature, data):
         raise CheckError(
             f"{known.path}: version {version} of {database} is not the key that Vault signs with",
-            hint="'pipeline check' tells the line that is to be written there",
+            hint="'pipeline check' prints the line to write there",
         )
     return signature

@@ -30,7 +30,7 @@ def wait(descriptor: int, show: Show) -> None:
     is_shown = False
     while not file_lock.try_take(descriptor):
         if not is_shown:
-            show(None, f"waiting for what an earlier run left going{_holder(descriptor)}")
+            show(None, f"waiting for processes of an earlier run{_holder(descriptor)}")
         is_shown = True
         time.sleep(WAIT_SECONDS)
 

@@ -152,7 +152,7 @@ class DeclaredCard(Declared):
         if sum(each is not None for each in (self.sql, self.mart, self.text)) != 1:
             raise ValueError("needs either sql, mart or text; write one of them")
         if self.title is None and self.text is None:
-            raise ValueError("needs a title; write title: and what it shows")
+            raise ValueError("needs a title; write title: and a short description")
         if (self.left is None) != (self.top is None):
             raise ValueError("has only one of left and top; write both, or neither")
         if self.left is not None and self.left + self.size[0] > COLUMNS:

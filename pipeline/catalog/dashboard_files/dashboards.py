@@ -71,8 +71,8 @@ class _Around:
         if relation.schema == SCHEMA or str(relation) in granted:
             return None
         return (
-            f"is not a mart, and dashboards see nothing else; write a mart that gives what is to be shown, "
-            f"or, if it was granted to the role of the dashboards, granted: [{relation}]"
+            "is not a mart, and dashboards see nothing else; write a mart with these rows, or, if it was "
+            f"granted to the role of the dashboards, granted: [{relation}]"
         )
 
 

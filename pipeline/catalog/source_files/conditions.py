@@ -23,7 +23,7 @@ _UNCLEAR = (
     (r"\$", "has a $; write text in single quotes"),
     (
         r"(?i)(?<![a-z0-9_])(e|u&|n)'|(?<![a-z0-9_])u&\"",
-        "has a letter before the quotes of a text; write '...'",
+        "has a character before the quotes of a text; write '...'",
     ),
     (r"(?i)\boperator\s*\(", "names an operator by its schema; write the operator alone"),
     (r"\?", "has a ?; write a condition without it"),
@@ -84,7 +84,7 @@ def parse(text: str) -> Condition:
         (exp.Dot, "has a name with a dot; write a column, or a function of PostgreSQL's own, without one"),
         (exp.Window, "looks at more than one row; only the row itself is there"),
         (exp.AggFunc, "looks at more than one row; only the row itself is there"),
-        (exp.Command, "is more than a condition; write what holds for the rows that are to be loaded"),
+        (exp.Command, "is more than a condition; write a condition for the rows to load"),
         (exp.Placeholder, "has a placeholder; write the value"),
         (exp.Parameter, "has a placeholder; write the value"),
     ):
@@ -95,7 +95,9 @@ def parse(text: str) -> Condition:
         if column.args.get("table"):
             raise QueryError(1, f"{column.sql('postgres')}: has a dot; write the column's name alone")
         if not column.this.args.get("quoted") and column.name.lower() in _WORDS:
-            raise QueryError(1, f'{column.name} is who asks; write "{column.name}" for a column of that name')
+            raise QueryError(
+                1, f'{column.name} is the current role; write "{column.name}" for a column of that name'
+            )
     for cast in root.find_all(exp.DataType):
         if cast.this == exp.DataType.Type.USERDEFINED:
             raise QueryError(1, f"casts to {cast.sql('postgres')}; write a type of PostgreSQL's own")
@@ -103,7 +105,7 @@ def parse(text: str) -> Condition:
     _require_certain(functions)
     queries.require_harmless(root, before=1)
     if not columns:
-        raise QueryError(1, "names no column; write what holds for the rows that are to be loaded")
+        raise QueryError(1, "names no column; write a condition for the rows to load")
     named = dict.fromkeys(queries.spelt(column.this) for column in columns)
     return Condition(text=text, columns=tuple(named), functions=tuple(functions), steady=_is_steady(root))
 
@@ -113,7 +115,7 @@ def _require_certain(functions: Sequence[str]) -> None:
     for name in functions:
         if name in _CLOCKS:
             what = "it is another moment in each query, though all are of one snapshot"
-            raise QueryError(1, f"{name} makes values up: {what}; write now()")
+            raise QueryError(1, f"{name} is not repeatable: {what}; write now()")
         if re.fullmatch(_RANDOM, name):
             raise QueryError(1, f"{name} makes values up: no row would be loaded for certain; remove it")
 

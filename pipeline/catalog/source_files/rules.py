@@ -18,7 +18,7 @@ Found = Iterator[tuple[Path, str]]
 HISTORY = "_history"
 # What `ignore` would do in silence, by the kind of drift.
 NEVER_IGNORED: dict[str, str] = {
-    DriftKind.MASK: "ignoring a mask would leave what it is to hide",
+    DriftKind.MASK: "ignoring a mask would leave the values that it hides",
     DriftKind.RENAMED: "a renamed column cannot be loaded under its old name",
     DriftKind.WIDENED: "ignoring the wider type would round or refuse values",
     DriftKind.NARROWED: "ignoring the other type would round or refuse values",
@@ -182,7 +182,7 @@ def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Found:
         path: Path = ("checks", index)
         for kind, rule in check_kinds.written(check):
             if not kind.tells_rows and check.get("quarantine") == Quarantine.ROWS:
-                what = f"{kind.kind} tells of no single row to set aside; remove this"
+                what = f"{kind.kind} is not about single rows that could be set aside; remove this"
                 yield (*path, "quarantine"), what
             for where, what in kind.mistakes(rule, masks, tables):
                 yield (*path, *where), what

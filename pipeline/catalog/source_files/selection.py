@@ -39,7 +39,7 @@ def condition_problems(written: Document) -> list[rules.Problem]:
         for column, mask in sorted(masks_of(mapping(table)).items()):
             if column in found.columns and "unmasked" not in mapping(columns[column]):
                 what = (
-                    f"names {column}, which is masked ({mask}), and which rows are there would tell of it; "
+                    f"names {column}, which is masked ({mask}), and the rows that are there would reveal it; "
                     "remove it, or write 'unmasked: reviewed' beside its mask"
                 )
                 problems.append((written.line(path), f"{dotted(path)}: {what}"))

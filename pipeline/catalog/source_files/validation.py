@@ -66,7 +66,7 @@ _MESSAGES = {
 def _unknown_key(error: Mapping[str, Any], known: list[str]) -> str:
     key = str(error["loc"][-1])
     if key == "except":
-        return "unknown key; what is to stay in the source goes under leave, beside tables"
+        return "unknown key; write tables that stay in the source under leave, beside tables"
     if key in ("level", "quarantine") and "checks" in error["loc"]:
         return "unknown key here; write it beside the check's own key, not inside it"
     return f"unknown key; {names.advice(key, known)}"

@@ -28,7 +28,8 @@ def add_commands(commands: Any) -> None:
     validate = commands.add_parser(
         "validate",
         help=COMMANDS["validate"],
-        description="Check a whole analysts' repository without any server. Every problem is told at once.",
+        description="Check a whole analysts' repository without any server. All problems are reported at "
+        "once.",
     )
     validate.add_argument(
         "directory",
@@ -43,7 +44,7 @@ def add_commands(commands: Any) -> None:
         "init",
         help=COMMANDS["init"],
         description="Write sources/SOURCE.yaml into the analysts' checkout, with every table and view that "
-        "the source's role may read. Comments say what was guessed.",
+        "the source's role may read. Comments mark the guesses.",
     )
     init.add_argument("source", metavar="SOURCE", help="a source of the settings: [source.SOURCE]")
     init.add_argument("--force", action="store_true", help="write over the file that is there")
@@ -71,7 +72,7 @@ def run_validate(arguments: argparse.Namespace) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
-    """Return what there is, and what could not be looked at. Raise ProblemsError with every problem."""
+    """Return what there is, and what could not be observed. Raise ProblemsError with every problem."""
     directory = arguments.directory or here.repository()
     found = catalog.read_repository(directory)
     unseen = _check_tasks(directory)

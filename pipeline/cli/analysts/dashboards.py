@@ -10,7 +10,7 @@ from pipeline.cli import terminal
 from pipeline.dashboards import Outcome
 from pipeline.errors import CheckError
 
-COMMANDS = {"dashboards": "bring what analysts declare to Metabase"}
+COMMANDS = {"dashboards": "bring the analysts' dashboards to Metabase"}
 FOLDER = Path("metabase-export")
 CODES = "4 a dashboard is held back, for one of its cards is broken; 5 something is out of reach"
 
@@ -25,9 +25,9 @@ def add_commands(commands: Any) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     plan = actions.add_parser(
         "plan",
-        help="what apply would change",
-        description="What `apply` would change in Metabase, thing by thing. Each card is tried on the "
-        "warehouse. Changes nothing. Without [metabase], what an empty one would get.",
+        help="show what apply would change",
+        description="Show each change that `apply` would make in Metabase. Each card is tried on the "
+        "warehouse. Changes nothing. Without [metabase]: the changes in an empty one.",
         epilog=f"exit codes: 0 all of it could be applied; {CODES}",
     )
     plan.set_defaults(command=run_plan)
@@ -64,7 +64,7 @@ def run_plan(_arguments: argparse.Namespace) -> int:
     with sync.held(configured.require_analysts().checkout) as folder:
         repository = catalog.read_repository(folder)
     if configured.metabase is None:
-        terminal.say("[metabase] is not in luigi.cfg: this is what an empty one would get")
+        terminal.say("[metabase] is not in luigi.cfg: these are the changes in an empty one")
     outcome = dashboards.plan(configured, repository.catalog, list(repository.dashboards.values()))
     for change in outcome.shown:
         terminal.say(str(change))

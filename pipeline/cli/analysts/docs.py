@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.loading import listing
 from pipeline.system import atomic
 
-COMMANDS = {"docs": "write what is in the warehouse as one page of HTML"}
+COMMANDS = {"docs": "write the contents of the warehouse as one page of HTML"}
 FOLDER = Path("docs-site")
 # Beside the page of the dashboards, which is the index of a folder.
 FILE = "tables.html"
@@ -24,9 +24,8 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "docs",
         help=COMMANDS["docs"],
-        description="Write all that is known of tables, columns, marts and dashboards as one page of HTML, "
-        "whole by itself: descriptions, masks, checks with how they came out, freshness, and what is made of "
-        "what.",
+        description="Write a page of HTML, whole by itself, about tables, columns, marts and dashboards: "
+        "descriptions, masks, checks with their results, freshness, and lineage.",
     )
     parser.add_argument(
         "--out", type=Path, default=FOLDER, metavar="DIR", help="the folder (default: ./%(default)s)"

@@ -19,18 +19,17 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "lineage",
         help=COMMANDS["lineage"],
-        description="Show what is made of what, from the sources' tables over marts to dashboards. Needs no "
-        "server.",
+        description="Show the lineage from the sources' tables over marts to dashboards. Needs no server.",
     )
-    parser.add_argument("name", metavar="NAME", nargs="?", help="only this one, and what is made of it")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="only this one, its sources and its users")
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help=f"the analysts' repository (default: {here.DEFAULT})"
     )
     parser.add_argument(
         "--columns",
         action="store_true",
-        help="down to columns, as far as the SQL tells: of which columns each column of a mart, and each "
-        "card, is computed. NAME may be a column: mart.staff.people",
+        help="down to columns, as far as the SQL says: the columns from which each column of a mart, and "
+        "each card, is computed. NAME may be a column: mart.staff.people",
     )
     parser.add_argument("--mermaid", action="store_true", help="all of it as a diagram, for a page in git")
     parser.add_argument("--svg", action="store_true", help="the same, or NAME's part of it, as a picture")

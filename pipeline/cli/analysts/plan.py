@@ -1,4 +1,4 @@
-"""`pipeline plan`: what a load would do now, and why. Reads sources and ledger, and changes nothing."""
+"""`pipeline plan`: show what a load would do now, and why. Reads sources and ledger, and changes nothing."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from pipeline.postgres import Connection
 from pipeline.system import options
 from pipeline.warehouse import staging
 
-COMMANDS = {"plan": "what a load would do now"}
+COMMANDS = {"plan": "show what a load would do now"}
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Output:
                 f"{terminal.counted(len(self.held), 'table')} would be held back: {', '.join(self.held)}"
             )
         if self.failing:
-            lines.append(f"checks do not hold for what is loaded: {', '.join(self.failing)}")
+            lines.append(f"checks do not hold for the loaded rows: {', '.join(self.failing)}")
         if lines:
             raise CheckError("; ".join(lines))
 
@@ -77,9 +77,9 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help=COMMANDS["plan"],
-        description="What a load would do now, table by table: how much it would read and why, what has "
-        "changed in the source and what that would lead to, and which checks would run. Changes nothing.",
-        epilog="exit codes: 0 every table would load, as far as its shape tells; 4 one would be held back, "
+        description="Show what a load would do now, table by table: how much it would read and why, the "
+        "changes of the source's shape and their actions, and the checks that would run. Changes nothing.",
+        epilog="exit codes: 0 every table would load, as far as its shape shows; 4 one would be held back, "
         "or with --check one does not hold; 2 settings; 5 something is out of reach",
     )
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="only this source")
@@ -89,8 +89,8 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="instead: hold what is loaded to the rules and checks that are declared now, with some of the "
-        "rows that fail; nothing is read from a source. Without SOURCE, marts too",
+        help="instead: test the loaded rows against the rules and checks that are declared now, with some of "
+        "the rows that fail; nothing is read from a source. Without SOURCE, marts too",
     )
     annotations.add_argument(parser)
     parser.set_defaults(command=show_plan)

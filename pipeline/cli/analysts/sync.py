@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import settings, sync
 from pipeline.cli import terminal
 
-COMMANDS = {"sync": "bring the analysts' newest commit here, if it is as it should be"}
+COMMANDS = {"sync": "bring the analysts' newest commit here, if it is valid"}
 
 
 def add_commands(commands: Any) -> None:
@@ -15,7 +15,7 @@ def add_commands(commands: Any) -> None:
         "sync",
         help=COMMANDS["sync"],
         description="Fetch the analysts' repository, check the newest commit as a whole, and let the next "
-        "run go by it. What is not as it should be is told, and the last good version stays.",
+        "run use it. A commit that is not valid leads to an alert, and the last good version stays.",
     )
     parser.set_defaults(command=run_sync)
 

@@ -31,8 +31,9 @@ def add_commands(commands: Any) -> None:
         "loads believe. Without SOURCE those whose turn it is, for a share of the last night's time, so that "
         "each has its turn within a week; with SOURCE all of its tables, now. It changes nothing but what is "
         "known of that: status shows it, alerts tell of it, and quarantine.audit has keys of what differs.",
-        epilog="exit codes: 0 what was compared is equal, or cannot be compared and it says why; 4 something "
-        "differs; 5 a source or the warehouse is out of reach; 6 an audit is already running; 2 settings",
+        epilog="exit codes: 0 all compared tables are equal, or cannot be compared, with the reason; 4 "
+        "something differs; 5 a source or the warehouse is out of reach; 6 an audit is already running; 2 "
+        "settings",
     )
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="all tables of this source")
     parser.add_argument("--table", help="only this table (with SOURCE)")

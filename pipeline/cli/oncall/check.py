@@ -14,7 +14,7 @@ from pipeline.observe import preflight
 from pipeline.observe.preflight import Finding
 from pipeline.scheduler import visualizer
 
-COMMANDS = {"check": "whether everything that a night needs is there"}
+COMMANDS = {"check": "check whether everything that a night needs is ready"}
 
 
 def add_commands(commands: Any) -> None:
@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         help=COMMANDS["check"],
-        description="Look at Vault, the databases and what we may do there, folders, tools, keys, the "
+        description="Check Vault, the databases and the rights of the logins, folders, tools, keys, the "
         "bucket's rules and lock, and the scheduler. A problem would stop a night; a warning would not. "
         "Changes nothing, unless --fix is given.",
         epilog="exit codes: 0 nothing, or warnings alone; 4 a problem; 2 settings",

@@ -21,8 +21,8 @@ def add_commands(commands: Any) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     prepare = actions.add_parser(
         "prepare",
-        help="look whether its database is what it needs",
-        description="Look whether the database of Metabase's own is there, and is for it alone.",
+        help="check its database",
+        description="Check that the database of Metabase's own exists, and is for it alone.",
         epilog="exit codes: 0 it is; 2 settings; 3 it is not; 5 something is out of reach",
     )
     prepare.set_defaults(command=run_prepare)

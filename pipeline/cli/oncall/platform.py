@@ -12,7 +12,7 @@ from pipeline.system import command
 from pipeline.warehouse import roles
 
 COMMANDS = {
-    "migrate": "make or upgrade the ledger and the roles",
+    "migrate": "create or upgrade the ledger and the roles",
     "scheduler": "serve Luigi's scheduler and visualizer",
 }
 
@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
     migrate = commands.add_parser(
         "migrate",
         help=COMMANDS["migrate"],
-        description="Make or upgrade the warehouse's own tables, and keep its roles and what each may.",
+        description="Create or upgrade the warehouse's own tables, and its roles with their rights.",
     )
     migrate.set_defaults(command=run_migrate)
     scheduler = commands.add_parser(
@@ -54,8 +54,8 @@ def migrate(configured: Settings) -> list[str]:
     lines = [f"the warehouse's own tables are at revision {revision}"]
     if missing:
         lines.append(
-            "its roles for analysts and dashboards are not all there, so that no mart can be built; have "
-            f"somebody who may type in the warehouse: {missing}; then type 'pipeline migrate' again"
+            "its roles for analysts and dashboards are not all there, so that no mart can be built; have an "
+            f"administrator run in the warehouse: {missing}; then type 'pipeline migrate' again"
         )
     return lines
 

@@ -52,7 +52,9 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--table", metavar="SCHEMA.TABLE", help="only this table, with its indexes and data")
     parser.add_argument(
-        "--clean", action="store_true", help="drop what the backup has from the target first, as pg_restore"
+        "--clean",
+        action="store_true",
+        help="drop the objects of the backup from the target first, as pg_restore does",
     )
     parser.add_argument(
         "--jobs", type=_jobs, default=JOBS, metavar="N", help="tables at once (default: %(default)s)"
@@ -110,7 +112,7 @@ def run_restore(arguments: argparse.Namespace) -> int:
     _print(restored, order)
     if not restored.held:
         wrong = [f"{one.name}: {one.detail}" for one in restored.assertions if one.held is False]
-        raise CheckError(f"{restored.target.name}: is not what was backed up: {'; '.join(wrong)}")
+        raise CheckError(f"{restored.target.name}: differs from the backup: {'; '.join(wrong)}")
     return 0
 
 

@@ -19,7 +19,7 @@ from pipeline.observe.overview import Backup, Drill, Overview, Undone
 from pipeline.redact import redact
 from pipeline.settings import Settings
 
-COMMANDS = {"status": "what ran, what failed, what to type next"}
+COMMANDS = {"status": "show what ran, what failed, and the next command"}
 MEGABYTE = 1e6
 STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
 # The worst of everything.
@@ -33,9 +33,9 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "status",
         help=COMMANDS["status"],
-        description="What ran, what failed and why, how fresh everything is, and what to type next. Every "
-        "failure is shown that was not made up for, whichever run it was in. With --run, of that run alone.",
-        epilog="exit codes: 0 all is well, or is running; 3 something failed; 4 nothing failed, but "
+        description="Show what ran, what failed and why, how fresh everything is, and the next command to "
+        "type. Open failures of every run are shown. With --run: of that run alone.",
+        epilog="exit codes: 0 all is ok, or is running; 3 something failed; 4 nothing failed, but "
         "something is too old ([watch] in luigi.cfg has the limits); 5 the warehouse is out of reach; "
         "2 settings, or no such run",
     )

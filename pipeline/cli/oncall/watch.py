@@ -14,7 +14,7 @@ from pipeline.observe import watch
 from pipeline.observe.watch import Finding, Severity
 from pipeline.redact import redact
 
-COMMANDS = {"watch": "find and tell what is too old, strange or out of reach"}
+COMMANDS = {"watch": "find what is too old, unusual or out of reach, and send alerts"}
 WORDS = {
     Severity.FAILED: "failed",
     Severity.STALE: "too old",
@@ -38,11 +38,11 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "watch",
         help=COMMANDS["watch"],
-        description="Send the alerts that wait; look at the ledger, the bucket, the keys and what is going "
-        "on; tell by webhook what is too old, strange or out of reach, once, and once that it is over. "
+        description="Send the alerts that wait; observe the ledger, the bucket, the keys and running work; "
+        "send one alert for each thing that is too old, unusual or out of reach, and one when it is over. "
         "Changes nothing else. [watch] in luigi.cfg has the limits.",
-        epilog="exit codes: 0 nothing to say; 4 something is too old or strange, or a failure that was told "
-        "of is still open; 5 something is out of reach; 2 settings",
+        epilog="exit codes: 0 no findings; 4 something is too old or unusual, or an alert is still open; 5 "
+        "something is out of reach; 2 settings",
     )
     parser.add_argument("--json", action="store_true", help="for machines: everything that was judged")
     log.add_argument(parser)

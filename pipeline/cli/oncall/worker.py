@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError, StepError, StoppedError, UnreachableE
 from pipeline.settings import Settings
 from pipeline.system import command
 
-COMMANDS = {"worker": "help with every load that goes on, until told to stop"}
+COMMANDS = {"worker": "help with every running load, until told to stop"}
 # The worker finishes its steps for up to 20 seconds, then gives them back; Nomad waits 30 at most.
 FINISH_SECONDS = 25.0
 KINDS = {kind.exit_code: kind for kind in (UsageError, UnreachableError, StoppedError)}
@@ -23,8 +23,8 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "worker",
         help=COMMANDS["worker"],
-        description="Take steps of loads off the runs that go on, on this machine or others, and do "
-        'what "Re-enable" and "Forgive failures" in the visualizer ask for. Goes on until it is told to '
+        description="Take steps off the running loads of this machine and others, and serve "
+        '"Re-enable" and "Forgive failures" in the visualizer. Runs until it is told to '
         "stop: then it finishes its steps within 20 seconds, or gives them back, and exits with 143.",
     )
     supervise.add_workers(parser)

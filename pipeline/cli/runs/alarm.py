@@ -20,8 +20,8 @@ from pipeline.settings import Settings
 
 _SUMMARIES: tuple[tuple[type[PipelineError], str], ...] = (
     (UsageError, "could not start: a mistake in the command, the settings or the catalog"),
-    (AlreadyRunningError, "did not start: another is going"),
-    (StoppedError, "was told to stop before it was done"),
+    (AlreadyRunningError, "did not start: another one is running"),
+    (StoppedError, "was stopped by a signal before it was done"),
     (UnreachableError, "failed: something is out of reach"),
     (CheckError, "did not hold"),
     (PipelineError, "failed"),

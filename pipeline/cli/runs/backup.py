@@ -49,7 +49,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "backups",
         help=COMMANDS["backups"],
-        description="List what the bucket has, and nothing else.",
+        description="List the backups in the bucket. Needs no warehouse.",
     )
     parser.add_argument("database", metavar="DATABASE", nargs="?", help="only of this database")
     parser.add_argument("--json", action="store_true", help="for machines")

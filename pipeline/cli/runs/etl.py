@@ -33,7 +33,9 @@ SIGNALLED = 128
 def add_chain(parsers: Any) -> None:
     """Add `run etl` to the command line."""
     parser = parsers.add_parser(
-        NAME, help="load what changed in every source", description="Load what changed into the warehouse."
+        NAME,
+        help="load the changed rows of every source",
+        description="Load the changed rows into the warehouse.",
     )
     parser.add_argument("--source", help="only this source")
     parser.add_argument(
@@ -51,8 +53,9 @@ def add_mart_chain(parsers: Any) -> None:
     """Add `run mart` to the command line."""
     parser = parsers.add_parser(
         chains.MARTS.name,
-        help="build one mart, and load what it reads first",
-        description="Build one mart. What it reads is loaded, or built, before, unless the run has done so.",
+        help="build one mart, after loading the tables that it reads",
+        description="Build one mart, after loading or building the tables and marts that it reads, unless "
+        "the run has done so.",
     )
     parser.add_argument("mart", metavar="MART", help="as its file marts/NAME.sql is called")
     supervise.add_workers(parser)
@@ -186,7 +189,7 @@ def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *,
     terminal.say(f"run {run}: {forgotten.steps} steps are done over, from {since} on")
     if names := forgotten.read_again:
         which = ", ".join(names) if len(names) <= FEW else f"{len(names)} tables"
-        terminal.say(f"{which}: what was staged is gone since it was loaded, so it is read again")
+        terminal.say(f"{which}: its staged rows were dropped by the load, so it is read again")
 
 
 def _already_running(warehouse: Connection) -> AlreadyRunningError:
@@ -247,7 +250,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
         last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     failure = common_kind([step.exit_code for step in failed])(
-        f"run {run}: {len(failed)} of its steps failed; what to do stands above"
+        f"run {run}: {len(failed)} of its steps failed; the commands are above"
     )
     # Luigi that came to its end has left nothing undone but what is behind these.
     failure.alerted = 0 <= returncode < SIGNALLED

@@ -15,7 +15,7 @@ from pipeline.loading import clear, listing
 from pipeline.names import nearest
 from pipeline.settings import Settings
 
-COMMANDS = {"rerun": "run what is incomplete, or do it over"}
+COMMANDS = {"rerun": "run the incomplete steps of a run, or run steps again"}
 ETL, MART, BACKUP, DRILL = (chain.name for chain in (chains.ETL, chains.MARTS, chains.BACKUP, chains.DRILL))
 MONTH_CHARACTERS = len("2026-11")
 
@@ -28,8 +28,8 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "rerun",
         help=COMMANDS["rerun"],
-        description="Run what is incomplete of a run. With --from, forget what its tables have from that "
-        "step on, and do it over: nothing that is loaded is lost or doubled by that.",
+        description="Run the incomplete steps of a run. With --from, clear the steps of its tables from that "
+        "one on, and run them again: no loaded row is lost or doubled by that.",
     )
     parser.add_argument(
         "names",
@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="with --from extract: read all rows of its tables, not only what is believed to have changed",
+        help="with --from extract: read all rows of its tables, not only those that seem to have changed",
     )
     supervise.add_workers(parser)
     supervise.add_log_file(parser)
@@ -89,7 +89,7 @@ def _chosen(configured: Settings, arguments: argparse.Namespace, wanted: str | N
     """Return the commands that do it. Raise UsageError if NAME is none, or has no such step."""
     chain, name = _split(configured, wanted)
     if arguments.full and arguments.since != "extract":
-        raise UsageError("--full reads tables anew, so it needs '--from extract' beside it")
+        raise UsageError("--full reads tables again, so it needs '--from extract' as well")
     if arguments.since and chain in (BACKUP, DRILL, MART):
         raise UsageError(
             f"--from {arguments.since}: only tables have that step; without it, 'pipeline rerun "
@@ -208,7 +208,7 @@ def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:
         begun = {step.key.name for step in ledger.steps_of(warehouse, run)} if run and not found else set()
     if run and begun:
         if not (names := _grouped(_tables(configured), begun)):
-            raise UsageError(f"run {run}: nothing that it began is still declared; name what is to be loaded")
+            raise UsageError(f"run {run}: none of its tables is still declared; name the tables to load")
         return run, names
     if latest is None:
         raise UsageError(f"nothing has run yet, so nothing can be run again: type '{chains.ETL.command()}'")

@@ -194,7 +194,7 @@ class Supervision:
                 everyone.reap(process.pid)
                 process.poll()
                 for one in left:
-                    logger.error("process %d cannot be ended, and may still be at work", one.pid)
+                    logger.error("process %d cannot be ended, and may still be running", one.pid)
             reader.join(GRACE_SECONDS)
         return process.wait(), list(self._tail)
 
@@ -231,8 +231,8 @@ class Supervision:
     def _over_limit(self) -> StepError:
         minutes = self._limits.run_minutes
         return StepError(
-            f"{self._name}: over its limit of {minutes:g} minutes ([run] run_minutes), so it was ended; what "
-            "is done stays done, and the same command goes on from there"
+            f"{self._name}: over its limit of {minutes:g} minutes ([run] run_minutes), so it was ended; "
+            "finished steps stay, and the same command continues there"
         )
 
     def _pass_on(self, line: str, bar: Progress) -> None:

@@ -36,7 +36,7 @@ def open_book(
     """
     if not key:
         raise StepError(
-            "history needs a key, or nobody could tell one row's versions from another's",
+            "history needs a key, which connects the versions of a row",
             hint=f"write 'key: [COLUMN]' or take 'history' out under {staged.table.name} in "
             f"sources/{staged.table.source}.yaml",
             retryable=False,

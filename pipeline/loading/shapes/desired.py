@@ -128,7 +128,7 @@ def require_guessed(table: Table, current: Shape) -> None:
     ]
     if new:
         raise StepError(
-            f"its columns {', '.join(new)} look personal, and came after this run had asked which there are",
+            f"its columns {', '.join(new)} look personal, and are newer than the list of this run",
             hint=f"the next run masks them; or give {table.name} a line of its own in "
             f"sources/{table.source}.yaml",
             retryable=False,

@@ -56,19 +56,19 @@ WORDS: Mapping[Kind, str] = {
     DriftKind.DROPPED: 'column "{column}" ({old}) is gone from the source',
     DriftKind.RENAMED: 'column "{old}" was renamed to "{new}" in the source',
     DriftKind.KEY: "its key was ({old}) and is ({new}) now",
-    DriftKind.RECREATED: "it was dropped and made anew in the source",
+    DriftKind.RECREATED: "it was dropped and created again in the source",
     DriftKind.ORDER: "its columns are in another order in the source",
     DriftKind.PARTITION: "its partitions changed: {old}{new}",
     DriftKind.MASK: "{thing} was {old} and is to be {new}",
     FixedKind.MASK_KEPT: 'column "{column}" stays {new}, as it was loaded before, though its declaration '
     "does not say so",
-    FixedKind.MASK_BESIDE: 'column "{column}" ({new}) would show what is masked: {old}',
-    FixedKind.MASK_FILTERED: 'its where names column "{column}", which is {old}, so that which rows are '
-    "there would tell of it",
+    FixedKind.MASK_BESIDE: 'column "{column}" ({new}) would show masked values: {old}',
+    FixedKind.MASK_FILTERED: 'its where names column "{column}", which is {old}, so that the rows '
+    "that are there would reveal it",
     FixedKind.LISTED: 'column "{column}" {new}',
     FixedKind.WHERE: "which of its rows are loaded was declared otherwise: {old}, and now {new}",
-    FixedKind.WHERE_ON: "what its where looks at was made anew in the source, or is computed otherwise",
-    FixedKind.MASK_UNKNOWN: 'column "{column}" ({new}) is new, and nobody can tell whether it holds what is '
+    FixedKind.WHERE_ON: "a column of its where was created again in the source, or is computed otherwise",
+    FixedKind.MASK_UNKNOWN: 'column "{column}" ({new}) is new, and may hold the values that are '
     "masked in {old}",
 }
 
@@ -210,7 +210,9 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
                 DriftKind.RENAMED, new.name, old.name, new.name, reused=_reused(old, new, accepted, current)
             )
         elif new.attnum != old.attnum and not recreated and not old.stays:
-            yield _change(DriftKind.ADDED_WITH_DEFAULT, new.name, "", f"{new.type}, dropped and made anew")
+            yield _change(
+                DriftKind.ADDED_WITH_DEFAULT, new.name, "", f"{new.type}, dropped and created again"
+            )
         if old.mask != new.mask:
             yield _change(DriftKind.MASK, new.name, _masked(old), _masked(new))
         elif old.stays != new.stays:

@@ -126,7 +126,7 @@ def require_same(source: Connection, planned: Plan) -> None:
         found = []
     if found != wanted:
         raise StepError(
-            "it, or one of its columns, was renamed, dropped or made anew in the source since the "
+            "it, or one of its columns, was renamed, dropped or created again in the source since the "
             "snapshot of this run was taken",
             hint=ANOTHER,
         )
@@ -144,6 +144,6 @@ def require_unmoved(source: Connection, planned: Plan) -> None:
         if by_view or not postgres.value(source, leaf):
             raise StepError(
                 f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
-                "this run was taken, so that its rows cannot be told",
+                "this run was taken, so that its rows at that moment are lost",
                 hint=ANOTHER,
             )

@@ -119,7 +119,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Unseen:
-    """What could not be looked at, and why."""
+    """What could not be observed, and why."""
 
     subject: str
     error: str

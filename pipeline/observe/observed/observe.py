@@ -118,7 +118,7 @@ class _Observer:
             self._unseen.append(Unseen(what, one_line(str(error))))
         except Exception as error:
             # Nobody looks after us: a bug of one kind must not hide all else.
-            logger.exception("%s: could not be looked at", what)
+            logger.exception("%s: could not be observed", what)
             self._unseen.append(Unseen(what, one_line(f"{type(error).__name__}: {error}")))
         else:
             self._seen.append(what)

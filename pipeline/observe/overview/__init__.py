@@ -108,7 +108,7 @@ def summarize_without_ledger(settings: Settings, run: str | None) -> Overview:
         try:
             found = backups_seen.in_bucket(settings)
         except PipelineError as error:
-            remarks.append(f"what backups there are cannot be told: {error}")
+            remarks.append(f"the backups are not known: {error}")
     if not remarks:
         found = archive.judged(settings, found, datetime.now(UTC))
     return Overview(backups=found, others=backups_seen.going(settings, run, found), remarks=remarks)

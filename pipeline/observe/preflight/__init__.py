@@ -1,4 +1,4 @@
-"""Check: looks, before a night does, whether everything that a night needs is there and lets us in.
+"""Check: looks, before a night does, whether everything that it needs is ready and lets us in.
 
 A problem would stop a night or a backup; a warning is something that the night would go on without.
 """

@@ -13,8 +13,8 @@ from pipeline.observe.preflight.finding import Finding, checked, unwritable
 from pipeline.settings import BackupSettings, Settings
 
 UNSIGNED = (
-    "backups are not signed: who has the key that writes to the bucket can add one that seems ours; name a "
-    "file in [backup] signers (docs/restore.md)"
+    "backups are not signed: with the key that writes to the bucket anybody can add one that seems ours; "
+    "name a file in [backup] signers (docs/restore.md)"
 )
 
 
@@ -38,7 +38,7 @@ def found(backup: BackupSettings, settings: Settings, databases: Access) -> Iter
 
     def bucket() -> list[str]:
         if backup.audit_secret is None:
-            return ["its rules cannot be looked at: name a key that reads them in [backup] audit_secret"]
+            return ["its rules cannot be read: name a key that reads them in [backup] audit_secret"]
         with databases.bucket(backup.audit_secret) as opened:
             return opened.inspect().problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
 
@@ -89,5 +89,5 @@ def fix(settings: Settings, admin_secret: str, token_file: Path) -> str:
     left = applied.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
     if left:
         raise StepError("; ".join(left))
-    lock = f", and locks what comes for {backup.lock_days} days" if backup.lock_days else ""
+    lock = f", and locks new objects for {backup.lock_days} days" if backup.lock_days else ""
     return f"bucket {backup.bucket} keeps backups for {backup.keep_days} days{lock}"

@@ -18,7 +18,7 @@ class Finding:
 
 
 def checked(what: str, check: Callable[[], list[str]]) -> Finding:
-    """Return what `look` finds of a thing, or why it could not be looked at."""
+    """Return what `look` finds of a thing, or why it could not be observed."""
     try:
         problems = check()
     except PipelineError as error:

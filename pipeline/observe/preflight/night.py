@@ -163,7 +163,7 @@ def _alerts(settings: Settings, databases: Access) -> Finding:
     if settings.alerts is None:
         return Finding(
             "alerts",
-            warnings=("nobody is told when something fails; write [alerts] with secret = PATH_IN_VAULT",),
+            warnings=("no alert is sent when something fails; write [alerts] with secret = PATH_IN_VAULT",),
         )
     return checked("alerts", lambda: alerts.problems(settings, databases))
 

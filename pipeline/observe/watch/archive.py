@@ -75,13 +75,14 @@ def _changed(
     if wrong:
         last = wrong[-1]
         summary = (
-            f"backup of {database}: {len(wrong)} of {len(there)} are not what was verified; the newest, run "
+            f"backup of {database}: {len(wrong)} of {len(there)} differ from the verified ones; the newest, "
+            "run "
             f"{last.run}, was taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or "
             "deleted since; find out by whom"
         )
         yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
     elif there:
-        yield Finding(key, Severity.OK, f"backup of {database}: all {len(there)} are what was verified")
+        yield Finding(key, Severity.OK, f"backup of {database}: all {len(there)} are as they were verified")
 
 
 def _not_ours(bucket: BucketObservations, database: str, now: datetime) -> Iterator[Finding]:
@@ -125,7 +126,10 @@ def _size(bucket: BucketObservations, database: str, now: datetime) -> Iterator[
     if abs(score) <= THRESHOLD:
         yield Finding(key, Severity.OK, summary)
         return
-    summary += f" (modified z-score {score:+.1f}, the limit is {THRESHOLD:g}); see what was lost or added"
+    summary += (
+        f" (modified z-score {score:+.1f}, the limit is {THRESHOLD:g}); find out which rows were lost "
+        "or added"
+    )
     yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}", since=last.taken_at)
 
 

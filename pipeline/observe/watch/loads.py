@@ -74,7 +74,7 @@ def _held_back(ledger: LedgerObservations) -> Iterator[Finding]:
             hint = "end it in the source: ROLLBACK PREPARED '...', or SELECT pg_terminate_backend(PROCESS)"
             yield Finding(key, Severity.WARNING, summary, f"pipeline plan {source}", hint=hint)
         else:
-            yield Finding(key, Severity.OK, f"{source}: nobody keeps its horizon back")
+            yield Finding(key, Severity.OK, f"{source}: no transaction holds its horizon back")
 
 
 def tables(

@@ -22,13 +22,13 @@ NEEDED, UNKNOWN_LIMIT = 3, timedelta(hours=12)
 
 
 def judge(settings: Settings, observations: Observations, now: datetime) -> Iterator[Finding]:
-    """Yield what could not be looked at, what is going on, and the keys."""
+    """Yield what could not be observed, what is going on, and the keys."""
     for unseen in observations.unseen:
-        summary = f"{unseen.subject}: could not be looked at ({at(now)})"
+        summary = f"{unseen.subject}: could not be observed ({at(now)})"
         reach = f"watch/reach/{unseen.subject}"
         yield Finding(reach, Severity.UNREACHABLE, summary, "pipeline check", unseen.error, now)
     for one in observations.seen:
-        yield Finding(f"watch/reach/{one}", Severity.OK, f"{one}: can be looked at")
+        yield Finding(f"watch/reach/{one}", Severity.OK, f"{one}: can be observed")
     yield from _loading(observations, now)
     yield from _working(settings, observations, now)
     for key in observations.keys:
@@ -75,13 +75,13 @@ def _at_work(
     """
     key = f"watch/going/{name.replace(' ', '/')}"
     if work is None or not work.alive:
-        yield Finding(key, Severity.OK, f"{name}: does not hang, for it is not going on")
+        yield Finding(key, Severity.OK, f"{name}: does not hang, for it is not running")
     if work is None:
         return
     where = f"{name}: run {work.run}, {work.place}"
     if not work.alive:
         killed = f"was killed {limits.ago(now, work.since)} or later"
-        summary = f"{where}, {killed}, and nothing goes on by itself"
+        summary = f"{where}, {killed}, and does not continue by itself"
         yield Finding(subject.key, Severity.FAILED, summary, subject.command, since=work.since)
         return
     allowed, usual = _allowed(observations.ledger.seconds.get(name, ()) if observations.ledger else ())
@@ -124,5 +124,5 @@ def spool(unsent: int) -> Finding:
     """Return what is to be thought of the alerts that wait to be sent, after they were tried."""
     if not unsent:
         return Finding("watch/spool", Severity.OK, "alerts: all were sent")
-    summary = f"alerts not sent: {unsent}, and the limit is 0; they are kept, and nobody was told of them"
+    summary = f"alerts not sent: {unsent}, and the limit is 0; they are kept in the spool"
     return Finding("watch/spool", Severity.UNREACHABLE, summary, "pipeline watch")

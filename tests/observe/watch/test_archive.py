@@ -101,7 +101,8 @@ def test_a_backup_that_is_not_what_was_verified_is_told_and_does_not_count() -> 
     found = told(archive_only(bucket=bucket(backups=replaced)))
     assert found.keys() == {"watch/changed/hr", "watch/backup/hr"}
     assert (
-        "2 of 10 are not what was verified; the newest, run 2026-11-24" in found["watch/changed/hr"].summary
+        "2 of 10 differ from the verified ones; the newest, run 2026-11-24"
+        in found["watch/changed/hr"].summary
     )
     assert "run 2026-11-23" in found["watch/backup/hr"].summary
 
@@ -128,7 +129,7 @@ def test_a_strange_size_is_told_with_what_is_usual() -> None:
     assert (late.key, late.severity, late.command) == ("watch/size/hr", "warning", "pipeline backups hr")
     assert late.summary == (
         "backup of hr: run 2026-11-24, taken 11 h 45 min ago, has 12.00 MB; the 7 before it had 80.00 MB in "
-        "the median (modified z-score -28.7, the limit is 3.5); see what was lost or added"
+        "the median (modified z-score -28.7, the limit is 3.5); find out which rows were lost or added"
     )
 
 

@@ -223,8 +223,8 @@ def test_a_run_that_was_killed_is_told_with_the_command_that_goes_on() -> None:
     # As everybody tells it who may notice as well.
     assert (late.key, late.severity) == ("run/etl", "failed")
     assert late.summary == (
-        "etl: run 2026-11-24, on node1, process 4711, was killed 2 h 00 min ago or later, "
-        "and nothing goes on by itself"
+        "etl: run 2026-11-24, on node1, process 4711, was killed 2 h 00 min ago or later, and does not "
+        "continue by itself"
     )
     assert late.command == "pipeline run etl --run 2026-11-24"
 

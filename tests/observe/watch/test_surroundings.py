@@ -35,7 +35,7 @@ def test_what_cannot_be_looked_at_is_told_and_hides_nothing_else() -> None:
     unreachable = findings["watch/reach/the warehouse"]
     assert (unreachable.severity, unreachable.command) == ("unreachable", "pipeline check")
     assert unreachable.text == (
-        "the warehouse: could not be looked at (2026-11-24 14:00 UTC): no connection: refused; "
+        "the warehouse: could not be observed (2026-11-24 14:00 UTC): no connection: refused; "
         "next: pipeline check"
     )
     assert judged(found)["watch/reach/Vault"].severity == "ok"

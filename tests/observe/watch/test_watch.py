@@ -389,7 +389,7 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
     # Those of the log begin with the time.
     shown = [line for line in lines if not line[:4].isdecimal()]
     assert max(map(len, shown)) <= 80
-    assert any(line.startswith("out of reach: the warehouse: could not be looked at") for line in shown)
+    assert any(line.startswith("out of reach: the warehouse: could not be observed") for line in shown)
     assert "  next: pipeline check" in shown
     assert receiver.received == [("failed", "run/etl"), ("failed", "watch/reach/the warehouse")]
     everything = well.out + dead.out + "".join(shown) + str(receiver.alerts)
