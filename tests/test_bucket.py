@@ -407,7 +407,7 @@ def test_an_error_inside_a_good_answer(
         bucket.verify(NAME, sha256=sha256)
     control.fault("b2_list_file_names", kind, times=10_000, **details)
     short = RetryPolicy(give_up_after_seconds=0.2, first_wait_seconds=0.01, longest_wait_seconds=0.05)
-    with pytest.raises(UnreachableError, match="could not look for x: B2 does not answer as it should"):
+    with pytest.raises(UnreachableError, match="could not look for x: B2 sent an unexpected answer"):
         opened(retries=short).find("x")
 
 

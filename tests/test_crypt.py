@@ -331,7 +331,7 @@ def test_a_wrong_key_is_told_as_that(keys: Keys, plain: Path) -> None:
 
 def test_what_is_no_private_key_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(StepError, match="the private key from Vault is none"),
+        pytest.raises(StepError, match="the entry in Vault is not a private key"),
         crypt.private_key("no key at all", folder=tmp_path),
     ):
         pass

@@ -81,8 +81,9 @@ class Access:
     def _was_replaced(self, database: DatabaseSettings) -> bool:
         """Whether Vault has another credential than the one that was refused; it is ours from now on."""
         key = (database.secret, database.address)
-        # One that Vault makes for us alone is replaced by nobody.
-        if database.dynamic:
+        # One that Vault makes for us alone is replaced by nobody; and there may be none, where it is Vault itself
+        # that is out of reach.
+        if database.dynamic or key not in self._uris:
             return False
         refused = self._uris.pop(key)
         try:

@@ -113,7 +113,7 @@ def test_a_database_that_somebody_made_is_filled_by_the_uri_that_vault_keeps(sho
     assert code == 3
     assert "permission denied for schema public" in said
     assert f"its owner should be {shop.owner('shop')}, as it was" in said
-    assert "come again with --clean" in said
+    assert "repeat the command with --clean" in said
     with shop.connect("postgres") as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
     owner = shop.owner("shop")

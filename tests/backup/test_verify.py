@@ -207,7 +207,7 @@ def test_a_warehouse_without_a_ledger_or_that_is_gone_is_no_failure(
     shop: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = verified(shop)
-    assert "the warehouse was not told: the ledger: relation" in caplog.text
+    assert "the warehouse has no record of it: the ledger: relation" in caplog.text
     assert backups.is_verified(shop.settings, "shop", run)
     shop.platform.sandbox.vault.remove(shop.platform.database("warehouse"))
     run = verified(shop)

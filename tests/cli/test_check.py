@@ -159,7 +159,7 @@ def test_without_alerts_there_is_a_warning_and_not_a_problem(night: Night) -> No
     night.platform.settings_file.write_text("\n".join(lines[:begin] + lines[end:]) + "\n")
     checked = night.run("check")
     assert checked.code == 0, checked.out + checked.err
-    assert "alerts: warning: nobody is told when something fails; write [alerts]" in checked.out
+    assert "alerts: warning: no alert is sent when something fails; write [alerts]" in checked.out
     assert checked.out.splitlines()[-1].endswith("ok, 1 warning")
 
 

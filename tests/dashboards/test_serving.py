@@ -103,7 +103,7 @@ def test_a_database_that_is_not_metabases_own_is_refused_before_it_starts(own: O
     assert "it is the warehouse: make another one" in refused(own)
     own.keep(uri=own.uri, encryption_key="short")
     told = refused(own, UnreachableError)
-    assert "its encryption_key is too short; write there what 'openssl rand -base64 32' prints" in told
+    assert "its encryption_key is too short; write the output of 'openssl rand -base64 32' there" in told
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_names_that_collide_are_left_out_and_told_with_the_line_to_write(tmp_pat
         ("source: shop\ntables: *\n", 'write "*" in quotes'),
         (
             'source: shop\ntables: "*"\nexcept: [a]\n',
-            "3: except: unknown key; what is to stay in the source goes",
+            "3: except: unknown key; write tables that stay in the source",
         ),
         ('source: shop\ntables: {"*": {where: a > 1}}\n', "2: tables.*.where: is of one table"),
         (
@@ -249,7 +249,7 @@ def test_a_personal_column_that_comes_after_a_run_began_does_not_come_in_clear(n
     night.ask("shop", "ALTER TABLE item ADD buyer_email text DEFAULT 'a@example.org', ADD size int")
     with (
         night.snapshot("shop", run),
-        pytest.raises(StepError, match='"buyer_email" look personal, and came') as told,
+        pytest.raises(StepError, match='"buyer_email" look personal, and are newer') as told,
     ):
         extract.extract_table(night.settings, source.table("item"), run)
     assert told.value.retryable is False

@@ -283,7 +283,7 @@ def test_an_extraction_that_was_overtaken_by_another_run_is_done_again(night: Ni
     night.ask("shop", "UPDATE item SET name = 'new' WHERE id = 1")
     night.load("shop", "item", new)
     assert not extract.is_extracted(night.settings, night.table("shop", "item"), old)
-    with pytest.raises(StepError, match="overtaken by another load"):
+    with pytest.raises(StepError, match="superseded by another load"):
         night.publish("shop", old, "item")
     night.load("shop", "item", old)
     assert night.differing("shop") == []

@@ -236,7 +236,7 @@ def test_a_new_column_that_may_hold_what_was_masked_blocks_until_it_is_reviewed(
     night.platform.declare("shop", declared(columns))
     told = refused(night)
     assert 'column "mobile" (character varying(40)) is new' in told or 'column "mobile" (text) is new' in told
-    assert "whether it holds what is masked in " in told
+    assert "may hold the values that are masked in " in told
     assert "write 'unmasked: reviewed' under mobile in sources/shop.yaml, or the mask that it needs" in told
     night.platform.declare("shop", declared(columns + ", mobile: {mask: hash}"))
     night.load("shop", "person")

@@ -96,7 +96,7 @@ def test_cards_that_take_long_are_not_asked_for_each_choice(
 ) -> None:
     monkeypatch.setattr(choices, "SECONDS", 0.0)
     assert values(written(night, tmp_path / "page")) == {"things": ["301", "4"]}
-    assert "dashboards/things.yaml: what else can be chosen is left out from filter kind on" in caplog.text
+    assert "dashboards/things.yaml: further choices are left out from filter kind on" in caplog.text
     text = (tmp_path / "page" / "index.html").read_text()
     assert text.count(choices.TOO_LONG) == 2, "of kind and day, on the page too"
     assert text.count(choices.NOT_HERE) == 1, "a text to search for can be anything"

@@ -564,7 +564,7 @@ def test_a_disk_that_is_full_is_not_the_commits_fault(analysts: Analysts) -> Non
         ("The requested URL returned error: 403", LoginError, "refuses our login"),
         ("git@h: Permission denied (publickey).", LoginError, "refuses our login"),
         ("fatal: could not read Password for 'https://x@h'", LoginError, "refuses our login"),
-        ("Host key verification failed.", LoginError, "is not the one whose keys are known"),
+        ("Host key verification failed.", LoginError, "does not have one of the known keys"),
         ("remote: Repository not found.", UnreachableError, "there is no repository at"),
         ("fatal: unable to access '': Could not resolve host: h", UnreachableError, "is out of reach"),
         ("ssh: connect to host h port 22: Connection refused", UnreachableError, "is out of reach"),

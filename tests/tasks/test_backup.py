@@ -112,7 +112,7 @@ def test_a_scheduler_that_lets_nobody_in_is_not_needed(
     archive.platform.settings_file.write_text(text.replace("secret = scheduler\n", f"secret = {name}\n"))
     ended = archive.backup("shop", run)
     assert (ended.code, ended.errors) == (0, [])
-    assert "this goes on without it" in ended.err
+    assert "continuing without it" in ended.err
     settled(archive, "shop", run)
 
 
@@ -410,7 +410,7 @@ def test_a_backup_that_was_changed_later_is_not_passed_for_one(archive: Archive)
         opened.write_small(f"shop/{run}/globals.sql.gpg", b"x", content_type="text/plain", replace=True)
     ended = archive.backup("shop", run)
     assert ended.code == 4
-    assert f"shop {run} is not what was verified" in ended.errors[0]
+    assert f"shop {run} differs from the verified backup" in ended.errors[0]
     assert ended.errors[1].startswith("  next: pipeline run backup shop --run ")
     assert "NO: changed since" in archive.run("backups", "shop").out
 

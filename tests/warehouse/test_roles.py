@@ -184,7 +184,7 @@ def test_without_the_right_to_make_roles_migrate_says_what_to_type(platform: Pla
         ended = night.run("migrate")
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if "roles" in line]
-    typed = line.partition("type in the warehouse: ")[2].partition("; then type")[0]
+    typed = line.partition("run in the warehouse: ")[2].partition("; then type")[0]
     assert typed.count("CREATE ROLE") == 3
     night.ask("warehouse", typed)
     ended = night.run("migrate")

@@ -117,7 +117,7 @@ def _require_certain(functions: Sequence[str]) -> None:
             what = "it is another moment in each query, though all are of one snapshot"
             raise QueryError(1, f"{name} is not repeatable: {what}; write now()")
         if re.fullmatch(_RANDOM, name):
-            raise QueryError(1, f"{name} makes values up: no row would be loaded for certain; remove it")
+            raise QueryError(1, f"{name} is not repeatable: no row would be loaded for certain; remove it")
 
 
 def _called(text: str, root: "exp.Expression") -> set[str]:
