@@ -81,8 +81,8 @@ class Access:
     def _was_replaced(self, database: DatabaseSettings) -> bool:
         """Whether Vault has another credential than the one that was refused; it is ours from now on."""
         key = (database.secret, database.address)
-        # One that Vault makes for us alone is replaced by nobody; and there may be none, where it is Vault itself
-        # that is out of reach.
+        # One that Vault makes for us alone is replaced by nobody; and where Vault itself is out of reach,
+        # there is none.
         if database.dynamic or key not in self._uris:
             return False
         refused = self._uris.pop(key)
