@@ -3,7 +3,10 @@
 Anything else that is raised is a bug, and ends with a traceback and exit code 1.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import os
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 
@@ -137,6 +140,29 @@ def common_kind(exit_codes: Iterable[int | None]) -> type[PipelineError]:
     codes = set(exit_codes)
     kinds: tuple[type[PipelineError], ...] = (UsageError, CheckError, UnreachableError)
     return next((kind for kind in kinds if codes == {kind.exit_code}), StepError)
+
+
+# What it raises to take an answer apart that is shaped otherwise than its server's are.
+MISSHAPEN = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+
+
+@contextlib.contextmanager
+def understood(fact: str, hint: str) -> Iterator[None]:
+    """Take a server's answer apart in the block. Raise UnreachableError, with that fact, if it does not fit.
+
+    As that of a login page, of a proxy, of a version nobody knows yet. The fact ends with where it did not.
+    """
+    try:
+        yield
+    except MISSHAPEN as error:
+        raise UnreachableError(f"{fact} ({misfit(error)})", hint=hint) from error
+
+
+def misfit(error: BaseException) -> str:
+    """Return what did not fit and in which line, without any value of the answer but a key's name."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    what = type(error).__name__ + (f" {error}" if isinstance(error, KeyError) else "")
+    return f"{what}, {last.filename.rpartition(os.sep)[2]}:{last.lineno}"
 
 
 def innermost(error: BaseException) -> str:

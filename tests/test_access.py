@@ -152,3 +152,20 @@ def test_who_was_logged_in_before_a_password_was_replaced_goes_on_with_the_new_o
             vault.write(entry, {**known, "uri": address._replace(netloc=netloc).geturl()})
             with open_it() as connection:
                 assert postgres.value(connection, "SELECT 1") == 1
+
+
+def test_an_entry_that_holds_no_address_is_told_and_is_no_bug(night: Night) -> None:
+    """Nobody has been refused yet: there is nothing to ask for again."""
+    vault, entry = night.platform.sandbox.vault, night.platform.database("warehouse")
+    kept = vault.read(entry) or {}
+    for value in ("no address", "postgresql://u:p/w@h/x"):
+        vault.write(entry, {"uri": value})
+        try:
+            with (
+                access.opened(night.settings) as databases,
+                pytest.raises(UnreachableError, match=entry),
+                databases.warehouse(),
+            ):
+                pass
+        finally:
+            vault.write(entry, kept)

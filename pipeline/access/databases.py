@@ -69,8 +69,10 @@ class Access:
 
         Who was logged in for long, as what waits for a whole run, has what was fetched at its beginning.
         """
+        # Where Vault has none to give, that is what is raised.
+        uri = self._uri(database)
         try:
-            return postgres.open_session(self._uri(database), name, session=session, entry=database.secret)
+            return postgres.open_session(uri, name, session=session, entry=database.secret)
         except LostError:
             raise
         except UnreachableError:

@@ -201,14 +201,15 @@ class Bucket:
         """Return the lifecycle rules and the lock. Needs listBuckets; for the lock readBucketRetentions."""
         connection = self._connection
 
-        def ask() -> Any:
+        def ask() -> list[rules.BucketState]:
             account_id = connection.session.account_info.get_account_id()
-            return connection.session.list_buckets(account_id, bucket_id=connection.bucket_id)["buckets"]
+            answer = connection.session.list_buckets(account_id, bucket_id=connection.bucket_id)
+            return [rules.state(one) for one in answer["buckets"]]
 
-        found = connection.call("read its settings", ask, needs="listBuckets")
+        found: list[rules.BucketState] = connection.call("read its settings", ask, needs="listBuckets")
         if not found:
             raise UnreachableError(f"bucket {self.name}: there is no such bucket any more")
-        return rules.state(found[0])
+        return found[0]
 
     def apply(self, *, keep_days: int, lock_days: int | None) -> rules.BucketState:
         """Set lifecycle rules and, unless `lock_days` is None, the default lock. Needs an ADMIN key.

@@ -12,7 +12,7 @@ from b2sdk.v3.exception import B2Error, Unauthorized
 from pipeline import redact
 from pipeline.bucket import refusals
 from pipeline.bucket.refusals import GarbledError, KeyRefusedError, Who
-from pipeline.errors import UnreachableError
+from pipeline.errors import MISSHAPEN, UnreachableError, misfit
 from pipeline.retry import Attempts, RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -123,6 +123,13 @@ class Connection:
                 return function()
             except (B2Error, requests.RequestException) as error:
                 self.again(what, error, attempts, needs=needs)
+            except MISSHAPEN as error:
+                # The SDK itself could not read it.
+                raise UnreachableError(
+                    f"bucket {self.bucket_name}: could not {what}: {self.realm} does not answer like B2 "
+                    f"({misfit(error)})",
+                    hint="is a proxy or a login page in between?",
+                ) from error
 
     def again(
         self,

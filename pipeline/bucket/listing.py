@@ -1,45 +1,63 @@
 """What is in the bucket: objects, unfinished uploads and their parts, page by page."""
 
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from b2sdk.v3.exception import BadRequest, FileNotPresent
 
 from pipeline.bucket.connection import Connection
-from pipeline.bucket.objects import Stored, Unfinished, stored, unfinished
+from pipeline.bucket.objects import Stored, Unfinished, part, stored, unfinished
+from pipeline.errors import UnreachableError
 
 # The most that B2 lists for the price of one call; of unfinished uploads a tenth.
 LISTED_AT_ONCE = 1000
+T = TypeVar("T")
+
+
+# What of a page is there, and where the next begins, None after the last.
+Page = tuple[list[T], Any]
+
+
+def _pages(
+    connection: Connection, what: str, needs: str, page: Callable[[Any], Page[T]], start: Any
+) -> Iterator[T]:
+    """Yield what is on all pages. Each is taken apart within its call, which tells what is not B2's."""
+    while True:
+        found, following = connection.call(what, functools.partial(page, start), needs=needs)
+        yield from found
+        if following is None:
+            return
+        if following == start:
+            raise UnreachableError(
+                f"bucket {connection.bucket_name}: could not {what}: {connection.realm} answers "
+                "the same page again",
+                hint="does a proxy in between keep answers?",
+            )
+        start = following
 
 
 def newest(connection: Connection, name: str) -> Stored | None:
     """Return the object of that name, None if there is none or it is hidden."""
 
-    def ask() -> Any:
-        return connection.session.list_file_names(connection.bucket_id, name, 1, name)["files"]
+    def ask() -> list[Stored]:
+        answer = connection.session.list_file_names(connection.bucket_id, name, 1, name)
+        return [stored(file) for file in answer["files"]]
 
-    for answer in connection.call(f"look for {name}", ask, needs="listFiles"):
-        if answer["fileName"] == name:
-            return stored(answer)
-    return None
+    found: list[Stored] = connection.call(f"look for {name}", ask, needs="listFiles")
+    return next((one for one in found if one.name == name), None)
 
 
 def list_unfinished(connection: Connection, prefix: str) -> Iterator[Unfinished]:
     """Yield the unfinished uploads whose names start with `prefix`, the newest first."""
-    start: str | None = None
-    while True:
 
-        def page(start: str | None = start) -> Any:
-            return connection.session.list_unfinished_large_files(
-                connection.bucket_id, start, LISTED_AT_ONCE // 10, prefix
-            )
+    def page(start: str | None) -> Page[Unfinished]:
+        answer = connection.session.list_unfinished_large_files(
+            connection.bucket_id, start, LISTED_AT_ONCE // 10, prefix
+        )
+        return [unfinished(file) for file in answer["files"]], answer["nextFileId"]
 
-        answer = connection.call("list unfinished uploads", page, needs="listFiles")
-        for file in answer["files"]:
-            yield unfinished(file)
-        start = answer["nextFileId"]
-        if start is None:
-            return
+    return _pages(connection, "list unfinished uploads", "listFiles", page, None)
 
 
 def cancel(connection: Connection, upload: Unfinished) -> None:
@@ -57,30 +75,19 @@ def cancel(connection: Connection, upload: Unfinished) -> None:
 
 def list_objects(connection: Connection, prefix: str) -> Iterator[Stored]:
     """Yield the objects whose names start with `prefix`, by name."""
-    start: str | None = prefix or None
-    while True:
 
-        def page(start: str | None = start) -> Any:
-            return connection.session.list_file_names(connection.bucket_id, start, LISTED_AT_ONCE, prefix)
+    def page(start: str | None) -> Page[Stored]:
+        answer = connection.session.list_file_names(connection.bucket_id, start, LISTED_AT_ONCE, prefix)
+        return [stored(file) for file in answer["files"]], answer["nextFileName"]
 
-        answer = connection.call("list objects", page, needs="listFiles")
-        for file in answer["files"]:
-            yield stored(file)
-        start = answer["nextFileName"]
-        if start is None:
-            return
+    return _pages(connection, "list objects", "listFiles", page, prefix or None)
 
 
 def list_parts(connection: Connection, upload: Unfinished) -> Iterator[dict[str, Any]]:
     """Yield the parts of an unfinished upload as B2 lists them, by number."""
-    start: int | None = None
-    while True:
 
-        def page(start: int | None = start) -> Any:
-            return connection.session.list_parts(upload.file_id, start, LISTED_AT_ONCE)
+    def page(start: int | None) -> Page[dict[str, Any]]:
+        answer = connection.session.list_parts(upload.file_id, start, LISTED_AT_ONCE)
+        return [part(one) for one in answer["parts"]], answer["nextPartNumber"]
 
-        answer = connection.call(f"list the parts of {upload.name}", page, needs="writeFiles")
-        yield from answer["parts"]
-        start = answer["nextPartNumber"]
-        if start is None:
-            return
+    return _pages(connection, f"list the parts of {upload.name}", "writeFiles", page, None)

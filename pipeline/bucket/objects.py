@@ -60,19 +60,35 @@ def to_milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _info(answer: Mapping[str, Any]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in (answer["fileInfo"] or {}).items()}
+
+
+def part(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part of an unfinished upload as B2 lists it."""
+    sizes = {name: int(answer[name]) for name in ("partNumber", "contentLength")}
+    return {**sizes, "contentSha1": _text(answer["contentSha1"])}
+
+
 def stored(answer: Mapping[str, Any]) -> Stored:
     """Return an object as B2 lists it."""
-    info: dict[str, str] = answer["fileInfo"] or {}
+    info = _info(answer)
     retention = answer.get("fileRetention") or {"isClientAuthorizedToRead": True, "value": None}
     value = retention["value"] or {}
     until = value.get("retainUntilTimestamp")
-    sha1: str = answer.get("contentSha1") or ""
+    sha1 = _text(answer.get("contentSha1") or "")
     return Stored(
-        name=answer["fileName"],
-        file_id=answer["fileId"],
-        size_bytes=answer["contentLength"],
+        name=_text(answer["fileName"]),
+        file_id=_text(answer["fileId"]),
+        size_bytes=int(answer["contentLength"]),
         sha256=info.get(SHA256_INFO),
-        content_type=answer["contentType"],
+        content_type=_text(answer["contentType"]),
         info=info,
         uploaded_at=from_milliseconds(answer["uploadTimestamp"]),
         retention_mode=value.get("mode") if retention["isClientAuthorizedToRead"] else UNKNOWN,
@@ -83,10 +99,10 @@ def stored(answer: Mapping[str, Any]) -> Stored:
 
 def unfinished(answer: Mapping[str, Any]) -> Unfinished:
     """Return an unfinished upload as B2 lists it."""
-    info: dict[str, str] = answer["fileInfo"] or {}
+    info = _info(answer)
     return Unfinished(
-        name=answer["fileName"],
-        file_id=answer["fileId"],
+        name=_text(answer["fileName"]),
+        file_id=_text(answer["fileId"]),
         sha256=info.get(SHA256_INFO),
         info=info,
         started_at=from_milliseconds(answer["uploadTimestamp"]),

@@ -70,10 +70,12 @@ def state(answer: Mapping[str, Any]) -> BucketState:
     value = lock["value"] or {}
     retention = value.get("defaultRetention") or {}
     period = retention.get("period")
-    days = period and period["duration"] * (DAYS_PER_YEAR if period["unit"] == "years" else 1)
+    days = period and int(period["duration"]) * (DAYS_PER_YEAR if period["unit"] == "years" else 1)
     return BucketState(
         bucket_name=answer["bucketName"],
-        rules=tuple(answer["lifecycleRules"]),
+        rules=tuple(
+            dict(rule) | {"fileNamePrefix": str(rule["fileNamePrefix"])} for rule in answer["lifecycleRules"]
+        ),
         lock_enabled=bool(value.get("isFileLockEnabled")) if lock["isClientAuthorizedToRead"] else None,
         lock_mode=retention.get("mode"),
         lock_days=days,

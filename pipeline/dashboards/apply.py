@@ -65,7 +65,7 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
         if settings.metabase is None:
             _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
             return outcome
-        with contextlib.closing(Client(settings.metabase.url)) as client:
+        with contextlib.closing(Client(settings.metabase.url)) as client, client.understood():
             ready = instance.opened(client, settings.metabase, databases.vault, None, _silent)
             known = memory.find(connection.KEY)
             if not ready or known is None or known.number is None:
@@ -99,7 +99,7 @@ def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard],
         memory = Memory(warehouse)
         uri, version = _address(databases)
         fine, held = _tried(databases, boards, outcome)
-        with contextlib.closing(Client(asked.url)) as client:
+        with contextlib.closing(Client(asked.url)) as client, client.understood():
             instance.opened(client, asked, databases.vault, memory, say)
             database = connection.keep(client, memory, uri, version)
             _sync(databases, database, fine, say)

@@ -1,5 +1,6 @@
 """Requests to one Metabase server: with time limits, made again only where that cannot do a thing twice."""
 
+import contextlib
 import logging
 import os
 import time
@@ -10,7 +11,7 @@ from typing import Any
 import requests
 
 from pipeline import redact
-from pipeline.errors import LostError, UnreachableError, innermost
+from pipeline.errors import LostError, UnreachableError, innermost, understood
 from pipeline.metabase import answers
 from pipeline.metabase.versions import Version
 from pipeline.retry import Attempts, RetryPolicy
@@ -53,6 +54,13 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+    def understood(self) -> contextlib.AbstractContextManager[None]:
+        """Take answers apart. Raise UnreachableError where they are not shaped as this server's should be."""
+        return understood(
+            f"Metabase at {self.url} does not answer as its versions known here do",
+            "see docs/dashboards.md for the versions, and [metabase] url in luigi.cfg",
+        )
 
     def wait_until_up(self) -> None:
         """Return once it has started. Raise LostError if that takes too long, or nobody answers."""

@@ -80,12 +80,14 @@ class Vault:
                 ),
             },
         )
-        values = {key: _text(value) for key, value in answer["data"]["data"].items()}
+        with self._connection.understood(shown):
+            values = {key: _text(value) for key, value in answer["data"]["data"].items()}
+            version = answer["data"]["metadata"]
+            # The number alone begins anew where an entry was removed and written again.
+            told = f"{version['version']} of {version['created_time']}"
         for value in values.values():
             _register(value)
-        version = answer["data"]["metadata"]
-        # The number alone begins anew where an entry was removed and written again.
-        return values, f"{version['version']} of {version['created_time']}"
+        return values, told
 
     def write(self, secret: str, values: Mapping[str, str]) -> None:
         """Write a new version of the KV v2 entry `secret`. Raise UnreachableError if we may not."""
@@ -164,13 +166,15 @@ class Vault:
                 ),
             },
         )
-        lease = answer["lease_id"]
+        with connection.understood(path):
+            lease, life = str(answer["lease_id"]), float(answer["lease_duration"])
         try:
-            username, password = answer["data"]["username"], answer["data"]["password"]
+            with connection.understood(path):
+                username, password = str(answer["data"]["username"]), str(answer["data"]["password"])
             uri = f"postgresql://{quote(username, safe='')}:{quote(password, safe='')}@{database.address}"
             register(password)
             register(uri)
-            with renewed(path, answer["lease_duration"], lambda: _renew_lease(connection, lease)):
+            with renewed(path, life, lambda: _renew_lease(connection, lease)):
                 yield uri
         finally:
             _revoke_lease(connection, lease, path)
@@ -225,9 +229,12 @@ def _log_in(connection: Connection, settings: VaultSettings, credential: str) ->
         ),
         refusals=dict.fromkeys((InvalidRequest, Forbidden, Unauthorized, InvalidPath), refused),
     )
-    client.token = answer["auth"]["client_token"]
+    with connection.understood(f"a login at auth/{mount}"):
+        life, token = _life(answer["auth"]), answer["auth"]["client_token"]
+        # It goes into a header.
+        client.token = token.encode("ascii").decode()
     register(client.token)
-    return _life(answer["auth"])
+    return life
 
 
 def _renew_token(url: str, connection: Connection) -> float:
@@ -235,7 +242,9 @@ def _renew_token(url: str, connection: Connection) -> float:
     own = Connection(url)
     own.client.token = connection.client.token
     try:
-        return _life(own.ask("a longer login", own.client.auth.token.renew_self)["auth"])
+        answer = own.ask("a longer login", own.client.auth.token.renew_self)
+        with own.understood("a longer login"):
+            return _life(answer["auth"])
     finally:
         own.close()
 
@@ -244,7 +253,9 @@ def _renew_lease(connection: Connection, lease: str) -> float:
     own = Connection(connection.url)
     own.client.token = connection.client.token
     try:
-        return float(own.ask("a longer lease", lambda: own.client.sys.renew_lease(lease))["lease_duration"])
+        answer = own.ask("a longer lease", lambda: own.client.sys.renew_lease(lease))
+        with own.understood("a longer lease"):
+            return float(answer["lease_duration"])
     finally:
         own.close()
 

@@ -1,5 +1,6 @@
 """One connection to a Vault server: tries again while that can help, and tells failures in one sentence."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from hvac.exceptions import (
     VaultNotInitialized,
 )
 
-from pipeline.errors import LostError, UnreachableError, innermost
+from pipeline.errors import MISSHAPEN, LostError, UnreachableError, innermost, misfit, understood
 from pipeline.redact import redact
 from pipeline.retry import Attempts, RetryPolicy
 
@@ -30,6 +31,8 @@ RETRIES = RetryPolicy(give_up_after_seconds=5.0, first_wait_seconds=0.5, longest
 _PASSING = (BadGateway, InternalServerError, RateLimitExceeded, UnexpectedError, VaultDown)
 _PASSING_NETWORK = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
+
+STRANGE = "check [vault] url in luigi.cfg"
 
 # What a refusal means, and what is to be fixed.
 Refusal = tuple[str, str]
@@ -68,8 +71,18 @@ class Connection:
                     fact, hint = self._failure(what, error, refusals or {})
                     raise LostError(fact, hint=hint) from None
                 logger.info("Vault at %s: %s; trying again", self.url, type(error).__name__)
+            except MISSHAPEN as error:
+                # The library itself could not read it.
+                raise UnreachableError(f"{self._strange(what)} ({misfit(error)})", hint=STRANGE) from error
             else:
                 return self._checked(what, answer)
+
+    def understood(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Take the answer to a request for `what` apart. Raise UnreachableError if it is none of Vault's."""
+        return understood(self._strange(what), STRANGE)
+
+    def _strange(self, what: str) -> str:
+        return f"{self.url} does not answer like Vault when asked for {what}"
 
     def close(self) -> None:
         """Close the connection. The token, if any, stays valid."""
@@ -80,10 +93,7 @@ class Connection:
             return answer
         if getattr(answer, "status_code", None) == requests.codes.no_content:
             return None
-        raise UnreachableError(
-            f"{self.url} does not answer like Vault when asked for {what}",
-            hint="check [vault] url in luigi.cfg",
-        )
+        raise UnreachableError(self._strange(what), hint=STRANGE)
 
     def _failure(
         self,

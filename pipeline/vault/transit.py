@@ -38,14 +38,17 @@ class Transit:
             ),
             refusals=self._refusals(f"{self._mount}/sign/{key}", "update", key),
         )
-        return str(answer["data"]["signature"])
+        with self._connection.understood(f"{self._mount}/sign/{key}"):
+            return str(answer["data"]["signature"])
 
     def public_keys(self, database: str) -> dict[int, str]:
         """Return the public half of each version of a database's key, in base64.
 
         Raise UnreachableError, with what to type, if there is no such key or we may not see it.
         """
-        return public_keys(self._key(database))
+        data = self._key(database)
+        with self._connection.understood(f"the keys that sign the backups of {database}"):
+            return public_keys(data)
 
     def faults(self, database: str) -> list[str]:
         """Return what is wrong with a database's key. Raise UnreachableError if there is none to be seen."""
@@ -59,8 +62,8 @@ class Transit:
             lambda: engine.read_key(name=key, mount_point=self._mount),
             refusals=self._refusals(f"{self._mount}/keys/{key}", "read", key),
         )
-        found: dict[str, Any] = answer["data"]
-        return found
+        with self._connection.understood(f"{self._mount}/keys/{key}"):
+            return dict(answer["data"])
 
     def _refusals(self, path: str, what: str, key: str) -> dict[type[VaultError], Refusal]:
         make = f"bao write -f {self._mount}/keys/{key} type={TYPE}"

@@ -1,22 +1,24 @@
 """Credentials are in Vault and in memory only: a night fails in every way, and everything is searched."""
 
-import json
 import re
 import secrets
-import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from pipeline import postgres
-from pipeline.sandbox import lifecycle, ports, provision
-from pipeline.sandbox.home import PROJECT, Home
-from pipeline.sandbox.servers import servers
+from pipeline.sandbox import ports, provision
+from pipeline.sandbox.home import PROJECT
+from tests.support.leaks import (
+    Planted,
+    Watcher,
+    in_files,
+    of_the_ledger,
+    of_the_scheduler,
+    restarted_scheduler,
+)
 from tests.support.night import Ended, Night, next_run, wait_until
-from tests.support.platforms import Platform
 from tests.support.schedulers import door, served
 
 pytestmark = pytest.mark.endurance
@@ -76,108 +78,16 @@ def planted(night: Night) -> tuple[Night, list[str]]:
     return night, [*uris, *passwords, PLANTED, repr(PLANTED)[1:-1], login]
 
 
-class Watcher(threading.Thread):
-    """Looks at the arguments and the environment of every process while the run goes on."""
-
-    def __init__(self, needles: list[bytes]) -> None:
-        super().__init__()
-        self._needles, self._stop_now = needles, threading.Event()
-        self.looked, self.found = 0, set[str]()
-
-    def run(self) -> None:
-        while not self._stop_now.wait(0.05):
-            for folder in Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    self._look(folder / name)
-
-    def _look(self, file: Path) -> None:
-        try:
-            content = file.read_bytes()
-        except OSError:
-            return  # it has ended, or is not ours
-        self.looked += 1
-        if any(needle in content for needle in self._needles):
-            self.found.add(content[:80].decode(errors="replace"))
-
-    def stop(self) -> None:
-        self._stop_now.set()
-        self.join()
-
-
-def in_files(needles: list[bytes], folders: list[Path], scratch: Path, *options: str) -> list[str]:
-    """Return the files below the folders that hold one of the needles."""
-    patterns = scratch / "patterns"
-    patterns.write_bytes(b"\n".join(needles) + b"\n")
-    done = subprocess.run(
-        [  # noqa: S607 (grep, wherever it is)
-            "grep",
-            "--recursive",
-            "--text",
-            "--fixed-strings",
-            "--files-with-matches",
-            f"--file={patterns}",
-            *options,
-            *folders,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    patterns.unlink()
-    return done.stdout.splitlines()
-
-
-def of_the_scheduler(platform: Platform) -> Iterator[bytes]:
-    """Yield what the scheduler answers: its tasks, graphs, errors, workers and history."""
-    way_in = door(platform)
-
-    def get(path: str, **data: object) -> bytes:
-        query = "?" + urlencode({"data": json.dumps(data)}) if data else ""
-        answer = way_in.ask(f"/{path}{query}", "reader")
-        answer.raise_for_status()
-        return answer.content
-
-    tasks = get("api/task_list", status="", upstream_status="")
-    yield tasks
-    yield get("api/worker_list", include_running=True)
-    yield get("api/graph")
-    yield get("api/resource_list")
-    failed = json.loads(get("api/task_list", status="FAILED", upstream_status=""))["response"]
-    disabled = json.loads(get("api/task_list", status="DISABLED", upstream_status=""))["response"]
-    for task in {**failed, **disabled}:
-        yield get("api/fetch_error", task_id=task)
-    yield get("history")
-    yield get("metrics")
-
-
-def of_the_ledger(night: Night) -> Iterator[bytes]:
-    """Yield every row of the warehouse's own tables, Luigi's history included."""
-    query = "SELECT relname FROM pg_class WHERE relnamespace = 'ops'::regnamespace AND relkind = 'r'"
-    for (name,) in night.ask("warehouse", query):
-        for (row,) in night.ask("warehouse", f"SELECT t::text FROM ops.{name} t"):
-            yield row.encode()
-
-
-def restarted_scheduler(home: Home) -> bytes:
-    """End the scheduler in good order, return the state that it saved, and start it again."""
-    (luigid,) = [server for server in servers.ALL if server.name == "luigid"]
-    process = luigid.process(home)
-    assert process
-    process.terminate()
-    process.wait(30)
-    state = (home.path / "luigi" / "state.pickle").read_bytes()
-    assert oct((home.path / "luigi" / "state.pickle").stat().st_mode & 0o777) == "0o600"
-    lifecycle.up(home, lambda _line: None, samples=False)
-    return state
-
-
 def test_no_credential_is_anywhere_but_in_vault(
     planted: tuple[Night, list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     night, credentials = planted
     home, run = night.platform.sandbox.home, next_run()
-    needles = sorted({credential.encode() for credential in credentials})
-    watcher = Watcher(needles)
+    known = Planted()
+    for credential in credentials:
+        known.add("a credential", credential)
+    needles = sorted(known.kinds)
+    watcher = Watcher(known)
     watcher.start()
     try:
         ended = night.etl(run)
@@ -232,13 +142,10 @@ def made_logins(night: Night) -> str:
     server = f"{ports.ADDRESS}:{platform.sandbox.home.state.ports[provision.WAREHOUSE]}/{database}"
     vault = platform.sandbox.vault
     connecting = {
-        "plugin_name": "postgresql-database-plugin",
-        "username": maker,
-        "password": password,
+        "plugin_name": "postgresql-database-plugin", "username": maker, "password": password,
         "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{server}?sslmode=disable",
-        "allowed_roles": [f"pipeline_{database}"],
-        "password_authentication": "scram-sha-256",
-    }
+        "allowed_roles": [f"pipeline_{database}"], "password_authentication": "scram-sha-256",
+    }  # fmt: skip
     creation = [
         f"""CREATE ROLE "{{{{name}}}}" LOGIN PASSWORD '{{{{password}}}}' IN ROLE {owner}""",
         f'ALTER ROLE "{{{{name}}}}" SET role = {owner}',

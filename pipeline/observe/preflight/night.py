@@ -90,7 +90,7 @@ def _drawing() -> list[str]:
 
 def _metabase(asked: MetabaseSettings, databases: Access) -> list[str]:
     """Return what would keep dashboards from being applied: its health, its version, our key. Make none."""
-    with contextlib.closing(Client(asked.url, starting=AT_ONCE)) as client:
+    with contextlib.closing(Client(asked.url, starting=AT_ONCE)) as client, client.understood():
         if instance.opened(client, asked, databases.vault, None, lambda _line: None):
             return []
     return [

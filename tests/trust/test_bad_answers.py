@@ -1,0 +1,144 @@
+"""Whatever a server answers, it is told in one sentence that names the server; nothing is a bug of ours."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pipeline import access, dashboards, retry, settings, vault
+from pipeline.alerts import webhook
+from pipeline.backup.store import backups
+from pipeline.errors import PipelineError, StepError
+from pipeline.scheduler import visualizer
+from pipeline.settings import Settings
+from tests.dashboards.surfaces import CATALOG, surface_of
+from tests.support import garbled
+from tests.support.archive import SMALL, Archive
+from tests.support.garbled import Spoil, garbling
+from tests.support.metabase import running
+from tests.support.night import Night
+from tests.support.platforms import Platform
+from tests.support.restores import Restores
+from tests.support.schedulers import door
+
+# So many spoilt answers of each server each time, and so many by bin/test --all.
+QUICK, ENDURANCE = 8, 400
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try nothing again: what does not pass is what is looked at."""
+    monkeypatch.setattr(retry.Attempts, "wait", lambda *_: False)
+
+
+Ask = Callable[[str], object]
+
+
+def told(ask: Ask, upstream: str, spoil: Spoil, what: str, names: str) -> list[str]:
+    """Return what is wrong with how it ends: anything but an error of ours that names the server."""
+    with garbling(upstream, spoil) as url:
+        try:
+            ask(url)
+        except PipelineError as error:
+            text = str(error)
+            if names not in text or error.exit_code == 1 or len(text) > 2000 or "Traceback" in text:
+                return [f"{what}: {type(error).__name__}: {text[:300]}"]
+        except Exception as error:  # noqa: BLE001 - which is what this looks for
+            return [f"{what}: a bug: {error!r}"]
+    return []
+
+
+def tried(ask: Ask, upstream: str, names: str, *, seeds: range, lenient: bool = False) -> list[str]:
+    """Return what is wrong after all whole answers that are none, and of those that are spoilt by a seed."""
+    if not lenient:
+        ask(upstream)  # it is as it should be
+    # The quick ones are one after the other at the first answers; in depth each is tried at each.
+    several = len(seeds) > QUICK
+    wrong = [
+        one
+        for number, kind in enumerate(garbled.WHOLE)
+        for after in ((0, 1, 2, 3) if several else (number // 2 % 3,))
+        if several or number % 2 == 0
+        for one in told(ask, upstream, garbled.whole(kind, after), f"{kind}, after {after}", names)
+    ]
+    for seed in seeds:
+        wrong += told(ask, upstream, garbled.mutated(seed), f"seed {seed}", names)
+    assert "\n".join(wrong) == ""
+    return wrong
+
+
+def of_vault(settings: Settings) -> Ask:
+    def ask(url: str) -> None:
+        with vault.session(settings.vault.model_copy(update={"url": url})) as opened:
+            for declared in settings.sources.values():
+                with opened.database_uri(declared):
+                    pass
+            opened.transit.public_keys("shop")
+
+    return ask
+
+
+def of_b2(settings: Settings) -> Ask:
+    def ask(url: str) -> None:
+        changed = settings.require_backup().model_copy(update={"realm": url})
+        there = settings.model_copy(update={"backup": changed})
+        with access.opened(there) as databases, backups.reading(databases) as bucket:
+            backups.find(bucket, there, "shop")
+        with access.opened(there) as databases, databases.bucket(str(changed.audit_secret)) as bucket:
+            bucket.inspect()
+
+    return ask
+
+
+def of_the_webhook(url: str) -> None:
+    webhook.post(url, b"{}", hmac_key="k", message_id="1")
+    webhook.ping(url)
+
+
+@pytest.fixture
+def stored(restores: Restores) -> Archive:
+    """A database that is loaded and backed up."""
+    restores.source("shop", SMALL)
+    return restores.archive
+
+
+@pytest.mark.parametrize("number", [QUICK, pytest.param(ENDURANCE, marks=pytest.mark.endurance)])
+def test_whatever_vault_answers_is_told(stored: Archive, number: int) -> None:
+    upstream = stored.platform.sandbox.env["VAULT_ADDR"]
+    assert tried(of_vault(stored.settings), upstream, "127.0.0.1", seeds=range(number)) == []
+
+
+@pytest.mark.parametrize("number", [QUICK, pytest.param(ENDURANCE, marks=pytest.mark.endurance)])
+def test_whatever_b2_answers_is_told(stored: Archive, number: int) -> None:
+    upstream = str(stored.settings.require_backup().realm)
+    assert tried(of_b2(stored.settings), upstream, "bucket", seeds=range(number)) == []
+
+
+def test_whatever_a_webhook_answers_is_told() -> None:
+    with running() as upstream:
+        assert tried(of_the_webhook, upstream.url, "the webhook", seeds=range(0), lenient=True) == []
+
+
+def test_whatever_the_scheduler_answers_is_told(platform: Platform) -> None:
+    configured = settings.read([platform.settings_file])
+
+    def ask(url: str) -> None:
+        if found := visualizer.problems(configured, url):
+            raise StepError("; ".join(found))
+
+    assert tried(ask, door(platform).url, "127.0.0.1", seeds=range(0)) == []
+
+
+@pytest.mark.parametrize("number", [QUICK, pytest.param(ENDURANCE, marks=pytest.mark.endurance)])
+def test_whatever_metabase_answers_is_told(night: Night, number: int) -> None:
+    with running() as upstream, surface_of(night, upstream) as surface:
+        surface.apply()
+        settings = surface.settings
+
+        def ask(url: str) -> None:
+            assert settings.metabase is not None
+            there = settings.model_copy(
+                update={"metabase": settings.metabase.model_copy(update={"url": url})}
+            )
+            dashboards.plan(there, CATALOG, surface.declared)
+
+        assert tried(ask, upstream.url, "Metabase", seeds=range(number)) == []
