@@ -81,8 +81,8 @@ def _units_away(machine: Machine, layout: Layout, but: Sequence[str]) -> None:
 def _end_services(machine: Machine, layout: Layout) -> None:
     """End the services that cron has started, as their wrapper's lock tells; cron starts them again."""
     for path in (layout.state / "cron").glob("*.lock"):
-        said = path.read_text(encoding="utf-8", errors="replace")
-        if path.stem in SERVICES and (found := re.search(r"\(process (\d+)\)", said)):
+        written = path.read_text(encoding="utf-8", errors="replace")
+        if path.stem in SERVICES and (found := re.search(r"\(process (\d+)\)", written)):
             with suppress(OSError):
                 if b"pipeline-cron" in Path(f"/proc/{found[1]}/cmdline").read_bytes():
                     machine.end(int(found[1]), path.stem)

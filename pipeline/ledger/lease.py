@@ -94,7 +94,7 @@ class Attempt:
             SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
                 error = NULL, exit_code = NULL, hint = NULL, host = excluded.host, pid = excluded.pid,
                 attempt = excluded.attempt, seen_at = clock_timestamp(),
-                detail = ops.step.detail - '{waits,again}'::text[]
+                detail = ops.step.detail - '{progress,again}'::text[]
             RETURNING attempt
             """,
             (key.run, key.task, key.name, process_tree.place(), os.getpid()),
@@ -134,11 +134,11 @@ class Attempt:
         if whom and whom != self._logged:
             self._logged = whom
             logger.warning("%s: %s", self.key.name, message)
-        detail = json.dumps({"waits": redact(message)} if whom else {})
+        detail = json.dumps({"progress": redact(message)} if whom else {})
         written = postgres.rows(
             self._connection,
             """
-            UPDATE ops.step SET detail = (detail - 'waits') || %s::jsonb WHERE ctid IN (
+            UPDATE ops.step SET detail = (detail - 'progress') || %s::jsonb WHERE ctid IN (
                 SELECT ctid FROM ops.step WHERE run = %s AND task = %s AND name = %s AND attempt = %s
                     AND state = 'running' FOR UPDATE SKIP LOCKED)
             RETURNING true
@@ -179,7 +179,7 @@ class Attempt:
         postgres.rows(self._connection, "SELECT set_config('lock_timeout', '2s', false)")
         self._update(
             "state = 'failed', finished_at = clock_timestamp(), error = %s, exit_code = %s, hint = %s, "
-            "detail = (detail - 'waits') || %s::jsonb",
+            "detail = (detail - 'progress') || %s::jsonb",
             text,
             getattr(error, "exit_code", 1),
             redact(hint) or None,

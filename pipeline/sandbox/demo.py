@@ -48,7 +48,7 @@ def main() -> int:
         for line in redact(str(error)).splitlines():
             sys.stderr.write(f"demo: {line}\n")
         if not arguments.down:
-            sys.stderr.write("demo: 'bin/demo' goes on from here, 'bin/demo --down' ends what is running\n")
+            sys.stderr.write("demo: 'bin/demo' continues here, 'bin/demo --down' ends what is running\n")
         return error.exit_code
     return 0
 

@@ -84,8 +84,8 @@ def faults(path: str, data: dict[str, Any]) -> list[str]:
     if data.get("type") != TYPE:
         return [f"{path} is of type {data.get('type')}, which signs no backup; {anew}"]
     out = [name for name in ("exportable", "allow_plaintext_backup") if data.get(name)]
-    told = f"{path} can be taken out of Vault ({' and '.join(out)}), and sign elsewhere; {anew}"
-    return [told] if out else []
+    problem = f"{path} can be taken out of Vault ({' and '.join(out)}), and sign elsewhere; {anew}"
+    return [problem] if out else []
 
 
 def public_keys(data: dict[str, Any]) -> dict[int, str]:

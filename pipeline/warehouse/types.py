@@ -125,7 +125,7 @@ def _creation(type_: Type, source: str) -> Composable:
     raise StepError(
         f'its type {type_.written} is new, but {source}."{type_.of.made_name()}" was made in '
         "the warehouse without it",
-        hint="rename that there (ALTER TYPE ... RENAME TO ...), and it is made anew",
+        hint="rename that there (ALTER TYPE ... RENAME TO ...), and it is created again",
         retryable=False,
     )
 

@@ -129,13 +129,13 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         sockets = listen(address, port)
         beside = [state.keep, lambda: _prune(scheduler), *([encryption.keep] if encryption else [])]
         logger.info("the visualizer is at %s://%s:%s", "https" if encryption else "http", address, port)
-        asyncio.run(_until_told_to_stop(server, sockets, beside))
+        asyncio.run(_until_stopped(server, sockets, beside))
         # Luigi's workers find nobody for a moment, and try again.
         state.save()
         logger.info("told to stop; the state is saved")
 
 
-async def _until_told_to_stop(
+async def _until_stopped(
     server: HTTPServer, sockets: Sequence[socket.socket], beside: Sequence[Work]
 ) -> None:
     stopping = asyncio.Event()

@@ -8,16 +8,16 @@ import sys
 
 from pipeline.errors import StoppedError
 
-_told = False
+_stopping = False
 
 
 def tell() -> None:
     """Remember it. Whoever calls this raises SystemExit afterwards, which may be lost."""
-    global _told  # noqa: PLW0603 - one process is told once
-    _told = True
+    global _stopping  # noqa: PLW0603 - one process is told once
+    _stopping = True
 
 
 def check() -> None:
     """Raise SystemExit if this process was told to stop."""
-    if _told:
+    if _stopping:
         sys.exit(StoppedError.exit_code)

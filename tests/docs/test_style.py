@@ -12,6 +12,14 @@ GUIDE = PROJECT / "docs" / "style.md"
 WRITTEN_BY_PEOPLE = ("README.md", "docs", "luigi.cfg", "examples")
 # Revisions that are in somebody's warehouse keep their names.
 RELEASED = "migrations"
+# They say neither what a function does nor what a value is. A file has the method `tell`.
+NOT_IN_NAMES = frozenset({"told", "said", "look", "thing", "things"})
+# A clause in the place of the subject, and words that a reader stumbles over.
+NOT_IN_MESSAGES = re.compile(
+    r"(?:^|[.;:] )(?:What|Who) \w+|\b(?:[Ww]hoever|made anew|as it should be|is let in|goes on from)\b"
+)
+# What is described there is a field: a clause is all that is to be said of it.
+DESCRIPTIONS = ("pipeline/alerts/message.py", "pipeline/alerts/schema.py")
 
 
 def banned() -> set[str]:
@@ -43,6 +51,16 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, text
 
 
+def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield each name that a module gives or uses, with its line; no text."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=text) | ast.arg(arg=text) | ast.Attribute(attr=text):
+                yield node.lineno, text
+            case ast.FunctionDef(name=text) | ast.ClassDef(name=text):
+                yield node.lineno, text
+
+
 def wrong(tree: ast.AST, out: set[str]) -> list[tuple[int, str]]:
     """Return the lines of a module with a word that is out, and the word."""
     return [(line, word) for line, text in named(tree) for word in words(text) if word in out]
@@ -59,6 +77,27 @@ def test_a_word_that_is_out_is_in_no_name_and_no_message() -> None:
         f"{file.relative_to(PROJECT)}:{line}: {word}"
         for file in named_modules()
         for line, word in [*wrong(source_code.parsed(file), out), *((1, one) for one in {file.stem} & out)]
+    ]
+    assert found == []
+
+
+def test_no_name_is_made_of_words_that_say_nothing_of_what_it_is() -> None:
+    found = [
+        f"{file.relative_to(PROJECT)}:{line}: {text}"
+        for file in named_modules()
+        for line, text in names(source_code.parsed(file))
+        if NOT_IN_NAMES.intersection(words(text))
+    ]
+    assert found == []
+
+
+def test_a_message_begins_with_its_subject() -> None:
+    found = [
+        f"{file.relative_to(PROJECT)}:{line}: {text}"
+        for file in named_modules()
+        if str(file.relative_to(PROJECT)) not in DESCRIPTIONS
+        for line, text in source_code.texts(source_code.parsed(file))
+        if NOT_IN_MESSAGES.search(text)
     ]
     assert found == []
 
@@ -89,3 +128,6 @@ def test_a_message_says_is_not_a_and_not_is_no() -> None:
 def test_the_rule_finds_what_breaks_it() -> None:
     tree = ast.parse("class TheVerdict:\n    def send(self): raise ValueError('mend it')\n")
     assert wrong(tree, banned()) == [(1, "verdict"), (2, "mend")]
+    assert [text for _, text in names(tree)] == ["TheVerdict", "send", "self", "ValueError"]
+    assert NOT_IN_MESSAGES.search("hr: it is late; Whoever reads this")
+    assert not NOT_IN_MESSAGES.search("hr: no connection; see who reads it")

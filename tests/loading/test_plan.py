@@ -104,7 +104,7 @@ def test_checks_are_held_to_what_is_loaded_without_loading(night: Night) -> None
     ended = night.run("plan", "shop", "--check")
     assert ended.code == 4, ended.err
     assert ended.out.splitlines() == [
-        "shop.item: 5 checks, 3 not as it should be",
+        "shop.item: 5 checks, 3 failing",
         "  warn: price max 15: 5 of 20 rows (25.00%), expected none; such as id=16, price=16; "
         "id=17, price=17; id=18, price=18",
         "  error: sql select * from {table} where price > 18: 2 rows, expected none; such as id=19; id=20",

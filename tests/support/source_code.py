@@ -21,12 +21,7 @@ def parsed(path: Path) -> ast.Module:
 
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield every string of a module with its line, but for docstrings, which are for people who read it."""
-    documented = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and node.body
-        if isinstance(node.body[0], ast.Expr)
-    }
+    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
             yield node.lineno, node.value

@@ -50,7 +50,7 @@ class Repair:
                 failed = [one for one in failed if not self._without_checks(connection, one)]
                 # What needed those rows, as a foreign key does.
                 failed, _ = self._again(failed)
-        self.left_out += [self._told(one) for one in failed]
+        self.left_out += [self._described(one) for one in failed]
 
     def define(self, entries: Sequence[Entry], first: Complaints) -> list[str]:
         """Try again the definitions of which `first` says that they failed; return what fails even so."""
@@ -65,9 +65,9 @@ class Repair:
                 self._note_lent(lent)
         if fixed:
             self.remarks.append(f"came only at the second try, after what they need: {_listed(fixed)}")
-        return [self._told(one) for one in failed]
+        return [self._described(one) for one in failed]
 
-    def _told(self, entry: Entry) -> str:
+    def _described(self, entry: Entry) -> str:
         return f"{described(entry)}: {self._errors[entry.number]}"
 
     def _take(self, complaints: Complaints) -> None:

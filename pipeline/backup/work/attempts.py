@@ -53,7 +53,7 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     if holder:
         since = _moment(holder["since"])
         key = StepKey(run, progress.get("step", root), name)
-        detail = {"told": progress.get("message", ""), "pid": holder["pid"]}
+        detail = {"progress": progress.get("message", ""), "pid": holder["pid"]}
         return Step(key, State.RUNNING, since, None, None, detail, None, None)
     if failure:
         at = datetime.fromisoformat(failure["at"])

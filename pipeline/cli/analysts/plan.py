@@ -177,7 +177,7 @@ def _checked(name: str, output: Output, check: Callable[[], list[Seen] | None]) 
         output.tables.append({"name": name, "loaded": False, "error": None, "checks": []})
         return
     wrong = [seen for seen in found if not seen.result.passed]
-    output.say(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} not as it should be")
+    output.say(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} failing")
     for seen in wrong:
         output.say(f"  {seen.result.level}: {seen}")
         if seen.fails:

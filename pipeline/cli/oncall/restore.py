@@ -26,7 +26,7 @@ NO_PASSWORD = ("no password supplied", "password authentication failed")
 EPILOG = """\
 The URI must not hold a password: everyone on the machine can read arguments. Put it into ~/.pgpass (or the
 file that PGPASSFILE names), or type it when asked, or keep the whole URI in Vault and write vault:PATH.
-The target must be empty. Whoever restores needs the login to Vault that [restore] in luigi.cfg names."""
+The target must be empty. A restore needs the login to Vault that [restore] in luigi.cfg names."""
 
 
 def add_commands(commands: Any) -> None:

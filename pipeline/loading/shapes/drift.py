@@ -227,10 +227,8 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
             yield _change(
                 DriftKind.ADDED_WITH_DEFAULT if filled else DriftKind.ADDED, column.name, "", column.type
             )
-    for kind, column, said in masking.doubts(accepted, current, table, pairs):
-        yield _change(
-            kind, column.name, said, _masked(column) if kind == FixedKind.MASK_KEPT else column.type
-        )
+    for kind, column, of in masking.doubts(accepted, current, table, pairs):
+        yield _change(kind, column.name, of, _masked(column) if kind == FixedKind.MASK_KEPT else column.type)
 
 
 def _reused(old: Column, new: Column, accepted: Shape, current: Shape) -> bool:

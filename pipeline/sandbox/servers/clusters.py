@@ -39,7 +39,7 @@ password_encryption = 'scram-sha-256'
 """
 
 ACCESS = f"""
-# Made by bin/sandbox. Over the socket: whoever can enter its folder. Over TCP: a password.
+# Made by bin/sandbox. Over the socket: everybody who can enter its folder. Over TCP: a password.
 local all all trust
 local replication all trust
 host all all {ADDRESS}/32 scram-sha-256

@@ -437,6 +437,8 @@ def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
         assert observations.work is not None
         (work,) = observations.work
         assert (work.name, work.run, work.alive) == ("backup shop", "2026-11-24", True)
+        folder.write_progress("UploadBackup", 40, "3 of 8 parts sent")
+        assert "shop: UploadBackup of 2026-11-24: 3 of 8 parts sent\n" in archive.run("status").out
         lock = folder.home / "run.lock"
         signed = json.loads(lock.read_text())
         # A process that cannot be seen from here, as in another container, holds the lock all the same.
