@@ -92,6 +92,33 @@ def test_failing_revocation_does_not_hide_the_error_of_the_step(
     assert "could not be revoked" in caplog.text
 
 
+def test_a_login_that_has_ended_before_its_step_is_made_anew(server: Server) -> None:
+    """It was revoked, or has reached its longest life: a run can go on for longer."""
+    server.write("a/b", value="1")
+    with vault.session(server.approle()) as session:
+        first = session._connection.client.token
+        server.admin.auth.token.revoke(first)
+        assert session.read("a/b") == {"value": "1"}
+        second = session._connection.client.token
+        assert second != first
+        # What is refused for another reason costs no other login.
+        with pytest.raises(UnreachableError, match="may not read"):
+            session.read("../elsewhere")
+        assert session._connection.client.token == second
+    assert not server.valid(second)
+
+
+def test_who_is_no_longer_let_in_is_told_that_and_not_tried_for_ever(server: Server) -> None:
+    server.write("a/b", value="1")
+    settings = server.approle()
+    with vault.session(settings) as session:
+        server.admin.auth.token.revoke(session._connection.client.token)
+        assert settings.credential_file is not None
+        settings.credential_file.write_text("no longer one")
+        with pytest.raises(UnreachableError, match=r"login at auth/approle with role .* is refused"):
+            session.read("a/b")
+
+
 def test_own_token_is_not_revoked(server: Server) -> None:
     """The token of a person who tries something out outlives the command."""
     server.write("warehouse", uri="postgresql://u:password-of-one@h/db")

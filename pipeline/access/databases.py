@@ -81,11 +81,13 @@ class Access:
         return postgres.open_session(self._uri(database), name, session=session, entry=database.secret)
 
     def _was_replaced(self, database: DatabaseSettings) -> bool:
-        """Whether Vault has another credential than the one that was refused; it is ours from now on."""
+        """Whether Vault has another credential than the one that was refused; it is ours from now on.
+
+        One that Vault makes has ended with the login by which it was made.
+        """
         key = (database.secret, database.address)
-        # One that Vault makes for us alone is replaced by nobody; and where Vault itself is out of reach,
-        # there is none.
-        if database.dynamic or key not in self._uris:
+        # Where Vault itself is out of reach, there is none.
+        if key not in self._uris:
             return False
         refused = self._uris.pop(key)
         try:

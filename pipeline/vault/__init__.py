@@ -41,6 +41,9 @@ def session(settings: VaultSettings) -> Iterator["Vault"]:
     connection = Connection(settings.url)
     try:
         life_seconds = _log_in(connection, settings, credential)
+        if settings.auth != "token":
+            # Its file may have another credential by now.
+            connection.log_in = lambda: _log_in(connection, settings, _credential(settings))
         with renewed("the login to Vault", life_seconds, lambda: _renew_token(settings.url, connection)):
             yield Vault(settings, connection)
     finally:

@@ -9,6 +9,7 @@ import hvac
 import requests
 from hvac.exceptions import (
     BadGateway,
+    Forbidden,
     InternalServerError,
     RateLimitExceeded,
     UnexpectedError,
@@ -44,6 +45,8 @@ class Connection:
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = hvac.Client(url=url, token="", timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
+        # Logs in anew, where that can be done without a person.
+        self.log_in: Callable[[], object] | None = None
 
     def ask(
         self,
@@ -56,14 +59,17 @@ class Connection:
         """Return the answer to `request`, which asks for `thing`; None where Vault answers nothing.
 
         `refusals` says what each of Vault's refusals means here, and what to do.
-        What may pass is tried again unless `again` is False. Raise UnreachableError, or LostError if it may
-        pass later.
+        What may pass is tried again unless `again` is False; so is what is refused because the login has
+        ended, after another. Raise UnreachableError, or LostError if it may pass later.
         """
         attempts = Attempts(RETRIES)
         while True:
             try:
                 answer = request()
             except (VaultError, requests.RequestException) as error:
+                if again and isinstance(error, Forbidden) and self._has_logged_in_anew():
+                    again = False
+                    continue
                 if not _may_pass(error):
                     fact, hint = self._failure(what, error, refusals or {})
                     raise UnreachableError(fact, hint=hint) from None
@@ -83,6 +89,23 @@ class Connection:
 
     def _strange(self, what: str) -> str:
         return f"{self.url} does not answer like Vault when asked for {what}"
+
+    def _has_logged_in_anew(self) -> bool:
+        """Log in again if the token is no longer known: it was revoked, or has reached its longest life."""
+        log_in, self.log_in = self.log_in, None
+        if log_in is None:
+            return False
+        try:
+            self.client.auth.token.lookup_self()
+        except Forbidden:
+            logger.warning("the login to Vault has ended before its step; logging in anew")
+            log_in()
+            return True
+        except (VaultError, requests.RequestException, *MISSHAPEN):
+            pass  # the refusal itself is what must be told
+        finally:
+            self.log_in = log_in
+        return False
 
     def close(self) -> None:
         """Close the connection. The token, if any, stays valid."""

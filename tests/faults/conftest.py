@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
-from tests.faults import commands, disks, matrix, table
+from tests.faults import boards, commands, disks, matrix, table
 from tests.faults.archives import Archives, Drills
 from tests.faults.engine import World
 from tests.faults.loads import Loads
@@ -53,6 +53,7 @@ MAKERS: dict[str, Maker] = {
     "watches": _of_loads(commands.Watches),
     "reports": _of_loads(commands.Reports),
     "syncs": _of_loads(commands.Syncs),
+    "boards": boards.boards,
 }
 
 

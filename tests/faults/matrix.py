@@ -101,6 +101,11 @@ COMMANDS = (
         "pipeline.report.write:_read:after",
         "pipeline.report.write:_put:after",
     ),
+    Step("dashboards", "boards",
+        "pipeline.dashboards.apply:_write:before",
+        "pipeline.dashboards.write:Writer._made:after",
+        "pipeline.dashboards.apply:_write:after",
+    ),
     Step("sync", "syncs",
         "pipeline.sync.synced:_make:before",
         "pipeline.sync.tree:write:after",
@@ -137,6 +142,7 @@ REACH: dict[str, Sequence[Fault]] = {
     "audit": (*_WAREHOUSE, *_SOURCE, *_VAULT),
     "watch": (*_WAREHOUSE, *_VAULT),
     "report": (*_WAREHOUSE, *_VAULT),
+    "dashboards": (*_WAREHOUSE, *_VAULT),
     "sync": (),
 }
 

@@ -91,8 +91,9 @@ def standing(
     finally:
         scene.go_on()
         if process.poll() is None:
-            for one in scene.everyone:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for one in scene.everyone:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
             process.communicate()
         shutil.rmtree(own)
