@@ -107,6 +107,33 @@ def test_a_source_that_goes_on_is_read_by_what_changed(night: Night) -> None:
     assert night.differing("shop") == []
 
 
+def test_another_text_of_the_same_row_versions_is_no_source_that_was_put_back(night: Night) -> None:
+    """A renamed label read the whole source in full, night after night, until somebody had accepted it."""
+    night.platform.source(
+        "shop",
+        ITEMS + "CREATE TYPE mood AS ENUM ('calm', 'cross');"
+        "CREATE TABLE felt (id int PRIMARY KEY, a mood, b mood);"
+        "INSERT INTO felt VALUES (1, 'calm', 'cross')",
+        "source: shop\ntables: {item: {}, felt: {}}\n",
+    )
+    for change in (
+        "ALTER TYPE mood RENAME VALUE 'calm' TO 'serene'",
+        "ALTER TABLE felt RENAME a TO c; ALTER TABLE felt RENAME b TO a; ALTER TABLE felt RENAME c TO b",
+        "ALTER TABLE felt DROP b; ALTER TABLE felt ADD b mood DEFAULT 'cross'",
+    ):
+        night.load("shop", "item")
+        night.load("shop", "felt")
+        # What was remembered is older than what is compared next.
+        night.ask("shop", "SELECT txid_current()")
+        night.ask("shop", change)
+        night.load("shop", "item", run := next_run())
+        assert night.extraction(run, "shop.item")[0] == "increment", change
+        night.platform.declare(
+            "shop", "source: shop\ntables: {item: {}, felt: {drift: {type: refresh, renamed: refresh}}}\n"
+        )
+    assert night.value("warehouse", "SELECT history FROM ops.source_history") == 0
+
+
 def test_a_held_snapshot_locks_no_table_of_its_source(night: Night) -> None:
     """A change of the shape of a table would wait for the end of the night, and everybody behind it."""
     night.platform.source("shop", ITEMS, DECLARED)

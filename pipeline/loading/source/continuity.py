@@ -69,18 +69,16 @@ def _contradictions(
 
 def _is_contradicted(source: Connection, horizon: int, witnesses: Mapping[str, Any]) -> bool:
     """Whether a place that held a row version holds another one now that was written before that was read."""
-    query = """
-        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = %s AND pg_relation_filenode(c.oid) = %s AND c.relkind = 'r'
-        """
-    found = postgres.row(source, query, (witnesses["oid"], witnesses["storage"]))
-    if found is None:
+    found = postgres.row(source, postgres.statement("loading/written_as"), (witnesses["oid"],))
+    if found is None or found[2] != witnesses["storage"]:
         return False  # written anew since, so that each row has another place
+    if found[3] != witnesses.get("written_as", found[3]):
+        return False  # another column or label: the same version has another text, which its load tells
     known = {place: (xmin, digest) for place, xmin, digest in witnesses["rows"]}
     places = sql.SQL("ctid = ANY ({}::tid[])").format(sql.Literal(list(known)))
     postgres.rows(source, "SAVEPOINT witnesses")
     try:
-        rows = postgres.rows(source, _versions(sql.Identifier(*found), witnesses["columns"], places))
+        rows = postgres.rows(source, _versions(sql.Identifier(*found[:2]), witnesses["columns"], places))
     except postgres.Error:
         rows = []  # its columns have changed, or it may not be read any more, which its load tells
     # The snapshot is held for as long as its source is read; kept until then, the lock on the table would let
@@ -115,8 +113,11 @@ def witnesses(source: Connection, planned: Plan) -> dict[str, Any] | None:
     for condition in where:
         for place, xmin, digest in postgres.rows(source, _versions(planned.relation, columns, condition)):
             rows[place] = [place, xmin, digest]
-    storage = postgres.value(source, "SELECT pg_relation_filenode(%s)::bigint", (current.oid,))
-    return {"oid": current.oid, "storage": storage, "columns": columns, "rows": list(rows.values())}
+    found = postgres.row(source, postgres.statement("loading/written_as"), (current.oid,))
+    if found is None:
+        return None
+    told = {"oid": current.oid, "storage": found[2], "written_as": found[3], "columns": columns}
+    return {**told, "rows": list(rows.values())}
 
 
 def _versions(relation: sql.Identifier, columns: list[str], condition: Composable) -> Composable:
