@@ -87,10 +87,10 @@ class Vault:
             values = {key: _text(value) for key, value in answer["data"]["data"].items()}
             version = answer["data"]["metadata"]
             # The number alone begins anew where an entry was removed and written again.
-            told = f"{version['version']} of {version['created_time']}"
+            stamp = f"{version['version']} of {version['created_time']}"
         for value in values.values():
             _register(value)
-        return values, told
+        return values, stamp
 
     def write(self, secret: str, values: Mapping[str, str]) -> None:
         """Write a new version of the KV v2 entry `secret`. Raise UnreachableError if we may not."""
