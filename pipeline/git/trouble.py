@@ -96,13 +96,13 @@ _KINDS: Sequence[_Kind] = (
     _Kind(
         r"signal 25",
         ContentError,
-        "{url}: branch {branch} is refused: it is larger than may be fetched",
+        "{url}: its newest commit is larger than may be fetched",
         "remove the large files, from its newest commit at least",
     ),
     _Kind(
         r"fsck|index-pack|unpack-objects|bad object|did not send all necessary objects",
         ContentError,
-        "{url}: branch {branch} is refused: git finds it damaged",
+        "{url}: git finds it damaged",
         "find the damage with 'git fsck' in a clone, and push again",
     ),
 )
