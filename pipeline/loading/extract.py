@@ -249,6 +249,8 @@ class _Extraction:
         elif planned.cursor_type in plan.ENDLESS_NUMBERS:
             # NaN and Infinity are greater than whatever comes: they would hide every later change.
             query += sql.SQL(" WHERE {} < 'Infinity'").format(cursor)
+        elif greatest := plan.GREATEST.get(planned.cursor_type or ""):
+            query += sql.SQL(" WHERE {} < {}").format(cursor, sql.Literal(greatest))
         newest: str | None = postgres.value(self._warehouse, query)
         before = planned.since.cursor_value if planned.since else None
-        return newest or (None if before in plan.ENDLESS else before)
+        return newest or (before if planned.goes_on_from(before) else None)

@@ -27,6 +27,8 @@ TIME_TYPES = ("timestamp", "date")
 ENDLESS_NUMBERS = frozenset({"numeric", "real", "double precision"})
 ENDLESS_NUMERIC_SINCE = 14
 ENDLESS = frozenset({"NaN", "Infinity", "infinity"})
+# What stands for "for ever" in whole numbers, which have no other word for it.
+GREATEST = {"smallint": "32767", "integer": "2147483647", "bigint": "9223372036854775807"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class Plan:
         """The cursor's type if it is a moment: only then does a lookback mean something."""
         type_ = self.cursor_type
         return type_ if type_ and type_.startswith(TIME_TYPES) else None
+
+    def goes_on_from(self, value: str | None) -> bool:
+        """Whether later rows may have a greater cursor than this value, as PostgreSQL writes it."""
+        return value is not None and value not in ENDLESS and value != GREATEST.get(self.cursor_type or "")
 
     def selection(self, columns: Sequence[Column]) -> Composable:
         """Return the query that reads these columns of what is to be read."""
@@ -270,7 +276,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
         yield "the last load is too long ago to find the changes"
     if since.cursor_name != (table.cursor if table.changes == Changes.CURSOR else None):
         yield "it was read by another cursor before"
-    if table.changes == Changes.CURSOR and (since.cursor_value is None or since.cursor_value in ENDLESS):
+    if table.changes == Changes.CURSOR and not planned.goes_on_from(since.cursor_value):
         yield "the last load knew no cursor"
     yield from _filled_before(replace(planned, mode=Mode.INCREMENT), source)
 

@@ -410,6 +410,8 @@ def test_a_lookback_goes_back_from_a_domain_over_a_moment_too(night: Night) -> N
     ("type_", "beyond", "later"),
     [
         ("numeric", "'NaN'", "500"),
+        ("bigint", "9223372036854775807", "500"),
+        ("smallint", "32767", "500"),
         ("numeric(9,2)", "'NaN'", "500"),
         ("double precision", "'Infinity'", "500"),
         ("real", "'-Infinity'", "500"),
@@ -421,7 +423,10 @@ def test_a_lookback_goes_back_from_a_domain_over_a_moment_too(night: Night) -> N
 def test_a_cursor_that_is_endless_hides_no_later_change_and_is_read_again(
     night: Night, type_: str, beyond: str, later: str
 ) -> None:
-    """NaN and Infinity are greater than whatever comes, and -Infinity is below all that is read."""
+    """NaN and Infinity are greater than whatever comes, and -Infinity is below all that is read.
+
+    Of whole numbers the greatest that there is stands for that.
+    """
     filled = "now() - n * interval '2 days'" if type_ in ("timestamp", "date") else "n"
     night.platform.source(
         "shop",
