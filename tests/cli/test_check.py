@@ -114,7 +114,7 @@ def test_the_lines_of_a_file_of_public_keys_are_told_before_there_is_one(archive
     vault.call("DELETE", key)
     checked = archive.run("check", "--json")
     assert checked.code == 4, checked.out + checked.err
-    (wrong,) = (each["problems"] for each in json.loads(checked.out) if each["thing"] == "signatures")
+    (wrong,) = (each["problems"] for each in json.loads(checked.out) if each["subject"] == "signatures")
     (line,) = (line for line in lines if line.startswith("shop "))
     said = f"{file} lacks a key of shop; write this line there, and where restores are made: {line}"
     assert wrong[1:] == [said]
