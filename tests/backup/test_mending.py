@@ -182,3 +182,22 @@ def test_one_table_that_needs_another_one_says_how_to_have_it_whole(restores: Re
     code, said = restored(restores, "--into-new", restores.name("other"), "--table", "abuot")
     assert code == 2, said
     assert "did you mean public.about" in said
+
+
+def test_a_table_that_came_to_inherit_is_restored_as_it_was_though_its_columns_moved(
+    restores: Restores,
+) -> None:
+    """pg_dump puts the parent's columns first; each such restore ended with 4, and each drill with F."""
+    inherits = """
+        CREATE TABLE parent (id int, name text);
+        CREATE TABLE child (extra int, name text, id int PRIMARY KEY);
+        ALTER TABLE child INHERIT parent;
+        INSERT INTO child SELECT n, 'child ' || n, n + 100 FROM generate_series(1, 10) AS n;
+        """
+    restores.source("shop", SMALL + inherits)
+    restores.back_up("shop")
+    name = restores.name("copy")
+    code, said = restored(restores, "--into-new", name)
+    assert code == 0, said
+    assert "columns in another order, for it inherits: public.child" in " ".join(said.split())
+    assert restores.ask(name, "SELECT extra, name, id FROM child WHERE id = 103") == [(3, "child 3", 103)]

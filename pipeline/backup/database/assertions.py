@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from psycopg2 import sql
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import postgres
 from pipeline.backup.database import contents, index_health
+from pipeline.backup.database.contents import TableShape
 from pipeline.backup.database.counting import Counting, Open
 from pipeline.backup.store.manifest import Contents, Database, LargeObjects, Objects, Table
 from pipeline.backup.store.manifest import Sequence as SequenceState
@@ -46,15 +48,36 @@ def compare(
             tables = _with_partitions(connection, tables, only)
             names = {table.full_name for table in tables}
             shapes = [shape for shape in shapes if f"{shape.schema_name}.{shape.name}" in names]
+        shapes, moved = _in_order(tables, shapes)
         with Counting(opened, shapes) as counting:
             wait(counting)
             counted, large = counting.result()
-        found = [tables_held(tables, counted, others=shared)]
+        held = tables_held(tables, counted, others=shared)
+        found = [held.model_copy(update={"detail": held.detail + moved}) if held.held else held]
         if only is not None:
             return found
         found += _rest(connection, wanted, large)
     lax = {"objects", "large objects"} if shared else set()
     return [one.model_copy(update={"held": one.held or None}) if one.name in lax else one for one in found]
+
+
+def _in_order(tables: Sequence[Table], shapes: Sequence[TableShape]) -> tuple[list[TableShape], str]:
+    """Return shapes with their columns in the order that they had, and which have another now, in words.
+
+    pg_dump makes a table that inherits with its parent's columns first, wherever they were.
+    """
+    order = {table.full_name: table.columns for table in tables}
+    made, moved = [], []
+    for shape in shapes:
+        name = f"{shape.schema_name}.{shape.name}"
+        columns = order.get(name, shape.columns)
+        if columns != shape.columns and sorted(columns) == sorted(shape.columns):
+            moved.append(name)
+            made.append(replace(shape, columns=columns))
+        else:
+            made.append(shape)
+    told = f"; its columns in another order, for it inherits: {', '.join(moved[:SHOWN])}" if moved else ""
+    return made, told
 
 
 def _with_partitions(connection: Connection, tables: Sequence[Table], only: str) -> tuple[Table, ...]:
