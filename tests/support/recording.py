@@ -99,6 +99,8 @@ class Recorder:
 def _entry(path: str) -> str:
     """Return the kind of what is in an entry: its name without what is of one test alone."""
     words = path.partition("/data/pipeline/")[2].split("/")
+    if words[0].startswith("alerts"):
+        return "webhook"
     kinds = [word for word in words if not any(letter.isdigit() for letter in word) or word == "b2"]
     known = {"source": "login to a source", "database": "login of a backup", "b2": "key of B2"}
     return known.get(kinds[0], "/".join(kinds)) if kinds else "login to the warehouse"

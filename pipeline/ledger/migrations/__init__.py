@@ -17,6 +17,8 @@ from pipeline.postgres import locks
 from pipeline.redact import redact
 
 # Any number that nobody else uses: what every migration of this warehouse waits for.
+# The oldest PostgreSQL that a warehouse may be.
+OLDEST = 14
 LOCK = 0x706970656C696E65
 SCHEMA = "ops"
 
@@ -52,6 +54,12 @@ def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
         opened: Any = connection.connection.dbapi_connection
         if why := postgres.read_only(opened):
             raise StepError(f"the warehouse: {why}")
+        if opened.server_version < OLDEST * 10_000:
+            raise StepError(
+                f"the warehouse: PostgreSQL {opened.server_version // 10_000} is too old",
+                hint=f"have the warehouse on {OLDEST} or later",
+                retryable=False,
+            )
         locks.take(opened, LOCK)
         yield connection
 
