@@ -76,8 +76,8 @@ def _in_order(tables: Sequence[Table], shapes: Sequence[TableShape]) -> tuple[li
             made.append(replace(shape, columns=columns))
         else:
             made.append(shape)
-    told = f"; its columns in another order, for it inherits: {', '.join(moved[:SHOWN])}" if moved else ""
-    return made, told
+    remark = f"; its columns in another order, for it inherits: {', '.join(moved[:SHOWN])}" if moved else ""
+    return made, remark
 
 
 def _with_partitions(connection: Connection, tables: Sequence[Table], only: str) -> tuple[Table, ...]:

@@ -116,8 +116,8 @@ def witnesses(source: Connection, planned: Plan) -> dict[str, Any] | None:
     found = postgres.row(source, postgres.statement("loading/written_as"), (current.oid,))
     if found is None:
         return None
-    told = {"oid": current.oid, "storage": found[2], "written_as": found[3], "columns": columns}
-    return {**told, "rows": list(rows.values())}
+    facts = {"oid": current.oid, "storage": found[2], "written_as": found[3], "columns": columns}
+    return {**facts, "rows": list(rows.values())}
 
 
 def _versions(relation: sql.Identifier, columns: list[str], condition: Composable) -> Composable:
