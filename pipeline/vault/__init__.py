@@ -42,7 +42,6 @@ def session(settings: VaultSettings) -> Iterator["Vault"]:
     try:
         life_seconds = _log_in(connection, settings, credential)
         if settings.auth != "token":
-            # Its file may have another credential by now.
             connection.log_in = lambda: _log_in(connection, settings, _credential(settings))
         with renewed("the login to Vault", life_seconds, lambda: _renew_token(settings.url, connection)):
             yield Vault(settings, connection)
@@ -245,9 +244,8 @@ def _renew_token(url: str, connection: Connection) -> float:
     own = Connection(url)
     own.client.token = connection.client.token
     try:
-        answer = own.ask("a longer login", own.client.auth.token.renew_self)
         with own.understood("a longer login"):
-            return _life(answer["auth"])
+            return _life(own.ask("a longer login", own.client.auth.token.renew_self)["auth"])
     finally:
         own.close()
 
