@@ -11,8 +11,9 @@ import psutil
 
 from pipeline import postgres
 from pipeline.sandbox import lifecycle
+from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.servers import clusters, processes, servers
+from pipeline.sandbox.servers import backup_store, clusters, processes, servers
 from pipeline.sandbox.servers.server import Server
 from tests.faults.faults import PAUSE_SECONDS, Fault, Strike
 from tests.faults.scene import Scene
