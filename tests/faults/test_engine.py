@@ -31,8 +31,12 @@ def sabotaged(where: str, statement: str) -> Fault:
     [
         ("DELETE FROM school.payment WHERE number = 150", "payment: "),
         ("UPDATE school.student SET name = 'x' WHERE id = 50", "student: "),
-        ("INSERT INTO school.event VALUES ('twice', NULL)", "event: "),
-        ("INSERT INTO school.student_history SELECT * FROM school.student_history LIMIT 1", "history of "),
+        ("INSERT INTO school.event VALUES ('twice', NULL, now())", "event: "),
+        (
+            "INSERT INTO school.student_history"
+            " SELECT * FROM school.student_history WHERE _valid_to IS NOT NULL LIMIT 1",
+            "history of ",
+        ),
         ("CREATE TABLE staging.forgotten ()", "left behind: a table in staging: forgotten"),
     ],
 )
