@@ -142,8 +142,8 @@ def common_kind(exit_codes: Iterable[int | None]) -> type[PipelineError]:
     return next((kind for kind in kinds if codes == {kind.exit_code}), StepError)
 
 
-# What it raises to take an answer apart that is shaped otherwise than its server's are.
-MISSHAPEN = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+# What it raises to take an answer apart that is shaped otherwise than its server's are. An SDK asserts it.
+MISSHAPEN = (AssertionError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 
 
 @contextlib.contextmanager
