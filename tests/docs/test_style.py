@@ -125,6 +125,13 @@ def test_a_message_says_is_not_a_and_not_is_no() -> None:
     assert found == []
 
 
+def test_every_file_is_formatted_without_exceptions() -> None:
+    exception = re.compile(r"#\s*fmt:\s*(skip|off)")
+    folders = (PROJECT / name for name in ("pipeline", "tasks", "tests"))
+    files = [path for folder in folders for path in folder.rglob("*.py") if path != Path(__file__)]
+    assert [str(path.relative_to(PROJECT)) for path in files if exception.search(path.read_text())] == []
+
+
 def test_the_rule_finds_what_breaks_it() -> None:
     tree = ast.parse("class TheVerdict:\n    def send(self): raise ValueError('mend it')\n")
     assert wrong(tree, banned()) == [(1, "verdict"), (2, "mend")]

@@ -164,8 +164,10 @@ def rows_differing(archive: Archive, database: str, run: str, tables: Mapping[st
     dump, _ = archive.download(database, run)
     text = subprocess.run(
         [clusters.BINARIES / "pg_restore", "--data-only", "--file=-", dump],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     dump.unlink()
     found = []
     for table, columns in tables.items():

@@ -122,13 +122,21 @@ def twice(world: Any, scene: Scene) -> Generator[None, None, None]:
 
 LOADED = (0, 3, 4)
 TABLES = (
-    Fault("table rewritten", changed("ALTER TABLE payment ALTER number TYPE bigint",
-        "ALTER TABLE payment ALTER number TYPE int"), LOADED, next_night=True),
+    Fault(
+        "table rewritten",
+        changed("ALTER TABLE payment ALTER number TYPE bigint", "ALTER TABLE payment ALTER number TYPE int"),
+        LOADED,
+        next_night=True,
+    ),
     Fault("table truncated", changed("TRUNCATE payment"), LOADED, next_night=True),
-    Fault("table renamed", changed("ALTER TABLE payment RENAME TO gone",
-        "ALTER TABLE gone RENAME TO payment"), LOADED, next_night=True),
+    Fault(
+        "table renamed",
+        changed("ALTER TABLE payment RENAME TO gone", "ALTER TABLE gone RENAME TO payment"),
+        LOADED,
+        next_night=True,
+    ),
     Fault("table dropped", changed(f"{KEPT}; DROP TABLE payment", ANEW), LOADED, next_night=True),
-)  # fmt: skip
+)
 NOT_PERMITTED = Fault("no permission", not_permitted, LOADED)
 SOURCE_ROTATED = Fault("source's password rotated", rotated("source"))
 WAREHOUSE_ROTATED = Fault("warehouse's password rotated", rotated("warehouse"))

@@ -59,12 +59,18 @@ _SESSIONS = """
 REMAINS = {
     "a session in the warehouse": ("warehouse", _SESSIONS),
     "a session in the source": (SOURCE, _SESSIONS),
-    "an advisory lock": ("warehouse", """
+    "an advisory lock": (
+        "warehouse",
+        """
         SELECT objid::text FROM pg_locks JOIN pg_database AS d ON d.oid = database
-        WHERE locktype = 'advisory' AND datname = current_database()"""),
-    "a table in staging": ("warehouse", """
-        SELECT relname::text FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'"""),
-}  # fmt: skip
+        WHERE locktype = 'advisory' AND datname = current_database()""",
+    ),
+    "a table in staging": (
+        "warehouse",
+        """
+        SELECT relname::text FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'""",
+    ),
+}
 UNDER_WAY = {
     "a step under way": ("warehouse", "SELECT run || task || name FROM ops.step WHERE state = 'running'"),
     "a run under way": ("warehouse", "SELECT run || name FROM ops.run WHERE state = 'running'"),

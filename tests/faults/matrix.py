@@ -24,94 +24,126 @@ class Step:
 
 
 LOADS = (
-    Step("snapshot", "loads",
+    Step(
+        "snapshot",
+        "loads",
         "pipeline.loading.snapshot_holder:_start_holder:before",
         "pipeline.loading.snapshot_holder:_start_holder:after",
         "pipeline.loading.snapshot_holder:_open_snapshot:after",
     ),
-    Step("extract", "loads",
+    Step(
+        "extract",
+        "loads",
         "pipeline.loading.extract:_extract:before",
         "pipeline.loading.extract:_Extraction.stage:after",
         "pipeline.loading.extract:_extract_table:after",
     ),
-    Step("validate", "loads",
+    Step(
+        "validate",
+        "loads",
         "pipeline.loading.validate:_candidate:before",
         "pipeline.loading.validate:_results:after",
         "pipeline.loading.validate:_validate_extract:after",
     ),
-    Step("load", "loads",
+    Step(
+        "load",
+        "loads",
         "pipeline.loading.load:_Publication.publish:before",
         "pipeline.loading.load:_Publication.publish:after",
         "pipeline.loading.load:_load_table:after",
     ),
-    Step("mart", "loads",
+    Step(
+        "mart",
+        "loads",
         "pipeline.marts.build:_Building.build:before",
         "pipeline.marts.build:_Building.build:after",
         "pipeline.marts.build:_build_mart:after",
     ),
-)  # fmt: skip
+)
 
 BACKUPS = (
-    Step("dump", "archives",
+    Step(
+        "dump",
+        "archives",
         "pipeline.backup.dump:_Dump.run:before",
         "pipeline.backup.dump:_Dump._dump:after",
         "pipeline.backup.dump:dump_database:after",
     ),
-    Step("encrypt", "archives",
+    Step(
+        "encrypt",
+        "archives",
         "pipeline.backup.encrypt:_encrypt:before",
         "pipeline.crypt.public:Keyring.encrypt:after",
         "pipeline.backup.encrypt:encrypt_dump:after",
     ),
-    Step("upload", "archives",
+    Step(
+        "upload",
+        "archives",
         "pipeline.backup.upload:_upload:before",
         "pipeline.bucket.bucket:Bucket.upload:after",
         "pipeline.backup.upload:upload_backup:after",
     ),
-    Step("verify", "archives",
+    Step(
+        "verify",
+        "archives",
         "pipeline.backup.verify:_read_back:before",
         "pipeline.backup.verify:_publish:after",
         "pipeline.backup.verify:verify_backup:after",
     ),
-    Step("drill", "drills",
+    Step(
+        "drill",
+        "drills",
         "pipeline.backup.drills.drill:_Drill.run:before",
         "pipeline.backup.restoring.restoration:Restoration.into_new:after",
         "pipeline.backup.drills.drill:_publish:after",
     ),
-)  # fmt: skip
+)
 
 # What one process does by itself: no Luigi, no step of its own.
 COMMANDS = (
-    Step("restore", "restored",
+    Step(
+        "restore",
+        "restored",
         "pipeline.backup.restoring.restore:restore_into_new:before",
         "pipeline.backup.restoring.restoration:Restoration.fetch:after",
         "pipeline.backup.restoring.restoration:Restoration._compare:before",
     ),
-    Step("audit", "audits",
+    Step(
+        "audit",
+        "audits",
         "pipeline.audit.compare:compare:before",
         "pipeline.audit.compare:compare:after",
         "pipeline.audit.proofs:record:after",
     ),
-    Step("watch", "watches",
+    Step(
+        "watch",
+        "watches",
         "pipeline.observe.watch:watch:before",
         "pipeline.observe.observed.observe:observe:after",
         "pipeline.observe.watch:watch:after",
     ),
-    Step("report", "reports",
+    Step(
+        "report",
+        "reports",
         "pipeline.report.write:_read:before",
         "pipeline.report.write:_read:after",
         "pipeline.report.write:_put:after",
     ),
-    Step("dashboards", "boards",
+    Step(
+        "dashboards",
+        "boards",
         "pipeline.dashboards.apply:_write:before",
         "pipeline.dashboards.write:Writer._made:after",
         "pipeline.dashboards.apply:_write:after",
     ),
-    Step("sync", "syncs",
+    Step(
+        "sync",
+        "syncs",
         "pipeline.sync.synced:_make:before",
         "pipeline.sync.tree:write:after",
         "pipeline.sync.versions:switch:after",
     ),
-)  # fmt: skip
+)
 
 STEPS = (*LOADS, *BACKUPS, *COMMANDS)
 

@@ -73,16 +73,21 @@ def standing(
     shutil.copy(stand.__file__, own / "sitecustomize.py")
     path = os.pathsep.join(filter(None, [str(own), environment.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        [program("pipeline"), *arguments], text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        [program("pipeline"), *arguments],
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
         env={**environment, "PYTHONPATH": path, "STAND_AT": place, "STAND_IN": str(own)},
-    )  # fmt: skip
+    )
     scene = Scene(arguments, process, own)
     try:
         wait_until(
-            lambda: (own / "standing").exists() or process.poll() is not None, f"it stands at {place}",
+            lambda: (own / "standing").exists() or process.poll() is not None,
+            f"it stands at {place}",
             STAND_SECONDS,
-        )  # fmt: skip
+        )
         if not (own / "standing").exists():
             scene.end()
             raise AssertionError(f"it ended with {scene.code} without coming to {place}:\n{scene.out}")

@@ -1,5 +1,7 @@
 """The engine and its table: they see what they are there to see."""
 
+import functools
+import importlib
 from collections.abc import Generator
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from tests.faults import engine, matrix, table
 from tests.faults.conftest import Worlds
 from tests.faults.faults import Fault
+from tests.faults.matrix import Step
 from tests.faults.scene import Scene
 from tests.faults.table import Outcome
 
@@ -52,6 +55,15 @@ def test_a_place_that_is_never_reached_is_a_failure(worlds: Worlds) -> None:
     with pytest.raises(AssertionError, match="without coming to"):
         engine.strike(worlds.get("loads"), nowhere, sabotaged("warehouse", "SELECT 1"))
     worlds.discard("loads")
+
+
+@pytest.mark.parametrize("step", matrix.STEPS, ids=lambda step: step.name)
+def test_each_place_is_a_function_of_our_code(step: Step) -> None:
+    """They are named in strings, which nothing else holds to what they name."""
+    for place in step.places.values():
+        module, name, when = place.split(":")
+        assert callable(functools.reduce(getattr, name.split("."), importlib.import_module(module)))
+        assert when in ("before", "after")
 
 
 def test_the_table_has_each_step_and_fault_and_its_sum() -> None:

@@ -157,9 +157,11 @@ class Year:
         """Write rows, and commit them some nights later."""
         home = self.night.platform.sandbox.home
         connection = psycopg2.connect(
-            host=home.state.socket_folder, port=home.state.ports["sources"], user=clusters.SUPERUSER,
+            host=home.state.socket_folder,
+            port=home.state.ports["sources"],
+            user=clusters.SUPERUSER,
             dbname=self.night.platform.database(SOURCE),
-        )  # fmt: skip
+        )
         postgres.rows(connection, "INSERT INTO student VALUES (%s, 'late')", (100000 + number,))
         postgres.rows(connection, "INSERT INTO payment VALUES (1, %s, 5)", (100000 + number,))
         self.late.append((number + dice.randrange(1, 4), connection))
@@ -189,9 +191,14 @@ class Year:
     def _typed(self, arguments: Sequence[str], strikes: int, dice: random.Random) -> tuple[int, str]:
         began = time.monotonic()
         process = subprocess.Popen(
-            [program("pipeline"), *arguments], text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, env=self.night.platform.env, start_new_session=True,
-        )  # fmt: skip
+            [program("pipeline"), *arguments],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.night.platform.env,
+            start_new_session=True,
+        )
         self.night.started.append(process)
         self.counts.commands += 1
         moments = sorted(dice.uniform(0, self.takes[arguments[1]]) for _ in range(strikes))

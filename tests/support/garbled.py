@@ -123,9 +123,13 @@ def garbling(upstream: str, spoil: Spoil) -> Iterator[str]:
             body = self.body()
             kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             answered = requests.request(
-                self.command, f"{upstream}{self.path}", headers=kept, data=body, timeout=SECONDS,
+                self.command,
+                f"{upstream}{self.path}",
+                headers=kept,
+                data=body,
+                timeout=SECONDS,
                 allow_redirects=False,
-            )  # fmt: skip
+            )
             sent = {"Content-Type": answered.headers.get("Content-Type", "application/json")}
             # What names itself would be asked without us.
             content = answered.content.replace(upstream.encode(), f"http://{self.headers['Host']}".encode())

@@ -84,9 +84,14 @@ def _parts(value: str, public: str) -> Iterator[str]:
 def forms(value: str) -> set[bytes]:
     """Return how a text looks: plain, quoted in all ways, and within base64 wherever it begins."""
     plain = {
-        value, quote(value, safe=""), quote_plus(value), repr(value)[1:-1], json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1], html.escape(value),
-    }  # fmt: skip
+        value,
+        quote(value, safe=""),
+        quote_plus(value),
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        html.escape(value),
+    }
     found = {form.encode() for form in plain}
     data = value.encode()
     if len(data) >= LEAST_ENCODED:
@@ -162,10 +167,21 @@ def in_files(needles: Iterable[bytes], folders: list[Path], scratch: Path, *opti
     patterns = scratch / "patterns"
     patterns.write_bytes(b"\n".join(needles) + b"\n")
     done = subprocess.run(
-        ["grep", "--recursive", "--text", "--fixed-strings", "--files-with-matches", f"--file={patterns}",  # noqa: S607
-         *options, *folders],
-        capture_output=True, text=True, check=False, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+        [  # noqa: S607 (grep, wherever it is)
+            "grep",
+            "--recursive",
+            "--text",
+            "--fixed-strings",
+            "--files-with-matches",
+            f"--file={patterns}",
+            *options,
+            *folders,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+    )
     patterns.unlink()
     return done.stdout.splitlines()
 

@@ -133,9 +133,13 @@ def recorded(upstream: str, planted: Planted, public: str) -> Iterator[Recorder]
             body = self.body()
             kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             answer = requests.request(
-                self.command, f"{recorder.upstream}{self.path}", headers=kept, data=body, timeout=SECONDS,
+                self.command,
+                f"{recorder.upstream}{self.path}",
+                headers=kept,
+                data=body,
+                timeout=SECONDS,
                 allow_redirects=False,
-            )  # fmt: skip
+            )
             content = recorder.altered(self.path, answer.content)
             recorder.learn(self.path, dict(self.headers), body, content)
             self.answer(answer.status_code, content, {"Content-Type": answer.headers.get("Content-Type", "")})

@@ -142,10 +142,13 @@ def made_logins(night: Night) -> str:
     server = f"{ports.ADDRESS}:{platform.sandbox.home.state.ports[provision.WAREHOUSE]}/{database}"
     vault = platform.sandbox.vault
     connecting = {
-        "plugin_name": "postgresql-database-plugin", "username": maker, "password": password,
+        "plugin_name": "postgresql-database-plugin",
+        "username": maker,
+        "password": password,
         "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{server}?sslmode=disable",
-        "allowed_roles": [f"pipeline_{database}"], "password_authentication": "scram-sha-256",
-    }  # fmt: skip
+        "allowed_roles": [f"pipeline_{database}"],
+        "password_authentication": "scram-sha-256",
+    }
     creation = [
         f"""CREATE ROLE "{{{{name}}}}" LOGIN PASSWORD '{{{{password}}}}' IN ROLE {owner}""",
         f'ALTER ROLE "{{{{name}}}}" SET role = {owner}',

@@ -90,10 +90,13 @@ class Stage:
         self._be_hostile()
         archive.write_sections(
             vault={"url": self.vault.url},
-            metabase={"url": self.metabase.url, "secret": self.administrator,
-                      "api_key_secret": f"{self.administrator}/api_key"},
+            metabase={
+                "url": self.metabase.url,
+                "secret": self.administrator,
+                "api_key_secret": f"{self.administrator}/api_key",
+            },
             report={"folder": str(platform.folder / "page")},
-        )  # fmt: skip
+        )
 
     @property
     def administrator(self) -> str:
@@ -193,9 +196,12 @@ class Stage:
         return Watcher(
             self.planted,
             {HALF},
-            [lambda: platform.connect("warehouse"), lambda: platform.connect("hr"),
-             lambda: self.restores.connect("postgres")],
-        )  # fmt: skip
+            [
+                lambda: platform.connect("warehouse"),
+                lambda: platform.connect("hr"),
+                lambda: self.restores.connect("postgres"),
+            ],
+        )
 
 
 def _uri(uri: str, *, password: str | None = None, port: int | None = None) -> str:

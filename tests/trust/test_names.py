@@ -79,9 +79,10 @@ def test_names_of_a_source_are_names_and_nothing_else(night: Night) -> None:
         assert night.value(name, "SELECT count(*) FROM canary") == 0
     # Masks and filters name them in the source's own SELECT.
     masked = {
-        "key": ["id"], "columns": {COLUMN: {"mask": "hash"}},
+        "key": ["id"],
+        "columns": {COLUMN: {"mask": "hash"}},
         "where": f"{quoted(DRIVER)}::text <> {text(DRIVER)}",
-    }  # fmt: skip
+    }
     platform.declare("shop", declaration(**masked))
     assert night.load("shop", "evil").total == 1
     for name in ("shop", "warehouse"):

@@ -26,11 +26,15 @@ def planted(value: str = SECRET) -> Planted:
 @pytest.mark.parametrize(
     "text",
     [
-        SECRET, quote(SECRET, safe=""), repr(SECRET), json.dumps(SECRET), f"uri=postgresql://u:{SECRET}@h/d",
+        SECRET,
+        quote(SECRET, safe=""),
+        repr(SECRET),
+        json.dumps(SECRET),
+        f"uri=postgresql://u:{SECRET}@h/d",
         *(base64.b64encode(f"{'x' * n}:{SECRET}, and more".encode()).decode() for n in range(4)),
         SECRET.encode().hex(),
     ],
-)  # fmt: skip
+)
 def test_a_credential_is_found_in_each_form(text: str) -> None:
     assert planted().found_in(f"before {text} after".encode()) == {"a password"}
     assert planted().found_in(b"before found after") == set()

@@ -255,9 +255,10 @@ def places(stage: Stage, watcher: Watcher, scratch: Path, began: Path) -> dict[s
     left_out = ("tests", ".git", ".venv", ".sandbox", ".mypy_cache", ".ruff_cache")
     apart = [f"--exclude-dir={name}" for name in left_out]
     newer = [
-        path for top in ("/tmp", "/var/tmp", "/dev/shm", "/root", str(Path.home()))  # noqa: S108 - where others write
+        path
+        for top in ("/tmp", "/var/tmp", "/dev/shm", "/root", str(Path.home()))  # noqa: S108 - where others write
         for path in _newer(Path(top), began)
-    ]  # fmt: skip
+    ]
     shown = [path.read_bytes() for name in ("page", "docs.html") for path in _files(platform.folder / name)]
     assert requests
     assert objects
@@ -296,14 +297,31 @@ def _holding(files: list[str], needles: list[bytes], scratch: Path) -> list[str]
 
 # The kinds of credentials that are there in every part, and those that come with it.
 KINDS = {
-    "SecretID", "token of Vault", "login to the scheduler", "half of the mask's key", "mask", "webhook",
-    "login to the warehouse", "login to a source", "login of a backup", "analyst", "dashboards", "drill",
-    "drill_superuser", "key of B2", "restore/key", "metabase",
-}  # fmt: skip
+    "SecretID",
+    "token of Vault",
+    "login to the scheduler",
+    "half of the mask's key",
+    "mask",
+    "webhook",
+    "login to the warehouse",
+    "login to a source",
+    "login of a backup",
+    "analyst",
+    "dashboards",
+    "drill",
+    "drill_superuser",
+    "key of B2",
+    "restore/key",
+    "metabase",
+}
 PARTS: dict[Callable[[Stage], None], set[str]] = {
-    well: {"metabase/api_key"}, logins: set(), buckets: set(), keys: set(), vaults: {"JWT"},
+    well: {"metabase/api_key"},
+    logins: set(),
+    buckets: set(),
+    keys: set(),
+    vaults: {"JWT"},
     others: {"deploy key of git", "git"},
-}  # fmt: skip
+}
 # What was found by those that have ended, to be told at the end of each.
 kinds, places_searched, numbers = set[str](), set[str](), dict.fromkeys(("planted", "commands", "found"), 0)
 
