@@ -9,6 +9,9 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
+# What `again` is where no attempt at the same run can end well.
+ANOTHER_RUN = "another run"
+
 
 class PipelineError(Exception):
     """Something a person can fix. The message says what happened, to which thing, and what to do.
@@ -21,7 +24,8 @@ class PipelineError(Exception):
     # Whether another try of the same, a little later, may end otherwise.
     retryable = True
     hint = ""
-    # The step from which on it has to be done over, where that is an earlier one than the one that failed.
+    # The step from which on it has to be done over, where that is an earlier one than the one that failed;
+    # or ANOTHER_RUN.
     again = ""
     # Whether an alert was told for each thing that failed, so that none is needed for the whole.
     alerted = False

@@ -60,6 +60,16 @@ def test_no_error_of_a_step_has_its_advice_in_the_fact() -> None:
     assert found == []
 
 
+def test_what_no_attempt_at_the_same_run_can_mend_is_done_as_another_run() -> None:
+    """The bucket has something else under that run's name: the same command would fail for ever."""
+    error = StepError("its name is taken", hint="find out by whom", again=errors.ANOTHER_RUN)
+    alert = failures.backup("hr", "2026-11-22").failed("DumpDatabase", error)
+    assert re.fullmatch(r"pipeline run backup hr --run \d{4}-\d\d-\d\dT\d{4}", alert.command or ""), (
+        alert.command
+    )
+    assert alert.hint == "find out by whom"
+
+
 def test_a_hint_is_a_field_of_its_own_in_each_form_of_an_alert() -> None:
     error = StepError("its dump does not fit the disk", hint="make room <there>")
     alert = failures.backup("hr", "2026-11-22").failed("DumpDatabase", error)

@@ -1,10 +1,11 @@
 """Hints: what to type where a step failed. Status, the end of a run and alerts all say the same."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pipeline import chains
 from pipeline.chains import EXTRACT_TASK, VALIDATE_TASK
-from pipeline.errors import CheckError
+from pipeline.errors import ANOTHER_RUN, CheckError
 from pipeline.step import Step
 
 
@@ -35,7 +36,8 @@ def find(
 ) -> Hint:
     """Return what to do about a task of the ledger, such as ExtractTable of hr.employee, that failed so.
 
-    What the error itself says is to be fixed (`hint`) comes first, and from which step on (`again`).
+    What the error itself says is to be fixed (`hint`) comes first, and from which step on (`again`); where
+    the run itself can never end well, the command is that of another one.
 
     >>> str(find("2026-11-22", "LoadTable", "hr.employee"))
     'pipeline rerun --run 2026-11-22 hr.employee'
@@ -47,6 +49,8 @@ def find(
     'pipeline rerun --run 2026-11-22 backup/hr'
     """
     chain = chains.find(task)
+    if chain and again == ANOTHER_RUN:
+        return Hint(chain.command(f"{datetime.now(UTC):%Y-%m-%dT%H%M}", name), hint or "")
     if chain is chains.ANALYSTS:
         return Hint(chain.command(run, name), hint or f"fix tasks/{name}.py")
     if chain and chain.is_plain:

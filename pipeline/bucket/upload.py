@@ -18,7 +18,7 @@ from pipeline.bucket.objects import SHA256_INFO, Progress, Stored, Unfinished, s
 from pipeline.bucket.parallel import in_parallel
 from pipeline.bucket.parts import PART_SIZE_BYTES, Meter, Part, PartBody, hashes_of, part_sha1, parts_of
 from pipeline.bucket.throttle import Throttle
-from pipeline.errors import StepError
+from pipeline.errors import ANOTHER_RUN, StepError
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ def _same(connection: Connection, label: Label, size_bytes: int, *, replace: boo
     raise StepError(
         f"bucket {connection.bucket_name}: {label.name} is there already with other content "
         f"(uploaded {found.uploaded_at:%Y-%m-%d %H:%M} UTC), and nothing is overwritten",
-        hint="start a new run",
+        hint="leave it there",
+        retryable=False,
+        again=ANOTHER_RUN,
     )
 
 

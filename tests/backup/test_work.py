@@ -131,10 +131,11 @@ def test_a_failure_is_remembered_until_the_next_attempt(tmp_path: Path) -> None:
     folder = a_work(tmp_path)
     with pytest.raises(StepError), folder.step("EncryptDump"):
         raise StepError("gpg said no")
-    told = folder.failure()
-    assert (told["step"], told["error"], told["exit_code"]) == ("EncryptDump", "gpg said no", 3)
+    failure = folder.failure()
+    assert failure
+    assert (failure.step, failure.error, failure.exit_code) == ("EncryptDump", "gpg said no", 3)
     with folder.step("EncryptDump"):
-        assert folder.failure() == {}
+        assert folder.failure() is None
 
 
 def test_a_disk_that_fills_up_is_something_to_be_done_and_no_bug(tmp_path: Path) -> None:
@@ -145,7 +146,9 @@ def test_a_disk_that_fills_up_is_something_to_be_done_and_no_bug(tmp_path: Path)
         folder.step("EncryptDump"),
     ):
         raise full
-    assert folder.failure()["exit_code"] == StepError.exit_code
+    failure = folder.failure()
+    assert failure
+    assert failure.exit_code == StepError.exit_code
     with pytest.raises(IsADirectoryError), folder.step("EncryptDump"):
         folder.home.read_bytes()
 

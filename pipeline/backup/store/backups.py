@@ -10,9 +10,8 @@ from pipeline.access import Access
 from pipeline.backup.store import manifest, signature
 from pipeline.backup.store.signature import Signature
 from pipeline.bucket import KEPT, RetryPolicy, Stored
-from pipeline.chains import BACKUP
 from pipeline.crypt import Signers
-from pipeline.errors import StepError
+from pipeline.errors import ANOTHER_RUN, StepError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,16 +103,17 @@ def require_free(settings: Settings, database: str, run: str) -> None:
         proof = bucket.find(name)
         if proof is None:
             return
-    now = datetime.now(UTC)
     is_unsigned = signature.judge(known, database, run, proof) is Signature.UNSIGNED
     what = (
         "is not signed: it was made before backups were signed, or somebody else wrote it"
         if is_unsigned
-        else "is not signed by us; find out who wrote it"
+        else "is not signed by us"
     )
     raise StepError(
         f"bucket {bucket.name}: {name} is there already, and {what}",
-        hint=f"make the backup as another run: {BACKUP.command(f'{now:%Y-%m-%dT%H%M}', database)}",
+        hint="leave it there" if is_unsigned else "find out who wrote it",
+        retryable=False,
+        again=ANOTHER_RUN,
     )
 
 

@@ -52,21 +52,20 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
     if holder:
         since = _moment(holder["since"])
-        key = StepKey(run, progress.get("step", root), name)
-        detail = {"progress": progress.get("message", ""), "pid": holder["pid"]}
+        key = StepKey(run, progress.step if progress else root, name)
+        detail = {"progress": progress.message if progress else "", "pid": holder["pid"]}
         return Step(key, State.RUNNING, since, None, None, detail, None, None)
     if failure:
-        at = datetime.fromisoformat(failure["at"])
-        key = StepKey(run, failure["step"], name)
-        error, hint = failure["error"], failure.get("hint") or None
-        return Step(key, State.FAILED, at, at, None, {}, error, failure["exit_code"], hint)
+        key, at = StepKey(run, failure.step, name), failure.at
+        detail = {"again": failure.again} if failure.again else {}
+        hint = failure.hint or None
+        return Step(key, State.FAILED, at, at, None, detail, failure.error, failure.exit_code, hint)
     try:
         at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
     except FileNotFoundError:
         return None
-    return Step(
-        StepKey(run, progress.get("step", root), name), State.FAILED, at, None, None, {}, KILLED, None
-    )
+    key = StepKey(run, progress.step if progress else root, name)
+    return Step(key, State.FAILED, at, None, None, {}, KILLED, None)
 
 
 def _holder(work: Work, lock: str) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ a killed run left there. Plaintext lies nowhere else, and here only until it is 
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import stat
@@ -12,12 +11,13 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline import crypt
-from pipeline.backup.work import files, lock
+from pipeline.backup.work import lock
+from pipeline.backup.work.status import Failure, Progress
 from pipeline.errors import AlreadyRunningError, PipelineError, StepError, UsageError
 from pipeline.progress import SHOW_SECONDS, Show, no_progress
 from pipeline.redact import redact
@@ -86,10 +86,7 @@ class Work:
 
     def read(self, name: str, kind: type[Model]) -> Model | None:
         """Return a record, or None if there is none, or none that this version wrote."""
-        try:
-            return kind.model_validate_json((self.folder / name).read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValidationError):
-            return None
+        return _read(self.folder / name, kind)
 
     # Locks: the run's is held by the command, the step's by the process that does the work and its children.
 
@@ -124,7 +121,8 @@ class Work:
             # What we waited for may have been the end of this very run, which removes its folder.
             self.prepare()
             lock.sign(descriptor, self.run)
-            if self.failure().get("step") == name:
+            failure = self.failure()
+            if failure and failure.step == name:
                 self.forget_failure()
             self.write_progress(name, 0, "")
             try:
@@ -149,13 +147,13 @@ class Work:
         def both(percent: int | None, message: str) -> None:
             show(percent, message)
             with contextlib.suppress(OSError):
-                atomic.write(self.folder / WAITING, json.dumps({"step": name, "message": redact(message)}))
+                self._write_progress(self.folder / WAITING, name, percent or 0, message)
 
         return both
 
-    def waits(self) -> dict[str, Any]:
-        """Return the step of this run that waits, and for whom, or nothing."""
-        return files.read_json(self.folder / WAITING)
+    def waits(self) -> Progress | None:
+        """Return the step of this run that waits, and for whom; None if none does."""
+        return self.read(WAITING, Progress)
 
     def shown(self, name: str, show: Show) -> Show:
         """Return a `show` that also tells the command that waits; neither is told more often than is of use.
@@ -175,30 +173,34 @@ class Work:
 
     def write_progress(self, name: str, percent: int, message: str) -> None:
         """Leave word of how the step gets on, if there is room for that."""
-        progress = {"run": self.run, "step": name, "percent": percent, "message": redact(message)}
         with contextlib.suppress(OSError):
-            atomic.write(self.home / STATUS, json.dumps(progress))
+            self._write_progress(self.home / STATUS, name, percent, message)
 
-    def read_progress(self) -> dict[str, Any]:
-        """Return what the step of this run last said, or nothing."""
-        found = files.read_json(self.home / STATUS)
-        return found if found.get("run") == self.run else {}
+    def _write_progress(self, path: Path, name: str, percent: int, message: str) -> None:
+        progress = Progress(run=self.run, step=name, percent=percent, message=redact(message))
+        atomic.write(path, progress.model_dump_json())
+
+    def read_progress(self) -> Progress | None:
+        """Return what the step of this run last said; None if it is another run's, or there is none."""
+        found = _read(self.home / STATUS, Progress)
+        return found if found and found.run == self.run else None
 
     def _remember(self, name: str, error: BaseException) -> None:
         fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (str(error), "")
-        what = {
-            "step": name,
-            "error": redact(fact or type(error).__name__),
-            "hint": redact(hint),
-            "exit_code": getattr(error, "exit_code", 1),
-            "at": datetime.now(UTC).isoformat(),
-        }
+        failure = Failure(
+            step=name,
+            error=redact(fact or type(error).__name__),
+            hint=redact(hint),
+            again=getattr(error, "again", ""),
+            exit_code=getattr(error, "exit_code", 1),
+            at=datetime.now(UTC),
+        )
         with contextlib.suppress(OSError):  # a full disk is what may have failed
-            atomic.write(self.folder / FAILED, json.dumps(what))
+            atomic.write(self.folder / FAILED, failure.model_dump_json())
 
-    def failure(self) -> dict[str, Any]:
-        """Return how the last step of this run failed: step, error, hint, exit_code; or nothing."""
-        return files.read_json(self.folder / FAILED)
+    def failure(self) -> Failure | None:
+        """Return how the last step of this run failed, if one did."""
+        return self.read(FAILED, Failure)
 
     def fail_step_of(self, pid: int, error: PipelineError) -> None:
         """Remember how a step failed that could not say so itself, if process `pid` was at work on it."""
@@ -208,7 +210,8 @@ class Work:
         except OSError:
             return
         if (found.get("run"), found.get("pid")) == (self.run, pid):
-            self._remember(self.read_progress().get("step", "a step"), error)
+            progress = self.read_progress()
+            self._remember(progress.step if progress else "a step", error)
 
     def forget_failure(self) -> None:
         """Let what failed in an earlier attempt not be taken for what failed in this one."""
@@ -246,6 +249,13 @@ class Work:
     def remove(self) -> None:
         """Remove everything of this run."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read(path: Path, kind: type[Model]) -> Model | None:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
 
 
 def _remove_unfinished(folder: Path) -> None:

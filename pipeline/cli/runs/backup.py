@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import access, chains, settings
-from pipeline.alerts import failures
+from pipeline.alerts import failures, hints
 from pipeline.alerts.hints import Hint
 from pipeline.backup.store import backups, signature
 from pipeline.backup.store.backups import Backup, Listing
@@ -92,11 +92,9 @@ def run_backup(arguments: argparse.Namespace) -> int:
 
 def _progress(folder: Work) -> tuple[float, str]:
     progress = folder.read_progress()
-    if progress.get("step") not in STEPS:
+    if progress is None or progress.step not in STEPS:
         return 0.0, ""
-    return STEPS.index(progress["step"]) + progress[
-        "percent"
-    ] / 100, f"{progress['step']} {progress['message']}"
+    return STEPS.index(progress.step) + progress.percent / 100, f"{progress.step} {progress.message}"
 
 
 def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[str]) -> None:
@@ -105,14 +103,24 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     if backups.is_verified(configured, folder.database, folder.run):
         return
     command = chains.BACKUP.command(folder.run, folder.database)
-    next_step = f"  next: {Hint(command, failure.get('hint', ''))}"
     if failure:
-        message = f"{folder.database}: {failure['step']} failed: {failure['error']}"
-        raise common_kind([failure["exit_code"]])(f"{message}\n{next_step}")
-    at_work = folder.read_progress().get("step", "Luigi")
+        hint = Hint(command, failure.hint)
+        if failure.again:
+            hint = hints.find(
+                folder.run,
+                failure.step,
+                folder.database,
+                failure.exit_code,
+                failure.hint,
+                failure.again,
+            )
+        message = f"{folder.database}: {failure.step} failed: {failure.error}"
+        raise common_kind([failure.exit_code])(f"{message}\n  next: {hint}")
+    progress = folder.read_progress()
+    at_work = progress.step if progress else "Luigi"
     why = f"{folder.home} is full; make room there" if folder.is_full else "was it killed?"
     message = f"{folder.database}: {at_work} ended without a word ({why}); Luigi exited with {returncode}"
-    raise StepError("\n".join([*tail, message, next_step]))
+    raise StepError("\n".join([*tail, message, f"  next: {command}"]))
 
 
 def _show_one(configured: Settings, database: str, run: str) -> None:

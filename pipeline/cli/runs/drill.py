@@ -132,7 +132,7 @@ def _progress(folders: Sequence[DrillWork]) -> tuple[float, str]:
     done = sum(1 for folder in folders if folder.is_finished)
     for name, words in progress.items():
         if words:
-            return done + min(words["percent"], 99) / 100, f"{name} {words['message']}"
+            return done + min(words.percent, 99) / 100, f"{name} {words.message}"
     return float(done), ""
 
 
@@ -153,9 +153,9 @@ def _judge(
     codes, errors, hints = [], {}, {}
     for name in wrong:
         if known := folders[name].failure():
-            codes.append(known["exit_code"])
-            errors[name] = [known["error"]]
-            hints[name] = known.get("hint", "")
+            codes.append(known.exit_code)
+            errors[name] = [known.error]
+            hints[name] = known.hint
         elif name in found:
             codes.append(CheckError.exit_code)
             errors[name] = list(found[name].failures)
