@@ -144,11 +144,11 @@ def test_who_was_logged_in_before_a_password_was_replaced_goes_on_with_the_new_o
             known = vault.read(entry) or {}
             address = urlsplit(known["uri"])
             with night.platform.connect(name) as connection:
-                postgres.rows(connection, f"ALTER ROLE {address.username} PASSWORD 'another'")
+                postgres.rows(connection, f"ALTER ROLE {address.username} PASSWORD 'password-2'")
             # Nobody has told Vault yet: the message is that of the server.
             with pytest.raises(UnreachableError, match=f"password authentication failed.*entry {entry}"):
                 open_it().__enter__()
-            netloc = address.netloc.replace(f":{address.password}@", ":another@")
+            netloc = address.netloc.replace(f":{address.password}@", ":password-2@")
             vault.write(entry, {**known, "uri": address._replace(netloc=netloc).geturl()})
             with open_it() as connection:
                 assert postgres.value(connection, "SELECT 1") == 1

@@ -29,7 +29,7 @@ class Pace:
         """Return the pace of these looks, each with its rows and seconds.
 
         >>> Pace.of([(10, 0.1), (12, 0.1), (200_000, 0.3), (100_000, 0.2)])
-        Pace(look=0.1, row=1e-06)
+        Pace(table_seconds=0.1, row=1e-06)
         """
         small = [seconds for rows, seconds in looks if rows < FEW_ROWS]
         table_seconds = statistics.median(small) if small else TABLE_SECONDS
@@ -40,7 +40,7 @@ class Pace:
     def whole(self, rows: int, compared: int | None, seconds: float | None) -> float:
         """Return what a look at so many rows takes, where the last one took so long for those it compared.
 
-        >>> pace = Pace(look=0.1, row=1e-6)
+        >>> pace = Pace(table_seconds=0.1, row=1e-6)
         >>> pace.whole(100_000, None, None), pace.whole(200_000, 100_000, 0.6), pace.whole(12, 10, 0.3)
         (0.2, 1.1, 0.300002)
         """

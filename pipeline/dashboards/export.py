@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from pipeline import access
 from pipeline.catalog.dashboard_files.board import Dashboard
+from pipeline.choice import Choice
 from pipeline.dashboards import trial, wanted
 from pipeline.dashboards.apply import Outcome
 from pipeline.dashboards.changes import Action, Change
@@ -112,6 +113,9 @@ def _yaml() -> YAML:
     made.default_flow_style = False
     made.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # its stub has None alone
     made.width = 120
+    made.representer.add_multi_representer(
+        Choice, lambda representer, word: representer.represent_str(str(word))
+    )
     return made
 
 

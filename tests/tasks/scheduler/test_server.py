@@ -147,7 +147,7 @@ def test_a_reader_sees_everything_and_changes_nothing(shared: Door) -> None:
             assert answer.status_code in (200, 500), method  # it may lack an argument
         else:
             assert answer.status_code == 403, method
-            assert "the reader may not do this" in answer.text
+            assert "the login reader may not do this" in answer.text
     added = shared.ask("/api/add_task", "reader", method="POST", data={"data": json.dumps(task(theirs))})
     assert added.status_code == 403
     assert {name: before[name] for name in (mine,)} == {name: shared.tasks()[name] for name in (mine,)}
