@@ -232,7 +232,7 @@ def test_an_object_that_was_swapped_is_passed_over_for_an_older_backup_and_told(
         bucket.write_small(dump_name("shop", "2026-11-23"), other, content_type="text/plain", replace=True)
     found = drill.drill_database(shop.archive.settings, "shop", MONTH)
     assert found.run == RUN
-    assert any("the newest backup, run 2026-11-23, is not what was verified" in line for line in found.notes)
+    assert any("newest backup, run 2026-11-23, differs from the verified" in line for line in found.notes)
 
 
 def test_what_a_killed_drill_left_on_the_server_is_removed(shop: Restores) -> None:

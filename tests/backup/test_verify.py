@@ -168,7 +168,7 @@ def test_a_newest_backup_that_was_changed_is_not_taken_and_the_newest_sound_one_
     with shop.writing() as opened:
         opened.write_small(f"shop/{second}/shop.dump.gpg", b"x", content_type="text/plain", replace=True)
     with shop.bucket() as opened:
-        with pytest.raises(CheckError, match=f"of run {second}, is not what was verified.*add --at {first}"):
+        with pytest.raises(CheckError, match=f"{second}, differs from the verified.*add --at {first}"):
             choice.choose(opened, shop.settings, "shop")
         assert choice.choose(opened, shop.settings, "shop", first).run == first
 

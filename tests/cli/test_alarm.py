@@ -180,6 +180,6 @@ def test_a_second_run_and_one_that_is_told_to_stop_are_told(hook: Hook, shop: Ni
         process.communicate(timeout=60)
     assert process.returncode == 143
     assert hook.received() == [("warning", "run/etl"), ("failed", "run/etl")]
-    assert "told to stop" in hook.alerts()[1].summary
+    assert "was stopped by a signal" in hook.alerts()[1].summary
     assert shop.etl(run).code == 0
     assert hook.received()[2:] == [("recovered", "run/etl")]

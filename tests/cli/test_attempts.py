@@ -136,7 +136,9 @@ def test_a_ledger_of_before_keeps_its_runs(platform: Platform) -> None:
     night = Night(platform)
     night.migrate()
     # What came after that goes first.
-    night.ask("warehouse", "DROP SCHEMA platform CASCADE; DROP TABLE ops.surface")
+    night.ask("warehouse", "DROP SCHEMA platform CASCADE")
+    night.ask("warehouse", "DROP TABLE ops.surface, ops.source_relation, ops.listing, ops.audit_stopped")
+    night.ask("warehouse", "ALTER TABLE ops.audit DROP after_key")
     night.ask("warehouse", "ALTER TABLE ops.run DROP attempted_at, DROP attempts, DROP scope")
     night.ask("warehouse", "ALTER TABLE ops.step DROP COLUMN hint")
     night.ask("warehouse", "UPDATE ops.alembic_version SET version_num = '0009'")

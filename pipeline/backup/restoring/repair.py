@@ -16,6 +16,8 @@ from pipeline.postgres import Connection
 
 ENABLE = {"O": "ENABLE TRIGGER", "A": "ENABLE ALWAYS TRIGGER", "R": "ENABLE REPLICA TRIGGER"}
 SHOWN = 8
+# How PostgreSQL, in English, ends its refusal to make something twice.
+THERE = "already exists"
 
 
 @dataclass
@@ -71,7 +73,10 @@ class Repair:
         return f"{described(entry)}: {self._errors[entry.number]}"
 
     def _take(self, complaints: Complaints) -> None:
-        self._errors |= complaints.failed
+        for number, reason in complaints.failed.items():
+            # What was made by half, as without its owner, is there at the next try: not why it failed.
+            if number not in self._errors or not reason.endswith(THERE):
+                self._errors[number] = reason
         self._functions |= complaints.functions
 
     def _again(self, failed: list[Entry]) -> tuple[list[Entry], list[Entry]]:
