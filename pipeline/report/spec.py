@@ -1,14 +1,11 @@
 """Spec: a card and its rows as a chart in Vega-Lite's words, which are data. It is drawn elsewhere."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from typing import Any
 
 from pipeline.catalog import Card, Format
 from pipeline.catalog.dashboard_files.board import Chart
-from pipeline.report import written
+from pipeline.report import points, written
 from pipeline.report.rows import Answer
 from pipeline.report.theme import CONFIG, PAPER, SERIES, Spec
 
@@ -44,8 +41,8 @@ class Size:
 
 def spec(card: Card, answer: Answer, size: Size) -> Spec:
     """Return the chart of a card; only of those that have one."""
-    points = list(_points(card, answer))
-    made = _Chart(card, points, size, dated=isinstance(_first(answer.column(card.dimensions[0])), date))
+    values = list(points.of(card, answer))
+    made = _Chart(card, values, size, dated=points.dated(card, answer))
     body = {"pie": made.pie, "row": made.row, "scatter": made.scatter}.get(card.chart, made.upright)()
     return {
         "$schema": SCHEMA,
@@ -53,49 +50,10 @@ def spec(card: Card, answer: Answer, size: Size) -> Spec:
         "autosize": {"type": "fit", "contains": "padding"},
         "background": "transparent",
         "padding": 2,
-        "data": {"values": points},
+        "data": {"values": values},
         "config": CONFIG,
         **body,
     }
-
-
-def _points(card: Card, answer: Answer) -> Iterator[Spec]:
-    """Yield a value for each mark: x, its name, y, its text, and the series s."""
-    along, *others = card.dimensions
-    across = answer.column(others[0]) if others else []
-    names = answer.column(along)
-    for measure in card.measures:
-        how = card.format_of(measure)
-        for number, value in enumerate(answer.column(measure)):
-            if value is None or names[number] is None:
-                continue
-            series = written.text(across[number], card.format_of(others[0])) if others else how.title
-            yield {
-                "x": _plain(names[number]),
-                "name": written.text(names[number], card.format_of(along)),
-                "y": float(value),
-                "text": written.text(value, how),
-                "s": series,
-            }
-
-
-def _first(values: list[Any]) -> Any:
-    return next((value for value in values if value is not None), None)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: dates as milliseconds, in UTC."""
-    if isinstance(value, datetime):
-        return int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp() * 1000)
-    if isinstance(value, date):
-        return int(datetime.combine(value, time(), UTC).timestamp() * 1000)
-    return (
-        float(value)
-        if isinstance(value, Decimal)
-        else value
-        if isinstance(value, int | float)
-        else str(value)
-    )
 
 
 class _Chart:
