@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.source_code import modules
+
 TOP = Path(__file__).parents[1]
 GUIDE = (TOP / "docs" / "contributing.md").read_text()
 CHECK = '''
@@ -139,3 +141,9 @@ def test_no_room_has_more_files_than_can_be_seen_at_once() -> None:
     )
     assert len(rooms) > 30
     assert {str(room): files for room, files in rooms.items() if files > 15} == {}
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    """A longer one is two things by then. A file of tests may be: it has the cases of one thing."""
+    lengths = {path.relative_to(TOP): len(path.read_text().splitlines()) for path in modules()}
+    assert {str(path): lines for path, lines in lengths.items() if lines > 300} == {}
