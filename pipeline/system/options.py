@@ -1,10 +1,15 @@
 """The command line: an empty word is none, and a misspelt one is answered with the one that was meant."""
 
 import argparse
+import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pipeline import names
+
+# How argparse says that something is missing.
+MISSED = re.compile(r"arguments are required:|is required$")
 
 
 class Each(argparse.Action):
@@ -22,10 +27,14 @@ class Parser(argparse.ArgumentParser):
     Nomad gives a meta that nobody filled in as an empty one: `pipeline rerun --run "$RUN" "$NAME"`.
     """
 
+    _given: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong, and exit with 2; the exit knows what it was."""
+        # An option that is misspelt is missed as well, and that alone would be said.
+        misspelt = [each for each in self._given if each[:2] == "--" and not self._knows(each)]
         try:
-            super().error(message)
+            super().error(self._unknown(misspelt) if misspelt and MISSED.search(message) else message)
         except SystemExit as ended:
             ended.add_note(message)
             raise
@@ -45,13 +54,20 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse what is known. What is not is told here, with the usage of this very command."""
-        found, unknown = super().parse_known_args(args, namespace)
+        self._given = sys.argv[1:] if args is None else args
+        found, unknown = super().parse_known_args(self._given, namespace)
         if unknown:
-            options = [option for action in self._actions for option in action.option_strings]
-            meant = [names.nearest(each.partition("=")[0], options) for each in unknown if each[:1] == "-"]
-            advice = "".join(f"; did you mean {option}?" for option in meant[:1] if option)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{advice}")
+            self.error(self._unknown(unknown))
         return found, unknown
+
+    def _knows(self, option: str) -> bool:
+        return any(known.startswith(option.partition("=")[0]) for known in self._option_string_actions)
+
+    def _unknown(self, words: Sequence[str]) -> str:
+        options = list(self._option_string_actions)
+        meant = [names.nearest(each.partition("=")[0], options) for each in words if each[:1] == "-"]
+        advice = "".join(f"; did you mean {option}?" for option in meant[:1] if option)
+        return f"unrecognized arguments: {' '.join(words)}{advice}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a value that is not a valid choice, with the one that was probably meant."""

@@ -19,6 +19,11 @@ from tests.support.restores import Restores
         (["run", "etll"], "usage: pipeline run [-h]", "'etll' is not known; did you mean etl?"),
         (["run", "etl", "--sorce", "hr"], "usage: pipeline run etl", "--sorce hr; did you mean --source?"),
         (["status", "--jsno"], "usage: pipeline status", "arguments: --jsno; did you mean --json?"),
+        (
+            ["restore", "hr", "--intonew", "x"],
+            "usage: pipeline restore",
+            "--intonew; did you mean --into-new?",
+        ),
         (["rerun", "--from", "lod"], "usage: pipeline rerun", "'lod' is not known; did you mean load?"),
         (["backups", "hr", "hr"], "usage: pipeline backups", "unrecognized arguments: hr"),
     ],
