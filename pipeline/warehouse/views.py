@@ -130,7 +130,7 @@ def create(warehouse: Connection, views: list[View]) -> None:
             # All at once, for somebody may be waiting.
             postgres.rows(warehouse, ";\n".join(view.statements))
         except postgres.Error as error:
-            raise StepError(
+            raise postgres.environmental(error) or StepError(
                 f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
                 f"{postgres.message_of(error)}",
                 hint="change or drop the view",

@@ -1,13 +1,20 @@
 """What a load publishes: a table that equals its source, all at once, and nothing touched in vain."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from psycopg2 import sql
 
-from pipeline import catalog, postgres
-from pipeline.errors import CheckError, StepError
+from pipeline import access, catalog, postgres
+from pipeline.errors import CheckError, LostError, StepError
 from pipeline.loading import load, validate
+from pipeline.loading.publishing import history, reshape
+from pipeline.postgres import Connection
+from pipeline.warehouse import views
+from pipeline.warehouse.staging import Staged
+from pipeline.warehouse.views import View
 from tests.support.night import Night, counts, next_run
 
 # Tables of every kind. Each has rows 1 to 60 at first.
@@ -299,3 +306,44 @@ def test_all_tables_are_asked_for_at_once_and_one_that_is_not_there_is_missed(ni
     assert not load.are_loaded(night.settings, tables, next_run())
     night.ask("warehouse", "DROP TABLE shop.b")
     assert not load.are_loaded(night.settings, tables, run)
+
+
+ENDING = "(pg_terminate_backend(pg_backend_pid()) AND pg_sleep(60) IS NULL)"
+
+
+def copied(warehouse: Connection, staged: Staged) -> None:
+    view = sql.SQL("CREATE VIEW {} AS SELECT 1 AS id, " + ENDING + "::text AS name").format(staged.history)
+    postgres.rows(warehouse, view)
+    history._copy(warehouse, staged, {"id": "bigint", "name": "text"}, {"id": "integer", "name": "text"})
+
+
+def kept(warehouse: Connection, staged: Staged) -> None:
+    table = sql.SQL("CREATE TABLE {} (id int, _loaded_at timestamptz)").format(staged.rows)
+    postgres.rows(warehouse, table)
+    value = sql.SQL("CASE WHEN " + ENDING + " THEN 1 END")
+    reshape._keep_rows(warehouse, staged, ["id"], [value], sql.SQL("true"))
+
+
+def shown(warehouse: Connection, _: Staged) -> None:
+    views.create(warehouse, [View("shop", "shown", materialized=False, statements=(f"SELECT {ENDING}",))])
+
+
+@pytest.mark.parametrize("step", [copied, kept, shown])
+def test_a_connection_that_is_lost_under_another_shape_is_not_taken_for_values_that_do_not_fit(
+    night: Night, step: Callable[[Connection, Staged], None]
+) -> None:
+    """What does not fit is for a person; a server that restarts is for another try."""
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY, name text); INSERT INTO item VALUES (1, 'one')",
+        "source: shop\ntables: {item: {}}\n",
+    )
+    night.load("shop", "item")
+    staged = Staged(night.table("shop", "item"), next_run())
+    with (
+        access.opened(night.settings) as databases,
+        databases.warehouse() as warehouse,
+        pytest.raises(LostError) as told,
+    ):
+        step(warehouse, staged)
+    assert told.value.retryable

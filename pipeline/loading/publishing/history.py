@@ -133,7 +133,7 @@ def _copy(
         postgres.rows(warehouse, statement)
     except postgres.Error as error:
         schema, name = staged.history.strings
-        raise StepError(
+        raise postgres.environmental(error) or StepError(
             f'"{schema}"."{name}" has values that do not fit the new type: {postgres.message_of(error)}',
             hint="to begin a new history and keep that one, run 'ALTER TABLE "
             f'"{schema}"."{name}" RENAME TO ...\' in the warehouse',

@@ -192,7 +192,7 @@ def _keep_rows(
             absent,
         )
     except postgres.Error as error:
-        raise StepError(
+        raise postgres.environmental(error) or StepError(
             f"rows that only the warehouse still has ('deletes: {staged.table.deletes}') do not fit "
             f"the table's new shape: {postgres.message_of(error)}",
             hint="to begin a new table and keep that one, run 'ALTER TABLE "
