@@ -252,5 +252,7 @@ class _Extraction:
         elif greatest := plan.GREATEST.get(planned.cursor_type or ""):
             query += sql.SQL(" WHERE {} < {}").format(cursor, sql.Literal(greatest))
         newest: str | None = postgres.value(self._warehouse, query)
-        before = planned.since.cursor_value if planned.since else None
-        return newest or (before if planned.goes_on_from(before) else None)
+        if newest is None and planned.since is not None and planned.mode == Mode.INCREMENT:
+            return planned.since.cursor_value
+        # Of all rows none has one: that of an earlier load may be another column's, or of a source put back.
+        return newest

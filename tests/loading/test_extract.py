@@ -445,6 +445,24 @@ def test_a_cursor_that_is_endless_hides_no_later_change_and_is_read_again(
     assert not night.differing("shop")
 
 
+def test_a_cursor_that_no_row_has_yet_does_not_begin_where_another_one_ended(night: Night) -> None:
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY, at int, version int);"
+        "INSERT INTO item SELECT n, 500 + n, NULL FROM generate_series(1, 9) AS n",
+        "source: shop\ntables: {item: {changes: cursor, cursor: at}}\n",
+    )
+    night.load("shop", "item")
+    night.platform.declare("shop", "source: shop\ntables: {item: {changes: cursor, cursor: version}}\n")
+    night.load("shop", "item")
+    night.ask("shop", "UPDATE item SET version = 7, at = at + 1 WHERE id = 5")
+    night.load("shop", "item")
+    # As many rows as before: only the cursor tells, and it is below what the other one came to.
+    night.ask("shop", "UPDATE item SET version = 8, at = at + 1 WHERE id = 5")
+    night.load("shop", "item")
+    assert not night.differing("shop")
+
+
 def test_a_watermark_that_an_earlier_version_left_at_nan_is_not_gone_on_from(night: Night) -> None:
     night.platform.source(
         "shop",
