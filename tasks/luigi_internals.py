@@ -255,7 +255,7 @@ def use_factory(factory: type[WorkerFactory]) -> None:
 
 
 def replace_root(load: Callable[[Callable[[], luigi.Task]], luigi.Task]) -> None:
-    """Let the root of Luigi's command line be what `look` returns, which is given what makes it."""
+    """Let the root of Luigi's command line be what `load` returns, which is given what makes it."""
 
     def root(parser: CmdlineParser) -> luigi.Task:
         return load(lambda: _get_task_obj(parser))

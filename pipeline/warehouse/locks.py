@@ -49,8 +49,7 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
             return
     raise StepError(
         f"somebody has been reading the table without a break for {_seconds():.0f} seconds, so that it "
-        "cannot "
-        f"get its new shape: {_readers(connection, relation)}",
+        f"cannot get its new shape: {_readers(connection, relation)}",
         hint="wait for them, or end them",
     )
 

@@ -115,7 +115,7 @@ def _end_with_tasks(subject: AlertSubject) -> None:
     parent = os.getppid()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.tell()
+        stop.request()
         for worker in _Factory.made:
             worker.say_stopped()
         family = psutil.Process().children(recursive=True)

@@ -11,7 +11,7 @@ from pipeline.errors import StoppedError
 _stopping = False
 
 
-def tell() -> None:
+def request() -> None:
     """Remember it. Whoever calls this raises SystemExit afterwards, which may be lost."""
     global _stopping  # noqa: PLW0603 - one process is told once
     _stopping = True

@@ -404,7 +404,7 @@ def test_what_was_killed_in_the_middle_is_swept_and_done(analysts: Analysts) -> 
 
 
 def kill_at(analysts: Analysts, removal: int) -> None:
-    """Be a sync that is killed as it removes its so-manieth file of an old version. Does not return."""
+    """Be a sync that is killed as it removes the file with this number of an old version. Does not return."""
     unlink, count, before = os.unlink, itertools.count(1), analysts.checkout.resolve()
 
     def until(*arguments: Any, **more: Any) -> None:

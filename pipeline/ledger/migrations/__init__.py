@@ -16,9 +16,9 @@ from pipeline.errors import StepError
 from pipeline.postgres import locks
 from pipeline.redact import redact
 
-# Any number that nobody else uses: what every migration of this warehouse waits for.
 # The oldest PostgreSQL that a warehouse may be.
 OLDEST = 14
+# Any number that nobody else uses: what every migration of this warehouse waits for.
 LOCK = 0x706970656C696E65
 SCHEMA = "ops"
 

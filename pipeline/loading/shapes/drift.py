@@ -18,7 +18,7 @@ from pipeline.names import in_yaml
 from pipeline.warehouse.shape import Column, Shape
 
 # Where the warehouse's table needs other types, another key, or must forget what it holds.
-REBUILDING = frozenset(
+REBUILDING: frozenset[Kind] = frozenset(
     {DriftKind.WIDENED, DriftKind.NARROWED, DriftKind.TYPE, DriftKind.KEY, DriftKind.MASK, FixedKind.LISTED}
 )
 # What a careful engineer would do: take in what cannot lose anything, stop for what can.
@@ -59,7 +59,7 @@ WORDS: Mapping[Kind, str] = {
     DriftKind.RECREATED: "it was dropped and created again in the source",
     DriftKind.ORDER: "its columns are in another order in the source",
     DriftKind.PARTITION: "its partitions changed: {old}{new}",
-    DriftKind.MASK: "{thing} was {old} and is to be {new}",
+    DriftKind.MASK: "{what} was {old} and is to be {new}",
     FixedKind.MASK_KEPT: 'column "{column}" stays {new}, as it was loaded before, though its declaration '
     "does not say so",
     FixedKind.MASK_BESIDE: 'column "{column}" ({new}) would show masked values: {old}',
@@ -102,24 +102,13 @@ class Change:
     @property
     def rebuilds(self) -> bool:
         """Whether the warehouse's table needs other types, another key, or must forget what it holds."""
-        another = (
-            self.kind
-            in (
-                DriftKind.WIDENED,
-                DriftKind.NARROWED,
-                DriftKind.TYPE,
-                DriftKind.KEY,
-                DriftKind.MASK,
-                FixedKind.LISTED,
-            )
-            or self.reused
-        )
+        another = self.kind in REBUILDING or self.reused
         return another and self.action in (DriftAction.EVOLVE, DriftAction.REFRESH)
 
     def __str__(self) -> str:
         words = WORDS.get(self.kind, 'column "{column}" was {old} and is {new} now')
         what = f'column "{self.column}"' if self.column else "it"
-        return words.format(column=self.column, old=self.old, new=self.new, thing=what)
+        return words.format(column=self.column, old=self.old, new=self.new, what=what)
 
     @property
     def fact(self) -> str:

@@ -18,7 +18,7 @@ class Finding:
 
 
 def checked(what: str, check: Callable[[], list[str]]) -> Finding:
-    """Return what `look` finds of a thing, or why it could not be observed."""
+    """Return what `check` finds wrong with it, or why it could not be checked."""
     try:
         problems = check()
     except PipelineError as error:

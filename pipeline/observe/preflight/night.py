@@ -26,6 +26,8 @@ from pipeline.warehouse import roles
 
 # Whether it answers is asked once, and not waited for.
 AT_ONCE = RetryPolicy(give_up_after_seconds=0.0)
+# With less, not even the night's logs and alerts have room.
+LEAST_BYTES = 1 << 20
 
 
 def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
@@ -108,10 +110,6 @@ def _dashboards(databases: Access) -> list[str]:
             return []
         login = theirs.info.user
     return [f'the login "{login}" may not read dashboards; GRANT "{group}" TO "{login}" in the warehouse']
-
-
-# With less, not even the night's logs and alerts have room.
-LEAST_BYTES = 1 << 20
 
 
 def folders(settings: Settings) -> Iterator[Finding]:

@@ -76,8 +76,7 @@ def _changed(
         last = wrong[-1]
         summary = (
             f"backup of {database}: {len(wrong)} of {len(there)} differ from the verified ones; the newest, "
-            "run "
-            f"{last.run}, was taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or "
+            f"run {last.run}, was taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or "
             "deleted since; find out by whom"
         )
         yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")

@@ -256,7 +256,7 @@ def test_a_step_that_was_done_has_not_failed_because_its_process_ended_well_befo
 def test_processes_that_wait_for_steps_end_with_the_worker_that_is_killed(tmp_path: Path) -> None:
     program = """
         import multiprocessing, signal, sys, time
-        from tasks.worker import pool, stop
+        from tasks.worker import pool
         from tasks.worker.results import Results
         made = pool.Pool(None, {}, Results())
         found = [pool.Member(made) for _ in range(3)]
@@ -307,7 +307,7 @@ def stopped_while_it_forks(do: Do, when: str) -> None:
     told: list[int] = []
 
     def end(*_: object) -> None:
-        stop.tell()
+        stop.request()
         sys.exit(StoppedError.exit_code)
 
     def once() -> None:
