@@ -91,7 +91,7 @@ def _drop(warehouse: Connection, statement: Composable, what: str) -> None:
     except postgres.LockNotAvailable:
         raise
     except postgres.Error as error:
-        raise _not_ours(what, error) from None
+        raise postgres.environmental(error) or _not_ours(what, error) from None
 
 
 def _not_ours(what: str, error: postgres.Error) -> StepError:

@@ -328,7 +328,11 @@ def shown(warehouse: Connection, _: Staged) -> None:
     views.create(warehouse, [View("shop", "shown", materialized=False, statements=(f"SELECT {ENDING}",))])
 
 
-@pytest.mark.parametrize("step", [copied, kept, shown])
+def dropped(warehouse: Connection, _: Staged) -> None:
+    views._drop(warehouse, sql.SQL(f"SELECT {ENDING}"), "the table")
+
+
+@pytest.mark.parametrize("step", [copied, kept, shown, dropped])
 def test_a_connection_that_is_lost_under_another_shape_is_not_taken_for_values_that_do_not_fit(
     night: Night, step: Callable[[Connection, Staged], None]
 ) -> None:
