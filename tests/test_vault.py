@@ -108,6 +108,18 @@ def test_a_login_that_has_ended_before_its_step_is_made_anew(server: Server) -> 
     assert not server.valid(second)
 
 
+def test_a_login_that_is_made_anew_is_kept_alive_as_the_first_one_was(server: Server) -> None:
+    """The logins to databases that are made with it end with it, in the middle of a long dump."""
+    server.write("a/b", value="1")
+    with vault.session(server.approle()) as session:
+        server.admin.auth.token.revoke(session._connection.client.token)
+        server.approle("2s")
+        assert session.read("a/b") == {"value": "1"}
+        second = session._connection.client.token
+        time.sleep(3)
+        assert server.valid(second)
+
+
 def test_who_is_no_longer_let_in_is_told_that_and_not_tried_for_ever(server: Server) -> None:
     server.write("a/b", value="1")
     settings = server.approle()

@@ -7,7 +7,7 @@ import logging
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -37,13 +37,23 @@ def session(settings: VaultSettings) -> Iterator["Vault"]:
     Raise UsageError if the credential file is missing or empty, UnreachableError if Vault cannot be reached,
     is sealed or refuses the login.
     """
-    credential = _credential(settings)
     connection = Connection(settings.url)
     try:
-        life_seconds = _log_in(connection, settings, credential)
-        if settings.auth != "token":
-            connection.log_in = lambda: _log_in(connection, settings, _credential(settings))
-        with renewed("the login to Vault", life_seconds, lambda: _renew_token(settings.url, connection)):
+        with ExitStack() as kept:
+
+            def log_in() -> None:
+                """Log in, and keep that login alive in the place of the one before."""
+                life_seconds = _log_in(connection, settings, _credential(settings))
+                kept.close()
+                kept.enter_context(
+                    renewed(
+                        "the login to Vault", life_seconds, lambda: _renew_token(settings.url, connection)
+                    )
+                )
+
+            log_in()
+            if settings.auth != "token":
+                connection.log_in = log_in
             yield Vault(settings, connection)
     finally:
         if settings.auth != "token" and connection.client.token:

@@ -56,7 +56,7 @@ class Connection:
         refusals: Mapping[type[VaultError], Refusal] | None = None,
         again: bool = True,
     ) -> Any:
-        """Return the answer to `request`, which asks for `thing`; None where Vault answers nothing.
+        """Return the answer to `request`, which asks for `what`; None where Vault answers nothing.
 
         `refusals` says what each of Vault's refusals means here, and what to do.
         What may pass is tried again unless `again` is False; so is what is refused because the login has
