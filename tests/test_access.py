@@ -2,8 +2,11 @@
 
 import gc
 import multiprocessing
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -152,6 +155,35 @@ def test_who_was_logged_in_before_a_password_was_replaced_goes_on_with_the_new_o
             vault.write(entry, {**known, "uri": address._replace(netloc=netloc).geturl()})
             with open_it() as connection:
                 assert postgres.value(connection, "SELECT 1") == 1
+
+
+def test_of_several_connections_that_are_refused_at_once_each_goes_on_with_the_new_password(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those that count the tables of a database while it is dumped."""
+    vault, entry = night.platform.sandbox.vault, night.platform.database("warehouse")
+    known = vault.read(entry) or {}
+    with access.opened(night.settings) as databases:
+        wrong = known["uri"].replace("@", "-of-before@", 1)
+        warehouse = night.settings.require_warehouse()
+        databases._uris[(warehouse.secret, warehouse.address)] = wrong
+        both, opening = threading.Barrier(2), postgres.open_session
+
+        def open_session(uri: str, *arguments: Any, **more: Any) -> Any:
+            try:
+                return opening(uri, *arguments, **more)
+            finally:
+                if uri == wrong:
+                    both.wait(10)
+
+        def ask() -> Any:
+            with databases.warehouse() as connection:
+                return postgres.value(connection, "SELECT 1")
+
+        monkeypatch.setattr(postgres, "open_session", open_session)
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(ask) for _ in range(2)]
+            assert [one.result() for one in asked] == [1, 1]
 
 
 def test_an_entry_that_holds_no_address_is_told_and_is_no_bug(night: Night) -> None:

@@ -76,25 +76,25 @@ class Access:
         except LostError:
             raise
         except UnreachableError:
-            if not self._was_replaced(database):
+            newer = self._newer(database, uri)
+            if newer == uri:
                 raise
-        return postgres.open_session(self._uri(database), name, session=session, entry=database.secret)
+        return postgres.open_session(newer, name, session=session, entry=database.secret)
 
-    def _was_replaced(self, database: DatabaseSettings) -> bool:
-        """Whether Vault has another credential than the one that was refused; it is ours from now on.
+    def _newer(self, database: DatabaseSettings, refused: str) -> str:
+        """Return the credential that Vault has now, which is ours from now on; the refused one without it.
 
         One that Vault makes has ended with the login by which it was made.
         """
         key = (database.secret, database.address)
-        # Where Vault itself is out of reach, there is none.
-        if key not in self._uris:
-            return False
-        refused = self._uris.pop(key)
+        # Tables are counted over several connections at once: another of them may have fetched it already.
+        if self._uris.get(key) == refused:
+            self._uris.pop(key, None)
         try:
-            return self._uri(database) != refused
+            return self._uri(database)
         except UnreachableError:
             self._uris[key] = refused
-            return False
+            return refused
 
     @contextlib.contextmanager
     def _connected(
