@@ -1,25 +1,14 @@
-"""Files of the work folder: what is read of them, and how a big one is begun."""
+"""Files of the work folder: how a big one is begun, and its checksum."""
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipeline.crypt import Digest
 
 HASH_BYTES = 1024 * 1024
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what a file has, or nothing if there is none, or none that was written so."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return found
 
 
 @contextlib.contextmanager
