@@ -51,6 +51,31 @@ class Signers:
         newest = max(self.keys.get(database, {}), default=0)
         return [line(database, version, key) for version, key in sorted(there.items()) if version > newest]
 
+    def unknown(self, database: str, there: Mapping[int, str], key: str) -> list[str]:
+        """Return what to type where the newest line is of no version that `key`, a path in Vault, has.
+
+        As that of a Vault that was set up anew, or restored from before the key was changed: the same number
+        may be another version. The line stays, for what it has signed.
+
+        >>> known = Signers(Path("signers"), {"hr": {1: b"one"}})
+        >>> known.unknown("hr", {1: "b25l"}, "keys/hr"), known.unknown("hr", {1: "dHdv", 2: ""}, "keys/hr")
+        ([], [])
+        >>> known.unknown("hr", {1: "dHdv"}, "keys/hr")[0].partition("; ")[2]
+        'type: bao write -f keys/hr/rotate, until it has version 2, then run this again for the line of that'
+        """
+        known = self.keys.get(database, {})
+        newest = max(known, default=0)
+        # Of one that is newer in Vault, `lacking` has the line.
+        if not newest or newest < max(there, default=newest + 1):
+            return []
+        if there.get(newest) == base64.b64encode(known[newest]).decode():
+            return []
+        return [
+            f"{self.path}: its version {newest} of {database} is not one of {key} in Vault; type: "
+            f"bao write -f {key}/rotate, until it has version {newest + 1}, then run this again for the line "
+            "of that"
+        ]
+
     def hold(self, database: str, signature: str, signed: bytes) -> bool:
         """Whether this is a signature of the database's key, in a version of the file, for these bytes."""
         # Slow to import, and loading does not need it.

@@ -164,8 +164,10 @@ def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
                 continue
             vault.call("POST", path, {"type": transit.TYPE})
             key = vault.get(path)
-        for line in known.lacking(database, transit.public_keys(key["data"])):
+        there = transit.public_keys(key["data"])
+        for line in known.lacking(database, there):
             terminal.say(f"  write this line into {backup.signers}: {line}")
+        wrong += known.unknown(database, there, path)
     if wrong:
         # Theirs to remove: what they have signed counts no more without them.
         raise ProblemsError(wrong)

@@ -411,6 +411,12 @@ def test_check_tells_the_line_that_the_file_lacks(shop: Restores) -> None:
     ended = archive.run("check")
     assert ended.code == 4
     assert "until it has version 100" in " ".join(ended.out.split())
+    # One that was set up anew has another key under the same number.
+    other = base64.b64encode(b"o" * 32).decode()
+    path.write_text(f"shop {line.split()[1]} {other}\n")
+    ended = archive.run("check")
+    assert ended.code == 4
+    assert f"until it has version {int(line.split()[1]) + 1}" in " ".join(ended.out.split())
 
 
 @pytest.mark.endurance

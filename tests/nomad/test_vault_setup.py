@@ -259,6 +259,12 @@ def test_each_database_gets_a_key_that_signs_and_its_line_is_told_until_it_is_in
     setup.server.admin.secrets.transit.rotate_key("pipeline-backup-hr")
     assert setup.run() == 0
     assert f"  write this line into {file}: hr 2 " in capsys.readouterr().out
+    # One that was made anew has another key under the same number, with which no backup would be made.
+    file.write_text(f"hr 2 {base64.b64encode(bytes(32)).decode()}\n")
+    assert setup.run() == 2
+    told = "its version 2 of hr is not one of transit/keys/pipeline-backup-hr in Vault; type: bao write -f "
+    assert told in capsys.readouterr().err
+    file.unlink()
     with pytest.raises(UnreachableError, match=r"may not .* \(bin/vault-setup writes those of the jobs\)"):
         setup.reads("pipeline-etl", "database/hr")
 

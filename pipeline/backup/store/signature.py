@@ -104,19 +104,12 @@ def problems(databases: Access, database: str) -> list[str]:
         return []
     # Else nobody would tell the first lines that are to be written there.
     known = crypt.read_signers(path, may_lack=True)
-    there, here = databases.vault.transit.public_keys(database), known.keys.get(database, {})
+    there, vault = databases.vault.transit.public_keys(database), databases.settings.vault
     found = [
         f"{known.path} lacks a key of {database}; write this line there, and where restores are made: {line}"
         for line in known.lacking(database, there)
     ]
-    if there and (newest := max(here, default=0)) > max(there):
-        # As where Vault was restored from before the key was changed. The line stays for what it has signed.
-        vault = databases.settings.vault
-        found.append(
-            f"{known.path} has version {newest} of {database}, and its key in Vault none after {max(there)}: "
-            f"type vault write -f {vault.transit}/keys/{vault.signing_key(database)}/rotate until it has "
-            f"version {newest + 1}, then pipeline check for the line of that"
-        )
+    found += known.unknown(database, there, f"{vault.transit}/keys/{vault.signing_key(database)}")
     found += databases.vault.transit.faults(database)
     if not found:
         require_able(databases, database)
