@@ -4,9 +4,9 @@ Anything else that is raised is a bug, and ends with a traceback and exit code 1
 """
 
 import contextlib
-import os
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 # What `again` is where no attempt at the same run can end well.
@@ -148,6 +148,7 @@ def common_kind(exit_codes: Iterable[int | None]) -> type[PipelineError]:
 
 # What it raises to take an answer apart that is shaped otherwise than its server's are. An SDK asserts it.
 MISSHAPEN = (AssertionError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+OURS = Path(__file__).parent
 
 
 @contextlib.contextmanager
@@ -163,10 +164,15 @@ def understood(fact: str, hint: str) -> Iterator[None]:
 
 
 def misfit(error: BaseException) -> str:
-    """Return what did not fit and in which line, without any value of the answer but a key's name."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    """Return what did not fit and where, without any value of the answer but a key's name.
+
+    Where that is in a library, it says of which line of ours as well: it may be a bug of ours, after all.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if OURS in Path(frame.filename).parents]
+    places = [f"{Path(one.filename).name}:{one.lineno}" for one in (frames[-1], *ours[-1:])]
     what = type(error).__name__ + (f" {error}" if isinstance(error, KeyError) else "")
-    return f"{what}, {last.filename.rpartition(os.sep)[2]}:{last.lineno}"
+    return f"{what}, {' from '.join(dict.fromkeys(places))}"
 
 
 def innermost(error: BaseException) -> str:

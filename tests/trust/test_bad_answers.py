@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline import access, dashboards, retry, settings, vault
+from pipeline import access, dashboards, postgres, retry, settings, vault
 from pipeline.alerts import webhook
 from pipeline.backup.store import backups
-from pipeline.errors import PipelineError, StepError
+from pipeline.errors import PipelineError, StepError, UnreachableError, understood
 from pipeline.scheduler import visualizer
 from pipeline.settings import Settings
+from pipeline.vault import transit
 from tests.dashboards.surfaces import CATALOG, surface_of
 from tests.support import garbled
 from tests.support.archive import SMALL, Archive
@@ -142,3 +143,19 @@ def test_whatever_metabase_answers_is_told(night: Night, number: int) -> None:
             dashboards.plan(there, CATALOG, surface.declared)
 
         assert tried(ask, upstream.url, "Metabase", seeds=range(number)) == []
+
+
+def test_where_an_answer_does_not_fit_is_told_with_the_line_of_ours_too() -> None:
+    """A library's line alone says of no call of ours, which may be what is wrong."""
+    with (
+        pytest.raises(
+            UnreachableError, match=r"^it is odd \(TypeError, sql\.py:\d+ from statements\.py:\d+\); ask$"
+        ),
+        understood("it is odd", "ask"),
+    ):
+        postgres.identifier(1)  # type: ignore[arg-type]
+    with (
+        pytest.raises(UnreachableError, match=r"^it is odd \(KeyError 'keys', transit\.py:\d+\); ask$"),
+        understood("it is odd", "ask"),
+    ):
+        transit.public_keys({"type": transit.TYPE})
