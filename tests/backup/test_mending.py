@@ -4,6 +4,7 @@ restored is left out and named: nothing else is lost for it.
 
 import pytest
 
+from pipeline import postgres
 from pipeline.backup.drills import drill
 from pipeline.errors import CheckError
 from tests.backup.test_restore import restored
@@ -176,6 +177,19 @@ def test_one_table_that_needs_another_one_says_how_to_have_it_whole(restores: Re
     # The reason, and not what came of it: the owner of a table that is not there.
     assert 'TABLE public about: relation "code" does not exist; ' in told
     assert "restore all of it, without --table" in told
+    name = restores.empty("used")
+    owner = restores.owner("shop")
+    with restores.connect(name) as connection:
+        postgres.rows(connection, f"CREATE ROLE {owner}")
+        postgres.rows(connection, f"GRANT {owner} TO drill")
+        postgres.rows(connection, f"GRANT CREATE ON SCHEMA public TO {owner}")
+    path = restores.keep("target", uri=restores.uri(name))
+    code, said = restored(restores, "--into", f"vault:{path}", "--table", "about")
+    told = " ".join(said.split())
+    assert (code, "restore all of it, without --table" in told) == (3, True), said
+    # In a database of somebody's, where everything else stays.
+    assert "drop that there, or repeat the command with --clean" in told
+    assert "drop and create it again" not in told
     code, said = restored(restores, "--into-new", restores.name("copy"), "--table", "worded")
     assert code == 4, said
     assert "next: public.worded needs what did not come along" in " ".join(said.split())

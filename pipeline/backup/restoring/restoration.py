@@ -185,13 +185,19 @@ class Restoration:
 
     def _half_done(self, error: StepError) -> StepError:
         """Return the error with what is to be done about a database that we did not make."""
-        advice = (
-            "a part of the backup is in it now: drop and create it again, or repeat the command with --clean"
-        )
+        again = "repeat the command with --clean"
+        hints = [
+            # The rest of what is in there may be in use.
+            f"a part of the table may be in it now: drop that there, or {again}"
+            if self._order.table
+            else f"a part of the backup is in it now: drop and create it again, or {again}"
+        ]
         if "permission denied for schema" in str(error):
             owner = self._proven.contents.database.owner
-            advice = f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO; {advice}"
-        return StepError(str(error), hint=advice)
+            hints.insert(0, f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO")
+        elif error.hint:
+            hints.insert(0, error.hint)
+        return StepError(error.fact, hint="; ".join(hints))
 
     def _compare(self, place: Target, report: Callable[[float, str], None]) -> list[Assertion]:
         session = {**self._proven.contents.session, "row_security": "off"}
