@@ -220,10 +220,10 @@ class _Dump:
                 self._show_progress(counted)
                 time.sleep(POLL_SECONDS)
             try:
-                complaint = child.finish()
+                complaints = child.finish()
             except StepError as error:
                 raise self._explained(error) from None
-        return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in complaint)
+        return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in complaints)
 
     def _see_begin(self, child: command.Child, guard: Guard, counted: Counting) -> None:
         """Wait until pg_dump has locked all tables, and then writes; make sure that it sees all rows."""

@@ -94,8 +94,8 @@ def _check_schedules(found: Sequence[tuple[Job, Sequence[str]]], values: Path) -
     wrong = []
     for job, arguments in found:
         if job.duty.kind == DutyKind.PERIODIC:
-            _, output = _nomad("job", "run", "-output", *arguments, of=job)
-            wrong += [f"{job.id}: {problem}" for problem in schedules.of_a_job(json.loads(output)["Job"])]
+            _, printed = _nomad("job", "run", "-output", *arguments, of=job)
+            wrong += [f"{job.id}: {problem}" for problem in schedules.of_a_job(json.loads(printed)["Job"])]
     if wrong:
         raise CheckError("\n".join(wrong), hint=f"correct it in {values} under schedules")
 
@@ -121,22 +121,24 @@ def _nomad(*arguments: str, of: Job, expected: Sequence[int] = (0,)) -> tuple[in
         [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode not in expected:
-        output = (done.stderr.strip() or done.stdout.strip()).replace("\n", "\n  ")
-        raise StepError(f"{of.id}: nomad {' '.join(arguments[:2])} ended with {done.returncode}:\n  {output}")
+        printed = (done.stderr.strip() or done.stdout.strip()).replace("\n", "\n  ")
+        raise StepError(
+            f"{of.id}: nomad {' '.join(arguments[:2])} ended with {done.returncode}:\n  {printed}"
+        )
     return done.returncode, done.stdout
 
 
 def _differs(job: Job, arguments: Sequence[str]) -> bool:
     """Whether Nomad has another job, or none; say what is other. Raise StepError if it cannot be placed."""
-    code, output = _nomad("job", "plan", "-no-color", *arguments, of=job, expected=(SAME, OTHER))
-    lines = output.splitlines()
+    code, printed = _nomad("job", "plan", "-no-color", *arguments, of=job, expected=(SAME, OTHER))
+    lines = printed.splitlines()
     # A job that fits nowhere is planned with the same exit code, and one in this state blocks its clock.
     if any("Failed to place" in line or "WARNING" in line for line in lines):
         raise StepError(f"{job.id}: cannot be placed on any node now:\n  " + "\n  ".join(lines))
     if code == SAME and not any(line.startswith(("+ ", "+/-")) for line in lines):
         return False
     # A new one is shown as what it has, of a changed one only what changes.
-    is_new = output.startswith("+ Job")
+    is_new = printed.startswith("+ Job")
     terminal.say(f"{job.id}: {'is new' if is_new else 'changes'}")
     if not is_new:
         # What follows is about where it would run.
@@ -161,7 +163,7 @@ def _remove(nomad: Server, name: str) -> None:
 
 
 def _until_healthy(nomad: Server, name: str, seconds: float) -> None:
-    """Wait for a service. Raise StepError with what its task said if it does not get healthy."""
+    """Wait for a service. Raise StepError with what its task said if it does not become healthy."""
     ends_at = time.monotonic() + seconds
     job = nomad.get(f"job/{name}") or {}
     if not any(group["Count"] for group in job.get("TaskGroups") or ()):

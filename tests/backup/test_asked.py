@@ -45,11 +45,12 @@ def test_a_restore_into_what_vault_names_never_lands_in_postgres_unasked(restore
     restores.source("shop", SMALL)
     restores.back_up("shop")
     restores.archive.control.clear()
-    for uri in (restores.uri("postgres"), restores.uri("template1"), restores.uri("")):
-        path = restores.keep("target", uri=uri)
+    for name in ("postgres", "template1", ""):
+        path = restores.keep("target", uri=restores.uri(name))
         code, said = restored(restores, "--into", f"vault:{path}")
         assert code == 2, said
-        assert "which belongs to the server itself" in " ".join(said.split())
+        told = f"names {name}, which belongs to the server itself" if name else "names no database; put"
+        assert told in " ".join(said.split())
     assert fetched(restores) == []
     assert restores.ask("postgres", "SELECT to_regclass('public.item') IS NULL") == [(True,)]
 

@@ -19,7 +19,7 @@ SHOWN = 5
 
 
 class Assertion(BaseModel):
-    """One sentence of the proof. `held` is None where it could not be observed, or need not hold."""
+    """One sentence of the proof. `held` is None where it could not be checked, or need not hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 

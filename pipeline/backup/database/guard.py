@@ -60,11 +60,11 @@ class Guard:
                 taken = snapshot.take(self._connection, self._lock_all)
                 self.tables, listings = contents.dumped(self._connection), listings + 1
             except postgres.LockNotAvailable:
-                reported = self._blocker(listed)
-                self._show(None, f"waiting for {reported}")
+                blocker = self._blocker(listed)
+                self._show(None, f"waiting for {blocker}")
                 if not attempts.wait(None):
                     raise StepError(
-                        f"{self._name}: it cannot be dumped, for {reported}",
+                        f"{self._name}: it cannot be dumped, for {blocker}",
                         hint="wait for it to end, or end it",
                     ) from None
             except postgres.GONE:  # a table was dropped or renamed since it was listed

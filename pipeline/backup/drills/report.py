@@ -90,7 +90,7 @@ class Report(BaseModel):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what could not be observed, or was left out."""
+        """Return what could not be checked, or was left out."""
         open_ = [
             f"{one.name}: {one.detail}" for one in (*self.assertions, *self.controls) if one.held is None
         ]

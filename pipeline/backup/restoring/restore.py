@@ -107,9 +107,9 @@ def _kept_uri(databases: Access, path: str) -> str:
         )
     database = target.at(uri).database
     if not database or database in MAINTENANCE:
+        named = f"{database}, which belongs to the server itself" if database else "no database"
         raise UsageError(
-            f"--into {VAULT}{path}: its uri names {database or 'no database'}, which belongs to the server "
-            "itself",
+            f"--into {VAULT}{path}: its uri names {named}",
             hint="put the one to restore into at the end of that uri, or write --into-new NAME "
             "for a new one on the server of [drill]",
         )
