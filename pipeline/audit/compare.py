@@ -42,7 +42,7 @@ def compare(
     """Compare a table, or the part whose turn it is, as it was last loaded with its source as it is now.
 
     `unlock` is what plan.make() wants. All is in one transaction each; that of `warehouse` has begun, holds
-    the table's lock, and is to be committed. Keys of rows that differ are in `quarantine.audit` afterwards.
+    the table's lock, and is to be committed. Keys of some rows that differ are in `quarantine.audit` then.
     What takes longer than `most_seconds` is given up; the transaction of `warehouse` is over then.
     """
     name = f"{table.source}.{table.name}"
