@@ -74,10 +74,12 @@ class _Observer:
         found = Observations(keys=tuple(self._keys()), work=self._observed("the work folder", self._work))
         seen = self._observed("the catalog", self._catalog) if self._settings.analysts else None
         if seen is not None:
-            found = replace(found, declared=seen[1].tables, marts=seen[1].marts)
+            # What `*` brings the warehouse alone knows: without it, nothing is known to be gone.
+            is_whole = not any(source.everything for source in seen[0].sources.values())
+            found = replace(found, declared=seen[1].tables if is_whole else None, marts=seen[1].marts)
         with self._observing("Vault"), access.opened(self._settings) as databases:
             found = self._behind_vault(databases, found)
-            if seen is not None and found.ledger is not None:
+            if seen is not None and found.declared is None and found.ledger is not None:
                 found = self._everything(databases, seen[0], found)
         return replace(found, seen=tuple(self._seen), unseen=tuple(self._unseen))
 
@@ -95,8 +97,6 @@ class _Observer:
 
     def _everything(self, databases: Access, catalogued: Catalog, found: Observations) -> Observations:
         """Return the same with the tables of sources that declare all of them, if the warehouse answers."""
-        if not any(source.everything for source in catalogued.sources.values()):
-            return found
         checkout = self._settings.require_analysts().checkout
         with contextlib.suppress(PipelineError), databases.warehouse(session=WAREHOUSE_SESSION) as warehouse:
             found = replace(found, declared=declared.of(checkout, catalogued, warehouse).tables)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import access, catalog
+from pipeline import access, alerts, catalog
+from pipeline.alerts import Alert, Kind
 from pipeline.backup.store.manifest import dump_name, globals_name, manifest_name
 from pipeline.bucket import Bucket
 from pipeline.observe import overview, watch
@@ -193,6 +194,26 @@ def test_the_catalog_is_read_once_so_that_all_that_is_judged_is_of_one_version(
     assert seen.ledger is not None
     assert seen.declared == {"shop": {}}
     assert len(asked) == 1
+
+
+def test_while_the_warehouse_is_away_no_table_that_a_star_brings_is_taken_for_gone(
+    night: Night, archive: Archive, receiver: Receiver
+) -> None:
+    """The warehouse alone knows them: that one failed was told to be over, for it was no longer declared."""
+    archive.source("shop", SHOP)
+    night.platform.declare("shop", 'source: shop\ntables: "*"\n')
+    alerts.keep(
+        archive.settings, Alert(key="etl/shop.item", kind=Kind.FAILED, summary="it failed", task="LoadTable")
+    )
+    role = f"{archive.platform.prefix}_pipeline"
+    night.ask("warehouse", f'ALTER ROLE "{role}" NOLOGIN')
+    try:
+        watch.watch(archive.settings, datetime.now(UTC))
+    finally:
+        night.ask("warehouse", f'ALTER ROLE "{role}" LOGIN')
+    assert ("failed", "watch/reach/the warehouse") in receiver.received
+    assert "recovered" not in {kind for kind, _ in receiver.received}
+    assert "etl/shop.item" in {one.key for one in alerts.open_alerts(archive.settings)}
 
 
 @pytest.mark.endurance
