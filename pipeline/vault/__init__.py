@@ -5,19 +5,17 @@ what was made for a step alone (a token, a database login) is revoked at its end
 import json
 import logging
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from hvac.exceptions import Forbidden, InternalServerError, InvalidPath, InvalidRequest, Unauthorized
+from hvac.exceptions import Forbidden, InternalServerError, InvalidPath, InvalidRequest
 
-from pipeline import log
-from pipeline.errors import UnreachableError, UsageError
+from pipeline.errors import UnreachableError
 from pipeline.redact import register
 from pipeline.settings import DatabaseSettings, VaultSettings
+from pipeline.vault.login import log_in, renew_token, revoke_token, setup_hint
 from pipeline.vault.renewal import renewed
 from pipeline.vault.request import Connection
 from pipeline.vault.transit import Transit
@@ -41,23 +39,21 @@ def session(settings: VaultSettings) -> Iterator["Vault"]:
     try:
         with ExitStack() as kept:
 
-            def log_in() -> None:
+            def log_in_anew() -> None:
                 """Log in, and keep that login alive in the place of the one before."""
-                life_seconds = _log_in(connection, settings, _credential(settings))
+                life_seconds = log_in(connection, settings)
                 kept.close()
                 kept.enter_context(
-                    renewed(
-                        "the login to Vault", life_seconds, lambda: _renew_token(settings.url, connection)
-                    )
+                    renewed("the login to Vault", life_seconds, lambda: renew_token(connection))
                 )
 
-            log_in()
+            log_in_anew()
             if settings.auth != "token":
-                connection.log_in = log_in
+                connection.log_in = log_in_anew
             yield Vault(settings, connection)
     finally:
         if settings.auth != "token" and connection.client.token:
-            _revoke_token(connection)
+            revoke_token(connection)
         connection.close()
 
 
@@ -132,7 +128,7 @@ class Vault:
         login = f"the {self._settings.auth} login{role}"
         return (
             f"{login} may not {what} {path}",
-            f"let its policy {what} that{_setup(self._settings)}, or correct the path",
+            f"let its policy {what} that{setup_hint(self._settings)}, or correct the path",
         )
 
     def _kept_uri(self, secret: str) -> str:
@@ -192,74 +188,6 @@ class Vault:
             _revoke_lease(connection, lease, path)
 
 
-def _credential(settings: VaultSettings) -> str:
-    path = settings.credential_file or Path.home() / ".vault-token"
-    try:
-        credential = path.read_text(encoding="utf-8").strip()
-        others = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be read: {error.strerror}",
-            hint=f"put the {settings.auth} credential there, or correct credential_file in [vault]",
-        ) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not text", hint=f"put the {settings.auth} credential there") from None
-    if not credential:
-        raise UsageError(f"{path}: is empty", hint=f"put the {settings.auth} credential there")
-    if others:
-        log.warn_once(
-            logger, f"{path} can be used by others on this machine; make it private: chmod 600 {path}"
-        )
-    register(credential)
-    return credential
-
-
-def _setup(settings: VaultSettings) -> str:
-    """Return what writes the roles and policies of jobs, where one of them logs in."""
-    return " (bin/vault-setup writes those of the jobs)" if settings.auth == "jwt" else ""
-
-
-def _log_in(connection: Connection, settings: VaultSettings, credential: str) -> float:
-    """Give the connection a token, and return its life in seconds; 0 is without end."""
-    client, mount = connection.client, settings.auth_mount
-    if settings.auth == "token":
-        client.token = credential
-        expired = "the token is not accepted, for it has expired or was revoked", "get a new one"
-        connection.ask("the token's own data", client.auth.token.lookup_self, refusals={Forbidden: expired})
-        return 0.0  # it belongs to a person, who decides how long it lives
-    refused = (
-        f"the {settings.auth} login at auth/{mount} with role {settings.role} is refused",
-        f"check the role{_setup(settings)}, whether {settings.credential_file} holds a valid credential, "
-        "and auth_mount",
-    )
-    answer = connection.ask(
-        f"a login at auth/{mount}",
-        lambda: (
-            client.auth.approle.login(settings.role, credential, use_token=False, mount_point=mount)
-            if settings.auth == "approle"
-            else client.auth.jwt.jwt_login(settings.role, credential, use_token=False, path=mount)
-        ),
-        refusals=dict.fromkeys((InvalidRequest, Forbidden, Unauthorized, InvalidPath), refused),
-    )
-    with connection.understood(f"a login at auth/{mount}"):
-        life, token = _life(answer["auth"]), answer["auth"]["client_token"]
-        # It goes into a header.
-        client.token = token.encode("ascii").decode()
-    register(client.token)
-    return life
-
-
-def _renew_token(url: str, connection: Connection) -> float:
-    # A client of its own: this runs beside the step, and a session of requests belongs to one thread.
-    own = Connection(url)
-    own.client.token = connection.client.token
-    try:
-        with own.understood("a longer login"):
-            return _life(own.ask("a longer login", own.client.auth.token.renew_self)["auth"])
-    finally:
-        own.close()
-
-
 def _renew_lease(connection: Connection, lease: str) -> float:
     own = Connection(connection.url)
     own.client.token = connection.client.token
@@ -269,18 +197,6 @@ def _renew_lease(connection: Connection, lease: str) -> float:
             return float(answer["lease_duration"])
     finally:
         own.close()
-
-
-def _life(auth: dict[str, Any]) -> float:
-    return float(auth["lease_duration"]) if auth.get("renewable") else 0.0
-
-
-def _revoke_token(connection: Connection) -> None:
-    # Never raises what it can help: the error of the step itself is what matters.
-    try:
-        connection.ask("the end of the login", connection.client.auth.token.revoke_self, again=False)
-    except UnreachableError as error:
-        logger.warning("The login to Vault could not be revoked and ends by itself: %s", error)
 
 
 def _revoke_lease(connection: Connection, lease: str, path: str) -> None:

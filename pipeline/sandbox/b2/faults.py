@@ -32,7 +32,7 @@ class Fault:
 
 @dataclass
 class Call:
-    """A call that was made: its name, the HTTP status answered (0: cut), the file, the part and its bytes."""
+    """A call that came: its name, the HTTP status (0: none yet, or cut), the file, part and bytes."""
 
     call: str
     status: int = 0
@@ -76,7 +76,7 @@ class Faults:
         return None
 
     def record(self, call: Call) -> None:
-        """Remember a call."""
+        """Remember a call that has come; what is answered is written into it later."""
         with self.lock:
             self.calls.append(call)
             del self.calls[:-KEPT_CALLS]

@@ -78,6 +78,9 @@ class Handler(BaseHTTPRequestHandler):
         call = Call(name)
         self._left = int(self.headers.get("Content-Length") or 0)
         self._fault = None if name == "control" else faults.take(name)
+        if name != "control":
+            # Before the answer: who has it asks at once for what was recorded.
+            faults.record(call)
         try:
             self._raise_fault()
             if self._fault is not None and self._fault.kind == "page":
@@ -96,9 +99,6 @@ class Handler(BaseHTTPRequestHandler):
             self._send(status, answer, headers)
         except (transfer.CutError, ConnectionError):
             self._cut()
-        finally:
-            if name != "control":
-                faults.record(call)
 
     def _raise_fault(self) -> None:
         fault = self._fault
@@ -227,8 +227,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         for piece in transfer.pace(file.data_bytes.read(first, last + 1), self._fault):
-            self.wfile.write(piece)
             call.size_bytes += len(piece)
+            self.wfile.write(piece)
         if call.size_bytes != last + 1 - first:
             raise transfer.CutError
 
