@@ -10,6 +10,7 @@ import pytest
 from pipeline import postgres, retry
 from pipeline.errors import ConflictError, LostError, PipelineError, StepError, UnreachableError
 from pipeline.loading import extract, load, validate
+from pipeline.loading.load import Loaded
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox import lifecycle, provision
 from pipeline.sandbox.servers import servers
@@ -70,8 +71,9 @@ def test_a_line_that_is_cut_once_fails_no_step(
     assert "trying again" in caplog.text
     assert shop.differing("shop") == []
     step = shop.step(run, "LoadTable", "shop.item")
-    assert step is not None
-    assert (step.done, step.detail["inserted"]) == (True, 5000)
+    loaded = Loaded.of(step)
+    assert loaded is not None
+    assert loaded.inserted == 5000
 
 
 def test_a_load_of_which_nobody_heard_is_not_done_twice(shop: Night) -> None:

@@ -22,8 +22,8 @@ class Hint:
 
 def of_step(step: Step) -> Hint:
     """Return what to do about a step that failed or was killed."""
-    key, again = step.key, step.detail.get("again")
-    return find(key.run, key.task, key.name, step.exit_code, step.hint, again)
+    key = step.key
+    return find(key.run, key.task, key.name, step.exit_code, step.hint, step.again)
 
 
 def find(

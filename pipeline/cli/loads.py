@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from pipeline import chains, ledger, outage
 from pipeline.alerts import hints
@@ -12,7 +11,7 @@ from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.ledger import runs
-from pipeline.ledger.runs import TableState
+from pipeline.ledger.runs import Published, TableState
 from pipeline.observe import overview
 from pipeline.observe.overview import Table
 from pipeline.postgres import Connection
@@ -65,7 +64,7 @@ def show_tables(
         if marts:
             terminal.say(f"run {run}: {len(marts)} mart{'' if len(marts) == 1 else 's'} built")
     for state in states:
-        if aside := (state.loaded or {}).get("quarantined"):
+        if state.loaded and (aside := state.loaded.quarantined):
             terminal.say(f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine")
 
 
@@ -126,10 +125,9 @@ def _cells(state: TableState) -> list[str]:
     if state.loaded:
         done = state.loaded
         # A mart is made anew.
-        counts = [
-            f"{done[key]:,}" if key in done else "" for key in ("total", "inserted", "updated", "deleted")
-        ]
-        return [*counts, MODES.get(done["mode"], done["mode"])]
+        counts = (done.total, done.inserted, done.updated, done.deleted)
+        shown = ["" if count is None else f"{count:,}" for count in counts]
+        return [*shown, MODES.get(done.mode, done.mode)]
     if not state.steps:
         return ["", "", "", "", "never"]
     latest = state.failed or state.steps[-1]
@@ -141,14 +139,17 @@ def word(step: Step) -> str:
     return WORDS.get((step.key.task, step.state), step.state)
 
 
-def _summary(run: str, loaded: Sequence[dict[str, Any]]) -> str:
-    counts = {key: sum(done[key] for done in loaded) for key in ("inserted", "updated", "deleted", "total")}
-    what = f"run {run}: {len(loaded)} tables, {counts['total']:,} rows"
-    if aside := sum(done.get("quarantined", 0) for done in loaded):
+def _summary(run: str, loaded: Sequence[Published]) -> str:
+    new, changed, deleted = (
+        sum(count or 0 for count in counts)
+        for counts in zip(*((done.inserted, done.updated, done.deleted) for done in loaded), strict=True)
+    )
+    what = f"run {run}: {len(loaded)} tables, {sum(done.total for done in loaded):,} rows"
+    if aside := sum(done.quarantined for done in loaded):
         what += f", {aside:,} set aside"
-    if not any(counts[key] for key in ("inserted", "updated", "deleted")):
+    if not (new or changed or deleted):
         return f"{what}: nothing changed"
-    return f"{what}: {counts['inserted']:,} new, {counts['updated']:,} changed, {counts['deleted']:,} deleted"
+    return f"{what}: {new:,} new, {changed:,} changed, {deleted:,} deleted"
 
 
 def extent(tables: Sequence[Table], backups: int) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pipeline import access, ledger
 from pipeline.access import Access
@@ -14,9 +15,18 @@ from pipeline.dashboards.changes import Action
 from pipeline.errors import CheckError
 from pipeline.ledger import lease
 from pipeline.settings import Settings
-from pipeline.step import StepKey
+from pipeline.step import Record, StepKey
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Applied(Record):
+    """What the step leaves: a digest of what it brought there, and how much it had to write."""
+
+    digest: str
+    writes: int = 0
+
 
 # Shows how far the step is: percent, or None, and a sentence.
 Show = Callable[[int | None, str], object]
@@ -30,8 +40,8 @@ def key_of(run: str) -> StepKey:
 def is_applied(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], run: str) -> bool:
     """Whether this run has applied these very dashboards."""
     with access.brief(settings).warehouse(autocommit=True) as warehouse:
-        step = ledger.find_step(warehouse, key_of(run))
-    return step is not None and step.done and step.detail.get("digest") == _digest(catalog, dashboards)
+        applied = Applied.of(ledger.find_step(warehouse, key_of(run)))
+    return applied is not None and applied.digest == _digest(catalog, dashboards)
 
 
 def apply_in_run(
@@ -48,16 +58,16 @@ def apply_in_run(
                     logger.warning("%s", change)
             if outcome.problems:
                 raise CheckError("; ".join(outcome.problems))
-            _finish(databases, attempt, outcome.writes, _digest(catalog, dashboards))
+            _finish(databases, attempt, Applied(_digest(catalog, dashboards), outcome.writes))
     kept = sum(change.action == Action.KEEP for change in outcome.shown)
     changed = len(outcome.shown) - kept + len(outcome.others)
     summary = f"{changed} changed" if changed else "nothing to change"
     show(100, f"{summary}, {kept} changed by hand and kept" if kept else summary)
 
 
-def _finish(databases: Access, attempt: lease.Attempt, writes: int, digest: str) -> None:
+def _finish(databases: Access, attempt: lease.Attempt, applied: Applied) -> None:
     with databases.warehouse() as warehouse:
-        attempt.finish(warehouse, None, {"digest": digest, "writes": writes})
+        attempt.finish(warehouse, None, applied)
         warehouse.commit()
 
 

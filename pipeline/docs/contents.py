@@ -9,6 +9,7 @@ from pipeline.access import Access
 from pipeline.catalog import Check, Column, Mart, Repository, Table, lineage
 from pipeline.ledger import checks as checks_of
 from pipeline.loading import checking
+from pipeline.marts.build import Built
 from pipeline.observe import overview
 from pipeline.postgres import Connection
 from pipeline.warehouse import roles
@@ -165,7 +166,7 @@ def _relation(
     sql: str = "",
 ) -> Relation:
     now = seen.tables.get(name)
-    reads = now.last.detail.get("reads", {}) if now and now.last else {}
+    built = Built.of(now.last) if now else None
     return Relation(
         name,
         description or seen.described.get(name, ""),
@@ -179,7 +180,7 @@ def _relation(
         now.rows if now else None,
         now.as_of if now else None,
         _state(now),
-        reads,
+        built.reads if built else {},
     )
 
 

@@ -9,16 +9,15 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
 
 from pipeline import postgres
 from pipeline.errors import PipelineError, TakenOverError
 from pipeline.ledger import steps, waiting
 from pipeline.postgres import Connection, locks
 from pipeline.redact import redact
-from pipeline.step import StepKey
+from pipeline.step import Record, StepKey
 from pipeline.system import process_tree
 
 logger = logging.getLogger(__name__)
@@ -134,7 +133,7 @@ class Attempt:
         if whom and whom != self._logged:
             self._logged = whom
             logger.warning("%s: %s", self.key.name, message)
-        detail = json.dumps({"progress": redact(message)} if whom else {})
+        detail = json.dumps({steps.PROGRESS: redact(message)} if whom else {})
         written = postgres.rows(
             self._connection,
             """
@@ -161,15 +160,15 @@ class Attempt:
             (*self._place, self._number),
         )
 
-    def finish(self, writer: Connection, rows: int | None, detail: Mapping[str, Any]) -> None:
-        """Mark the step as done, in the transaction of `writer`.
+    def finish(self, writer: Connection, rows: int | None, record: Record) -> None:
+        """Mark the step as done, in the transaction of `writer`; `record` is what it leaves.
 
         Raise TakenOverError if another attempt has begun since, or the step was forgotten.
         """
         query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s FOR UPDATE"
         if postgres.value(writer, query, self._place) != self._number:
             raise self._taken_over()
-        steps.finish_step(writer, self.key, rows, detail)
+        steps.finish_step(writer, self.key, rows, record)
 
     def fail(self, error: BaseException) -> None:
         """Record how it failed. Raise TakenOverError if the step is another's by now."""
@@ -209,7 +208,7 @@ class Attempt:
 
 def _again(error: BaseException) -> dict[str, str]:
     again = getattr(error, "again", "")
-    return {"again": again} if again else {}
+    return {steps.AGAIN: again} if again else {}
 
 
 class _Heartbeat(threading.Thread):

@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.ledger.steps import ERROR_LENGTH
 from pipeline.postgres import Connection, locks
 from pipeline.redact import redact
-from pipeline.step import State, Step
+from pipeline.step import Record, State, Step
 from pipeline.system import process_tree
 
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{4})?", re.ASCII)
@@ -138,6 +138,22 @@ def night_seconds(connection: Connection) -> float | None:
     return seconds
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published(Record):
+    """What a load, or the building of a mart, left: how it was done (`mode`), and its rows.
+
+    `total` is how many there are now, the others how many came, changed, went and were set aside; of a mart,
+    which is made anew, those are not known.
+    """
+
+    mode: str
+    total: int
+    inserted: int | None = None
+    updated: int | None = None
+    deleted: int | None = None
+    quarantined: int = 0
+
+
 @dataclass(frozen=True)
 class TableState:
     """How one table, or mart, fared in a run: its steps in order, as far as they were begun."""
@@ -151,10 +167,10 @@ class TableState:
         return next((step for step in self.steps if step.state == State.FAILED), None)
 
     @property
-    def loaded(self) -> dict[str, Any] | None:
+    def loaded(self) -> Published | None:
         """Return what the load, or the building of a mart, did, or None if it is not done."""
-        found = next((step for step in self.steps if step.key.task in CONCLUDING and step.done), None)
-        return None if found is None else dict(found.detail)
+        done = (step for step in self.steps if step.key.task in CONCLUDING and step.done)
+        return Published.of(next(done, None))
 
 
 def tables(steps: Sequence[Step]) -> list[TableState]:

@@ -7,37 +7,38 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import postgres
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, OPEN_TASK
 from pipeline.errors import PipelineError, StepError
 from pipeline.postgres import Connection
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.redact import redact
-from pipeline.step import State, Step, StepKey
+from pipeline.step import Record, State, Step, StepKey
 from pipeline.system import process_tree
+
+R = TypeVar("R", bound=Record)
 
 # An error is told in one glance; the log has the rest.
 ERROR_LENGTH = 2000
 
 
+# What a step says while it is at work, and how it failed, is in its `detail` as well, under these keys.
+PROGRESS, AGAIN = "progress", "again"
 STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint"
 
 
 def find_step(connection: Connection, key: StepKey) -> Step | None:
     """Return the step, or None if it was never begun."""
-    found = postgres.row(
-        connection,
-        f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s AND task = %s AND name = %s",  # noqa: S608
-        (key.run, key.task, key.name),
-    )
-    return None if found is None else _step(found)
+    query = f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s AND task = %s AND name = %s"  # noqa: S608
+    return next(iter(postgres.read(connection, query, _step, (key.run, key.task, key.name))), None)
 
 
 def steps_of(connection: Connection, run: str) -> list[Step]:
     """Return every step of the run, in the order in which they began."""
     query = f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s ORDER BY started_at, task, name"  # noqa: S608
-    return [_step(found) for found in postgres.rows(connection, query, (run,))]
+    return postgres.read(connection, query, _step, (run,))
 
 
 def open_steps(connection: Connection, since: datetime) -> list[Step]:
@@ -46,26 +47,27 @@ def open_steps(connection: Connection, since: datetime) -> list[Step]:
     Of whichever run; what began before `since` is not looked at.
     """
     parameters = {"since": since, "own_tasks": [OPEN_TASK, BUILD_TASK]}
-    return [
-        _step(found)
-        for found in postgres.rows(connection, postgres.statement("ledger/open_steps"), parameters)
-    ]
+    return postgres.read(connection, postgres.statement("ledger/open_steps"), _step, parameters)
 
 
 def last_loads(connection: Connection) -> list[Step]:
     """Return the load that each table shows, or the building of a mart, as the step that did it."""
     parameters = {"load_task": LOAD_TASK, "build_task": BUILD_TASK}
-    found = postgres.rows(connection, postgres.statement("ledger/last_loads"), parameters)
-    return [_step(one) for one in found]
+    return postgres.read(connection, postgres.statement("ledger/last_loads"), _step, parameters)
 
 
-def _step(found: tuple[Any, ...]) -> Step:
-    run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint = found
-    key = StepKey(run, task, name)
-    return Step(key, State(state), started_at, finished_at, rows, detail, error, exit_code, hint)
+def _step(*, run: str, task: str, name: str, state: str, detail: Mapping[str, Any], **found: Any) -> Step:
+    return Step(
+        StepKey(run, task, name),
+        State(state),
+        again=detail.get(AGAIN),
+        progress=detail.get(PROGRESS),
+        detail=detail,
+        **found,
+    )
 
 
-def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: Mapping[str, Any]) -> None:
+def finish_step(connection: Connection, key: StepKey, rows: int | None, record: Record) -> None:
     """Mark the step as done, in the caller's transaction, whoever else is at it: `lease` sees to that."""
     postgres.rows(
         connection,
@@ -76,7 +78,7 @@ def finish_step(connection: Connection, key: StepKey, rows: int | None, detail: 
         SET state = 'done', finished_at = clock_timestamp(), rows = excluded.rows,
             detail = excluded.detail, error = NULL, exit_code = NULL, hint = NULL
         """,
-        (key.run, key.task, key.name, process_tree.place(), os.getpid(), rows, to_json(detail)),
+        (key.run, key.task, key.name, process_tree.place(), os.getpid(), rows, to_json(record.to_json())),
     )
 
 
@@ -130,10 +132,10 @@ def row_counts(connection: Connection, key: StepKey) -> list[int]:
     return [counted for (counted,) in postgres.rows(connection, query, (key.task, key.name))]
 
 
-def last_detail(
-    connection: Connection, task: str, name: str, *, older_than: timedelta = timedelta()
-) -> Mapping[str, Any] | None:
-    """Return what is known of a step as it was last done, in whichever run; None if it never was.
+def last_record(
+    connection: Connection, task: str, name: str, kind: type[R], *, older_than: timedelta = timedelta()
+) -> R | None:
+    """Return what a step left as it was last done, in whichever run; None if it never was.
 
     With `older_than` as it was last done so long ago, or longer.
     """
@@ -143,13 +145,13 @@ def last_detail(
         ORDER BY finished_at DESC LIMIT 1
         """
     found: Mapping[str, Any] | None = postgres.value(connection, query, (task, name, older_than))
-    return found
+    return None if found is None else kind.from_json(found)
 
 
 def held_back(connection: Connection, sources: Iterable[str]) -> dict[str, Sequence[str]]:
     """Return who kept the horizon of each source back for long, as of its last snapshot, if it has one."""
-    last = {source: last_detail(connection, OPEN_TASK, source) for source in sources}
-    return {source: detail.get("held_back", ()) for source, detail in last.items() if detail}
+    last = {source: last_record(connection, OPEN_TASK, source, Snapshot) for source in sources}
+    return {source: taken.held_back for source, taken in last.items() if taken}
 
 
 def at_work(connection: Connection, name: str) -> tuple[str, str, datetime, str, int] | None:

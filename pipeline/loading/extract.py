@@ -43,11 +43,9 @@ def extracted(warehouse: Connection, table: Table, run: str) -> bool:
     if loaded and loaded.done:
         return True
     step = steps.find(warehouse, table, run, EXTRACT_TASK)
-    if step is None or not step.done:
-        return False
     record = Extracted.of(step)
     # What was declared otherwise when it was read, such as without a mask, is not what is wanted now.
-    if record is None or record.declared != declaration(table):
+    if step is None or record is None or record.declared != declaration(table):
         return False
     # A load of another run in between has moved the ground on which this one stands.
     if _base(ledger.watermark(warehouse, table.source, table.name)) != record.base:
@@ -79,7 +77,7 @@ def staged(warehouse: Connection, table: Table, run: str) -> tuple[int | None, E
     Raise StepError if they are not there any more, or another load was faster.
     """
     step = steps.find(warehouse, table, run, EXTRACT_TASK)
-    record = Extracted.of(step) if step and extracted(warehouse, table, run) else None
+    record = Extracted.of(step) if extracted(warehouse, table, run) else None
     if step is None or record is None:
         raise StepError("its staged rows are gone or were superseded by another load")
     return step.rows, record
@@ -114,7 +112,7 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
             )
         with _source_explained(step.databases, table):
             staged_rows, record = _extract(step, show, table, run, taken)
-        step.attempt.finish(step.warehouse, staged_rows, record.to_json())
+        step.attempt.finish(step.warehouse, staged_rows, record)
         step.warehouse.commit()
         show(100, _summary(staged_rows, record, time.monotonic() - began))
 

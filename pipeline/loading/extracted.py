@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.postgres.snapshot import Snapshot
-from pipeline.step import Step
+from pipeline.step import Record
 from pipeline.warehouse.shape import Shape
 
 
@@ -31,7 +31,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Extracted:
+class Extracted(Record):
     """The record of one extraction: what was read, and by what the next steps know that it is still there.
 
     `source_rows` are those of the snapshot, `deleted` how many the source has no more. `staged_oid` is the
@@ -57,22 +57,18 @@ class Extracted:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain data, for the ledger."""
-        return {**vars(self), "snapshot": self.snapshot.to_json(), "shape": self.shape.to_json()}
+        return {**super().to_json(), "snapshot": self.snapshot.to_json(), "shape": self.shape.to_json()}
 
     @classmethod
-    def of(cls, step: Step) -> "Extracted | None":
-        """Return the record of a step that is done; None where an older version left another form of it."""
-        detail = {name: step.detail[name] for name in cls.__dataclass_fields__ if name in step.detail}
-        if len(detail) < len(cls.__dataclass_fields__):
+    def _typed(cls, values: dict[str, Any]) -> dict[str, Any] | None:
+        base, snapshot = values["base"], Snapshot.from_json(values["snapshot"])
+        if snapshot is None:
             return None
-        base = detail["base"]
-        return cls(
-            **{
-                **detail,
-                "mode": Mode(detail["mode"]),
-                "key": tuple(detail["key"]),
-                "snapshot": Snapshot.from_json(detail["snapshot"]),
-                "base": None if base is None else (base[0], base[1]),
-                "shape": Shape.from_json(detail["shape"]),
-            }
-        )
+        return {
+            **values,
+            "mode": Mode(values["mode"]),
+            "key": tuple(values["key"]),
+            "snapshot": snapshot,
+            "base": None if base is None else (base[0], base[1]),
+            "shape": Shape.from_json(values["shape"]),
+        }

@@ -5,6 +5,7 @@ Readers see the table as it was or as it is, never in between; views and grants 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg2 import sql
@@ -15,6 +16,7 @@ from pipeline.chains import LOAD_TASK
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
 from pipeline.ledger.lease import Attempt
+from pipeline.ledger.runs import Published
 from pipeline.loading import extract, quarantine, steps, validate
 from pipeline.loading.extracted import Extracted
 from pipeline.loading.publishing import described, history, merge, reshape
@@ -29,15 +31,20 @@ from pipeline.warehouse.staging import Staged
 from pipeline.warehouse.swap import Replaced
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What a load did to the table, in rows, how many the table has now, and how many were set aside."""
+@dataclass(frozen=True, kw_only=True)
+class Loaded(Published):
+    """The record of one load. `fresh_as_of` is the moment of the source that the table shows from now on."""
 
     inserted: int
     updated: int
     deleted: int
-    total: int
-    quarantined: int = 0
+    # Why it was read so.
+    reason: str = ""
+    fresh_as_of: datetime
+
+    @classmethod
+    def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**values, "fresh_as_of": datetime.fromisoformat(values["fresh_as_of"])}
 
     @property
     def changed(self) -> bool:
@@ -135,7 +142,16 @@ class _Publication:
         swapped += self._write_history(rows)
         if self._forgotten():
             quarantine.purge(self._warehouse, self._staged)
-        loaded = Loaded(inserted, updated, deleted, total, aside.rows)
+        loaded = Loaded(
+            mode=self._extracted.mode,
+            reason=self._extracted.reason,
+            fresh_as_of=self._extracted.snapshot.taken_at,
+            inserted=inserted,
+            updated=updated,
+            deleted=deleted,
+            total=total,
+            quarantined=aside.rows,
+        )
         self._record(loaded)
         staging.drop(self._warehouse, self._staged, but_rows=self._into_new_table)
         # At the end, for from here on readers wait for the commit.
@@ -145,7 +161,7 @@ class _Publication:
                 roles.open_table(self._warehouse, new.target)
         described.describe(self._warehouse, self._table, self._staged)
         # Until here the ledger's row is free to say for whom this waits.
-        attempt.finish(self._warehouse, loaded.total, self._done(loaded))
+        attempt.finish(self._warehouse, loaded.total, loaded)
         return loaded
 
     @property
@@ -228,12 +244,3 @@ class _Publication:
         )
         ledger.save_watermark(self._warehouse, source, name, mark)
         ledger.accept_shape(self._warehouse, source, name, self._run, self._shape.to_json())
-
-    def _done(self, loaded: Loaded) -> dict[str, Any]:
-        """Return what the ledger has of a load that is done."""
-        return {
-            **loaded.__dict__,
-            "mode": self._extracted.mode,
-            "reason": self._extracted.reason,
-            "fresh_as_of": self._extracted.snapshot.taken_at,
-        }

@@ -45,8 +45,7 @@ def step_key(source: str, run: str) -> StepKey:
 
 def find(warehouse: Connection, source: str, run: str) -> Snapshot | None:
     """Return the snapshot that the ledger has for the source and run, held or not, or None."""
-    step = ledger.find_step(warehouse, step_key(source, run))
-    return Snapshot.from_json(dict(step.detail)) if step and step.done else None
+    return Snapshot.of(ledger.find_step(warehouse, step_key(source, run)))
 
 
 def held(settings: Settings, source: str, run: str) -> bool:
@@ -86,7 +85,7 @@ def _open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int)
         with lease.attempted(warehouse, key) as attempt:
             _require_tables(databases, source)
             snapshot = _start_holder(source, run, owner_pid)
-            attempt.finish(warehouse, None, snapshot.to_json())
+            attempt.finish(warehouse, None, snapshot)
         undeclared.send_notice(databases, source)
         return snapshot
 
@@ -127,10 +126,10 @@ def _start_holder(declared: Source, run: str, owner_pid: int) -> Snapshot:
     with holder.stdout:
         ready, _, _ = select.select([holder.stdout], [], [], OPENING_SECONDS)
         answer = json.loads(holder.stdout.readline() or "{}") if ready else {}
-    if "identifier" in answer:
+    if (taken := Snapshot.from_json(answer)) is not None:
         # It outlives this function by design, and nobody waits for it.
         holder.returncode = 0
-        return Snapshot.from_json(answer)
+        return taken
     if not ready:
         holder.kill()
     returncode = holder.wait()

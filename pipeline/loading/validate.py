@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeline import access, alerts, ledger, quality, retry
 from pipeline.alerts import failures
@@ -18,10 +18,20 @@ from pipeline.postgres import Connection
 from pipeline.progress import Show, no_progress
 from pipeline.quality import Result
 from pipeline.settings import Settings
+from pipeline.step import Record
 from pipeline.warehouse.shape import Shape
 from pipeline.warehouse.staging import Staged
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Validated(Record):
+    """The record of one validation: of which staged table, and how many rows it set aside."""
+
+    staged_oid: int | None
+    set_aside: int
+    checks: int = 0
 
 
 def validated(warehouse: Connection, table: Table, run: str) -> bool:
@@ -29,16 +39,14 @@ def validated(warehouse: Connection, table: Table, run: str) -> bool:
     loaded = steps.find(warehouse, table, run, LOAD_TASK)
     if loaded and loaded.done:
         return True
-    step = steps.find(warehouse, table, run, VALIDATE_TASK)
-    if step is None or not step.done:
-        return False
-    found = steps.find(warehouse, table, run, EXTRACT_TASK)
-    if found is None or found.detail.get("staged_oid") != step.detail.get("staged_oid"):
+    record = Validated.of(steps.find(warehouse, table, run, VALIDATE_TASK))
+    read = Extracted.of(steps.find(warehouse, table, run, EXTRACT_TASK))
+    if record is None or read is None or read.staged_oid != record.staged_oid:
         return False
     # Rows that are gone, or were read for another declaration, have to be read and looked at again.
     if not extract.extracted(warehouse, table, run):
         return False
-    return bool(quarantine.count(warehouse, Staged(table, run)) == step.detail["set_aside"])
+    return bool(quarantine.count(warehouse, Staged(table, run)) == record.set_aside)
 
 
 def is_validated(settings: Settings, table: Table, run: str) -> bool:
@@ -71,12 +79,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
             stopping.append(f"the failing rows are in {kept}")
         if not stopping:
-            detail = {
-                "staged_oid": record.staged_oid,
-                "checks": len(results),
-                "set_aside": set_aside,
-            }
-            step.attempt.finish(warehouse, rows, detail)
+            step.attempt.finish(warehouse, rows, Validated(record.staged_oid, set_aside, len(results)))
         # What was found is kept, whether the table is held back or not.
         warehouse.commit()
         _warn(settings, table, run, results)

@@ -4,8 +4,8 @@ A mart that cannot be built, or of which a check does not hold, stays as it was.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from psycopg2 import sql
 
@@ -17,6 +17,7 @@ from pipeline.chains import BUILD_TASK, LOAD_TASK
 from pipeline.errors import CheckError, StepError
 from pipeline.ledger import checks, lease
 from pipeline.ledger.lease import Attempt
+from pipeline.ledger.runs import Published
 from pipeline.marts import publish, question
 from pipeline.marts.question import Answer
 from pipeline.postgres import Connection
@@ -31,17 +32,16 @@ logger = logging.getLogger(__name__)
 SCHEMA = roles.MART
 
 
-@dataclass(frozen=True)
-class Built:
-    """What a mart has now, and what it reads."""
+@dataclass(frozen=True, kw_only=True)
+class Built(Published):
+    """The record of one building of a mart: a view or a table (`mode`), and what was declared of it."""
 
-    rows: int
-    materialize: str
-    # The columns by relation, as the server says.
-    reads: dict[str, tuple[str, ...]]
+    digest: str
+    # The columns that it reads of each relation, as the server says, for who draws where data come from.
+    reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.rows:,} rows, a {self.materialize}"
+        return f"{self.total:,} rows, a {self.mode}"
 
 
 def key_of(name: str, run: str) -> StepKey:
@@ -62,7 +62,8 @@ def are_built(settings: Settings, marts: Sequence[Mart], run: str) -> bool:
 
 def _built(warehouse: Connection, mart: Mart, run: str) -> bool:
     step = ledger.find_step(warehouse, key_of(mart.name, run))
-    if step is None or not step.done or step.detail.get("digest") != mart.digest:
+    built = Built.of(step)
+    if step is None or built is None or built.digest != mart.digest:
         return False
     if relation.oid(warehouse, sql.Identifier(SCHEMA, mart.name)) is None:
         return False
@@ -103,14 +104,7 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
             _require_roles(warehouse)
             _require_tables(catalog, mart)
             built = _Building(databases, warehouse, catalog, mart, run).build(attempt, show)
-            # What the server says it reads, column by column, is for who draws where data come from.
-            detail = {
-                "digest": mart.digest,
-                "mode": mart.materialize,
-                "total": built.rows,
-                "reads": built.reads,
-            }
-            attempt.finish(warehouse, built.rows, detail)
+            attempt.finish(warehouse, built.total, built)
             warehouse.commit()
     show(100, str(built))
     return built
@@ -173,7 +167,7 @@ class _Building:
             else:
                 publish.as_view(self._warehouse, new, self._is_about_to_change)
             theirs.rollback()
-        return Built(answer.rows, mart.materialize, answer.reads)
+        return Built(digest=mart.digest, mode=mart.materialize, total=answer.rows, reads=answer.reads)
 
     def _results(self, theirs: Connection, answer: Answer) -> list[Result]:
         mart = self._mart
@@ -205,8 +199,8 @@ class _Building:
         mart = self._catalog.marts.get(name)
         if mart is None:
             return False
-        built = ledger.last_detail(self._warehouse, BUILD_TASK, f"{SCHEMA}.{name}")
-        return built is None or built.get("digest") != mart.digest
+        built = ledger.last_record(self._warehouse, BUILD_TASK, f"{SCHEMA}.{name}", Built)
+        return built is None or built.digest != mart.digest
 
 
 def _warn(settings: Settings, mart: Mart, run: str, results: Sequence[Result]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.postgres import Connection
+from pipeline.step import Record
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ ANOTHER = "let this run end, so that its next try takes another snapshot"
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Record):
     """One moment of a source. `horizon` is the oldest transaction (64 bits) that was still going then.
 
     `next_transaction` is the first one that had not begun; `system_identifier` (of server and
@@ -39,14 +40,18 @@ class Snapshot:
     # Who has kept the horizon back for long, in words.
     held_back: Sequence[str] = ()
 
+    @property
+    def whose(self) -> tuple[str, int, int]:
+        """Return which history of which source it is of: only there do numbers of transactions compare."""
+        return self.system_identifier, self.timeline, self.history
+
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as plain data."""
-        return {**self.__dict__, "taken_at": self.taken_at.isoformat()}
+        return {**super().to_json(), "taken_at": self.taken_at.isoformat()}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Snapshot":
-        """Return the snapshot that `to_json` gave."""
-        return cls(**{**data, "taken_at": datetime.fromisoformat(data["taken_at"])})
+    def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**values, "taken_at": datetime.fromisoformat(values["taken_at"])}
 
 
 def take(connection: Connection, before: Callable[[], object] = lambda: None) -> Snapshot:

@@ -109,7 +109,7 @@ def test_a_step_that_waits_for_another_run_says_so_where_status_looks(tmp_path: 
 
     def look() -> None:
         try:
-            wait_until(lambda: status().detail["progress"], "it says for whom it waits", seconds=10)
+            wait_until(lambda: status().progress, "it says for whom it waits", seconds=10)
             told.append(status())
         finally:
             goes_on.touch()
@@ -119,12 +119,12 @@ def test_a_step_that_waits_for_another_run_says_so_where_status_looks(tmp_path: 
         looking.start()
         with folder.step("DumpDatabase"):
             looking.join()
-            assert status().detail["progress"] == ""
+            assert status().progress == ""
     other.join()
     (waited,) = told
     assert (waited.state, waited.key.task) == ("running", "DumpDatabase")
     who = f"waiting for processes of an earlier run (run 2026-11-22, process {other.pid}"
-    assert waited.detail["progress"].startswith(who)
+    assert (waited.progress or "").startswith(who)
 
 
 def test_a_failure_is_remembered_until_the_next_attempt(tmp_path: Path) -> None:

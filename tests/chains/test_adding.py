@@ -16,7 +16,7 @@ ROOM = '''"""Tidy: what a new chain does."""
 from pipeline import access, ledger
 from pipeline.chains.declared import TIDY_TASK
 from pipeline.ledger import lease
-from pipeline.step import StepKey
+from pipeline.step import Record, StepKey
 
 
 def key_of(run):
@@ -38,7 +38,7 @@ def tidy(settings, run, show):
     ):
         if run.startswith("2001"):
             raise ValueError("there was no tidying in that year")
-        attempt.finish(warehouse, 1, {})
+        attempt.finish(warehouse, 1, Record())
         warehouse.commit()
     show(100, "tidied")
 '''

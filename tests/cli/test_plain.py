@@ -6,7 +6,7 @@ from pipeline import access, chains, ledger, postgres
 from pipeline.chains import Chain, Part, Task
 from pipeline.cli.runs import plain
 from pipeline.errors import StepError
-from pipeline.step import StepKey
+from pipeline.step import Record, StepKey
 from tests.support.hooks import Hook
 from tests.support.night import Night
 
@@ -23,7 +23,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def judge(night: Night, state: str, returncode: int = 0) -> None:
     with access.opened(night.settings) as databases, night.warehouse() as warehouse:
-        ledger.finish_step(warehouse, StepKey(RUN, "TidyRoom", "hall"), 1, {})
+        ledger.finish_step(warehouse, StepKey(RUN, "TidyRoom", "hall"), 1, Record())
         postgres.rows(warehouse, "UPDATE ops.step SET state = %s, error = 'dust', exit_code = 3", (state,))
         plain._judge(databases, warehouse, TIDY, RUN, returncode, [])
 

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,9 +13,14 @@ from pipeline.ledger import lease
 from pipeline.ledger.lease import Attempt
 from pipeline.loading import validate
 from pipeline.postgres import Connection
-from pipeline.step import StepKey
+from pipeline.step import Record, StepKey
 from tests.support.night import Night, next_run, wait_until
 from tests.tasks.conftest import DECLARATION, SHOP
+
+
+@dataclass(frozen=True)
+class Mine(Record):
+    mine: bool
 
 
 def key() -> StepKey:
@@ -31,11 +37,11 @@ def test_an_attempt_that_was_taken_over_neither_finishes_nor_fails_the_step(
     def sleep(beside: Connection, warehouse: Connection) -> None:
         with lease.attempted(beside, step) as slept:
             with lease.attempted(beside, step) as other:
-                other.finish(warehouse, 7, {"mine": True})
+                other.finish(warehouse, 7, Mine(True))
                 warehouse.commit()
             if wakes_up == "to fail":
                 raise ValueError("the source has ended the connection")
-            slept.finish(warehouse, 5, {"mine": False})
+            slept.finish(warehouse, 5, Mine(False))
 
     with (
         access.opened(night.settings) as databases,
@@ -60,10 +66,10 @@ def test_an_attempt_at_a_step_that_was_forgotten_meanwhile_does_not_count(night:
         forgotten = Attempt(beside, step)
         night.ask("warehouse", "DELETE FROM ops.step")
         with pytest.raises(TakenOverError):
-            forgotten.finish(warehouse, 5, {})
+            forgotten.finish(warehouse, 5, Record())
         Attempt(beside, step)
         with pytest.raises(TakenOverError):
-            forgotten.finish(warehouse, 5, {})
+            forgotten.finish(warehouse, 5, Record())
 
 
 def waiting_for_the_table(night: Night, silent_seconds: float) -> threading.Thread:
@@ -104,7 +110,7 @@ def test_who_holds_a_table_and_is_silent_loses_it(night: Night, monkeypatch: pyt
             waiting = waiting_for_the_table(night, 1.5)
             waiting.join(60)
             assert not waiting.is_alive()
-            attempt.finish(warehouse, 1, {})
+            attempt.finish(warehouse, 1, Record())
 
     with pytest.raises(UnreachableError, match="the connection was lost"):
         be_silent()
@@ -120,7 +126,7 @@ def test_who_holds_a_table_and_says_so_keeps_it(night: Night, monkeypatch: pytes
         pid = warehouse.info.backend_pid
         wait_until(lambda: night.value("warehouse", held, (pid,)), "held for long")
         assert waiting.is_alive()
-        attempt.finish(warehouse, 1, {})
+        attempt.finish(warehouse, 1, Record())
         warehouse.commit()
         waiting.join(60)
         assert not waiting.is_alive()

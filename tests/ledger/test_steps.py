@@ -8,7 +8,8 @@ import pytest
 from pipeline import access, ledger, postgres
 from pipeline.errors import CheckError
 from pipeline.ledger import lease, runs
-from pipeline.step import StepKey
+from pipeline.ledger.runs import Published
+from pipeline.step import Record, StepKey
 from tests.support.night import Night, next_run
 
 
@@ -48,7 +49,7 @@ def test_a_step_that_is_stopped_just_before_its_commit_does_not_wait_for_itself(
             databases.warehouse() as warehouse,
             lease.attempted(beside, step) as attempt,
         ):
-            attempt.finish(warehouse, 5, {})
+            attempt.finish(warehouse, 5, Record())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -61,12 +62,12 @@ def test_a_step_that_is_stopped_just_before_its_commit_does_not_wait_for_itself(
 def test_a_step_is_done_only_when_its_work_is_committed(night: Night) -> None:
     step = key()
     with access.opened(night.settings) as databases, databases.warehouse() as warehouse:
-        ledger.finish_step(warehouse, step, 5, {"mode": "first"})
+        ledger.finish_step(warehouse, step, 5, Published(mode="first", total=5))
         assert night.step(step.run, step.task, step.name) is None
         warehouse.commit()
     found = night.step(step.run, step.task, step.name)
     assert found is not None
-    assert (found.done, found.rows, found.detail) == (True, 5, {"mode": "first"})
+    assert (found.done, found.rows, Published.of(found)) == (True, 5, Published(mode="first", total=5))
 
 
 def test_a_run_that_died_is_not_said_to_be_running(night: Night) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import access, postgres
 from pipeline.audit import audit
+from pipeline.loading.extracted import Extracted
 from pipeline.loading.source import continuity
 from tests.support import putbacks
 from tests.support.night import Night, next_run
@@ -67,8 +68,9 @@ def test_a_source_that_was_put_back_is_read_in_full(
     night.load("shop", "item", run)
     assert night.extraction(run, "shop.item") == ("full", 100)
     step = night.step(run, "ExtractTable", "shop.item")
-    assert step is not None
-    assert "put back" in step.detail["reason"]
+    read = Extracted.of(step)
+    assert read is not None
+    assert "put back" in read.reason
     names = night.ask("warehouse", "SELECT name, count(*) FROM shop.item WHERE name !~ 'item' GROUP BY 1")
     assert names == [("kept", 5)]
     night.load("shop", "item", run := next_run())

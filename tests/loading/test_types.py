@@ -9,6 +9,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.errors import StepError
+from pipeline.loading.extracted import Extracted
 from pipeline.postgres import Connection, snapshot
 from pipeline.warehouse import shape, types
 from pipeline.warehouse.shape import Column, Shape
@@ -263,8 +264,9 @@ def test_types_of_users_go_in_binary_form(night: Night) -> None:
     run = next_run()
     night.load("shop", "item", run)
     step = night.step(run, "ExtractTable", "shop.item")
-    assert step is not None
-    assert Shape.from_json(step.detail["shape"]).copy_format == "binary"
+    read = Extracted.of(step)
+    assert read is not None
+    assert read.shape.copy_format == "binary"
     assert night.differing("shop") == []
 
 

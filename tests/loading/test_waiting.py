@@ -76,7 +76,7 @@ def going(night: Night, run: str) -> Iterator[str]:
 def waiting_step(night: Night, run: str) -> Step:
     def found() -> Step | None:
         step = night.step(run, "LoadTable", "shop.item")
-        return step if step and step.detail.get("progress") else None
+        return step if step and step.progress else None
 
     step: Step = wait_until(found, "it says for whom it waits")
     return step
@@ -100,7 +100,7 @@ def test_a_load_that_waits_for_a_reader_says_for_whom_and_status_shows_it(
         shop.ask("warehouse", f'GRANT pg_read_all_stats TO "{loader}"')
         step = waiting_step(shop, run)
         who = f"process {reader.info.backend_pid} ({reader.info.user}, since 20"
-        assert f"waits for those who read shop.item: {who}" in step.detail["progress"]
+        assert f"waits for those who read shop.item: {who}" in (step.progress or "")
         text, data = status(shop)
         assert who in " ".join(text.split())
         (told,) = [one["progress"] for one in data["steps"] if one["task"] == "LoadTable" and one["progress"]]
@@ -109,7 +109,7 @@ def test_a_load_that_waits_for_a_reader_says_for_whom_and_status_shows_it(
     assert caplog.text.count(who) == 1
     done = shop.step(run, "LoadTable", "shop.item")
     assert done is not None
-    assert "progress" not in done.detail
+    assert done.progress is None
     assert shop.differing("shop", "item") == []
 
 
@@ -125,7 +125,7 @@ def test_a_load_that_waits_for_a_row_says_for_whom(
     with publishing(shop, run), other(shop, "warehouse", "UPDATE shop.item SET name = 'x'") as writer:
         step = waiting_step(shop, run)
         who = f"process {writer.info.backend_pid} ({writer.info.user}; since when"
-        assert f"waits for {who}" in step.detail["progress"]
+        assert f"waits for {who}" in (step.progress or "")
         assert caplog.text.count("waits for process") == 1
     assert shop.differing("shop", "item") == []
 

@@ -34,7 +34,7 @@ def test_a_mart_gives_what_its_select_says_and_is_for_dashboards(night: Night, r
     declare(night, staff=text)
     made = built(night, "staff", run)
     assert made is not None
-    assert made.rows == 2
+    assert made.total == 2
     assert shown(night, "staff") == BOTH
     database = night.platform.database("warehouse")
     owner, kind, dashboards = night.ask(

@@ -10,7 +10,7 @@ from pipeline.chains import Chain, Task
 from pipeline.errors import StepError
 from pipeline.ledger import runs
 from pipeline.observe.observed import plain
-from pipeline.step import StepKey
+from pipeline.step import Record, StepKey
 from tests.support.night import Night
 
 TIDY = Chain("tidy", "tasks.tidy", (Task("TidyWarehouse", None, concludes=True),), help="tidy the warehouse")
@@ -30,7 +30,7 @@ def attempt(night: Night, run: str, error: str | None = None, *, state: str | No
         stack.enter_context(contextlib.suppress(StepError))
         stack.enter_context(runs.running(warehouse, run, "tidy"))
         if state:
-            ledger.finish_step(warehouse, StepKey(run, "TidyWarehouse", "tidy"), 1, {})
+            ledger.finish_step(warehouse, StepKey(run, "TidyWarehouse", "tidy"), 1, Record())
             update = "UPDATE ops.step SET state = %s, error = %s WHERE run = %s"
             postgres.rows(warehouse, update, (state, error, run))
         if error:

@@ -22,6 +22,7 @@ from pipeline import access, catalog, ledger, postgres, settings
 from pipeline.catalog import Table
 from pipeline.ledger import migrations
 from pipeline.loading import extract, load, snapshot_holder, validate
+from pipeline.loading.extracted import Extracted
 from pipeline.loading.load import Loaded
 from pipeline.loading.source import continuity
 from pipeline.postgres.snapshot import Snapshot
@@ -124,7 +125,7 @@ class Night:
             taken = dataclasses.replace(
                 taken, horizon=taken.horizon + ahead, next_transaction=taken.next_transaction + ahead
             )
-            ledger.finish_step(warehouse, snapshot_holder.step_key(source, run), None, taken.to_json())
+            ledger.finish_step(warehouse, snapshot_holder.step_key(source, run), None, taken)
             warehouse.commit()
             yield taken
 
@@ -156,9 +157,11 @@ class Night:
     def extraction(self, run: str, name: str) -> tuple[str, int]:
         """Return how a table was read (`first`, `full` or `increment`), and how many rows that gave."""
         step = self.step(run, "ExtractTable", name)
+        read = Extracted.of(step)
         assert step is not None
         assert step.rows is not None
-        return step.detail["mode"], step.rows
+        assert read is not None
+        return read.mode, step.rows
 
     # Databases.
 

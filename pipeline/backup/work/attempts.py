@@ -53,19 +53,18 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     if holder:
         since = _moment(holder["since"])
         key = StepKey(run, progress.step if progress else root, name)
-        detail = {"progress": progress.message if progress else "", "pid": holder["pid"]}
-        return Step(key, State.RUNNING, since, None, None, detail, None, None)
+        message = progress.message if progress else ""
+        return Step(key, State.RUNNING, since, None, None, None, None, progress=message, pid=holder["pid"])
     if failure:
         key, at = StepKey(run, failure.step, name), failure.at
-        detail = {"again": failure.again} if failure.again else {}
-        hint = failure.hint or None
-        return Step(key, State.FAILED, at, at, None, detail, failure.error, failure.exit_code, hint)
+        hint, again = failure.hint or None, failure.again or None
+        return Step(key, State.FAILED, at, at, None, failure.error, failure.exit_code, hint, again)
     try:
         at = datetime.fromtimestamp(work.folder.stat().st_mtime, UTC)
     except FileNotFoundError:
         return None
     key = StepKey(run, progress.step if progress else root, name)
-    return Step(key, State.FAILED, at, None, None, {}, KILLED, None)
+    return Step(key, State.FAILED, at, None, None, KILLED, None)
 
 
 def _holder(work: Work, lock: str) -> dict[str, Any] | None:

@@ -95,9 +95,9 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
             else "never done here"
         )
         terminal.say(f"tasks/{program.name}.py: {last}")
-    for step in [*(one for one in seen.steps if "progress" in one.detail), *seen.others]:
+    for step in [*(one for one in seen.steps if one.progress is not None), *seen.others]:
         if step.state == overview.RUNNING:
-            progress = step.detail.get("progress") or "at work"
+            progress = step.progress or "at work"
             terminal.print_line(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(progress)}")
     for waits in seen.waiting:
         terminal.print_line(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.waits}")

@@ -95,6 +95,6 @@ def _step_data(step: Step) -> dict[str, Any]:
         "rows": step.rows,
         "error": redact(step.error) if step.error else None,
         "hint": redact(step.hint) if step.hint else None,
-        "progress": step.detail.get("progress") if step.state == overview.RUNNING else None,
+        "progress": step.progress if step.state == overview.RUNNING else None,
         "next": hints.of_step(step).command if step.state == overview.FAILED else None,
     }

@@ -27,7 +27,7 @@ def send(
             alert = failures.out_of_reach(found, run, waiting, task, step.exit_code, step.hint)
         else:
             subject = failures.loaded(step.key.name, run)
-            alert = subject.failed(task, step.error, step.exit_code, step.hint, step.detail.get("again"))
+            alert = subject.failed(task, step.error, step.exit_code, step.hint, step.again)
         keys.add(alert.key)
         schema, _, name = step.key.name.partition(".")
         parameters = {"source": schema, **({"table": name} if name else {}), "run": run}

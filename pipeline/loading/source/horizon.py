@@ -5,7 +5,6 @@ replication slot or a standby's feedback keeps costs the source room, and a load
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from pipeline import ledger, postgres
 from pipeline.chains import OPEN_TASK
@@ -44,10 +43,7 @@ def held_back(warehouse: Connection, source: Connection, name: str, taken: Snaps
 
 def _moment_before(warehouse: Connection, name: str, taken: Snapshot) -> tuple[int, datetime]:
     """Return the next transaction of the same source's last moment that is a day old, and when that was."""
-    detail: Any = ledger.last_detail(warehouse, OPEN_TASK, name, older_than=LONG)
-    same = detail and all(
-        detail.get(key) == getattr(taken, key) for key in ("system_identifier", "timeline", "history")
-    )
-    if not same:
+    before = ledger.last_record(warehouse, OPEN_TASK, name, Snapshot, older_than=LONG)
+    if before is None or before.whose != taken.whose:
         return 0, taken.taken_at
-    return detail["next_transaction"], datetime.fromisoformat(detail["taken_at"])
+    return before.next_transaction, before.taken_at

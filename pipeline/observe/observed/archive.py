@@ -44,7 +44,7 @@ class Drill:
         """Return it as a step that failed."""
         began = self.finished_at - timedelta(seconds=self.seconds)
         key = StepKey(self.month, attempts.DRILL, self.database)
-        return Step(key, State.FAILED, began, self.finished_at, None, {}, self.error, 4, self.hint or None)
+        return Step(key, State.FAILED, began, self.finished_at, None, self.error, 4, self.hint or None)
 
 
 def in_ledger(warehouse: Connection) -> list[Backup]:

@@ -244,7 +244,7 @@ def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:
     going = [step for step in steps if step.state == State.RUNNING]
     killed = [step for step in steps if step.error == attempts.KILLED]
     for step in (*going, *killed):
-        place = f"at {step.key.task}, process {step.detail['pid']}" if going else f"in {home}"
+        place = f"at {step.key.task}, process {step.pid}" if going else f"in {home}"
         alive = bool(going) or file_lock.is_held(home / work_folder.RUN_LOCK)
         return Work(name, step.key.run, step.started_at, alive, place)
     return None

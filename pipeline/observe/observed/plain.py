@@ -29,4 +29,4 @@ def _steps(warehouse: Connection, chain: Chain, run: Run) -> Iterator[Step]:
     if run.actual_state == State.FAILED and not any(step.state == State.FAILED for step in steps):
         key = StepKey(run.run, chain.root, chain.name)
         error = run.error.splitlines()[-1] if run.error else KILLED
-        yield Step(key, State.FAILED, run.attempted_at, run.finished_at, None, {}, error, None)
+        yield Step(key, State.FAILED, run.attempted_at, run.finished_at, None, error, None)

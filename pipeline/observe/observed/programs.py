@@ -56,7 +56,6 @@ def _step(name: str, minutes: float, run: str, at: datetime, how: dict[str, obje
         at,
         None if going else at,
         None,
-        {},
         None if going else str(error),
         code if isinstance(code, int) else None,
         str(hint) if hint else None,
