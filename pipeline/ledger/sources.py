@@ -1,25 +1,61 @@
 """Sources: what is remembered of each, to tell whether it is still the same and what is new in it."""
 
 import json
-from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pipeline import postgres
 from pipeline.postgres import Connection
+from pipeline.step import Record
 
 # A relation of a source: its schema and its name.
 Name = tuple[str, str]
 
 
-def history(connection: Connection, source: str) -> tuple[int, Mapping[str, int] | None, str]:
-    """Return in which of its histories a source is, what it counted when last seen, and why that began."""
+class Witness(NamedTuple):
+    """A row version: its place in the table's file, who wrote it, and a digest of what is not masked."""
+
+    place: str
+    xmin: int
+    digest: int
+
+
+@dataclass(frozen=True)
+class Witnesses(Record):
+    """Row versions that a table had when it was read, by which its source is known again.
+
+    They compare only in the same file (`storage`), by the same `columns`; and with the same text, which
+    `written_as` tells, where it is known.
+    """
+
+    oid: int
+    storage: int
+    columns: Sequence[str]
+    rows: Sequence[Witness]
+    written_as: str | None = None
+
+    @classmethod
+    def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**values, "rows": [Witness(*one) for one in values["rows"]]}
+
+
+@dataclass(frozen=True)
+class History:
+    """In which of its histories a source is, why that began, and what it counted when last seen."""
+
+    history: int = 0
+    marks: Mapping[str, int] | None = None
+    reason: str = ""
+
+
+def history(connection: Connection, source: str) -> History:
+    """Return in which history a source is: the first, if it was never seen."""
     query = "SELECT history, marks, reason FROM ops.source_history WHERE source = %s"
-    return postgres.row(connection, query, (source,)) or (0, None, "")
+    return next(iter(postgres.read(connection, query, History, (source,))), History())
 
 
-def save_history(
-    connection: Connection, source: str, number: int, marks: Mapping[str, int] | None, reason: str
-) -> None:
+def save_history(connection: Connection, source: str, now: History) -> None:
     """Remember in which history a source is, and what it counts now."""
     postgres.rows(
         connection,
@@ -29,13 +65,24 @@ def save_history(
         SET history = excluded.history, marks = excluded.marks, reason = excluded.reason,
             seen_at = clock_timestamp()
         """,
-        (source, number, json.dumps(marks), reason),
+        (source, now.history, json.dumps(now.marks), now.reason),
     )
 
 
-def witnesses(connection: Connection, source: str) -> list[tuple[str, int, Any]]:
-    """Return the tables of a source that row versions are remembered of: name, horizon, versions."""
-    return postgres.rows(connection, postgres.statement("ledger/witnesses"), (source,))
+@dataclass(frozen=True)
+class Remembered:
+    """A table of a source of which row versions are remembered, and the horizon of the moment they are of."""
+
+    table: str
+    horizon: int
+    witnesses: Witnesses
+
+
+def witnesses(connection: Connection, source: str) -> Iterator[Remembered]:
+    """Yield the tables of a source that row versions are remembered of."""
+    for found in postgres.records(connection, postgres.statement("ledger/witnesses"), (source,)):
+        if (known := Witnesses.from_json(found["witnesses"])) is not None:
+            yield Remembered(found["table_name"], found["horizon"], known)
 
 
 def known_relations(connection: Connection, source: str) -> set[Name]:

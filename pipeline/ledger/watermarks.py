@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline import postgres
+from pipeline.ledger.sources import Witnesses
 from pipeline.ledger.steps import to_json
 from pipeline.postgres import Connection
 
@@ -36,7 +37,7 @@ class Watermark:
     in_full: str | None = None
     # In which history of the source that was, and row versions that it had then.
     history: int = 0
-    witnesses: Mapping[str, Any] | None = None
+    witnesses: Witnesses | None = None
 
 
 def watermark(connection: Connection, source: str, table: str) -> Watermark | None:
@@ -48,10 +49,14 @@ def watermark(connection: Connection, source: str, table: str) -> Watermark | No
                cursor_name, in_full, history, witnesses
         FROM ops.watermark WHERE source = %s AND table_name = %s
         """,
-        Watermark,
+        _watermark,
         (source, table),
     )
     return found[0] if found else None
+
+
+def _watermark(*, witnesses: Mapping[str, Any] | None, **found: Any) -> Watermark:
+    return Watermark(witnesses=Witnesses.from_json(witnesses) if witnesses else None, **found)
 
 
 def save_watermark(connection: Connection, source: str, table: str, mark: Watermark) -> None:
@@ -84,7 +89,7 @@ def save_watermark(connection: Connection, source: str, table: str, mark: Waterm
             mark.quarantined,
             mark.cursor_name,
             mark.history,
-            mark.witnesses and to_json(mark.witnesses),
+            mark.witnesses and to_json(mark.witnesses.to_json()),
         ),
     )
 

@@ -7,10 +7,9 @@ yet: `validate` looks at it, `load` publishes it.
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from psycopg2 import sql
 
@@ -20,6 +19,7 @@ from pipeline.catalog import Changes, Deletes, Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
 from pipeline.ledger import Watermark, checks
+from pipeline.ledger.sources import Witnesses
 from pipeline.loading import checking, plan, snapshot_holder, steps
 from pipeline.loading.extracted import Extracted, Mode
 from pipeline.loading.plan import Plan
@@ -227,7 +227,7 @@ class _Extraction:
             witnesses=self._witnesses(planned, staged_rows),
         )
 
-    def _witnesses(self, planned: Plan, staged_rows: int) -> Mapping[str, Any] | None:
+    def _witnesses(self, planned: Plan, staged_rows: int) -> Witnesses | None:
         """Return row versions to know this source by; those of the last load, where nothing was read."""
         if not staged_rows and planned.since is not None:
             return planned.since.witnesses

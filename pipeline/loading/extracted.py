@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pipeline.ledger.sources import Witnesses
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.step import Record
 from pipeline.warehouse.shape import Shape
@@ -53,15 +54,21 @@ class Extracted(Record):
     shape: Shape
     renamed: Mapping[str, str]
     declared: str
-    witnesses: Mapping[str, Any] | None
+    witnesses: Witnesses | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain data, for the ledger."""
-        return {**super().to_json(), "snapshot": self.snapshot.to_json(), "shape": self.shape.to_json()}
+        return {
+            **super().to_json(),
+            "snapshot": self.snapshot.to_json(),
+            "shape": self.shape.to_json(),
+            "witnesses": self.witnesses and self.witnesses.to_json(),
+        }
 
     @classmethod
     def _typed(cls, values: dict[str, Any]) -> dict[str, Any] | None:
         base, snapshot = values["base"], Snapshot.from_json(values["snapshot"])
+        witnesses = values["witnesses"]
         if snapshot is None:
             return None
         return {
@@ -71,4 +78,5 @@ class Extracted(Record):
             "snapshot": snapshot,
             "base": None if base is None else (base[0], base[1]),
             "shape": Shape.from_json(values["shape"]),
+            "witnesses": Witnesses.from_json(witnesses) if witnesses else None,
         }

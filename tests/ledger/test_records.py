@@ -10,6 +10,7 @@ import pytest
 from pipeline import ledger
 from pipeline.dashboards.step import Applied
 from pipeline.ledger.runs import Published
+from pipeline.ledger.sources import Witness, Witnesses
 from pipeline.loading.extracted import Extracted, Mode
 from pipeline.loading.load import Loaded
 from pipeline.loading.validate import Validated
@@ -36,7 +37,7 @@ EXTRACTED = Extracted(
     shape=Shape(1, "r", ("id",), ()),
     renamed={"new": "old"},
     declared="digest",
-    witnesses=None,
+    witnesses=Witnesses(1, 2, ["id"], [Witness("(0,1)", 7, -9)], "md5"),
 )
 LOADED = Loaded(
     mode=Mode.FIRST, reason="it is new", fresh_as_of=MOMENT, inserted=5, updated=0, deleted=0, total=5

@@ -9,14 +9,14 @@ It cannot tell where every count has grown past what it was, and no row version 
 replaced by another of the lost time. An audit finds what that leaves.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.ledger import sources
+from pipeline.ledger.sources import History, Witness, Witnesses
 from pipeline.loading.plan import HALF_CIRCLE, Plan
 from pipeline.loading.source.horizon import held_back
 from pipeline.postgres import Composable, Connection, snapshot
@@ -41,13 +41,14 @@ def take(warehouse: Connection, source: Connection, name: str, *, remember: bool
     """
     taken = snapshot.take(source)
     marks = next(iter(postgres.records(source, postgres.statement("loading/marks"))), None)
-    number, before, reason = sources.history(warehouse, name)
-    for found in _contradictions(warehouse, source, name, before, marks):
-        number, reason = number + 1, found
+    before = sources.history(warehouse, name)
+    now = replace(before, marks=marks)
+    for reason in _contradictions(warehouse, source, name, before.marks, marks):
+        now = History(before.history + 1, marks, reason)
         break
     if remember:
-        sources.save_history(warehouse, name, number, marks, reason)
-    taken = replace(taken, history=number, history_reason=reason)
+        sources.save_history(warehouse, name, now)
+    taken = replace(taken, history=now.history, history_reason=now.reason)
     return replace(taken, held_back=held_back(warehouse, source, name, taken))
 
 
@@ -62,35 +63,48 @@ def _contradictions(
     for what in sorted(before.keys() & marks.keys()) if before and marks else ():
         if before is not None and marks is not None and marks[what] < before[what]:
             yield f"the source's own counts ({what}) are less than before: it was put back, or it crashed"
-    for table, horizon, witnesses in sources.witnesses(warehouse, name):
-        if _is_contradicted(source, horizon, witnesses):
-            yield f"rows of {table} are older than the rows that were read: the source was put back"
+    for table in sources.witnesses(warehouse, name):
+        if _is_contradicted(source, table.horizon, table.witnesses):
+            yield f"rows of {table.table} are older than the rows that were read: the source was put back"
 
 
-def _is_contradicted(source: Connection, horizon: int, witnesses: Mapping[str, Any]) -> bool:
+def _is_contradicted(source: Connection, horizon: int, witnesses: Witnesses) -> bool:
     """Whether a place that held a row version holds another one now that was written before that was read."""
-    found = postgres.row(source, postgres.statement("loading/written_as"), (witnesses["oid"],))
-    if found is None or found[2] != witnesses["storage"]:
+    found = _written(source, witnesses.oid)
+    if found is None or found.storage != witnesses.storage:
         return False  # written anew since, so that each row has another place
-    if found[3] != witnesses.get("written_as", found[3]):
+    if witnesses.written_as not in (None, found.written_as):
         return False  # another column or label: the same version has another text, which its load tells
-    known = {place: (xmin, digest) for place, xmin, digest in witnesses["rows"]}
+    known = {one.place: one for one in witnesses.rows}
     places = sql.SQL("ctid = ANY ({}::tid[])").format(sql.Literal(list(known)))
     postgres.rows(source, "SAVEPOINT witnesses")
     try:
-        rows = postgres.rows(source, _versions(sql.Identifier(*found[:2]), witnesses["columns"], places))
+        relation = sql.Identifier(found.schema_name, found.name)
+        rows = postgres.read(source, _versions(relation, witnesses.columns, places), Witness)
     except postgres.Error:
         rows = []  # its columns have changed, or it may not be read any more, which its load tells
     # The snapshot is held for as long as its source is read; kept until then, the lock on the table would let
     # a change of its shape wait, and behind that everybody else who uses it.
     postgres.rows(source, "ROLLBACK TO SAVEPOINT witnesses")
-    return any(
-        (xmin, digest) != known[place] and (xmin - horizon) % CIRCLE >= HALF_CIRCLE
-        for place, xmin, digest in rows
-    )
+    return any(one != known[one.place] and (one.xmin - horizon) % CIRCLE >= HALF_CIRCLE for one in rows)
 
 
-def witnesses(source: Connection, planned: Plan) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class _Written:
+    """Where a table's rows are, and what tells how they are written as text."""
+
+    schema_name: str
+    name: str
+    storage: int
+    written_as: str
+
+
+def _written(source: Connection, oid: int) -> _Written | None:
+    query = postgres.statement("loading/written_as")
+    return next(iter(postgres.read(source, query, _Written, (oid,))), None)
+
+
+def witnesses(source: Connection, planned: Plan) -> Witnesses | None:
     """Return row versions of a table that were written of late, and where; None if they tell nothing.
 
     None of it is a value: of what is not masked there is a digest.
@@ -109,18 +123,19 @@ def witnesses(source: Connection, planned: Plan) -> dict[str, Any] | None:
     where: list[Composable] = [sql.SQL(TAIL).format(**tail)]
     if planned.since is not None:
         where.append(planned.written())
-    rows: dict[str, Any] = {}
-    for condition in where:
-        for place, xmin, digest in postgres.rows(source, _versions(planned.relation, columns, condition)):
-            rows[place] = [place, xmin, digest]
-    found = postgres.row(source, postgres.statement("loading/written_as"), (current.oid,))
+    rows = {
+        one.place: one
+        for condition in where
+        for one in postgres.read(source, _versions(planned.relation, columns, condition), Witness)
+    }
+    found = _written(source, current.oid)
     if found is None:
         return None
-    facts = {"oid": current.oid, "storage": found[2], "written_as": found[3], "columns": columns}
-    return {**facts, "rows": list(rows.values())}
+    return Witnesses(current.oid, found.storage, columns, list(rows.values()), found.written_as)
 
 
-def _versions(relation: sql.Identifier, columns: list[str], condition: Composable) -> Composable:
+def _versions(relation: sql.Identifier, columns: Sequence[str], condition: Composable) -> Composable:
     return sql.SQL(
-        "SELECT ctid::text, xmin::text::bigint, hashtextextended(ROW({})::text, 0) FROM {} WHERE {} LIMIT {}"
+        "SELECT ctid::text AS place, xmin::text::bigint AS xmin, "
+        "hashtextextended(ROW({})::text, 0) AS digest FROM {} WHERE {} LIMIT {}"
     ).format(postgres.columns(columns), relation, condition, sql.Literal(WITNESSES))

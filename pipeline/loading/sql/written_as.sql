@@ -1,7 +1,7 @@
 -- How a table's rows are written as text: where its file is, what each column is, and, where a type is not the
 -- server's own, every label and attribute of such types. Without a change of that, a row version has one text.
 -- Parameters: the table's oid.
-SELECT n.nspname, c.relname, pg_relation_filenode(c.oid)::bigint, md5(concat(
+SELECT n.nspname AS schema_name, c.relname AS name, pg_relation_filenode(c.oid)::bigint AS storage, md5(concat(
     (SELECT string_agg(format('%%s %%s %%s %%s', a.attnum, a.attname, a.atttypid, a.atttypmod), ',' ORDER BY a.attnum)
      FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0),
     CASE WHEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.atttypid >= 16384) THEN concat(
@@ -10,7 +10,7 @@ SELECT n.nspname, c.relname, pg_relation_filenode(c.oid)::bigint, md5(concat(
                            ORDER BY a.attrelid, a.attnum)
          FROM pg_attribute AS a JOIN pg_class AS r ON r.oid = a.attrelid
          WHERE r.relkind = 'c' AND a.attnum > 0))
-    END))
+    END)) AS written_as
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = %s AND c.relkind = 'r'
