@@ -1,6 +1,5 @@
 """The job files: each is what its duty says, and has what a job of this platform must have."""
 
-import functools
 import itertools
 import re
 import shutil
@@ -17,48 +16,13 @@ from pipeline import cli
 from pipeline.chains import CHAINS, DUTIES, Duty
 from pipeline.nomad import jobs, values
 from pipeline.sandbox.home import PROJECT
+from tests.support.nomad import FOLDER, group_of, plain, read, tasks_of
 
-FOLDER = PROJECT / "nomad"
 NAMES = [duty.name for duty in DUTIES]
 SAMPLES = {"database": "hr", "run": "2026-11-22", "into_new": "hr_restored"}
 # What Nomad's drivers take; it looks at that only on the node, when the job is to begin.
 CONFIG_KEYS = {"command", "args"}
 TIMES = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)]
-
-
-def plain(value: Any) -> Any:
-    """Return what hcl2 read without its marks: strings in their quotes, comments, blocks as lists."""
-    if isinstance(value, dict):
-        return {key.strip('"'): plain(one) for key, one in value.items() if not key.startswith("__")}
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.strip('"') if isinstance(value, str) else value
-
-
-# To read one takes a second.
-@functools.cache
-def read(duty: Duty) -> dict[str, Any]:
-    """Return the job of a duty, from its file."""
-    with (FOLDER / f"{duty.name}.nomad.hcl").open() as file:
-        parsed = plain(hcl2.load(file))
-    ((name, job),) = parsed["job"][0].items()
-    assert name == duty.name
-    found: dict[str, Any] = job
-    return found
-
-
-def group_of(duty: Duty) -> dict[str, Any]:
-    """Return the one group of its job."""
-    ((_, group),) = read(duty)["group"][0].items()
-    found: dict[str, Any] = group
-    return found
-
-
-def tasks_of(duty: Duty) -> dict[str, dict[str, Any]]:
-    """Return its tasks by name."""
-    return {name: task for each in group_of(duty)["task"] for name, task in each.items()}
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -91,9 +55,14 @@ def test_a_job_file_is_what_its_duty_says(duty: Duty) -> None:
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.hcl")), ids=lambda path: path.name)
 def test_a_file_is_read_by_the_parser_that_nomad_has(file: Path) -> None:
-    assert pygohcl.loads(file.read_text()).keys() >= (
-        {"job", "variable"} if ".nomad." in file.name else set()
-    )
+    """pygohcl is HashiCorp's own HCL, as @cdktf/hcl2json of npm is.
+
+    Of 4,563 texts, these files with one token left out or twice among them, both judged all but one alike: a
+    text ends for pygohcl where a zero byte stands.
+    """
+    text = file.read_text()
+    assert "\0" not in text
+    assert pygohcl.loads(text).keys() >= ({"job", "variable"} if ".nomad." in file.name else set())
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,17 @@
 
 import base64
 import contextlib
-import json
-import ssl
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from pipeline import vault
 from pipeline.errors import UnreachableError
 from pipeline.nomad import vault_setup
 from pipeline.settings import VaultSettings
+from tests.support.nomad import Issuer, serving
 from tests.support.vaults import ROOT_TOKEN, Server, server
 
 # Each takes seconds.
@@ -71,75 +63,6 @@ MAY_NOT = (
     ("pipeline-backup-hr", "restore/private_key"),
     ("pipeline-watch", "drill"),
 )
-
-
-def encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def number(value: int) -> str:
-    return encoded(value.to_bytes((value.bit_length() + 7) // 8, "big"))
-
-
-class Issuer:
-    """Signs tokens as Nomad's servers do, and tells by what key; with an authority, over TLS."""
-
-    def __init__(self, authority: trustme.CA | None = None) -> None:
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        public = self._key.public_key().public_numbers()
-        key = {
-            "kty": "RSA",
-            "use": "sig",
-            "alg": "RS256",
-            "kid": "1",
-            "n": number(public.n),
-            "e": number(public.e),
-        }
-        answer = json.dumps({"keys": [key]}).encode()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        if authority:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority.issue_cert("127.0.0.1").configure_cert(context)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        scheme = "https" if authority else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.server.server_port}/.well-known/jwks.json"
-        Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def token(self, job: str, namespace: str = "default") -> str:
-        """Return the token of a job's task."""
-        now = int(time.time())
-        claims = {
-            "aud": "vault.io",
-            "exp": now + 3600,
-            "iat": now,
-            "nbf": now,
-            "nomad_job_id": job,
-            "nomad_namespace": namespace,
-            "sub": f"global:{namespace}:{job}:group:task:vault",
-        }
-        parts = [
-            encoded(json.dumps(one).encode()) for one in ({"alg": "RS256", "kid": "1", "typ": "JWT"}, claims)
-        ]
-        signature = self._key.sign(".".join(parts).encode(), padding.PKCS1v15(), hashes.SHA256())
-        return ".".join([*parts, encoded(signature)])
-
-
-@contextmanager
-def serving(made: Issuer) -> Iterator[Issuer]:
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
 
 
 @pytest.fixture

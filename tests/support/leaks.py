@@ -105,8 +105,8 @@ def forms(value: str) -> set[bytes]:
 
 
 class Watcher(threading.Thread):
-    """Looks at arguments and environment of every process, at the files that ours have open, and at what the
-    servers show of their sessions, for as long as something runs.
+    """Looks at arguments and environment of every process, and at what the servers show of their sessions,
+    for as long as something runs.
     """
 
     def __init__(self, planted: Planted, known: Collection[str] = (), shown: Iterable[Opened] = ()) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import pytest
+
 from pipeline import mask
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import backup_store
@@ -16,9 +18,9 @@ from tests.dashboards.surfaces import EMAIL, PASSWORD
 from tests.support.hooks import Hook
 from tests.support.leaks import Planted, Watcher
 from tests.support.marts import DECLARED, HR, STAFF, declare
-from tests.support.metabase import Metabase
+from tests.support.metabase import Metabase, running
 from tests.support.night import Ended, Night
-from tests.support.recording import Recorder
+from tests.support.recording import Recorder, recorded
 from tests.support.restores import Restores
 from tests.support.vaults import free_port
 
@@ -202,6 +204,23 @@ class Stage:
                 lambda: self.restores.connect("postgres"),
             ],
         )
+
+
+@pytest.fixture
+def stage(night: Night, hook: Hook, restores: Restores) -> Iterator[Stage]:
+    """A platform of which every credential is known."""
+    planted = Planted()
+    folder = restores.archive.folder
+    public = "".join(path.read_text() for path in folder.glob("*.asc"))
+    with running() as metabase, recorded(night.platform.sandbox.env["VAULT_ADDR"], planted, public) as vault:
+        made = Stage(restores, night, hook, metabase, vault, planted)
+        try:
+            made.make()
+            made.plant()
+            yield made
+        finally:
+            for entry in (made.administrator, f"{made.administrator}/api_key"):
+                night.platform.sandbox.vault.remove(entry)
 
 
 def _uri(uri: str, *, password: str | None = None, port: int | None = None) -> str:

@@ -8,40 +8,22 @@ from pathlib import Path
 import pytest
 
 from pipeline.sandbox.home import PROJECT
-from tests.support.hooks import Hook
 from tests.support.leaks import (
-    Planted,
     Watcher,
     in_files,
     of_the_ledger,
     of_the_scheduler,
     restarted_scheduler,
 )
-from tests.support.metabase import running
-from tests.support.night import Night, next_run
-from tests.support.recording import echoing, echoing_postgres, recorded
-from tests.support.restores import RUN, Restores
-from tests.trust.stage import B2_ENTRIES, Stage, nobody
+from tests.support.night import next_run
+from tests.support.recording import echoing, echoing_postgres
+from tests.support.restores import RUN
+from tests.trust.stage import B2_ENTRIES, Stage, nobody, stage
+
+__all__ = ["stage"]
 
 MISTAKEN = "mistaken-but-secret-all-the-same: ü"
 MONTH = "2026-11"
-
-
-@pytest.fixture
-def stage(night: Night, hook: Hook, restores: Restores) -> Iterator[Stage]:
-    """A platform of which every credential is known."""
-    planted = Planted()
-    folder = restores.archive.folder
-    public = "".join(path.read_text() for path in folder.glob("*.asc"))
-    with running() as metabase, recorded(night.platform.sandbox.env["VAULT_ADDR"], planted, public) as vault:
-        made = Stage(restores, night, hook, metabase, vault, planted)
-        try:
-            made.make()
-            made.plant()
-            yield made
-        finally:
-            for entry in (made.administrator, f"{made.administrator}/api_key"):
-                night.platform.sandbox.vault.remove(entry)
 
 
 def alarms(stage: Stage) -> None:
