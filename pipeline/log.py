@@ -28,6 +28,9 @@ OURS = ("__main__", "pipeline", "tasks", "luigi", "luigi-interface")
 # Luigi tells of its own housekeeping what is for us no more than a help in the search for a fault.
 LUIGI = ("luigi", "luigi-interface")
 QUIET = "DEBUG"
+# Luigi's words where what a task needs, such as the snapshot of a source, is undone as its turn comes. It is
+# done over, and whoever does that tells if it fails.
+UNFULFILLED = "Unfulfilled dependenc"
 # Of the lines of another process, those that a person is shown at once.
 LOUD = frozenset({"WARNING", "ERROR", "CRITICAL"})
 
@@ -194,7 +197,10 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    return record.exc_info is not None and isinstance(record.exc_info[1], PipelineError)
+    """Whether an event is of what a person can fix, or of what is done over; all else is a bug."""
+    error = record.exc_info[1] if record.exc_info else None
+    undone = record.name in LUIGI and str(error).startswith(UNFULFILLED)
+    return isinstance(error, PipelineError) or (isinstance(error, RuntimeError) and undone)
 
 
 def _error(record: logging.LogRecord) -> str | None:

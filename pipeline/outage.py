@@ -21,6 +21,12 @@ _SERVER = re.compile(
     r"(?:^|: )((?P<server>the warehouse|source (?P<source>\w+)): "
     r"|Vault at \S+ (?:cannot be reached|is sealed))"
 )
+# As libpq begins, where nobody answers there, or nobody is let in for now. That one login is refused is no
+# matter of the server's.
+_ADDRESS = re.compile(
+    r'connection to server at "(?P<host>[^"]+)"(?: \([^)]*\))?, port (?P<port>\d+) failed: '
+    r"(?!FATAL:(?!  ?the database system is|  ?sorry, too many clients))"
+)
 _ENTRY = struct.Struct("=8sd")
 # Shared by all processes that are forked from this one: the steps of a run.
 _warned = os.memfd_create("warned")
@@ -28,18 +34,32 @@ _warned = os.memfd_create("warned")
 
 @dataclass(frozen=True)
 class Outage:
-    """A server that is out of reach, as an error names it; `source` is None for those that all need."""
+    """A server that is out of reach, as an error names it; `source` is None for those that all need.
+
+    `address` is its host:port, if the error has it and it is the server itself that does not answer: what
+    else is there is out of reach as well.
+    """
 
     server: str
     source: str | None
     error: str
+    address: str | None = None
+
+    @property
+    def place(self) -> str:
+        """What errors have in common that are about the same server."""
+        return self.address or self.server
 
 
 def find(error: str | None, exit_code: int | None = UnreachableError.exit_code) -> Outage | None:
     """Return the server that an error says is out of reach, or refuses our login; None if it says none.
 
     >>> find("hr.employee: source hr: no connection: refused")
-    Outage(server='source hr', source='hr', error='source hr: no connection: refused')
+    Outage(server='source hr', source='hr', error='source hr: no connection: refused', address=None)
+    >>> at = 'connection to server at "db" (::1), port 5432 failed: '
+    >>> find(f"source hr: no connection: {at}Connection refused").address
+    'db:5432'
+    >>> find(f'source hr: no connection: {at}FATAL: password authentication failed for user "x"').address
     >>> find("Vault at http://vault is sealed; unseal it").server
     'Vault'
     >>> find("hr.employee: it is empty")
@@ -49,7 +69,9 @@ def find(error: str | None, exit_code: int | None = UnreachableError.exit_code) 
     found = _SERVER.search(error or "")
     if found is None or error is None:
         return None
-    return Outage(found["server"] or "Vault", found["source"], error[found.start(1) :])
+    at = _ADDRESS.search(error)
+    address = f"{at['host']}:{at['port']}" if at and found["server"] else None
+    return Outage(found["server"] or "Vault", found["source"], error[found.start(1) :], address)
 
 
 def few(names: Sequence[str]) -> str:
@@ -66,7 +88,7 @@ def few(names: Sequence[str]) -> str:
 def is_news(warning: str) -> bool:
     """Whether no process of this run has warned of this server, or in these words, for a minute."""
     outage = find(warning)
-    mark = hashlib.sha256((outage.server if outage else warning).encode()).digest()[:8]
+    mark = hashlib.sha256((outage.place if outage else warning).encode()).digest()[:8]
     # By record locks, which end with a process that is killed.
     fcntl.lockf(_warned, fcntl.LOCK_EX)
     try:

@@ -10,7 +10,7 @@ import luigi
 import luigi.configuration
 from luigi import Event
 
-from pipeline import access, alerts, chains, ledger, outage, postgres
+from pipeline import access, alerts, chains, ledger, log, outage, postgres
 from pipeline.alerts import failures
 from pipeline.alerts.failures import AlertSubject
 from pipeline.catalog import Source
@@ -23,9 +23,6 @@ from tasks.step import configured, declared, source_of
 # A task that failed is tried again after [scheduler] retry_delay. What that fixes wakes nobody; a second
 # failure is told at once, and what has not been fixed by then as well.
 GRACE_SECONDS = 60.0
-
-# Luigi's words where what a task needs, such as the snapshot of a source, is undone as its turn comes.
-UNFULFILLED = "Unfulfilled dependenc"
 
 _helping = False
 
@@ -44,7 +41,7 @@ def only_help() -> None:
 def failed(task: luigi.Task, error: BaseException) -> None:
     """Tell that run() raised."""
     # Who told it to stop knows, and the parent tells the others. What it needs is done again, which tells.
-    if not isinstance(error, StoppedError) and not str(error).startswith(UNFULFILLED):
+    if not isinstance(error, StoppedError) and not str(error).startswith(log.UNFULFILLED):
         final = isinstance(error, PipelineError) and not error.retryable
         _send_alert(task, error, grace_seconds=0.0 if final else _grace(task))
 
@@ -95,12 +92,15 @@ def _send_alert(task: luigi.Task, error: BaseException | str | None, *, grace_se
     alert = subject_of(task).failed(_name(task), error)
     if found := _outage(task, error):
         run = parameters[chains.ETL.run_parameter]
-        key = failures.server(found, run).key
-        if grace_seconds and any(known.key == key for known in alerts.open_alerts(configured())):
+        known = failures.known(found, run, alerts.open_alerts(configured()))
+        if known and grace_seconds:
             # Another table has told it: that is not a second try, which would hasten it.
             return
         code, hint = getattr(error, "exit_code", None), getattr(error, "hint", None)
         alert = failures.out_of_reach(found, run, _waiting(found, run), _name(task), code, hint)
+        if known:
+            # Perhaps told as that of another source which is on the same server.
+            alert = alert.model_copy(update={"key": known.key})
     alert = failures.linked(configured(), alert, task.task_family, parameters)
     alerts.send(configured(), alert, grace_seconds=grace_seconds)
 
@@ -118,7 +118,8 @@ def _waiting(found: Outage, run: str) -> list[str]:
     names = [f"{source.name}.{name}" for source in sources for name in source.tables]
     if found.source is None:
         return names
-    names = [name for name in names if name.startswith(f"{found.source}.")]
+    affected = _sources_at(found)
+    names = [name for name in names if name.partition(".")[0] in affected]
     with (
         contextlib.suppress(PipelineError, postgres.Error),
         access.brief(configured()).warehouse(autocommit=True) as warehouse,
@@ -127,8 +128,21 @@ def _waiting(found: Outage, run: str) -> list[str]:
         read = {step.key.name for step in steps if step.done and step.key.task in (EXTRACT_TASK, LOAD_TASK)}
         known = runs.find(warehouse, chains.ETL.name, run)
         scope = known.scope if known else []
-        wanted = {name for name in names if not scope or name in scope or found.source in scope}
+        wanted = {name for name in names if not scope or {name, name.partition(".")[0]}.intersection(scope)}
         names = [name for name in names if name in wanted - read]
+    return names
+
+
+def _sources_at(found: Outage) -> set[str]:
+    """Return the sources on a server, as far as Vault says so; at least the one by which it was noticed."""
+    names = {str(found.source)}
+    if found.address is not None:
+        with contextlib.suppress(PipelineError, postgres.Error):
+            databases = access.brief(configured())
+            address = databases.source_address(str(found.source))
+            for name in declared().sources:
+                if databases.source_address(name) == address:
+                    names.add(name)
     return names
 
 

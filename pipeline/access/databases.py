@@ -196,6 +196,15 @@ class Access:
         """Open a source, for reading only."""
         return self._connected(self.settings.source(name), f"source {name}", SOURCE_SESSION)
 
+    def source_address(self, name: str) -> tuple[str, str]:
+        """Return host and port of a source, as the settings or Vault have them; no login is made for that.
+
+        Raise UnreachableError if there is no address to be had.
+        """
+        source = self.settings.source(name)
+        uri = f"postgresql://{source.address}" if source.address else self._uri(source)
+        return postgres.address(uri, f"source {name}")
+
     def database_uri(self, name: str) -> str:
         """Return the address, with its credential, of a database to back up, for pg_dump."""
         return self._uri(self.settings.database(name))

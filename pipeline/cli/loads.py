@@ -80,7 +80,10 @@ def show_failures(failures: Sequence[Step]) -> None:
         step = alike[-1]
         found = outage.find(step.error, step.exit_code) if len(alike) > 1 else None
         error = found.error if found else step.error or "without a word"
-        names = outage.few(list(dict.fromkeys(one.key.name for one in alike)))
+        if found and len({one.key.name.partition(".")[0] for one in alike}) > 1:
+            # Which source it was that noticed it is no news beside all their names.
+            error = error.removeprefix(f"{found.server}: ")
+        names = outage.few(sorted({one.key.name for one in alike}))
         tasks = ", ".join(dict.fromkeys(one.key.task for one in alike))
         fix = _fix(alike)
         terminal.print_line(f"{names}: {tasks} failed: {'; '.join(error.splitlines())}", "red")
@@ -94,7 +97,7 @@ def _reason(step: Step) -> tuple[object, ...]:
     if found is None or chain is None:
         return (step.key,)
     mart = chains.ETL if chain is chains.MARTS else chain
-    return step.key.run, mart.name, found.server
+    return step.key.run, mart.name, found.place
 
 
 def _fix(alike: Sequence[Step]) -> Hint:

@@ -33,7 +33,7 @@ from pipeline.postgres.statements import (
     statement,
     value,
 )
-from pipeline.postgres.uri import KEEPALIVES, plain, program_environment, with_options
+from pipeline.postgres.uri import KEEPALIVES, address, plain, program_environment, with_options
 from pipeline.postgres.waiting import keeper, kept, legible, process, waits_for
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "Session",
     "UndefinedColumn",
     "UndefinedTable",
+    "address",
     "answered",
     "cleared",
     "codec",

@@ -47,10 +47,7 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
 
     Raise UnreachableError if there is something in it that cannot be said so.
     """
-    try:
-        parts = psycopg2.extensions.parse_dsn(plain(uri, name))
-    except psycopg2.Error as error:
-        raise UnreachableError(f"{name}: its uri in Vault is faulty: {message_of(error)}") from None
+    parts = _parts(uri, name)
     for part in parts.keys() - VARIABLES.keys() - KEEPALIVES.keys():
         raise UnreachableError(
             f"{name}: its uri in Vault has {part}, which cannot be handed on",
@@ -59,10 +56,30 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
     return {VARIABLES[part]: value for part, value in parts.items() if part in VARIABLES}
 
 
+def address(uri: str, name: str) -> tuple[str, str]:
+    """Return host and port of a URI, several of them joined by commas as they are there.
+
+    Raise UnreachableError if it is not a valid URI.
+
+    >>> address("postgresql://role:password@db:5433/hr", "hr"), address("postgresql://db/hr", "hr")
+    (('db', '5433'), ('db', '5432'))
+    """
+    parts = _parts(uri, name)
+    return parts.get("host") or parts.get("hostaddr", ""), parts.get("port", "5432")
+
+
 def with_options(environment: Mapping[str, str], options: str) -> dict[str, str]:
     """Return the environment of one of PostgreSQL's programs with more said in PGOPTIONS, which counts."""
     joined = " ".join(part for part in (environment.get("PGOPTIONS"), options) if part)
     return {**environment, **({"PGOPTIONS": joined} if joined else {})}
+
+
+def _parts(uri: str, name: str) -> dict[str, str]:
+    try:
+        parts: dict[str, str] = psycopg2.extensions.parse_dsn(plain(uri, name))
+    except psycopg2.Error as error:
+        raise UnreachableError(f"{name}: its uri in Vault is faulty: {message_of(error)}") from None
+    return parts
 
 
 def plain(uri: str, name: str) -> str:

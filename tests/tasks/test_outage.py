@@ -4,11 +4,13 @@ import contextlib
 import multiprocessing
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
 
 from pipeline import outage, postgres
-from tests.cli.test_refusals import spoil_uri
+from tests.cli.test_refusals import DECLARATION, SHOP, spoil_uri
 from tests.support.hooks import Hook
 from tests.support.night import Night, next_run, wait_until
 
@@ -16,6 +18,11 @@ from tests.support.night import Night, next_run, wait_until
 pytestmark = pytest.mark.endurance
 
 TABLES = ("customer", "event", "purchase")
+
+
+def entry_of(shop: Night, source: str) -> str:
+    """Return where Vault has a source's URI."""
+    return f"source/{shop.platform.database(source)}"
 
 
 @contextlib.contextmanager
@@ -60,6 +67,80 @@ def test_a_source_that_dies_while_its_tables_are_read_is_told_once(hook: Hook, s
     assert hook.received() == [("failed", "etl/shop"), ("recovered", "etl/shop")]
 
 
+@contextlib.contextmanager
+def branches(shop: Night) -> Iterator[tuple[str, ...]]:
+    """Give the body two more sources, on the server of the first."""
+    names = ("annex", "branch")
+    for name in names:
+        shop.platform.source(name, SHOP, DECLARATION.replace("shop", name))
+    yield ("annex", "branch", "shop")
+
+
+def moved_away(shop: Night, *names: str) -> None:
+    """Let Vault say that these sources are where no server is."""
+    for name in names:
+        spoil_uri(shop, name, r":\d+/", ":1/")
+
+
+def test_a_dead_server_of_several_sources_is_one_failure_that_names_them_all(hook: Hook, shop: Night) -> None:
+    run = next_run()
+    with branches(shop) as sources:
+        before = {name: shop.platform.sandbox.vault.read(entry_of(shop, name)) or {} for name in sources}
+        moved_away(shop, *sources)
+        ended = shop.etl(run)
+        assert ended.code == 5, ended.err
+        (alert,) = hook.alerts()
+        assert (alert.kind, alert.run, alert.command) == ("failed", run, f"pipeline rerun --run {run}")
+        assert alert.summary == (
+            "sources annex, branch, shop, all on 127.0.0.1:1: out of reach; because of that, 7 tables are "
+            "not loaded: annex.item, annex.other, branch.item and 4 more"
+        )
+        failed = [line for line in ended.out.splitlines() if " failed: " in line]
+        assert len(failed) == 1, ended.out
+        assert failed[0].startswith("annex, branch, shop: OpenSnapshot failed: no connection: connection to ")
+        assert ended.out.count(f"  next: pipeline rerun --run {run}\n") == 1
+        warned = [line for line in ended.err.splitlines() if "Connection refused" in line]
+        moments = [datetime.fromisoformat(" ".join(line.split()[:2])) for line in warned]
+        apart = [(after - before).total_seconds() for before, after in pairwise(moments)]
+        assert warned
+        assert all(seconds >= outage.NEWS_SECONDS - 1 for seconds in apart), warned
+        status = shop.run("status").out
+        assert status.count("Connection refused") == 1, status
+        for name, values in before.items():
+            shop.platform.sandbox.vault.write(entry_of(shop, name), values)
+        assert shop.etl(run).code == 0
+        assert hook.received() == [("failed", alert.key), ("recovered", alert.key)]
+
+
+def test_a_server_that_dies_while_tables_of_several_sources_are_read_is_told_once(
+    hook: Hook, shop: Night
+) -> None:
+    """What one source had read by then is loaded, and not among what waits."""
+    run = next_run()
+    readers = [shop.platform.reader(name) for name in ("annex", "shop")]
+    waiting = "SELECT pid FROM pg_stat_activity WHERE usename = ANY(%s) AND wait_event_type = 'Lock'"
+    loaded = "SELECT count(*) FROM ops.step WHERE run = %s AND task = 'LoadTable' AND state = 'done'"
+    with branches(shop) as sources, locked(shop), shop.platform.connect("annex") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE item, other IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run, "--workers", "6")
+        wait_until(lambda: shop.value("warehouse", loaded, (run,)) == 2, "the branch is loaded")
+        both = waiting.replace("pid", "DISTINCT usename")
+        wait_until(lambda: len(shop.ask("shop", both, (readers,))) == 2, "tables of both are being read")
+        moved_away(shop, *sources)
+        ended = f"SELECT pg_terminate_backend(pid) FROM ({waiting}) AS reading"
+        shop.ask("shop", ended, (readers,))
+        out, err = process.communicate(timeout=280)
+    assert process.returncode == 5, out + err
+    assert "Traceback" not in err, err
+    (alert,) = hook.alerts()
+    assert alert.summary.startswith(
+        "sources annex, shop, all on 127.0.0.1:1: out of reach; because of that, 5 tables are not loaded: "
+    )
+    assert "branch" not in alert.summary
+    assert out.count(" failed: no connection: ") == 1, out
+
+
 def test_one_server_is_warned_of_once_a_minute_by_all_processes_of_a_run() -> None:
     name = f"s{uuid.uuid4().hex}"
     context = multiprocessing.get_context("fork")
@@ -69,3 +150,6 @@ def test_one_server_is_warned_of_once_a_minute_by_all_processes_of_a_run() -> No
     assert sum(news) == 1
     assert not outage.is_news(told[0])
     assert outage.is_news(f"source {name}2: no connection: refused")
+    refused = f'no connection: connection to server at "{name}", port 5432 failed: Connection refused'
+    assert outage.is_news(f"source {name}3: {refused}")
+    assert not outage.is_news(f"source {name}4: {refused}")

@@ -17,14 +17,21 @@ def send(
     What failed for want of a server is one alert of that server.
     """
     keys = set()
+    outages = [found for step in failed if (found := outage.find(step.error, step.exit_code))]
     for step in failed:
         task = step.key.task
         if found := outage.find(step.error, step.exit_code):
-            of = f"{found.source}." if found.source else ""
+            of = {other.source for other in outages if other.place == found.place}
             waiting = [
-                name for name in names if "." in name and name not in succeeded and name.startswith(of)
+                name
+                for name in names
+                if "." in name
+                and name not in succeeded
+                and (found.source is None or name.partition(".")[0] in of)
             ]
             alert = failures.out_of_reach(found, run, waiting, task, step.exit_code, step.hint)
+            if known := failures.known(found, run, alerts.open_alerts(configured)):
+                alert = alert.model_copy(update={"key": known.key})
         else:
             subject = failures.loaded(step.key.name, run)
             alert = subject.failed(task, step.error, step.exit_code, step.hint, step.again)
