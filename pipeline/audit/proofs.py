@@ -9,6 +9,7 @@ from pipeline import postgres
 from pipeline.audit.finding import DIFFERS, EQUAL, Finding, Part
 from pipeline.catalog import Table
 from pipeline.ledger import audits
+from pipeline.ledger.audits import Looks
 from pipeline.postgres import Connection
 
 # Before anything was measured: seconds for each row on both sides, and for each look.
@@ -99,47 +100,30 @@ class Proof:
 def read(warehouse: Connection) -> Mapping[str, Proof]:
     """Return what is known of every table that is loaded, by source.table."""
     found = audits.proofs(warehouse)
-    pace = Pace.of([(rows, seconds) for *_, rows, seconds, _, _, _ in found if seconds is not None and rows])
-    return {name: _proof(pace, name, *rest) for name, *rest in found}
+    timed = [(one.compared, one.seconds) for one in found if one.seconds is not None and one.compared]
+    pace = Pace.of(timed)
+    return {one.name: _proof(pace, one) for one in found}
 
 
-def _proof(
-    pace: Pace,
-    name: str,
-    rows: int,
-    loaded_since: datetime,
-    proved_at: datetime | None,
-    looked_at: datetime | None,
-    result: str | None,
-    reason: str | None,
-    part: int | None,
-    parts: int,
-    blocks: int,
-    storage: str,
-    after: list[str] | None,
-    compared: int | None,
-    seconds: float | None,
-    stopped_rows: int | None,
-    stopped_seconds: float | None,
-    stopped: int,
-) -> Proof:
-    last = Part(part, parts, blocks, storage, after=tuple(after or ())) if part else None
-    whole = pace.whole(rows, compared, seconds)
-    if stopped_seconds is not None:
+def _proof(pace: Pace, looks: Looks) -> Proof:
+    after = tuple(looks.after or ())
+    last = Part(looks.part, looks.parts, looks.blocks, looks.storage, after=after) if looks.part else None
+    whole = pace.whole(looks.rows, looks.compared, looks.seconds)
+    if looks.stopped_seconds is not None:
         # As far as is known it would have taken as long again.
-        whole = max(whole, pace.whole(rows, stopped_rows, 2 * stopped_seconds))
+        whole = max(whole, pace.whole(looks.rows, looks.stopped_rows, 2 * looks.stopped_seconds))
     return Proof(
-        name,
-        rows,
-        loaded_since,
-        proved_at,
-        looked_at,
-        result,
-        reason or "",
+        looks.name,
+        looks.rows,
+        looks.loaded_since,
+        looks.proved_at,
+        looks.looked_at,
+        looks.result,
+        looks.reason or "",
         last,
         whole,
         pace.table_seconds,
-        stopped,
+        looks.stopped,
     )
 
 

@@ -10,7 +10,7 @@ from pipeline.alerts.hints import Hint
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
 from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
-from pipeline.ledger import runs
+from pipeline.ledger import Fresh, runs
 from pipeline.ledger.runs import Published, TableState
 from pipeline.observe import overview
 from pipeline.observe.overview import Table
@@ -38,7 +38,7 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str]) -> None:
 
 
 def show_tables(
-    run: str, steps: Sequence[Step], known: Sequence[tuple[str, datetime, int]], others: Sequence[Table] = ()
+    run: str, steps: Sequence[Step], known: Sequence[Fresh], others: Sequence[Table] = ()
 ) -> None:
     """Print a line for each table of these steps of a run; `known` has the moment that each table shows.
 
@@ -50,7 +50,7 @@ def show_tables(
     if not states and not more:
         return
     styles = {one.name: STYLES.get(one.state) for one in others}
-    fresh = {name: as_of for name, as_of, _ in known} | {one.name: one.as_of for one in others if one.as_of}
+    fresh = {one.name: one.as_of for one in known} | {one.name: one.as_of for one in others if one.as_of}
     # A width of 80 holds names of 28 characters beside millions of rows.
     shown = new_table("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
     for state in sorted([*states, *more], key=lambda one: one.name):

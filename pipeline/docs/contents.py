@@ -8,6 +8,7 @@ from pipeline import postgres
 from pipeline.access import Access
 from pipeline.catalog import Check, Column, Mart, Repository, Table, lineage
 from pipeline.ledger import checks as checks_of
+from pipeline.ledger.checks import PastResult
 from pipeline.loading import checking
 from pipeline.marts.build import Built
 from pipeline.observe import overview
@@ -117,20 +118,18 @@ def gather(found: Repository, databases: Access | None) -> Contents:
 def _read(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _Seen:
     columns: dict[str, list[ColumnFacts]] = {}
     described: dict[str, str] = {}
-    for name, column, kind, required, text, of_table in postgres.rows(
-        warehouse, postgres.statement("docs/described_columns"), (list(schemas),)
-    ):
-        columns.setdefault(name, []).append(ColumnFacts(column, kind, required, text or ""))
-        described[name] = of_table or ""
-    past: dict[tuple[str, str], list[tuple[bool, str, str]]] = {}
-    last: dict[tuple[str, str], tuple[str, datetime]] = {}
-    for name, check, level, passed, observed, run, at in checks_of.history(warehouse):
-        past.setdefault((name, check), []).append((passed, run, observed))
-        last[name, check] = level, at
+    for found in postgres.records(warehouse, postgres.statement("docs/described_columns"), (list(schemas),)):
+        relation, of_relation = found.pop("relation"), found.pop("of_relation")
+        columns.setdefault(relation, []).append(ColumnFacts(**found))
+        described[relation] = of_relation
+    past: dict[tuple[str, str], list[PastResult]] = {}
+    for one in checks_of.history(warehouse):
+        past.setdefault((one.name, one.check), []).append(one)
     checks: dict[str, list[CheckFacts]] = {}
     for (name, check), results in past.items():
-        level, at = last[name, check]
-        checks.setdefault(name, []).append(CheckFacts(check, level, results, at))
+        last = results[-1]
+        seen = [(one.passed, one.run, one.observed) for one in results]
+        checks.setdefault(name, []).append(CheckFacts(check, last.level, seen, last.at))
     tables = {one.name: one for one in overview.summarize(databases, warehouse, None).tables}
     return _Seen(columns, described, checks, tables)
 

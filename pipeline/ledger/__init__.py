@@ -25,6 +25,7 @@ from pipeline.ledger.steps import (
     steps_of,
 )
 from pipeline.ledger.watermarks import (
+    Fresh,
     Watermark,
     fresh_as_of,
     loaded_tables,
@@ -35,6 +36,7 @@ from pipeline.ledger.watermarks import (
 
 __all__ = [
     "Entry",
+    "Fresh",
     "Watermark",
     "accept_shape",
     "accepted_shape",

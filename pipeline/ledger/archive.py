@@ -1,11 +1,13 @@
 """Backups and drills: what the ledger has been told of them. What counts is in the bucket."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
 from pipeline import postgres
 from pipeline.postgres import Connection
+
+T = TypeVar("T")
 
 # For Prometheus: of each database when it was last backed up, and when a drill of it last held.
 BACKUPS_TAKEN = "SELECT database, extract(epoch FROM max(taken_at)) FROM ops.backup GROUP BY 1 ORDER BY 1"
@@ -22,13 +24,13 @@ def record_drill(connection: Connection, drill: Mapping[str, object]) -> None:
     postgres.rows(connection, postgres.statement("ledger/drill"), drill)
 
 
-def newest_backups(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return the newest backup of each database: its name, run, moment, size in bytes, True, warnings."""
+def newest_backups(connection: Connection, kind: Callable[..., T]) -> list[T]:
+    """Return the newest backup of each database: what `kind` makes of it. All that are here are verified."""
     query = """
-        SELECT DISTINCT ON (database) database, run, taken_at, size_bytes, true, warnings
+        SELECT DISTINCT ON (database) database, run, taken_at, size_bytes, true AS verified, warnings
         FROM ops.backup ORDER BY database, taken_at DESC
         """
-    return _rows(connection, "ops.backup", query)
+    return _read(connection, "ops.backup", query, kind)
 
 
 def first_backups(connection: Connection) -> dict[str, datetime]:
@@ -37,29 +39,30 @@ def first_backups(connection: Connection) -> dict[str, datetime]:
     return dict(postgres.rows(connection, query))
 
 
-def newest_drills(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return the newest drill of each database.
+def newest_drills(connection: Connection, kind: Callable[..., T]) -> list[T]:
+    """Return the newest drill of each database: what `kind` makes of it.
 
-    Its name, month, whether it held, grade, seconds of recovery, end, what failed and what is to be done.
+    `seconds` is what the recovery took, `error` what did not hold, `hint` what is to be done about that.
     """
     query = """
-        SELECT DISTINCT ON (database) database, month, held, grade, recovery_seconds, finished_at, coalesce(
+        SELECT DISTINCT ON (database) database, month, held, grade, recovery_seconds AS seconds, finished_at,
+            coalesce(
             report ->> 'error',
             (SELECT string_agg((one ->> 'name') || ': ' || (one ->> 'detail'), '; ')
              FROM jsonb_array_elements((report -> 'assertions') || (report -> 'controls')) AS one
-             WHERE one ->> 'held' = 'false')), report ->> 'hint'
+             WHERE one ->> 'held' = 'false')) AS error, report ->> 'hint' AS hint
         FROM ops.drill ORDER BY database, finished_at DESC
         """
-    return _rows(connection, "ops.drill", query)
+    return _read(connection, "ops.drill", query, kind)
 
 
-def last_held(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return the newest drill of each database: name, month, grade, held, end, when one last held."""
-    return postgres.rows(connection, postgres.statement("ledger/watch_drills"))
+def last_held(connection: Connection, kind: Callable[..., T]) -> list[T]:
+    """Return the newest drill of each database, and when one last held: what `kind` makes of it."""
+    return postgres.read(connection, postgres.statement("ledger/watch_drills"), kind)
 
 
-def _rows(connection: Connection, table: str, query: str) -> list[tuple[Any, ...]]:
+def _read(connection: Connection, table: str, query: str, kind: Callable[..., T]) -> list[T]:
     """Return the rows of a table of the ledger, none where that is older than the table."""
     if postgres.value(connection, "SELECT to_regclass(%s)", (table,)) is None:
         return []
-    return postgres.rows(connection, query)
+    return postgres.read(connection, query, kind)

@@ -1,17 +1,54 @@
 """Audits: how each table was looked at, and when it was last proved equal to its source."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline import postgres
 from pipeline.postgres import Connection
 
 
-def proofs(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return what is known of every loaded table, as proofs.sql has it; nothing where the ledger is older."""
+@dataclass(frozen=True)
+class Looks:
+    """What is known of how a loaded table was looked at.
+
+    `result` to `after` are of the last part; `compared` rows in `seconds` is what its last looks took on the
+    average, `stopped_rows` in `stopped_seconds` what the last one has taken that was given up since.
+    """
+
+    name: str
+    rows: int
+    loaded_since: datetime
+    proved_at: datetime | None
+    looked_at: datetime | None
+    result: str | None
+    reason: str | None
+    part: int | None
+    parts: int
+    blocks: int
+    storage: str
+    after: Sequence[str] | None
+    compared: int | None
+    seconds: float | None
+    stopped_rows: int | None
+    stopped_seconds: float | None
+    stopped: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How many rows were compared, in how many seconds, and how many tables had their turn."""
+
+    rows: int
+    seconds: float
+    tables: int
+
+
+def proofs(connection: Connection) -> list[Looks]:
+    """Return what is known of every loaded table; nothing where the ledger is older."""
     if postgres.value(connection, "SELECT to_regclass('ops.audit_stopped')") is None:
         return []
-    return postgres.rows(connection, postgres.statement("ledger/proofs"))
+    return postgres.read(connection, postgres.statement("ledger/proofs"), Looks)
 
 
 def record_audit(connection: Connection, source: str, table: str, seen: Sequence[object]) -> None:
@@ -64,15 +101,12 @@ def forget_stopped(connection: Connection, source: str, table: str) -> None:
     )
 
 
-def totals(connection: Connection) -> tuple[int, float, int]:
-    """Return how many rows were compared, in how many seconds, and how many tables had their turn."""
-    found = postgres.rows(
-        connection,
-        """
-        SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(seconds), 0),
-               count(DISTINCT (source, table_name)) FILTER (WHERE part = parts)
+def totals(connection: Connection) -> Totals:
+    """Return what all audits did together."""
+    query = """
+        SELECT coalesce(sum(rows), 0)::bigint AS rows, coalesce(sum(seconds), 0) AS seconds,
+               count(DISTINCT (source, table_name)) FILTER (WHERE part = parts) AS tables
         FROM ops.audit
-        """,
-    )
-    ((rows, seconds, tables),) = found
-    return rows, seconds, tables
+        """
+    (found,) = postgres.read(connection, query, Totals)
+    return found

@@ -1,7 +1,8 @@
 """Checks: how each came out, in each run."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline import postgres
 from pipeline.catalog.check_kinds import Result
@@ -39,6 +40,19 @@ def record_checks(
         )
 
 
-def history(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return the last results of every check, as check_history.sql has them, the oldest first."""
-    return postgres.rows(connection, postgres.statement("ledger/check_history"))
+@dataclass(frozen=True)
+class PastResult:
+    """How a check of a table, or mart, came out in a run, and what was seen."""
+
+    name: str
+    check: str
+    level: str
+    passed: bool
+    observed: str
+    run: str
+    at: datetime
+
+
+def history(connection: Connection) -> list[PastResult]:
+    """Return the last results of every check, the oldest first."""
+    return postgres.read(connection, postgres.statement("ledger/check_history"), PastResult)

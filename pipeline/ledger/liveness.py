@@ -1,6 +1,8 @@
 """Liveness: whether somebody is still at a step that says running, by its process or by its heartbeat."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline import postgres
 from pipeline.ledger import lease
@@ -9,23 +11,43 @@ from pipeline.step import Step
 from pipeline.system import process_tree
 
 
+@dataclass(frozen=True)
+class _Worker:
+    """Whose a step is: host and process, and whether there was word of him lately."""
+
+    host: str
+    pid: int
+    heard_of: bool
+
+
+@dataclass(frozen=True)
+class _AtWork:
+    """A step of this machine that says running, its process, and when it began."""
+
+    task: str
+    name: str
+    pid: int
+    started_at: datetime
+
+
 def is_at_work(connection: Connection, step: Step) -> bool:
     """Whether somebody is still at a step of no living run: an assistant, or what plain Luigi started."""
-    found = postgres.row(
+    found = postgres.read(
         connection,
         """
-        SELECT host, pid, seen_at > clock_timestamp() - make_interval(secs => %s) FROM ops.step
+        SELECT host, pid, seen_at > clock_timestamp() - make_interval(secs => %s) AS heard_of FROM ops.step
         WHERE run = %s AND task = %s AND name = %s
         """,
+        _Worker,
         (lease.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
     )
-    if found is None:
+    if not found:
         return False
-    host, pid, heard_of = found
-    if host != process_tree.place():
+    (worker,) = found
+    if worker.host != process_tree.place():
         # A worker of another machine, or in another PID namespace, says now and then that it is there.
-        return bool(heard_of)
-    return process_tree.is_at_work(pid, step.started_at.timestamp())
+        return bool(worker.heard_of)
+    return process_tree.is_at_work(worker.pid, step.started_at.timestamp())
 
 
 def fail_killed_steps(connection: Connection, run: str, names: Collection[str]) -> None:
@@ -37,8 +59,8 @@ def fail_killed_steps(connection: Connection, run: str, names: Collection[str]) 
         SELECT task, name, pid, started_at FROM ops.step
         WHERE run = %s AND name = ANY(%s) AND state = 'running' AND host = %s
         """
-    for task, name, pid, since in postgres.rows(connection, query, (run, list(names), process_tree.place())):
-        if not process_tree.is_at_work(pid, since.timestamp()):
+    for one in postgres.read(connection, query, _AtWork, (run, list(names), process_tree.place())):
+        if not process_tree.is_at_work(one.pid, one.started_at.timestamp()):
             postgres.rows(
                 connection,
                 """
@@ -46,5 +68,5 @@ def fail_killed_steps(connection: Connection, run: str, names: Collection[str]) 
                     error = 'its process was killed (by the kernel, for want of memory?)'
                 WHERE run = %s AND task = %s AND name = %s AND pid = %s AND state = 'running'
                 """,
-                (run, task, name, pid),
+                (run, one.task, one.name, one.pid),
             )

@@ -5,7 +5,8 @@ A step's end is written in the transaction that did its work, so that the two ca
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from pipeline.step import Record, State, Step, StepKey
 from pipeline.system import process_tree
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 # An error is told in one glance; the log has the rest.
 ERROR_LENGTH = 2000
@@ -154,13 +156,28 @@ def held_back(connection: Connection, sources: Iterable[str]) -> dict[str, Seque
     return {source: taken.held_back for source, taken in last.items() if taken}
 
 
-def at_work(connection: Connection, name: str) -> tuple[str, str, datetime, str, int] | None:
-    """Return run, task, begin, host and process of a table's step that says running; None if none does."""
+@dataclass(frozen=True)
+class AtWork:
+    """A table's step that says running: which it is, since when, and whose by host and process."""
+
+    run: str
+    task: str
+    started_at: datetime
+    host: str
+    pid: int
+
+    def __str__(self) -> str:
+        since = f"{self.started_at:%Y-%m-%d %H:%M} UTC"
+        return f"{self.task} of run {self.run} has it since {since} on {self.host} (process {self.pid})"
+
+
+def at_work(connection: Connection, name: str) -> AtWork | None:
+    """Return the step of a table that says running; None if none does."""
     query = """
         SELECT run, task, started_at, host, pid FROM ops.step WHERE name = %s AND state = 'running'
         ORDER BY started_at DESC LIMIT 1
         """
-    return postgres.row(connection, query, (name,))
+    return next(iter(postgres.read(connection, query, AtWork, (name,))), None)
 
 
 def forget(connection: Connection, run: str, name: str, tasks: Sequence[str]) -> list[str]:
@@ -193,10 +210,10 @@ def count_not_loaded(connection: Connection, run: str, tables: Sequence[tuple[st
     return counted
 
 
-def fared(connection: Connection, since: datetime) -> list[tuple[Any, ...]]:
-    """Return how each table, mart and source as such fares, as watch_tables.sql has it."""
+def fared(connection: Connection, since: datetime, kind: Callable[..., T]) -> list[T]:
+    """Return how each table, mart and source as such fares: what `kind` makes of watch_tables.sql."""
     parameters = {"since": since, "own_tasks": [OPEN_TASK, BUILD_TASK]}
-    return postgres.rows(connection, postgres.statement("ledger/watch_tables"), parameters)
+    return postgres.read(connection, postgres.statement("ledger/watch_tables"), kind, parameters)
 
 
 def seconds_of_tables(connection: Connection) -> float:

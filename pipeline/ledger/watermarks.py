@@ -100,10 +100,21 @@ def read_in_full(connection: Connection, source: str, table: str, reason: str) -
     postgres.rows(connection, query, (reason, source, table))
 
 
-def fresh_as_of(connection: Connection) -> list[tuple[str, datetime, int]]:
-    """Return each loaded table's name, the moment of the source that it shows, and its rows."""
-    query = "SELECT source || '.' || table_name, snapshot_at, rows FROM ops.watermark ORDER BY 1"
-    return postgres.rows(connection, query)
+@dataclass(frozen=True)
+class Fresh:
+    """A loaded table by source.table, the moment of the source that it shows, and its rows."""
+
+    name: str
+    as_of: datetime
+    rows: int
+
+
+def fresh_as_of(connection: Connection) -> list[Fresh]:
+    """Return how fresh each loaded table is, declared or not."""
+    query = """
+        SELECT source || '.' || table_name AS name, snapshot_at AS as_of, rows FROM ops.watermark ORDER BY 1
+        """
+    return postgres.read(connection, query, Fresh)
 
 
 def loaded_tables(connection: Connection, source: str) -> set[str]:

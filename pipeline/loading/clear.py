@@ -68,11 +68,7 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
     if lease.try_lock_table(warehouse, table.source, table.name):
         return
     name = f"{table.source}.{table.name}"
-    found = ledger.at_work(warehouse, name)
-    who = "another worker runs a step of it"
-    if found is not None:
-        run, task, since, host, pid = found
-        who = f"{task} of run {run} has it since {since:%Y-%m-%d %H:%M} UTC on {host} (process {pid})"
+    who = ledger.at_work(warehouse, name) or "another worker runs a step of it"
     raise AlreadyRunningError(f"{name}: {who}; nothing was cleared", hint="wait for it, then try it again")
 
 

@@ -60,10 +60,8 @@ def _moment(moment: datetime | None) -> str | None:
 
 def _tables_data(seen: Overview) -> list[dict[str, Any]]:
     """Return every table that is declared, loaded or not, and what is loaded of others."""
-    rows = {table.name: table.rows for table in seen.tables} | {name: count for name, _, count in seen.fresh}
-    found: dict[str, tuple[datetime | None, str | None]] = {
-        name: (as_of, None) for name, as_of, _ in seen.fresh
-    }
+    rows = {table.name: table.rows for table in seen.tables} | {one.name: one.rows for one in seen.fresh}
+    found: dict[str, tuple[datetime | None, str | None]] = {one.name: (one.as_of, None) for one in seen.fresh}
     found |= {table.name: (table.as_of, table.state) for table in seen.tables}
     return [
         {

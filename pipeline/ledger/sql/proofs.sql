@@ -2,27 +2,27 @@
 -- last looked at as a whole, how its last part fared, what its last three looks took on the average, and what the last
 -- one has taken that was given up since, and how many there were of those.
 SELECT
-    w.source || '.' || w.table_name,
+    w.source || '.' || w.table_name AS name,
     w.rows,
     coalesce(
         (SELECT min(s.accepted_at) FROM ops.table_shape s
          WHERE (s.source, s.table_name) = (w.source, w.table_name)),
         w.loaded_at
-    ),
+    ) AS loaded_since,
     known.proved_at,
     known.looked_at,
     latest.result,
     latest.reason,
     latest.part,
-    coalesce(latest.parts, 1),
-    coalesce(latest.blocks, 0),
-    coalesce(latest.storage, ''),
-    latest.after_key,
-    spent.rows,
+    coalesce(latest.parts, 1) AS parts,
+    coalesce(latest.blocks, 0) AS blocks,
+    coalesce(latest.storage, '') AS storage,
+    latest.after_key AS after,
+    spent.rows AS compared,
     spent.seconds,
-    stopped.rows,
-    stopped.seconds,
-    coalesce(stopped.times, 0)
+    stopped.rows AS stopped_rows,
+    stopped.seconds AS stopped_seconds,
+    coalesce(stopped.times, 0) AS stopped
 FROM ops.watermark w
 LEFT JOIN LATERAL (
     SELECT

@@ -23,6 +23,6 @@ failed AS (
     ORDER BY s.name, s.started_at DESC
 )
 SELECT
-    name, l.snapshot_at, l.loaded_at, t.first_tried_at,
-    f.task, f.run, f.error, f.exit_code, f.failing_since, f.runs, f.hint, f.again
+    name, l.snapshot_at AS fresh_as_of, l.loaded_at, t.first_tried_at,
+    f.task, f.run, f.error, f.exit_code, f.failing_since AS since, f.runs, f.hint, f.again
 FROM loaded l FULL JOIN tried t USING (name) LEFT JOIN failed f USING (name)

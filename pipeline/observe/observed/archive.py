@@ -49,7 +49,7 @@ class Drill:
 
 def in_ledger(warehouse: Connection) -> list[Backup]:
     """Return the newest backup of each database that the ledger knows."""
-    return [Backup(*found) for found in archive.newest_backups(warehouse)]
+    return archive.newest_backups(warehouse, Backup)
 
 
 def in_bucket(settings: Settings) -> list[Backup]:
@@ -64,7 +64,7 @@ def in_bucket(settings: Settings) -> list[Backup]:
 
 def drills_in_ledger(warehouse: Connection) -> list[Drill]:
     """Return the newest drill of each database that the ledger knows."""
-    return [Drill(*found) for found in archive.newest_drills(warehouse)]
+    return archive.newest_drills(warehouse, Drill)
 
 
 def going(

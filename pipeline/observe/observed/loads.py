@@ -8,7 +8,7 @@ from pipeline import chains, ledger
 from pipeline.audit import proofs
 from pipeline.audit.proofs import Proof
 from pipeline.backup.work.attempts import KILLED
-from pipeline.ledger import liveness, runs, waiting
+from pipeline.ledger import Fresh, liveness, runs, waiting
 from pipeline.ledger.runs import Run
 from pipeline.ledger.waiting import Waiting
 from pipeline.postgres import Connection
@@ -34,8 +34,8 @@ def last_loads(warehouse: Connection) -> dict[str, Step]:
     return {step.key.name: step for step in ledger.last_loads(warehouse)}
 
 
-def fresh(warehouse: Connection) -> Sequence[tuple[str, datetime, int]]:
-    """Return what is loaded, declared or not: its name, the moment of the source, and its rows."""
+def fresh(warehouse: Connection) -> Sequence[Fresh]:
+    """Return what is loaded, declared or not, and how fresh it is."""
     return ledger.fresh_as_of(warehouse)
 
 

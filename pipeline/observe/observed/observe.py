@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline import access, catalog, chains, crypt, ledger, postgres
 from pipeline.access import Access
@@ -173,9 +173,7 @@ class _Observer:
                 run=runs.find(warehouse, NAME),
                 going=runs.going(warehouse, NAME),
                 tables=tables(warehouse, self._now - HISTORY),
-                drills={
-                    database: DrillObservations(*rest) for database, *rest in archive.last_held(warehouse)
-                },
+                drills=dict(archive.last_held(warehouse, _drill)),
                 first_backups=archive.first_backups(warehouse),
                 proofs=loads.proved(warehouse),
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
@@ -207,24 +205,24 @@ class _Observer:
 
 def tables(warehouse: Connection, since: datetime) -> dict[str, TableObservations]:
     """Return how each table, mart and source as such fares; what began before `since` is not looked at."""
-    return {name: _table(*rest) for name, *rest in ledger.fared(warehouse, since)}
+    return dict(ledger.fared(warehouse, since, _table))
 
 
 def _table(
+    *,
+    name: str,
     fresh_as_of: datetime | None,
     loaded_at: datetime | None,
     first_tried_at: datetime | None,
     task: str | None,
-    run: str,
-    error: str,
-    exit_code: int | None,
-    since: datetime,
-    runs: int,
-    hint: str | None,
-    again: str | None,
-) -> TableObservations:
-    failing = Failing(task, run, error, exit_code, since, runs, hint, again) if task else None
-    return TableObservations(fresh_as_of, loaded_at, first_tried_at, failing)
+    **failure: Any,
+) -> tuple[str, TableObservations]:
+    failing = Failing(task=task, **failure) if task else None
+    return name, TableObservations(fresh_as_of, loaded_at, first_tried_at, failing)
+
+
+def _drill(*, database: str, **found: Any) -> tuple[str, DrillObservations]:
+    return database, DrillObservations(**found)
 
 
 def _drills(objects: Sequence[Stored]) -> dict[str, DrillObservations]:

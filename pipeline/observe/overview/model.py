@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pipeline.audit.proofs import Proof
 from pipeline.ledger.runs import Run
 from pipeline.ledger.waiting import Waiting
+from pipeline.ledger.watermarks import Fresh
 from pipeline.observe.observed.archive import Backup, Drill
 from pipeline.observe.observed.programs import Program
 from pipeline.step import Step
@@ -55,8 +56,8 @@ class Overview:
     open: Sequence[Step] = ()
     undone: Sequence[Undone] = ()
     tables: Sequence[Table] = ()
-    # What is loaded, also of tables that are no longer declared: name, moment of the source, rows.
-    fresh: Sequence[tuple[str, datetime, int]] = ()
+    # What is loaded, also of tables that are no longer declared.
+    fresh: Sequence[Fresh] = ()
     backups: Sequence[Backup] = ()
     drills: Sequence[Drill] = ()
     others: Sequence[Step] = ()
