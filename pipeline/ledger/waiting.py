@@ -50,8 +50,8 @@ def for_another(connection: Connection, name: str) -> str:
 
 
 def _holder(connection: Connection, name: str) -> str:
-    found = postgres.row(connection, postgres.statement("ledger/who_is_at_a_table"), (f"table {name}",))
-    return postgres.process(*found) if found else ""
+    query = postgres.statement("ledger/who_is_at_a_table")
+    return next(iter(postgres.read(connection, query, postgres.process, (f"table {name}",))), "")
 
 
 def steps(connection: Connection, names: Iterable[str]) -> list[Waiting]:

@@ -7,6 +7,7 @@ on whichever machine, goes by that. Where no run is meant, what was said last co
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from pipeline import access, alerts, ledger, postgres
 from pipeline.access import Access
@@ -30,39 +31,14 @@ FEW = 10
 def survey(connection: Connection, source: str) -> list[Relation]:
     """Return the tables and views of a live source, as its role sees them."""
     with postgres.explained(f"source {source}"):
-        found = postgres.rows(connection, postgres.statement("loading/survey"))
-    return [
-        Relation(
-            schema,
-            name,
-            kind,
-            readable=readable,
-            row_security=row_security,
-            rows=rows or 0,
-            size_bytes=size_bytes or 0,
-            key=tuple(key),
-            key_is_primary=key_is_primary,
-            indexed=frozenset(indexed),
-            extension=extension,
-            columns=tuple((column, type_name) for column, type_name in columns),
-            populated=populated,
-        )
-        for (
-            schema,
-            name,
-            kind,
-            readable,
-            row_security,
-            rows,
-            size_bytes,
-            key,
-            key_is_primary,
-            indexed,
-            extension,
-            columns,
-            populated,
-        ) in found
-    ]
+        return postgres.read(connection, postgres.statement("loading/survey"), _relation)
+
+
+def _relation(
+    *, key: Sequence[str], indexed: Sequence[str], columns: Sequence[Sequence[str]], **found: Any
+) -> Relation:
+    pairs = tuple((name, type_name) for name, type_name in columns)
+    return Relation(key=tuple(key), indexed=frozenset(indexed), columns=pairs, **found)
 
 
 def of_run(settings: Settings, declared: Catalog, name: str, run: str) -> Source:

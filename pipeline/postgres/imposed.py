@@ -1,8 +1,9 @@
 """What a host imposes on a session, that the session cannot change: who set it, and what would change it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from pipeline.postgres.statements import Connection, identifier, rows, statement, value
+from pipeline.postgres.statements import Connection, identifier, read, statement, value
 
 # What only a superuser may set, and what we rely on: triggers and foreign keys work, and rows in damaged
 # pages are an error instead of a gap.
@@ -25,18 +26,27 @@ UNLIMITED = (
 READ_ONLY = "default_transaction_read_only"
 
 
+@dataclass(frozen=True)
+class _Imposed:
+    """A setting of this session, where it comes from (pg_settings.source), and whose session it is."""
+
+    name: str
+    setting: str
+    source: str
+    role: str
+    database: str
+
+
 def imposed(connection: Connection, relied_on: Mapping[str, str]) -> list[str]:
     """Return a line for each of these settings that is otherwise: role, setting, and what fixes it."""
     query = """
-        SELECT name, setting, source, session_user, current_database() FROM pg_settings
-        WHERE name = ANY(%s) ORDER BY name
+        SELECT name, setting, source, session_user::text AS role, current_database()::text AS database
+        FROM pg_settings WHERE name = ANY(%s) ORDER BY name
         """
-    found = rows(connection, query, (list(relied_on),))
     return [
-        f"sessions of its role {role} have {name} = {setting}; "
-        + _fix(connection, name, source, role, database)
-        for name, setting, source, role, database in found
-        if setting != relied_on[name]
+        f"sessions of its role {one.role} have {one.name} = {one.setting}; {_fix(connection, one)}"
+        for one in read(connection, query, _Imposed, (list(relied_on),))
+        if one.setting != relied_on[one.name]
     ]
 
 
@@ -47,10 +57,11 @@ def read_only(connection: Connection) -> str | None:
     return next(iter(imposed(connection, {READ_ONLY: "off"})), None)
 
 
-def _fix(connection: Connection, name: str, source: str, role: str, database: str) -> str:
-    """Return what takes a setting back, by where it comes from (pg_settings.source)."""
-    who = identifier(role).as_string(connection)
-    where = identifier(database).as_string(connection)
+def _fix(connection: Connection, found: _Imposed) -> str:
+    """Return what takes a setting back, by where it comes from."""
+    name = found.name
+    who = identifier(found.role).as_string(connection)
+    where = identifier(found.database).as_string(connection)
     statements = {
         "user": f"ALTER ROLE {who} RESET {name}",
         "database user": f"ALTER ROLE {who} IN DATABASE {where} RESET {name}",
@@ -58,8 +69,8 @@ def _fix(connection: Connection, name: str, source: str, role: str, database: st
         "global": f"ALTER ROLE ALL RESET {name}",
         "client": f"take {name} out of the options of its uri in Vault",
     }
-    if source in statements:
-        return statements[source]
+    if found.source in statements:
+        return statements[found.source]
     return (
         "its server is set so (postgresql.conf): ask its administrator; it may be on purpose, for "
         "instance when a disk is full"
@@ -72,9 +83,18 @@ def limits(connection: Connection, wanted: Mapping[str, str]) -> list[str]:
     As where a pooler, or the host, keeps a session from what it sets; `wanted` is what it asked for.
     """
     asked = {name: wanted[name] for name in LIMITS if name in wanted}
+    query, parameters = statement("postgres/limits"), (list(asked), list(asked.values()))
     return [
-        f"its role {role} has {name} = {imposed}, though the session asked for {asked_for}"
-        for role, name, imposed, asked_for in rows(
-            connection, statement("postgres/limits"), (list(asked), list(asked.values()))
-        )
+        f"its role {one.role} has {one.name} = {one.imposed}, though the session asked for {one.asked_for}"
+        for one in read(connection, query, _Limit, parameters)
     ]
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """A limit of this session that is shorter than it asked for."""
+
+    role: str
+    name: str
+    imposed: str
+    asked_for: str

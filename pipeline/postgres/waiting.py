@@ -1,9 +1,10 @@
 """Who has what we wait for: pid, role and since when, and never what he asked the server."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from pipeline.postgres.statements import Connection, row, rows, statement
+from pipeline.postgres.statements import Connection, read, statement
 
 UNKNOWN = "since when is shown to members of pg_read_all_stats alone"
 # Somebody was there, and is not any more.
@@ -28,31 +29,41 @@ def waits_for(connection: Connection, pids: Sequence[int]) -> str:
 
 
 def _waits_for(connection: Connection, pids: Sequence[int]) -> str:
-    found = rows(connection, statement("postgres/waits_for"), (list(pids),))
+    found = read(connection, statement("postgres/waits_for"), _Holder, (list(pids),))
     if not found:
         return ""
-    table = next((what for what, *_ in found if what), None)
-    who = "; ".join(process(*holder) for _, *holder in found)
+    table = next((one.table_name for one in found if one.table_name), None)
+    who = "; ".join(process(one.pid, one.role, one.since) for one in found)
     return f"{table}, which is kept by {who}" if table else who
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """A session that is in the way of another, and the table that it has, if it is a table."""
+
+    table_name: str | None
+    pid: int | None
+    role: str | None
+    since: datetime | None
 
 
 def keeper(connection: Connection, tables: Iterable[int]) -> str:
     """Return which of these tables, by their oids, somebody has or wants for himself alone, and who."""
 
     def describe() -> str:
-        found = row(connection, statement("postgres/blockers"), (list(tables),))
-        return kept(*found) if found else GONE_AGAIN
+        found = read(connection, statement("postgres/blockers"), kept, (list(tables),))
+        return found[0] if found else GONE_AGAIN
 
     return legible(describe)
 
 
-def kept(table: str, pid: int | None, role: str | None, since: datetime | None) -> str:
+def kept(table_name: str, pid: int | None, role: str | None, since: datetime | None) -> str:
     """Return who has a table, for people.
 
     >>> kept("public.entry", None, None, None)
     'public.entry, which a prepared transaction has locked exclusively'
     """
-    return f"{table}, which {process(pid, role, since)} has locked exclusively"
+    return f"{table_name}, which {process(pid, role, since)} has locked exclusively"
 
 
 def process(pid: int | None, role: str | None, since: datetime | None) -> str:

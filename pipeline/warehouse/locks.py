@@ -63,7 +63,8 @@ def _readers(connection: Connection, relation: sql.Identifier) -> str:
     postgres.rows(connection, "SELECT pg_stat_clear_snapshot()")
 
     def describe() -> str:
-        found = postgres.rows(connection, postgres.statement("warehouse/readers"), relation.strings)
-        return "; ".join(postgres.process(*one) for one in found) or "they have just gone"
+        query = postgres.statement("warehouse/readers")
+        found = postgres.read(connection, query, postgres.process, relation.strings)
+        return "; ".join(found) or "they have just gone"
 
     return postgres.legible(describe)

@@ -1,6 +1,6 @@
 """What a table looks like: its columns in the source, and the type that each gets in the warehouse."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -205,12 +205,27 @@ def _meant(connection: Connection, schema: str, relation: str) -> str:
     return f'did you mean "{close}"? ' if close else ""
 
 
+@dataclass(frozen=True)
+class _Relation:
+    """A relation of a source; `readable` is None where the server does not know it any more."""
+
+    oid: int
+    kind: str
+    key: Sequence[str]
+    readable: bool | None
+    xmin_readable: bool
+    ctid_readable: bool
+    partitions: Sequence[int]
+    foreign_part: bool
+
+
 def read(connection: Connection, schema: str, relation: str) -> Shape:
     """Return the shape of a relation as the transaction of `connection` sees it.
 
     Raise StepError if there is no such relation (any more), or if the role may not read it.
     """
-    found = postgres.row(connection, postgres.statement("warehouse/relation"), (schema, relation))
+    query = postgres.statement("warehouse/relation")
+    found = next(iter(postgres.read(connection, query, _Relation, (schema, relation))), None)
     if found is None:
         meant = _meant(connection, schema, relation)
         raise StepError(
@@ -219,15 +234,14 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
             'says "*", write it under leave',
             retryable=False,
         )
-    oid, kind, key, readable, xmin_readable, ctid_readable, partitions, foreign_part = found
-    if readable is None:
+    if found.readable is None:
         # The snapshot still shows it, and the server does not know it any more.
         raise StepError(
             f'"{schema}"."{relation}" was dropped or created again in the source since the snapshot '
             "of this run was taken",
             hint=ANOTHER,
         )
-    if not readable:
+    if not found.readable:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}"',
             hint="GRANT SELECT on it, or remove it from the source's YAML file",
@@ -235,15 +249,15 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         )
     server = connection.server_version // 10000
     return Shape(
-        oid,
-        kind,
-        tuple(key),
-        _columns(connection, oid),
-        tuple(partitions),
+        found.oid,
+        found.kind,
+        tuple(found.key),
+        _columns(connection, found.oid),
+        tuple(found.partitions),
         server,
-        foreign_part=foreign_part,
-        xmin_readable=xmin_readable,
-        ctid_readable=ctid_readable,
+        foreign_part=found.foreign_part,
+        xmin_readable=found.xmin_readable,
+        ctid_readable=found.ctid_readable,
     )
 
 

@@ -1,7 +1,7 @@
 """Types of the sources in the warehouse: which it can hold, and the making of those that users defined."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
@@ -25,15 +25,24 @@ FIND = """
 """
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A type that the warehouse has, and the extension it came with, if it did."""
+
+    extension: str | None
+    name: str
+    schema: str
+
+
 def fit(warehouse: Connection, shape: Shape) -> Shape:
     """Return the shape as this warehouse can hold it: what it has no type for becomes text.
 
     Looks at its version, its extensions and what it was built with; changes nothing.
     """
     names = list({part.name for column in shape.columns for part in column.full_type.parts()})
-    found = postgres.rows(warehouse, postgres.statement("warehouse/type_parts"), (names,))
-    schemas = {(extension, name): schema for extension, name, schema in found if extension is not None}
-    there = {name for extension, name, _ in found if extension is None}
+    found = postgres.read(warehouse, postgres.statement("warehouse/type_parts"), _Known, (names,))
+    schemas = {(one.extension, one.name): one.schema for one in found if one.extension is not None}
+    there = {one.name for one in found if one.extension is None}
     if XML in names and not _reads_xml(warehouse):
         there.discard(XML)
     columns = tuple(_fitted(column, schemas, there) for column in shape.columns)

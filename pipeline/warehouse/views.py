@@ -24,7 +24,7 @@ class View:
     schema: str
     name: str
     materialized: bool
-    statements: tuple[str, ...]
+    statements: Sequence[str]
 
     @property
     def kind(self) -> sql.SQL:
@@ -43,11 +43,7 @@ class View:
 
 def dependent(warehouse: Connection, relation: sql.Identifier) -> list[View]:
     """Return the views on a table, and the views on those, each after what it reads."""
-    found = postgres.rows(warehouse, postgres.statement("warehouse/dependent_views"), relation.strings)
-    return [
-        View(schema, name, materialized, tuple(statements))
-        for schema, name, materialized, statements in found
-    ]
+    return postgres.read(warehouse, postgres.statement("warehouse/dependent_views"), View, relation.strings)
 
 
 def lock(warehouse: Connection, views: list[View]) -> None:

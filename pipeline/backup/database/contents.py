@@ -80,6 +80,15 @@ def sequences(connection: Connection) -> tuple[SequenceState, ...]:
     )
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """The rows of a table, their checksum, and the file that they were in."""
+
+    rows: int
+    checksum: str
+    file: int
+
+
 def count(connection: Connection, shape: TableShape) -> Table:
     """Count a table's rows and compute their checksum, in the connection's snapshot and session settings.
 
@@ -87,9 +96,10 @@ def count(connection: Connection, shape: TableShape) -> Table:
     """
     query = sql.SQL(
         """
-        SELECT count(*),
-               coalesce(sum(hashtextextended(ROW({columns})::text COLLATE "C", 0)::numeric), 0)::text,
-               pg_relation_filenode({oid})
+        SELECT count(*) AS rows,
+               coalesce(sum(hashtextextended(ROW({columns})::text COLLATE "C", 0)::numeric), 0)::text
+                   AS checksum,
+               pg_relation_filenode({oid}) AS file
         FROM ONLY {table} AS t {condition}
         """
     ).format(
@@ -101,16 +111,16 @@ def count(connection: Connection, shape: TableShape) -> Table:
     )
     with postgres.explained(shape.full_name):
         # The query has the table's lock: nobody gives it another file from here on.
-        rows, checksum, file = postgres.rows(connection, query)[0]
-        if file != shape.file:
+        (counted,) = postgres.read(connection, query, _Counted)
+        if counted.file != shape.file:
             raise ConflictError(REWRITTEN)
     return Table(
         schema_name=shape.schema_name,
         name=shape.name,
         owner=shape.owner,
         columns=shape.columns,
-        rows=rows,
-        checksum=checksum,
+        rows=counted.rows,
+        checksum=counted.checksum,
     )
 
 
@@ -179,5 +189,5 @@ def _names(connection: Connection, statement: str) -> tuple[str, ...]:
 
 def globals_sql(connection: Connection) -> str:
     """Return the server's roles, memberships and settings as SQL, without passwords."""
-    lines = [statement for statement, _, _ in postgres.rows(connection, postgres.statement("backup/globals"))]
+    lines = _names(connection, "backup/globals")
     return "\n".join(["-- Roles, memberships and their settings; no passwords.", *lines, ""])

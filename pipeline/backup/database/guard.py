@@ -113,9 +113,9 @@ class Guard:
 
     def step_aside(self) -> None:
         """Raise ConflictError if somebody waits for a table of ours, and one of our sessions behind him."""
-        found = postgres.row(self._connection, postgres.statement("backup/waiting_behind"))
-        if found:
-            raise ConflictError(f"{self._name}: the backup makes way for {postgres.kept(*found)}")
+        query = postgres.statement("backup/waiting_behind")
+        for kept in postgres.read(self._connection, query, postgres.kept):
+            raise ConflictError(f"{self._name}: the backup makes way for {kept}")
 
     def require_unmoved(self, fresh: Connection) -> None:
         """Raise ConflictError if a table was rewritten before pg_dump had locked it, as it now has.

@@ -27,11 +27,21 @@ class Health:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class _Index:
+    """An index: whether it can be used, and whether amcheck can look into it."""
+
+    oid: int
+    name: str
+    valid: bool
+    btree: bool
+
+
 def check(connection: Connection) -> Health:
     """Look at all indexes. `connection` commits each statement; nothing is changed."""
-    found = postgres.rows(connection, postgres.statement("backup/index_health"))
-    broken = [f"{name} is not valid" for _, name, valid, _ in found if not valid]
-    trees = [(oid, name) for oid, name, valid, btree in found if valid and btree]
+    found = postgres.read(connection, postgres.statement("backup/index_health"), _Index)
+    broken = [f"{one.name} is not valid" for one in found if not one.valid]
+    trees = [(one.oid, one.name) for one in found if one.valid and one.btree]
     others = len(found) - len(trees) - len(broken)
     reason = None
     postgres.rows(connection, "BEGIN")

@@ -1,6 +1,7 @@
 """What a login lacks to restore a backup on a server: asked before anything is downloaded."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from pipeline import postgres
 from pipeline.backup.database import contents
@@ -37,17 +38,26 @@ def lacking(
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class _Role:
+    """Our login, by its attributes in pg_roles, and which roles there are."""
+
+    rolcreatedb: bool
+    rolcreaterole: bool
+    known: Sequence[str]
+
+
 def _attributes(connection: Connection, proven: Manifest, login: str, *, makes: bool) -> list[str]:
     query = """
-        SELECT rolcreatedb, rolcreaterole, ARRAY(SELECT rolname::text FROM pg_roles)
+        SELECT rolcreatedb, rolcreaterole, ARRAY(SELECT rolname::text FROM pg_roles) AS known
         FROM pg_roles WHERE rolname = current_user
         """
-    creates_databases, creates_roles, known = postgres.rows(connection, query)[0]
+    (role,) = postgres.read(connection, query, _Role)
     found = []
-    if makes and not creates_databases:
+    if makes and not role.rolcreatedb:
         found.append(f"it may not make a database: ALTER ROLE {login} CREATEDB")
-    missing = sorted(set(proven.contents.roles) - set(known))
-    if missing and not creates_roles:
+    missing = sorted(set(proven.contents.roles) - set(role.known))
+    if missing and not role.rolcreaterole:
         found.append(f"it may not make the roles {', '.join(missing)}: ALTER ROLE {login} CREATEROLE")
     return found
 

@@ -62,4 +62,4 @@ WITH role AS (
     CROSS JOIN unnest(c.setconfig) WITH ORDINALITY AS s (setting, number)
     WHERE c.setdatabase = 0
 )
-SELECT DISTINCT statement, step, name FROM line ORDER BY step, name, statement
+SELECT statement FROM (SELECT DISTINCT statement, step, name FROM line) AS l ORDER BY step, name, statement

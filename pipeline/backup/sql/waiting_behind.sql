@@ -1,6 +1,8 @@
 -- Who waits to have a table for himself that this session reads, while another session of this role waits behind
 -- him: he waits for us, and we wait for him, which no server can see.
-SELECT format('%I.%I', n.nspname, c.relname), w.pid, coalesce(a.usename::text, a.backend_type), a.xact_start
+SELECT
+    format('%I.%I', n.nspname, c.relname) AS table_name, w.pid,
+    coalesce(a.usename::text, a.backend_type) AS role, a.xact_start AS since
 FROM pg_locks AS w
 JOIN pg_class AS c ON c.oid = w.relation
 JOIN pg_namespace AS n ON n.oid = c.relnamespace

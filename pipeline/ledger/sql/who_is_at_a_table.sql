@@ -1,5 +1,5 @@
 -- Who has the advisory lock of a table, whose steps are done one at a time. Parameter: the lock's name.
-SELECT l.pid, coalesce(a.usename::text, a.backend_type), coalesce(a.xact_start, a.query_start)
+SELECT l.pid, coalesce(a.usename::text, a.backend_type) AS role, coalesce(a.xact_start, a.query_start) AS since
 FROM pg_locks AS l
 LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_backend_pid()

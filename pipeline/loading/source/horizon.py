@@ -4,6 +4,7 @@ Only a transaction that has written does: a prepared one, or a session that is i
 replication slot or a standby's feedback keeps costs the source room, and a load nothing.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pipeline import ledger, postgres
@@ -17,6 +18,19 @@ LONG = timedelta(days=1)
 CIRCLE = 2**32
 
 
+@dataclass(frozen=True)
+class _Writer:
+    """A transaction that has written and not ended: what and whose it is, and its number of 32 bits.
+
+    `since` is None where the source does not tell our login.
+    """
+
+    what: str
+    owner: str
+    since: datetime | None
+    number: int
+
+
 def held_back(warehouse: Connection, source: Connection, name: str, taken: Snapshot) -> list[str]:
     """Return who has kept the horizon of a moment back for longer than a day, each with its owner and age.
 
@@ -25,14 +39,14 @@ def held_back(warehouse: Connection, source: Connection, name: str, taken: Snaps
     """
     before, before_at = _moment_before(warehouse, name, taken)
     found = []
-    for what, owner, since, number in postgres.rows(source, postgres.statement("loading/horizon")):
+    for one in postgres.read(source, postgres.statement("loading/horizon"), _Writer):
         # Those that have begun since, or that are the newest, are beyond it.
-        ahead = (number - taken.next_transaction + HALF_CIRCLE) % CIRCLE - HALF_CIRCLE
+        ahead = (one.number - taken.next_transaction + HALF_CIRCLE) % CIRCLE - HALF_CIRCLE
         first = taken.next_transaction + ahead
-        if since is not None and taken.taken_at - since > LONG:
-            found.append(f'{what} of "{owner}", since {since:%Y-%m-%d %H:%M} UTC')
-        elif since is None and first < before:
-            found.append(f'{what} of "{owner}", since before {before_at:%Y-%m-%d %H:%M} UTC')
+        if one.since is not None and taken.taken_at - one.since > LONG:
+            found.append(f'{one.what} of "{one.owner}", since {one.since:%Y-%m-%d %H:%M} UTC')
+        elif one.since is None and first < before:
+            found.append(f'{one.what} of "{one.owner}", since before {before_at:%Y-%m-%d %H:%M} UTC')
     if not found and taken.horizon < before:
         found.append(
             f"transaction {taken.horizon % CIRCLE}, whose session is not shown here (on the primary?), since "

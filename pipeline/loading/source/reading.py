@@ -6,7 +6,7 @@ query reads is looked up at the moment of the query. And a table that was rewrit
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from psycopg2 import sql
@@ -132,18 +132,28 @@ def require_same(source: Connection, planned: Plan) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """A table whose rows lie elsewhere than the snapshot says, and whether it is read by a view."""
+
+    schema: str
+    name: str
+    by_view: bool
+
+
 def require_unmoved(source: Connection, planned: Plan) -> None:
     """Raise StepError if the table was truncated or rewritten after the snapshot was taken.
 
     PostgreSQL shows such a table as empty to an older snapshot. We hold its lock by now: so it stays.
     """
-    moved = postgres.rows(source, postgres.statement("loading/moved"), (planned.shape.oid,))
-    for schema, name, by_view in moved:
+    for moved in postgres.read(source, postgres.statement("loading/moved"), _Moved, (planned.shape.oid,)):
         # A table behind a view may be hidden from us: then it is not asked what it shows.
-        leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(sql.Identifier(schema, name))
-        if by_view or not postgres.value(source, leaf):
+        leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(
+            sql.Identifier(moved.schema, moved.name)
+        )
+        if moved.by_view or not postgres.value(source, leaf):
             raise StepError(
-                f'"{schema}"."{name}" was truncated or rewritten in the source since the snapshot of '
-                "this run was taken, so that its rows at that moment are lost",
+                f'"{moved.schema}"."{moved.name}" was truncated or rewritten in the source since the '
+                "snapshot of this run was taken, so that its rows at that moment are lost",
                 hint=ANOTHER,
             )

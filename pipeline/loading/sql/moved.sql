@@ -19,7 +19,7 @@ WITH RECURSIVE part (oid, by_view) AS (
           AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid
     ) AS n (oid, by_view)
 )
-SELECT DISTINCT n.nspname::text, c.relname::text, part.by_view
+SELECT DISTINCT n.nspname::text AS schema, c.relname::text AS name, part.by_view
 FROM part
 JOIN pg_class c ON c.oid = part.oid
 JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -1,37 +1,37 @@
 -- Every table and view outside of the system's own schemas, and what the role of this session may do with it.
 -- Partitions belong to their parents. Sizes are the planner's: they cost nothing and wait for no lock.
 SELECT
-    n.nspname::text,
-    c.relname::text,
-    c.relkind::text,
-    has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
-    c.relrowsecurity AND row_security_active(c.oid),
-    size.rows,
-    size.bytes,
+    n.nspname::text AS schema,
+    c.relname::text AS name,
+    c.relkind::text AS kind,
+    has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
+    c.relrowsecurity AND row_security_active(c.oid) AS row_security,
+    coalesce(size.rows, 0) AS rows,
+    coalesce(size.bytes, 0) AS size_bytes,
     ARRAY(
         SELECT a.attname::text
         FROM unnest(k.columns) WITH ORDINALITY AS u (attnum, position)
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
         ORDER BY u.position
-    ),
-    coalesce(k.indisprimary, false),
+    ) AS key,
+    coalesce(k.indisprimary, false) AS key_is_primary,
     ARRAY(
         SELECT DISTINCT a.attname::text
         FROM pg_index i
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
-    ),
+    ) AS indexed,
     (
         SELECT e.extname::text FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' LIMIT 1
-    ),
+    ) AS extension,
     ARRAY(
         SELECT ARRAY[a.attname::text, format_type(a.atttypid, NULL)]
         FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum
-    ),
-    c.relispopulated
+    ) AS columns,
+    c.relispopulated AS populated
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (

@@ -1,6 +1,8 @@
 -- Who has one of these tables for himself alone, or waits for that; who has it first, the longest first. Of other
 -- roles' sessions the time is known to members of pg_read_all_stats only. Parameter: the tables' oids.
-SELECT format('%%I.%%I', n.nspname, c.relname), l.pid, coalesce(a.usename::text, a.backend_type), a.xact_start
+SELECT
+    format('%%I.%%I', n.nspname, c.relname) AS table_name, l.pid,
+    coalesce(a.usename::text, a.backend_type) AS role, a.xact_start AS since
 FROM pg_locks AS l
 JOIN pg_class AS c ON c.oid = l.relation
 JOIN pg_namespace AS n ON n.oid = c.relnamespace

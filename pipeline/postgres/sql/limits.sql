@@ -1,6 +1,6 @@
 -- The limits of this session that are shorter than it asked for, and whose session it is. All are in
 -- milliseconds; 0 is none. Parameters: the settings, and what was asked for of each.
-SELECT session_user, known.name, known.setting || known.unit, wanted.value
+SELECT session_user::text AS role, known.name, known.setting || known.unit AS imposed, wanted.value AS asked_for
 FROM pg_settings AS known
 JOIN unnest(%s, %s) AS wanted (name, value) USING (name)
 CROSS JOIN LATERAL (

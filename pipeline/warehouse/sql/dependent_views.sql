@@ -15,7 +15,7 @@ WITH RECURSIVE chain(oid, depth) AS (
     SELECT oid, max(depth) AS depth FROM chain WHERE depth > 0 GROUP BY oid
 )
 SELECT
-    n.nspname, v.relname, v.relkind = 'm',
+    n.nspname AS schema, v.relname AS name, v.relkind = 'm' AS materialized,
     ARRAY[format(
         'CREATE %%s %%I.%%I%%s AS %%s',
         CASE v.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END,
@@ -52,7 +52,7 @@ SELECT
         FROM pg_description d
         LEFT JOIN pg_attribute c ON c.attrelid = d.objoid AND c.attnum = d.objsubid
         WHERE d.classoid = 'pg_class'::regclass AND d.objoid = v.oid
-    )
+    ) AS statements
 FROM views
 JOIN pg_class v ON v.oid = views.oid
 JOIN pg_namespace n ON n.oid = v.relnamespace

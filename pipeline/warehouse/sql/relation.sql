@@ -12,8 +12,8 @@ WITH RECURSIVE relation AS (
     JOIN pg_inherits i ON i.inhparent = p.oid JOIN pg_class c ON c.oid = i.inhrelid
 )
 SELECT
-    c.oid::bigint,
-    c.relkind::text,
+    c.oid::bigint AS oid,
+    c.relkind::text AS kind,
     ARRAY(
         SELECT a.attname::text
         FROM pg_index i
@@ -22,12 +22,12 @@ SELECT
         -- Columns that the index merely INCLUDEs are no part of the key.
         WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts
         ORDER BY k.position
-    ),
-    has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'),
+    ) AS key,
+    has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT') AS readable,
     -- Of xmin (number -2), which is granted with the whole table, or by its name. NULL where there is none.
-    coalesce(has_column_privilege(c.oid, (-2)::smallint, 'SELECT'), true),
+    coalesce(has_column_privilege(c.oid, (-2)::smallint, 'SELECT'), true) AS xmin_readable,
     -- And of ctid (number -1).
-    coalesce(has_column_privilege(c.oid, (-1)::smallint, 'SELECT'), true),
-    ARRAY(SELECT p.oid::bigint FROM part p WHERE p.relkind <> 'p' ORDER BY 1),
-    EXISTS (SELECT FROM part p WHERE p.relkind = 'f')
+    coalesce(has_column_privilege(c.oid, (-1)::smallint, 'SELECT'), true) AS ctid_readable,
+    ARRAY(SELECT p.oid::bigint FROM part p WHERE p.relkind <> 'p' ORDER BY 1) AS partitions,
+    EXISTS (SELECT FROM part p WHERE p.relkind = 'f') AS foreign_part
 FROM relation c
