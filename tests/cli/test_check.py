@@ -66,6 +66,33 @@ def test_everything_that_is_wrong_is_told_at_once(night: Night) -> None:
     assert "run 'pipeline check --fix' with an admin key" in wrong["bucket backups"][0]
 
 
+def test_a_declared_table_that_cannot_be_read_is_told_before_the_night(night: Night) -> None:
+    """One that is not there, one that our role may not read, and a column of one that is not excluded."""
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE closed (id int PRIMARY KEY);"
+        "CREATE TABLE part (id int PRIMARY KEY, salary int, iban text)",
+        "source: shop\ntables: {item: {}, closed: {}, itme: {}, part: {changes: full, columns: {iban: {mask: "
+        "exclude}}}}\n",
+    )
+    reader = night.platform.reader("shop")
+    night.ask("shop", f'REVOKE ALL ON closed, part FROM PUBLIC, "{reader}"')
+    night.ask("shop", f'GRANT SELECT (id) ON part TO "{reader}"')
+    checked = night.run("check", "--json")
+    assert checked.code == 4
+    wrong = {each["subject"]: each["problems"] for each in json.loads(checked.out) if each["problems"]}
+    assert set(wrong) == {"source shop"}
+    closed, missing, part = sorted(wrong["source shop"])
+    assert closed.startswith("shop.closed: the source's role may not read")
+    assert 'shop.itme: there is no table or view "itme"' in missing
+    assert 'did you mean "item"?' in missing
+    assert part.startswith('shop.part: the source\'s role may not read its columns "salary"; GRANT SELECT (')
+    loaded = night.etl("2030-01-02")
+    for line in wrong["source shop"]:
+        fact = line.partition(": ")[2].partition(";")[0]
+        assert fact in loaded.out, "the night says the same"
+
+
 def test_fix_sets_rules_and_lock_with_the_admin_key_alone(night: Night, tmp_path: Path) -> None:
     night.platform.source(
         "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: {}}\n"

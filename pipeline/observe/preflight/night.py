@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pipeline.backup.database import privileges
 from pipeline.catalog import Catalog
 from pipeline.dashboards import instance
 from pipeline.errors import UnreachableError
+from pipeline.loading import readable
 from pipeline.metabase import Client
 from pipeline.observe.preflight import archive
 from pipeline.observe.preflight.finding import Finding, checked, unwritable
@@ -48,7 +49,7 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
             yield _alerts(settings, databases)
             if any(source.hashes for catalog_ in declared for source in catalog_.sources.values()):
                 yield checked("masks", lambda: _masks(databases))
-            yield from _databases(settings, databases)
+            yield from _databases(settings, databases, declared)
             if any(catalog_.marts for catalog_ in declared):
                 yield checked("marts", lambda: _marts(databases))
             for found in _shown(settings, databases):
@@ -182,7 +183,7 @@ def _catalog(settings: Settings, found: list[Catalog]) -> list[str]:
     ]
 
 
-def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
+def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog]) -> Iterator[Finding]:
     def warehouse() -> list[str]:
         with databases.warehouse() as connection:
             found = [*unwritable(connection), *postgres.unheeded(connection)]
@@ -201,7 +202,13 @@ def _databases(settings: Settings, databases: Access) -> Iterator[Finding]:
     def source(name: str) -> list[str]:
         with databases.source(name) as connection:
             snapshot.take(connection)
-            return postgres.unheeded(connection)
+            tables = [
+                line
+                for catalog_ in declared
+                if name in catalog_.sources
+                for line in readable.problems(connection, catalog_.sources[name])
+            ]
+            return [*tables, *postgres.unheeded(connection)]
 
     def database(name: str) -> list[str]:
         with databases.database(name) as connection:
