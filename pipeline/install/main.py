@@ -130,8 +130,12 @@ def _require(layout: Layout, kind: str, *, plan: bool) -> None:
         names = sorted({packages[name] for name in absent})
         problems.append(f"missing: {', '.join(absent)}; type: apt-get install {' '.join(names)}")
     closed = layout.etc.exists() and not os.access(layout.etc, os.R_OK | os.X_OK)
-    if os.geteuid() != 0 and (closed or not plan):
+    if os.geteuid() != 0 and not plan:
         problems.append("it makes a user and writes into /etc and /opt: run it as root")
+    elif os.geteuid() != 0 and closed:
+        problems.append(
+            f"{layout.etc} is closed to you, and its luigi.cfg decides what would change: run it as root"
+        )
     if kind == "cron" and any(time.localtime(half_year * 15_778_800).tm_gmtoff for half_year in (112, 113)):
         problems.append(
             "cron goes by this machine's time zone, which is not UTC; type: "

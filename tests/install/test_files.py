@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.chains import DUTIES
+from pipeline.errors import ProblemsError
 from pipeline.install import main, units
 from pipeline.install.layout import Layout
 from pipeline.sandbox.home import PROJECT
@@ -98,6 +99,28 @@ def test_a_plan_says_what_would_be_and_does_nothing(tree: Tree) -> None:
     assert code == 4
     assert any(line.endswith("etc/pipeline (0700, pipeline)") for line in said)
     assert list(tree.layout.root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (True, ["{etc} is closed to you, and its luigi.cfg decides what would change: run it as root"]),
+        (False, ["it makes a user and writes into /etc and /opt: run it as root"]),
+    ],
+)
+def test_who_is_not_root_is_told_why_it_takes_root(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, plan: bool, told: list[str]
+) -> None:
+    """A plan writes nothing, and is for everybody until there are settings that only root may read."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(main, "missing", lambda _programs: [])
+    if plan:
+        main._require(tree.layout, "cron", plan=True)
+    tree.layout.etc.mkdir(parents=True)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ProblemsError) as raised:
+        main._require(tree.layout, "cron", plan=plan)
+    assert list(raised.value.problems) == [line.format(etc=tree.layout.etc) for line in told]
 
 
 def test_a_second_time_changes_nothing_and_never_the_settings(installed: Tree) -> None:

@@ -38,7 +38,7 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
 
 
 def _age(bucket: BucketObservations, database: str, allowed: timedelta, now: datetime) -> Finding:
-    key, command = f"watch/backup/{database}", chains.BACKUP.command(None, database)
+    key, command = f"watch/backup/{database}", _another(bucket, database, now)
     sound = [backup for backup in bucket.of(database) if backup.sound]
     begun = [run for name, run in bucket.incomplete if name == database]
     if not sound:
@@ -62,6 +62,12 @@ def _age(bucket: BucketObservations, database: str, allowed: timedelta, now: dat
     if limits.exceeded(now, last.taken_at, allowed):
         return Finding(key, Severity.STALE, summary, command, since=last.taken_at + allowed)
     return Finding(key, Severity.OK, summary)
+
+
+def _another(bucket: BucketObservations, database: str, now: datetime) -> str:
+    """Return what makes another backup: as today's run, or as one of its own where that name is taken."""
+    taken = any(backup.run == f"{now:%Y-%m-%d}" for backup in bucket.of(database))
+    return chains.BACKUP.command(f"{now:%Y-%m-%dT%H%M}" if taken else None, database)
 
 
 def _changed(

@@ -87,6 +87,11 @@ def test_backups_of_before_they_were_signed_are_named_where_there_is_none_that_c
         f"has none that is verified and signed: run {before[-1].run} was made before backups were signed, or "
         "by somebody else; the limit is 26 h" in late.summary
     )
+    # The name of today is taken: what to type is not refused because of that, and tomorrow's is as ever.
+    assert late.command == f"pipeline run backup hr --run {NOW:%Y-%m-%dT%H%M}"
+    assert told(archive_only(bucket=bucket(backups=before)), NOW + DAY)["watch/backup/hr"].command == (
+        "pipeline run backup hr"
+    )
 
 
 def test_an_upload_without_a_manifest_is_no_backup() -> None:
