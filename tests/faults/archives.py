@@ -42,6 +42,7 @@ class Archives:
 
     source = DATABASE
     good: tuple[int, ...] = (0,)
+    done: tuple[int, ...] = (0,)
     tells = True
 
     def __init__(self, restores: Restores, hook: Hook) -> None:

@@ -40,6 +40,7 @@ class Watches(Loads):
     """Looks at all of it by watch, which finds that there are no backups."""
 
     good: tuple[int, ...] = (4,)
+    done: tuple[int, ...] = (4,)
     tells = False
 
     def begin(self) -> Sequence[str]:
@@ -135,8 +136,9 @@ class Syncs(Loads):
 
 
 class Restored(Archives):
-    """Restores of one backup into new databases."""
+    """Restores of one backup into new databases, which are not written over."""
 
+    done: tuple[int, ...] = (2,)
     tells = False
 
     def __init__(self, restores: Restores, hook: Hook) -> None:

@@ -23,6 +23,8 @@ class World(Protocol):
 
     hook: Hook
     good: tuple[int, ...]
+    # The exit codes of the same command where all it was to do is done; other than the good ones, it refuses.
+    done: tuple[int, ...]
     tells: bool
     # Small disks that can be filled, by whose they are.
     disks: dict[str, Path]
@@ -72,9 +74,10 @@ def strike(world: World, place: str, fault: Fault) -> None:
         elif fault.has_witness:
             wait_until(lambda: world.hook.received()[told_before:], "somebody is told", SETTLE_SECONDS)
         ended = [_again(world, arguments)]
-        while ended[-1].code not in world.good and len(ended) < TRIES:
+        good = world.done if scene.code in world.good else world.good
+        while ended[-1].code not in good and len(ended) < TRIES:
             ended.append(_again(world, arguments))
-    assert ended[-1].code in world.good, f"the same command does not end well: {ended}"
+    assert ended[-1].code in good, f"the same command does not end well: {ended}"
     if fault.next_night:
         ended.append(_again(world, world.begin()))
         assert ended[-1].code == 0, f"the next night does not end well: {ended[-1]}"

@@ -83,6 +83,7 @@ class Loads:
     source = SOURCE
     # With what the command ends if nothing is in its way.
     good: tuple[int, ...] = (0,)
+    done: tuple[int, ...] = (0,)
     # Whether people are told by the webhook when the command fails, and not by its own words alone.
     tells = True
 
