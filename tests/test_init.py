@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import catalog, names
-from pipeline.catalog import Source, schema
+from pipeline.catalog import RelationKind, Source, schema
 from pipeline.catalog.source_files.draft import LARGE_ROWS, draft
 from pipeline.catalog.source_files.guesses import Relation
 from pipeline.catalog.source_files.personal import suggested_mask
@@ -152,7 +152,7 @@ RELATIONS = st.lists(
         Relation,
         schema=st.sampled_from(["public", "a", "Ä b"]),
         name=TEXT,
-        kind=st.sampled_from("rpvmf"),
+        kind=st.sampled_from(RelationKind),
         key=st.one_of(st.just(()), st.just(("id",))),
         key_is_primary=st.booleans(),
         rows=st.sampled_from([0, 7, LARGE_ROWS]),

@@ -10,7 +10,7 @@ from pipeline.access import Access
 from pipeline.audit import proofs, rotation
 from pipeline.audit.comparable import begin
 from pipeline.audit.compare import compare
-from pipeline.audit.finding import DIFFERS, EQUAL, STOPPED, Finding, Part
+from pipeline.audit.finding import Finding, Outcome, Part
 from pipeline.audit.proofs import Proof
 from pipeline.audit.rotation import Turn
 from pipeline.catalog import Table
@@ -34,12 +34,12 @@ class Audited:
 
     @property
     def differs(self) -> bool:
-        return self.finding is not None and self.finding.result == DIFFERS
+        return self.finding is not None and self.finding.result == Outcome.DIFFERS
 
     @property
     def proved(self) -> bool:
         """Whether the whole table is proved equal by now."""
-        return self.finding is not None and self.finding.result == EQUAL and self.part.last
+        return self.finding is not None and self.finding.result == Outcome.EQUAL and self.part.last
 
     def __str__(self) -> str:
         part = "" if self.part.whole else f" (part {self.part.number} of {self.part.of})"
@@ -123,16 +123,16 @@ class Auditor:
             if begin(self._warehouse, table):
                 part, found = compare(self._warehouse, source, table, unlock, turn, self._most_seconds())
             else:
-                found = Finding(DIFFERS, "its table is gone from the warehouse")
+                found = Finding(Outcome.DIFFERS, "its table is gone from the warehouse")
             source.rollback()
             seconds = time.monotonic() - began
-            if found.result == STOPPED:
+            if found.result == Outcome.STOPPED:
                 rows = self._proofs[turn.name].rows
                 proofs.record_stopped(self._warehouse, table, part, rows, seconds)
             else:
                 proofs.record(self._warehouse, table, part, found, seconds)
             self._warehouse.commit()
-        if turn.name in self._proofs and found.result != STOPPED:
+        if turn.name in self._proofs and found.result != Outcome.STOPPED:
             self._proofs[turn.name] = self._proofs[turn.name].after(part, found.result)
         return part, found
 

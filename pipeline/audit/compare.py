@@ -14,9 +14,9 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.audit import comparable, contents, finding, parts, proofs
-from pipeline.audit.finding import INCOMPARABLE, STOPPED, Finding, Part
+from pipeline.audit.finding import Finding, Outcome, Part
 from pipeline.audit.rotation import Turn
-from pipeline.catalog import Table
+from pipeline.catalog import RelationKind, Table
 from pipeline.errors import StepError
 from pipeline.loading import plan
 from pipeline.loading.plan import Plan
@@ -53,7 +53,7 @@ def compare(
             reasons = comparable.hindrances(warehouse, planned, taken)
             if reasons:
                 proofs.forget_keys(warehouse, table)
-                return Part(), Finding(INCOMPARABLE, reasons[0])
+                return Part(), Finding(Outcome.INCOMPARABLE, reasons[0])
             alike = contents.hash_alike(warehouse, source)
             part = parts.chosen(warehouse, source, planned, turn, alike)
             if part.number == 1:
@@ -72,12 +72,12 @@ def compare(
                     with contextlib.suppress(postgres.QueryCanceled):
                         side.rollback()
                     side.rollback()
-                return part, Finding(STOPPED, "it takes longer than this night has room for")
+                return part, Finding(Outcome.STOPPED, "it takes longer than this night has room for")
             reading.require_unmoved(source, planned)
     except StepError as error:
         # What is wrong with the source, or with what is declared, is told by the load.
         warehouse.rollback()
-        return Part(), Finding(INCOMPARABLE, str(error).removeprefix(f"{name}: "))
+        return Part(), Finding(Outcome.INCOMPARABLE, str(error).removeprefix(f"{name}: "))
     return part, found
 
 
@@ -103,7 +103,7 @@ class _Comparison:
         known = staging.column_names(self._warehouse, self._staged.target)
         lacking = [column.name for column in self._planned.columns if column.name not in known]
         if lacking:
-            return Finding(finding.DIFFERS, f"the warehouse has no column {', '.join(lacking)}")
+            return Finding(Outcome.DIFFERS, f"the warehouse has no column {', '.join(lacking)}")
         clear = self._clear() if self._part.number == 1 else {}
         newer = self._newer()
         rows, surplus, same = self._sums(newer)
@@ -131,9 +131,9 @@ class _Comparison:
     def _of_a_view(self, rows: int, surplus: int, clear: dict[str, int], *, same: bool) -> Finding:
         if same or surplus or clear:
             return finding.judged(rows=rows, newer=0, missing=0, altered=0, surplus=surplus, clear=clear)
-        what = "view" if self._planned.shape.kind == "v" else "foreign table"
+        what = "view" if self._planned.shape.kind == RelationKind.VIEW else "foreign table"
         return Finding(
-            INCOMPARABLE, f"a {what} has no marks of its changes; each load reads it in full", rows
+            Outcome.INCOMPARABLE, f"a {what} has no marks of its changes; each load reads it in full", rows
         )
 
     # By sums.

@@ -96,8 +96,10 @@ def in_clear(planned: Plan, known: Sequence[str]) -> dict[str, Composable]:
     """
     declared = planned.table.columns
     found = {column.name: column.mask for column in planned.columns if column.mask}
-    found |= {column.name: "exclude" for column in planned.shape.excluded}
-    found |= {name: "exclude" for name in known if name in declared and declared[name].mask == Mask.EXCLUDE}
+    found |= {column.name: Mask.EXCLUDE for column in planned.shape.excluded}
+    found |= {
+        name: Mask.EXCLUDE for name in known if name in declared and declared[name].mask == Mask.EXCLUDE
+    }
     conditions: dict[str, Composable] = {}
     for name, mask in found.items():
         if name in known:

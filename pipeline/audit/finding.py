@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from psycopg2 import sql
 
 from pipeline.postgres import Composable
 
-EQUAL, DIFFERS, INCOMPARABLE = "equal", "differs", "not comparable"
-# Given up, for it took longer than the night has room for: nothing is known of it.
-STOPPED = "put off"
+
+class Outcome(StrEnum):
+    """Whether a table, or a part of it, has what its source has."""
+
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    INCOMPARABLE = "not comparable"
+    # Given up, for it took longer than the night has room for: nothing is known of it.
+    STOPPED = "put off"
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Finding:
     show values, and how many.
     """
 
-    result: str
+    result: Outcome
     reason: str = ""
     rows: int = 0
     newer: int = 0
@@ -86,7 +93,7 @@ class Finding:
     clear: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if self.result == EQUAL:
+        if self.result == Outcome.EQUAL:
             later = f", {self.newer:,} written since it was loaded" if self.newer else ""
             return f"equal, {self.rows:,} rows{later}"
         return f"{self.result}: {self.reason}"
@@ -110,7 +117,7 @@ def judged(
     for column, count in clear.items():
         values = "1 value is" if count == 1 else f"{count:,} values are"
         lines.append(f'column "{column}" is masked, and {values} not the mask')
-    result = DIFFERS if lines else EQUAL
+    result = Outcome.DIFFERS if lines else Outcome.EQUAL
     return Finding(result, ", ".join(lines), rows, newer, missing, altered, surplus, clear)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline import postgres
-from pipeline.audit.finding import DIFFERS, EQUAL, Finding, Part
+from pipeline.audit.finding import Finding, Outcome, Part
 from pipeline.catalog import Table
 from pipeline.ledger import audits
 from pipeline.ledger.audits import Looks
@@ -66,7 +66,7 @@ class Proof:
     loaded_since: datetime
     proved_at: datetime | None
     looked_at: datetime | None
-    result: str | None
+    result: Outcome | None
     reason: str
     last: Part | None
     seconds: float
@@ -78,19 +78,19 @@ class Proof:
         fixed = min(self.fixed_seconds, self.seconds)
         return fixed + (self.seconds - fixed) / parts
 
-    def after(self, part: Part, result: str) -> "Proof":
+    def after(self, part: Part, result: Outcome) -> "Proof":
         """Return what is known once this part was looked at."""
         return replace(self, last=part, result=result, stopped=0)
 
     @property
     def differs(self) -> bool:
         """Whether it was not equal when it, or a part of it, was last looked at."""
-        return self.result == DIFFERS
+        return self.result == Outcome.DIFFERS
 
     @property
     def following(self) -> Part | None:
         """Return the part that is to be looked at next, of a table that is looked at in parts; else None."""
-        if self.last is None or self.last.last or self.result != EQUAL:
+        if self.last is None or self.last.last or self.result != Outcome.EQUAL:
             return None
         last = self.last
         following = Part(last.number + 1, last.of, last.blocks, last.storage, first=last.after)
@@ -118,7 +118,7 @@ def _proof(pace: Pace, looks: Looks) -> Proof:
         looks.loaded_since,
         looks.proved_at,
         looks.looked_at,
-        looks.result,
+        Outcome(looks.result) if looks.result else None,
         looks.reason or "",
         last,
         whole,
@@ -132,7 +132,7 @@ def record(warehouse: Connection, table: Table, part: Part, found: Finding, seco
 
     Of a table that is looked at in parts that is also the key at which the next part begins, and no other.
     """
-    after = list(part.after) if part.after and found.result == EQUAL else None
+    after = list(part.after) if part.after and found.result == Outcome.EQUAL else None
     seen = (
         part.number,
         part.of,

@@ -22,6 +22,7 @@ from pipeline.catalog.values import (
     Mask,
     Materialize,
     Quarantine,
+    RelationKind,
 )
 from pipeline.catalog.whole import Catalog
 from pipeline.errors import ProblemsError
@@ -50,6 +51,7 @@ __all__ = [
     "Quarantine",
     "Range",
     "Reach",
+    "RelationKind",
     "Repository",
     "Source",
     "Tab",

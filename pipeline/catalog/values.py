@@ -37,6 +37,16 @@ class Mask(Choice):
     EXCLUDE = "exclude"
 
 
+class RelationKind(Choice):
+    """What a relation of a source is, as PostgreSQL has it in pg_class.relkind."""
+
+    TABLE = "r"
+    PARTITIONED = "p"
+    VIEW = "v"
+    MATERIALIZED = "m"
+    FOREIGN = "f"
+
+
 class Changes(Choice):
     """How the rows that changed are found."""
 

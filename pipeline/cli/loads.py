@@ -12,12 +12,11 @@ from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.ledger import Fresh, runs
 from pipeline.ledger.runs import Published, TableState
-from pipeline.observe import overview
-from pipeline.observe.overview import Table
+from pipeline.observe.overview import Status, Table
 from pipeline.postgres import Connection
 from pipeline.step import State, Step
 
-STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
+STYLES = {Status.FAILED: "red", Status.STALE: "yellow"}
 MODES = {"first": "first", "full": "full", "increment": "delta"}
 # Where a table stands that is not loaded yet.
 WORDS = {

@@ -12,6 +12,7 @@ from pipeline.ledger.checks import PastResult
 from pipeline.loading import checking
 from pipeline.marts.build import Built
 from pipeline.observe import overview
+from pipeline.observe.overview import Status
 from pipeline.postgres import Connection
 from pipeline.warehouse import roles
 
@@ -187,7 +188,7 @@ def _state(now: overview.Table | None) -> str:
     """Return how a thing is; one that has its first night before it is not fresh, but not late either."""
     if now is None:
         return ""
-    return "new" if now.state == overview.OK and now.as_of is None else now.state
+    return "new" if now.state == Status.OK and now.as_of is None else now.state
 
 
 def _columns(name: str, rules: Mapping[str, Column], seen: _Seen) -> list[ColumnFacts]:

@@ -8,6 +8,7 @@ from pipeline.catalog import Level
 from pipeline.docs import drawn
 from pipeline.docs.contents import MART, CheckFacts, ColumnFacts, Contents, Relation
 from pipeline.names import anchor
+from pipeline.observe.overview import Status
 
 STATES = {"new": "not there yet", "ok": "fresh", "failed": "failed", "stale": "too old", "running": "loading"}
 # What the browser may do with the page: nothing of it comes from elsewhere.
@@ -60,7 +61,7 @@ def _index(contents: Contents) -> Iterator[str]:
 
 def _dot(entry: Relation) -> str:
     bad = [check for check in entry.checks if check.holds is False]
-    kind = "failed" if entry.state == "failed" else "warn" if bad or entry.state == "stale" else ""
+    kind = "failed" if entry.state == Status.FAILED else "warn" if bad or entry.state == Status.STALE else ""
     label = "a load failed" if kind == "failed" else "a check does not hold, or it is too old"
     return (
         f' <span class="dot {kind}" role="img" aria-label="{label}" title="{label}"></span>' if kind else ""

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import access, alerts, ledger, postgres
 from pipeline.access import Access
 from pipeline.alerts import Alert
-from pipeline.catalog import Catalog, Source
+from pipeline.catalog import Catalog, RelationKind, Source
 from pipeline.catalog.as_written import ALL
 from pipeline.catalog.source_files import everything
 from pipeline.catalog.source_files.everything import LeftOut, Listed
@@ -35,10 +35,15 @@ def survey(connection: Connection, source: str) -> list[Relation]:
 
 
 def _relation(
-    *, key: Sequence[str], indexed: Sequence[str], columns: Sequence[Sequence[str]], **found: Any
+    *, kind: str, key: Sequence[str], indexed: Sequence[str], columns: Sequence[Sequence[str]], **found: Any
 ) -> Relation:
-    pairs = tuple((name, type_name) for name, type_name in columns)
-    return Relation(key=tuple(key), indexed=frozenset(indexed), columns=pairs, **found)
+    return Relation(
+        kind=RelationKind(kind),
+        key=tuple(key),
+        indexed=frozenset(indexed),
+        columns=tuple((name, type_name) for name, type_name in columns),
+        **found,
+    )
 
 
 def of_run(settings: Settings, declared: Catalog, name: str, run: str) -> Source:
@@ -173,7 +178,7 @@ def _listed(entries: Sequence[ledger.Entry]) -> list[Listed]:
             Relation(
                 one["schema"],
                 one["name"],
-                one["kind"],
+                RelationKind(one["kind"]),
                 readable=one["readable"],
                 key=tuple(one["key"]),
                 key_is_primary=one["key_is_primary"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from psycopg2 import sql
 
 from pipeline import ledger, mask, postgres
-from pipeline.catalog import Changes, DriftAction, DriftKind, Mask, Table
+from pipeline.catalog import Changes, DriftAction, DriftKind, Mask, RelationKind, Table
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
 from pipeline.loading.extracted import Mode
@@ -271,7 +271,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
     if since.quarantined:
         yield f"{since.quarantined:,} rows were quarantined in the last load"
     if table.changes == Changes.XMIN and not planned.shape.has_xmin:
-        yield f"a {'view' if planned.shape.kind == 'v' else 'foreign table'} tells no changes"
+        yield f"a {'view' if planned.shape.kind == RelationKind.VIEW else 'foreign table'} tells no changes"
     if table.changes == Changes.XMIN and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
         yield "the last load is too long ago to find the changes"
     if since.cursor_name != (table.cursor if table.changes == Changes.CURSOR else None):

@@ -17,7 +17,7 @@ from pipeline.cli import output, terminal
 from pipeline.errors import CheckError, PipelineError, ProblemsError, StepError, UsageError
 from pipeline.nomad import policies, server
 from pipeline.nomad.server import Server
-from pipeline.settings import Settings
+from pipeline.settings import Auth, Settings
 from pipeline.vault import transit
 
 # What luigi.cfg of the nodes takes from the environment of a job; here only its other lines matter.
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     configured = settings.read()
-    if configured.vault.auth != "jwt":
+    if configured.vault.auth != Auth.JWT:
         raise UsageError(
             "luigi.cfg: [vault] auth is not jwt, with which jobs log in",
             hint="see docs/operations.md",

@@ -11,13 +11,14 @@ from pipeline.settings.sections import (
     VaultSettings,
     VisualizerSettings,
 )
-from pipeline.settings.values import Edits
+from pipeline.settings.values import Auth, Edits
 from pipeline.settings.weakened import weakened
 from pipeline.settings.whole import Settings
 
 __all__ = [
     "AlertSettings",
     "AnalystsSettings",
+    "Auth",
     "BackupSettings",
     "DatabaseSettings",
     "Edits",

@@ -28,6 +28,7 @@ from pipeline.settings.sections import (
     WarehouseSettings,
     WatchSettings,
 )
+from pipeline.settings.values import Auth
 from pipeline.settings.whole import Settings
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -175,7 +176,8 @@ class _Reader:
     def _value(self, name: str, section: ini.Section, model: type[BaseModel]) -> BaseModel | None:
         before = len(self.problems)
         data = {key: self._expanded(name, key, entry) for key, entry in section.entries.items()}
-        if model is VaultSettings and data.get("auth") == "jwt" and "NOMAD_SECRETS_DIR" in self.environment:
+        by_jwt = model is VaultSettings and data.get("auth") == Auth.JWT
+        if by_jwt and "NOMAD_SECRETS_DIR" in self.environment:
             usual = Path(self.environment["NOMAD_SECRETS_DIR"], "nomad_vault.jwt")
             data.setdefault("credential_file", str(usual))
         try:

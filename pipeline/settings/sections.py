@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.settings.values import Address, AlertForm, Edits, Paths, Text, Url, VaultPath
+from pipeline.settings.values import Address, AlertForm, Auth, Edits, Paths, Text, Url, VaultPath
 
 _DYNAMIC = re.compile(r".+/creds/[^/]+")
 
@@ -26,7 +26,7 @@ class VaultSettings(Section):
     """Where Vault is and how to log in. Entries are read from `<mount>/data/<prefix>/`."""
 
     url: Url
-    auth: Literal["jwt", "approle", "token"]
+    auth: Auth
     # AppRole: the RoleID; JWT: the role's name.
     role: Text | None = None
     mount: VaultPath = "secret"
@@ -44,14 +44,14 @@ class VaultSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _auth_mount(cls, data: Any) -> Any:
-        usual = {"approle": "approle", "jwt": "jwt-nomad"}
+        usual = {Auth.APPROLE: "approle", Auth.JWT: "jwt-nomad"}
         if isinstance(data, dict) and "auth_mount" not in data and data.get("auth") in usual:
             return {**data, "auth_mount": usual[data["auth"]]}
         return data
 
     @model_validator(mode="after")
     def _complete(self) -> "VaultSettings":
-        needed = () if self.auth == "token" else ("role", "credential_file")
+        needed = () if self.auth == Auth.TOKEN else ("role", "credential_file")
         missing = [key for key in needed if getattr(self, key) is None]
         if missing:
             raise ValueError(f"{' and '.join(missing)}: missing; auth = {self.auth} needs it")

@@ -14,6 +14,14 @@ _VAULT_PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*", re.ASCII)
 _HIGHEST_PORT = 65535
 
 
+class Auth(Choice):
+    """How Vault is logged in to."""
+
+    JWT = "jwt"
+    APPROLE = "approle"
+    TOKEN = "token"  # noqa: S105 - the word, and none of them
+
+
 class Edits(Choice):
     """What becomes of what somebody changed in Metabase by hand."""
 

@@ -14,7 +14,7 @@ from hvac.exceptions import Forbidden, InternalServerError, InvalidPath, Invalid
 
 from pipeline.errors import UnreachableError
 from pipeline.redact import register
-from pipeline.settings import DatabaseSettings, VaultSettings
+from pipeline.settings import Auth, DatabaseSettings, VaultSettings
 from pipeline.vault.login import log_in, renew_token, revoke_token, setup_hint
 from pipeline.vault.renewal import renewed
 from pipeline.vault.request import Connection
@@ -48,11 +48,11 @@ def session(settings: VaultSettings) -> Iterator["Vault"]:
                 )
 
             log_in_anew()
-            if settings.auth != "token":
+            if settings.auth != Auth.TOKEN:
                 connection.log_in = log_in_anew
             yield Vault(settings, connection)
     finally:
-        if settings.auth != "token" and connection.client.token:
+        if settings.auth != Auth.TOKEN and connection.client.token:
             revoke_token(connection)
         connection.close()
 

@@ -10,7 +10,7 @@ from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, Unauthorized
 from pipeline import log
 from pipeline.errors import UnreachableError, UsageError
 from pipeline.redact import register
-from pipeline.settings import VaultSettings
+from pipeline.settings import Auth, VaultSettings
 from pipeline.vault.request import Connection
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def setup_hint(settings: VaultSettings) -> str:
     """Return what writes the roles and policies of jobs, where one of them logs in."""
-    return " (bin/vault-setup writes those of the jobs)" if settings.auth == "jwt" else ""
+    return " (bin/vault-setup writes those of the jobs)" if settings.auth == Auth.JWT else ""
 
 
 def log_in(connection: Connection, settings: VaultSettings) -> float:
@@ -29,7 +29,7 @@ def log_in(connection: Connection, settings: VaultSettings) -> float:
     """
     credential = _credential(settings)
     client, mount = connection.client, settings.auth_mount
-    if settings.auth == "token":
+    if settings.auth == Auth.TOKEN:
         client.token = credential
         expired = "the token is not accepted, for it has expired or was revoked", "get a new one"
         connection.ask("the token's own data", client.auth.token.lookup_self, refusals={Forbidden: expired})
@@ -43,7 +43,7 @@ def log_in(connection: Connection, settings: VaultSettings) -> float:
         f"a login at auth/{mount}",
         lambda: (
             client.auth.approle.login(settings.role, credential, use_token=False, mount_point=mount)
-            if settings.auth == "approle"
+            if settings.auth == Auth.APPROLE
             else client.auth.jwt.jwt_login(settings.role, credential, use_token=False, path=mount)
         ),
         refusals=dict.fromkeys((InvalidRequest, Forbidden, Unauthorized, InvalidPath), refused),

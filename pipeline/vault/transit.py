@@ -6,7 +6,7 @@ from typing import Any
 
 from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, VaultError
 
-from pipeline.settings import VaultSettings
+from pipeline.settings import Auth, VaultSettings
 from pipeline.vault.request import Connection, Refusal
 
 TYPE = "ed25519"
@@ -67,7 +67,7 @@ class Transit:
 
     def _refusals(self, path: str, what: str, key: str) -> dict[type[VaultError], Refusal]:
         make = f"bao write -f {self._mount}/keys/{key} type={TYPE}"
-        jobs = "bin/vault-setup, or " if self._settings.auth == "jwt" else ""
+        jobs = "bin/vault-setup, or " if self._settings.auth == Auth.JWT else ""
         missing = (
             f"there is no key {key} in a transit engine at {self._mount}",
             f"type: {jobs}bao secrets enable -path={self._mount} transit (unless it is there), then: {make}",

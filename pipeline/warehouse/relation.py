@@ -3,6 +3,7 @@
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import RelationKind
 from pipeline.postgres import Composable, Connection
 
 
@@ -41,9 +42,8 @@ def count(connection: Connection, relation: sql.Identifier, condition: Composabl
     return counted
 
 
-def kind(connection: Connection, name: sql.Identifier) -> str | None:
-    """Return what a relation is, as pg_class has it ("r" a table, "v" a view), or None if there is none."""
-    found: str | None = postgres.value(
-        connection, "SELECT relkind::text FROM pg_class WHERE oid = %s", (oid(connection, name),)
-    )
-    return found
+def kind(connection: Connection, name: sql.Identifier) -> RelationKind | None:
+    """Return what a relation is, or None if there is none."""
+    query = "SELECT relkind::text FROM pg_class WHERE oid = %s"
+    found: str | None = postgres.value(connection, query, (oid(connection, name),))
+    return None if found is None else RelationKind(found)

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg2 import sql
 
 from pipeline import names, postgres
-from pipeline.catalog import Mask
+from pipeline.catalog import Mask, RelationKind
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER
@@ -16,7 +16,7 @@ from pipeline.warehouse import definitions
 from pipeline.warehouse.definitions import Type
 
 # Relations whose rows carry the transaction that wrote them.
-WITH_XMIN = frozenset("rpm")
+WITH_XMIN = (RelationKind.TABLE, RelationKind.PARTITIONED, RelationKind.MATERIALIZED)
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Column:
     # What a domain constrains in the end.
     domain_of: str | None
     labels: tuple[str, ...]
-    # How it is masked: hash, null, exclude or not at all.
-    mask: str | None = None
+    # How it is masked, if it is.
+    mask: Mask | None = None
     # Whether the source's role may read it.
     readable: bool = True
     # Whether it is masked so for what it was before, and not because its declaration says so.
@@ -101,13 +101,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Shape:
-    """A table's shape. `kind` is pg_class.relkind; `key` has the primary key's columns, if there is one.
+    """A table's shape. `key` has the primary key's columns, if there is one.
 
     `columns` are those that are loaded, `excluded` those that stay in the source.
     """
 
     oid: int
-    kind: str
+    kind: RelationKind
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     # The oids of the partitions, or of those that inherit: rows that come with one were written long before.
@@ -172,6 +172,7 @@ class Shape:
     def from_json(cls, data: Mapping[str, Any]) -> "Shape":
         """Return the shape that `to_json` gave."""
         lists = {
+            "kind": RelationKind(data["kind"]),
             "key": tuple(data["key"]),
             "partitions": tuple(data["partitions"]),
             "where_on": tuple(data.get("where_on", ())),
@@ -187,7 +188,8 @@ def _listed(column: Mapping[str, Any]) -> dict[str, Any]:
 
 def _column(data: Mapping[str, Any]) -> Column:
     user_type = Type.from_json(data.get("user_type"))
-    return Column(**{**data, "labels": tuple(data["labels"]), "user_type": user_type})
+    mask = Mask(data["mask"]) if data.get("mask") else None
+    return Column(**{**data, "labels": tuple(data["labels"]), "user_type": user_type, "mask": mask})
 
 
 def _meant(connection: Connection, schema: str, relation: str) -> str:
@@ -250,7 +252,7 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     server = connection.server_version // 10000
     return Shape(
         found.oid,
-        found.kind,
+        RelationKind(found.kind),
         tuple(found.key),
         _columns(connection, found.oid),
         tuple(found.partitions),
@@ -288,4 +290,4 @@ def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:
 def is_inherited_from(connection: Connection, shape: Shape) -> bool:
     """Whether other tables inherit from this one, so that a query of it gives their rows too."""
     query = "SELECT relhassubclass FROM pg_class WHERE oid = %s"
-    return shape.kind == "r" and bool(postgres.value(connection, query, (shape.oid,)))
+    return shape.kind == RelationKind.TABLE and bool(postgres.value(connection, query, (shape.oid,)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import RelationKind
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import relation as relations
@@ -59,7 +60,7 @@ def lock(warehouse: Connection, views: list[View]) -> None:
 
 def lock_target(warehouse: Connection, relation: sql.Identifier) -> None:
     """Lock a table, or a view, that another is to replace."""
-    if relations.kind(warehouse, relation) == "v":
+    if relations.kind(warehouse, relation) == RelationKind.VIEW:
         query = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %s"
         owner = postgres.value(warehouse, query, (relations.oid(warehouse, relation),))
         statement = sql.SQL("ALTER VIEW {} OWNER TO {}").format(relation, sql.Identifier(owner))
@@ -77,7 +78,7 @@ def drop(warehouse: Connection, views: list[View]) -> None:
 
 def drop_table(warehouse: Connection, relation: sql.Identifier) -> None:
     """Drop a table, or a view, whose views are gone. Raise StepError if something else depends on it."""
-    kind = "VIEW" if relations.kind(warehouse, relation) == "v" else "TABLE"
+    kind = "VIEW" if relations.kind(warehouse, relation) == RelationKind.VIEW else "TABLE"
     _drop(warehouse, sql.SQL("DROP {} {}").format(sql.SQL(kind), relation), f"the {kind.lower()}")
 
 

@@ -5,7 +5,7 @@ import pytest
 from pipeline import access
 from pipeline.audit import audit, proofs, rotation
 from pipeline.audit.audit import Audited
-from pipeline.audit.finding import DIFFERS, EQUAL, STOPPED
+from pipeline.audit.finding import Outcome
 from tests.support.marks import in_depth
 from tests.support.night import Night
 
@@ -65,10 +65,10 @@ def round_of(night: Night) -> list[Audited]:
 def until_it_differs(night: Night) -> Audited:
     """Look at one part after the other, and return the first that differs."""
     seen = look(night)
-    while seen.finding and seen.finding.result == EQUAL and not seen.part.last:
+    while seen.finding and seen.finding.result == Outcome.EQUAL and not seen.part.last:
         seen = look(night)
     assert seen.finding
-    assert seen.finding.result == DIFFERS
+    assert seen.finding.result == Outcome.DIFFERS
     return seen
 
 
@@ -82,7 +82,7 @@ def test_all_parts_together_are_every_row_once_and_each_is_compared_by_sums(nigh
     seen = round_of(night)
     assert len(seen) > 1
     assert all(one.part.by_key for one in seen)
-    assert [one.finding.result for one in seen if one.finding] == [EQUAL] * len(seen)
+    assert [one.finding.result for one in seen if one.finding] == [Outcome.EQUAL] * len(seen)
     assert compared(seen) == ROWS
     # So small a table is looked through for where its parts end, and not a sample of it.
     assert [one.finding.rows for one in seen[:-1] if one.finding] == [
@@ -122,7 +122,7 @@ def test_what_the_source_does_between_the_parts_is_no_fault(night: Night) -> Non
     seen = [look(night)]
     while not seen[-1].part.last:
         seen.append(look(night))
-    assert [str(one.finding) for one in seen if one.finding and one.finding.result != EQUAL] == []
+    assert [str(one.finding) for one in seen if one.finding and one.finding.result != Outcome.EQUAL] == []
     assert sum(one.finding.newer for one in seen if one.finding) > 0
 
 
@@ -167,7 +167,7 @@ def test_texts_that_another_encoding_orders_otherwise_are_not_cut_by(night: Nigh
     night.ask("warehouse", SHORT)
     seen = round_of(night)
     assert len(seen) > 1
-    assert [str(one.finding) for one in seen if one.finding and one.finding.result != EQUAL] == []
+    assert [str(one.finding) for one in seen if one.finding and one.finding.result != Outcome.EQUAL] == []
     assert compared(seen) == ROWS
 
 
@@ -182,7 +182,7 @@ def test_a_look_that_takes_longer_than_its_night_is_given_up_and_done_in_smaller
     # So that half of what all of it is thought to take has room.
     monkeypatch.setattr(rotation, "for_looking", lambda *_: 0.8)
     first = look(night)
-    assert (first.part.number, first.finding and first.finding.result) == (1, EQUAL)
+    assert (first.part.number, first.finding and first.finding.result) == (1, Outcome.EQUAL)
     with night.warehouse() as warehouse:
         before = proofs.read(warehouse)["shop.item"]
     for times in (1, 2):
@@ -191,16 +191,16 @@ def test_a_look_that_takes_longer_than_its_night_is_given_up_and_done_in_smaller
             patched.setattr(rotation, "most_seconds", lambda *_: 0.001)
             put_off = look(night)
         assert put_off.finding
-        assert (put_off.finding.result, put_off.proved) == (STOPPED, False), put_off.finding
+        assert (put_off.finding.result, put_off.proved) == (Outcome.STOPPED, False), put_off.finding
         with night.warehouse() as warehouse:
             now = proofs.read(warehouse)["shop.item"]
-        assert (now.result, now.reason, now.looked_at) == (EQUAL, "", before.looked_at)
+        assert (now.result, now.reason, now.looked_at) == (Outcome.EQUAL, "", before.looked_at)
         assert now.stopped == times
         assert before.following
         assert now.following == before.following.smaller(times)
     seen = [look(night)]
     while not seen[-1].part.last:
         seen.append(look(night))
-    assert [one.finding.result for one in seen if one.finding] == [EQUAL] * len(seen)
+    assert [one.finding.result for one in seen if one.finding] == [Outcome.EQUAL] * len(seen)
     assert compared([first, *seen]) == ROWS * 200
     assert night.ask("warehouse", "SELECT * FROM ops.audit_stopped") == []

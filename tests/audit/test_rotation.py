@@ -8,14 +8,16 @@ from random import Random
 import pytest
 
 from pipeline.audit import parts, rotation
-from pipeline.audit.finding import DIFFERS, EQUAL, Part
+from pipeline.audit.finding import Outcome, Part
 from pipeline.audit.proofs import Pace, Proof
 from pipeline.audit.rotation import Turn
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 
 
-def proof(name: str, seconds: float, days: float = 1, result: str = EQUAL, last: Part | None = None) -> Proof:
+def proof(
+    name: str, seconds: float, days: float = 1, result: Outcome = Outcome.EQUAL, last: Part | None = None
+) -> Proof:
     """Return what is known of a table that was last looked at so many days ago."""
     looked_at = NOW - timedelta(days=days)
     last = last or Part()
@@ -68,7 +70,7 @@ class Nights:
                 before,
                 looked_at=looked_at,
                 proved_at=looked_at,
-                result=EQUAL,
+                result=Outcome.EQUAL,
                 last=part,
                 stopped=0,
                 seconds=self._known_seconds(turn.name, took[-1], share),
@@ -100,7 +102,7 @@ class Nights:
 
 
 def test_what_differs_comes_first_and_then_what_was_not_looked_at_for_longest() -> None:
-    nights = Nights(proof("a", 1, 2), proof("b", 1, 5), proof("c", 1, 0, DIFFERS), proof("d", 1, 3))
+    nights = Nights(proof("a", 1, 2), proof("b", 1, 5), proof("c", 1, 0, Outcome.DIFFERS), proof("d", 1, 3))
     assert [name for name, _, _ in nights.night(3)] == ["c", "b", "d"]
     assert [name for name, _, _ in nights.night(3)] == ["a", "c", "b"]
 
@@ -193,7 +195,7 @@ def test_a_table_in_parts_goes_on_where_it_was_left() -> None:
 
 
 def test_a_part_that_differed_is_begun_anew() -> None:
-    nights = Nights(proof("large", 30, 1, DIFFERS, Part(2, 3, 1000, "one")), by_rows=True)
+    nights = Nights(proof("large", 30, 1, Outcome.DIFFERS, Part(2, 3, 1000, "one")), by_rows=True)
     assert nights.night(10)[0] == ("large", 1, 6)
 
 

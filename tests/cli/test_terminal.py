@@ -11,13 +11,13 @@ from rich.console import Console
 
 from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
-from pipeline.settings import Settings, VaultSettings
+from pipeline.settings import Auth, Settings, VaultSettings
 
 COLUMNS = ("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
 
 
 # Not asked for anything where the file is named.
-SETTINGS = Settings.model_construct(vault=VaultSettings.model_construct(url="", auth="token"))
+SETTINGS = Settings.model_construct(vault=VaultSettings.model_construct(url="", auth=Auth.TOKEN))
 
 
 def shown(name: str, width: int) -> list[str]:

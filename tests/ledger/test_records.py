@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline import ledger
+from pipeline.catalog import RelationKind
 from pipeline.dashboards.step import Applied
 from pipeline.ledger.runs import Published
 from pipeline.ledger.sources import Witness, Witnesses
@@ -34,7 +35,7 @@ EXTRACTED = Extracted(
     staged_oid=4711,
     base=("2026-11-21", "2026-11-21T02:15:00+00:00"),
     cursor_value=None,
-    shape=Shape(1, "r", ("id",), ()),
+    shape=Shape(1, RelationKind.TABLE, ("id",), ()),
     renamed={"new": "old"},
     declared="digest",
     witnesses=Witnesses(1, 2, ["id"], [Witness("(0,1)", 7, -9)], "md5"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import access, catalog
-from pipeline.catalog import Source, Table
+from pipeline.catalog import RelationKind, Source, Table
 from pipeline.catalog.source_files import everything
 from pipeline.catalog.source_files.everything import Listed
 from pipeline.catalog.source_files.guesses import Relation
@@ -87,7 +87,7 @@ def test_a_line_of_its_own_wins_over_everything_and_leave_keeps_out(tmp_path: Pa
         table("tmp_1"),
         table("old"),
         Relation("pay", "contract"),
-        table("seen", kind="v"),
+        table("seen", kind=RelationKind.VIEW),
         table("spatial_ref_sys", extension="postgis"),
     )
     assert {name: one.deletes for name, one in tables.items()} == {"item": "ignore", "bill": "soft"}

@@ -8,6 +8,7 @@ import pytest
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import RelationKind
 from pipeline.errors import StepError
 from pipeline.loading.extracted import Extracted
 from pipeline.postgres import Connection, snapshot
@@ -433,7 +434,7 @@ def test_a_column_can_be_text_by_choice(night: Night) -> None:
         assert chosen.warehouse_type("shop") == sql.SQL("text")
         assert chosen.expression().as_string(source) == '"part"::text'
         assert chosen.binary_safe
-        types.ensure_types(warehouse, "shop", Shape(1, "r", (), (chosen,)))
+        types.ensure_types(warehouse, "shop", Shape(1, RelationKind.TABLE, (), (chosen,)))
         assert postgres.value(warehouse, "SELECT to_regtype('shop.part')") is None
 
 

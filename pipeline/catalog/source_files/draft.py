@@ -8,6 +8,7 @@ from pipeline import names
 from pipeline.catalog.as_written import ALL
 from pipeline.catalog.source_files import guesses
 from pipeline.catalog.source_files.guesses import Relation
+from pipeline.catalog.values import RelationKind
 
 SCHEMA_FILE = ".schema/source.schema.json"
 LARGE_ROWS = 5_000_000
@@ -18,7 +19,14 @@ _CURSORS = re.compile(
     "(ge(ae|ä)ndert|aktualisiert)(_?am)?|(ae|ä)nderungsdatum"
 )
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "partitioned"}
+KINDS = {
+    RelationKind.VIEW: "a view",
+    RelationKind.MATERIALIZED: "a materialized view",
+    RelationKind.FOREIGN: "a foreign table",
+    RelationKind.PARTITIONED: "partitioned",
+}
+# Of these no row says when it was written.
+WITHOUT_MARKS = (RelationKind.VIEW, RelationKind.FOREIGN)
 
 
 def draft(source: str, relations: Sequence[Relation]) -> str:
@@ -83,7 +91,7 @@ def _about(relation: Relation) -> str:
         found.append(f"about {_rounded(relation.rows):,} rows")
     if relation.size_bytes >= LARGE_BYTES:
         found.append(f"{relation.size_bytes / 2**30:.1f} GiB")
-    if relation.kind == "p":
+    if relation.kind == RelationKind.PARTITIONED:
         found.append("its partitions are read through it")
     return ", ".join(found)
 
@@ -95,7 +103,7 @@ def _rounded(rows: int) -> int:
 
 
 def _changes(relation: Relation) -> Iterator[str]:
-    if relation.kind in "vf":
+    if relation.kind in WITHOUT_MARKS:
         yield f"    changes: full  # guessed: {KINDS[relation.kind]} does not tell which rows changed"
     elif not relation.key:
         yield "    changes: full  # guessed: without a key, rows can only be replaced as a whole"
@@ -104,7 +112,7 @@ def _changes(relation: Relation) -> Iterator[str]:
         yield f"    key: [{key}]  # guessed: no primary key, but these are unique and never null"
     large = relation.rows >= LARGE_ROWS or relation.size_bytes >= LARGE_BYTES
     cursor = next((name for name, type_ in relation.columns if _grows(relation, name, type_)), None)
-    if cursor and (large or relation.kind in "vf"):
+    if cursor and (large or relation.kind in WITHOUT_MARKS):
         why = "Large. " if large else ""
         yield f"    # {why}If every change sets {_quoted(cursor)}, this reads only what is new:"
         yield "    # changes: cursor"
@@ -114,7 +122,7 @@ def _changes(relation: Relation) -> Iterator[str]:
 
 
 def _grows(relation: Relation, column: str, type_name: str) -> bool:
-    indexed = column in relation.indexed or relation.kind in "vf"
+    indexed = column in relation.indexed or relation.kind in WITHOUT_MARKS
     return _CURSORS.fullmatch(column.lower()) is not None and type_name.startswith("timestamp") and indexed
 
 

@@ -11,11 +11,11 @@ from pipeline.catalog.source_files.columns import Column
 from pipeline.catalog.source_files.guesses import Relation
 from pipeline.catalog.source_files.rules import HISTORY
 from pipeline.catalog.source_files.tables import Source, Table, with_masks
-from pipeline.catalog.values import Changes, Mask
+from pipeline.catalog.values import Changes, Mask, RelationKind
 from pipeline.names import in_yaml
 
 # Tables, partitioned ones too. A view is read in full every night and may show anything: it has its own line.
-KINDS = "rp"
+KINDS = (RelationKind.TABLE, RelationKind.PARTITIONED)
 
 
 @dataclass(frozen=True)

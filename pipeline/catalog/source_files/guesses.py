@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from pipeline import names
 from pipeline.catalog.source_files.personal import HASH, suggested_mask
+from pipeline.catalog.values import RelationKind
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view as it was found. `kind` is pg_class.relkind; `rows` and `size_bytes` are estimates.
+    """A table or view as it was found; `rows` and `size_bytes` are estimates.
 
     `key` is the primary key, else a unique index whose columns are never null; `indexed` are the columns that
     an index begins with; `columns` are pairs of name and type. A materialized view that was never filled is
@@ -18,7 +19,7 @@ class Relation:
 
     schema: str
     name: str
-    kind: str = "r"
+    kind: RelationKind = RelationKind.TABLE
     readable: bool = True
     row_security: bool = False
     rows: int = 0

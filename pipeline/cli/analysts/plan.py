@@ -260,7 +260,7 @@ def _checks(planned: Plan) -> Iterator[str]:
     table = planned.table
     if planned.key:
         yield f"key ({', '.join(planned.key)}) is unique and not null"
-    if planned.mode != "first":
+    if planned.mode != Mode.FIRST:
         yield f"deletes at most {table.max_deleted:.0%}"
     for name, column in table.columns.items():
         for rule in ("null_rate", "accepted", "range"):

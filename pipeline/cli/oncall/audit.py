@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline import access, alerts, catalog, log, settings
 from pipeline.alerts import Alert
-from pipeline.audit import audit, finding
+from pipeline.audit import audit
 from pipeline.audit.audit import Audited, Auditor, Night
+from pipeline.audit.finding import Outcome
 from pipeline.audit.rotation import NIGHTS, SHARE
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import terminal
@@ -18,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.system.own_age import own_age_seconds
 
 COMMANDS = {"audit": "compare the warehouse with its sources"}
-STYLES = {finding.DIFFERS: "red", finding.INCOMPARABLE: "yellow"}
+STYLES = {Outcome.DIFFERS: "red", Outcome.INCOMPARABLE: "yellow"}
 WHERE = "select difference, key from quarantine.audit where (source, table_name) = ('{}', '{}')"
 
 
@@ -135,12 +136,12 @@ def _send(configured: Settings, one: Audited) -> None:
 
 def _summary(seen: Sequence[Audited], night: Night | None) -> str:
     counts = {
-        "equal": sum(one.finding is not None and one.finding.result == finding.EQUAL for one in seen),
+        "equal": sum(one.finding is not None and one.finding.result == Outcome.EQUAL for one in seen),
         "not equal": sum(one.differs for one in seen),
         "not comparable": sum(
-            one.finding is not None and one.finding.result == finding.INCOMPARABLE for one in seen
+            one.finding is not None and one.finding.result == Outcome.INCOMPARABLE for one in seen
         ),
-        "put off": sum(one.finding is not None and one.finding.result == finding.STOPPED for one in seen),
+        "put off": sum(one.finding is not None and one.finding.result == Outcome.STOPPED for one in seen),
         "out of reach": sum(one.error is not None for one in seen),
     }
     counted = (

@@ -15,15 +15,16 @@ from pipeline.errors import CheckError, PipelineError, StepError, UnreachableErr
 from pipeline.ledger import runs
 from pipeline.ledger.runs import Run
 from pipeline.observe import overview
-from pipeline.observe.overview import Backup, Drill, Overview, Undone
+from pipeline.observe.overview import Backup, Drill, Overview, Status, Undone
 from pipeline.redact import redact
 from pipeline.settings import Settings
+from pipeline.step import State
 
 COMMANDS = {"status": "show what ran, what failed, and the next command"}
 MEGABYTE = 1e6
-STYLES = {overview.FAILED: "red", overview.STALE: "yellow"}
+STYLES = {Status.FAILED: "red", Status.STALE: "yellow"}
 # The worst of everything.
-CODES = {overview.FAILED: StepError.exit_code, overview.STALE: CheckError.exit_code}
+CODES = {Status.FAILED: StepError.exit_code, Status.STALE: CheckError.exit_code}
 # So many tables are named, more are counted.
 FEW = 3
 
@@ -96,7 +97,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         )
         terminal.say(f"tasks/{program.name}.py: {last}")
     for step in [*(one for one in seen.steps if one.progress is not None), *seen.others]:
-        if step.state == overview.RUNNING:
+        if step.state == State.RUNNING:
             progress = step.progress or "at work"
             terminal.print_line(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(progress)}")
     for waits in seen.waiting:
@@ -108,7 +109,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     for one in seen.undone:
         _show_undone(seen, one)
     if late := seen.stale_tables:
-        terminal.print_line(f"too old: {_few(late)}", STYLES[overview.STALE])
+        terminal.print_line(f"too old: {_few(late)}", STYLES[Status.STALE])
         terminal.print_next("", chains.ETL.command())
     for database in seen.stale_databases:
         _show_stale(seen, database)
@@ -139,9 +140,9 @@ def _worst(seen: Overview) -> str:
         (len(seen.stale_databases), f"database has {lack}", f"databases have {lack}"),
     ]
     counted = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
-    if not seen.stale_tables and seen.run and seen.load_state == overview.STALE:
+    if not seen.stale_tables and seen.run and seen.load_state == Status.STALE:
         counted.append("the last load is too long ago")
-    going = ["something is running"] if seen.state == overview.RUNNING else []
+    going = ["something is running"] if seen.state == Status.RUNNING else []
     fine = f"{loads.extent(seen.tables, len(seen.backups))} are as they should be"
     return f"{seen.state}: {', '.join(counted or [*going, fine])}"
 
@@ -166,12 +167,12 @@ def _show_stale(seen: Overview, database: str) -> None:
     late = [one for one in seen.backups if one.database == database and one.is_stale and one.run]
     for backup in late:
         terminal.print_line(
-            f"{database}: its newest backup, run {backup.run}, is too old", STYLES[overview.STALE]
+            f"{database}: its newest backup, run {backup.run}, is too old", STYLES[Status.STALE]
         )
         terminal.print_next("", chains.BACKUP.command(None, database))
     for drill in [one for one in seen.drills if one.database == database and one.is_stale and one.held]:
         terminal.print_line(
-            f"{database}: its last drill, of {drill.month}, is too long ago", STYLES[overview.STALE]
+            f"{database}: its last drill, of {drill.month}, is too long ago", STYLES[Status.STALE]
         )
         terminal.print_next("", chains.DRILL.command(None, database))
 
@@ -218,5 +219,5 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
 
 def _style(backup: Backup, drill: Drill | None) -> str | None:
     if not backup.verified or (drill and not drill.held):
-        return STYLES[overview.FAILED]
-    return STYLES[overview.STALE] if backup.is_stale or (drill and drill.is_stale) else None
+        return STYLES[Status.FAILED]
+    return STYLES[Status.STALE] if backup.is_stale or (drill and drill.is_stale) else None

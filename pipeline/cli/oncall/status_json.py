@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.alerts import hints
-from pipeline.observe import overview
-from pipeline.observe.overview import Overview
+from pipeline.observe.overview import Overview, Status
 from pipeline.redact import redact
-from pipeline.step import Step
+from pipeline.step import State, Step
 
 
 def data(seen: Overview) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def data(seen: Overview) -> dict[str, Any]:
                 "file": f"tasks/{one.name}.py",
                 "run": one.run,
                 "done_at": _moment(one.done_at),
-                "state": one.step.state if one.step else overview.OK,
+                "state": one.step.state if one.step else Status.OK,
             }
             for one in seen.programs
         ],
@@ -47,7 +46,7 @@ def data(seen: Overview) -> dict[str, Any]:
                 "age_hours": round((now - backup.taken_at).total_seconds() / 3600, 2)
                 if backup.taken_at
                 else None,
-                "state": overview.STALE if backup.is_stale else overview.OK,
+                "state": Status.STALE if backup.is_stale else Status.OK,
             }
             for backup in seen.backups
         ],
@@ -93,6 +92,6 @@ def _step_data(step: Step) -> dict[str, Any]:
         "rows": step.rows,
         "error": redact(step.error) if step.error else None,
         "hint": redact(step.hint) if step.hint else None,
-        "progress": step.progress if step.state == overview.RUNNING else None,
-        "next": hints.of_step(step).command if step.state == overview.FAILED else None,
+        "progress": step.progress if step.state == State.RUNNING else None,
+        "next": hints.of_step(step).command if step.state == State.FAILED else None,
     }

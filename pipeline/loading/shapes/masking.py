@@ -7,7 +7,7 @@ that says so takes it away.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.catalog import DriftAction, DriftKind, Table
+from pipeline.catalog import DriftAction, DriftKind, Mask, Table
 from pipeline.loading.shapes import identity
 from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.warehouse.shape import Column, Shape
@@ -52,7 +52,7 @@ def _masked(table: Table, column: Column, before: Column | None, names: Mapping[
     return replace(column, mask=mask, kept=mask != wanted)
 
 
-def _of_origin(table: Table, origin: str | None, names: Mapping[str, Column]) -> str | None:
+def _of_origin(table: Table, origin: str | None, names: Mapping[str, Column]) -> Mask | None:
     """Return the mask of what the column was called before, by what the analysts say."""
     if origin is None:
         return None
@@ -83,10 +83,10 @@ def doubts(
             yield FixedKind.MASK_UNKNOWN, column, ", ".join(f'"{name}"' for name in hidden)
 
 
-def strictest(*masks: str | None) -> str | None:
+def strictest(*masks: Mask | None) -> Mask | None:
     """Return the mask that shows least.
 
-    >>> strictest("hash", None), strictest("exclude", "null"), strictest(None)
+    >>> str(strictest(Mask.HASH, None)), str(strictest(Mask.EXCLUDE, Mask.NULL)), strictest(None)
     ('hash', 'exclude', None)
     """
     return max(masks, key=STRICTNESS.index)

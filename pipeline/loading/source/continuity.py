@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.catalog import RelationKind
 from pipeline.ledger import sources
 from pipeline.ledger.sources import History, Witness, Witnesses
 from pipeline.loading.plan import HALF_CIRCLE, Plan
@@ -110,7 +111,7 @@ def witnesses(source: Connection, planned: Plan) -> Witnesses | None:
     None of it is a value: of what is not masked there is a digest.
     """
     current = planned.shape
-    if current.kind != "r" or shape.is_inherited_from(source, current):
+    if current.kind != RelationKind.TABLE or shape.is_inherited_from(source, current):
         return None
     if not (current.xmin_readable and current.ctid_readable):
         return None  # the role may read single columns only

@@ -18,11 +18,8 @@ from pipeline.observe.observed.loads import ETL
 from pipeline.observe.observed.programs import Program
 from pipeline.observe.overview import archive, loads
 from pipeline.observe.overview.model import (
-    FAILED,
-    OK,
-    RUNNING,
-    STALE,
     Overview,
+    Status,
     Table,
     Undone,
 )
@@ -33,14 +30,11 @@ from pipeline.step import State
 
 __all__ = [
     "ETL",
-    "FAILED",
-    "OK",
-    "RUNNING",
-    "STALE",
     "Backup",
     "Drill",
     "Overview",
     "Program",
+    "Status",
     "Table",
     "Undone",
     "summarize",
@@ -84,9 +78,9 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
 
 def _of_one(seen: Overview, run: Run | None) -> Overview:
     """Return what there is of one run alone: how everything else is does not count."""
-    failed = [step for step in seen.steps if step.state == FAILED]
+    failed = [step for step in seen.steps if step.state == State.FAILED]
     undone = []
-    if run is not None and run.actual_state == FAILED:
+    if run is not None and run.actual_state == State.FAILED:
         began = {step.key.name for step in seen.steps}
         wanted = [one.name for one in seen.tables if run.is_to_load(one.name)]
         missing = [name for name in wanted if name not in began]

@@ -11,7 +11,7 @@ from pipeline.observe.observed import loads as observed
 from pipeline.observe.observed.observations import LedgerObservations, Observations, TableObservations
 from pipeline.observe.observed.observe import HISTORY
 from pipeline.observe.observed.observe import tables as read_tables
-from pipeline.observe.overview.model import FAILED, OK, STALE, Table, Undone
+from pipeline.observe.overview.model import Status, Table, Undone
 from pipeline.observe.watch import limits
 from pipeline.observe.watch import loads as ages
 from pipeline.postgres import Connection
@@ -83,11 +83,11 @@ def _marts(
 
 
 def _table(one: _Aged, failing: Set[str], last: Step | None) -> Table:
-    state = OK
+    state = Status.OK
     if one.name in failing or one.source in failing:
-        state = FAILED
+        state = Status.FAILED
     elif one.is_late:
-        state = STALE
+        state = Status.STALE
     return Table(one.name, one.as_of, last.rows if last else None, state, last)
 
 

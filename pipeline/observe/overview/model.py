@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from pipeline.audit.proofs import Proof
 from pipeline.ledger.runs import Run
@@ -10,9 +11,17 @@ from pipeline.ledger.waiting import Waiting
 from pipeline.ledger.watermarks import Fresh
 from pipeline.observe.observed.archive import Backup, Drill
 from pipeline.observe.observed.programs import Program
-from pipeline.step import Step
+from pipeline.step import State, Step
 
-OK, FAILED, RUNNING, STALE = "ok", "failed", "running", "stale"
+
+class Status(StrEnum):
+    """How a table, a run or everything is."""
+
+    OK = "ok"
+    RUNNING = "running"
+    # Older than its limit.
+    STALE = "stale"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -21,13 +30,13 @@ class Table:
 
     `as_of` is the moment of the source that it shows, or when the mart was built; None if it shows none yet.
 
-    `state` is ok, failed (since it was last loaded) or stale; `last` the load that it shows.
+    `state` is failed where it did so since it was last loaded; `last` the load that it shows.
     """
 
     name: str
     as_of: datetime | None
     rows: int | None
-    state: str
+    state: Status
     last: Step | None
 
 
@@ -79,7 +88,7 @@ class Overview:
     @property
     def failures(self) -> list[Step]:
         """Return the steps that failed or were killed and are not made up for, of all chains."""
-        failed = [*self.open, *(step for step in self.others if step.state == FAILED)]
+        failed = [*self.open, *(step for step in self.others if step.state == State.FAILED)]
         reported = {(step.key.task, step.key.name) for step in failed}
         drilled = [one.as_failure() for one in self.drills if not one.held and not self.of_one_run]
         return [*failed, *(one for one in drilled if (one.key.task, one.key.name) not in reported)]
@@ -87,7 +96,7 @@ class Overview:
     @property
     def stale_tables(self) -> list[str]:
         """Return the tables that are older than their limit, but for those that failed."""
-        return [table.name for table in self.tables if table.state == STALE]
+        return [table.name for table in self.tables if table.state == Status.STALE]
 
     @property
     def stale_databases(self) -> list[str]:
@@ -98,22 +107,23 @@ class Overview:
         return sorted(late | {one.database for one in self.drills if one.is_stale})
 
     @property
-    def load_state(self) -> str:
-        """Return how the run is: ok, failed, running or stale."""
+    def load_state(self) -> Status:
+        """Return how the run is."""
         if self.run is None:
-            return STALE
-        if self.run.actual_state in (FAILED, RUNNING):
-            return self.run.actual_state
+            return Status.STALE
+        if self.run.actual_state != State.DONE:
+            return Status(self.run.actual_state)
         in_time = datetime.now(UTC) - self.run.attempted_at <= self.limit
-        return OK if in_time or self.of_one_run else STALE
+        return Status.OK if in_time or self.of_one_run else Status.STALE
 
     @property
-    def state(self) -> str:
-        """Return the worst of everything, in the same words; of one run, if that was asked for."""
+    def state(self) -> Status:
+        """Return the worst of everything; of one run, if that was asked for."""
         if self.failures or self.undone or self.differing:
-            return FAILED
-        if self.stale_tables or self.stale_databases or (self.run and self.load_state == STALE):
-            return STALE
-        if (self.run and self.load_state == RUNNING) or any(one.state == RUNNING for one in self.others):
-            return RUNNING
-        return self.load_state if self.of_one_run and self.run else OK
+            return Status.FAILED
+        if self.stale_tables or self.stale_databases or (self.run and self.load_state == Status.STALE):
+            return Status.STALE
+        others = any(one.state == State.RUNNING for one in self.others)
+        if (self.run and self.load_state == Status.RUNNING) or others:
+            return Status.RUNNING
+        return self.load_state if self.of_one_run and self.run else Status.OK

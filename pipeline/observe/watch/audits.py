@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pipeline import durations
-from pipeline.audit.finding import INCOMPARABLE
+from pipeline.audit.finding import Outcome
 from pipeline.audit.proofs import Proof
 from pipeline.observe.observed.observations import Observations
 from pipeline.observe.watch import limits
@@ -49,7 +49,7 @@ def _is_declared(settings: Settings, observations: Observations, name: str) -> b
 
 def _since(proof: Proof) -> datetime:
     """Return the moment from which a table is not proved: what cannot be compared was looked at at least."""
-    looked = proof.looked_at if proof.result == INCOMPARABLE else None
+    looked = proof.looked_at if proof.result == Outcome.INCOMPARABLE else None
     return max((one for one in (proof.proved_at, looked) if one), default=proof.loaded_since)
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from pipeline.audit.finding import Outcome
 from pipeline.audit.proofs import Proof
 from tests.observe.watch.samples import DAY, LONG_AGO, NOW, TABLES, judged, ledger, observations, only, told
 
@@ -10,7 +11,7 @@ def proof(
     loaded_since: datetime,
     proved_at: datetime | None = None,
     looked_at: datetime | None = None,
-    result: str | None = None,
+    result: Outcome | None = None,
     reason: str = "",
 ) -> Proof:
     """Return what is known of a table of ten rows."""
@@ -19,12 +20,12 @@ def proof(
 
 def proofs(**changed: Proof) -> dict[str, Proof]:
     """Return all tables of hr as proved three days ago, but for these."""
-    well = proof(LONG_AGO, NOW - 3 * DAY, NOW - 3 * DAY, "equal")
+    well = proof(LONG_AGO, NOW - 3 * DAY, NOW - 3 * DAY, Outcome.EQUAL)
     return {f"hr.{name}": changed.get(name, well) for name in TABLES}
 
 
 def test_a_table_that_was_not_proved_for_eight_days_is_told() -> None:
-    old = proof(LONG_AGO, NOW - 9 * DAY, NOW - DAY, "differs", "1 row is not the same")
+    old = proof(LONG_AGO, NOW - 9 * DAY, NOW - DAY, Outcome.DIFFERS, "1 row is not the same")
     late = only(observations(ledger=ledger(proofs=proofs(employee=old))))
     assert (late.key, late.severity) == ("watch/audit/hr.employee", "stale")
     assert late.command == "pipeline audit hr --table employee"
@@ -50,7 +51,7 @@ def test_where_nothing_was_audited_it_is_told_once() -> None:
 
 
 def test_what_cannot_be_compared_was_looked_at_and_what_is_proved_is_well() -> None:
-    view = proof(LONG_AGO, None, NOW - DAY, "not comparable", "a view has no marks of its changes")
+    view = proof(LONG_AGO, None, NOW - DAY, Outcome.INCOMPARABLE, "a view has no marks of its changes")
     found = observations(ledger=ledger(proofs=proofs(employee=view)))
     assert told(found) == {}
     assert {"watch/audit", "watch/audit/hr.employee", "watch/audit/hr.department"} <= judged(found).keys()
