@@ -61,7 +61,7 @@ class TableStep(Step):
 class ExtractTable(TableStep):
     """What changed in the table is staged in the warehouse."""
 
-    # The snapshot ends with the worker that opened it.
+    # The snapshot ends with the worker that opened it: looked for before each table is begun.
     requires_what_passes = True
 
     @property

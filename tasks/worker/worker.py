@@ -42,6 +42,9 @@ class Worker(luigi_internals.Worker):
         self._added_at = time.monotonic()
         self._added_again = 0
         self._ground_seen: dict[str, float] = {}
+        # Those that failed once. What they need may have gone with what they failed of: staged rows of a
+        # warehouse that crashed.
+        self._failed: set[str] = set()
         self._results = Results()
         self.hear(self._results)
         self._pool = Pool(super().create_process, self.running_tasks, self._results)
@@ -136,6 +139,7 @@ class Worker(luigi_internals.Worker):
         """Do as Luigi before it tells the scheduler of a failure; what no second try can fix gets none."""
         # Perhaps that of its source: the next table has it looked for again.
         self._ground_seen.clear()
+        self._failed.add(task.task_id)
         process = self.running_tasks.get(task.task_id)
         if isinstance(process, Shared):
             # Whatever is wrong with it, the next try has a process and a login of its own.
@@ -158,7 +162,9 @@ class Worker(luigi_internals.Worker):
     def run_task(self, task_id: str) -> None:
         """Begin a task; one that has lost what it requires goes back."""
         task = self.scheduled_tasks[task_id]
-        if self.unfulfilled_counts[task_id] < LOST_TIMES and _has_lost_its_ground(task, self._ground_seen):
+        passes = task_id in self._failed or getattr(task, "requires_what_passes", False)
+        may_go_back = passes and self.unfulfilled_counts[task_id] < LOST_TIMES
+        if may_go_back and _has_lost_its_ground(task, self._ground_seen):
             self.unfulfilled_counts[task_id] += 1
             self._give_back(task)
             self.add(task)
@@ -186,12 +192,10 @@ class Worker(luigi_internals.Worker):
 
 
 def _has_lost_its_ground(task: luigi.Task, seen: dict[str, float]) -> bool:
-    """Whether something has passed away that a task requires and that does not stay for ever.
+    """Whether something has passed away that a task requires.
 
     `seen`: when that was last there, by its task's id. The step itself looks again.
     """
-    if not getattr(task, "requires_what_passes", False):
-        return False
     try:
         for required in task.deps():
             if time.monotonic() - seen.get(required.task_id, -GROUND_SECONDS) < GROUND_SECONDS:

@@ -17,6 +17,12 @@ cards:
   - {{title: Always, description: As of {n}., chart: bar, mart: paid, dimensions: student_id,
      measures: sum(payments)}}
 """
+# One that is made anew each day, and the one of the day before is taken away.
+OF_TODAY = """\
+title: Of {n}
+cards:
+  - {{title: Paid by {n}, chart: number, mart: paid, measures: sum(paid)}}
+"""
 
 
 class Boards(Loads):
@@ -34,17 +40,21 @@ class Boards(Loads):
         (self.platform.analysts / "dashboards").mkdir()
 
     def begin(self) -> Sequence[str]:
-        """Declare one card anew, and another in other words; return the command."""
+        """Declare a dashboard and a card anew, and a card in other words; return the command."""
         self.number = next(self._serials)
-        file = self.platform.analysts / "dashboards" / "payments.yaml"
-        file.write_text(CARDS.format(n=self.number))
+        folder = self.platform.analysts / "dashboards"
+        for file in folder.glob("of*.yaml"):
+            file.unlink()
+        (folder / "payments.yaml").write_text(CARDS.format(n=self.number))
+        (folder / f"of{self.number}.yaml").write_text(OF_TODAY.format(n=self.number))
         return ["dashboards", "apply"]
 
     def differences(self) -> list[str]:
         """Return what Metabase shows otherwise than it is declared, or twice."""
         found = super().differences()
         things = self.metabase.routes.content.things
-        for kind, wanted in (("card", [f"Paid {self.number}", "Always"]), ("dashboard", ["Payments"])):
+        cards = [f"Paid {self.number}", "Always", f"Paid by {self.number}"]
+        for kind, wanted in (("card", cards), ("dashboard", ["Payments", f"Of {self.number}"])):
             there = [one["name"] for one in things[kind].values() if not one["archived"]]
             if sorted(there) != sorted(wanted):
                 found.append(f"{kind}s: {there}, not {wanted}")

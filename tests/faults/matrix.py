@@ -1,8 +1,9 @@
 """The matrix: the steps and where each can stand, the faults, and which can reach which."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pipeline.errors import UnreachableError
 from tests.faults import changes, disks, faults, servers
 from tests.faults.faults import Fault
 
@@ -159,6 +160,12 @@ _PEOPLE = (changes.TOKEN_REVOKED, changes.TWICE)
 _ANY_LOAD = (*_WAREHOUSE, *_VAULT, *_SCHEDULER, *_PEOPLE, changes.WAREHOUSE_ROTATED)
 _READS = (*_SOURCE, *changes.TABLES, changes.NOT_PERMITTED, changes.SOURCE_ROTATED)
 
+
+def _at_once(*found: Fault) -> tuple[Fault, ...]:
+    """Return faults of servers, for a command that no Luigi tries again: it may say so, and end."""
+    return tuple(replace(fault, codes=(0, UnreachableError.exit_code)) for fault in found)
+
+
 REACH: dict[str, Sequence[Fault]] = {
     "snapshot": (*_ANY_LOAD, *_READS),
     "extract": (*_ANY_LOAD, *_READS, disks.WAREHOUSE_FULL),
@@ -170,11 +177,11 @@ REACH: dict[str, Sequence[Fault]] = {
     "upload": (*_B2, *_VAULT, *_PEOPLE),
     "verify": (*_B2, *_VAULT, *_PEOPLE),
     "drill": (*_DRILL, *_B2, *_VAULT, *_PEOPLE, disks.WORK_FULL),
-    "restore": (*_DRILL, *_B2, *_VAULT, disks.WORK_FULL),
-    "audit": (*_WAREHOUSE, *_SOURCE, *_VAULT),
-    "watch": (*_WAREHOUSE, *_VAULT),
-    "report": (*_WAREHOUSE, *_VAULT),
-    "dashboards": (*_WAREHOUSE, *_VAULT),
+    "restore": (*_at_once(*_DRILL, *_B2, *_VAULT), disks.WORK_FULL),
+    "audit": _at_once(*_WAREHOUSE, *_SOURCE, *_VAULT),
+    "watch": _at_once(*_WAREHOUSE, *_VAULT),
+    "report": _at_once(*_WAREHOUSE, *_VAULT),
+    "dashboards": _at_once(*_WAREHOUSE, *_VAULT),
     "sync": (),
 }
 

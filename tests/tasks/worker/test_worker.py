@@ -13,6 +13,7 @@ import pytest
 from luigi.task_status import DISABLED, DONE, FAILED, PENDING
 
 from pipeline import postgres
+from pipeline.errors import LostError
 from tasks import etl
 from tasks.scheduler import assist
 from tasks.worker import assisting, worker
@@ -313,6 +314,31 @@ def test_what_a_step_failed_without_is_looked_for_again_before_the_next_is_begun
     assert failed == [second], "the third is given back"
     assert made._state.get_task(first).status == DONE
     assert made._state.get_task(third).status == PENDING
+
+
+class Checked(Table):
+    """A step that needs what stays as a rule, and goes with what the step fails of."""
+
+    requires_what_passes = False
+
+    def run(self) -> None:
+        Path(str(self.file)).unlink()
+        raise LostError("the warehouse: the connection was lost")
+
+
+def test_the_second_try_of_a_step_is_not_spent_on_what_went_with_the_first(tmp_path: Path) -> None:
+    """Staged rows go with a warehouse that crashes: they are read again, and the check has its second try."""
+    made = luigi.scheduler.Scheduler()
+    ours = worker.Worker(scheduler=made, worker_processes=1, wait_interval=0.1)
+    ground = tmp_path / "ground"
+    ground.touch()
+    checked = Checked(file=str(ground), number=1)  # type: ignore[no-untyped-call]
+    assert ours.add(checked)
+    for _ in range(2):
+        ours._run_task(checked.task_id)
+        ours._handle_next_task()
+    failed = [task.task_id for task, status, _ in ours._add_task_history if status == FAILED]
+    assert failed == [checked.task_id], "the second time it is given back"
 
 
 def test_an_assistant_without_work_remembers_nothing_of_the_snapshots_it_saw(
