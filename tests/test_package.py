@@ -93,3 +93,13 @@ def test_the_same_commit_and_wheels_give_the_same_release_twice_and_it_runs(tmp_
         [git(), "rev-parse", "--short=10", "HEAD"], cwd=PROJECT, check=True, capture_output=True, text=True
     ).stdout.strip()
     assert said == f"pipeline 0.1.0 {commit}\n"
+    # Programs of analysts are run by the release's own Python, confined: that has to be found there.
+    repository = tmp_path / "repository"
+    shutil.copytree(PROJECT / "examples" / "analysts" / "sources", repository / "sources")
+    (repository / "tasks").mkdir()
+    (repository / "tasks" / "one.py").write_text("import luigi\n\n\nclass One(luigi.Task):\n    pass\n")
+    looked = subprocess.run(
+        [files[0], "validate", repository], env=bare, check=False, capture_output=True, text=True
+    )
+    assert looked.returncode == 0, looked.stderr
+    assert "1 file of tasks: no problem found" in looked.stdout

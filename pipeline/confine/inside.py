@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -140,8 +141,9 @@ def _mount(plan: Plan) -> None:
         kernel.bind(f"/dev/{name}", f"{root}/dev/{name}")
     for name, to in STREAMS.items():
         Path(f"{root}/dev/{name}").symlink_to(f"/proc/self/{to}")
-    for path in (*SYSTEM, *plan.read):
-        _show(root, Path(path))
+    shown = (*SYSTEM, *plan.read)
+    for path in shown:
+        _show(root, Path(path), shown)
     for target, source in plan.copied.items():
         copies.copy(Path(source), Path(root + target))
     Path(f"{root}/proc").mkdir()
@@ -152,13 +154,16 @@ def _mount(plan: Plan) -> None:
     kernel.read_only("/", below=False)
 
 
-def _show(root: str, path: Path) -> None:
-    """Let a path be there for reading, if there is such a path and it is not there yet."""
+def _show(root: str, path: Path, shown: Sequence[str]) -> None:
+    """Let a path be there for reading, if there is such a path and it is not there yet.
+
+    A link to a folder is one inside too, where that folder is among what is `shown`.
+    """
     target = Path(f"{root}{path}")
     if not os.path.lexists(path) or os.path.lexists(target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink() and path.is_dir() and str(path) in SYSTEM:
+    if path.is_symlink() and path.is_dir() and (str(path) in SYSTEM or str(path.resolve()) in shown):
         target.symlink_to(path.readlink())
         return
     if path.is_dir():

@@ -146,6 +146,8 @@ def _own() -> Path:
 def _needed() -> list[str]:
     """Return where this Python, its libraries and ours are; of a folder that has more in it, only that."""
     found = {Path(sys.prefix), Path(sys.base_prefix), _own()}
+    # A release is called by a link to where it is: links in it begin there.
+    found |= {path.resolve() for path in found}
     for folder in map(Path, site.getsitepackages()):
         # A release is unpacked with links to where it keeps what it shares.
         found |= {path.resolve() for path in folder.glob("*") if path.is_symlink()}
