@@ -80,7 +80,7 @@ class Worlds:
                 hook = stack.enter_context(hook_of(platform))
                 made = MAKERS[kind](platform, hook, stack)
                 if space:
-                    made.disks.update(warehouse=space.use(platform))
+                    made.disks.update(warehouse=stack.enter_context(space.used(platform)))
                 self._made[kind, harmed] = made, stack.pop_all()
         return self._made[kind, harmed][0]
 

@@ -31,15 +31,19 @@ class Tablespace:
     name: str
     disk: Path
 
-    def use(self, platform: Platform) -> Path:
-        """Have a platform's warehouse keep there what it makes from now on; return the disk."""
+    @contextlib.contextmanager
+    def used(self, platform: Platform) -> Iterator[Path]:
+        """Have a platform's warehouse keep there what it makes in the block, which is given the disk."""
         name, database = sql.Identifier(self.name), sql.Identifier(platform.database("warehouse"))
         with platform.connect("warehouse") as connection:
             role = sql.Identifier(platform.own.role)
             postgres.rows(connection, sql.SQL("GRANT CREATE ON TABLESPACE {} TO {}").format(name, role))
             statement = sql.SQL("ALTER DATABASE {} SET default_tablespace = {}").format(database, name)
             postgres.rows(connection, statement)
-        return self.disk
+        yield self.disk
+        with clusters.connection(platform.sandbox.home, provision.WAREHOUSE, "postgres") as connection:
+            # The database keeps it until it is dropped, and the role with it.
+            postgres.rows(connection, sql.SQL("REVOKE ALL ON TABLESPACE {} FROM {}").format(name, role))
 
 
 @contextlib.contextmanager
