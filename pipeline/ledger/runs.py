@@ -153,6 +153,10 @@ class Published(Record):
     deleted: int | None = None
     quarantined: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the record without what is not known: an earlier version counts whatever is there."""
+        return {key: value for key, value in super().to_json().items() if value is not None}
+
 
 @dataclass(frozen=True)
 class TableState:
