@@ -61,11 +61,11 @@ class _MissingError(UnreachableError):
     """There is no such entry, or it lacks a value."""
 
 
-def _entry(vault: Vault, path: str, *names: str) -> dict[str, str]:
+def _entry(vault: Vault, path: str, *names: str, forbidden: str | None = None) -> dict[str, str]:
     # To Vault what is not there and what one may not read are different things; an outage is a third.
     advice = f"write {' and '.join(names)} there"
     try:
-        found = vault.read(path, missing=advice)
+        found = vault.read(path, missing=advice, forbidden=forbidden)
     except UnreachableError as error:
         if error.hint == advice:
             raise _MissingError(error.fact, hint=advice) from None
@@ -94,7 +94,12 @@ def _log_in(client: Client, key: str) -> bool:
 @contextlib.contextmanager
 def _password_login(client: Client, settings: MetabaseSettings, vault: Vault, say: Say) -> Iterator[None]:
     """Log in as the first administrator, who is made where there is none; log out at the end."""
-    found = _entry(vault, settings.secret, "email", "password")
+    # The jobs may not, and are not to: their key is made once, by somebody.
+    person = (
+        "have a person make Metabase's key, once: 'pipeline dashboards apply' with a login that may read "
+        f"{settings.secret} and write {settings.api_key} (docs/dashboards.md)"
+    )
+    found = _entry(vault, settings.secret, "email", "password", forbidden=person)
     session = _first_user(client, found["email"], found["password"], say)
     if session is None:
         answer = client.post("/api/session", {"username": found["email"], "password": found["password"]})

@@ -65,23 +65,29 @@ class Vault:
         self._connection = connection
         self.transit = Transit(settings, connection, self._forbidden)
 
-    def read(self, secret: str, *, missing: str | None = None) -> dict[str, str]:
+    def read(
+        self, secret: str, *, missing: str | None = None, forbidden: str | None = None
+    ) -> dict[str, str]:
         """Return the newest version of the KV v2 entry `secret`, below mount and prefix; its values as text.
 
-        Raise UnreachableError if it is not there or we may not read it. `missing` is what to do if it is not.
+        Raise UnreachableError if it is not there or we may not read it. `missing` is what to do if it is not,
+        `forbidden` if we may not.
         """
-        return self.read_version(secret, missing=missing)[0]
+        return self.read_version(secret, missing=missing, forbidden=forbidden)[0]
 
-    def read_version(self, secret: str, *, missing: str | None = None) -> tuple[dict[str, str], str]:
+    def read_version(
+        self, secret: str, *, missing: str | None = None, forbidden: str | None = None
+    ) -> tuple[dict[str, str], str]:
         """Return an entry as `read` does, and what tells this version of it from any other."""
         mount, path = self._settings.mount, f"{self._settings.prefix}/{secret}"
         shown = f"{mount}/data/{path}"
         kv = self._connection.client.secrets.kv.v2
+        refused, let_it = self._forbidden(shown)
         answer = self._connection.ask(
             shown,
             lambda: kv.read_secret_version(path=path, mount_point=mount, raise_on_deleted_version=True),
             refusals={
-                Forbidden: self._forbidden(shown),
+                Forbidden: (refused, forbidden or let_it),
                 InvalidPath: (
                     f"there is nothing at {shown}",
                     missing or f"write it (bao kv put -mount={mount} {path} ...), or correct the path",
