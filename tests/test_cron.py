@@ -235,10 +235,10 @@ def test_what_is_over_its_limit_is_ended_with_all_its_children(cron: Cron, text:
     """Also what is stopped, which does not hear of it."""
     code, told = cron.run("--lock", "load", "--timeout", "1s", *bash(f"echo begun; {text}"))
     assert code == 3
-    assert told.startswith("cron: load: was over its limit of 1s, and was ended")
+    assert told.startswith("cron: load: ran longer than its limit of 1s, and was ended")
     assert cron.ours() == []
     (alert,) = cron.spool.opened()
-    assert alert.summary == "load: was over its limit of 1s, and was ended"
+    assert alert.summary == "load: ran longer than its limit of 1s, and was ended"
     assert (alert.key, alert.kind, alert.error) == ("cron/load", "failed", "begun")
 
 
@@ -258,8 +258,8 @@ def test_told_to_stop_it_stops_the_command_and_waits_for_it(cron: Cron, number: 
     began.send_signal(number)
     _, told = began.communicate(timeout=30)
     assert began.returncode == 143
-    assert told.startswith("cron: load: was told to stop, and did")
-    assert cron.log("load")[-2:] == ["tidied up", "cron: was told to stop, and did"]
+    assert told.startswith("cron: load: was stopped by a signal")
+    assert cron.log("load")[-2:] == ["tidied up", "cron: was stopped by a signal"]
     assert cron.ours() == []
     assert cron.spool.opened() == []
 

@@ -17,6 +17,8 @@ from pipeline.postgres import Connection
 from pipeline.step import State, Step
 
 STYLES = {Status.FAILED: "red", Status.STALE: "yellow"}
+# What a transaction does to a source that does not end.
+READ_AGAIN = "each load reads again all that was written since"
 MODES = {"first": "first", "full": "full", "increment": "delta"}
 # Where a table stands that is not loaded yet.
 WORDS = {
@@ -59,12 +61,14 @@ def show_tables(
     marts = [state for state in states if state.name.startswith(f"{chains.MART.schema}.")]
     loaded = [state.loaded for state in states if state.loaded and state not in marts]
     if all(state.loaded for state in states) and loaded:
-        terminal.say(_summary(run, loaded))
+        terminal.print_text(_summary(run, loaded))
         if marts:
-            terminal.say(f"run {run}: {len(marts)} mart{'' if len(marts) == 1 else 's'} built")
+            terminal.print_text(f"run {run}: {len(marts)} mart{'' if len(marts) == 1 else 's'} built")
     for state in states:
         if state.loaded and (aside := state.loaded.quarantined):
-            terminal.say(f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine")
+            terminal.print_text(
+                f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine"
+            )
 
 
 def show_failures(failures: Sequence[Step]) -> None:
@@ -172,6 +176,4 @@ def show_held_back(found: Mapping[str, Sequence[str]]) -> None:
     """Print who keeps the horizon of a source back, of each source."""
     for source, holders in sorted(found.items()):
         for one in holders:
-            terminal.print_line(
-                f"{source}: each load reads again all that was written since: {one}", "yellow"
-            )
+            terminal.print_line(f"{source}: {one}, has not ended; {READ_AGAIN}", "yellow")

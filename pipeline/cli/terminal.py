@@ -25,9 +25,9 @@ def console() -> "Console":
     return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED_WIDTH)
 
 
-def say(line: str) -> None:
-    """Write one line to standard output, without credentials."""
-    sys.stdout.write(redact(line) + "\n")
+def print_text(text: str) -> None:
+    """Write text as it is to standard output, but for credentials, and end its line."""
+    sys.stdout.write(redact(text) + "\n")
     sys.stdout.flush()
 
 
@@ -36,7 +36,7 @@ def print_line(sentence: str, style: str | None = None) -> None:
     if sys.stdout.isatty():
         console().print(redact(sentence), style=style, markup=False)
     else:
-        say(sentence)
+        print_text(sentence)
 
 
 def warn(sentence: str | None) -> None:
@@ -50,7 +50,7 @@ def print_next(before: str, command: str) -> None:
     line = f"  next: {before}, then " if before else "  next: "
     if before and sys.stdout.isatty() and len(line) + len(command) > console().width:
         line = f"{line.rstrip()}\n        "
-    say(line + command)
+    print_text(line + command)
 
 
 def progress() -> "Progress":

@@ -10,7 +10,7 @@ from pipeline.catalog import Catalog
 from pipeline.catalog.dashboard_files.board import Dashboard
 from pipeline.dashboards import changes, connection, instance, meanings, permissions, trial, wanted
 from pipeline.dashboards.changes import Action, Change, There
-from pipeline.dashboards.connection import Database
+from pipeline.dashboards.connection import Database, Remembered
 from pipeline.dashboards.wanted import Board, Wanted, is_variable
 from pipeline.dashboards.write import Writer
 from pipeline.errors import AlreadyRunningError, UsageError
@@ -196,13 +196,14 @@ def _sync(databases: Access, database: Database, boards: Sequence[Board], say: S
         digest = str(postgres.value(own, postgres.statement("dashboards/dashboard_columns")))
     known = database.memory.find(connection.KEY)
     assert known is not None  # noqa: S101 - it was just kept
-    is_new = known.detail.get("columns") != digest
+    remembered = Remembered.of_kept(known)
+    is_new = remembered.columns != digest
     if is_new or database.missing(sorted(needed)):
         database.sync()
         say("Metabase was asked to sync the tables of the warehouse")
     database.wait_for(sorted(needed))
     if is_new:
-        database.memory.save(replace(known, detail={**known.detail, "columns": digest}))
+        database.memory.save(replace(known, detail=replace(remembered, columns=digest).to_json()))
 
 
 def _write(

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import CheckError, StepError
 from pipeline.ledger.surface import Kept, Memory
 from pipeline.metabase import Client, versions
+from pipeline.step import Record
 
 KEY = "database"
 NAME = "Warehouse"
@@ -16,6 +18,23 @@ DEFAULT_PORT = 5432
 # A first look at the warehouse's tables takes seconds; of a large one minutes.
 SYNC_SECONDS = 120.0
 POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Remembered(Record):
+    """What is remembered of the connection: the version of its login in Vault, and the columns it has synced.
+
+    None where that is not known yet.
+    """
+
+    version: str | None = None
+    # A digest of all that it may read.
+    columns: str | None = None
+
+    @classmethod
+    def of_kept(cls, known: Kept | None) -> "Remembered":
+        """Return what is remembered with a connection of ours; nothing where there is none."""
+        return (cls.from_json(known.detail) if known else None) or cls()
 
 
 def details(uri: str) -> dict[str, Any]:
@@ -109,7 +128,7 @@ def differences(client: Client, known: Kept | None, uri: str, version: str) -> l
     live = client.find(f"/api/database/{known.number}")
     if live is None or _marker(live) != known.marker:
         return ["is not there any more"]
-    changed = ["password"] if known.detail.get("version") != version else []
+    changed = ["password"] if Remembered.of_kept(known).version != version else []
     return [*_wrong(live, _body(uri)), *changed]
 
 
@@ -144,8 +163,8 @@ def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
                 "program",
             )
         # The password comes back masked, so which one it has is remembered.
-        detail = {**(known.detail if known else {}), "version": version}
-        memory.save(Kept(KEY, KEY, NAME, number=number, marker=_marker(live), detail=detail))
+        now = replace(Remembered.of_kept(known), version=version)
+        memory.save(Kept(KEY, KEY, NAME, number=number, marker=_marker(live), detail=now.to_json()))
         return Database(client, memory, number)
     assert known is not None  # noqa: S101 - it has no difference
     assert known.number is not None  # noqa: S101 - as above

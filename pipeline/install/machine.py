@@ -131,7 +131,7 @@ class Machine:
 
     def _report(self, change: str) -> None:
         self.changes += 1
-        terminal.say(f"{'would be' if self._plan else 'now'}: {change}")
+        terminal.print_text(f"{'would be' if self._plan else 'now'}: {change}")
 
 
 def _ids(user: str) -> tuple[int, int]:

@@ -81,14 +81,14 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.uninstall:
         clock.away(machine, layout)
         machine.gone(layout.opt)
-        terminal.say(
+        terminal.print_text(
             f"kept: {layout.etc}, {layout.state} and the user {USER}; to remove them as well: "
             f"rm -r {layout.etc} {layout.state} && userdel {USER}"
         )
     else:
         _install(machine, layout, kind, parsed.release)
     if not machine.changes:
-        terminal.say("nothing to change")
+        terminal.print_text("nothing to change")
     return CheckError.exit_code if parsed.plan and machine.changes else 0
 
 
@@ -102,7 +102,7 @@ def _install(machine: Machine, layout: Layout, kind: str, file: Path) -> None:
         machine.file(layout.settings, _template(layout), mode=0o600, owner=USER)
     wanted = _wanted(layout)
     if wanted is None:
-        terminal.say(f"next: write your own into {layout.settings}, then run bin/install again")
+        terminal.print_text(f"next: write your own into {layout.settings}, then run bin/install again")
         return
     clock.set_up(machine, layout, kind, wanted, anew=is_other)
 

@@ -71,21 +71,21 @@ def _run(parsed: argparse.Namespace) -> int:
     changed = [(job, arguments) for job, arguments in found if _differs(job, arguments)]
     left = sorted(_unwanted(nomad, {job.id for job in wanted}))
     for name in left:
-        terminal.say(
+        terminal.print_text(
             f"{name}: of nothing that luigi.cfg names" + ("" if parsed.remove else "; --remove ends it")
         )
     if parsed.plan:
         return CheckError.exit_code if changed or (left and parsed.remove) else 0
     for job, arguments in changed:
         _nomad("job", "run", "-detach", *arguments, of=job)
-        terminal.say(f"{job.id}: registered")
+        terminal.print_text(f"{job.id}: registered")
     if parsed.remove:
         for name in left:
             _remove(nomad, name)
     for job, _ in changed:
         if job.duty.kind == DutyKind.SERVICE:
             _until_healthy(nomad, job.id, job.duty.start_minutes * SECONDS_PER_MINUTE)
-    terminal.say(f"{len(changed)} of {len(wanted)} jobs changed")
+    terminal.print_text(f"{len(changed)} of {len(wanted)} jobs changed")
     return 0
 
 
@@ -139,11 +139,11 @@ def _differs(job: Job, arguments: Sequence[str]) -> bool:
         return False
     # A new one is shown as what it has, of a changed one only what changes.
     is_new = printed.startswith("+ Job")
-    terminal.say(f"{job.id}: {'is new' if is_new else 'changes'}")
+    terminal.print_text(f"{job.id}: {'is new' if is_new else 'changes'}")
     if not is_new:
         # What follows is about where it would run.
         shown = itertools.takewhile(lambda line: not line.startswith("Scheduler dry-run"), lines)
-        terminal.say("\n".join(f"  {line}" for line in shown if line.lstrip().startswith(("+", "-"))))
+        terminal.print_text("\n".join(f"  {line}" for line in shown if line.lstrip().startswith(("+", "-"))))
     return True
 
 
@@ -159,7 +159,7 @@ def _remove(nomad: Server, name: str) -> None:
     # Purging a parent leaves a pending child behind, which would have its turn later.
     for each in (name, *children):
         nomad.call("DELETE", f"job/{each.replace('/', '%2F')}?purge=true")
-    terminal.say(f"{name}: removed")
+    terminal.print_text(f"{name}: removed")
 
 
 def _until_healthy(nomad: Server, name: str, seconds: float) -> None:
@@ -167,7 +167,7 @@ def _until_healthy(nomad: Server, name: str, seconds: float) -> None:
     ends_at = time.monotonic() + seconds
     job = nomad.get(f"job/{name}") or {}
     if not any(group["Count"] for group in job.get("TaskGroups") or ()):
-        terminal.say(f"{name}: none is to run")
+        terminal.print_text(f"{name}: none is to run")
         return
     # For a moment Nomad still has what ran before, healthy or not, as the newest.
     version = job["Version"]
@@ -176,7 +176,7 @@ def _until_healthy(nomad: Server, name: str, seconds: float) -> None:
         is_ours = deployment and deployment["JobVersion"] == version
         status = deployment["Status"] if is_ours else "unknown"
         if status == "successful":
-            terminal.say(f"{name}: healthy")
+            terminal.print_text(f"{name}: healthy")
             return
         # One that failed is tried again for as long as a deployment may take: that can be told now.
         newest = _newest(nomad, name, version)

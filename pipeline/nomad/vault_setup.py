@@ -86,12 +86,12 @@ def _run(parsed: argparse.Namespace) -> int:
     changes += _signing(vault, configured, plan=parsed.plan)
     for path in _unwanted(vault, configured, mount):
         changes += parsed.remove
-        terminal.say(
+        terminal.print_text(
             f"- {path}: of no job that is wanted" + ("" if parsed.remove else " (--remove removes it)")
         )
         if parsed.remove and not parsed.plan:
             vault.call("DELETE", path)
-    terminal.say(
+    terminal.print_text(
         f"{changes} {'would change' if parsed.plan else 'changed'}" if changes else "nothing to change"
     )
     return CheckError.exit_code if parsed.plan and changes else 0
@@ -115,7 +115,7 @@ def _mounted(vault: Server, mount: str, believed: Mapping[str, Any], *, plan: bo
     if config and all(_same(config["data"].get(key), value) for key, value in believed.items()):
         return 0
     by = " (by its own authority)" if believed["jwks_ca_pem"] else ""
-    terminal.say(f"+ auth/{mount}: believes the tokens that {believed['jwks_url']}{by} vouches for")
+    terminal.print_text(f"+ auth/{mount}: believes the tokens that {believed['jwks_url']}{by} vouches for")
     if not plan:
         if f"{mount}/" not in known:
             vault.call("POST", f"sys/auth/{mount}", {"type": "jwt", "description": "Jobs of Nomad"})
@@ -148,7 +148,7 @@ def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
     known = crypt.read_signers(backup.signers, may_lack=True)
     if f"{mount}/" not in vault.get("sys/mounts")["data"]:
         changes += 1
-        terminal.say(f"+ {mount}: the transit engine, whose keys sign backups")
+        terminal.print_text(f"+ {mount}: the transit engine, whose keys sign backups")
         if not plan:
             vault.call("POST", f"sys/mounts/{mount}", {"type": "transit"})
     for database in sorted(configured.databases):
@@ -159,14 +159,14 @@ def _signing(vault: Server, configured: Settings, *, plan: bool) -> int:
             continue
         if not key:
             changes += 1
-            terminal.say(f"+ {path}: signs the backups of {database}")
+            terminal.print_text(f"+ {path}: signs the backups of {database}")
             if plan:
                 continue
             vault.call("POST", path, {"type": transit.TYPE})
             key = vault.get(path)
         there = transit.public_keys(key["data"])
         for line in known.lacking(database, there):
-            terminal.say(f"  write this line into {backup.signers}: {line}")
+            terminal.print_text(f"  write this line into {backup.signers}: {line}")
         wrong += known.unknown(database, there, path)
     if wrong:
         # Theirs to remove: what they have signed counts no more without them.
@@ -200,7 +200,7 @@ def _lines(role: Mapping[str, Any]) -> str:
 
 def _show(path: str, before: str, after: str) -> None:
     now, then = before.splitlines(), after.splitlines()
-    terminal.say("\n".join(difflib.unified_diff(now, then, f"{path} (now)", path, lineterm="", n=1)))
+    terminal.print_text("\n".join(difflib.unified_diff(now, then, f"{path} (now)", path, lineterm="", n=1)))
 
 
 def _unwanted(vault: Server, configured: Settings, mount: str) -> Iterator[str]:

@@ -226,7 +226,7 @@ def hint_of(error: psycopg2.Error) -> str:
     message = error.diag.message_primary or ""
     if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in message:
         role = _role_of(error)
-        return f"ALTER ROLE {role} BYPASSRLS, for it hides rows from it; or load a view of what may be seen"
+        return f"ALTER ROLE {role} BYPASSRLS, or have it read a view of the rows that it may see"
     if isinstance(error, UNFIT):
         return (
             "a name or a text there has no form in UTF-8: correct it there (of a table that is loaded, "

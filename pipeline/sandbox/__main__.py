@@ -37,27 +37,27 @@ def main() -> int:
     return code
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"sandbox: {line}\n")
     sys.stdout.flush()
 
 
 def _up(home: homes.Home, arguments: argparse.Namespace) -> int:
-    lifecycle.up(home, _say, samples=not arguments.empty)
+    lifecycle.up(home, _print_line, samples=not arguments.empty)
     if not arguments.empty:
         # Else the first load of who tries it could build no mart.
         for line in platform.migrate(_settings(home)):
-            _say(line)
-    _say('point this shell at it with: eval "$(bin/sandbox env)"')
+            _print_line(line)
+    _print_line('point this shell at it with: eval "$(bin/sandbox env)"')
     return 0
 
 
 def _down(home: homes.Home, arguments: argparse.Namespace) -> int:
     if not home.path.exists():
-        _say("there is none")
+        _print_line("there is no sandbox; nothing to end")
         return 0
-    lifecycle.down(home, _say, wipe=arguments.wipe)
-    _say("down, and removed" if arguments.wipe else "down")
+    lifecycle.down(home, _print_line, wipe=arguments.wipe)
+    _print_line("down, and removed" if arguments.wipe else "down")
     return 0
 
 
@@ -96,7 +96,7 @@ def _password(home: homes.Home, arguments: argparse.Namespace) -> int:
 
 
 def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
-    with home.locked(lambda: _say("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: _print_line("another bin/sandbox is running here; waiting for it")):
         lifecycle.require_up(home)
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
@@ -106,9 +106,11 @@ def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
             file = home.analysts / "sources" / f"{arguments.name}.yaml"
             if declared := _draft(home, arguments.name):
                 analysts.declare(home, arguments.name, declared)
-                _say(f"added {arguments.name}; its tables are declared in {file}")
+                _print_line(f"added {arguments.name}; its tables are declared in {file}")
             else:
-                _say(f"added {arguments.name}; it has no table yet: when it has, declare them in {file}")
+                _print_line(
+                    f"added {arguments.name}; it has no table yet: when it has, declare them in {file}"
+                )
     return 0
 
 
@@ -124,12 +126,12 @@ def _draft(home: homes.Home, name: str) -> str | None:
 
 def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command
 
-    with home.locked(lambda: _say("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: _print_line("another bin/sandbox is running here; waiting for it")):
         lifecycle.require_up(home)
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
             done = sources.day_2(home, stopping)
-    _say(f"day 2 has come over {', '.join(done)}" if done else "day 2 was here already; nothing to do")
+    _print_line(f"day 2: changed {', '.join(done)}" if done else "day 2 was applied already; nothing to do")
     return 0
 
 

@@ -66,26 +66,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(line: str = "") -> None:
+def _print_line(line: str = "") -> None:
     sys.stdout.write(redact(line) + "\n")
     sys.stdout.flush()
 
 
 def _down(home: Home, *, wipe: bool) -> None:
     if not home.path.exists():
-        _say("there is no sandbox: nothing to end")
+        _print_line("there is no sandbox; nothing to end")
         return
-    lifecycle.down(home, _say, wipe=wipe)
-    _say("the sandbox is down" + (", and removed" if wipe else "; 'bin/demo --down --wipe' removes its data"))
+    lifecycle.down(home, _print_line, wipe=wipe)
+    _print_line(
+        "the sandbox is down" + (", and removed" if wipe else "; 'bin/demo --down --wipe' removes its data")
+    )
 
 
 @contextmanager
 def _part(title: str) -> Iterator[None]:
     """Say what is being done, and how long it took."""
-    _say(f"\n== {title}")
+    _print_line(f"\n== {title}")
     began = time.monotonic()
     yield
-    _say(f"   {time.monotonic() - began:.1f} s")
+    _print_line(f"   {time.monotonic() - began:.1f} s")
 
 
 class _Demo:
@@ -94,13 +96,13 @@ class _Demo:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._now = datetime.now(UTC)
-        self._commands = Commands(home, _say)
+        self._commands = Commands(home, _print_line)
         self._pipeline = self._commands.run
 
     def run(self) -> None:
         began = time.monotonic()
         with _part("The sandbox: three PostgreSQL servers, Vault, Luigi's scheduler"):
-            lifecycle.up(self._home, lambda line: _say(f"   {line}"))
+            lifecycle.up(self._home, lambda line: _print_line(f"   {line}"))
         with _part("The warehouse's own tables"):
             self._pipeline("migrate")
         yesterday, today = (runs.logical_date(self._now - timedelta(days=days)) for days in (1, 0))
@@ -112,7 +114,7 @@ class _Demo:
         self._load_and_back_up(f"{title}, run {run}", run, today)
         self._prove_and_show(today)
         self._print_places()
-        _say(f"\nDone in {time.monotonic() - began:.0f} s.")
+        _print_line(f"\nDone in {time.monotonic() - began:.0f} s.")
 
     def _first_night(self, run: str) -> None:
         with _part(f"Night 1, run {run}"):
@@ -143,7 +145,7 @@ class _Demo:
             with _part(
                 "The analysts push a mart, and then a broken one: the night goes by the last good version"
             ):
-                push.show(self._home, run, self._commands.called, lambda line: _say(f"   {line}"))
+                push.show(self._home, run, self._commands.called, lambda line: _print_line(f"   {line}"))
             with _part(
                 "Every declared table, row for row: checksums over all columns, source against warehouse"
             ):
@@ -151,7 +153,7 @@ class _Demo:
             with _part("The dashboards as one page, and what Metabase would get: each card is tried"):
                 self._plan_dashboards()
                 reported()
-                _say(f"   the page: {page / 'index.html'}")
+                _print_line(f"   the page: {page / 'index.html'}")
             with _part(
                 "The drill, which went on beside these: each backup restored into the third server, "
                 "compared, timed, damaged, removed"
@@ -170,14 +172,14 @@ class _Demo:
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
             changed = sources.day_2(self._home, stopping)
-        _say(f"   {', '.join(changed)}" if changed else "   it had come before: nothing to do")
+        _print_line(f"   {', '.join(changed)}" if changed else "   applied already; nothing to do")
 
     def _compare(self) -> None:
         compared = comparison.compare(self._settings)
         if wrong := [str(one) for one in compared if not one.equal]:
             raise CheckError("\n".join(wrong))
         rows = sum(one.source.rows for one in compared if one.source)
-        _say(f"   all {len(compared)} tables, {rows:,} rows, equal their sources")
+        _print_line(f"   all {len(compared)} tables, {rows:,} rows, equal their sources")
 
     def _plan_dashboards(self) -> None:
         """Try each card on the warehouse, as `pipeline dashboards plan` does, and say what there would be."""
@@ -187,7 +189,9 @@ class _Demo:
         planned = dashboards.plan(configured, repository.catalog, declared)
         if planned.problems:
             raise CheckError("\n".join(planned.problems))
-        _say(f"   'pipeline dashboards plan' would make {len(planned.shown)} things in an empty Metabase")
+        _print_line(
+            f"   'pipeline dashboards plan' would make {len(planned.shown)} things in an empty Metabase"
+        )
 
     @property
     def _settings(self) -> settings.Settings:
@@ -195,7 +199,7 @@ class _Demo:
 
     def _print_places(self) -> None:
         luigid = f"http://{ADDRESS}:{self._home.state.ports['luigid']}"
-        _say("\nWhere to look")
+        _print_line("\nWhere to look")
         for what, where in {
             "the chains": f"{luigid}/static/visualiser/index.html",
             "  log in": "as operator; its password: bin/sandbox password operator",
@@ -208,7 +212,7 @@ class _Demo:
             "again": "change something in a source, then: bin/demo",
             "the end": "bin/demo --down",
         }.items():
-            _say(f"   {what:<15} {where}")
+            _print_line(f"   {what:<15} {where}")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def show(home: Home, run: str, call: Call, say: Callable[[str], object]) -> None
     say("git push: A slip of the pen")
     _push(work, BROKEN, "A slip of the pen")
     _expect(call, ["sync"], file, CheckError.exit_code)
-    say(f"refused and told; what counts is the version before, and mart.{MART} stays as it is")
+    say(f"refused, with an alert; the version before stays in use, and mart.{MART} stays as it was")
     shutil.rmtree(work)
 
 

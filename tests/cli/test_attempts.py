@@ -50,7 +50,7 @@ def test_a_run_in_which_nothing_is_to_be_done_is_not_touched_and_does_not_become
     for command in (["run", "etl", "--run", older], ["rerun", "--run", older]):
         ended = shop.run(*command)
         assert (ended.code, ended.errors) == (0, [])
-        assert f"run {older} was complete before: nothing to do" in ended.out
+        assert f"run {older} is complete already; nothing to do" in ended.out
     assert recorded(shop, older) == before
     assert shop.run("status").out.splitlines()[1].startswith(f"etl {newer} ok")
 

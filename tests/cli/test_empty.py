@@ -67,7 +67,7 @@ def test_an_empty_name_is_none_to_a_rerun(night: Night) -> None:
     assert night.etl(run, "--source", "", "--table", "").code == 0
     ended = night.run("rerun", "--run", run, "--from", "", "")
     assert (ended.code, ended.errors) == (0, [])
-    assert f"run {run} was complete before: nothing to do" in ended.out
+    assert f"run {run} is complete already; nothing to do" in ended.out
 
 
 @pytest.mark.endurance

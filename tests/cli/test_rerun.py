@@ -42,7 +42,7 @@ def test_right_after_success_a_table_is_done_over_and_only_that(shop: Night) -> 
     shop.ask("shop", "UPDATE item SET name = 'changed' WHERE id <= 7")
     ended = shop.run("rerun", "--from", "load", "shop.item")
     assert (ended.code, ended.errors) == (0, []), ended.err
-    assert f"run {run}: 3 steps are done over, from load on" in ended.out
+    assert f"run {run}: 3 steps run again, from load on" in ended.out
     assert "shop.item: its staged rows were dropped by the load, so it is read again" in ended.out
     assert re.search(r"^shop\.item +1,200 +0 +7 +0 +delta", ended.out, re.MULTILINE)
     assert "not granted run permission" not in ended.err
@@ -75,7 +75,7 @@ def test_each_step_of_everything_of_a_source_and_of_a_table(
     assert shop.differing("shop", *([] if name != "etl/shop.other" else ["other"])) == []
     ended = shop.run("rerun", "--run", run)
     assert (ended.code, ended.errors) == (0, [])
-    assert f"run {run} was complete before: nothing to do" in ended.out
+    assert f"run {run} is complete already; nothing to do" in ended.out
     unknown = next_run()
     ended = shop.run("rerun", "--run", unknown)
     assert ended.code == 2

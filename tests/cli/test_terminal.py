@@ -49,7 +49,8 @@ def test_a_reader_that_leaves_fails_no_command() -> None:
     os.close(reader)
     program = (
         "import sys; from pipeline.cli import output, terminal; output.outlive_the_reader();"
-        "terminal.say('first'); terminal.console().print('second'); terminal.say('x' * 100_000); sys.exit(4)"
+        "terminal.print_text('first'); terminal.console().print('second');"
+        "terminal.print_text('x' * 100_000); sys.exit(4)"
     )
     try:
         done = subprocess.run(

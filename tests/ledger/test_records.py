@@ -115,15 +115,8 @@ def test_nobody_reads_by_key_what_a_step_left() -> None:
         f"{file.relative_to(source_code.TOP)}:{node.lineno}"
         for file in source_code.modules()
         for node in ast.walk(source_code.parsed(file))
-        if isinstance(node, ast.Subscript | ast.Attribute) and is_step_detail(node.value)
+        if isinstance(node, ast.Subscript | ast.Attribute)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "detail"
     ]
     assert found == []
-
-
-def is_step_detail(node: ast.AST) -> bool:
-    """Whether this is the `detail` of a step; what else has one is known by its name."""
-    return (
-        isinstance(node, ast.Attribute)
-        and node.attr == "detail"
-        and not (isinstance(node.value, ast.Name) and node.value.id == "known")
-    )

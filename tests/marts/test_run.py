@@ -31,7 +31,7 @@ def test_a_run_loads_and_builds_everything_and_says_so(school: Night) -> None:
     assert "3 marts built" in ended.out
     assert shown(school, "most") == [(2,)]
     again = school.etl(run)
-    assert "was complete before" in again.out
+    assert "is complete already" in again.out
 
 
 def test_a_mart_that_fails_is_told_once_and_stops_only_what_reads_it(school: Night, hook: Hook) -> None:

@@ -72,7 +72,7 @@ def test_a_backup_is_made_listed_and_not_made_again(archive: Archive) -> None:
 
     ended = archive.backup("shop", run)
     assert ended.code == 0
-    assert f"run {run} of shop was complete before: nothing to do" in ended.out
+    assert f"run {run} of shop is complete already; nothing to do" in ended.out
     settled(archive, "shop", run)
 
     listed = archive.run("backups", "shop")

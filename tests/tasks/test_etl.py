@@ -86,7 +86,7 @@ def test_two_nights_of_the_samples_and_a_third_that_changes_nothing(night: Night
 
     ended = night.etl(third)
     assert (ended.code, ended.errors) == (0, []), ended.out
-    assert "was complete before: nothing to do" in ended.out
+    assert "is complete already; nothing to do" in ended.out
 
 
 def touched_at(night: Night) -> dict[str, Any]:

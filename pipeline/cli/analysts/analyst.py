@@ -59,7 +59,7 @@ def run_validate(arguments: argparse.Namespace) -> int:
     if arguments.format == annotations.TEXT:
         summary, unseen = _validate(arguments)
         for line in (summary, *unseen):
-            terminal.say(line)
+            terminal.print_text(line)
         return 0
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -67,7 +67,7 @@ def run_validate(arguments: argparse.Namespace) -> int:
         _, warnings = _validate(arguments)
     except ProblemsError as error:
         problems = error.problems
-    annotations.say(problems, arguments.format, warnings)
+    annotations.print_problems(problems, arguments.format, warnings)
     return ProblemsError.exit_code if problems else 0
 
 
@@ -130,7 +130,7 @@ def run_init(arguments: argparse.Namespace) -> int:
     text, tables = _drafted(configured, arguments.source)
     _write(path, text)
     _write(checkout / SCHEMA_FILE, _schema())
-    terminal.say(
+    terminal.print_text(
         f"{path}: {terminal.counted(tables, 'table')}; "
         f"read it through, then type: pipeline validate {checkout}"
     )

@@ -26,24 +26,24 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def say(
+def print_problems(
     problems: Sequence[str], form: str, warnings: Sequence[str] = (), more: Mapping[str, object] = NOTHING
 ) -> None:
     """Print problems, each as `sources/hr.yaml:4: what`, and warnings, in one of the forms for machines.
 
     `more` is what the JSON has beside them.
 
-    >>> say(["sources/hr.yaml:4: 50%: is too much"], "github", ["its tasks were not imported"])
+    >>> print_problems(["sources/hr.yaml:4: 50%: is too much"], "github", ["its tasks were not imported"])
     ::error file=sources/hr.yaml,line=4::50%25: is too much
     ::warning::its tasks were not imported
     """
     annotated = [*(("error", one) for one in problems), *(("warning", one) for one in warnings)]
     if form == JSON:
         problem = [_as_json(level, what) for level, what in annotated]
-        terminal.say(json.dumps({**more, "problems": problem}, indent=2, default=str))
+        terminal.print_text(json.dumps({**more, "problems": problem}, indent=2, default=str))
         return
     for level, what in annotated:
-        terminal.say(_as_annotation(level, what))
+        terminal.print_text(_as_annotation(level, what))
 
 
 def _as_json(level: str, problem: str) -> dict[str, object]:

@@ -64,14 +64,14 @@ def run_plan(_arguments: argparse.Namespace) -> int:
     with sync.held(configured.require_analysts().checkout) as folder:
         repository = catalog.read_repository(folder)
     if configured.metabase is None:
-        terminal.say("[metabase] is not in luigi.cfg: these are the changes in an empty one")
+        terminal.print_text("[metabase] is not in luigi.cfg: these are the changes in an empty one")
     outcome = dashboards.plan(configured, repository.catalog, list(repository.dashboards.values()))
     for change in outcome.shown:
-        terminal.say(str(change))
+        terminal.print_text(str(change))
     for other in outcome.others:
-        terminal.say(f"update {other}")
+        terminal.print_text(f"update {other}")
     if not outcome.shown and not outcome.others and not outcome.problems:
-        terminal.say("nothing to change")
+        terminal.print_text("nothing to change")
     raise_problems(outcome)
     return 0
 
@@ -83,11 +83,11 @@ def run_apply(_arguments: argparse.Namespace) -> int:
     with sync.held(configured.require_analysts().checkout) as folder:
         repository = catalog.read_repository(folder)
         declared = list(repository.dashboards.values())
-        outcome = dashboards.apply(configured, repository.catalog, declared, terminal.say)
+        outcome = dashboards.apply(configured, repository.catalog, declared, terminal.print_text)
     for other in outcome.others:
-        terminal.say(f"update {other}")
+        terminal.print_text(f"update {other}")
     if not outcome.shown and not outcome.others and not outcome.problems:
-        terminal.say("nothing to change")
+        terminal.print_text("nothing to change")
     raise_problems(outcome)
     subject = failures.dashboards(None)
     alerts.send_recovery(configured, subject.key, f"{subject.name}: applied")
@@ -100,7 +100,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     with sync.held(configured.require_analysts().checkout) as folder:
         declared = list(catalog.read_repository(folder).dashboards.values())
         outcome = dashboards.export(configured, declared, arguments.out)
-    terminal.say(f"{arguments.out}: {terminal.counted(len(outcome.changes), 'file')}")
+    terminal.print_text(f"{arguments.out}: {terminal.counted(len(outcome.changes), 'file')}")
     raise_problems(outcome)
     return 0
 

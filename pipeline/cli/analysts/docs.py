@@ -54,7 +54,7 @@ def run_docs(arguments: argparse.Namespace) -> int:
             facts = docs.gather(dataclasses.replace(found, catalog=known), databases)
     path = arguments.out / FILE
     _write(path, docs.page(facts))
-    terminal.say(f"{path}: {terminal.counted(len(facts.relations), 'table')}")
+    terminal.print_text(f"{path}: {terminal.counted(len(facts.relations), 'table')}")
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0

@@ -46,10 +46,10 @@ def run_lineage(arguments: argparse.Namespace) -> int:
         from pipeline.docs import drawn  # noqa: PLC0415 - only a picture needs it
 
         name = lineage.named(known, arguments.name) if arguments.name else None
-        terminal.say(drawn.around(known, name) if name else drawn.whole(known))
+        terminal.print_text(drawn.around(known, name) if name else drawn.whole(known))
         return 0
     lines = lineage.mermaid(known) if arguments.mermaid else lineage.tree(known, arguments.name)
-    terminal.say("\n".join(lines))
+    terminal.print_text("\n".join(lines))
     return 0
 
 
@@ -62,5 +62,5 @@ def _show_columns(known: Lineage, arguments: argparse.Namespace) -> int:
         lines = [line for column in whole for line in lineage.tree(known, column)]
     else:
         lines = lineage.tree(known, arguments.name)
-    terminal.say("\n".join(lines))
+    terminal.print_text("\n".join(lines))
     return 0

@@ -12,7 +12,7 @@ from pipeline import access, catalog, ledger, mask, postgres, settings
 from pipeline.access import Access
 from pipeline.catalog import Catalog, Mart, Source, Table
 from pipeline.catalog.as_written import ALL
-from pipeline.cli import terminal
+from pipeline.cli import loads, terminal
 from pipeline.cli.analysts import annotations, loaded
 from pipeline.cli.analysts.loaded import Seen
 from pipeline.errors import CheckError, PipelineError, StepError, UsageError
@@ -41,10 +41,10 @@ class Output:
     held: list[str] = field(default_factory=list)
     failing: list[str] = field(default_factory=list)
 
-    def say(self, text: str) -> None:
+    def print_text(self, text: str) -> None:
         """Print something, where people read it."""
         if self.form == annotations.TEXT:
-            terminal.say(text)
+            terminal.print_text(text)
 
     def problem(self, name: str, what: str) -> None:
         """Note what keeps a table from being loaded, or fails."""
@@ -60,7 +60,7 @@ class Output:
     def end(self) -> None:
         """Print what was gathered. Raise CheckError if something would be held back, or fails."""
         if self.form != annotations.TEXT:
-            annotations.say(self.problems, self.form, self.warnings, {"tables": self.tables})
+            annotations.print_problems(self.problems, self.form, self.warnings, {"tables": self.tables})
         lines = []
         if self.held:
             lines.append(
@@ -101,7 +101,7 @@ def show_plan(arguments: argparse.Namespace) -> int:
     configured = settings.read()
     declared = catalog.read(configured.require_analysts().checkout)
     if arguments.table and not arguments.source:
-        raise UsageError("--table needs a source before it: pipeline plan SOURCE --table TABLE")
+        raise UsageError("--table needs a source before it; type 'pipeline plan SOURCE --table TABLE'")
     chosen = [declared.source(arguments.source)] if arguments.source else list(declared.sources.values())
     output = Output(arguments.format, declared.places)
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
@@ -137,11 +137,13 @@ def _with_tables(
     with databases.source(source.name) as theirs:
         found, left = listing.now(warehouse, theirs, declared, source)
     new = sorted(table.name for table in found.tables.values() if table.found)
-    output.say(f'{source.name}: "*" brings {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}')
+    output.print_text(
+        f'{source.name}: "*" brings {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}'
+    )
     for masked in sorted(listing.guessed(found)):
-        output.say(f"  masked, for it looks personal: {masked}")
+        output.print_text(f"  masked, for it looks personal: {masked}")
     for one in left:
-        output.say(f"  not loaded: {one.name}: {one.why}")
+        output.print_text(f"  not loaded: {one.name}: {one.why}")
         output.warning(f"{source.name}.{ALL}", f"{one.name}: {one.why}")
     if not found.tables:
         output.problem(f"{source.name}.{ALL}", f'{source.name}: "*" finds no table that its role may read')
@@ -166,20 +168,20 @@ def _checked(name: str, output: Output, check: Callable[[], list[Seen] | None]) 
     try:
         found = check()
     except StepError as error:
-        output.say(str(error))
+        output.print_text(str(error))
         output.problem(name, str(error))
         output.failing.append(name)
         output.tables.append({"name": name, "loaded": True, "error": str(error), "checks": []})
         return
     if found is None:
-        output.say(f"{name}: is not loaded yet")
+        output.print_text(f"{name}: is not loaded yet")
         output.warning(name, f"{name}: is not loaded yet, so no check was tried")
         output.tables.append({"name": name, "loaded": False, "error": None, "checks": []})
         return
     wrong = [seen for seen in found if not seen.result.passed]
-    output.say(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} failing")
+    output.print_text(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} failing")
     for seen in wrong:
-        output.say(f"  {seen.result.level}: {seen}")
+        output.print_text(f"  {seen.result.level}: {seen}")
         if seen.fails:
             output.problem(name, f"{name}: {seen}")
         else:
@@ -210,8 +212,8 @@ def _show_source(
 
         taken = continuity.take(warehouse, connection, source.name, remember=False)
         for one in taken.held_back:
-            warning = f"{source.name}: all that was written since is read again each time: {one}"
-            output.say(warning)
+            warning = f"{source.name}: {one}, has not ended; {loads.READ_AGAIN}"
+            output.print_text(warning)
             output.warning(source.name, warning)
         for table in tables:
             name = f"{table.source}.{table.name}"
@@ -222,7 +224,7 @@ def _show_source(
                     _show_table(connection, table, planned, output)
             except PipelineError as error:
                 postgres.rows(connection, "ROLLBACK TO SAVEPOINT table_plan")
-                output.say(str(error))
+                output.print_text(str(error))
                 output.problem(name, str(error))
                 output.held.append(name)
 
@@ -234,13 +236,13 @@ def _show_table(source: Connection, table: Table, planned: Plan, output: Output)
     if planned.mode == Mode.INCREMENT:
         query = sql.SQL("SELECT count(*) FROM {}").format(planned.relation) + planned.condition()
         rows = postgres.value(source, query)
-    output.say(f"{name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})")
+    output.print_text(f"{name}: {planned.mode}, {rows:,} of {total:,} rows to read ({planned.reason})")
     for change in planned.changes:
-        output.say(f"  drift: {change.describe(table)} -> {change.action}")
+        output.print_text(f"  drift: {change.describe(table)} -> {change.action}")
         if change.blocks:
             output.problem(name, f"{name}: {change.describe(table)}")
     for check in _checks(planned):
-        output.say(f"  check: {check}")
+        output.print_text(f"  check: {check}")
     if planned.mode == Mode.BLOCKED:
         output.held.append(name)
     changes = [{"what": change.describe(table), "action": change.action} for change in planned.changes]

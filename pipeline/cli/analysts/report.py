@@ -42,7 +42,9 @@ def run_report(arguments: argparse.Namespace) -> int:
     path, wrong = write.write(configured, found, out)
     took = time.monotonic() - began
     megabytes = path.stat().st_size / 1e6
-    terminal.say(f"{path}: {terminal.counted(len(found), 'dashboard')}, {megabytes:.1f} MB, {took:.1f} s")
+    terminal.print_text(
+        f"{path}: {terminal.counted(len(found), 'dashboard')}, {megabytes:.1f} MB, {took:.1f} s"
+    )
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     if wrong:

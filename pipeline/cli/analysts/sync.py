@@ -22,5 +22,5 @@ def add_commands(commands: Any) -> None:
 
 def run_sync(_arguments: argparse.Namespace) -> int:
     """Say which commit counts now, or raise why the newest does not."""
-    terminal.say(str(sync.sync(settings.read())))
+    terminal.print_text(str(sync.sync(settings.read())))
     return 0

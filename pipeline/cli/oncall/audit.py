@@ -75,7 +75,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
             seen.append(one)
             _show(one)
             _send(configured, one)
-    terminal.say(_summary(seen, night))
+    terminal.print_text(_summary(seen, night))
     if differing := [one.name for one in seen if one.differs]:
         raise CheckError(f"not equal to the source: {', '.join(differing)}")
     if lost := [one for one in seen if one.error]:
@@ -92,7 +92,7 @@ def _begun(auditor: Auditor, arguments: argparse.Namespace) -> tuple[Night | Non
 
 def _selected(configured: Settings, declared: Catalog, source: str | None, table: str | None) -> list[Table]:
     if table and not source:
-        raise UsageError("--table needs a source before it: pipeline audit SOURCE --table TABLE")
+        raise UsageError("--table needs a source before it; type 'pipeline audit SOURCE --table TABLE'")
     for name in [source] if source else []:
         configured.source(name)
     if source and table:
@@ -108,8 +108,8 @@ def _show(one: Audited) -> None:
     )
     if one.differs:
         if one.finding and (one.finding.missing or one.finding.altered or one.finding.surplus > 0):
-            terminal.say(f"  which: {WHERE.format(one.table.source, one.table.name)}")
-        terminal.say(f"  next: {repair(one.name)}")
+            terminal.print_text(f"  which: {WHERE.format(one.table.source, one.table.name)}")
+        terminal.print_text(f"  next: {repair(one.name)}")
 
 
 def repair(name: str) -> str:

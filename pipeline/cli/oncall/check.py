@@ -50,20 +50,20 @@ def run_check(arguments: argparse.Namespace) -> int:
                 "--fix needs --admin-secret beside it: the entry in Vault of the bucket's admin key"
             )
         token_file = arguments.token_file or Path("~/.vault-token").expanduser()
-        terminal.say(preflight.fix(configured, arguments.admin_secret, token_file))
+        terminal.print_text(preflight.fix(configured, arguments.admin_secret, token_file))
     findings = []
     for finding in preflight.everything(configured, visualizer.address()):
         findings.append(finding)
         if not arguments.json:
             _show(finding)
     if arguments.json:
-        terminal.say(json.dumps([asdict(finding) for finding in findings], indent=2))
+        terminal.print_text(json.dumps([asdict(finding) for finding in findings], indent=2))
     summary = _summary(findings)
     wrong = [finding.subject for finding in findings if finding.problems]
     if wrong:
         raise CheckError(f"{summary}: {', '.join(wrong)}")
     if not arguments.json:
-        terminal.say(summary)
+        terminal.print_text(summary)
     return 0
 
 

@@ -45,7 +45,7 @@ def add_commands(commands: Any) -> None:
 def run_prepare(_arguments: argparse.Namespace) -> int:
     """Say that the database is what Metabase needs, or raise why not."""
     encoding = serving.prepare(settings.read())
-    terminal.say(f"{serving.NAME} is there, in {encoding}")
+    terminal.print_text(f"{serving.NAME} is there, in {encoding}")
     return 0
 
 

@@ -39,7 +39,7 @@ def add_commands(commands: Any) -> None:
 def run_migrate(_arguments: argparse.Namespace) -> int:
     """Bring the warehouse's own tables to the newest revision, and its roles to what each may."""
     for line in migrate(settings.read()):
-        terminal.say(line)
+        terminal.print_text(line)
     return 0
 
 

@@ -175,19 +175,19 @@ def _print(restored: Restored, order: Order) -> None:
     manifest = restored.manifest
     what = f"{order.table} of {manifest.database}" if order.table else manifest.database
     took = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in restored.seconds.items())
-    terminal.say(f"{what} as it was at {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC (run {manifest.run})")
-    terminal.say(f"  is in {restored.target.name}: {took} s")
+    terminal.print_text(f"{what} as it was at {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC (run {manifest.run})")
+    terminal.print_text(f"  is in {restored.target.name}: {took} s")
     drill.show_assertions(restored.assertions)
     if restored.roles.made:
-        terminal.say(f"  made, without passwords: {', '.join(restored.roles.made)}")
+        terminal.print_text(f"  made, without passwords: {', '.join(restored.roles.made)}")
     if restored.roles.others:
-        terminal.say(
+        terminal.print_text(
             f"  not made: {', '.join(restored.roles.others)}, which own nothing here and were granted "
             "nothing; --all-roles makes them too"
         )
     for remark in restored.remarks:
-        terminal.say(f"  {remark}")
-    terminal.say(f"  next: {_next(restored, order)}")
+        terminal.print_text(f"  {remark}")
+    terminal.print_text(f"  next: {_next(restored, order)}")
 
 
 def _next(restored: Restored, order: Order) -> str:

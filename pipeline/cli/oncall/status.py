@@ -58,7 +58,7 @@ def show_status(arguments: argparse.Namespace) -> int:
     warning = signature.warning(configured) if seen.backups else None
     if arguments.json:
         data = {**status_json.data(seen), "warnings": [warning] if warning else []}
-        terminal.say(json.dumps(data, indent=2))
+        terminal.print_text(json.dumps(data, indent=2))
     else:
         _show(seen, run, known=known)
         terminal.warn(warning)
@@ -84,8 +84,8 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         terminal.print_line(_headline(seen, seen.run), STYLES.get(seen.load_state))
         loads.show_tables(seen.run.run, seen.steps, seen.fresh, seen.tables)
     elif known:
-        terminal.say(
-            f"run {run} is not known" if run else f"nothing has run yet: type '{chains.ETL.command()}'"
+        terminal.print_text(
+            f"run {run} is not known" if run else f"nothing has run yet; type '{chains.ETL.command()}'"
         )
     _show_proofs(seen)
     _show_backups(seen, known=known)
@@ -95,7 +95,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
             if program.done_at
             else "never done here"
         )
-        terminal.say(f"tasks/{program.name}.py: {last}")
+        terminal.print_text(f"tasks/{program.name}.py: {last}")
     for step in [*(one for one in seen.steps if one.progress is not None), *seen.others]:
         if step.state == State.RUNNING:
             progress = step.progress or "at work"
@@ -120,7 +120,7 @@ def _show_proofs(seen: Overview) -> None:
     proved = {name: proof.proved_at for name, proof in seen.proofs.items() if proof.proved_at}
     if proved:
         oldest = min(proved, key=lambda name: proved[name])
-        terminal.say(
+        terminal.print_text(
             f"proved equal to their sources: {len(proved)} of {len(seen.proofs)} tables; "
             f"{oldest} longest ago, {proved[oldest]:%Y-%m-%d %H:%M}"
         )
@@ -158,7 +158,7 @@ def _show_undone(seen: Overview, undone: Undone) -> None:
     if run.error and not any(step.key.run == run.run for step in seen.failures):
         terminal.print_line(f"{run.name} {run.run} failed: {run.error.splitlines()[-1]}", "red")
     if undone.tables:
-        terminal.say(f"not loaded: {_few(undone.tables)}")
+        terminal.print_text(f"not loaded: {_few(undone.tables)}")
     terminal.print_next("", hints.of_run(run.run, run.name).command)
 
 

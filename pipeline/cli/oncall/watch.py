@@ -55,7 +55,7 @@ def run_watch(arguments: argparse.Namespace) -> int:
     findings = watch.watch(settings.read(), now)
     code = _code(findings)
     if arguments.json:
-        terminal.say(json.dumps(_data(findings, code, now), default=str, indent=2))
+        terminal.print_text(json.dumps(_data(findings, code, now), default=str, indent=2))
         return code
     console = terminal.console()
     for finding in findings:
@@ -64,7 +64,7 @@ def run_watch(arguments: argparse.Namespace) -> int:
             style = STYLES[finding.severity]
             console.print(redact(f"{WORDS[finding.severity]}: {line}"), markup=False, style=style)
             terminal.print_next(redact(finding.hint), finding.command)
-    terminal.say(_summary(findings))
+    terminal.print_text(_summary(findings))
     return code
 
 

@@ -50,7 +50,7 @@ def run_worker(arguments: argparse.Namespace) -> int:
         started = command.python("tasks.worker.assistant", "--workers", str(arguments.workers))
         returncode, tail = supervision.run(started)
     if returncode == 0:
-        terminal.say("the worker was disabled in the visualizer")
+        terminal.print_text("the worker was disabled in the visualizer")
         return 0
     shown = [] if arguments.log_file is None else tail
     message = "\n".join([*shown, f"the worker ended with {returncode}; its last lines say why"])

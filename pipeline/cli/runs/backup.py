@@ -65,7 +65,7 @@ def run_backup(arguments: argparse.Namespace) -> int:
     folder = Work(configured.require_backup(), database, run)
     with supervise.log_file(arguments.log_file, configured, run) as log, folder.running():
         if backups.is_verified(configured, database, run):
-            terminal.say(f"run {run} of {database} was complete before: nothing to do")
+            terminal.print_text(f"run {run} of {database} is complete already; nothing to do")
         else:
             folder.forget_failure()
             supervision = supervise.Supervision(
@@ -119,7 +119,9 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
     progress = folder.read_progress()
     at_work = progress.step if progress else "Luigi"
     why = f"{folder.home} is full; make room there" if folder.is_full else "was it killed?"
-    message = f"{folder.database}: {at_work} ended without a word ({why}); Luigi exited with {returncode}"
+    message = (
+        f"{folder.database}: {at_work} ended without an error message ({why}); Luigi exited with {returncode}"
+    )
     raise StepError("\n".join([*tail, message, f"  next: {command}"]))
 
 
@@ -150,18 +152,20 @@ def show_backups(arguments: argparse.Namespace) -> int:
             # What is no longer backed up may still have backups; what has none must be declared.
             configured.database(arguments.database)
     if arguments.json:
-        terminal.say(json.dumps(_data(listing, now), indent=2))
+        terminal.print_text(json.dumps(_data(listing, now), indent=2))
         return 0
     if listing.backups:
         terminal.console().print(_table(listing.backups, listing, now))
     else:
         what = f" of {arguments.database}" if arguments.database else ""
         name = arguments.database or "DATABASE"
-        terminal.say(f"bucket {where} has no backup{what}: type '{chains.BACKUP.command(None, name)}'")
+        terminal.print_text(f"bucket {where} has no backup{what}; type '{chains.BACKUP.command(None, name)}'")
     terminal.warn(signature.warning(configured))
     for database, run in listing.incomplete:
         next_step = f"'{chains.BACKUP.command(run, database)}'"
-        terminal.say(f"{database} {run}: has no manifest, so it is not a backup; to complete it: {next_step}")
+        terminal.print_text(
+            f"{database} {run}: has no manifest, so it is not a backup; to complete it: {next_step}"
+        )
     return 0
 
 

@@ -81,7 +81,10 @@ def run_drill(arguments: argparse.Namespace) -> int:
     if arguments.changed:
         databases = due.due(configured, databases, month[:7])
         if not databases:
-            terminal.say("every database was proven this month, and has the definitions of its last drill")
+            terminal.print_text(
+                "no drill is due: each database was proven this month, and its definitions have not "
+                "changed since"
+            )
             return 0
     elif arguments.month is None and (again := due.failed_since(configured, databases, month)):
         # What held at the beginning of the month says nothing of that: another drill, of today.
@@ -107,7 +110,9 @@ def run_drill(arguments: argparse.Namespace) -> int:
             )
             returncode, tail = supervision.run(supervise.luigi_root(chains.DRILL.module, root))
         else:
-            terminal.say(f"the drills of {month} held before: nothing to do (another: --month {month}-again)")
+            terminal.print_text(
+                f"the drills of {month} held already; nothing to do; for another one: --month {month}-again"
+            )
         found = drill.reports(configured, databases, month)
         _show(found)
         terminal.warn(signature.warning(configured))
@@ -161,7 +166,7 @@ def _judge(
             errors[name] = list(found[name].failures)
             hints[name] = found[name].hint
     for name in wrong if errors else ():
-        errors.setdefault(name, ["it ended without a word (was it killed?)"])
+        errors.setdefault(name, ["it ended without an error message; it may have been killed"])
     for name, what in errors.items():
         month = folders[name].month
         alert = failures.drill(name, month).failed(drill.STEP, "; ".join(what), hint=hints.get(name))
@@ -196,9 +201,9 @@ def _show(found: Mapping[str, Report]) -> None:
     terminal.console().print(table)
     for one in found.values():
         phases = ", ".join(f"{phase} {took:.1f}" for phase, took in one.seconds.items())
-        terminal.say(f"{one.database}: {phases} s; {report.GRADES[one.grade]}")
+        terminal.print_text(f"{one.database}: {phases} s; {report.GRADES[one.grade]}")
         for line in (*one.failures, *one.notes):
-            terminal.say(f"  {line}")
+            terminal.print_text(f"  {line}")
     if len(found) == 1:
         show_assertions([*one.assertions, *one.controls])
 
@@ -206,4 +211,4 @@ def _show(found: Mapping[str, Report]) -> None:
 def show_assertions(assertions: Sequence[Any]) -> None:
     """Print what was looked at, and whether it held."""
     for one in assertions:
-        terminal.say(f"  {MARKS[one.held]:<4} {one.name}: {one.detail}")
+        terminal.print_text(f"  {MARKS[one.held]:<4} {one.name}: {one.detail}")

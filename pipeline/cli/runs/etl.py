@@ -129,7 +129,7 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
 
         if before and _is_recorded(runs.find(warehouse, NAME, run), is_whole):
             loads.show_run(warehouse, run, wanted.names)
-            terminal.say(_nothing_to_do(run))
+            terminal.print_text(_nothing_to_do(run))
             return 0
         with runs.running(
             warehouse,
@@ -156,7 +156,7 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
             # Over a connection of its own: the warehouse may have been restarted meanwhile.
             retry.call(lambda: _judge(databases, run, wanted, returncode, tail))
         if before:
-            terminal.say(_nothing_to_do(run))
+            terminal.print_text(_nothing_to_do(run))
     return 0
 
 
@@ -171,7 +171,7 @@ def _scope(arguments: argparse.Namespace) -> list[str]:
 
 
 def _nothing_to_do(run: str) -> str:
-    return f"run {run} was complete before: nothing to do"
+    return f"run {run} is complete already; nothing to do"
 
 
 def _is_recorded(known: Run | None, is_whole: Callable[[], bool]) -> bool:
@@ -186,10 +186,10 @@ def _luigi(arguments: argparse.Namespace, wanted: Scope, run: str) -> list[str]:
 
 def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool) -> None:
     forgotten = clear.forget(databases, tables, run, since, in_full=in_full)
-    terminal.say(f"run {run}: {forgotten.steps} steps are done over, from {since} on")
+    terminal.print_text(f"run {run}: {forgotten.steps} steps run again, from {since} on")
     if names := forgotten.read_again:
         which = ", ".join(names) if len(names) <= FEW else f"{len(names)} tables"
-        terminal.say(f"{which}: its staged rows were dropped by the load, so it is read again")
+        terminal.print_text(f"{which}: its staged rows were dropped by the load, so it is read again")
 
 
 def _already_running(warehouse: Connection) -> AlreadyRunningError:

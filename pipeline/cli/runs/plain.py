@@ -116,4 +116,4 @@ def _judge(
         raise common_kind([returncode])("\n".join([*tail, last]))
     # What another machine's worker has fixed, it told its own machine alone.
     alerts.reconcile(databases.settings, f"{chain.name}/", (), run=run)
-    terminal.say(f"run {run} of {chain.name}: {terminal.counted(len(found), 'step')} done")
+    terminal.print_text(f"run {run} of {chain.name}: {terminal.counted(len(found), 'step')} done")

@@ -54,7 +54,9 @@ def run_programs(arguments: argparse.Namespace) -> int:
         names = programs.wanted(folder, arguments.program)
         todo = [name for name in names if not programs.is_done(configured, name, run)]
         if not todo:
-            terminal.say(f"{run}: all tasks were done before" if names else f"{folder}/tasks: nothing to run")
+            terminal.print_text(
+                f"{run}: all tasks were done before" if names else f"{folder}/tasks: nothing to run"
+            )
             return 0
         programs.forget(configured, todo, run)
 
@@ -75,7 +77,7 @@ def run_programs(arguments: argparse.Namespace) -> int:
         root = [chains.ANALYSTS.root, "--programs", json.dumps(todo)]
         returncode, tail = supervision.run(supervise.luigi(chains.ANALYSTS.module, root, run))
         _judge(configured, todo, run, returncode, tail)
-    terminal.say(f"{run}: {terminal.counted(len(todo), 'file')} of tasks done: {', '.join(todo)}")
+    terminal.print_text(f"{run}: {terminal.counted(len(todo), 'file')} of tasks done: {', '.join(todo)}")
     return 0
 
 

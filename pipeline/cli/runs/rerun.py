@@ -70,7 +70,7 @@ def rerun(arguments: argparse.Namespace, main: Main) -> int:
         commands += [each for each in _chosen(configured, arguments, name) if each not in commands]
     for chosen in commands:
         if len(commands) > 1:
-            terminal.say(f"pipeline {' '.join(chosen)}")
+            terminal.print_text(f"pipeline {' '.join(chosen)}")
         codes.append(main([*chosen, *_passed_on(arguments)]))
         if codes[-1] == StoppedError.exit_code:
             return codes[-1]
@@ -211,7 +211,7 @@ def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:
             raise UsageError(f"run {run}: none of its tables is still declared; name the tables to load")
         return run, names
     if latest is None:
-        raise UsageError(f"nothing has run yet, so nothing can be run again: type '{chains.ETL.command()}'")
+        raise UsageError(f"nothing has run yet, so nothing can be run again; type '{chains.ETL.command()}'")
     if found is None:
         raise UsageError(
             f"run {run} is not known, the latest is {latest.run}",

@@ -27,7 +27,7 @@ def _keys(backup: BackupSettings) -> dict[str, frozenset[str]]:
     return {backup.secret: WRITER, backup.verify_secret: VERIFIER}
 
 
-def found(backup: BackupSettings, settings: Settings, databases: Access) -> Iterator[Finding]:
+def findings(backup: BackupSettings, settings: Settings, databases: Access) -> Iterator[Finding]:
     """Yield what is found of the recipients, the signatures, the bucket, its keys and the drill server."""
 
     def recipients() -> list[str]:

@@ -56,7 +56,7 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
                 # A night is done without it.
                 yield replace(found, problems=(), warnings=found.problems)
             if settings.backup is not None:
-                yield from archive.found(settings.backup, settings, databases)
+                yield from archive.findings(settings.backup, settings, databases)
     except UnreachableError as error:
         yield Finding("Vault", tuple(str(error).splitlines()))
 

@@ -77,7 +77,7 @@ def main() -> int:
         return error.exit_code
     if arguments.json:
         results = [one.data() for one in found]
-        _say(json.dumps(results if len(results) > 1 else results[0]))
+        _print_line(json.dumps(results if len(results) > 1 else results[0]))
     elif arguments.what == ALL:
         _conclude(home, found, arguments.tables or bench_nights.TABLES)
     return 0
@@ -86,19 +86,21 @@ def main() -> int:
 def _show(found: Figures, arguments: argparse.Namespace) -> None:
     parts = (arguments.tables or bench_nights.TABLES) if found.what == "tables" else 1
     for line in found.lines(parts):
-        _say(f"bench: {line}")
+        _print_line(f"bench: {line}")
 
 
 def _conclude(home: Home, found: Sequence[Figures], tables: int) -> None:
     """Say how far each is from its target, and draw it."""
     rows = [*targets.rows(found, tables), *targets.unmeasured(found)]
     load = os.getloadavg()[-1]
-    _say(f"\n{targets.table(rows)}\n{os.cpu_count()} processors, {platform.release()}, load {load:.1f}")
+    _print_line(
+        f"\n{targets.table(rows)}\n{os.cpu_count()} processors, {platform.release()}, load {load:.1f}"
+    )
     (home.path / "bench.json").write_text(json.dumps([one.data() for one in found]))
     if picture := targets.picture(rows):
         path = home.path / "bench.svg"
         path.write_text(picture)
-        _say(f"drawn: {path}")
+        _print_line(f"drawn: {path}")
 
 
 def _nights(name: str) -> Callable[[Home, argparse.Namespace, bench_nights.Builds], Figures]:
@@ -150,7 +152,7 @@ MEASURES: dict[str, Callable[[Home, argparse.Namespace, bench_nights.Builds], Fi
 }
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             self._raise_fault()
             if self._fault is not None and self._fault.kind == "page":
                 call.status = 200
-                self._say(200, "text/html", PAGE)
+                self._respond(200, "text/html", PAGE)
                 return
             answer = work(call)
             if self._fault is not None and self._fault.kind == "lost":
@@ -254,9 +254,9 @@ class Handler(BaseHTTPRequestHandler):
         raise FileNotPresent
 
     def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        self._say(status, "application/json", json.dumps(answer).encode(), headers)
+        self._respond(status, "application/json", json.dumps(answer).encode(), headers)
 
-    def _say(
+    def _respond(
         self, status: int, content_type: str, text: bytes, headers: dict[str, str] | None = None
     ) -> None:
         for _ in self._body():
