@@ -12,9 +12,16 @@ _stopping = False
 
 
 def request() -> None:
-    """Remember it. Whoever calls this raises SystemExit afterwards, which may be lost."""
+    """Remember it. Whoever calls this raises SystemExit afterwards; that may be lost, without a word."""
     global _stopping  # noqa: PLW0603 - one process is told once
     _stopping = True
+    sys.unraisablehook = _print_lost
+
+
+def _print_lost(lost: "sys.UnraisableHookArgs") -> None:
+    """Print what Python ignores, but not that we end: that is remembered here."""
+    if not issubclass(lost.exc_type, SystemExit):
+        sys.__unraisablehook__(lost)
 
 
 def check() -> None:
