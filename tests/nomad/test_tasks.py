@@ -136,7 +136,11 @@ def client(
             "settings": str(file),
             "vault": stage.vault.url,
         }
-        yield Client(tmp_path_factory.mktemp("nomad"), issuer, given)
+        made = Client(tmp_path_factory.mktemp("nomad"), issuer, given)
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def given_with(duty: Duty, stage: Stage) -> dict[str, str]:
@@ -223,9 +227,10 @@ def test_what_searches_a_node_finds_a_credential_that_is_put_into_each_place(
             try:
                 if "a process" in LEAKS[leak]:
                     wait_until(lambda: node.watcher.found, "it was seen", 30)
-                    process.kill()
+                else:
+                    assert process.wait(30) == 0
             finally:
-                process.wait(30)
+                client.close()
         found = node.found(tmp_path)
     assert [place for place, what in found.items() if what] == list(LEAKS[leak])
     shutil.rmtree(client.folder)

@@ -8,7 +8,9 @@ import base64
 import contextlib
 import functools
 import json
+import os
 import re
+import signal
 import ssl
 import subprocess
 import time
@@ -150,6 +152,7 @@ class Client:
     given: Mapping[str, str]
     # What is in the environment of the agent, and so in that of a task by raw_exec.
     agent: Mapping[str, str] = field(default_factory=dict)
+    started: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     @property
     def state(self) -> Path:
@@ -188,7 +191,7 @@ class Client:
         kept = {"job": job, "task": name, "spec": task, "line": line, "env": {**own, **env}}
         (self.state / f"{top.name}.json").write_text(json.dumps(kept))
         with (logs / f"{name}.stdout.0").open("wb") as out, (logs / f"{name}.stderr.0").open("wb") as err:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 line,
                 cwd=place,
                 env={**self.agent, **own, **env},
@@ -197,6 +200,15 @@ class Client:
                 stderr=err,
                 start_new_session=True,
             )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what is still running, with all that it started."""
+        for process in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def run(self, duty: Duty, **more: str) -> tuple[int, str]:
         """Run a job to its end, what is done first included; return its exit code and its logs."""
