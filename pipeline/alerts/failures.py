@@ -20,6 +20,8 @@ _EXCEPTION = re.compile(r"(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt
 KEYS = "watch/key/"
 # And those about copies of backups; then follows the database.
 KEPT = "watch/kept/"
+# And those about a server's own archive of WAL.
+ARCHIVING = "watch/archiving/"
 # A message of more lines than this has somebody's log in it.
 FEW_LINES = 3
 

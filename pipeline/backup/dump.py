@@ -8,13 +8,15 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import access, crypt, postgres, retry
+from pipeline import access, alerts, crypt, postgres, retry
 from pipeline.access import Access
+from pipeline.alerts import failures
 from pipeline.backup import tools
-from pipeline.backup.database import archive, contents, counting, schema
+from pipeline.backup.database import archive, archiving, contents, counting, schema
 from pipeline.backup.database.archive import Archived
 from pipeline.backup.database.counting import Counting
 from pipeline.backup.database.guard import Guard
@@ -113,6 +115,7 @@ class _Dump:
             taken = guard.take()
             taken_at = datetime.now(UTC)
             warnings += clock_warnings(self._name, taken.taken_at, taken_at)
+            warnings += self._archiving(connection)
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
@@ -141,6 +144,19 @@ class _Dump:
             globals=roles,
             warnings=(*warnings, *complaints, *_missing(self._name, found)),
         )
+
+    def _archiving(self, connection: Connection) -> tuple[str, ...]:
+        """Tell once that the server's own archive of WAL is not written any more, and that it is again."""
+        found = archiving.read(connection)
+        settings, database = self._databases.settings, self._folder.database
+        key = f"{failures.ARCHIVING}{database}"
+        warnings = found.warnings(self._name) if found else ()
+        for warning in warnings:
+            of = replace(failures.backup(database, self._folder.run), key=key)
+            alerts.send(settings, of.alert(warning.removeprefix(f"{self._name}: "), kind=alerts.Kind.WARNING))
+        if found and not warnings:
+            alerts.send_recovery(settings, key, f"{self._name}: its server archives its WAL again")
+        return warnings
 
     @contextlib.contextmanager
     def _reading(self, taken: Snapshot, guard: Guard) -> Iterator[Connection]:

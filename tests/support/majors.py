@@ -161,8 +161,8 @@ def _version(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def started(version: int, folder: Path) -> Iterator[Major]:
-    """Run a server of that major version below `folder` during the block."""
+def started(version: int, folder: Path, *options: str) -> Iterator[Major]:
+    """Run a server of that major version below `folder` during the block, with more options of postgres."""
     home = Home(folder)
     folder.mkdir(mode=0o700)
     home.prepare()
@@ -174,7 +174,7 @@ def started(version: int, folder: Path) -> Iterator[Major]:
             state.ports[cluster.name] = chosen
         cluster.prepare(home, threading.Event())
         process = processes.start(
-            cluster.arguments(home),
+            [*cluster.arguments(home), *options],
             log=cluster.log(home),
             record=cluster.record(home),
             folder=cluster.folder(home),

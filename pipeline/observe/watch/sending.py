@@ -139,6 +139,7 @@ def _work(settings: Settings, _: Observations) -> set[str]:
 
 # By the second part of an alert's key: what the third may still be, or None if that is not known now.
 KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
+    "archiving": _databases,
     "backup": _databases,
     "changed": _databases,
     "kept": _databases,
