@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipeline.sandbox import lifecycle
@@ -18,6 +19,10 @@ from tests.support.restores import Restores, restores_in
 # A shell lets what it starts in the background ignore SIGINT, and all that is started from there does so too:
 # the tests that send it would fail.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

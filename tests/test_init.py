@@ -168,7 +168,7 @@ RELATIONS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([Relation("public", "*"), Relation("other", "*", columns=(("*", "text"),))])
 @given(RELATIONS)
 def test_any_names_are_written_so_that_they_are_read_back(tmp_path: Path, relations: list[Relation]) -> None:

@@ -212,7 +212,6 @@ def shift_and_load(night: Night, draw: Any) -> Shapeshifter:
 
 
 COMMON = settings(
-    deadline=None,
     database=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

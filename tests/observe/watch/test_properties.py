@@ -4,7 +4,6 @@ import re
 from datetime import timedelta
 
 from hypothesis import given
-from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from pipeline.observe.observed.observations import Failing, TableObservations
@@ -52,7 +51,6 @@ def tables(draw: st.DrawFn) -> TableObservations:
     )
 
 
-@trying(deadline=None)
 @given(
     loaded=st.fixed_dictionaries({f"hr.{name}": tables() for name in TABLES}),
     began=st.none() | ages,
@@ -77,7 +75,6 @@ def test_no_table_that_is_late_is_lost(
         assert late or f"watch/table/{name}" not in found
 
 
-@trying(deadline=None)
 @given(
     loaded=st.fixed_dictionaries({f"hr.{name}": tables() for name in TABLES}),
     began=ages,
@@ -117,7 +114,6 @@ def test_what_is_told_can_be_acted_upon(
         assert not finding.since or finding.since.tzinfo
 
 
-@trying(deadline=None)
 @given(st.lists(st.integers(1, 10**12), min_size=8, max_size=20), st.integers(1, 1000))
 def test_a_size_is_judged_alike_in_every_unit(sizes: list[int], times: int) -> None:
     """But for tiny ones, of which some kilobytes are nothing."""
