@@ -51,9 +51,12 @@ def failed(task: luigi.Task, error: BaseException) -> None:
 def ended(task: luigi.Task, message: str) -> None:
     """Tell that the task's process was killed, or worked for longer than it may.
 
-    Who ended it may know why, and the parent says that at the end of the run: it is not hastened here.
+    Who ended it may know why, and the parent says that at the end of the run: it is not hastened here. One
+    that was at its very end has failed at nothing.
     """
-    if not any(known.key == subject_of(task).key for known in alerts.open_alerts(configured())):
+    if not _is_done(task) and not any(
+        known.key == subject_of(task).key for known in alerts.open_alerts(configured())
+    ):
         _send_alert(task, message, grace_seconds=_grace(task))
 
 
@@ -103,6 +106,13 @@ def _send_alert(task: luigi.Task, error: BaseException | str | None, *, grace_se
             alert = alert.model_copy(update={"key": known.key})
     alert = failures.linked(configured(), alert, task.task_family, parameters)
     alerts.send(configured(), alert, grace_seconds=grace_seconds)
+
+
+def _is_done(task: luigi.Task) -> bool:
+    try:
+        return bool(task.complete())
+    except Exception:  # noqa: BLE001 - whoever cannot tell whether it is done tells that it was killed
+        return False
 
 
 def _outage(task: luigi.Task, error: BaseException | str | None) -> Outage | None:

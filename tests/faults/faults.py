@@ -103,8 +103,9 @@ PROCESSES = (
     Fault("step killed", killed(signal.SIGKILL, "step"), ENDED),
     Fault("step terminated", killed(signal.SIGTERM, "step"), ENDED),
     Fault("step stopped", stopped("step")),
-    Fault("Luigi killed", killed(signal.SIGKILL, "luigi"), (3,)),
-    Fault("Luigi terminated", killed(signal.SIGTERM, "luigi"), (3, 143)),
+    # 0: the step was the last one, and done all the same.
+    Fault("Luigi killed", killed(signal.SIGKILL, "luigi"), ENDED),
+    Fault("Luigi terminated", killed(signal.SIGTERM, "luigi"), (*ENDED, *TOLD_TO_STOP)),
     Fault("Luigi stopped", stopped("luigi")),
     Fault("command killed", killed(signal.SIGKILL, "parent"), KILLED),
     Fault("command terminated", killed(signal.SIGTERM, "parent"), TOLD_TO_STOP),
