@@ -26,9 +26,9 @@ def test_that_a_process_was_killed_is_told_unless_its_step_was_done_by_then(
     """A drill that had published its report has failed at nothing."""
     sent: list[object] = []
     monkeypatch.setattr(events, "configured", lambda: None)
-    monkeypatch.setattr(events.alerts, "open_alerts", lambda _settings: [])
+    monkeypatch.setattr("pipeline.alerts.open_alerts", lambda _settings: [])
     monkeypatch.setattr(events, "_send_alert", lambda *arguments, **_more: sent.append(arguments))
-    task = Ended()  # type: ignore[no-untyped-call]
+    task = Ended()
     task.answer = answer
     events.ended(task, "its process was killed")
     assert len(sent) == told
