@@ -162,7 +162,7 @@ _READS = (*_SOURCE, *changes.TABLES, changes.NOT_PERMITTED, changes.SOURCE_ROTAT
 
 
 def _at_once(*found: Fault) -> tuple[Fault, ...]:
-    """Return faults of servers, for a command that no Luigi tries again: it may say so, and end."""
+    """Return faults of servers, for what no Luigi tries again, as a drill: it may say so, and end."""
     return tuple(replace(fault, codes=(0, UnreachableError.exit_code)) for fault in found)
 
 
@@ -176,7 +176,7 @@ REACH: dict[str, Sequence[Fault]] = {
     "encrypt": (*_PEOPLE, disks.WORK_FULL),
     "upload": (*_B2, *_VAULT, *_PEOPLE),
     "verify": (*_B2, *_VAULT, *_PEOPLE),
-    "drill": (*_DRILL, *_B2, *_VAULT, *_PEOPLE, disks.WORK_FULL),
+    "drill": (*_at_once(*_DRILL), *_B2, *_VAULT, *_PEOPLE, disks.WORK_FULL),
     "restore": (*_at_once(*_DRILL, *_B2, *_VAULT), disks.WORK_FULL),
     "audit": _at_once(*_WAREHOUSE, *_SOURCE, *_VAULT),
     "watch": _at_once(*_WAREHOUSE, *_VAULT),

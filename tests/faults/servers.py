@@ -11,9 +11,8 @@ import psutil
 
 from pipeline import postgres
 from pipeline.sandbox import lifecycle
-from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.servers import backup_store, clusters, processes, servers
+from pipeline.sandbox.servers import clusters, processes, servers
 from pipeline.sandbox.servers.server import Server
 from tests.faults.faults import PAUSE_SECONDS, Fault, Strike
 from tests.faults.scene import Scene
@@ -54,10 +53,6 @@ def start(world: Any, name: str) -> None:
     """Start it again, at the same port, with what it has on disk."""
     home = _home(world)
     lifecycle._start(home, _server(name), threading.Event())
-    if name == B2:
-        # The tests' own way in, which is another after each start.
-        with Control(home.path / backup_store.NAME) as anew:
-            world.archive.control._token = anew._token
 
 
 def restarted(name: str) -> Strike:

@@ -42,15 +42,19 @@ class Control:
     """Talks to the emulator whose folder is `home`. Raise UnreachableError if it does not run."""
 
     def __init__(self, home: Path) -> None:
-        try:
-            found = json.loads((home / CONTROL_FILE).read_text())
-        except OSError as error:
-            raise UnreachableError(f"no B2 emulator runs in {home}: {error.strerror}") from error
+        self._home = home
+        found = self._announced()
         self.url: str = found["url"]
         self.pid: int = found["pid"]
-        self._token: str = found["token"]
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment has no business with loopback
+
+    def _announced(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self._home / CONTROL_FILE).read_text())
+        except OSError as error:
+            raise UnreachableError(f"no B2 emulator runs in {self._home}: {error.strerror}") from error
+        return found
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -141,7 +145,7 @@ class Control:
             response = self._session.post(
                 f"{self.url}/control/{command}",
                 json=body,
-                headers={"Authorization": self._token},
+                headers={"Authorization": self._announced()["token"]},
                 timeout=TIMEOUT_SECONDS,
             )
         except requests.ConnectionError:
