@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from luigi.rpc import RPCError
 
 from pipeline import log, redact
 from pipeline.errors import StepError, StoppedError, UsageError
@@ -98,6 +99,23 @@ def test_a_failure_that_the_command_tells_at_its_end_is_no_error_of_luigis_befor
     told = [line for line in file.read_text().splitlines() if line.startswith("20")]
     assert [log.level(line) for line in told] == ["DEBUG", "ERROR", "ERROR"]
     assert "failed: no such table" in told[0]
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line_and_no_traceback_of_luigis(tmp_path: Path) -> None:
+    """Nothing in it is of use to a person: what he needs to know comes after it."""
+    file = tmp_path / "text.log"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    handler, logger = log.Output(descriptor, log.TEXT), logging.getLogger("luigi-interface")
+    logger.addHandler(handler)
+    try:
+        fail(RPCError("Errors (12 attempts) when connecting"))
+    except RPCError:
+        logger.exception("Uncaught exception in luigi")
+    finally:
+        logger.removeHandler(handler)
+        os.close(descriptor)
+    (line,) = file.read_text().splitlines()
+    assert line.endswith(" ERROR Uncaught exception in luigi: Errors (12 attempts) when connecting")
 
 
 def test_what_cannot_be_written_is_dropped() -> None:
