@@ -39,6 +39,8 @@ class RetryPolicy:
 
 # A server that restarts, a line that is cut, a deadlock. What takes longer is for Luigi's own second try.
 STEP = RetryPolicy(give_up_after_seconds=30.0, first_wait_seconds=1.0, longest_wait_seconds=10.0)
+# Somebody, or a clock of a few minutes, waits for the answer: that there is none is one as well.
+ASKED = RetryPolicy(give_up_after_seconds=20.0, answer_seconds=20.0, longest_wait_seconds=5.0)
 
 
 def call(

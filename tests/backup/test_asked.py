@@ -62,3 +62,13 @@ def test_a_uri_that_names_the_database_of_its_server_is_no_target(restores: Rest
         pytest.raises(UsageError, match=r"its uri names postgres, which belongs to the server itself"),
     ):
         restore._kept_uri(databases, path)
+
+
+@pytest.mark.endurance
+@pytest.mark.parametrize("words", [["backups"], ["check"], ["status"]], ids=" ".join)
+def test_who_asks_is_told_that_the_bucket_does_not_answer(restores: Restores, words: list[str]) -> None:
+    """A night waits for it for a quarter of an hour; a command that takes so long fails here."""
+    restores.archive.write_settings(realm="http://127.0.0.1:1")
+    ended = restores.archive.run(*words)
+    assert ended.code in (3, 4, 5), ended.err
+    assert f"bucket {restores.archive.bucket_name}" in ended.out + ended.err

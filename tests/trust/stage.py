@@ -3,6 +3,7 @@
 import configparser
 import contextlib
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from pipeline import mask
+from pipeline.errors import StoppedError
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import backup_store
 from tests.dashboards.surfaces import EMAIL, PASSWORD
@@ -19,11 +21,12 @@ from tests.support.hooks import Hook
 from tests.support.leaks import Planted, Watcher
 from tests.support.marts import DECLARED, HR, STAFF, declare
 from tests.support.metabase import Metabase, running
-from tests.support.night import Ended, Night
+from tests.support.night import Ended, Night, program
 from tests.support.recording import Recorder, recorded
 from tests.support.restores import Restores
 from tests.support.vaults import free_port
 
+STOP_SECONDS = 60
 # What is made of the mask's key. A source shows it, for a moment, to whoever may see its sessions.
 HALF = "half of the mask's key"
 # Recognisable, and hard to quote: the forms of it are what is looked for.
@@ -148,6 +151,29 @@ class Stage:
         if "Traceback" in ended.err and arguments[:2] != ("run", "analysts"):
             self.wrong.append(f"{' '.join(arguments)}: {ended.err[-600:]}")
         return ended
+
+    def stopped(self, said: str, *arguments: str) -> None:
+        """Type a command, stop it once it has said that, and keep what it says."""
+        process = subprocess.Popen(
+            [program("pipeline"), *arguments],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.restores.archive.environment(None),
+            start_new_session=True,
+        )
+        lines = []
+        for line in process.stderr or ():
+            lines.append(line)
+            if said in line:
+                break
+        process.terminate()
+        out, err = process.communicate(timeout=STOP_SECONDS)
+        self.said += [out.encode(), "".join(lines).encode(), err.encode()]
+        self.typed.append(f"{' '.join(arguments)}: {process.returncode}")
+        if process.returncode != StoppedError.exit_code or "Traceback" in "".join(lines) + err:
+            self.wrong.append(f"{' '.join(arguments)}: {process.returncode}: {''.join(lines) + err}"[-600:])
 
     # Conditions.
 

@@ -108,6 +108,12 @@ def badly(stage: Stage, *words: str) -> None:
         stage.type(TOLD, *commands(stage)[word])
 
 
+def stopped_as_they_wait(stage: Stage, *words: str) -> None:
+    """Type these where a server may come back, which a night waits for; stop each once it has said so."""
+    for word in words:
+        stage.stopped("trying again", *commands(stage)[word])
+
+
 def logins(stage: Stage) -> None:
     """Have each login refused, its server gone, and a server that quotes what it was told."""
     with echoing_postgres() as quoting:
@@ -129,11 +135,15 @@ def buckets(stage: Stage) -> None:
     for name, typed in words.items():
         with stage.entry(stage.b2(B2_ENTRIES[name]), application_key=f"{MISTAKEN} {name}"):
             badly(stage, typed)
-    for status in (400, 401, 403, 500):
+    for status in (400, 401, 403):
         with echoing(status) as url, stage.setting("backup", realm=url):
             badly(stage, "backup", "backups", "restore", "check")
+    with echoing(500) as url, stage.setting("backup", realm=url):
+        badly(stage, "backups", "check")
+        stopped_as_they_wait(stage, "backup", "restore")
     with stage.setting("backup", realm=f"http://127.0.0.1:{nobody()}"):
-        badly(stage, "backup", "backups", "watch")
+        badly(stage, "backups", "watch")
+        stopped_as_they_wait(stage, "backup")
     archive = stage.restores.archive
     for call, kind in (("b2_upload_file", "401"), ("b2_get_upload_url", "500")):
         with contextlib.suppress(Exception):

@@ -17,6 +17,7 @@ from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
 from pipeline.errors import CheckError, StepError, common_kind
 from pipeline.ledger import runs
+from pipeline.retry import ASKED
 from pipeline.settings import Settings
 
 COMMANDS = {"backups": "list the backups in the bucket"}
@@ -145,7 +146,7 @@ def show_backups(arguments: argparse.Namespace) -> int:
     """Print what the bucket has."""
     configured = settings.read()
     now = datetime.now(UTC)
-    with access.opened(configured) as databases, backups.reading(databases) as bucket:
+    with access.opened(configured) as databases, backups.reading(databases, retries=ASKED) as bucket:
         listing = backups.find(bucket, configured, arguments.database)
         where = bucket.name
         if arguments.database and not listing.backups and not listing.incomplete:

@@ -9,6 +9,7 @@ from pipeline.backup.store import backups
 from pipeline.backup.work import attempts
 from pipeline.ledger import archive
 from pipeline.postgres import Connection
+from pipeline.retry import ASKED
 from pipeline.settings import Settings
 from pipeline.step import State, Step, StepKey
 
@@ -54,7 +55,7 @@ def in_ledger(warehouse: Connection) -> list[Backup]:
 
 def in_bucket(settings: Settings) -> list[Backup]:
     """Return the newest backup of each database in the bucket. Raise PipelineError if that cannot be told."""
-    with access.opened(settings) as databases, backups.reading(databases) as bucket:
+    with access.opened(settings) as databases, backups.reading(databases, retries=ASKED) as bucket:
         listing = backups.find(bucket, settings)
     # One that is not sound is the newest only where there is no other.
     by_age = sorted(listing.backups, key=lambda one: (one.sound, one.taken_at))

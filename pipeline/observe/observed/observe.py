@@ -16,7 +16,7 @@ from pipeline.alerts.message import one_line
 from pipeline.backup.drills import report
 from pipeline.backup.store import backups, signature
 from pipeline.backup.work import attempts, work_folder
-from pipeline.bucket import RetryPolicy, Stored
+from pipeline.bucket import Stored
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import archive, runs
@@ -35,6 +35,7 @@ from pipeline.observe.observed.observations import (
     newest,
 )
 from pipeline.postgres import Connection
+from pipeline.retry import ASKED
 from pipeline.settings import Settings
 from pipeline.step import State, Step
 from pipeline.system import file_lock
@@ -51,7 +52,6 @@ WAREHOUSE_SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
 }
-RETRIES = RetryPolicy(give_up_after_seconds=20.0, answer_seconds=20.0)
 
 
 T = TypeVar("T")
@@ -185,7 +185,7 @@ class _Observer:
     def _bucket(self, databases: Access) -> BucketObservations:
         backup = self._settings.require_backup()
         known = signature.signers(self._settings)
-        with backups.reading(databases, retries=RETRIES) as bucket:
+        with backups.reading(databases, retries=ASKED) as bucket:
             objects = list(bucket.list())
         listing = backups.listed(objects, known)
         return BucketObservations(
@@ -198,7 +198,7 @@ class _Observer:
     def _rules(self, databases: Access) -> tuple[str, ...]:
         backup = self._settings.require_backup()
         secret = backup.audit_secret or backup.secret
-        with databases.bucket(secret, retries=RETRIES) as bucket:
+        with databases.bucket(secret, retries=ASKED) as bucket:
             found = bucket.inspect()
         return tuple(found.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None))
 

@@ -10,6 +10,7 @@ from pipeline.access import Access
 from pipeline.backup.store import signature
 from pipeline.errors import PipelineError, StepError
 from pipeline.observe.preflight.finding import Finding, checked, unwritable
+from pipeline.retry import ASKED
 from pipeline.settings import BackupSettings, Settings
 
 UNSIGNED = (
@@ -39,7 +40,7 @@ def findings(backup: BackupSettings, settings: Settings, databases: Access) -> I
     def bucket() -> list[str]:
         if backup.audit_secret is None:
             return ["its rules cannot be read: name a key that reads them in [backup] audit_secret"]
-        with databases.bucket(backup.audit_secret) as opened:
+        with databases.bucket(backup.audit_secret, retries=ASKED) as opened:
             return opened.inspect().problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
 
     def drill() -> list[str]:
@@ -57,7 +58,7 @@ def findings(backup: BackupSettings, settings: Settings, databases: Access) -> I
         return list(dict.fromkeys(problems))
 
     def key(secret: str, needed: frozenset[str]) -> list[str]:
-        with databases.bucket(secret) as opened:
+        with databases.bucket(secret, retries=ASKED) as opened:
             lacking = sorted(needed - opened.capabilities)
         return [f"it lacks {', '.join(lacking)}; make one with that capability"] if lacking else []
 
@@ -84,7 +85,7 @@ def fix(settings: Settings, admin_secret: str, token_file: Path) -> str:
     backup = settings.require_backup()
     login = settings.vault.model_copy(update={"auth": "token", "credential_file": token_file})
     person = settings.model_copy(update={"vault": login})
-    with access.opened(person) as databases, databases.bucket(admin_secret) as opened:
+    with access.opened(person) as databases, databases.bucket(admin_secret, retries=ASKED) as opened:
         applied = opened.apply(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
     left = applied.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None)
     if left:

@@ -420,7 +420,7 @@ def test_the_command(night: Night, archive: Archive, receiver: Receiver) -> None
 def test_b2_is_not_waited_for(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes connections and says nothing is out of reach, and soon."""
     module = sys.modules["pipeline.observe.observed.observe"]
-    monkeypatch.setattr(module, "RETRIES", RetryPolicy(give_up_after_seconds=0.2, answer_seconds=0.2))
+    monkeypatch.setattr(module, "ASKED", RetryPolicy(give_up_after_seconds=0.2, answer_seconds=0.2))
     with socket.create_server((ADDRESS, 0)) as silent:
         archive.write_settings(realm=f"http://{ADDRESS}:{silent.getsockname()[1]}")
         found = told(archive.settings, datetime.now(UTC))
