@@ -41,11 +41,21 @@ def test_an_archive_of_wal_that_is_not_written_is_told_until_it_is(
             assert ended.code == 0, ended.err
         (alert,) = hook.alerts()
         assert (alert.kind, alert.key) == ("warning", "watch/archiving/shop")
-        assert "its server fails to archive its WAL: the last WAL that was archived is of 20" in alert.summary
+        assert "its server does not archive its WAL: the last WAL that was archived is of 20" in alert.summary
         shown = " ".join(archive.run("status").out.split())
-        assert "shop: its server fails to archive its WAL: the last WAL that was archived is of 20" in shown
+        assert "shop: its server does not archive its WAL: the last WAL that was archived is of 20" in shown
         archived_by(server, "true", "archived_count")
         ended = archive.backup("shop", next_run())
         assert ended.code == 0, ended.err
         assert hook.received() == [("warning", alert.key), ("recovered", alert.key)]
         assert "WAL" not in archive.run("status").out
+        # It fails at nothing then, by its own figures.
+        with server.connect("postgres") as connection:
+            postgres.rows(connection, "ALTER SYSTEM SET archive_command = ''")
+            postgres.rows(connection, "SELECT pg_reload_conf()")
+            wait_until(
+                lambda: postgres.value(connection, "SHOW archive_command") == "", "no command is there"
+            )
+        ended = archive.backup("shop", next_run())
+        assert ended.code == 0, ended.err
+        assert "neither archive_command nor archive_library says how" in hook.alerts()[-1].summary

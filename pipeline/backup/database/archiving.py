@@ -9,20 +9,26 @@ from pipeline.postgres import Connection
 
 @dataclass(frozen=True)
 class Archiving:
-    """When the server's archiving of WAL last worked and last failed, as it says itself; None: never."""
+    """When the server's archiving of WAL last worked and last failed, as it says itself; None: never.
+
+    `has_means`: whether it is told how, by archive_command or archive_library.
+    """
 
     archived_at: datetime | None
     failed_at: datetime | None
+    has_means: bool = True
 
     @property
     def fails(self) -> bool:
-        """Whether what it tried last did not work.
+        """Whether what it tried last did not work, or it cannot try anything.
 
         >>> from datetime import UTC
         >>> early, late = datetime(2026, 11, 22, 1, tzinfo=UTC), datetime(2026, 11, 22, 2, tzinfo=UTC)
         >>> Archiving(early, late).fails, Archiving(late, early).fails, Archiving(None, early).fails
         (True, False, True)
         """
+        if not self.has_means:
+            return True
         return self.failed_at is not None and (self.archived_at is None or self.failed_at > self.archived_at)
 
     def warnings(self, name: str) -> tuple[str, ...]:
@@ -31,12 +37,18 @@ class Archiving:
             return ()
         since = "it never worked"
         if self.archived_at:
-            since = f"the last WAL that was archived is of {self.archived_at:%Y-%m-%d %H:%M:%S} UTC"
+            since = f"the last WAL that was archived is of {_at(self.archived_at)}"
+        why = "archive_mode is on, but neither archive_command nor archive_library says how"
+        if self.has_means:
+            why = f"the last failure is of {_at(self.failed_at)}"
         return (
-            f"{name}: its server fails to archive its WAL: {since}, and the last failure of "
-            f"{self.failed_at:%Y-%m-%d %H:%M:%S} UTC; it keeps all WAL until that works, and its disk fills: "
-            "see archive_command or archive_library there, and the server's log",
+            f"{name}: its server does not archive its WAL: {since}, and {why}. It keeps all WAL until that "
+            "works, and its disk fills; see archive_command or archive_library there, and the server's log",
         )
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "no time that it knows"
 
 
 def read(connection: Connection) -> Archiving | None:
