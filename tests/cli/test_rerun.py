@@ -125,7 +125,7 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
         (["--from", "load", "backup/shop"], "--from load: only tables have that step"),
         (["--run", "yesterday"], '"yesterday" is not a valid run'),
         (["--run", "2020-01-01"], "nothing has run yet, so nothing can be run again"),
-        ([], "nothing has run yet, so nothing can be run again: type 'pipeline run etl'"),
+        ([], "nothing has run yet, so nothing can be run again; type 'pipeline run etl'"),
     ],
     quick=4,
 )

@@ -25,7 +25,7 @@ DECLARATION = "source: shop\ntables: {item: {}, broken: {checks: [{rows: {min: 1
 @pytest.mark.endurance
 def test_a_failed_run_as_a_person_and_as_a_machine_see_it(night: Night) -> None:
     night.platform.source("shop", SHOP, DECLARATION)
-    assert "nothing has run yet: type 'pipeline run etl'" in night.run("status").out
+    assert "nothing has run yet; type 'pipeline run etl'" in night.run("status").out
     nothing = json.loads(night.run("status", "--json").out)
     assert (nothing["run"], nothing["steps"]) == (None, [])
     # In time still, for they were declared a moment ago; and not loaded.
