@@ -115,15 +115,15 @@ def test_what_is_shown_by_a_link_to_it_has_its_own_links_lead_where_they_lead_ou
     """So is the environment of a release: s/NAME/venv is a link, and in it are links to what it shares."""
     real, link = tmp_path / "all" / "one" / "two", tmp_path / "all" / "short"
     (real / "inner").mkdir(parents=True)
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    (shared / "text").write_text("it is there")
-    (real / "inner" / "text").symlink_to("../../../../shared/text")
+    common = tmp_path / "common"
+    common.mkdir()
+    (common / "text").write_text("it is there")
+    (real / "inner" / "text").symlink_to("../../../../common/text")
     link.symlink_to("one/two")
-    for folder in (real, real / "inner", shared):
+    for folder in (real, real / "inner", common):
         folder.chmod(0o755)
     line = [sys.executable, "-c", f"print(open({str(link / 'inner' / 'text')!r}).read())"]
-    ended = parent.run(line, copied={}, folder="/", limits=Limits(20, 64 * MIB), read=[shared, real, link])
+    ended = parent.run(line, copied={}, folder="/", limits=Limits(20, 64 * MIB), read=[common, real, link])
     assert (ended.code, ended.result) == (0, b"it is there\n"), ended.last
 
 
