@@ -159,7 +159,7 @@ class People(logging.Formatter):
         error = _error(record)
         if error is None:
             return line
-        if _is_ours(record) or _is_of_the_scheduler(record):
+        if _fits_a_line(record):
             return f"{line}: {error}"
         return "\n    ".join([line, *error.splitlines()])
 
@@ -205,17 +205,17 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return isinstance(error, PipelineError) or (isinstance(error, RuntimeError) and undone)
 
 
-def _is_of_the_scheduler(record: logging.LogRecord) -> bool:
-    """Whether an event is that the scheduler does not answer, by which Luigi's frames say nothing more."""
+def _fits_a_line(record: logging.LogRecord) -> bool:
+    """Whether frames say no more than the error: of what is no bug, or of a scheduler without an answer."""
     error = record.exc_info[1] if record.exc_info else None
-    return record.name in LUIGI and type(error).__name__ == NO_ANSWER
+    return _is_ours(record) or (record.name in LUIGI and type(error).__name__ == NO_ANSWER)
 
 
 def _error(record: logging.LogRecord) -> str | None:
     """Return the error of an event: one line for what a person can fix, a traceback for a bug."""
     if record.exc_info is None or record.exc_info[1] is None:
         return None
-    if _is_ours(record) or _is_of_the_scheduler(record):
+    if _fits_a_line(record):
         return "; ".join(redact(str(record.exc_info[1])).splitlines())
     # By redact, which has seen to it.
     return record.exc_text or ""

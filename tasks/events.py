@@ -146,11 +146,14 @@ def _waiting(found: Outage, run: str) -> list[str]:
 def _sources_at(found: Outage) -> set[str]:
     """Return the sources on a server, as far as Vault says so; at least the one by which it was noticed."""
     names = {str(found.source)}
-    if found.address is not None:
-        with contextlib.suppress(PipelineError, postgres.Error):
-            databases = access.brief(configured())
-            address = databases.source_address(str(found.source))
-            for name in declared().sources:
+    if found.address is None:
+        return names
+    with contextlib.suppress(PipelineError):
+        databases = access.brief(configured())
+        address = databases.source_address(str(found.source))
+        for name in declared().sources:
+            # One that is not in Vault hides no other.
+            with contextlib.suppress(PipelineError):
                 if databases.source_address(name) == address:
                     names.add(name)
     return names

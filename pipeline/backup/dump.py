@@ -146,17 +146,16 @@ class _Dump:
         )
 
     def _archiving(self, connection: Connection) -> tuple[str, ...]:
-        """Tell once that the server's own archive of WAL is not written any more, and that it is again."""
+        """Tell once that the server's own archive of WAL is not written any more, and that this is over."""
         found = archiving.read(connection)
         settings, database = self._databases.settings, self._folder.database
-        key = f"{failures.ARCHIVING}{database}"
-        warnings = found.warnings(self._name) if found else ()
-        for warning in warnings:
-            of = replace(failures.backup(database, self._folder.run), key=key)
-            alerts.send(settings, of.alert(warning.removeprefix(f"{self._name}: "), kind=alerts.Kind.WARNING))
-        if found and not warnings:
-            alerts.send_recovery(settings, key, f"{self._name}: its server archives its WAL again")
-        return warnings
+        of = replace(failures.backup(database, self._folder.run), key=f"{failures.ARCHIVING}{database}")
+        if found is None or (problem := found.problem) is None:
+            now = "archives its WAL again" if found else "is to archive no WAL any more"
+            alerts.send_recovery(settings, of.key, f"{self._name}: its server {now}")
+            return ()
+        alerts.send(settings, of.alert(problem, kind=alerts.Kind.WARNING))
+        return (f"{self._name}: {problem}",)
 
     @contextlib.contextmanager
     def _reading(self, taken: Snapshot, guard: Guard) -> Iterator[Connection]:

@@ -1,10 +1,12 @@
 """A server's own archive of WAL, beside our backups: where it is not written any more, the night says so."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline import postgres
+from pipeline import alerts, postgres
+from pipeline.alerts import failures
 from tests.support import majors
 from tests.support.archive import SMALL
 from tests.support.hooks import Hook
@@ -59,3 +61,15 @@ def test_an_archive_of_wal_that_is_not_written_is_told_until_it_is(
         ended = archive.backup("shop", next_run())
         assert ended.code == 0, ended.err
         assert "neither archive_command nor archive_library says how" in hook.alerts()[-1].summary
+
+
+def test_a_server_that_is_to_archive_nothing_any_more_is_no_longer_told_of(
+    restores: Restores, hook: Hook
+) -> None:
+    restores.source("shop", SMALL)
+    archive, key = restores.archive, f"{failures.ARCHIVING}shop"
+    of = replace(failures.backup("shop", "2029-12-31"), key=key)
+    alerts.send(archive.settings, of.alert("it does not archive its WAL", kind=alerts.Kind.WARNING))
+    ended = archive.backup("shop", next_run())
+    assert ended.code == 0, ended.err
+    assert hook.received() == [("warning", key), ("recovered", key)]

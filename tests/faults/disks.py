@@ -95,8 +95,7 @@ def full(which: str) -> Strike:
     return strike
 
 
-# 4: a drill has no room there for the word that it was not the backup's fault; its report says what was.
-WORK_FULL = Fault("disk of the dumps full", full("work"), (0, 3, 4), place="begun", needs_mounts=True)
+WORK_FULL = Fault("disk of the dumps full", full("work"), (0, 3), place="begun", needs_mounts=True)
 WAREHOUSE_FULL = Fault(
     "disk of the warehouse full", full("warehouse"), (0, 3), place="begun", needs_mounts=True
 )

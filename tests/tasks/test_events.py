@@ -1,8 +1,12 @@
 """Which events of Luigi's are told, and which are no news."""
 
+from types import SimpleNamespace
+
 import luigi
 import pytest
 
+from pipeline import outage
+from pipeline.errors import UnreachableError
 from tasks import events
 
 
@@ -32,3 +36,21 @@ def test_that_a_process_was_killed_is_told_unless_its_step_was_done_by_then(
     task.answer = answer
     events.ended(task, "its process was killed")
     assert len(sent) == told
+
+
+def test_a_source_that_vault_lacks_hides_no_other_on_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = {"hr": ("db", "5432"), "near": ("db", "5432"), "far": ("other", "5432")}
+
+    def source_address(name: str) -> tuple[str, str]:
+        if name not in addresses:
+            raise UnreachableError("there is nothing at its entry")
+        return addresses[name]
+
+    databases = SimpleNamespace(source_address=source_address)
+    monkeypatch.setattr(events, "configured", lambda: None)
+    monkeypatch.setattr("pipeline.access.brief", lambda _settings: databases)
+    monkeypatch.setattr(events, "declared", lambda: SimpleNamespace(sources=["absent", *addresses]))
+    refused = 'source hr: no connection: connection to server at "db", port 5432 failed: Connection refused'
+    found = outage.find(refused)
+    assert found is not None
+    assert events._sources_at(found) == {"hr", "near"}

@@ -3,7 +3,6 @@
 import configparser
 import contextlib
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from tests.support.hooks import Hook
 from tests.support.leaks import Planted, Watcher
 from tests.support.marts import DECLARED, HR, STAFF, declare
 from tests.support.metabase import Metabase, running
-from tests.support.night import Ended, Night, program
+from tests.support.night import Ended, Night
 from tests.support.recording import Recorder, recorded
 from tests.support.restores import Restores
 from tests.support.vaults import free_port
@@ -154,15 +153,7 @@ class Stage:
 
     def stopped(self, said: str, *arguments: str) -> None:
         """Type a command, stop it once it has said that, and keep what it says."""
-        process = subprocess.Popen(
-            [program("pipeline"), *arguments],
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self.restores.archive.environment(None),
-            start_new_session=True,
-        )
+        process = self.night.start(*arguments)
         lines = []
         for line in process.stderr or ():
             lines.append(line)

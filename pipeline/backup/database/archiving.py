@@ -31,24 +31,21 @@ class Archiving:
             return True
         return self.failed_at is not None and (self.archived_at is None or self.failed_at > self.archived_at)
 
-    def warnings(self, name: str) -> tuple[str, ...]:
-        """Return a warning of the database `name` if it fails."""
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with it and what to do; None where it works, or has nothing to archive yet."""
         if not self.fails:
-            return ()
+            return None
         since = "it never worked"
         if self.archived_at:
-            since = f"the last WAL that was archived is of {_at(self.archived_at)}"
+            since = f"the last WAL that was archived is of {self.archived_at:%Y-%m-%d %H:%M:%S} UTC"
         why = "archive_mode is on, but neither archive_command nor archive_library says how"
         if self.has_means:
-            why = f"the last failure is of {_at(self.failed_at)}"
+            why = f"the last failure is of {self.failed_at:%Y-%m-%d %H:%M:%S} UTC"
         return (
-            f"{name}: its server does not archive its WAL: {since}, and {why}. It keeps all WAL until that "
-            "works, and its disk fills; see archive_command or archive_library there, and the server's log",
+            f"its server does not archive its WAL: {since}, and {why}. It keeps all WAL until that works, "
+            "and its disk fills; see archive_command or archive_library there, and the server's log"
         )
-
-
-def _at(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "no time that it knows"
 
 
 def read(connection: Connection) -> Archiving | None:

@@ -17,11 +17,11 @@ def send(
     What failed for want of a server is one alert of that server.
     """
     keys = set()
-    outages = [found for step in failed if (found := outage.find(step.error, step.exit_code))]
-    for step in failed:
+    outages = [outage.find(step.error, step.exit_code) for step in failed]
+    for step, found in zip(failed, outages, strict=True):
         task = step.key.task
-        if found := outage.find(step.error, step.exit_code):
-            of = {other.source for other in outages if other.place == found.place}
+        if found:
+            of = {other.source for other in outages if other and other.place == found.place}
             waiting = [
                 name
                 for name in names
