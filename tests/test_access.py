@@ -1,24 +1,26 @@
 """One login to Vault for a step, another for the short questions between steps."""
 
+import contextlib
 import gc
 import multiprocessing
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline import access, postgres
+from pipeline import access, outage, postgres
 from pipeline.access import Access, shared
 from pipeline.access.databases import IDLE_SECONDS
 from pipeline.catalog import Table
 from pipeline.errors import StepError, UnreachableError
 from pipeline.loading import extract
 from pipeline.postgres import Connection
-from pipeline.settings import Settings
+from pipeline.settings import DatabaseSettings, Settings
+from pipeline.vault import Vault
 from tests.support.night import Night, next_run, wait_until
 
 
@@ -201,3 +203,25 @@ def test_an_entry_that_holds_no_address_is_told_and_is_no_bug(night: Night) -> N
                 pass
         finally:
             vault.write(entry, kept)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_where_vault_can_make_no_login_a_server_that_does_not_answer_is_what_is_told(
+    night: Night, answers: bool
+) -> None:
+    """Else one dead server is two failures: of logins that are kept, and of logins that are made."""
+    with night.warehouse() as warehouse:
+        port = warehouse.info.port if answers else 1
+    database = DatabaseSettings(secret="database/creds/reader", address=f"127.0.0.1:{port}/any")
+
+    class Refusing:
+        def database_uri(self, _database: DatabaseSettings) -> NoReturn:
+            raise UnreachableError("Vault at http://vault: no login could be made")
+
+    with contextlib.ExitStack() as stack:
+        databases = Access(night.settings, cast("Vault", Refusing()), stack)
+        with pytest.raises(UnreachableError) as caught, databases._connected(database, "source hr", {}):
+            pass
+    found = outage.find(str(caught.value))
+    assert (found and found.place) == (None if answers else "127.0.0.1:1")
+    assert ("no login could be made" in str(caught.value)) == answers

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline import mask, postgres, vault
-from pipeline.errors import LostError, UnreachableError
+from pipeline.errors import LostError, PipelineError, UnreachableError
 from pipeline.settings import DatabaseSettings, Settings
 
 if TYPE_CHECKING:
@@ -69,8 +69,13 @@ class Access:
 
         Who was logged in for long, as what waits for a whole run, has what was fetched at its beginning.
         """
-        # Where Vault has none to give, that is what is raised.
-        uri = self._uri(database)
+        try:
+            uri = self._uri(database)
+        except UnreachableError:
+            if database.dynamic:
+                _require_answer(database, name)
+            # Where Vault has none to give, that is what is raised.
+            raise
         try:
             return postgres.open_session(uri, name, session=session, entry=database.secret)
         except LostError:
@@ -239,6 +244,17 @@ class Access:
         return bucket.connect(
             key["key_id"], key["application_key"], backup.bucket, realm=backup.realm, retries=retries
         )
+
+
+def _require_answer(database: DatabaseSettings, name: str) -> None:
+    """Raise LostError if nobody answers where Vault was to make a login: it says so in words of its own."""
+    try:
+        postgres.open_session(f"postgresql://{database.address}", name).close()
+    except LostError:
+        raise
+    except PipelineError:
+        # It answers, and lets nobody in without a login.
+        return
 
 
 @contextlib.contextmanager
