@@ -18,7 +18,7 @@ UNKNOWN_SECONDS = 60.0
 MAXIMUM_PARTS = 1000
 # What is left of a budget once an audit has begun is not planned to the full: a look may take longer than the
 # last one did. However short the night was, this share of the budget is for looking.
-PLANNED, LEAST = 0.8, 0.2
+PLANNED, LEAST = 0.8, 0.1
 # And so much of it is left for its end.
 TO_END = 0.05
 # No look is given up sooner: there would be no end to it.
@@ -60,7 +60,7 @@ def for_looking(budget: float, spent: float) -> float:
     """Return how long an audit is to look at tables, which took so many seconds to begin.
 
     >>> for_looking(60, 10), for_looking(1, 0.9)
-    (40.0, 0.2)
+    (40.0, 0.1)
     """
     return max((budget - spent) * PLANNED, budget * LEAST)
 
@@ -69,7 +69,7 @@ def most_seconds(budget: float, spent: float) -> float:
     """Return after how many seconds a look that begins now is given up, so much being spent of a budget.
 
     >>> most_seconds(60, 20), most_seconds(1, 0.99), most_seconds(0.1, 0)
-    (37.0, 0.2, 0.1)
+    (37.0, 0.1, 0.1)
     """
     return max(budget * (1 - TO_END) - spent, budget * LEAST, SHORTEST_SECONDS)
 

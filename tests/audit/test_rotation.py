@@ -165,10 +165,10 @@ def test_the_share_that_is_named_is_enough_for_a_week(nights_seconds: float) -> 
 
 
 def test_however_short_a_night_was_there_is_one_short_look() -> None:
-    """Its start took longer than all of it may: a fifth of that is for looking, and no more."""
+    """Its start took longer than all of it may: a tenth of that is for looking, and no more."""
     budget = 1.0
     nights = Nights(proof("large", 3), proof("small", 2, 0.5))
-    assert nights.night(rotation.for_looking(budget, 1.2))[0] == ("large", 1, 30)
+    assert nights.night(rotation.for_looking(budget, 1.2))[0] == ("large", 1, 60)
     assert rotation.for_looking(budget, 1.2) == rotation.most_seconds(budget, 1.2) == budget * rotation.LEAST
 
 
