@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.settings.values import Address, AlertForm, Auth, Edits, Paths, Text, Url, VaultPath
+from pipeline.settings.values import Address, AlertForm, Auth, Edits, Paths, Stanza, Text, Url, VaultPath
 
 _DYNAMIC = re.compile(r".+/creds/[^/]+")
 
@@ -110,6 +110,8 @@ class BackedUpSettings(DatabaseSettings):
 
     backup_hours: int | None = Field(default=None, ge=1)
     drill_days: int | None = Field(default=None, ge=1)
+    # What pgBackRest calls its server, where the school has that beside our backups.
+    pgbackrest: Stanza | None = None
 
 
 class BackupSettings(Section):
@@ -154,6 +156,18 @@ class BackupSettings(Section):
         if self.lock_days > self.keep_days:
             raise ValueError("lock_days: is more than keep_days, so nothing could be deleted; lower it")
         return self
+
+
+class PgBackRestSettings(Section):
+    """pgBackRest, where the school has it beside our backups: its own file, and how old what it has may grow.
+
+    `config` is its configuration file; where it is None, pgBackRest looks for it itself.
+    """
+
+    config: Path | None = None
+    # A week and two hours: a full backup each week is usual.
+    backup_hours: int = Field(default=170, ge=1)
+    wal_hours: int = Field(default=26, ge=1)
 
 
 class RestoreSettings(Section):

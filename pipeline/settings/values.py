@@ -66,6 +66,12 @@ def _alert_form(value: str) -> str:
     return value
 
 
+def _stanza(value: str) -> str:
+    if re.fullmatch(r"\w[\w.-]*", value, re.ASCII) is None:
+        raise ValueError("is not a valid stanza; write the name in brackets of pgBackRest's own file")
+    return value
+
+
 def _split(value: object) -> object:
     # By line, not by space: the reader has put folders before these, and a folder's name may hold a space.
     return [part for part in re.split(r"\s*[,\n]\s*", value) if part] if isinstance(value, str) else value
@@ -75,5 +81,6 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Address = Annotated[Text, AfterValidator(_address)]
 VaultPath = Annotated[Text, AfterValidator(_vault_path)]
 Url = Annotated[Text, AfterValidator(_url)]
+Stanza = Annotated[Text, AfterValidator(_stanza)]
 AlertForm = Annotated[Text, AfterValidator(_alert_form)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_split)]

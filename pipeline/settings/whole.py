@@ -13,6 +13,7 @@ from pipeline.settings.sections import (
     DrillSettings,
     LogSettings,
     MetabaseSettings,
+    PgBackRestSettings,
     ReportSettings,
     RestoreSettings,
     RunSettings,
@@ -36,6 +37,7 @@ class Settings(Section):
     databases: Mapping[str, BackedUpSettings] = {}
     run: RunSettings = RunSettings()
     backup: BackupSettings | None = None
+    pgbackrest: PgBackRestSettings = PgBackRestSettings()
     restore: RestoreSettings | None = None
     drill: DrillSettings | None = None
     alerts: AlertSettings | None = None

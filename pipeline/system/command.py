@@ -4,18 +4,21 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypedDict
 
 import psutil
 
 from pipeline.errors import StepError
 from pipeline.redact import redact
 from pipeline.system import complaints, process_tree
+from pipeline.system.account import Account
 from pipeline.system.complaints import Complaints
 
 logger = logging.getLogger(__name__)
@@ -44,9 +47,13 @@ def run(
     stdin: str = "",
     timeout_seconds: float | None = None,
     codec: str | None = None,
+    complains_on_output: bool = False,
+    account: Account | None = None,
 ) -> str:
     """Run a program to its end and return its standard output.
 
+    A program that `complains_on_output` says there why it failed, if it says nothing elsewhere. It runs as
+    `account`, if that is given.
     `codec` is Python's name for what it writes in, if that is not ours; what does not fit is escaped.
 
     Raise StepError if it cannot be started, runs over `timeout_seconds` or exits with anything but 0.
@@ -63,6 +70,7 @@ def run(
             env=None if environment is None else dict(environment),
             timeout=timeout_seconds,
             check=False,
+            **_as(account),
         )
     except FileNotFoundError:
         raise StepError(
@@ -74,7 +82,8 @@ def run(
     except subprocess.TimeoutExpired:
         raise StepError(f"{name}: still running after {timeout_seconds:g} seconds, so it was ended") from None
     if done.returncode != 0:
-        raise StepError(failure(name, done.returncode, done.stderr))
+        complaint = done.stderr or (done.stdout if complains_on_output else "")
+        raise StepError(failure(name, done.returncode, complaint))
     return done.stdout
 
 
@@ -149,13 +158,15 @@ class Child:
         keep_open: Sequence[int] = (),
         worth_telling: Callable[[str], bool] | None = None,
         new_privileges: bool = True,
+        account: Account | None = None,
     ) -> None:
         """Start it; `output` and `keep_open` are file descriptors. Raise StepError if that fails.
 
         A program that is installed with a user or a group of its own (as ssh-agent is) has to be started
         without `new_privileges`: with these the kernel lets it live on when this process is killed.
 
-        Of what it says only what is `worth_telling` goes into an error; all, without that.
+        Of what it says only what is `worth_telling` goes into an error; all, without that. It runs as
+        `account`, if that is given.
         """
         self.name = Path(arguments[0]).name
         try:
@@ -168,6 +179,7 @@ class Child:
                 errors="replace",
                 env=dict(environment),
                 pass_fds=keep_open,
+                **_as(account),
             )
         except OSError as error:
             raise StepError(f"{self.name}: cannot be started: {error.strerror}") from error
@@ -202,6 +214,10 @@ class Child:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it still runs."""
+        self._process.send_signal(number)
+
     def finish(self) -> tuple[str, ...]:
         """Wait for its end, and return what it warned of all the same.
 
@@ -212,6 +228,22 @@ class Child:
         if returncode != 0:
             raise StepError(_ended(self.name, returncode, self._complaints.summary()))
         return self._complaints.warnings
+
+
+class _PopenArguments(TypedDict, total=False):
+    """What subprocess needs to start a program as somebody else."""
+
+    user: int
+    group: int
+    extra_groups: Sequence[int]
+    cwd: str
+
+
+def _as(account: Account | None) -> _PopenArguments:
+    if account is None:
+        return {}
+    # Ours may be closed to it.
+    return {"user": account.user, "group": account.group, "extra_groups": account.groups, "cwd": "/"}
 
 
 def _tether(*, new_privileges: bool = True) -> list[str]:

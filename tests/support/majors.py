@@ -161,14 +161,17 @@ def _version(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def started(version: int, folder: Path, *options: str) -> Iterator[Major]:
-    """Run a server of that major version below `folder` during the block, with more options of postgres."""
+def started(version: int, folder: Path, *options: str, programs: Path | None = None) -> Iterator[Major]:
+    """Run a server of that major version below `folder` during the block, with more options of postgres.
+
+    `programs` is the folder of its programs, where that is not one of `binaries`.
+    """
     home = Home(folder)
     folder.mkdir(mode=0o700)
     home.prepare()
     try:
-        programs = _reachable(home, binaries()[version])
-        cluster = Cluster(f"postgres-{version}", FIRST_PORT, programs)
+        there = _reachable(home, programs or binaries()[version])
+        cluster = Cluster(f"postgres-{version}", FIRST_PORT, there)
         with ports.reservations(), home.changing() as state:
             chosen = next(port for port in range(FIRST_PORT, FIRST_PORT + 200) if ports.reserve(port))
             state.ports[cluster.name] = chosen

@@ -89,6 +89,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         )
     _show_proofs(seen)
     _show_backups(seen, known=known)
+    _show_archives(seen)
     for program in seen.programs:
         last = (
             f"done {program.done_at:%Y-%m-%d %H:%M} UTC, in run {program.run}"
@@ -138,6 +139,7 @@ def _worst(seen: Overview) -> str:
         (len(seen.differing), "table differs from its source", "tables differ from their sources"),
         (len(seen.stale_tables), "table is too old", "tables are too old"),
         (len(seen.stale_databases), f"database has {lack}", f"databases have {lack}"),
+        (len(seen.wrong_archives), "archive has a problem", "archives have problems"),
     ]
     counted = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     if not seen.stale_tables and seen.run and seen.load_state == Status.STALE:
@@ -215,6 +217,16 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
             where = " in the ledger" if known else ""
             terminal.print_line(f"{backup.database}: there is no backup of it{where}", "red")
             terminal.print_next("", chains.BACKUP.command(None, backup.database))
+
+
+def _show_archives(seen: Overview) -> None:
+    """Say what pgBackRest has beside our backups, and what is wrong with it."""
+    for one in seen.archives:
+        terminal.print_line(
+            f"{one.database}: {one.description}", STYLES[Status.STALE] if one.problems else None
+        )
+        for problem in one.problems:
+            terminal.print_line(f"{one.database}: {problem}", STYLES[Status.STALE])
 
 
 def _style(backup: Backup, drill: Drill | None) -> str | None:

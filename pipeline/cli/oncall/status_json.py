@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.alerts import hints
-from pipeline.observe.overview import Overview, Status
+from pipeline.observe.overview import Archive, Overview, Status
 from pipeline.redact import redact
 from pipeline.step import State, Step
 
@@ -50,6 +50,21 @@ def data(seen: Overview) -> dict[str, Any]:
             }
             for backup in seen.backups
         ],
+        "archives": [_archive_data(one) for one in seen.archives],
+    }
+
+
+def _archive_data(one: Archive) -> dict[str, Any]:
+    found = one.repository
+    return {
+        "database": one.database,
+        "stanza": found.stanza,
+        "backup": found.backup.label if found.backup else None,
+        "taken_at": _moment(found.backup.taken_at if found.backup else None),
+        "wal": found.wal,
+        "archived_at": _moment(found.archived_at),
+        "problems": [redact(problem) for problem in one.problems],
+        "state": Status.STALE if one.problems else Status.OK,
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pipeline.audit.proofs import Proof
+from pipeline.backup.pgbackrest.repository import Repository
 from pipeline.backup.store.backups import Backup
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
@@ -143,6 +144,8 @@ class Observations:
     marts: Mapping[str, datetime] | None = None
     ledger: LedgerObservations | None = None
     bucket: BucketObservations | None = None
+    # By database, of those that have one.
+    repositories: Mapping[str, Repository] = field(default_factory=dict)
     keys: tuple[KeyObservations, ...] = ()
     # Of this machine.
     work: tuple[Work, ...] | None = None

@@ -20,7 +20,7 @@ from pipeline.bucket import Stored
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import archive, runs
-from pipeline.observe.observed import declared, loads
+from pipeline.observe.observed import declared, loads, repositories
 from pipeline.observe.observed.observations import (
     BucketObservations,
     Declared,
@@ -71,7 +71,11 @@ class _Observer:
         self._unseen: list[Unseen] = []
 
     def observe(self) -> Observations:
-        found = Observations(keys=tuple(self._keys()), work=self._observed("the work folder", self._work))
+        found = Observations(
+            keys=tuple(self._keys()),
+            work=self._observed("the work folder", self._work),
+            repositories=repositories.observe(self._settings, self._observing),
+        )
         seen = self._observed("the catalog", self._catalog) if self._settings.analysts else None
         if seen is not None:
             # What `*` brings the warehouse alone knows: without it, nothing is known to be gone.

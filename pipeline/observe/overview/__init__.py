@@ -16,13 +16,14 @@ from pipeline.observe.observed import plain, programs
 from pipeline.observe.observed.archive import Backup, Drill
 from pipeline.observe.observed.loads import ETL
 from pipeline.observe.observed.programs import Program
-from pipeline.observe.overview import archive, loads
+from pipeline.observe.overview import archive, loads, repositories
 from pipeline.observe.overview.model import (
     Overview,
     Status,
     Table,
     Undone,
 )
+from pipeline.observe.overview.repositories import Archive
 from pipeline.observe.watch import limits
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
@@ -30,6 +31,7 @@ from pipeline.step import State
 
 __all__ = [
     "ETL",
+    "Archive",
     "Backup",
     "Drill",
     "Overview",
@@ -49,6 +51,7 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
     every = loads.observe(settings, warehouse, now)
     backups = archive.judged(settings, backups_seen.in_ledger(warehouse), now)
     drills = archive.judged_drills(settings, backups_seen.drills_in_ledger(warehouse), now)
+    archives, unseen = ([], []) if run else repositories.observe(settings, now)
     theirs = list(programs.observe(settings, run))
     seen = Overview(
         run=found,
@@ -60,12 +63,13 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
         fresh=observed.fresh(warehouse),
         backups=backups,
         drills=drills,
+        archives=archives,
         others=[
             *backups_seen.going(settings, run, backups, drills),
             *(one.step for one in theirs if one.step),
             *plain.observe(warehouse, run),
         ],
-        remarks=every.remarks,
+        remarks=[*every.remarks, *unseen],
         waiting=observed.waiting_steps(
             warehouse, {one.name for one in every.tables} | {one.key.name for one in steps}
         ),
@@ -103,6 +107,13 @@ def summarize_without_ledger(settings: Settings, run: str | None) -> Overview:
             found = backups_seen.in_bucket(settings)
         except PipelineError as error:
             remarks.append(f"the backups are not known: {error}")
+    now = datetime.now(UTC)
     if not remarks:
-        found = archive.judged(settings, found, datetime.now(UTC))
-    return Overview(backups=found, others=backups_seen.going(settings, run, found), remarks=remarks)
+        found = archive.judged(settings, found, now)
+    archives, unseen = ([], []) if run else repositories.observe(settings, now)
+    return Overview(
+        backups=found,
+        archives=archives,
+        others=backups_seen.going(settings, run, found),
+        remarks=[*remarks, *unseen],
+    )

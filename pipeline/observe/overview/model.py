@@ -11,6 +11,7 @@ from pipeline.ledger.waiting import Waiting
 from pipeline.ledger.watermarks import Fresh
 from pipeline.observe.observed.archive import Backup, Drill
 from pipeline.observe.observed.programs import Program
+from pipeline.observe.overview.repositories import Archive
 from pipeline.step import State, Step
 
 
@@ -69,6 +70,8 @@ class Overview:
     fresh: Sequence[Fresh] = ()
     backups: Sequence[Backup] = ()
     drills: Sequence[Drill] = ()
+    # What the servers have of their own beside our backups.
+    archives: Sequence[Archive] = ()
     others: Sequence[Step] = ()
     programs: Sequence[Program] = ()
     # The steps that have not begun, since another worker is at their table.
@@ -107,6 +110,11 @@ class Overview:
         return sorted(late | {one.database for one in self.drills if one.is_stale})
 
     @property
+    def wrong_archives(self) -> list[Archive]:
+        """Return the repositories of pgBackRest with which something is wrong."""
+        return [] if self.of_one_run else [one for one in self.archives if one.problems]
+
+    @property
     def load_state(self) -> Status:
         """Return how the run is."""
         if self.run is None:
@@ -121,7 +129,8 @@ class Overview:
         """Return the worst of everything; of one run, if that was asked for."""
         if self.failures or self.undone or self.differing:
             return Status.FAILED
-        if self.stale_tables or self.stale_databases or (self.run and self.load_state == Status.STALE):
+        is_late = self.stale_tables or self.stale_databases or self.wrong_archives
+        if is_late or (self.run and self.load_state == Status.STALE):
             return Status.STALE
         others = any(one.state == State.RUNNING for one in self.others)
         if (self.run and self.load_state == Status.RUNNING) or others:

@@ -10,6 +10,7 @@ from pipeline import access, alerts, catalog, ledger, mask, postgres
 from pipeline.access import Access
 from pipeline.backup import tools
 from pipeline.backup.database import privileges
+from pipeline.backup.pgbackrest import comparison, repository
 from pipeline.catalog import Catalog
 from pipeline.dashboards import instance
 from pipeline.errors import UnreachableError
@@ -221,6 +222,12 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
             )
         return found
 
+    def beside(name: str, stanza: str) -> list[str]:
+        with databases.database(name) as connection:
+            of = comparison.server(connection)
+        # Read after it: what it had archived has to be there by now.
+        return comparison.problems(name, of, repository.read(settings.pgbackrest, stanza))
+
     if settings.warehouse is not None:
         yield checked("warehouse", warehouse)
     for name in settings.sources:
@@ -228,3 +235,8 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
     if settings.backup is not None:
         for name in settings.databases:
             yield checked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
+    for name, one in settings.databases.items():
+        if one.pgbackrest:
+            found = checked(f"pgBackRest {name}", lambda name=name, one=one: beside(name, one.pgbackrest))  # type: ignore[misc]
+            # Our own backups are made without it.
+            yield replace(found, problems=(), warnings=found.problems)

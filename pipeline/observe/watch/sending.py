@@ -121,6 +121,10 @@ def _signed(settings: Settings, _: Observations) -> set[str]:
     return set(settings.databases) if settings.backup and settings.backup.signers else set()
 
 
+def _with_repository(settings: Settings, _: Observations) -> set[str]:
+    return {name for name, one in settings.databases.items() if one.pgbackrest}
+
+
 def _named(settings: Settings, _: Observations) -> set[str]:
     return set(settings.sources)
 
@@ -143,6 +147,7 @@ KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     "backup": _databases,
     "changed": _databases,
     "kept": _databases,
+    "pgbackrest": _with_repository,
     "signature": _signed,
     "size": _databases,
     "drill": _databases,

@@ -1,0 +1,57 @@
+"""A repository against the server that it should be of: two that know nothing of each other."""
+
+import re
+from dataclasses import dataclass
+
+from pipeline import postgres
+from pipeline.backup.pgbackrest.repository import Repository
+from pipeline.postgres import Connection
+
+# What is archived besides has another name: a timeline's history, the label of a backup.
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, as it says itself; `archived` is the newest file of WAL that it has handed to its archive."""
+
+    system_identifier: str
+    major: int
+    archived: str | None
+
+
+def server(connection: Connection) -> Server:
+    """Return which server this is."""
+    return postgres.read(connection, postgres.statement("backup/server"), Server)[0]
+
+
+def problems(database: str, of: Server, found: Repository) -> list[str]:
+    """Return in what a repository that was read after the server is not what the server's should be."""
+    if found.problem:
+        return [f"stanza {found.stanza}: {found.problem}; see 'pgbackrest --stanza={found.stanza} info'"]
+    if found.system_identifier != of.system_identifier:
+        return [
+            f"stanza {found.stanza} is of another server: its system identifier is "
+            f"{found.system_identifier}, and that of {database}'s is {of.system_identifier}; correct "
+            f"[database.{database}] pgbackrest, or upgrade the stanza"
+        ]
+    wrong = []
+    if found.backup is None:
+        wrong.append(f"stanza {found.stanza} has no backup of this server; make one")
+    if _lacks(of.archived, found.wal):
+        wrong.append(
+            f"the server says that it archived {of.archived}, and the newest in stanza {found.stanza} is "
+            f"{found.wal or 'nothing'}: see where its archive_command or archive_library puts it"
+        )
+    return wrong
+
+
+def _lacks(archived: str | None, wal: str | None) -> bool:
+    """Whether a repository lacks what was archived.
+
+    >>> _lacks("000000010000000000000007", "000000010000000000000006")
+    True
+    >>> _lacks("000000010000000000000007", "00000002000000000000000A"), _lacks("00000002.history", None)
+    (False, False)
+    """
+    return archived is not None and _SEGMENT.fullmatch(archived) is not None and archived > (wal or "")
