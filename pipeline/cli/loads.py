@@ -150,7 +150,8 @@ def _summary(run: str, loaded: Sequence[Published]) -> str:
         sum(count or 0 for count in counts)
         for counts in zip(*((done.inserted, done.updated, done.deleted) for done in loaded), strict=True)
     )
-    what = f"run {run}: {len(loaded)} tables, {sum(done.total for done in loaded):,} rows"
+    tables = terminal.counted(len(loaded), "table")
+    what = f"run {run}: {tables}, {sum(done.total for done in loaded):,} rows"
     if aside := sum(done.quarantined for done in loaded):
         what += f", {aside:,} set aside"
     if not (new or changed or deleted):

@@ -4,17 +4,16 @@ A transaction exports it, so something has to keep that transaction open: a smal
 ends by itself when everything is extracted, or as soon as the worker that asked for it is gone.
 """
 
-import argparse
 import contextlib
 import json
 import logging
 import os
 import select
-import subprocess
-import sys
+import signal
 import time
+from typing import TextIO
 
-from pipeline import access, ledger, redact, retry, settings
+from pipeline import access, ledger, redact, retry
 from pipeline.access import Access
 from pipeline.catalog import Source
 from pipeline.catalog.as_written import ALL
@@ -27,10 +26,12 @@ from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot, read_at
 from pipeline.settings import Settings
 from pipeline.step import StepKey
-from pipeline.system import command
+from pipeline.system import forked
 
 logger = logging.getLogger(__name__)
 
+# What the process is called in ps, before the name of its source.
+PROCESS = "snapshot"
 # How often the holder looks whether everything has been extracted.
 POLL_SECONDS = 2.0
 OPENING_SECONDS = 60
@@ -84,7 +85,7 @@ def _open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int)
             return found
         with lease.attempted(warehouse, key) as attempt:
             _require_tables(databases, source)
-            snapshot = _start_holder(source, run, owner_pid)
+            snapshot = _start_holder(settings, source, run, owner_pid)
             attempt.finish(warehouse, None, snapshot)
         undeclared.send_notice(databases, source)
         return snapshot
@@ -105,34 +106,32 @@ def _require_tables(databases: Access, source: Source) -> None:
     )
 
 
-def _start_holder(declared: Source, run: str, owner_pid: int) -> Snapshot:
+def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: int) -> Snapshot:
     source = declared.name
-    owner = os.pidfd_open(owner_pid)
     try:
-        holder = subprocess.Popen(
-            command.python("pipeline.loading.snapshot_holder", source, run, str(owner)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[owner],
-            text=True,
-            # Ctrl-C is for the worker; the holder follows it.
-            start_new_session=True,
-        )
+        owner = os.pidfd_open(owner_pid)
+    except ProcessLookupError:
+        raise StepError(
+            f"source {source}: the process that asked for its snapshot was killed meanwhile",
+            hint="type the command again",
+        ) from None
+
+    def work(answer: TextIO) -> int:
+        return _hold_or_say_why(configured, declared, run, owner, answer)
+
+    try:
+        # It outlives this function by design, and nobody waits for it.
+        pid, output = forked.start(f"{PROCESS} {source}", work, [owner])
     finally:
         os.close(owner)
-    assert holder.stdin is not None and holder.stdout is not None  # noqa: S101, PT018 - PIPE was asked for
-    with contextlib.suppress(BrokenPipeError), holder.stdin:
-        json.dump(list(declared.tables), holder.stdin)
-    with holder.stdout:
-        ready, _, _ = select.select([holder.stdout], [], [], OPENING_SECONDS)
-        answer = json.loads(holder.stdout.readline() or "{}") if ready else {}
+    with output:
+        ready, _, _ = select.select([output], [], [], OPENING_SECONDS)
+        answer = json.loads(output.readline() or "{}") if ready else {}
     if (taken := Snapshot.from_json(answer)) is not None:
-        # It outlives this function by design, and nobody waits for it.
-        holder.returncode = 0
         return taken
     if not ready:
-        holder.kill()
-    returncode = holder.wait()
+        os.kill(pid, signal.SIGKILL)
+    returncode = forked.wait(pid)
     if answer.get("passes"):
         raise LostError(answer["error"])
     if "error" in answer:
@@ -150,18 +149,36 @@ def _start_holder(declared: Source, run: str, owner_pid: int) -> Snapshot:
     )
 
 
-def hold(source: str, run: str, owner: int) -> None:
-    """Take a snapshot, say so on standard output, and hold it while process `owner` (a pidfd) needs it.
+def _hold_or_say_why(configured: Settings, declared: Source, run: str, owner: int, answer: TextIO) -> int:
+    """Hold a snapshot, or answer why there is none. Return the exit code."""
+    try:
+        hold(configured, declared, run, owner, answer)
+    except PipelineError as error:
+        if not answer.closed:
+            why = {
+                "error": redact.redact(error.fact),
+                "hint": redact.redact(error.hint),
+                "exit_code": error.exit_code,
+                "retryable": error.retryable,
+                "passes": isinstance(error, retry.PASSING),
+            }
+            answer.write(json.dumps(why) + "\n")
+        return error.exit_code
+    return 0
 
-    The source's tables come on standard input: what is declared may be another thing by now.
+
+def hold(configured: Settings, declared: Source, run: str, owner: int, answer: TextIO) -> None:
+    """Take a snapshot, answer with it, and hold it while process `owner` (a pidfd) needs it.
+
+    It needs it for the tables of `declared`, as its steps know them.
     """
-    names = [f"{source}.{table}" for table in json.load(sys.stdin)]
-    configured = settings.read()
+    source = declared.name
+    names = [f"{source}.{table}" for table in declared.tables]
     with access.opened(configured) as databases, databases.source(source) as connection:
         with databases.warehouse(autocommit=True) as ours:
             snapshot = continuity.take(ours, connection, source)
-        sys.stdout.write(json.dumps(snapshot.to_json()) + "\n")
-        sys.stdout.close()
+        with answer:
+            answer.write(json.dumps(snapshot.to_json()) + "\n")
         ends_at = time.monotonic() + LONGEST_SECONDS
 
         def needed() -> bool:
@@ -188,31 +205,3 @@ def _is_wanted(warehouse: Connection, source: str, run: str, names: list[str], s
     current = find(warehouse, source, run)
     superseded = current is not None and current.seen != snapshot.seen
     return not superseded and ledger.count_read(warehouse, run, names, snapshot.seen) < len(names)
-
-
-def main() -> None:
-    """Hold a snapshot: what `open_snapshot` starts."""
-    parser = argparse.ArgumentParser(prog="pipeline.loading.snapshot_holder")
-    parser.add_argument("source")
-    parser.add_argument("run")
-    parser.add_argument("owner", type=int)
-    arguments = parser.parse_args()
-    redact.install()
-    try:
-        hold(arguments.source, arguments.run, arguments.owner)
-    except PipelineError as error:
-        if not sys.stdout.closed:
-            passes = isinstance(error, retry.PASSING)
-            answer = {
-                "error": redact.redact(error.fact),
-                "hint": redact.redact(error.hint),
-                "exit_code": error.exit_code,
-                "retryable": error.retryable,
-                "passes": passes,
-            }
-            sys.stdout.write(json.dumps(answer) + "\n")
-        sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -123,7 +123,7 @@ def test_rows_that_were_set_aside_are_told(night: Night) -> None:
         (run,),
     )
     told = night.run("status").out
-    assert f"run {run}: 1 tables, 0 rows, 1,200 set aside" in told
+    assert f"run {run}: 1 table, 0 rows, 1,200 set aside" in told
     assert "shop.item: 1,200 rows were set aside" in told
 
 

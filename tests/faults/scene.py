@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults import stand
-from tests.support.night import program, wait_until
+from tests.support.night import is_luigi, program, wait_until
 
 STAND_SECONDS = 60
 COMMAND_SECONDS = 150
@@ -44,7 +44,7 @@ class Scene:
     @property
     def luigi(self) -> psutil.Process:
         """The Luigi that the command has started."""
-        (found,) = [one for one in self.parent.children() if _is_luigi(one)]
+        (found,) = [one for one in self.parent.children() if is_luigi(one)]
         return found
 
     @property
@@ -61,13 +61,6 @@ class Scene:
         self.out, err = self.process.communicate(timeout=COMMAND_SECONDS)
         self.out += err
         self.code = self.process.returncode
-
-
-def _is_luigi(process: psutil.Process) -> bool:
-    # One that has ended, and whose end nobody has asked for yet, has no arguments.
-    with contextlib.suppress(psutil.Error):
-        return "tasks.worker.run" in process.cmdline()
-    return False
 
 
 @contextlib.contextmanager

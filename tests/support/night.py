@@ -246,6 +246,15 @@ class Night:
             process.communicate()
 
 
+def is_luigi(process: psutil.Process) -> bool:
+    """Whether a child of `pipeline run` is its Luigi: who holds a snapshot has Luigi's arguments too."""
+    with contextlib.suppress(psutil.Error):
+        holds = process.name().startswith(f"{snapshot_holder.PROCESS} ")
+        # One that has ended, and whose end nobody has asked for yet, has no arguments.
+        return "tasks.worker.run" in process.cmdline() and not holds
+    return False
+
+
 def program(name: str) -> Path:
     """Return one of the commands that are installed beside this Python."""
     return Path(sys.executable).with_name(name)

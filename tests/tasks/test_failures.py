@@ -18,7 +18,7 @@ from pipeline import postgres
 from tests.cli.test_refusals import corrected
 from tests.support.archive import SMALL, Archive
 from tests.support.hooks import Hook
-from tests.support.night import Night, next_run, wait_until
+from tests.support.night import Night, is_luigi, next_run, wait_until
 from tests.support.vaults import free_port
 
 pytestmark = pytest.mark.endurance
@@ -47,7 +47,7 @@ def extracting(shop: Night, run: str, *others: int) -> psutil.Process | None:
 def luigi_of(process: "subprocess.Popen[str]") -> psutil.Process:
     """Return the Luigi that a `pipeline run` has started."""
     # Who holds the snapshot has become its child as well.
-    (child,) = [one for one in psutil.Process(process.pid).children() if "tasks.worker.run" in one.cmdline()]
+    (child,) = [one for one in psutil.Process(process.pid).children() if is_luigi(one)]
     return child
 
 

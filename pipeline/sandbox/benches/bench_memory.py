@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from pipeline import chains
+from pipeline.loading import snapshot_holder
 from pipeline.sandbox.benches import bench_nights, bench_platform
 from pipeline.sandbox.benches.bench_platform import Cost
 from pipeline.sandbox.benches.figures import Figures
@@ -24,7 +25,6 @@ MEBIBYTE = 2**20
 FEW_ROWS, FEW_TABLES = 1_000_000, 3
 TOGETHER = "all together"
 NAMES = {
-    "pipeline.loading.snapshot_holder": "snapshot holder",
     "tasks.scheduler": "scheduler",
     "tasks.worker.run": "Luigi",
 }
@@ -69,6 +69,8 @@ class Peaks:
 
 
 def _task(process: psutil.Process) -> str:
+    if process.name().startswith(f"{snapshot_holder.PROCESS} "):
+        return "snapshot holder"
     arguments = " ".join(process.cmdline())
     task = next((name for module, name in NAMES.items() if module in arguments), chains.ETL.command())
     parent = process.parent() if task == NAMES["tasks.worker.run"] else None
