@@ -180,7 +180,8 @@ def innermost(error: BaseException) -> str:
 
     What lies above them are the libraries' own, which may name an address that holds a credential.
     """
-    kind, cause = type(error).__name__, error.__context__
+    kind = type(error).__name__
+    cause: BaseException | None = error
     while cause is not None:
         if verified := getattr(cause, "verify_message", None):
             return str(verified)

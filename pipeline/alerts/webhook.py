@@ -10,11 +10,13 @@ from http import HTTPStatus
 
 import requests
 
+from pipeline import bounded_http
 from pipeline.errors import StepError, UnreachableError, innermost
 
 SIGNATURE_HEADER = "Pipeline-Signature"
 ID_HEADER = "Idempotency-Key"
 CONNECT_TIMEOUT_SECONDS = 3.0
+# For all that it answers.
 READ_TIMEOUT_SECONDS = 5.0
 # A signature older than this is one that somebody has kept.
 TOLERANCE_SECONDS = 300.0
@@ -76,7 +78,7 @@ def ping(url: str) -> None:
 def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> None:
     try:
         # What it answers beyond its status is not read. Another address that it names is not what Vault has.
-        with requests.request(
+        with bounded_http.request(
             method,
             url,
             data=body,
@@ -103,6 +105,4 @@ def _reason(error: requests.RequestException) -> str:
     """Return why nobody answered: never the address."""
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s"
-    if isinstance(error, requests.ReadTimeout):
-        return f"no answer within {READ_TIMEOUT_SECONDS:g} s"
     return innermost(error)

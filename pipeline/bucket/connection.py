@@ -9,15 +9,21 @@ import requests
 from b2sdk.v3 import B2Api, B2Http, B2Session, InMemoryAccountInfo
 from b2sdk.v3.exception import B2Error, Unauthorized
 
-from pipeline import redact
+from pipeline import bounded_http, redact
 from pipeline.bucket import refusals
-from pipeline.bucket.refusals import GarbledError, KeyRefusedError, Who
-from pipeline.errors import MISSHAPEN, UnreachableError, misfit
+from pipeline.bucket.refusals import GarbledError, KeyRefusedError, LimitError, Who
+from pipeline.errors import MISSHAPEN, UnreachableError, innermost, misfit
 from pipeline.retry import Attempts, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_REALM = "production"
+# Errors of requests that the SDK does not know.
+GARBLED = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    requests.TooManyRedirects,
+)
 
 
 class OneTry(B2Http):  # type: ignore[misc]
@@ -35,7 +41,18 @@ class OneTry(B2Http):  # type: ignore[misc]
         def one_try() -> Any:
             # The SDK would take what a signal raises in here for a fault of the network.
             with refusals.passing_through():
-                return fcn()
+                try:
+                    return fcn()
+                except requests.RequestException as error:
+                    # The SDK has no words of its own for it.
+                    if limit := bounded_http.passed_limit(error):
+                        raise LimitError(limit) from None
+                    if not isinstance(error, GARBLED):
+                        raise
+                    raise GarbledError(f"{innermost(error)}; is a proxy in between?") from None
+                except MISSHAPEN as error:
+                    # As of one without the date that the SDK compares with the clock.
+                    raise GarbledError(f"{misfit(error)}; is a proxy in between?") from error
 
         return cls._translate_errors(one_try, post_params)
 
@@ -84,6 +101,7 @@ class Connection:
         # In memory: the SDK's default writes the key into a file in the home folder.
         self.api = Api(InMemoryAccountInfo())
         self.session: Any = self.api.session
+        bounded_http.bounded(self.session.raw_api.b2_http.session, bounded_http.BoundedAdapter(unpacks=False))
         # The SDK's name for the time limit of every JSON call.
         self.session.raw_api.b2_http.TIMEOUT_FOR_COPY = retries.answer_seconds
         self._who = Who(bucket_name, key_id, self.session.account_info)

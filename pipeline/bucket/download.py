@@ -41,6 +41,8 @@ def read_range(
             for piece in _pieces(connection, url, position, end):
                 if stop.is_set():
                     raise StoppedError(f"{object_.name}: the download was stopped")
+                if position + len(piece) > end:
+                    raise requests.ConnectionError("the answer was longer than it said")
                 sink(piece)
                 position += len(piece)
                 attempts.progressed()

@@ -28,6 +28,9 @@ from b2sdk.v3.exception import (
 from pipeline.errors import PipelineError, StepError, UnreachableError
 from pipeline.redact import redact
 
+# So much of what B2, or a proxy in between, says is quoted.
+QUOTED_LENGTH = 500
+
 
 class KeyRefusedError(B2Error):  # type: ignore[misc] # the SDK is untyped
     """B2 does not let the key in at all."""
@@ -35,6 +38,10 @@ class KeyRefusedError(B2Error):  # type: ignore[misc] # the SDK is untyped
 
 class GarbledError(B2Error):  # type: ignore[misc]
     """What came was said to be well, and is not an answer of B2's: from a proxy in between, mostly."""
+
+
+class LimitError(GarbledError):
+    """No whole answer came in time, or one that is larger than any of B2's."""
 
 
 class SourceError(B2Error):  # type: ignore[misc]
@@ -87,11 +94,17 @@ def transient(error: Any) -> bool:
 
 def reason(error: Exception) -> str:
     """Return why a request failed that will be made again."""
+    if isinstance(error, LimitError):
+        return str(error)
     if isinstance(error, InvalidAuthToken):
         return "B2 says that the token has ended"
     if isinstance(error, requests.RequestException):
         return "the connection broke"
-    return f"B2 sent an unexpected answer ({redact(str(error))})"
+    return f"B2 sent an unexpected answer ({_quoted(error)})"
+
+
+def _quoted(error: Exception) -> str:
+    return redact(str(error))[:QUOTED_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ class Who:
         if problem is not None:
             return UnreachableError(f"bucket {self.bucket_name}: {problem}")
         explained = [words for kind, words in REFUSED if isinstance(error, kind)]
-        words = explained[0] if explained else redact(str(error))
+        words = explained[0] if explained else _quoted(error)
         if isinstance(error, BadRequest) and "file lock" in words.lower():
             words = "the bucket has no Object Lock; run 'pipeline check --fix' with an admin key"
         return StepError(f"bucket {self.bucket_name}: could not {what}: {words}")

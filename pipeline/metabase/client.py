@@ -10,7 +10,8 @@ from typing import Any
 
 import requests
 
-from pipeline import redact
+from pipeline import bounded_http, redact
+from pipeline.bounded_http import BoundedAdapter, TooLargeError
 from pipeline.errors import LostError, UnreachableError, innermost, understood
 from pipeline.metabase import answers
 from pipeline.metabase.versions import Version
@@ -19,8 +20,10 @@ from pipeline.retry import Attempts, RetryPolicy
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-# A new connection to the warehouse is tried before it is answered, with TLS and without.
+# For a whole answer: a new connection to the warehouse is tried before, with TLS and without.
 READ_TIMEOUT_SECONDS = 60.0
+# It lists all of its cards at once, and all columns of a warehouse.
+ANSWER_BYTES = 64 * bounded_http.MIB
 # A start takes a minute or two, longer where its own tables are upgraded.
 STARTING = RetryPolicy(give_up_after_seconds=300.0, first_wait_seconds=1.0, longest_wait_seconds=5.0)
 # What passes within a moment. Longer outages are for who runs the step again.
@@ -37,7 +40,7 @@ class Client:
         self.url = url
         self.writes = 0
         self._starting = starting
-        self._session = requests.Session()
+        self._session = bounded_http.bounded(requests.Session(), BoundedAdapter(ANSWER_BYTES))
         # What a proxy or a login of this machine's user would add is not what Vault has.
         self._session.trust_env = False
         self._session.verify = _authority()
@@ -149,6 +152,12 @@ class Client:
                 f"Metabase at {self.url}: its TLS certificate is not accepted ({innermost(error)})",
                 hint="set REQUESTS_CA_BUNDLE to the file of its authority",
             ) from None
+        except TooLargeError as error:
+            asked = f"when asked for {method} {path} ({innermost(error)})"
+            raise UnreachableError(
+                f"{self.url} does not answer like Metabase {asked}",
+                hint="check [metabase] url in luigi.cfg",
+            ) from None
         except requests.RequestException as error:
             raise LostError(
                 f"Metabase at {self.url} cannot be reached ({_reason(error)})",
@@ -172,6 +181,4 @@ def _state(answer: requests.Response) -> str:
 def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s"
-    if isinstance(error, requests.ReadTimeout):
-        return f"no answer within {READ_TIMEOUT_SECONDS:g} s"
     return innermost(error)

@@ -6,10 +6,10 @@ from http import HTTPStatus
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
 
-from pipeline import redact
-from pipeline.errors import StepError, UnreachableError
+from pipeline import bounded_http, redact
+from pipeline.bounded_http import BoundedAdapter
+from pipeline.errors import StepError, UnreachableError, innermost
 
 TIMEOUT_SECONDS = 20
 
@@ -30,7 +30,7 @@ class Server:
         query: Mapping[str, str] | None = None,
     ) -> None:
         self._name, self._url, self._query = name, url.rstrip("/"), query or {}
-        self._session = requests.Session()
+        self._session = bounded_http.bounded(requests.Session())
         # Not through a proxy that the environment names: the token goes to this server and nobody else.
         self._session.trust_env = False
         self._session.verify = authority or True
@@ -65,9 +65,8 @@ class Server:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            why = type(error).__name__
             raise UnreachableError(
-                f"{self._name} at {self._url} does not answer ({why})",
+                f"{self._name} at {self._url} does not answer ({innermost(error)})",
                 hint="start it, or correct the address",
             ) from None
         if answer.status_code == HTTPStatus.NOT_FOUND:
@@ -75,10 +74,16 @@ class Server:
         if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             message = redact.redact(answer.text.strip()[:300])
             raise StepError(f"{self._name} refused {method} {path}: HTTP {answer.status_code}: {message}")
-        return answer.json() if answer.content else {}
+        try:
+            return answer.json() if answer.content else {}
+        except ValueError:
+            raise UnreachableError(
+                f"{self._url} does not answer like {self._name} when asked for {method} {path}",
+                hint="correct the address",
+            ) from None
 
 
-class _Named(HTTPAdapter):
+class _Named(BoundedAdapter):
     """Asks for a server by another name than its address has, as Nomad's own certificates are made."""
 
     def __init__(self, server: str) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
-from pipeline import vault
+from pipeline import bounded_http, vault
 from pipeline.errors import UnreachableError, innermost
 from pipeline.settings import Settings, VisualizerSettings
 
@@ -114,7 +114,8 @@ def shown(url: str) -> str:
 
 def _status(settings: Settings, url: str, password: str | None) -> int:
     trusted = authority(settings)
-    answer = requests.get(
+    answer = bounded_http.request(
+        "GET",
         f"{url.rstrip('/')}/{PROBE}",
         # None would have it look into ~/.netrc.
         auth=basic(WORKER, password) if password else (lambda request: request),

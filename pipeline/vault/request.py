@@ -18,6 +18,8 @@ from hvac.exceptions import (
     VaultNotInitialized,
 )
 
+from pipeline import bounded_http
+from pipeline.bounded_http import TooLargeError
 from pipeline.errors import MISSHAPEN, LostError, UnreachableError, innermost, misfit, understood
 from pipeline.redact import redact
 from pipeline.retry import Attempts, RetryPolicy
@@ -25,7 +27,10 @@ from pipeline.retry import Attempts, RetryPolicy
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
+# For a whole answer.
 READ_TIMEOUT_SECONDS = 15
+# What it refuses may be quoted, but no page of a proxy.
+QUOTED_LENGTH = 500
 # A standby that takes over needs a few seconds. For what takes longer, steps try again by themselves.
 RETRIES = RetryPolicy(give_up_after_seconds=5.0, first_wait_seconds=0.5, longest_wait_seconds=2.0)
 
@@ -45,6 +50,7 @@ class Connection:
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = hvac.Client(url=url, token="", timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
+        bounded_http.bounded(self.client.adapter.session)
         # Logs in anew, where that can be done without a person.
         self.log_in: Callable[[], object] | None = None
 
@@ -66,6 +72,8 @@ class Connection:
         while True:
             try:
                 answer = request()
+            except TooLargeError as error:
+                raise UnreachableError(f"{self._strange(what)} ({innermost(error)})", hint=STRANGE) from None
             except (VaultError, requests.RequestException) as error:
                 if again and isinstance(error, Forbidden) and self._has_logged_in_anew():
                     again = False
@@ -140,7 +148,7 @@ class Connection:
             return f"{vault} is sealed", "unseal it (bao operator unseal)"
         # Vault lists what it has to say over several lines; we say one.
         listed = ", ".join(error.errors or []) if isinstance(error.errors, list) else ""
-        message = redact(" ".join(listed.split()))
+        message = redact(" ".join(listed.split()))[:QUOTED_LENGTH]
         for refusal, (fact, hint) in refusals.items():
             if isinstance(error, refusal):
                 return f"{vault}: {fact}" + (f" (Vault said: {message})" if message else ""), hint
@@ -161,6 +169,4 @@ def _reason(error: BaseException) -> str:
     """Return why nobody answered."""
     if isinstance(error, requests.ConnectTimeout):
         return f"no answer within {CONNECT_TIMEOUT_SECONDS} s"
-    if isinstance(error, requests.ReadTimeout):
-        return f"no answer within {READ_TIMEOUT_SECONDS} s"
     return innermost(error)

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import requests
 from luigi.rpc import RequestsFetcher
 
-from pipeline import outage, settings
-from pipeline.errors import PipelineError, UnreachableError, UsageError
+from pipeline import bounded_http, outage, settings
+from pipeline.errors import PipelineError, UnreachableError, UsageError, innermost
 from pipeline.redact import redact
 from pipeline.scheduler import visualizer
 from pipeline.settings import Settings
@@ -99,6 +99,7 @@ class LoggedIn(RequestsFetcher):
         trusted = visualizer.authority(configured)
         session: requests.Session = self.session
         if session.trust_env:
+            bounded_http.bounded(session)
             # What the environment says of proxies and certificates is the same for each call; to look it up
             # takes longer than all the rest of one.
             found = session.merge_environment_settings(full_url, {}, None, None, None)
@@ -129,7 +130,7 @@ def obstacle(url: str) -> str | None:
     except PipelineError as error:
         return redact(str(error))
     except requests.RequestException as error:
-        return f"the scheduler at {visualizer.shown(url)} does not answer ({type(error).__name__})"
+        return f"the scheduler at {visualizer.shown(url)} does not answer ({innermost(error)})"
     finally:
         fetcher.close()
     return None

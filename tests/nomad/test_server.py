@@ -13,6 +13,7 @@ import trustme
 
 from pipeline.errors import UnreachableError
 from pipeline.nomad import server
+from tests.support import recording
 
 # Nomad's certificates are made for such a name: role, region, nomad.
 NAME = "server.global.nomad"
@@ -77,3 +78,12 @@ def test_a_server_that_is_another_or_wants_to_know_us_does_not_get_the_token(
     with pytest.raises(UnreachableError, match=rf"Nomad at {nomad} does not answer"):
         server.nomad().get("jobs")
     assert asked == []
+
+
+def test_what_is_no_vault_is_told() -> None:
+    class Own(recording.Handler):
+        def do_GET(self) -> None:  # noqa: N802 - its own name
+            self.answer(200, b"<html>", {})
+
+    with recording.serving(Own) as port, pytest.raises(UnreachableError, match="does not answer like Vault"):
+        server.vault(f"http://127.0.0.1:{port}", "t").get("sys/mounts")
