@@ -1,6 +1,7 @@
 """The commands that a newcomer types, as the README tells them: the demo on real servers among them."""
 
 import dataclasses
+import hashlib
 import os
 import re
 import signal
@@ -236,3 +237,29 @@ def test_the_exit_codes_that_are_told_are_those_of_the_program(tmp_path: Path) -
     told = next(line for line in README.splitlines() if line.startswith("| 0 |"))
     codes = re.findall(r"\d+", told)
     assert codes == re.findall(r"(?<![\w-])(\d+) (?=[a-z])", shown[shown.index("exit codes") :])
+
+
+def test_a_wheel_for_a_release_that_is_another_one_is_named_and_nothing_is_made(tmp_path: Path) -> None:
+    """Whoever looked at a wheelhouse looked at these very files."""
+    wheels, out = tmp_path / "wheels", tmp_path / "out"
+    wheels.mkdir()
+    known, added = wheels / "luigi-3.8.1-py3-none-any.whl", wheels / "requests-2.31.0-py3-none-any.whl"
+    known.write_bytes(b"as it was")
+    was = hashlib.sha256(known.read_bytes()).hexdigest()
+    (wheels / "SHA256SUMS").write_text(f"{was}  {known.name}\n")
+    known.write_bytes(b"as it is!")
+    added.write_bytes(b"")
+    done = subprocess.run(
+        [PROJECT / "bin" / "release", "--wheelhouse", wheels, "--out", out],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    got = hashlib.sha256(known.read_bytes()).hexdigest()
+    assert f"release: {known}: its SHA-256 is {got}, and not {was}; remove the wheel" in done.stderr
+    assert (
+        f"{added}: its SHA-256 is {hashlib.sha256().hexdigest()}, and not in {wheels}/SHA256SUMS"
+        in done.stderr
+    )
+    assert not list(out.glob("*.pex"))

