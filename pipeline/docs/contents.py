@@ -81,10 +81,10 @@ class Contents:
     @property
     def groups(self) -> Mapping[str, Sequence[Relation]]:
         """Return the things by schema, marts last."""
-        found: dict[str, list[Relation]] = {}
+        by_schema: dict[str, list[Relation]] = {}
         for entry in sorted(self.relations, key=lambda one: (one.kind == "mart", one.name)):
-            found.setdefault(entry.name.partition(".")[0], []).append(entry)
-        return found
+            by_schema.setdefault(entry.name.partition(".")[0], []).append(entry)
+        return by_schema
 
 
 @dataclass(frozen=True)
@@ -97,31 +97,31 @@ class _Seen:
     tables: Mapping[str, overview.Table] = field(default_factory=dict)
 
 
-def gather(found: Repository, databases: Access | None) -> Contents:
+def gather(repository: Repository, databases: Access | None) -> Contents:
     """Return what there is to tell; without `databases` what the files alone say."""
     seen = _Seen()
     if databases is not None:
         with databases.warehouse(autocommit=True) as warehouse:
-            seen = _read(databases, warehouse, sorted({*found.catalog.sources, MART}))
-    known = lineage.of(found.catalog, found.dashboards)
+            seen = _read(databases, warehouse, sorted({*repository.catalog.sources, MART}))
+    known = lineage.of(repository.catalog, repository.dashboards)
     relations = [
         *(
             _table(one, seen, known)
-            for source in found.catalog.sources.values()
+            for source in repository.catalog.sources.values()
             for one in source.tables.values()
         ),
-        *(_mart(one, seen, known) for one in found.catalog.marts.values()),
+        *(_mart(one, seen, known) for one in repository.catalog.marts.values()),
     ]
-    titles = {name: one.title for name, one in found.dashboards.items()}
+    titles = {name: one.title for name, one in repository.dashboards.items()}
     return Contents(relations, titles, known, datetime.now(UTC), databases is not None)
 
 
 def _read(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _Seen:
     columns: dict[str, list[ColumnFacts]] = {}
     described: dict[str, str] = {}
-    for found in postgres.records(warehouse, postgres.statement("docs/described_columns"), (list(schemas),)):
-        relation, of_relation = found.pop("relation"), found.pop("of_relation")
-        columns.setdefault(relation, []).append(ColumnFacts(**found))
+    for row in postgres.records(warehouse, postgres.statement("docs/described_columns"), (list(schemas),)):
+        relation, of_relation = row.pop("relation"), row.pop("of_relation")
+        columns.setdefault(relation, []).append(ColumnFacts(**row))
         described[relation] = of_relation
     past: dict[tuple[str, str], list[PastResult]] = {}
     for one in checks_of.history(warehouse):
@@ -139,7 +139,7 @@ def _table(table: Table, seen: _Seen, known: lineage.Lineage) -> Relation:
     name = f"{table.source}.{table.name}"
     how = [f"changes: {table.changes}" + (f" by {table.cursor}" if table.cursor else "")]
     how += [f"deletes: {table.deletes}", *(["every version is kept"] if table.history else [])]
-    how += ['comes by "*": its masks are guessed by the names of columns'] if table.found else []
+    how += ['comes by "*": its masks are guessed by the names of columns'] if table.by_wildcard else []
     origin = f"{table.schema_name}.{table.relation}"
     if origin != f"public.{table.name}":
         how.append(f"is {origin} in the source")
@@ -195,22 +195,22 @@ def _columns(name: str, rules: Mapping[str, Column], seen: _Seen) -> list[Column
     """Return the columns that there are, with what is declared of them, and those that are only declared."""
     there = {column.name: column for column in seen.columns.get(name, ())}
     only = {column: ColumnFacts(column) for column in rules if column not in there}
-    found = []
+    columns = []
     for column in (*there.values(), *only.values()):
         rule = rules.get(column.name)
         text = (rule.description if rule else None) or column.description
         mask = (rule.mask if rule else None) or ""
-        found.append(ColumnFacts(column.name, column.type, column.required, text, mask))
-    return found
+        columns.append(ColumnFacts(column.name, column.type, column.required, text, mask))
+    return columns
 
 
 def _checks(name: str, rules: Mapping[str, Column], checks: Sequence[Check], seen: _Seen) -> list[CheckFacts]:
     """Return the checks with their past; where nothing was looked at yet, what is declared."""
-    if found := seen.checks.get(name):
+    if with_past := seen.checks.get(name):
         # What is told of a table's shape is there only on the day it changed, and then may be all there is.
-        others = [one for one in found if not one.name.startswith(checking.DRIFT)]
-        counted = {_latest(found), _latest(others)}
-        return [one for one in found if one.past[-1][1] in counted]
+        others = [one for one in with_past if not one.name.startswith(checking.DRIFT)]
+        counted = {_latest(with_past), _latest(others)}
+        return [one for one in with_past if one.past[-1][1] in counted]
     declared = [CheckFacts(_words(check), check.level) for check in checks]
     for column, rule in rules.items():
         for kind in ("null_rate", "accepted", "range"):
@@ -219,9 +219,9 @@ def _checks(name: str, rules: Mapping[str, Column], checks: Sequence[Check], see
     return declared
 
 
-def _latest(found: Sequence[CheckFacts]) -> str | None:
+def _latest(checks: Sequence[CheckFacts]) -> str | None:
     """Return the run in which a table was looked at last: all its results of a run are written together."""
-    looked = [(one.at, one.past[-1][1]) for one in found if one.at]
+    looked = [(one.at, one.past[-1][1]) for one in checks if one.at]
     return max(looked)[1] if looked else None
 
 

@@ -35,14 +35,14 @@ def survey(connection: Connection, source: str) -> list[Relation]:
 
 
 def _relation(
-    *, kind: str, key: Sequence[str], indexed: Sequence[str], columns: Sequence[Sequence[str]], **found: Any
+    *, kind: str, key: Sequence[str], indexed: Sequence[str], columns: Sequence[Sequence[str]], **fields: Any
 ) -> Relation:
     return Relation(
         kind=RelationKind(kind),
         key=tuple(key),
         indexed=frozenset(indexed),
         columns=tuple((name, type_name) for name, type_name in columns),
-        **found,
+        **fields,
     )
 
 
@@ -76,24 +76,24 @@ def known(settings: Settings, declared: Catalog) -> Catalog:
 
 def known_to(warehouse: Connection, declared: Catalog) -> Catalog:
     """Return the same, for who has a connection."""
-    found = {
+    sources = {
         source.name: everything.expanded(source, last(warehouse, source.name), declared.sources.values())[0]
         for source in declared.sources.values()
         if source.everything is not None
     }
-    return with_sources(declared, found)
+    return with_sources(declared, sources)
 
 
-def with_sources(declared: Catalog, found: Mapping[str, Source]) -> Catalog:
+def with_sources(declared: Catalog, sources: Mapping[str, Source]) -> Catalog:
     """Return the catalog with these sources in place of its own of the same names."""
     places = {
         f"{source.name}.{table.name}": declared.places.get(f"{source.name}.{ALL}", "")
-        for source in found.values()
+        for source in sources.values()
         for table in source.tables.values()
-        if table.found
+        if table.by_wildcard
     }
     return declared.model_copy(
-        update={"sources": {**declared.sources, **found}, "places": {**places, **declared.places}}
+        update={"sources": {**declared.sources, **sources}, "places": {**places, **declared.places}}
     )
 
 
@@ -116,18 +116,18 @@ def _asked(
     before = ledger.last_listing(warehouse, source.name)
     try:
         with databases.source(source.name) as theirs:
-            found = survey(theirs, source.name)
+            relations = survey(theirs, source.name)
     except PipelineError as error:
         logger.warning("source %s: not asked for its tables: %s", source.name, redact(str(error)))
         return _listed(before or ())
-    there = _merged(warehouse, source, found)
+    there = _merged(warehouse, source, relations)
     if ledger.keep_listing(warehouse, source.name, run, [_entry(one) for one in there]):
         _send_notice(databases.settings, declared, source, _listed(before or ()), there)
         return there
     return _listed(ledger.listing(warehouse, source.name, run) or ())
 
 
-def _merged(warehouse: Connection, source: Source, found: Sequence[Relation]) -> list[Listed]:
+def _merged(warehouse: Connection, source: Source, relations: Sequence[Relation]) -> list[Listed]:
     """Return what is there, and what was there and was loaded: that it is gone is not passed over."""
     loaded = ledger.loaded_tables(warehouse, source.name)
     before = {_name(one): one for one in last(warehouse, source.name)}
@@ -137,7 +137,7 @@ def _merged(warehouse: Connection, source: Source, found: Sequence[Relation]) ->
             before[name].since if (name := _of(relation)) in before else datetime.now(UTC),
             loaded=relation.name in loaded,
         )
-        for relation in found
+        for relation in relations
         if relation.kind in everything.KINDS and relation.extension is None
     ]
     there = {_name(one) for one in listed}
@@ -227,7 +227,7 @@ def guessed(source: Source) -> set[str]:
     return {
         f"{table.name}.{name} ({column.mask})"
         for table in source.tables.values()
-        if table.found
+        if table.by_wildcard
         for name, column in table.columns.items()
         if column.mask
     }

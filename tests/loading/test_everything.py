@@ -91,7 +91,7 @@ def test_a_line_of_its_own_wins_over_everything_and_leave_keeps_out(tmp_path: Pa
         table("spatial_ref_sys", extension="postgis"),
     )
     assert {name: one.deletes for name, one in tables.items()} == {"item": "ignore", "bill": "soft"}
-    assert (tables["bill"].found, tables["item"].found, left) == (True, False, {})
+    assert (tables["bill"].by_wildcard, tables["item"].by_wildcard, left) == (True, False, {})
 
 
 def test_what_looks_personal_is_masked_unless_somebody_said_that_he_looked(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def meant(source: Source, relation: Relation) -> bool:
 
 def by_name(source: Source) -> Iterator[Table]:
     """Yield the tables that have a line of their own."""
-    return (table for table in source.tables.values() if not table.found)
+    return (table for table in source.tables.values() if not table.by_wildcard)
 
 
 def expanded(
@@ -130,6 +130,6 @@ def _table(source: Source, like: Table, relation: Relation) -> Table:
             "cursor": like.cursor if by_cursor and relation.key else None,
             "columns": columns,
             "history": history,
-            "found": True,
+            "by_wildcard": True,
         }
     )

@@ -65,7 +65,7 @@ class Table(BaseModel):
     checks: tuple[Check, ...] = ()
     history: bool = False
     # Whether it is there by `*` alone: its masks and its key are guessed.
-    found: bool = False
+    by_wildcard: bool = False
     # What the whole file declares of masks: schema, relation and column in the source, and the mask, or
     # "reviewed" where somebody said that it needs none.
     source_masks: tuple[tuple[str, str, str, str], ...] = ()

@@ -135,20 +135,20 @@ def _with_tables(
     if source.everything is None:
         return source
     with databases.source(source.name) as theirs:
-        found, left = listing.now(warehouse, theirs, declared, source)
-    new = sorted(table.name for table in found.tables.values() if table.found)
+        expanded, left = listing.now(warehouse, theirs, declared, source)
+    new = sorted(table.name for table in expanded.tables.values() if table.by_wildcard)
     output.print_text(
         f'{source.name}: "*" brings {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}'
     )
-    for masked in sorted(listing.guessed(found)):
+    for masked in sorted(listing.guessed(expanded)):
         output.print_text(f"  masked, for it looks personal: {masked}")
     for one in left:
         output.print_text(f"  not loaded: {one.name}: {one.why}")
         output.warning(f"{source.name}.{ALL}", f"{one.name}: {one.why}")
-    if not found.tables:
+    if not expanded.tables:
         output.problem(f"{source.name}.{ALL}", f'{source.name}: "*" finds no table that its role may read')
         output.held.append(source.name)
-    return found
+    return expanded
 
 
 def _check(
@@ -166,20 +166,22 @@ def _check(
 
 def _checked(name: str, output: Output, check: Callable[[], list[Seen] | None]) -> None:
     try:
-        found = check()
+        seen_checks = check()
     except StepError as error:
         output.print_text(str(error))
         output.problem(name, str(error))
         output.failing.append(name)
         output.tables.append({"name": name, "loaded": True, "error": str(error), "checks": []})
         return
-    if found is None:
+    if seen_checks is None:
         output.print_text(f"{name}: is not loaded yet")
         output.warning(name, f"{name}: is not loaded yet, so no check was tried")
         output.tables.append({"name": name, "loaded": False, "error": None, "checks": []})
         return
-    wrong = [seen for seen in found if not seen.result.passed]
-    output.print_text(f"{name}: {terminal.counted(len(found), 'check')}, {len(wrong) or 'none'} failing")
+    wrong = [seen for seen in seen_checks if not seen.result.passed]
+    output.print_text(
+        f"{name}: {terminal.counted(len(seen_checks), 'check')}, {len(wrong) or 'none'} failing"
+    )
     for seen in wrong:
         output.print_text(f"  {seen.result.level}: {seen}")
         if seen.fails:
@@ -196,7 +198,7 @@ def _checked(name: str, output: Output, check: Callable[[], list[Seen] | None]) 
             "observed": seen.result.observed,
             "examples": seen.examples,
         }
-        for seen in found
+        for seen in seen_checks
     ]
     output.tables.append({"name": name, "loaded": True, "error": None, "checks": checks})
 

@@ -119,7 +119,7 @@ def require_columns(
 
 def require_guessed(table: Table, current: Shape) -> None:
     """Raise StepError if a table that nobody described got a column since, which is to be masked."""
-    if not table.found:
+    if not table.by_wildcard:
         return
     new = [
         f'"{column.name}"'
