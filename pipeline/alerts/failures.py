@@ -104,7 +104,7 @@ def source(name: str, run: str) -> AlertSubject:
 
 
 def out_of_reach(
-    found: Outage,
+    unreachable: Outage,
     run: str,
     names: Sequence[str],
     task: str,
@@ -116,32 +116,32 @@ def out_of_reach(
     It is one of the source, or else of the run, whichever of them failed first. Several sources may be on
     that server.
     """
-    subject = server(found, run)
-    who = "" if found.source else f"{found.server} is "
-    sources = sorted({name.partition(".")[0] for name in names}) if found.source else []
-    several = f"sources {outage.few(sources)}, all on {found.address}"
+    subject = server(unreachable, run)
+    who = "" if unreachable.source else f"{unreachable.server} is "
+    sources = sorted({name.partition(".")[0] for name in names}) if unreachable.source else []
+    several = f"sources {outage.few(sources)}, all on {unreachable.address}"
     summary = f"{several if len(sources) > 1 else subject.name}: {who}out of reach"
     if names:
         are = f"{len(names)} tables are" if len(names) > 1 else "1 table is"
         summary += f"; because of that, {are} not loaded: {outage.few(names)}"
-    alert = subject.failed(task, found.error, exit_code, hint)
+    alert = subject.failed(task, unreachable.error, exit_code, hint)
     if len(sources) > 1:
         alert = alert.model_copy(update={"command": hints.of_run(run, chains.ETL.name).command})
     return alert.model_copy(update={"summary": one_line(summary)})
 
 
-def known(found: Outage, run: str, opened: Sequence[Alert]) -> Alert | None:
+def known(unreachable: Outage, run: str, opened: Sequence[Alert]) -> Alert | None:
     """Return which of the open alerts says already that this server is out of reach in this run."""
     for alert in opened:
         other = outage.find(alert.error) if alert.run == run else None
-        if other and other.place == found.place:
+        if other and other.place == unreachable.place:
             return alert
     return None
 
 
-def server(found: Outage, run: str) -> AlertSubject:
+def server(unreachable: Outage, run: str) -> AlertSubject:
     """Return what fails with a server: its source, or the whole load."""
-    return source(found.source, run) if found.source else load(run)
+    return source(unreachable.source, run) if unreachable.source else load(run)
 
 
 def loaded(name: str, run: str) -> AlertSubject:

@@ -71,8 +71,8 @@ def find(
 
 def of_run(run: str, chain: str) -> Hint:
     """Return what to do about a run that died or failed as a whole."""
-    found = chains.named(chain)
-    if found and found.is_plain:
-        return Hint(found.command(run))
+    declared = chains.named(chain)
+    if declared and declared.is_plain:
+        return Hint(declared.command(run))
     name = "" if chain == chains.ETL.name else f" {chain}"
     return Hint(f"pipeline rerun --run {run}{name}")

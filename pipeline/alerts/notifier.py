@@ -87,12 +87,12 @@ def send_recovery(
         _send_due(settings, settings.alerts)
 
 
-def reconcile(settings: Settings, prefix: str, found: Iterable[Alert], *, run: str | None = None) -> None:
-    """Send each of `found`, and that whatever else was told under keys with this prefix is over.
+def reconcile(settings: Settings, prefix: str, current: Iterable[Alert], *, run: str | None = None) -> None:
+    """Send each of `current`, and that whatever else was told under keys with this prefix is over.
 
     With `run`, only what was told of that run or an earlier one.
     """
-    wrong = {alert.key: alert for alert in found}
+    wrong = {alert.key: alert for alert in current}
     for alert in wrong.values():
         send(settings, alert)
     for known in open_alerts(settings):
@@ -126,16 +126,16 @@ def problems(settings: Settings, databases: Access) -> list[str]:
     """Return what would keep alerts from being sent or kept, with what to do. Nothing is sent."""
     alerting = settings.require_alerts()
     sender = Sender(settings, alerting)
-    found = []
+    lines = []
     if sender.ask(databases).hmac_key is None:
-        found.append(
+        lines.append(
             f"Vault: {alerting.secret} has no hmac_key, so alerts are not signed; write a random one there"
         )
     try:
         sender.spool.prepare()
     except OSError as error:
-        found.append(f"{os_message(error)}; give [alerts] spool a folder that can be written")
-    return found
+        lines.append(f"{os_message(error)}; give [alerts] spool a folder that can be written")
+    return lines
 
 
 @contextlib.contextmanager

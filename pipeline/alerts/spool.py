@@ -98,8 +98,8 @@ class Spool:
 
     def opened(self) -> list[Alert]:
         """Return what was told and has not recovered, the oldest first."""
-        found = [self._read(path) for path in _listed(self._open)]
-        return sorted((alert for alert in found if alert), key=lambda alert: alert.since)
+        alerts = [self._read(path) for path in _listed(self._open)]
+        return sorted((alert for alert in alerts if alert), key=lambda alert: alert.since)
 
     # Sending.
 
