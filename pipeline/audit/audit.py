@@ -93,9 +93,9 @@ class Auditor:
         return night, self._each(rotation.turns(known, names, looking, lambda: spent() - began))
 
     def _known(self) -> dict[str, Proof]:
-        found = proofs.read(self._warehouse)
+        recorded = proofs.read(self._warehouse)
         self._warehouse.commit()
-        return {name: proof for name, proof in found.items() if name in self._tables}
+        return {name: proof for name, proof in recorded.items() if name in self._tables}
 
     def _each(self, turns: Iterator[Turn]) -> Iterator[Audited]:
         with contextlib.ExitStack() as stack:
@@ -121,20 +121,20 @@ class Auditor:
         part = Part()
         with postgres.explained(f"{table.source}.{table.name}"):
             if begin(self._warehouse, table):
-                part, found = compare(self._warehouse, source, table, unlock, turn, self._most_seconds())
+                part, finding = compare(self._warehouse, source, table, unlock, turn, self._most_seconds())
             else:
-                found = Finding(Outcome.DIFFERS, "its table is gone from the warehouse")
+                finding = Finding(Outcome.DIFFERS, "its table is gone from the warehouse")
             source.rollback()
             seconds = time.monotonic() - began
-            if found.result == Outcome.STOPPED:
+            if finding.result == Outcome.STOPPED:
                 rows = self._proofs[turn.name].rows
                 proofs.record_stopped(self._warehouse, table, part, rows, seconds)
             else:
-                proofs.record(self._warehouse, table, part, found, seconds)
+                proofs.record(self._warehouse, table, part, finding, seconds)
             self._warehouse.commit()
-        if turn.name in self._proofs and found.result != Outcome.STOPPED:
-            self._proofs[turn.name] = self._proofs[turn.name].after(part, found.result)
-        return part, found
+        if turn.name in self._proofs and finding.result != Outcome.STOPPED:
+            self._proofs[turn.name] = self._proofs[turn.name].after(part, finding.result)
+        return part, finding
 
 
 class _Source:

@@ -62,7 +62,7 @@ def compare(
             comparison = _Comparison(warehouse, source, planned, part, alike)
             began = time.monotonic()
             try:
-                found = comparison.compare(most_seconds)
+                finding = comparison.compare(most_seconds)
             except (postgres.QueryCanceled, StepError):
                 # A copy that is ended by a limit is told as any that failed.
                 if most_seconds is None or time.monotonic() - began < most_seconds:
@@ -78,7 +78,7 @@ def compare(
         # What is wrong with the source, or with what is declared, is told by the load.
         warehouse.rollback()
         return Part(), Finding(Outcome.INCOMPARABLE, str(error).removeprefix(f"{name}: "))
-    return part, found
+    return part, finding
 
 
 class _Comparison:
@@ -182,12 +182,12 @@ class _Comparison:
         with ThreadPoolExecutor(1) as other:
             asked = other.submit(postgres.rows, self._source, theirs)
             ((total, *known),) = postgres.rows(self._warehouse, ours)
-            (found,) = asked.result()
-        same = list(found) == known
+            (sums,) = asked.result()
+        same = list(sums) == known
         if self._part.whole:
-            return found[0], total - self._left, same
+            return sums[0], total - self._left, same
         # Where the sums of a part agree, nothing is too much in it.
-        return found[0], 0 if same else self._surplus(), same
+        return sums[0], 0 if same else self._surplus(), same
 
     def _surplus(self) -> int:
         """Return how many rows the whole table has more than the load left."""

@@ -95,13 +95,13 @@ def in_clear(planned: Plan, known: Sequence[str]) -> dict[str, Composable]:
     `known` are the columns that the table has.
     """
     declared = planned.table.columns
-    found = {column.name: column.mask for column in planned.columns if column.mask}
-    found |= {column.name: Mask.EXCLUDE for column in planned.shape.excluded}
-    found |= {
+    masks = {column.name: column.mask for column in planned.columns if column.mask}
+    masks |= {column.name: Mask.EXCLUDE for column in planned.shape.excluded}
+    masks |= {
         name: Mask.EXCLUDE for name in known if name in declared and declared[name].mask == Mask.EXCLUDE
     }
     conditions: dict[str, Composable] = {}
-    for name, mask in found.items():
+    for name, mask in masks.items():
         if name in known:
             column = sql.Identifier(name)
             hashed = sql.SQL(" AND {} !~ {}").format(column, sql.Literal(HASH))

@@ -102,8 +102,8 @@ def rows_in(planned: Plan, part: Part) -> Composable:
 def _by_blocks(source: Connection, planned: Plan, turn: Turn) -> Part:
     """Return the part by blocks. The parts go on as long as the table's files are the same."""
     table = planned.table
-    found = postgres.row(source, postgres.statement("audit/extent"), (table.schema_name, table.relation))
-    blocks, storage = found or (0, "")
+    extent = postgres.row(source, postgres.statement("audit/extent"), (table.schema_name, table.relation))
+    blocks, storage = extent or (0, "")
     if turn.following is not None and turn.following.storage == storage:
         return turn.following
     parts = min(turn.parts * (BY_ROWS if turn.by_sums else 1), (blocks or 0) // BLOCKS)

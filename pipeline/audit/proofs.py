@@ -99,10 +99,10 @@ class Proof:
 
 def read(warehouse: Connection) -> Mapping[str, Proof]:
     """Return what is known of every table that is loaded, by source.table."""
-    found = audits.proofs(warehouse)
-    timed = [(one.compared, one.seconds) for one in found if one.seconds is not None and one.compared]
+    records = audits.proofs(warehouse)
+    timed = [(one.compared, one.seconds) for one in records if one.seconds is not None and one.compared]
     pace = Pace.of(timed)
-    return {one.name: _proof(pace, one) for one in found}
+    return {one.name: _proof(pace, one) for one in records}
 
 
 def _proof(pace: Pace, looks: Looks) -> Proof:
@@ -127,26 +127,26 @@ def _proof(pace: Pace, looks: Looks) -> Proof:
     )
 
 
-def record(warehouse: Connection, table: Table, part: Part, found: Finding, seconds: float) -> None:
+def record(warehouse: Connection, table: Table, part: Part, finding: Finding, seconds: float) -> None:
     """Write down what was seen, in the caller's transaction.
 
     Of a table that is looked at in parts that is also the key at which the next part begins, and no other.
     """
-    after = list(part.after) if part.after and found.result == Outcome.EQUAL else None
+    after = list(part.after) if part.after and finding.result == Outcome.EQUAL else None
     seen = (
         part.number,
         part.of,
         part.blocks,
         part.storage,
         after,
-        found.result,
-        found.reason,
-        found.rows,
-        found.newer,
-        found.missing,
-        found.altered,
-        found.surplus,
-        sum(found.clear.values()),
+        finding.result,
+        finding.reason,
+        finding.rows,
+        finding.newer,
+        finding.missing,
+        finding.altered,
+        finding.surplus,
+        sum(finding.clear.values()),
         seconds,
     )
     audits.record_audit(warehouse, table.source, table.name, seen)
