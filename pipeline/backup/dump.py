@@ -126,9 +126,9 @@ class _Dump:
                 digest, archived = self._read_back()
                 tables, large_objects = self._wait(counted)
             archive.require_same(archived, counted.rows, shapes, large_objects.count)
-            found = contents.complete(connection, tables, sequences, large_objects)
+            described = contents.complete(connection, tables, sequences, large_objects)
         definitions = schema.fingerprint(self._pg_restore, self._partial, encoding)
-        found = found.model_copy(update={"schema_sha256": definitions})
+        described = described.model_copy(update={"schema_sha256": definitions})
         self._partial.replace(self._folder.dump)
         atomic.settle(self._folder.folder)
         return Dumped(
@@ -139,19 +139,19 @@ class _Dump:
             contents_seconds=counted.seconds,
             client_version=self._pg_dump.version,
             compression=self._compression,
-            contents=found,
+            contents=described,
             dump=digest,
             globals=roles,
-            warnings=(*warnings, *complaints, *_missing(self._name, found)),
+            warnings=(*warnings, *complaints, *_missing(self._name, described)),
         )
 
     def _archiving(self, connection: Connection) -> tuple[str, ...]:
         """Tell once that the server's own archive of WAL is not written any more, and that this is over."""
-        found = archiving.read(connection)
+        state = archiving.read(connection)
         settings, database = self._databases.settings, self._folder.database
         of = replace(failures.backup(database, self._folder.run), key=f"{failures.ARCHIVING}{database}")
-        if found is None or (problem := found.problem) is None:
-            now = "archives its WAL again" if found else "is to archive no WAL any more"
+        if state is None or (problem := state.problem) is None:
+            now = "archives its WAL again" if state else "is to archive no WAL any more"
             alerts.send_recovery(settings, of.key, f"{self._name}: its server {now}")
             return ()
         alerts.send(settings, of.alert(problem, kind=alerts.Kind.WARNING))
@@ -176,23 +176,23 @@ class _Dump:
 
     def _require_possible(self, connection: Connection) -> str:
         """Return the encoding of the database, if it can be dumped."""
-        found = contents.database(connection)
-        server = found.version_number // 10000
+        database = contents.database(connection)
+        server = database.version_number // 10000
         if self._pg_dump.major < server:
             raise StepError(
                 f"{self._name}: pg_dump {self._pg_dump.version} ({self._pg_dump.path}) is older than the "
-                f"server ({found.version})",
+                f"server ({database.version})",
                 hint=f"install the client of {server}, or set [backup] postgres_bin",
                 retryable=False,
             )
         free = shutil.disk_usage(self._folder.folder).free
-        if free < found.size_bytes:
+        if free < database.size_bytes:
             raise StepError(
                 f"{self._folder.folder}: {free:,} bytes are free, and the dump of {self._name} may need "
-                f"{found.size_bytes:,}",
+                f"{database.size_bytes:,}",
                 hint="make room there, or set another [backup] work_dir",
             )
-        return found.encoding
+        return database.encoding
 
     def _write_globals(self, connection: Connection) -> Digest:
         data = contents.globals_sql(connection).encode()
@@ -271,10 +271,10 @@ class _Dump:
         return counted.result()
 
 
-def _missing(name: str, found: Contents) -> tuple[str, ...]:
+def _missing(name: str, dumped: Contents) -> tuple[str, ...]:
     """Say what this database has that its dump has not."""
     return tuple(
-        f"{name}: not in the backup: {one.description}" for one in found.missing if not one.by_nature
+        f"{name}: not in the backup: {one.description}" for one in dumped.missing if not one.by_nature
     )
 
 

@@ -34,8 +34,8 @@ def major(version: str) -> int:
     >>> major("17.10"), major("18beta1")
     (17, 18)
     """
-    found = re.match(r"\d+", version)
-    return int(found[0]) if found else 0
+    match = re.match(r"\d+", version)
+    return int(match[0]) if match else 0
 
 
 def newest(name: str, folder: Path | None) -> Tool:
@@ -45,14 +45,14 @@ def newest(name: str, folder: Path | None) -> Tool:
     """
     folders = [folder] if folder else [Path(part) for part in os.get_exec_path() if part]
     paths = {path: None for one in folders if (path := shutil.which(name, path=str(one)))}
-    found = [tool for path in paths if (tool := _tool(Path(path)))]
-    if not found:
+    installed = [tool for path in paths if (tool := _tool(Path(path)))]
+    if not installed:
         where = f"in {folder}" if folder else "on the PATH"
         raise UsageError(
             f"{name}: not found {where}",
             hint="install PostgreSQL's client, or set [backup] postgres_bin",
         )
-    return max(found, key=lambda tool: [int(part) for part in re.findall(r"\d+", tool.version)])
+    return max(installed, key=lambda tool: [int(part) for part in re.findall(r"\d+", tool.version)])
 
 
 def _tool(path: Path) -> Tool | None:

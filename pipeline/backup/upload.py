@@ -27,8 +27,8 @@ def is_uploaded(settings: Settings, database: str, run: str) -> bool:
     databases = access.brief(settings)
     with backups.reading(databases) as bucket:
         for file in (encrypted.dump, encrypted.globals):
-            found = bucket.find(file.name)
-            if found is None or (found.sha256, found.size_bytes) != _identity(file):
+            stored = bucket.find(file.name)
+            if stored is None or (stored.sha256, stored.size_bytes) != _identity(file):
                 return False
     return True
 

@@ -88,17 +88,17 @@ def _warn_of_kept(settings: Settings, proven: Manifest, why: str | None) -> None
 
 def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:
     """Tell of keys that expire soon; once for each, until another is in its place."""
-    found = crypt.expiring(proven.recipients, datetime.now(UTC))
+    expiring = crypt.expiring(proven.recipients, datetime.now(UTC))
     of = failures.backup(proven.database, proven.run)
     alerts.reconcile(
         settings,
         failures.KEYS,
         [
             replace(of, key=f"{failures.KEYS}{file.name}").alert(
-                found[one.fingerprint], kind=alerts.Kind.WARNING
+                expiring[one.fingerprint], kind=alerts.Kind.WARNING
             )
             for file, one in zip(backup.recipients, proven.recipients, strict=False)
-            if one.fingerprint in found
+            if one.fingerprint in expiring
         ],
     )
 

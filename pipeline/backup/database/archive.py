@@ -128,16 +128,16 @@ def read(pg_restore: Tool, dump: Path, *, keep_open: Sequence[int] = ()) -> Arch
 
 
 def require_same(
-    found: Archived, counted: Mapping[int, int], tables: Sequence[TableShape], large: int
+    archived: Archived, counted: Mapping[int, int], tables: Sequence[TableShape], large: int
 ) -> None:
     """Raise CheckError unless an archive has the rows counted, by oid, and so many large objects."""
     wrong = [
-        f"{one.full_name} {counted[one.oid]:,} rows, and the dump {found.rows.get(one.oid, 0):,}"
+        f"{one.full_name} {counted[one.oid]:,} rows, and the dump {archived.rows.get(one.oid, 0):,}"
         for one in tables
-        if one.oid in counted and found.rows.get(one.oid) != counted[one.oid]
+        if one.oid in counted and archived.rows.get(one.oid) != counted[one.oid]
     ]
-    if found.large_objects != large:
-        wrong.append(f"{large:,} large objects, and the dump {found.large_objects:,}")
+    if archived.large_objects != large:
+        wrong.append(f"{large:,} large objects, and the dump {archived.large_objects:,}")
     if wrong:
         raise CheckError(
             f"pg_dump did not write all rows: the database has {'; '.join(wrong)}; the dump is not kept",

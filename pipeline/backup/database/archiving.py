@@ -50,5 +50,5 @@ class Archiving:
 
 def read(connection: Connection) -> Archiving | None:
     """Return how the server's archiving fares; None where it archives nothing."""
-    found = postgres.read(connection, postgres.statement("backup/archiving"), Archiving)
-    return found[0] if found else None
+    rows = postgres.read(connection, postgres.statement("backup/archiving"), Archiving)
+    return rows[0] if rows else None

@@ -53,12 +53,14 @@ def compare(
             wait(counting)
             counted, large = counting.result()
         held = tables_held(tables, counted, others=shared)
-        found = [held.model_copy(update={"detail": held.detail + moved}) if held.held else held]
+        assertions = [held.model_copy(update={"detail": held.detail + moved}) if held.held else held]
         if only is not None:
-            return found
-        found += _rest(connection, wanted, large)
+            return assertions
+        assertions += _rest(connection, wanted, large)
     lax = {"objects", "large objects"} if shared else set()
-    return [one.model_copy(update={"held": one.held or None}) if one.name in lax else one for one in found]
+    return [
+        one.model_copy(update={"held": one.held or None}) if one.name in lax else one for one in assertions
+    ]
 
 
 def _in_order(tables: Sequence[Table], shapes: Sequence[TableShape]) -> tuple[list[TableShape], str]:
@@ -88,7 +90,7 @@ def _with_partitions(connection: Connection, tables: Sequence[Table], only: str)
         """
     schema, _, name = only.partition(".")
     quoted = sql.Identifier(schema, name).as_string(connection)
-    names = {found for (found,) in postgres.rows(connection, query, (quoted,))} | {only}
+    names = {partition for (partition,) in postgres.rows(connection, query, (quoted,))} | {only}
     return tuple(table for table in tables if table.full_name in names)
 
 
@@ -105,12 +107,12 @@ def _rest(connection: Connection, wanted: Contents, large: LargeObjects) -> list
     ]
 
 
-def tables_held(wanted: Sequence[Table], found: Sequence[Table], *, others: bool = False) -> Assertion:
+def tables_held(wanted: Sequence[Table], restored: Sequence[Table], *, others: bool = False) -> Assertion:
     """Say whether every table has the rows, the checksum and the owner that it had.
 
     Tables that were not backed up do not hold, unless `others` may be there.
     """
-    by_name = {table.full_name: table for table in found}
+    by_name = {table.full_name: table for table in restored}
     problems = [
         problem for table in wanted if (problem := table_problem(table, by_name.get(table.full_name)))
     ]
@@ -121,24 +123,24 @@ def tables_held(wanted: Sequence[Table], found: Sequence[Table], *, others: bool
     return _assertion("tables", problems, f"{len(wanted)} tables, {rows:,} rows: counts and checksums equal")
 
 
-def table_problem(wanted: Table, found: Table | None) -> str | None:
+def table_problem(wanted: Table, restored: Table | None) -> str | None:
     """Return in what a table differs from the one that was backed up, None if in nothing."""
     name = wanted.full_name
-    if found is None:
+    if restored is None:
         return f"{name} is missing"
-    if found.columns != wanted.columns:
-        return f"{name} has the columns {', '.join(found.columns)} instead of {', '.join(wanted.columns)}"
-    if found.rows != wanted.rows:
-        return f"{name} has {found.rows:,} rows instead of {wanted.rows:,}"
-    if found.checksum != wanted.checksum:
-        return f"{name} has other rows: their checksum is {found.checksum} instead of {wanted.checksum}"
-    if found.owner != wanted.owner:
-        return f"{name} belongs to {found.owner} instead of {wanted.owner}"
+    if restored.columns != wanted.columns:
+        return f"{name} has the columns {', '.join(restored.columns)} instead of {', '.join(wanted.columns)}"
+    if restored.rows != wanted.rows:
+        return f"{name} has {restored.rows:,} rows instead of {wanted.rows:,}"
+    if restored.checksum != wanted.checksum:
+        return f"{name} has other rows: their checksum is {restored.checksum} instead of {wanted.checksum}"
+    if restored.owner != wanted.owner:
+        return f"{name} belongs to {restored.owner} instead of {wanted.owner}"
     return None
 
 
-def _sequences(wanted: Sequence[SequenceState], found: Sequence[SequenceState]) -> Assertion:
-    values = {(one.schema_name, one.name): one for one in found}
+def _sequences(wanted: Sequence[SequenceState], restored: Sequence[SequenceState]) -> Assertion:
+    values = {(one.schema_name, one.name): one for one in restored}
     problems = []
     for one in wanted:
         there = values.get((one.schema_name, one.name))
@@ -149,23 +151,23 @@ def _sequences(wanted: Sequence[SequenceState], found: Sequence[SequenceState]) 
     return _assertion("sequences", problems, f"{len(wanted)} sequences, each at least as far as it was")
 
 
-def _as_far(wanted: int, found: int | None) -> bool:
+def _as_far(wanted: int, restored: int | None) -> bool:
     # A sequence that counts down, or has begun again, is told by its sign alone.
-    return found is not None and (found >= wanted if wanted >= 0 else found <= wanted)
+    return restored is not None and (restored >= wanted if wanted >= 0 else restored <= wanted)
 
 
-def _large_objects(wanted: LargeObjects, found: LargeObjects) -> Assertion:
+def _large_objects(wanted: LargeObjects, restored: LargeObjects) -> Assertion:
     problems = []
-    if found.count != wanted.count:
-        problems.append(f"{found.count:,} instead of {wanted.count:,}")
-    elif found.checksum != wanted.checksum:
-        problems.append(f"their checksum is {found.checksum} instead of {wanted.checksum}")
+    if restored.count != wanted.count:
+        problems.append(f"{restored.count:,} instead of {wanted.count:,}")
+    elif restored.checksum != wanted.checksum:
+        problems.append(f"their checksum is {restored.checksum} instead of {wanted.checksum}")
     return _assertion("large objects", problems, f"{wanted.count:,}: number and checksum equal")
 
 
-def _objects(wanted: Contents, found: Collection[Objects]) -> Assertion:
+def _objects(wanted: Contents, restored: Collection[Objects]) -> Assertion:
     before = {(one.kind, one.owner): one.count for one in wanted.objects}
-    now = {(one.kind, one.owner): one.count for one in found}
+    now = {(one.kind, one.owner): one.count for one in restored}
     problems = [
         f"{owner} owns {now.get((kind, owner), 0)} of kind {kind} instead of {before.get((kind, owner), 0)}"
         for kind, owner in sorted(before.keys() | now.keys())
@@ -229,15 +231,15 @@ def _roles(connection: Connection, wanted: Collection[str]) -> Assertion:
     return _assertion("roles", problems, f"{len(wanted)} that own or may use something")
 
 
-def _database(wanted: Database, found: Database) -> list[Assertion]:
+def _database(wanted: Database, restored: Database) -> list[Assertion]:
     problems = []
-    if found.encoding != wanted.encoding:
-        problems.append(f"the encoding is {found.encoding} instead of {wanted.encoding}")
+    if restored.encoding != wanted.encoding:
+        problems.append(f"the encoding is {restored.encoding} instead of {wanted.encoding}")
     for what in ("collate", "ctype", "locale_provider", "locale"):
-        before, now = getattr(wanted, what), getattr(found, what)
+        before, now = getattr(wanted, what), getattr(restored, what)
         if _spelt(before) != _spelt(now):
             problems.append(f"{what} is {now} instead of {before}")
-    owner = [] if found.owner == wanted.owner else [f"it is {found.owner} instead of {wanted.owner}"]
+    owner = [] if restored.owner == wanted.owner else [f"it is {restored.owner} instead of {wanted.owner}"]
     detail = f"{wanted.encoding}, {wanted.collate}"
     return [
         _assertion("encoding and locale", problems, detail),

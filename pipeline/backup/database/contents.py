@@ -62,8 +62,8 @@ def database(connection: Connection) -> Database:
 def dumped(connection: Connection, *, sizes: bool = True) -> list[TableShape]:
     """Return every table that a dump has, the largest first; without `sizes` no lock is waited for."""
     return [
-        TableShape(**{**found, "columns": tuple(found["columns"])})
-        for found in postgres.records(connection, postgres.statement("backup/tables"), {"sizes": sizes})
+        TableShape(**{**row, "columns": tuple(row["columns"])})
+        for row in postgres.records(connection, postgres.statement("backup/tables"), {"sizes": sizes})
     ]
 
 
@@ -75,8 +75,7 @@ def tables(connection: Connection) -> list[TableShape]:
 def sequences(connection: Connection) -> tuple[SequenceState, ...]:
     """Return the sequences and how far each has got."""
     return tuple(
-        SequenceState(**found)
-        for found in postgres.records(connection, postgres.statement("backup/sequences"))
+        SequenceState(**row) for row in postgres.records(connection, postgres.statement("backup/sequences"))
     )
 
 
@@ -133,15 +132,13 @@ def large_objects(connection: Connection) -> LargeObjects:
 def extensions(connection: Connection) -> tuple[Extension, ...]:
     """Return the extensions."""
     return tuple(
-        Extension(**found) for found in postgres.records(connection, postgres.statement("backup/extensions"))
+        Extension(**row) for row in postgres.records(connection, postgres.statement("backup/extensions"))
     )
 
 
 def objects(connection: Connection) -> tuple[Objects, ...]:
     """Return how many objects of each kind each role owns."""
-    return tuple(
-        Objects(**found) for found in postgres.records(connection, postgres.statement("backup/objects"))
-    )
+    return tuple(Objects(**row) for row in postgres.records(connection, postgres.statement("backup/objects")))
 
 
 def complete(
@@ -161,24 +158,22 @@ def complete(
         objects=objects(connection),
         large_objects=large_objects,
         roles=roles,
-        needs=tuple(
-            Need(**found) for found in postgres.records(connection, postgres.statement("backup/needs"))
-        ),
+        needs=tuple(Need(**row) for row in postgres.records(connection, postgres.statement("backup/needs"))),
         grantors=_names(connection, "backup/grantors"),
         search_path=postgres.value(connection, SEARCH_PATH),
         missing=tuple(
-            Missing(**found)
-            for found in postgres.records(
+            Missing(**row)
+            for row in postgres.records(
                 connection, postgres.statement("backup/not_dumped"), {"roles": list(roles)}
             )
         ),
         settings=tuple(
-            Setting(**found)
-            for found in postgres.records(connection, postgres.statement("backup/database_settings"))
+            Setting(**row)
+            for row in postgres.records(connection, postgres.statement("backup/database_settings"))
         ),
         grants=tuple(
-            DatabaseGrant(**found)
-            for found in postgres.records(connection, postgres.statement("backup/database_grants"))
+            DatabaseGrant(**row)
+            for row in postgres.records(connection, postgres.statement("backup/database_grants"))
         ),
     )
 

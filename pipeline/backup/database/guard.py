@@ -79,10 +79,10 @@ class Guard:
     def _list(self) -> list[TableShape]:
         """Return the tables as they are now; choose to lock all of them, or none if there are too many."""
         self._connection.rollback()
-        found = contents.dumped(self._connection, sizes=False)
+        tables = contents.dumped(self._connection, sizes=False)
         capacity: int = postgres.value(self._connection, CAPACITY)
-        self._locked = found if len(found) * self._sessions <= capacity else []
-        return found
+        self._locked = tables if len(tables) * self._sessions <= capacity else []
+        return tables
 
     def _lock_all(self) -> None:
         _lock(self._connection, self._locked)

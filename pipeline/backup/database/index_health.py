@@ -39,10 +39,10 @@ class _Index:
 
 def check(connection: Connection) -> Health:
     """Look at all indexes. `connection` commits each statement; nothing is changed."""
-    found = postgres.read(connection, postgres.statement("backup/index_health"), _Index)
-    broken = [f"{one.name} is not valid" for one in found if not one.valid]
-    trees = [(one.oid, one.name) for one in found if one.valid and one.btree]
-    others = len(found) - len(trees) - len(broken)
+    indexes = postgres.read(connection, postgres.statement("backup/index_health"), _Index)
+    broken = [f"{one.name} is not valid" for one in indexes if not one.valid]
+    trees = [(one.oid, one.name) for one in indexes if one.valid and one.btree]
+    others = len(indexes) - len(trees) - len(broken)
     reason = None
     postgres.rows(connection, "BEGIN")
     try:
@@ -52,7 +52,7 @@ def check(connection: Connection) -> Health:
     finally:
         # With it goes the extension, if we made it.
         postgres.rows(connection, "ROLLBACK")
-    return Health(len(found) - len(broken), tuple(broken), len(trees), others, reason)
+    return Health(len(indexes) - len(broken), tuple(broken), len(trees), others, reason)
 
 
 def _check_trees(connection: Connection, trees: Sequence[tuple[int, str]]) -> list[str]:

@@ -44,10 +44,10 @@ def altered_row(restored: Restored) -> Assertion:
     session = {**restored.manifest.contents.session, "row_security": "off", **target.WRITING}
     with restored.target.opened(autocommit=False, session=session) as connection:
         for table in tables[:TABLES_TRIED]:
-            found = _without_a_row(connection, table)
-            if found is None:
+            altered = _without_a_row(connection, table)
+            if altered is None:
                 continue
-            problem = assertions.table_problem(table, found)
+            problem = assertions.table_problem(table, altered)
             detail = f"one row deleted: {problem}" if problem else f"{table.full_name} still passed for whole"
             return Assertion(name=name, held=problem is not None, detail=detail)
     why = "no row can be deleted without another" if tables else "there are no rows"

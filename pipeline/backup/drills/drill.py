@@ -66,15 +66,15 @@ class DrillWork(Work):
 def is_held(settings: Settings, database: str, month: str) -> bool:
     """Whether the bucket has a report of that month that says that a backup of the database was proven."""
     with _reading(settings) as (_, bucket):
-        found = report.find(bucket, database, month)
-        return found is not None and found.info["grade"] in report.HOLDING
+        newest = report.find(bucket, database, month)
+        return newest is not None and newest.info["grade"] in report.HOLDING
 
 
 def reports(settings: Settings, databases: list[str], month: str) -> dict[str, Report]:
     """Return the reports of a month, of those databases that have one."""
     with _reading(settings) as (_, bucket):
-        found = {name: report.find(bucket, name, month) for name in databases}
-        return {name: report.read(bucket, stored) for name, stored in found.items() if stored}
+        stored_reports = {name: report.find(bucket, name, month) for name in databases}
+        return {name: report.read(bucket, stored) for name, stored in stored_reports.items() if stored}
 
 
 def drill_database(settings: Settings, database: str, month: str, show: Show = no_progress) -> Report:
@@ -99,13 +99,13 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = n
                 raise
             finally:
                 _sweep(connection, server)
-        found = drill.report(None)
-        _publish(databases, found)
-        if not found.held:
-            raise CheckError(f"{database} {found.run}: " + "; ".join(found.failures))
-        folder.write(work_folder.FINISHED, found)
-        show(100, f"grade {found.grade}, restored in {found.recovery_seconds:,.0f} s")
-        return found
+        result = drill.report(None)
+        _publish(databases, result)
+        if not result.held:
+            raise CheckError(f"{database} {result.run}: " + "; ".join(result.failures))
+        folder.write(work_folder.FINISHED, result)
+        show(100, f"grade {result.grade}, restored in {result.recovery_seconds:,.0f} s")
+        return result
 
 
 @contextmanager
@@ -181,7 +181,7 @@ class _Drill:
     remarks: tuple[str, ...]
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: dict[str, float] = field(default_factory=dict)
-    found: tuple[Assertion, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
     controls: tuple[Assertion, ...] = ()
 
     def run(self) -> None:
@@ -195,7 +195,7 @@ class _Drill:
             job.require_fit(server, name)
             fetched = job.fetch()
             restored = job.into_new(server, name, fetched, mark=MARK)
-            self.found, self.remarks = restored.assertions, (*self.remarks, *restored.remarks)
+            self.assertions, self.remarks = restored.assertions, (*self.remarks, *restored.remarks)
             self._show_phase("control", 0.0, "")
             self.controls = (
                 controls.damaged_copy(self.proven, fetched, fetch.key(self.databases), folder),
@@ -227,37 +227,37 @@ class _Drill:
                 "recovery_seconds": round(recovery, 3),
                 "deadline_seconds": deadline,
                 "limit_bytes": report.limit_bytes(size, recovery, deadline) if whole else None,
-                "assertions": self.found,
+                "assertions": self.assertions,
                 "controls": self.controls,
                 "remarks": self.remarks,
                 "error": fact,
                 "hint": redact(error.hint) if error else "",
                 "schema_sha256": self.proven.contents.schema_sha256,
                 "grade": report.grade(
-                    (*self.found, *self.controls), self.remarks, in_time=recovery <= deadline, error=fact
+                    (*self.assertions, *self.controls), self.remarks, in_time=recovery <= deadline, error=fact
                 ),
             }
         )
 
 
-def _publish(databases: Access, found: Report) -> None:
+def _publish(databases: Access, result: Report) -> None:
     """Put the report into the bucket and, where the warehouse is up, into its ledger."""
     with databases.bucket(databases.settings.require_backup().secret) as bucket:
-        report.write(bucket, found)
-    recording.record_drill(databases, found.database, _row(found))
+        report.write(bucket, result)
+    recording.record_drill(databases, result.database, _row(result))
 
 
-def _row(found: Report) -> dict[str, object]:
+def _row(result: Report) -> dict[str, object]:
     return {
-        "database": found.database,
-        "month": found.month,
-        "run": found.run,
-        "held": found.held,
-        "grade": found.grade,
-        "recovery_seconds": found.recovery_seconds,
-        "deadline_seconds": found.deadline_seconds,
-        "size_bytes": found.size_bytes,
-        "limit_bytes": found.limit_bytes,
-        "finished_at": found.finished_at,
-        "report": found.model_dump_json(),
+        "database": result.database,
+        "month": result.month,
+        "run": result.run,
+        "held": result.held,
+        "grade": result.grade,
+        "recovery_seconds": result.recovery_seconds,
+        "deadline_seconds": result.deadline_seconds,
+        "size_bytes": result.size_bytes,
+        "limit_bytes": result.limit_bytes,
+        "finished_at": result.finished_at,
+        "report": result.model_dump_json(),
     }

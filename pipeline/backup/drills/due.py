@@ -27,10 +27,10 @@ def failed_since(settings: Settings, databases: Sequence[str], month: str) -> li
         access.restoring(settings) as opened,
         opened.bucket(settings.require_restore().secret) as bucket,
     ):
-        found = {name: report.all_of(bucket, name) for name in databases}
+        by_database = {name: report.all_of(bucket, name) for name in databases}
     return [
         name
-        for name, reports in found.items()
+        for name, reports in by_database.items()
         if reports
         and not _held(reports[-1])
         and any(one.info["month"] == month and _held(one) for one in reports)

@@ -76,17 +76,17 @@ class Report(BaseModel):
     @property
     def failures(self) -> tuple[str, ...]:
         """Return what did not hold, for people."""
-        found = [
+        lines = [
             f"{one.name}: {one.detail}" for one in (*self.assertions, *self.controls) if one.held is False
         ]
         if self.error:
-            found.append(self.error)
-        if not found and self.recovery_seconds > self.deadline_seconds:
-            found.append(
+            lines.append(self.error)
+        if not lines and self.recovery_seconds > self.deadline_seconds:
+            lines.append(
                 f"it took {self.recovery_seconds / 60:,.1f} minutes, more than the deadline of "
                 f"{self.deadline_seconds / 60:g}"
             )
-        return tuple(found)
+        return tuple(lines)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -148,14 +148,14 @@ def write(bucket: "Bucket", report: Report) -> None:
 def find(bucket: "Bucket", database: str, month: str) -> Stored | None:
     """Return the newest report of a month, held or not, None if there is none."""
     ending = f"/drill-{month}.json"
-    found = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one)]
-    return max(found, key=lambda one: one.info.get("finished-at", ""), default=None)
+    reports = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one)]
+    return max(reports, key=lambda one: one.info.get("finished-at", ""), default=None)
 
 
 def all_of(bucket: "Bucket", database: str) -> list[Stored]:
     """Return every report of a database, the oldest first."""
-    found = [one for one in bucket.list(f"{database}/") if is_report(one)]
-    return sorted(found, key=lambda one: one.info["finished-at"])
+    reports = [one for one in bucket.list(f"{database}/") if is_report(one)]
+    return sorted(reports, key=lambda one: one.info["finished-at"])
 
 
 def is_report(stored: Stored) -> bool:

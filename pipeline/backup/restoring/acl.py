@@ -63,8 +63,8 @@ def script(pg_restore: Tool, dump: Path, privileges: list[Entry], encoding: str)
 def _as_granted(text: str) -> Iterator[str]:
     owner = "RESET ROLE;"
     for line in text.split("\n"):
-        if found := ENTRY_OF.match(line):
-            escaped = found[1].replace('"', '""')
+        if match := ENTRY_OF.match(line):
+            escaped = match[1].replace('"', '""')
             owner = f'SET ROLE "{escaped}";'
             yield owner
         elif AS_OWNER.match(line):

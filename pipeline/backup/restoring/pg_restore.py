@@ -46,18 +46,18 @@ class Complaints:
 
     def take(self, line: str) -> bool:
         """Take a line, and return whether it is worth telling: no progress, and nobody's rows."""
-        if found := AT_ENTRY.search(line):
-            self._entry = int(found[1])
+        if match := AT_ENTRY.search(line):
+            self._entry = int(match[1])
             self.failed.setdefault(self._entry, FAILED)
-        elif "error:" in line and (found := ERROR.search(line)):
+        elif "error:" in line and (match := ERROR.search(line)):
             # The first is the reason: what comes after it in the same entry, as its owner, fails for that.
             if self._entry is not None and self.failed[self._entry] == FAILED:
-                self.failed[self._entry] = redact(without_values(found[1].strip()))
+                self.failed[self._entry] = redact(without_values(match[1].strip()))
         elif WENT_ON in line:
             self.went_on = True
         # A context names the function; beyond that it may quote a row.
-        elif found := BY_FUNCTION.search(line):
-            self.functions.add(found[1].strip('"'))
+        elif match := BY_FUNCTION.search(line):
+            self.functions.add(match[1].strip('"'))
         return any(word in line for word in KEPT)
 
 

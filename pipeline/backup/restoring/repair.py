@@ -105,20 +105,20 @@ class Repair:
             SELECT tgname, tgenabled::text FROM pg_trigger
             WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled <> 'D'
             """
-        found = []
+        triggers = []
         for table in filter(None, map(self._table, entries)):
             place = postgres.identifier(table.schema_name, table.name)
-            found += [
+            triggers += [
                 (place, *one) for one in postgres.rows(connection, query, (place.as_string(connection),))
             ]
         change = "ALTER TABLE {} {} {}"
-        for place, name, _ in found:
+        for place, name, _ in triggers:
             parts = (place, sql.SQL("DISABLE TRIGGER"), sql.Identifier(name))
             postgres.rows(connection, sql.SQL(change).format(*parts))
         try:
             yield
         finally:
-            for place, name, state in found:
+            for place, name, state in triggers:
                 parts = (place, sql.SQL(ENABLE[state]), sql.Identifier(name))
                 postgres.rows(connection, sql.SQL(change).format(*parts))
 
@@ -128,10 +128,10 @@ class Repair:
         if not self.lends:
             yield
             return
-        found = postgres.rows(connection, postgres.statement("backup/without_search_path"))
-        schemas = sorted({schema for _, schema in found})
+        functions = postgres.rows(connection, postgres.statement("backup/without_search_path"))
+        schemas = sorted({schema for _, schema in functions})
         lent = []
-        for name, schema in found:
+        for name, schema in functions:
             names = [sql.Identifier(one).as_string(connection) for one in (schema, *schemas)]
             path = ", ".join(filter(None, (self.wanted.search_path, *names)))
             with contextlib.suppress(postgres.Error):  # somebody else's

@@ -163,18 +163,18 @@ class Restoration:
             except StepError as error:
                 raise error if new else self._half_done(error) from None
         with self.progress.phase("check") as report:
-            found = self._compare(place, report)
-        found += _never_dumped(self._proven.contents.missing)
+            assertions = self._compare(place, report)
+        assertions += _never_dumped(self._proven.contents.missing)
         if unpacked.left_out:
             left_out = "; ".join(unpacked.left_out)
-            found.insert(0, Assertion(name="left out", held=False, detail=left_out))
+            assertions.insert(0, Assertion(name="left out", held=False, detail=left_out))
         if not new:
-            found = [_lenient(one) if one.name in THEIR_OWN else one for one in found]
+            assertions = [_lenient(one) if one.name in THEIR_OWN else one for one in assertions]
         return Restored(
             manifest=self._proven,
             target=place,
             seconds=dict(self.progress.seconds),
-            assertions=tuple(found),
+            assertions=tuple(assertions),
             roles=made,
             remarks=(*made.remarks, *unpacked.remarks),
         )
@@ -223,10 +223,10 @@ def _never_dumped(missing: Collection[Missing]) -> list[Assertion]:
     what = "the planner's statistics, the server's configuration"
     if passwords:
         what = f"passwords ({', '.join(passwords)}), {what}"
-    found = [Assertion(name="in no backup", held=True, detail=what)]
+    assertions = [Assertion(name="in no backup", held=True, detail=what)]
     if other:
-        found.append(Assertion(name="not in this backup", held=None, detail="; ".join(other)))
-    return found
+        assertions.append(Assertion(name="not in this backup", held=None, detail="; ".join(other)))
+    return assertions
 
 
 def _lenient(assertion: Assertion) -> Assertion:
@@ -235,12 +235,12 @@ def _lenient(assertion: Assertion) -> Assertion:
 
 def _pg_restore(settings: Settings, proven: Manifest) -> Tool:
     """Return a pg_restore that can read what pg_dump wrote. Raise StepError if there is none."""
-    found = tools.newest("pg_restore", settings.require_backup().postgres_bin)
+    tool = tools.newest("pg_restore", settings.require_backup().postgres_bin)
     needed = tools.major(proven.client_version)
-    if found.major < needed:
+    if tool.major < needed:
         raise StepError(
-            f"pg_restore {found.version} ({found.path}) is older than the pg_dump "
+            f"pg_restore {tool.version} ({tool.path}) is older than the pg_dump "
             f"{proven.client_version} that made this backup",
             hint=f"install the client of {needed}, or set [backup] postgres_bin",
         )
-    return found
+    return tool

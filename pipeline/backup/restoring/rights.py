@@ -27,15 +27,15 @@ def lacking(
     if roles.is_superuser(connection):
         return ()
     login = str(postgres.value(connection, "SELECT quote_ident(current_user)"))
-    found = _attributes(connection, proven, login, makes=makes)
-    found += _foreign(connection, _acting(proven.contents, table), login)
+    lines = _attributes(connection, proven, login, makes=makes)
+    lines += _foreign(connection, _acting(proven.contents, table), login)
     if table is None:
         what = [f"{one.kind} {one.name}" for one in proven.contents.needs]
         what += [f"extension {name}" for name in _untrusted(connection, proven, there)]
         if what:
             more = f" and {len(what) - SHOWN} more" if len(what) > SHOWN else ""
-            found.append(f"only a superuser may make {', '.join(what[:SHOWN])}{more}")
-    return tuple(found)
+            lines.append(f"only a superuser may make {', '.join(what[:SHOWN])}{more}")
+    return tuple(lines)
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ def _attributes(connection: Connection, proven: Manifest, login: str, *, makes: 
         FROM pg_roles WHERE rolname = current_user
         """
     (role,) = postgres.read(connection, query, _Role)
-    found = []
+    lines = []
     if makes and not role.rolcreatedb:
-        found.append(f"it may not make a database: ALTER ROLE {login} CREATEDB")
+        lines.append(f"it may not make a database: ALTER ROLE {login} CREATEDB")
     missing = sorted(set(proven.contents.roles) - set(role.known))
     if missing and not role.rolcreaterole:
-        found.append(f"it may not make the roles {', '.join(missing)}: ALTER ROLE {login} CREATEROLE")
-    return found
+        lines.append(f"it may not make the roles {', '.join(missing)}: ALTER ROLE {login} CREATEROLE")
+    return lines
 
 
 def _acting(wanted: Contents, table: str | None) -> set[str]:
@@ -78,9 +78,9 @@ def _foreign(connection: Connection, names: Collection[str], login: str) -> list
         WHERE rolname = ANY(%s) AND rolname !~ '^pg_' AND NOT pg_has_role(current_user, oid, %s)
         ORDER BY rolname
         """
-    found = postgres.rows(connection, query, (list(names), mode))
-    plain = ", ".join(name for name, is_super in found if not is_super)
-    powerful = ", ".join(name for name, is_super in found if is_super)
+    roles = postgres.rows(connection, query, (list(names), mode))
+    plain = ", ".join(name for name, is_super in roles if not is_super)
+    powerful = ", ".join(name for name, is_super in roles if is_super)
     lines = []
     if plain:
         lines.append(f"it may not act for {plain}, who own or granted something: GRANT {plain} TO {login}")

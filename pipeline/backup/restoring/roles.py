@@ -60,19 +60,19 @@ class _Roles:
 
     def take(self, statement: str, expired: Collection[str]) -> None:
         """Run one statement of the file, if it is about a role that we made or are to make."""
-        if found := CREATE.match(statement):
-            name = _plain(found[1])
+        if match := CREATE.match(statement):
+            name = _plain(match[1])
             if name in self.existing:
                 return
             if name in self.wanted.needed or (self.wanted.everyone and name not in expired):
                 self._make(name)
             elif name not in expired:
                 self.others.append(name)
-        elif found := ALTER.match(statement):
-            if _plain(found[1]) in self.made:
+        elif match := ALTER.match(statement):
+            if _plain(match[1]) in self.made:
                 self._try(statement)
-        elif (found := GRANT.match(statement)) and _plain(found[2]) in self.made:
-            self._join(_plain(found[1]), statement)
+        elif (match := GRANT.match(statement)) and _plain(match[2]) in self.made:
+            self._join(_plain(match[1]), statement)
 
     def _make(self, name: str) -> None:
         role = sql.Identifier(name)
@@ -164,14 +164,14 @@ def _names(connection: Connection) -> set[str]:
 
 def _expired(statements: Collection[str], now: datetime) -> frozenset[str]:
     """Return the roles whose time has run out: logins that Vault made for one step, mostly."""
-    found = set()
+    names = set()
     for statement in statements:
         role, until = ALTER.match(statement), VALID_UNTIL.search(statement)
         if role and until:
             with contextlib.suppress(ValueError):  # infinity
                 if datetime.fromisoformat(until[1]) < now:
-                    found.add(_plain(role[1]))
-    return frozenset(found)
+                    names.add(_plain(role[1]))
+    return frozenset(names)
 
 
 def _plain(name: str) -> str:

@@ -63,9 +63,9 @@ class Target:
 
 def at(uri: str) -> Target:
     """Return the database at a URI."""
-    found = postgres.program_environment(uri, "the target")
-    place = f"{found.get('PGHOST', 'local')}:{found.get('PGPORT', '5432')}"
-    return Target(uri, f"database {found.get('PGDATABASE', '?')} on {place}")
+    variables = postgres.program_environment(uri, "the target")
+    place = f"{variables.get('PGHOST', 'local')}:{variables.get('PGPORT', '5432')}"
+    return Target(uri, f"database {variables.get('PGDATABASE', '?')} on {place}")
 
 
 def require_writable(connection: Connection, name: str) -> None:
@@ -101,9 +101,11 @@ def require_extensions(connection: Connection, manifest: Manifest, name: str) ->
 
 def require_empty(connection: Connection, name: str) -> None:
     """Raise UsageError if there is anything in the database that a restore could meet."""
-    found = contents.objects(connection)
-    kinds = [f"{one.count} {one.kind}" for one in found if one.kind not in ("schema", "constraint", "index")]
-    schemas = sum(one.count for one in found if one.kind == "schema")
+    objects = contents.objects(connection)
+    kinds = [
+        f"{one.count} {one.kind}" for one in objects if one.kind not in ("schema", "constraint", "index")
+    ]
+    schemas = sum(one.count for one in objects if one.kind == "schema")
     public = postgres.value(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'public'")
     if schemas > public:
         kinds.append(f"{schemas - public} schema")

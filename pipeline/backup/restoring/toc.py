@@ -47,8 +47,8 @@ class Entry:
     @property
     def table(self) -> str | None:
         """Return the table that it defines, as `schema name`; None if it is anything else."""
-        found = TABLE.fullmatch(self.text)
-        return found[1] if found else None
+        match = TABLE.fullmatch(self.text)
+        return match[1] if match else None
 
 
 def read(pg_restore: Tool, dump: Path, encoding: str) -> list[Entry]:
@@ -63,11 +63,11 @@ def read(pg_restore: Tool, dump: Path, encoding: str) -> list[Entry]:
     )
     entries: list[Entry] = []
     for line in listing.splitlines():
-        if found := ENTRY.match(line):
-            entries.append(Entry(int(found[1]), found[2], frozenset()))
-        elif entries and (found := DEPENDS.match(line)):
+        if match := ENTRY.match(line):
+            entries.append(Entry(int(match[1]), match[2], frozenset()))
+        elif entries and (match := DEPENDS.match(line)):
             last = entries.pop()
-            numbers = frozenset(int(number) for number in found[1].split())
+            numbers = frozenset(int(number) for number in match[1].split())
             entries.append(Entry(last.number, last.text, numbers))
     return entries
 
@@ -124,10 +124,10 @@ def of_table(entries: list[Entry], name: str, there: Collection[str]) -> list[En
 
 def _is_there(text: str, there: Collection[str]) -> bool:
     """Whether the target has it already: `SCHEMA - app owner`, `TYPE public mood owner`."""
-    found = re.match(r"(SCHEMA|TYPE|DOMAIN|EXTENSION|SEQUENCE|FUNCTION) (\S+) ([^\s(]+)", text)
-    if not found:
+    match = re.match(r"(SCHEMA|TYPE|DOMAIN|EXTENSION|SEQUENCE|FUNCTION) (\S+) ([^\s(]+)", text)
+    if not match:
         return bool(re.match(r"(ACL|COMMENT) - (SCHEMA|DATABASE) ", text))
-    return f"{found[1]} {found[3]}" in there or f"{found[1]} {found[2]}.{found[3]}" in there
+    return f"{match[1]} {match[3]}" in there or f"{match[1]} {match[2]}.{match[3]}" in there
 
 
 def write(entries: list[Entry], path: Path) -> None:

@@ -146,17 +146,17 @@ def listed(objects: Iterable[Stored], known: Signers | None) -> Listing:
         if len(path) == PARTS:
             into = by_run if name == stored.name else kept
             into.setdefault((path[0], path[1]), {})[name] = stored
-    found = {key: _backup(*key, objects, known) for key, objects in by_run.items()}
+    by_key = {key: _backup(*key, objects, known) for key, objects in by_run.items()}
     for key, copies in kept.items():
-        copy, daily = _backup(*key, copies, known), found.get(key)
+        copy, daily = _backup(*key, copies, known), by_key.get(key)
         if copy is None or not copy.verified:
             continue
         # One with another object in it is told as such; one of which age has taken a part is gone.
         there = daily if daily and set(by_run[key]) >= set(copies) else replace(copy, place=KEPT)
-        found[key] = replace(there, kept=True)
+        by_key[key] = replace(there, kept=True)
     return Listing(
-        tuple(sorted((one for one in found.values() if one), key=lambda one: (one.database, one.taken_at))),
-        tuple(sorted(key for key, one in found.items() if one is None and _of_ours(*key, by_run[key]))),
+        tuple(sorted((one for one in by_key.values() if one), key=lambda one: (one.database, one.taken_at))),
+        tuple(sorted(key for key, one in by_key.items() if one is None and _of_ours(*key, by_run[key]))),
     )
 
 
@@ -189,10 +189,10 @@ def _backup(database: str, run: str, objects: Mapping[str, Stored], known: Signe
 def _moments(proof: Stored) -> tuple[datetime, datetime] | None:
     """Return when the dump was taken and verified, in UTC; None if this object was not written by us."""
     try:
-        found = [datetime.fromisoformat(proof.info[key]) for key in ("taken-at", "verified-at")]
-        if any(one.tzinfo is None for one in found):
+        moments = [datetime.fromisoformat(proof.info[key]) for key in ("taken-at", "verified-at")]
+        if any(one.tzinfo is None for one in moments):
             return None
-        return found[0].astimezone(UTC), found[1].astimezone(UTC)
+        return moments[0].astimezone(UTC), moments[1].astimezone(UTC)
     except (KeyError, ValueError, OverflowError):  # the last of these on the first and the last day there is
         return None
 

@@ -76,8 +76,8 @@ def _sound_copy(bucket: "Bucket", settings: Settings, backup: Backup) -> Backup 
     if backup.sound or not backup.kept:
         return None
     copies = backups.at(bucket, settings, backup.database, KEPT)
-    found = next((copy for copy in copies if copy.run == backup.run and copy.sound), None)
-    if found:
+    copied = next((copy for copy in copies if copy.run == backup.run and copy.sound), None)
+    if copied:
         logger.warning(
             "bucket %s: the backup of %s, of run %s, %s: the copy of it that is kept is taken",
             bucket.name,
@@ -85,7 +85,7 @@ def _sound_copy(bucket: "Bucket", settings: Settings, backup: Backup) -> Backup 
             backup.run,
             backup.flaw,
         )
-    return found
+    return copied
 
 
 def _require_signed(bucket: "Bucket", backup: Backup, *, unsigned: bool) -> None:

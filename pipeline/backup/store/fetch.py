@@ -128,10 +128,10 @@ def _decrypt(opened: PrivateKey, file: File, path: Path, report: Callable[[float
         report(min(done / whole, 1.0), f"{done / MEGABYTE:,.0f} of {whole / MEGABYTE:,.0f} MB")
 
     plain = path.with_suffix("")
-    found = opened.decrypt(path, plain, on_bytes)
-    if found != file.plain:
+    decrypted = opened.decrypt(path, plain, on_bytes)
+    if decrypted != file.plain:
         raise CheckError(
-            f"{file.name}: the decrypted file differs from the dump (SHA-256 {found.sha256[:12]}... "
+            f"{file.name}: the decrypted file differs from the dump (SHA-256 {decrypted.sha256[:12]}... "
             f"instead of {file.plain.sha256[:12]}...)",
             hint="use another backup, and find out who wrote this one",
         )

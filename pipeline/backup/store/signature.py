@@ -105,15 +105,15 @@ def problems(databases: Access, database: str) -> list[str]:
     # Else nobody would tell the first lines that are to be written there.
     known = crypt.read_signers(path, may_lack=True)
     there, vault = databases.vault.transit.public_keys(database), databases.settings.vault
-    found = [
+    lines = [
         f"{known.path} lacks a key of {database}; write this line there, and where restores are made: {line}"
         for line in known.lacking(database, there)
     ]
-    found += known.unknown(database, there, f"{vault.transit}/keys/{vault.signing_key(database)}")
-    found += databases.vault.transit.faults(database)
-    if not found:
+    lines += known.unknown(database, there, f"{vault.transit}/keys/{vault.signing_key(database)}")
+    lines += databases.vault.transit.faults(database)
+    if not lines:
         require_able(databases, database)
-    return found
+    return lines
 
 
 def sign(databases: Access, proven: Manifest, data: bytes) -> dict[str, str]:

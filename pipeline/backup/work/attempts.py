@@ -22,19 +22,19 @@ KILLED = "its process was killed"
 def backups(settings: BackupSettings, database: str) -> list[Step]:
     """Return the backups of a database that are not complete, the oldest first, as the ledger would."""
     home = settings.work_dir / database
-    found = [_step(Work(settings, database, run), database, run, BACKUP) for run in _runs(home)]
-    return [step for step in found if step]
+    steps = [_step(Work(settings, database, run), database, run, BACKUP) for run in _runs(home)]
+    return [step for step in steps if step]
 
 
 def drills(settings: BackupSettings) -> list[Step]:
     """Return the drills that go on, or that did not hold or were killed, by database."""
-    found = []
+    steps = []
     for name in _runs(settings.work_dir / DRILLS):
         work = Work(settings, DRILLS, name)
         database, _, month = name.partition("-")
         if not (work.folder / FINISHED).exists():
-            found.append(_step(work, database, month, DRILL))
-    return [step for step in found if step]
+            steps.append(_step(work, database, month, DRILL))
+    return [step for step in steps if step]
 
 
 def _runs(home: Path) -> Iterator[str]:

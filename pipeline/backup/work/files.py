@@ -24,8 +24,8 @@ def new(path: Path) -> Iterator[int]:
 
 def digest(path: Path) -> Digest:
     """Return size and checksum of a file."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while piece := file.read(HASH_BYTES):
-            found.update(piece)
-        return Digest(size_bytes=file.tell(), sha256=found.hexdigest())
+            sha256.update(piece)
+        return Digest(size_bytes=file.tell(), sha256=sha256.hexdigest())

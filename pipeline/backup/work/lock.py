@@ -47,14 +47,15 @@ def sign(descriptor: int, run: str) -> None:
 def signed(descriptor: int) -> dict[str, Any]:
     """Return who holds a lock: run, pid, host and since; nothing if that is not written yet."""
     try:
-        found: dict[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
+        signature: dict[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
     except ValueError:
         return {}
-    return found if found.keys() >= {"run", "pid", "host", "since"} else {}
+    return signature if signature.keys() >= {"run", "pid", "host", "since"} else {}
 
 
 def _holder(descriptor: int) -> str:
-    found = signed(descriptor)
-    if not found:
+    signature = signed(descriptor)
+    if not signature:
         return ""
-    return f" (run {found['run']}, process {found['pid']} on {found['host']}, since {found['since']} UTC)"
+    at_work = f"process {signature['pid']} on {signature['host']}"
+    return f" (run {signature['run']}, {at_work}, since {signature['since']} UTC)"

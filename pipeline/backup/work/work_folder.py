@@ -96,14 +96,14 @@ class Work:
         self.prepare()
         with lock.opened(self.home / RUN_LOCK) as descriptor:
             if not file_lock.try_take(descriptor):
-                found = lock.signed(descriptor)
-                if not found:  # it has just begun
+                signature = lock.signed(descriptor)
+                if not signature:  # it has just begun
                     raise AlreadyRunningError(
                         f"{self.going} is already running",
                         hint="wait for it to end",
                     )
                 raise AlreadyRunningError.of(
-                    self.going, found["run"], found["since"], found["host"], found["pid"]
+                    self.going, signature["run"], signature["since"], signature["host"], signature["pid"]
                 )
             lock.sign(descriptor, self.run)
             yield
@@ -182,8 +182,8 @@ class Work:
 
     def read_progress(self) -> Progress | None:
         """Return what the step of this run last said; None if it is another run's, or there is none."""
-        found = _read(self.home / STATUS, Progress)
-        return found if found and found.run == self.run else None
+        progress = _read(self.home / STATUS, Progress)
+        return progress if progress and progress.run == self.run else None
 
     def _remember(self, name: str, error: BaseException) -> None:
         fact, hint = (error.fact, error.hint) if isinstance(error, PipelineError) else (str(error), "")
@@ -206,10 +206,10 @@ class Work:
         """Remember how a step failed that could not say so itself, if process `pid` was at work on it."""
         try:
             with lock.opened(self.home / STEP_LOCK) as descriptor:
-                found = lock.signed(descriptor)
+                signature = lock.signed(descriptor)
         except OSError:
             return
-        if (found.get("run"), found.get("pid")) == (self.run, pid):
+        if (signature.get("run"), signature.get("pid")) == (self.run, pid):
             progress = self.read_progress()
             self._remember(progress.step if progress else "a step", error)
 
@@ -269,13 +269,13 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _require_private(folder: Path) -> None:
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
         raise UsageError(
             f"{folder}: belongs to another user",
             hint="name a folder of our own as [backup] work_dir",
         )
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"{folder}: others may enter it",
             hint=f"make it private: chmod 700 {folder}",
