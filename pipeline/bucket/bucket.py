@@ -145,8 +145,8 @@ class Bucket:
     ) -> Stored:
         """Read an object back, all of it. Raise CheckError unless it has this SHA-256 (and size)."""
         object_ = self._sized(name, size_bytes)
-        found = download.read_all(self._connection, object_, lambda _: None, progress)
-        download.require(self._connection, object_, found, sha256)
+        actual = download.read_all(self._connection, object_, lambda _: None, progress)
+        download.require(self._connection, object_, actual, sha256)
         return object_
 
     def verify_sample(
@@ -166,8 +166,8 @@ class Bucket:
                 hint="see what it is",
             )
         pieces: list[bytes] = []
-        found = download.read_all(self._connection, object_, pieces.append, None)
-        download.require(self._connection, object_, found, object_.sha256 or found)
+        actual = download.read_all(self._connection, object_, pieces.append, None)
+        download.require(self._connection, object_, actual, object_.sha256 or actual)
         return b"".join(pieces)
 
     def copy(self, source: Stored, name: str) -> Stored:
@@ -206,10 +206,10 @@ class Bucket:
             answer = connection.session.list_buckets(account_id, bucket_id=connection.bucket_id)
             return [rules.state(one) for one in answer["buckets"]]
 
-        found: list[rules.BucketState] = connection.call("read its settings", ask, needs="listBuckets")
-        if not found:
+        states: list[rules.BucketState] = connection.call("read its settings", ask, needs="listBuckets")
+        if not states:
             raise UnreachableError(f"bucket {self.name}: there is no such bucket any more")
-        return found[0]
+        return states[0]
 
     def apply(self, *, keep_days: int, lock_days: int | None) -> rules.BucketState:
         """Set lifecycle rules and, unless `lock_days` is None, the default lock. Needs an ADMIN key.
@@ -253,13 +253,13 @@ class Bucket:
         connection.call(what, update, needs=needs)
 
     def _existing(self, name: str) -> Stored:
-        found = self.find(name)
-        if found is None:
+        stored = self.find(name)
+        if stored is None:
             raise StepError(
                 f"bucket {self.name}: there is no {name}",
                 hint="'pipeline backups' lists the backups",
             )
-        return found
+        return stored
 
     def _sized(self, name: str, size_bytes: int | None) -> Stored:
         object_ = self._existing(name)

@@ -179,5 +179,5 @@ class Connection:
         def ask() -> str:
             return str(self.api.get_bucket_by_name(self.bucket_name).id_)
 
-        found: str = self.call("find it (the key is not restricted to it)", ask, needs="listBuckets")
-        return found
+        bucket_id: str = self.call("find it (the key is not restricted to it)", ask, needs="listBuckets")
+        return bucket_id

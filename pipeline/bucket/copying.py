@@ -18,9 +18,9 @@ def copy(connection: Connection, source: Stored, name: str) -> Stored:
 
     The same content under that name is done already.
     """
-    found = newest(connection, name)
-    if found is not None and (found.sha256, found.size_bytes) == (source.sha256, source.size_bytes):
-        return found
+    existing = newest(connection, name)
+    if existing is not None and (existing.sha256, existing.size_bytes) == (source.sha256, source.size_bytes):
+        return existing
     what = f"copy {source.name} to {name}"
     if source.size_bytes <= LARGEST_BYTES:
         connection.call(what, lambda: connection.session.copy_file(source.file_id, name), needs=NEEDS)

@@ -108,12 +108,12 @@ def download(
         temporary.replace(path)
 
 
-def require(connection: Connection, object_: Stored, found: str, wanted: str) -> None:
+def require(connection: Connection, object_: Stored, actual: str, wanted: str) -> None:
     """Raise CheckError unless the two hashes are equal."""
-    if found != wanted:
+    if actual != wanted:
         raise CheckError(
             f"bucket {connection.bucket_name}: {object_.name} is damaged: its SHA-256 is "
-            f"{found[:12]}... and should be {wanted[:12]}...",
+            f"{actual[:12]}... and should be {wanted[:12]}...",
             hint="use another backup, and find out who changed this one",
         )
 

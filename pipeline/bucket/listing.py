@@ -24,8 +24,8 @@ def _pages(
 ) -> Iterator[T]:
     """Yield what is on all pages. Each is taken apart within its call, which tells what is not B2's."""
     while True:
-        found, following = connection.call(what, functools.partial(page, start), needs=needs)
-        yield from found
+        entries, following = connection.call(what, functools.partial(page, start), needs=needs)
+        yield from entries
         if following is None:
             return
         if following == start:
@@ -44,8 +44,8 @@ def newest(connection: Connection, name: str) -> Stored | None:
         answer = connection.session.list_file_names(connection.bucket_id, name, 1, name)
         return [stored(file) for file in answer["files"]]
 
-    found: list[Stored] = connection.call(f"look for {name}", ask, needs="listFiles")
-    return next((one for one in found if one.name == name), None)
+    versions: list[Stored] = connection.call(f"look for {name}", ask, needs="listFiles")
+    return next((one for one in versions if one.name == name), None)
 
 
 def list_unfinished(connection: Connection, prefix: str) -> Iterator[Unfinished]:

@@ -47,21 +47,21 @@ class BucketState:
         """Return what is not as it should be, a line each, with what to do."""
         where = f"bucket {self.bucket_name}"
         fix = "run 'pipeline check --fix' with an admin key"
-        found = []
+        lines = []
         if _significant(self.rules) != _significant(desired_rules(keep_days)):
-            found.append(
+            lines.append(
                 f"{where}: its lifecycle rules do not keep backups for {keep_days} days, and those below "
                 f"{KEPT} at any age; {fix}"
             )
         if lock_days is None:
-            return found
+            return lines
         if self.lock_enabled is None:
-            found.append(f"{where}: the key may not read the lock; give it readBucketRetentions")
+            lines.append(f"{where}: the key may not read the lock; give it readBucketRetentions")
         elif not self.lock_enabled:
-            found.append(f"{where}: Object Lock is off; {fix}")
+            lines.append(f"{where}: Object Lock is off; {fix}")
         elif (self.lock_mode, self.lock_days) != ("compliance", lock_days):
-            found.append(f"{where}: new objects are not locked for {lock_days} days (compliance); {fix}")
-        return found
+            lines.append(f"{where}: new objects are not locked for {lock_days} days (compliance); {fix}")
+        return lines
 
 
 def state(answer: Mapping[str, Any]) -> BucketState:

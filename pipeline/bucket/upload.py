@@ -53,9 +53,9 @@ def write_bytes(connection: Connection, data: bytes, label: Label, *, replace: b
     """Upload a small object from memory. `replace` puts a new version over one with other content."""
 
     def send() -> Stored:
-        found = _same(connection, label, len(data), replace=replace)
-        if found is not None:
-            return found
+        existing = _same(connection, label, len(data), replace=replace)
+        if existing is not None:
+            return existing
         return stored(
             connection.session.upload_file(
                 connection.bucket_id,
@@ -78,14 +78,14 @@ def _same(connection: Connection, label: Label, size_bytes: int, *, replace: boo
 
     Asked again before each attempt: an upload whose answer got lost must not make a second version.
     """
-    found = newest(connection, label.name)
-    if found is None or (found.sha256 == label.sha256 and found.size_bytes == size_bytes):
-        return found
+    existing = newest(connection, label.name)
+    if existing is None or (existing.sha256 == label.sha256 and existing.size_bytes == size_bytes):
+        return existing
     if replace:
         return None
     raise StepError(
         f"bucket {connection.bucket_name}: {label.name} is there already with other content "
-        f"(uploaded {found.uploaded_at:%Y-%m-%d %H:%M} UTC), and nothing is overwritten",
+        f"(uploaded {existing.uploaded_at:%Y-%m-%d %H:%M} UTC), and nothing is overwritten",
         hint="leave it there",
         retryable=False,
         again=ANOTHER_RUN,
@@ -124,19 +124,19 @@ class Upload:
                 f"{self._path}: its SHA-256 is not what it was",
                 hint="make the file again",
             )
-        found = _same(self._connection, self._label, self._size)
-        if found is None:
+        stored = _same(self._connection, self._label, self._size)
+        if stored is None:
             descriptor = os.open(self._path, os.O_RDONLY)
             try:
                 large = len(self._parts) > 1
-                found = self._large(descriptor, hashes.sha1) if large else self._small(descriptor)
+                stored = self._large(descriptor, hashes.sha1) if large else self._small(descriptor)
             finally:
                 self._stop.set()
                 os.close(descriptor)
         for left in list(list_unfinished(self._connection, self._label.name)):
             if left.name == self._label.name:
                 cancel(self._connection, left)
-        return found
+        return stored
 
     def _body(self, descriptor: int, part: Part) -> PartBody:
         return PartBody(
@@ -147,9 +147,9 @@ class Upload:
         body = self._body(descriptor, self._parts[0])
 
         def send() -> Stored:
-            found = _same(self._connection, self._label, self._size)
-            if found is not None:
-                return found
+            existing = _same(self._connection, self._label, self._size)
+            if existing is not None:
+                return existing
             body.seek(0)
             return stored(
                 self._connection.session.upload_file(
@@ -230,15 +230,15 @@ class Upload:
     def _usable_parts(self, descriptor: int, upload: Unfinished) -> dict[int, str] | None:
         """Return the SHA-1 of each part that is there, None if they are not parts of this file as cut now."""
         planned = {part.number: part for part in self._parts}
-        found: dict[int, str] = {}
+        sha1s: dict[int, str] = {}
         for answer in list_parts(self._connection, upload):
             part = planned.get(answer["partNumber"])
             if part is None or part.size_bytes != answer["contentLength"]:
                 return None
             if part_sha1(descriptor, part) != answer["contentSha1"]:
                 return None
-            found[part.number] = answer["contentSha1"]
-        return found
+            sha1s[part.number] = answer["contentSha1"]
+        return sha1s
 
     def _finish(self, file_id: str, sha1s: list[str]) -> Stored:
         def finish() -> Stored:
@@ -246,10 +246,10 @@ class Upload:
                 return stored(self._connection.session.finish_large_file(file_id, sha1s))
             except (BadRequest, FileNotPresent):
                 # Finished already, by an attempt whose answer got lost?
-                found = _same(self._connection, self._label, self._size)
-                if found is None:
+                existing = _same(self._connection, self._label, self._size)
+                if existing is None:
                     raise
-                return found
+                return existing
 
         done: Stored = self._connection.call(
             f"finish the upload of {self._label.name}", finish, needs="writeFiles"
