@@ -88,18 +88,18 @@ def read_sources(directory: Path) -> Catalog:
 
     SQL is not read at all, so that what is wrong in it, or in marts, stops nobody. Raise ProblemsError.
     """
-    found = sources.read(directory, queries=False)
-    if found.problems:
-        raise ProblemsError(found.problems)
-    return Catalog(sources=found.read)
+    declared = sources.read(directory, queries=False)
+    if declared.problems:
+        raise ProblemsError(declared.problems)
+    return Catalog(sources=declared.read)
 
 
 def read_repository(directory: Path) -> Repository:
     """Return all that an analysts' repository holds. Raise ProblemsError with the problems of every file."""
     from pipeline.catalog.dashboard_files import dashboards  # noqa: PLC0415 - no load has need of them
 
-    found, catalog, problems = _read(directory)
-    shown, more = dashboards.read(directory, found, catalog.marts, marts.named(directory))
+    declared, catalog, problems = _read(directory)
+    shown, more = dashboards.read(directory, declared, catalog.marts, marts.named(directory))
     tasks = sorted((directory / "tasks").rglob("*.py"))
     problems += [*more, *(problem for path in tasks if (problem := _compiles(path, directory)))]
     if problems:
@@ -108,13 +108,13 @@ def read_repository(directory: Path) -> Repository:
 
 
 def _read(directory: Path) -> tuple[Sources, Catalog, list[str]]:
-    found = sources.read(directory)
-    built, problems = marts.read(directory, found)
-    problems = [*found.problems, *sources.unknown_relations(found, marts.named(directory)), *problems]
-    lines = found.lines.items()
+    declared = sources.read(directory)
+    built, problems = marts.read(directory, declared)
+    problems = [*declared.problems, *sources.unknown_relations(declared, marts.named(directory)), *problems]
+    lines = declared.lines.items()
     places = {f"{source}.{name}": f"{sources.FOLDER}/{source}.yaml:{line}" for (source, name), line in lines}
     places |= {f"{SCHEMA}.{mart.name}": f"{mart.file}:1" for mart in built.values()}
-    return found, Catalog(sources=found.read, marts=built, places=places), problems
+    return declared, Catalog(sources=declared.read, marts=built, places=places), problems
 
 
 def _compiles(path: Path, directory: Path) -> str | None:

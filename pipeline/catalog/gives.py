@@ -26,31 +26,31 @@ def outputs(root: "exp.Expr") -> tuple[str, ...] | None:
         return outputs(root.left)
     if isinstance(root, exp.Subquery):
         return outputs(root.this)
-    found: list[str] = []
+    columns: list[str] = []
     for expression in root.expressions:
         if isinstance(expression, exp.Star):
             relation = _only_relation(root)
             if relation is None:
                 return None
-            found.append(relation + _STAR)
+            columns.append(relation + _STAR)
         elif isinstance(expression, exp.Column) and isinstance(expression.this, exp.Star):
             return None
         else:
-            found.append(_name(expression))
-    return tuple(found)
+            columns.append(_name(expression))
+    return tuple(columns)
 
 
-def expanded(found: tuple[str, ...] | None, known: Known) -> tuple[str, ...] | None:
+def expanded(named: tuple[str, ...] | None, known: Known) -> tuple[str, ...] | None:
     """Return the columns with each star written out, or None where that cannot be told."""
     columns: list[str] = []
-    for each in found or ():
+    for each in named or ():
         if not each.endswith(_STAR):
             columns.append(each)
         elif (given := known.get(each.removesuffix(_STAR))) is not None:
             columns += given
         else:
             return None
-    return None if found is None else tuple(columns)
+    return None if named is None else tuple(columns)
 
 
 def _name(expression: "exp.Expr") -> str:

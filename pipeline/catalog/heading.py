@@ -54,8 +54,8 @@ def read(text: str) -> tuple[str, Heading, list[Problem], list[tuple[int, querie
         return prose, Heading(), wrong, []
     heading, problems = validated(written, Heading) if written.value is not None else (Heading(), [])
     wrong, named = _checks(written)
-    found = [*written.problems, *problems, *_rules(written), *wrong]
-    return prose, heading or Heading(), found, named
+    wrong_lines = [*written.problems, *problems, *_rules(written), *wrong]
+    return prose, heading or Heading(), wrong_lines, named
 
 
 def _split(text: str) -> tuple[str, Document]:

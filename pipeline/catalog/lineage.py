@@ -16,19 +16,19 @@ Lineage = Mapping[str, Sequence[str]]
 
 def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:
     """Return what everything that is declared is made of."""
-    found: dict[str, Sequence[str]] = {
+    made_of: dict[str, Sequence[str]] = {
         f"{source.name}.{table}": () for source in catalog.sources.values() for table in source.tables
     }
     # Which tables "*" brings only the source knows; those that are used are known by that.
     used = [name for mart in catalog.marts.values() for name in mart.reads]
     used += [name for dashboard in dashboards.values() for name in _shown(dashboard)]
     starred = {source.name for source in catalog.sources.values() if source.everything}
-    found |= {name: () for name in sorted(set(used) - found.keys()) if name.partition(".")[0] in starred}
+    made_of |= {name: () for name in sorted(set(used) - made_of.keys()) if name.partition(".")[0] in starred}
     for mart in catalog.marts.values():
-        found[f"{SCHEMA}.{mart.name}"] = sorted(mart.reads)
+        made_of[f"{SCHEMA}.{mart.name}"] = sorted(mart.reads)
     for name, dashboard in dashboards.items():
-        found[f"{DASHBOARD} {name}"] = sorted(set(_shown(dashboard)))
-    return found
+        made_of[f"{DASHBOARD} {name}"] = sorted(set(_shown(dashboard)))
+    return made_of
 
 
 def _shown(dashboard: Dashboard) -> Iterator[str]:
@@ -45,9 +45,9 @@ def tree(lineage: Lineage, name: str | None = None) -> list[str]:
         used = {one for made_of in lineage.values() for one in made_of}
         roots = [one for one in lineage if one not in used and lineage[one]]
         return [line for root in sorted(roots) for line in _branches(root, lineage)]
-    found = named(lineage, name)
-    users = sorted(one for one in lineage if found in lineage[one])
-    return [*_branches(found, lineage), *(f"used by {user}" for user in users)]
+    full_name = named(lineage, name)
+    users = sorted(one for one in lineage if full_name in lineage[one])
+    return [*_branches(full_name, lineage), *(f"used by {user}" for user in users)]
 
 
 def named(lineage: Lineage, name: str) -> str:

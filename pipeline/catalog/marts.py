@@ -66,8 +66,8 @@ def read(directory: Path, sources: Sources) -> tuple[dict[str, Mart], list[str]]
     known = named(directory)
     marts: dict[str, Mart] = {}
     for path in sorted(folder.glob("*.sql")):
-        found, mart = _read_mart(path, sources, known)
-        problems += [f"{FOLDER}/{path.name}:{line}: {what}" for line, what in found]
+        wrong, mart = _read_mart(path, sources, known)
+        problems += [f"{FOLDER}/{path.name}:{line}: {what}" for line, what in wrong]
         if mart is not None:
             marts[mart.name] = mart
     problems += _cycles(marts)

@@ -24,40 +24,40 @@ UNKNOWN = "? (not known from the SQL alone)"
 
 def of(catalog: Catalog, dashboards: Mapping[str, Dashboard]) -> Lineage:
     """Return what every column of a mart, and every card, is computed of: `mart.staff.people`."""
-    found: dict[str, Sequence[str]] = {}
+    lineage: dict[str, Sequence[str]] = {}
     for mart in catalog.marts.values():
         columns = traced(mart.sql)
         if columns is None:
-            found[f"{SCHEMA}.{mart.name}.*"] = [UNKNOWN]
+            lineage[f"{SCHEMA}.{mart.name}.*"] = [UNKNOWN]
             continue
         # As the server calls them, where the files tell.
         names = (
             mart.gives if mart.gives and len(mart.gives) == len(columns) else [name for name, _ in columns]
         )
         for name, (_, origins) in zip(names, columns, strict=True):
-            found[f"{SCHEMA}.{mart.name}.{name.rpartition('.')[2]}"] = origins
+            lineage[f"{SCHEMA}.{mart.name}.{name.rpartition('.')[2]}"] = origins
     for name, dashboard in dashboards.items():
         cards = {card.title: _card(card.statement()) for card in dashboard.cards if card.sql}
-        found |= {f"{DASHBOARD} {name}: {title}": origins for title, origins in cards.items()}
-        found[f"{DASHBOARD} {name}"] = [f"{DASHBOARD} {name}: {title}" for title in cards]
-    ahead = [origin for made_of in found.values() for origin in made_of]
+        lineage |= {f"{DASHBOARD} {name}: {title}": origins for title, origins in cards.items()}
+        lineage[f"{DASHBOARD} {name}"] = [f"{DASHBOARD} {name}: {title}" for title in cards]
+    ahead = [origin for made_of in lineage.values() for origin in made_of]
     while ahead:
         origin = ahead.pop()
-        if origin not in found:
-            found[origin] = _behind(found, origin)
-            ahead += found[origin]
-    return found
+        if origin not in lineage:
+            lineage[origin] = _behind(lineage, origin)
+            ahead += lineage[origin]
+    return lineage
 
 
-def _behind(found: Lineage, origin: str) -> Sequence[str]:
+def _behind(lineage: Lineage, origin: str) -> Sequence[str]:
     """Return what a column is made of that no SELECT names: one of a source's table of nothing."""
     relation, _, column = origin.rpartition(".")
     if not relation.startswith(f"{SCHEMA}."):
         return ()
     if column == "*":
-        return of_relations(found, relation) or [UNKNOWN]
+        return of_relations(lineage, relation) or [UNKNOWN]
     # All columns of one table may be behind a star; of several it cannot be told whose this is.
-    stars = found.get(f"{relation}.*", ())
+    stars = lineage.get(f"{relation}.*", ())
     if len(stars) == 1 and stars[0].endswith(".*"):
         return [f"{stars[0].removesuffix('*')}{column}"]
     return [UNKNOWN]
@@ -66,8 +66,8 @@ def _behind(found: Lineage, origin: str) -> Sequence[str]:
 def of_relations(known: Lineage, name: str) -> list[str]:
     """Return the known columns of a table or a mart, in their order; a mart may go without its schema."""
     for whole in (name, f"{SCHEMA}.{name}"):
-        if found := [column for column in known if column.rpartition(".")[0] == whole]:
-            return found
+        if columns := [column for column in known if column.rpartition(".")[0] == whole]:
+            return columns
     return []
 
 

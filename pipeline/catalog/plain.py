@@ -99,8 +99,8 @@ class _Text:
         while place < end:
             rest = " ".join(self.words[place:end]) + " "
             pattern = next((one for one in known if one.match(rest)), None)
-            found = pattern.match(rest) if pattern else None
-            count = found[0].count(" ") if found else 1
+            match = pattern.match(rest) if pattern else None
+            count = match[0].count(" ") if match else 1
             if pattern is not None:
                 self._drop(place, place + count)
             if pattern is _NESTED:

@@ -82,7 +82,7 @@ def parse(text: str) -> Query:
         (exp.Lock, "locks rows; remove FOR UPDATE or FOR SHARE"),
     ):
         # A SELECT is a part of what can be inserted, and so one of DDL's classes in this library.
-        if any(not isinstance(found, exp.Query) for found in root.find_all(forbidden)):
+        if any(not isinstance(node, exp.Query) for node in root.find_all(forbidden)):
             raise QueryError(1, what)
     require_harmless(root)
     columns = {

@@ -37,15 +37,15 @@ class _Described(GenerateJsonSchema):
     """
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        found = super().model_schema(schema)
+        described = super().model_schema(schema)
         texts: dict[str, str] = {}
         for one in reversed(schema["cls"].__mro__):
             if issubclass(one, BaseModel) and one is not BaseModel:
                 texts |= dict(_texts(one))
         for name, field in schema["cls"].model_fields.items():
             if name in texts:
-                found["properties"][field.alias or name].setdefault("description", texts[name])
-        return found
+                described["properties"][field.alias or name].setdefault("description", texts[name])
+        return described
 
 
 def _texts(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
@@ -62,8 +62,8 @@ def schema(kind: str = "source") -> dict[str, Any]:
     """Return the JSON Schema of sources/NAME.yaml, or of dashboards/NAME.yaml."""
     generated = KINDS[kind].model_json_schema(by_alias=True, mode="validation", schema_generator=_Described)
     generated["title"] = f"{kind}s/NAME.yaml"
-    found: dict[str, Any] = _tidied(generated)
-    return {"$schema": DIALECT, **found}
+    document: dict[str, Any] = _tidied(generated)
+    return {"$schema": DIALECT, **document}
 
 
 def text(kind: str = "source") -> str:

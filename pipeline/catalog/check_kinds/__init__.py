@@ -19,7 +19,7 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 KINDS: dict[str, type[TableCheck]] = {
-    found.kind: found for found in sorted(TableCheck.__subclasses__(), key=lambda found: found.kind)
+    check.kind: check for check in sorted(TableCheck.__subclasses__(), key=lambda check: check.kind)
 }
 
 

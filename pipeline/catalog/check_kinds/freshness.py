@@ -7,7 +7,7 @@ from psycopg2 import sql
 
 from pipeline import durations
 from pipeline.catalog.as_written import mapping, named
-from pipeline.catalog.check_kinds.kind import Found, TableCheck
+from pipeline.catalog.check_kinds.kind import Mistakes, TableCheck
 from pipeline.catalog.check_kinds.outcome import Result, Rows
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.values import Duration, Name
@@ -43,7 +43,7 @@ class FreshnessCheck(TableCheck):
         return named(mapping(rule).get("column"))
 
     @classmethod
-    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Found:
+    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Mistakes:
         """Yield a column whose times are masked."""
         del tables
         for column in cls.columns_in(rule):

@@ -9,7 +9,7 @@ from pipeline.catalog.check_kinds.outcome import Result, Rows
 from pipeline.catalog.document import Path
 from pipeline.catalog.ruled import Ruled
 
-Found = Iterator[tuple[Path, str]]
+Mistakes = Iterator[tuple[Path, str]]
 
 
 class TableCheck(Ruled):
@@ -54,7 +54,7 @@ class TableCheck(Ruled):
         return None
 
     @classmethod
-    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Found:
+    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Mistakes:
         """Yield what makes no sense beside the table's masks and the other tables of the file.
 
         Each with its place within the check: empty, or beginning with the check's own key.

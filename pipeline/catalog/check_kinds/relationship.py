@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from pipeline import names
 from pipeline.catalog.as_written import ALL, EMPTYING, mapping, masks_of, named
-from pipeline.catalog.check_kinds.kind import Found, TableCheck
+from pipeline.catalog.check_kinds.kind import Mistakes, TableCheck
 from pipeline.catalog.check_kinds.outcome import Result, Rows
 from pipeline.catalog.declared import Declared
 from pipeline.catalog.document import Path
@@ -52,7 +52,7 @@ class RelationshipCheck(TableCheck):
         return [(("to",), to) for to in named(mapping(rule).get("to"))]
 
     @classmethod
-    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Found:
+    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Mistakes:
         """Yield columns of which nothing is left, a table that is not there, and what never agrees."""
         for column in cls.columns_in(rule):
             if masks.get(column) in EMPTYING:
@@ -98,7 +98,7 @@ class RelationshipCheck(TableCheck):
 
 def _disagreeing(
     rule: dict[str, Any], target: str, masks: Mapping[str, str], others: Mapping[str, str]
-) -> Found:
+) -> Mistakes:
     for column, other in zip(named(rule.get("columns")), named(rule.get("to_columns")), strict=False):
         ours, theirs = masks.get(column), others.get(other)
         if theirs in EMPTYING:

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg2 import sql
 
 from pipeline.catalog.as_written import EMPTYING, named
-from pipeline.catalog.check_kinds.kind import Found, TableCheck
+from pipeline.catalog.check_kinds.kind import Mistakes, TableCheck
 from pipeline.catalog.check_kinds.outcome import Result, Rows
 from pipeline.catalog.values import ColumnNames
 
@@ -26,7 +26,7 @@ class UniqueCheck(TableCheck):
         return named(rule)
 
     @classmethod
-    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Found:
+    def mistakes(cls, rule: Any, masks: Mapping[str, str], tables: Mapping[str, Any]) -> Mistakes:
         """Yield the columns of which nothing is left."""
         del tables
         for column in named(rule):

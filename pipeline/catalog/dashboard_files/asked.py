@@ -44,8 +44,8 @@ class Question:
 
     def hidden(self, name: str) -> queries.Relation | None:
         """Return a relation where it is read under an alias alone, and not by its own name."""
-        found = [relation for relation in self.relations if str(relation) == name]
-        return found[0] if found and all(relation.alias for relation in found) else None
+        relations = [relation for relation in self.relations if str(relation) == name]
+        return relations[0] if relations and all(relation.alias for relation in relations) else None
 
 
 def question(card: DeclaredCard, known: Known) -> tuple[Question | None, list[Problem]]:
@@ -83,10 +83,10 @@ def _of_sql(card: DeclaredCard, sql: str, known: Known) -> tuple[Question | None
         for index, each in enumerate(measures)
         if measure(each)[0]
     ]
-    found = Question(
+    question = Question(
         sql.strip().rstrip(";").rstrip(), query.relations, given, card.dimensions or (), measures
     )
-    return found, [*problems, *_wrong_shape(card, found), *_missing(card, found)]
+    return question, [*problems, *_wrong_shape(card, question), *_missing(card, question)]
 
 
 def _misnamed(query: queries.Query, known: Known) -> Iterator[Problem]:
@@ -112,9 +112,13 @@ def _of_mart(card: DeclaredCard, mart: str, known: Known) -> tuple[Question | No
         measures, pairs = given, [(None, given[0])]
     shown = given if not dimensions and not measures else (*dimensions, *measures)
     relations = (queries.Relation(SCHEMA, mart, 1),)
-    found = Question(_select(card, name, dimensions, pairs), relations, shown, dimensions, measures)
+    question = Question(_select(card, name, dimensions, pairs), relations, shown, dimensions, measures)
     # Its columns are looked for among those of the mart.
-    return found, [*problems, *_wrong_shape(card, found), *_missing(card, replace(found, gives=given))]
+    return question, [
+        *problems,
+        *_wrong_shape(card, question),
+        *_missing(card, replace(question, gives=given)),
+    ]
 
 
 def _select(
@@ -147,38 +151,38 @@ def quoted(name: str) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
 
 
-def _wrong_shape(card: DeclaredCard, found: Question) -> Iterator[Problem]:
+def _wrong_shape(card: DeclaredCard, question: Question) -> Iterator[Problem]:
     """Tell where a chart has too few or too many columns."""
     if card.chart not in SHAPES:
         return
     for key, columns, (least, most) in zip(
-        ("dimensions", "measures"), (found.dimensions, found.measures), SHAPES[card.chart], strict=True
+        ("dimensions", "measures"), (question.dimensions, question.measures), SHAPES[card.chart], strict=True
     ):
         if len(columns) < least:
             yield (), 0, f"its chart needs {key}; write {key}: and {_ROLE[key]}"
         if len(columns) > most:
             how = f"{most} at the most" if most else "none"
             yield (key,), 0, f"are {len(columns)}, and its chart has {how}; take some away"
-    if found.dimensions[1:] and found.measures[1:]:
+    if question.dimensions[1:] and question.measures[1:]:
         yield ("measures",), 0, "are several, beside a second dimension; keep one of them, or one dimension"
 
 
 _ROLE = {"dimensions": "the column along its axis", "measures": "the column that is drawn"}
 
 
-def _missing(card: DeclaredCard, found: Question) -> Iterator[Problem]:
+def _missing(card: DeclaredCard, question: Question) -> Iterator[Problem]:
     """Tell columns that the card names and its rows do not have."""
-    if found.gives is None:
+    if question.gives is None:
         return
-    for column, path in _named(card, found):
-        if column not in found.gives:
-            known = [each for each in found.gives if each != UNNAMED]
-            hint = "" if card.mart or len(known) == len(found.gives) else ", or name one of them with AS"
+    for column, path in _named(card, question):
+        if column not in question.gives:
+            known = [each for each in question.gives if each != UNNAMED]
+            hint = "" if card.mart or len(known) == len(question.gives) else ", or name one of them with AS"
             yield path, 0, f"{column}: no such column; {names.advice(column, known)}{hint}"
 
 
-def _named(card: DeclaredCard, found: Question) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    for key, columns in (("dimensions", found.dimensions), ("measures", found.measures)):
+def _named(card: DeclaredCard, question: Question) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    for key, columns in (("dimensions", question.dimensions), ("measures", question.measures)):
         for index, column in enumerate(columns):
             if not (card.sql and measure(column)[0]):
                 yield column, (key, index)
@@ -193,13 +197,13 @@ def known_columns(marts: Mapping[str, tuple[str, ...] | None]) -> dict[str, tupl
     known: dict[str, tuple[str, ...]] = {}
     waiting = dict(marts)
     while True:
-        found = {
+        resolved = {
             name: columns
             for name, given in waiting.items()
             if (columns := expanded(given, known)) is not None
         }
-        if not found:
+        if not resolved:
             return known
-        for name, columns in found.items():
+        for name, columns in resolved.items():
             known[f"{SCHEMA}.{name}"] = columns
             del waiting[name]

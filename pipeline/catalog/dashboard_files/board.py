@@ -154,11 +154,11 @@ class Card:
 
     def format_of(self, column: str) -> Format:
         """Return how a column is written, its title included."""
-        found = self.formats.get(column, Format())
-        if found.title:
-            return found
+        declared = self.formats.get(column, Format())
+        if declared.title:
+            return declared
         words = column.replace("_", " ").strip()
-        return Format(**{**found.__dict__, "title": words[:1].upper() + words[1:]})
+        return Format(**{**declared.__dict__, "title": words[:1].upper() + words[1:]})
 
     def statement(self, conditions: str = "") -> str:
         """Return its SELECT with SQL conditions in their place."""

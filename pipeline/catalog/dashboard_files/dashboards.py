@@ -47,9 +47,9 @@ def read(
     ]
     known = asked.known_columns({name: mart.gives for name, mart in marts.items()}) | PLATFORM
     for path in sorted(folder.glob("*.yaml")):
-        found, dashboard = _read_dashboard(path, _Around(sources, named, known))
-        problems += [f"{FOLDER}/{path.name}:{line}: {what}" for line, what in sorted(set(found))]
-        if dashboard is not None and not found:
+        wrong, dashboard = _read_dashboard(path, _Around(sources, named, known))
+        problems += [f"{FOLDER}/{path.name}:{line}: {what}" for line, what in sorted(set(wrong))]
+        if dashboard is not None and not wrong:
             dashboards[path.stem] = dashboard
     return dashboards, problems
 
@@ -140,19 +140,19 @@ class _File:
             yield Tab(str(title), tuple(self._cards(("tabs", index, "cards"))))
 
     def _cards(self, path: document.Path) -> Iterator[Card]:
-        found = [
+        placed = [
             ((*path, index), card)
             for index, raw in enumerate(_listed(self._written.at(path)))
             if (card := _declared(raw, DeclaredCard)) is not None
         ]
-        cards = [card for _, card in found]
+        cards = [card for _, card in placed]
         for later, earlier in layout.overlaps(cards):
             other = cards[earlier].title or "a text"
-            line = self._written.line(found[earlier][0])
+            line = self._written.line(placed[earlier][0])
             self._add_problem(
-                (*found[later][0], "left"), f"overlaps with {other} (line {line}); move one of them"
+                (*placed[later][0], "left"), f"overlaps with {other} (line {line}); move one of them"
             )
-        for (where, card), place in zip(found, layout.places(cards), strict=True):
+        for (where, card), place in zip(placed, layout.places(cards), strict=True):
             question = self._question(where, card)
             self._check_title(where, card)
             formats = {name: Format(**_given(each)) for name, each in card.format.items()}
@@ -256,10 +256,12 @@ class _File:
 
     def unreached(self) -> Iterator[Problem]:
         """Tell the filters that reach nothing."""
-        for name, found in self.filters.items():
+        for name, filter_ in self.filters.items():
             if name not in self._reached and not self._unread:
                 where: document.Path = ("filters", name)
-                what = f"reaches no card: none has a column {found.column}; correct its column, or remove it"
+                what = (
+                    f"reaches no card: none has a column {filter_.column}; correct its column, or remove it"
+                )
                 yield self._written.line(where), f"{dotted(where)}: {what}"
 
 

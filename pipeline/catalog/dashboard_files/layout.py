@@ -14,15 +14,15 @@ def places(cards: Sequence[DeclaredCard]) -> list[Place]:
     """
     fixed = {id(card): Place(card.left, card.top, *card.size) for card in cards if _is_placed(card)}  # type: ignore[arg-type]
     taken = {cell for place in fixed.values() for cell in place.cells}
-    found: list[Place] = []
+    chosen: list[Place] = []
     row = 0
     for card in cards:
         place = fixed.get(id(card)) or _next_free(card.size, taken, row)
         if id(card) not in fixed:
             taken |= place.cells
             row = place.top
-        found.append(place)
-    return found
+        chosen.append(place)
+    return chosen
 
 
 def _is_placed(card: DeclaredCard) -> bool:

@@ -74,8 +74,8 @@ def parse(text: str) -> Condition:
     text = text.strip()
     bare = _STRINGS.sub("''", text)
     for pattern, what in _UNCLEAR:
-        if found := re.search(pattern, bare):
-            raise QueryError(bare.count("\n", 0, found.start()) + 1, what)
+        if match := re.search(pattern, bare):
+            raise QueryError(bare.count("\n", 0, match.start()) + 1, what)
     root = queries.expression(text)
     for unwanted, what in (
         (exp.Query, "reads another table; only the columns of the row itself are there"),

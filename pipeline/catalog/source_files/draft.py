@@ -86,14 +86,14 @@ def _table(relation: Relation, name: str, schema: str) -> Iterator[str]:
 
 
 def _about(relation: Relation) -> str:
-    found = [KINDS[relation.kind]] if relation.kind in KINDS else []
+    remarks = [KINDS[relation.kind]] if relation.kind in KINDS else []
     if relation.rows:
-        found.append(f"about {_rounded(relation.rows):,} rows")
+        remarks.append(f"about {_rounded(relation.rows):,} rows")
     if relation.size_bytes >= LARGE_BYTES:
-        found.append(f"{relation.size_bytes / 2**30:.1f} GiB")
+        remarks.append(f"{relation.size_bytes / 2**30:.1f} GiB")
     if relation.kind == RelationKind.PARTITIONED:
-        found.append("its partitions are read through it")
-    return ", ".join(found)
+        remarks.append("its partitions are read through it")
+    return ", ".join(remarks)
 
 
 def _rounded(rows: int) -> int:

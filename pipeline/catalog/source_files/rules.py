@@ -13,7 +13,7 @@ from pipeline.catalog.document import Document, Path, dotted
 from pipeline.catalog.values import Changes, DriftAction, DriftKind, Mask, Quarantine
 
 Problem = tuple[int, str]
-Found = Iterator[tuple[Path, str]]
+Mistakes = Iterator[tuple[Path, str]]
 
 HISTORY = "_history"
 # What `ignore` would do in silence, by the kind of drift.
@@ -30,7 +30,7 @@ def problems(written: Document, stem: str) -> list[Problem]:
     """Return the problems of a file called `stem`.yaml, as pairs of line and text."""
     if not isinstance(written.value, dict):
         return []
-    found = [*_source(written, stem)]
+    lines = [*_source(written, stem)]
     tables = mapping(written.value.get("tables"))
     defaults = mapping(written.value.get("defaults"))
     for name, table in tables.items():
@@ -47,14 +47,14 @@ def problems(written: Document, stem: str) -> list[Problem]:
             *_circle(name, tables),
         ):
             full = (*path, *where)
-            found.append((written.line(full), f"{dotted(full)}: {what}"))
+            lines.append((written.line(full), f"{dotted(full)}: {what}"))
     for where, what in _drift(defaults):
         full = ("defaults", *where)
-        found.append((written.line(full), f"{dotted(full)}: {what}"))
-    return found
+        lines.append((written.line(full), f"{dotted(full)}: {what}"))
+    return lines
 
 
-def _drift(table: dict[str, Any]) -> Found:
+def _drift(table: dict[str, Any]) -> Mistakes:
     for kind, action in mapping(table.get("drift")).items():
         if action == DriftAction.IGNORE and kind in NEVER_IGNORED:
             yield ("drift", kind), f"{NEVER_IGNORED[kind]}; write refresh or block"
@@ -70,7 +70,7 @@ def _compared_with(name: str, tables: dict[str, Any]) -> set[str]:
     }
 
 
-def _circle(name: str, tables: dict[str, Any]) -> Found:
+def _circle(name: str, tables: dict[str, Any]) -> Mistakes:
     """A table is loaded after those that its relationships name, which must not wait for it in turn."""
     reached, ahead = set[str](), _compared_with(name, tables)
     while ahead:
@@ -125,13 +125,13 @@ def _source(written: Document, stem: str) -> Iterator[Problem]:
         yield line, f'source: "{name}" is not the file\'s name; write source: {stem}, or rename the file'
 
 
-def _table_name(name: str, *, history: bool) -> Found:
+def _table_name(name: str, *, history: bool) -> Mistakes:
     longest = names.MAXIMUM_BYTES - (len(HISTORY) if history else 0)
     if len(name.encode()) > longest:
         yield (), f"the name is longer than {longest} bytes; write a shorter one, and table: its own"
 
 
-def _history(name: str, tables: dict[str, Any], *, history: bool) -> Found:
+def _history(name: str, tables: dict[str, Any], *, history: bool) -> Mistakes:
     if history and f"{name}{HISTORY}" in tables:
         yield (
             (),
@@ -140,7 +140,7 @@ def _history(name: str, tables: dict[str, Any], *, history: bool) -> Found:
         )
 
 
-def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Found:
+def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Mistakes:
     changes = table.get("changes", defaults.get("changes", Changes.XMIN))
     cursor = table.get("cursor", defaults.get("cursor"))
     if changes == Changes.CURSOR and not cursor:
@@ -157,7 +157,7 @@ def _cursor(table: dict[str, Any], defaults: dict[str, Any]) -> Found:
         )
 
 
-def _columns(table: dict[str, Any], *, history: bool) -> Found:
+def _columns(table: dict[str, Any], *, history: bool) -> Mistakes:
     keys = named(table.get("key"))
     reserved = names.RESERVED_COLUMNS | (names.HISTORY_COLUMNS if history else frozenset())
     for name, column in mapping(table.get("columns")).items():
@@ -176,7 +176,7 @@ def _columns(table: dict[str, Any], *, history: bool) -> Found:
                 yield (*path, rule), f"mask: {mask} leaves {left}; remove one of the two"
 
 
-def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Found:
+def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Mistakes:
     masks = masks_of(table)
     for index, check in listed(table.get("checks")):
         path: Path = ("checks", index)

@@ -31,13 +31,13 @@ def condition_problems(written: Document) -> list[rules.Problem]:
         if not isinstance(text, str) or not text:
             continue
         try:
-            found = conditions.parse(text)
+            condition = conditions.parse(text)
         except queries.QueryError as error:
             problems.append((written.line_within(path, error.line), f"{dotted(path)}: {error.problem}"))
             continue
         columns = mapping(mapping(table).get("columns"))
         for column, mask in sorted(masks_of(mapping(table)).items()):
-            if column in found.columns and "unmasked" not in mapping(columns[column]):
+            if column in condition.columns and "unmasked" not in mapping(columns[column]):
                 what = (
                     f"names {column}, which is masked ({mask}), and the rows that are there would reveal it; "
                     "remove it, or write 'unmasked: reviewed' beside its mask"
@@ -69,7 +69,7 @@ def _all_problems(written: Document) -> Iterator[rules.Problem]:
             yield written.line(path), f"{dotted(path)}: {what}"
 
 
-def _not_listed(table: dict[str, Any]) -> rules.Found:
+def _not_listed(table: dict[str, Any]) -> rules.Mistakes:
     """Tell what is said of columns that are not loaded, and which are listed and masked away."""
     # The key and the cursor come along by themselves.
     loaded = {*named(table["only"]), *named(table.get("key")), *named(table.get("cursor"))}

@@ -16,30 +16,32 @@ FOLDER = "sources"
 def read(directory: Path, *, queries: bool = True) -> Sources:
     """Read all files of sources/ in `directory`, an analysts' repository; without `queries` no SQL."""
     folder = directory / FOLDER
-    found = Sources()
+    sources = Sources()
     for path in sorted(folder.glob("*.yml")):
-        found.problems.append(f"{FOLDER}/{path.name}:1: must end in .yaml; rename it")
-        found.faulty.add(path.stem)
+        sources.problems.append(f"{FOLDER}/{path.name}:1: must end in .yaml; rename it")
+        sources.faulty.add(path.stem)
     for path in sorted(folder.glob("*.yaml")):
-        source = _read_source(path, found, queries=queries)
+        source = _read_source(path, sources, queries=queries)
         if source is not None:
-            found.read[source.name] = source
+            sources.read[source.name] = source
         else:
-            found.faulty.add(path.stem)
-    if not found.read and not found.faulty:
-        found.problems.append(
+            sources.faulty.add(path.stem)
+    if not sources.read and not sources.faulty:
+        sources.problems.append(
             f"{folder}: holds no .yaml file; write one for each source, or name another folder"
         )
-    found.problems += _clashes(found)
-    return found
+    sources.problems += _clashes(sources)
+    return sources
 
 
-def _read_source(path: Path, found: Sources, *, queries: bool) -> Source | None:
+def _read_source(path: Path, sources: Sources, *, queries: bool) -> Source | None:
     shown = f"{FOLDER}/{path.name}"
     try:
         written = document.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
-        found.problems.append(f"{shown}:1: cannot be read as UTF-8 text; correct the file or its permissions")
+        sources.problems.append(
+            f"{shown}:1: cannot be read as UTF-8 text; correct the file or its permissions"
+        )
         return None
     problems = list(written.problems)
     declared = None
@@ -48,10 +50,10 @@ def _read_source(path: Path, found: Sources, *, queries: bool) -> Source | None:
         wrong_queries, named = rules.query_problems(written) if queries else ([], [])
         problems += [*more, *rules.problems(written, path.stem), *wrong_queries]
         problems += selection.problems(written)
-        found.named += [(f"{shown}:{line}: {place}", relation) for line, place, relation in named]
+        sources.named += [(f"{shown}:{line}: {place}", relation) for line, place, relation in named]
     tables = declared.tables if declared else {}
-    found.lines |= {(path.stem, name): written.line(("tables", name)) for name in tables}
-    found.problems += [f"{shown}:{line}: {what}" for line, what in sorted(set(problems))]
+    sources.lines |= {(path.stem, name): written.line(("tables", name)) for name in tables}
+    sources.problems += [f"{shown}:{line}: {what}" for line, what in sorted(set(problems))]
     return _placed(declared.resolved(), written) if declared and not problems else None
 
 
@@ -68,27 +70,27 @@ def _placed(source: Source, written: document.Document) -> Source:
     return source.model_copy(update={"tables": tables})
 
 
-def unknown_relations(found: Sources, built: set[str]) -> Iterator[str]:
+def unknown_relations(sources: Sources, built: set[str]) -> Iterator[str]:
     """Find what sql checks read that is not a table of any source and none of the marts `built`."""
-    for place, relation in found.named:
+    for place, relation in sources.named:
         if not relation.schema:
             what = f"is named without a schema; write {TABLE}, or its source before it"
         else:
-            what = relation_problem(relation, found, built) or ""
+            what = relation_problem(relation, sources, built) or ""
         if what:
             yield f"{place}: {relation}: {what}"
 
 
-def _clashes(found: Sources) -> Iterator[str]:
+def _clashes(sources: Sources) -> Iterator[str]:
     """Find tables whose failing rows would be set aside under one name: a.b_c and a_b.c."""
     taken: dict[str, Table] = {}
-    for source in found.read.values():
+    for source in sources.read.values():
         for table in source.tables.values():
             name = f"{table.source}_{table.name}"
             other = taken.setdefault(name, table)
             if other is not table:
                 yield (
-                    f"{FOLDER}/{source.name}.yaml:{found.lines[source.name, table.name]}: "
+                    f"{FOLDER}/{source.name}.yaml:{sources.lines[source.name, table.name]}: "
                     f"tables.{table.name}: quarantine.{name} belongs to "
                     f"{other.source}.{other.name} already; give it another name, and table: its own"
                 )
