@@ -126,10 +126,10 @@ def _add(declared: Mapping[str, Declared], wanted: str, parsers: Any, *, whole: 
         for name, one in declared.items():
             parsers.add_parser(name, help=one.help)
         return
-    found = declared.values() if whole else [declared[wanted]]
+    chosen = declared.values() if whole else [declared[wanted]]
     # What is imported stays: to look again and again for what of it is not needed takes a tenth of a command.
     gc.disable()
-    for place in dict.fromkeys(one.place for one in found):
+    for place in dict.fromkeys(one.place for one in chosen):
         module, _, function = place.partition(":")
         getattr(importlib.import_module(f"pipeline.cli.{module}"), function)(parsers)
     gc.freeze()

@@ -29,7 +29,7 @@ def declared() -> Mapping[str, Declared]:
         name: Declared(f"{room}.{file.stem}:add_commands", text)
         for room in ROOMS
         for file in (folder / room).glob("*.py")
-        if (found := DECLARED.search(file.read_text("utf-8")))
-        for name, text in ast.literal_eval(found[1]).items()
+        if (match := DECLARED.search(file.read_text("utf-8")))
+        for name, text in ast.literal_eval(match[1]).items()
     }
     return dict(sorted(by_name.items()))

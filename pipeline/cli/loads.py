@@ -81,11 +81,11 @@ def show_failures(failures: Sequence[Step]) -> None:
         groups.setdefault(_reason(step), []).append(step)
     for alike in groups.values():
         step = alike[-1]
-        found = outage.find(step.error, step.exit_code) if len(alike) > 1 else None
-        error = found.error if found else step.error or "without a word"
-        if found and len({one.key.name.partition(".")[0] for one in alike}) > 1:
+        server = outage.find(step.error, step.exit_code) if len(alike) > 1 else None
+        error = server.error if server else step.error or "without a word"
+        if server and len({one.key.name.partition(".")[0] for one in alike}) > 1:
             # Which source it was that noticed it is no news beside all their names.
-            error = error.removeprefix(f"{found.server}: ")
+            error = error.removeprefix(f"{server.server}: ")
         names = outage.few(sorted({one.key.name for one in alike}))
         tasks = ", ".join(dict.fromkeys(one.key.task for one in alike))
         fix = _fix(alike)
@@ -96,11 +96,11 @@ def show_failures(failures: Sequence[Step]) -> None:
 def _reason(step: Step) -> tuple[object, ...]:
     """Return what steps have in common that failed for the same reason, and are fixed by one command."""
     chain = chains.find(step.key.task)
-    found = outage.find(step.error, step.exit_code)
-    if found is None or chain is None:
+    server = outage.find(step.error, step.exit_code)
+    if server is None or chain is None:
         return (step.key,)
     mart = chains.ETL if chain is chains.MARTS else chain
-    return step.key.run, mart.name, found.place
+    return step.key.run, mart.name, server.place
 
 
 def _fix(alike: Sequence[Step]) -> Hint:
@@ -173,8 +173,8 @@ def extent(tables: Sequence[Table], backups: int) -> str:
     return f"{', '.join(parts)} and {terminal.counted(backups, 'backup')}"
 
 
-def show_held_back(found: Mapping[str, Sequence[str]]) -> None:
+def show_held_back(holders_by_source: Mapping[str, Sequence[str]]) -> None:
     """Print who keeps the horizon of a source back, of each source."""
-    for source, holders in sorted(found.items()):
+    for source, holders in sorted(holders_by_source.items()):
         for one in holders:
             terminal.print_line(f"{source}: {one}, has not ended; {READ_AGAIN}", "yellow")

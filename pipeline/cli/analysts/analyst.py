@@ -74,22 +74,22 @@ def run_validate(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     """Return what there is, and what could not be observed. Raise ProblemsError with every problem."""
     directory = arguments.directory or here.repository()
-    found = catalog.read_repository(directory)
+    repository = catalog.read_repository(directory)
     unseen = _check_tasks(directory)
-    tables = sum(len(source.tables) for source in found.catalog.sources.values())
+    tables = sum(len(source.tables) for source in repository.catalog.sources.values())
     counted = [
-        terminal.counted(len(found.catalog.sources), "source"),
+        terminal.counted(len(repository.catalog.sources), "source"),
         terminal.counted(tables, "table"),
-        terminal.counted(len(found.catalog.marts), "mart"),
-        terminal.counted(len(found.dashboards), "dashboard"),
-        *([terminal.counted(len(found.tasks), "file") + " of tasks"] if found.tasks else []),
+        terminal.counted(len(repository.catalog.marts), "mart"),
+        terminal.counted(len(repository.dashboards), "dashboard"),
+        *([terminal.counted(len(repository.tasks), "file") + " of tasks"] if repository.tasks else []),
     ]
     where = "" if arguments.directory or directory == Path() else f"{directory}: "
     lines = [f"its tasks were compiled and not imported: {unseen}"] if unseen else []
     lines += [
         f'{name}: "*" stands for tables that only the source knows: whether it has those that marts and '
         f"checks read is seen by 'pipeline plan {name}' and the load"
-        for name, source in found.catalog.sources.items()
+        for name, source in repository.catalog.sources.items()
         if source.everything
     ]
     return f"{where}{', '.join(counted)}: no problem found", lines

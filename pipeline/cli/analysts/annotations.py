@@ -47,14 +47,14 @@ def print_problems(
 
 
 def _as_json(level: str, problem: str) -> dict[str, object]:
-    found = _PLACE.fullmatch(problem)
-    place = {"file": found["file"], "line": int(found["line"])} if found else {"file": None, "line": None}
-    return {**place, "level": level, "message": found["what"] if found else problem}
+    match = _PLACE.fullmatch(problem)
+    place = {"file": match["file"], "line": int(match["line"])} if match else {"file": None, "line": None}
+    return {**place, "level": level, "message": match["what"] if match else problem}
 
 
 def _as_annotation(level: str, problem: str) -> str:
-    found = _PLACE.fullmatch(problem)
-    if not found:
+    match = _PLACE.fullmatch(problem)
+    if not match:
         return f"::{level}::{problem.translate(_MESSAGE)}"
-    file, what = found["file"].translate(_PROPERTY), found["what"].translate(_MESSAGE)
-    return f"::{level} file={file},line={found['line']}::{what}"
+    file, what = match["file"].translate(_PROPERTY), match["what"].translate(_MESSAGE)
+    return f"::{level} file={file},line={match['line']}::{what}"

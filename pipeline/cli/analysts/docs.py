@@ -46,12 +46,12 @@ def run_docs(arguments: argparse.Namespace) -> int:
     else:
         configured = settings.read()
         with sync.held(configured.require_analysts().checkout) as folder:
-            found: Repository = catalog.read_repository(folder)
+            repository: Repository = catalog.read_repository(folder)
         with access.opened(configured) as databases:
             with databases.warehouse(autocommit=True) as warehouse:
                 ledger.require_migrated(warehouse)
-                known = listing.known_to(warehouse, found.catalog)
-            facts = docs.gather(dataclasses.replace(found, catalog=known), databases)
+                known = listing.known_to(warehouse, repository.catalog)
+            facts = docs.gather(dataclasses.replace(repository, catalog=known), databases)
     path = arguments.out / FILE
     _write(path, docs.page(facts))
     terminal.print_text(f"{path}: {terminal.counted(len(facts.relations), 'table')}")

@@ -38,10 +38,10 @@ def add_commands(commands: Any) -> None:
 
 def run_lineage(arguments: argparse.Namespace) -> int:
     """Print it as trees, or as a diagram."""
-    found = catalog.read_repository(arguments.dir or here.repository())
+    repository = catalog.read_repository(arguments.dir or here.repository())
     if arguments.columns:
-        return _show_columns(origins.of(found.catalog, found.dashboards), arguments)
-    known = lineage.of(found.catalog, found.dashboards)
+        return _show_columns(origins.of(repository.catalog, repository.dashboards), arguments)
+    known = lineage.of(repository.catalog, repository.dashboards)
     if arguments.svg:
         from pipeline.docs import drawn  # noqa: PLC0415 - only a picture needs it
 

@@ -99,7 +99,7 @@ def _seen(theirs: Connection, name: str, query: Composable, subject: Callable[[i
             asked = subject(staging.count(theirs, view))
             quality.require_pure(theirs, asked.checks, asked.declared_in)
             postgres.rows(theirs, "SET LOCAL transaction_read_only = on")
-            return [Seen(found, _examples(theirs, asked, found)) for found in quality.check(theirs, asked)]
+            return [Seen(result, _examples(theirs, asked, result)) for result in quality.check(theirs, asked)]
     finally:
         theirs.rollback()
 
@@ -120,11 +120,11 @@ def _examples(theirs: Connection, subject: Subject, result: Result) -> list[str]
     if result.examples is None:
         return []
     query = sql.SQL("SELECT * FROM ({}) AS f LIMIT {}").format(result.examples, sql.Literal(EXAMPLES))
-    found = []
+    lines = []
     for row in postgres.records(theirs, query):
         shown = [name for name in subject.key if name in row] or list(row)[:SHOWN_COLUMNS]
-        found.append(_in_words({name: row[name] for name in shown}))
-    return found
+        lines.append(_in_words({name: row[name] for name in shown}))
+    return lines
 
 
 def _in_words(row: dict[str, object]) -> str:

@@ -37,13 +37,13 @@ def run_report(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     configured = settings.read()
     with sync.held(configured.require_analysts().checkout) as folder:
-        found = catalog.read_repository(folder).dashboards
+        dashboards = catalog.read_repository(folder).dashboards
     out = arguments.out or (configured.report.folder if configured.report else FOLDER)
-    path, wrong = write.write(configured, found, out)
+    path, wrong = write.write(configured, dashboards, out)
     took = time.monotonic() - began
     megabytes = path.stat().st_size / 1e6
     terminal.print_text(
-        f"{path}: {terminal.counted(len(found), 'dashboard')}, {megabytes:.1f} MB, {took:.1f} s"
+        f"{path}: {terminal.counted(len(dashboards), 'dashboard')}, {megabytes:.1f} MB, {took:.1f} s"
     )
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())

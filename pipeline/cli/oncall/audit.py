@@ -70,8 +70,8 @@ def run_audit(arguments: argparse.Namespace) -> int:
     seen: list[Audited] = []
     night: Night | None = None
     with access.opened(configured) as databases, audit.auditor(databases, tables) as auditor:
-        night, found = _begun(auditor, arguments)
-        for one in found:
+        night, findings = _begun(auditor, arguments)
+        for one in findings:
             seen.append(one)
             _show(one)
             _send(configured, one)
@@ -99,7 +99,7 @@ def _selected(configured: Settings, declared: Catalog, source: str | None, table
         return [declared.source(source).table(table)]
     sources = [declared.source(source)] if source else list(declared.sources.values())
     known = [one for one in sources if one.name in configured.sources]
-    return [found for one in known for found in one.tables.values()]
+    return [declared_table for one in known for declared_table in one.tables.values()]
 
 
 def _show(one: Audited) -> None:

@@ -179,15 +179,15 @@ def _show_stale(seen: Overview, database: str) -> None:
         terminal.print_next("", chains.DRILL.command(None, database))
 
 
-def _headline(seen: Overview, found: Run) -> str:
-    line = f"{found.name} {found.run} {seen.load_state}, began {found.started_at:%Y-%m-%d %H:%M} UTC"
-    if found.attempts > 1:
-        line += f", attempt {found.attempts} at {found.attempted_at:%Y-%m-%d %H:%M} UTC"
-    if found.alive:
-        return f"{line} on {found.host}, process {found.pid}"
-    if found.finished_at:
-        return f"{line}, took {(found.finished_at - found.attempted_at).total_seconds():.0f} s"
-    return f"{line}; process {found.pid} on {found.host} is gone"
+def _headline(seen: Overview, run: Run) -> str:
+    line = f"{run.name} {run.run} {seen.load_state}, began {run.started_at:%Y-%m-%d %H:%M} UTC"
+    if run.attempts > 1:
+        line += f", attempt {run.attempts} at {run.attempted_at:%Y-%m-%d %H:%M} UTC"
+    if run.alive:
+        return f"{line} on {run.host}, process {run.pid}"
+    if run.finished_at:
+        return f"{line}, took {(run.finished_at - run.attempted_at).total_seconds():.0f} s"
+    return f"{line}; process {run.pid} on {run.host} is gone"
 
 
 def _show_backups(seen: Overview, *, known: bool) -> None:

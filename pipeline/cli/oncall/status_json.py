@@ -75,8 +75,10 @@ def _moment(moment: datetime | None) -> str | None:
 def _tables_data(seen: Overview) -> list[dict[str, Any]]:
     """Return every table that is declared, loaded or not, and what is loaded of others."""
     rows = {table.name: table.rows for table in seen.tables} | {one.name: one.rows for one in seen.fresh}
-    found: dict[str, tuple[datetime | None, str | None]] = {one.name: (one.as_of, None) for one in seen.fresh}
-    found |= {table.name: (table.as_of, table.state) for table in seen.tables}
+    states: dict[str, tuple[datetime | None, str | None]] = {
+        one.name: (one.as_of, None) for one in seen.fresh
+    }
+    states |= {table.name: (table.as_of, table.state) for table in seen.tables}
     return [
         {
             "table": name,
@@ -85,7 +87,7 @@ def _tables_data(seen: Overview) -> list[dict[str, Any]]:
             "state": state,
             "proved_at": _moment(seen.proofs[name].proved_at if name in seen.proofs else None),
         }
-        for name, (as_of, state) in sorted(found.items())
+        for name, (as_of, state) in sorted(states.items())
     ]
 
 

@@ -113,11 +113,11 @@ def run_drill(arguments: argparse.Namespace) -> int:
             terminal.print_text(
                 f"the drills of {month} held already; nothing to do; for another one: --month {month}-again"
             )
-        found = drill.reports(configured, databases, month)
-        _show(found)
+        reports = drill.reports(configured, databases, month)
+        _show(reports)
         terminal.warn(signature.warning(configured))
         if todo:
-            _judge(configured, found, {name: folders[name] for name in todo}, returncode, tail)
+            _judge(configured, reports, {name: folders[name] for name in todo}, returncode, tail)
         for folder in folders.values():
             folder.remove()
     return 0
@@ -143,13 +143,13 @@ def _progress(folders: Sequence[DrillWork]) -> tuple[float, str]:
 
 def _judge(
     configured: Settings,
-    found: Mapping[str, Report],
+    reports: Mapping[str, Report],
     folders: Mapping[str, DrillWork],
     returncode: int,
     tail: Sequence[str],
 ) -> None:
     """Raise all that did not hold, by the reports in the bucket: Luigi's exit code alone tells too little."""
-    wrong = [name for name in folders if name not in found or not found[name].held]
+    wrong = [name for name in folders if name not in reports or not reports[name].held]
     for name in folders:
         if name not in wrong:
             alerts.send_recovery(configured, f"drill/{name}", f"the drill of {name} held")
@@ -161,10 +161,10 @@ def _judge(
             codes.append(known.exit_code)
             errors[name] = [known.error]
             hints[name] = known.hint
-        elif name in found:
+        elif name in reports:
             codes.append(CheckError.exit_code)
-            errors[name] = list(found[name].failures)
-            hints[name] = found[name].hint
+            errors[name] = list(reports[name].failures)
+            hints[name] = reports[name].hint
     for name in wrong if errors else ():
         errors.setdefault(name, ["it ended without an error message; it may have been killed"])
     for name, what in errors.items():
@@ -182,12 +182,12 @@ def _judge(
     raise failure
 
 
-def _show(found: Mapping[str, Report]) -> None:
+def _show(reports: Mapping[str, Report]) -> None:
     """Print the reports: one line each, and of one alone every assertion."""
-    if not found:
+    if not reports:
         return
     table = terminal.table("database", "run", ">MB", ">seconds", "deadline", ">holds up to", "grade")
-    for one in found.values():
+    for one in reports.values():
         table.add_row(
             one.database,
             one.run,
@@ -199,12 +199,12 @@ def _show(found: Mapping[str, Report]) -> None:
             style=None if one.held else "red",
         )
     terminal.console().print(table)
-    for one in found.values():
+    for one in reports.values():
         phases = ", ".join(f"{phase} {took:.1f}" for phase, took in one.seconds.items())
         terminal.print_text(f"{one.database}: {phases} s; {report.GRADES[one.grade]}")
         for line in (*one.failures, *one.notes):
             terminal.print_text(f"  {line}")
-    if len(found) == 1:
+    if len(reports) == 1:
         show_assertions([*one.assertions, *one.controls])
 
 

@@ -215,15 +215,15 @@ def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
 def _progress(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | None, str]:
     """Return how many steps of the tables are done, and which are at work."""
     try:
-        found = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
+        steps = [step for step in ledger.steps_of(warehouse, run) if step.key.name in names]
     except postgres.Error:  # the run goes on without being looked at
         return None, "the warehouse does not answer"
     now = [
         f"{loads.word(step)} {step.key.name}" + (f" {step.rows:,} rows" if step.rows else "")
-        for step in found
+        for step in steps
         if step.state == State.RUNNING
     ]
-    return sum(step.done for step in found), ", ".join(now)
+    return sum(step.done for step in steps), ", ".join(now)
 
 
 def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Sequence[str]) -> None:

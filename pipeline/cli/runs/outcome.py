@@ -18,19 +18,19 @@ def send(
     """
     keys = set()
     outages = [outage.find(step.error, step.exit_code) for step in failed]
-    for step, found in zip(failed, outages, strict=True):
+    for step, server in zip(failed, outages, strict=True):
         task = step.key.task
-        if found:
-            of = {other.source for other in outages if other and other.place == found.place}
+        if server:
+            of = {other.source for other in outages if other and other.place == server.place}
             waiting = [
                 name
                 for name in names
                 if "." in name
                 and name not in succeeded
-                and (found.source is None or name.partition(".")[0] in of)
+                and (server.source is None or name.partition(".")[0] in of)
             ]
-            alert = failures.out_of_reach(found, run, waiting, task, step.exit_code, step.hint)
-            if known := failures.known(found, run, alerts.open_alerts(configured)):
+            alert = failures.out_of_reach(server, run, waiting, task, step.exit_code, step.hint)
+            if known := failures.known(server, run, alerts.open_alerts(configured)):
                 alert = alert.model_copy(update={"key": known.key})
         else:
             subject = failures.loaded(step.key.name, run)

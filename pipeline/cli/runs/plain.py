@@ -74,11 +74,11 @@ def _steps(warehouse: Connection, chain: Chain, run: str) -> list[Step]:
 
 def _progress(warehouse: Connection, chain: Chain, run: str) -> tuple[float | None, str]:
     try:
-        found = _steps(warehouse, chain, run)
+        steps = _steps(warehouse, chain, run)
     except postgres.Error:  # the run goes on without being looked at
         return None, "the warehouse does not answer"
-    now = [f"{step.key.task} {step.key.name}" for step in found if step.state == State.RUNNING]
-    return float(sum(step.done for step in found)), ", ".join(now)
+    now = [f"{step.key.task} {step.key.name}" for step in steps if step.state == State.RUNNING]
+    return float(sum(step.done for step in steps)), ", ".join(now)
 
 
 def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
@@ -98,8 +98,8 @@ def _judge(
     Luigi's exit code alone tells too little.
     """
     liveness.fail_killed_steps(warehouse, run, {step.key.name for step in _steps(warehouse, chain, run)})
-    found = _steps(warehouse, chain, run)
-    failed = [step for step in found if not step.done]
+    steps = _steps(warehouse, chain, run)
+    failed = [step for step in steps if not step.done]
     for step in failed:
         part = chain.task(step.key.task).part
         subject = AlertSubject.of(chain.part(part, step.key.name, run) if part else chain.whole(run))
@@ -110,10 +110,10 @@ def _judge(
         failure = common_kind(step.exit_code or 3 for step in failed)("\n".join(lines))
         failure.alerted = True
         raise failure
-    if returncode or not found:
-        when = "though every step that began is done" if found else "before any step began"
+    if returncode or not steps:
+        when = "though every step that began is done" if steps else "before any step began"
         last = f"Luigi ended with {returncode} {when}; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     # What another machine's worker has fixed, it told its own machine alone.
     alerts.reconcile(databases.settings, f"{chain.name}/", (), run=run)
-    terminal.print_text(f"run {run} of {chain.name}: {terminal.counted(len(found), 'step')} done")
+    terminal.print_text(f"run {run} of {chain.name}: {terminal.counted(len(steps), 'step')} done")

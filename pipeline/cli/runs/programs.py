@@ -86,23 +86,23 @@ def _judge(
 ) -> None:
     """Raise all that failed, by what each has left: Luigi's exit code alone tells too little."""
     outcomes = {name: programs.outcome(configured, name, run) for name in names}
-    wrong = {name: found for name, found in outcomes.items() if not found.get("ok")}
+    wrong = {name: outcome for name, outcome in outcomes.items() if not outcome.get("ok")}
     if not wrong:
         return
     if not any(wrong.values()):
         last = f"Luigi ended with {returncode} before any task began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     lines, hints = [], []
-    for name, found in wrong.items():
-        error = str(found.get("error", "it did not begin"))
+    for name, outcome in wrong.items():
+        error = str(outcome.get("error", "it did not begin"))
         subject = AlertSubject.of(chains.ANALYSTS.part(chains.PROGRAM, name, run))
-        hint = found.get("hint") or f"fix tasks/{name}.py"
-        alerts.send(configured, subject.failed(chains.PROGRAM_TASK, error, found.get("exit_code"), hint))
+        hint = outcome.get("hint") or f"fix tasks/{name}.py"
+        alerts.send(configured, subject.failed(chains.PROGRAM_TASK, error, outcome.get("exit_code"), hint))
         lines += error.splitlines()
         hints.append(hint)
     command = chains.ANALYSTS.command(run, next(iter(wrong)) if len(wrong) == 1 else None)
     next_step = Hint(command, "; ".join(dict.fromkeys(hints)))
-    failure = common_kind(found.get("exit_code", 3) for found in wrong.values())(
+    failure = common_kind(outcome.get("exit_code", 3) for outcome in wrong.values())(
         "\n".join([*lines, f"  next: {next_step}"])
     )
     failure.alerted = True

@@ -187,12 +187,12 @@ def _selections(names: Sequence[str]) -> list[list[str]]:
     >>> _selections([""])
     [[]]
     """
-    found: dict[str, list[str]] = {}
+    by_source: dict[str, list[str]] = {}
     for name in names:
         source, _, table = name.partition(".")
-        chosen = found.setdefault(source, ["--source", source] if source else [])
+        chosen = by_source.setdefault(source, ["--source", source] if source else [])
         chosen += ["--table", table] if table else []
-    return list(found.values())
+    return list(by_source.values())
 
 
 def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:
@@ -203,23 +203,23 @@ def _known_load(configured: Settings, run: str | None) -> tuple[str, list[str]]:
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
         latest = runs.find(warehouse, ETL)
-        found = runs.find(warehouse, ETL, run)
+        known = runs.find(warehouse, ETL, run)
         # Plain Luigi keeps no more than the steps that it began.
-        begun = {step.key.name for step in ledger.steps_of(warehouse, run)} if run and not found else set()
+        begun = {step.key.name for step in ledger.steps_of(warehouse, run)} if run and not known else set()
     if run and begun:
         if not (names := _grouped(_tables(configured), begun)):
             raise UsageError(f"run {run}: none of its tables is still declared; name the tables to load")
         return run, names
     if latest is None:
         raise UsageError(f"nothing has run yet, so nothing can be run again; type '{chains.ETL.command()}'")
-    if found is None:
+    if known is None:
         raise UsageError(
             f"run {run} is not known, the latest is {latest.run}",
             hint=f"to begin it, type '{chains.ETL.command(run)}'",
         )
     # A table goes with its source.
-    return found.run, [
-        one for one in found.scope if one.partition(".")[0] not in found.scope or "." not in one
+    return known.run, [
+        one for one in known.scope if one.partition(".")[0] not in known.scope or "." not in one
     ]
 
 

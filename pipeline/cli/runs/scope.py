@@ -68,7 +68,7 @@ def of_load(configured: Settings, declared: Catalog, source: str | None, names: 
         return Scope(
             list(declared.source(source).tables.values()), [], module, whole, _empty(declared, source)
         )
-    tables = [found for one in declared.sources.values() for found in one.tables.values()]
+    tables = [table_of_it for one in declared.sources.values() for table_of_it in one.tables.values()]
     # What is asked for is the load. That dashboards could not be applied is told by their own step.
     root = chains.DASHBOARDS if configured.metabase else chains.ETL
     empty = _empty(declared, *declared.sources)
@@ -111,14 +111,14 @@ def of_run(configured: Settings, declared: Catalog, names: Sequence[str]) -> Sco
         with contextlib.suppress(UsageError):
             is_mart = schema == build.SCHEMA
             alone = [own] if own else []
-            found = (
+            part = (
                 of_mart(configured, declared, own)
                 if is_mart
                 else of_load(configured, declared, schema, alone)
             )
-            tables |= {f"{table.source}.{table.name}": table for table in found.tables}
-            marts |= {mart.name: mart for mart in found.marts}
-            empty += found.empty
+            tables |= {f"{table.source}.{table.name}": table for table in part.tables}
+            marts |= {mart.name: mart for mart in part.marts}
+            empty += part.empty
     return Scope(list(tables.values()), list(marts.values()), chains.ETL.module, (), empty)
 
 
@@ -130,9 +130,9 @@ def with_tables(configured: Settings, declared: Catalog, names: Sequence[str], r
     schemas = {name.partition(".")[0] for name in names} or set(declared.sources)
     if build.SCHEMA in schemas:
         schemas |= {read.partition(".")[0] for mart in declared.marts.values() for read in mart.reads}
-    found = {
+    expanded = {
         name: listing.of_run(configured, declared, name, run)
         for name, source in declared.sources.items()
         if name in schemas and source.everything
     }
-    return listing.with_sources(declared, found)
+    return listing.with_sources(declared, expanded)
