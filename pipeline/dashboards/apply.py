@@ -36,14 +36,14 @@ class Outcome:
     # Requests that wrote something.
     writes: int = 0
 
-    def add_descriptions(self, found: Sequence[Change]) -> list[Change]:
+    def add_descriptions(self, changes: Sequence[Change]) -> list[Change]:
         """Add what there was to do of descriptions, and return what somebody changed by hand: told by name.
 
         Of the others, which may be hundreds, only the number is.
         """
-        by_hand = [one for one in found if one.by_hand]
+        by_hand = [one for one in changes if one.by_hand]
         self.changes += by_hand
-        if counted := len(found) - len(by_hand):
+        if counted := len(changes) - len(by_hand):
             self.others.append(f"{counted} descriptions of tables and columns")
         return by_hand
 

@@ -98,16 +98,16 @@ class There:
         """
         if self._database is None:
             return 0, ""
-        found = self._database.column(relation, name)
-        if found is None:
+        column = self._database.column(relation, name)
+        if column is None:
             raise UnknownColumnError.of(f"{relation}.{name}")
-        return found
+        return column
 
     @property
     def collections(self) -> list[int]:
         """Return the numbers of our collections."""
-        found = [known.number for known in self.kept.values() if known.kind == COLLECTION]
-        return [number for number in found if number is not None]
+        numbers = [known.number for known in self.kept.values() if known.kind == COLLECTION]
+        return [number for number in numbers if number is not None]
 
     def live(self, key: str, kind: str) -> Mapping[str, Any] | None:
         """Return a thing of ours as Metabase has it; None if it has not, or has another under its number."""
@@ -120,8 +120,8 @@ class There:
 
 def differing(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the parts in which two contents differ."""
-    found = one or {}
-    return tuple(key for key in sorted({*found, *other}) if found.get(key) != other.get(key))
+    first = one or {}
+    return tuple(key for key in sorted({*first, *other}) if first.get(key) != other.get(key))
 
 
 def of_object(there: There, wanted: Wanted, edits: Edits, renamed_from: str | None = None) -> Change | None:
@@ -131,17 +131,17 @@ def of_object(there: There, wanted: Wanted, edits: Edits, renamed_from: str | No
     if live is None:
         gone = ("removed",) if known is not None and known.shown is not None and there.client else ()
         return Change(Action.CREATE, wanted.kind, name, file, by_hand=gone)
-    found = objects.shown(wanted.kind, live)
-    by_hand = differing(known.shown, found) if known and known.shown is not None else ()
+    shown = objects.shown(wanted.kind, live)
+    by_hand = differing(known.shown, shown) if known and known.shown is not None else ()
     try:
-        differs, follows = differing(found, wanted.shown(there)), ""
+        differs, follows = differing(shown, wanted.shown(there)), ""
     except UnknownColumnError as error:
         differs, follows = (), error.column
     if not differs and not follows:
-        return Change(Action.REMEMBER, wanted.kind, name, file) if known and known.shown != found else None
+        return Change(Action.REMEMBER, wanted.kind, name, file) if known and known.shown != shown else None
     if by_hand and edits == Edits.KEEP:
         return Change(Action.KEEP, wanted.kind, name, file, differs, by_hand, follows=follows)
-    action = Action.RESTORE if found["archived"] else Action.UPDATE
+    action = Action.RESTORE if shown["archived"] else Action.UPDATE
     return Change(action, wanted.kind, name, file, differs, by_hand, renamed_from, follows)
 
 

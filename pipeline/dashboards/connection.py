@@ -45,7 +45,7 @@ def details(uri: str) -> dict[str, Any]:
     """
     parts = urlsplit(uri)
     mode = dict(pair.partition("=")[::2] for pair in parts.query.split("&")).get("sslmode", "")
-    found = {
+    parameters = {
         "host": parts.hostname or "localhost",
         "port": parts.port or DEFAULT_PORT,
         "dbname": unquote(parts.path.lstrip("/")),
@@ -57,12 +57,12 @@ def details(uri: str) -> dict[str, Any]:
         "tunnel-enabled": False,
         "advanced-options": False,
     }
-    return found | ({"ssl-mode": mode} if found["ssl"] else {})
+    return parameters | ({"ssl-mode": mode} if parameters["ssl"] else {})
 
 
-def without_password(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+def without_password(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return of a connection's details what can be compared: those that we ask for, but for the password."""
-    return {key: found.get(key) for key in wanted if key != "password"}
+    return {key: actual.get(key) for key in wanted if key != "password"}
 
 
 class Database:
@@ -80,8 +80,8 @@ class Database:
     def tables(self) -> list[Mapping[str, Any]]:
         """Return the tables that Metabase knows, each with its fields."""
         if self._tables is None:
-            found = self.client.get(f"/api/database/{self.number}/metadata", include_hidden=True)
-            self._tables = list(found.get("tables") or ())
+            metadata = self.client.get(f"/api/database/{self.number}/metadata", include_hidden=True)
+            self._tables = list(metadata.get("tables") or ())
         return self._tables
 
     def column(self, relation: str, name: str) -> tuple[int, str] | None:
@@ -138,9 +138,9 @@ def _body(uri: str) -> dict[str, Any]:
 
 def _wrong(live: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Return what of a connection is not as we ask for; the password comes back masked."""
-    expected, found = without_password(asked["details"], asked["details"]), live.get("details") or {}
+    expected, actual = without_password(asked["details"], asked["details"]), live.get("details") or {}
     parts = [key for key, value in asked.items() if key != "details" and live.get(key) != value]
-    return [*(key for key, value in expected.items() if found.get(key) != value), *parts]
+    return [*(key for key, value in expected.items() if actual.get(key) != value), *parts]
 
 
 def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
@@ -178,8 +178,8 @@ def _there(client: Client, known: Kept | None) -> Mapping[str, Any] | None:
     if known.number is not None:
         live: Mapping[str, Any] | None = client.find(f"/api/database/{known.number}")
         return live if live is not None and _marker(live) == known.marker else None
-    found = versions.listed(client.get("/api/database"))
-    return next((one for one in found if one.get("name") == f"{NAME} {known.nonce}"), None)
+    databases = versions.listed(client.get("/api/database"))
+    return next((one for one in databases if one.get("name") == f"{NAME} {known.nonce}"), None)
 
 
 def _marker(live: Mapping[str, Any]) -> str:

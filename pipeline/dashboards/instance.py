@@ -65,14 +65,14 @@ def _entry(vault: Vault, path: str, *names: str, forbidden: str | None = None) -
     # To Vault what is not there and what one may not read are different things; an outage is a third.
     advice = f"write {' and '.join(names)} there"
     try:
-        found = vault.read(path, missing=advice, forbidden=forbidden)
+        entry = vault.read(path, missing=advice, forbidden=forbidden)
     except UnreachableError as error:
         if error.hint == advice:
             raise _MissingError(error.fact, hint=advice) from None
         raise
-    if missing := [name for name in names if not found.get(name)]:
+    if missing := [name for name in names if not entry.get(name)]:
         raise _MissingError(f"Vault: the entry {path} has no {' and no '.join(missing)}", hint=advice)
-    return found
+    return entry
 
 
 def _log_in(client: Client, key: str) -> bool:
@@ -99,10 +99,10 @@ def _password_login(client: Client, settings: MetabaseSettings, vault: Vault, sa
         "have a person make Metabase's key, once: 'pipeline dashboards apply' with a login that may read "
         f"{settings.secret} and write {settings.api_key} (docs/dashboards.md)"
     )
-    found = _entry(vault, settings.secret, "email", "password", forbidden=person)
-    session = _first_user(client, found["email"], found["password"], say)
+    entry = _entry(vault, settings.secret, "email", "password", forbidden=person)
+    session = _first_user(client, entry["email"], entry["password"], say)
     if session is None:
-        answer = client.post("/api/session", {"username": found["email"], "password": found["password"]})
+        answer = client.post("/api/session", {"username": entry["email"], "password": entry["password"]})
         session = answer["id"]
     client.log_in(SESSION_HEADER, session)
     try:
@@ -144,15 +144,15 @@ def _require(client: Client, wanted: Mapping[str, object]) -> None:
     They are read from the properties: a setting asked for by its own address answers with nothing while it
     has its default, and tracking is on by default.
     """
-    found = client.get(PROPERTIES)
+    properties = client.get(PROPERTIES)
     for key, value in wanted.items():
-        if found.get(key) != value:
+        if properties.get(key) != value:
             client.put(f"/api/setting/{key}", {"value": value})
-    found = client.get(PROPERTIES)
+    properties = client.get(PROPERTIES)
     for key, value in wanted.items():
-        if found.get(key) != value:
+        if properties.get(key) != value:
             raise UnreachableError(
-                f"Metabase at {client.url} keeps its setting {key} at {found.get(key)!r}, not {value!r}",
+                f"Metabase at {client.url} keeps its setting {key} at {properties.get(key)!r}, not {value!r}",
                 hint="see its Admin settings, General, and whether its environment sets it",
             )
 

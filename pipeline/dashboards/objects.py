@@ -59,8 +59,8 @@ def whole(kind: str, shown: Shown, live: Shown) -> dict[str, Any]:
 
 def read(client: Client, kind: str, number: int) -> Mapping[str, Any] | None:
     """Return a thing as Metabase gives it, None if it has none of that number."""
-    found: Mapping[str, Any] | None = client.find(f"{PATHS[kind]}/{number}")
-    return found
+    answer: Mapping[str, Any] | None = client.find(f"{PATHS[kind]}/{number}")
+    return answer
 
 
 def marker(live: Mapping[str, Any]) -> str:
@@ -70,7 +70,7 @@ def marker(live: Mapping[str, Any]) -> str:
 
 def shown(kind: str, live: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a thing shows, in our words, as Metabase gives it."""
-    found = {
+    content = {
         "name": live.get("name"),
         "description": live.get("description") or "",
         "archived": bool(live.get("archived")),
@@ -79,7 +79,7 @@ def shown(kind: str, live: Mapping[str, Any]) -> dict[str, Any]:
     if kind == CARD:
         query = live.get("dataset_query") or {}
         sql, tags = versions.read_query(query)
-        return found | {
+        return content | {
             "type": live.get("type") or "question",
             "display": live.get("display"),
             "sql": sql,
@@ -89,14 +89,14 @@ def shown(kind: str, live: Mapping[str, Any]) -> dict[str, Any]:
         }
     if kind == DASHBOARD:
         names = {tab["id"]: tab["name"] for tab in live.get("tabs") or ()}
-        return found | {
+        return content | {
             "width": live.get("width"),
             "auto_apply_filters": live.get("auto_apply_filters", True),
             "parameters": [_parameter(one) for one in live.get("parameters") or ()],
             "tabs": [tab["name"] for tab in live.get("tabs") or ()],
             "cards": sorted((_dashcard(one, names) for one in live.get("dashcards") or ()), key=place),
         }
-    return found
+    return content
 
 
 def place(card: Shown) -> tuple[str, int, int]:
@@ -131,10 +131,10 @@ def _query(wanted: Shown) -> dict[str, Any]:
 
 
 def _tag(tag: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: tag.get(key) for key in ("id", "name", "type")} | {"title": tag.get("display-name")}
+    content = {key: tag.get(key) for key in ("id", "name", "type")} | {"title": tag.get("display-name")}
     if tag.get("type") == "dimension":
-        found |= {"field": versions.field_of(tag), "widget": tag.get("widget-type")}
-    return found
+        content |= {"field": versions.field_of(tag), "widget": tag.get("widget-type")}
+    return content
 
 
 def _parameter(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,10 +180,10 @@ def _dashcards(wanted: Shown, live: Shown) -> list[dict[str, Any]]:
     known: dict[Any, list[int]] = {}
     for one in live.get("dashcards") or ():
         known.setdefault(one.get("card_id"), []).append(one["id"])
-    found = []
+    dashcards = []
     for index, card in enumerate(wanted["cards"], start=1):
         numbers = known.get(card["card"]) or [-index]
-        found.append(
+        dashcards.append(
             {
                 "id": numbers.pop(0),
                 "card_id": card["card"],
@@ -200,4 +200,4 @@ def _dashcards(wanted: Shown, live: Shown) -> list[dict[str, Any]]:
                 "series": [{"id": each} for each in card["series"]],
             }
         )
-    return found
+    return dashcards

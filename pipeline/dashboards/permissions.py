@@ -52,9 +52,9 @@ def _put(client: Client, path: str, groups: Groups) -> bool:
 
 
 def _holds(graph: Mapping[str, Any], groups: Groups) -> bool:
-    found = graph.get("groups") or {}
+    by_group = graph.get("groups") or {}
     return all(
-        versions.grants(found.get(group, {}).get(what), may)
+        versions.grants(by_group.get(group, {}).get(what), may)
         for group, asked in groups.items()
         for what, may in asked.items()
     )

@@ -21,26 +21,26 @@ def display(card: Card) -> str:
 
 def settings(card: Card) -> dict[str, Any]:
     """Return the visualization settings of a card."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     dimensions, measures = list(card.dimensions), list(card.measures)
     if card.chart == Chart.NUMBER:
-        found["scalar.field"] = measures[0]
+        options["scalar.field"] = measures[0]
     elif card.chart == Chart.PIE:
-        found |= {"pie.dimension": dimensions[0], "pie.metric": measures[0]}
+        options |= {"pie.dimension": dimensions[0], "pie.metric": measures[0]}
     elif card.chart == Chart.TABLE:
         if dimensions or measures:
-            found["table.columns"] = [
+            options["table.columns"] = [
                 {"name": name, "enabled": True} for name in dict.fromkeys([*dimensions, *measures])
             ]
     else:
-        found |= {"graph.dimensions": dimensions, "graph.metrics": measures}
+        options |= {"graph.dimensions": dimensions, "graph.metrics": measures}
         if card.stacked:
-            found["stackable.stack_type"] = "stacked"
+            options["stackable.stack_type"] = "stacked"
     named = dict.fromkeys([*dimensions, *measures, *card.formats])
     columns = {
         json.dumps(["name", name], separators=(",", ":")): _format(card.format_of(name)) for name in named
     }
-    return found | ({"column_settings": columns} if columns else {})
+    return options | ({"column_settings": columns} if columns else {})
 
 
 def text(card: Card) -> dict[str, Any]:
@@ -57,15 +57,15 @@ def text(card: Card) -> dict[str, Any]:
 
 
 def _format(written: Format) -> dict[str, Any]:
-    found: dict[str, Any] = {"column_title": written.title}
+    options: dict[str, Any] = {"column_title": written.title}
     if written.unit:
-        found["suffix"] = f" {written.unit}"
+        options["suffix"] = f" {written.unit}"
     if written.prefix:
-        found["prefix"] = written.prefix
+        options["prefix"] = written.prefix
     if written.decimals is not None:
-        found["decimals"] = written.decimals
+        options["decimals"] = written.decimals
     if written.percent:
-        found["number_style"] = "percent"
+        options["number_style"] = "percent"
     if not written.thousands:
-        found["number_separators"] = "."
-    return found | dict(_DATES.get(written.date or "", {}))
+        options["number_separators"] = "."
+    return options | dict(_DATES.get(written.date or "", {}))

@@ -165,15 +165,15 @@ def _condition(chosen: Filter, reach: Reach) -> str:
 
 
 def _tag(places: Places, chosen: Filter, reach: Reach, key: str) -> dict[str, Any]:
-    found = {
+    tag = {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}/{chosen.name}")),
         "name": chosen.name,
         "title": chosen.title,
     }
     if is_variable(chosen, reach):
-        return found | {"type": "text"}
+        return tag | {"type": "text"}
     number, base_type = places.column(reach.relation, reach.name)
-    return found | {"type": "dimension", "field": number, "widget": _type(chosen, base_type)}
+    return tag | {"type": "dimension", "field": number, "widget": _type(chosen, base_type)}
 
 
 def _type(chosen: Filter, base_type: str) -> str:
@@ -242,7 +242,7 @@ def _parameter(places: Places, dashboard: Dashboard, chosen: Filter) -> dict[str
     ]
     base_type = places.column(reaches[0].relation, reaches[0].name)[1] if reaches else ""
     kind = _type(chosen, base_type)
-    found: dict[str, Any] = {
+    parameter: dict[str, Any] = {
         "id": _parameter_id(chosen.name),
         "name": chosen.title,
         "slug": chosen.name,
@@ -250,8 +250,8 @@ def _parameter(places: Places, dashboard: Dashboard, chosen: Filter) -> dict[str
         "sectionId": kind.partition("/")[0],
     }
     if chosen.kind != FilterKind.DATE:
-        found["isMultiSelect"] = bool(reaches)
-    return found | ({"default": _default(chosen, kind)} if chosen.default else {})
+        parameter["isMultiSelect"] = bool(reaches)
+    return parameter | ({"default": _default(chosen, kind)} if chosen.default else {})
 
 
 def _default(chosen: Filter, kind: str) -> Any:
@@ -268,11 +268,11 @@ def numbers(chosen: Filter) -> Iterator[int | float]:
     """Yield what is chosen at first of a column of numbers. Raise CheckError if one is none."""
     for value in () if isinstance(chosen.default, Past) else chosen.default or ():
         try:
-            found = float(value) if "." in value else int(value)
+            number = float(value) if "." in value else int(value)
         except ValueError:
-            found = math.nan
-        if not math.isfinite(found):
+            number = math.nan
+        if not math.isfinite(number):
             raise CheckError(
                 f"its default {value} is not a number, and its column has numbers", hint="correct its default"
             )
-        yield found
+        yield number

@@ -71,8 +71,8 @@ class Writer:
     def _half_made(self, wanted: Wanted, known: Kept | None, parent: int | None) -> int | None:
         if known is None or known.number is not None:
             return None
-        found = self._client.get(f"/api/collection/{parent or 'root'}/items", models=wanted.kind)
-        for one in found.get("data") or ():
+        items = self._client.get(f"/api/collection/{parent or 'root'}/items", models=wanted.kind)
+        for one in items.get("data") or ():
             if one.get("description") == known.nonce:
                 return int(one["id"])
         return None
@@ -81,14 +81,14 @@ class Writer:
         shown, number = wanted.shown(self._there), int(live["id"])
         self._client.put(f"{PATHS[wanted.kind]}/{number}", objects.whole(wanted.kind, shown, live))
         after = objects.read(self._client, wanted.kind, number)
-        found = objects.shown(wanted.kind, after or {})
-        if missed := differing(found, shown):
+        written = objects.shown(wanted.kind, after or {})
+        if missed := differing(written, shown):
             raise StepError(
                 f'Metabase took {wanted.kind} "{wanted.name}", but not its {", ".join(missed)}; this version '
                 "of it may expect another form: tell the maintainers of this program"
             )
         known = self._there.kept[wanted.key]
-        self._remember(replace(known, name=wanted.name, file=wanted.file, shown=found))
+        self._remember(replace(known, name=wanted.name, file=wanted.file, shown=written))
 
     def _remember(self, known: Kept) -> None:
         self._memory.save(known)
