@@ -108,5 +108,5 @@ def totals(connection: Connection) -> Totals:
                count(DISTINCT (source, table_name)) FILTER (WHERE part = parts) AS tables
         FROM ops.audit
         """
-    (found,) = postgres.read(connection, query, Totals)
-    return found
+    (audited,) = postgres.read(connection, query, Totals)
+    return audited

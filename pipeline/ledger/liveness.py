@@ -32,7 +32,7 @@ class _AtWork:
 
 def is_at_work(connection: Connection, step: Step) -> bool:
     """Whether somebody is still at a step of no living run: an assistant, or what plain Luigi started."""
-    found = postgres.read(
+    workers = postgres.read(
         connection,
         """
         SELECT host, pid, seen_at > clock_timestamp() - make_interval(secs => %s) AS heard_of FROM ops.step
@@ -41,9 +41,9 @@ def is_at_work(connection: Connection, step: Step) -> bool:
         _Worker,
         (lease.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
     )
-    if not found:
+    if not workers:
         return False
-    (worker,) = found
+    (worker,) = workers
     if worker.host != process_tree.place():
         # A worker of another machine, or in another PID namespace, says now and then that it is there.
         return bool(worker.heard_of)

@@ -106,22 +106,22 @@ def failed(connection: Connection, name: str, since: datetime) -> Iterator[Run]:
     """Yield the runs of that name that failed or were killed, the last attempt first, but for older ones."""
     query = postgres.statement("ledger/failed_runs")
     for (run,) in postgres.rows(connection, query, {"name": name, "since": since}):
-        if (found := find(connection, name, run)) is not None:
-            yield found
+        if (latest := find(connection, name, run)) is not None:
+            yield latest
 
 
 def _find(connection: Connection, parameters: Mapping[str, object]) -> Run | None:
     return next(iter(postgres.read(connection, postgres.statement("ledger/run"), _run, parameters)), None)
 
 
-def _run(*, state: str, **found: Any) -> Run:
-    return Run(state=State(state), **found)
+def _run(*, state: str, **columns: Any) -> Run:
+    return Run(state=State(state), **columns)
 
 
 def seconds_of_runs(connection: Connection, count: int) -> dict[str, tuple[float, ...]]:
     """Return what the last runs of each name, so many, took: loads of everything, and backups."""
-    found = postgres.rows(connection, postgres.statement("ledger/watch_seconds"), {"count": count})
-    return {name: tuple(took) for name, took in found}
+    rows = postgres.rows(connection, postgres.statement("ledger/watch_seconds"), {"count": count})
+    return {name: tuple(took) for name, took in rows}
 
 
 def night_seconds(connection: Connection) -> float | None:
@@ -183,7 +183,7 @@ def tables(steps: Sequence[Step]) -> list[TableState]:
     for step in steps:
         if "." in step.key.name:
             by_name.setdefault(step.key.name, []).append(step)
-    return [TableState(name, found) for name, found in sorted(by_name.items())]
+    return [TableState(name, own) for name, own in sorted(by_name.items())]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pipeline.postgres import Connection
 
 def accepted_shape(connection: Connection, source: str, table: str) -> Mapping[str, Any] | None:
     """Return the shape in which the table was last loaded, as plain data, or None."""
-    found: Mapping[str, Any] | None = postgres.value(
+    shape: Mapping[str, Any] | None = postgres.value(
         connection,
         """
         SELECT shape FROM ops.table_shape WHERE source = %s AND table_name = %s
@@ -19,12 +19,12 @@ def accepted_shape(connection: Connection, source: str, table: str) -> Mapping[s
         """,
         (source, table),
     )
-    return found
+    return shape
 
 
 def shapes_of(connection: Connection, source: str, oid: int) -> list[Mapping[str, Any]]:
     """Return the last shape in which each table was loaded from this relation of the source, newest first."""
-    found = postgres.rows(
+    rows = postgres.rows(
         connection,
         """
         SELECT shape FROM (
@@ -35,7 +35,7 @@ def shapes_of(connection: Connection, source: str, oid: int) -> list[Mapping[str
         """,
         (source, oid),
     )
-    return [shape for (shape,) in found]
+    return [shape for (shape,) in rows]
 
 
 def accept_shape(connection: Connection, source: str, table: str, run: str, shape: Mapping[str, Any]) -> None:

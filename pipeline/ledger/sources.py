@@ -80,9 +80,9 @@ class Remembered:
 
 def witnesses(connection: Connection, source: str) -> Iterator[Remembered]:
     """Yield the tables of a source that row versions are remembered of."""
-    for found in postgres.records(connection, postgres.statement("ledger/witnesses"), (source,)):
-        if (known := Witnesses.from_json(found["witnesses"])) is not None:
-            yield Remembered(found["table_name"], found["horizon"], known)
+    for row in postgres.records(connection, postgres.statement("ledger/witnesses"), (source,)):
+        if (known := Witnesses.from_json(row["witnesses"])) is not None:
+            yield Remembered(row["table_name"], row["horizon"], known)
 
 
 def known_relations(connection: Connection, source: str) -> set[Name]:

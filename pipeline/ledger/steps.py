@@ -58,14 +58,14 @@ def last_loads(connection: Connection) -> list[Step]:
     return postgres.read(connection, postgres.statement("ledger/last_loads"), _step, parameters)
 
 
-def _step(*, run: str, task: str, name: str, state: str, detail: Mapping[str, Any], **found: Any) -> Step:
+def _step(*, run: str, task: str, name: str, state: str, detail: Mapping[str, Any], **columns: Any) -> Step:
     return Step(
         StepKey(run, task, name),
         State(state),
         again=detail.get(AGAIN),
         progress=detail.get(PROGRESS),
         detail=detail,
-        **found,
+        **columns,
     )
 
 
@@ -146,8 +146,8 @@ def last_record(
         WHERE task = %s AND name = %s AND state = 'done' AND finished_at <= clock_timestamp() - %s
         ORDER BY finished_at DESC LIMIT 1
         """
-    found: Mapping[str, Any] | None = postgres.value(connection, query, (task, name, older_than))
-    return None if found is None else kind.from_json(found)
+    detail: Mapping[str, Any] | None = postgres.value(connection, query, (task, name, older_than))
+    return None if detail is None else kind.from_json(detail)
 
 
 def held_back(connection: Connection, sources: Iterable[str]) -> dict[str, Sequence[str]]:
@@ -183,8 +183,8 @@ def at_work(connection: Connection, name: str) -> AtWork | None:
 def forget(connection: Connection, run: str, name: str, tasks: Sequence[str]) -> list[str]:
     """Forget these steps of a table, in the caller's transaction. Return which of them were done."""
     query = "DELETE FROM ops.step WHERE run = %s AND name = %s AND task = ANY(%s) RETURNING task, state"
-    found = postgres.rows(connection, query, (run, name, list(tasks)))
-    return [task for task, state in found if state == State.DONE]
+    rows = postgres.rows(connection, query, (run, name, list(tasks)))
+    return [task for task, state in rows if state == State.DONE]
 
 
 def count_read(connection: Connection, run: str, names: Sequence[str], seen: str) -> int:

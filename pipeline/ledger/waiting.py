@@ -56,11 +56,11 @@ def _holder(connection: Connection, name: str) -> str:
 
 def steps(connection: Connection, names: Iterable[str]) -> list[Waiting]:
     """Return the steps of these tables and marts, such as hr.employee, that wait for another worker."""
-    found = []
+    waiting = []
     for name, called in postgres.rows(
         connection, postgres.statement("ledger/waiting_steps"), (sorted(names),)
     ):
         run, task = called.split(" ")[1:]
         if waits := for_another(connection, name):
-            found.append(Waiting(StepKey(run, task, name), waits))
-    return found
+            waiting.append(Waiting(StepKey(run, task, name), waits))
+    return waiting

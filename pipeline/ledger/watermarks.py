@@ -42,7 +42,7 @@ class Watermark:
 
 def watermark(connection: Connection, source: str, table: str) -> Watermark | None:
     """Return up to where the table has been loaded, or None if it never was."""
-    found = postgres.read(
+    rows = postgres.read(
         connection,
         """
         SELECT run, snapshot_at, horizon, system_identifier, timeline, cursor_value, rows, quarantined,
@@ -52,11 +52,11 @@ def watermark(connection: Connection, source: str, table: str) -> Watermark | No
         _watermark,
         (source, table),
     )
-    return found[0] if found else None
+    return rows[0] if rows else None
 
 
-def _watermark(*, witnesses: Mapping[str, Any] | None, **found: Any) -> Watermark:
-    return Watermark(witnesses=Witnesses.from_json(witnesses) if witnesses else None, **found)
+def _watermark(*, witnesses: Mapping[str, Any] | None, **columns: Any) -> Watermark:
+    return Watermark(witnesses=Witnesses.from_json(witnesses) if witnesses else None, **columns)
 
 
 def save_watermark(connection: Connection, source: str, table: str, mark: Watermark) -> None:
