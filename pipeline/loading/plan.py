@@ -209,8 +209,8 @@ def compared(
 
 
 def _accepted(warehouse: Connection, table: Table) -> Shape | None:
-    found = ledger.accepted_shape(warehouse, table.source, table.name)
-    return Shape.from_json(found) if found else None
+    shape = ledger.accepted_shape(warehouse, table.source, table.name)
+    return Shape.from_json(shape) if shape else None
 
 
 def _target_columns(warehouse: Connection, table: Table) -> list[str] | None:

@@ -127,8 +127,8 @@ def where(warehouse: Connection, staged: Staged) -> str | None:
     if staging.oid(warehouse, staged.quarantine) is None:
         return None
     query = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE run = {})")
-    found = postgres.value(warehouse, query.format(staged.quarantine, sql.Literal(staged.run)))
-    return ".".join(staged.quarantine.strings) if found else None
+    any_kept = postgres.value(warehouse, query.format(staged.quarantine, sql.Literal(staged.run)))
+    return ".".join(staged.quarantine.strings) if any_kept else None
 
 
 def _clear(warehouse: Connection, staged: Staged, needed: bool) -> None:

@@ -13,7 +13,7 @@ def problems(source: Connection, declared: Source) -> list[str]:
 
     Raise LostError if the source does not answer any more.
     """
-    found = []
+    lines = []
     for table in declared.tables.values():
         try:
             with postgres.explained(""):
@@ -23,5 +23,5 @@ def problems(source: Connection, declared: Source) -> list[str]:
             wanted = desired.shape_of(table, current, None, (), key, lambda: "")
             desired.require_readable(table, wanted)
         except StepError as error:
-            found.append(str(error.named(f"{table.source}.{table.name}")))
-    return found
+            lines.append(str(error.named(f"{table.source}.{table.name}")))
+    return lines

@@ -57,15 +57,15 @@ def held(settings: Settings, source: str, run: str) -> bool:
 
 
 def _readable(databases: Access, warehouse: Connection, source: str, run: str) -> Snapshot | None:
-    found = find(warehouse, source, run)
-    if found is not None:
+    snapshot = find(warehouse, source, run)
+    if snapshot is not None:
         try:
             with databases.source(source) as connection:
-                read_at(connection, found)
+                read_at(connection, snapshot)
         except (StepError, UnreachableError):
             # Why it is out of reach is found, and recorded, by the step that takes another.
             return None
-    return found
+    return snapshot
 
 
 def open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int) -> Snapshot:
@@ -81,8 +81,8 @@ def open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int) 
 def _open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int) -> Snapshot:
     key = step_key(source.name, run)
     with access.for_step(settings) as databases, databases.asking() as warehouse:
-        if (found := _readable(databases, warehouse, source.name, run)) is not None:
-            return found
+        if (held := _readable(databases, warehouse, source.name, run)) is not None:
+            return held
         with lease.attempted(warehouse, key) as attempt:
             _require_tables(databases, source)
             snapshot = _start_holder(settings, source, run, owner_pid)

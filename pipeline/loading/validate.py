@@ -122,14 +122,14 @@ def _candidate(warehouse: Connection, table: Table, run: str, record: Extracted)
 def _warn(settings: Settings, table: Table, run: str, results: Sequence[Result]) -> None:
     """Tell of what did not hold and stops nothing; once for each check, until it holds."""
     of = failures.table(table.source, table.name, run)
-    found = [
+    warnings = [
         replace(of, key=f"{of.key}/{result.name}").alert(
             f"{result.name} does not hold", str(result), kind=alerts.Kind.WARNING
         )
         for result in results
         if not result.passed and not result.stops
     ]
-    alerts.reconcile(settings, f"{of.key}/", found)
+    alerts.reconcile(settings, f"{of.key}/", warnings)
 
 
 def _summary(name: str, results: Sequence[Result], set_aside: int) -> str:

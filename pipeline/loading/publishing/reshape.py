@@ -48,14 +48,14 @@ def in_circles(renames: Sequence[tuple[str, str]]) -> set[str]:
     >>> sorted(in_circles([("a", "b"), ("b", "a"), ("c", "d")]))
     ['a', 'b']
     """
-    called, found = dict(renames), set()
+    called, circular = dict(renames), set()
     for start in called:
         name: str | None = start
         for _ in called:
             name = called.get(name or "")
             if name == start:
-                found.add(start)
-    return found
+                circular.add(start)
+    return circular
 
 
 def unrenamed(renames: Sequence[tuple[str, str]], taken: Collection[str]) -> set[str]:
@@ -64,10 +64,10 @@ def unrenamed(renames: Sequence[tuple[str, str]], taken: Collection[str]) -> set
     >>> sorted(unrenamed([("a", "b"), ("b", "a"), ("c", "gone"), ("d", "c"), ("e", "f")], ["gone"]))
     ['a', 'b', 'c', 'd']
     """
-    found = in_circles(renames)
-    while more := {old for old, new in renames if new in found.union(taken)} - found:
-        found |= more
-    return found
+    kept = in_circles(renames)
+    while more := {old for old, new in renames if new in kept.union(taken)} - kept:
+        kept |= more
+    return kept
 
 
 def evolve(beside: Connection, staged: Staged, shape: Shape) -> None:

@@ -148,8 +148,8 @@ def compare(accepted: Shape | None, current: Shape, table: Table) -> tuple[Chang
     if accepted is None:
         return ()
     columns = list(_columns(accepted, current, table))
-    found = [*columns, *_whole(accepted, current, columns)]
-    return tuple(_with_action(change, table) for change in found)
+    changes = [*columns, *_whole(accepted, current, columns)]
+    return tuple(_with_action(change, table) for change in changes)
 
 
 def beside(column: Column, of: str) -> Change:

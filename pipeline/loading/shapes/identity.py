@@ -32,11 +32,11 @@ def matched(accepted: Shape, current: Shape, table: Table) -> list[tuple[Column,
     now = by_number(current) if numbers else {}
     # Who has a number that was there before is who he was, whatever he is called.
     free = {name: column for name, column in by_name(current).items() if column.attnum not in numbers}
-    found = []
+    pairs = []
     for old in accepted.every_column:
         new = now.get(old.attnum) or free.get(old.name) or _declared(old, accepted, free, table)
-        found.append((old, new))
-    return found
+        pairs.append((old, new))
+    return pairs
 
 
 def _declared(old: Column, accepted: Shape, free: Mapping[str, Column], table: Table) -> Column | None:

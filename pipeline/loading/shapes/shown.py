@@ -41,14 +41,14 @@ def shown(source: Connection, wanted: Shape, table: Table) -> list[tuple[Column,
     if not any(mask != REVIEWED for _, _, _, mask in declared):
         return []
     graph = _Graph(source, wanted.oid, declared)
-    found = graph.hidden(wanted.oid)
+    hidden = graph.hidden(wanted.oid)
     result = []
     # What the table is filtered by tells of itself, also where it stays in the source.
     filters = [column for column in wanted.excluded if table.where and column.name in table.where.columns]
     for column in (*wanted.columns, *filters):
         if column.mask or column.reviewed:
             continue
-        of = found.get(column.attnum) or tuple(_within(column, declared))
+        of = hidden.get(column.attnum) or tuple(_within(column, declared))
         if of:
             result.append((column, ", ".join(of)))
     return result
@@ -82,9 +82,9 @@ class _Graph:
             "columns": columns,
             "masks": masks,
         }
-        found = postgres.records(source, postgres.statement("loading/shown"), parameters)
+        nodes = postgres.records(source, postgres.statement("loading/shown"), parameters)
         self._nodes: Mapping[tuple[bool, int], Any] = {
-            (node["is_function"], node["oid"]): node for node in found
+            (node["is_function"], node["oid"]): node for node in nodes
         }
         self._known: dict[int, dict[int, tuple[str, ...]]] = {}
 
@@ -100,38 +100,38 @@ class _Graph:
 
     def _looked_at(self, node: Mapping[str, Any]) -> dict[int, tuple[str, ...]]:
         names = dict(node["columns"])
-        found = {} if node["rule"] is None else self._of_view(node, names)
+        shown_by = {} if node["rule"] is None else self._of_view(node, names)
         masks: dict[int, set[str]] = {}
         for number, mask in node["declared"]:
             masks.setdefault(number, set()).add(mask)
         for number, how in masks.items():
             # Where one table reviewed a column and another masks it, it is masked.
-            found.pop(number, None)
+            shown_by.pop(number, None)
             if how != {REVIEWED}:
-                found[number] = (f"{node['name']}.{names[number]}",)
+                shown_by[number] = (f"{node['name']}.{names[number]}",)
         grown = True
         while grown:
             further = {
-                made: found[of]
+                made: shown_by[of]
                 for made, of in node["generated"]
-                if of in found and made not in found and masks.get(made) != {REVIEWED}
+                if of in shown_by and made not in shown_by and masks.get(made) != {REVIEWED}
             }
-            found |= further
+            shown_by |= further
             grown = bool(further)
-        return found
+        return shown_by
 
     def _of_view(self, node: Mapping[str, Any], names: Mapping[int, str]) -> dict[int, tuple[str, ...]]:
         computed = tuple(dict.fromkeys(self._read(node, whole=_WHOLE_ROW in node["rule"], seen=set())))
         taken = {target.number: target for target in targets(node["rule"])}
-        found: dict[int, tuple[str, ...]] = {}
+        origins: dict[int, tuple[str, ...]] = {}
         for number in names:
             target = taken.get(number)
             of = computed
             if target is not None and target.relation and target.column > 0:
                 of = self.hidden(target.relation).get(target.column, ())
             if of:
-                found[number] = of
-        return found
+                origins[number] = of
+        return origins
 
     def _read(self, node: Mapping[str, Any], *, whole: bool, seen: set[int]) -> Iterator[str]:
         """Yield what is masked of all that a view or a function reads."""
@@ -158,7 +158,7 @@ def targets(rule: str) -> list[Target]:
     ...         r":ressortgroupref 0 :resorigtbl 16385 :resorigcol 2 :resjunk false})})")
     [Target(number=1, relation=16385, column=2)]
     """
-    found, depth, start = [], 0, 0
+    columns, depth, start = [], 0, 0
     for brace in _BRACES.finditer(rule):
         if brace[0] == "{":
             depth += 1
@@ -169,6 +169,6 @@ def targets(rule: str) -> list[Target]:
                 # The last one: an expression may have queries of its own in it.
                 origin = _ORIGIN.match(rule, rule.rindex(" :resno ", start, brace.end()), brace.end())
                 if origin and origin[4] == "false":
-                    found.append(Target(int(origin[1]), int(origin[2]), int(origin[3])))
+                    columns.append(Target(int(origin[1]), int(origin[2]), int(origin[3])))
             depth -= 1
-    return found
+    return columns

@@ -71,16 +71,16 @@ def _contradictions(
 
 def _is_contradicted(source: Connection, horizon: int, witnesses: Witnesses) -> bool:
     """Whether a place that held a row version holds another one now that was written before that was read."""
-    found = _written(source, witnesses.oid)
-    if found is None or found.storage != witnesses.storage:
+    current = _written(source, witnesses.oid)
+    if current is None or current.storage != witnesses.storage:
         return False  # written anew since, so that each row has another place
-    if witnesses.written_as not in (None, found.written_as):
+    if witnesses.written_as not in (None, current.written_as):
         return False  # another column or label: the same version has another text, which its load tells
     known = {one.place: one for one in witnesses.rows}
     places = sql.SQL("ctid = ANY ({}::tid[])").format(sql.Literal(list(known)))
     postgres.rows(source, "SAVEPOINT witnesses")
     try:
-        relation = sql.Identifier(found.schema_name, found.name)
+        relation = sql.Identifier(current.schema_name, current.name)
         rows = postgres.read(source, _versions(relation, witnesses.columns, places), Witness)
     except postgres.Error:
         rows = []  # its columns have changed, or it may not be read any more, which its load tells
@@ -129,10 +129,10 @@ def witnesses(source: Connection, planned: Plan) -> Witnesses | None:
         for condition in where
         for one in postgres.read(source, _versions(planned.relation, columns, condition), Witness)
     }
-    found = _written(source, current.oid)
-    if found is None:
+    written = _written(source, current.oid)
+    if written is None:
         return None
-    return Witnesses(current.oid, found.storage, columns, list(rows.values()), found.written_as)
+    return Witnesses(current.oid, written.storage, columns, list(rows.values()), written.written_as)
 
 
 def _versions(relation: sql.Identifier, columns: Sequence[str], condition: Composable) -> Composable:

@@ -47,12 +47,12 @@ def gone(
     if proven and not expected:
         return 0
     if planned.key_is_enforced:
-        found = blocks.stage_gone(
+        narrowed = blocks.stage_gone(
             warehouse, reading, planned, staged, source_rows, expected if proven else None
         )
-        if found is None:
+        if narrowed is None:
             return None
-        if found:
+        if narrowed:
             deleted = staging.count(warehouse, staged.gone)
             if not proven or deleted == expected:
                 return _unless_ignored(warehouse, planned, staged, deleted)

@@ -38,21 +38,21 @@ def held_back(warehouse: Connection, source: Connection, name: str, taken: Snaps
     is older. `source` is the session that took the moment.
     """
     before, before_at = _moment_before(warehouse, name, taken)
-    found = []
+    holders = []
     for one in postgres.read(source, postgres.statement("loading/horizon"), _Writer):
         # Those that have begun since, or that are the newest, are beyond it.
         ahead = (one.number - taken.next_transaction + HALF_CIRCLE) % CIRCLE - HALF_CIRCLE
         first = taken.next_transaction + ahead
         if one.since is not None and taken.taken_at - one.since > LONG:
-            found.append(f'{one.what} of "{one.owner}", since {one.since:%Y-%m-%d %H:%M} UTC')
+            holders.append(f'{one.what} of "{one.owner}", since {one.since:%Y-%m-%d %H:%M} UTC')
         elif one.since is None and first < before:
-            found.append(f'{one.what} of "{one.owner}", since before {before_at:%Y-%m-%d %H:%M} UTC')
-    if not found and taken.horizon < before:
-        found.append(
+            holders.append(f'{one.what} of "{one.owner}", since before {before_at:%Y-%m-%d %H:%M} UTC')
+    if not holders and taken.horizon < before:
+        holders.append(
             f"transaction {taken.horizon % CIRCLE}, whose session is not shown here (on the primary?), since "
             f"before {before_at:%Y-%m-%d %H:%M} UTC"
         )
-    return found
+    return holders
 
 
 def _moment_before(warehouse: Connection, name: str, taken: Snapshot) -> tuple[int, datetime]:

@@ -121,10 +121,10 @@ def require_same(source: Connection, planned: Plan) -> None:
         with source.cursor() as cursor:
             query = sql.SQL("SELECT {} FROM {} LIMIT 0")
             cursor.execute(query.format(postgres.columns(names), planned.relation))
-            found = [(column.table_oid, column.table_column) for column in cursor.description or ()]
+            actual = [(column.table_oid, column.table_column) for column in cursor.description or ()]
     except (postgres.UndefinedColumn, postgres.UndefinedTable):
-        found = []
-    if found != wanted:
+        actual = []
+    if actual != wanted:
         raise StepError(
             "it, or one of its columns, was renamed, dropped or created again in the source since the "
             "snapshot of this run was taken",
