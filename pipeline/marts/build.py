@@ -206,13 +206,13 @@ class _Building:
 def _warn(settings: Settings, mart: Mart, run: str, results: Sequence[Result]) -> None:
     """Tell of what did not hold and stops nothing; once for each check, until it holds."""
     of = failures.mart(mart.name, run)
-    found = [
+    warnings = [
         replace(of, key=f"{of.key}/{result.name}").alert(
             f"{result.name} does not hold", str(result), kind=alerts.Kind.WARNING
         )
         for result in results
         if not result.passed and not result.stops
     ]
-    for alert in found:
+    for alert in warnings:
         logger.warning("%s", alert.summary)
-    alerts.reconcile(settings, f"{of.key}/", found)
+    alerts.reconcile(settings, f"{of.key}/", warnings)

@@ -73,8 +73,8 @@ def _create(theirs: Connection, mart: Mart, view: str) -> int:
             cursor.execute(before + mart.sql + "\n")
     except psycopg2.Error as error:
         raise _refused(mart, error, len(before)) from None
-    found: int = postgres.value(theirs, "SELECT %s::pg_catalog.regclass::oid::bigint", (f"pg_temp.{view}",))
-    return found
+    oid: int = postgres.value(theirs, "SELECT %s::pg_catalog.regclass::oid::bigint", (f"pg_temp.{view}",))
+    return oid
 
 
 def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
@@ -97,8 +97,8 @@ def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
 
 def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...]]:
     """Return what the server says the mart reads. Raise StepError if that is not what its SQL says."""
-    found = postgres.rows(theirs, postgres.statement("marts/view_reads"), (oid,))
-    reads = {str(relation): tuple(columns or ()) for relation, columns in found}
+    rows = postgres.rows(theirs, postgres.statement("marts/view_reads"), (oid,))
+    reads = {str(relation): tuple(columns or ()) for relation, columns in rows}
     for relation in sorted(reads.keys() - set(mart.relations)):
         raise StepError(
             f"{mart.file}:1: reads {relation}, which is not to be seen in its SQL, so that it could "
