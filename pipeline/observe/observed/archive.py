@@ -75,10 +75,10 @@ def going(
     if settings.backup is None:
         return []
     newest = {backup.database: backup.run or "" for backup in known}
-    found = [step for name in settings.databases for step in attempts.backups(settings.backup, name)]
+    attempted = [step for name in settings.databases for step in attempts.backups(settings.backup, name)]
     wanted = [
         step
-        for step in found
+        for step in attempted
         if (step.key.run == run if run else step.key.run > newest.get(step.key.name, ""))
     ]
     held = {drill.database: drill.finished_at for drill in drills if drill.held}

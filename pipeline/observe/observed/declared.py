@@ -17,14 +17,14 @@ def read(settings: Settings, warehouse: Connection) -> Declared:
     return of(checkout, catalog.read(checkout), warehouse)
 
 
-def of(checkout: Path, found: Catalog, warehouse: Connection | None = None) -> Declared:
+def of(checkout: Path, catalog: Catalog, warehouse: Connection | None = None) -> Declared:
     """Return what a catalog that was read there declares, each with when its file was written.
 
     With `warehouse` those tables too that `*` brings, each since it is known.
     """
     tables: dict[str, dict[str, datetime]] = {}
-    complete = listing.known_to(warehouse, found) if warehouse is not None else found
-    for source in found.sources.values():
+    complete = listing.known_to(warehouse, catalog) if warehouse is not None else catalog
+    for source in catalog.sources.values():
         # Whoever declares a new table may wait for the next night like everybody else.
         written = _written(checkout / "sources" / f"{source.name}.yaml")
         tables[source.name] = dict.fromkeys(source.tables, written)
@@ -32,7 +32,7 @@ def of(checkout: Path, found: Catalog, warehouse: Connection | None = None) -> D
             since = {one.relation.name: one.since for one in listing.last(warehouse, source.name)}
             names = complete.source(source.name).tables
             tables[source.name] = {name: max(written, since.get(name, written)) for name in names}
-    marts = {mart.name: _written(checkout / mart.file) for mart in found.marts.values()}
+    marts = {mart.name: _written(checkout / mart.file) for mart in catalog.marts.values()}
     return Declared(tables, marts)
 
 

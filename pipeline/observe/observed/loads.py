@@ -19,9 +19,9 @@ ETL = chains.ETL.name
 
 def latest(warehouse: Connection, run: str | None) -> tuple[Run | None, list[Step]]:
     """Return the latest run, or the one of that date, with its steps."""
-    found = runs.find(warehouse, ETL, run)
-    recorded = ledger.steps_of(warehouse, found.run) if found else []
-    return found, [truthful(warehouse, step, found) for step in recorded]
+    found_run = runs.find(warehouse, ETL, run)
+    recorded = ledger.steps_of(warehouse, found_run.run) if found_run else []
+    return found_run, [truthful(warehouse, step, found_run) for step in recorded]
 
 
 def open_steps(warehouse: Connection, since: datetime) -> list[Step]:

@@ -71,7 +71,7 @@ class _Observer:
         self._unseen: list[Unseen] = []
 
     def observe(self) -> Observations:
-        found = Observations(
+        observations = Observations(
             keys=tuple(self._keys()),
             work=self._observed("the work folder", self._work),
             repositories=repositories.observe(self._settings, self._observing),
@@ -80,31 +80,35 @@ class _Observer:
         if seen is not None:
             # What `*` brings the warehouse alone knows: without it, nothing is known to be gone.
             is_whole = not any(source.everything for source in seen[0].sources.values())
-            found = replace(found, declared=seen[1].tables if is_whole else None, marts=seen[1].marts)
+            observations = replace(
+                observations, declared=seen[1].tables if is_whole else None, marts=seen[1].marts
+            )
         with self._observing("Vault"), access.opened(self._settings) as databases:
-            found = self._behind_vault(databases, found)
-            if seen is not None and found.declared is None and found.ledger is not None:
-                found = self._everything(databases, seen[0], found)
-        return replace(found, seen=tuple(self._seen), unseen=tuple(self._unseen))
+            observations = self._behind_vault(databases, observations)
+            if seen is not None and observations.declared is None and observations.ledger is not None:
+                observations = self._everything(databases, seen[0], observations)
+        return replace(observations, seen=tuple(self._seen), unseen=tuple(self._unseen))
 
-    def _behind_vault(self, databases: Access, found: Observations) -> Observations:
+    def _behind_vault(self, databases: Access, observations: Observations) -> Observations:
         if self._settings.warehouse is not None:
-            found = replace(found, ledger=self._observed("the warehouse", lambda: self._ledger(databases)))
+            observations = replace(
+                observations, ledger=self._observed("the warehouse", lambda: self._ledger(databases))
+            )
         backup = self._settings.backup
         if backup is not None:
             seen = self._observed(f"bucket {backup.bucket}", lambda: self._bucket(databases))
             if seen is not None and backup.audit_secret is not None:
                 rules = self._observed("the bucket's rules", lambda: self._rules(databases))
                 seen = replace(seen, rule_problems=rules)
-            found = replace(found, bucket=seen)
-        return found
+            observations = replace(observations, bucket=seen)
+        return observations
 
-    def _everything(self, databases: Access, catalogued: Catalog, found: Observations) -> Observations:
+    def _everything(self, databases: Access, catalogued: Catalog, observations: Observations) -> Observations:
         """Return the same with the tables of sources that declare all of them, if the warehouse answers."""
         checkout = self._settings.require_analysts().checkout
         with contextlib.suppress(PipelineError), databases.warehouse(session=WAREHOUSE_SESSION) as warehouse:
-            found = replace(found, declared=declared.of(checkout, catalogued, warehouse).tables)
-        return found
+            observations = replace(observations, declared=declared.of(checkout, catalogued, warehouse).tables)
+        return observations
 
     def _observed(self, what: str, ask: Callable[[], T]) -> T | None:
         with self._observing(what):
@@ -131,17 +135,17 @@ class _Observer:
 
     def _catalog(self) -> tuple[Catalog, Declared]:
         checkout = self._settings.require_analysts().checkout
-        found = catalog.read(checkout)
-        return found, declared.of(checkout, found)
+        catalogued = catalog.read(checkout)
+        return catalogued, declared.of(checkout, catalogued)
 
     def _keys(self) -> Iterator[KeyObservations]:
         if self._settings.backup is None:
             return
         for path in self._settings.backup.recipients:
             # Each alone, so that one that is unusable does not hide another that soon will be.
-            found = self._observed(f"key {path.name}", lambda path=path: self._key(path))  # type: ignore[misc]
-            if found is not None:
-                yield found
+            key = self._observed(f"key {path.name}", lambda path=path: self._key(path))  # type: ignore[misc]
+            if key is not None:
+                yield key
 
     def _key(self, path: Path) -> KeyObservations:
         with TemporaryDirectory() as folder:
@@ -155,15 +159,15 @@ class _Observer:
         backup = self._settings.backup
         if backup is None or not os.access(backup.work_dir, os.R_OK | os.X_OK):
             return None  # another machine makes the backups
-        found = [
+        work = [
             _at_work(
                 f"{chains.BACKUP.name} {name}", backup.work_dir / name, attempts.backups(backup, name)[-1:]
             )
             for name in self._settings.databases
         ]
         drills = backup.work_dir / work_folder.DRILLS
-        found.append(_at_work(chains.DRILL.name, drills, attempts.drills(backup)))
-        return tuple(one for one in found if one)
+        work.append(_at_work(chains.DRILL.name, drills, attempts.drills(backup)))
+        return tuple(one for one in work if one)
 
     # What is in the warehouse.
 
@@ -203,8 +207,8 @@ class _Observer:
         backup = self._settings.require_backup()
         secret = backup.audit_secret or backup.secret
         with databases.bucket(secret, retries=ASKED) as bucket:
-            found = bucket.inspect()
-        return tuple(found.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None))
+            state = bucket.inspect()
+        return tuple(state.problems(keep_days=backup.keep_days, lock_days=backup.lock_days or None))
 
 
 def tables(warehouse: Connection, since: datetime) -> dict[str, TableObservations]:
@@ -225,20 +229,20 @@ def _table(
     return name, TableObservations(fresh_as_of, loaded_at, first_tried_at, failing)
 
 
-def _drill(*, database: str, **found: Any) -> tuple[str, DrillObservations]:
-    return database, DrillObservations(**found)
+def _drill(*, database: str, **fields: Any) -> tuple[str, DrillObservations]:
+    return database, DrillObservations(**fields)
 
 
 def _drills(objects: Sequence[Stored]) -> dict[str, DrillObservations]:
     """Return the newest drill of each database that has a report here, and when one last held."""
-    found: dict[str, list[DrillObservations]] = {}
+    by_database: dict[str, list[DrillObservations]] = {}
     for stored in objects:
         if report.is_report(stored):
             database, grade = stored.name.partition("/")[0], stored.info["grade"]
             ended, held = datetime.fromisoformat(stored.info["finished-at"]), grade in report.HOLDING
             one = DrillObservations(stored.info["month"], grade, held, ended, ended if held else None)
-            found.setdefault(database, []).append(one)
-    return {database: newest(drills) for database, drills in found.items()}
+            by_database.setdefault(database, []).append(one)
+    return {database: newest(drills) for database, drills in by_database.items()}
 
 
 def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:

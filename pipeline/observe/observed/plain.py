@@ -16,10 +16,10 @@ def observe(warehouse: Connection, run: str | None) -> Iterator[Step]:
     """Yield the steps of each that go on or failed; of a run that failed before any did, its root."""
     for chain in chains.CHAINS:
         if chain.is_plain:
-            found = runs.find(warehouse, chain.name, run) if run else runs.last(warehouse, chain.name)
+            latest = runs.find(warehouse, chain.name, run) if run else runs.last(warehouse, chain.name)
             # What failed before was made up for by an attempt that did not.
-            if found is not None and found.actual_state in (State.FAILED, State.RUNNING):
-                yield from _steps(warehouse, chain, found)
+            if latest is not None and latest.actual_state in (State.FAILED, State.RUNNING):
+                yield from _steps(warehouse, chain, latest)
 
 
 def _steps(warehouse: Connection, chain: Chain, run: Run) -> Iterator[Step]:

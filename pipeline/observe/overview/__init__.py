@@ -47,14 +47,14 @@ __all__ = [
 def summarize(databases: Access, warehouse: Connection, run: str | None) -> Overview:
     """Return what the ledger and the work folder know: of everything, or of this run alone."""
     settings, now = databases.settings, datetime.now(UTC)
-    found, steps = observed.latest(warehouse, run)
+    latest, steps = observed.latest(warehouse, run)
     every = loads.observe(settings, warehouse, now)
     backups = archive.judged(settings, backups_seen.in_ledger(warehouse), now)
     drills = archive.judged_drills(settings, backups_seen.drills_in_ledger(warehouse), now)
     archives, unseen = ([], []) if run else repositories.observe(settings, now)
     theirs = list(programs.observe(settings, run))
     seen = Overview(
-        run=found,
+        run=latest,
         programs=theirs,
         steps=steps,
         open=every.open,
@@ -77,7 +77,7 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
         proofs=observed.proved(warehouse),
         held_back=observed.held_back(warehouse, settings.sources),
     )
-    return _of_one(seen, found) if run else seen
+    return _of_one(seen, latest) if run else seen
 
 
 def _of_one(seen: Overview, run: Run | None) -> Overview:
@@ -100,20 +100,20 @@ def _of_one(seen: Overview, run: Run | None) -> Overview:
 
 def summarize_without_ledger(settings: Settings, run: str | None) -> Overview:
     """Return what the bucket and the work folder alone can tell; what is out of reach is a remark."""
-    found: list[Backup] = []
+    backups: list[Backup] = []
     remarks = []
     if settings.backup is not None:
         try:
-            found = backups_seen.in_bucket(settings)
+            backups = backups_seen.in_bucket(settings)
         except PipelineError as error:
             remarks.append(f"the backups are not known: {error}")
     now = datetime.now(UTC)
     if not remarks:
-        found = archive.judged(settings, found, now)
+        backups = archive.judged(settings, backups, now)
     archives, unseen = ([], []) if run else repositories.observe(settings, now)
     return Overview(
-        backups=found,
+        backups=backups,
         archives=archives,
-        others=backups_seen.going(settings, run, found),
+        others=backups_seen.going(settings, run, backups),
         remarks=[*remarks, *unseen],
     )

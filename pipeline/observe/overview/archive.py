@@ -9,15 +9,15 @@ from pipeline.observe.watch import limits
 from pipeline.settings import Settings
 
 
-def judged(settings: Settings, found: Sequence[Backup], now: datetime) -> list[Backup]:
+def judged(settings: Settings, backups: Sequence[Backup], now: datetime) -> list[Backup]:
     """Return the backups, and those that are missing, each with whether it is older than its limit."""
     return [
         dataclasses.replace(one, is_stale=_is_late(settings, one, now))
-        for one in _with_missing(settings, found)
+        for one in _with_missing(settings, backups)
     ]
 
 
-def judged_drills(settings: Settings, found: Sequence[Drill], now: datetime) -> list[Drill]:
+def judged_drills(settings: Settings, drills: Sequence[Drill], now: datetime) -> list[Drill]:
     """Return the drills, each with whether it is too long ago; of what is not declared none is."""
     return [
         dataclasses.replace(
@@ -26,7 +26,7 @@ def judged_drills(settings: Settings, found: Sequence[Drill], now: datetime) -> 
             and one.database in settings.databases
             and limits.exceeded(now, one.finished_at, limits.drill(settings, one.database)),
         )
-        for one in found
+        for one in drills
     ]
 
 
@@ -37,7 +37,7 @@ def _is_late(settings: Settings, backup: Backup, now: datetime) -> bool:
     return backup.taken_at is None or limits.exceeded(now, backup.taken_at, allowed)
 
 
-def _with_missing(settings: Settings, found: Sequence[Backup]) -> list[Backup]:
-    known = {backup.database for backup in found}
+def _with_missing(settings: Settings, backups: Sequence[Backup]) -> list[Backup]:
+    known = {backup.database for backup in backups}
     missing = [Backup(name) for name in settings.databases if name not in known]
-    return sorted([*found, *missing], key=lambda one: one.database)
+    return sorted([*backups, *missing], key=lambda one: one.database)

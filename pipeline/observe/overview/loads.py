@@ -52,14 +52,14 @@ def observe(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     )
     known = LedgerObservations(tables=read_tables(warehouse, since))
     remarks += [one.text for one in ages.unmatched(settings, seen)]
-    found = [*_tables(settings, seen, known, now), *_marts(settings, seen, known, now)]
-    names = {name for one in found for name in (one.name, one.source)}
+    aged = [*_tables(settings, seen, known, now), *_marts(settings, seen, known, now)]
+    names = {name for one in aged for name in (one.name, one.source)}
     steps = observed.open_steps(warehouse, since)
     failed = [step for step in steps if step.state == State.FAILED and step.key.name in names]
     failing = {step.key.name for step in failed}
     last = observed.last_loads(warehouse)
-    tables = [_table(one, failing, last.get(one.name)) for one in sorted(found, key=lambda one: one.name)]
-    return Loads(tables, failed, _undone(warehouse, found, failing, since), remarks)
+    tables = [_table(one, failing, last.get(one.name)) for one in sorted(aged, key=lambda one: one.name)]
+    return Loads(tables, failed, _undone(warehouse, aged, failing, since), remarks)
 
 
 def _tables(
@@ -98,7 +98,7 @@ def _undone(
 
     As when Luigi ended before any step began, or a run was killed before it came to them.
     """
-    found, reported = [], set(failing)
+    undone, reported = [], set(failing)
     for run in observed.failed_runs(warehouse, since):
         waiting = {
             one.name
@@ -109,7 +109,7 @@ def _undone(
         if waiting and not run.alive:
             waiting -= observed.done_or_going(warehouse, run)
             if waiting:
-                found.append(Undone(run, sorted(waiting)))
+                undone.append(Undone(run, sorted(waiting)))
         # Whatever it goes on with is not undone yet.
         reported |= waiting
-    return found
+    return undone

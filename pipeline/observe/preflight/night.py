@@ -53,9 +53,9 @@ def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
             yield from _databases(settings, databases, declared)
             if any(catalog_.marts for catalog_ in declared):
                 yield checked("marts", lambda: _marts(databases))
-            for found in _shown(settings, databases):
+            for finding in _shown(settings, databases):
                 # A night is done without it.
-                yield replace(found, problems=(), warnings=found.problems)
+                yield replace(finding, problems=(), warnings=finding.problems)
             if settings.backup is not None:
                 yield from archive.findings(settings.backup, settings, databases)
     except UnreachableError as error:
@@ -173,10 +173,10 @@ def _masks(databases: Access) -> list[str]:
     return []
 
 
-def _catalog(settings: Settings, found: list[Catalog]) -> list[str]:
-    """Return what the catalog and the settings do not agree on; what was read is added to `found`."""
+def _catalog(settings: Settings, catalogs: list[Catalog]) -> list[str]:
+    """Return what the catalog and the settings do not agree on; what was read is added to `catalogs`."""
     declared = catalog.read(settings.require_analysts().checkout)
-    found.append(declared)
+    catalogs.append(declared)
     return [
         f"sources/{name}.yaml has no section [source.{name}] in luigi.cfg; write it"
         for name in declared.sources
@@ -187,18 +187,18 @@ def _catalog(settings: Settings, found: list[Catalog]) -> list[str]:
 def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog]) -> Iterator[Finding]:
     def warehouse() -> list[str]:
         with databases.warehouse() as connection:
-            found = [*unwritable(connection), *postgres.unheeded(connection)]
+            lines = [*unwritable(connection), *postgres.unheeded(connection)]
             encoding = postgres.value(connection, "SHOW server_encoding")
             if encoding != postgres.ENCODING:
-                found.append(
+                lines.append(
                     f"its encoding is {encoding}, which has not every character that a source may have; make "
                     f"it in {postgres.ENCODING}"
                 )
             if not postgres.value(connection, "SELECT has_database_privilege(current_database(), 'CREATE')"):
-                found.append("its role may not make schemas; GRANT CREATE ON DATABASE to it")
-            if not found:
+                lines.append("its role may not make schemas; GRANT CREATE ON DATABASE to it")
+            if not lines:
                 ledger.require_migrated(connection)
-            return found
+            return lines
 
     def source(name: str) -> list[str]:
         with databases.source(name) as connection:
@@ -215,12 +215,12 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
         with databases.database(name) as connection:
             client = tools.newest("pg_dump", settings.require_backup().postgres_bin)
             server = connection.server_version // 10000
-            found = [*privileges.lacking(connection), *postgres.unheeded(connection)]
+            lines = [*privileges.lacking(connection), *postgres.unheeded(connection)]
         if client.major < server:
-            found.append(
+            lines.append(
                 f"pg_dump {client.version} is older than its server, {server}; install a newer client"
             )
-        return found
+        return lines
 
     def beside(name: str, stanza: str) -> list[str]:
         with databases.database(name) as connection:

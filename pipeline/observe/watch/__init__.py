@@ -33,15 +33,17 @@ def watch(settings: Settings, now: datetime) -> Sequence[Finding]:
     """Look at everything, tell what is new and what is over, and return what was found."""
     alerts.send_spooled(settings)
     observations = observe(settings, now)
-    found = judge(settings, observations, now)
-    sending.send(settings, found)
-    sending.forget(settings, observations, found)
-    still_open = list(opened.judge(observations, alerts.open_alerts(settings), found))
+    findings = judge(settings, observations, now)
+    sending.send(settings, findings)
+    sending.forget(settings, observations, findings)
+    still_open = list(opened.judge(observations, alerts.open_alerts(settings), findings))
     spool = surroundings.spool(alerts.send_spooled(settings))
-    heartbeat = sending.heartbeat(settings, ok=not any(one.is_wrong for one in (*found, *still_open, spool)))
+    heartbeat = sending.heartbeat(
+        settings, ok=not any(one.is_wrong for one in (*findings, *still_open, spool))
+    )
     last = [spool, *([heartbeat] if heartbeat else [])]
     sending.send(settings, last)
     if still_open:
         # They were told when they came up.
         alerts.let_cron_know()
-    return [*found, *still_open, *last]
+    return [*findings, *still_open, *last]

@@ -147,31 +147,31 @@ def _drill(
 ) -> Iterator[Finding]:
     allowed = limits.drill(settings, database)
     key, command = f"watch/drill/{database}", chains.DRILL.command(None, database)
-    found = _latest(observations, bucket, database)
-    if found is None or found.held_at is None:
+    latest = _latest(observations, bucket, database)
+    if latest is None or latest.held_at is None:
         first = _first_backup(observations, bucket, database)
         if first is None:
             return  # told of the backup
         if settings.warehouse is None:
             # The bucket alone is asked, and it forgets its first backup and its drills after so long.
             allowed = min(allowed, timedelta(days=settings.require_backup().keep_days))
-        what = f"none held yet (grade {found.grade} in {found.month})" if found else "there was none yet"
+        what = f"none held yet (grade {latest.grade} in {latest.month})" if latest else "there was none yet"
         summary = (
             f"drill of {database}: {what}, and its first backup is of {at(first)}, {limits.ago(now, first)}; "
             f"the limit is {durations.exact(allowed)}"
         )
-        if found or limits.exceeded(now, first, allowed):
+        if latest or limits.exceeded(now, first, allowed):
             yield Finding(key, Severity.STALE, summary, command, since=first + allowed)
         return
     summary = (
-        f"drill of {database}: the last that held was {limits.ago(now, found.held_at)}; "
+        f"drill of {database}: the last that held was {limits.ago(now, latest.held_at)}; "
         f"the limit is {durations.exact(allowed)}"
     )
-    if not found.held:
-        summary += f"; the latest, for {found.month}, has grade {found.grade}: it did not hold"
-        yield Finding(key, Severity.WARNING, summary, command, since=found.finished_at)
-    elif limits.exceeded(now, found.held_at, allowed):
-        yield Finding(key, Severity.STALE, summary, command, since=found.held_at + allowed)
+    if not latest.held:
+        summary += f"; the latest, for {latest.month}, has grade {latest.grade}: it did not hold"
+        yield Finding(key, Severity.WARNING, summary, command, since=latest.finished_at)
+    elif limits.exceeded(now, latest.held_at, allowed):
+        yield Finding(key, Severity.STALE, summary, command, since=latest.held_at + allowed)
     else:
         yield Finding(key, Severity.OK, summary)
 

@@ -21,23 +21,23 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
     """Yield what is to be thought of each loaded and declared table, or once where none was proved."""
     if observations.ledger is None:
         return
-    found = {
+    proofs = {
         name: proof
         for name, proof in observations.ledger.proofs.items()
         if _is_declared(settings, observations, name)
     }
-    late = {name for name, proof in found.items() if limits.exceeded(now, _since(proof), ALLOWED)}
-    if len(late) > 1 and len(late) == len(found):
-        newest = max(_since(proof) for proof in found.values())
+    late = {name for name, proof in proofs.items() if limits.exceeded(now, _since(proof), ALLOWED)}
+    if len(late) > 1 and len(late) == len(proofs):
+        newest = max(_since(proof) for proof in proofs.values())
         within = durations.exact(ALLOWED)
-        summary = f"audit: none of {len(found)} tables was proved equal to its source within {within}"
+        summary = f"audit: none of {len(proofs)} tables was proved equal to its source within {within}"
         yield Finding(KEY, Severity.STALE, summary, COMMAND, since=newest + ALLOWED)
         return
-    if found:
+    if proofs:
         yield Finding(
-            KEY, Severity.OK, f"audit: {len(found) - len(late)} of {len(found)} tables are proved equal"
+            KEY, Severity.OK, f"audit: {len(proofs) - len(late)} of {len(proofs)} tables are proved equal"
         )
-    for name, proof in sorted(found.items()):
+    for name, proof in sorted(proofs.items()):
         yield _table(name, proof, now, late=name in late)
 
 
@@ -63,5 +63,7 @@ def _table(name: str, proof: Proof, now: datetime, *, late: bool) -> Finding:
         )
     summary = f"{name}: {what}; the limit is {durations.exact(ALLOWED)}"
     source, _, table = name.partition(".")
-    found = Finding(key, Severity.STALE, summary, f"{COMMAND} {source} --table {table}", proof.reason or None)
-    return replace(found, since=_since(proof) + ALLOWED) if late else Finding(key, Severity.OK, summary)
+    finding = Finding(
+        key, Severity.STALE, summary, f"{COMMAND} {source} --table {table}", proof.reason or None
+    )
+    return replace(finding, since=_since(proof) + ALLOWED) if late else Finding(key, Severity.OK, summary)

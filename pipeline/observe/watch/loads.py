@@ -56,8 +56,8 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
     run = _run(settings, observations.ledger, known, now)
     if run is not None:
         yield run
-    for source, found in sorted(known.items()):
-        yield from _source(settings, source, found, observations.ledger, run, now)
+    for source, of_source in sorted(known.items()):
+        yield from _source(settings, source, of_source, observations.ledger, run, now)
     yield from _held_back(observations.ledger)
     yield from unmatched(settings, observations)
 
@@ -90,11 +90,11 @@ def tables(
             for source, tables in observations.declared.items()
             if source in settings.sources
         }
-    loaded = {name: found for name, found in ledger.tables.items() if found.fresh_as_of}
+    loaded = {name: state for name, state in ledger.tables.items() if state.fresh_as_of}
     return {
         source: [
-            Table(name, found, None)
-            for name, found in sorted(loaded.items())
+            Table(name, state, None)
+            for name, state in sorted(loaded.items())
             if name.startswith(f"{source}.")
         ]
         for source in settings.sources
@@ -107,8 +107,8 @@ def _run(
     """Return what is to be thought of the last load as such: whether it began at all."""
     allowed = limits.run(settings)
     command = chains.ETL.command()
-    found = ledger.run
-    if found is None:
+    last = ledger.run
+    if last is None:
         waiting = [one.counts_from for all_ in tables.values() for one in all_ if one.counts_from]
         since = min(waiting, default=None)
         if since is None or not limits.exceeded(now, since, allowed):
@@ -118,12 +118,12 @@ def _run(
             f"the limit is {durations.exact(allowed)}"
         )
         return Finding(RUN_KEY, Severity.STALE, summary, command, since=since + allowed)
-    age = limits.ago(now, found.attempted_at)
-    summary = f"etl: the last run, {found.run}, began {age}; the limit is {durations.exact(allowed)}"
-    if found.alive or not limits.exceeded(now, found.attempted_at, allowed):
+    age = limits.ago(now, last.attempted_at)
+    summary = f"etl: the last run, {last.run}, began {age}; the limit is {durations.exact(allowed)}"
+    if last.alive or not limits.exceeded(now, last.attempted_at, allowed):
         return Finding(RUN_KEY, Severity.OK, summary)
-    error = one_line(found.error) if found.error else None
-    return Finding(RUN_KEY, Severity.STALE, summary, command, error, found.attempted_at + allowed)
+    error = one_line(last.error) if last.error else None
+    return Finding(RUN_KEY, Severity.STALE, summary, command, error, last.attempted_at + allowed)
 
 
 def _source(
@@ -168,24 +168,24 @@ def _all_late(
     newest = max(tables, key=lambda one: one.observations.fresh_as_of or never)
     own = ledger.tables.get(source, TableObservations()).failing
     what = f"source {source}: all {len(tables)} tables are late; the newest, {newest.name}, "
-    found = _stale(
+    finding = _stale(
         f"watch/source/{source}",
         f"{what}{newest.describe(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source),
         (source, own) if own else (newest.name, newest.observations.failing),
     )
-    return replace(found, since=newest.counts_from and newest.counts_from + allowed)
+    return replace(finding, since=newest.counts_from and newest.counts_from + allowed)
 
 
 def _late(table: Table, allowed: timedelta, now: datetime) -> Finding:
     source, _, name = table.name.partition(".")
-    found = _stale(
+    finding = _stale(
         f"watch/table/{table.name}",
         f"{table.name}: {table.describe(now)}; the limit is {durations.exact(allowed)}",
         chains.ETL.command(None, source, name),
         (table.name, table.observations.failing),
     )
-    return replace(found, since=table.counts_from and table.counts_from + allowed)
+    return replace(finding, since=table.counts_from and table.counts_from + allowed)
 
 
 def _stale(key: str, summary: str, command: str, failing: tuple[str, Failing | None]) -> Finding:

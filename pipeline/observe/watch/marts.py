@@ -21,26 +21,26 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
     if run is None or limits.exceeded(now, run.attempted_at, allowed):
         return
     for name, declared_at in sorted(observations.marts.items()):
-        found = observations.ledger.tables.get(f"{chains.MART.schema}.{name}", TableObservations())
-        since = found.loaded_at or found.first_tried_at or declared_at
+        state = observations.ledger.tables.get(f"{chains.MART.schema}.{name}", TableObservations())
+        since = state.loaded_at or state.first_tried_at or declared_at
         key = f"watch/mart/{name}"
         if limits.exceeded(now, since, allowed):
-            yield _late(key, name, found, since, allowed=durations.exact(allowed), now=now)
-        elif found.loaded_at:
+            yield _late(key, name, state, since, allowed=durations.exact(allowed), now=now)
+        elif state.loaded_at:
             summary = f"mart {name}: built {limits.ago(now, since)}; the limit is {durations.exact(allowed)}"
             yield Finding(key, Severity.OK, summary)
 
 
 def _late(
-    key: str, name: str, found: TableObservations, since: datetime, *, allowed: str, now: datetime
+    key: str, name: str, state: TableObservations, since: datetime, *, allowed: str, now: datetime
 ) -> Finding:
     line = (
         f"was last built {at(since)}, {limits.ago(now, since)}"
-        if found.loaded_at
+        if state.loaded_at
         else f"was never built, and could have been since {limits.ago(now, since)}"
     )
     summary = f"mart {name}: {line}; the limit is {allowed}"
-    last = found.failing
+    last = state.failing
     if last is None:
         return Finding(key, Severity.STALE, summary, chains.MARTS.command(None, name), since=since)
     step = StepKey(last.run, last.task, f"{chains.MART.schema}.{name}")

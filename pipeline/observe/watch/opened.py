@@ -15,12 +15,14 @@ STATUS = "pipeline status"
 LAST = ("watch/spool", "watch/heartbeat")
 
 
-def judge(observations: Observations, known: Sequence[Alert], found: Sequence[Finding]) -> Iterator[Finding]:
+def judge(
+    observations: Observations, known: Sequence[Alert], findings: Sequence[Finding]
+) -> Iterator[Finding]:
     """Yield each alert that is open, and each failure in the ledger without one, but for what was just found.
 
     They were told, so watch does not tell them again; but all is not well.
     """
-    alerted = {finding.key for finding in found if finding.is_alert}
+    alerted = {finding.key for finding in findings if finding.is_alert}
     for alert in known:
         if alert.key not in alerted and alert.key not in LAST:
             yield Finding(
