@@ -173,8 +173,8 @@ def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
     with contextlib.suppress(psycopg2.Error, PipelineError):
         if session.again is not None:
             with contextlib.closing(session.again()) as other:
-                if found := limits(other, asked_for):
-                    return "; ".join(found)
+                if reached := limits(other, asked_for):
+                    return "; ".join(reached)
     role = session.info.user
     if setting is not None:
         return f"its role {role} is under {setting}, though the session asked for {asked_for[setting]}"
@@ -188,8 +188,8 @@ def last_words(session: Connection | None) -> str:
     """
     reason = session.info.error_message if session is not None else None
     # The first: what it says beside that may look alike, and quote a row.
-    found = LAST_WORDS.search(reason or "")
-    return redact(" ".join(found[1].split())) if found else ""
+    match = LAST_WORDS.search(reason or "")
+    return redact(" ".join(match[1].split())) if match else ""
 
 
 def _why_read_only(error: psycopg2.Error) -> str | None:

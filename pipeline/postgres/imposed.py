@@ -57,11 +57,11 @@ def read_only(connection: Connection) -> str | None:
     return next(iter(imposed(connection, {READ_ONLY: "off"})), None)
 
 
-def _fix(connection: Connection, found: _Imposed) -> str:
+def _fix(connection: Connection, setting: _Imposed) -> str:
     """Return what takes a setting back, by where it comes from."""
-    name = found.name
-    who = identifier(found.role).as_string(connection)
-    where = identifier(found.database).as_string(connection)
+    name = setting.name
+    who = identifier(setting.role).as_string(connection)
+    where = identifier(setting.database).as_string(connection)
     statements = {
         "user": f"ALTER ROLE {who} RESET {name}",
         "database user": f"ALTER ROLE {who} IN DATABASE {where} RESET {name}",
@@ -69,8 +69,8 @@ def _fix(connection: Connection, found: _Imposed) -> str:
         "global": f"ALTER ROLE ALL RESET {name}",
         "client": f"take {name} out of the options of its uri in Vault",
     }
-    if found.source in statements:
-        return statements[found.source]
+    if setting.source in statements:
+        return statements[setting.source]
     return (
         "its server is set so (postgresql.conf): ask its administrator; it may be on purpose, for "
         "instance when a disk is full"

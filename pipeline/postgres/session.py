@@ -188,9 +188,9 @@ def open_session(
             _begin(opened, cursor, chosen)
         opened.autocommit = False
     except psycopg2.errors.InsufficientPrivilege as error:
-        found = imposed(opened, SUPERUSERS)
+        settings = imposed(opened, SUPERUSERS)
         opened.close()
-        raise StepError(f"{name}: {'; '.join(found) or message_of(error)}", retryable=False) from None
+        raise StepError(f"{name}: {'; '.join(settings) or message_of(error)}", retryable=False) from None
     except psycopg2.Error as error:
         opened.close()
         raise environmental(error) or error from None
@@ -247,6 +247,6 @@ def options(connection: Connection) -> str:
     query = "SELECT name, reset_val FROM pg_settings WHERE name = ANY(%s)"
     with marked(connection), connection.cursor() as cursor:
         cursor.execute(query, (list(PROGRAMS),))
-        found = dict(cursor.fetchall())
-    differing = {name: wanted[name] for name, value in found.items() if value != wanted[name]}
+        current = dict(cursor.fetchall())
+    differing = {name: wanted[name] for name, value in current.items() if value != wanted[name]}
     return " ".join("-c {}={}".format(name, value.replace(" ", r"\ ")) for name, value in differing.items())

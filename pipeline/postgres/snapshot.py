@@ -62,11 +62,11 @@ def take(connection: Connection, before: Callable[[], object] = lambda: None) ->
     """
     _begin(connection)
     before()
-    (found,) = postgres.read(connection, postgres.statement("postgres/snapshot"), Snapshot)
+    (snapshot,) = postgres.read(connection, postgres.statement("postgres/snapshot"), Snapshot)
     lag = postgres.value(connection, postgres.statement("postgres/standby"), {"hours": LAG_HOURS})
     if lag:
         logger.warning("the source is a standby that %s: what it shows is old", lag)
-    return found
+    return snapshot
 
 
 def read_at(connection: Connection, snapshot: Snapshot) -> None:

@@ -26,8 +26,8 @@ def row(
     connection: Connection, query: str | Composable, parameters: Parameters = ()
 ) -> tuple[Any, ...] | None:
     """Run one statement and return its first row, or None."""
-    found = rows(connection, query, parameters)
-    return found[0] if found else None
+    all_rows = rows(connection, query, parameters)
+    return all_rows[0] if all_rows else None
 
 
 def records(
@@ -37,7 +37,7 @@ def records(
     with connection.cursor() as cursor:
         cursor.execute(query, parameters or None)
         names = [column.name for column in cursor.description or ()]
-        return [dict(zip(names, found, strict=True)) for found in cursor.fetchall()]
+        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
 def read(
@@ -47,13 +47,13 @@ def read(
 
     Raise TypeError where the statement has a column that is not a field, or lacks one.
     """
-    return [kind(**found) for found in records(connection, query, parameters)]
+    return [kind(**record) for record in records(connection, query, parameters)]
 
 
 def value(connection: Connection, query: str | Composable, parameters: Parameters = ()) -> Any:
     """Run one statement and return the first column of its first row, or None."""
-    found = row(connection, query, parameters)
-    return None if found is None else found[0]
+    first = row(connection, query, parameters)
+    return None if first is None else first[0]
 
 
 def statement(name: str) -> str:

@@ -29,11 +29,11 @@ def waits_for(connection: Connection, pids: Sequence[int]) -> str:
 
 
 def _waits_for(connection: Connection, pids: Sequence[int]) -> str:
-    found = read(connection, statement("postgres/waits_for"), _Holder, (list(pids),))
-    if not found:
+    holders = read(connection, statement("postgres/waits_for"), _Holder, (list(pids),))
+    if not holders:
         return ""
-    table = next((one.table_name for one in found if one.table_name), None)
-    who = "; ".join(process(one.pid, one.role, one.since) for one in found)
+    table = next((one.table_name for one in holders if one.table_name), None)
+    who = "; ".join(process(one.pid, one.role, one.since) for one in holders)
     return f"{table}, which is kept by {who}" if table else who
 
 
@@ -51,8 +51,8 @@ def keeper(connection: Connection, tables: Iterable[int]) -> str:
     """Return which of these tables, by their oids, somebody has or wants for himself alone, and who."""
 
     def describe() -> str:
-        found = read(connection, statement("postgres/blockers"), kept, (list(tables),))
-        return found[0] if found else GONE_AGAIN
+        keepers = read(connection, statement("postgres/blockers"), kept, (list(tables),))
+        return keepers[0] if keepers else GONE_AGAIN
 
     return legible(describe)
 
