@@ -66,18 +66,18 @@ def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: flo
     """
     made: list[Choice] = []
     left_out: dict[str, str] = {}
-    for found in dashboard.filters:
-        reached = [card for card in dashboard.cards if any(one.filter == found.name for one in card.reach)]
-        values, why = _values(connection, dashboard, found)
+    for filter_ in dashboard.filters:
+        reached = [card for card in dashboard.cards if any(one.filter == filter_.name for one in card.reach)]
+        values, why = _values(connection, dashboard, filter_)
         if why:
-            left_out[found.name] = why
+            left_out[filter_.name] = why
         for value in values:
             if time.monotonic() >= ends_at:
-                left_out[found.name] = TOO_LONG
+                left_out[filter_.name] = TOO_LONG
                 break
-            picked = rows.chosen(dashboard, {found.name: value})
+            picked = rows.chosen(dashboard, {filter_.name: value})
             answers = ((card, rows.answer(connection, dashboard, card, today, picked)) for card in reached)
-            made.append(Choice(found, value, tuple(answers)))
+            made.append(Choice(filter_, value, tuple(answers)))
     if late := [name for name, why in left_out.items() if why == TOO_LONG]:
         warning = "%s: further choices are left out from filter %s on: its cards take too long"
         logger.warning(warning, dashboard.file, late[0])
@@ -85,33 +85,33 @@ def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: flo
 
 
 def _values(
-    connection: Connection, dashboard: Dashboard, found: Filter
+    connection: Connection, dashboard: Dashboard, filter_: Filter
 ) -> tuple[list[Past | tuple[str, ...]], str]:
     """Return what can be chosen, everything first, and why that is not all."""
     others: list[Past | tuple[str, ...]] = []
     why = ""
-    match found.kind:
+    match filter_.kind:
         case "date":
             others = list(RANGES)
         case "category":
-            names = _categories(connection, dashboard, found)
+            names = _categories(connection, dashboard, filter_)
             others = [(value,) for value in sorted(names[:MOST])]
             why = f"Only its {MOST} most frequent values can be chosen here." if len(names) > MOST else ""
         case _:
             # A text that is searched for can be anything.
             pass
-    there = [value for value in others if value != found.default]
-    everything: list[Past | tuple[str, ...]] = [()] if found.default else []
+    there = [value for value in others if value != filter_.default]
+    everything: list[Past | tuple[str, ...]] = [()] if filter_.default else []
     return [*everything, *there], why or ("" if others else NOT_HERE)
 
 
-def _categories(connection: Connection, dashboard: Dashboard, found: Filter) -> list[str]:
+def _categories(connection: Connection, dashboard: Dashboard, filter_: Filter) -> list[str]:
     """Return what stands in the columns of a filter, the most frequent first; over MOST if there are."""
     places = {
         (reach.relation, reach.name)
         for card in dashboard.cards
         for reach in card.reach
-        if reach.filter == found.name and reach.relation
+        if reach.filter == filter_.name and reach.relation
     }
     counted: dict[str, int] = {}
     for relation, name in sorted(places):

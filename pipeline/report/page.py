@@ -172,9 +172,9 @@ def _link(name: str, label: str, is_current: bool) -> str:
     return f'<a href="#{quote(name)}"{current}>{text(label)}</a>'
 
 
-def _range_of(value: Past | tuple[str, ...], found: Filter, today: date) -> str:
+def _range_of(value: Past | tuple[str, ...], filter_: Filter, today: date) -> str:
     """Return what is chosen; of dates, which."""
-    if not value or found.kind != FilterKind.DATE:
+    if not value or filter_.kind != FilterKind.DATE:
         return label(value)
     first, last = rows.between(value, today)
     return f"{first:%-d %b %Y} to {last:%-d %b %Y}"

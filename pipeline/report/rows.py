@@ -100,9 +100,9 @@ def answer(connection: Connection, dashboard: Dashboard, card: Card, today: date
     except (ValueError, OverflowError) as error:
         # What PostgreSQL has and Python has not, such as a date before Christ.
         return Answer(error=f"a value cannot be read: {redact(str(error))}")
-    found = Answer(columns, rows[:MOST_ROWS], cut=len(rows) > MOST_ROWS)
-    wrong = undrawable(card, found)
-    return Answer(error=wrong) if wrong else found
+    answered = Answer(columns, rows[:MOST_ROWS], cut=len(rows) > MOST_ROWS)
+    wrong = undrawable(card, answered)
+    return Answer(error=wrong) if wrong else answered
 
 
 def undrawable(card: Card, answer: Answer) -> str:
@@ -138,16 +138,16 @@ def _message_of(error: psycopg2.Error) -> str:
     return redact(message) + hint
 
 
-def condition(found: Filter, column: str, value: Past | tuple[str, ...], today: date) -> sql.Composable:
+def condition(filter_: Filter, column: str, value: Past | tuple[str, ...], today: date) -> sql.Composable:
     """Return the SQL condition of what is chosen, on a column as it is written in a card."""
     name = sql.SQL(quoted(column))
-    if found.kind == FilterKind.DATE:
+    if filter_.kind == FilterKind.DATE:
         first, last = between(value, today)
         return sql.SQL("{0} >= {1} AND {0} < {2}").format(
             name, sql.Literal(first), sql.Literal(last + timedelta(days=1))
         )
     values = () if isinstance(value, Past) else value
-    if found.kind == FilterKind.SEARCH:
+    if filter_.kind == FilterKind.SEARCH:
         pattern = "".join(f"\\{letter}" if letter in "%_\\" else letter for letter in values[0])
         return sql.SQL("{}::text ILIKE {}").format(name, sql.Literal(f"%{pattern}%"))
     return sql.SQL("{}::text = ANY ({}::text[])").format(name, sql.Literal(list(values)))
