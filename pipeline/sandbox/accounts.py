@@ -37,12 +37,12 @@ def server_account() -> Account | None:
     if os.geteuid() != 0:
         return None
     try:
-        found = pwd.getpwnam(NAME)
+        entry = pwd.getpwnam(NAME)
     except KeyError:
         raise UsageError(
             f"PostgreSQL refuses to run as root, and there is no user {NAME} to run it as"
         ) from None
-    return Account(found.pw_uid, found.pw_gid)
+    return Account(entry.pw_uid, entry.pw_gid)
 
 
 def popen_arguments(account: Account | None) -> PopenArguments:

@@ -49,17 +49,17 @@ def compare(configured: Settings) -> list[Comparison]:
 
     Tables that are declared with `deletes: ignore` are left out: they keep rows that the source has not.
     """
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     declared = listing.known(configured, catalog.read(configured.require_analysts().checkout))
     with access.opened(configured) as databases, databases.warehouse() as warehouse:
         for source in declared.sources.values():
             with databases.source(source.name) as connection:
-                found += [
+                comparisons += [
                     _compare(connection, warehouse, table)
                     for table in source.tables.values()
                     if table.deletes != Deletes.IGNORE
                 ]
-    return found
+    return comparisons
 
 
 def _compare(source: Connection, warehouse: Connection, table: Table) -> Comparison:
@@ -90,9 +90,9 @@ def _content(
         "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)::numeric), 0) FROM {} WHERE {}"
     ).format(postgres.columns(columns), relation, condition or sql.SQL("true"))
     try:
-        found = postgres.row(connection, query)
+        row = postgres.row(connection, query)
     except postgres.Error:
         connection.rollback()
         return None
-    assert found is not None  # noqa: S101 - an aggregate always has a row
-    return Content(int(found[0]), int(found[1]))
+    assert row is not None  # noqa: S101 - an aggregate always has a row
+    return Content(int(row[0]), int(row[1]))

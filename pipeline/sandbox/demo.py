@@ -165,8 +165,8 @@ class _Demo:
             access.opened(self._settings) as databases,
             databases.warehouse(autocommit=True) as warehouse,
         ):
-            found = runs.find(warehouse, ETL, run)
-        return found is not None and found.actual_state == State.DONE
+            latest = runs.find(warehouse, ETL, run)
+        return latest is not None and latest.actual_state == State.DONE
 
     def _day_2(self) -> None:
         stopping = threading.Event()

@@ -162,12 +162,12 @@ class Access:
 
     def token(self, token: str) -> Token:
         """Return what a token stands for. Raise InvalidAuthToken if it is unknown or has expired."""
-        found = self.tokens.get(token)
-        if found is None or found.key.key_id not in self.keys:
+        known = self.tokens.get(token)
+        if known is None or known.key.key_id not in self.keys:
             raise InvalidAuthToken("not a valid token", "bad_auth_token")
-        if self.storage.now_milliseconds() >= found.expires_at_milliseconds or self._expired(found.key):
+        if self.storage.now_milliseconds() >= known.expires_at_milliseconds or self._expired(known.key):
             raise InvalidAuthToken("the token has expired", "expired_auth_token")
-        return found
+        return known
 
     def expire_tokens(self) -> int:
         """End every token that was given out, and return how many there were."""
@@ -179,18 +179,18 @@ class Access:
         self, token: str, call: str, *, bucket_id: str | None, name: str | None, capability: str | None = None
     ) -> Token:
         """Raise Unauthorized unless the token's key may make this call on this bucket and name."""
-        found = self.token(token)
-        if found.file_id is not None or (found.bucket_id is not None and not call.startswith("upload")):
+        known = self.token(token)
+        if known.file_id is not None or (known.bucket_id is not None and not call.startswith("upload")):
             raise InvalidAuthToken("an upload token is for uploads only", "bad_auth_token")
         needed = capability or NEEDS[call].capability
-        if needed not in found.key.capabilities:
+        if needed not in known.key.capabilities:
             raise Unauthorized("the key lacks a capability that this call needs", "unauthorized")
-        if found.key.bucket_ids is not None and call not in {"b2_create_bucket", "b2_create_key"}:
-            allowed = bucket_id in found.key.bucket_ids
+        if known.key.bucket_ids is not None and call not in {"b2_create_bucket", "b2_create_key"}:
+            allowed = bucket_id in known.key.bucket_ids
             if not allowed:
                 raise Unauthorized("the key is for another bucket", "unauthorized")
-        self._check_prefix(found.key, call, name)
-        return found
+        self._check_prefix(known.key, call, name)
+        return known
 
     def _check_prefix(self, key: Key, call: str, name: str | None) -> None:
         named = NEEDS[call].name_argument is not None or name is not None

@@ -43,18 +43,18 @@ class Control:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        found = self._announced()
-        self.url: str = found["url"]
-        self.pid: int = found["pid"]
+        announced = self._announced()
+        self.url: str = announced["url"]
+        self.pid: int = announced["pid"]
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment has no business with loopback
 
     def _announced(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads((self._home / CONTROL_FILE).read_text())
+            announced: dict[str, Any] = json.loads((self._home / CONTROL_FILE).read_text())
         except OSError as error:
             raise UnreachableError(f"no B2 emulator runs in {self._home}: {error.strerror}") from error
-        return found
+        return announced
 
     def close(self) -> None:
         """Let go of the connection."""

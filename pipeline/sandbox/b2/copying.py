@@ -81,10 +81,10 @@ def _source(simulator: Simulator, body: Body) -> DiskFile:
     bucket_id = simulator.file_id_to_bucket_id.get(body["sourceFileId"])
     if bucket_id is None:
         raise FileNotPresent(file_id_or_name=body["sourceFileId"])
-    found = simulator.bucket(bucket_id).file(body["sourceFileId"])
-    if found.action != "upload":
+    file = simulator.bucket(bucket_id).file(body["sourceFileId"])
+    if file.action != "upload":
         raise BadRequest("the source is not a file", "bad_request")
-    return found
+    return file
 
 
 def _target(simulator: Simulator, source: DiskFile, body: Body) -> DiskBucket:

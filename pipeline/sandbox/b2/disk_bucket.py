@@ -108,17 +108,17 @@ class DiskBucket(BucketSimulator):  # type: ignore[misc]
     def file(self, file_id: str) -> DiskFile:
         """Return a version by id. Raise FileNotPresent if there is none."""
         try:
-            found: DiskFile = self.file_id_to_file[file_id]
+            file: DiskFile = self.file_id_to_file[file_id]
         except KeyError:
             raise FileNotPresent(file_id_or_name=file_id) from None
-        return found
+        return file
 
     def unfinished(self, file_id: str) -> DiskFile:
         """Return a large file that is still being uploaded."""
-        found: DiskFile | None = self.file_id_to_file.get(file_id)
-        if found is None or found.action != "start":
+        file: DiskFile | None = self.file_id_to_file.get(file_id)
+        if file is None or file.action != "start":
             raise BadRequest(f"No active upload for: {file_id}", "bad_request")
-        return found
+        return file
 
     def visible(self, name: str) -> DiskFile | None:
         """Return the newest finished version of a name, unless it is hidden."""

@@ -80,15 +80,15 @@ class Simulator(RawSimulator):  # type: ignore[misc]
 
     def bucket(self, bucket_id: str) -> DiskBucket:
         """Return a bucket by id. Raise as B2 does if there is none."""
-        found: DiskBucket = self._get_bucket_by_id(bucket_id)
-        return found
+        bucket: DiskBucket = self._get_bucket_by_id(bucket_id)
+        return bucket
 
     def named(self, name: str) -> DiskBucket:
         """Return a bucket by name. Raise NonExistentBucket if there is none."""
         if name not in self.bucket_name_to_bucket:
             raise NonExistentBucket(name)
-        found: DiskBucket = self.bucket_name_to_bucket[name]
-        return found
+        bucket: DiskBucket = self.bucket_name_to_bucket[name]
+        return bucket
 
     def _assert_account_auth(self, *_arguments: Any, **_named: Any) -> None:
         """Nothing: `access` has checked more than the simulator would, before the call came here."""

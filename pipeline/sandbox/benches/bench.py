@@ -62,41 +62,41 @@ def main() -> int:
             raise UsageError(f"--against is for {', '.join(COMPARED)}")
         chosen = [name for name in MEASURES if name != "scheduler"]
         with bench_platform.built(arguments.against) as builds:
-            found = []
+            measured = []
             for name in chosen if arguments.what == ALL else [arguments.what]:
-                found.append(MEASURES[name](home, arguments, builds))
+                measured.append(MEASURES[name](home, arguments, builds))
                 if not arguments.json:
-                    _show(found[-1], arguments)
+                    _show(measured[-1], arguments)
         if arguments.peers:
             rows, tables = arguments.rows or bench_nights.ROWS, arguments.tables or bench_nights.TABLES
-            found.append(bench_peers.peers(home, rows, tables))
+            measured.append(bench_peers.peers(home, rows, tables))
             if not arguments.json:
-                _show(found[-1], arguments)
+                _show(measured[-1], arguments)
     except PipelineError as error:
         sys.stderr.write(f"bench: {redact(str(error))}\n")
         return error.exit_code
     if arguments.json:
-        results = [one.data() for one in found]
+        results = [one.data() for one in measured]
         _print_line(json.dumps(results if len(results) > 1 else results[0]))
     elif arguments.what == ALL:
-        _conclude(home, found, arguments.tables or bench_nights.TABLES)
+        _conclude(home, measured, arguments.tables or bench_nights.TABLES)
     return 0
 
 
-def _show(found: Figures, arguments: argparse.Namespace) -> None:
-    parts = (arguments.tables or bench_nights.TABLES) if found.what == "tables" else 1
-    for line in found.lines(parts):
+def _show(figures: Figures, arguments: argparse.Namespace) -> None:
+    parts = (arguments.tables or bench_nights.TABLES) if figures.what == "tables" else 1
+    for line in figures.lines(parts):
         _print_line(f"bench: {line}")
 
 
-def _conclude(home: Home, found: Sequence[Figures], tables: int) -> None:
+def _conclude(home: Home, measured: Sequence[Figures], tables: int) -> None:
     """Say how far each is from its target, and draw it."""
-    rows = [*targets.rows(found, tables), *targets.unmeasured(found)]
+    rows = [*targets.rows(measured, tables), *targets.unmeasured(measured)]
     load = os.getloadavg()[-1]
     _print_line(
         f"\n{targets.table(rows)}\n{os.cpu_count()} processors, {platform.release()}, load {load:.1f}"
     )
-    (home.path / "bench.json").write_text(json.dumps([one.data() for one in found]))
+    (home.path / "bench.json").write_text(json.dumps([one.data() for one in measured]))
     if picture := targets.picture(rows):
         path = home.path / "bench.svg"
         path.write_text(picture)

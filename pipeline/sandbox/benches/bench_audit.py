@@ -66,7 +66,7 @@ class Night:
 
 def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Figures:
     """Measure nights one after the other, and say what each took, its audit and the ratio of both."""
-    found = Figures("audit")
+    figures = Figures("audit")
     tables = {"large": rows // 2, **{f"small{number:02}": rows // 2 // SMALL for number in range(SMALL)}}
     make = "".join(TABLE.format(name=name, rows=count) for name, count in tables.items())
     with bench_platform.platform(home, list(tables), make, MARTS) as platform:
@@ -74,7 +74,7 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Fig
         seen = []
         for number in range(1, nights + 1):
             seen.append(_night(platform, tables, number))
-            found.add("beside its night", seen[-1].audit, seen[-1].load)
+            figures.add("beside its night", seen[-1].audit, seen[-1].load)
             say(f"night {number}: {seen[-1]}")
         for what, ratios in (
             ("of its night", [night.on_the_clock for night in seen]),
@@ -87,7 +87,7 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Fig
         million = totals.seconds / totals.rows * 1e6
         say(f"of that {begun:.2f} s to begin and end, and {million:.2f} s a million rows")
         say(f"{totals.tables} of {len(tables)} tables had their turn within {nights} nights")
-    return found
+    return figures
 
 
 def _night(platform: Platform, tables: dict[str, int], number: int) -> Night:

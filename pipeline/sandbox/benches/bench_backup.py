@@ -129,21 +129,23 @@ def _sections(home: Home, temporary: str) -> dict[str, dict[str, str]]:
 
 def backup(home: Home, rows: int, rounds: int) -> Figures:
     """Measure several backups, one after the other."""
-    found = Figures("backup")
+    figures = Figures("backup")
     with archive(home, rows) as environment:
         for number in range(rounds):
             one = _measured_apart(environment, str(date(2000, 1, 2) + timedelta(days=number)))
             least = one.pg_dump_seconds + one.checksum_seconds
-            found.add(
+            figures.add(
                 "dump, encryption, checksums", Cost(one.dump_seconds + one.encrypt_seconds), Cost(least)
             )
             peak, children = one.memory_bytes / 2**20, one.children_memory_bytes / 2**20
-            found.notes = [
+            figures.notes = [
                 f"peak memory of a backup's step: {peak:.0f} MiB",
                 f"peak memory of the largest of its programs: {children:.0f} MiB",
             ]
-            found.add("upload, verify", Cost(one.upload_seconds + one.verify_seconds), Cost(one.curl_seconds))
-    return found
+            figures.add(
+                "upload, verify", Cost(one.upload_seconds + one.verify_seconds), Cost(one.curl_seconds)
+            )
+    return figures
 
 
 def _measured_apart(environment: Mapping[str, str], run: str) -> Measured:
@@ -248,10 +250,10 @@ def _basic(key: Mapping[str, str]) -> str:
 
 
 def _asked(url: str, authorization: str, **body: str) -> dict[str, Any]:
-    found: dict[str, Any] = requests.post(
+    answer: dict[str, Any] = requests.post(
         url, json=body, headers={"Authorization": authorization}, timeout=60
     ).json()
-    return found
+    return answer
 
 
 def _curl(url: str, authorization: str, more: str) -> None:

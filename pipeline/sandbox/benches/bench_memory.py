@@ -78,18 +78,18 @@ def _task(process: psutil.Process) -> str:
 
 
 def _kibibytes(process: psutil.Process, file: str, key: str) -> int:
-    found = re.search(rf"^{key}:\s+(\d+) kB", Path(f"/proc/{process.pid}/{file}").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+    match = re.search(rf"^{key}:\s+(\d+) kB", Path(f"/proc/{process.pid}/{file}").read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0
 
 
 def memory(home: Home, rows: int, tables: int) -> Figures:
     """Measure two loads of one table, of few rows and of many, and two of few and of many tables."""
-    found = Figures("memory", "MiB")
+    figures = Figures("memory", "MiB")
     few = _peaks(home, ["entry"], bench_nights.LARGE.format(rows=FEW_ROWS))
-    _compare(found, f"{rows:,} rows", _peaks(home, ["entry"], bench_nights.LARGE.format(rows=rows)), few)
+    _compare(figures, f"{rows:,} rows", _peaks(home, ["entry"], bench_nights.LARGE.format(rows=rows)), few)
     few = _peaks(home, *_small(FEW_TABLES))
-    _compare(found, f"{tables:,} tables", _peaks(home, *_small(tables)), few)
-    return found
+    _compare(figures, f"{tables:,} tables", _peaks(home, *_small(tables)), few)
+    return figures
 
 
 def _small(count: int) -> tuple[Sequence[str], str]:
@@ -107,6 +107,6 @@ def _peaks(home: Home, tables: Sequence[str], make: str) -> dict[str, int]:
     return peaks.by_task
 
 
-def _compare(found: Figures, what: str, many: dict[str, int], few: dict[str, int]) -> None:
+def _compare(figures: Figures, what: str, many: dict[str, int], few: dict[str, int]) -> None:
     for task in sorted(many.keys() & few.keys()):
-        found.add(f"{task}, {what}", Cost(many[task] / MEBIBYTE), Cost(few[task] / MEBIBYTE))
+        figures.add(f"{task}, {what}", Cost(many[task] / MEBIBYTE), Cost(few[task] / MEBIBYTE))

@@ -44,16 +44,16 @@ DELETE = "DELETE FROM entry WHERE id % 1000 = {night} + 500"
 
 def load(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
     """Measure a first load: its steps alone, as the ledger has them, and the whole command around them."""
-    found = Figures("load")
+    figures = Figures("load")
     with bench_platform.platform(home, ["entry"], LARGE.format(rows=rows)) as platform:
         for night in range(rounds):
             for label, build in builds:
                 if night or build:
                     platform.empty(build)
                 whole, least = platform.run(night, build), _copied(platform)
-                found.add(f"steps alone{label}", Cost(_steps(platform)), least)
-                found.add(f"whole command{label}", whole, least)
-    return found
+                figures.add(f"steps alone{label}", Cost(_steps(platform)), least)
+                figures.add(f"whole command{label}", whole, least)
+    return figures
 
 
 def _steps(platform: Platform) -> float:
@@ -64,13 +64,13 @@ def _steps(platform: Platform) -> float:
 
 def nights(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
     """Measure a first load, and then nights on which much, little and nothing has happened."""
-    found = Figures("nights")
+    figures = Figures("nights")
     with bench_platform.platform(home, ["entry"], LARGE.format(rows=rows)) as platform:
         night = 0
         for label, build in builds * rounds:
             if night:
                 platform.empty(build)
-            found.add(f"first load{label}", platform.run(night, build), _copied(platform))
+            figures.add(f"first load{label}", platform.run(night, build), _copied(platform))
             for name, changes in (
                 ("1 % changed, 0.1 % deleted", (CHANGE, DELETE)),
                 ("1 % changed", (CHANGE,)),
@@ -80,14 +80,14 @@ def nights(home: Home, rows: int, rounds: int, builds: Builds) -> Figures:
                 for change in changes:
                     platform.source(change.format(night=night))
                 platform.source("VACUUM entry")
-                found.add(f"{name}{label}", platform.run(night, build), _copied(platform))
+                figures.add(f"{name}{label}", platform.run(night, build), _copied(platform))
             night += 1
-    return found
+    return figures
 
 
 def tables(home: Home, count: int, rounds: int, builds: Builds) -> Figures:
     """Measure a first load of many small tables, and nights on which nothing has happened."""
-    found = Figures("tables")
+    figures = Figures("tables")
     names = [f"small_{number:04}" for number in range(count)]
     make = "".join(SMALL.format(name=name) for name in names)
     with bench_platform.platform(home, names, make) as platform:
@@ -97,20 +97,20 @@ def tables(home: Home, count: int, rounds: int, builds: Builds) -> Figures:
             if night:
                 platform.empty(build)
             for name in ("first load", "unchanged"):
-                found.add(f"{name}{label}", platform.run(night, build), _each(platform, names))
+                figures.add(f"{name}{label}", platform.run(night, build), _each(platform, names))
                 night += 1
-    return found
+    return figures
 
 
 def start(home: Home, rounds: int) -> Figures:
     """Measure commands that are over in no time."""
-    found = Figures("start")
+    figures = Figures("start")
     with bench_platform.platform(home, ["entry"], LARGE.format(rows=100)) as platform:
         platform.run(0)
         for _ in range(rounds):
             for word in ("--help", "status"):
-                found.add(f"pipeline {word}", platform.pipeline(word), _python(platform))
-    return found
+                figures.add(f"pipeline {word}", platform.pipeline(word), _python(platform))
+    return figures
 
 
 def _copied(platform: Platform) -> Cost:

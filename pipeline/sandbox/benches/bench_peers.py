@@ -54,11 +54,11 @@ class Peer:
 
 def peers(home: Home, rows: int, tables: int) -> Figures:
     """Measure each of them once, beside us."""
-    found = Figures("peers")
+    figures = Figures("peers")
     with tempfile.TemporaryDirectory() as folder:
         python = _install(Path(folder))
         with bench_platform.platform(home, ["entry"], bench_nights.LARGE.format(rows=rows)) as platform:
-            _compare(found, platform, _peers(platform, python), ["entry"], "booked_at", _large(platform))
+            _compare(figures, platform, _peers(platform, python), ["entry"], "booked_at", _large(platform))
         names = [f"small_{number:04}" for number in range(tables)]
         make = "".join(bench_nights.SMALL.format(name=name) for name in names)
         with bench_platform.platform(home, names, make) as platform:
@@ -66,8 +66,8 @@ def peers(home: Home, rows: int, tables: int) -> Figures:
                 (f"{tables} tables, first load", _nothing),
                 (f"{tables} tables, unchanged", _nothing),
             ]
-            _compare(found, platform, _peers(platform, python), names, "at", what)
-    return found
+            _compare(figures, platform, _peers(platform, python), names, "at", what)
+    return figures
 
 
 def _install(folder: Path) -> Path:
@@ -91,7 +91,7 @@ def _large(platform: Platform) -> list[tuple[str, Callable[[], None]]]:
 
 
 def _compare(
-    found: Figures,
+    figures: Figures,
     platform: Platform,
     others: Sequence[Peer],
     names: Sequence[str],
@@ -106,11 +106,11 @@ def _compare(
                 with platform.measured() as costs:
                     peer.load(number == 0, column, names)
             except StepError as error:
-                found.notes.append(f"{peer.name}, {what}: failed: {str(error).splitlines()[-1]}")
+                figures.notes.append(f"{peer.name}, {what}: failed: {str(error).splitlines()[-1]}")
                 continue
-            found.add(f"{peer.name}, {what}", costs[0], Cost(ours.seconds))
+            figures.add(f"{peer.name}, {what}", costs[0], Cost(ours.seconds))
             if wrong := _difference(platform, peer.name, names):
-                found.notes.append(f"{peer.name}, {what}: {wrong}")
+                figures.notes.append(f"{peer.name}, {what}: {wrong}")
 
 
 def _difference(platform: Platform, schema: str, names: Sequence[str]) -> str:

@@ -84,14 +84,14 @@ class Platform:
     def _at_work(self) -> dict[str, float]:
         """Return the seconds that processors have worked for whom: our commands, and each server."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found = {"ours": used.ru_utime + used.ru_stime}
+        seconds = {"ours": used.ru_utime + used.ru_stime}
         for server in servers.ALL:
             process = server.process(self.home)
             if process is not None:
-                found[server.name] = sum(
+                seconds[server.name] = sum(
                     _seconds(one) for one in [process, *process.children(recursive=True)]
                 )
-        return found
+        return seconds
 
     def source(self, statement: str) -> None:
         """Change the source."""

@@ -24,7 +24,7 @@ JOBS = 2
 
 def restore(home: Home, rows: int, rounds: int) -> Figures:
     """Measure several restores of one backup."""
-    found = Figures("restore")
+    figures = Figures("restore")
     program = Path(sys.executable).with_name("pipeline")
     database = bench_backup.DATABASE
     with bench_backup.archive(home, rows) as environment, tempfile.TemporaryDirectory() as folder:
@@ -59,9 +59,9 @@ def restore(home: Home, rows: int, rounds: int) -> Figures:
                 "--no-acl",
                 str(plain),
             )
-            found.add("from the bucket to a checked database", Cost(ours), Cost(time.monotonic() - begun))
+            figures.add("from the bucket to a checked database", Cost(ours), Cost(time.monotonic() - begun))
         _drop(home)
-    return found
+    return figures
 
 
 def _tool(home: Home, name: str, cluster: str, database: str, *more: str) -> None:

@@ -83,7 +83,7 @@ class Caller:
 
 def scheduler(home: Home, count: int) -> Figures:
     """Measure one night of so many tables; the yardstick is what the steps alone would take."""
-    found = Figures("scheduler")
+    figures = Figures("scheduler")
     password = provision.password(home, "worker")
     make = "CREATE TABLE entry (id int PRIMARY KEY)"
     with bench_platform.platform(home, ["entry"], make) as platform, _served(platform) as (port, process):
@@ -92,7 +92,7 @@ def scheduler(home: Home, count: int) -> Figures:
         for number in range(count):
             _register(run, f"small_{number:05}")
         seconds = time.monotonic() - begun
-        found.add(
+        figures.add(
             f"{count:,} tables, told to it", Cost(seconds), Cost(count * len(STEPS) * STEP_SECONDS / WORKERS)
         )
         workers = [Caller(port, password, f"worker-{number}") for number in range(WORKERS)]
@@ -106,15 +106,15 @@ def scheduler(home: Home, count: int) -> Figures:
             list(pool.map(lambda worker: worker.work(left), workers))
         took, used = time.monotonic() - begun, sum(process.cpu_times()[:2]) - used
         least = steps * STEP_SECONDS / WORKERS
-        found.add(f"{count:,} tables, {WORKERS} workers", Cost(took, {"scheduler": used}), Cost(least))
-        found.notes = [
+        figures.add(f"{count:,} tables, {WORKERS} workers", Cost(took, {"scheduler": used}), Cost(least))
+        figures.notes = [
             f"{1000 * seconds / steps:.1f} ms to tell it of a step",
             f"{1000 * took / steps:.1f} ms for each step that is done, {1000 * used / steps:.1f} ms of "
             "the scheduler's processor",
             *_calls(workers),
             f"memory of the scheduler: {process.memory_info().rss / 2**20:.0f} MiB",
         ]
-    return found
+    return figures
 
 
 def _register(run: Caller, table: str) -> None:

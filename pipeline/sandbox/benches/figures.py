@@ -28,7 +28,7 @@ class Figures:
 
     def lines(self, parts: int = 1) -> list[str]:
         """Return what people read; with `parts`, also what each part of it takes."""
-        found = []
+        lines = []
         for name, values in self.costs.items():
             middle, processors = self.middle(name), _median(values, "processor_seconds")
             line = (
@@ -39,8 +39,8 @@ class Figures:
                 line += f"; processors {processors:.2f} s"
             if parts > 1:
                 line += f"; each of {parts}: {middle / parts:.3f} s, processors {processors / parts:.3f} s"
-            found.append(line)
-        return [*found, *self.notes]
+            lines.append(line)
+        return [*lines, *self.notes]
 
     def middle(self, name: str) -> float:
         """Return the median of what was measured, in `unit`."""
@@ -74,8 +74,8 @@ class Figures:
 
 
 def _median(values: Sequence[tuple[Cost, Cost]], of: str) -> float:
-    found: list[float] = [getattr(cost, of) for cost, _ in values]
-    return statistics.median(found)
+    measured: list[float] = [getattr(cost, of) for cost, _ in values]
+    return statistics.median(measured)
 
 
 def _spread(values: Sequence[tuple[Cost, Cost]]) -> str:

@@ -86,31 +86,31 @@ def _row(figures: Figures, name: str, target: Target, parts: int) -> Row:
     )
 
 
-def table(found: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Return the rows as a table in Markdown."""
     lines = ["| what | measured, with its spread | at the most | within |", "|---|---|---|---|"]
-    for row in found:
+    for row in rows:
         lines.append(
             f"| {row.label} | {row.measured} | {row.target} | {'yes' if row.share <= 1 else '**no**'} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def picture(found: Sequence[Row]) -> str | None:
+def picture(rows: Sequence[Row]) -> str | None:
     """Return what was measured as SVG: how much of what it may be each is; None without what draws it."""
     try:
         import vl_convert  # noqa: PLC0415 - an extra
     except ImportError:
         return None
-    found = [row for row in found if math.isfinite(row.share)]
-    order = [row.label for row in found]
+    rows = [row for row in rows if math.isfinite(row.share)]
+    order = [row.label for row in rows]
     y = {"field": "what", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 320}}
     spec: dict[str, Any] = {
         "background": "white",
         "width": 420,
         "height": {"step": 18},
         "data": {
-            "values": [{"what": row.label, "share": row.share, "within": row.share <= 1} for row in found]
+            "values": [{"what": row.label, "share": row.share, "within": row.share <= 1} for row in rows]
         },
         "layer": [
             {

@@ -86,14 +86,14 @@ def listens(process: psutil.Process, port: int) -> bool:
 
 def servers_in(folder: Path, name: str) -> list[psutil.Process]:
     """Return the processes called `name` that work in `folder`: what a killed parent left behind."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["name"]):
         try:
             if process.info["name"] == name and Path(process.cwd()) == folder:
-                found.append(process)
+                processes.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue
-    return found
+    return processes
 
 
 def end(ending: Iterable[tuple[psutil.Process, signal.Signals]]) -> None:

@@ -192,11 +192,11 @@ class Handler(BaseHTTPRequestHandler):
     def _upload_access(self, bucket_id: str, file_id: str | None) -> str:
         emulator = self.server.emulator
         with emulator.lock:
-            found = emulator.access.token(self.headers.get("Authorization") or "")
+            token = emulator.access.token(self.headers.get("Authorization") or "")
             emulator.simulator.bucket(bucket_id)
-            if (found.bucket_id, found.file_id) != (bucket_id, file_id):
+            if (token.bucket_id, token.file_id) != (bucket_id, file_id):
                 raise BadRequest("the upload token is for another upload", "bad_request")
-            return found.account_token
+            return token.account_token
 
     def _receive(self, call: Call) -> tuple[Any, int, str]:
         def counted() -> Any:
