@@ -80,8 +80,8 @@ def sync(settings: Settings) -> Synced:
             alerts.send(settings, _subject("/remote").alert("the repository cannot be fetched", error))
             raise
         except (CheckError, ContentError) as error:
-            found = [_subject().alert("the newest commit cannot be used; the last good one stays", error)]
-            alerts.reconcile(settings, KEY, found)
+            current = [_subject().alert("the newest commit cannot be used; the last good one stays", error)]
+            alerts.reconcile(settings, KEY, current)
             raise
         except StoppedError:
             # Who told it to stop knows.

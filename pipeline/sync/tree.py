@@ -57,10 +57,10 @@ def _problems(entries: Sequence[Entry]) -> list[str]:
     if len(entries) > MOST_FILES:
         return [f"it has {len(entries):,} files, and may have {MOST_FILES:,}; remove some"]
     total = sum(entry.size or 0 for entry in entries)
-    found = [problem for entry in entries if (problem := _problem(entry))]
+    lines = [problem for entry in entries if (problem := _problem(entry))]
     if total > LARGEST_BYTES:
-        found.append(f"it has {total:,} bytes, and may have {LARGEST_BYTES:,}; remove some")
-    return [*found, *_collisions(entries)]
+        lines.append(f"it has {total:,} bytes, and may have {LARGEST_BYTES:,}; remove some")
+    return [*lines, *_collisions(entries)]
 
 
 def _problem(entry: Entry) -> str | None:
@@ -99,12 +99,12 @@ def _is_git(part: str) -> bool:
 def _collisions(entries: Sequence[Entry]) -> list[str]:
     """Tell of names that some file systems take for one."""
     taken: dict[str, str] = {}
-    found = []
+    lines = []
     for entry in entries:
         name = entry.path.decode(errors="replace")
         same = unicodedata.normalize("NFC", name).casefold()
         if taken.setdefault(same, name) != name:
-            found.append(
+            lines.append(
                 f"{name}: has the name of {taken[same]}, except for upper and lower case; rename one"
             )
-    return found
+    return lines

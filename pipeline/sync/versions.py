@@ -33,13 +33,13 @@ def held(checkout: Path) -> Iterator[Path]:
     What the body starts goes by it as well. A checkout that is not a link is used as it lies there.
     """
     with contextlib.ExitStack() as stack:
-        found = checkout
+        version = checkout
         if checkout.is_symlink():
-            found = _locked(checkout, stack)
+            version = _locked(checkout, stack)
         before = os.environ.get(CATALOG)
-        os.environ[CATALOG] = str(found)
+        os.environ[CATALOG] = str(version)
         try:
-            yield found
+            yield version
         finally:
             if before is None:
                 del os.environ[CATALOG]
@@ -50,20 +50,20 @@ def held(checkout: Path) -> Iterator[Path]:
 def _locked(checkout: Path, stack: contextlib.ExitStack) -> Path:
     """Lock the version to which the checkout links; the link may change just then."""
     while True:
-        found = checkout.resolve()
+        version = checkout.resolve()
         try:
-            descriptor = os.open(found / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(version / LOCK, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            if found != checkout.resolve():
+            if version != checkout.resolve():
                 continue
             raise UsageError(
-                f"{checkout}: links to {found}, which is not a version",
+                f"{checkout}: links to {version}, which is not a version",
                 hint="type 'pipeline sync'",
             ) from None
         file_lock.share(descriptor)
-        if found == checkout.resolve():
+        if version == checkout.resolve():
             stack.callback(os.close, descriptor)
-            return found
+            return version
         os.close(descriptor)
 
 
