@@ -210,10 +210,10 @@ class Type:
 
     def with_extensions(self, schemas: Mapping[tuple[str, str], str]) -> "Type":
         """Return the type with the warehouse's schemas of (extension, type), as far as it has them."""
-        found = schemas.get((self.extension, self.name)) if self.extension else None
+        schema = schemas.get((self.extension, self.name)) if self.extension else None
         return replace(
             self,
-            warehouse_schema=found,
+            warehouse_schema=schema,
             of=self.of and self.of.with_extensions(schemas),
             attributes=tuple(
                 Attribute(attribute.name, attribute.type.with_extensions(schemas))

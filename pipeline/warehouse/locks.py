@@ -64,7 +64,7 @@ def _readers(connection: Connection, relation: sql.Identifier) -> str:
 
     def describe() -> str:
         query = postgres.statement("warehouse/readers")
-        found = postgres.read(connection, query, postgres.process, relation.strings)
-        return "; ".join(found) or "they have just gone"
+        readers = postgres.read(connection, query, postgres.process, relation.strings)
+        return "; ".join(readers) or "they have just gone"
 
     return postgres.legible(describe)

@@ -10,7 +10,7 @@ from pipeline.postgres import Composable, Connection
 def oid(connection: Connection, name: sql.Identifier) -> int | None:
     """Return the oid of a table of the warehouse, or None if there is none of that name."""
     schema, table = name.strings
-    found: int | None = postgres.value(
+    number: int | None = postgres.value(
         connection,
         """
         SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -18,7 +18,7 @@ def oid(connection: Connection, name: sql.Identifier) -> int | None:
         """,
         (schema, table),
     )
-    return found
+    return number
 
 
 def column_types(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
@@ -45,5 +45,5 @@ def count(connection: Connection, relation: sql.Identifier, condition: Composabl
 def kind(connection: Connection, name: sql.Identifier) -> RelationKind | None:
     """Return what a relation is, or None if there is none."""
     query = "SELECT relkind::text FROM pg_class WHERE oid = %s"
-    found: str | None = postgres.value(connection, query, (oid(connection, name),))
-    return None if found is None else RelationKind(found)
+    letter: str | None = postgres.value(connection, query, (oid(connection, name),))
+    return None if letter is None else RelationKind(letter)

@@ -194,8 +194,8 @@ def _grant_schema(connection: Connection, schema: str, role: str, privileges: Se
 def _grant_tables(connection: Connection, schema: str, role: str, privileges: Sequence[str]) -> None:
     """Grant what is missing alone: a grant that changes nothing would still touch the catalog."""
     parameters = {"schema": schema, "role": role, "privileges": list(privileges)}
-    found = postgres.rows(connection, postgres.statement("warehouse/not_granted"), parameters)
-    for name, privilege in found:
+    lacking = postgres.rows(connection, postgres.statement("warehouse/not_granted"), parameters)
+    for name, privilege in lacking:
         _execute(
             connection,
             "GRANT {} ON {} TO {}",

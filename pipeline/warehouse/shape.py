@@ -227,8 +227,8 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     Raise StepError if there is no such relation (any more), or if the role may not read it.
     """
     query = postgres.statement("warehouse/relation")
-    found = next(iter(postgres.read(connection, query, _Relation, (schema, relation))), None)
-    if found is None:
+    row = next(iter(postgres.read(connection, query, _Relation, (schema, relation))), None)
+    if row is None:
         meant = _meant(connection, schema, relation)
         raise StepError(
             f'there is no table or view "{relation}" in schema "{schema}" of the source',
@@ -236,14 +236,14 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
             'says "*", write it under leave',
             retryable=False,
         )
-    if found.readable is None:
+    if row.readable is None:
         # The snapshot still shows it, and the server does not know it any more.
         raise StepError(
             f'"{schema}"."{relation}" was dropped or created again in the source since the snapshot '
             "of this run was taken",
             hint=ANOTHER,
         )
-    if not found.readable:
+    if not row.readable:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}"',
             hint="GRANT SELECT on it, or remove it from the source's YAML file",
@@ -251,29 +251,29 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
         )
     server = connection.server_version // 10000
     return Shape(
-        found.oid,
-        RelationKind(found.kind),
-        tuple(found.key),
-        _columns(connection, found.oid),
-        tuple(found.partitions),
+        row.oid,
+        RelationKind(row.kind),
+        tuple(row.key),
+        _columns(connection, row.oid),
+        tuple(row.partitions),
         server,
-        foreign_part=found.foreign_part,
-        xmin_readable=found.xmin_readable,
-        ctid_readable=found.ctid_readable,
+        foreign_part=row.foreign_part,
+        xmin_readable=row.xmin_readable,
+        ctid_readable=row.ctid_readable,
     )
 
 
 def _columns(connection: Connection, oid: int) -> tuple[Column, ...]:
-    found = postgres.records(connection, postgres.statement("warehouse/shape"), (oid,))
+    records = postgres.records(connection, postgres.statement("warehouse/shape"), (oid,))
     # Most tables have only what every server has.
-    of_users = [column for column in found if not column["built_in"]]
+    of_users = [column for column in records if not column["built_in"]]
     types: Iterator[Type] = iter(())
     if of_users:
         types = iter(
             definitions.read(connection, [(column["type_oid"], column["type"]) for column in of_users])
         )
     columns = []
-    for column in found:
+    for column in records:
         user_type = None if column["built_in"] else next(types)
         domain = user_type is not None and user_type.kind == definitions.DOMAIN
         columns.append(

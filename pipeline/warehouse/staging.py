@@ -154,12 +154,12 @@ def drop(connection: Connection, staged: Staged, *, but_rows: bool = False) -> N
 
 def drop_every_run(connection: Connection, staged: Staged) -> None:
     """Drop what was staged of a table in any run."""
-    found = postgres.rows(
+    rows = postgres.rows(
         connection,
         "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
         (SCHEMA, staged.prefix),
     )
-    for (name,) in found:
+    for (name,) in rows:
         postgres.rows(connection, sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
 
 

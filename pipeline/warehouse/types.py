@@ -40,9 +40,9 @@ def fit(warehouse: Connection, shape: Shape) -> Shape:
     Looks at its version, its extensions and what it was built with; changes nothing.
     """
     names = list({part.name for column in shape.columns for part in column.full_type.parts()})
-    found = postgres.read(warehouse, postgres.statement("warehouse/type_parts"), _Known, (names,))
-    schemas = {(one.extension, one.name): one.schema for one in found if one.extension is not None}
-    there = {one.name for one in found if one.extension is None}
+    known = postgres.read(warehouse, postgres.statement("warehouse/type_parts"), _Known, (names,))
+    schemas = {(one.extension, one.name): one.schema for one in known if one.extension is not None}
+    there = {one.name for one in known if one.extension is None}
     if XML in names and not _reads_xml(warehouse):
         there.discard(XML)
     columns = tuple(_fitted(column, schemas, there) for column in shape.columns)
@@ -106,11 +106,11 @@ def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
         if oid is None:
             postgres.rows(connection, _creation(type_, source))
             continue
-        (found,) = definitions.read(connection, [(oid, f"{source}.{name}")])
-        if not _same(connection, type_, found, source):
-            raise StepError(_conflict(connection, type_, found, source, oid), retryable=False)
+        (existing,) = definitions.read(connection, [(oid, f"{source}.{name}")])
+        if not _same(connection, type_, existing, source):
+            raise StepError(_conflict(connection, type_, existing, source, oid), retryable=False)
         if type_.kind == ENUM:
-            _grow(connection, sql.Identifier(source, name), found.labels, type_.labels)
+            _grow(connection, sql.Identifier(source, name), existing.labels, type_.labels)
     connection.commit()
 
 
@@ -148,17 +148,17 @@ def _range_options(type_: Type, spanned: Type, source: str) -> Iterator[Composab
         yield sql.SQL("MULTIRANGE_TYPE_NAME = {}").format(sql.Identifier(source, named))
 
 
-def _same(connection: Connection, type_: Type, found: Type, source: str) -> bool:
+def _same(connection: Connection, type_: Type, existing: Type, source: str) -> bool:
     """Whether what the warehouse has is what it would make of the source's type, enums' labels aside."""
-    if type_.kind == ENUM and found.kind == ENUM:
-        known, wanted = set(found.labels), set(type_.labels)
-        return [label for label in found.labels if label in wanted] == [
+    if type_.kind == ENUM and existing.kind == ENUM:
+        known, wanted = set(existing.labels), set(type_.labels)
+        return [label for label in existing.labels if label in wanted] == [
             label for label in type_.labels if label in known
         ]
     return (
-        not found.row_of_table
-        and (type_.kind, type_.collation) == (found.kind, found.collation)
-        and _made_of(connection, type_, source) == _made_of(connection, found, None)
+        not existing.row_of_table
+        and (type_.kind, type_.collation) == (existing.kind, existing.collation)
+        and _made_of(connection, type_, source) == _made_of(connection, existing, None)
     )
 
 
@@ -168,10 +168,10 @@ def _made_of(connection: Connection, type_: Type, source: str | None) -> list[tu
     return [(name, part.in_warehouse(source).as_string(connection)) for name, part in parts]
 
 
-def _conflict(connection: Connection, type_: Type, found: Type, source: str, oid: int) -> str:
+def _conflict(connection: Connection, type_: Type, existing: Type, source: str, oid: int) -> str:
     name = type_.made_name()
     instead = f"write 'type: text' under the column in sources/{source}.yaml"
-    if found.row_of_table:
+    if existing.row_of_table:
         return (
             f'its type {type_.written} would be called {source}."{name}" in the warehouse, where a table is '
             f"called so; give that table another name, or {instead}"
@@ -180,7 +180,7 @@ def _conflict(connection: Connection, type_: Type, found: Type, source: str, oid
         sql.Identifier(source, name), sql.Identifier(definitions.shortened(f"{name} {oid}"))
     )
     return (
-        f"its type {type_.definition()} was made in the warehouse as {found.definition()}; run "
+        f"its type {type_.definition()} was made in the warehouse as {existing.definition()}; run "
         f"'{rename.as_string(connection)}' there, which leaves what is loaded as it is, then run it again; "
         f"or {instead}"
     )

@@ -105,9 +105,9 @@ def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Ide
 
     One on a column that is gone goes with it.
     """
-    found = postgres.rows(warehouse, postgres.statement("warehouse/indexes"), relation.strings)
+    indexes = postgres.rows(warehouse, postgres.statement("warehouse/indexes"), relation.strings)
     known = set(relations.column_names(warehouse, other))
-    for definition, columns in found:
+    for definition, columns in indexes:
         if known >= set(columns):
             # "CREATE INDEX name ON schema.table USING ...", and no name in it is without its quotes.
             before, _, after = definition.partition(f" ON {_quoted(warehouse, relation)} USING ")
@@ -116,8 +116,8 @@ def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Ide
 
 
 def _quoted(warehouse: Connection, relation: sql.Identifier) -> str:
-    found: str = postgres.value(warehouse, "SELECT format('%%I.%%I', %s::text, %s::text)", relation.strings)
-    return found
+    quoted: str = postgres.value(warehouse, "SELECT format('%%I.%%I', %s::text, %s::text)", relation.strings)
+    return quoted
 
 
 def create(warehouse: Connection, views: list[View]) -> None:
@@ -166,7 +166,7 @@ def _renamed(statement: str, names: Mapping[str, str]) -> str:
     >>> _renamed("SELECT a, 'hr.staff' FROM hr.staff, hr.staff_2, b.hr.staff", {"hr.staff": "x.staff"})
     "SELECT a, 'hr.staff' FROM x.staff, hr.staff_2, b.hr.staff"
     """
-    return _TOKEN.sub(lambda found: names.get(found[0], found[0]), statement)
+    return _TOKEN.sub(lambda token: names.get(token[0], token[0]), statement)
 
 
 def take_places(warehouse: Connection, views: Sequence[View], ahead_in: str) -> None:
@@ -196,13 +196,11 @@ def grants(warehouse: Connection, relation: sql.Identifier, columns: Sequence[st
     """
     if relations.oid(warehouse, relation) is None:
         return []
-    found = postgres.rows(warehouse, postgres.statement("warehouse/grants"), relation.strings)
-    return [statement for statement, column in found if column is None or column in columns]
+    rows = postgres.rows(warehouse, postgres.statement("warehouse/grants"), relation.strings)
+    return [statement for statement, column in rows if column is None or column in columns]
 
 
 def showing(connection: Connection, schema: str, table: str, column: str) -> list[str]:
     """Return the views of the warehouse that show a column, as schema.name."""
-    found = postgres.rows(
-        connection, postgres.statement("warehouse/views_on_column"), (schema, table, column)
-    )
-    return [view for (view,) in found]
+    rows = postgres.rows(connection, postgres.statement("warehouse/views_on_column"), (schema, table, column))
+    return [view for (view,) in rows]
