@@ -86,8 +86,8 @@ class Written:
         try:
             with connect() as connection, connection.cursor() as cursor:
                 cursor.execute(_MARKED, (self._task,))
-                (found,) = cursor.fetchone() or (False,)
-                return bool(found)
+                (there,) = cursor.fetchone() or (False,)
+                return bool(there)
         except psycopg2.errors.UndefinedTable:
             return False
 

@@ -75,13 +75,13 @@ def warn_once(logger: logging.Logger, warning: str) -> None:
 
 def chosen(form: str | None = None) -> str:
     """Return the form in which this process writes. Raise UsageError if the variable names none."""
-    found = form or os.environ.get(VARIABLE) or TEXT
-    if found not in FORMATS:
+    name = form or os.environ.get(VARIABLE) or TEXT
+    if name not in FORMATS:
         raise UsageError(
-            f"the environment variable {VARIABLE} is {found}",
+            f"the environment variable {VARIABLE} is {name}",
             hint=f"set it to {' or '.join(FORMATS)}",
         )
-    return found
+    return name
 
 
 def configure(form: str | None = None) -> None:
@@ -96,8 +96,8 @@ def configure(form: str | None = None) -> None:
 
 def is_for_machines() -> bool:
     """Whether this process writes its log as JSON."""
-    found = [one.formatter for one in logging.getLogger().handlers if isinstance(one, Output)]
-    return any(isinstance(formatter, Machines) for formatter in found)
+    formatters = [one.formatter for one in logging.getLogger().handlers if isinstance(one, Output)]
+    return any(isinstance(formatter, Machines) for formatter in formatters)
 
 
 def listen() -> None:
@@ -233,8 +233,8 @@ def level(line: str) -> str | None:
             return str(json.loads(line)["level"])
         except (ValueError, KeyError):
             return None
-    found = _TEXT_LEVEL.match(line)
-    return found[1] if found else None
+    match = _TEXT_LEVEL.match(line)
+    return match[1] if match else None
 
 
 def whole(line: str) -> str:

@@ -66,12 +66,12 @@ def find(error: str | None, exit_code: int | None = UnreachableError.exit_code) 
     """
     if exit_code != UnreachableError.exit_code:
         return None
-    found = _SERVER.search(error or "")
-    if found is None or error is None:
+    match = _SERVER.search(error or "")
+    if match is None or error is None:
         return None
     at = _ADDRESS.search(error)
-    address = f"{at['host']}:{at['port']}" if at and found["server"] else None
-    return Outage(found["server"] or "Vault", found["source"], error[found.start(1) :], address)
+    address = f"{at['host']}:{at['port']}" if at and match["server"] else None
+    return Outage(match["server"] or "Vault", match["source"], error[match.start(1) :], address)
 
 
 def few(names: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ def redact(text: str) -> str:
     """
     for credential in _registered:
         text = text.replace(credential, MASK)
-    return _VALUES.sub(lambda found: f'{found[1] or found[2]}"..."', _BESIDE.sub("", text))
+    return _VALUES.sub(lambda match: f'{match[1] or match[2]}"..."', _BESIDE.sub("", text))
 
 
 def without_values(message: str) -> str:

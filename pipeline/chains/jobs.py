@@ -41,9 +41,9 @@ class Job:
 
 def wanted(settings: Settings) -> list[Job]:
     """Return the jobs that these settings ask for: of what they do not name there is none."""
-    found = []
+    jobs = []
     for duty in DUTIES:
         if all(getattr(settings, section) is not None for section in duty.sections):
             names = sorted(settings.databases) if duty.per_database else [None]
-            found += [Job(duty, name) for name in names]
-    return found
+            jobs += [Job(duty, name) for name in names]
+    return jobs

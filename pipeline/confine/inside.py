@@ -70,8 +70,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _read(text: str) -> Plan:
-    found: dict[str, Any] = json.loads(text)
-    return Plan(**{**found, "limits": Limits(**found["limits"])})
+    fields: dict[str, Any] = json.loads(text)
+    return Plan(**{**fields, "limits": Limits(**fields["limits"])})
 
 
 def _refuse(plan: Plan, error: BaseException) -> NoReturn:

@@ -145,13 +145,13 @@ def _own() -> Path:
 
 def _needed() -> list[str]:
     """Return where this Python, its libraries and ours are; of a folder that has more in it, only that."""
-    found = {Path(sys.prefix), Path(sys.base_prefix), _own()}
+    places = {Path(sys.prefix), Path(sys.base_prefix), _own()}
     # A release is called by a link to where it is: links in it begin there.
-    found |= {path.resolve() for path in found}
+    places |= {path.resolve() for path in places}
     for folder in map(Path, site.getsitepackages()):
         # A release is unpacked with links to where it keeps what it shares.
-        found |= {path.resolve() for path in folder.glob("*") if path.is_symlink()}
-    return [str(path) for path in sorted(found) if path != Path("/")]
+        places |= {path.resolve() for path in folder.glob("*") if path.is_symlink()}
+    return [str(path) for path in sorted(places) if path != Path("/")]
 
 
 def _user(name: str | None) -> tuple[int, int] | None:

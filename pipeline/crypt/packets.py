@@ -25,9 +25,9 @@ def key_versions(data: bytes) -> list[int]:
     >>> key_versions(b"no key")
     []
     """
-    found = ARMORED.search(data)
+    match = ARMORED.search(data)
     try:
-        packets = base64.b64decode(b"".join(found[1].split())) if found else data
+        packets = base64.b64decode(b"".join(match[1].split())) if match else data
         return [body[0] for tag, body in _packets(packets) if tag == PUBLIC_KEY and body]
     except (binascii.Error, IndexError):
         return []

@@ -76,13 +76,13 @@ def keyring(paths: Sequence[Path], *, now: datetime, folder: Path) -> Iterator[K
     """
     with home(folder) as gpg:
         problems: list[str] = []
-        found = [one for path in paths if (one := _recipient(gpg, path, now, problems))]
-        fingerprints = [one.fingerprint for one in found]
+        recipients = [one for path in paths if (one := _recipient(gpg, path, now, problems))]
+        fingerprints = [one.fingerprint for one in recipients]
         for twice in {each for each in fingerprints if fingerprints.count(each) > 1}:
             problems.append(f"key {twice} is named twice in [backup] recipients; name another in its place")
         if problems:
             raise ProblemsError(problems)
-        yield Keyring(gpg, tuple(found), now)
+        yield Keyring(gpg, tuple(recipients), now)
 
 
 def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Recipient | None:

@@ -141,7 +141,7 @@ def read_signers(path: Path, *, may_lack: bool = False) -> Signers:
 def _key(words: list[str]) -> bytes | None:
     try:
         _, version, key = words
-        found = base64.b64decode(key, validate=True)
+        decoded = base64.b64decode(key, validate=True)
     except (ValueError, binascii.Error):
         return None
-    return found if version.isdecimal() and len(found) == KEY_BYTES else None
+    return decoded if version.isdecimal() and len(decoded) == KEY_BYTES else None

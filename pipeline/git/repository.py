@@ -123,12 +123,12 @@ class Repository:
     def entries(self, commit: str) -> list[Entry]:
         """Return everything that a commit has, folders aside."""
         listed = self._git(["ls-tree", "-r", "-l", "-z", "--full-tree", commit], READ_SECONDS)
-        found = []
+        entries = []
         for line in filter(None, listed.split(b"\0")):
             about, _, path = line.partition(b"\t")
             mode, kind, name, size = about.decode().split()
-            found.append(Entry(mode, kind, name, int(size) if size.isdecimal() else None, path))
-        return found
+            entries.append(Entry(mode, kind, name, int(size) if size.isdecimal() else None, path))
+        return entries
 
     def contents(self, objects: Sequence[str]) -> Iterator[bytes]:
         """Yield the content of each object, in order."""
@@ -137,10 +137,10 @@ class Repository:
         place = 0
         for name in objects:
             end = answer.index(b"\n", place)
-            found, kind, size = answer[place:end].decode().split()
-            if (found, kind) != (name, "blob"):
+            object_, kind, size = answer[place:end].decode().split()
+            if (object_, kind) != (name, "blob"):
                 raise StepError(
-                    f"git has {kind} {found} where {name} was asked for",
+                    f"git has {kind} {object_} where {name} was asked for",
                 )
             yield answer[end + 1 : end + 1 + int(size)]
             place = end + 1 + int(size) + 1

@@ -82,7 +82,7 @@ def _end_services(machine: Machine, layout: Layout) -> None:
     """End the services that cron has started, as their wrapper's lock tells; cron starts them again."""
     for path in (layout.state / "cron").glob("*.lock"):
         written = path.read_text(encoding="utf-8", errors="replace")
-        if path.stem in SERVICES and (found := re.search(r"\(process (\d+)\)", written)):
+        if path.stem in SERVICES and (match := re.search(r"\(process (\d+)\)", written)):
             with suppress(OSError):
-                if b"pipeline-cron" in Path(f"/proc/{found[1]}/cmdline").read_bytes():
-                    machine.end(int(found[1]), path.stem)
+                if b"pipeline-cron" in Path(f"/proc/{match[1]}/cmdline").read_bytes():
+                    machine.end(int(match[1]), path.stem)

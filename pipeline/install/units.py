@@ -49,13 +49,13 @@ AccuracySec=1s
 
 def render(wanted: Sequence[Job], layout: Layout) -> Mapping[str, str]:
     """Return the text of each unit, by its file's name."""
-    found = {}
+    texts = {}
     for job in wanted:
         if is_started(job):
-            found[f"{job.id}.service"] = MARK + _service(job, layout)
+            texts[f"{job.id}.service"] = MARK + _service(job, layout)
         if job.duty.kind == DutyKind.PERIODIC:
-            found[f"{job.id}.timer"] = MARK + _timer(job, job.begins(wanted))
-    return found
+            texts[f"{job.id}.timer"] = MARK + _timer(job, job.begins(wanted))
+    return texts
 
 
 def begun(wanted: Sequence[Job]) -> list[str]:

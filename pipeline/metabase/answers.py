@@ -79,13 +79,13 @@ def _failure(url: str, what: str, status: int, answer: requests.Response) -> Pip
 def _message_of(answer: requests.Response) -> str:
     """Return what it says is wrong, key by key, in one line; never a traceback."""
     try:
-        found = answer.json()
+        content = answer.json()
     except requests.JSONDecodeError:
-        found = answer.text
-    if isinstance(found, Mapping):
-        wrong = found.get("specific-errors") or found.get("errors")
-        found = "; ".join(_listed(wrong)) if wrong else found.get("message") or found.get("cause") or ""
-    text = found if isinstance(found, str) else json.dumps(found)
+        content = answer.text
+    if isinstance(content, Mapping):
+        wrong = content.get("specific-errors") or content.get("errors")
+        content = "; ".join(_listed(wrong)) if wrong else content.get("message") or content.get("cause") or ""
+    text = content if isinstance(content, str) else json.dumps(content)
     return " ".join(text.split())[:TEXT_LENGTH]
 
 

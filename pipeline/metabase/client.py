@@ -172,10 +172,10 @@ def _authority() -> str | bool:
 def _state(answer: requests.Response) -> str:
     """Return what its health is; while it starts other parts of it answer in plain text."""
     try:
-        found = answer.json()
+        health = answer.json()
     except requests.JSONDecodeError:
         return " ".join(answer.text.split())[: answers.TEXT_LENGTH]
-    return str(found.get("status", "")) if isinstance(found, Mapping) else ""
+    return str(health.get("status", "")) if isinstance(health, Mapping) else ""
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -31,12 +31,12 @@ class Version:
         >>> Version.of("http://metabase", "v0.58.1").major
         58
         """
-        found = re.match(r"v?[01]\.(\d+)", str(tag or ""))
-        if found is None:
+        match = re.match(r"v?[01]\.(\d+)", str(tag or ""))
+        if match is None:
             # One built by hand calls itself vLOCAL_DEV or the like.
             logger.warning("Metabase at %s does not say its version (%s)", url, tag)
             return cls(NEWEST, str(tag))
-        major = int(found[1])
+        major = int(match[1])
         if major < OLDEST:
             raise StepError(
                 f"Metabase at {url} is {tag}; from v0.{OLDEST} on its API is as we need it: upgrade it"
@@ -77,10 +77,10 @@ def read_query(query: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     return native.get("query"), _tags(native.get("template-tags"))
 
 
-def _tags(found: object) -> dict[str, Any]:
-    if isinstance(found, list):
-        return {str(one.get("name")): one for one in found}
-    return dict(found) if isinstance(found, Mapping) else {}
+def _tags(tags: object) -> dict[str, Any]:
+    if isinstance(tags, list):
+        return {str(one.get("name")): one for one in tags}
+    return dict(tags) if isinstance(tags, Mapping) else {}
 
 
 def field_of(tag: Mapping[str, Any]) -> int | None:
@@ -91,9 +91,9 @@ def field_of(tag: Mapping[str, Any]) -> int | None:
     return next((one for one in dimension[1:] if isinstance(one, int)), None)
 
 
-def listed(found: Any) -> list[Mapping[str, Any]]:
+def listed(answer: Any) -> list[Mapping[str, Any]]:
     """Return the things of a list, which some versions answer as it is, others with their number."""
-    return list(found["data"] if isinstance(found, Mapping) else found)
+    return list(answer["data"] if isinstance(answer, Mapping) else answer)
 
 
 def grants(has: Any, may: Any) -> bool:

@@ -64,11 +64,11 @@ def _run(parsed: argparse.Namespace) -> int:
     wanted = jobs.wanted(configured)
     nomad = server.nomad()
     ours = values.of_the_scheduler(configured)
-    found = [(job, _arguments(job, wanted, ours, parsed)) for job in wanted]
-    for job, arguments in found:
+    submitted = [(job, _arguments(job, wanted, ours, parsed)) for job in wanted]
+    for job, arguments in submitted:
         _nomad("job", "validate", *arguments, of=job)
-    _check_schedules(found, parsed.vars)
-    changed = [(job, arguments) for job, arguments in found if _differs(job, arguments)]
+    _check_schedules(submitted, parsed.vars)
+    changed = [(job, arguments) for job, arguments in submitted if _differs(job, arguments)]
     left = sorted(_unwanted(nomad, {job.id for job in wanted}))
     for name in left:
         terminal.print_text(
@@ -89,10 +89,10 @@ def _run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _check_schedules(found: Sequence[tuple[Job, Sequence[str]]], values: Path) -> None:
+def _check_schedules(submitted: Sequence[tuple[Job, Sequence[str]]], values: Path) -> None:
     """Raise CheckError that names each schedule which Nomad takes, and goes by otherwise than people read."""
     wrong = []
-    for job, arguments in found:
+    for job, arguments in submitted:
         if job.duty.kind == DutyKind.PERIODIC:
             _, printed = _nomad("job", "run", "-output", *arguments, of=job)
             wrong += [f"{job.id}: {problem}" for problem in schedules.of_a_job(json.loads(printed)["Job"])]
@@ -193,9 +193,9 @@ def _restarts(allocation: Mapping[str, Any]) -> bool:
 
 
 def _newest(nomad: Server, name: str, version: int) -> dict[str, Any]:
-    found: list[dict[str, Any]] = nomad.get(f"job/{name}/allocations") or []
-    found = [each for each in found if each["JobVersion"] == version]
-    return max(found, key=lambda each: each["CreateTime"], default={})
+    allocations: list[dict[str, Any]] = nomad.get(f"job/{name}/allocations") or []
+    allocations = [each for each in allocations if each["JobVersion"] == version]
+    return max(allocations, key=lambda each: each["CreateTime"], default={})
 
 
 def _events(nomad: Server, name: str, version: int) -> Iterator[str]:

@@ -60,13 +60,13 @@ def problems(text: str) -> Iterator[str]:
 def _problem(part: str, name: str, least: int, greatest: int, words: Sequence[str]) -> str:
     if name in _SPECIAL and _SPECIAL[name].fullmatch(part):
         return ""
-    found = _PART.fullmatch(part)
-    ends = [_value(text, least, words) for text in found.group("first", "last") if text] if found else [-1]
-    if (found and found["step"] and int(found["step"]) == 0) or not all(
+    match = _PART.fullmatch(part)
+    ends = [_value(text, least, words) for text in match.group("first", "last") if text] if match else [-1]
+    if (match and match["step"] and int(match["step"]) == 0) or not all(
         least <= value <= greatest for value in ends
     ):
         return f"expected {least} to {greatest}"
-    step = int(found["step"] or 1) if found else 1
+    step = int(match["step"] or 1) if match else 1
     return _problem_of_range(ends[0], ends[1], step, name, least, greatest) if len(ends) > 1 else ""
 
 

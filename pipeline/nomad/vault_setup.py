@@ -189,8 +189,8 @@ def _differences(
         known = vault.get(path)
         yield path, {"policy": text}, known["data"]["policy"] if known else "", text
         path, role = f"auth/{mount}/role/{job.id}", policies.role(job, namespace)
-        found = vault.get(path)
-        before = {key: found["data"].get(key) for key in role} if found else {}
+        current = vault.get(path)
+        before = {key: current["data"].get(key) for key in role} if current else {}
         yield path, role, _lines(before), _lines(role)
 
 

@@ -30,7 +30,7 @@ HANDED = ("dbname", "user", "password", "sslmode", "sslrootcert", "sslcrl", "opt
 
 
 @dataclass(frozen=True)
-class Found:
+class Checked:
     """What is wrong with a file, each with its line, and how many tasks it has."""
 
     problems: tuple[str, ...]
@@ -48,7 +48,7 @@ def uncopied(folder: Path) -> str:
     return problem.replace(str((folder / FOLDER).absolute()), FOLDER)
 
 
-def check(folder: Path, name: str, user: str | None) -> Found:
+def check(folder: Path, name: str, user: str | None) -> Checked:
     """Import a file, without network or credential, and return what is wrong with it.
 
     Raise UsageError where it cannot be confined.
@@ -65,10 +65,10 @@ def run(
     analysts: AnalystsSettings,
     databases: Access,
     on_line: Callable[[str], None],
-) -> Found:
+) -> Checked:
     """Run the tasks of a file, with a way to the warehouse as an analyst, and return what failed."""
     if wrong := uncopied(folder):
-        return Found((wrong,), 0)
+        return Checked((wrong,), 0)
     address = psycopg2.extensions.parse_dsn(postgres.plain(databases.analyst_uri(), "the warehouse"))
     hosts = str(address.get("host") or "127.0.0.1").split(",")
     ports = str(address.get("port") or PORT).split(",")
@@ -103,21 +103,21 @@ def _copied(folder: Path) -> dict[str, Path]:
     return {f"{INSIDE}/{FOLDER}": (folder / FOLDER).absolute()}
 
 
-def _result_of(name: str, ended: Ended) -> Found:
+def _result_of(name: str, ended: Ended) -> Checked:
     """Return what a file's own program says of it, as far as that can be believed, or how it ended."""
     shown = f"{FOLDER}/{name}.py"
     if ended.why:
-        return Found((f"{shown}:1: {ended.why}",), 0)
+        return Checked((f"{shown}:1: {ended.why}",), 0)
     with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
         result = json.loads(ended.result)
         problems = [f"{shown}:{int(line)}: {_plain(str(what))}" for line, what in result["problems"]]
-        found = Found(tuple(problems), int(result["tasks"]))
+        checked = Checked(tuple(problems), int(result["tasks"]))
         # Their code can write there as well; so its end has to say the same.
         if ended.code == (1 if problems else 0):
-            return found
+            return checked
     how = f"by signal {ended.signal}" if ended.signal else f"with {ended.code}"
     last = f": {_plain(ended.last)}" if ended.last else ""
-    return Found((f"{shown}:1: ended {how} before it was done{last}",), 0)
+    return Checked((f"{shown}:1: ended {how} before it was done{last}",), 0)
 
 
 def _plain(text: str) -> str:

@@ -79,7 +79,7 @@ def _load(folder: Path, name: str) -> ModuleType:
 
 def _tasks(module: ModuleType, day: date) -> list[luigi.Task]:
     """Return the tasks that can be made of what is defined in that file, with no more than the date."""
-    found = []
+    tasks = []
     for name, one in vars(module).items():
         if not isinstance(one, type) or not issubclass(one, luigi.Task) or one.__module__ != module.__name__:
             continue
@@ -87,8 +87,8 @@ def _tasks(module: ModuleType, day: date) -> list[luigi.Task]:
             continue
         parameters: dict[str, Any] = dict(one.get_params())
         if {key for key, value in parameters.items() if not _has_default(one, key, value)} <= {DATE}:
-            found.append(one(**({DATE: day} if DATE in parameters else {})))
-    return found
+            tasks.append(one(**({DATE: day} if DATE in parameters else {})))
+    return tasks
 
 
 def _has_default(task: type[luigi.Task], name: str, parameter: Any) -> bool:

@@ -50,10 +50,10 @@ def _done(settings: Settings, folder: Path, name: str, run: str, show: Show) -> 
     """Run them, and return how many there are."""
     analysts = settings.require_analysts()
     with access.opened(settings) as databases:
-        found = confined.run(folder, name, run[:DAY_CHARACTERS], analysts, databases, _listener(show))
-    if found.problems:
-        raise StepError("\n".join(found.problems), hint="correct that, and push it", retryable=False)
-    return found.tasks
+        result = confined.run(folder, name, run[:DAY_CHARACTERS], analysts, databases, _listener(show))
+    if result.problems:
+        raise StepError("\n".join(result.problems), hint="correct that, and push it", retryable=False)
+    return result.tasks
 
 
 def _listener(show: Show) -> Any:
@@ -72,10 +72,10 @@ def is_done(settings: Settings, name: str, run: str) -> bool:
 def outcome(settings: Settings, name: str, run: str) -> dict[str, Any]:
     """Return how a file's tasks ended in a run: ok, error, hint, exit_code; nothing if they never began."""
     try:
-        found = json.loads(_record(settings, name, run).read_text())
+        recorded = json.loads(_record(settings, name, run).read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return recorded if isinstance(recorded, dict) else {}
 
 
 def latest(settings: Settings, name: str) -> list[tuple[str, datetime, dict[str, Any]]]:
@@ -83,12 +83,12 @@ def latest(settings: Settings, name: str) -> list[tuple[str, datetime, dict[str,
 
     The newest first.
     """
-    found = []
+    outcomes = []
     with contextlib.suppress(OSError):
         for record in _home(settings).glob(f"*/{name}.json"):
             written_at = datetime.fromtimestamp(record.stat().st_mtime, UTC)
-            found.append((record.parent.name, written_at, outcome(settings, name, record.parent.name)))
-    return sorted(found, key=lambda one: one[1], reverse=True)
+            outcomes.append((record.parent.name, written_at, outcome(settings, name, record.parent.name)))
+    return sorted(outcomes, key=lambda one: one[1], reverse=True)
 
 
 def fail_step_of(settings: Settings, names: Sequence[str], run: str, pid: int, error: PipelineError) -> None:

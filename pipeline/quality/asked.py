@@ -99,10 +99,10 @@ def _as_analyst(warehouse: Connection, analyst: str, kind: str, statement: Compo
     postgres.rows(warehouse, sql.SQL("CREATE FUNCTION {}(text) " + kind).format(function))
     postgres.rows(warehouse, "SELECT pg_catalog.set_config('role', %s, true)", (before,))
     text = statement.as_string(warehouse)
-    found = postgres.rows(warehouse, sql.SQL("SELECT {}(%s)").format(function), (text,))
+    rows = postgres.rows(warehouse, sql.SQL("SELECT {}(%s)").format(function), (text,))
     # Whatever was set there: names are looked up where ours are.
     postgres.rows(warehouse, "SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)")
-    return [row for (row,) in found]
+    return [row for (row,) in rows]
 
 
 def _require_pure(warehouse: Connection, declared_in: str) -> None:

@@ -54,7 +54,7 @@ def of_columns(warehouse: Connection, subject: Subject) -> Iterator[Result]:
     query = sql.SQL("SELECT count(*), {} FROM {} AS c").format(counts, sql.Identifier(CANDIDATE))
     postgres.rows(warehouse, "SAVEPOINT rules")
     try:
-        total, *found = postgres.rows(warehouse, query)[0]
+        total, *failing = postgres.rows(warehouse, query)[0]
     except postgres.Error as error:
         if postgres.is_lost(error):
             raise
@@ -65,7 +65,7 @@ def of_columns(warehouse: Connection, subject: Subject) -> Iterator[Result]:
                 one = sql.SQL("SELECT FROM {} AS c WHERE {}").format(sql.Identifier(CANDIDATE), rule.wrong)
                 postgres.rows(warehouse, one)
         raise
-    for rule, wrong in zip(rules, found, strict=True):
+    for rule, wrong in zip(rules, failing, strict=True):
         share = wrong / total if total else 0.0
         yield Result(
             rule.name,

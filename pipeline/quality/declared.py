@@ -17,8 +17,8 @@ def of_declared(warehouse: Connection, subject: Subject) -> Iterator[Result]:
     rows = _Rows(warehouse, subject)
     for declared in subject.checks:
         with naming(f"{declared.kind} check", subject.declared_in):
-            found = list(declared.evaluate(rows))
-        yield from found
+            results = list(declared.evaluate(rows))
+        yield from results
 
 
 def require_pure(theirs: Connection, checks: Sequence[Check], declared_in: str) -> None:
@@ -48,11 +48,11 @@ class _Rows:
         subject = self._subject
         if subject.analyst is None:
             return asked.count(self._warehouse, query), None
-        found = asked.ask(self._warehouse, query, subject.key, subject.analyst, subject.declared_in)
-        if found.failing is None:
-            return found.count, None
+        answer = asked.ask(self._warehouse, query, subject.key, subject.analyst, subject.declared_in)
+        if answer.failing is None:
+            return answer.count, None
         same = _same_key(subject.key)
-        return found.count, sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(found.failing, same)
+        return answer.count, sql.SQL("EXISTS (SELECT 1 FROM {} AS f WHERE {})").format(answer.failing, same)
 
     def other(self, table: str) -> Composable:
         return self._subject.other(table)

@@ -57,10 +57,10 @@ def _password(settings: Settings, declared: VisualizerSettings, entry: Mapping[s
 
 def address() -> str:
     """Return the URL at which Luigi's own settings say that its scheduler is."""
-    found = configparser.RawConfigParser()
+    parser = configparser.RawConfigParser()
     usual = ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg")
-    found.read([*usual, os.environ.get("LUIGI_CONFIG_PATH", "")])
-    core = found["core"] if found.has_section("core") else {}
+    parser.read([*usual, os.environ.get("LUIGI_CONFIG_PATH", "")])
+    core = parser["core"] if parser.has_section("core") else {}
     values = {key.replace("-", "_"): value for key, value in core.items()}
     host = values.get("default_scheduler_host", "localhost")
     port = values.get("default_scheduler_port", DEFAULT_PORT)

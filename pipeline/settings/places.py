@@ -17,19 +17,19 @@ def found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:
         Path("client.cfg"),
         Path("luigi.cfg"),
     )
-    found = [path for path in usual if _is_file(path)]
+    files = [path for path in usual if _is_file(path)]
     if named := environment.get("LUIGI_CONFIG_PATH"):
         if not _is_file(Path(named)):
             problem = f"LUIGI_CONFIG_PATH names {named}, which is not a file; correct or unset the variable"
             raise SettingsError([problem])
-        found.append(Path(named))
-    if not found:
+        files.append(Path(named))
+    if not files:
         problem = (
             "no settings file: neither luigi.cfg in this folder nor /etc/luigi/luigi.cfg; "
             "go to the folder that holds it, or set LUIGI_CONFIG_PATH"
         )
         raise SettingsError([problem])
-    return found
+    return files
 
 
 def _is_file(path: Path) -> bool:

@@ -101,10 +101,10 @@ def read_for_alerts(
     environment = os.environ if environment is None else environment
     problems: list[str] = []
     try:
-        found = ini.read(places.found_as_luigi_does(environment) if paths is None else paths, [])
-        sections = {name: found[name] for name in ("vault", "alerts")}
+        parsed = ini.read(places.found_as_luigi_does(environment) if paths is None else paths, [])
+        sections = {name: parsed[name] for name in ("vault", "alerts")}
         values = _Reader(environment, problems).settings(sections)
-        warehouse = _Reader(environment, []).settings({n: s for n, s in found.items() if n == "warehouse"})
+        warehouse = _Reader(environment, []).settings({n: s for n, s in parsed.items() if n == "warehouse"})
     except (SettingsError, KeyError):
         return None
     return None if problems else Settings(**{**warehouse, **values})
@@ -120,7 +120,7 @@ def _refuse_credentials(section_name: str, section: ini.Section, problems: list[
             )
 
 
-class _Found(NamedTuple):
+class _SectionModel(NamedTuple):
     """What a section is for: its class, and the keys of `Settings` under which its value goes."""
 
     model: type[BaseModel]
@@ -137,26 +137,26 @@ class _Reader:
     def settings(self, sections: Mapping[str, ini.Section]) -> dict[str, Any]:
         values: dict[str, Any] = {attribute: {} for _, attribute in _NAMED.values()}
         for name, section in sections.items():
-            found = self._model_of(name, section)
-            if found is None:
+            section_model = self._model_of(name, section)
+            if section_model is None:
                 continue
-            value = self._value(name, section, found.model)
-            holder = values
-            for key in found.path[:-1]:
-                holder = holder[key]
-            holder[found.path[-1]] = value
+            value = self._value(name, section, section_model.model)
+            target = values
+            for key in section_model.path[:-1]:
+                target = target[key]
+            target[section_model.path[-1]] = value
         return values
 
-    def _model_of(self, name: str, section: ini.Section) -> _Found | None:
+    def _model_of(self, name: str, section: ini.Section) -> _SectionModel | None:
         if name in _SECTIONS:
-            return _Found(_SECTIONS[name], (name,))
+            return _SectionModel(_SECTIONS[name], (name,))
         kind, _, own_name = name.partition(".")
         if kind in _NAMED and own_name:
             if problem := names.problem(own_name):
                 self.problems.append(f"{section.place}: [{name}]: {problem}")
                 return None
             model, attribute = _NAMED[kind]
-            return _Found(model, (attribute, own_name))
+            return _SectionModel(model, (attribute, own_name))
         self._check_not_ours(name, section)
         return None
 

@@ -55,10 +55,10 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse what is known. What is not is told here, with the usage of this very command."""
         self._given = sys.argv[1:] if args is None else args
-        found, unknown = super().parse_known_args(self._given, namespace)
+        parsed, unknown = super().parse_known_args(self._given, namespace)
         if unknown:
             self.error(self._unknown(unknown))
-        return found, unknown
+        return parsed, unknown
 
     def _knows(self, option: str) -> bool:
         return any(known.startswith(option.partition("=")[0]) for known in self._option_string_actions)

@@ -15,8 +15,8 @@ def changeable(path: Path) -> str | None:
     """
     real = path.resolve()
     file, folder = real.stat(), real.parent.stat()
-    for what, found in ((real, file), (real.parent, folder)):
-        if found.st_uid not in (0, os.geteuid()):
+    for what, status in ((real, file), (real.parent, folder)):
+        if status.st_uid not in (0, os.geteuid()):
             return f"{what} belongs to another user, who may change it; type: chown root {what}"
     if file.st_mode & _OTHERS:
         return f"others may write it; type: chmod go-w {real}"

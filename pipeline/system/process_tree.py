@@ -33,12 +33,12 @@ class ProcessTree:
 
     def members(self) -> list[psutil.Process]:
         """Return those that live."""
-        found: list[psutil.Process] = []
+        processes: list[psutil.Process] = []
         for child in self._children():
-            found.append(child)
+            processes.append(child)
             with contextlib.suppress(psutil.NoSuchProcess):
-                found += child.children(recursive=True)
-        return [one for one in found if lives(one)]
+                processes += child.children(recursive=True)
+        return [one for one in processes if lives(one)]
 
     def reap(self, own_pid: int) -> None:
         """Let go of adopted processes that have ended. `own_pid` is left to whoever waits for it."""
