@@ -126,8 +126,8 @@ class LoadSource(Step):
 
     @property
     def tables(self) -> list[Table]:
-        found = source_of(self.source, self.logical_date)
-        return [found.table(str(name)) for name in self.only or found.tables]
+        source = source_of(self.source, self.logical_date)
+        return [source.table(str(name)) for name in self.only or source.tables]
 
     def require_declared(self) -> None:
         """Raise UsageError if luigi.cfg, or the analysts' repository, has no such source."""

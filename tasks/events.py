@@ -93,14 +93,14 @@ def _send_alert(task: luigi.Task, error: BaseException | str | None, *, grace_se
         return
     parameters = dict(task.to_str_params())
     alert = subject_of(task).failed(_name(task), error)
-    if found := _outage(task, error):
+    if unreachable := _outage(task, error):
         run = parameters[chains.ETL.run_parameter]
-        known = failures.known(found, run, alerts.open_alerts(configured()))
+        known = failures.known(unreachable, run, alerts.open_alerts(configured()))
         if known and grace_seconds:
             # Another table has told it: that is not a second try, which would hasten it.
             return
         code, hint = getattr(error, "exit_code", None), getattr(error, "hint", None)
-        alert = failures.out_of_reach(found, run, _waiting(found, run), _name(task), code, hint)
+        alert = failures.out_of_reach(unreachable, run, _waiting(unreachable, run), _name(task), code, hint)
         if known:
             # Perhaps told as that of another source which is on the same server.
             alert = alert.model_copy(update={"key": known.key})
@@ -122,13 +122,13 @@ def _outage(task: luigi.Task, error: BaseException | str | None) -> Outage | Non
     return outage.find(error.fact)
 
 
-def _waiting(found: Outage, run: str) -> list[str]:
+def _waiting(unreachable: Outage, run: str) -> list[str]:
     """Return the tables that a server which is out of reach takes with it, as far as that can be told."""
     sources = [_source(name, run) for name in declared().sources]
     names = [f"{source.name}.{name}" for source in sources for name in source.tables]
-    if found.source is None:
+    if unreachable.source is None:
         return names
-    affected = _sources_at(found)
+    affected = _sources_at(unreachable)
     names = [name for name in names if name.partition(".")[0] in affected]
     with (
         contextlib.suppress(PipelineError, postgres.Error),
@@ -143,14 +143,14 @@ def _waiting(found: Outage, run: str) -> list[str]:
     return names
 
 
-def _sources_at(found: Outage) -> set[str]:
+def _sources_at(unreachable: Outage) -> set[str]:
     """Return the sources on a server, as far as Vault says so; at least the one by which it was noticed."""
-    names = {str(found.source)}
-    if found.address is None:
+    names = {str(unreachable.source)}
+    if unreachable.address is None:
         return names
     with contextlib.suppress(PipelineError):
         databases = access.brief(configured())
-        address = databases.source_address(str(found.source))
+        address = databases.source_address(str(unreachable.source))
         for name in declared().sources:
             # One that is not in Vault hides no other.
             with contextlib.suppress(PipelineError):

@@ -37,8 +37,8 @@ class Worker(luigi.worker.Worker):
 
     def describe_itself(self) -> list[tuple[str, Any]]:
         """Return what the scheduler is told of it: among others its host and its process."""
-        found: list[tuple[str, Any]] = super()._generate_worker_info()  # type: ignore[no-untyped-call]
-        return found
+        described: list[tuple[str, Any]] = super()._generate_worker_info()  # type: ignore[no-untyped-call]
+        return described
 
     @property
     def scheduler(self) -> Any:
@@ -111,16 +111,16 @@ class Worker(luigi.worker.Worker):
 
     def get_work(self) -> GetWorkResponse:
         """Ask the scheduler what is to be done next."""
-        found: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
-        return found
+        response: GetWorkResponse = super()._get_work()  # type: ignore[no-untyped-call]
+        return response
 
     def _get_work_task_id(self, get_work_response: Mapping[str, Any]) -> str | None:
         return self.take_work(get_work_response)
 
     def take_work(self, work: Mapping[str, Any]) -> str | None:
         """Return the id of the task that the scheduler gave, which is among the known ones then."""
-        found: str | None = super()._get_work_task_id(work)  # type: ignore[no-untyped-call]
-        return found
+        task_id: str | None = super()._get_work_task_id(work)  # type: ignore[no-untyped-call]
+        return task_id
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         self.report_task(*args, **kwargs)
@@ -160,8 +160,8 @@ class Worker(luigi.worker.Worker):
 
 def retry_policy(task: luigi.Task) -> Mapping[str, Any]:
     """Return how often, and when, a task may be tried again, as the scheduler is told."""
-    found: Mapping[str, Any] = luigi.worker._get_retry_policy_dict(task)
-    return found
+    policy: Mapping[str, Any] = luigi.worker._get_retry_policy_dict(task)
+    return policy
 
 
 def scheduler_of(process: TaskProcess) -> Any:
@@ -196,8 +196,8 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
 
     def retrying(self) -> tenacity.Retrying:
         """Return what tries a call again."""
-        found: tenacity.Retrying = super()._get_retryer()  # type: ignore[no-untyped-call]
-        return found
+        retryer: tenacity.Retrying = super()._get_retryer()  # type: ignore[no-untyped-call]
+        return retryer
 
 
 def asked_once(scheduler: Any, seconds: float) -> Any:

@@ -50,5 +50,5 @@ class BuildMart(Step):
     def run(self) -> None:
         schemas = {name.partition(".")[0] for name in self.declared_mart.reads} - {build.SCHEMA}
         sources = {schema: source_of(schema, self.logical_date) for schema in schemas}
-        found = listing.with_sources(declared(), sources)
-        build.build_mart(configured(), found, self.mart, self.logical_date, self.show)
+        catalog = listing.with_sources(declared(), sources)
+        build.build_mart(configured(), catalog, self.mart, self.logical_date, self.show)

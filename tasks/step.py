@@ -187,10 +187,10 @@ def forget_catalog() -> None:
 def catalog_digest() -> str | None:
     """Return what tells the catalog that is gone by here from any other; None if it cannot be read."""
     try:
-        found = declared().model_dump()
+        data = declared().model_dump()
     except PipelineError:
         return None
-    text = json.dumps(found, sort_keys=True, default=_plain)
+    text = json.dumps(data, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -203,12 +203,12 @@ def catalog_files() -> frozenset[tuple[Path, int, int]]:
     """Return the files of the catalog, each with the time (ns) of its last change and its size (bytes)."""
     checkout = sync.folder(configured().require_analysts().checkout)
     paths = [path for part in ("sources", "marts") for path in (checkout / part).rglob("*")]
-    found = set()
+    files = set()
     for path in paths:
         with contextlib.suppress(FileNotFoundError):  # it is just being replaced
             stat = path.stat()
-            found.add((path, stat.st_mtime_ns, stat.st_size))
-    return frozenset(found)
+            files.add((path, stat.st_mtime_ns, stat.st_size))
+    return frozenset(files)
 
 
 def today() -> str:

@@ -84,13 +84,13 @@ def login(passwords: Passwords, authorization: str | None) -> str | None:
         name, _, given = base64.b64decode(encoded, validate=True).partition(b":")
     except binascii.Error:
         return None
-    found = None
+    user = None
     # All are compared, and each in constant time: how long it takes tells nothing.
     for known, password in passwords.items():
         right = compare_digest(password.encode(), given)
         if compare_digest(known.encode(), name) and right:
-            found = known
-    return found
+            user = known
+    return user
 
 
 def refusal(who: str, request: HTTPServerRequest) -> str | None:

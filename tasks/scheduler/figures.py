@@ -56,11 +56,11 @@ class LedgerFigures(Collector):
         yield GaugeMetricFamily("pipeline_ledger_readable", "1 if the ledger could be read", readable)
 
     def _read(self) -> list[GaugeMetricFamily]:
-        found = []
+        metrics = []
         with self._engine.connect() as connection:
             for name, meaning, label, query in FIGURES:
                 family = GaugeMetricFamily(name, f"{meaning}, in seconds since 1970", labels=[label])
                 for whose, moment in connection.execute(sqlalchemy.text(query)):
                     family.add_metric([whose], float(moment))
-                found.append(family)
-        return found
+                metrics.append(family)
+        return metrics

@@ -174,13 +174,13 @@ class History(luigi_served.TaskHistory):
     def _records(self, session: Session, tasks: Iterable[StoredTask]) -> dict[StoredTask, TaskRecord]:
         """Make the records of tasks that have none, and enter on which host the others are now."""
         made: dict[StoredTask, TaskRecord] = {}
-        found = list(dict.fromkeys(tasks))
+        stored = list(dict.fromkeys(tasks))
         records: Any = TaskRecord
-        ids = [task.record_id for task in found if task.record_id]
+        ids = [task.record_id for task in stored if task.record_id]
         query = sqlalchemy.select(records.id, records.task_id).where(records.id.in_(ids))
         # A warehouse that was put back has fewer, and will give their numbers to others.
         there = {(row.id, row.task_id) for row in session.execute(query)} if ids else set()
-        for task in found:
+        for task in stored:
             if (task.record_id, luigi_served.id_of(task)) not in there:
                 record = TaskRecord(task_id=luigi_served.id_of(task), name=task.task_family, host=task.host)
                 for name, value in task.parameters.items():

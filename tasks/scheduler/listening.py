@@ -20,13 +20,15 @@ POLL_SECONDS = 60
 def require_private(address: str, *, encrypted: bool) -> None:
     """Raise UsageError if passwords could be read on their way to an address."""
     try:
-        found = {str(one[4][0]) for one in socket.getaddrinfo(address or None, 0)}
+        addresses = {str(one[4][0]) for one in socket.getaddrinfo(address or None, 0)}
     except OSError as error:
         raise UsageError(
             f"{address}: is not a valid address to listen on ({error.strerror or error}); correct --address"
         ) from None
     # No address at all means every one.
-    private = bool(address) and all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
+    private = bool(address) and all(
+        ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in addresses
+    )
     if not private and not encrypted:
         raise UsageError(
             f"{address or 'every address'}: passwords would go over the network unencrypted; write "

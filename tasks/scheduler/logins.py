@@ -48,7 +48,7 @@ class Logins:
             if self._ending.is_set():
                 return
             try:
-                found = self._fetch()
+                passwords = self._fetch()
             except PipelineError as error:
                 # Those that we have stay good: a Vault that restarts must not stop the night.
                 logger.warning("the passwords could not be read again: %s", error)
@@ -56,7 +56,7 @@ class Logins:
                 # Nor may a bug: nobody would notice that changed passwords are not good.
                 logger.exception("the passwords could not be read again")
             else:
-                if found != self.passwords:
+                if passwords != self.passwords:
                     logger.info("the passwords in Vault were changed; the new ones are good from now on")
-                self.passwords = found
+                self.passwords = passwords
             self._ending.wait(AT_LEAST_SECONDS)

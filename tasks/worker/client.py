@@ -102,8 +102,12 @@ class LoggedIn(RequestsFetcher):
             bounded_http.bounded(session)
             # What the environment says of proxies and certificates is the same for each call; to look it up
             # takes longer than all the rest of one.
-            found = session.merge_environment_settings(full_url, {}, None, None, None)
-            session.proxies, session.verify, session.trust_env = found["proxies"], found["verify"], False
+            environment = session.merge_environment_settings(full_url, {}, None, None, None)
+            session.proxies, session.verify, session.trust_env = (
+                environment["proxies"],
+                environment["verify"],
+                False,
+            )
         return session.post(
             full_url,
             data=body,
@@ -143,8 +147,8 @@ def _configured() -> Settings:
 
 def _worker_password(configured: Settings) -> str:
     if LoggedIn._password is None:
-        found = visualizer.passwords(configured, [visualizer.WORKER])
-        LoggedIn._password = found[visualizer.WORKER]
+        passwords = visualizer.passwords(configured, [visualizer.WORKER])
+        LoggedIn._password = passwords[visualizer.WORKER]
     return LoggedIn._password
 
 

@@ -76,8 +76,8 @@ def give_back(scheduler: Any) -> None:
 
 
 def _disabled(scheduler: Any) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = scheduler.task_list(status=DISABLED, upstream_status="")
-    return found
+    tasks: Mapping[str, Any] = scheduler.task_list(status=DISABLED, upstream_status="")
+    return tasks
 
 
 def keep_giving_back(scheduler: Any) -> None:

@@ -129,8 +129,8 @@ class Worker(luigi_internals.Worker):
         if self._root is None or not self.keeps_alive or self._added_again > FORGOTTEN_TIMES:
             return False
         root = self._root.task_id
-        found = self.scheduler.task_search(task_str=root)
-        for status, tasks in found.items():
+        tasks_by_status = self.scheduler.task_search(task_str=root)
+        for status, tasks in tasks_by_status.items():
             if root in tasks:
                 return status in (PENDING, FAILED, RUNNING) and self.id not in tasks[root]["workers"]
         return True
