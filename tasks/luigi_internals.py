@@ -91,7 +91,7 @@ class Worker(luigi.worker.Worker):
         """Have it not have been idle until now."""
         self._idle_since: Any = None
 
-    def forget_history(self) -> None:
+    def clear_history(self) -> None:
         """Let go of what it keeps for the summary of a run."""
         self._get_work_response_history.clear()
         self._add_task_history.clear()

@@ -178,7 +178,7 @@ def _source_of(name: str, run: str) -> Source:
     return listing.of_run(configured(), declared(), name, run)
 
 
-def forget_catalog() -> None:
+def clear_catalog_cache() -> None:
     """Read the analysts' catalog anew when it is needed next."""
     declared.cache_clear()
     _source_of.cache_clear()

@@ -52,12 +52,12 @@ def compare(
             planned = plan.make(warehouse, source, table, taken, unlock)
             reasons = comparable.hindrances(warehouse, planned, taken)
             if reasons:
-                proofs.forget_keys(warehouse, table)
+                proofs.drop_keys(warehouse, table)
                 return Part(), Finding(Outcome.INCOMPARABLE, reasons[0])
             alike = contents.hash_alike(warehouse, source)
             part = parts.chosen(warehouse, source, planned, turn, alike)
             if part.number == 1:
-                proofs.forget_keys(warehouse, table)
+                proofs.drop_keys(warehouse, table)
             reading.require_same(source, planned)
             comparison = _Comparison(warehouse, source, planned, part, alike)
             began = time.monotonic()

@@ -157,7 +157,7 @@ def record_stopped(warehouse: Connection, table: Table, part: Part, rows: int, s
     audits.record_stopped(warehouse, table.source, table.name, max(1, rows // part.of), seconds)
 
 
-def forget_keys(warehouse: Connection, table: Table) -> None:
+def drop_keys(warehouse: Connection, table: Table) -> None:
     """Take out the keys that an earlier audit of a table kept, before it is looked at anew."""
     postgres.rows(
         warehouse,

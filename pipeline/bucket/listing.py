@@ -63,14 +63,14 @@ def list_unfinished(connection: Connection, prefix: str) -> Iterator[Unfinished]
 def cancel(connection: Connection, upload: Unfinished) -> None:
     """Cancel an unfinished upload and its parts; one that is gone already is fine."""
 
-    def forget() -> None:
+    def cancel_it() -> None:
         try:
             connection.session.cancel_large_file(upload.file_id)
         except (BadRequest, FileNotPresent):
             if upload.file_id in {left.file_id for left in list_unfinished(connection, upload.name)}:
                 raise
 
-    connection.call(f"cancel the unfinished upload of {upload.name}", forget, needs="writeFiles")
+    connection.call(f"cancel the unfinished upload of {upload.name}", cancel_it, needs="writeFiles")
 
 
 def list_objects(connection: Connection, prefix: str) -> Iterator[Stored]:

@@ -72,7 +72,7 @@ class Database:
         self.client, self.memory, self.number = client, memory, number
         self._tables: list[Mapping[str, Any]] | None = None
 
-    def forget_tables(self) -> None:
+    def clear_cache(self) -> None:
         """Ask for the tables anew the next time."""
         self._tables = None
 

@@ -58,7 +58,7 @@ def keep(database: Database, catalog: Catalog, edits: Edits) -> list[Change]:
             # An empty text is refused.
             database.client.put(meaning.path, {"description": meaning.text or None})
     if wanted:
-        database.forget_tables()
+        database.clear_cache()
     after = list(_all(database, catalog))
     _remember(database, after)
     if left := [meaning.name for meaning in after if meaning.name in wanted and meaning.live != meaning.text]:

@@ -45,7 +45,7 @@ class Writer:
             after = objects.read(self._client, known.kind, known.number or 0)
             if after is not None and not after.get("archived"):
                 raise StepError(f'Metabase did not put {known.kind} "{known.name}" into its trash')
-        self._memory.forget(known.key)
+        self._memory.remove(known.key)
         self._there.kept.pop(known.key, None)
         return is_there
 

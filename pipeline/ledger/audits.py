@@ -76,7 +76,7 @@ def record_audit(connection: Connection, source: str, table: str, seen: Sequence
         (source, table, *seen, source, table),
     )
 
-    forget_stopped(connection, source, table)
+    clear_stopped(connection, source, table)
 
 
 def record_stopped(connection: Connection, source: str, table: str, rows: int, seconds: float) -> None:
@@ -94,7 +94,7 @@ def record_stopped(connection: Connection, source: str, table: str, rows: int, s
     )
 
 
-def forget_stopped(connection: Connection, source: str, table: str) -> None:
+def clear_stopped(connection: Connection, source: str, table: str) -> None:
     """Forget that looks at a table were given up, once one was not."""
     postgres.rows(
         connection, "DELETE FROM ops.audit_stopped WHERE (source, table_name) = (%s, %s)", (source, table)

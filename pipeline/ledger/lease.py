@@ -163,7 +163,7 @@ class Attempt:
     def finish(self, writer: Connection, rows: int | None, record: Record) -> None:
         """Mark the step as done, in the transaction of `writer`; `record` is what it leaves.
 
-        Raise TakenOverError if another attempt has begun since, or the step was forgotten.
+        Raise TakenOverError if another attempt has begun since, or the step was cleared.
         """
         query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s FOR UPDATE"
         if postgres.value(writer, query, self._place) != self._number:

@@ -180,8 +180,8 @@ def at_work(connection: Connection, name: str) -> AtWork | None:
     return next(iter(postgres.read(connection, query, AtWork, (name,))), None)
 
 
-def forget(connection: Connection, run: str, name: str, tasks: Sequence[str]) -> list[str]:
-    """Forget these steps of a table, in the caller's transaction. Return which of them were done."""
+def clear_steps(connection: Connection, run: str, name: str, tasks: Sequence[str]) -> list[str]:
+    """Clear these steps of a table, in the caller's transaction. Return which of them were done."""
     query = "DELETE FROM ops.step WHERE run = %s AND name = %s AND task = ANY(%s) RETURNING task, state"
     rows = postgres.rows(connection, query, (run, name, list(tasks)))
     return [task for task, state in rows if state == State.DONE]

@@ -93,8 +93,8 @@ class Memory:
             ),
         )
 
-    def forget(self, key: str) -> None:
-        """Forget a thing: it is nobody's, or gone."""
+    def remove(self, key: str) -> None:
+        """Remove the record of a thing: it is nobody's, or gone."""
         postgres.rows(self._connection, "DELETE FROM ops.surface WHERE key = %s", (key,))
 
     def rename(self, key: str, new: str) -> None:

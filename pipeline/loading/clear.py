@@ -1,6 +1,6 @@
 """Forgets steps of a run, so that they are done again: all of them or none, and under nobody's hands.
 
-What is believed of a table stays: its watermark says up to where the table is loaded, which a forgotten step
+What is believed of a table stays: its watermark says up to where the table is loaded, which a cleared step
 does not change. So a table that is read again goes on from there, and a merge of rows that it has is none.
 """
 
@@ -19,7 +19,7 @@ from pipeline.warehouse import staging
 from pipeline.warehouse.staging import Staged
 
 TASKS = chains.ETL.steps_of(chains.TABLE)
-# From where on a step is forgotten, by the words that people type.
+# From where on a step is cleared, by the words that people type.
 FROM = {"extract": TASKS, "validate": TASKS[1:], "load": TASKS[2:]}
 # Somebody may be looking at what is to be dropped.
 LOCK_TIMEOUT = "5s"
@@ -27,22 +27,22 @@ IN_FULL = "asked for"
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class Cleared:
     """How many steps that were done are to be done again, and of which tables more than was asked for."""
 
     steps: int
     read_again: tuple[str, ...]
 
 
-def forget(
+def clear_tables(
     databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool = False
-) -> Forgotten:
-    """Forget what the run did with these tables from `since` (a key of FROM) on, and drop what is staged.
+) -> Cleared:
+    """Clear what the run did with these tables from `since` (a key of FROM) on, and drop what is staged.
 
     With `in_full`, their next load reads all of them, whatever is believed of what changed.
 
     Where the staged rows are gone, as they are once they are loaded, the table has to be read again.
-    Raise AlreadyRunningError, and forget nothing, if one of them is just being read or loaded.
+    Raise AlreadyRunningError, and clear nothing, if one of them is just being read or loaded.
     """
     steps, read_again = 0, []
     with databases.warehouse() as warehouse, postgres.explained(f"run {run}"):
@@ -50,7 +50,7 @@ def forget(
         try:
             for table in sorted(tables, key=lambda one: (one.source, one.name)):
                 _require_idle(warehouse, table)
-                done = _forget(warehouse, table, run, since)
+                done = _clear_table(warehouse, table, run, since)
                 steps += len(done)
                 if in_full:
                     ledger.read_in_full(warehouse, table.source, table.name, IN_FULL)
@@ -61,7 +61,7 @@ def forget(
                 "another session is reading the staged rows; nothing was cleared",
                 hint="try it again",
             ) from None
-    return Forgotten(steps, tuple(read_again))
+    return Cleared(steps, tuple(read_again))
 
 
 def _require_idle(warehouse: Connection, table: Table) -> None:
@@ -72,13 +72,13 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
     raise AlreadyRunningError(f"{name}: {who}; nothing was cleared", hint="wait for it, then try it again")
 
 
-def _forget(warehouse: Connection, table: Table, run: str, since: str) -> list[str]:
-    """Forget the steps of one table. Return which of them were done."""
+def _clear_table(warehouse: Connection, table: Table, run: str, since: str) -> list[str]:
+    """Clear the steps of one table. Return which of them were done."""
     name = f"{table.source}.{table.name}"
-    done = ledger.forget(warehouse, run, name, FROM[since])
+    done = ledger.clear_steps(warehouse, run, name, FROM[since])
     staged = Staged(table, run)
     if since != "extract" and extract.extracted(warehouse, table, run):
         return done
-    done += ledger.forget(warehouse, run, name, TASKS)
+    done += ledger.clear_steps(warehouse, run, name, TASKS)
     staging.drop(warehouse, staged)
     return done

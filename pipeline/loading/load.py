@@ -130,7 +130,7 @@ class _Publication:
         swapped: list[Replaced] = []
         if self._into_new_table:
             rows = self._staged.rows
-            swapped.append(reshape.prepare(self._warehouse, self._staged, self._key, self._forgotten()))
+            swapped.append(reshape.prepare(self._warehouse, self._staged, self._key, self._emptied()))
             total = self._proof(rows, aside)
             inserted, updated, deleted = total, 0, 0
         else:
@@ -140,7 +140,7 @@ class _Publication:
             )
             total = self._proof(rows, aside)
         swapped += self._write_history(rows)
-        if self._forgotten():
+        if self._emptied():
             quarantine.purge(self._warehouse, self._staged)
         loaded = Loaded(
             mode=self._extracted.mode,
@@ -185,7 +185,7 @@ class _Publication:
         dropped = {change.column for change in self._changes if change.kind == DriftKind.DROPPED}
         return set(self._accepted.names if self._accepted else ()) - dropped
 
-    def _forgotten(self) -> list[str]:
+    def _emptied(self) -> list[str]:
         """Return the columns of which no value stays that was loaded before."""
         masked = [
             change.column for change in self._changes if change.kind in (DriftKind.MASK, FixedKind.LISTED)
@@ -201,10 +201,10 @@ class _Publication:
         Where a column is masked from now on, no version keeps its value.
         """
         if not self._table.history:
-            history.forget(self._warehouse, self._staged.history, self._forgotten())
+            history.empty_columns(self._warehouse, self._staged.history, self._emptied())
             return
         book = history.open_book(self._beside, self._warehouse, self._staged, rows, self._key)
-        history.forget(self._warehouse, book.relation, self._forgotten())
+        history.empty_columns(self._warehouse, book.relation, self._emptied())
         as_of = self._extracted.snapshot.taken_at.isoformat()
         history.record(self._warehouse, book, self._staged, rows, self._key, self._shape.names, as_of)
         if book.replaces:

@@ -98,7 +98,7 @@ def fail_step_of(settings: Settings, names: Sequence[str], run: str, pid: int, e
             _remember(_record(settings, name, run), error)
 
 
-def forget(settings: Settings, names: Sequence[str], run: str) -> None:
+def clear_outcomes(settings: Settings, names: Sequence[str], run: str) -> None:
     """Let what ended badly before not be taken for what is done now."""
     for name in names:
         _record(settings, name, run).unlink(missing_ok=True)

@@ -107,7 +107,7 @@ def _dashboards_login(database: str) -> str:
     return f"{database}_reports"
 
 
-def forget_warehouse(
+def remove_warehouse(
     home: Home, connection: psycopg2.extensions.connection, database: str, role: str
 ) -> None:
     """Remove a warehouse whose Vault entry is called as its database is, with its role."""
@@ -140,7 +140,7 @@ def source(home: Home, name: str) -> None:
         _let_vault_make_readers(home, vault, name)
 
 
-def forget_source(home: Home, name: str) -> None:
+def remove_source(home: Home, name: str) -> None:
     """Remove a source database with its roles and credentials, as far as they are there."""
     vault = vault_server.administrator(home)
     with clusters.connection(home, SOURCES, "postgres") as connection:

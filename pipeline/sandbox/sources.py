@@ -123,7 +123,7 @@ def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> 
             provision.source(home, name)
     except BaseException as error:
         if made:
-            provision.forget_source(home, name)
+            provision.remove_source(home, name)
         if isinstance(error, StepError):
             raise StepError(f"{name}: not added, and nothing is left of it: {error}{_hint(error)}") from None
         raise

@@ -17,7 +17,7 @@ from pipeline import access
 from pipeline.ledger import runs
 from tasks import step
 from tasks.scheduler import assist
-from tasks.worker.worker import FORGOTTEN_SECONDS, Worker
+from tasks.worker.worker import UNKNOWN_SECONDS, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +54,14 @@ class Assistant(Worker):
         """Ask for the next task, by what is declared now."""
         # It lives for weeks, in which the analysts' repository changes, and the scheduler may forget it.
         if (files := step.catalog_files()) != self._catalog_files:
-            step.forget_catalog()
+            step.clear_catalog_cache()
             self._pool.renew()
             self._catalog_files, self._added_at = files, 0.0
-        if not self.is_phasing_out and time.monotonic() - self._added_at > FORGOTTEN_SECONDS:
+        if not self.is_phasing_out and time.monotonic() - self._added_at > UNKNOWN_SECONDS:
             self._added_at = time.monotonic()
             self._send_catalog()
         # Luigi keeps all of these for the summary of a run, of which there is none.
-        self.forget_history()
+        self.clear_history()
         if not self.running_tasks:
             self.scheduled_tasks.clear()
             self._ground_seen.clear()

@@ -1,4 +1,4 @@
-"""Has the scheduler forget what the ledger has forgotten: else it lets nobody run what it just saw done."""
+"""Clears in the scheduler what is cleared in the ledger: else it lets nobody run what it just saw done."""
 
 import os
 import socket
@@ -29,12 +29,12 @@ def clear_done(scheduler: Any, settings: Settings, run: str, root: str) -> None:
     known = scheduler.task_list(status=DONE, upstream_status="", limit=False)
     ours = {task_id: task for task_id, task in known.items() if task["params"].get("run") == run}
     worker = f"rerun on {socket.gethostname()} ({os.getpid()})"
-    for task_id in _forgotten(ours, done, root):
+    for task_id in _to_clear(ours, done, root):
         scheduler.add_task(worker=worker, task_id=task_id, status=UNKNOWN, runnable=False, assistant=True)
     scheduler.disable_worker(worker=worker)
 
 
-def _forgotten(tasks: Mapping[str, Any], done: Set[tuple[str, str]], root: str) -> list[str]:
+def _to_clear(tasks: Mapping[str, Any], done: Set[tuple[str, str]], root: str) -> list[str]:
     steps = {
         task_id: task for task_id, task in tasks.items() if task["name"] in STEPS and _key(task) not in done
     }

@@ -40,13 +40,13 @@ logger = logging.getLogger(__name__)
 
 # Chains that are fenced by locks of their own, and are wanted most when everything else is down.
 ALONE = {chain.module for chain in chains.CHAINS if chain.goes_alone}
-# Ours, not Luigi's: the ledger has forgotten steps of this run, and the scheduler is to do so too.
-FORGET = "--forget"
+# Ours, not Luigi's: steps of this run are cleared in the ledger, and the scheduler is to do so too.
+CLEAR = "--clear"
 GRACE_SECONDS = 5
 POLL_SECONDS = 3
 
 
-def forget_earlier_failures(scheduler: Any, run: str) -> None:
+def clear_earlier_failures(scheduler: Any, run: str) -> None:
     """Give back the tasks of killed workers of this machine, and let disabled tasks of this run start again.
 
     `scheduler` is Luigi's RemoteScheduler, which makes its methods up as it goes.
@@ -174,8 +174,8 @@ def main(arguments: Sequence[str]) -> None:
     log.leave_failures()
     # Luigi would write its own lines beside ours.
     luigi.configuration.get_config().set("core", "no_configure_logging", "true")
-    forget = FORGET in arguments
-    arguments = [argument for argument in arguments if argument != FORGET]
+    clears = CLEAR in arguments
+    arguments = [argument for argument in arguments if argument != CLEAR]
     options = dict(itertools.pairwise(arguments))
     _end_with_tasks(_subject(options))
     # A drill is known by its month.
@@ -188,8 +188,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     scheduler = RemoteScheduler(scheduler_url())
     try:
-        forget_earlier_failures(scheduler, run)
-        if forget:
+        clear_earlier_failures(scheduler, run)
+        if clears:
             clear_done(scheduler, configured(), run, options[options["--module"]])
     except RPCError:
         logger.warning("the scheduler at %s does not answer", scheduler_url())

@@ -21,9 +21,9 @@ from tasks.worker.results import Results
 logger = logging.getLogger(__name__)
 
 # What nobody is at for so long was perhaps forgotten by the scheduler: it is told once more, and as often.
-FORGOTTEN_SECONDS = 20.0
+UNKNOWN_SECONDS = 20.0
 # Enough for every restart in a night; one that keeps forgetting is not told for ever.
-FORGOTTEN_TIMES = 100
+ADDED_AGAIN_TIMES = 100
 WORD_SECONDS = 2.0
 # The moment of a source that was there just now is not asked for again by each of many small tables.
 GROUND_SECONDS = 1.0
@@ -114,19 +114,19 @@ class Worker(luigi_internals.Worker):
             self.begin_idling_anew()
             return True
         stays = super().stays(work)
-        forgotten = time.monotonic() - self._added_at > FORGOTTEN_SECONDS if stays else self._is_forgotten()
-        if self._root is not None and forgotten:
+        unknown = time.monotonic() - self._added_at > UNKNOWN_SECONDS if stays else self._is_unknown()
+        if self._root is not None and unknown:
             logger.warning("the scheduler may have lost tasks of this run: they are scheduled again")
             self._added_again += 1
             self.add(self._root)
-        return stays or forgotten
+        return stays or unknown
 
-    def _is_forgotten(self) -> bool:
+    def _is_unknown(self) -> bool:
         """Whether the scheduler knows nothing of this run, or no longer that it is ours.
 
         As one that was killed and began anew, or that was away for longer than it waits for a silent worker.
         """
-        if self._root is None or not self.keeps_alive or self._added_again > FORGOTTEN_TIMES:
+        if self._root is None or not self.keeps_alive or self._added_again > ADDED_AGAIN_TIMES:
             return False
         root = self._root.task_id
         tasks_by_status = self.scheduler.task_search(task_str=root)

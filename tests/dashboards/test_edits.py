@@ -60,7 +60,7 @@ def test_a_description_that_came_by_another_way_changes_with_what_is_declared(su
     surface.edits = "keep"
     surface.apply()
     with surface.memory() as memory:
-        memory.forget(meanings.KEY)
+        memory.remove(meanings.KEY)
     before = len(surface.metabase.writes)
     assert surface.apply().others == []
     assert surface.metabase.writes[before:] == []

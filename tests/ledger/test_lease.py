@@ -56,7 +56,7 @@ def test_an_attempt_that_was_taken_over_neither_finishes_nor_fails_the_step(
 
 
 def test_an_attempt_at_a_step_that_was_forgotten_meanwhile_does_not_count(night: Night) -> None:
-    """`rerun --from` forgets a step: one that still goes must not bring it back, nor may its number."""
+    """`rerun --from` clears a step: one that still goes must not bring it back, nor may its number."""
     step = key()
     with (
         access.opened(night.settings) as databases,

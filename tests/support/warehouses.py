@@ -84,7 +84,7 @@ class Warehouse:
                 _execute(server, "DROP DATABASE {} WITH (FORCE)", self.database)
                 return True
             _execute(server, "DROP DATABASE IF EXISTS {}", self._template)
-            provision.forget_warehouse(self.home, server, self.database, self.role)
+            provision.remove_warehouse(self.home, server, self.database, self.role)
             return False
 
     def note_source(self, name: str) -> None:
@@ -99,7 +99,7 @@ class Warehouse:
                 _execute(server, "DROP DATABASE {} WITH (FORCE)", database)
         else:
             self._sources.pop(name, None)
-            provision.forget_source(self.home, database)
+            provision.remove_source(self.home, database)
 
     def _state_of_source(self, name: str) -> Any:
         database = f"{self.prefix}_{name}"

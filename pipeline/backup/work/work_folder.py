@@ -123,7 +123,7 @@ class Work:
             lock.sign(descriptor, self.run)
             failure = self.failure()
             if failure and failure.step == name:
-                self.forget_failure()
+                self.clear_failure()
             self.write_progress(name, 0, "")
             try:
                 yield descriptor
@@ -213,7 +213,7 @@ class Work:
             progress = self.read_progress()
             self._remember(progress.step if progress else "a step", error)
 
-    def forget_failure(self) -> None:
+    def clear_failure(self) -> None:
         """Let what failed in an earlier attempt not be taken for what failed in this one."""
         (self.folder / FAILED).unlink(missing_ok=True)
 

@@ -68,7 +68,7 @@ def run_backup(arguments: argparse.Namespace) -> int:
         if backups.is_verified(configured, database, run):
             terminal.print_text(f"run {run} of {database} is complete already; nothing to do")
         else:
-            folder.forget_failure()
+            folder.clear_failure()
             supervision = supervise.Supervision(
                 f"backup {database} {run}",
                 len(STEPS),

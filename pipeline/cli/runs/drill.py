@@ -98,7 +98,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
         todo = [name for name in databases if name not in before or not before[name].held]
         if todo:
             for name in todo:
-                folders[name].forget_failure()
+                folders[name].clear_failure()
             root = [chains.DRILL.root, "--month", month, "--databases", _listed(todo)]
             supervision = supervise.Supervision(
                 f"drill {month}",

@@ -44,7 +44,7 @@ def add_chain(parsers: Any) -> None:
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
     # For `pipeline rerun`, which says what it does.
-    parser.add_argument("--forget", choices=list(clear.FROM), help=argparse.SUPPRESS)
+    parser.add_argument("--clear", choices=list(clear.FROM), help=argparse.SUPPRESS)
     parser.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(command=run_etl, subject=_subject)
 
@@ -64,7 +64,7 @@ def add_mart_chain(parsers: Any) -> None:
         command=run_etl,
         source=None,
         table=[],
-        forget=None,
+        clear=None,
         full=False,
         subject=lambda arguments: failures.mart(arguments.mart, _run(arguments)),
     )
@@ -117,7 +117,7 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
         databases.warehouse(autocommit=True) as warehouse,
     ):
         ledger.require_migrated(warehouse)
-        before = not arguments.forget and wanted.done(configured, run)
+        before = not arguments.clear and wanted.done(configured, run)
 
         def is_whole() -> bool:
             # Over a connection of its own, as below.
@@ -141,8 +141,8 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
         ) as ours:
             if not ours:
                 raise _already_running(warehouse)
-            if arguments.forget:
-                _forget(databases, wanted.tables, run, arguments.forget, in_full=arguments.full)
+            if arguments.clear:
+                _clear(databases, wanted.tables, run, arguments.clear, in_full=arguments.full)
             names = set(wanted.names)
             supervision = supervise.Supervision(
                 f"{NAME} {run}",
@@ -180,14 +180,14 @@ def _is_recorded(known: Run | None, is_whole: Callable[[], bool]) -> bool:
 
 
 def _luigi(arguments: argparse.Namespace, wanted: Scope, run: str) -> list[str]:
-    more = ["--forget"] if arguments.forget else []
+    more = ["--clear"] if arguments.clear else []
     return supervise.luigi(wanted.module, wanted.root, run, "--workers", str(arguments.workers), *more)
 
 
-def _forget(databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool) -> None:
-    forgotten = clear.forget(databases, tables, run, since, in_full=in_full)
-    terminal.print_text(f"run {run}: {forgotten.steps} steps run again, from {since} on")
-    if names := forgotten.read_again:
+def _clear(databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool) -> None:
+    cleared = clear.clear_tables(databases, tables, run, since, in_full=in_full)
+    terminal.print_text(f"run {run}: {cleared.steps} steps run again, from {since} on")
+    if names := cleared.read_again:
         which = ", ".join(names) if len(names) <= FEW else f"{len(names)} tables"
         terminal.print_text(f"{which}: its staged rows were dropped by the load, so it is read again")
 

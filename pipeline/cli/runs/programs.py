@@ -58,7 +58,7 @@ def run_programs(arguments: argparse.Namespace) -> int:
                 f"{run}: all tasks were done before" if names else f"{folder}/tasks: nothing to run"
             )
             return 0
-        programs.forget(configured, todo, run)
+        programs.clear_outcomes(configured, todo, run)
 
         def progress() -> tuple[float | None, str]:
             ended = [

@@ -1,4 +1,4 @@
-"""`pipeline rerun`: runs what is incomplete of a run, or forgets it from a step on and runs that again."""
+"""`pipeline rerun`: runs what is incomplete of a run, or clears it from a step on and runs that again."""
 
 import argparse
 from collections.abc import Callable, Sequence, Set
@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--run", help="the logical date (default: the latest run)")
     parser.add_argument(
-        "--from", dest="since", choices=list(clear.FROM), help="forget the tables' steps from this one on"
+        "--from", dest="since", choices=list(clear.FROM), help="clear the tables' steps from this one on"
     )
     parser.add_argument(
         "--full",
@@ -118,8 +118,8 @@ def _chosen(configured: Settings, arguments: argparse.Namespace, wanted: str | N
 
 
 def _more(arguments: argparse.Namespace) -> list[str]:
-    forgetting = ["--forget", arguments.since, *(["--full"] if arguments.full else [])]
-    return [*_workers(arguments), *(forgetting if arguments.since else [])]
+    clearing = ["--clear", arguments.since, *(["--full"] if arguments.full else [])]
+    return [*_workers(arguments), *(clearing if arguments.since else [])]
 
 
 def _workers(arguments: argparse.Namespace) -> list[str]:

@@ -152,7 +152,7 @@ def _open_key(warehouse: Connection, relation: sql.Identifier) -> set[str]:
     return {name for (name,) in postgres.rows(warehouse, query, (staging.oid(warehouse, relation),))}
 
 
-def forget(warehouse: Connection, book: sql.Identifier, columns: Sequence[str]) -> None:
+def empty_columns(warehouse: Connection, book: sql.Identifier, columns: Sequence[str]) -> None:
     """Empty columns in every version: they are masked from now on."""
     if staging.oid(warehouse, book) is None:
         return

@@ -91,7 +91,7 @@ def _alter(beside: Connection, relation: sql.Identifier, change: Composable) -> 
     locks.patiently(beside, relation, lambda: postgres.rows(beside, statement))
 
 
-def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> Replaced:
+def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], emptied: Sequence[str]) -> Replaced:
     """Finish the new table beside the old one: its key, and what only the warehouse has kept."""
     rows = staged.rows
     exists = staging.oid(warehouse, staged.target) is not None
@@ -99,7 +99,7 @@ def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten
     if staged.table.deletes == Deletes.SOFT:
         _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} timestamptz", rows, sql.Identifier(DELETED_AT))
     if exists:
-        _take_over(warehouse, staged, key, forgotten)
+        _take_over(warehouse, staged, key, emptied)
     if key:
         _execute(warehouse, "ALTER TABLE {} ADD PRIMARY KEY ({})", rows, postgres.columns(key))
     if exists:
@@ -108,7 +108,7 @@ def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten
     return swap.replaced(warehouse, rows, staged.target)
 
 
-def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgotten: Sequence[str]) -> None:
+def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], emptied: Sequence[str]) -> None:
     """Copy what only the warehouse still has: dropped columns, and rows that are marked as deleted."""
     old = staging.column_types(warehouse, staged.target)
     new = staging.column_types(warehouse, staged.rows)
@@ -119,7 +119,7 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgot
         if name in old
     )
     for name, type_ in old.items():
-        if name in new or name in forgotten:
+        if name in new or name in emptied:
             continue
         column = sql.Identifier(name)
         _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} {}", staged.rows, column, sql.SQL(type_))
@@ -134,7 +134,7 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], forgot
                 same,
             )
     if staged.table.deletes != Deletes.HARD:
-        common = {name: type_ for name, type_ in old.items() if name not in (*forgotten, *OURS)}
+        common = {name: type_ for name, type_ in old.items() if name not in (*emptied, *OURS)}
         # Those that the new table lacks were added to it above, with their old types.
         values = [staging.cast(name, type_, new.get(name, type_), "t") for name, type_ in common.items()]
         absent: Composable = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})").format(staged.rows, same)

@@ -35,7 +35,7 @@ def watch(settings: Settings, now: datetime) -> Sequence[Finding]:
     observations = observe(settings, now)
     findings = judge(settings, observations, now)
     sending.send(settings, findings)
-    sending.forget(settings, observations, findings)
+    sending.send_undeclared(settings, observations, findings)
     still_open = list(opened.judge(observations, alerts.open_alerts(settings), findings))
     spool = surroundings.spool(alerts.send_spooled(settings))
     heartbeat = sending.heartbeat(

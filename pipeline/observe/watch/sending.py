@@ -55,7 +55,7 @@ def alert_of(settings: Settings, finding: Finding) -> Alert:
     )
 
 
-def forget(settings: Settings, observations: Observations, findings: Sequence[Finding]) -> None:
+def send_undeclared(settings: Settings, observations: Observations, findings: Sequence[Finding]) -> None:
     """Tell of what was told earlier and is no longer declared that it is over: nobody will judge it again."""
     judged = {finding.key for finding in findings}
     for alert in alerts.open_alerts(settings):

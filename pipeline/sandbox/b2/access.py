@@ -138,7 +138,7 @@ class Access:
         key = self.keys.pop(key_id, None)
         if key is None:
             raise BadRequest(f"application key does not exist: {key_id}", "bad_request")
-        self.storage.forget("key", key_id)
+        self.storage.delete("key", key_id)
         return key
 
     def log_in(self, key_id: str, secret: str) -> tuple[str, Key]:

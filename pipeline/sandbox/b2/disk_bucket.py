@@ -70,7 +70,7 @@ class DiskBucket(BucketSimulator):  # type: ignore[misc]
 
     def drop(self, file: DiskFile) -> None:
         """Remove a file version for good."""
-        self.api.storage.forget("file", file.file_id)
+        self.api.storage.delete("file", file.file_id)
         self.file_id_to_file.pop(file.file_id, None)
         self.file_name_and_id_to_file.pop(file.sort_key(), None)
         self.api.file_id_to_bucket_id.pop(file.file_id, None)

@@ -76,7 +76,7 @@ class Simulator(RawSimulator):  # type: ignore[misc]
             bucket.drop(file)
         del self.bucket_name_to_bucket[bucket.bucket_name]
         del self.bucket_id_to_bucket[bucket.bucket_id]
-        self.storage.forget("bucket", bucket.bucket_id)
+        self.storage.delete("bucket", bucket.bucket_id)
 
     def bucket(self, bucket_id: str) -> DiskBucket:
         """Return a bucket by id. Raise as B2 does if there is none."""

@@ -94,7 +94,7 @@ class Storage:
                 (kind, id_, json.dumps(body)),
             )
 
-    def forget(self, kind: str, id_: str) -> None:
+    def delete(self, kind: str, id_: str) -> None:
         """Remove a document."""
         with self._lock, self._database:
             self._database.execute("delete from document where kind = ? and id = ?", (kind, id_))

@@ -80,7 +80,7 @@ def archive(home: Home, rows: int) -> Iterator[dict[str, str]]:
     All of it is removed at the end.
     """
     # What a measurement that was killed has left.
-    provision.forget_source(home, DATABASE)
+    provision.remove_source(home, DATABASE)
     vault = vault_server.administrator(home)
     sources.make(home, DATABASE, None, threading.Event(), as_owner=True)
     with tempfile.TemporaryDirectory() as temporary, Control(home.path / backup_store.NAME) as control:
@@ -103,7 +103,7 @@ def archive(home: Home, rows: int) -> Iterator[dict[str, str]]:
         finally:
             with contextlib.suppress(StepError):  # it was not made
                 control.remove_bucket(BUCKET)
-            provision.forget_source(home, DATABASE)
+            provision.remove_source(home, DATABASE)
             for entries in (OURS, RESTORER):
                 for entry in backup_store.KEYS:
                     vault.remove(entries + entry)

@@ -106,7 +106,7 @@ class Platform:
     def empty(self, build: Path | None = None) -> None:
         """Make the warehouse anew, as that build has it."""
         with clusters.connection(self.home, provision.WAREHOUSE, "postgres") as server:
-            provision.forget_warehouse(self.home, server, NAME, ROLE)
+            provision.remove_warehouse(self.home, server, NAME, ROLE)
             provision.warehouse(self.home, server, NAME, NAME, role=ROLE)
             server.cursor().execute("CHECKPOINT")
         self.pipeline("migrate", build=build)
@@ -171,7 +171,7 @@ def platform(
     `marts` has the SQL of each mart that is built of them.
     """
     # What a measurement that was killed has left.
-    provision.forget_source(home, NAME)
+    provision.remove_source(home, NAME)
     sources.make(home, NAME, None, threading.Event(), as_owner=True)
     with tempfile.TemporaryDirectory() as temporary:
         try:
@@ -186,8 +186,8 @@ def platform(
             yield made
         finally:
             with clusters.connection(home, provision.WAREHOUSE, "postgres") as server:
-                provision.forget_warehouse(home, server, NAME, ROLE)
-            provision.forget_source(home, NAME)
+                provision.remove_warehouse(home, server, NAME, ROLE)
+            provision.remove_source(home, NAME)
 
 
 def _settings(home: Home, tables: Sequence[str], marts: Mapping[str, str], temporary: Path) -> Path:

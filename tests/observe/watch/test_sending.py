@@ -59,10 +59,10 @@ def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path)
     kept.append("backup/renamed")
     alerts.keep(shown, Alert(key="backup/renamed", kind="failed", summary="could not start"))
     # While the analysts' repository cannot be read, nothing is known to be gone from it.
-    sending.forget(shown, observations(declared=None), ())
+    sending.send_undeclared(shown, observations(declared=None), ())
     unread = {alert.key for alert in alerts.open_alerts(shown)}
     assert unread == {*kept, *gone} - {*at_once}
-    sending.forget(shown, observations(), ())
+    sending.send_undeclared(shown, observations(), ())
     assert {alert.key for alert in alerts.open_alerts(shown)} == set(kept)
 
 

@@ -11,7 +11,7 @@ from luigi.scheduler import Scheduler
 
 from pipeline.sandbox import provision
 from pipeline.system import process_tree
-from tasks.worker.run import forget_earlier_failures, give_back
+from tasks.worker.run import clear_earlier_failures, give_back
 from tests.support.night import next_run
 from tests.support.platforms import Sandbox
 from tests.support.schedulers import Door
@@ -87,6 +87,6 @@ def test_a_task_that_failed_too_often_may_start_again_with_the_same_run_only(sch
         _taken(scheduler, run, _dead_pid(), "other")
         scheduler.add_task(worker=f"worker of {run}", task_id=run, status="FAILED")
         assert run in scheduler.task_list(status="DISABLED", upstream_status="")
-    forget_earlier_failures(scheduler, runs[0])
+    clear_earlier_failures(scheduler, runs[0])
     disabled = scheduler.task_list(status="DISABLED", upstream_status="")
     assert [run in disabled for run in runs] == [False, True]

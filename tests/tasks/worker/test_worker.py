@@ -255,14 +255,14 @@ def test_a_run_notices_that_the_scheduler_has_lost_it(lost: str) -> None:
     ours = worker.Worker(scheduler=made, worker_processes=1, keep_alive=True)
     root: luigi.Task = Undone()  # type: ignore[no-untyped-call]
     ours.add(root)
-    assert not ours._is_forgotten()
+    assert not ours._is_unknown()
     if lost == "the worker":
         made._state.inactivate_workers([ours._id])
     else:
         made._state.inactivate_tasks(list(made._state._tasks))
-    assert ours._is_forgotten()
+    assert ours._is_unknown()
     ours.add(root)
-    assert not ours._is_forgotten()
+    assert not ours._is_unknown()
 
 
 class Ground(luigi.Task):

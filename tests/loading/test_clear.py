@@ -1,4 +1,4 @@
-"""Steps that are forgotten are done over: nothing is lost or doubled, and nobody's work is pulled away."""
+"""Steps that are cleared are done over: nothing is lost or doubled, and nobody's work is pulled away."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from pipeline import access
 from pipeline.errors import AlreadyRunningError
 from pipeline.ledger import lease
 from pipeline.loading import clear
-from pipeline.loading.clear import Forgotten
+from pipeline.loading.clear import Cleared
 from pipeline.step import StepKey
 from tasks.etl import ExtractTable, LoadTable, LoadWarehouse, OpenSnapshot, ValidateExtract
 from tasks.worker.clear import clear_done
@@ -41,10 +41,10 @@ def shop(night: Night, item: str = "{}") -> Night:
     return night
 
 
-def forgotten(night: Night, run: str, since: str, *names: str) -> Forgotten:
+def cleared(night: Night, run: str, since: str, *names: str) -> Cleared:
     tables = [night.table("shop", name) for name in names]
     with access.opened(night.settings) as databases:
-        return clear.forget(databases, tables, run, since)
+        return clear.clear_tables(databases, tables, run, since)
 
 
 def known(night: Night, run: str, name: str) -> list[str]:
@@ -76,14 +76,14 @@ def test_a_loaded_table_is_done_over_without_loss_or_doubles(
     shop(night, item)
     run = next_run()
     night.load("shop", name, run)
-    told = forgotten(night, run, since, name)
-    assert told == Forgotten(3, () if since == "extract" else (f"shop.{name}",))
+    told = cleared(night, run, since, name)
+    assert told == Cleared(3, () if since == "extract" else (f"shop.{name}",))
     assert known(night, run, name) == []
     assert counts(night.load("shop", name, run)) == (0, 0, 0, 300)
     assert night.differing("shop", name) == []
 
     night.ask("shop", CHANGES)
-    forgotten(night, run, since, name)
+    cleared(night, run, since, name)
     inserted, updated, deleted, _ = counts(night.load("shop", name, run))
     assert (inserted, updated, deleted) == ((5, 10, 10) if name == "item" else (1, 0, 1))
     assert night.differing("shop", name) == []
@@ -101,14 +101,14 @@ def test_what_is_staged_stays_where_it_is_still_wanted(night: Night) -> None:
     run = next_run()
     night.extract("shop", run, "item")
     before = staged(night)
-    assert forgotten(night, run, "load", "item") == Forgotten(0, ())
-    assert forgotten(night, run, "validate", "item") == Forgotten(0, ())
+    assert cleared(night, run, "load", "item") == Cleared(0, ())
+    assert cleared(night, run, "validate", "item") == Cleared(0, ())
     assert (known(night, run, "item"), staged(night)) == (["ExtractTable"], before)
     assert counts(night.publish("shop", run, "item")) == (300, 0, 0, 300)
 
     run = next_run()
     night.extract("shop", run, "item")
-    assert forgotten(night, run, "extract", "item") == Forgotten(1, ())
+    assert cleared(night, run, "extract", "item") == Cleared(1, ())
     assert (known(night, run, "item"), staged(night)) == ([], [])
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_forgotten_while_somebody_is_at_work_on_one_of_them(night: Ni
         lease.lock_table(warehouse, "shop", "other")
         lease.Attempt(beside, key)
         with pytest.raises(AlreadyRunningError) as caught:
-            forgotten(night, run, "extract", "item", "other")
+            cleared(night, run, "extract", "item", "other")
     assert caught.value.exit_code == 6
     assert f"shop.other: LoadTable of run {key.run} has it since " in str(caught.value)
     assert known(night, run, "item") == known(night, run, "other") == sorted(EVERY_STEP)
@@ -152,7 +152,7 @@ def test_somebody_elses_scheduler_lets_what_was_forgotten_run_at_once(night: Nig
         )
     for name in ("item", "other"):
         night.load("shop", name, run)
-    forgotten(night, run, "load", "item")
+    cleared(night, run, "load", "item")
     clear_done(scheduler, night.settings, run, "LoadWarehouse")
     for task in chain:
         scheduler.add_task(worker="rerun", task_id=task.task_id, status=PENDING)
