@@ -44,9 +44,9 @@ ASKED = RetryPolicy(give_up_after_seconds=20.0, answer_seconds=20.0, longest_wai
 
 
 def call(
-    work: Callable[[], T], say: Callable[[str], object] | None = None, policy: RetryPolicy | None = None
+    work: Callable[[], T], log_retry: Callable[[str], object] | None = None, policy: RetryPolicy | None = None
 ) -> T:
-    """Return what `work` does, after other tries if it failed by what passes; `say` is told of each.
+    """Return what `work` does, after other tries if it failed by what passes; `log_retry` is told of each.
 
     A try begins anew: what it needs, such as a connection, it opens itself. Raise what the last one raised.
     The policy is STEP's where none is given.
@@ -59,8 +59,8 @@ def call(
             # Many steps may wait for one server.
             level = logging.WARNING if outage.is_news(str(error)) else logging.DEBUG
             logger.log(level, "%s; trying again", error)
-            if say:
-                say(f"{error}; trying again")
+            if log_retry:
+                log_retry(f"{error}; trying again")
             if not attempts.wait(None):
                 raise
 

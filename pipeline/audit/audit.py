@@ -109,7 +109,7 @@ class Auditor:
         try:
             return Audited(table, *self._compare(source.open(), source.unlock, table, turn))
         except LostError as error:
-            source.lost = error
+            source.failure = error
             return Audited(table, turn.following or Part(), error=error)
         except UnreachableError as error:
             return Audited(table, turn.following or Part(), error=error)
@@ -144,17 +144,17 @@ class _Source:
         self._databases, self._name, self._stack = databases, name, stack
         self._connection: Connection | None = None
         self._mask_key = ""
-        self.lost: UnreachableError | None = None
+        self.failure: UnreachableError | None = None
 
     def open(self) -> Connection:
         """Return its connection. Raise UnreachableError if there is none."""
-        if self.lost is not None:
-            raise self.lost
+        if self.failure is not None:
+            raise self.failure
         if self._connection is None:
             try:
                 self._connection = self._stack.enter_context(self._databases.source(self._name))
             except UnreachableError as error:
-                self.lost = error
+                self.failure = error
                 raise
         return self._connection
 

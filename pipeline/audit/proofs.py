@@ -9,7 +9,7 @@ from pipeline import postgres
 from pipeline.audit.finding import Finding, Outcome, Part
 from pipeline.catalog import Table
 from pipeline.ledger import audits
-from pipeline.ledger.audits import Looks
+from pipeline.ledger.audits import AuditRecord
 from pipeline.postgres import Connection
 
 # Before anything was measured: seconds for each row on both sides, and for each look.
@@ -26,15 +26,15 @@ class Pace:
     row: float = ROW_SECONDS
 
     @classmethod
-    def of(cls, looks: Sequence[tuple[int, float]]) -> "Pace":
-        """Return the pace of these looks, each with its rows and seconds.
+    def of(cls, records: Sequence[tuple[int, float]]) -> "Pace":
+        """Return the pace of these records, each with its rows and seconds.
 
         >>> Pace.of([(10, 0.1), (12, 0.1), (200_000, 0.3), (100_000, 0.2)])
         Pace(table_seconds=0.1, row=1e-06)
         """
-        small = [seconds for rows, seconds in looks if rows < FEW_ROWS]
+        small = [seconds for rows, seconds in records if rows < FEW_ROWS]
         table_seconds = statistics.median(small) if small else TABLE_SECONDS
-        large = [(rows, max(0.0, seconds - table_seconds)) for rows, seconds in looks if rows >= FEW_ROWS]
+        large = [(rows, max(0.0, seconds - table_seconds)) for rows, seconds in records if rows >= FEW_ROWS]
         total = sum(rows for rows, _ in large)
         return cls(table_seconds, sum(seconds for _, seconds in large) / total if large else ROW_SECONDS)
 
@@ -105,25 +105,29 @@ def read(warehouse: Connection) -> Mapping[str, Proof]:
     return {one.name: _proof(pace, one) for one in records}
 
 
-def _proof(pace: Pace, looks: Looks) -> Proof:
-    after = tuple(looks.after or ())
-    last = Part(looks.part, looks.parts, looks.blocks, looks.storage, after=after) if looks.part else None
-    whole = pace.whole(looks.rows, looks.compared, looks.seconds)
-    if looks.stopped_seconds is not None:
+def _proof(pace: Pace, audited: AuditRecord) -> Proof:
+    after = tuple(audited.after or ())
+    last = (
+        Part(audited.part, audited.parts, audited.blocks, audited.storage, after=after)
+        if audited.part
+        else None
+    )
+    whole = pace.whole(audited.rows, audited.compared, audited.seconds)
+    if audited.stopped_seconds is not None:
         # As far as is known it would have taken as long again.
-        whole = max(whole, pace.whole(looks.rows, looks.stopped_rows, 2 * looks.stopped_seconds))
+        whole = max(whole, pace.whole(audited.rows, audited.stopped_rows, 2 * audited.stopped_seconds))
     return Proof(
-        looks.name,
-        looks.rows,
-        looks.loaded_since,
-        looks.proved_at,
-        looks.looked_at,
-        Outcome(looks.result) if looks.result else None,
-        looks.reason or "",
+        audited.name,
+        audited.rows,
+        audited.loaded_since,
+        audited.proved_at,
+        audited.looked_at,
+        Outcome(audited.result) if audited.result else None,
+        audited.reason or "",
         last,
         whole,
         pace.table_seconds,
-        looks.stopped,
+        audited.stopped,
     )
 
 

@@ -41,7 +41,7 @@ POLL_SECONDS = 0.1
 LOCK_WAIT_SECONDS = 30
 # So much may a server's clock differ from ours without a word.
 CLOCK_SECONDS = 60
-LOST = re.compile(
+CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|could not connect|connection to server"
 )
 
@@ -255,7 +255,7 @@ class _Dump:
                 f"{self._name}: {error}",
                 hint=f"make room in {self._folder.folder}",
             )
-        if LOST.search(str(error)):
+        if CONNECTION_LOST.search(str(error)):
             return LostError(f"{self._name}: the connection was lost: {error}")
         return StepError(f"{self._name}: {error}")
 

@@ -41,7 +41,7 @@ ETL = Chain(
     help="load the changed rows of every source",
     has_own_command=True,
     options=("--source", "--table"),
-    is_lost_as_a_whole=True,
+    is_undone_as_a_whole=True,
     may_be_helped=True,
 )
 

@@ -72,7 +72,7 @@ class Chain:
     # Under this name its tasks have the run.
     run_parameter: str = "run"
     # One process does all of it: when that is killed, the whole is undone, and not the part that it was at.
-    is_lost_as_a_whole: bool = False
+    is_undone_as_a_whole: bool = False
     # It is fenced by locks of its own, and is wanted most when the scheduler is down as well.
     goes_alone: bool = False
     # `pipeline worker`, on any machine, may do its steps.
@@ -161,15 +161,15 @@ class Chain:
             return self.whole(run)
         return self.part(part, ".".join(parameters[name] for name in part.parameters), run)
 
-    def lost(self, task: str, parameters: Mapping[str, str]) -> Subject:
+    def undone(self, task: str, parameters: Mapping[str, str]) -> Subject:
         """Return what is undone when the worker dies that was at this task."""
-        if self.is_lost_as_a_whole:
+        if self.is_undone_as_a_whole:
             return self.whole(parameters.get(self.run_parameter))
         return self.subject(task, parameters)
 
     def makes_up_for_a_loss(self, task: str) -> bool:
         """Whether what a lost worker was to do is done once this task is."""
-        return task == self.root or (self.task(task).concludes and not self.is_lost_as_a_whole)
+        return task == self.root or (self.task(task).concludes and not self.is_undone_as_a_whole)
 
 
 def _several(value: str | Sequence[str] | None) -> list[str]:

@@ -22,7 +22,7 @@ from pipeline.settings import Edits, Settings
 from pipeline.settings.sections import MetabaseSettings
 
 LOCK = "dashboards"
-Say = Callable[[str], object]
+PrintLine = Callable[[str], object]
 
 
 @dataclass
@@ -66,7 +66,7 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
             _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
             return outcome
         with contextlib.closing(Client(settings.metabase.url)) as client, client.understood():
-            ready = instance.opened(client, settings.metabase, databases.vault, None, _silent)
+            ready = instance.opened(client, settings.metabase, databases.vault, None, _print_nothing)
             known = memory.find(connection.KEY)
             if not ready or known is None or known.number is None:
                 outcome.others.append("the connection to the warehouse: is to be made")
@@ -84,7 +84,9 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
     return outcome
 
 
-def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], say: Say) -> Outcome:
+def apply(
+    settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], print_line: PrintLine
+) -> Outcome:
     """Let Metabase be as declared, and return what that took. A dashboard with a broken card stays as it was.
 
     Raise UnreachableError if it is out of reach, StepError if it refuses or forgets something,
@@ -100,21 +102,21 @@ def apply(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard],
         uri, version = _address(databases)
         fine, held = _tried(databases, boards, outcome)
         with contextlib.closing(Client(asked.url)) as client, client.understood():
-            instance.opened(client, asked, databases.vault, memory, say)
+            instance.opened(client, asked, databases.vault, memory, print_line)
             database = connection.keep(client, memory, uri, version)
-            _sync(databases, database, fine, say)
+            _sync(databases, database, fine, print_line)
             there = There(client, memory.all(), database)
-            _write(Writer(client, memory, there), there, memory, fine, held, asked, outcome, say)
+            _write(Writer(client, memory, there), there, memory, fine, held, asked, outcome, print_line)
             graphs = permissions.keep(client, permissions.wanted(client, database.number, there.collections))
             outcome.others += [f"the permissions at {path}" for path in graphs]
             for change in outcome.add_descriptions(meanings.keep(database, catalog, asked.edits)):
-                say(str(change))
+                print_line(str(change))
             outcome.writes = client.writes
     return outcome
 
 
-def _silent(_line: str) -> None:
-    """Say nothing."""
+def _print_nothing(_line: str) -> None:
+    """PrintLine nothing."""
 
 
 def _lock(warehouse: Connection) -> None:
@@ -181,7 +183,7 @@ def _compare_others(
     outcome.add_descriptions(meanings.missing(database, catalog, asked.edits))
 
 
-def _sync(databases: Access, database: Database, boards: Sequence[Board], say: Say) -> None:
+def _sync(databases: Access, database: Database, boards: Sequence[Board], print_line: PrintLine) -> None:
     """Have Metabase look at the tables again where columns have changed, or it lacks one that is asked."""
     needed = {
         (reach.relation, reach.name)
@@ -200,7 +202,7 @@ def _sync(databases: Access, database: Database, boards: Sequence[Board], say: S
     is_new = remembered.columns != digest
     if is_new or database.missing(sorted(needed)):
         database.sync()
-        say("Metabase was asked to sync the tables of the warehouse")
+        print_line("Metabase was asked to sync the tables of the warehouse")
     database.wait_for(sorted(needed))
     if is_new:
         database.memory.save(replace(known, detail=replace(remembered, columns=digest).to_json()))
@@ -214,7 +216,7 @@ def _write(
     held: Sequence[Dashboard],
     asked: MetabaseSettings,
     outcome: Outcome,
-    say: Say,
+    print_line: PrintLine,
 ) -> None:
     wanted_objects = _objects(boards)
     pairs = list(changes.renames(there, wanted_objects, held))
@@ -226,8 +228,8 @@ def _write(
             writer.do(change, one)
             outcome.changes.append(change)
             if change.action != Action.REMEMBER:
-                say(str(change))
+                print_line(str(change))
     for known in list(changes.removed(there, wanted_objects, held)):
         if writer.archive(known):
             outcome.changes.append(Change(Action.ARCHIVE, known.kind, known.name, known.file))
-            say(str(outcome.changes[-1]))
+            print_line(str(outcome.changes[-1]))

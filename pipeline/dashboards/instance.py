@@ -22,10 +22,12 @@ PROPERTIES = "/api/session/properties"
 TRACKING: dict[str, object] = {"anon-tracking-enabled": False}
 SET_UP: dict[str, object] = {"site-name": "School", "site-locale": "en"}
 
-Say = Callable[[str], object]
+PrintLine = Callable[[str], object]
 
 
-def opened(client: Client, settings: MetabaseSettings, vault: Vault, memory: Memory | None, say: Say) -> bool:
+def opened(
+    client: Client, settings: MetabaseSettings, vault: Vault, memory: Memory | None, print_line: PrintLine
+) -> bool:
     """Log the client in with our key. Where there is none, or the instance is empty, set that up first.
 
     With `memory` None change nothing: return False if it is still to be set up.
@@ -39,7 +41,7 @@ def opened(client: Client, settings: MetabaseSettings, vault: Vault, memory: Mem
         return True
     if memory is None:
         return False
-    with _password_login(client, settings, vault, say):
+    with _password_login(client, settings, vault, print_line):
         # Tracking is on after a set-up, whatever that was told; also if who set it up was killed right then.
         _require(client, TRACKING | SET_UP if is_empty else TRACKING)
         key = _make_key(client, memory)
@@ -47,7 +49,7 @@ def opened(client: Client, settings: MetabaseSettings, vault: Vault, memory: Mem
         vault.write(settings.api_key, {"api_key": key})
     if not _log_in(client, key):
         raise UnreachableError(f"Metabase at {client.url} does not accept the key that it has just made")
-    say(f"an API key was made, and is in Vault at {settings.api_key}")
+    print_line(f"an API key was made, and is in Vault at {settings.api_key}")
     return True
 
 
@@ -92,7 +94,9 @@ def _log_in(client: Client, key: str) -> bool:
 
 
 @contextlib.contextmanager
-def _password_login(client: Client, settings: MetabaseSettings, vault: Vault, say: Say) -> Iterator[None]:
+def _password_login(
+    client: Client, settings: MetabaseSettings, vault: Vault, print_line: PrintLine
+) -> Iterator[None]:
     """Log in as the first administrator, who is made where there is none; log out at the end."""
     # The jobs may not, and are not to: their key is made once, by somebody.
     person = (
@@ -100,7 +104,7 @@ def _password_login(client: Client, settings: MetabaseSettings, vault: Vault, sa
         f"{settings.secret} and write {settings.api_key} (docs/dashboards.md)"
     )
     entry = _entry(vault, settings.secret, "email", "password", forbidden=person)
-    session = _first_user(client, entry["email"], entry["password"], say)
+    session = _first_user(client, entry["email"], entry["password"], print_line)
     if session is None:
         answer = client.post("/api/session", {"username": entry["email"], "password": entry["password"]})
         session = answer["id"]
@@ -114,7 +118,7 @@ def _password_login(client: Client, settings: MetabaseSettings, vault: Vault, sa
         client.log_out(SESSION_HEADER)
 
 
-def _first_user(client: Client, email: str, password: str, say: Say) -> str | None:
+def _first_user(client: Client, email: str, password: str, print_line: PrintLine) -> str | None:
     """Set an empty instance up, and return the session; None where somebody has done so."""
     token = client.get(PROPERTIES).get("setup-token")
     if not token:
@@ -134,7 +138,7 @@ def _first_user(client: Client, email: str, password: str, say: Say) -> str | No
         if error.status == HTTPStatus.FORBIDDEN:
             return None
         raise
-    say("an empty Metabase was set up")
+    print_line("an empty Metabase was set up")
     return str(answer["id"])
 
 

@@ -62,20 +62,20 @@ def prepare(settings: Settings) -> str:
         # What our driver takes, Java's may not.
         properties(uri, key)
         with postgres.connection(uri, NAME, entry=secret) as connection:
-            facts = postgres.records(connection, postgres.statement("dashboards/metabase_database"))[0]
+            state = postgres.records(connection, postgres.statement("dashboards/metabase_database"))[0]
             is_warehouse = ledger.is_there(connection)
     problems = []
-    if facts["encoding"] != postgres.ENCODING:
-        problems.append(f"its encoding is {facts['encoding']}: create it again in {postgres.ENCODING}")
+    if state["encoding"] != postgres.ENCODING:
+        problems.append(f"its encoding is {state['encoding']}: create it again in {postgres.ENCODING}")
     if is_warehouse:
         problems.append("it is the warehouse: make another one for Metabase, and write its uri there")
-    elif facts["others"] and not facts["is_metabase"]:
-        problems.append(f"it has {facts['others']} tables that are not Metabase's: make one for it alone")
-    if not facts["may_create"]:
-        problems.append(f"its role may not make tables: {facts['statement']}")
+    elif state["others"] and not state["is_metabase"]:
+        problems.append(f"it has {state['others']} tables that are not Metabase's: make one for it alone")
+    if not state["may_create"]:
+        problems.append(f"its role may not make tables: {state['statement']}")
     if problems:
         raise StepError(f"{NAME} (the entry {secret} of Vault): {'; '.join(problems)}", retryable=False)
-    return str(facts["encoding"])
+    return str(state["encoding"])
 
 
 def become(settings: Settings, jar: Path) -> None:

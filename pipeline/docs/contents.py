@@ -20,7 +20,7 @@ MART = roles.MART
 
 
 @dataclass(frozen=True)
-class ColumnFacts:
+class ColumnEntry:
     """A column of the warehouse, or one that is only declared: then its type is not known."""
 
     name: str
@@ -31,7 +31,7 @@ class ColumnFacts:
 
 
 @dataclass(frozen=True)
-class CheckFacts:
+class CheckEntry:
     """A check with its last results, the oldest first: whether it held, in which run, and what was seen."""
 
     name: str
@@ -56,8 +56,8 @@ class Relation:
     name: str
     description: str
     kind: str
-    columns: Sequence[ColumnFacts]
-    checks: Sequence[CheckFacts]
+    columns: Sequence[ColumnEntry]
+    checks: Sequence[CheckEntry]
     made_of: Sequence[str]
     used_by: Sequence[str]
     how: Sequence[str] = ()
@@ -91,9 +91,9 @@ class Contents:
 class _Seen:
     """What the warehouse knows."""
 
-    columns: Mapping[str, Sequence[ColumnFacts]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[ColumnEntry]] = field(default_factory=dict)
     described: Mapping[str, str] = field(default_factory=dict)
-    checks: Mapping[str, Sequence[CheckFacts]] = field(default_factory=dict)
+    checks: Mapping[str, Sequence[CheckEntry]] = field(default_factory=dict)
     tables: Mapping[str, overview.Table] = field(default_factory=dict)
 
 
@@ -117,20 +117,20 @@ def gather(repository: Repository, databases: Access | None) -> Contents:
 
 
 def _read(databases: Access, warehouse: Connection, schemas: Sequence[str]) -> _Seen:
-    columns: dict[str, list[ColumnFacts]] = {}
+    columns: dict[str, list[ColumnEntry]] = {}
     described: dict[str, str] = {}
     for row in postgres.records(warehouse, postgres.statement("docs/described_columns"), (list(schemas),)):
         relation, of_relation = row.pop("relation"), row.pop("of_relation")
-        columns.setdefault(relation, []).append(ColumnFacts(**row))
+        columns.setdefault(relation, []).append(ColumnEntry(**row))
         described[relation] = of_relation
     past: dict[tuple[str, str], list[PastResult]] = {}
     for one in checks_of.history(warehouse):
         past.setdefault((one.name, one.check), []).append(one)
-    checks: dict[str, list[CheckFacts]] = {}
+    checks: dict[str, list[CheckEntry]] = {}
     for (name, check), results in past.items():
         last = results[-1]
         seen = [(one.passed, one.run, one.observed) for one in results]
-        checks.setdefault(name, []).append(CheckFacts(check, last.level, seen, last.at))
+        checks.setdefault(name, []).append(CheckEntry(check, last.level, seen, last.at))
     tables = {one.name: one for one in overview.summarize(databases, warehouse, None).tables}
     return _Seen(columns, described, checks, tables)
 
@@ -191,35 +191,35 @@ def _state(now: overview.Table | None) -> str:
     return "new" if now.state == Status.OK and now.as_of is None else now.state
 
 
-def _columns(name: str, rules: Mapping[str, Column], seen: _Seen) -> list[ColumnFacts]:
+def _columns(name: str, rules: Mapping[str, Column], seen: _Seen) -> list[ColumnEntry]:
     """Return the columns that there are, with what is declared of them, and those that are only declared."""
     there = {column.name: column for column in seen.columns.get(name, ())}
-    only = {column: ColumnFacts(column) for column in rules if column not in there}
+    only = {column: ColumnEntry(column) for column in rules if column not in there}
     columns = []
     for column in (*there.values(), *only.values()):
         rule = rules.get(column.name)
         text = (rule.description if rule else None) or column.description
         mask = (rule.mask if rule else None) or ""
-        columns.append(ColumnFacts(column.name, column.type, column.required, text, mask))
+        columns.append(ColumnEntry(column.name, column.type, column.required, text, mask))
     return columns
 
 
-def _checks(name: str, rules: Mapping[str, Column], checks: Sequence[Check], seen: _Seen) -> list[CheckFacts]:
+def _checks(name: str, rules: Mapping[str, Column], checks: Sequence[Check], seen: _Seen) -> list[CheckEntry]:
     """Return the checks with their past; where nothing was looked at yet, what is declared."""
     if with_past := seen.checks.get(name):
         # What is told of a table's shape is there only on the day it changed, and then may be all there is.
         others = [one for one in with_past if not one.name.startswith(checking.DRIFT)]
         counted = {_latest(with_past), _latest(others)}
         return [one for one in with_past if one.past[-1][1] in counted]
-    declared = [CheckFacts(_words(check), check.level) for check in checks]
+    declared = [CheckEntry(_words(check), check.level) for check in checks]
     for column, rule in rules.items():
         for kind in ("null_rate", "accepted", "range"):
             if one := getattr(rule, kind):
-                declared.append(CheckFacts(f"{column} {kind.replace('_', ' ')}", one.level))
+                declared.append(CheckEntry(f"{column} {kind.replace('_', ' ')}", one.level))
     return declared
 
 
-def _latest(checks: Sequence[CheckFacts]) -> str | None:
+def _latest(checks: Sequence[CheckEntry]) -> str | None:
     """Return the run in which a table was looked at last: all its results of a run are written together."""
     looked = [(one.at, one.past[-1][1]) for one in checks if one.at]
     return max(looked)[1] if looked else None

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.catalog.lineage import Lineage
-from pipeline.docs.contents import CheckFacts
+from pipeline.docs.contents import CheckEntry
 from pipeline.names import anchor
 
 BOX_WIDTH, BOX_HEIGHT, GAP, ACROSS, EDGE = 210, 30, 12, 70, 8
@@ -108,7 +108,7 @@ def _box(name: str, place: tuple[int, int], is_focus: bool) -> str:
     )
 
 
-def history(check: CheckFacts) -> str:
+def history(check: CheckEntry) -> str:
     """Return how a check came out, run by run, the latest to the right: short where it held, high if not."""
     if not check.past:
         return '<span class="never">not looked at yet</span>'

@@ -6,7 +6,7 @@ from importlib import resources
 
 from pipeline.catalog import Level
 from pipeline.docs import drawn
-from pipeline.docs.contents import MART, CheckFacts, ColumnFacts, Contents, Relation
+from pipeline.docs.contents import MART, CheckEntry, ColumnEntry, Contents, Relation
 from pipeline.names import anchor
 from pipeline.observe.overview import Status
 
@@ -60,8 +60,9 @@ def _index(contents: Contents) -> Iterator[str]:
 
 
 def _dot(entry: Relation) -> str:
-    bad = [check for check in entry.checks if check.holds is False]
-    kind = "failed" if entry.state == Status.FAILED else "warn" if bad or entry.state == Status.STALE else ""
+    failing = [check for check in entry.checks if check.holds is False]
+    warns = failing or entry.state == Status.STALE
+    kind = "failed" if entry.state == Status.FAILED else "warn" if warns else ""
     label = "a load failed" if kind == "failed" else "a check does not hold, or it is too old"
     return (
         f' <span class="dot {kind}" role="img" aria-label="{label}" title="{label}"></span>' if kind else ""
@@ -86,7 +87,7 @@ def _relation(entry: Relation, contents: Contents) -> Iterator[str]:
     yield f'<h2><span class="schema">{_text(schema)}.</span>{_text(own)}</h2>'
     if entry.description:
         yield f'<p class="lead">{_text(entry.description)}</p>'
-    yield f'<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in _facts(entry))}</ul>'
+    yield f'<ul class="details">{"".join(f"<li>{detail}</li>" for detail in _details(entry))}</ul>'
     if entry.columns:
         yield f'<h3>Columns</h3><div class="wide"><table class="columns">{_columns(entry)}</table></div>'
     if entry.checks:
@@ -110,7 +111,7 @@ def _relation(entry: Relation, contents: Contents) -> Iterator[str]:
     yield "</article>"
 
 
-def _facts(entry: Relation) -> Iterator[str]:
+def _details(entry: Relation) -> Iterator[str]:
     if entry.state:
         yield f'<span class="state {entry.state}">{STATES.get(entry.state, entry.state)}</span>'
     if entry.rows is not None:
@@ -130,7 +131,7 @@ def _columns(entry: Relation) -> str:
     return "".join(rows)
 
 
-def _column(column: ColumnFacts) -> str:
+def _column(column: ColumnEntry) -> str:
     masks = {"hash": "hashed", "null": "always empty", "exclude": "not loaded"}
     mask = f' <span class="mask">{masks[column.mask]}</span>' if column.mask in masks else ""
     kind = _text(column.type) + (" <small>not null</small>" if column.required else "")
@@ -138,7 +139,7 @@ def _column(column: ColumnFacts) -> str:
     return f"<tr><td><code>{name}</code>{mask}</td><td>{kind}</td><td>{text}</td></tr>"
 
 
-def _check(check: CheckFacts) -> str:
+def _check(check: CheckEntry) -> str:
     kind = "" if check.holds is not False else check.level
     last = _text(check.past[-1][2]) if check.past else ""
     level = " <small>only warns</small>" if check.level == Level.WARN else ""

@@ -9,7 +9,7 @@ from pipeline.postgres import Connection
 
 
 @dataclass(frozen=True)
-class Looks:
+class AuditRecord:
     """What is known of how a loaded table was looked at.
 
     `result` to `after` are of the last part; `compared` rows in `seconds` is what its last looks took on the
@@ -44,11 +44,11 @@ class Totals:
     tables: int
 
 
-def proofs(connection: Connection) -> list[Looks]:
+def proofs(connection: Connection) -> list[AuditRecord]:
     """Return what is known of every loaded table; nothing where the ledger is older."""
     if postgres.value(connection, "SELECT to_regclass('ops.audit_stopped')") is None:
         return []
-    return postgres.read(connection, postgres.statement("ledger/proofs"), Looks)
+    return postgres.read(connection, postgres.statement("ledger/proofs"), AuditRecord)
 
 
 def record_audit(connection: Connection, source: str, table: str, seen: Sequence[object]) -> None:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
 # ... and one that has not for so long is held to be stopped or cut off: longer than a publication waits for
 # the readers of a table, when it cannot say anything.
-SILENT_SECONDS = 120.0
+LEASE_SECONDS = 120.0
 # Who waits for a table looks this often whether the one who has it is still there.
 POLL_SECONDS = 5.0
 
@@ -37,11 +37,11 @@ def lock_table(
     table: str,
     *,
     step: StepKey | None = None,
-    silent_seconds: float = SILENT_SECONDS,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> None:
     """Wait until nobody else is at a step of this table, and keep them off until the transaction ends.
 
-    Call it first in the transaction. Who holds the table and has been silent for `silent_seconds` is ended:
+    Call it first in the transaction. Who holds the table and has been silent for `lease_seconds` is ended:
     a stopped process would hold it for ever. The ledger has nothing of a step that waits, since it may turn
     out to be done: its session says for which `step` it waits (`waiting`).
     """
@@ -52,8 +52,8 @@ def lock_table(
             locks.take(connection, f"table {name}")
         except postgres.LockNotAvailable:
             connection.rollback()
-            parameters = {"lock": f"table {name}", "name": name, "seconds": silent_seconds}
-            postgres.rows(connection, postgres.statement("ledger/silent"), parameters)
+            parameters = {"lock": f"table {name}", "name": name, "seconds": lease_seconds}
+            postgres.rows(connection, postgres.statement("ledger/expired_leases"), parameters)
             waits = waiting.for_another(connection, name)
             if step and not is_marked:
                 waiting.begin(connection, step)

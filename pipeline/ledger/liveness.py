@@ -39,7 +39,7 @@ def is_at_work(connection: Connection, step: Step) -> bool:
         WHERE run = %s AND task = %s AND name = %s
         """,
         _Worker,
-        (lease.SILENT_SECONDS, step.key.run, step.key.task, step.key.name),
+        (lease.LEASE_SECONDS, step.key.run, step.key.task, step.key.name),
     )
     if not workers:
         return False

@@ -173,8 +173,8 @@ def _blocked(databases: Access, planned: Plan, run: str) -> CheckError:
     results = checking.of_drift(planned.changes, planned.table)
     with databases.warehouse(autocommit=True) as beside:
         checks.record_checks(beside, run, planned.table.source, planned.table.name, results)
-    facts = "; ".join(change.fact for change in planned.changes if change.blocks)
-    return CheckError(f"{facts}; its last good rows stay up", hint=quality.how_to_fix(results))
+    text = "; ".join(change.fact for change in planned.changes if change.blocks)
+    return CheckError(f"{text}; its last good rows stay up", hint=quality.how_to_fix(results))
 
 
 class _Extraction:

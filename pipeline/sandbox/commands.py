@@ -29,10 +29,10 @@ Command = Sequence[str]
 class Commands:
     """What runs `pipeline` in one sandbox."""
 
-    def __init__(self, home: Home, say: Callable[[str], object], program: Path = PROGRAM) -> None:
-        """`say` shows what a command has written while something else was shown."""
+    def __init__(self, home: Home, print_line: Callable[[str], object], program: Path = PROGRAM) -> None:
+        """`print_line` shows what a command has written while something else was shown."""
         self._home = home
-        self._say = say
+        self._print_line = print_line
         self._program = program
 
     def run(self, *arguments: str) -> None:
@@ -63,7 +63,7 @@ class Commands:
             def wait() -> None:
                 ended = started.wait()
                 for line in () if quiet else started.written():
-                    self._say(line)
+                    self._print_line(line)
                 wrong = [
                     f"'pipeline {' '.join(one)}' ended with {returncode}"
                     + (f"; Luigi's own lines are in {log}" if log else "")

@@ -36,27 +36,27 @@ CREDENTIAL_CODE = (
     "restore.hcl",
 )
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 SignalHandler = Callable[[int, FrameType | None], Any] | int | None
 
 
-def up(home: Home, say: Say, *, samples: bool = True) -> None:
+def up(home: Home, print_line: PrintLine, *, samples: bool = True) -> None:
     """Start what is not running, and make what is missing.
 
     Raise StepError if a server does not start, with the end of its log, StoppedError on Ctrl-C or SIGTERM.
     """
-    with home.locked(lambda: say("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: print_line("another bin/sandbox is running here; waiting for it")):
         home.prepare()
         stopping = threading.Event()
         with Stopping(stopping), ports.reservations():
-            changed = _up(home, say, stopping, samples=samples)
+            changed = _up(home, print_line, stopping, samples=samples)
         if not changed:
-            say("already up; nothing to do")
+            print_line("already up; nothing to do")
         for server in servers.ALL:
-            say(f"{server.name:<10} {server.address(home)}")
+            print_line(f"{server.name:<10} {server.address(home)}")
 
 
-def _up(home: Home, say: Say, stopping: threading.Event, *, samples: bool) -> bool:
+def _up(home: Home, print_line: PrintLine, stopping: threading.Event, *, samples: bool) -> bool:
     _end_what_cannot_be_reached(home)
     missing = [server for server in servers.ALL if server.process(home) is None]
     _choose_ports(home, missing)
@@ -65,7 +65,7 @@ def _up(home: Home, say: Say, stopping: threading.Event, *, samples: bool) -> bo
     fresh = [name for name in wanted if name not in home.state.databases]
     if fresh or home.state.provisioned != _fingerprint(home):
         if fresh:
-            say("loading the sample sources: " + ", ".join(fresh))
+            print_line("loading the sample sources: " + ", ".join(fresh))
         # What was read at their start may be out of date: addresses, credentials.
         _end(home, servers.OTHERS)
         _provision(home, fresh, stopping)
@@ -75,9 +75,9 @@ def _up(home: Home, say: Say, stopping: threading.Event, *, samples: bool) -> bo
     return bool(missing)
 
 
-def down(home: Home, say: Say, *, wipe: bool) -> None:
+def down(home: Home, print_line: PrintLine, *, wipe: bool) -> None:
     """End every process of the sandbox; with `wipe`, remove all that it has on disk."""
-    with home.locked(lambda: say("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: print_line("another bin/sandbox is running here; waiting for it")):
         if home.exists:
             home.load(damaged_is_fine=wipe)
             _end(home, reversed(servers.ALL))
@@ -127,7 +127,7 @@ class Stopping:
 
 def _end_what_cannot_be_reached(home: Home) -> None:
     """End servers whose port is not remembered, and clusters whose sockets are gone."""
-    lost = [
+    unreachable = [
         server
         for server in servers.ALL
         if server.process(home) is not None
@@ -136,8 +136,8 @@ def _end_what_cannot_be_reached(home: Home) -> None:
             or (server in servers.CLUSTERS and not _has_socket(home, server))
         )
     ]
-    if lost:
-        _end(home, lost)
+    if unreachable:
+        _end(home, unreachable)
 
 
 def _has_socket(home: Home, server: Server) -> bool:
@@ -259,7 +259,7 @@ def _fingerprint(home: Home) -> str:
     package = resources.files("pipeline.sandbox")
     code = [package.joinpath(name).read_text() for name in CREDENTIAL_CODE]
     state = home.state
-    facts = [
+    parts = [
         str(home.path),
         state.ports,
         state.databases,
@@ -267,4 +267,4 @@ def _fingerprint(home: Home) -> str:
         configuration.template(),
         code,
     ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

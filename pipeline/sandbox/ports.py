@@ -21,8 +21,8 @@ def reservations() -> Iterator[None]:
         yield
     finally:
         with _reserving:
-            for holder in _reserved.values():
-                holder.close()
+            for socket_ in _reserved.values():
+                socket_.close()
             _reserved.clear()
 
 
@@ -31,18 +31,18 @@ def reserve(port: int) -> bool:
     with _reserving:
         if port in _reserved:
             return is_free(port)
-        holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        socket_ = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # A name without a file: one holder at a time on this machine, whoever it is, and never left over.
-            holder.bind(f"\0pipeline-sandbox-port-{port}")
+            socket_.bind(f"\0pipeline-sandbox-port-{port}")
         except OSError:
-            holder.close()
+            socket_.close()
             return False
         # Looked at only when it is ours: what was free before may have been taken by who held it until now.
         if not is_free(port):
-            holder.close()
+            socket_.close()
             return False
-        _reserved[port] = holder
+        _reserved[port] = socket_
     return True
 
 

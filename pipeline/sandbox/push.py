@@ -29,21 +29,21 @@ BROKEN = GOOD.replace("records.student", "records.studnet")
 Call = Callable[[Sequence[str], Path], int]
 
 
-def show(home: Home, run: str, call: Call, say: Callable[[str], object]) -> None:
+def show(home: Home, run: str, call: Call, print_line: Callable[[str], object]) -> None:
     """Push a new mart and then a broken one, as an analyst would, with a sync after each."""
     work, file = home.path / "analysts.demo", home.path / "sync.cfg"
     atomic.write(file, _settings(home))
     shutil.rmtree(work, ignore_errors=True)
     _git(home.path, "clone", "--quiet", str(home.analysts_remote), str(work))
     _git(work, "checkout", "--quiet", "-B", BRANCH)
-    say("git push: Students by city")
+    print_line("git push: Students by city")
     _push(work, GOOD, "Students by city")
     _expect(call, ["sync"], file, 0)
     _expect(call, ["run", "mart", MART, "--run", run], file, 0)
-    say("git push: A slip of the pen")
+    print_line("git push: A slip of the pen")
     _push(work, BROKEN, "A slip of the pen")
     _expect(call, ["sync"], file, CheckError.exit_code)
-    say(f"refused, with an alert; the version before stays in use, and mart.{MART} stays as it was")
+    print_line(f"refused, with an alert; the version before stays in use, and mart.{MART} stays as it was")
     shutil.rmtree(work)
 
 

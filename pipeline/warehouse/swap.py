@@ -34,10 +34,10 @@ class Replaced:
 def replaced(warehouse: Connection, rows: sql.Identifier, target: sql.Identifier) -> Replaced:
     """Write down what a new table has to take over from the one whose place it takes."""
     exists = relations.oid(warehouse, target) is not None
-    lost = postgres.rows(warehouse, postgres.statement("warehouse/lost_with_a_table"), target.strings)
-    if lost:
+    dropped = postgres.rows(warehouse, postgres.statement("warehouse/lost_with_a_table"), target.strings)
+    if dropped:
         raise StepError(
-            f"its new shape needs a new table, which would lose {', '.join(what for (what,) in lost)}",
+            f"its new shape needs a new table, which would lose {', '.join(what for (what,) in dropped)}",
             hint="drop that in the warehouse, run it again, and create it again",
             retryable=False,
         )

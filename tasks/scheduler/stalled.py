@@ -41,7 +41,7 @@ def subject_of(family: str, params: Mapping[str, str]) -> AlertSubject:
     """
     if known := chains.of_family(family):
         chain, task = known
-        return AlertSubject.of(chain.lost(task.name, params))
+        return AlertSubject.of(chain.undone(task.name, params))
     return AlertSubject(f"task/{family}", family, "pipeline status")
 
 

@@ -115,8 +115,8 @@ def _load(work: Mapping[str, Any]) -> luigi.Task:
 
 def _kill(process: TaskProcess) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid)
-        for member in [*family.children(recursive=True), family]:
+        parent = psutil.Process(process.pid)
+        for member in [*parent.children(recursive=True), parent]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
     process.join()

@@ -44,8 +44,8 @@ class Member:
 
     def __init__(self, pool: "Pool") -> None:
         reader, self.orders = multiprocessing.Pipe(duplex=False)
-        tells = pool.results.pipe()
-        self.process = multiprocessing.Process(target=_serve, args=(reader, tells, pool), name="steps")
+        sender = pool.results.pipe()
+        self.process = multiprocessing.Process(target=_serve, args=(reader, sender, pool), name="steps")
         self.made_at = time.monotonic()
         # The step that it was given last, and whether that is to be its last one.
         self.task_id: str | None = None
@@ -53,7 +53,7 @@ class Member:
         pool.members.append(self)
         self.process.start()
         stop.check()
-        tells.close()
+        sender.close()
         reader.close()
 
     @property
@@ -178,7 +178,7 @@ class Shared:
         code = self.member.process.exitcode
         if code is None:
             return None
-        # What a process tells is all in its pipe when it has ended: once that is empty, no more will come.
+        # What a process sender is all in its pipe when it has ended: once that is empty, no more will come.
         if not self._pool.results.empty():
             return 0
         return code or 1
@@ -196,7 +196,7 @@ class Shared:
         self.member.process.join(timeout)
 
 
-def _serve(orders: Connection, tells: Pipe, pool: Pool) -> None:
+def _serve(orders: Connection, sender: Pipe, pool: Pool) -> None:
     """Do the steps that are asked for, until no more can be asked for."""
     # If who asks is killed, the pipe ends, but only if nobody else can write to it.
     for member in pool.members:
@@ -215,7 +215,7 @@ def _serve(orders: Connection, tells: Pipe, pool: Pool) -> None:
         _call_this(f"step {number}")
         process: Any = pool.make(load_task(*order))
         process.is_linked_by_its_worker = True
-        process.result_queue = tells
+        process.result_queue = sender
         process.run()
 
 

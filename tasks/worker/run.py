@@ -118,12 +118,12 @@ def _end_with_tasks(subject: AlertSubject) -> None:
         stop.request()
         for worker in _Factory.made:
             worker.say_stopped()
-        family = psutil.Process().children(recursive=True)
+        processes = psutil.Process().children(recursive=True)
         for action in (psutil.Process.terminate, psutil.Process.kill):
-            for member in family:
+            for member in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     action(member)
-            _, family = psutil.wait_procs(family, timeout=GRACE_SECONDS)
+            _, processes = psutil.wait_procs(processes, timeout=GRACE_SECONDS)
         # A parent that lives tells by itself. What ended us was its death, if it is dead.
         if os.getppid() != parent:
             alerts.send(

@@ -15,13 +15,13 @@ def request() -> None:
     """Remember it. Whoever calls this raises SystemExit afterwards; that may be lost, without a word."""
     global _stopping  # noqa: PLW0603 - one process is told once
     _stopping = True
-    sys.unraisablehook = _print_lost
+    sys.unraisablehook = _print_ignored
 
 
-def _print_lost(lost: "sys.UnraisableHookArgs") -> None:
+def _print_ignored(ignored: "sys.UnraisableHookArgs") -> None:
     """Print what Python ignores, but not that we end: that is remembered here."""
-    if not issubclass(lost.exc_type, SystemExit):
-        sys.__unraisablehook__(lost)
+    if not issubclass(ignored.exc_type, SystemExit):
+        sys.__unraisablehook__(ignored)
 
 
 def check() -> None:

@@ -28,7 +28,7 @@ WORD_SECONDS = 2.0
 # The moment of a source that was there just now is not asked for again by each of many small tables.
 GROUND_SECONDS = 1.0
 # So often a task goes back because what it requires has passed away; then it fails, and people are told.
-LOST_TIMES = 3
+GIVEN_BACK_TIMES = 3
 
 
 class Worker(luigi_internals.Worker):
@@ -163,8 +163,8 @@ class Worker(luigi_internals.Worker):
         """Begin a task; one that has lost what it requires goes back."""
         task = self.scheduled_tasks[task_id]
         passes = task_id in self._failed or getattr(task, "requires_what_passes", False)
-        may_go_back = passes and self.unfulfilled_counts[task_id] < LOST_TIMES
-        if may_go_back and _has_lost_its_ground(task, self._ground_seen):
+        may_go_back = passes and self.unfulfilled_counts[task_id] < GIVEN_BACK_TIMES
+        if may_go_back and _requires_what_is_gone(task, self._ground_seen):
             self.unfulfilled_counts[task_id] += 1
             self._give_back(task)
             self.add(task)
@@ -191,7 +191,7 @@ class Worker(luigi_internals.Worker):
         )
 
 
-def _has_lost_its_ground(task: luigi.Task, seen: dict[str, float]) -> bool:
+def _requires_what_is_gone(task: luigi.Task, seen: dict[str, float]) -> bool:
     """Whether something has passed away that a task requires.
 
     `seen`: when that was last there, by its task's id. The step itself looks again.

@@ -72,12 +72,12 @@ def test_an_attempt_at_a_step_that_was_forgotten_meanwhile_does_not_count(night:
             forgotten.finish(warehouse, 5, Record())
 
 
-def waiting_for_the_table(night: Night, silent_seconds: float) -> threading.Thread:
+def waiting_for_the_table(night: Night, lease_seconds: float) -> threading.Thread:
     """Have somebody else wait for the table, and return him once he does."""
 
     def wait() -> None:
         with access.opened(night.settings) as databases, databases.warehouse() as connection:
-            lease.lock_table(connection, "shop", "item", silent_seconds=silent_seconds)
+            lease.lock_table(connection, "shop", "item", lease_seconds=lease_seconds)
 
     waiting = threading.Thread(target=wait)
     waiting.start()

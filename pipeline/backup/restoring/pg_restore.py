@@ -18,11 +18,13 @@ from pipeline.redact import redact, without_values
 from pipeline.system import command
 
 POLL_SECONDS = 0.2
-LOST = re.compile(r"server closed the connection|terminating connection|connection to server .* failed")
+CONNECTION_LOST = re.compile(
+    r"server closed the connection|terminating connection|connection to server .* failed"
+)
 # What every later entry would fail with as well.
 HOPELESS = re.compile(
-    rf"{LOST.pattern}|No space left on device|could not extend file|out of memory|read-only transaction"
-    r"|no connection to the server"
+    rf"{CONNECTION_LOST.pattern}|No space left on device|could not extend file|out of memory"
+    r"|read-only transaction|no connection to the server"
 )
 # What pg_restore says with --verbose of an error: of which entry, and the server's own words.
 AT_ENTRY = re.compile(r"from TOC entry (\d+);")
@@ -126,7 +128,7 @@ class Restorer:
         self.report(min(size / whole, 0.99), f"{size / 1e6:,.0f} of about {whole / 1e6:,.0f} MB")
 
     def _explained(self, error: StepError) -> PipelineError:
-        if LOST.search(str(error)):
+        if CONNECTION_LOST.search(str(error)):
             return UnreachableError(f"{self.place.name}: the connection was lost: {error}")
         return StepError(f"{self.place.name}: {error}")
 

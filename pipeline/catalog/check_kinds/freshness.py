@@ -32,7 +32,7 @@ class FreshnessCheck(TableCheck):
     holds_if = (
         "the newest value of the column is not older; what is more than a day in the future does not count"
     )
-    tells_rows = False
+    names_rows = False
 
     freshness: FreshnessRule
     """How old the newest value of a column may be: {column, max_age}."""

@@ -28,7 +28,7 @@ class TableCheck(Ruled):
     """How it is written, for the guide: its key, and what may stand below it."""
     holds_if: ClassVar[str]
     """What is true of a table that passes it, for the guide: the end of a sentence, in Markdown."""
-    tells_rows: ClassVar[bool] = True
+    names_rows: ClassVar[bool] = True
     """Whether it tells single rows, which can be set aside."""
 
     @classmethod

@@ -41,7 +41,7 @@ class RowsCheck(TableCheck):
         "the table has so many rows, and not more than `change` above or below what is usual: "
         "the median of its last loads"
     )
-    tells_rows = False
+    names_rows = False
 
     rows: RowsRule
     """The least and the greatest number of rows, and by how much it may change: {min, max, change}."""

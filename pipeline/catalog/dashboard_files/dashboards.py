@@ -209,7 +209,7 @@ class _File:
                     self._add_problem(path, f"{name}: no such filter; {names.advice(name, declared)}")
                 continue
             column = wanted[name] if isinstance(wanted, Mapping) else self.filters[name].column
-            reach, problem = self._looks_at(name, column, question)
+            reach, problem = self._reads_column(name, column, question)
             if card.filters is not None and problem and not self._unread:
                 self._add_problem(path, f"{name}: {problem}")
             if reach is not None or (problem and card.filters is not None):
@@ -227,11 +227,11 @@ class _File:
                 (*where, "sql"), f"{what}; write FROM {reach.relation} without an alias", hidden.line
             )
 
-    def _looks_at(self, name: str, column: str, question: Question) -> tuple[Reach | None, str]:
+    def _reads_column(self, name: str, column: str, question: Question) -> tuple[Reach | None, str]:
         if FILTERS not in question.sql:
             return None, f"the SELECT has no place for it; write {FILTERS} after WHERE"
         if "." in column:
-            return self._looks_there(name, column, question)
+            return self._reach_of(name, column, question)
         known = self._around.known
         owners = question.owners(column, known)
         if len(owners) == 1:
@@ -245,7 +245,7 @@ class _File:
         there = [each for relation in question.reads for each in known.get(relation, ())]
         return None, f"{column}: no such column; {names.advice(column, there)}"
 
-    def _looks_there(self, name: str, column: str, question: Question) -> tuple[Reach | None, str]:
+    def _reach_of(self, name: str, column: str, question: Question) -> tuple[Reach | None, str]:
         """Do so where the card says of which table."""
         called, _, own = column.rpartition(".")
         relation = question.called(called) or ""

@@ -181,7 +181,7 @@ def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Mistakes:
     for index, check in listed(table.get("checks")):
         path: Path = ("checks", index)
         for kind, rule in check_kinds.written(check):
-            if not kind.tells_rows and check.get("quarantine") == Quarantine.ROWS:
+            if not kind.names_rows and check.get("quarantine") == Quarantine.ROWS:
                 what = f"{kind.kind} is not about single rows that could be set aside; remove this"
                 yield (*path, "quarantine"), what
             for where, what in kind.mistakes(rule, masks, tables):

@@ -247,7 +247,7 @@ def _resolved(source: str, name: str, defaults: Defaults, table: DeclaredTable) 
         column: _column(declared or Column(), quarantine) for column, declared in table.columns.items()
     }
     values["checks"] = tuple(
-        _ruled(check, quarantine) if check.tells_rows else check for check in table.checks
+        _ruled(check, quarantine) if check.names_rows else check for check in table.checks
     )
     values.setdefault("relation", name)
     if table.where is not None:

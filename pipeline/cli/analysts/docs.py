@@ -42,7 +42,7 @@ def run_docs(arguments: argparse.Namespace) -> int:
     from pipeline import docs  # noqa: PLC0415 - the other commands need nothing of it
 
     if arguments.dir:
-        facts = docs.gather(catalog.read_repository(arguments.dir), None)
+        contents = docs.gather(catalog.read_repository(arguments.dir), None)
     else:
         configured = settings.read()
         with sync.held(configured.require_analysts().checkout) as folder:
@@ -51,10 +51,10 @@ def run_docs(arguments: argparse.Namespace) -> int:
             with databases.warehouse(autocommit=True) as warehouse:
                 ledger.require_migrated(warehouse)
                 known = listing.known_to(warehouse, repository.catalog)
-            facts = docs.gather(dataclasses.replace(repository, catalog=known), databases)
+            contents = docs.gather(dataclasses.replace(repository, catalog=known), databases)
     path = arguments.out / FILE
-    _write(path, docs.page(facts))
-    terminal.print_text(f"{path}: {terminal.counted(len(facts.relations), 'table')}")
+    _write(path, docs.page(contents))
+    terminal.print_text(f"{path}: {terminal.counted(len(contents.relations), 'table')}")
     if arguments.open:
         webbrowser.open(path.resolve().as_uri())
     return 0

@@ -78,8 +78,8 @@ def run_audit(arguments: argparse.Namespace) -> int:
     terminal.print_text(_summary(seen, night))
     if differing := [one.name for one in seen if one.differs]:
         raise CheckError(f"not equal to the source: {', '.join(differing)}")
-    if lost := [one for one in seen if one.error]:
-        names = ", ".join(sorted({one.table.source for one in lost}))
+    if unreachable := [one for one in seen if one.error]:
+        names = ", ".join(sorted({one.table.source for one in unreachable}))
         raise UnreachableError(f"out of reach, and not compared: {names}")
     return 0
 

@@ -49,12 +49,12 @@ def show_status(arguments: argparse.Namespace) -> int:
     """Print how every chain is; without the ledger what can be told, and raise why it could not be seen."""
     run = runs.parse(arguments.run) if arguments.run else None
     configured = settings.read()
-    lost: PipelineError | None = None
+    failure: PipelineError | None = None
     try:
         seen = _read(configured, run)
     except (UnreachableError, StepError) as error:
-        lost, seen = error, overview.summarize_without_ledger(configured, run)
-    known = lost is None and configured.warehouse is not None
+        failure, seen = error, overview.summarize_without_ledger(configured, run)
+    known = failure is None and configured.warehouse is not None
     warning = signature.warning(configured) if seen.backups else None
     if arguments.json:
         data = {**status_json.data(seen), "warnings": [warning] if warning else []}
@@ -62,8 +62,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     else:
         _show(seen, run, known=known)
         terminal.warn(warning)
-    if lost:
-        raise lost
+    if failure:
+        raise failure
     if run and known and seen.run is None:
         return UsageError.exit_code
     return CODES.get(seen.state, 0)

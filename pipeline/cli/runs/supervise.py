@@ -171,15 +171,15 @@ class Supervision:
             task = bar.add_task("", name=self._name, total=self._total)
             ends_at = time.monotonic() + self._limits.run_minutes * SECONDS_PER_MINUTE
             try:
-                looks_at = time.monotonic()
+                polls_at = time.monotonic()
                 while not _ended_within(process, SHOW_SECONDS):
                     self._show(bar, task)
                     if time.monotonic() > ends_at:
                         raise self._over_limit()
-                    if time.monotonic() > looks_at:
+                    if time.monotonic() > polls_at:
                         self._end_overdue(process.pid)
                         everyone.reap(process.pid)
-                        looks_at = time.monotonic() + POLL_SECONDS
+                        polls_at = time.monotonic() + POLL_SECONDS
                 everyone.leave(LEAVE_SECONDS)
             except PipelineError as error:
                 if isinstance(error, StoppedError) and self._finish_seconds:

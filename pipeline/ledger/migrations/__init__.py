@@ -37,8 +37,8 @@ def migrate(warehouse_uri: str) -> str:
             connection.execute(sqlalchemy.text(f"SET LOCAL search_path = {SCHEMA}"))
             return _upgrade(connection)
     except sqlalchemy.exc.DBAPIError as error:
-        told = postgres.environmental(error.orig) if isinstance(error.orig, postgres.Error) else None
-        raise told or StepError(f"the warehouse could not be migrated: {_message_of(error)}") from None
+        outage = postgres.environmental(error.orig) if isinstance(error.orig, postgres.Error) else None
+        raise outage or StepError(f"the warehouse could not be migrated: {_message_of(error)}") from None
 
 
 @contextlib.contextmanager

@@ -64,7 +64,7 @@ class Night:
         )
 
 
-def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Figures:
+def bench(home: Home, rows: int, nights: int, print_line: Callable[[str], None]) -> Figures:
     """Measure nights one after the other, and say what each took, its audit and the ratio of both."""
     figures = Figures("audit")
     tables = {"large": rows // 2, **{f"small{number:02}": rows // 2 // SMALL for number in range(SMALL)}}
@@ -75,18 +75,18 @@ def bench(home: Home, rows: int, nights: int, say: Callable[[str], None]) -> Fig
         for number in range(1, nights + 1):
             seen.append(_night(platform, tables, number))
             figures.add("beside its night", seen[-1].audit, seen[-1].load)
-            say(f"night {number}: {seen[-1]}")
+            print_line(f"night {number}: {seen[-1]}")
         for what, ratios in (
             ("of its night", [night.on_the_clock for night in seen]),
             ("of the processors' time of its night", [night.of_processors for night in seen]),
         ):
             median = statistics.median(ratios)
-            say(f"an audit takes {median:.1%} {what} (median; {min(ratios):.1%} to {max(ratios):.1%})")
+            print_line(f"an audit takes {median:.1%} {what} (median; {min(ratios):.1%} to {max(ratios):.1%})")
         begun = statistics.median(night.audit.seconds - night.looked_seconds for night in seen)
         totals = platform.ask(audits.totals)
         million = totals.seconds / totals.rows * 1e6
-        say(f"of that {begun:.2f} s to begin and end, and {million:.2f} s a million rows")
-        say(f"{totals.tables} of {len(tables)} tables had their turn within {nights} nights")
+        print_line(f"of that {begun:.2f} s to begin and end, and {million:.2f} s a million rows")
+        print_line(f"{totals.tables} of {len(tables)} tables had their turn within {nights} nights")
     return figures
 
 
