@@ -28,7 +28,7 @@ PROTOCOLS = ("https", "ssh", "file")
 REF = "refs/sync/branch"
 NOTHING: Mapping[str, str] = {}
 
-_SSH_SAYS = re.compile(
+_SSH_COMPLAINT = re.compile(
     r"^(Host key verification failed.*|.*: Permission denied \(.*|ssh: (?:connect|Could not resolve).*)$",
     re.M,
 )
@@ -243,7 +243,7 @@ def _run(
     if process.returncode != 0:
         text = complaint.decode(errors="replace")
         # What ssh says is the reason, and not git's last line.
-        why = "".join(_SSH_SAYS.findall(text)[:1])
+        why = "".join(_SSH_COMPLAINT.findall(text)[:1])
         fact = command.failure("git", process.returncode, text)
         # By which signal it was ended is said by none of its lines.
         raise _failed(f"ssh: {why}" if why else fact, f"{fact}\n{text}")

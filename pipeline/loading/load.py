@@ -219,7 +219,7 @@ class _Publication:
                 f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
                 "nothing was published",
                 hint=f"have it read anew, and write 'changes: full' under {self._table.name} in "
-                f"sources/{self._table.source}.yaml if that fails as well",
+                f"{self._table.file} if that fails as well",
                 # Rows that were read and do not add up: to load them once more would end the same.
                 again="extract",
             )

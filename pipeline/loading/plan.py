@@ -149,7 +149,8 @@ def make(
     last = _accepted(warehouse, table)
     accepted = last if target is not None else None
     current = replace(
-        shape.read(source, table.schema_name, table.relation), system_identifier=taken.system_identifier
+        shape.read(source, table.schema_name, table.relation, table),
+        system_identifier=taken.system_identifier,
     )
     key = desired.key_of(table, current, accepted)
     desired.require_guessed(table, current)

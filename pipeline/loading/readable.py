@@ -17,7 +17,7 @@ def problems(source: Connection, declared: Source) -> list[str]:
     for table in declared.tables.values():
         try:
             with postgres.explained(""):
-                current = shape.read(source, table.schema_name, table.relation)
+                current = shape.read(source, table.schema_name, table.relation, table)
             key = desired.key_of(table, current, None)
             # Nothing is hashed here: which key that would be by is of no matter.
             wanted = desired.shape_of(table, current, None, (), key, lambda: "")

@@ -66,7 +66,7 @@ def _compare(source: Connection, warehouse: Connection, table: Table) -> Compari
     name, target = f"{table.source}.{table.name}", Staged(table, "").target
     there = staging.oid(warehouse, target) is not None
     try:
-        current = shape.read(source, table.schema_name, table.relation)
+        current = shape.read(source, table.schema_name, table.relation, table)
     except PipelineError:
         return Comparison(name, None, _content(warehouse, target, [], None) if there else None)
     # A masked column differs by intent.

@@ -13,18 +13,18 @@ THREE_DAYS = 3 * 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Default:
-    """A setting of Luigi's, and what is lost by another value; "" where any value is as good.
+    """A setting of Luigi's, and what another value costs; "" where any value is as good.
 
-    `is_weaker` says of a value whether that is lost by it: by default, by each other one.
+    `is_weaker` says of a value whether it has that cost: by default, by each other one.
     """
 
     value: str
-    lost: str = ""
+    cost: str = ""
     is_weaker: Callable[[str], bool] | None = None
 
     def weakened_by(self, value: str) -> bool:
         """Whether a night is less safe with this value."""
-        if not self.lost or value.strip().lower() == self.value.lower():
+        if not self.cost or value.strip().lower() == self.value.lower():
             return False
         try:
             return self.is_weaker is None or self.is_weaker(value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import SettingsError
 
 
-def found_as_luigi_does(environment: Mapping[str, str]) -> list[Path]:
+def settings_files(environment: Mapping[str, str]) -> list[Path]:
     """Return the settings files that there are, the one that wins last. Raise SettingsError without any."""
     usual = (
         Path("/etc/luigi/client.cfg"),

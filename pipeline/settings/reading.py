@@ -78,7 +78,7 @@ def read(paths: Sequence[Path] | None = None, environment: Mapping[str, str] | N
     """
     environment = os.environ if environment is None else environment
     if paths is None:
-        paths = places.found_as_luigi_does(environment)
+        paths = places.settings_files(environment)
     problems: list[str] = []
     sections = ini.read(paths, problems)
     for name, section in sections.items():
@@ -101,7 +101,7 @@ def read_for_alerts(
     environment = os.environ if environment is None else environment
     problems: list[str] = []
     try:
-        parsed = ini.read(places.found_as_luigi_does(environment) if paths is None else paths, [])
+        parsed = ini.read(places.settings_files(environment) if paths is None else paths, [])
         sections = {name: parsed[name] for name in ("vault", "alerts")}
         values = _Reader(environment, problems).settings(sections)
         warehouse = _Reader(environment, []).settings({n: s for n, s in parsed.items() if n == "warehouse"})

@@ -211,4 +211,4 @@ def _known_problems(judged: Path, commit: str) -> list[str]:
 
 
 def _refusal(commit: str, problems: list[str] | tuple[str, ...]) -> CheckError:
-    return CheckError("\n".join(f"{problem} (commit {commit[:SHORT]})" for problem in problems))
+    return CheckError("\n".join(f"commit {commit[:SHORT]}: {problem}" for problem in problems))

@@ -7,12 +7,12 @@ from typing import Any
 
 from psycopg2 import sql
 
-from pipeline import names, postgres
-from pipeline.catalog import Mask, RelationKind
+from pipeline import postgres
+from pipeline.catalog import Mask, RelationKind, Table
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER
-from pipeline.warehouse import definitions
+from pipeline.warehouse import definitions, unreadable
 from pipeline.warehouse.definitions import Type
 
 # Relations whose rows carry the transaction that wrote them.
@@ -192,21 +192,6 @@ def _column(data: Mapping[str, Any]) -> Column:
     return Column(**{**data, "labels": tuple(data["labels"]), "user_type": user_type, "mask": mask})
 
 
-def _meant(connection: Connection, schema: str, relation: str) -> str:
-    """Return which relation of the source was probably meant, as a question, or nothing."""
-    query = """
-        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-          AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        """
-    there = [(str(found_schema), str(name)) for found_schema, name in postgres.rows(connection, query)]
-    elsewhere = sorted(found_schema for found_schema, name in there if name == relation)
-    if elsewhere:
-        return f'did you mean the one in schema "{elsewhere[0]}"? '
-    close = names.nearest(relation, [name for found_schema, name in there if found_schema == schema])
-    return f'did you mean "{close}"? ' if close else ""
-
-
 @dataclass(frozen=True)
 class _Relation:
     """A relation of a source; `readable` is None where the server does not know it any more."""
@@ -221,21 +206,15 @@ class _Relation:
     foreign_part: bool
 
 
-def read(connection: Connection, schema: str, relation: str) -> Shape:
-    """Return the shape of a relation as the transaction of `connection` sees it.
+def read(connection: Connection, schema: str, relation: str, table: Table | None = None) -> Shape:
+    """Return the shape of a relation as the transaction of `connection` sees it; `table` declares it.
 
     Raise StepError if there is no such relation (any more), or if the role may not read it.
     """
     query = postgres.statement("warehouse/relation")
     row = next(iter(postgres.read(connection, query, _Relation, (schema, relation))), None)
     if row is None:
-        meant = _meant(connection, schema, relation)
-        raise StepError(
-            f'there is no table or view "{relation}" in schema "{schema}" of the source',
-            hint=f"{meant}correct its schema or table in the source's YAML file, or remove it; where that "
-            'says "*", write it under leave',
-            retryable=False,
-        )
+        raise unreadable.missing(connection, schema, relation, table)
     if row.readable is None:
         # The snapshot still shows it, and the server does not know it any more.
         raise StepError(
@@ -246,7 +225,8 @@ def read(connection: Connection, schema: str, relation: str) -> Shape:
     if not row.readable:
         raise StepError(
             f'the source\'s role may not read "{schema}"."{relation}"',
-            hint="GRANT SELECT on it, or remove it from the source's YAML file",
+            hint=f'GRANT SELECT ON "{schema}"."{relation}"'
+            + (f", or {unreadable.leave_out(table)}" if table else ""),
             retryable=False,
         )
     server = connection.server_version // 10000

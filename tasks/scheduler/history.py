@@ -122,7 +122,7 @@ class History(luigi_served.TaskHistory):
             done = len(events)
         except Exception as error:  # noqa: BLE001 - a driver refuses values by errors of all kinds
             if _is_outage(error):
-                _say_pause(error)
+                _log_pause(error)
                 return 0
             done = self._write_each(events)
         with self._changed:
@@ -140,7 +140,7 @@ class History(luigi_served.TaskHistory):
                 self._put([(task, event)])
             except Exception as error:  # noqa: BLE001 - see above
                 if _is_outage(error):
-                    _say_pause(error)
+                    _log_pause(error)
                     break
                 # The next event of the task gets a record of its own.
                 task.record_id = None
@@ -200,7 +200,7 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, PoolTimeoutError)
 
 
-def _say_pause(error: Exception) -> None:
+def _log_pause(error: Exception) -> None:
     logger.warning("the task history cannot be written (%s); it pauses for %g s", _name(error), PAUSE_SECONDS)
 
 

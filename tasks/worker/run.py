@@ -117,7 +117,7 @@ def _end_with_tasks(subject: AlertSubject) -> None:
     def end(_signal: int, _frame: FrameType | None) -> None:
         stop.request()
         for worker in _Factory.made:
-            worker.say_stopped()
+            worker.announce_stop()
         processes = psutil.Process().children(recursive=True)
         for action in (psutil.Process.terminate, psutil.Process.kill):
             for member in processes:

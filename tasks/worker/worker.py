@@ -98,7 +98,7 @@ class Worker(luigi_internals.Worker):
         """Say by which catalog this one goes, so that nobody helps who goes by another."""
         self.scheduler.add_worker(self.id, [("catalog", step.catalog_digest())])
 
-    def say_stopped(self) -> None:
+    def announce_stop(self) -> None:
         """Say that this run is told to stop, so that assistants do not go on with it. Waits for nobody."""
         if isinstance(self.scheduler, RemoteScheduler):
             way = luigi_internals.another_way(self.scheduler)

@@ -89,7 +89,7 @@ def test_what_failed_is_run_and_nothing_else(shop: Night) -> None:
     shop.ask("shop", f"REVOKE SELECT ON other FROM {reader}")
     ended = shop.etl(run)
     assert ended.code == 3
-    assert "next: GRANT SELECT on it" in ended.out
+    assert 'next: GRANT SELECT ON "public"."other"' in ended.out
     assert ended.out.rstrip().endswith(f", then pipeline rerun --run {run} shop.other")
     before = begun(shop, run)
     shop.ask("shop", f"GRANT SELECT ON other TO {reader}")

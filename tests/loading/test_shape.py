@@ -98,7 +98,9 @@ def test_what_may_not_be_read_is_told(platform: Platform) -> None:
         postgres.rows(connection, "CREATE ROLE nobody_in_particular")
         try:
             postgres.rows(connection, "SET ROLE nobody_in_particular")
-            with pytest.raises(StepError, match=r'may not read "public"\."secret"; GRANT SELECT on it'):
+            with pytest.raises(
+                StepError, match=r'may not read "public"\."secret"; GRANT SELECT ON "public"\."secret"$'
+            ):
                 shape.read(connection, "public", "secret")
         finally:
             postgres.rows(connection, "RESET ROLE")

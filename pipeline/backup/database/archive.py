@@ -37,7 +37,7 @@ class Counter:
     """
 
     def __init__(self) -> None:
-        self._found = Archived()
+        self._counted = Archived()
         self._rest = b""
         self._oid: int | None = None
         self._heading = self._inside = False
@@ -56,7 +56,7 @@ class Counter:
         """Return what was counted. Raise StepError if the end is missing."""
         if self._inside or self._heading:
             raise StepError("it ends in the middle of a table")
-        return self._found
+        return self._counted
 
     def _rows(self, data: bytes) -> bytes | None:
         """Count rows, from the line break before the first one on; return what is behind the last."""
@@ -64,7 +64,7 @@ class Counter:
         # What may be the beginning of the end is looked at again with the next piece.
         counted = end if end >= 0 else max(len(data) - len(END) + 1, 0)
         assert self._oid is not None  # noqa: S101 - each table's rows have a heading
-        self._found.rows[self._oid] += data.count(b"\n", 0, counted)
+        self._counted.rows[self._oid] += data.count(b"\n", 0, counted)
         if end < 0:
             self._rest = data[counted:]
             return None
@@ -86,14 +86,14 @@ class Counter:
         if line.startswith(ENTRY):
             self._oid = int(line.rpartition(b"OID ")[2].rstrip(b")"))
         elif line.startswith(LARGE_OBJECT):
-            self._found.large_objects += 1
+            self._counted.large_objects += 1
         # A name may have line breaks in it.
         self._heading = self._heading or line.startswith(COPY)
         if self._heading and line.endswith(FROM):
             self._heading, self._inside = False, True
             if self._oid is None:
                 raise StepError("it has rows without the number of their table")
-            self._found.rows.setdefault(self._oid, 0)
+            self._counted.rows.setdefault(self._oid, 0)
 
 
 def read(pg_restore: Tool, dump: Path, *, keep_open: Sequence[int] = ()) -> Archived:

@@ -71,6 +71,11 @@ class Table(BaseModel):
     source_masks: tuple[tuple[str, str, str, str], ...] = ()
 
     @property
+    def file(self) -> str:
+        """The file that declares it, in the analysts' repository."""
+        return f"sources/{self.source}.yaml"
+
+    @property
     def compared_with(self) -> tuple[str, ...]:
         """The other tables that its checks look into: they have to be loaded before."""
         named = {name for check in self.checks for name in check.others}

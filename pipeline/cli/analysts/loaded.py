@@ -60,7 +60,7 @@ def of_table(warehouse: Connection, theirs: Connection, table: Table) -> list[Se
 
     def subject(rows: int) -> Subject:
         # The newest is that of these very rows.
-        declared_in = f"under {table.name} in sources/{table.source}.yaml"
+        declared_in = f"under {table.name} in {table.file}"
         return Subject(
             columns, table.columns, table.checks, rows, history[1:], declared_in, tuple(key), other
         )

@@ -61,7 +61,7 @@ def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
     words = f"{duplicated:,} duplicated values"
     other = (
         f"none; write the key that tells its rows apart under {candidate.table.name} in "
-        f"sources/{candidate.table.source}.yaml"
+        f"{candidate.table.file}"
     )
     yield Result(f"{name} is unique", Level.ERROR, not duplicated, words, other, duplicated)
     missing = sql.SQL(" OR ").join(
@@ -85,6 +85,6 @@ def _deletes(candidate: Candidate) -> Iterator[Result]:
         share <= most or few,
         f"{gone:,} of {last:,} rows ({share:.0%}) are gone from the source",
         f"at most {most:.0%}; if that is right, write 'max_deleted: {min(1, share + 0.005):.0%}' "
-        f"under {candidate.table.name} in sources/{candidate.table.source}.yaml",
+        f"under {candidate.table.name} in {candidate.table.file}",
         share,
     )

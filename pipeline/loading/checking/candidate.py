@@ -38,7 +38,7 @@ class Candidate:
     @property
     def declared_in(self) -> str:
         """Where to correct what is declared of the table."""
-        return f"under {self.table.name} in sources/{self.table.source}.yaml"
+        return f"under {self.table.name} in {self.table.file}"
 
     def subject(self, warehouse: Connection) -> Subject:
         """Return what the checks look at. Raise StepError if analysts have no role to run their SQL as."""

@@ -38,7 +38,7 @@ def open_book(
         raise StepError(
             "history needs a key, which connects the versions of a row",
             hint=f"write 'key: [COLUMN]' or take 'history' out under {staged.table.name} in "
-            f"sources/{staged.table.source}.yaml",
+            f"{staged.table.file}",
             retryable=False,
         )
     wanted = {

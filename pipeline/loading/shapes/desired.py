@@ -94,7 +94,7 @@ def require_columns(
     if taken:
         raise StepError(
             f"the name of its column {', '.join(taken)} is taken by one that the warehouse adds",
-            hint=f"write 'mask: exclude' under it in sources/{table.source}.yaml",
+            hint=f"write 'mask: exclude' under it in {table.file}",
             retryable=False,
         )
     cursor = current.column(table.cursor or "")
@@ -102,17 +102,16 @@ def require_columns(
         raise StepError(
             f'its cursor "{cursor.name}" is of type {cursor.type}, whose order is not the same on every '
             "server",
-            hint=f"write a number or a time, or 'changes: xmin', under {table.name} in "
-            f"sources/{table.source}.yaml",
+            hint=f"write a number or a time, or 'changes: xmin', under {table.name} in {table.file}",
             retryable=False,
         )
     if missing:
         problems = [f'its {what} {_names(what)} "{name}"' for what, name in missing]
         meant = {near for _, name in missing if (near := nearest(name, current.names))}
-        advice = f"did you mean {', '.join(sorted(meant))}? " if meant else ""
+        advice = f"; did you mean {', '.join(sorted(meant))}?" if meant else ""
         raise StepError(
             f"{', '.join(problems)}, which the source does not have",
-            hint=f"{advice}correct sources/{table.source}.yaml (the source has {', '.join(current.names)})",
+            hint=f"correct {table.file}: the source has {', '.join(current.names)}{advice}",
             retryable=False,
         )
 
@@ -129,8 +128,7 @@ def require_guessed(table: Table, current: Shape) -> None:
     if new:
         raise StepError(
             f"its columns {', '.join(new)} look personal, and are newer than the list of this run",
-            hint=f"the next run masks them; or give {table.name} a line of its own in "
-            f"sources/{table.source}.yaml",
+            hint=f"the next run masks them; or give {table.name} a line of its own in {table.file}",
             retryable=False,
         )
 
@@ -143,7 +141,7 @@ def require_readable(table: Table, wanted: Shape) -> None:
     """Raise StepError if the source's role may read some columns of the table only, and not all it needs."""
     closed = [column.name for column in wanted.columns if not column.readable and column.mask != Mask.NULL]
     relation = f'"{table.schema_name}"."{table.relation}"'
-    file = f"sources/{table.source}.yaml"
+    file = table.file
     blind = table.changes == Changes.XMIN and wanted.has_xmin and not wanted.xmin_readable
     seeing = f"GRANT SELECT (xmin) ON {relation}, or write 'changes: full' or a cursor under {table.name}"
     if closed:

@@ -118,7 +118,7 @@ class Change:
 
     def hint(self, table: Table) -> str:
         """Return what to write to accept it, where it blocks the table or keeps what is not declared."""
-        file = f"sources/{table.source}.yaml"
+        file = table.file
         column = f"under {in_yaml(self.column)} in {file}"
         if self.kind == FixedKind.MASK_KEPT:
             mask = f"mask: {in_yaml(self.old)}"

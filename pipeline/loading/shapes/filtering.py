@@ -82,6 +82,6 @@ def require_sound(source: Connection, table: Table, relation: sql.Identifier) ->
 def _refused(table: Table, where: Condition, what: str) -> StepError:
     return StepError(
         f"its where {what}",
-        hint=f"correct sources/{table.source}.yaml:{where.line} (tables.{table.name}.where)",
+        hint=f"correct {table.file}:{where.line} (tables.{table.name}.where)",
         retryable=False,
     )

@@ -91,7 +91,7 @@ def _require_unique_keys(warehouse: Connection, planned: Plan, staged: Staged) -
             f"its key ({', '.join(planned.key)}) has values that the source has more than once; its last "
             "good rows stay up",
             hint=f"write the key that tells its rows apart under {planned.table.name} in "
-            f"sources/{planned.table.source}.yaml",
+            f"{planned.table.file}",
         )
 
 

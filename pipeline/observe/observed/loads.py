@@ -17,11 +17,11 @@ from pipeline.step import State, Step
 ETL = chains.ETL.name
 
 
-def latest(warehouse: Connection, run: str | None) -> tuple[Run | None, list[Step]]:
+def latest(warehouse: Connection, logical_date: str | None) -> tuple[Run | None, list[Step]]:
     """Return the latest run, or the one of that date, with its steps."""
-    found_run = runs.find(warehouse, ETL, run)
-    recorded = ledger.steps_of(warehouse, found_run.run) if found_run else []
-    return found_run, [truthful(warehouse, step, found_run) for step in recorded]
+    run = runs.find(warehouse, ETL, logical_date)
+    recorded = ledger.steps_of(warehouse, run.run) if run else []
+    return run, [truthful(warehouse, step, run) for step in recorded]
 
 
 def open_steps(warehouse: Connection, since: datetime) -> list[Step]:
