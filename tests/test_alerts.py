@@ -291,7 +291,7 @@ def test_that_an_earlier_run_is_done_ends_nothing_of_a_later_one(hook: Hook) -> 
 def test_a_message_whose_answer_is_lost_is_sent_again_under_the_same_id(hook: Hook) -> None:
     """As when the sender is killed between sending and noting that: the receiver can tell."""
     own = configured(hook)
-    hook.fail("lost", times=1)
+    hook.fail("unanswered", times=1)
     alerts.send(own, failed())
     assert alerts.send_spooled(own) == 0
     first, second = hook.alerts()

@@ -336,7 +336,7 @@ def test_leftovers_of_other_content_are_cancelled(
 def test_a_lost_answer(control: Control, bucket_name: str, opened: Opener, tmp_path: Path, call: str) -> None:
     """B2 did it, but the answer got lost: the next attempt neither fails nor makes a second version."""
     path, sha256 = a_file(tmp_path, PART if call == "b2_upload_file" else 4 * PART)
-    control.fault(call, "lost")
+    control.fault(call, "unanswered")
     upload(opened(), path, sha256)
     assert [version["action"] for version in control.versions(bucket_name)] == ["upload"]
     opened().verify(NAME, sha256=sha256)

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import catalog
 from pipeline.catalog import Past, Place, Reach
+from pipeline.catalog.dashboard_files.board import PastUnit
 from pipeline.errors import ProblemsError
 
 BOARD = """\
@@ -73,7 +74,7 @@ def test_a_dashboard_is_read_with_everything_filled_in(tmp_path: Path) -> None:
     found = read(tmp_path, BOARD)
     assert [tab.title for tab in found.tabs] == ["Now", "All"]
     assert [(each.title, each.column, each.default) for each in found.filters] == [
-        ("Period", "week", Past(12, "month")),
+        ("Period", "week", Past(12, PastUnit.MONTH)),
         ("Category", "category", None),
         ("Search", "title", None),
     ]

@@ -119,7 +119,7 @@ class _Dump:
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
-            shapes = [one for one in guard.tables if one.kind == "r"]
+            shapes = [one for one in guard.tables if one.kind == contents.TableKind.PLAIN]
             with Counting(lambda: self._reading(taken, guard), shapes) as counted:
                 dump_seconds, complaints = self._dump(taken, encoding, guard, counted, begun)
                 # While the last checksums are still being computed.

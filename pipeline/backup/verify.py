@@ -11,7 +11,7 @@ from pipeline import access, alerts, crypt
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.backup.store import backups, manifest, recording, retention, signature
-from pipeline.backup.store.manifest import Manifest, Times, Verification
+from pipeline.backup.store.manifest import Manifest, Method, Times, Verification
 from pipeline.backup.work import records
 from pipeline.backup.work.records import Encrypted
 from pipeline.backup.work.work_folder import Work
@@ -58,7 +58,7 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = no_p
             logger.warning("backup of %s: %s", database, warning)
         _warn(settings, backup, proven)
         _warn_of_kept(settings, proven, kept)
-        what = "every byte" if method == "all" else "samples"
+        what = "every byte" if method == Method.ALL else "samples"
         show(100, f"{what} of {encrypted.dump.encrypted.size_bytes:,} read back")
     folder.remove()
 
@@ -103,9 +103,11 @@ def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:
     )
 
 
-def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: Encrypted, show: Show) -> str:
-    """Compare both objects with what was sent, and return how: all, or sample."""
-    method, begun = "all", time.monotonic()
+def _read_back(
+    bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: Encrypted, show: Show
+) -> Method:
+    """Compare both objects with what was sent, and return how."""
+    method, begun = Method.ALL, time.monotonic()
 
     def progress(done: int, whole: int) -> None:
         message = moved(done, whole, time.monotonic() - begun)
@@ -115,7 +117,7 @@ def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: 
         limit = backup.sample_above_gib
         if limit is not None and file.encrypted.size_bytes > limit * GIBIBYTE:
             bucket.verify_sample(file.name, folder.encrypted(path), progress=progress)
-            method = "sample"
+            method = Method.SAMPLE
         else:
             bucket.verify(
                 file.name,
@@ -126,7 +128,7 @@ def _read_back(bucket: Bucket, backup: BackupSettings, folder: Work, encrypted: 
     return method
 
 
-def _manifest(folder: Work, encrypted: Encrypted, method: str, verify_seconds: float) -> Manifest:
+def _manifest(folder: Work, encrypted: Encrypted, method: Method, verify_seconds: float) -> Manifest:
     dumped = encrypted.dumped
     uploaded = records.uploaded(folder)
     return Manifest.model_validate(

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.catalog.dashboard_files.board import Card, Chart, Format
+from pipeline.catalog.dashboard_files.board import Card, Chart, DateUnit, Format
 
 # Ours that are called otherwise there.
 DISPLAYS: Mapping[str, str] = {"number": "scalar"}
-_DATES: Mapping[str, Mapping[str, Any]] = {
-    "minute": {"date_style": "D MMMM, YYYY", "time_enabled": "minutes"},
-    "day": {"date_style": "D MMMM, YYYY", "time_enabled": None},
+_DATES: Mapping[DateUnit, Mapping[str, Any]] = {
+    DateUnit.MINUTE: {"date_style": "D MMMM, YYYY", "time_enabled": "minutes"},
+    DateUnit.DAY: {"date_style": "D MMMM, YYYY", "time_enabled": None},
 }
 
 
@@ -68,4 +68,4 @@ def _format(written: Format) -> dict[str, Any]:
         options["number_style"] = "percent"
     if not written.thousands:
         options["number_separators"] = "."
-    return options | dict(_DATES.get(written.date or "", {}))
+    return options | dict(_DATES.get(written.date, {}) if written.date else {})

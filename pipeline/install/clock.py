@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.chains import DUTIES, DutyKind
@@ -11,19 +12,27 @@ from pipeline.install import crontab, units
 from pipeline.install.layout import MARK, Layout
 from pipeline.install.machine import Machine
 
+
+class Clock(StrEnum):
+    """What starts the jobs of a machine."""
+
+    CRON = "cron"
+    SYSTEMD = "systemd"
+
+
 SERVICES = {duty.name for duty in DUTIES if duty.kind == DutyKind.SERVICE and not duty.foreign}
 
 
-def known(layout: Layout) -> str:
+def known(layout: Layout) -> Clock:
     """Return what is to start the jobs here: what was chosen before, else what the machine has."""
     if layout.clock.exists():
-        return layout.clock.read_text(encoding="utf-8").strip()
-    return "systemd" if _runs() else "cron"
+        return Clock(layout.clock.read_text(encoding="utf-8").strip())
+    return Clock.SYSTEMD if _runs() else Clock.CRON
 
 
-def set_up(machine: Machine, layout: Layout, kind: str, wanted: Sequence[Job], *, anew: bool) -> None:
+def set_up(machine: Machine, layout: Layout, kind: Clock, wanted: Sequence[Job], *, anew: bool) -> None:
     """Let `kind` start the jobs, and the other none; with `anew` services change to the new release."""
-    if kind == "cron":
+    if kind == Clock.CRON:
         _units_away(machine, layout, ())
         machine.file(layout.crontab, crontab.render(wanted, layout).encode(), mode=0o644)
         if anew:

@@ -14,6 +14,7 @@ from pipeline.chains.jobs import Job
 from pipeline.cli import output, terminal
 from pipeline.errors import CheckError, PipelineError, ProblemsError
 from pipeline.install import clock, release
+from pipeline.install.clock import Clock
 from pipeline.install.layout import USER, Layout
 from pipeline.install.machine import Machine, missing
 
@@ -26,7 +27,7 @@ PROGRAMS = {
     "runuser": "util-linux",
     "useradd": "passwd",
 }
-CLOCKS = {"cron": ("cron", "cron"), "systemd": ("systemctl", "systemd")}
+CLOCKS = {Clock.CRON: ("cron", "cron"), Clock.SYSTEMD: ("systemctl", "systemd")}
 TEMPLATE = {
     "url = ${VAULT_ADDR}": "url = https://vault.example.org:8200",
     "auth = token": "auth = approle",
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--plan", action="store_true", help="only print the changes; 4 if there are any")
     parser.add_argument(
         "--clock",
-        choices=CLOCKS,
+        choices=list(Clock),
         help="cron or systemd starts the jobs (default: as before, or systemd where it runs)",
     )
     parser.add_argument("--release", type=Path, metavar="FILE", help="(default: the newest in dist/)")
@@ -75,7 +76,7 @@ def _run(parsed: argparse.Namespace) -> int:
     layout = Layout(parsed.root)
     real = parsed.root == Path("/")
     machine = Machine(real=real, plan=parsed.plan)
-    kind = parsed.clock or clock.known(layout)
+    kind = Clock(parsed.clock) if parsed.clock else clock.known(layout)
     if real:
         _require(layout, kind, plan=parsed.plan)
     if parsed.uninstall:
@@ -92,7 +93,7 @@ def _run(parsed: argparse.Namespace) -> int:
     return CheckError.exit_code if parsed.plan and machine.changes else 0
 
 
-def _install(machine: Machine, layout: Layout, kind: str, file: Path) -> None:
+def _install(machine: Machine, layout: Layout, kind: Clock, file: Path) -> None:
     machine.user(layout.state)
     for folder in (layout.etc, layout.state):
         machine.folder(folder, private=True)
@@ -121,7 +122,7 @@ def _template(layout: Layout) -> bytes:
     return text.encode()
 
 
-def _require(layout: Layout, kind: str, *, plan: bool) -> None:
+def _require(layout: Layout, kind: Clock, *, plan: bool) -> None:
     """Raise ProblemsError with all that is missing."""
     program, package = CLOCKS[kind]
     packages = {**PROGRAMS, program: package}
@@ -136,7 +137,8 @@ def _require(layout: Layout, kind: str, *, plan: bool) -> None:
         problems.append(
             f"{layout.etc} is closed to you, and its luigi.cfg decides what would change: run it as root"
         )
-    if kind == "cron" and any(time.localtime(half_year * 15_778_800).tm_gmtoff for half_year in (112, 113)):
+    offsets = [time.localtime(half_year * 15_778_800).tm_gmtoff for half_year in (112, 113)]
+    if kind == Clock.CRON and any(offsets):
         problems.append(
             "cron goes by this machine's time zone, which is not UTC; type: "
             "ln -sf /usr/share/zoneinfo/Etc/UTC /etc/localtime (and restart cron), or use --clock systemd"

@@ -61,7 +61,7 @@ def render(wanted: Sequence[Job], layout: Layout) -> Mapping[str, str]:
 def begun(wanted: Sequence[Job]) -> list[str]:
     """Return the units that are there from the machine's start on."""
     return [
-        f"{job.id}.{'timer' if job.duty.kind == 'periodic' else 'service'}"
+        f"{job.id}.{'timer' if job.duty.kind == DutyKind.PERIODIC else 'service'}"
         for job in wanted
         if is_started(job)
     ]

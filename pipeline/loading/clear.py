@@ -6,6 +6,7 @@ does not change. So a table that is read again goes on from there, and a merge o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pipeline import chains, ledger, postgres
 from pipeline.access import Access
@@ -18,9 +19,18 @@ from pipeline.postgres import Connection
 from pipeline.warehouse import staging
 from pipeline.warehouse.staging import Staged
 
+
+class Since(StrEnum):
+    """From which step on a table is done over, by the words that people type."""
+
+    EXTRACT = "extract"
+    VALIDATE = "validate"
+    LOAD = "load"
+
+
 TASKS = chains.ETL.steps_of(chains.TABLE)
-# From where on a step is cleared, by the words that people type.
-FROM = {"extract": TASKS, "validate": TASKS[1:], "load": TASKS[2:]}
+# The steps that are cleared then.
+FROM = {Since.EXTRACT: TASKS, Since.VALIDATE: TASKS[1:], Since.LOAD: TASKS[2:]}
 # Somebody may be looking at what is to be dropped.
 LOCK_TIMEOUT = "5s"
 IN_FULL = "asked for"
@@ -35,9 +45,9 @@ class Cleared:
 
 
 def clear_tables(
-    databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool = False
+    databases: Access, tables: Sequence[Table], run: str, since: Since, *, in_full: bool = False
 ) -> Cleared:
-    """Clear what the run did with these tables from `since` (a key of FROM) on, and drop what is staged.
+    """Clear what the run did with these tables from `since` on, and drop what is staged.
 
     With `in_full`, their next load reads all of them, whatever is believed of what changed.
 
@@ -54,7 +64,7 @@ def clear_tables(
                 steps += len(done)
                 if in_full:
                     ledger.read_in_full(warehouse, table.source, table.name, IN_FULL)
-                if EXTRACT_TASK in done and since != "extract":
+                if EXTRACT_TASK in done and since != Since.EXTRACT:
                     read_again.append(f"{table.source}.{table.name}")
         except postgres.LockNotAvailable:
             raise StepError(
@@ -72,12 +82,12 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
     raise AlreadyRunningError(f"{name}: {who}; nothing was cleared", hint="wait for it, then try it again")
 
 
-def _clear_table(warehouse: Connection, table: Table, run: str, since: str) -> list[str]:
+def _clear_table(warehouse: Connection, table: Table, run: str, since: Since) -> list[str]:
     """Clear the steps of one table. Return which of them were done."""
     name = f"{table.source}.{table.name}"
     done = ledger.clear_steps(warehouse, run, name, FROM[since])
     staged = Staged(table, run)
-    if since != "extract" and extract.extracted(warehouse, table, run):
+    if since != Since.EXTRACT and extract.extracted(warehouse, table, run):
         return done
     done += ledger.clear_steps(warehouse, run, name, TASKS)
     staging.drop(warehouse, staged)

@@ -16,6 +16,7 @@ from pipeline.confine import copies, parent
 from pipeline.confine.limits import MIB, Limits
 from pipeline.confine.parent import Ended
 from pipeline.confine.way import Way
+from pipeline.programs.order import Order
 from pipeline.settings import AnalystsSettings
 from pipeline.system import command
 
@@ -54,7 +55,8 @@ def check(folder: Path, name: str, user: str | None) -> Checked:
     Raise UsageError where it cannot be confined.
     """
     limits = Limits(CHECK_SECONDS, CHECK_MEMORY_BYTES)
-    ended = parent.run(_line("check", name), copied=_copied(folder), folder=INSIDE, limits=limits, user=user)
+    line = _line(Order.CHECK, name)
+    ended = parent.run(line, copied=_copied(folder), folder=INSIDE, limits=limits, user=user)
     return _result_of(name, ended)
 
 
@@ -81,7 +83,7 @@ def run(
     theirs |= {"connect_timeout": postgres.CONNECT_TIMEOUT_SECONDS, "gssencmode": "disable"}
     limits = Limits(analysts.task_minutes * 60, analysts.task_memory_mb * MIB)
     ended = parent.run(
-        _line("run", name, day),
+        _line(Order.RUN, name, day),
         copied=_copied(folder),
         folder=INSIDE,
         limits=limits,
@@ -94,9 +96,9 @@ def run(
     return _result_of(name, ended)
 
 
-def _line(kind: str, name: str, day: str | None = None) -> list[str]:
+def _line(order: Order, name: str, day: str | None = None) -> list[str]:
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    return command.python("pipeline.programs.inside", kind, name, day or today)
+    return command.python("pipeline.programs.inside", order, name, day or today)
 
 
 def _copied(folder: Path) -> dict[str, Path]:

@@ -21,6 +21,7 @@ import luigi
 from luigi.execution_summary import LuigiStatusCode
 
 from pipeline import analysts
+from pipeline.programs.order import Order
 
 FOLDER = "tasks"
 DATE = "date"
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     """Do it, and write what is found: `problems`, each with its line, and how many tasks there are."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    kind, name, day = arguments
+    order, name, day = arguments
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=FORM)
     if address := sys.stdin.read():
         analysts.hold(json.loads(address))
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> int:
     except BaseException as error:  # noqa: BLE001 - whatever a stranger's module raises
         traceback.print_exc()
         problems = [_problem_of(error, folder)]
-    if kind == "run" and not problems:
+    if order == Order.RUN and not problems:
         problems = _run(tasks, folder)
     shortened = [(line, " ".join(what.split())[:LONGEST]) for line, what in problems[:MOST_SHOWN]]
     with out:

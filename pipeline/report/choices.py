@@ -14,6 +14,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import Card, Dashboard, Filter, Past
+from pipeline.catalog.dashboard_files.board import FilterKind, PastUnit
 from pipeline.postgres import Connection
 from pipeline.report import rows
 from pipeline.report.rows import Answer
@@ -27,7 +28,12 @@ MOST = 20
 ALL, EMPTY = "all", "(empty)"
 TOO_LONG = "Not everything can be chosen here, for its cards take too long."
 NOT_HERE = "It cannot be chosen on this page."
-RANGES = (Past(30, "day"), Past(3, "month"), Past(12, "month"), Past(3, "year"))
+RANGES = (
+    Past(30, PastUnit.DAY),
+    Past(3, PastUnit.MONTH),
+    Past(12, PastUnit.MONTH),
+    Past(3, PastUnit.YEAR),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Offered:
 def label(value: Past | tuple[str, ...]) -> str:
     """Return what is to be chosen in a word or two; what stands for everything or nothing is not a value's.
 
-    >>> label(()), label(("",)), label(("all",)), label(("LL.B.", "LL.M.")), label(Past(3, "year"))
+    >>> label(()), label(("",)), label(("all",)), label(("LL.B.", "LL.M.")), label(Past(3, PastUnit.YEAR))
     ('all', '(empty)', '"all"', 'LL.B., LL.M.', 'past 3 years')
     """
     if isinstance(value, Past):
@@ -91,9 +97,9 @@ def _values(
     others: list[Past | tuple[str, ...]] = []
     why = ""
     match filter_.kind:
-        case "date":
+        case FilterKind.DATE:
             others = list(RANGES)
-        case "category":
+        case FilterKind.CATEGORY:
             names = _categories(connection, dashboard, filter_)
             others = [(value,) for value in sorted(names[:MOST])]
             why = f"Only its {MOST} most frequent values can be chosen here." if len(names) > MOST else ""

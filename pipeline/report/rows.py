@@ -14,7 +14,7 @@ from psycopg2 import sql
 from pipeline import postgres
 from pipeline.catalog import Card, Dashboard, Filter, Past
 from pipeline.catalog.dashboard_files.asked import quoted
-from pipeline.catalog.dashboard_files.board import TEXT, Chart, FilterKind
+from pipeline.catalog.dashboard_files.board import TEXT, Chart, FilterKind, PastUnit
 from pipeline.postgres import Connection
 from pipeline.redact import redact
 
@@ -156,7 +156,7 @@ def condition(filter_: Filter, column: str, value: Past | tuple[str, ...], today
 def between(value: Past | tuple[str, ...], today: date) -> tuple[date, date]:
     """Return the first and the last day of a range.
 
-    >>> [str(day) for day in between(Past(3, "month"), date(2026, 1, 20))]
+    >>> [str(day) for day in between(Past(3, PastUnit.MONTH), date(2026, 1, 20))]
     ['2025-11-01', '2026-01-20']
     """
     if not isinstance(value, Past):
@@ -164,11 +164,11 @@ def between(value: Past | tuple[str, ...], today: date) -> tuple[date, date]:
         return first, last
     back = value.count - 1
     match value.unit:
-        case "day":
+        case PastUnit.DAY:
             return today - timedelta(days=back), today
-        case "week":
+        case PastUnit.WEEK:
             return today - timedelta(days=today.weekday(), weeks=back), today
         case _:
-            length = {"month": 1, "quarter": 3, "year": 12}[value.unit]
+            length = {PastUnit.MONTH: 1, PastUnit.QUARTER: 3, PastUnit.YEAR: 12}[value.unit]
             months = (today.year * 12 + today.month - 1) // length * length - back * length
             return date(months // 12, months % 12 + 1, 1), today

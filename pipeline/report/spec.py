@@ -72,16 +72,16 @@ class _Chart:
         stack: Any = "zero" if self._card.stacked else None
         encoding: Spec = {"x": self._x(), "y": {**self._y(), "stack": stack}, "color": self._colour()}
         mark: Spec = {"type": kind}
-        if kind == "bar":
+        if kind == Chart.BAR:
             mark |= {"cornerRadiusEnd": 2}
             if several and not self._card.stacked:
                 encoding["xOffset"] = {"field": "s", "type": "nominal", "sort": None}
-        elif kind == "line":
+        elif kind == Chart.LINE:
             mark |= {"point": {"size": 28}} if len(self._names) <= FEW else {}
         else:
             mark |= {"line": not self._card.stacked, "fillOpacity": 0.85 if self._card.stacked else 0.25}
         layers = [{"mark": mark, "encoding": encoding}]
-        if kind == "bar" and not several and self._fits():
+        if kind == Chart.BAR and not several and self._fits():
             text = {
                 "mark": {"type": "text", "dy": -7},
                 "encoding": {"x": encoding["x"], "y": encoding["y"], "text": {"field": "text"}},

@@ -5,14 +5,15 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.catalog import Format
+from pipeline.catalog.dashboard_files.board import DateUnit
 
 NOTHING = "\N{EN DASH}"
 _DATES = {
-    "day": "%-d %b %Y",
-    "week": "%-d %b %Y",
-    "month": "%b %Y",
-    "year": "%Y",
-    "minute": "%-d %b %Y, %H:%M",
+    DateUnit.DAY: "%-d %b %Y",
+    DateUnit.WEEK: "%-d %b %Y",
+    DateUnit.MONTH: "%b %Y",
+    DateUnit.YEAR: "%Y",
+    DateUnit.MINUTE: "%-d %b %Y, %H:%M",
 }
 # Digits behind the point where nothing is said: enough to tell values apart, and no more.
 _DIGITS = 2
@@ -62,11 +63,11 @@ def number(value: float | Decimal, how: Format) -> str:
 def day(value: date, how: Format) -> str:
     """Return a date as exact as it is to be.
 
-    >>> day(date(2026, 11, 2), Format()), day(date(2026, 11, 2), Format(date="quarter"))
+    >>> day(date(2026, 11, 2), Format()), day(date(2026, 11, 2), Format(date=DateUnit.QUARTER))
     ('2 Nov 2026', '2026 Q4')
     """
-    unit = how.date or ("minute" if isinstance(value, datetime) else "day")
-    if unit == "quarter":
+    unit = how.date or (DateUnit.MINUTE if isinstance(value, datetime) else DateUnit.DAY)
+    if unit == DateUnit.QUARTER:
         return f"{value.year} Q{(value.month + 2) // 3}"
     return value.strftime(_DATES[unit])
 

@@ -16,6 +16,7 @@ from pipeline.catalog.dashboard_files.board import (
     FilterKind,
     Format,
     Past,
+    PastUnit,
     Place,
     Reach,
     Tab,
@@ -37,7 +38,7 @@ MARTS = """
     INSERT INTO mart.staff VALUES ('Library', 4), ('Services', 9);
 """
 PROGRAMME = Filter("programme", "Programme", FilterKind.CATEGORY, "programme")
-INTAKE = Filter("intake", "Intake", FilterKind.DATE, "intake", Past(3, "year"))
+INTAKE = Filter("intake", "Intake", FilterKind.DATE, "intake", Past(3, PastUnit.YEAR))
 SEARCH = Filter("words", "Words", FilterKind.SEARCH, "programme")
 REACH = (
     Reach("programme", "programme", "mart.enrolment"),

@@ -13,6 +13,7 @@ import pytest
 from pipeline.chains import DUTIES
 from pipeline.errors import ProblemsError
 from pipeline.install import main, units
+from pipeline.install.clock import Clock
 from pipeline.install.layout import Layout
 from pipeline.sandbox.home import PROJECT
 
@@ -115,11 +116,11 @@ def test_who_is_not_root_is_told_why_it_takes_root(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr(main, "missing", lambda _programs: [])
     if plan:
-        main._require(tree.layout, "cron", plan=True)
+        main._require(tree.layout, Clock.CRON, plan=True)
     tree.layout.etc.mkdir(parents=True)
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(ProblemsError) as raised:
-        main._require(tree.layout, "cron", plan=plan)
+        main._require(tree.layout, Clock.CRON, plan=plan)
     assert list(raised.value.problems) == [line.format(etc=tree.layout.etc) for line in told]
 
 

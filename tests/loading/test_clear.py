@@ -11,7 +11,7 @@ from pipeline import access
 from pipeline.errors import AlreadyRunningError
 from pipeline.ledger import lease
 from pipeline.loading import clear
-from pipeline.loading.clear import Cleared
+from pipeline.loading.clear import Cleared, Since
 from pipeline.step import StepKey
 from tasks.etl import ExtractTable, LoadTable, LoadWarehouse, OpenSnapshot, ValidateExtract
 from tasks.worker.clear import clear_done
@@ -41,7 +41,7 @@ def shop(night: Night, item: str = "{}") -> Night:
     return night
 
 
-def cleared(night: Night, run: str, since: str, *names: str) -> Cleared:
+def cleared(night: Night, run: str, since: Since, *names: str) -> Cleared:
     tables = [night.table("shop", name) for name in names]
     with access.opened(night.settings) as databases:
         return clear.clear_tables(databases, tables, run, since)
@@ -68,16 +68,16 @@ def staged(night: Night) -> Sequence[str]:
         ("event", "{}"),
     ],
 )
-@pytest.mark.parametrize("since", list(clear.FROM))
+@pytest.mark.parametrize("since", list(Since))
 def test_a_loaded_table_is_done_over_without_loss_or_doubles(
-    night: Night, name: str, item: str, since: str
+    night: Night, name: str, item: str, since: Since
 ) -> None:
     """In the same run: once with a source that is as it was, once with one that has changed since."""
     shop(night, item)
     run = next_run()
     night.load("shop", name, run)
     told = cleared(night, run, since, name)
-    assert told == Cleared(3, () if since == "extract" else (f"shop.{name}",))
+    assert told == Cleared(3, () if since == Since.EXTRACT else (f"shop.{name}",))
     assert known(night, run, name) == []
     assert counts(night.load("shop", name, run)) == (0, 0, 0, 300)
     assert night.differing("shop", name) == []
@@ -101,14 +101,14 @@ def test_what_is_staged_stays_where_it_is_still_wanted(night: Night) -> None:
     run = next_run()
     night.extract("shop", run, "item")
     before = staged(night)
-    assert cleared(night, run, "load", "item") == Cleared(0, ())
-    assert cleared(night, run, "validate", "item") == Cleared(0, ())
+    assert cleared(night, run, Since.LOAD, "item") == Cleared(0, ())
+    assert cleared(night, run, Since.VALIDATE, "item") == Cleared(0, ())
     assert (known(night, run, "item"), staged(night)) == (["ExtractTable"], before)
     assert counts(night.publish("shop", run, "item")) == (300, 0, 0, 300)
 
     run = next_run()
     night.extract("shop", run, "item")
-    assert cleared(night, run, "extract", "item") == Cleared(1, ())
+    assert cleared(night, run, Since.EXTRACT, "item") == Cleared(1, ())
     assert (known(night, run, "item"), staged(night)) == ([], [])
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_forgotten_while_somebody_is_at_work_on_one_of_them(night: Ni
         lease.lock_table(warehouse, "shop", "other")
         lease.Attempt(beside, key)
         with pytest.raises(AlreadyRunningError) as caught:
-            cleared(night, run, "extract", "item", "other")
+            cleared(night, run, Since.EXTRACT, "item", "other")
     assert caught.value.exit_code == 6
     assert f"shop.other: LoadTable of run {key.run} has it since " in str(caught.value)
     assert known(night, run, "item") == known(night, run, "other") == sorted(EVERY_STEP)
@@ -152,7 +152,7 @@ def test_somebody_elses_scheduler_lets_what_was_forgotten_run_at_once(night: Nig
         )
     for name in ("item", "other"):
         night.load("shop", name, run)
-    cleared(night, run, "load", "item")
+    cleared(night, run, Since.LOAD, "item")
     clear_done(scheduler, night.settings, run, "LoadWarehouse")
     for task in chain:
         scheduler.add_task(worker="rerun", task_id=task.task_id, status=PENDING)

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from pipeline.catalog import Card, Dashboard, Filter, Past, Place, Reach, Tab
-from pipeline.catalog.dashboard_files.board import FILTERS, Chart, FilterKind
+from pipeline.catalog.dashboard_files.board import FILTERS, Chart, FilterKind, PastUnit
 from pipeline.report import choices, write
 from tests.support.browsers import QUIET, chromium
 from tests.support.night import Night
@@ -21,7 +21,7 @@ THINGS = """
 SELECT = f"FROM mart.thing WHERE {FILTERS}"
 FILTER = (
     Filter("kind", "Kind", FilterKind.CATEGORY, "kind"),
-    Filter("day", "Day", FilterKind.DATE, "day", Past(3, "month")),
+    Filter("day", "Day", FilterKind.DATE, "day", Past(3, PastUnit.MONTH)),
     Filter("words", "Words", FilterKind.SEARCH, "kind"),
 )
 REACH = tuple(Reach(each.name, each.column, "mart.thing") for each in FILTER)

@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 from psycopg2 import sql
 
 from pipeline.catalog import Card, Dashboard, Filter, Format, Past, Place, Reach, Tab
-from pipeline.catalog.dashboard_files.board import Chart, FilterKind
+from pipeline.catalog.dashboard_files.board import Chart, FilterKind, PastUnit
 from pipeline.errors import UsageError
 from pipeline.report import rows, write
 from pipeline.report.drawn import Pencil
@@ -68,8 +68,8 @@ def test_numbers_texts_and_tables_need_no_picture() -> None:
 
 def test_what_was_chosen_becomes_a_condition_whatever_is_in_it() -> None:
     day = Filter("d", "D", FilterKind.DATE, "x")
-    assert rows.between(Past(2, "quarter"), date(2026, 2, 3)) == (date(2025, 10, 1), date(2026, 2, 3))
-    assert rows.between(Past(2, "week"), date(2026, 11, 28))[0] == date(2026, 11, 16)
+    assert rows.between(Past(2, PastUnit.QUARTER), date(2026, 2, 3)) == (date(2025, 10, 1), date(2026, 2, 3))
+    assert rows.between(Past(2, PastUnit.WEEK), date(2026, 11, 28))[0] == date(2026, 11, 16)
     assert isinstance(rows.condition(day, "t.x", ("2026-01-01", "2026-02-01"), NOW.date()), sql.Composable)
 
 

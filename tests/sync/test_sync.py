@@ -159,7 +159,7 @@ def test_a_broken_commit_is_told_once_and_the_last_good_one_stays(analysts: Anal
     assert analysts.current == good
     ((key, error),) = analysts.received()
     assert key == "sync"
-    assert bad[:10] in error
+    assert error.startswith(f"commit {bad[:10]}: marts/staff.sql:2: "), "the subject first"
     (analysts.work / "marts" / "staff.sql").write_text("SELECT count(*) AS staff FROM hr.employee\n")
     fixed = analysts.push()
     assert analysts.sync().commit == fixed

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from psycopg2 import sql
 
@@ -29,17 +30,24 @@ REWRITTEN = (
 SEARCH_PATH = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'"
 
 
+class TableKind(StrEnum):
+    """What a table is, by the letter in pg_class.relkind."""
+
+    PLAIN = "r"
+    PARTITIONED = "p"
+
+
 @dataclass(frozen=True)
 class TableShape:
     """A table of a dump. `size_bytes` is what it takes on disk, without its indexes.
 
     `file` is the number of the file that its rows are in: another one after it was truncated or rewritten.
-    `kind` is `r`, or `p` for a partitioned one, which has no rows itself. `extension_condition` is set for an
+    A partitioned one has no rows itself. `extension_condition` is set for an
     extension's own table: of that a dump has the rows which the condition (SQL, may be empty) lets through.
     """
 
     oid: int
-    kind: str
+    kind: TableKind
     schema_name: str
     name: str
     owner: str
@@ -62,14 +70,15 @@ def database(connection: Connection) -> Database:
 def dumped(connection: Connection, *, sizes: bool = True) -> list[TableShape]:
     """Return every table that a dump has, the largest first; without `sizes` no lock is waited for."""
     return [
-        TableShape(**{**row, "columns": tuple(row["columns"])})
+        TableShape(**{**row, "columns": tuple(row["columns"]), "kind": TableKind(row["kind"])})
         for row in postgres.records(connection, postgres.statement("backup/tables"), {"sizes": sizes})
     ]
 
 
 def tables(connection: Connection) -> list[TableShape]:
     """Return every table whose rows a manifest tells, the largest first."""
-    return [one for one in dumped(connection) if one.kind == "r" and one.extension_condition is None]
+    plain = [one for one in dumped(connection) if one.kind == TableKind.PLAIN]
+    return [one for one in plain if one.extension_condition is None]
 
 
 def sequences(connection: Connection) -> tuple[SequenceState, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from urllib.parse import quote, urlsplit
 
 from psycopg2 import sql
@@ -16,7 +17,16 @@ from pipeline.postgres import Connection, locks
 
 # Told of a database until all of it is restored: whoever finds it may remove it.
 UNFINISHED = "pipeline: a restore that is not complete"
-PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
+
+
+class LocaleProvider(StrEnum):
+    """Whose rules order texts, by the letter in pg_database.datlocprovider; its name is that of the SQL."""
+
+    LIBC = "c"
+    ICU = "i"
+    BUILTIN = "b"
+
+
 FIRST_WITH_PROVIDERS = 150000
 # The template that has nothing of anybody's, and whose encoding and locale may be changed.
 EMPTY = "template0"
@@ -236,10 +246,10 @@ def _creation(connection: Connection, database: str, wanted: Database) -> sql.Co
         )
     ]
     if connection.server_version >= FIRST_WITH_PROVIDERS:
-        words.append(sql.SQL(f"LOCALE_PROVIDER {PROVIDERS[wanted.locale_provider]}"))
-    if wanted.locale_provider == "i":
+        words.append(sql.SQL(f"LOCALE_PROVIDER {LocaleProvider(wanted.locale_provider).name}"))
+    if wanted.locale_provider == LocaleProvider.ICU:
         words.append(sql.SQL("ICU_LOCALE {}").format(sql.Literal(wanted.locale)))
-    if wanted.locale_provider == "b":
+    if wanted.locale_provider == LocaleProvider.BUILTIN:
         words.append(sql.SQL("BUILTIN_LOCALE {}").format(sql.Literal(wanted.locale)))
     return sql.SQL(" ").join(words)
 

@@ -5,6 +5,7 @@ It is uploaded last, when everything else was read back: a backup without one is
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -165,10 +166,17 @@ class Times(_Part):
     verify_seconds: float
 
 
+class Method(StrEnum):
+    """How much of an object was read back."""
+
+    ALL = "all"
+    SAMPLE = "sample"
+
+
 class Verification(_Part):
     """How the objects were read back: all of each, or samples of those that are huge."""
 
-    method: Literal["all", "sample"]
+    method: Method
     verified_at: datetime
 
 

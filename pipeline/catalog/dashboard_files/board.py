@@ -34,8 +34,28 @@ class FilterKind(Choice):
 # What a card is that has no rows.
 TEXT: Literal["text"] = "text"
 Drawn = Chart | Literal["text"]
-DateUnit = Literal["day", "week", "month", "quarter", "year", "minute"]
-PastUnit = Literal["day", "week", "month", "quarter", "year"]
+
+
+class PastUnit(Choice):
+    """In what a range of dates is counted that ends today."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+
+class DateUnit(Choice):
+    """How exact a date is written."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+    MINUTE = "minute"
+
 
 # The grid that cards stand on, as wide as Metabase's.
 COLUMNS = 24

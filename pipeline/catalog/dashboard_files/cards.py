@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -38,7 +38,7 @@ def _default(value: Any) -> Any:
     if isinstance(value, date):
         return (value.isoformat(),)
     if isinstance(value, str) and (match := _PAST.fullmatch(value.strip())):
-        return Past(int(match[1]), cast(PastUnit, match[2]))
+        return Past(int(match[1]), PastUnit(match[2]))
     if isinstance(value, str | int):
         return (str(value),)
     if isinstance(value, list) and value and all(isinstance(each, str | int | date) for each in value):

@@ -18,6 +18,7 @@ from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, Step
 from pipeline.ledger import liveness, runs
 from pipeline.ledger.runs import Run
 from pipeline.loading import clear
+from pipeline.loading.clear import Since
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import State
@@ -44,7 +45,7 @@ def add_chain(parsers: Any) -> None:
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
     # For `pipeline rerun`, which says what it does.
-    parser.add_argument("--clear", choices=list(clear.FROM), help=argparse.SUPPRESS)
+    parser.add_argument("--clear", choices=list(Since), help=argparse.SUPPRESS)
     parser.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(command=run_etl, subject=_subject)
 
@@ -142,7 +143,7 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
             if not ours:
                 raise _already_running(warehouse)
             if arguments.clear:
-                _clear(databases, wanted.tables, run, arguments.clear, in_full=arguments.full)
+                _clear(databases, wanted.tables, run, Since(arguments.clear), in_full=arguments.full)
             names = set(wanted.names)
             supervision = supervise.Supervision(
                 f"{NAME} {run}",
@@ -184,7 +185,7 @@ def _luigi(arguments: argparse.Namespace, wanted: Scope, run: str) -> list[str]:
     return supervise.luigi(wanted.module, wanted.root, run, "--workers", str(arguments.workers), *more)
 
 
-def _clear(databases: Access, tables: Sequence[Table], run: str, since: str, *, in_full: bool) -> None:
+def _clear(databases: Access, tables: Sequence[Table], run: str, since: Since, *, in_full: bool) -> None:
     cleared = clear.clear_tables(databases, tables, run, since, in_full=in_full)
     terminal.print_text(f"run {run}: {cleared.steps} steps run again, from {since} on")
     if names := cleared.read_again:

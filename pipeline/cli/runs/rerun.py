@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--run", help="the logical date (default: the latest run)")
     parser.add_argument(
-        "--from", dest="since", choices=list(clear.FROM), help="clear the tables' steps from this one on"
+        "--from", dest="since", choices=list(clear.Since), help="clear the tables' steps from this one on"
     )
     parser.add_argument(
         "--full",
@@ -88,7 +88,7 @@ def _passed_on(arguments: argparse.Namespace) -> list[str]:
 def _chosen(configured: Settings, arguments: argparse.Namespace, wanted: str | None) -> list[list[str]]:
     """Return the commands that do it. Raise UsageError if NAME is none, or has no such step."""
     chain, name = _split(configured, wanted)
-    if arguments.full and arguments.since != "extract":
+    if arguments.full and arguments.since != clear.Since.EXTRACT:
         raise UsageError("--full reads tables again, so it needs '--from extract' as well")
     if arguments.since and chain in (BACKUP, DRILL, MART):
         raise UsageError(

@@ -2,24 +2,40 @@
 
 import threading
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 KEPT_CALLS = 20_000
+
+
+class FaultKind(StrEnum):
+    """What goes wrong."""
+
+    ERROR = "error"
+    """It answers `status`, `code` and, if given, Retry-After."""
+    RESET = "reset"
+    """The connection is cut after `after_bytes` of the body."""
+    SLOW = "slow"
+    """The body goes at `bytes_per_second`."""
+    FULL = "full"
+    """The server has no room left: storage_cap_exceeded."""
+    CLOCK = "clock"
+    """The Date header is `seconds` off."""
+    UNANSWERED = "unanswered"
+    """It is done, and not answered."""
+    PAGE = "page"
+    """200 and a page of HTML, as from a proxy in between."""
 
 
 @dataclass
 class Fault:
     """What goes wrong with `times` calls of one kind, after the next `skip` of them went well.
 
-    `call` is a name as in the API (`b2_upload_part`, `b2_download_file`, ...) or `*`. `kind` is one of
-    `error` (answers `status`, `code` and, if given, Retry-After), `reset` (the connection is cut after
-    `after_bytes` of the body), `slow` (the body goes at `bytes_per_second`), `full` (no room left on the
-    server: storage_cap_exceeded), `clock` (the Date header is `seconds` off), `lost` (done, not answered),
-    `page` (200 and a page of HTML, as from a proxy in between).
+    `call` is a name as in the API (`b2_upload_part`, `b2_download_file`, ...) or `*`.
     """
 
     call: str
-    kind: str
+    kind: FaultKind
     times: int = 1
     skip: int = 0
     status: int = 503
@@ -52,7 +68,7 @@ class Faults:
     def add(self, fault: dict[str, Any]) -> None:
         """Add a fault, given as its fields."""
         with self.lock:
-            self.waiting.append(Fault(**fault))
+            self.waiting.append(Fault(**{**fault, "kind": FaultKind(fault["kind"])}))
 
     def clear(self) -> None:
         """Remove every fault and forget the calls."""

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from datetime import UTC, datetime
+from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,19 @@ HANG_SECONDS = 60.0
 RESET = struct.pack("ii", 1, 0)
 
 
-class Faults:
-    """What the next requests are to meet: `status` answers with that, `hang` and `reset` with nothing.
+class FaultKind(StrEnum):
+    """What a request meets."""
 
-    `lost` keeps the request, and then resets the connection before it is answered.
-    """
+    STATUS = "status"
+    """It is answered with that."""
+    HANG = "hang"
+    RESET = "reset"
+    UNANSWERED = "unanswered"
+    """It is kept, and then the connection is reset before it is answered."""
+
+
+class Faults:
+    """What the next requests are to meet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,7 +74,7 @@ class Catcher(http.server.BaseHTTPRequestHandler):
             return
         raw = self.rfile.read(length)
         fault = self.faults.take()
-        if fault and fault["kind"] != "lost":
+        if fault and fault["kind"] != FaultKind.UNANSWERED:
             self._fail(fault)
             return
         try:
@@ -75,7 +84,7 @@ class Catcher(http.server.BaseHTTPRequestHandler):
             return
         self._keep(raw.decode(), body)
         if fault:
-            self._fail({"kind": "reset"})
+            self._fail({"kind": FaultKind.RESET})
             return
         self._answer(HTTPStatus.NO_CONTENT, b"")
 
@@ -110,10 +119,10 @@ class Catcher(http.server.BaseHTTPRequestHandler):
             file.write(json.dumps(kept).encode() + b"\n")
 
     def _fail(self, fault: dict[str, Any]) -> None:
-        if fault["kind"] == "status":
+        if fault["kind"] == FaultKind.STATUS:
             self._answer(HTTPStatus(fault["status"]), b"{}\n")
             return
-        if fault["kind"] == "hang":
+        if fault["kind"] == FaultKind.HANG:
             self.faults.over.wait(HANG_SECONDS)
         self.close_connection = True
         with contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ from b2sdk.v3.exception import (
 
 from pipeline.sandbox.b2.calls import MAXIMUM_PARTS, Emulator
 from pipeline.sandbox.b2.commands import COMMANDS
-from pipeline.sandbox.b2.faults import Call, Fault
+from pipeline.sandbox.b2.faults import Call, Fault, FaultKind
 from pipeline.sandbox.b2.http import transfer
 from pipeline.sandbox.b2.http.wire import Refused, as_answer, asked_range, basic_credentials
 from pipeline.sandbox.b2.versions import DiskFile
@@ -69,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         """Return the Date header, off by as much as a fault wants."""
         moment = time.time() if timestamp is None else timestamp
         fault = self._fault
-        return formatdate(moment + (fault.seconds if fault and fault.kind == "clock" else 0), usegmt=True)
+        off = fault.seconds if fault and fault.kind == FaultKind.CLOCK else 0
+        return formatdate(moment + off, usegmt=True)
 
     _fault: Fault | None = None
 
@@ -83,12 +84,12 @@ class Handler(BaseHTTPRequestHandler):
             faults.record(call)
         try:
             self._raise_fault()
-            if self._fault is not None and self._fault.kind == "page":
+            if self._fault is not None and self._fault.kind == FaultKind.PAGE:
                 call.status = 200
                 self._respond(200, "text/html", PAGE)
                 return
             answer = work(call)
-            if self._fault is not None and self._fault.kind == "lost":
+            if self._fault is not None and self._fault.kind == FaultKind.UNANSWERED:
                 raise transfer.CutError  # noqa: TRY301 - what was done is done; only the answer is lost
             if answer is not None:
                 call.status = 200
@@ -102,10 +103,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _raise_fault(self) -> None:
         fault = self._fault
-        if fault is None or fault.kind not in {"error", "full"}:
+        if fault is None or fault.kind not in {FaultKind.ERROR, FaultKind.FULL}:
             return
-        if fault.kind == "full":
-            fault = Fault(fault.call, "error", status=403, code="storage_cap_exceeded")
+        if fault.kind == FaultKind.FULL:
+            fault = Fault(fault.call, FaultKind.ERROR, status=403, code="storage_cap_exceeded")
         raise Refused(fault)
 
     def _body(self) -> Any:
@@ -133,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
                 return emulator.authorize(*basic_credentials(authorization))
         body = self._json()
         call.file_id = body.get("fileId")
-        if self._fault is not None and self._fault.kind == "reset":
+        if self._fault is not None and self._fault.kind == FaultKind.RESET:
             raise transfer.CutError
         return emulator.call(name, authorization, body)
 

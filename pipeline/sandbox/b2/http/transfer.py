@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from b2sdk.v3.exception import BadRequest, StorageCapExceeded
 
-from pipeline.sandbox.b2.faults import Fault
+from pipeline.sandbox.b2.faults import Fault, FaultKind
 
 PIECE_SIZE_BYTES = 256 * 1024
 HASH_AT_END = "hex_digits_at_end"
@@ -24,14 +24,14 @@ def pace(pieces: Iterator[bytes], fault: Fault | None) -> Iterator[bytes]:
     """Yield the pieces as a fault has it: only the first bytes and then a cut, or slowly, or as they are."""
     passed = 0
     for piece in pieces:
-        if fault is not None and fault.kind == "reset" and passed + len(piece) >= fault.after_bytes:
+        if fault is not None and fault.kind == FaultKind.RESET and passed + len(piece) >= fault.after_bytes:
             yield piece[: fault.after_bytes - passed]
             raise CutError
-        if fault is not None and fault.kind == "slow" and fault.bytes_per_second > 0:
+        if fault is not None and fault.kind == FaultKind.SLOW and fault.bytes_per_second > 0:
             time.sleep(len(piece) / fault.bytes_per_second)
         passed += len(piece)
         yield piece
-    if fault is not None and fault.kind == "reset":
+    if fault is not None and fault.kind == FaultKind.RESET:
         raise CutError
 
 
