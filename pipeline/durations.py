@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
+_DAY = 86_400
+_UNITS = (("days", _DAY), ("h", 3_600), ("min", 60))
 
 
 def rough(length: timedelta) -> str:
@@ -28,6 +29,6 @@ def exact(length: timedelta) -> str:
     """
     seconds = length.total_seconds()
     for unit, size in _UNITS:
-        if seconds and seconds % size == 0 and (unit != "days" or seconds > size):
+        if seconds and seconds % size == 0 and (size != _DAY or seconds > size):
             return f"{seconds / size:g} {unit}"
     return f"{seconds:g} s"

@@ -82,7 +82,7 @@ class Contents:
     def groups(self) -> Mapping[str, Sequence[Relation]]:
         """Return the things by schema, marts last."""
         by_schema: dict[str, list[Relation]] = {}
-        for entry in sorted(self.relations, key=lambda one: (one.kind == "mart", one.name)):
+        for entry in sorted(self.relations, key=lambda one: (one.kind == MART, one.name)):
             by_schema.setdefault(entry.name.partition(".")[0], []).append(entry)
         return by_schema
 

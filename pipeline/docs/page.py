@@ -62,10 +62,10 @@ def _index(contents: Contents) -> Iterator[str]:
 def _dot(entry: Relation) -> str:
     failing = [check for check in entry.checks if check.holds is False]
     warns = failing or entry.state == Status.STALE
-    kind = "failed" if entry.state == Status.FAILED else "warn" if warns else ""
-    label = "a load failed" if kind == "failed" else "a check does not hold, or it is too old"
+    style = "failed" if entry.state == Status.FAILED else "warn" if warns else ""
+    label = "a load failed" if style == "failed" else "a check does not hold, or it is too old"
     return (
-        f' <span class="dot {kind}" role="img" aria-label="{label}" title="{label}"></span>' if kind else ""
+        f' <span class="dot {style}" role="img" aria-label="{label}" title="{label}"></span>' if style else ""
     )
 
 

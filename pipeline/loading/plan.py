@@ -202,7 +202,7 @@ def compared(
     return tuple(
         replace(change, action=DriftAction.BLOCK, users=users)
         if change.kind == DriftKind.DROPPED
-        and "dropped" not in table.drift
+        and DriftKind.DROPPED not in table.drift
         and (users := tuple(views.showing(warehouse, table.source, table.name, change.column)))
         else change
         for change in drift.compare(accepted, wanted, table)
@@ -284,7 +284,7 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
 
 def _filled_before(planned: Plan, source: Connection) -> Iterator[str]:
     """Find new columns with values in rows that would not be read: a default that is gone leaves them."""
-    if "added" in planned.table.drift:
+    if DriftKind.ADDED in planned.table.drift:
         return
     for change in planned.changes:
         if change.kind == DriftKind.ADDED:

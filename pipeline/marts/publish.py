@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.catalog import Mart
+from pipeline.catalog import Mart, RelationKind
 from pipeline.errors import StepError
 from pipeline.marts.question import Answer
 from pipeline.postgres import Composable, Connection
@@ -87,7 +87,7 @@ def as_view(warehouse: Connection, new: New, about_to_change: AboutToChange) -> 
     """Make the mart a view. Where its columns change, what hangs on it is made again, or named."""
     kind = relation.kind(warehouse, new.target)
     create = sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(new.target, sql.SQL(new.answer.definition))
-    if kind in (None, "v"):
+    if kind in (None, RelationKind.VIEW):
         postgres.rows(warehouse, "SAVEPOINT columns")
         try:
             locks.patiently(warehouse, new.target, lambda: postgres.rows(warehouse, create))
