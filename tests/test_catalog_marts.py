@@ -148,7 +148,7 @@ def test_a_mart_needs_a_name_and_a_place(write: Write) -> None:
     (directory / "marts" / "deep").mkdir()
     (directory / "marts" / "deep" / "x.sql").write_text("select 1")
     assert problems(directory) == [
-        "marts/deep/x.sql:1: is not read there; move it to marts/ itself",
+        "marts/deep/x.sql:1: is in a subfolder, which is not read; move it to marts/",
         'marts/Bad-Name.sql:1: the name "Bad-Name" is not valid; use lowercase letters, digits and _, '
         "and begin with a letter",
     ]

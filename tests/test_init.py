@@ -139,7 +139,7 @@ def test_what_cannot_be_written_is_told(night: Night) -> None:
     empty = night.run("init", "shop")
     assert (empty.code, empty.errors) == (
         3,
-        ["source shop: the role finds no table in it; then there is something to write"],
+        ["source shop: the role finds no table in it; GRANT SELECT on its tables to it, then run this again"],
     )
     unknown = night.run("init", "shops")
     assert unknown.code == 2

@@ -154,11 +154,13 @@ def test_what_could_not_be_looked_at_is_told_in_every_form(
     write(tmp_path, **GOOD)
 
     def unconfinable(_folder: Path) -> list[str]:
-        raise UsageError("no program of others can be confined here: not permitted", hint="run it elsewhere")
+        raise UsageError(
+            "the analysts' tasks cannot be confined here: not permitted", hint="run it elsewhere"
+        )
 
     monkeypatch.setattr(check, "problems", unconfinable)
     told = (
-        "its tasks were compiled and not imported: no program of others can be confined here: not permitted"
+        "its tasks were compiled and not imported: the analysts' tasks cannot be confined here: not permitted"
     )
     said = {}
     for form in ("text", "github", "json"):

@@ -54,7 +54,7 @@ class Alert(BaseModel):
     version: Literal[1] = Field(default=1, description="The version of this form.")
     id: str = Field(
         default_factory=lambda: uuid.uuid4().hex,
-        description="The same each time that this very message is sent. One that comes twice, as after a "
+        description="The same each time that this message is sent. Show one that comes twice,  as after a "
         "power cut between sending and noting that, is to be shown once.",
     )
     key: Line = Field(
@@ -73,7 +73,7 @@ class Alert(BaseModel):
         default=None, description="What a person has to fix before the command, if that is known."
     )
     run: str | None = Field(default=None, description="The logical date of the run, if it is about one.")
-    host: str = Field(default_factory=socket.gethostname, description="The machine that tells.")
+    host: str = Field(default_factory=socket.gethostname, description="The machine that sent it.")
     since: Moment = Field(
         default_factory=lambda: datetime.now(UTC),
         description="Since when it is so; of kind recovered: since when it had been so.",

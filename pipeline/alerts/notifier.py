@@ -97,7 +97,7 @@ def reconcile(settings: Settings, prefix: str, current: Iterable[Alert], *, run:
         send(settings, alert)
     for known in open_alerts(settings):
         if known.key.startswith(prefix) and known.key not in wrong:
-            send_recovery(settings, known.key, f"no longer so: {known.summary}", run=run)
+            send_recovery(settings, known.key, f"resolved: {known.summary}", run=run)
 
 
 def send_spooled(settings: Settings) -> int:

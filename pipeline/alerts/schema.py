@@ -12,7 +12,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of an alert."""
     generated = Alert.model_json_schema(mode="serialization")
-    generated["description"] = "What a webhook is sent: something went wrong, or is well again."
+    generated["description"] = "A message to a webhook: something failed, or has recovered."
     for described in generated["properties"].values():
         described.pop("title", None)
         described.pop("default", None)

@@ -63,7 +63,7 @@ class Sender:
         except PipelineError as error:
             logger.warning("alerts could not be sent now: %s", error)
         except Exception:
-            logger.exception("the webhook's address could not be asked for")
+            logger.exception("the webhook's address could not be read from Vault")
 
     def send_due(self) -> None:
         """Send what is due, if it is not known to be in vain. Raise nothing: nobody else would go on."""
@@ -94,7 +94,7 @@ class Sender:
             with self._vault() as databases:
                 self._post(self._address(databases), alert)
         except Exception:
-            logger.exception("this alert is lost, for it could neither be kept nor sent: %s", alert.summary)
+            logger.exception("this alert could neither be kept nor sent, and is lost: %s", alert.summary)
 
     def _send(self, due: Sequence[Path]) -> bool:
         """Send these files in their order. Return False if the webhook, or its address, is out of reach."""
@@ -131,7 +131,7 @@ class Sender:
         except PipelineError as error:
             if self._known is None:
                 raise
-            logger.info("alerts go to the address that is remembered: %s", error)
+            logger.info("alerts go to the last known address: %s", error)
             yield None
             return
         try:

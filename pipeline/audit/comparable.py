@@ -40,7 +40,7 @@ def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
         return
     for change in planned.changes:
         if change.action != DriftAction.IGNORE or change.kind not in HARMLESS:
-            yield f"{change}, which its next load sees to"
+            yield f"{change}; its next load handles that"
     if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
         yield "the source was restored or failed over since; its next load reads it in full"
     if since.quarantined:

@@ -133,7 +133,9 @@ class _Comparison:
             return finding.judged(rows=rows, newer=0, missing=0, altered=0, surplus=surplus, clear=clear)
         what = "view" if self._planned.shape.kind == RelationKind.VIEW else "foreign table"
         return Finding(
-            Outcome.INCOMPARABLE, f"a {what} has no marks of its changes; each load reads it in full", rows
+            Outcome.INCOMPARABLE,
+            f"a {what} does not show which rows changed; each load reads it in full",
+            rows,
         )
 
     # By sums.

@@ -19,7 +19,7 @@ from pipeline.backup import tools
 from pipeline.backup.database import archive, archiving, contents, counting, schema
 from pipeline.backup.database.archive import Archived
 from pipeline.backup.database.counting import Counting
-from pipeline.backup.database.guard import Guard
+from pipeline.backup.database.table_locks import TableLocks
 from pipeline.backup.store import backups, signature
 from pipeline.backup.store.manifest import Contents, LargeObjects, Table
 from pipeline.backup.tools import Tool
@@ -111,17 +111,17 @@ class _Dump:
         with self._databases.database(self._folder.database) as connection, postgres.explained(self._name):
             encoding = self._require_possible(connection)
             # This session, those that count, and pg_dump's own.
-            guard = Guard(connection, self._name, counting.COUNTERS + 2, self._show)
-            taken = guard.take()
+            locks = TableLocks(connection, self._name, counting.COUNTERS + 2, self._show)
+            taken = locks.take()
             taken_at = datetime.now(UTC)
             warnings += clock_warnings(self._name, taken.taken_at, taken_at)
             warnings += self._archiving(connection)
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
-            shapes = [one for one in guard.tables if one.kind == contents.TableKind.PLAIN]
-            with Counting(lambda: self._reading(taken, guard), shapes) as counted:
-                dump_seconds, complaints = self._dump(taken, encoding, guard, counted, begun)
+            shapes = [one for one in locks.tables if one.kind == contents.TableKind.PLAIN]
+            with Counting(lambda: self._reading(taken, locks), shapes) as counted:
+                dump_seconds, complaints = self._dump(taken, encoding, locks, counted, begun)
                 # While the last checksums are still being computed.
                 digest, archived = self._read_back()
                 tables, large_objects = self._wait(counted)
@@ -158,10 +158,10 @@ class _Dump:
         return (f"{self._name}: {problem}",)
 
     @contextlib.contextmanager
-    def _reading(self, taken: Snapshot, guard: Guard) -> Iterator[Connection]:
+    def _reading(self, taken: Snapshot, locks: TableLocks) -> Iterator[Connection]:
         with self._databases.database(self._folder.database) as connection:
             snapshot.read_at(connection, taken)
-            guard.join(connection)
+            locks.join(connection)
             yield connection
 
     def _read_back(self) -> tuple[Digest, Archived]:
@@ -204,7 +204,7 @@ class _Dump:
         return Digest(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def _dump(
-        self, taken: Snapshot, encoding: str, guard: Guard, counted: Counting, begun: float
+        self, taken: Snapshot, encoding: str, locks: TableLocks, counted: Counting, begun: float
     ) -> tuple[float, tuple[str, ...]]:
         """Run pg_dump to its end; return the seconds it took, and in its words what it left out."""
         arguments: list[str | Path] = [
@@ -229,7 +229,7 @@ class _Dump:
                 keep_open=[self._lock, *kept],
             ) as child,
         ):
-            self._see_begin(child, guard, counted)
+            self._see_begin(child, locks, counted)
             while child.running:
                 counted.raise_failure()
                 self._show_progress(counted)
@@ -240,14 +240,14 @@ class _Dump:
                 raise self._explained(error) from None
         return time.monotonic() - begun, tuple(f"{self._name}: {line}" for line in complaints)
 
-    def _see_begin(self, child: command.Child, guard: Guard, counted: Counting) -> None:
+    def _see_begin(self, child: command.Child, locks: TableLocks, counted: Counting) -> None:
         """Wait until pg_dump has locked all tables, and then writes; make sure that it sees all rows."""
         while child.running and not self._partial.stat().st_size:
             counted.raise_failure()
-            guard.step_aside()
+            locks.step_aside()
             time.sleep(POLL_SECONDS)
         with self._databases.database(self._folder.database) as fresh:
-            guard.require_unmoved(fresh)
+            locks.require_unmoved(fresh)
 
     def _explained(self, error: StepError) -> PipelineError:
         if "No space left on device" in str(error):

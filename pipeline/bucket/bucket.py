@@ -163,7 +163,7 @@ class Bucket:
         if object_.size_bytes > LARGEST_SMALL_BYTES:
             raise StepError(
                 f"bucket {self.name}: {name} is too large to be what it is called",
-                hint="see what it is",
+                hint="check what it is",
             )
         pieces: list[bytes] = []
         actual = download.read_all(self._connection, object_, pieces.append, None)

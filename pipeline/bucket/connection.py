@@ -61,7 +61,9 @@ class OneTry(B2Http):  # type: ignore[misc]
         try:
             answer = super().request_content_return_json(*arguments, **named)
         except ValueError:
-            raise GarbledError("no JSON; is a proxy or a login page in between?") from None
+            raise GarbledError(
+                "the answer is not JSON; check whether a proxy or a login page is in between"
+            ) from None
         if not isinstance(answer, dict) or {"code", "message"} <= answer.keys():
             raise GarbledError(f"an error inside a reply: {answer}")
         return answer
@@ -146,7 +148,7 @@ class Connection:
                 raise UnreachableError(
                     f"bucket {self.bucket_name}: could not {what}: {self.realm} does not answer like B2 "
                     f"({misfit(error)})",
-                    hint="is a proxy or a login page in between?",
+                    hint="check whether a proxy or a login page is in between",
                 ) from error
 
     def again(

@@ -32,7 +32,7 @@ def _pages(
             raise UnreachableError(
                 f"bucket {connection.bucket_name}: could not {what}: {connection.realm} answers "
                 "the same page again",
-                hint="does a proxy in between keep answers?",
+                hint="check whether a proxy in between caches answers",
             )
         start = following
 

@@ -97,7 +97,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, LimitError):
         return str(error)
     if isinstance(error, InvalidAuthToken):
-        return "B2 says that the token has ended"
+        return "the token has expired"
     if isinstance(error, requests.RequestException):
         return "the connection broke"
     return f"B2 sent an unexpected answer ({_quoted(error)})"

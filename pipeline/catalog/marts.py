@@ -60,7 +60,7 @@ def read(directory: Path, sources: Sources) -> tuple[dict[str, Mart], list[str]]
     """Return the marts of a repository by name, and the problems of their files."""
     folder = directory / FOLDER
     problems = [
-        f"{path.relative_to(directory)}:1: is not read there; move it to {FOLDER}/ itself"
+        f"{path.relative_to(directory)}:1: is in a subfolder, which is not read; move it to {FOLDER}/"
         for path in sorted(folder.glob("*/**/*.sql"))
     ]
     known = named(directory)

@@ -20,7 +20,7 @@ def complaint(source: Path) -> str:
         files += 1 + len(names)
         for name in names:
             if not os.access(here / name, os.R_OK):
-                return f"{here / name}: may not be read; see to its owner and permissions"
+                return f"{here / name}: may not be read; check its owner and permissions"
             size += -(-(here / name).stat().st_size // PAGE_BYTES) * PAGE_BYTES
         if files > MOST_FILES:
             return f"{source}: has more than {MOST_FILES:,} files and folders; move other files elsewhere"

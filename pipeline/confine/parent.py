@@ -121,7 +121,7 @@ def run(
         result = output.result()
         if reason := refusal.read():
             why_not = redact(reason.decode(errors="replace"))
-            raise UsageError(f"no program of others can be confined here: {why_not}", hint=HINT)
+            raise UsageError(f"the analysts' tasks cannot be confined here: {why_not}", hint=HINT)
         return Ended(process.returncode, why, output.last, result)
 
 

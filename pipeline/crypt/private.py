@@ -31,7 +31,7 @@ class PrivateKey:
         if NO_SECRET_KEY in result.stderr and KEY_FOUND not in result.stderr:
             raise CheckError(
                 f"{source.name} is not encrypted to this private key",
-                hint="take the one it is meant for",
+                hint="use the one that it was encrypted to",
             )
         if result.returncode is not None and result.returncode > 0 and not no_room(result):
             raise CheckError(f"{source.name} could not be decrypted: {complaint(result)}")
@@ -52,7 +52,7 @@ def private_key(armored: str, *, passphrase: str | None = None, folder: Path) ->
         if not imported.sec_imported:
             raise StepError(
                 "the entry in Vault is not a private key, or its passphrase is wrong",
-                hint="write the right ones",
+                hint="write the correct key and passphrase there",
                 retryable=False,
             )
         yield PrivateKey(gpg, passphrase)

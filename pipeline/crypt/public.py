@@ -166,5 +166,5 @@ def _require_protected(result: Any, name: str) -> None:
     if begun is None or begun[2] != AES256 or not (int(begun[1]) or int(begun[3] or 0)):
         raise StepError(
             f"{name} was encrypted without AES-256 or without integrity protection",
-            hint="look at gpg's setup",
+            hint="check gpg's configuration",
         )

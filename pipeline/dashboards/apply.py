@@ -129,9 +129,8 @@ def _address(databases: Access) -> tuple[str, str]:
     where = databases.settings.require_warehouse().dashboards
     if where.dynamic:
         raise UsageError(
-            "[warehouse] dashboards_secret: Metabase keeps its login, so that one that Vault makes for a "
-            "step will not do",
-            hint="write an entry with uri",
+            "[warehouse] dashboards_secret: Metabase keeps its login, so Vault cannot make it for each step",
+            hint="name an entry in Vault that has a uri",
         )
     version = databases.vault.read_version(where.secret)[1]
     with databases.vault.database_uri(where) as uri:

@@ -158,7 +158,7 @@ def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
         live = client.get(f"/api/database/{number}")
         if wrong := _wrong(live, body):
             raise StepError(
-                f"Metabase did not take of the connection: {', '.join(wrong)}",
+                f"Metabase did not accept of the connection: {', '.join(wrong)}",
                 hint="see its own log; this version may expect another form: tell the maintainers of this "
                 "program",
             )

@@ -63,7 +63,7 @@ def keep(database: Database, catalog: Catalog, edits: Edits) -> list[Change]:
     _remember(database, after)
     if left := [meaning.name for meaning in after if meaning.name in wanted and meaning.live != meaning.text]:
         raise StepError(
-            f"Metabase did not take the description of {', '.join(left)}",
+            f"Metabase did not accept the description of {', '.join(left)}",
             hint="see its own log; this version may expect another form: tell the maintainers of this "
             "program",
         )

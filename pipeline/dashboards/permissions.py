@@ -46,7 +46,9 @@ def _put(client: Client, path: str, groups: Groups) -> bool:
                 raise
             continue
         if not _holds(client.get(path), groups):
-            raise StepError(f"Metabase did not take the permissions at {path}", hint="see its Admin settings")
+            raise StepError(
+                f"Metabase did not accept the permissions at {path}", hint="see its Admin settings"
+            )
         return True
     return False
 

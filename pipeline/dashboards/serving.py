@@ -87,7 +87,7 @@ def become(settings: Settings, jar: Path) -> None:
     if java is None:
         raise UsageError("java: not found", hint="install Java 21, or put it on the PATH")
     if not jar.is_file():
-        raise UsageError(f"{jar}: not found", hint="fetch the release of Metabase that is wanted")
+        raise UsageError(f"{jar}: not found", hint="download that release of Metabase")
     with access.opened(settings) as databases:
         given = {**properties(*_entry(databases)), "mb.plugins.dir": str(Path.home() / "plugins")}
     # The login is ended by now: what becomes of this process has none.

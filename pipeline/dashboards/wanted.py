@@ -156,8 +156,8 @@ def _condition(chosen: Filter, reach: Reach) -> str:
     if not reach.relation:
         if chosen.kind == FilterKind.DATE:
             raise CheckError(
-                f"of filter {chosen.name} it cannot be told which table's {reach.column} it looks at, which "
-                "Metabase has to know",
+                f"filter {chosen.name}: it is not certain which table its column {reach.column} is of, and "
+                "Metabase needs to know",
                 hint="read that column from one mart, without a query in between",
             )
         return f"[[AND {column}::text = {tag}]]"

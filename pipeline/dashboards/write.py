@@ -84,8 +84,8 @@ class Writer:
         written = objects.shown(wanted.kind, after or {})
         if missed := differing(written, shown):
             raise StepError(
-                f'Metabase took {wanted.kind} "{wanted.name}", but not its {", ".join(missed)}; this version '
-                "of it may expect another form: tell the maintainers of this program"
+                f'Metabase accepted {wanted.kind} "{wanted.name}", but not its {", ".join(missed)}; this '
+                "version of it may expect another form: tell the maintainers of this program"
             )
         known = self._there.kept[wanted.key]
         self._remember(replace(known, name=wanted.name, file=wanted.file, shown=written))

@@ -127,14 +127,14 @@ def _add(socket: Path, key: str) -> None:
     environment = {**_environment(), "SSH_AUTH_SOCK": str(socket), **NOBODY_TO_ASK}
     try:
         command.run(ADD, environment=environment, stdin=key.strip() + "\n", timeout_seconds=ADD_SECONDS)
-    except StepError as error:
-        if "exited with" not in error.fact:
-            raise MachineError(
-                error.fact, hint=error.hint or "find the cause on this machine, and run the command again"
-            ) from None
+    except command.ExitError as error:
         raise LoginError(
-            f"the deploy key is not taken: {error.fact}",
+            f"the deploy key is not accepted: {error.fact}",
             hint="write an OpenSSH private key without a passphrase into Vault",
+        ) from None
+    except StepError as error:
+        raise MachineError(
+            error.fact, hint=error.hint or "find the cause on this machine, and run the command again"
         ) from None
 
 

@@ -108,7 +108,7 @@ class Repository:
         if not _COMMIT.fullmatch(commit):
             raise StepError(
                 f"{url}: git says that its commit is {commit[:80]}",
-                hint="see what it is",
+                hint="check what it is",
             )
         return commit
 

@@ -59,7 +59,7 @@ _KINDS: Sequence[_Kind] = (
     _Kind(
         r"Host key verification failed",
         LoginError,
-        "the server at {url} does not have one of the known keys",
+        "the server at {url} has a key that is not among the known ones",
         "find out why before known_hosts in Vault is changed: somebody may be in between",
     ),
     _Kind(
@@ -90,7 +90,7 @@ _KINDS: Sequence[_Kind] = (
     _Kind(
         r"[Cc]ertificate",
         UnreachableError,
-        "the certificate of {url} is not believed",
+        "the certificate of {url} is not trusted",
         "install its authority's on this machine, or have the server's fixed",
     ),
     _Kind(

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         help="cron or systemd starts the jobs (default: as before, or systemd where it runs)",
     )
     parser.add_argument("--release", type=Path, metavar="FILE", help="(default: the newest in dist/)")
-    parser.add_argument("--uninstall", action="store_true", help="end and remove it, but nothing it has kept")
+    parser.add_argument("--uninstall", action="store_true", help="stop and remove it; its data stays")
     parser.add_argument(
         "--root",
         type=Path,

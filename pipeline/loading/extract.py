@@ -124,17 +124,24 @@ def _source_explained(databases: Access, table: Table) -> Iterator[None]:
         yield
     except postgres.LockNotAvailable:
         raise StepError(
-            f"the source keeps us waiting for longer than {access.SOURCE_SESSION['lock_timeout']} for "
+            f"the load waited for longer than {access.SOURCE_SESSION['lock_timeout']} for "
             f"{_keeper(databases, table)}",
             hint="wait for it to end, such as that of an ALTER TABLE or a VACUUM FULL, or end it",
         ) from None
     except ConflictError as error:
-        if "recovery" not in str(error):
+        # Reading alone, it is in the way of nobody but a standby's replay.
+        if not _is_standby(databases, table.source):
             raise
         raise ConflictError(
-            f"the source is a standby and ended the query, for it was in the way of its replay ({error})",
-            hint="set hot_standby_feedback = on there or raise max_standby_streaming_delay",
+            f"the source is a standby and ended the query, which was in the way of its replay ({error})",
+            hint="set hot_standby_feedback = on there, or raise max_standby_streaming_delay",
         ) from None
+
+
+def _is_standby(databases: Access, source: str) -> bool:
+    """Whether a source replays what another server did; a session apart asks."""
+    with databases.source(source) as apart:
+        return bool(postgres.value(apart, "SELECT pg_catalog.pg_is_in_recovery()"))
 
 
 def _keeper(databases: Access, table: Table) -> str:

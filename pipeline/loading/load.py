@@ -218,8 +218,8 @@ class _Publication:
             raise StepError(
                 f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
                 "nothing was published",
-                hint=f"have it read anew, and write 'changes: full' under {self._table.name} in "
-                f"{self._table.file} if that fails as well",
+                hint=f"read it again; if that fails as well, write 'changes: full' under "
+                f"{self._table.name} in {self._table.file}",
                 # Rows that were read and do not add up: to load them once more would end the same.
                 again="extract",
             )

@@ -141,11 +141,11 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
         raise StepError(
             f"source {source}: the process that was to hold its snapshot ended with {returncode} "
             "before it had one",
-            hint="see in the log what it said",
+            hint="the log has what it said",
         )
     raise UnreachableError(
         f"source {source}: no snapshot within {OPENING_SECONDS} seconds",
-        hint="see with 'pipeline check' whether it answers",
+        hint="'pipeline check' says whether it answers",
     )
 
 

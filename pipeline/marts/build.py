@@ -130,7 +130,7 @@ def _require_tables(catalog: Catalog, mart: Mart) -> None:
     if missing:
         raise StepError(
             f"{mart.file}:1: reads {', '.join(missing)}, which is not among the tables of the source",
-            hint=f"see with 'pipeline plan {missing[0].partition('.')[0]}' which there are",
+            hint=f"take another; 'pipeline plan {missing[0].partition('.')[0]}' lists those that there are",
             retryable=False,
         )
 

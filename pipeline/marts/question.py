@@ -101,8 +101,8 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
     reads = {str(relation): tuple(columns or ()) for relation, columns in rows}
     for relation in sorted(reads.keys() - set(mart.relations)):
         raise StepError(
-            f"{mart.file}:1: reads {relation}, which is not to be seen in its SQL, so that it could "
-            "be built before that is loaded",
+            f"{mart.file}:1: reads {relation}, which its SQL does not name, so it could be built "
+            "before that is loaded",
             hint="name the table after FROM or JOIN",
             retryable=False,
         )

@@ -46,6 +46,8 @@ BY_A_PERSON = "administrator command"
 # None of ours sets one of them.
 ENDING = dict.fromkeys(ENDED_BY_WORDS.values(), "0")
 # A pooler's own limits have no name in PostgreSQL.
+# The function of the server that refuses to hide rows by row-level security.
+HIDES_ROWS = "check_enable_rls"
 TIMEOUT = re.compile(r"time-?out", re.IGNORECASE)
 # What a server says last, in whatever language: how severe it is, and two spaces.
 LAST_WORDS = re.compile(r"^[^\W\d_a-z]{4,}:  (.+)$", re.MULTILINE)
@@ -223,8 +225,8 @@ def fact_of(error: psycopg2.Error) -> str:
 
 def hint_of(error: psycopg2.Error) -> str:
     """Return what is to be fixed where the server refused something for a reason that we know."""
-    message = error.diag.message_primary or ""
-    if isinstance(error, psycopg2.errors.InsufficientPrivilege) and "row-level security" in message:
+    # The words are in the server's language.
+    if error.diag.source_function == HIDES_ROWS:
         role = _role_of(error)
         return f"ALTER ROLE {role} BYPASSRLS, or have it read a view of the rows that it may see"
     if isinstance(error, UNFIT):

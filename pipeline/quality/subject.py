@@ -50,6 +50,6 @@ def naming(what: str, declared_in: str) -> Iterator[None]:
         if postgres.is_lost(error):
             raise
         raise StepError(
-            f"its {what} cannot be looked at: {postgres.message_of(error)}; its last good rows stay up",
+            f"its {what} cannot be evaluated: {postgres.message_of(error)}; its last good rows stay up",
             hint=f"correct it {declared_in}",
         ) from None

@@ -67,5 +67,5 @@ def _put(folder: Path, text: str) -> Path:
         atomic.page(path, text)
     except OSError as error:
         fact = f"{path}: cannot be written: {error.strerror}"
-        raise StepError(fact, hint="let us write there, or name another folder") from None
+        raise StepError(fact, hint="let this user write there, or name another folder") from None
     return path

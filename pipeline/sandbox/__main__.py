@@ -96,7 +96,7 @@ def _password(home: homes.Home, arguments: argparse.Namespace) -> int:
 
 
 def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
-    with home.locked(lambda: _print_line("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: _print_line("another bin/sandbox is running here; waiting for it to end")):
         lifecycle.require_up(home)
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
@@ -126,7 +126,7 @@ def _draft(home: homes.Home, name: str) -> str | None:
 
 def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as for every command
 
-    with home.locked(lambda: _print_line("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: _print_line("another bin/sandbox is running here; waiting for it to end")):
         lifecycle.require_up(home)
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):

@@ -45,7 +45,7 @@ def up(home: Home, print_line: PrintLine, *, samples: bool = True) -> None:
 
     Raise StepError if a server does not start, with the end of its log, StoppedError on Ctrl-C or SIGTERM.
     """
-    with home.locked(lambda: print_line("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: print_line("another bin/sandbox is running here; waiting for it to end")):
         home.prepare()
         stopping = threading.Event()
         with Stopping(stopping), ports.reservations():
@@ -77,7 +77,7 @@ def _up(home: Home, print_line: PrintLine, stopping: threading.Event, *, samples
 
 def down(home: Home, print_line: PrintLine, *, wipe: bool) -> None:
     """End every process of the sandbox; with `wipe`, remove all that it has on disk."""
-    with home.locked(lambda: print_line("another bin/sandbox is running here; waiting for it")):
+    with home.locked(lambda: print_line("another bin/sandbox is running here; waiting for it to end")):
         if home.exists:
             home.load(damaged_is_fine=wipe)
             _end(home, reversed(servers.ALL))

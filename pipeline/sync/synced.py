@@ -103,7 +103,7 @@ def _done(settings: Settings, url: str) -> Synced:
         where = error.filename or beside.place(settings.require_analysts().checkout, VERSIONS)
         raise MachineError(
             f"{where}: {error.strerror}",
-            hint="see to this machine's disk, memory and rights, and run it again",
+            hint="check this machine's disk, memory and permissions, then run it again",
         ) from None
 
 

@@ -30,7 +30,7 @@ def alone(folder: Path, running: str) -> Iterator[None]:
     except OSError as error:
         raise UsageError(
             f"{folder}: cannot be written: {error.strerror}",
-            hint="see to its owner",
+            hint="check its owner",
         ) from None
     try:
         _lock(descriptor, running)
@@ -55,5 +55,5 @@ def write(path: Path, value: object) -> None:
     except OSError as error:
         raise StepError(
             f"{path}: cannot be written: {error.strerror}",
-            hint="see to its owner and room",
+            hint="check its owner and free space",
         ) from None

@@ -83,8 +83,13 @@ def run(
         raise StepError(f"{name}: still running after {timeout_seconds:g} seconds, so it was ended") from None
     if done.returncode != 0:
         complaint = done.stderr or (done.stdout if complains_on_output else "")
-        raise StepError(failure(name, done.returncode, complaint))
+        kind = ExitError if done.returncode > 0 else StepError
+        raise kind(failure(name, done.returncode, complaint))
     return done.stdout
+
+
+class ExitError(StepError):
+    """A program ended with another exit code than 0, and was not ended by a signal."""
 
 
 def failure(name: str, returncode: int, stderr: str) -> str:

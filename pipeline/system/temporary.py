@@ -35,7 +35,7 @@ def folder(parent: Path, prefix: str, ending: Ending = _nothing) -> Iterator[Pat
     except OSError as error:
         raise UsageError(
             f"{parent}: no folder can be made there: {error.strerror}",
-            hint="see to its owner and room",
+            hint="check its owner and free space",
         ) from error
     descriptor = _locked(made)
     try:

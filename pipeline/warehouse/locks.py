@@ -48,7 +48,7 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
             postgres.rows(connection, f"SET {scope} lock_timeout = 0")
             return
     raise StepError(
-        f"somebody has been reading the table without a break for {_seconds():.0f} seconds, so that it "
+        f"the table has been read without a break for {_seconds():.0f} seconds, so that it "
         f"cannot get its new shape: {_readers(connection, relation)}",
         hint="wait for them, or end them",
     )

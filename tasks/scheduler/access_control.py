@@ -97,7 +97,7 @@ def refusal(who: str, request: HTTPServerRequest) -> str | None:
     """Return why this login may not make this request, or None if it may."""
     path = request.path
     if not path.startswith(API):
-        return "a worker has no business here" if who == WORKER else None
+        return "the login worker may not open this" if who == WORKER else None
     method = path.removeprefix(API)
     if method in READING:
         return None

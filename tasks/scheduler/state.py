@@ -107,7 +107,7 @@ class State:
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in KINDS:
-            raise pickle.UnpicklingError(f"{module}.{name} does not belong into a scheduler's state")
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong in a scheduler's state")
         return super().find_class(module, name)
 
 

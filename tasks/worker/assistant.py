@@ -59,7 +59,7 @@ class Insistent(luigi_internals.RemoteScheduler):
         if self.logs_retries and time.monotonic() > self._logs_at:
             self._logs_at = time.monotonic() + LOG_SECONDS
             error = state.outcome.exception() if state.outcome else None
-            logger.warning("the scheduler does not answer, it is waited for: %s", error)
+            logger.warning("the scheduler does not answer; waiting for it: %s", error)
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ def _load(work: Mapping[str, Any]) -> luigi.Task:
     """Return the task that the scheduler sent. Raise what speaks against it before anything is imported."""
     module, family = work.get("task_module"), work["task_family"]
     if module not in assist.MODULES:
-        raise ValueError(f"an assistant runs nothing of module {module}")
+        raise ValueError(f"an assistant runs no task of module {module}")
     task: luigi.Task = load_task(module, family, work["task_params"])
     if not isinstance(task, step.Step) or type(task).__module__ not in assist.MODULES:
         raise ValueError(f"{family} is not a task of {module}")

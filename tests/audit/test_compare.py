@@ -223,7 +223,9 @@ def test_a_view_is_equal_or_not_comparable_and_never_a_false_alarm(audits: Audit
     assert audits.one().result == Outcome.EQUAL
     night.ask("shop", "UPDATE item SET name = 'changed' WHERE id = 1")
     found = audits.one()
-    assert str(found) == ("not comparable: a view has no marks of its changes; each load reads it in full")
+    assert str(found) == (
+        "not comparable: a view does not show which rows changed; each load reads it in full"
+    )
     night.ask("warehouse", "DELETE FROM shop.item WHERE id = 17")
     assert audits.one().result == Outcome.DIFFERS
 

@@ -51,7 +51,9 @@ def test_a_description_that_metabase_does_not_take_is_found_also_where_edits_are
     surface.apply()
     surface.metabase.forgets.add(("PUT /api/table/:id", "description"))
     surface.catalog = meaning("Who begins what.", "The first day of it.")
-    with pytest.raises(StepError, match=r"did not take the description of mart\.enrolment; see its own log"):
+    with pytest.raises(
+        StepError, match=r"did not accept the description of mart\.enrolment; see its own log"
+    ):
         surface.apply()
 
 

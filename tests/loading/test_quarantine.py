@@ -283,7 +283,7 @@ def test_what_cannot_be_looked_at_is_told_with_its_place(
     with pytest.raises(StepError) as raised:
         night.load("shop", "orders")
     told = str(raised.value)
-    assert told.startswith(f"shop.orders: its {what} cannot be looked at: {why}")
+    assert told.startswith(f"shop.orders: its {what} cannot be evaluated: {why}")
     assert "; its last good rows stay up; correct it under orders in sources/shop.yaml" in told
 
 

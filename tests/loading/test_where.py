@@ -176,7 +176,7 @@ def test_an_audit_holds_the_table_to_the_rows_that_are_wanted(night: Night) -> N
         "differs: 1 row of the source is missing, 1 row is not the same, 1 row fewer than the load left"
     )
     night.platform.declare("shop", declared("where: id > 3"))
-    assert "its next load sees to" in seen(night)
+    assert "its next load handles that" in seen(night)
 
 
 @pytest.mark.endurance

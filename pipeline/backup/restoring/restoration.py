@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from pipeline import postgres
 from pipeline.access import Access
 from pipeline.backup import tools
 from pipeline.backup.database import assertions
@@ -161,7 +162,7 @@ class Restoration:
             try:
                 unpacked = self._unpacking(fetched.dump).run(place, report)
             except StepError as error:
-                raise error if new else self._half_done(error) from None
+                raise error if new else self._half_done(error, place) from None
         with self.progress.phase("check") as report:
             assertions = self._compare(place, report)
         assertions += _never_dumped(self._proven.contents.missing)
@@ -183,7 +184,7 @@ class Restoration:
         order, wanted = self._order, self._proven.contents
         return Unpacking(self._tool, dump, order.table, order.clean, order.jobs, wanted)
 
-    def _half_done(self, error: StepError) -> StepError:
+    def _half_done(self, error: StepError, place: Target) -> StepError:
         """Return the error with what is to be done about a database that we did not make."""
         again = "repeat the command with --clean"
         hints = [
@@ -192,8 +193,8 @@ class Restoration:
             if self._order.table
             else f"a part of the backup is in it now: drop and create it again, or {again}"
         ]
-        if "permission denied for schema" in str(error):
-            owner = self._proven.contents.database.owner
+        owner = self._proven.contents.database.owner
+        if _is_shut_out(place, owner):
             hints.insert(0, f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO")
         elif error.hint:
             hints.insert(0, error.hint)
@@ -214,6 +215,20 @@ def _wait(report: Callable[[float, str], None], counting: Counting) -> None:
     while not counting.ended:
         report(counting.share, counting.progress)
         time.sleep(POLL_SECONDS)
+
+
+def _is_shut_out(place: Target, owner: str) -> bool:
+    """Whether the database is somebody else's, and its owner of before may make nothing in schema public."""
+    query = """
+        SELECT r.oid <> d.datdba AND NOT pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE')
+        FROM pg_roles AS r, pg_database AS d, pg_namespace AS n
+        WHERE r.rolname = %s AND d.datname = current_database() AND n.nspname = 'public'
+        """
+    try:
+        with place.opened() as connection:
+            return bool(postgres.value(connection, query, (owner,)))
+    except PipelineError:
+        return False
 
 
 def _never_dumped(missing: Collection[Missing]) -> list[Assertion]:

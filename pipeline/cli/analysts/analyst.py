@@ -142,10 +142,10 @@ def _drafted(configured: Settings, source: str) -> tuple[str, int]:
     relations = survey(configured, source)
     tables = sum(map(loadable, relations))
     if not tables:
-        what = "may read none of its tables: GRANT SELECT on them" if relations else "finds no table in it"
+        what = "may read none of its tables" if relations else "finds no table in it"
         raise StepError(
             f"source {source}: the role {what}",
-            hint="then there is something to write",
+            hint="GRANT SELECT on its tables to it, then run this again",
         )
     return draft(source, relations), tables
 
@@ -170,5 +170,5 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be written: {error.strerror}",
-            hint="see to the folder's owner",
+            hint="check the folder's owner and permissions",
         ) from None

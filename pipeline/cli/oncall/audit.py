@@ -28,10 +28,10 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "audit",
         help=COMMANDS["audit"],
-        description="Compare tables of the warehouse with their sources, every row of them, whatever the "
-        "loads believe. Without SOURCE those whose turn it is, for a share of the last night's time, so that "
-        "each has its turn within a week; with SOURCE all of its tables, now. It changes nothing but what is "
-        "known of that: status shows it, alerts tell of it, and quarantine.audit has keys of what differs.",
+        description="Compare every row of the warehouse's tables with their sources, independently of the "
+        "loads. With SOURCE: all of its tables, now. Without: the tables whose turn it is, in a share of the "
+        "last night's time, so that each has its turn within a week. Changes no loaded row: the result is in "
+        "status and in alerts, and quarantine.audit has the keys of what differs.",
         epilog="exit codes: 0 all compared tables are equal, or cannot be compared, with the reason; 4 "
         "something differs; 5 a source or the warehouse is out of reach; 6 an audit is already running; 2 "
         "settings",

@@ -190,13 +190,13 @@ def heartbeat(settings: Settings, *, ok: bool) -> Finding | None:
         logger.info("no heartbeat: %s", error)
         return None
     if not url:
-        alerts.send_recovery(settings, HEARTBEAT, "heartbeat: there is no address to ask for any more")
+        alerts.send_recovery(settings, HEARTBEAT, "heartbeat: no address is set any more")
         return None
     try:
         webhook.ping(url if ok else url + FAILED)
     except StoppedError:
         raise
     except PipelineError as error:
-        summary = "heartbeat: the address that notices the end of watch was not reached"
+        summary = "heartbeat: the address that is to notice when watch stops was not reached"
         return Finding(HEARTBEAT, Severity.UNREACHABLE, summary, "pipeline watch", str(error))
-    return Finding(HEARTBEAT, Severity.OK, "heartbeat: was taken")
+    return Finding(HEARTBEAT, Severity.OK, "heartbeat: sent")

@@ -149,7 +149,9 @@ class Control:
                 timeout=TIMEOUT_SECONDS,
             )
         except requests.ConnectionError:
-            raise UnreachableError(f"the B2 emulator at {self.url} does not answer; is it running?") from None
+            raise UnreachableError(
+                f"the B2 emulator at {self.url} does not answer; start it with 'bin/sandbox up'"
+            ) from None
         answer: dict[str, Any] = response.json()
         if not response.ok:
             raise StepError(f"B2 emulator, {command}: {answer.get('message')}")

@@ -51,7 +51,7 @@ def test_where_nothing_was_audited_it_is_told_once() -> None:
 
 
 def test_what_cannot_be_compared_was_looked_at_and_what_is_proved_is_well() -> None:
-    view = proof(LONG_AGO, None, NOW - DAY, Outcome.INCOMPARABLE, "a view has no marks of its changes")
+    view = proof(LONG_AGO, None, NOW - DAY, Outcome.INCOMPARABLE, "a view does not show which rows changed")
     found = observations(ledger=ledger(proofs=proofs(employee=view)))
     assert told(found) == {}
     assert {"watch/audit", "watch/audit/hr.employee", "watch/audit/hr.department"} <= judged(found).keys()

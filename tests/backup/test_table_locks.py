@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import postgres, retry
 from pipeline.backup import dump
-from pipeline.backup.database import archive, contents, guard
+from pipeline.backup.database import archive, contents, table_locks
 from pipeline.backup.database.contents import TableShape
 from pipeline.backup.store.manifest import Table
 from pipeline.backup.work import records
@@ -224,7 +224,7 @@ def fails(archive: Archive, kind: type[PipelineError], told: str) -> None:
 @pytest.fixture
 def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a server that has no room for so many locks."""
-    monkeypatch.setattr(guard, "CAPACITY", "SELECT 0")
+    monkeypatch.setattr(table_locks, "CAPACITY", "SELECT 0")
 
 
 @pytest.mark.usefixtures("without_locks")
@@ -251,11 +251,11 @@ def test_without_locks_a_table_that_is_rewritten_before_it_is_counted_is_found(
     shop: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The dump has its rows, for pg_dump had locked it by then; the count would be 0."""
-    real, look, run = contents.count, guard.Guard.require_unmoved, next_run()
+    real, look, run = contents.count, table_locks.TableLocks.require_unmoved, next_run()
     rewritten: list[str] = []
     locked = threading.Event()
 
-    def require_unmoved(self: guard.Guard, fresh: Connection) -> None:
+    def require_unmoved(self: table_locks.TableLocks, fresh: Connection) -> None:
         look(self, fresh)
         locked.set()
 
@@ -267,7 +267,7 @@ def test_without_locks_a_table_that_is_rewritten_before_it_is_counted_is_found(
                 postgres.rows(other, REWRITES["type"])
         return real(connection, shape)
 
-    monkeypatch.setattr(guard.Guard, "require_unmoved", require_unmoved)
+    monkeypatch.setattr(table_locks.TableLocks, "require_unmoved", require_unmoved)
     monkeypatch.setattr(contents, "count", count)
     require_all(shop, run, dumped(shop, run))
     assert rewritten
@@ -295,8 +295,8 @@ def test_a_table_that_is_made_or_dropped_while_it_is_locked_is_no_failure(
 
 
 def test_who_keeps_a_table_locked_is_named(shop: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "LOCKS", RetryPolicy(0))
-    monkeypatch.setattr(guard, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(table_locks, "LOCKS", RetryPolicy(0))
+    monkeypatch.setattr(table_locks, "LOCK_TIMEOUT", "50ms")
     with shop.platform.connect("shop") as blocking, blocking.cursor() as cursor:
         role = f"backup_{shop.platform.database('shop')}"
         cursor.execute(f"GRANT pg_read_all_stats TO {role}")

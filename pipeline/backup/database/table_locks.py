@@ -35,7 +35,7 @@ HELD = """
 NOW = "SELECT oid::bigint, relfilenode::bigint FROM pg_class WHERE oid = ANY(%s::oid[])"
 
 
-class Guard:
+class TableLocks:
     """The tables of one database, held by this session and by those that `join`.
 
     Where the server has too little room for so many locks, or they would take the room of others, none are
@@ -43,7 +43,7 @@ class Guard:
     """
 
     def __init__(self, connection: Connection, name: str, sessions: int, show: Show) -> None:
-        """Guard the database that `connection` is to, called `name`; `sessions` read all of it at once."""
+        """Lock the tables of the database of `connection`, called `name`; `sessions` read all of it at once."""
         self._connection, self._name, self._sessions, self._show = connection, name, sessions, show
         self._locked: list[TableShape] = []
         self.tables: list[TableShape] = []
@@ -64,7 +64,7 @@ class Guard:
                 self._show(None, f"waiting for {blocker}")
                 if not attempts.wait(None):
                     raise StepError(
-                        f"{self._name}: it cannot be dumped, for {blocker}",
+                        f"{self._name}: the dump waited too long for {blocker}",
                         hint="wait for it to end, or end it",
                     ) from None
             except postgres.GONE:  # a table was dropped or renamed since it was listed
