@@ -43,7 +43,7 @@ class TableLocks:
     """
 
     def __init__(self, connection: Connection, name: str, sessions: int, show: Show) -> None:
-        """Lock the tables of the database of `connection`, called `name`; `sessions` read all of it at once."""
+        """Lock the tables of the database of `connection`, called `name`; `sessions` read it at once."""
         self._connection, self._name, self._sessions, self._show = connection, name, sessions, show
         self._locked: list[TableShape] = []
         self.tables: list[TableShape] = []
