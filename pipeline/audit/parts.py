@@ -6,7 +6,7 @@ can tell which rows those are, so all of them are read and compared one by one.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
@@ -99,14 +99,23 @@ def rows_in(planned: Plan, part: Part) -> Composable:
     return sql.SQL(" AND ").join(bounds) if bounds else sql.SQL("true")
 
 
+@dataclass(frozen=True)
+class _Extent:
+    """How large a table is on disk, and which files it has; 0 and nothing where it has none."""
+
+    blocks: int
+    storage: str
+
+
 def _by_blocks(source: Connection, planned: Plan, turn: Turn) -> Part:
     """Return the part by blocks. The parts go on as long as the table's files are the same."""
     table = planned.table
-    extent = postgres.row(source, postgres.statement("audit/extent"), (table.schema_name, table.relation))
-    blocks, storage = extent or (0, "")
+    place = (table.schema_name, table.relation)
+    (extent,) = postgres.read(source, postgres.statement("audit/extent"), _Extent, place)
+    blocks, storage = extent.blocks, extent.storage
     if turn.following is not None and turn.following.storage == storage:
         return turn.following
-    parts = min(turn.parts * (BY_ROWS if turn.by_sums else 1), (blocks or 0) // BLOCKS)
+    parts = min(turn.parts * (BY_ROWS if turn.by_sums else 1), blocks // BLOCKS)
     if parts <= 1 or source.server_version // 10000 < READS_RANGES:
         return Part()
     return Part(1, parts, blocks, storage)

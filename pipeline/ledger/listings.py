@@ -17,15 +17,15 @@ Entry = dict[str, Any]
 def listing(connection: Connection, source: str, run: str) -> list[Entry] | None:
     """Return the tables that a source had as the run began; None if it was not asked in that run."""
     query = "SELECT tables FROM ops.listing WHERE source = %s AND run = %s"
-    row = postgres.row(connection, query, (source, run))
-    return None if row is None else list(row[0])
+    tables: list[Entry] | None = postgres.value(connection, query, (source, run))
+    return tables
 
 
 def last_listing(connection: Connection, source: str) -> list[Entry] | None:
     """Return the tables that a source had when it was asked last; None if it never was."""
     query = "SELECT tables FROM ops.listing WHERE source = %s ORDER BY listed_at DESC LIMIT 1"
-    row = postgres.row(connection, query, (source,))
-    return None if row is None else list(row[0])
+    tables: list[Entry] | None = postgres.value(connection, query, (source,))
+    return tables
 
 
 def keep_listing(connection: Connection, source: str, run: str, tables: Sequence[Entry]) -> bool:

@@ -1,6 +1,7 @@
 """Compares the warehouse with its sources: every declared table, every column of every row."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from psycopg2 import sql
 
@@ -19,7 +20,7 @@ class Content:
     """How many rows, and the sum of the checksums of all of them."""
 
     rows: int
-    checksum: int
+    checksum: Decimal
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,12 @@ def _content(
 ) -> Content | None:
     # The text of a row is the same on every server, since each session is set up in the same way.
     query = sql.SQL(
-        "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)::numeric), 0) FROM {} WHERE {}"
+        "SELECT count(*) AS rows, coalesce(sum(hashtextextended(ROW({})::text, 0)::numeric), 0) AS checksum"
+        " FROM {} WHERE {}"
     ).format(postgres.columns(columns), relation, condition or sql.SQL("true"))
     try:
-        row = postgres.row(connection, query)
+        (content,) = postgres.read(connection, query, Content)
     except postgres.Error:
         connection.rollback()
         return None
-    assert row is not None  # noqa: S101 - an aggregate always has a row
-    return Content(int(row[0]), int(row[1]))
+    return content

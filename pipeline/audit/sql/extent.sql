@@ -7,7 +7,7 @@ WITH RECURSIVE part (oid) AS (
     SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid
 )
 SELECT
-    max(pg_relation_size(oid)) / current_setting('block_size')::bigint,
-    md5(string_agg(pg_relation_filenode(oid)::text, ',' ORDER BY oid))
+    coalesce(max(pg_relation_size(oid)) / current_setting('block_size')::bigint, 0) AS blocks,
+    coalesce(md5(string_agg(pg_relation_filenode(oid)::text, ',' ORDER BY oid)), '') AS storage
 FROM part
 WHERE pg_relation_filenode(oid) IS NOT NULL

@@ -62,9 +62,9 @@ def require_sound(source: Connection, table: Table, relation: sql.Identifier) ->
     """Raise StepError if the source's server does not take the condition, or says that it does more."""
     if table.where is None:
         return
-    volatile = postgres.rows(source, VOLATILE, (list(table.where.functions),))
+    volatile = postgres.value(source, VOLATILE, (list(table.where.functions),))
     if volatile:
-        raise _refused(table, table.where, f"calls {volatile[0][0]}, which does more than compute")
+        raise _refused(table, table.where, f"calls {volatile}, which does more than compute")
     query = sql.SQL("EXPLAIN SELECT FROM {}").format(relation) + restricted(table)
     postgres.rows(source, "SAVEPOINT filter")
     try:
