@@ -120,8 +120,8 @@ def _run(*, state: str, **columns: Any) -> Run:
 
 def seconds_of_runs(connection: Connection, count: int) -> dict[str, tuple[float, ...]]:
     """Return what the last runs of each name, so many, took: loads of everything, and backups."""
-    rows = postgres.rows(connection, postgres.statement("ledger/watch_seconds"), {"count": count})
-    return {name: tuple(took) for name, took in rows}
+    rows = postgres.records(connection, postgres.statement("ledger/watch_seconds"), {"count": count})
+    return {row["name"]: tuple(row["seconds"]) for row in rows}
 
 
 def night_seconds(connection: Connection) -> float | None:

@@ -10,7 +10,13 @@ from pipeline.postgres import Connection
 from pipeline.step import Record
 
 # A relation of a source: its schema and its name.
-Name = tuple[str, str]
+
+
+class Name(NamedTuple):
+    """What a relation of a source is called."""
+
+    schema_name: str
+    name: str
 
 
 class Witness(NamedTuple):
@@ -88,7 +94,7 @@ def witnesses(connection: Connection, source: str) -> Iterator[Remembered]:
 def known_relations(connection: Connection, source: str) -> set[Name]:
     """Return the relations of a source that were ever seen."""
     query = "SELECT schema_name, name FROM ops.source_relation WHERE source = %s"
-    return {(schema, name) for schema, name in postgres.rows(connection, query, (source,))}
+    return set(postgres.read(connection, query, Name, (source,)))
 
 
 def remember_relations(
@@ -111,7 +117,7 @@ def due_relations(connection: Connection, source: str, again_after: str) -> list
           AND (told_at IS NULL OR told_at < clock_timestamp() - %s::interval)
         ORDER BY told_at NULLS FIRST, 1, 2
         """
-    return [(schema, name) for schema, name in postgres.rows(connection, query, (source, again_after))]
+    return postgres.read(connection, query, Name, (source, again_after))
 
 
 def record_notices(connection: Connection, source: str, names: Sequence[Name]) -> None:

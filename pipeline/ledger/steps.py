@@ -183,8 +183,8 @@ def at_work(connection: Connection, name: str) -> AtWork | None:
 def clear_steps(connection: Connection, run: str, name: str, tasks: Sequence[str]) -> list[str]:
     """Clear these steps of a table, in the caller's transaction. Return which of them were done."""
     query = "DELETE FROM ops.step WHERE run = %s AND name = %s AND task = ANY(%s) RETURNING task, state"
-    rows = postgres.rows(connection, query, (run, name, list(tasks)))
-    return [task for task, state in rows if state == State.DONE]
+    rows = postgres.records(connection, query, (run, name, list(tasks)))
+    return [row["task"] for row in rows if row["state"] == State.DONE]
 
 
 def count_read(connection: Connection, run: str, names: Sequence[str], seen: str) -> int:

@@ -57,10 +57,9 @@ def _holder(connection: Connection, name: str) -> str:
 def steps(connection: Connection, names: Iterable[str]) -> list[Waiting]:
     """Return the steps of these tables and marts, such as hr.employee, that wait for another worker."""
     waiting = []
-    for name, called in postgres.rows(
-        connection, postgres.statement("ledger/waiting_steps"), (sorted(names),)
-    ):
-        run, task = called.split(" ")[1:]
+    for row in postgres.records(connection, postgres.statement("ledger/waiting_steps"), (sorted(names),)):
+        name = row["name"]
+        run, task = row["session"].split(" ")[1:]
         if waits := for_another(connection, name):
             waiting.append(Waiting(StepKey(run, task, name), waits))
     return waiting

@@ -26,17 +26,14 @@ AGAIN_AFTER = "6 days 12 hours"
 AT_ONCE = 10
 
 # No relation is called so. It stands for the source itself: that it was looked at, whatever was found there.
-LOOKED_AT: Name = ("", "")
+LOOKED_AT = Name("", "")
 
 
 def send_notice(databases: Access, source: Source) -> None:
     """Tell of tables that are new in a source and not declared, each once a week. Raise nothing."""
     try:
         with databases.source(source.name) as theirs, databases.warehouse(autocommit=True) as ours:
-            there = {
-                (schema, name)
-                for schema, name in postgres.rows(theirs, postgres.statement("loading/relations"))
-            }
+            there = set(postgres.read(theirs, postgres.statement("loading/relations"), Name))
             _remember(ours, source.name, there)
             due = sources.due_relations(ours, source.name, AGAIN_AFTER)
             due = [name for name in due if name in there and not is_declared(source, *name)][:AT_ONCE]

@@ -97,8 +97,8 @@ def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
 
 def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...]]:
     """Return what the server says the mart reads. Raise StepError if that is not what its SQL says."""
-    rows = postgres.rows(theirs, postgres.statement("marts/view_reads"), (oid,))
-    reads = {str(relation): tuple(columns or ()) for relation, columns in rows}
+    rows = postgres.records(theirs, postgres.statement("marts/view_reads"), (oid,))
+    reads = {str(row["relation"]): tuple(row["columns"] or ()) for row in rows}
     for relation in sorted(reads.keys() - set(mart.relations)):
         raise StepError(
             f"{mart.file}:1: reads {relation}, which its SQL does not name, so it could be built "
@@ -116,10 +116,11 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
 
 
 def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
-    for name, of_server in postgres.rows(theirs, postgres.statement("postgres/view_functions"), (oid,)):
+    for function in postgres.records(theirs, postgres.statement("postgres/view_functions"), (oid,)):
+        of_server = function["of_server"]
         why = "can do more than compute" if of_server else "is not the server's own, and could do anything"
         raise StepError(
-            f"{mart.file}:1: the function {name} {why}; a mart may only read",
+            f"{mart.file}:1: the function {function['name']} {why}; a mart may only read",
             hint="remove it",
             retryable=False,
         )

@@ -107,9 +107,10 @@ def _as_analyst(warehouse: Connection, analyst: str, kind: str, statement: Compo
 
 def _require_pure(warehouse: Connection, declared_in: str) -> None:
     oid = postgres.value(warehouse, "SELECT 'pg_temp.asked'::pg_catalog.regclass::pg_catalog.oid::bigint")
-    for name, _ in postgres.rows(warehouse, postgres.statement("postgres/view_functions"), (oid,)):
+    for function in postgres.records(warehouse, postgres.statement("postgres/view_functions"), (oid,)):
         raise StepError(
-            f"its sql check calls {name}, which can do more than compute; its last good rows stay up",
+            f"its sql check calls {function['name']}, which can do more than compute; its last good rows "
+            "stay up",
             hint=f"take that out, {declared_in}",
             retryable=False,
         )

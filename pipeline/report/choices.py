@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from psycopg2 import sql
 
@@ -121,20 +122,21 @@ def _categories(connection: Connection, dashboard: Dashboard, filter_: Filter) -
     }
     counted: dict[str, int] = {}
     for relation, name in sorted(places):
-        for value, count in _counted(connection, relation, name):
-            counted[value] = counted.get(value, 0) + count
+        for one in _counted(connection, relation, name):
+            counted[one["value"]] = counted.get(one["value"], 0) + one["rows"]
     return sorted(counted, key=lambda value: -counted[value])
 
 
-def _counted(connection: Connection, relation: str, name: str) -> list[tuple[str, int]]:
+def _counted(connection: Connection, relation: str, name: str) -> list[dict[str, Any]]:
     schema, _, table = relation.partition(".")
     column = sql.Identifier(name)
     query = sql.SQL(
-        "SELECT {0}::text, count(*) FROM {1} WHERE {0} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {2}"
+        "SELECT {0}::text AS value, count(*) AS rows FROM {1} WHERE {0} IS NOT NULL"
+        " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {2}"
     ).format(column, sql.Identifier(schema, table), sql.Literal(MOST + 1))
     try:
         with rows.apart(connection):
-            return [(str(value), int(count)) for value, count in postgres.rows(connection, query)]
+            return postgres.records(connection, query)
     except postgres.Error:
         if connection.closed:
             raise

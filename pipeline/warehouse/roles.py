@@ -194,13 +194,13 @@ def _grant_schema(connection: Connection, schema: str, role: str, privileges: Se
 def _grant_tables(connection: Connection, schema: str, role: str, privileges: Sequence[str]) -> None:
     """Grant what is missing alone: a grant that changes nothing would still touch the catalog."""
     parameters = {"schema": schema, "role": role, "privileges": list(privileges)}
-    lacking = postgres.rows(connection, postgres.statement("warehouse/not_granted"), parameters)
-    for name, privilege in lacking:
+    lacking = postgres.records(connection, postgres.statement("warehouse/not_granted"), parameters)
+    for grant in lacking:
         _execute(
             connection,
             "GRANT {} ON {} TO {}",
-            sql.SQL(privilege),
-            sql.Identifier(schema, name),
+            sql.SQL(grant["privilege"]),
+            sql.Identifier(schema, grant["name"]),
             sql.Identifier(role),
         )
 

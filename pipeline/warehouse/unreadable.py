@@ -9,13 +9,14 @@ from pipeline.postgres import Connection
 def missing(connection: Connection, schema: str, relation: str, table: Table | None) -> StepError:
     """Return that the source has no such relation, with the one that was probably meant."""
     query = """
-        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        SELECT n.nspname::text AS schema_name, c.relname::text AS name
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
           AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
         """
-    there = [(str(its_schema), str(name)) for its_schema, name in postgres.rows(connection, query)]
-    elsewhere = sorted(its_schema for its_schema, name in there if name == relation)
-    close = names.nearest(relation, [name for its_schema, name in there if its_schema == schema])
+    there = postgres.records(connection, query)
+    elsewhere = sorted(one["schema_name"] for one in there if one["name"] == relation)
+    close = names.nearest(relation, [one["name"] for one in there if one["schema_name"] == schema])
     known = ""
     if elsewhere:
         known = f' (schema "{elsewhere[0]}" has one)'

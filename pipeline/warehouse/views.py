@@ -105,12 +105,12 @@ def copy_indexes(warehouse: Connection, relation: sql.Identifier, other: sql.Ide
 
     One on a column that is gone goes with it.
     """
-    indexes = postgres.rows(warehouse, postgres.statement("warehouse/indexes"), relation.strings)
+    indexes = postgres.records(warehouse, postgres.statement("warehouse/indexes"), relation.strings)
     known = set(relations.column_names(warehouse, other))
-    for definition, columns in indexes:
-        if known >= set(columns):
+    for index in indexes:
+        if known >= set(index["columns"]):
             # "CREATE INDEX name ON schema.table USING ...", and no name in it is without its quotes.
-            before, _, after = definition.partition(f" ON {_quoted(warehouse, relation)} USING ")
+            before, _, after = index["definition"].partition(f" ON {_quoted(warehouse, relation)} USING ")
             statement = sql.SQL("{} ON {} USING {}").format(sql.SQL(before), other, sql.SQL(after))
             postgres.rows(warehouse, statement)
 
@@ -196,8 +196,8 @@ def grants(warehouse: Connection, relation: sql.Identifier, columns: Sequence[st
     """
     if relations.oid(warehouse, relation) is None:
         return []
-    rows = postgres.rows(warehouse, postgres.statement("warehouse/grants"), relation.strings)
-    return [statement for statement, column in rows if column is None or column in columns]
+    rows = postgres.records(warehouse, postgres.statement("warehouse/grants"), relation.strings)
+    return [row["statement"] for row in rows if row["about"] is None or row["about"] in columns]
 
 
 def showing(connection: Connection, schema: str, table: str, column: str) -> list[str]:

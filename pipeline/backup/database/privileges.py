@@ -9,8 +9,8 @@ FIRST_WITH_READ_ALL_DATA = 140000
 
 def lacking(connection: Connection) -> list[str]:
     """Return what our login may not read of what pg_dump reads, each with the statement that grants it."""
-    rows = postgres.rows(connection, postgres.statement("backup/backup_privileges"))
-    lines = [f"its login may not read {what}: {statement}" for what, statement in rows]
+    line = "its login may not read {what}: {statement}".format
+    lines = postgres.read(connection, postgres.statement("backup/backup_privileges"), line)
     if len(lines) <= SHOWN:
         return lines
     more = "docs/backup-login.sql grants all of it"

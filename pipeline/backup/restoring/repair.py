@@ -3,8 +3,10 @@ restore has not; and a table's rows without the checks that do not take them. Wh
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from psycopg2 import sql
 
@@ -18,6 +20,28 @@ ENABLE = {"O": "ENABLE TRIGGER", "A": "ENABLE ALWAYS TRIGGER", "R": "ENABLE REPL
 SHOWN = 8
 # How PostgreSQL, in English, ends its refusal to make something twice.
 THERE = "already exists"
+
+
+class _Trigger(NamedTuple):
+    """A trigger that fires, with the letter that says when (pg_trigger.tgenabled)."""
+
+    table: sql.Identifier
+    name: str
+    state: str
+
+
+class _Function(NamedTuple):
+    """A function without a search path of its own, its name as it is written in SQL."""
+
+    name: str
+    schema_name: str
+
+
+class _Check(NamedTuple):
+    """A check of a table, and what makes it."""
+
+    name: str
+    definition: str
 
 
 @dataclass
@@ -102,24 +126,23 @@ class Repair:
     def _quiet(self, connection: Connection, entries: Sequence[Entry]) -> Iterator[None]:
         """Let no trigger of the database fire for rows that come only now."""
         query = """
-            SELECT tgname, tgenabled::text FROM pg_trigger
+            SELECT tgname AS name, tgenabled::text AS state FROM pg_trigger
             WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled <> 'D'
             """
-        triggers = []
+        triggers: list[_Trigger] = []
         for table in filter(None, map(self._table, entries)):
             place = postgres.identifier(table.schema_name, table.name)
-            triggers += [
-                (place, *one) for one in postgres.rows(connection, query, (place.as_string(connection),))
-            ]
+            of_table = functools.partial(_Trigger, place)
+            triggers += postgres.read(connection, query, of_table, (place.as_string(connection),))
         change = "ALTER TABLE {} {} {}"
-        for place, name, _ in triggers:
-            parts = (place, sql.SQL("DISABLE TRIGGER"), sql.Identifier(name))
+        for one in triggers:
+            parts = (one.table, sql.SQL("DISABLE TRIGGER"), sql.Identifier(one.name))
             postgres.rows(connection, sql.SQL(change).format(*parts))
         try:
             yield
         finally:
-            for place, name, state in triggers:
-                parts = (place, sql.SQL(ENABLE[state]), sql.Identifier(name))
+            for one in triggers:
+                parts = (one.table, sql.SQL(ENABLE[one.state]), sql.Identifier(one.name))
                 postgres.rows(connection, sql.SQL(change).format(*parts))
 
     @contextlib.contextmanager
@@ -128,8 +151,8 @@ class Repair:
         if not self.lends:
             yield
             return
-        functions = postgres.rows(connection, postgres.statement("backup/without_search_path"))
-        schemas = sorted({schema for _, schema in functions})
+        functions = postgres.read(connection, postgres.statement("backup/without_search_path"), _Function)
+        schemas = sorted({function.schema_name for function in functions})
         lent = []
         for name, schema in functions:
             names = [sql.Identifier(one).as_string(connection) for one in (schema, *schemas)]
@@ -159,11 +182,10 @@ class Repair:
         if table is None:
             return False
         place = postgres.identifier(table.schema_name, table.name)
-        checks = postgres.rows(
-            connection, postgres.statement("backup/table_checks"), (table.schema_name, table.name)
-        )
-        for name, _ in checks:
-            drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(place, sql.Identifier(name))
+        parameters = (table.schema_name, table.name)
+        checks = postgres.read(connection, postgres.statement("backup/table_checks"), _Check, parameters)
+        for check in checks:
+            drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(place, sql.Identifier(check.name))
             postgres.rows(connection, drop)
         failed, _ = self._again([entry]) if checks else ([entry], [])
         for name, definition in checks:

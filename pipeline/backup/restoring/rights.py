@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline import postgres
 from pipeline.backup.database import contents
@@ -70,17 +71,24 @@ def _acting(wanted: Contents, table: str | None) -> set[str]:
     return {one.owner for one in wanted.objects} | {wanted.database.owner} | set(wanted.grantors)
 
 
+class _Foreign(NamedTuple):
+    """A role, its name as it is written in SQL."""
+
+    name: str
+    is_super: bool
+
+
 def _foreign(connection: Connection, names: Collection[str], login: str) -> list[str]:
     """Say for which of these roles, as far as they are there, our login may not act."""
     mode = "SET" if connection.server_version >= FIRST_WITH_SET else "MEMBER"
     query = """
-        SELECT quote_ident(rolname), rolsuper FROM pg_roles
+        SELECT quote_ident(rolname) AS name, rolsuper AS is_super FROM pg_roles
         WHERE rolname = ANY(%s) AND rolname !~ '^pg_' AND NOT pg_has_role(current_user, oid, %s)
         ORDER BY rolname
         """
-    roles = postgres.rows(connection, query, (list(names), mode))
-    plain = ", ".join(name for name, is_super in roles if not is_super)
-    powerful = ", ".join(name for name, is_super in roles if is_super)
+    roles = postgres.read(connection, query, _Foreign, (list(names), mode))
+    plain = ", ".join(role.name for role in roles if not role.is_super)
+    powerful = ", ".join(role.name for role in roles if role.is_super)
     lines = []
     if plain:
         lines.append(f"it may not act for {plain}, who own or granted something: GRANT {plain} TO {login}")

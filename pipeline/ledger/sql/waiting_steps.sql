@@ -1,6 +1,6 @@
 -- Which steps wait for the lock of their table. Who waits holds a lock that says so, and his session is called
 -- pipeline RUN TASK. Parameter: the names of tables, such as hr.employee.
-SELECT DISTINCT t.name, a.application_name
+SELECT DISTINCT t.name, a.application_name AS session
 FROM unnest(%s::text[]) AS t (name)
 CROSS JOIN hashtextextended('wait ' || t.name, 0) AS k (key)
 JOIN pg_locks AS l ON (l.classid::bigint << 32) | l.objid::bigint = k.key

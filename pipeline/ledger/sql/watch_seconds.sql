@@ -9,4 +9,4 @@ WITH ended AS (
 counted AS (
     SELECT name, seconds, row_number() OVER (PARTITION BY name ORDER BY began DESC) AS number FROM ended
 )
-SELECT name, array_agg(seconds ORDER BY number) FROM counted WHERE number <= %(count)s GROUP BY name
+SELECT name, array_agg(seconds ORDER BY number) AS seconds FROM counted WHERE number <= %(count)s GROUP BY name

@@ -1,6 +1,6 @@
 -- Every table and view that the role of this session may read, outside of the system's schemas and of extensions.
 -- Partitions belong to their parents.
-SELECT n.nspname::text, c.relname::text
+SELECT n.nspname::text AS schema_name, c.relname::text AS name
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')

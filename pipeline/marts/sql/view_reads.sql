@@ -1,8 +1,8 @@
 -- What a view reads, by the server's own account: each relation, with the columns of it.
 -- Parameter: the view's oid.
 SELECT
-    n.nspname || '.' || c.relname,
-    array_agg(DISTINCT a.attname::text) FILTER (WHERE a.attname IS NOT NULL)
+    n.nspname || '.' || c.relname AS relation,
+    array_agg(DISTINCT a.attname::text) FILTER (WHERE a.attname IS NOT NULL) AS columns
 FROM pg_catalog.pg_rewrite r
 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
     AND d.refclassid = 'pg_catalog.pg_class'::regclass

@@ -5,7 +5,8 @@ WITH t AS (
     SELECT c.* FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s
 )
-SELECT format('ALTER TABLE %%s OWNER TO %%I', t.oid::regclass, pg_get_userbyid(t.relowner)), NULL FROM t
+SELECT format('ALTER TABLE %%s OWNER TO %%I', t.oid::regclass, pg_get_userbyid(t.relowner)) AS statement, NULL AS about
+FROM t
 UNION ALL
 SELECT format(
     'GRANT %%s ON %%s TO %%s%%s', a.privilege_type, t.oid::regclass,

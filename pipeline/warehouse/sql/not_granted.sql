@@ -1,6 +1,6 @@
 -- The tables and views of a schema on which a role lacks a privilege, where they are ours to grant.
 -- Parameters: schema, role, privileges.
-SELECT c.relname, p.privilege
+SELECT c.relname AS name, p.privilege
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN unnest(%(privileges)s::text[]) AS p (privilege)
