@@ -28,6 +28,10 @@ NAMES_OF_OTHERS = re.compile(
 NOT_IN_MESSAGES = re.compile(
     r"(?:^|[.;:] )(?:What|Who) \w+|\b(?:[Ww]hoever|made anew|as it should be|is let in|goes on from)\b"
 )
+# How a question begins, or what says no more than to look.
+NOT_A_HINT = re.compile(
+    r"(?:is|are|was|were|does|did|do|has|have|can|then|there|it|see to|see what|look)\b", re.I
+)
 # What is described there is a field: a clause is all that is to be said of it.
 DESCRIPTIONS = ("pipeline/alerts/message.py", "pipeline/alerts/schema.py")
 
@@ -121,6 +125,28 @@ def test_a_message_begins_with_its_subject() -> None:
     assert found == []
 
 
+def hints(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the beginning of each hint that is written as a text, with its line."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword(arg="hint", value=ast.Constant(value=str(text)) as value):
+                yield value.lineno, text
+            case ast.keyword(
+                arg="hint", value=ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]) as value
+            ):
+                yield value.lineno, text
+
+
+def test_a_hint_is_an_imperative_and_no_question() -> None:
+    wrong_hints = [
+        f"{file.relative_to(PROJECT)}:{line}: {text}"
+        for file in named_modules()
+        for line, text in hints(source_code.parsed(file))
+        if NOT_A_HINT.match(text)
+    ]
+    assert wrong_hints == []
+
+
 def test_a_word_that_is_out_is_in_no_document() -> None:
     out = banned()
     files = [
@@ -159,5 +185,7 @@ def test_the_rule_finds_what_breaks_it() -> None:
     flagged = {text for _, text in names(named_badly) if NOT_IN_NAMES.intersection(words(text))}
     assert flagged == {"say", "found", "looks", "LostError"}
     assert {text for text in flagged if not NAMES_OF_OTHERS.fullmatch(text)} == {"say", "found", "looks"}
+    asked = ast.parse("raise E('it is late', hint='is it known?')\nraise E(hint=f'Did you mean {x}?')")
+    assert [line for line, text in hints(asked) if NOT_A_HINT.match(text)] == [1, 2]
     assert NOT_IN_MESSAGES.search("hr: it is late; Whoever reads this")
     assert not NOT_IN_MESSAGES.search("hr: no connection; see who reads it")
