@@ -191,7 +191,7 @@ def test_a_credential_that_was_rotated_reaches_metabase(surface: Surface) -> Non
 def test_what_metabase_forgets_of_a_write_is_found(surface: Surface) -> None:
     """A key that it does not know is dropped, with a 200."""
     surface.metabase.forgets.add(("PUT /api/dashboard/:id", "width"))
-    with pytest.raises(StepError, match='took dashboard "Enrolment", but not its width'):
+    with pytest.raises(StepError, match='accepted dashboard "Enrolment", but not its width'):
         surface.apply()
 
 
