@@ -15,6 +15,7 @@ OF_A_SET = frozenset(
 OF_OTHERS = {
     "pipeline/backup/restoring/restoration.py": "PostgreSQL's names of what a database holds",
     "pipeline/backup/restoring/target.py": "PostgreSQL's names of what a database holds",
+    "pipeline/bounded_http.py": "those of HTTP",
     "pipeline/dashboards/connection.py": "libpq's",
     "pipeline/nomad/deploy.py": "Nomad's",
     "pipeline/dashboards/wanted.py": "Metabase's",

@@ -117,7 +117,7 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
         ) from None
 
     def work(answer: TextIO) -> int:
-        return _hold_or_say_why(configured, declared, run, owner, answer)
+        return _hold_or_explain(configured, declared, run, owner, answer)
 
     try:
         # It outlives this function by design, and nobody waits for it.
@@ -149,7 +149,7 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
     )
 
 
-def _hold_or_say_why(configured: Settings, declared: Source, run: str, owner: int, answer: TextIO) -> int:
+def _hold_or_explain(configured: Settings, declared: Source, run: str, owner: int, answer: TextIO) -> int:
     """Hold a snapshot, or answer why there is none. Return the exit code."""
     try:
         hold(configured, declared, run, owner, answer)

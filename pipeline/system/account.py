@@ -21,8 +21,8 @@ class Account:
 
 def named(name: str) -> Account:
     """Return the user of that name. Raise KeyError if there is none."""
-    found = pwd.getpwnam(name)
-    return Account(name, found.pw_uid, found.pw_gid, tuple(os.getgrouplist(name, found.pw_gid)))
+    entry = pwd.getpwnam(name)
+    return Account(name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
 
 
 def own_name() -> str:

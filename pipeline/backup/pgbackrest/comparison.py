@@ -25,23 +25,24 @@ def server(connection: Connection) -> Server:
     return postgres.read(connection, postgres.statement("backup/server"), Server)[0]
 
 
-def problems(database: str, of: Server, found: Repository) -> list[str]:
+def problems(database: str, of: Server, repository: Repository) -> list[str]:
     """Return in what a repository that was read after the server is not what the server's should be."""
-    if found.problem:
-        return [f"stanza {found.stanza}: {found.problem}; see 'pgbackrest --stanza={found.stanza} info'"]
-    if found.system_identifier != of.system_identifier:
+    stanza = repository.stanza
+    if repository.problem:
+        return [f"stanza {stanza}: {repository.problem}; see 'pgbackrest --stanza={stanza} info'"]
+    if repository.system_identifier != of.system_identifier:
         return [
-            f"stanza {found.stanza} is of another server: its system identifier is "
-            f"{found.system_identifier}, and that of {database}'s is {of.system_identifier}; correct "
+            f"stanza {stanza} is of another server: its system identifier is "
+            f"{repository.system_identifier}, and that of {database}'s is {of.system_identifier}; correct "
             f"[database.{database}] pgbackrest, or upgrade the stanza"
         ]
     wrong = []
-    if found.backup is None:
-        wrong.append(f"stanza {found.stanza} has no backup of this server; make one")
-    if _lacks(of.archived, found.wal):
+    if repository.backup is None:
+        wrong.append(f"stanza {stanza} has no backup of this server; make one")
+    if _lacks(of.archived, repository.wal):
         wrong.append(
-            f"the server says that it archived {of.archived}, and the newest in stanza {found.stanza} is "
-            f"{found.wal or 'nothing'}: see where its archive_command or archive_library puts it"
+            f"the server says that it archived {of.archived}, and the newest in stanza {stanza} is "
+            f"{repository.wal or 'nothing'}: see where its archive_command or archive_library puts it"
         )
     return wrong
 

@@ -116,15 +116,15 @@ def read(settings: PgBackRestSettings, stanza: str) -> Repository:
     Raise StepError if pgBackRest is not installed or not understood, UnreachableError if it fails.
     """
     answer = program.ask(settings, stanza, "info", "--output=json")
-    found = _understood(TypeAdapter(tuple[_Stanza]), answer, stanza)[0]
-    problem = _problem(found)
-    if not found.db:
+    entry = _understood(TypeAdapter(tuple[_Stanza]), answer, stanza)[0]
+    problem = _problem(entry)
+    if not entry.db:
         return Repository(stanza, problem)
     # A server that was upgraded, or made anew, has another number: what is there of the old one is history.
-    current = max(found.db, key=lambda one: one.id)
-    numbers = {(one.key, one.id) for one in found.db if one.system == current.system}
-    backups = [one for one in found.backup if (one.database.key, one.database.id) in numbers]
-    archives = [one for one in found.archive if (one.database.key, one.database.id) in numbers and one.max]
+    current = max(entry.db, key=lambda one: one.id)
+    numbers = {(one.key, one.id) for one in entry.db if one.system == current.system}
+    backups = [one for one in entry.backup if (one.database.key, one.database.id) in numbers]
+    archives = [one for one in entry.archive if (one.database.key, one.database.id) in numbers and one.max]
     newest = max(backups, key=lambda one: one.timestamp.stop, default=None)
     last = max(archives, key=lambda one: one.max or "", default=None)
     return Repository(
@@ -138,11 +138,11 @@ def read(settings: PgBackRestSettings, stanza: str) -> Repository:
     )
 
 
-def _problem(found: _Stanza) -> str | None:
-    if found.status.code == 0:
+def _problem(entry: _Stanza) -> str | None:
+    if entry.status.code == 0:
         return None
-    each = [f"repo{one.key}: {one.status.message}" for one in found.repo if one.status.code]
-    return "; ".join(each) or found.status.message
+    each = [f"repo{one.key}: {one.status.message}" for one in entry.repo if one.status.code]
+    return "; ".join(each) or entry.status.message
 
 
 def _stored(backup: _Backup) -> Stored:

@@ -55,14 +55,14 @@ def data(seen: Overview) -> dict[str, Any]:
 
 
 def _archive_data(one: Archive) -> dict[str, Any]:
-    found = one.repository
+    repository = one.repository
     return {
         "database": one.database,
-        "stanza": found.stanza,
-        "backup": found.backup.label if found.backup else None,
-        "taken_at": _moment(found.backup.taken_at if found.backup else None),
-        "wal": found.wal,
-        "archived_at": _moment(found.archived_at),
+        "stanza": repository.stanza,
+        "backup": repository.backup.label if repository.backup else None,
+        "taken_at": _moment(repository.backup.taken_at if repository.backup else None),
+        "wal": repository.wal,
+        "archived_at": _moment(repository.archived_at),
         "problems": [redact(problem) for problem in one.problems],
         "state": Status.STALE if one.problems else Status.OK,
     }

@@ -15,8 +15,8 @@ def observe(
 ) -> dict[str, Repository]:
     """Return what there is for each database that has one; each stanza is asked once, within `observing`."""
     stanzas = {name: one.pgbackrest for name, one in settings.databases.items() if one.pgbackrest}
-    found: dict[str, Repository] = {}
+    by_stanza: dict[str, Repository] = {}
     for stanza in sorted(set(stanzas.values())):
         with observing(f"pgBackRest {stanza}"):
-            found[stanza] = repository.read(settings.pgbackrest, stanza)
-    return {name: found[stanza] for name, stanza in sorted(stanzas.items()) if stanza in found}
+            by_stanza[stanza] = repository.read(settings.pgbackrest, stanza)
+    return {name: by_stanza[stanza] for name, stanza in sorted(stanzas.items()) if stanza in by_stanza}

@@ -36,7 +36,7 @@ def observe(settings: Settings, now: datetime) -> tuple[list[Archive], list[str]
         except PipelineError as error:
             remarks.append(str(error))
 
-    found = observed.observe(settings, observing)
+    repositories = observed.observe(settings, observing)
     return [
         Archive(
             name,
@@ -45,5 +45,5 @@ def observe(settings: Settings, now: datetime) -> tuple[list[Archive], list[str]
             tuple(judged.problems(settings, one, now)),
             judged.is_stale(settings, one, now),
         )
-        for name, one in found.items()
+        for name, one in repositories.items()
     ], remarks

@@ -237,6 +237,6 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
             yield checked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
     for name, one in settings.databases.items():
         if one.pgbackrest:
-            found = checked(f"pgBackRest {name}", lambda name=name, one=one: beside(name, one.pgbackrest))  # type: ignore[misc]
+            finding = checked(f"pgBackRest {name}", lambda name=name, one=one: beside(name, one.pgbackrest))  # type: ignore[misc]
             # Our own backups are made without it.
-            yield replace(found, problems=(), warnings=found.problems)
+            yield replace(finding, problems=(), warnings=finding.problems)
