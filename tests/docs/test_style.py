@@ -9,7 +9,7 @@ from pipeline.sandbox.home import PROJECT
 from tests.support import source_code
 
 GUIDE = PROJECT / "docs" / "style.md"
-WRITTEN_BY_PEOPLE = ("README.md", "docs", "luigi.cfg", "examples")
+WRITTEN_BY_PEOPLE = ("README.md", "CHANGELOG.md", "docs", "luigi.cfg", "examples")
 # Revisions that are in somebody's warehouse keep their names.
 RELEASED = "migrations"
 # They say neither what a function does nor what a value is.
