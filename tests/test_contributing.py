@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.support.night import Night
 from tests.support.source_code import modules
 
 TOP = Path(__file__).parents[1]
@@ -59,6 +61,52 @@ def greet(arguments):
 """
 
 
+ROOM = """
+from pipeline import access, ledger
+from pipeline.chains import CHAINS
+from pipeline.ledger import lease
+from pipeline.step import Record, StepKey
+
+
+def key_of(run):
+    return StepKey(run, CHAINS[-1].root, "hall")
+
+
+def is_tidy(settings, run):
+    with access.brief(settings).warehouse(autocommit=True) as warehouse:
+        step = ledger.find_step(warehouse, key_of(run))
+    return step is not None and step.done
+
+
+def tidy(settings, run):
+    with access.opened(settings) as databases, databases.warehouse(autocommit=True) as beside:
+        with lease.attempted(beside, key_of(run)) as attempt, databases.warehouse() as warehouse:
+            attempt.finish(warehouse, 7, Record())
+            warehouse.commit()
+"""
+TASKS = """
+from pipeline import tidying
+from tasks import events
+from tasks.step import Done, RunParameter, Step, configured, today
+
+
+class TidyHall(Step):
+    task_namespace = ""
+    logical_date = RunParameter(default=today())
+
+    def output(self):
+        return Done("the tidy hall", lambda: tidying.is_tidy(configured(), self.logical_date))
+
+    def run(self):
+        tidying.tidy(configured(), self.logical_date)
+"""
+ENTRY = """
+HALL = Part((), "the hall", "pipeline run {chain} --run {run}")
+TIDY = Chain("tidy", "tasks.tidy", (Task("TidyHall", HALL, concludes=True),), help="tidy the hall")
+CHAINS = (*CHAINS, TIDY)
+"""
+
+
 @pytest.fixture
 def extended(tmp_path: Path) -> Path:
     """The library with a kind of check, a form of alerts and a command more; return where it is."""
@@ -71,10 +119,10 @@ def extended(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def python(extended: Path, code: str) -> str:
+def python(extended: Path, code: str, environment: Mapping[str, str] = os.environ) -> str:
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(extended)},
+        env={**environment, "PYTHONPATH": str(extended)},
         capture_output=True,
         text=True,
         check=False,
@@ -123,6 +171,24 @@ def test_a_command_is_one_file(extended: Path) -> None:
     call = "from pipeline.cli import main; raise SystemExit(main({}))"
     assert python(extended, call.format(["greet", "Ada"])) == "good morning, Ada\n"
     assert re.search(r"^ +greet +say good morning$", python(extended, call.format(["--help"])), re.MULTILINE)
+
+
+def test_a_chain_is_its_room_its_tasks_and_its_entry(extended: Path, night: Night) -> None:
+    """It is found, run, judged and shown by these three files."""
+    shutil.copytree(TOP / "tasks", extended / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    (extended / "pipeline" / "tidying").mkdir()
+    (extended / "pipeline" / "tidying" / "__init__.py").write_text(ROOM)
+    (extended / "tasks" / "tidy.py").write_text(TASKS)
+    with (extended / "pipeline" / "chains" / "declared.py").open("a") as file:
+        file.write(ENTRY)
+    call = "from pipeline.cli import main; main(['run', {}])"
+    listed = python(extended, call.format("'--help'"), night.platform.env)
+    assert re.search(r"^ +tidy +tidy the hall$", listed, re.MULTILINE)
+    printed = python(extended, call.format("'tidy', '--run', '2026-11-22'"), night.platform.env)
+    assert printed.splitlines()[-1] == "run 2026-11-22 of tidy: 1 step done"
+    assert night.ask("warehouse", "SELECT name, state, rows FROM ops.step WHERE task = 'TidyHall'") == [
+        ("hall", "done", 7)
+    ]
 
 
 def test_every_file_and_folder_that_the_guide_names_is_there() -> None:
