@@ -62,7 +62,7 @@ def compare(
             comparison = _Comparison(warehouse, source, planned, part, alike)
             began = time.monotonic()
             try:
-                finding = comparison.compare(most_seconds)
+                result = comparison.compare(most_seconds)
             except (postgres.QueryCanceled, StepError):
                 # A copy that is ended by a limit is told as any that failed.
                 if most_seconds is None or time.monotonic() - began < most_seconds:
@@ -78,7 +78,7 @@ def compare(
         # What is wrong with the source, or with what is declared, is told by the load.
         warehouse.rollback()
         return Part(), Finding(Outcome.INCOMPARABLE, str(error).removeprefix(f"{name}: "))
-    return part, finding
+    return part, result
 
 
 class _Comparison:
@@ -132,11 +132,8 @@ class _Comparison:
         if same or surplus or clear:
             return finding.judged(rows=rows, newer=0, missing=0, altered=0, surplus=surplus, clear=clear)
         what = "view" if self._planned.shape.kind == RelationKind.VIEW else "foreign table"
-        return Finding(
-            Outcome.INCOMPARABLE,
-            f"a {what} does not show which rows changed; each load reads it in full",
-            rows,
-        )
+        why = f"a {what} does not show which rows changed; each load reads it in full"
+        return Finding(Outcome.INCOMPARABLE, why, rows)
 
     # By sums.
 
