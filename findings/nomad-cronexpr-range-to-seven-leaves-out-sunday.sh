@@ -48,7 +48,7 @@ func main() {
 }
 GO
 go get github.com/hashicorp/cronexpr@v1.1.3 2>/dev/null
-days=(7 6,7 5-7 sat-sun 1-7 0-7)
+days=(7 '6,7' 5-7 sat-sun 1-7 0-7)
 by_nomads=$(go run . "${days[@]}")
 cd ..
 by_cron=$(environment/bin/python - "${days[@]}" <<'PYTHON'
