@@ -52,6 +52,11 @@ LEFT JOIN LATERAL (
           SELECT FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS u (attnum)
           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum
           WHERE NOT a.attnotnull
+             -- Since PostgreSQL 18 that is true of NOT NULL ... NOT VALID as well, which older rows need not keep.
+             OR EXISTS (
+                 SELECT FROM pg_constraint r
+                 WHERE r.conrelid = c.oid AND r.contype = 'n' AND NOT r.convalidated AND a.attnum = ANY (r.conkey)
+             )
       )
     ORDER BY i.indisprimary DESC, i.indnkeyatts, x.relname
     LIMIT 1
