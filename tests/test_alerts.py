@@ -3,10 +3,13 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -17,6 +20,7 @@ from pipeline.access import Access
 from pipeline.alerts import Alert, forms, notifier, schema, webhook
 from pipeline.alerts.sender import Sender
 from pipeline.alerts.spool import Spool
+from pipeline.errors import UnreachableError
 from pipeline.settings import Settings
 from pipeline.settings.values import alert_forms
 from tests.support.hooks import KEY, Hook
@@ -501,3 +505,18 @@ def test_a_warehouse_that_is_away_keeps_nothing_from_being_told(hook: Hook) -> N
     alerts.send(configured(hook), failed())
     assert hook.received() == [("failed", "etl/shop.item")]
     assert json.loads(hook.requests()[0]["raw"])["key"] == "etl/shop.item"
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_an_alert_of_a_machine_whose_clock_is_off_is_signed_by_the_clock_of_who_refuses_it(
+    hook: Hook, seconds: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever receives it refuses what seems to be old: it would stay in the spool for ever."""
+    monkeypatch.setattr(webhook, "time", SimpleNamespace(time=lambda: time.time() + seconds))
+    webhook.post(hook.url, b"{}", hmac_key=KEY, message_id="1")
+    (came,) = hook.requests()
+    assert came["headers"][webhook.ID_HEADER] == "1"
+    assert re.search(r"clock is 3[56]\d\d seconds off that of the webhook", caplog.text)
+    # Another key is refused, whatever the time.
+    with pytest.raises(UnreachableError, match="401"):
+        webhook.post(hook.url, b"{}", hmac_key="another", message_id="2")

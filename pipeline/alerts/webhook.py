@@ -5,13 +5,17 @@ Nothing that is raised or logged here holds the address, which for most services
 
 import hashlib
 import hmac
+import logging
 import time
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import requests
 
 from pipeline import bounded_http
 from pipeline.errors import StepError, UnreachableError, innermost
+
+logger = logging.getLogger(__name__)
 
 SIGNATURE_HEADER = "Pipeline-Signature"
 ID_HEADER = "Idempotency-Key"
@@ -65,17 +69,27 @@ def post(url: str, body: bytes, *, hmac_key: str | None, message_id: str) -> Non
     Raise UnreachableError if it may be taken later, RefusedError if this body will not be taken as it is.
     """
     headers = {"Content-Type": "application/json", ID_HEADER: message_id}
+    now = time.time()
     if hmac_key:
-        headers[SIGNATURE_HEADER] = signature(hmac_key, body, time.time())
-    _ask("POST", url, body, headers)
+        headers[SIGNATURE_HEADER] = signature(hmac_key, body, now)
+    status, theirs = _ask("POST", url, body, headers)
+    if hmac_key and not _is_taken(status) and theirs is not None and abs(theirs - now) > TOLERANCE_SECONDS:
+        # Nothing that we sign by this clock is believed, and who is to set it has to hear of it.
+        logger.warning(
+            "this machine's clock is %.0f seconds off that of the webhook; set it", abs(theirs - now)
+        )
+        headers[SIGNATURE_HEADER] = signature(hmac_key, body, theirs)
+        status, _ = _ask("POST", url, body, headers)
+    _require_taken(status)
 
 
 def ping(url: str) -> None:
     """Ask for an address whose silence somebody else watches. Raise UnreachableError or RefusedError."""
-    _ask("GET", url, None, {})
+    _require_taken(_ask("GET", url, None, {})[0])
 
 
-def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> None:
+def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, float | None]:
+    """Return the status, and what time it is there, if it says so."""
     try:
         # What it answers beyond its status is not read. Another address that it names is not what Vault has.
         with bounded_http.request(
@@ -87,10 +101,24 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> 
             allow_redirects=False,
             timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
         ) as answer:
-            status = answer.status_code
+            return answer.status_code, _moment(answer.headers.get("Date", ""))
     except requests.RequestException as error:
         raise UnreachableError(f"the webhook cannot be reached: {_reason(error)}") from None
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+
+
+def _moment(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_taken(status: int) -> bool:
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _require_taken(status: int) -> None:
+    if _is_taken(status):
         return
     if status in _REFUSALS:
         raise RefusedError(

@@ -1,6 +1,7 @@
 """What people and clocks start beside the chains: audit, watch, report, sync and restore; a world of each."""
 
 import contextlib
+import itertools
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -50,7 +51,16 @@ class Watches(Loads):
     def differences(self) -> list[str]:
         """Return what was told more than once, or not at all."""
         told = self.hook.received()
-        twice = [f"told twice: {one}" for one in set(told) if told.count(one) > 1]
+        # What was over in between is news again.
+        kinds: dict[str, list[str]] = {}
+        for kind, key in told:
+            kinds.setdefault(key, []).append(kind)
+        twice = [
+            f"told twice: {key}: {one}"
+            for key, found in kinds.items()
+            for one, following in itertools.pairwise(found)
+            if one == following
+        ]
         return [*super().differences(), *twice, *([] if told else ["nothing was told"])]
 
     def remains(self) -> list[str]:

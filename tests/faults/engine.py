@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from tests.faults import clocks
 from tests.faults.faults import Fault
 from tests.faults.scene import Scene, standing
 from tests.support.hooks import Hook
@@ -57,7 +58,8 @@ def strike(world: World, place: str, fault: Fault) -> None:
     """Do one fault at one place. Raise AssertionError if anything is not as it should be after it."""
     arguments = world.begin()
     told_before = len(world.hook.received())
-    with standing(arguments, world.environment, place, world.folder) as scene:
+    clock = clocks.environment(fault.clock, world.folder) if fault.clock is not None else {}
+    with standing(arguments, {**world.environment, **clock}, place, world.folder) as scene:
         _play(world, scene, fault)
         told = world.hook.received()[told_before:]
         codes = {*fault.codes} - {0} | ({*world.good} if 0 in fault.codes else set())

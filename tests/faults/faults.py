@@ -42,6 +42,8 @@ class Fault:
     place: str = "middle"
     # Whether it takes a file system of its own, which only root may mount.
     needs_mounts: bool = False
+    # By how many seconds the clock of the machine is off as the command begins; None where that cannot be.
+    clock: int | None = None
 
 
 def killed(number: signal.Signals, who: str) -> Strike:

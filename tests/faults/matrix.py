@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.errors import CheckError, UnreachableError
-from tests.faults import changes, disks, faults, servers
+from pipeline.errors import CheckError, StepError, UnreachableError
+from tests.faults import changes, clocks, disks, faults, servers
 from tests.faults.faults import Fault
 
 
@@ -168,7 +168,7 @@ def _at_once(*found: Fault) -> tuple[Fault, ...]:
 
 # A drill has no room there for the word that it was not the backup's fault; its report says what was.
 _NO_ROOM = replace(disks.WORK_FULL, codes=(*disks.WORK_FULL.codes, CheckError.exit_code))
-REACH: dict[str, Sequence[Fault]] = {
+_REACH: dict[str, Sequence[Fault]] = {
     "snapshot": (*_ANY_LOAD, *_READS),
     "extract": (*_ANY_LOAD, *_READS, disks.WAREHOUSE_FULL),
     "validate": _ANY_LOAD,
@@ -186,6 +186,22 @@ REACH: dict[str, Sequence[Fault]] = {
     "dashboards": _at_once(*_WAREHOUSE, *_VAULT),
     "sync": (),
 }
+# B2 takes nothing from a machine whose clock is off, and says so: there it is set in the middle alone.
+# One that is off from the beginning is a matter of test_clocks.py.
+_BY_B2 = ("dump", "encrypt", "upload", "verify", "drill", "restore")
+
+
+def _clocks(step: str) -> tuple[Fault, ...]:
+    if step not in _BY_B2:
+        found = (*clocks.OFF, *clocks.SET)
+        # Watch asks B2 too, and says what it could not see.
+        return _at_once(*found) if step == "watch" else found
+    codes = (0, StepError.exit_code, UnreachableError.exit_code)
+    # A backup that is verified counts, though B2 copied nothing to keep any more: the next one catches up.
+    return tuple(replace(fault, codes=codes, next_night=step == "verify") for fault in clocks.SET)
+
+
+REACH = {step: (*found, *_clocks(step)) for step, found in _REACH.items()}
 
 
 @dataclass(frozen=True)

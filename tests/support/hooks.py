@@ -25,7 +25,7 @@ class Hook:
         self.faults = Faults()
         self.secret = f"alerts-{platform.prefix}"
         self._file = platform.folder / "webhooks.jsonl"
-        own = {"file": self._file, "faults": self.faults, "log_message": lambda *_: None}
+        own = {"file": self._file, "faults": self.faults, "log_message": lambda *_: None, "hmac_key": KEY}
         self._catcher = type("OwnCatcher", (Catcher,), own)
         self._server: ThreadingHTTPServer | None = None
         self._port = 0

@@ -14,6 +14,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from pipeline.alerts import webhook
+
 MAXIMUM_BYTES = 1024 * 1024
 # Longer than anybody waits for an answer.
 HANG_SECONDS = 60.0
@@ -65,6 +67,8 @@ class Catcher(http.server.BaseHTTPRequestHandler):
 
     file: Path
     faults = Faults()
+    # With it, what is not signed by it, or minutes old, is refused, as who receives alerts should do.
+    hmac_key: str | None = None
 
     def do_POST(self) -> None:
         """Keep one body. Anything but JSON is refused."""
@@ -77,6 +81,9 @@ class Catcher(http.server.BaseHTTPRequestHandler):
         if fault and fault["kind"] != FaultKind.UNANSWERED:
             self._fail(fault)
             return
+        if self.hmac_key and not self._is_signed(self.hmac_key, raw):
+            self._answer(HTTPStatus.UNAUTHORIZED, b"not signed, or not now\n")
+            return
         try:
             body = json.loads(raw)
         except ValueError:
@@ -87,6 +94,10 @@ class Catcher(http.server.BaseHTTPRequestHandler):
             self._fail({"kind": FaultKind.RESET})
             return
         self._answer(HTTPStatus.NO_CONTENT, b"")
+
+    def _is_signed(self, key: str, raw: bytes) -> bool:
+        signed = self.headers.get(webhook.SIGNATURE_HEADER, "")
+        return webhook.is_signed(key, raw, signed, datetime.now(UTC).timestamp())
 
     def do_GET(self) -> None:
         """Return everything that was kept; at /ping keep that it was asked for."""
