@@ -76,6 +76,20 @@ def test_a_line_that_is_cut_once_fails_no_step(
     assert loaded.inserted == 5000
 
 
+@pytest.mark.parametrize("name", ["shop", "warehouse"])
+def test_a_line_that_is_slow_fails_no_step_and_nothing_is_tried_again(
+    shop: Night, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = next_run()
+    caplog.set_level(logging.DEBUG)
+    with proxies.before(shop.platform, name) as line, shop.snapshot("shop", run):
+        line.be_slow(512, 0.005)
+        steps(shop, run)
+    assert shop.differing("shop") == []
+    assert line.slowed > 20
+    assert "trying again" not in caplog.text
+
+
 def test_a_load_of_which_nobody_heard_is_not_done_twice(shop: Night) -> None:
     run = next_run()
     with shop.snapshot("shop", run):

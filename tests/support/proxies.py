@@ -6,6 +6,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -36,6 +37,8 @@ class Line:
         self._answered = False
         self._starting = 0
         self._unheeded: bytes = b""
+        self._piece_bytes, self._wait_seconds = PIECE_BYTES, 0.0
+        self.slowed = 0
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -48,6 +51,10 @@ class Line:
     def start_slowly(self, times: int) -> None:
         """Tell the next `times` connections that the server is starting."""
         self._starting = times
+
+    def be_slow(self, piece_bytes: int, wait_seconds: float) -> None:
+        """Hand on no more than that at once, and wait before each."""
+        self._piece_bytes, self._wait_seconds = piece_bytes, wait_seconds
 
     def ignore(self, setting: str) -> None:
         """Let nobody set a setting, whatever they say: as a pooler, whose sessions are not who told them."""
@@ -93,7 +100,10 @@ class Line:
             while not self._closing.is_set():
                 ready, _, _ = select.select([client, server], [], [], POLL_SECONDS)
                 for end in ready:
-                    piece = end.recv(PIECE_BYTES)
+                    piece = end.recv(self._piece_bytes)
+                    if self._wait_seconds:
+                        self.slowed += 1
+                        time.sleep(self._wait_seconds)
                     if not piece or (doomed and end is server):
                         return
                     if end is client and self._is_cut_by(piece):
