@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import luigi
 
-from pipeline.backup.drills import drill
+from pipeline.backup.drills import attempt, drill, recovery
+from pipeline.backup.drills.report import Origin
 from pipeline.chains import DRILL
 from tasks import events  # noqa: F401 - people are told of what fails
 from tasks.step import Done, MonthParameter, Shown, configured
@@ -19,8 +20,8 @@ def this_month() -> str:
     return f"{datetime.now(UTC):%Y-%m}"
 
 
-class RestoreDrill(Shown):
-    """The newest backup of a database was restored, and found to be what was backed up."""
+class Drill(Shown):
+    """A drill of one database, in a month."""
 
     task_namespace = DRILL.name
     # What failed was not a passing thing: who waits for the result is told at once.
@@ -33,14 +34,35 @@ class RestoreDrill(Shown):
         """Raise UsageError if luigi.cfg has no such database."""
         configured().database(self.database)
 
+
+class RestoreDrill(Drill):
+    """The newest backup of a database was restored, and found to be what was backed up."""
+
     def output(self) -> Done:
         return Done(
             f"proven backup of {self.database} in {self.month}",
-            lambda: drill.is_held(configured(), self.database, self.month),
+            lambda: attempt.is_held(configured(), self.database, self.month),
         )
 
     def run(self) -> None:
         drill.drill_database(configured(), self.database, self.month, self.show)
+
+
+class ArchiveDrill(Drill):
+    """What pgBackRest has of a database's server was recovered, and found to be that server's."""
+
+    def require_declared(self) -> None:
+        """Raise UsageError if luigi.cfg has no such database, or no stanza for it."""
+        recovery.stanza_of(configured(), self.database)
+
+    def output(self) -> Done:
+        return Done(
+            f"proven archive of {self.database} in {self.month}",
+            lambda: attempt.is_held(configured(), self.database, self.month, Origin.PGBACKREST),
+        )
+
+    def run(self) -> None:
+        recovery.drill_archive(configured(), self.database, self.month, self.show)
 
 
 class DrillEverything(luigi.WrapperTask):
@@ -48,12 +70,22 @@ class DrillEverything(luigi.WrapperTask):
 
     databases: Sequence[str] = luigi.ListParameter(default=(), description="only these")
     month = MonthParameter(default=this_month(), description="the month, by default this one (UTC)")
+    origin = luigi.ChoiceParameter(
+        default=str(Origin.BACKUP),
+        choices=[str(one) for one in Origin],
+        description="what is restored: our backups, or what pgBackRest has beside them",
+    )
 
     def require_declared(self) -> None:
         """Raise UsageError if luigi.cfg has not all of these databases."""
         for name in self.databases:
             configured().database(name)
 
-    def requires(self) -> Iterator[RestoreDrill]:
+    def requires(self) -> Iterator[Drill]:
+        if self.origin == Origin.PGBACKREST:
+            there = [name for name, one in sorted(configured().databases.items()) if one.pgbackrest]
+            for name in self.databases or there:
+                yield ArchiveDrill(database=name, month=self.month)
+            return
         for name in self.databases or sorted(configured().databases):
             yield RestoreDrill(database=name, month=self.month)

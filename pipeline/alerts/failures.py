@@ -178,6 +178,15 @@ def drill(database: str, month: str | None) -> AlertSubject:
     return AlertSubject.of(chains.DRILL.part(chains.DRILLED, database, month))
 
 
+def archive_drill(database: str, month: str | None) -> AlertSubject:
+    """Return the drill of what pgBackRest has of a database's server, in a month.
+
+    >>> archive_drill("hr", "2026-11").key, archive_drill("hr", "2026-11").command
+    ('drill/hr/pgbackrest', 'pipeline run drill hr --from pgbackrest')
+    """
+    return AlertSubject.of(chains.DRILL.part(chains.RECOVERED, database, month))
+
+
 def programs(run: str | None, program: str | None = None) -> AlertSubject:
     """Return all of the analysts' own tasks in a run, or those of one file as they were started alone."""
     return AlertSubject.of(chains.ANALYSTS.whole(run, program))

@@ -55,6 +55,8 @@ def find(
         return Hint(chain.command(run, name), hint or f"fix tasks/{name}.py")
     if chain and chain.is_plain:
         return Hint(chain.command(run), hint or "")
+    if task == chains.ARCHIVE_DRILL_TASK:
+        return Hint(chains.DRILL.part(chains.RECOVERED, name, run).command, hint or "")
     prefix = "" if chain in (None, chains.ETL, chains.MARTS) else f"{chain.name}/"
     since, before = again, ""
     file = f"sources/{name.partition('.')[0]}.yaml"

@@ -3,6 +3,7 @@
 from pipeline.chains.declared import (
     ANALYSTS,
     APPLY_TASK,
+    ARCHIVE_DRILL_TASK,
     BACKED_UP,
     BACKUP,
     BUILD_TASK,
@@ -21,6 +22,7 @@ from pipeline.chains.declared import (
     OPEN_TASK,
     PROGRAM,
     PROGRAM_TASK,
+    RECOVERED,
     SOURCE,
     SOURCE_TASK,
     SURFACE,
@@ -35,6 +37,7 @@ from pipeline.chains.model import Chain, Part, Subject, Task
 __all__ = [
     "ANALYSTS",
     "APPLY_TASK",
+    "ARCHIVE_DRILL_TASK",
     "BACKED_UP",
     "BACKUP",
     "BUILD_TASK",
@@ -55,6 +58,7 @@ __all__ = [
     "OPEN_TASK",
     "PROGRAM",
     "PROGRAM_TASK",
+    "RECOVERED",
     "SOURCE",
     "SOURCE_TASK",
     "SURFACE",

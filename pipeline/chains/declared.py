@@ -13,6 +13,7 @@ ENCRYPT_TASK = "EncryptDump"
 UPLOAD_TASK = "UploadBackup"
 VERIFY_TASK = "VerifyBackup"
 DRILL_TASK = "RestoreDrill"
+ARCHIVE_DRILL_TASK = "ArchiveDrill"
 PROGRAM_TASK = "RunProgram"
 APPLY_TASK = "ApplyDashboards"
 
@@ -23,6 +24,14 @@ MART = Part(("mart",), "mart {name}", "pipeline rerun --run {run} mart.{name}", 
 SURFACE = Part((), "dashboards", "pipeline dashboards apply")
 BACKED_UP = Part(("database",), "backup of {name}", "pipeline run {chain} {name} --run {run}")
 DRILLED = Part(("database",), "drill of {name}", "pipeline run {chain} {name}")
+
+# Of what pgBackRest has of its server, beside our backups.
+RECOVERED = Part(
+    ("database",),
+    "drill of {name} from pgBackRest",
+    "pipeline run {chain} {name} --from pgbackrest",
+    aspect="pgbackrest",
+)
 
 PROGRAM = Part(("program",), "tasks/{name}.py", "pipeline run {chain} {name} --run {run}")
 
@@ -88,6 +97,7 @@ DRILL = Chain(
     "tasks.drill",
     (
         Task(DRILL_TASK, DRILLED, concludes=True),
+        Task(ARCHIVE_DRILL_TASK, RECOVERED, concludes=True),
         # Of some databases alone as well: that they are proven says nothing of the others.
         Task("DrillEverything", None, gathers=True),
     ),

@@ -35,6 +35,8 @@ class Part:
     command: str
     # What stands before its name in the ledger, with a dot.
     schema: str = ""
+    # What stands behind its name in the keys of alerts, where another part has that name as well.
+    aspect: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Chain:
         command = part.command if run else part.command.replace(_RUN_OPTION, "")
         return Subject(
             # Of the only part of its kind there is no name.
-            f"{self.name}/{name}" if name else self.name,
+            "/".join(word for word in (self.name, name, part.aspect) if word),
             part.name.format(name=name),
             command.format(chain=self.name, name=name, run=run),
             run,

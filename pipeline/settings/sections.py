@@ -161,13 +161,18 @@ class BackupSettings(Section):
 class PgBackRestSettings(Section):
     """pgBackRest, where the school has it beside our backups: its own file, and how old what it has may grow.
 
-    `config` is its configuration file; where it is None, pgBackRest looks for it itself.
+    `config` is its configuration file; where it is None, pgBackRest looks for it itself. The last three are
+    for a drill: where it restores (None: as [backup] says), where PostgreSQL's own programs are (None: where
+    Debian and Red Hat have those of each version), and who runs them where we are root.
     """
 
     config: Path | None = None
     # A week and two hours: a full backup each week is usual.
     backup_hours: int = Field(default=170, ge=1)
     wal_hours: int = Field(default=26, ge=1)
+    work_dir: Path | None = None
+    postgres_bin: Path | None = None
+    user: Text = "postgres"
 
 
 class RestoreSettings(Section):

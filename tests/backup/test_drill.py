@@ -13,7 +13,7 @@ from pipeline.alerts import hints
 from pipeline.backup.database import assertions
 from pipeline.backup.database.assertions import Assertion
 from pipeline.backup.database.counting import Counting
-from pipeline.backup.drills import controls, drill, report
+from pipeline.backup.drills import attempt, controls, drill, report
 from pipeline.backup.drills.report import Report
 from pipeline.backup.restoring import restore, target
 from pipeline.backup.restoring.restoration import Order, Restored
@@ -50,7 +50,7 @@ def drilled(restores: Restores, kind: type[PipelineError] = CheckError) -> Repor
     with pytest.raises(kind) as failed:
         drill.drill_database(restores.archive.settings, "shop", MONTH)
     assert type(failed.value) is kind
-    assert not drill.is_held(restores.archive.settings, "shop", MONTH)
+    assert not attempt.is_held(restores.archive.settings, "shop", MONTH)
     return restores.report("shop", MONTH)
 
 
@@ -79,8 +79,8 @@ def test_a_sound_backup_is_proven_and_nothing_stays_but_the_report(shop: Restore
     assert found.grade == "A"
     assert shop.report("shop", MONTH) == found
     assert f"shop/{RUN}/drill-{MONTH}.json" in {name for _, name in shop.archive.names()}
-    assert drill.is_held(shop.archive.settings, "shop", MONTH)
-    assert not drill.is_held(shop.archive.settings, "shop", "2026-12")
+    assert attempt.is_held(shop.archive.settings, "shop", MONTH)
+    assert not attempt.is_held(shop.archive.settings, "shop", "2026-12")
     assert shop.databases() == []
     assert shop.roles() == set()
     assert shop.leftovers() == []
@@ -187,7 +187,7 @@ def test_a_wrong_manifest_fails_the_drill_and_is_replaced_by_a_good_one(shop: Re
     assert any("public.item has 1,000 rows instead of 1,001" in line for line in found.failures)
     shop.change_manifest("shop", contents=contents)
     assert drill.drill_database(shop.archive.settings, "shop", MONTH).held
-    assert drill.is_held(shop.archive.settings, "shop", MONTH)
+    assert attempt.is_held(shop.archive.settings, "shop", MONTH)
 
 
 def test_a_server_that_lacks_something_is_told_and_no_proof(shop: Restores) -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline import crypt, vault
 from pipeline.backup import dump
-from pipeline.backup.drills import drill
+from pipeline.backup.drills import attempt, drill
 from pipeline.backup.store import backups, choice, manifest, retention, signature
 from pipeline.backup.store.backups import Backup, Listing
 from pipeline.backup.store.manifest import Manifest
@@ -189,7 +189,7 @@ def test_who_has_the_writers_key_alone_adds_no_backup_that_counts(
             choice.choose(bucket, archive.settings, "shop")
         with pytest.raises(CheckError, match="signed"):
             choice.choose(bucket, archive.settings, "shop", FORGED)
-        manifest_, remarks = drill._newest(bucket, archive.settings, "shop")
+        manifest_, remarks = attempt.newest(bucket, archive.settings, "shop")
         assert (manifest_.run, len(remarks)) == (RUN, 1)
     assert [one.run for one in shown.in_bucket(archive.settings)] == [RUN]
     assert not backups.is_verified(archive.settings, "shop", FORGED)

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,19 +161,28 @@ def _version(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def started(version: int, folder: Path, *options: str, programs: Path | None = None) -> Iterator[Major]:
+def started(
+    version: int,
+    folder: Path,
+    *options: str,
+    programs: Path | None = None,
+    initializing: Sequence[str] = (),
+) -> Iterator[Major]:
     """Run a server of that major version below `folder` during the block, with more options of postgres.
 
-    `programs` is the folder of its programs, where that is not one of `binaries`.
+    `programs` is the folder of its programs, where that is not one of `binaries`, `initializing` what initdb
+    is told besides.
     """
     home = Home(folder)
     folder.mkdir(mode=0o700)
     home.prepare()
     try:
         there = _reachable(home, programs or binaries()[version])
-        cluster = Cluster(f"postgres-{version}", FIRST_PORT, there)
+        cluster = Cluster(f"postgres-{version}", FIRST_PORT, there, initializing)
         with ports.reservations(), home.changing() as state:
-            chosen = next(port for port in range(FIRST_PORT, FIRST_PORT + 200) if ports.reserve(port))
+            # Another process of tests may be about to start one as well.
+            first = FIRST_PORT + os.getpid() % 200
+            chosen = next(port for port in range(first, first + 200) if ports.reserve(port))
             state.ports[cluster.name] = chosen
         cluster.prepare(home, threading.Event())
         process = processes.start(

@@ -76,10 +76,6 @@ class Archived:
             wait_until(lambda: postgres.value(connection, query, (name,)), f"{name} is archived")
         return name
 
-    def settings(self) -> dict[str, dict[str, str]]:
-        """Return the section of luigi.cfg that leads to it."""
-        return {"pgbackrest": {"config": str(self.config)}}
-
 
 def _version() -> tuple[int, ...]:
     if shutil.which(PROGRAM) is None:
@@ -109,7 +105,14 @@ def _programs() -> tuple[int, Path]:
 def archived(folder: Path) -> Iterator[Archived]:
     """Run a server below `folder` whose WAL is archived. Skip the test where no pgBackRest can do that."""
     version, programs = _programs()
-    with majors.started(version, folder, "-c", "archive_mode=on", programs=programs) as server:
+    with majors.started(
+        version,
+        folder,
+        "-c",
+        "archive_mode=on",
+        programs=programs,
+        initializing=["--data-checksums"],
+    ) as server:
         home = server.home
         own = home.servers("pgbackrest")
         own.mkdir(mode=0o755)
@@ -132,3 +135,15 @@ def archived(folder: Path) -> Iterator[Archived]:
             postgres.rows(connection, f"ALTER SYSTEM SET archive_command = '{push}'")
             postgres.rows(connection, "SELECT pg_reload_conf()")
         yield made
+
+
+def drilling(beside: Archived) -> dict[str, str]:
+    """Return what luigi.cfg has to say so that a server out of its repository can be started here."""
+    home = beside.server.home
+    work = home.servers("drill")
+    work.mkdir(mode=0o711, exist_ok=True)
+    # Whoever runs the server has to get there, also where we are root.
+    work.parent.chmod(0o711)
+    postgres_ = accounts.executable_by(home.account, beside.programs / "postgres", home.servers("binaries"))
+    section = {"config": str(beside.config), "work_dir": str(work), "postgres_bin": str(postgres_.parent)}
+    return {**section, **({"user": accounts.NAME} if home.account else {})}

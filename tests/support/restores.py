@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from pipeline import access, postgres
 from pipeline.backup import dump, encrypt, upload, verify
-from pipeline.backup.drills import drill
+from pipeline.backup.drills import attempt, drill
 from pipeline.backup.drills.report import Report
 from pipeline.backup.store import manifest, signature
 from pipeline.backup.store.manifest import Manifest
@@ -170,7 +170,7 @@ class Restores:
 
     def report(self, database: str, month: str) -> Report:
         """Return the report of a drill."""
-        return drill.reports(self.archive.settings, [database], month)[database]
+        return attempt.reports(self.archive.settings, [database], month)[database]
 
     def close(self) -> None:
         """Remove databases and roles from the drill server, and the entries from Vault."""

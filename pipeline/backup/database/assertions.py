@@ -100,7 +100,7 @@ def _rest(connection: Connection, wanted: Contents, large: LargeObjects) -> list
         _large_objects(wanted.large_objects, large),
         _objects(wanted, contents.objects(connection)),
         _constraints(connection),
-        *_indexes(connection),
+        *indexes(connection),
         _extensions(wanted, connection),
         _roles(connection, wanted.roles),
         *_database(wanted.database, contents.database(connection)),
@@ -191,7 +191,8 @@ def _constraints(connection: Connection) -> Assertion:
     return Assertion(name="constraints", held=True, detail=f"{valid:,} valid{more}")
 
 
-def _indexes(connection: Connection) -> list[Assertion]:
+def indexes(connection: Connection) -> list[Assertion]:
+    """Say whether the indexes are valid and, by amcheck, in order and complete; nothing is changed."""
     health = index_health.check(connection)
     valid = _assertion("indexes", health.broken, f"{health.valid:,} valid")
     if health.reason is not None:

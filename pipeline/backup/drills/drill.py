@@ -3,31 +3,27 @@ manifest, timed, and damaged on purpose to see that this is noticed. Nothing of 
 """
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import FrameType
 
-from pipeline import access, chains
 from pipeline.access import Access
 from pipeline.backup.database.assertions import Assertion
-from pipeline.backup.drills import controls, report
+from pipeline.backup.drills import attempt, controls, report
+from pipeline.backup.drills.attempt import DrillWork
 from pipeline.backup.drills.report import Report
 from pipeline.backup.restoring import restore, roles
 from pipeline.backup.restoring import target as targets
 from pipeline.backup.restoring.restoration import Order, Restoration
 from pipeline.backup.restoring.target import Target
-from pipeline.backup.store import backups, choice, fetch, recording
+from pipeline.backup.store import fetch, recording
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work import work_folder
-from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import Bucket
 from pipeline.chains import DRILL_TASK
-from pipeline.errors import CheckError, PipelineError, StepError, StoppedError
+from pipeline.errors import CheckError, PipelineError, StepError
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Connection
 from pipeline.progress import Show, no_progress
@@ -45,38 +41,6 @@ WAIT_SECONDS = 0.5
 PHASES = ("download", "hash", "decrypt", "roles", "restore", "check", "control")
 
 
-class DrillWork(Work):
-    """Where the drills of a month leave word of how they get on."""
-
-    def __init__(self, settings: Settings, database: str, month: str) -> None:
-        super().__init__(settings.require_backup(), work_folder.DRILLS, f"{database}-{month}")
-        self.month = month
-
-    @property
-    def going(self) -> str:
-        """What this is the folder of."""
-        return "a drill"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether this drill has ended, well or not."""
-        return (self.folder / work_folder.FINISHED).exists() or bool(self.failure())
-
-
-def is_held(settings: Settings, database: str, month: str) -> bool:
-    """Whether the bucket has a report of that month that says that a backup of the database was proven."""
-    with _reading(settings) as (_, bucket):
-        newest = report.find(bucket, database, month)
-        return newest is not None and newest.info["grade"] in report.HOLDING
-
-
-def reports(settings: Settings, databases: list[str], month: str) -> dict[str, Report]:
-    """Return the reports of a month, of those databases that have one."""
-    with _reading(settings) as (_, bucket):
-        stored_reports = {name: report.find(bucket, name, month) for name in databases}
-        return {name: report.read(bucket, stored) for name, stored in stored_reports.items() if stored}
-
-
 def drill_database(settings: Settings, database: str, month: str, show: Show = no_progress) -> Report:
     """Drill one database. The report is in the bucket, whether the backup was proven or not.
 
@@ -85,13 +49,13 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = n
     """
     settings.database(database)
     folder = DrillWork(settings, database, month)
-    with _stoppable(), folder.step(STEP, show), _reading(settings) as (databases, bucket):
+    with attempt.stoppable(), folder.step(STEP, show), attempt.reading(settings) as (databases, bucket):
         # The first login may not remove what the second has made.
         server = targets.at(databases.drill_uri(superuser=True))
         shown = folder.shown(STEP, show)
         with server.opened() as connection, _alone(connection, shown):
             _sweep(connection, server)
-            drill = _Drill(databases, bucket, month, shown, *_newest(bucket, settings, database))
+            drill = _Drill(databases, bucket, month, shown, *attempt.newest(bucket, settings, database))
             try:
                 drill.run()
             except (CheckError, StepError) as error:
@@ -106,32 +70,6 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = n
         folder.write(work_folder.FINISHED, result)
         show(100, f"grade {result.grade}, restored in {result.recovery_seconds:,.0f} s")
         return result
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end the block as an error does, with everything tidied up; Luigi would end us at once."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise StoppedError("told to stop")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def _reading(settings: Settings) -> Iterator[tuple[Access, Bucket]]:
-    with (
-        access.restoring(settings) as databases,
-        databases.bucket(settings.require_restore().secret) as bucket,
-    ):
-        yield databases, bucket
 
 
 @contextmanager
@@ -151,22 +89,6 @@ def _sweep(connection: Connection, server: Target) -> None:
     for name in targets.unfinished(connection, PREFIX):
         targets.drop(connection, server.on(name))
     roles.remove(connection, roles.marked(connection, MARK))
-
-
-def _newest(bucket: Bucket, settings: Settings, database: str) -> tuple[Manifest, tuple[str, ...]]:
-    """Return the manifest of the newest sound backup, and a remark if there is a newer one that is not."""
-    there = backups.find(bucket, settings, database).of(database)
-    sound = [one for one in there if one.sound]
-    if not sound:
-        raise StepError(
-            f"{database}: the bucket has no verified backup of it{', that is signed' if there else ''}",
-            hint=f"make one with '{chains.BACKUP.command(None, database)}'",
-            retryable=False,
-        )
-    remarks: tuple[str, ...] = ()
-    if there[-1] != sound[-1]:
-        remarks = (f"the newest backup, run {there[-1].run}, {there[-1].flaw}: an older one was taken",)
-    return choice.choose(bucket, settings, database, sound[-1].run), remarks
 
 
 @dataclass
@@ -242,8 +164,7 @@ class _Drill:
 
 def _publish(databases: Access, result: Report) -> None:
     """Put the report into the bucket and, where the warehouse is up, into its ledger."""
-    with databases.bucket(databases.settings.require_backup().secret) as bucket:
-        report.write(bucket, result)
+    attempt.publish(databases, result)
     recording.record_drill(databases, result.database, _row(result))
 
 

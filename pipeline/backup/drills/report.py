@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/json"
 
 
+class Origin(Choice):
+    """What is restored in a drill: our own backup, or the archive that pgBackRest has beside it."""
+
+    BACKUP = "backup"
+    PGBACKREST = "pgbackrest"
+
+
+# What the names of their reports begin with.
+_BEGINS = {Origin.BACKUP: "drill-", Origin.PGBACKREST: "pgbackrest-"}
+
+
 class Grade(Choice):
     """How a drill ended; A and B hold."""
 
@@ -40,12 +51,17 @@ HOLDING = (Grade.A, Grade.B)
 class Report(BaseModel):
     """One drill. `seconds` has the phases in their order; `recovery_seconds` is from the start to the proof.
 
-    `limit_bytes` is the size of database at which the deadline would be broken, if time grows with size.
+    `limit_bytes` is the size of database at which the deadline would be broken, if time grows with size. Of
+    pgBackRest's archive `run` is our backup that it was compared with, `label` what it calls its own, and
+    `recovered_to` the moment of the last transaction that came back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
+    origin: Origin = Origin.BACKUP
+    label: str | None = None
+    recovered_to: datetime | None = None
     database: str
     month: str
     run: str
@@ -124,15 +140,15 @@ def limit_bytes(size_bytes: int, seconds: float, deadline_seconds: float) -> int
     return int(size_bytes * deadline_seconds / seconds) if seconds > 0 else None
 
 
-def name(database: str, run: str, month: str) -> str:
+def name(database: str, run: str, month: str, origin: Origin = Origin.BACKUP) -> str:
     """Return the name of the report's object."""
-    return f"{manifest.prefix(database, run)}drill-{month}.json"
+    return f"{manifest.prefix(database, run)}{_BEGINS[origin]}{month}.json"
 
 
 def write(bucket: "Bucket", report: Report) -> None:
     """Put a report beside its backup, in place of an earlier one of the same month."""
     bucket.write_small(
-        name(report.database, report.run, report.month),
+        name(report.database, report.run, report.month, report.origin),
         report.model_dump_json(indent=1).encode() + b"\n",
         content_type=CONTENT_TYPE,
         info={
@@ -145,10 +161,12 @@ def write(bucket: "Bucket", report: Report) -> None:
     )
 
 
-def find(bucket: "Bucket", database: str, month: str) -> Stored | None:
+def find(bucket: "Bucket", database: str, month: str, origin: Origin = Origin.BACKUP) -> Stored | None:
     """Return the newest report of a month, held or not, None if there is none."""
-    ending = f"/drill-{month}.json"
-    reports = [one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one)]
+    ending = f"/{_BEGINS[origin]}{month}.json"
+    reports = [
+        one for one in bucket.list(f"{database}/") if one.name.endswith(ending) and is_report(one, origin)
+    ]
     return max(reports, key=lambda one: one.info.get("finished-at", ""), default=None)
 
 
@@ -158,9 +176,9 @@ def all_of(bucket: "Bucket", database: str) -> list[Stored]:
     return sorted(reports, key=lambda one: one.info["finished-at"])
 
 
-def is_report(stored: Stored) -> bool:
+def is_report(stored: Stored, origin: Origin = Origin.BACKUP) -> bool:
     """Whether an object is a report. Its file info has what lists need: month, grade, finished-at."""
-    return stored.name.rpartition("/")[2].startswith("drill-") and "finished-at" in stored.info
+    return stored.name.rpartition("/")[2].startswith(_BEGINS[origin]) and "finished-at" in stored.info
 
 
 def read(bucket: "Bucket", stored: Stored) -> Report:

@@ -9,7 +9,13 @@ SELECT d.datname AS name,
        coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
        pg_database_size(d.oid) AS size_bytes,
        current_setting('server_version') AS version,
-       current_setting('server_version_num')::integer AS version_number
+       current_setting('server_version_num')::integer AS version_number,
+       (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
+       -- The role that initdb made, whatever it is called.
+       (SELECT rolname FROM pg_roles WHERE oid = 10) AS superuser,
+       -- How far it had been written, or replayed.
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text
+           AS wal_lsn
 FROM pg_database AS d
 JOIN pg_roles AS o ON o.oid = d.datdba
 WHERE d.datname = current_database()

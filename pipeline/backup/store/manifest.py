@@ -21,7 +21,12 @@ class _Part(BaseModel):
 
 
 class Database(_Part):
-    """The database and its server. `version_number` is as the server tells it: 170010 for 17.10."""
+    """The database and its server. `version_number` is as the server tells it: 170010 for 17.10.
+
+    `wal_lsn` is how far its WAL was, read after the rows: what an archive of WAL has to reach to have them;
+    `superuser` is what the first one of the server is called. Older manifests have neither these nor the
+    system identifier.
+    """
 
     name: str
     owner: str
@@ -33,6 +38,9 @@ class Database(_Part):
     size_bytes: int
     version: str
     version_number: int
+    system_identifier: str | None = None
+    wal_lsn: str | None = None
+    superuser: str | None = None
 
 
 class Table(_Part):

@@ -15,7 +15,9 @@ from pipeline.settings import BackupSettings
 from pipeline.step import State, Step, StepKey
 from pipeline.system import file_lock, process_tree
 
-BACKUP, DRILL = chains.BACKUP.root, chains.DRILL_TASK
+BACKUP, DRILL, ARCHIVE_DRILL = chains.BACKUP.root, chains.DRILL_TASK, chains.ARCHIVE_DRILL_TASK
+# What the name of a drill's folder ends with where pgBackRest's archive is restored.
+ARCHIVES = "-pgbackrest"
 KILLED = "its process was killed"
 
 
@@ -33,7 +35,8 @@ def drills(settings: BackupSettings) -> list[Step]:
         work = Work(settings, DRILLS, name)
         database, _, month = name.partition("-")
         if not (work.folder / FINISHED).exists():
-            steps.append(_step(work, database, month, DRILL))
+            task = ARCHIVE_DRILL if month.endswith(ARCHIVES) else DRILL
+            steps.append(_step(work, database, month.removesuffix(ARCHIVES), task))
     return [step for step in steps if step]
 
 

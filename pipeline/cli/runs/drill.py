@@ -8,9 +8,9 @@ from typing import Any
 from pipeline import alerts, chains, settings
 from pipeline.alerts import failures
 from pipeline.alerts.failures import AlertSubject
-from pipeline.backup.drills import drill, due, report
-from pipeline.backup.drills.drill import DrillWork
-from pipeline.backup.drills.report import Report
+from pipeline.backup.drills import attempt, drill, due, recovery, report
+from pipeline.backup.drills.attempt import DrillWork
+from pipeline.backup.drills.report import Origin, Report
 from pipeline.backup.store import signature
 from pipeline.cli import terminal
 from pipeline.cli.runs import supervise
@@ -18,6 +18,7 @@ from pipeline.errors import CheckError, PipelineError, UsageError, common_kind
 from pipeline.ledger import runs
 from pipeline.settings import Settings
 
+STEPS = {Origin.BACKUP: drill.STEP, Origin.PGBACKREST: recovery.STEP}
 MARKS = {True: "yes", False: "NO", None: "?"}
 
 
@@ -27,7 +28,9 @@ def add_chain(parsers: Any) -> None:
         chains.DRILL.name,
         help="restore the newest backups, and prove them",
         description="Restore the newest backup of a database, or of each, into the server of [drill], "
-        "compare it with its manifest, time it, and see that a damaged copy is refused. Ends with 4 if one "
+        "compare it with its manifest, time it, and see that a damaged copy is refused. With --from "
+        "pgbackrest: restore what pgBackRest has of a database's server into a folder of this machine, "
+        "recover it to the end of the archive, read all of the database, and remove it. Ends with 4 if one "
         "did not hold.",
     )
     parser.add_argument("database", metavar="DATABASE", nargs="?", help="only this one")
@@ -43,11 +46,22 @@ def add_chain(parsers: Any) -> None:
         help="only the databases whose definitions changed since their last drill, or that were not proven "
         "this month: for every night",
     )
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        type=Origin,
+        choices=list(Origin),
+        default=Origin.BACKUP,
+        help="what is restored: our backup (the default), or the archive that pgBackRest has beside it, "
+        "where luigi.cfg names a stanza",
+    )
     supervise.add_log_file(parser)
     parser.set_defaults(command=run_drill, subject=_subject)
 
 
 def _subject(arguments: argparse.Namespace) -> AlertSubject:
+    if arguments.origin is Origin.PGBACKREST and arguments.database:
+        return failures.archive_drill(arguments.database, _month_of(arguments))
     return failures.drills(_month_of(arguments), arguments.database)
 
 
@@ -71,12 +85,8 @@ def run_drill(arguments: argparse.Namespace) -> int:
     """Drill one database or all. Return 0 once the bucket has a report for each that says that it held."""
     configured = settings.read()
     configured.require_restore()
-    configured.require_drill()
-    databases = [arguments.database] if arguments.database else sorted(configured.databases)
-    for name in databases:
-        configured.database(name)
-    if not databases:
-        raise UsageError("no database to drill: luigi.cfg has no [database.NAME]")
+    origin = arguments.origin
+    databases = _databases(configured, arguments)
     month = _month_of(arguments)
     if arguments.changed:
         databases = due.due(configured, databases, month[:7])
@@ -86,20 +96,32 @@ def run_drill(arguments: argparse.Namespace) -> int:
                 "changed since"
             )
             return 0
-    elif arguments.month is None and (again := due.failed_since(configured, databases, month)):
+    elif (
+        arguments.month is None
+        and origin is Origin.BACKUP
+        and (again := due.failed_since(configured, databases, month))
+    ):
         # What held at the beginning of the month says nothing of that: another drill, of today.
         databases, month = again, _today()
-    folders = {name: DrillWork(configured, name, month) for name in databases}
+    folders = {name: DrillWork(configured, name, month, origin) for name in databases}
     with (
         supervise.log_file(arguments.log_file, configured, month) as log,
         next(iter(folders.values())).running(),
     ):
-        before = drill.reports(configured, databases, month)
+        before = attempt.reports(configured, databases, month, origin)
         todo = [name for name in databases if name not in before or not before[name].held]
         if todo:
             for name in todo:
                 folders[name].clear_failure()
-            root = [chains.DRILL.root, "--month", month, "--databases", _listed(todo)]
+            root = [
+                chains.DRILL.root,
+                "--month",
+                month,
+                "--databases",
+                _listed(todo),
+                "--origin",
+                str(origin),
+            ]
             supervision = supervise.Supervision(
                 f"drill {month}",
                 len(todo),
@@ -113,14 +135,40 @@ def run_drill(arguments: argparse.Namespace) -> int:
             terminal.print_text(
                 f"the drills of {month} held already; nothing to do; for another one: --month {month}-again"
             )
-        reports = drill.reports(configured, databases, month)
+        reports = attempt.reports(configured, databases, month, origin)
         _show(reports)
         terminal.warn(signature.warning(configured))
         if todo:
-            _judge(configured, reports, {name: folders[name] for name in todo}, returncode, tail)
+            _judge(configured, origin, reports, {name: folders[name] for name in todo}, returncode, tail)
         for folder in folders.values():
             folder.remove()
     return 0
+
+
+def _databases(configured: Settings, arguments: argparse.Namespace) -> list[str]:
+    """Return what is to be drilled. Raise UsageError if that is nothing, or luigi.cfg lacks what it needs."""
+    named = [arguments.database] if arguments.database else []
+    if arguments.origin is Origin.PGBACKREST:
+        if arguments.changed:
+            raise UsageError("--changed is for drills of our backups; leave it out, or --from pgbackrest")
+        there = [name for name, one in sorted(configured.databases.items()) if one.pgbackrest]
+        for name in named:
+            recovery.stanza_of(configured, name)
+        if not (named or there):
+            raise UsageError("no archive to drill: no [database.NAME] in luigi.cfg has pgbackrest = STANZA")
+        return named or there
+    configured.require_drill()
+    databases = named or sorted(configured.databases)
+    for name in databases:
+        configured.database(name)
+    if not databases:
+        raise UsageError("no database to drill: luigi.cfg has no [database.NAME]")
+    return databases
+
+
+def _part(origin: Origin, database: str, month: str) -> AlertSubject:
+    subject = failures.drill if origin is Origin.BACKUP else failures.archive_drill
+    return subject(database, month)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -143,6 +191,7 @@ def _progress(folders: Sequence[DrillWork]) -> tuple[float, str]:
 
 def _judge(
     configured: Settings,
+    origin: Origin,
     reports: Mapping[str, Report],
     folders: Mapping[str, DrillWork],
     returncode: int,
@@ -152,7 +201,8 @@ def _judge(
     wrong = [name for name in folders if name not in reports or not reports[name].held]
     for name in folders:
         if name not in wrong:
-            alerts.send_recovery(configured, f"drill/{name}", f"the drill of {name} held")
+            subject = _part(origin, name, folders[name].month)
+            alerts.send_recovery(configured, subject.key, f"the {subject.name} held")
     if not wrong:
         return
     codes, errors, hints = [], {}, {}
@@ -168,14 +218,16 @@ def _judge(
     for name in wrong if errors else ():
         errors.setdefault(name, ["it ended without an error message; it may have been killed"])
     for name, what in errors.items():
-        month = folders[name].month
-        alert = failures.drill(name, month).failed(drill.STEP, "; ".join(what), hint=hints.get(name))
+        subject = _part(origin, name, folders[name].month)
+        alert = subject.failed(STEPS[origin], "; ".join(what), hint=hints.get(name))
         alerts.send(configured, alert)
     lines = [f"{name}: the drill did not hold: {each}" for name, what in errors.items() for each in what]
     if not lines:
         last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     next_step = chains.DRILL.command(None, wrong[0] if len(wrong) == 1 else None)
+    if origin is not Origin.BACKUP:
+        next_step += f" --from {origin}"
     fix = "; ".join(dict.fromkeys(filter(None, hints.values()))) or "fix that"
     failure = common_kind(codes)("\n".join([*lines, f"  next: {fix}, then {next_step}"]))
     failure.alerted = True

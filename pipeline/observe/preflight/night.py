@@ -10,10 +10,10 @@ from pipeline import access, alerts, catalog, ledger, mask, postgres
 from pipeline.access import Access
 from pipeline.backup import tools
 from pipeline.backup.database import privileges
-from pipeline.backup.pgbackrest import comparison, repository
+from pipeline.backup.pgbackrest import comparison, machine, repository
 from pipeline.catalog import Catalog
 from pipeline.dashboards import instance
-from pipeline.errors import UnreachableError
+from pipeline.errors import PipelineError, UnreachableError
 from pipeline.loading import readable
 from pipeline.metabase import Client
 from pipeline.observe.preflight import archive
@@ -226,7 +226,13 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
         with databases.database(name) as connection:
             of = comparison.server(connection)
         # Read after it: what it had archived has to be there by now.
-        return comparison.problems(name, of, repository.read(settings.pgbackrest, stanza))
+        problems = comparison.problems(name, of, repository.read(settings.pgbackrest, stanza))
+        try:
+            machine.programs(settings.pgbackrest, str(of.major))
+            machine.account(settings.pgbackrest)
+        except PipelineError as error:
+            problems.append(f"a drill of it cannot be made on this machine: {error}")
+        return problems
 
     if settings.warehouse is not None:
         yield checked("warehouse", warehouse)

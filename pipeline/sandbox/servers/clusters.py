@@ -59,9 +59,11 @@ class Cluster(Server):
 
     stop_signal = signal.SIGINT  # a fast shutdown: ends the sessions, then itself
 
-    def __init__(self, name: str, preferred_port: int, binaries: Path = BINARIES) -> None:
+    def __init__(
+        self, name: str, preferred_port: int, binaries: Path = BINARIES, initializing: Sequence[str] = ()
+    ) -> None:
         super().__init__(name, preferred_port)
-        self._binaries = binaries
+        self._binaries, self._initializing = binaries, initializing
 
     def address(self, home: Home) -> str:
         """Return its address without a database."""
@@ -95,7 +97,7 @@ class Cluster(Server):
         processes.run(["rm", "-rf", partial], stopping=stopping, environment=plain_environment())
         encoding = ["--encoding=UTF8", "--locale=C.UTF-8", f"--username={SUPERUSER}"]
         processes.run(
-            [initdb, "--no-sync", f"--pgdata={partial}", *encoding, "--auth=reject"],
+            [initdb, "--no-sync", f"--pgdata={partial}", *encoding, "--auth=reject", *self._initializing],
             stopping=stopping,
             environment=plain_environment(),
             account=home.account,

@@ -13,7 +13,7 @@ from pipeline.settings.sections import PgBackRestSettings
 from tests.support.archive import SMALL, Archive
 from tests.support.hooks import Hook
 from tests.support.night import next_run, wait_until
-from tests.support.pgbackrest import STANZA, Archived, archived
+from tests.support.pgbackrest import STANZA, Archived, archived, drilling
 
 
 def lines(text: str) -> str:
@@ -23,9 +23,7 @@ def lines(text: str) -> str:
 
 def named(archive: Archive, beside: Archived, stanza: str = STANZA) -> None:
     """Let luigi.cfg name the repository of shop's server."""
-    archive.write_sections(
-        **{"database.shop": {"pgbackrest": stanza}, "pgbackrest": {"config": str(beside.config)}}
-    )
+    archive.write_sections(**{"database.shop": {"pgbackrest": stanza}, "pgbackrest": drilling(beside)})
 
 
 @pytest.mark.endurance
@@ -51,6 +49,11 @@ def test_status_watch_and_check_show_it_and_say_what_is_wrong(
         (known,) = json.loads(archive.run("status", "--json").out)["archives"]
         assert (known["database"], known["wal"], known["state"]) == ("shop", last, "ok")
         assert "pgBackRest shop: ok" in archive.run("check").out
+        programs = archive.sections["pgbackrest"]["postgres_bin"]
+        archive.write_sections(pgbackrest={"postgres_bin": str(tmp_path)})
+        lacking = "pgBackRest shop: warning: a drill of it cannot be made on this machine: PostgreSQL 1"
+        assert lacking in lines(archive.run("check").out)
+        archive.write_sections(pgbackrest={"postgres_bin": programs})
         archive.run("watch")
         assert "watch/pgbackrest/shop" not in [key for _, key in hook.received()]
 
