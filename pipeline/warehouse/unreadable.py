@@ -27,7 +27,7 @@ def missing(connection: Connection, schema: str, relation: str, table: Table | N
     elif table.by_wildcard:
         hint = f"create it again, or {leave_out(table)}"
     else:
-        hint = f"correct its schema or table in {table.file}{known}, or {leave_out(table)}"
+        hint = f"correct its schema or table in {table.file}{known}, or remove {table.name} there"
     fact = f'there is no table or view "{relation}" in schema "{schema}" of the source'
     return StepError(fact, hint=hint, retryable=False)
 

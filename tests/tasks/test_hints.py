@@ -54,7 +54,7 @@ def test_a_table_that_is_not_there_is_told_with_the_file_and_tried_once(night: N
     run = next_run()
     ended = night.etl(run)
     assert ended.code == 3, ended.err
-    hint = 'correct its schema or table in sources/shop.yaml (the source has "item"), or remove itm'
+    hint = 'correct its schema or table in sources/shop.yaml (the source has "item"), or remove itm there, '
     assert f"next: {hint}" in ended.err + ended.out
     # A number for its begin; and of each step that was done, one more for its end.
     done = night.value("warehouse", "SELECT count(*) FROM ops.step WHERE state = 'done'")
