@@ -450,7 +450,7 @@ def test_what_cannot_be_confined_is_told_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refusal(*arguments: str, folder: str = "/") -> str:
-        with pytest.raises(UsageError, match="no program of others can be confined here") as raised:
+        with pytest.raises(UsageError, match="the analysts' tasks cannot be confined here") as raised:
             parent.run(arguments, copied={}, folder=folder, limits=Limits(30, 64 * MIB))
         return raised.value.fact.partition("confined here: ")[2]
 

@@ -174,7 +174,7 @@ def test_a_commit_whose_tasks_cannot_be_imported_is_told_and_none_of_them_acts(a
     (analysts.work / "tasks" / "count.py").write_text(f"import luigi\n\nopen({str(ran)!r}, 'w')\n")
     analysts.push()
     with pytest.raises(
-        (CheckError, UsageError), match=r"tasks/count.py:3: FileNotFound|can be confined here"
+        (CheckError, UsageError), match=r"tasks/count.py:3: FileNotFound|cannot be confined here"
     ):
         analysts.sync()
     assert not ran.exists()
