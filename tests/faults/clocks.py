@@ -19,6 +19,8 @@ from tests.faults.scene import Scene
 
 SOURCE = Path(__file__).with_name("clock.c")
 AHEAD, BEHIND = 3600, -3600
+# Gone with this process.
+_folder = tempfile.TemporaryDirectory(prefix="clock")
 
 
 @functools.cache
@@ -27,7 +29,7 @@ def _library() -> Path | None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
-    made = Path(tempfile.mkdtemp(prefix="clock")) / "clock.so"
+    made = Path(_folder.name) / "clock.so"
     done = subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", made, SOURCE], check=False)
     return made if done.returncode == 0 else None
 
