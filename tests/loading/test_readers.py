@@ -263,7 +263,7 @@ def test_who_stands_in_the_way_for_ever_is_named(
         report.autocommit = False
         postgres.rows(report, VIEW)
         pid = report.info.backend_pid
-        with pytest.raises(StepError, match="somebody has been reading the table without a break") as raised:
+        with pytest.raises(StepError, match="the table has been read without a break") as raised:
             shop.load("shop", "account")
         assert f"process {pid} (postgres; since when is shown to" in str(raised.value)
     shop.load("shop", "account")

@@ -62,6 +62,6 @@ def test_four_million_rows_take_no_more_memory_than_a_few(night: Night) -> None:
     finally:
         peaks.stop()
     assert night.differing("shop") == []
-    # The parent, Luigi with the step's process, the holder of the snapshot, the scheduler.
-    assert len(peaks.bytes_by_command) >= 4, peaks.bytes_by_command
+    # Luigi with the processes of its steps and of the snapshot, which are forked of it, and the scheduler.
+    assert len(peaks.bytes_by_command) >= 2, peaks.bytes_by_command
     assert {command: peak for command, peak in peaks.bytes_by_command.items() if peak > MOST_BYTES} == {}
