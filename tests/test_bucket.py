@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import re
 import resource
@@ -21,7 +22,7 @@ import pytest
 from b2sdk.v3 import UploadSourceBytes
 
 from pipeline import bucket as bucket_module
-from pipeline.bucket import KEPT, Bucket, RetryPolicy, connect, roles
+from pipeline.bucket import KEPT, Bucket, RetryPolicy, connect, connection, roles
 from pipeline.bucket.throttle import Throttle
 from pipeline.errors import CheckError, StepError, StoppedError, UnreachableError
 from pipeline.redact import redact
@@ -29,6 +30,7 @@ from pipeline.retry import Attempts
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running
 from tests.support.night import wait_until
+from tests.support.recording import echoing
 
 PART = 100_000
 MEBIBYTE = 1024 * 1024
@@ -843,3 +845,17 @@ def test_memory_is_bounded_and_nothing_is_left_at_home(
         assert process.returncode == 0
         assert int(output) < 150_000
     assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_who_waits_for_b2_is_told_so_once_and_not_by_each_try(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A restore waited for a quarter of an hour without a word."""
+    monkeypatch.setattr(connection, "WAIT_SECONDS", 0.0)
+    caplog.set_level(logging.INFO, "pipeline")
+    policy = RetryPolicy(give_up_after_seconds=0.5, first_wait_seconds=0.01, longest_wait_seconds=0.02)
+    with echoing(500) as url, pytest.raises(UnreachableError, match="so it was given up"):
+        connect("id", "key", "school", realm=url, retries=policy)
+    lines = [one for one in caplog.records if "bucket school: trying again to log in" in one.getMessage()]
+    assert len(lines) > 1
+    assert [one.levelname for one in lines].count("WARNING") == 1

@@ -9,7 +9,7 @@ import requests
 from b2sdk.v3 import B2Api, B2Http, B2Session, InMemoryAccountInfo
 from b2sdk.v3.exception import B2Error, Unauthorized
 
-from pipeline import bounded_http, redact
+from pipeline import bounded_http, outage, redact
 from pipeline.bucket import refusals
 from pipeline.bucket.refusals import GarbledError, KeyRefusedError, LimitError, Who
 from pipeline.errors import MISSHAPEN, UnreachableError, innermost, misfit
@@ -18,6 +18,8 @@ from pipeline.retry import Attempts, RetryPolicy
 logger = logging.getLogger(__name__)
 
 DEFAULT_REALM = "production"
+# What has failed for so long is no passing refusal.
+WAIT_SECONDS = 10.0
 # Errors of requests that the SDK does not know.
 GARBLED = (
     requests.exceptions.ChunkedEncodingError,
@@ -169,7 +171,10 @@ class Connection:
                 f"{attempts.failing_seconds:.0f} seconds, so it was given up",
                 hint="run it again: it continues there",
             ) from None
-        logger.info("bucket %s: trying again to %s: %s", self.bucket_name, what, reason)
+        words = f"bucket {self.bucket_name}: trying again to {what}: {reason}"
+        # That B2 refuses a request now and then is its way; who waits for it is told, once a minute.
+        waits = attempts.failing_seconds >= WAIT_SECONDS and outage.is_news(words)
+        logger.log(logging.WARNING if waits else logging.INFO, "%s", words)
 
     def _authorize(self, application_key: str) -> None:
         def log_in() -> None:
