@@ -133,6 +133,18 @@ class Output(logging.Handler):
             os.write(self._descriptor, (line + "\n").encode(errors="replace"))
 
 
+def keep_signals() -> None:
+    """Have what a command without a log of its own warns of written by an Output, as it stands.
+
+    logging's own last resort takes what a signal raises in it for a fault of writing, and drops it: a command
+    that was told to stop while it warned went on.
+    """
+    handler = Output(STANDARD_ERROR, TEXT)
+    handler.setFormatter(logging.Formatter())
+    handler.setLevel(logging.WARNING)
+    logging.lastResort = handler
+
+
 def leave_failures() -> None:
     """Have what Luigi says of a step that failed be no more than a help: who started us tells it at the end.
 

@@ -152,6 +152,28 @@ def test_who_is_told_to_stop_while_a_line_is_written_stops(tmp_path: Path) -> No
         log.Output(opened.fileno(), log.TEXT).emit(record)
 
 
+def test_a_command_without_a_log_stops_too_while_it_warns(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """logging itself would drop what a signal raises as it writes, and the command would go on for ever."""
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    log.keep_signals()
+    last = logging.lastResort
+    assert last is not None
+    record = logging.makeLogRecord({"msg": "B2 is away", "levelno": logging.WARNING, "levelname": "WARNING"})
+    last.handle(record)
+    assert capfd.readouterr().err == "B2 is away\n"
+    written = os.write
+
+    def write(descriptor: int, line: bytes) -> int:
+        written(descriptor, line)
+        raise StoppedError("told to stop")
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(StoppedError):
+        last.handle(record)
+
+
 def test_lines_of_other_programs_become_events_in_json_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log.whole("Killed") == "Killed"
     monkeypatch.setenv(log.VARIABLE, log.JSON)

@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     hardening.harden()
     redact.install()
+    log.keep_signals()
     output.outlive_the_reader()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

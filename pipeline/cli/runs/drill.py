@@ -49,7 +49,6 @@ def add_chain(parsers: Any) -> None:
     parser.add_argument(
         "--from",
         dest="origin",
-        type=Origin,
         choices=list(Origin),
         default=Origin.BACKUP,
         help="what is restored: our backup (the default), or the archive that pgBackRest has beside it, "
@@ -60,7 +59,7 @@ def add_chain(parsers: Any) -> None:
 
 
 def _subject(arguments: argparse.Namespace) -> AlertSubject:
-    if arguments.origin is Origin.PGBACKREST and arguments.database:
+    if arguments.origin == Origin.PGBACKREST and arguments.database:
         return failures.archive_drill(arguments.database, _month_of(arguments))
     return failures.drills(_month_of(arguments), arguments.database)
 
@@ -85,7 +84,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
     """Drill one database or all. Return 0 once the bucket has a report for each that says that it held."""
     configured = settings.read()
     configured.require_restore()
-    origin = arguments.origin
+    origin = Origin(arguments.origin)
     databases = _databases(configured, arguments)
     month = _month_of(arguments)
     if arguments.changed:
@@ -148,7 +147,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
 def _databases(configured: Settings, arguments: argparse.Namespace) -> list[str]:
     """Return what is to be drilled. Raise UsageError if that is nothing, or luigi.cfg lacks what it needs."""
     named = [arguments.database] if arguments.database else []
-    if arguments.origin is Origin.PGBACKREST:
+    if arguments.origin == Origin.PGBACKREST:
         if arguments.changed:
             raise UsageError("--changed is for drills of our backups; leave it out, or --from pgbackrest")
         there = [name for name, one in sorted(configured.databases.items()) if one.pgbackrest]
