@@ -23,6 +23,7 @@ from b2sdk.v3 import UploadSourceBytes
 
 from pipeline import bucket as bucket_module
 from pipeline.bucket import KEPT, Bucket, RetryPolicy, connect, connection, roles
+from pipeline.bucket.refusals import SourceError, Who
 from pipeline.bucket.throttle import Throttle
 from pipeline.errors import CheckError, StepError, StoppedError, UnreachableError
 from pipeline.redact import redact
@@ -859,3 +860,16 @@ def test_who_waits_for_b2_is_told_so_once_and_not_by_each_try(
     lines = [one for one in caplog.records if "bucket school: trying again to log in" in one.getMessage()]
     assert len(lines) > 1
     assert [one.levelname for one in lines].count("WARNING") == 1
+
+
+def test_a_signal_while_the_sdk_reads_an_answer_is_no_fault_of_b2s() -> None:
+    """It was told as "Unknown error", with exit code 3, of a backup that was told to stop."""
+
+    class Answer:
+        @property
+        def status_code(self) -> int:
+            raise StoppedError("told to stop")
+
+    with pytest.raises(SourceError) as caught:
+        connection.OneTry._translate_and_retry(Answer, 1)
+    assert isinstance(Who("school", "key", None).explain(caught.value, "log in", ()), StoppedError)

@@ -7,12 +7,12 @@ from typing import Any
 
 import requests
 from b2sdk.v3 import B2Api, B2Http, B2Session, InMemoryAccountInfo
-from b2sdk.v3.exception import B2Error, Unauthorized
+from b2sdk.v3.exception import B2Error, Unauthorized, UnknownError
 
 from pipeline import bounded_http, outage, redact
 from pipeline.bucket import refusals
-from pipeline.bucket.refusals import GarbledError, KeyRefusedError, LimitError, Who
-from pipeline.errors import MISSHAPEN, UnreachableError, innermost, misfit
+from pipeline.bucket.refusals import GarbledError, KeyRefusedError, LimitError, SourceError, Who
+from pipeline.errors import MISSHAPEN, PipelineError, UnreachableError, innermost, misfit
 from pipeline.retry import Attempts, RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,13 @@ class OneTry(B2Http):  # type: ignore[misc]
                     # As of one without the date that the SDK compares with the clock.
                     raise GarbledError(f"{misfit(error)}; is a proxy in between?") from error
 
-        return cls._translate_errors(one_try, post_params)
+        try:
+            return cls._translate_errors(one_try, post_params)
+        except UnknownError as error:
+            # So is what it raises while the SDK reads the answer.
+            if isinstance(error.__context__, PipelineError):
+                raise SourceError(error.__context__) from None
+            raise
 
     def request_content_return_json(self, *arguments: Any, **named: Any) -> Any:
         """Return an answer of B2's. Raise GarbledError where something else came with a good status."""
