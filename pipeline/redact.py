@@ -3,18 +3,22 @@ and every log line, error and status text passes through `redact`. A server that
 beside its error: that is dropped.
 """
 
+import base64
 import io
 import logging
 import re
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
 # A shorter string would blot out ordinary words, and is not a credential worth the name.
 MINIMUM_LENGTH = 6
+# Within base64, as in a header that a server quotes, what is left of a shorter one could be anything.
+MINIMUM_ENCODED_BYTES = 8
 
 # What a server says beside its error, up to a hint or the end: a value may have line breaks.
 _BESIDE = re.compile(
@@ -34,17 +38,29 @@ _VALUES = re.compile(
 
 _lock = threading.Lock()
 _registered: tuple[str, ...] = ()
+# What each of them is within base64, wherever it begins there.
+_encoded: frozenset[str] = frozenset()
 
 
 def register(credential: str) -> None:
-    """From now on, `redact` replaces `credential`, also in its URL-quoted and `repr` forms."""
-    global _registered  # noqa: PLW0603 - one process has one set of credentials
+    """From now on, `redact` replaces `credential`, also in its URL-quoted and `repr` forms, and in base64."""
+    global _registered, _encoded  # noqa: PLW0603 - one process has one set of credentials
     if len(credential) < MINIMUM_LENGTH:
         return
     forms = {credential, quote(credential, safe=""), quote_plus(credential), repr(credential)[1:-1]}
     with _lock:
         # The longest first: a URI goes as a whole before the password inside it.
         _registered = tuple(sorted(forms.union(_registered), key=len, reverse=True))
+        _encoded = _encoded.union(_within_base64(credential.encode()))
+
+
+def _within_base64(credential: bytes) -> Iterator[str]:
+    """Yield what base64 has of it alone: of its characters at both ends something else has a part."""
+    if len(credential) < MINIMUM_ENCODED_BYTES:
+        return
+    for before in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(bytes(before) + credential).decode()[4 if before else 0 : -4]
 
 
 def redact(text: str) -> str:
@@ -57,6 +73,9 @@ def redact(text: str) -> str:
     """
     for credential in _registered:
         text = text.replace(credential, MASK)
+    for core in _encoded:
+        if core in text:
+            text = re.sub(rf"[\w+/-]*{re.escape(core)}[\w+/=-]*", MASK, text, flags=re.ASCII)
     return _VALUES.sub(lambda match: f'{match[1] or match[2]}"..."', _BESIDE.sub("", text))
 
 

@@ -169,9 +169,10 @@ def test_a_command_without_a_log_stops_too_while_it_warns(
         written(descriptor, line)
         raise StoppedError("told to stop")
 
-    monkeypatch.setattr(os, "write", write)
-    with pytest.raises(StoppedError):
-        last.handle(record)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write)
+        with pytest.raises(StoppedError):
+            last.handle(record)
 
 
 def test_lines_of_other_programs_become_events_in_json_alone(monkeypatch: pytest.MonkeyPatch) -> None:

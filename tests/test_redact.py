@@ -1,7 +1,8 @@
 """No credential gets out through a message, an argument of a log call or a traceback."""
 
+import base64
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +15,7 @@ CREDENTIAL = "s3cr3t/of+this test's"
 @pytest.fixture(autouse=True)
 def only_this_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_registered", ())
+    monkeypatch.setattr(redact, "_encoded", frozenset())
     redact.register(CREDENTIAL)
 
 
@@ -41,6 +43,17 @@ def test_escaped_form_is_replaced() -> None:
     """A line break in a key is shown as two characters by repr()."""
     redact.register("line one\nline two")
     assert "line" not in redact.redact(repr({"key": "line one\nline two"}))
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "0051234567890000000001:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_credential_within_base64_is_replaced_wherever_it_begins(
+    before: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """A proxy that quotes a request shows the header in which it is: Basic, and then base64."""
+    redact.register("K005-a-key-of-B2-üß?>")
+    header = encode(f"{before}K005-a-key-of-B2-üß?>".encode()).decode()
+    assert redact.redact(f"{{'Authorization': 'Basic {header}'}}") == "{'Authorization': 'Basic [redacted]'}"
 
 
 def test_short_words_stay() -> None:
