@@ -1,5 +1,6 @@
 """Fixtures: one sandbox for all tests, and in it a platform of its own for each test that asks for one."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
+from pipeline.sandbox.servers import servers
 from tests.support.archive import Archive, archive_in
 from tests.support.hooks import Hook, hook_of
 from tests.support.memory import in_memory
@@ -19,6 +21,13 @@ from tests.support.restores import Restores, restores_in
 # A shell lets what it starts in the background ignore SIGINT, and all that is started from there does so too:
 # the tests that send it would fail.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Those that run tests side by side have ports apart: a server that a test ends would find its own taken, when
+# it starts again, by a sandbox that somebody else began in between.
+PORTS_APART = 500
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    for server in servers.ALL:
+        server.preferred_port += PORTS_APART * (1 + int(worker.removeprefix("gw")))
 
 # How long an example takes is the machine's business.
 hypothesis.settings.register_profile("untimed", deadline=None)

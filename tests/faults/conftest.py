@@ -1,7 +1,7 @@
 """What the matrix runs on, which lives as long as it is whole, and the closing table."""
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -122,16 +122,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nights", type=int, default=200, help="how many of those (default: %(default)s)")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say at once what failed: it takes long until the end."""
-    report = yield
-    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
-    if report.failed and call.excinfo is not None and reporter is not None:
-        reporter.write_line(f"\n{item.name}: {call.excinfo.value}")
-    return report
+class Announcer:
+    """Says at once what failed: it takes long until the end."""
+
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter = reporter
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and (crash := getattr(report.longrepr, "reprcrash", None)):
+            self._reporter.write_line(f"\n{report.nodeid}: {crash.message}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+        config.pluginmanager.register(Announcer(reporter))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the nights, which are one test and the longest."""
+    items.sort(key=lambda item: item.path.name != "test_random_kills.py")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
