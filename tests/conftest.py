@@ -1,7 +1,9 @@
 """Fixtures: one sandbox for all tests, and in it a platform of its own for each test that asks for one."""
 
+import math
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,25 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 # How long an example takes is the machine's business.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+# About how many times as long as a quick test one of endurance takes, where it does not say what it may take.
+ENDURANCE = 30
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first: several are run at once, and none should be left for the end."""
+    weights: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        weights[item.path] += _weight(item)
+    items.sort(key=lambda item: -weights[item.path])
+
+
+def _weight(item: pytest.Item) -> float:
+    if limit := item.get_closest_marker("timeout"):
+        return float(limit.args[0] or math.inf)
+    return ENDURANCE if item.get_closest_marker("endurance") else 1
 
 
 @pytest.fixture(scope="session")

@@ -138,11 +138,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Announcer(reporter))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the nights, which are one test and the longest."""
-    items.sort(key=lambda item: item.path.name != "test_random_kills.py")
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table, whatever became of the cells."""
     properties = [
