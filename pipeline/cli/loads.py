@@ -89,7 +89,9 @@ def show_failures(failures: Sequence[Step]) -> None:
         names = outage.few(sorted({one.key.name for one in alike}))
         tasks = ", ".join(dict.fromkeys(one.key.task for one in alike))
         fix = _fix(alike)
-        terminal.print_line(f"{names}: {tasks} failed: {'; '.join(error.splitlines())}", "red")
+        terminal.print_line(
+            terminal.failure(f"{names}: {tasks} failed", "; ".join(error.splitlines())), "red"
+        )
         terminal.print_next(fix.before, fix.command)
 
 

@@ -101,6 +101,22 @@ def table(*columns: str) -> "Table":
     return made
 
 
+def failure(summary: str, error: str | None) -> str:
+    """Return what failed and by which error, in a line. What both begin with is said once.
+
+    >>> failure("hr.employee: ExtractTable failed", "hr.employee: it is empty")
+    'hr.employee: ExtractTable failed: it is empty'
+    >>> failure("backup of hr: DumpDatabase failed", "database hr: no connection: refused")
+    'backup of hr: DumpDatabase failed: no connection: refused'
+    """
+    if not error:
+        return summary
+    subject = summary.partition(": ")[0]
+    # A database's is called by its name, or as the backup or the drill of it.
+    database = f"database {subject.partition(' of ')[2].partition(' ')[0] or subject}: "
+    return f"{summary}: {error.removeprefix(f'{subject}: ').removeprefix(database)}"
+
+
 def counted(number: int, what: str) -> str:
     """Return a number of things.
 

@@ -60,22 +60,12 @@ def run_watch(arguments: argparse.Namespace) -> int:
     console = terminal.console()
     for finding in findings:
         if finding.severity != Severity.OK:
-            line = _line(finding.summary, finding.error)
+            line = terminal.failure(finding.summary, finding.error)
             style = STYLES[finding.severity]
             console.print(redact(f"{WORDS[finding.severity]}: {line}"), markup=False, style=style)
             terminal.print_next(redact(finding.hint), finding.command)
     terminal.print_text(_summary(findings))
     return code
-
-
-def _line(summary: str, error: str | None) -> str:
-    """Return what is wrong and by which error, whose subject is not said twice.
-
-    >>> _line("hr.employee: ExtractTable failed", "hr.employee: it is empty")
-    'hr.employee: ExtractTable failed: it is empty'
-    """
-    subject = summary.partition(": ")[0]
-    return f"{summary}: {error.removeprefix(f'{subject}: ')}" if error else summary
 
 
 def _code(findings: Sequence[Finding]) -> int:

@@ -115,7 +115,7 @@ def _judge(configured: Settings, folder: Work, returncode: int, tail: Sequence[s
                 failure.hint,
                 failure.again,
             )
-        message = f"{folder.database}: {failure.step} failed: {failure.error}"
+        message = terminal.failure(f"{folder.database}: {failure.step} failed", failure.error)
         raise common_kind([failure.exit_code])(f"{message}\n  next: {hint}")
     progress = folder.read_progress()
     at_work = progress.step if progress else "Luigi"

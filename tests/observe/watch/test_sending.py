@@ -1,12 +1,17 @@
 """What an alert of watch holds: what to type, since when, and the way to the step that failed."""
 
 import re
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pipeline import alerts
-from pipeline.alerts import Alert
-from pipeline.observe.watch import sending
+from pipeline.alerts import Alert, failures
+from pipeline.cli.oncall import watch as command
+from pipeline.errors import StepError
+from pipeline.observe.watch import opened, sending
 from pipeline.scheduler import links
 from pipeline.step import StepKey
 from tests.observe.watch.samples import DAY, LAST_NIGHT, ledger, observations, only, settings, table, tables
@@ -75,3 +80,19 @@ def test_each_thing_that_watch_tells_of_can_be_no_longer_declared() -> None:
     assert {"signature", "horizon", "size", "table"} <= found
     # What is only to be known is not told.
     assert found - sending.KEPT.keys() == {"undeclared"}
+
+
+def test_a_failed_backup_is_said_once_with_its_database(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The alert is about the backup of hr, its error about the database hr: that is the same."""
+    error = StepError("database hr: the connection was lost", hint="start it")
+    alert = failures.backup("hr", "2026-11-24").failed("DumpDatabase", error)
+    found = list(opened.judge(observations(), [alert], ()))
+    monkeypatch.setattr("pipeline.settings.read", settings)
+    monkeypatch.setattr("pipeline.observe.watch.watch", lambda *_: found)
+    assert command.run_watch(Namespace(json=False)) == 4
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "open: backup of hr: DumpDatabase failed: the connection was lost",
+        "  next: start it, then pipeline rerun --run 2026-11-24 backup/hr",
+    ]
