@@ -83,8 +83,7 @@ class DrillEverything(luigi.WrapperTask):
 
     def requires(self) -> Iterator[Drill]:
         if self.origin == Origin.PGBACKREST:
-            there = [name for name, one in sorted(configured().databases.items()) if one.pgbackrest]
-            for name in self.databases or there:
+            for name in self.databases or configured().with_archive:
                 yield ArchiveDrill(database=name, month=self.month)
             return
         for name in self.databases or sorted(configured().databases):

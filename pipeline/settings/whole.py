@@ -53,6 +53,11 @@ class Settings(Section):
         """The entry of Metabase's own database, where Metabase is a job of ours."""
         return self.metabase.database_secret if self.metabase else None
 
+    @property
+    def with_archive(self) -> tuple[str, ...]:
+        """The databases whose server pgBackRest archives, as luigi.cfg says."""
+        return tuple(name for name, one in sorted(self.databases.items()) if one.pgbackrest)
+
     def source(self, name: str) -> SourceSettings:
         """Return the settings of one source. Raise UsageError if there is no [source.NAME]."""
         return _named("source", name, self.sources)

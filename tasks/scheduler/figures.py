@@ -32,6 +32,12 @@ FIGURES = (
         "database",
         archive.DRILLS_HELD,
     ),
+    (
+        "pipeline_archive_drill_held_timestamp_seconds",
+        "when what pgBackRest has of a database's server was last restored and proven",
+        "database",
+        archive.ARCHIVE_DRILLS_HELD,
+    ),
 )
 
 

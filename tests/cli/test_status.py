@@ -229,3 +229,70 @@ def test_a_drill_that_did_not_hold_is_shown_with_what_to_type(night: Night) -> N
     )
     told = night.run("status").out
     assert "hr: RestoreDrill failed: rows: 9 of 10\n  next: pipeline rerun --run 2030-01 drill/hr\n" in told
+
+
+def add_drill(night: Night, table: str, grade: str, days_ago: int, month: str = "2030-01") -> None:
+    """Let the ledger have a drill of shop."""
+    report = {"error": "a gap", "assertions": [], "controls": []}
+    night.ask(
+        "warehouse",
+        f"""
+        INSERT INTO ops.{table} (database, month, run, held, grade, recovery_seconds, deadline_seconds,
+                                 size_bytes, limit_bytes, finished_at, report)
+        VALUES ('shop', %s, '2030-01-02', %s, %s, 5, 1800, 1, NULL, now() - make_interval(days => %s), %s)
+        """,
+        (month, grade == "A", grade, days_ago, json.dumps(report)),
+    )
+
+
+def test_when_an_archive_was_last_proven_is_shown_beside_our_own_drill(archive: Archive) -> None:
+    """Neither kind of drill is taken for one of the other, whichever of them is the newer one."""
+    archive.source("shop", SMALL)
+    night = Night(archive.platform)
+    night.migrate()
+    archive.write_sections(
+        **{
+            "database.shop": {"pgbackrest": "main"},
+            "drill": {"secret": "drill"},
+            "restore": {"secret": "restore/b2", "key_secret": "restore/key"},
+        }
+    )
+
+    def shown() -> tuple[str, dict[str, dict[str, object]], list[str]]:
+        told = json.loads(night.run("status", "--json").out)
+        failed = [one["task"] for one in told["failures"]]
+        lines = " ".join(night.run("status").out.split())
+        return lines, {one["from"]: one for one in told["drills"]}, failed
+
+    add_drill(night, "drill", "A", 1)
+    lines, drills, _ = shown()
+    assert list(drills) == ["backup"]
+    assert re.search(r"shop none 2030-01 A ", lines)
+
+    add_drill(night, "archive_drill", "A", 40)
+    lines, drills, failed = shown()
+    assert (drills["backup"]["state"], drills["pgbackrest"]["state"], failed) == ("ok", "stale", [])
+    assert "shop: pgBackRest last proven " in lines
+    assert ", 40 days 0 h ago: grade A" in lines
+    stale = "shop: its last drill from pgBackRest, of 2030-01, is too long ago"
+    assert f"{stale} next: pipeline run drill shop --from pgbackrest" in lines
+    assert "shop: its last drill, of" not in lines
+
+    add_drill(night, "archive_drill", "F", 0, "2030-02")
+    lines, drills, failed = shown()
+    assert failed == ["ArchiveDrill"]
+    assert (drills["backup"]["held"], drills["backup"]["month"]) == (True, "2030-01")
+    assert (drills["pgbackrest"]["held"], drills["pgbackrest"]["grade"]) == (False, "F")
+    assert drills["pgbackrest"]["held_at"] is not None
+    assert ", 40 days 0 h ago; drill of 2030-02: grade F" in lines
+    assert "shop: ArchiveDrill failed: a gap next: pipeline run drill shop --from pgbackrest" in lines
+
+    archive.write_sections(**{"database.shop": {"pgbackrest": ""}})
+    lines, drills, failed = shown()
+    assert (list(drills), failed) == (["backup"], [])
+    assert "pgBackRest" not in lines
+
+    # Where `pipeline migrate` was not run since: there are none, and no error.
+    archive.write_sections(**{"database.shop": {"pgbackrest": "main"}})
+    night.ask("warehouse", "DROP TABLE ops.archive_drill CASCADE")
+    assert list(shown()[1]) == ["backup"]

@@ -96,7 +96,7 @@ BACKUPS = (
         "drills",
         "pipeline.backup.drills.drill:_Drill.run:before",
         "pipeline.backup.restoring.restoration:Restoration.into_new:after",
-        "pipeline.backup.drills.drill:_publish:after",
+        "pipeline.backup.drills.attempt:publish:after",
     ),
 )
 

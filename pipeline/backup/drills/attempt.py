@@ -10,7 +10,7 @@ from pipeline import access, chains
 from pipeline.access import Access
 from pipeline.backup.drills import report
 from pipeline.backup.drills.report import Origin, Report
-from pipeline.backup.store import backups, choice
+from pipeline.backup.store import backups, choice, recording
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work import work_folder
 from pipeline.backup.work.work_folder import Work
@@ -97,7 +97,24 @@ def newest(bucket: Bucket, settings: Settings, database: str) -> tuple[Manifest,
     return choice.choose(bucket, settings, database, sound[-1].run), remarks
 
 
-def publish(databases: Access, result: Report) -> None:
-    """Put the report into the bucket."""
+def publish(databases: Access, task: str, result: Report) -> None:
+    """Put the report into the bucket and, where the warehouse is up, into its ledger; `task` made it."""
     with databases.bucket(databases.settings.require_backup().secret) as bucket:
         report.write(bucket, result)
+    recording.record_drill(databases, result.database, task, _row(result))
+
+
+def _row(result: Report) -> dict[str, object]:
+    return {
+        "database": result.database,
+        "month": result.month,
+        "run": result.run,
+        "held": result.held,
+        "grade": result.grade,
+        "recovery_seconds": result.recovery_seconds,
+        "deadline_seconds": result.deadline_seconds,
+        "size_bytes": result.size_bytes,
+        "limit_bytes": result.limit_bytes,
+        "finished_at": result.finished_at,
+        "report": result.model_dump_json(),
+    }

@@ -18,7 +18,7 @@ from pipeline.backup.restoring import restore, roles
 from pipeline.backup.restoring import target as targets
 from pipeline.backup.restoring.restoration import Order, Restoration
 from pipeline.backup.restoring.target import Target
-from pipeline.backup.store import fetch, recording
+from pipeline.backup.store import fetch
 from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work import work_folder
 from pipeline.bucket import Bucket
@@ -59,12 +59,12 @@ def drill_database(settings: Settings, database: str, month: str, show: Show = n
             try:
                 drill.run()
             except (CheckError, StepError) as error:
-                _publish(databases, drill.report(error))
+                attempt.publish(databases, STEP, drill.report(error))
                 raise
             finally:
                 _sweep(connection, server)
         result = drill.report(None)
-        _publish(databases, result)
+        attempt.publish(databases, STEP, result)
         if not result.held:
             raise CheckError(f"{database} {result.run}: " + "; ".join(result.failures))
         folder.write(work_folder.FINISHED, result)
@@ -160,25 +160,3 @@ class _Drill:
                 ),
             }
         )
-
-
-def _publish(databases: Access, result: Report) -> None:
-    """Put the report into the bucket and, where the warehouse is up, into its ledger."""
-    attempt.publish(databases, result)
-    recording.record_drill(databases, result.database, _row(result))
-
-
-def _row(result: Report) -> dict[str, object]:
-    return {
-        "database": result.database,
-        "month": result.month,
-        "run": result.run,
-        "held": result.held,
-        "grade": result.grade,
-        "recovery_seconds": result.recovery_seconds,
-        "deadline_seconds": result.deadline_seconds,
-        "size_bytes": result.size_bytes,
-        "limit_bytes": result.limit_bytes,
-        "finished_at": result.finished_at,
-        "report": result.model_dump_json(),
-    }

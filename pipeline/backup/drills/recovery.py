@@ -68,10 +68,10 @@ def drill_archive(settings: Settings, database: str, month: str, show: Show = no
         try:
             drill.run()
         except (CheckError, StepError) as error:
-            attempt.publish(databases, drill.report(error))
+            attempt.publish(databases, STEP, drill.report(error))
             raise
         result = drill.report(None)
-        attempt.publish(databases, result)
+        attempt.publish(databases, STEP, result)
         if not result.held:
             raise CheckError(f"{database}, stanza {stanza}: " + "; ".join(result.failures))
         folder.write(FINISHED, result)

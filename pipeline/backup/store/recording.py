@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 
-from pipeline import postgres
+from pipeline import chains, postgres
 from pipeline.access import Access
 from pipeline.errors import PipelineError
 from pipeline.ledger import archive
@@ -17,9 +17,14 @@ def record_backup(databases: Access, database: str, row: Mapping[str, object]) -
     _record(databases, f"the backup of {database}", archive.record_backup, row)
 
 
-def record_drill(databases: Access, database: str, row: Mapping[str, object]) -> None:
-    """Let the ledger know of a drill whose report is in the bucket."""
-    _record(databases, f"the drill of {database}", archive.record_drill, row)
+def record_drill(databases: Access, database: str, task: str, row: Mapping[str, object]) -> None:
+    """Let the ledger know of a drill whose report is in the bucket, by the task that made it."""
+
+    def record(warehouse: Connection, drill: Mapping[str, object]) -> None:
+        archive.record_drill(warehouse, task, drill)
+
+    name = chains.DRILL.subject(task, {"database": database}).name
+    _record(databases, f"the report of the {name}", record, row)
 
 
 def _record(

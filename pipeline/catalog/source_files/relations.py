@@ -58,6 +58,15 @@ PLATFORM: dict[str, tuple[str, ...]] = {
         "deadline_minutes",
         "finished_at",
     ),
+    "platform.archive_drills": (
+        "database",
+        "month",
+        "held",
+        "grade",
+        "recovery_minutes",
+        "deadline_minutes",
+        "finished_at",
+    ),
     "platform.alerts": ("key", "kind", "summary", "run", "since", "told_at", "open"),
     "platform.audits": ("name", "source", "result", "rows", "missing", "altered", "surplus", "audited_at"),
 }

@@ -16,6 +16,7 @@ from pipeline.ledger import runs
 from pipeline.ledger.runs import Run
 from pipeline.observe import overview
 from pipeline.observe.overview import Backup, Drill, Overview, Status, Undone
+from pipeline.observe.watch import finding, limits
 from pipeline.redact import redact
 from pipeline.settings import Settings
 from pipeline.step import State
@@ -89,7 +90,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         )
     _show_proofs(seen)
     _show_backups(seen, known=known)
-    _show_archives(seen)
+    _show_archives(seen, known=known)
     for program in seen.programs:
         last = (
             f"done {program.done_at:%Y-%m-%d %H:%M} UTC, in run {program.run}"
@@ -173,10 +174,10 @@ def _show_stale(seen: Overview, database: str) -> None:
         )
         terminal.print_next("", chains.BACKUP.command(None, database))
     for drill in [one for one in seen.drills if one.database == database and one.is_stale and one.held]:
-        terminal.print_line(
-            f"{database}: its last drill, of {drill.month}, is too long ago", STYLES[Status.STALE]
-        )
-        terminal.print_next("", chains.DRILL.command(None, database))
+        of = "" if drill.task == chains.DRILL_TASK else " from pgBackRest"
+        line = f"{database}: its last drill{of}, of {drill.month}, is too long ago"
+        terminal.print_line(line, STYLES[Status.STALE])
+        terminal.print_next("", chains.DRILL.subject(drill.task, {"database": database}).command)
 
 
 def _headline(seen: Overview, run: Run) -> str:
@@ -193,7 +194,7 @@ def _headline(seen: Overview, run: Run) -> str:
 def _show_backups(seen: Overview, *, known: bool) -> None:
     if not seen.backups:
         return
-    drills, now = {drill.database: drill for drill in seen.drills}, datetime.now(UTC)
+    drills, now = seen.drills_of(chains.DRILL_TASK), datetime.now(UTC)
     shown = terminal.table("database", "newest backup", ">age", ">MB", "verified", "drill", "grade")
     for backup in seen.backups:
         drill = drills.get(backup.database)
@@ -219,14 +220,31 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
             terminal.print_next("", chains.BACKUP.command(None, backup.database))
 
 
-def _show_archives(seen: Overview) -> None:
-    """Say what pgBackRest has beside our backups, and what is wrong with it."""
-    for one in seen.archives:
-        terminal.print_line(
-            f"{one.database}: {one.description}", STYLES[Status.STALE] if one.problems else None
-        )
-        for problem in one.problems:
-            terminal.print_line(f"{one.database}: {problem}", STYLES[Status.STALE])
+def _show_archives(seen: Overview, *, known: bool) -> None:
+    """Say what pgBackRest has beside our backups, what is wrong with it, and when it was last proven."""
+    archives = {one.database: one for one in seen.archives}
+    drills = seen.drills_of(chains.ARCHIVE_DRILL_TASK)
+    for name in sorted({*archives, *drills}):
+        if one := archives.get(name):
+            style = STYLES[Status.STALE] if one.problems else None
+            terminal.print_line(f"{name}: {one.description}", style)
+            for problem in one.problems:
+                terminal.print_line(f"{name}: {problem}", STYLES[Status.STALE])
+        if known:
+            _show_archive_drill(name, drills.get(name))
+
+
+def _show_archive_drill(database: str, drill: Drill | None) -> None:
+    """Say when the archive of a server was last restored and proven, and how its last drill ended."""
+    if drill is None:
+        terminal.print_line(f"{database}: pgBackRest not proven by a drill yet")
+        return
+    proven, style = "never proven", STYLES[Status.STALE] if drill.is_stale else None
+    if drill.held_at:
+        proven = f"last proven {finding.at(drill.held_at)}, {limits.ago(datetime.now(UTC), drill.held_at)}"
+    if not drill.held:
+        proven, style = f"{proven}; drill of {drill.month}", STYLES[Status.FAILED]
+    terminal.print_line(f"{database}: pgBackRest {proven}: grade {drill.grade}", style)
 
 
 def _style(backup: Backup, drill: Drill | None) -> str | None:

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline import chains
 from pipeline.alerts import hints
-from pipeline.observe.overview import Archive, Overview, Status
+from pipeline.observe.overview import Archive, Drill, Overview, Status
 from pipeline.redact import redact
 from pipeline.step import State, Step
 
@@ -51,6 +52,7 @@ def data(seen: Overview) -> dict[str, Any]:
             for backup in seen.backups
         ],
         "archives": [_archive_data(one) for one in seen.archives],
+        "drills": [_drill_data(one) for one in seen.drills],
     }
 
 
@@ -65,6 +67,21 @@ def _archive_data(one: Archive) -> dict[str, Any]:
         "archived_at": _moment(repository.archived_at),
         "problems": [redact(problem) for problem in one.problems],
         "state": Status.STALE if one.problems else Status.OK,
+    }
+
+
+def _drill_data(one: Drill) -> dict[str, Any]:
+    """Return the newest drill of a database, and when one last held; `from` is as in `run drill --from`."""
+    state = Status.STALE if one.is_stale else Status.OK
+    return {
+        "database": one.database,
+        "from": "backup" if one.task == chains.DRILL_TASK else chains.RECOVERED.aspect,
+        "month": one.month,
+        "grade": one.grade,
+        "held": one.held,
+        "finished_at": _moment(one.finished_at),
+        "held_at": _moment(one.held_at),
+        "state": state if one.held else Status.FAILED,
     }
 
 

@@ -150,7 +150,7 @@ def _databases(configured: Settings, arguments: argparse.Namespace) -> list[str]
     if arguments.origin == Origin.PGBACKREST:
         if arguments.changed:
             raise UsageError("--changed is for drills of our backups; leave it out, or --from pgbackrest")
-        there = [name for name, one in sorted(configured.databases.items()) if one.pgbackrest]
+        there = list(configured.with_archive)
         for name in named:
             recovery.stanza_of(configured, name)
         if not (named or there):

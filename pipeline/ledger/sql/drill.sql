@@ -1,5 +1,6 @@
 -- A drill's report; a later one of the same month takes the place of an earlier one.
-INSERT INTO ops.drill (
+-- {table} is that of our backups' drills, or that of the drills of what pgBackRest has.
+INSERT INTO {table} (
     database, month, run, held, grade, recovery_seconds, deadline_seconds, size_bytes, limit_bytes,
     finished_at, report
 )

@@ -1,5 +1,6 @@
 """Backups and drills: the newest of each database, and what goes on, failed or was killed."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,8 +30,12 @@ class Backup:
 
 @dataclass(frozen=True)
 class Drill:
-    """The newest drill of a database, and what did not hold. `is_stale`: longer ago than its limit."""
+    """The newest drill of a database, and what did not hold; `held_at` is when one last held.
 
+    `task` tells one of our backup from one of what pgBackRest has. `is_stale`: longer ago than its limit.
+    """
+
+    task: str
     database: str
     month: str
     held: bool
@@ -39,12 +44,13 @@ class Drill:
     finished_at: datetime
     error: str | None
     hint: str | None = None
+    held_at: datetime | None = None
     is_stale: bool = False
 
     def as_failure(self) -> Step:
         """Return it as a step that failed."""
         began = self.finished_at - timedelta(seconds=self.seconds)
-        key = StepKey(self.month, attempts.DRILL, self.database)
+        key = StepKey(self.month, self.task, self.database)
         return Step(key, State.FAILED, began, self.finished_at, None, self.error, 4, self.hint or None)
 
 
@@ -64,8 +70,12 @@ def in_bucket(settings: Settings) -> list[Backup]:
 
 
 def drills_in_ledger(warehouse: Connection) -> list[Drill]:
-    """Return the newest drill of each database that the ledger knows."""
-    return archive.newest_drills(warehouse, Drill)
+    """Return the newest drill of each database, of our backup and of what pgBackRest has, that is known."""
+    return [
+        one
+        for task in (attempts.DRILL, attempts.ARCHIVE_DRILL)
+        for one in archive.last_drills(warehouse, task, functools.partial(Drill, task=task))
+    ]
 
 
 def going(
@@ -81,10 +91,10 @@ def going(
         for step in attempted
         if (step.key.run == run if run else step.key.run > newest.get(step.key.name, ""))
     ]
-    held = {drill.database: drill.finished_at for drill in drills if drill.held}
+    held = {(drill.task, drill.database): drill.finished_at for drill in drills if drill.held}
     drilling = [
         step
         for step in attempts.drills(settings.backup)
-        if step.key.name not in held or step.started_at > held[step.key.name]
+        if (made := held.get((step.key.task, step.key.name))) is None or step.started_at > made
     ]
     return [*wanted, *drilling]

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -181,7 +181,7 @@ class _Observer:
                 run=runs.find(warehouse, NAME),
                 going=runs.going(warehouse, NAME),
                 tables=tables(warehouse, self._now - HISTORY),
-                drills=dict(archive.last_held(warehouse, _drill)),
+                drills=dict(archive.last_drills(warehouse, chains.DRILL_TASK, _drill)),
                 first_backups=archive.first_backups(warehouse),
                 proofs=loads.proved(warehouse),
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
@@ -229,8 +229,9 @@ def _table(
     return name, TableObservations(fresh_as_of, loaded_at, first_tried_at, failing)
 
 
-def _drill(*, database: str, **fields: Any) -> tuple[str, DrillObservations]:
-    return database, DrillObservations(**fields)
+def _drill(*, database: str, **columns: Any) -> tuple[str, DrillObservations]:
+    known = {field.name for field in fields(DrillObservations)}
+    return database, DrillObservations(**{name: columns[name] for name in known})
 
 
 def _drills(objects: Sequence[Stored]) -> dict[str, DrillObservations]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
 
+from pipeline.chains import ARCHIVE_DRILL_TASK, DRILL_TASK
 from pipeline.observe.observed.archive import Backup, Drill
 from pipeline.observe.watch import limits
 from pipeline.settings import Settings
@@ -18,16 +19,25 @@ def judged(settings: Settings, backups: Sequence[Backup], now: datetime) -> list
 
 
 def judged_drills(settings: Settings, drills: Sequence[Drill], now: datetime) -> list[Drill]:
-    """Return the drills, each with whether it is too long ago; of what is not declared none is."""
+    """Return the drills, each with whether it is too long ago: of what is not declared none is.
+
+    One of what pgBackRest has only where luigi.cfg still names that.
+    """
     return [
         dataclasses.replace(
             one,
-            is_stale=settings.drill is not None
-            and one.database in settings.databases
+            is_stale=_is_drilled(settings, one)
             and limits.exceeded(now, one.finished_at, limits.drill(settings, one.database)),
         )
         for one in drills
+        if one.task == DRILL_TASK or one.database in settings.with_archive
     ]
+
+
+def _is_drilled(settings: Settings, drill: Drill) -> bool:
+    if drill.task == ARCHIVE_DRILL_TASK:
+        return settings.restore is not None
+    return settings.drill is not None and drill.database in settings.databases
 
 
 def _is_late(settings: Settings, backup: Backup, now: datetime) -> bool:

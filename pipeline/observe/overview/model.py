@@ -69,6 +69,7 @@ class Overview:
     # What is loaded, also of tables that are no longer declared.
     fresh: Sequence[Fresh] = ()
     backups: Sequence[Backup] = ()
+    # Of both kinds.
     drills: Sequence[Drill] = ()
     # What the servers have of their own beside our backups.
     archives: Sequence[Archive] = ()
@@ -82,6 +83,10 @@ class Overview:
     held_back: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # Of every loaded table, by source.table.
     proofs: Mapping[str, Proof] = field(default_factory=dict)
+
+    def drills_of(self, task: str) -> dict[str, Drill]:
+        """Return the drills that this task made, by database: of our backups, or of what pgBackRest has."""
+        return {one.database: one for one in self.drills if one.task == task}
 
     @property
     def differing(self) -> list[str]:

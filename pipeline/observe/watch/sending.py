@@ -122,7 +122,7 @@ def _signed(settings: Settings, _: Observations) -> set[str]:
 
 
 def _with_repository(settings: Settings, _: Observations) -> set[str]:
-    return {name for name, one in settings.databases.items() if one.pgbackrest}
+    return set(settings.with_archive)
 
 
 def _named(settings: Settings, _: Observations) -> set[str]:

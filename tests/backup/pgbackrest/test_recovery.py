@@ -1,5 +1,6 @@
 """The drill of pgBackRest's archive: what is whole is proven, and a gap, another server or damage is not."""
 
+import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pipeline.backup.pgbackrest import cluster, isolation, machine
 from pipeline.errors import CheckError, PipelineError, StepError, UnreachableError
 from tests.support.archive import SMALL
 from tests.support.hooks import Hook
-from tests.support.night import next_run, wait_until
+from tests.support.night import Night, next_run, wait_until
 from tests.support.pgbackrest import PROGRAM, STANZA, Archived, archived, drilling
 from tests.support.platforms import Connection
 from tests.support.restores import RUN, Restores
@@ -22,6 +23,8 @@ from tests.support.restores import RUN, Restores
 pytestmark = pytest.mark.endurance
 
 MONTH = "2026-11"
+# A table that nobody writes to after our backup: it has to come back as it was.
+UNCHANGED = "CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (1);"
 GAP = r"recovery ended at .*, and the repository has WAL up to"
 
 
@@ -30,7 +33,7 @@ def beside(restores: Restores, tmp_path: Path) -> Iterator[Archived]:
     """A server with a backup of pgBackRest's and then one of ours, and something written after both."""
     archive = restores.archive
     with archived(tmp_path / "server") as made:
-        made.server.backed_up(archive.platform, "shop", SMALL)
+        made.server.backed_up(archive.platform, "shop", SMALL + UNCHANGED)
         made.back_up()
         archive.write_settings()
         archive.write_sections(**{"database.shop": {"pgbackrest": STANZA}, "pgbackrest": drilling(made)})
@@ -93,7 +96,7 @@ def test_a_whole_archive_is_proven_and_nothing_stays_but_the_report(
         ),
         True,
     )
-    assert "1,001 rows read in full" in next(one.detail for one in result.assertions if one.name == "tables")
+    assert "1,002 rows read in full" in next(one.detail for one in result.assertions if one.name == "tables")
     assert list(result.seconds) == ["restore", "recovery", "check"]
     assert result.recovered_to is not None
     assert result.label == beside.info()["backup"][0]["label"]
@@ -246,8 +249,13 @@ def test_what_keeps_a_drill_from_being_tried_is_one_clear_message(
 
 
 def test_the_command_tells_of_what_did_not_hold_and_of_its_end(
-    hook: Hook, beside: Archived, restores: Restores, tmp_path: Path
+    hook: Hook, beside: Archived, restores: Restores, night: Night, tmp_path: Path
 ) -> None:
+    def known() -> dict[str, object]:
+        """Return the one drill that `status` knows."""
+        (one,) = json.loads(night.run("status", "--json").out)["drills"]
+        return {key: one[key] for key in ("database", "from", "month", "state")}
+
     for number in range(2):
         write(beside, restores, f"INSERT INTO item VALUES ({3000 + number}, 'later')")
         beside.switch()
@@ -261,11 +269,14 @@ def test_the_command_tells_of_what_did_not_hold_and_of_its_end(
     (alert,) = hook.alerts()
     assert (alert.kind, alert.key, alert.run) == ("failed", "drill/shop/pgbackrest", MONTH)
     assert alert.command == "pipeline run drill shop --from pgbackrest"
+    drill = {"database": "shop", "from": "pgbackrest", "month": MONTH}
+    assert known() == {**drill, "state": "failed"}
     (tmp_path / "kept").rename(gone)
     again = restores.archive.run(*command)
     assert again.code == 0, again.err
     assert "end of the archive: replayed up to" in again.out
     assert hook.received() == [("failed", "drill/shop/pgbackrest"), ("recovered", "drill/shop/pgbackrest")]
+    assert known() == {**drill, "state": "ok"}
     third = restores.archive.run(*command)
     assert third.code == 0
     assert f"the drills of {MONTH} held already; nothing to do" in third.out
