@@ -200,3 +200,85 @@ def test_a_check_may_read_other_tables(tmp_path: Path, sql: str) -> None:
         f"source: hr\ntables:\n  department:\n  employee:\n    checks:\n    - sql: {sql!r}\n"
     )
     catalog.read(tmp_path)
+
+
+DECLARED = ("-- materialize: table", "-- checks:", "--   - unique: [a]")
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "",
+        "\n\n",
+        # An editor of Windows begins a file so.
+        "\ufeff",
+        # A word processor ends lines within a sentence so.
+        "-- Staff,\u2028one row each.\n",
+        "-- Staff,\x0bone row each.\n-- Of today.\n",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n  "])
+def test_what_a_mart_declares_is_read_however_its_comment_is_written(
+    write: Write, above: str, end: str
+) -> None:
+    """A comment that is taken for another one takes the mart's checks with it, and nothing fails any more."""
+    mart = catalog.read(write(thing=f"{above}{end.join(DECLARED)}\nSELECT 1 AS a")).marts["thing"]
+    assert mart.materialize == "table"
+    assert [check.columns for check in mart.checks] == [("a",)]
+    assert "\ufeff" not in mart.sql
+
+
+@pytest.mark.parametrize(
+    ("sql", "lines"),
+    [
+        ("-- Staff.\n\n-- materialize: table\n-- checks: [unique: a]\nSELECT 1 AS a", (3, 4)),
+        ("-- materialize: table\n\n-- checks: [unique: a]\nSELECT 1 AS a", (3,)),
+        ("/* Staff.\nmaterialize: table\n * checks:\n */\nSELECT 1 AS a", (2, 3)),
+        ("SELECT 1 AS a\n-- checks:\n--   - unique: a\n", (2,)),
+        ("--\tmaterialize: table\n---  checks: [unique: a]\nSELECT 1 AS a", (1, 2)),
+        ("-- Staff.\n-- materialize = table\n-- checks\n--   - unique: a\nSELECT 1 AS a", (2, 3)),
+    ],
+)
+def test_a_declaration_that_is_not_read_is_told(write: Write, sql: str, lines: tuple[int, ...]) -> None:
+    """Unread it is a check that always holds."""
+    told = [problem for problem in problems(write(thing=sql)) if "is read only as YAML" in problem]
+    assert [int(problem.split(":")[1]) for problem in told] == list(lines)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS checks,\n  checks::int AS b -- checks: none\nFROM (SELECT 2 AS checks) AS c",
+        "-- Checks and columns of staff; tables too.\nSELECT\n  columns\nFROM (SELECT 1 AS columns) AS c",
+        "-- Staff.\n\n-- Notes: none.\nSELECT 1 AS a",
+    ],
+)
+def test_sql_and_other_comments_are_not_taken_for_declarations(write: Write, sql: str) -> None:
+    assert catalog.read(write(thing=sql)).marts["thing"].checks == ()
+
+
+@pytest.mark.parametrize(
+    ("stray", "told"),
+    [
+        ("marts/n.SQL", "marts/n.SQL:1: must end in .sql; rename it"),
+        ("sources/shop.YAML", "sources/shop.YAML:1: must end in .yaml; rename it"),
+        ("sources/old/shop.yaml", "sources/old/shop.yaml:1: is in a subfolder"),
+        ("dashboards/old/n.yaml", "dashboards/old/n.yaml:1: is in a subfolder"),
+        ("Tasks/n.py", "Tasks:1: is not read; rename it to tasks"),
+        ("marts/README.md", None),
+        ("tasks/lib/n.py", None),
+        ("sources/.schema/source.yaml", None),
+    ],
+)
+def test_a_file_that_nobody_reads_is_told(write: Write, stray: str, told: str | None) -> None:
+    """Else its tables are gone from the night, and the night is green."""
+    directory = write(staff="SELECT 1 AS a")
+    path = directory / stray
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    if told is None:
+        catalog.read_repository(directory)
+        return
+    with pytest.raises(ProblemsError) as caught:
+        catalog.read_repository(directory)
+    assert [problem for problem in caught.value.problems if problem.startswith(told)] != []

@@ -1,6 +1,7 @@
 """What the analysts declare: reads their repository and tells all problems at once, with file and line."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,11 @@ __all__ = [
     "read_sources",
 ]
 
+# What is read: files of this ending, each directly in its folder.
+_ENDINGS = {"sources": ".yaml", "marts": ".sql", "dashboards": ".yaml", "tasks": ".py"}
+# A task may import what lies below its folder; a mart there is told by who reads marts.
+_WITHOUT_SUBFOLDERS = ("sources", "dashboards")
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -102,6 +108,7 @@ def read_repository(directory: Path) -> Repository:
     shown, more = dashboards.read(directory, declared, catalog.marts, marts.named(directory))
     tasks = sorted((directory / "tasks").rglob("*.py"))
     problems += [*more, *(problem for path in tasks if (problem := _compiles(path, directory)))]
+    problems += _strays(directory)
     if problems:
         raise ProblemsError(problems)
     return Repository(catalog, shown, tuple(str(path.relative_to(directory)) for path in tasks))
@@ -129,3 +136,24 @@ def _compiles(path: Path, directory: Path) -> str | None:
     except (OSError, ValueError):
         return f"{shown}:1: cannot be read as Python; correct the file or its permissions"
     return None
+
+
+def _strays(directory: Path) -> Iterator[str]:
+    """Yield each file that looks as if it declared something, and stands where nobody reads it.
+
+    By names as on a file system that does not tell upper from lower case: what an analyst's own machine
+    reads, the server's may not.
+    """
+    for path in sorted(directory.glob("*")):
+        lower = path.name.lower()
+        if lower in _ENDINGS and path.name != lower and path.is_dir():
+            yield f"{path.name}:1: is not read; rename it to {lower}"
+    for folder, ending in _ENDINGS.items():
+        for path in sorted((directory / folder).rglob("*")):
+            inside = path.relative_to(directory / folder)
+            if path.suffix.lower() != ending or any(part.startswith((".", "__")) for part in inside.parts):
+                continue
+            if len(inside.parts) > 1 and folder in _WITHOUT_SUBFOLDERS:
+                yield f"{folder}/{inside}:1: is in a subfolder, which is not read; move it to {folder}/"
+            elif len(inside.parts) == 1 and path.suffix != ending:
+                yield f"{folder}/{inside}:1: must end in {ending}; rename it"

@@ -25,6 +25,11 @@ OF_SOURCES = ("mask", "type", "renamed_from")
 
 _COMMENT = re.compile(r"--( ?)(.*)")
 _KEY = re.compile(r"(\w+)\s*:(?:\s|$)")
+# Any line that can only be meant as a declaration: in whichever form of a comment, or without its colon.
+_MEANT = re.compile(
+    r"\s*(?:(?:--+|/\*+|\*)?\s*(materialize|indexes|columns|checks)\s*:(?:\s|$)"
+    r"|--\s*(materialize|indexes|columns|checks)\s*(?:=?\s*(?:table|view))?\s*$)"
+)
 
 
 class Heading(Declared):
@@ -46,33 +51,49 @@ def read(text: str) -> tuple[str, Heading, list[Problem], list[tuple[int, querie
     """Return the prose of a mart's comment, what is declared in it, what is wrong with that, and what its
     checks read beside the mart, each with its line.
     """
-    prose, written = _split(text)
+    prose, written, unread = _split(text)
     if written.problems and written.value is None:
         wrong = [
             (line, f"{problem} (prose stands before the first key)") for line, problem in written.problems
         ]
-        return prose, Heading(), wrong, []
+        return prose, Heading(), [*wrong, *unread], []
     heading, problems = validated(written, Heading) if written.value is not None else (Heading(), [])
     wrong, named = _checks(written)
-    wrong_lines = [*written.problems, *problems, *_rules(written), *wrong]
+    wrong_lines = [*written.problems, *problems, *_rules(written), *wrong, *unread]
     return prose, heading or Heading(), wrong_lines, named
 
 
-def _split(text: str) -> tuple[str, Document]:
-    """Return the prose, and the rest as a document that has the lines of the file."""
+def _split(text: str) -> tuple[str, Document, list[Problem]]:
+    """Return the prose, the rest as a document that has the lines of the file, and what is meant for it and
+    stands elsewhere.
+
+    A check that is not read is one that always holds, so no such line is passed over.
+    """
     prose: list[str] = []
     yaml: list[str] = []
-    begun = False
-    for line in text.splitlines():
-        comment = _COMMENT.fullmatch(line.rstrip())
-        if comment is None:
-            break
-        key = _KEY.match(comment[2])
-        begun = begun or bool(key and names.nearest(key[1], Heading.model_fields))
-        yaml.append(comment[2] if begun else "")
-        if not begun:
+    unread: list[Problem] = []
+    begun = ended = False
+    # The lines of SQL: Python knows more ends of a line, which a word processor puts into a sentence.
+    for number, line in enumerate(text.split("\n"), start=1):
+        comment = _COMMENT.fullmatch(line.strip())
+        # Empty lines may stand above it.
+        ended = ended or (comment is None and bool(line.strip() or any(prose) or begun))
+        if comment and not ended:
+            key = _KEY.match(comment[2])
+            begun = begun or bool(key and names.nearest(key[1], Heading.model_fields))
+        is_yaml = comment is not None and begun and not ended
+        yaml.append(comment[2] if comment and is_yaml else "")
+        if comment and not begun and not ended:
             prose.append(comment[2].strip())
-    return " ".join(prose).strip(), document.parse("\n".join(yaml) + "\n")
+        if not is_yaml and (meant := _MEANT.match(line)):
+            unread.append((number, f"{meant[1] or meant[2]}: {_ELSEWHERE}"))
+    return " ".join(prose).strip(), document.parse("\n".join(yaml) + "\n"), unread
+
+
+_ELSEWHERE = (
+    "is read only as YAML of the comment that the file begins with; write it there, after -- and one space, "
+    "with its colon, and no empty line within that comment"
+)
 
 
 def _rules(written: Document) -> Iterator[Problem]:

@@ -82,7 +82,8 @@ def named(directory: Path) -> set[str]:
 def _read_mart(path: Path, sources: Sources, known: set[str]) -> tuple[list[Problem], Mart | None]:
     problems: list[Problem] = [(1, problem)] if (problem := _name_problem(path.stem)) else []
     try:
-        text = path.read_text(encoding="utf-8").rstrip().rstrip(";")
+        # Editors of Windows begin a file with a mark, which the server takes for SQL.
+        text = path.read_text(encoding="utf-8-sig").rstrip().rstrip(";")
         query = queries.parse(text)
     except (OSError, UnicodeDecodeError):
         return [(1, "cannot be read as UTF-8 text; correct the file or its permissions")], None
