@@ -11,9 +11,9 @@ from pipeline.catalog import gives, plain
 if TYPE_CHECKING:
     from sqlglot import exp
 
-# What stands for the table in a check, and the name under which it is parsed.
+# What stands for the table in a check, and the name under which it is parsed, and asked.
 TABLE = "{table}"
-_STAND_IN = "pipeline_table"
+STAND_IN = "pipeline_table"
 # Among the columns of a query, where it has a star.
 EVERYTHING = "*"
 
@@ -134,8 +134,8 @@ def parse_check(text: str) -> Query:
     """Return the same of a check's query, in which `{table}` stands for the table and must be read."""
     if TABLE not in text:
         raise QueryError(1, f"does not read the table; write {TABLE} where the table's name belongs")
-    query = parse(text.replace(TABLE, _STAND_IN))
-    others = tuple(relation for relation in query.relations if str(relation) != _STAND_IN)
+    query = parse(text.replace(TABLE, STAND_IN))
+    others = tuple(relation for relation in query.relations if str(relation) != STAND_IN)
     if len(others) == len(query.relations):
         raise QueryError(1, f"does not read the table; write {TABLE} after FROM or JOIN")
     return Query(others, query.columns)

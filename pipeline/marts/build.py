@@ -65,6 +65,10 @@ def _built(warehouse: Connection, mart: Mart, run: str) -> bool:
     built = Built.of(step)
     if step is None or built is None or built.digest != mart.digest:
         return False
+    # Another run may have built another SELECT since, which is what people see.
+    last = ledger.last_record(warehouse, BUILD_TASK, f"{SCHEMA}.{mart.name}", Built)
+    if last is None or last.digest != mart.digest:
+        return False
     if relation.oid(warehouse, sql.Identifier(SCHEMA, mart.name)) is None:
         return False
     for name in mart.reads:

@@ -37,6 +37,9 @@ def _column_rules(subject: Subject) -> Iterator[ColumnRule]:
             for bound, limit, outside in (("min", bounds.min, "<"), ("max", bounds.max, ">")):
                 if limit is not None:
                     wrong = sql.SQL("{} {} {}").format(value, sql.SQL(outside), sql.Literal(limit))
+                    if bound == "min":
+                        # To the server NaN is above every number, and so it is above a max as well.
+                        wrong = sql.SQL("({} OR {}::text = 'NaN')").format(wrong, value)
                     yield ColumnRule(f"{name} {bound} {limit}", wrong, 0.0, bounds.level, bounds.quarantine)
 
 

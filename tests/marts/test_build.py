@@ -6,10 +6,10 @@ import psycopg2
 import pytest
 
 from pipeline import access, catalog
-from pipeline.errors import CheckError, PipelineError, StepError
+from pipeline.errors import CheckError, PipelineError, ProblemsError, StepError
 from pipeline.marts import build
 from tests.support.marks import in_depth
-from tests.support.marts import STAFF, built, declare, load_all, loaded, shown
+from tests.support.marts import DECLARED, HR, STAFF, built, declare, load_all, loaded, shown
 from tests.support.night import Night, next_run
 
 TABLE = STAFF.replace("-- Staff", "-- materialize: table\n-- indexes: [department]\n-- Staff").replace(
@@ -253,3 +253,61 @@ def test_a_view_of_somebody_whom_the_pipeline_cannot_stand_in_for_is_named(night
     with pytest.raises(StepError, match=r'view "public"\."theirs" .*ALTER ... OWNER TO'):
         built(night, "staff", run)
     assert night.ask("warehouse", "SELECT * FROM public.theirs ORDER BY 1") == [(1,), (2,)]
+
+
+@in_depth(
+    ("check", "told"),
+    [
+        (
+            "with candidate as (select 1 as heads where false) select * from {table} where heads > 1",
+            "1 rows, expected",
+        ),
+        ("select {table}.heads from {table} join hr.candidate on candidate.id < {table}.heads", "1 rows"),
+        (
+            "with recursive pipeline_table as (select 1 where false) select * from {table}",
+            "write {table} after FROM or JOIN",
+        ),
+    ],
+    quick=3,
+)
+def test_a_check_asks_the_mart_whatever_else_it_names(night: Night, check: str, told: str) -> None:
+    """A query that asks something else in the mart's place finds nothing wrong with it."""
+    more = "; CREATE TABLE candidate (id int PRIMARY KEY); INSERT INTO candidate VALUES (1)"
+    night.platform.source("hr", HR.rstrip().rstrip(";") + more, DECLARED.replace("}", ", candidate: }"))
+    run = load_all(night)
+    declare(night, staff=f"-- checks: [sql: '{check}']\n{STAFF.partition(chr(10))[2]}")
+    with pytest.raises((CheckError, ProblemsError)) as caught:
+        built(night, "staff", run)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["numeric", "float8", "analyst.amount"])
+def test_what_is_not_a_number_is_outside_of_every_range(night: Night, run: str, kind: str) -> None:
+    """To the server it is the greatest of all."""
+    as_analyst(night, "CREATE DOMAIN analyst.amount AS numeric(10, 2)")
+    head = "-- columns: {{a: {{range: {{{bounds}}}}}}}\n"
+    values = f"SELECT v::{kind} AS a FROM (VALUES ('1'), ('NaN'), (NULL)) AS v (v)"
+    for bounds in ("min: 0", "max: 5", "min: 0, max: 5"):
+        declare(night, thing=head.format(bounds=bounds) + values)
+        with pytest.raises(CheckError, match=r"1 of 3 rows \(33\.33%\), expected none"):
+            built(night, "thing", run)
+    declare(
+        night,
+        thing="-- columns: {a: {range: {min: 0}}}\nSELECT 'infinity'::date AS a".replace("0", "2000-01-01"),
+    )
+    assert built(night, "thing", run) is not None
+
+
+def test_a_mart_that_another_run_has_built_otherwise_since_is_not_done(night: Night, run: str) -> None:
+    """An extra run tried another SELECT, which was taken back: people still see what it gave."""
+    declare(night, staff=STAFF)
+    built(night, "staff", run)
+    declare(night, staff=STAFF.replace("count(*)", "count(*) * 10"))
+    extra = load_all(night)
+    built(night, "staff", extra)
+    declare(night, staff=STAFF)
+    declared = catalog.read(night.platform.analysts).mart("staff")
+    assert not build.is_built(night.settings, declared, run)
+    assert built(night, "staff", run) is not None
+    assert shown(night, "staff") == BOTH
+    assert build.is_built(night.settings, declared, run)

@@ -6,10 +6,12 @@ from typing import Any, Protocol
 
 from psycopg2.sql import Composable
 
+from pipeline.catalog import queries
 from pipeline.catalog.values import Level, Quarantine
 
-# The relation that stands for the rows; it ends with the session.
-CANDIDATE = "candidate"
+# The relation that stands for the rows; it ends with the session. It has the name under which a check is
+# parsed: a query that calls something of its own so is refused there, and cannot ask that in the rows' place.
+CANDIDATE = queries.STAND_IN
 
 
 @dataclass(frozen=True)
