@@ -93,6 +93,19 @@ def drills(month: str | None, database: str | None = None) -> AlertSubject:
     return AlertSubject.of(chains.DRILL.whole(month, database))
 
 
+def archive_drills(month: str | None, database: str | None = None) -> AlertSubject:
+    """Return the drills of what pgBackRest has, in a month: of each database that has that, or of one.
+
+    >>> archive_drills("2026-11").key, archive_drills("2026-11").command
+    ('run/archive-drill', 'pipeline run drill --month 2026-11 --from pgbackrest')
+    """
+    if database:
+        return archive_drill(database, month)
+    origin = f"--from {chains.RECOVERED.aspect}"
+    name = " ".join(word for word in ("run", chains.DRILL.name, origin, month) if word)
+    return AlertSubject(f"run/{chains.ARCHIVE_DRILL}", name, f"{chains.DRILL.command(month)} {origin}", month)
+
+
 def table(source: str, name: str, run: str) -> AlertSubject:
     """Return a table of a source, in a run."""
     return AlertSubject.of(chains.ETL.part(chains.TABLE, f"{source}.{name}", run))
@@ -197,6 +210,8 @@ def typed(arguments: Sequence[str]) -> AlertSubject:
 
     >>> typed(["run", "backup", "hr", "--rnu", "x"]).key, typed(["run", "etl", "--wrokers", "2"]).key
     ('backup/hr', 'run/etl')
+    >>> typed(["run", "drill", "--from", "pgbackrest", "--mnth", "2026-11"]).key
+    'run/archive-drill'
     """
     words = [*arguments[1:3], "", ""]
     name = words[0] if words[0] and not words[0].startswith("-") else "?"
@@ -205,7 +220,11 @@ def typed(arguments: Sequence[str]) -> AlertSubject:
     chain = chains.named(name)
     if chain and chain.takes_a_name and named:
         subject = chain.started(None, words[1])
+        if chain is chains.DRILL and chains.RECOVERED.aspect in arguments:
+            subject = archive_drill(words[1], None)
         return AlertSubject(subject.key, subject.name, command)
+    if chain is chains.DRILL and chains.RECOVERED.aspect in arguments:
+        name = chains.ARCHIVE_DRILL
     return AlertSubject(f"run/{name}", f"run {name}", command)
 
 

@@ -3,6 +3,7 @@
 from pipeline.chains.declared import (
     ANALYSTS,
     APPLY_TASK,
+    ARCHIVE_DRILL,
     ARCHIVE_DRILL_TASK,
     BACKED_UP,
     BACKUP,
@@ -37,6 +38,7 @@ from pipeline.chains.model import Chain, Part, Subject, Task
 __all__ = [
     "ANALYSTS",
     "APPLY_TASK",
+    "ARCHIVE_DRILL",
     "ARCHIVE_DRILL_TASK",
     "BACKED_UP",
     "BACKUP",

@@ -91,7 +91,10 @@ BACKUP = Chain(
     goes_alone=True,
 )
 
-# One at a time, whatever its scope: by a lock of the work folder.
+# What drills of pgBackRest's archives are called as a whole: its job, and in the key of its alerts.
+ARCHIVE_DRILL = "archive-drill"
+
+# Of each kind one at a time, whatever its scope: by a lock of the work folder.
 DRILL = Chain(
     "drill",
     "tasks.drill",

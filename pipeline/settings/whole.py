@@ -58,6 +58,11 @@ class Settings(Section):
         """The databases whose server pgBackRest archives, as luigi.cfg says."""
         return tuple(name for name, one in sorted(self.databases.items()) if one.pgbackrest)
 
+    @property
+    def drilled_archives(self) -> tuple[str, ...]:
+        """Those of them whose archive is drilled: it is compared with our backup, by who may restore that."""
+        return self.with_archive if self.backup and self.restore else ()
+
     def source(self, name: str) -> SourceSettings:
         """Return the settings of one source. Raise UsageError if there is no [source.NAME]."""
         return _named("source", name, self.sources)

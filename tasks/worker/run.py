@@ -153,7 +153,9 @@ def _subject(options: Mapping[str, str]) -> AlertSubject:
         return failures.backup(options["--database"], run)
     if module == chains.DRILL.module:
         named = json.loads(options.get("--databases", "[]"))
-        return failures.drills(options.get("--month"), named[0] if len(named) == 1 else None)
+        is_archive = options.get("--origin") == chains.RECOVERED.aspect
+        subject = failures.archive_drills if is_archive else failures.drills
+        return subject(options.get("--month"), named[0] if len(named) == 1 else None)
     if module == chains.ANALYSTS.module:
         named = json.loads(options.get("--programs", "[]"))
         return failures.programs(run, named[0] if len(named) == 1 else None)

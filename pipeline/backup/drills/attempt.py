@@ -25,12 +25,14 @@ class DrillWork(Work):
     def __init__(self, settings: Settings, database: str, month: str, origin: Origin = Origin.BACKUP) -> None:
         aspect = f"-{origin}" if origin is not Origin.BACKUP else ""
         super().__init__(settings.require_backup(), work_folder.DRILLS, f"{database}-{month}{aspect}")
-        self.month = month
+        self.month, self._origin = month, origin
+        if origin is not Origin.BACKUP:
+            self.run_lock = work_folder.ARCHIVE_LOCK
 
     @property
     def going(self) -> str:
         """What this is the folder of."""
-        return "a drill"
+        return "a drill" if self._origin is Origin.BACKUP else "a drill of what pgBackRest has"
 
     @property
     def is_finished(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import chains
-from pipeline.backup.work.work_folder import DRILLS, FINISHED, RUN_LOCK, STEP_LOCK, Work
+from pipeline.backup.work.work_folder import ARCHIVE_LOCK, DRILLS, FINISHED, STEP_LOCK, Work
 from pipeline.settings import BackupSettings
 from pipeline.step import State, Step, StepKey
 from pipeline.system import file_lock, process_tree
@@ -35,7 +35,9 @@ def drills(settings: BackupSettings) -> list[Step]:
         work = Work(settings, DRILLS, name)
         database, _, month = name.partition("-")
         if not (work.folder / FINISHED).exists():
-            task = ARCHIVE_DRILL if month.endswith(ARCHIVES) else DRILL
+            task = DRILL
+            if month.endswith(ARCHIVES):
+                task, work.run_lock = ARCHIVE_DRILL, ARCHIVE_LOCK
             steps.append(_step(work, database, month.removesuffix(ARCHIVES), task))
     return [step for step in steps if step]
 
@@ -52,7 +54,7 @@ def _step(work: Work, name: str, run: str, root: str) -> Step | None:
     """Return how far a run has come; None if it has just ended well, and its folder is gone."""
     progress, failure = work.waits() or work.read_progress(), work.failure()
     # A command that was killed may have left a step at work; one that is at work may try a failed step again.
-    holder = _holder(work, RUN_LOCK) or (None if failure else _holder(work, STEP_LOCK))
+    holder = _holder(work, work.run_lock) or (None if failure else _holder(work, STEP_LOCK))
     if holder:
         since = _moment(holder["since"])
         key = StepKey(run, progress.step if progress else root, name)

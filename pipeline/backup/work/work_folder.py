@@ -27,6 +27,8 @@ from pipeline.system.atomic import PARTIAL
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# A command for drills of what pgBackRest has goes on beside one for those of our backups; their steps wait.
+ARCHIVE_LOCK = "archive.lock"
 RUN_LOCK, STEP_LOCK, STATUS = "run.lock", "step.lock", "status.json"
 # What a step says while it waits, when the status is another run's.
 WAITING = "waiting.json"
@@ -43,6 +45,8 @@ KEEP_SECONDS = 7 * 24 * 3600
 
 class Work:
     """The folder of one run of one database."""
+
+    run_lock = RUN_LOCK
 
     def __init__(self, settings: BackupSettings, database: str, run: str) -> None:
         self.database, self.run = database, run
@@ -94,7 +98,7 @@ class Work:
     def running(self) -> Iterator[None]:
         """Keep other commands off this database. Raise AlreadyRunningError if one is at work."""
         self.prepare()
-        with lock.opened(self.home / RUN_LOCK) as descriptor:
+        with lock.opened(self.home / self.run_lock) as descriptor:
             if not file_lock.try_take(descriptor):
                 signature = lock.signed(descriptor)
                 if not signature:  # it has just begun

@@ -59,8 +59,8 @@ def add_chain(parsers: Any) -> None:
 
 
 def _subject(arguments: argparse.Namespace) -> AlertSubject:
-    if arguments.origin == Origin.PGBACKREST and arguments.database:
-        return failures.archive_drill(arguments.database, _month_of(arguments))
+    if arguments.origin == Origin.PGBACKREST:
+        return failures.archive_drills(_month_of(arguments), arguments.database)
     return failures.drills(_month_of(arguments), arguments.database)
 
 

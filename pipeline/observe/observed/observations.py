@@ -68,8 +68,8 @@ class LedgerObservations:
     tables: Mapping[str, TableObservations] = field(default_factory=dict)
     # By source.table.
     proofs: Mapping[str, Proof] = field(default_factory=dict)
-    # By database.
-    drills: Mapping[str, DrillObservations] = field(default_factory=dict)
+    # By the task that makes them, of our backups or of what pgBackRest has, and by database.
+    drills: Mapping[str, Mapping[str, DrillObservations]] = field(default_factory=dict)
     first_backups: Mapping[str, datetime] = field(default_factory=dict)
     # By source: who kept its horizon back for long, as of the last snapshot.
     held_back: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -87,7 +87,8 @@ class BucketObservations:
     name: str
     backups: tuple[Backup, ...] = ()
     incomplete: tuple[tuple[str, str], ...] = ()
-    drills: Mapping[str, DrillObservations] = field(default_factory=dict)
+    # As in the ledger.
+    drills: Mapping[str, Mapping[str, DrillObservations]] = field(default_factory=dict)
     rule_problems: tuple[str, ...] | None = None
 
     def of(self, database: str) -> tuple[Backup, ...]:
@@ -106,7 +107,9 @@ class KeyObservations:
 
 @dataclass(frozen=True)
 class Work:
-    """Work that began and did not end, alive or not: `etl`, `backup hr` or `drill`; `place` says where.
+    """Work that began and did not end, alive or not; `place` says where.
+
+    Its name is `etl`, `backup hr`, `drill` or, of what pgBackRest has, `archive-drill`.
 
     Of what was killed, `since` is when there was last word of it.
     """

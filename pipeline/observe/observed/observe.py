@@ -43,6 +43,12 @@ from pipeline.system import file_lock
 logger = logging.getLogger(__name__)
 
 NAME = chains.ETL.name
+# By the task of a drill: what it restores, its name as work, and the lock of the command that goes on.
+ORIGINS = {chains.DRILL_TASK: report.Origin.BACKUP, chains.ARCHIVE_DRILL_TASK: report.Origin.PGBACKREST}
+DRILLING = {
+    chains.DRILL_TASK: (chains.DRILL.name, work_folder.RUN_LOCK),
+    chains.ARCHIVE_DRILL_TASK: (chains.ARCHIVE_DRILL, work_folder.ARCHIVE_LOCK),
+}
 # Steps that began before are no news; and so many runs are asked how long they usually take.
 HISTORY = timedelta(days=60)
 USUAL_RUNS = 14
@@ -165,8 +171,9 @@ class _Observer:
             )
             for name in self._settings.databases
         ]
-        drills = backup.work_dir / work_folder.DRILLS
-        work.append(_at_work(chains.DRILL.name, drills, attempts.drills(backup)))
+        drills, steps = backup.work_dir / work_folder.DRILLS, attempts.drills(backup)
+        for task, (name, lock) in DRILLING.items():
+            work.append(_at_work(name, drills, [step for step in steps if step.key.task == task], lock))
         return tuple(one for one in work if one)
 
     # What is in the warehouse.
@@ -181,7 +188,7 @@ class _Observer:
                 run=runs.find(warehouse, NAME),
                 going=runs.going(warehouse, NAME),
                 tables=tables(warehouse, self._now - HISTORY),
-                drills=dict(archive.last_drills(warehouse, chains.DRILL_TASK, _drill)),
+                drills={task: dict(archive.last_drills(warehouse, task, _drill)) for task in ORIGINS},
                 first_backups=archive.first_backups(warehouse),
                 proofs=loads.proved(warehouse),
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
@@ -200,7 +207,7 @@ class _Observer:
             name=backup.bucket,
             backups=listing.backups,
             incomplete=listing.incomplete,
-            drills=_drills(objects),
+            drills={task: _drills(objects, origin) for task, origin in ORIGINS.items()},
         )
 
     def _rules(self, databases: Access) -> tuple[str, ...]:
@@ -234,11 +241,11 @@ def _drill(*, database: str, **columns: Any) -> tuple[str, DrillObservations]:
     return database, DrillObservations(**{name: columns[name] for name in known})
 
 
-def _drills(objects: Sequence[Stored]) -> dict[str, DrillObservations]:
+def _drills(objects: Sequence[Stored], origin: report.Origin) -> dict[str, DrillObservations]:
     """Return the newest drill of each database that has a report here, and when one last held."""
     by_database: dict[str, list[DrillObservations]] = {}
     for stored in objects:
-        if report.is_report(stored):
+        if report.is_report(stored, origin):
             database, grade = stored.name.partition("/")[0], stored.info["grade"]
             ended, held = datetime.fromisoformat(stored.info["finished-at"]), grade in report.HOLDING
             one = DrillObservations(stored.info["month"], grade, held, ended, ended if held else None)
@@ -246,12 +253,12 @@ def _drills(objects: Sequence[Stored]) -> dict[str, DrillObservations]:
     return {database: newest(drills) for database, drills in by_database.items()}
 
 
-def _at_work(name: str, home: Path, steps: Sequence[Step]) -> Work | None:
+def _at_work(name: str, home: Path, steps: Sequence[Step], lock: str = work_folder.RUN_LOCK) -> Work | None:
     """Return which of these attempts goes on or was killed, None if they ended, well or not."""
     going = [step for step in steps if step.state == State.RUNNING]
     killed = [step for step in steps if step.error == attempts.KILLED]
     for step in (*going, *killed):
         place = f"at {step.key.task}, process {step.pid}" if going else f"in {home}"
-        alive = bool(going) or file_lock.is_held(home / work_folder.RUN_LOCK)
+        alive = bool(going) or file_lock.is_held(home / lock)
         return Work(name, step.key.run, step.started_at, alive, place)
     return None

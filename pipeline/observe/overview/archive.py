@@ -36,7 +36,7 @@ def judged_drills(settings: Settings, drills: Sequence[Drill], now: datetime) ->
 
 def _is_drilled(settings: Settings, drill: Drill) -> bool:
     if drill.task == ARCHIVE_DRILL_TASK:
-        return settings.restore is not None
+        return drill.database in settings.drilled_archives
     return settings.drill is not None and drill.database in settings.databases
 
 

@@ -30,8 +30,11 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
         yield from _changed(settings, bucket, name, now)
         yield from _not_ours(bucket, name, now)
         yield from _size(bucket, name, now)
-        if settings.drill is not None and (settings.warehouse is None or observations.ledger is not None):
-            yield from _drill(settings, observations, bucket, name, now)
+        if settings.warehouse is None or observations.ledger is not None:
+            if settings.drill is not None:
+                yield from _drill(settings, observations, bucket, name, chains.DRILL_TASK, now)
+            if name in settings.drilled_archives:
+                yield from _drill(settings, observations, bucket, name, chains.ARCHIVE_DRILL_TASK, now)
     yield from _undeclared(settings, bucket, now)
     if bucket.rule_problems is not None:
         yield _rules(bucket)
@@ -143,11 +146,17 @@ def _megabytes(size_bytes: float) -> str:
 
 
 def _drill(
-    settings: Settings, observations: Observations, bucket: BucketObservations, database: str, now: datetime
+    settings: Settings,
+    observations: Observations,
+    bucket: BucketObservations,
+    database: str,
+    task: str,
+    now: datetime,
 ) -> Iterator[Finding]:
     allowed = limits.drill(settings, database)
-    key, command = f"watch/drill/{database}", chains.DRILL.command(None, database)
-    latest = _latest(observations, bucket, database)
+    subject = chains.DRILL.subject(task, {"database": database})
+    key, command = f"watch/{subject.key}", subject.command
+    latest = _latest(observations, bucket, database, task)
     if latest is None or latest.held_at is None:
         first = _first_backup(observations, bucket, database)
         if first is None:
@@ -157,14 +166,14 @@ def _drill(
             allowed = min(allowed, timedelta(days=settings.require_backup().keep_days))
         what = f"none held yet (grade {latest.grade} in {latest.month})" if latest else "there was none yet"
         summary = (
-            f"drill of {database}: {what}, and its first backup is of {at(first)}, {limits.ago(now, first)}; "
+            f"{subject.name}: {what}, and our first backup is of {at(first)}, {limits.ago(now, first)}; "
             f"the limit is {durations.exact(allowed)}"
         )
         if latest or limits.exceeded(now, first, allowed):
             yield Finding(key, Severity.STALE, summary, command, since=first + allowed)
         return
     summary = (
-        f"drill of {database}: the last that held was {limits.ago(now, latest.held_at)}; "
+        f"{subject.name}: the last that held was {limits.ago(now, latest.held_at)}; "
         f"the limit is {durations.exact(allowed)}"
     )
     if not latest.held:
@@ -177,11 +186,11 @@ def _drill(
 
 
 def _latest(
-    observations: Observations, bucket: BucketObservations, database: str
+    observations: Observations, bucket: BucketObservations, database: str, task: str
 ) -> DrillObservations | None:
     """Return the newest drill that either place knows of: the bucket forgets, the warehouse may not know."""
     places = [bucket.drills, observations.ledger.drills if observations.ledger else {}]
-    known = [drills[database] for drills in places if database in drills]
+    known = [drills[task][database] for drills in places if database in drills.get(task, {})]
     return newest(known) if known else None
 
 

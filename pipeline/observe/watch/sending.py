@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import access, alerts
 from pipeline.alerts import Alert, Kind, webhook
-from pipeline.chains import BACKUP, DRILL, ETL, MARTS
+from pipeline.chains import ARCHIVE_DRILL, BACKUP, DRILL, ETL, MARTS, RECOVERED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.observe.observed.observations import Observations
 from pipeline.observe.watch.finding import Finding, Severity
@@ -74,7 +74,8 @@ def _is_gone(settings: Settings, observations: Observations, alert: Alert) -> bo
         return False
     else:
         # Of a run, such as etl/hr.employee/checks: what the parts after the name say of it goes with it.
-        names, name = DONE.get(kind), name.partition("/")[0]
+        name, _, aspect = name.partition("/")
+        names = _with_repository if aspect == RECOVERED.aspect else DONE.get(kind)
     kept = names(settings, observations) if names else None
     return kept is not None and name not in kept
 
@@ -125,6 +126,10 @@ def _with_repository(settings: Settings, _: Observations) -> set[str]:
     return set(settings.with_archive)
 
 
+def _drilled(settings: Settings, _: Observations) -> set[str]:
+    return {*settings.databases, *(f"{name}/{RECOVERED.aspect}" for name in settings.drilled_archives)}
+
+
 def _named(settings: Settings, _: Observations) -> set[str]:
     return set(settings.sources)
 
@@ -138,7 +143,8 @@ def _audited(settings: Settings, _: Observations) -> set[str]:
 
 
 def _work(settings: Settings, _: Observations) -> set[str]:
-    return {ETL.name, DRILL.name, *(f"{BACKUP.name}/{name}" for name in settings.databases)}
+    archives = {ARCHIVE_DRILL} if settings.drilled_archives else set()
+    return {ETL.name, DRILL.name, *archives, *(f"{BACKUP.name}/{name}" for name in settings.databases)}
 
 
 # By the second part of an alert's key: what the third may still be, or None if that is not known now.
@@ -150,7 +156,7 @@ KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     "pgbackrest": _with_repository,
     "signature": _signed,
     "size": _databases,
-    "drill": _databases,
+    "drill": _drilled,
     "source": _sources,
     "horizon": _named,
     "table": _tables,

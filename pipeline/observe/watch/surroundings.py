@@ -7,7 +7,7 @@ from statistics import median
 from pipeline import durations
 from pipeline.alerts import failures
 from pipeline.alerts.failures import KEYS, AlertSubject
-from pipeline.chains import BACKUP, DRILL, ETL
+from pipeline.chains import ARCHIVE_DRILL, BACKUP, DRILL, ETL
 from pipeline.crypt import EXPIRES_SOON
 from pipeline.observe.observed.observations import KeyObservations, Observations, Work
 from pipeline.observe.watch import limits
@@ -54,8 +54,12 @@ def _working(settings: Settings, observations: Observations, now: datetime) -> I
         work = going.get(f"{BACKUP.name} {database}")
         subject = failures.backup(database, work.run if work else None)
         yield from _at_work(f"{BACKUP.name} {database}", work, subject, observations, now)
-    work = going.get(DRILL.name)
-    yield from _at_work(DRILL.name, work, failures.drills(work.run if work else None), observations, now)
+    drills = {DRILL.name: failures.drills}
+    if settings.drilled_archives:
+        drills[ARCHIVE_DRILL] = failures.archive_drills
+    for name, subject_of in drills.items():
+        work = going.get(name)
+        yield from _at_work(name, work, subject_of(work.run if work else None), observations, now)
 
 
 def _made_up_for(work: Work, observations: Observations) -> bool:

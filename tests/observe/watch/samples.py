@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.backup.store.backups import Backup
+from pipeline.chains import ARCHIVE_DRILL_TASK, DRILL_TASK
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
 from pipeline.observe import watch
@@ -85,8 +86,14 @@ def ledger(**changes: Any) -> LedgerObservations:
         "seconds": {"etl": (1200.0,) * 14, "backup hr": (600.0,) * 14},
         **changes,
     }
+    found["drills"] = _by_task(found)
     last = found["run"]
     return LedgerObservations(going=last if last and last.state == "running" else None, **found)
+
+
+def _by_task(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the drills of our backups, `drills`, and of what pgBackRest has, `archive_drills`."""
+    return {DRILL_TASK: found["drills"], ARCHIVE_DRILL_TASK: found.pop("archive_drills", {})}
 
 
 def drill(**changes: Any) -> DrillObservations:
@@ -128,6 +135,7 @@ def bucket(**changes: Any) -> BucketObservations:
     """Return the bucket after a good month."""
     month = nights(*[80_000_000] * 30)
     found = {"name": "backups", "backups": month, "drills": {"hr": drill()}, "rule_problems": (), **changes}
+    found["drills"] = _by_task(found)
     return BucketObservations(**found)
 
 

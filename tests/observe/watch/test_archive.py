@@ -1,11 +1,13 @@
 """What watch thinks of the bucket: old backups and drills, strange sizes, rules that were changed."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from pipeline.backup.store.signature import Signature
 from pipeline.observe.observed.observations import Observations
+from pipeline.settings import Settings
 from tests.observe.watch.samples import (
     DAY,
     HOUR,
@@ -200,7 +202,7 @@ def test_a_database_that_was_never_drilled_is_told_a_month_after_its_first_backu
     assert told(found(35)) == {}
     late = only(found(36))
     assert (late.key, late.severity) == ("watch/drill/hr", "stale")
-    assert "there was none yet, and its first backup is of 2026-10-19" in late.summary
+    assert "there was none yet, and our first backup is of 2026-10-19" in late.summary
     assert "the limit is 35 days" in late.summary
 
 
@@ -221,6 +223,57 @@ def test_without_a_warehouse_the_bucket_alone_is_asked() -> None:
 
 def test_without_a_drill_server_nothing_is_said_of_drills() -> None:
     assert not [key for key in judged(archive_only(), NOW, settings(drill=None)) if "drill/" in key]
+
+
+def with_archive(**changed: Any) -> Settings:
+    """Return settings that name a stanza of pgBackRest, and may restore."""
+    databases = {"hr": {"secret": "database/hr", "pgbackrest": "main"}}
+    return settings(**{"databases": databases, "restore": {"secret": "b2", "key_secret": "key"}, **changed})
+
+
+KEY = "watch/drill/hr/pgbackrest"
+
+
+def test_a_drill_of_what_pgbackrest_has_and_one_of_our_backup_prove_nothing_of_each_other() -> None:
+    ours = archive_only()
+    late = only(ours, NOW, with_archive())
+    assert (late.key, late.severity, late.command) == (
+        KEY,
+        "stale",
+        "pipeline run drill hr --from pgbackrest",
+    )
+    assert "drill of hr from pgBackRest: there was none yet, and our first backup is of" in late.summary
+    proven = {"hr": drill()}
+    theirs = archive_only(
+        bucket=bucket(drills={}, archive_drills=proven),
+        ledger=ledger(run=None, tables={}, drills={}, archive_drills=proven),
+    )
+    assert only(theirs, NOW, with_archive()).key == "watch/drill/hr"
+    both = archive_only(bucket=bucket(archive_drills=proven))
+    assert judged(both, NOW, with_archive())[KEY].severity == "ok"
+
+
+def test_a_drill_of_what_pgbackrest_has_that_is_too_old_or_did_not_hold_is_told() -> None:
+    old = {"hr": drill(finished_at=NOW - 36 * DAY, held_at=NOW - 36 * DAY)}
+    late = only(archive_only(bucket=bucket(archive_drills=old)), NOW, with_archive())
+    assert (late.key, late.severity) == (KEY, "stale")
+    assert late.summary == (
+        "drill of hr from pgBackRest: the last that held was 36 days 0 h ago; the limit is 35 days"
+    )
+    failed = {"hr": drill(grade="F", held=False)}
+    found = only(archive_only(bucket=bucket(archive_drills=failed)), NOW, with_archive())
+    assert (found.key, found.severity) == (KEY, "warning")
+    # The limit is that of our own drills.
+    databases = {"hr": {"secret": "database/hr", "pgbackrest": "main", "drill_days": 100}}
+    seen = archive_only(bucket=bucket(archive_drills=old))
+    assert told(seen, NOW, with_archive(databases=databases)) == {}
+    # Also where nobody drills our own backups.
+    assert only(seen, NOW, with_archive(drill=None)).key == KEY
+
+
+def test_of_a_database_without_a_stanza_or_where_nobody_may_restore_no_such_drill_is_missed() -> None:
+    assert KEY not in judged(archive_only())
+    assert KEY not in judged(archive_only(), NOW, with_archive(restore=None))
 
 
 def test_what_nobody_backs_up_any_more_is_to_know_and_not_to_be_told() -> None:

@@ -38,7 +38,14 @@ def test_an_alert_leads_to_the_step_that_failed() -> None:
 
 def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path) -> None:
     """A table that was taken out of the catalog while it failed is never loaded again, which would end it."""
-    shown = settings(alerts={"secret": "alerts", "spool": str(tmp_path / "spool")})
+    shown = settings(
+        alerts={"secret": "alerts", "spool": str(tmp_path / "spool")},
+        databases={
+            "hr": {"secret": "database/hr", "pgbackrest": "main"},
+            "records": {"secret": "database/records"},
+        },
+        restore={"secret": "b2", "key_secret": "key"},
+    )
     kept = [
         "etl/hr",
         "etl/hr.employee",
@@ -48,9 +55,21 @@ def test_what_runs_told_of_is_over_once_it_is_no_longer_declared(tmp_path: Path)
         "run/etl",
         "watch/table/hr.employee",
         "watch/horizon/hr",
+        "watch/drill/hr/pgbackrest",
+        "drill/hr/pgbackrest",
+        "watch/going/archive-drill",
     ]
     # Of what luigi.cfg alone declares.
-    at_once = ["backup/shop", "drill/shop", "watch/rules", "watch/horizon/shop", "watch/signature/shop"]
+    at_once = [
+        "backup/shop",
+        "drill/shop",
+        "watch/rules",
+        "watch/horizon/shop",
+        "watch/signature/shop",
+        # It names no stanza any more.
+        "watch/drill/records/pgbackrest",
+        "drill/records/pgbackrest",
+    ]
     gone = [
         "etl/shop",
         "etl/hr.old",

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import access, alerts, catalog
+from pipeline import access, alerts, catalog, chains
 from pipeline.alerts import Alert, Kind
+from pipeline.backup.drills.attempt import DrillWork
+from pipeline.backup.drills.report import Origin
 from pipeline.backup.store.manifest import dump_name, globals_name, manifest_name
 from pipeline.bucket import Bucket
+from pipeline.errors import AlreadyRunningError
 from pipeline.observe import overview, watch
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox.b2.process import running
@@ -164,6 +167,9 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
         name = f"old/{now - 9 * DAY:%Y-%m-%dT%H%M}/drill-2026-11.json"
         ended = {"month": "2026-11", "grade": "A", "finished-at": now.isoformat()}
         bucket.write_small(name, b"{}", content_type="x", info=ended)
+        # What pgBackRest has was drilled as well, later, and that did not hold.
+        later = {**ended, "grade": "F", "finished-at": (now + HOUR).isoformat()}
+        bucket.write_small(name.replace("/drill-", "/pgbackrest-"), b"{}", content_type="x", info=later)
         assert told(archive.settings, now).keys() == {"watch/size/shop"}
         # Whoever has the key that writes can put another object in its place.
         yesterday = dump_name("shop", f"{now - DAY:%Y-%m-%dT%H%M}")
@@ -172,7 +178,9 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
     assert found.keys() == {"watch/size/shop", "watch/changed/shop"}
     observations = watch.observe(archive.settings, now)
     assert observations.bucket is not None
-    assert observations.bucket.drills["old"].held_at == now
+    assert observations.bucket.drills[chains.DRILL_TASK]["old"].held_at == now
+    theirs = observations.bucket.drills[chains.ARCHIVE_DRILL_TASK]["old"]
+    assert (theirs.grade, theirs.held_at) == ("F", None)
     infos = [one.key for one in watch.judge(archive.settings, observations, now) if one.severity == "info"]
     assert infos == ["watch/undeclared/old"]
 
@@ -470,3 +478,35 @@ def test_backups_at_work_on_this_machine_are_seen(archive: Archive) -> None:
     assert dead.command == "pipeline run backup shop --run 2026-11-24"
     folder.remove()
     assert watch.observe(settings, now).work == ()
+
+
+def test_a_drill_of_what_pgbackrest_has_goes_on_beside_one_of_our_backup_and_is_told_apart(
+    archive: Archive,
+) -> None:
+    """Neither keeps the other from being begun, and of one that was killed its own command is told."""
+    now = datetime.now(UTC)
+    archive.source("shop", SHOP)
+    archive.write_sections(
+        **{
+            "database.shop": {"pgbackrest": "main"},
+            "restore": {"secret": "restore/b2", "key_secret": "restore/key"},
+        }
+    )
+    ours, theirs = (DrillWork(archive.settings, "shop", "2026-11", origin) for origin in Origin)
+    with ours.running(), theirs.running():
+        seen = watch.observe(archive.settings, now).work or ()
+        assert {(work.name, work.run, work.alive) for work in seen} == {
+            ("drill", "2026-11", True),
+            ("archive-drill", "2026-11", True),
+        }
+        with pytest.raises(AlreadyRunningError, match="a drill of what pgBackRest has is already running"):
+            theirs.running().__enter__()
+    ours.remove()
+    # Who held it is gone.
+    lock = theirs.home / "archive.lock"
+    lock.write_text(json.dumps({**json.loads(lock.read_text()), "pid": 2**22 + 1}))
+    found = told(archive.settings, now)
+    assert "run/drill" not in found
+    dead = found["run/archive-drill"]
+    assert "archive-drill: run 2026-11, " in dead.summary
+    assert dead.command == "pipeline run drill --month 2026-11 --from pgbackrest"
