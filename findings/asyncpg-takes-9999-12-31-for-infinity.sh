@@ -45,7 +45,8 @@ KINDS = {
 async def copy():
     connection = await asyncpg.connect(host=sys.argv[1], user="postgres", database="postgres")
     for kind, values in KINDS.items():
-        await connection.execute(f"CREATE TABLE source_{kind} (id serial, v {kind}); CREATE TABLE copy_{kind} (id int, v {kind})")
+        await connection.execute(f"CREATE TABLE source_{kind} (id serial, v {kind})")
+        await connection.execute(f"CREATE TABLE copy_{kind} (id int, v {kind})")
         for value in values:
             await connection.execute(f"INSERT INTO source_{kind} (v) VALUES ('{value}')")
         rows = await connection.fetch(f"SELECT id, v FROM source_{kind} ORDER BY id")
