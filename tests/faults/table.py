@@ -1,5 +1,6 @@
 """The closing table: steps down, faults across, and how many of all faults were survived."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,19 @@ def lines(outcomes: Sequence[Outcome], applies: Mapping[str, Collection[str]]) -
     A cell has the number of places at which the fault was survived.
     """
     steps = [step for step in applies if any(one.step == step for one in outcomes)]
-    faults = list(dict.fromkeys(one.fault for one in outcomes))
+    tried = {one.fault for one in outcomes}
+    # Not in the order in which they ended: several are tried at once.
+    faults = [fault for fault in dict.fromkeys(itertools.chain(*applies.values())) if fault in tried]
     width = max(map(len, faults))
-    rows = [" " * width + "".join(f" {step:>10}" for step in steps)]
+    rows = [" " * width + "".join(f" {step:>{len(FAILED)}}" for step in steps)]
     for fault in faults:
         cells = [_cell(outcomes, step, fault, fault in applies[step]) for step in steps]
-        rows.append(f"{fault:<{width}}" + "".join(f" {cell:>10}" for cell in cells))
+        rows.append(
+            f"{fault:<{width}}"
+            + "".join(
+                f" {cell:>{max(len(step), len(FAILED))}}" for step, cell in zip(steps, cells, strict=True)
+            )
+        )
     wrong = [f"{one.step}, {one.fault}, {one.place}: {one.wrong}" for one in outcomes if one.wrong]
     survived = len(outcomes) - len(wrong)
     return [*rows, *wrong, f"{len(outcomes)} faults tried, {survived} survived; - does not apply"]

@@ -67,18 +67,19 @@ def test_each_place_is_a_function_of_our_code(step: Step) -> None:
 
 
 def test_the_table_has_each_step_and_fault_and_its_sum() -> None:
+    # In the order in which they ended, which tells nothing.
     outcomes = [
+        Outcome("extract", "source killed", "middle"),
         Outcome("extract", "step killed", "begun"),
-        Outcome("extract", "step killed", "middle"),
         Outcome("load", "step killed", "begun"),
         Outcome("load", "step killed", "middle", "two rows are lost"),
-        Outcome("extract", "source killed", "middle"),
+        Outcome("extract", "step killed", "middle"),
     ]
     applies = {"extract": ["step killed", "source killed"], "load": ["step killed"], "mart": ["step killed"]}
     assert table.lines(outcomes, applies) == [
-        "                 extract       load",
-        "step killed            2     FAILED",
-        "source killed          1          -",
+        "              extract   load",
+        "step killed         2 FAILED",
+        "source killed       1      -",
         "load, step killed, middle: two rows are lost",
         "5 faults tried, 4 survived; - does not apply",
     ]
