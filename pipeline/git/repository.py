@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import StepError
-from pipeline.git import agent, credential, trouble
+from pipeline.git import agent, credential, probes, trouble
 from pipeline.git.agent import Login
 from pipeline.git.trouble import GitError, MachineError
 from pipeline.redact import redact
@@ -28,6 +28,7 @@ PROTOCOLS = ("https", "ssh", "file")
 REF = "refs/sync/branch"
 NOTHING: Mapping[str, str] = {}
 
+# Which line is shown, and no more: what to do is found out by asking (trouble.py).
 _SSH_COMPLAINT = re.compile(
     r"^(Host key verification failed.*|.*: Permission denied \(.*|ssh: (?:connect|Could not resolve).*)$",
     re.M,
@@ -103,7 +104,10 @@ class Repository:
         with contextlib.ExitStack() as stack:
             # What is wrong with the login itself is not a server's that cannot be reached.
             speaks = stack.enter_context(agent.speaking(login)) if login else NOTHING
-            self._fetch(url, branch, arguments, token, speaks)
+            try:
+                self._fetch(url, branch, arguments, token, speaks)
+            finally:
+                self._remove_unfinished()
         commit = self._git(["rev-parse", "--verify", f"{REF}^{{commit}}"], READ_SECONDS).decode().strip()
         if not _COMMIT.fullmatch(commit):
             raise StepError(
@@ -118,7 +122,13 @@ class Repository:
         try:
             self._git(arguments, FETCH_SECONDS, token=token, speaks=speaks)
         except GitError as error:
-            raise trouble.of_fetch(url, branch, error) from None
+            line = ["ls-remote", "--exit-code", "--quiet", url, f"refs/heads/{branch}"]
+
+            def ask() -> None:
+                self._git(line, probes.SECONDS, token=token, speaks=speaks)
+
+            failed = trouble.Fetch(url, branch, self._folder, LARGEST_PACK_BYTES, token, speaks, ask)
+            raise trouble.of_fetch(failed, error) from None
 
     def entries(self, commit: str) -> list[Entry]:
         """Return everything that a commit has, folders aside."""
@@ -152,10 +162,17 @@ class Repository:
             (self._folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
             for lock in self._folder.rglob("*.lock"):  # of one that was killed: we have a lock of our own
                 lock.unlink()
+            self._remove_unfinished()
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(mode=0o700, parents=True)
         self._git(["init", "--quiet", "--bare", "--template="], READ_SECONDS)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what git leaves of a pack that it does not finish: it may have all that a pack may have."""
+        for unfinished in self._folder.glob("objects/**/tmp_*"):
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
 
     def _git(
         self,
@@ -238,19 +255,18 @@ def _run(
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise _failed(f"git: still running after {timeout:g} seconds, so it was ended", "") from None
+            raise _failed(f"git: still running after {timeout:g} seconds, so it was ended", None) from None
         raise
     if process.returncode != 0:
         text = complaint.decode(errors="replace")
         # What ssh says is the reason, and not git's last line.
         why = "".join(_SSH_COMPLAINT.findall(text)[:1])
         fact = command.failure("git", process.returncode, text)
-        # By which signal it was ended is said by none of its lines.
-        raise _failed(f"ssh: {why}" if why else fact, f"{fact}\n{text}")
+        raise _failed(f"ssh: {why}" if why else fact, process.returncode)
     return out
 
 
-def _failed(fact: str, complaint: str) -> GitError:
+def _failed(fact: str, status: int | None) -> GitError:
     error = GitError(redact(fact))
-    error.output = complaint
+    error.status = status
     return error

@@ -1,12 +1,31 @@
-"""Trouble: why git did not do what it was to, told apart by who can fix it, from what it or ssh said."""
+"""Trouble: why a branch could not be fetched, told apart by who can fix it.
 
-import re
-from collections.abc import Sequence
+What git and ssh say is shown, and never searched: once git has failed, it is asked what is so. Whether this
+machine can keep anything, whether the server is known, answers and takes our login, has the branch.
+"""
+
+import errno
+import mmap
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import PipelineError, StepError, UnreachableError
-from pipeline.git.address import LoginError
+from pipeline.git import probes
+from pipeline.git.address import HTTPS, SSH, LoginError, transport
+from pipeline.git.probes import Answer
 from pipeline.redact import redact
+
+# What any fetch needs of a disk and of memory, at least.
+PROBE_BYTES, PROBE_MEMORY_BYTES = 1024 * 1024, 64 * 1024 * 1024
+# As `git ls-remote --exit-code` ends where the server has no such branch.
+NO_BRANCH = 2
+# Where git writes, in its folder.
+PACKS = Path("objects") / "pack"
+PLACES = (Path(), PACKS, Path("refs") / "sync")
 
 
 class MachineError(StepError):
@@ -20,101 +39,137 @@ class ContentError(StepError):
 
 
 class GitError(MachineError):
-    """A command of git's failed. `output` is all that it wrote, with nothing taken out."""
+    """A command of git's failed. `status` is its exit code, or -N for signal N; None if it took too long."""
 
-    output = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A fetch that failed: of what, by which login, and where to.
+
+    `speaks` has the command by which git speaks ssh. No file there may have more than `largest_bytes`. `ask`
+    asks the server for the branch alone, and raises GitError where git fails.
+    """
+
+    url: str
+    branch: str
+    folder: Path
+    largest_bytes: int
+    token: str | None
+    speaks: Mapping[str, str]
+    ask: Callable[[], object]
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is said in one kind of trouble, of whom it is told, and the way out."""
+    """One kind of trouble: what is wrong, the error by which it is told to whom, and the way out."""
 
-    output: str
     error: type[PipelineError]
     fact: str
     hint: str
 
 
-_MACHINE = "this machine cannot keep the contents of {url}"
-# git says the same in each of these, at the end: the first that fits counts.
-_KINDS: Sequence[_Kind] = (
-    _Kind(
-        r"No space left on device|Disk quota exceeded",
-        MachineError,
-        _MACHINE,
-        "free some room for the folder beside [analysts] checkout",
-    ),
-    _Kind(
-        r"Read-only file system|insufficient permission for adding|unable to (?:create|write|open)\b.*denied",
-        MachineError,
-        _MACHINE,
-        "let the pipeline's user write to the folder beside [analysts] checkout",
-    ),
-    _Kind(
-        r"Cannot allocate memory|Out of memory|Resource temporarily unavailable",
-        MachineError,
-        _MACHINE,
-        "find out what uses this machine's memory, and run the command again",
-    ),
-    _Kind(
-        r"Host key verification failed",
+_ROOM = "free some room for the folder beside [analysts] checkout"
+_WRITE = "let the pipeline's user write to the folder beside [analysts] checkout"
+_MEMORY = "find out what uses this machine's memory, and run the command again"
+_MACHINE: Mapping[int, str] = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _WRITE,
+    errno.EACCES: _WRITE,
+    errno.EPERM: _WRITE,
+    errno.ENOMEM: _MEMORY,
+}
+_TOO_LARGE = _Kind(
+    ContentError,
+    "{url}: its newest commit is larger than may be fetched",
+    "remove the large files, from its newest commit at least",
+)
+_NO_BRANCH = _Kind(
+    UnreachableError, "{url} has no branch {branch}", "push it, or name another in [analysts] branch"
+)
+# The server was asked for the branch, and has it.
+_DAMAGED = _Kind(
+    ContentError,
+    "{url} has that branch, but what it sends is damaged, or does not come whole",
+    "run 'pipeline sync' again; if it stays so, find the damage with 'git fsck' in a clone, and push again",
+)
+_AWAY = _Kind(UnreachableError, "{url} is out of reach", "see whether its server answers from this machine")
+_ANSWERS: Mapping[Answer, _Kind] = {
+    Answer.NONE: _AWAY,
+    Answer.STRANGE_KEY: _Kind(
         LoginError,
         "the server at {url} has a key that is not among the known ones",
         "find out why before known_hosts in Vault is changed: somebody may be in between",
     ),
-    _Kind(
-        r"Permission denied \(|Authentication failed|could not read (?:Username|Password)|error: 40[13]\b"
-        r"|Access denied|access denied",
+    Answer.REFUSES: _Kind(
         LoginError,
         "{url} refuses our login",
         "let the token or key of [analysts] secret in Vault read that repository, or write another there",
     ),
-    _Kind(
-        r"dubious ownership",
+    Answer.ANOTHERS: _Kind(
         UnreachableError,
         "{url} belongs to another user than the pipeline's, and git does not read it",
         "give it to the pipeline's user, or serve it by https or ssh",
     ),
-    _Kind(
-        r"[Rr]epository .*not found|error: 404\b|does not appear to be a git repository|does not exist",
+    Answer.NO_REPOSITORY: _Kind(
         UnreachableError,
         "there is no repository at {url}, or the login may not see it",
         "correct [analysts] repository in luigi.cfg, or let the login read it",
     ),
-    _Kind(
-        r"couldn't find remote ref",
-        UnreachableError,
-        "{url} has no branch {branch}",
-        "push it, or name another in [analysts] branch",
-    ),
-    _Kind(
-        r"[Cc]ertificate",
+    Answer.UNTRUSTED: _Kind(
         UnreachableError,
         "the certificate of {url} is not trusted",
         "install its authority's on this machine, or have the server's fixed",
     ),
-    _Kind(
-        r"signal 25",
-        ContentError,
-        "{url}: its newest commit is larger than may be fetched",
-        "remove the large files, from its newest commit at least",
-    ),
-    _Kind(
-        r"fsck|index-pack|unpack-objects|bad object|did not send all necessary objects",
-        ContentError,
-        "{url}: git finds it damaged",
-        "find the damage with 'git fsck' in a clone, and push again",
-    ),
-)
-_OTHERWISE = _Kind(
-    "", UnreachableError, "{url} is out of reach", "see whether its server answers from this machine"
-)
+}
 
 
-def of_fetch(url: str, branch: str, error: GitError) -> PipelineError:
-    """Return what kept a branch from being fetched, with what to do about it."""
-    # What is in its name is no reason.
-    output = error.output.replace(url, "")
-    known = next((kind for kind in _KINDS if re.search(kind.output, output)), _OTHERWISE)
-    fact = known.fact.format(url=redact(url), branch=branch)
-    return known.error(f"{fact}: branch {branch} cannot be fetched: {error.fact}", hint=known.hint)
+def of_fetch(failed: Fetch, error: GitError) -> PipelineError:
+    """Return what kept a branch from being fetched, with what to do about it. It takes some seconds."""
+    kind = _of_machine(failed, error) or _of_server(failed, error)
+    fact = kind.fact.format(url=redact(failed.url), branch=failed.branch)
+    return kind.error(f"{fact}: branch {failed.branch} cannot be fetched: {error.fact}", hint=kind.hint)
+
+
+def _of_machine(failed: Fetch, error: GitError) -> _Kind | None:
+    """Return what keeps this machine from fetching anything, or that commit; None if nothing does."""
+    packs = (failed.folder / PACKS).glob("tmp_pack_*")
+    if error.status == -signal.SIGXFSZ or any(p.stat().st_size >= failed.largest_bytes for p in packs):
+        return _TOO_LARGE
+    fact = "this machine cannot keep the contents of {url}"
+    if error.status is not None and error.status < 0:
+        return _Kind(MachineError, fact, _MEMORY)
+    try:
+        for place in PLACES:
+            if (failed.folder / place).exists():
+                with tempfile.TemporaryFile(dir=failed.folder / place) as file:
+                    file.write(bytes(PROBE_BYTES))
+                    file.flush()
+                    # Where the disk is another machine's, it says only now that it is full.
+                    os.fsync(file.fileno())
+        mmap.mmap(-1, PROBE_MEMORY_BYTES).close()
+    except OSError as lacking:
+        hint = _MACHINE.get(lacking.errno or 0, "find the cause on this machine, and run the command again")
+        return _Kind(MachineError, f"{fact} ({lacking.strerror})", hint)
+    return None
+
+
+def _of_server(failed: Fetch, error: GitError) -> _Kind:
+    """Return what is wrong with the server, our login there, or what it has."""
+    if error.status is None:
+        return _AWAY
+    try:
+        failed.ask()
+    except GitError as answer:
+        if answer.status == NO_BRANCH:
+            return _NO_BRANCH
+    else:
+        return _DAMAGED
+    way = transport(failed.url)
+    if way == HTTPS:
+        return _ANSWERS[probes.by_https(failed.url, failed.token)]
+    if way == SSH:
+        return _ANSWERS[probes.by_ssh(failed.url, failed.speaks)]
+    return _ANSWERS[probes.by_path(failed.url)] if way in ("", "file") else _AWAY

@@ -19,7 +19,7 @@ import pytest
 
 from pipeline import alerts, settings
 from pipeline.errors import PipelineError, StepError, UnreachableError, UsageError
-from pipeline.git import Login, Repository, agent
+from pipeline.git import Login, LoginError, Repository, agent
 from pipeline.git import repository as git
 from pipeline.settings import Settings
 from pipeline.sync import synced
@@ -144,14 +144,39 @@ def test_a_deploy_key_reaches_git_by_an_agent_of_its_own_and_nothing_else(
 def test_a_server_with_another_key_is_not_spoken_to(server: Server) -> None:
     other = " ".join(made(server.folder, "other").with_suffix(".pub").read_text().split()[:2])
     wrong = Login(server.login.key, f"[127.0.0.1]:{server.port} {other}")
-    with pytest.raises(UnreachableError, match="Host key verification failed"):
+    strange = r"has a key that is not among the known ones: .* Host key verification failed"
+    with pytest.raises(LoginError, match=strange):
         fetch(server, wrong)
-    with pytest.raises(UnreachableError, match="Host key verification failed"):
+    with pytest.raises(LoginError, match=strange):
         fetch(server, Login(server.login.key, "elsewhere.example ssh-ed25519 AAAA"))
     stranger = Login((server.folder / "other").read_text(), server.login.known_hosts)
-    with pytest.raises(UnreachableError, match="Permission denied"):
+    with pytest.raises(LoginError, match=r"refuses our login: .*Permission denied"):
         fetch(server, stranger)
     assert agents() == []
+
+
+def test_a_known_server_that_has_no_repository_there_or_is_away_is_no_matter_of_the_login(
+    server: Server,
+) -> None:
+    """Also where its name is hashed in known_hosts, as ssh writes it on many machines."""
+    hosts = server.folder / "hosts"
+    hosts.write_text(f"{server.login.known_hosts}\n")
+    line = ["ssh-keygen", "-q", "-H", "-f", str(hosts)]
+    subprocess.run(line, check=True, capture_output=True)
+    login = Login(server.login.key, hosts.read_text())
+    assert "127.0.0.1" not in login.known_hosts
+    repository = Repository(server.folder / "ours.git")
+    away = server.url.replace("remote.git", "none.git")
+    with pytest.raises(UnreachableError, match="there is no repository at") as caught:
+        repository.fetch(away, "main", None, login)
+    assert not isinstance(caught.value, LoginError)
+    with pytest.raises(UnreachableError, match="has no branch trunk"):
+        repository.fetch(server.url, "trunk", None, login)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(UnreachableError, match="is out of reach") as caught:
+        repository.fetch(server.url.replace(str(server.port), str(port)), "main", None, login)
+    assert not isinstance(caught.value, LoginError)
 
 
 @pytest.mark.parametrize("text", ["no key", "locked"])
