@@ -413,6 +413,8 @@ def test_an_alert_that_cannot_be_left_is_said_so(cron: Cron) -> None:
         (["run", "backup", "--run", "2026-11-22", "hr"], "run/backup"),
         (["run", "drill", "--month", "2026-11"], "run/drill"),
         (["run", "drill", "hr"], "run/drill/hr"),
+        (["run", "drill", "--from", "pgbackrest"], "run/archive-drill"),
+        (["run", "drill", "hr", "--from", "pgbackrest"], "drill/hr/pgbackrest"),
         # That a part of it is done ends nothing that was told of the whole.
         (["run", "etl", "--source", "hr"], "cron/x"),
         (["watch"], "cron/x"),
@@ -426,7 +428,7 @@ def test_what_pipeline_would_tell_of_is_told_under_its_own_key(
     program = cron.folder / "pipeline"
     program.write_text("#!/bin/bash\nexit 1\n")
     program.chmod(0o755)
-    if key.startswith(("run/", "backup/")) and arguments[1:]:
+    if key.startswith(("run/", "backup/", "drill/")) and arguments[1:]:
         assert failures.typed(arguments).key == key
     for kind, left in (("warning", 2), ("failed", 1)):
         shutil.rmtree(cron.spool.folder, ignore_errors=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipeline.chains.declared import ANALYSTS, BACKUP, DRILL, ETL
+from pipeline.chains.declared import ANALYSTS, ARCHIVE_DRILL, BACKUP, DRILL, ETL, RECOVERED
 from pipeline.chains.model import Chain
 
 
@@ -28,6 +28,8 @@ class Need(StrEnum):
     BACKUP = "backup"
     AUDIT = "audit"
     RESTORE = "restore"
+    # Of what a restore reads, the bucket's key alone: not the private key.
+    READER = "reader"
     DRILL = "drill"
     METABASE = "metabase"
     METABASE_DATABASE = "metabase_database"
@@ -47,7 +49,7 @@ class Duty:
     arguments: tuple[str, ...]
     needs: tuple[Need, ...]
     memory_mb: int
-    # There is no such job where luigi.cfg lacks one of these sections.
+    # There is no such job where luigi.cfg lacks one of these, sections or what they say (`Settings`).
     sections: tuple[str, ...]
     # minute hour day month weekday, in UTC.
     schedule: str = ""
@@ -123,6 +125,19 @@ DUTIES = (
         ("backup", "restore", "drill"),
         schedule="30 5 * * *",
         chains=(DRILL,),
+    ),
+    Duty(
+        # Each night, and nothing to do once all of them held this month. It is apart from the drills of our
+        # backups: neither has the other's logins, memory or failures.
+        ARCHIVE_DRILL,
+        DutyKind.PERIODIC,
+        ("run", DRILL.name, "--from", RECOVERED.aspect),
+        # It compares with the manifest of our backup, and opens none.
+        (Need.READER, Need.BACKUP, Need.WAREHOUSE),
+        # The restored server takes up to 128 MB for itself, beside what was measured of a small one.
+        800,
+        ("backup", "restore", "with_archive"),
+        schedule="30 6 * * *",
     ),
     Duty(
         # Of the warehouse it has an analyst's login, and no other.

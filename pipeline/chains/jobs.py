@@ -43,7 +43,7 @@ def wanted(settings: Settings) -> list[Job]:
     """Return the jobs that these settings ask for: of what they do not name there is none."""
     jobs = []
     for duty in DUTIES:
-        if all(getattr(settings, section) is not None for section in duty.sections):
+        if all(getattr(settings, section) for section in duty.sections):
             names = sorted(settings.databases) if duty.per_database else [None]
             jobs += [Job(duty, name) for name in names]
     return jobs

@@ -88,6 +88,8 @@ def _secrets(settings: Settings, job: Job) -> Iterator[DatabaseSettings | str]: 
             yield from (name for name in (settings.drill.superuser_secret,) if name)
         elif need == Need.RESTORE and settings.restore:
             yield from (settings.restore.secret, settings.restore.key_secret)
+        elif need == Need.READER and settings.restore:
+            yield settings.restore.secret
         elif need in (Need.BACKUP, Need.AUDIT) and settings.backup:
             yield from _of_bucket(settings, need)
 

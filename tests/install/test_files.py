@@ -183,6 +183,34 @@ def test_cron_gets_the_lines_of_the_documented_crontab_and_the_services(installe
     assert not re.search(r"(?<!\\)%", installed.layout.crontab.read_text()), "cron takes it for a line's end"
 
 
+@pytest.mark.parametrize("clock", ["cron", "systemd"])
+def test_what_pgbackrest_has_is_drilled_by_a_clock_of_its_own_where_a_database_names_it(
+    installed: Tree, clock: str
+) -> None:
+    command = "pipeline-cron --lock archive-drill --timeout 13h"
+    commented = [
+        line.removeprefix("#")
+        for line in (PROJECT / "docs/crontab").read_text().splitlines()
+        if line.startswith("#") and command in line
+    ]
+    for stanza in (True, False):
+        installed.declare(SETTINGS + ("pgbackrest = main\n" if stanza else ""))
+        assert installed.install("--clock", clock)[0] == 0
+        if clock == "cron":
+            lines = [re.split(r"\s+", line) for line in installed.layout.crontab.read_text().splitlines()]
+            found = [" ".join([*line[:5], *line[6:]]) for line in lines if "archive-drill" in line]
+            assert found == ([" ".join(line.split()) for line in commented] if stanza else [])
+            continue
+        units = {f"pipeline-archive-drill.{kind}" for kind in ("service", "timer")}
+        assert units & installed.clocks() == (units if stanza else set())
+        if stanza:
+            service = (installed.layout.units / "pipeline-archive-drill.service").read_text()
+            assert f"{command} " in service
+            assert "/pipeline run drill --from pgbackrest\n" in service
+            timer = (installed.layout.units / "pipeline-archive-drill.timer").read_text()
+            assert "OnCalendar=*-*-* 06:30:00 UTC\nAccuracySec=1s\nPersistent=true\n" in timer
+
+
 def test_systemd_gets_units_that_it_understands(installed: Tree) -> None:
     assert installed.install("--clock", "systemd")[0] == 0
     made = installed.clocks()

@@ -123,3 +123,23 @@ def test_metabase_is_a_job_only_where_its_database_is_named(tmp_path: Path, data
     names = {job.duty.name for job in jobs.wanted(settings.read([file]))}
     assert "dashboards" in names
     assert ("metabase" in names) == bool(database)
+
+
+@pytest.mark.parametrize("restore", [True, False])
+@pytest.mark.parametrize("stanza", ["", "pgbackrest = main\n"])
+def test_what_pgbackrest_has_is_drilled_only_where_it_is_named_and_without_the_private_key(
+    tmp_path: Path, stanza: str, restore: bool
+) -> None:
+    """And without the drill server, which it does not use; its failure is no failure of our own drill."""
+    file = tmp_path / "luigi.cfg"
+    text = (SETTINGS + EVERYTHING).replace("[drill]\nsecret = drill\n", "") + stanza
+    if not restore:
+        text = text.replace("[restore]\nsecret = restore/b2\nkey_secret = restore/key\n", "")
+    file.write_text(text)
+    read = settings.read([file])
+    found = {job.id: job for job in jobs.wanted(read)}
+    assert ("pipeline-archive-drill" in found) == bool(stanza and restore)
+    assert "pipeline-drill" not in found
+    if job := found.get("pipeline-archive-drill"):
+        entries = {"alerts", "visualizer", "restore/b2", "b2/writer", "b2/verifier", "warehouse"}
+        assert readable(read, job) == {f"secret/data/pipeline/{name}" for name in entries}
