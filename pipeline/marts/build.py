@@ -6,6 +6,8 @@ A mart that cannot be built, or of which a check does not hold, stays as it was.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
 from psycopg2 import sql
 
@@ -39,6 +41,13 @@ class Built(Published):
     digest: str
     # The columns that it reads of each relation, as the server says, for who draws where data come from.
     reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # The moment of the source of the oldest table that is in it; None if it reads none.
+    fresh_as_of: datetime | None = None
+
+    @classmethod
+    def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        moment = values.get("fresh_as_of")
+        return {**values, "fresh_as_of": datetime.fromisoformat(moment) if moment else None}
 
     def __str__(self) -> str:
         return f"{self.total:,} rows, a {self.mode}"
@@ -154,6 +163,8 @@ class _Building:
         with self._databases.analyst() as theirs:
             attempt.watch(theirs)
             show(None, "running its SELECT")
+            # Before it reads them: what is loaded meanwhile may be in it or not.
+            as_of = self._as_of()
             answer = question.ask(theirs, mart)
             results = self._results(theirs, answer)
             checks.record_checks(self._warehouse, self._run, SCHEMA, mart.name, results)
@@ -171,7 +182,26 @@ class _Building:
             else:
                 publish.as_view(self._warehouse, new, self._is_about_to_change)
             theirs.rollback()
-        return Built(digest=mart.digest, mode=mart.materialize, total=answer.rows, reads=answer.reads)
+        return Built(
+            digest=mart.digest,
+            mode=mart.materialize,
+            total=answer.rows,
+            reads=answer.reads,
+            fresh_as_of=as_of,
+        )
+
+    def _as_of(self) -> datetime | None:
+        """Return the moment of the oldest of what it reads; a mart that is read is as old as its own."""
+        moments = []
+        for name in self._mart.reads:
+            schema, _, table = name.partition(".")
+            if schema == SCHEMA:
+                last = ledger.last_record(self._warehouse, BUILD_TASK, name, Built)
+                moments.append(last.fresh_as_of if last else None)
+            else:
+                mark = ledger.watermark(self._warehouse, schema, table)
+                moments.append(mark.snapshot_at if mark else None)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _results(self, theirs: Connection, answer: Answer) -> list[Result]:
         mart = self._mart

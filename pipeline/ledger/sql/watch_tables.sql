@@ -5,7 +5,8 @@
 WITH loaded AS (
     SELECT source || '.' || table_name AS name, snapshot_at, loaded_at FROM ops.watermark
     UNION ALL
-    SELECT name, NULL, max(finished_at) FROM ops.step
+    SELECT name, (array_agg((detail ->> 'fresh_as_of')::timestamptz ORDER BY finished_at DESC))[1], max(finished_at)
+    FROM ops.step
     WHERE task = ANY(%(own_tasks)s) AND state = 'done' AND started_at >= %(since)s
     GROUP BY name
 ),

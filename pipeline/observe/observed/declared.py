@@ -1,14 +1,19 @@
 """What the analysts declare: tables and marts, each with when its file was written."""
 
+from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import catalog
-from pipeline.catalog import Catalog
+from psycopg2 import sql
+
+from pipeline import catalog, chains
+from pipeline.catalog import Catalog, RelationKind
 from pipeline.loading import listing
 from pipeline.observe.observed.observations import Declared
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
+from pipeline.step import Step
+from pipeline.warehouse import relation
 
 
 def read(settings: Settings, warehouse: Connection) -> Declared:
@@ -34,6 +39,23 @@ def of(checkout: Path, catalog: Catalog, warehouse: Connection | None = None) ->
             tables[source.name] = {name: max(written, since.get(name, written)) for name in names}
     marts = {mart.name: _written(checkout / mart.file) for mart in catalog.marts.values()}
     return Declared(tables, marts)
+
+
+def no_longer(warehouse: Connection, declared: Container[str], last: Mapping[str, Step]) -> Iterator[str]:
+    """Yield what is to be said of each mart that is still there though nobody declares or builds it."""
+    for name, step in sorted(last.items()):
+        mart = name.partition(".")[2]
+        if step.key.task != chains.BUILD_TASK or mart in declared:
+            continue
+        target = sql.Identifier(chains.MART.schema, mart)
+        if (kind := relation.kind(warehouse, target)) is None:
+            continue
+        what = "VIEW" if kind == RelationKind.VIEW else "TABLE"
+        built = f", last built {step.finished_at:%Y-%m-%d %H:%M} UTC" if step.finished_at else ""
+        yield (
+            f"{name}: is no longer declared, and people still read it{built}; "
+            f"DROP {what} {target.as_string(warehouse)} in the warehouse, or write marts/{mart}.sql again"
+        )
 
 
 def _written(path: Path) -> datetime:

@@ -58,6 +58,8 @@ def observe(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     failed = [step for step in steps if step.state == State.FAILED and step.key.name in names]
     failing = {step.key.name for step in failed}
     last = observed.last_loads(warehouse)
+    if declared is not None:
+        remarks += catalogued.no_longer(warehouse, declared.marts, last)
     tables = [_table(one, failing, last.get(one.name)) for one in sorted(aged, key=lambda one: one.name)]
     return Loads(tables, failed, _undone(warehouse, aged, failing, since), remarks)
 
@@ -77,9 +79,10 @@ def _marts(
 ) -> Iterator[_Aged]:
     for mart, declared_at in (seen.marts or {}).items():
         name = f"{chains.MART.schema}.{mart}"
-        built_at = known.tables.get(name, TableObservations()).loaded_at
-        late = limits.exceeded(now, built_at or declared_at, limits.run(settings))
-        yield _Aged(name, name, built_at, built_at, late)
+        one = known.tables.get(name, TableObservations())
+        late = limits.exceeded(now, one.loaded_at or declared_at, limits.run(settings))
+        # Built an hour ago of tables that are of last week, it shows last week.
+        yield _Aged(name, name, one.fresh_as_of or one.loaded_at, one.loaded_at, late)
 
 
 def _table(one: _Aged, failing: Set[str], last: Step | None) -> Table:

@@ -51,7 +51,7 @@ class Undone:
 
 @dataclass(frozen=True)
 class Overview:
-    """Every chain at this moment. `remarks` say what could not be observed.
+    """Every chain at this moment. `remarks` say what could not be observed, or is nobody's.
 
     `run` is the latest load, or the one that was asked for (`of_one_run`), and `steps` are its steps. `open`
     are the steps of loads that failed, in whichever run, and were not made up for since; `undone` the runs
