@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import postgres
 from pipeline.backup.drills import drill, due
+from pipeline.backup.drills.report import Origin
 from tests.support.archive import SMALL
 from tests.support.restores import RUN, Restores
 
@@ -72,3 +73,27 @@ def test_a_backup_that_this_version_cannot_read_keeps_no_other_database_from_its
     drill.drill_database(restores.archive.settings, "shop", this_month)
     restores.change_manifest("shop", version=99)
     assert due.due(restores.archive.settings, ["shop", "other"], this_month) == ["shop", "other"]
+
+
+def test_a_drill_of_what_pgbackrest_has_that_did_not_hold_is_made_again_and_keeps_no_other_from_its_own(
+    restores: Restores,
+) -> None:
+    """Whatever the drills of our backups found, and though its first one of the month held."""
+    settings = restores.archive.settings
+
+    def put(database: str, name: str, month: str, grade: str, day: int) -> None:
+        info = {"month": month, "grade": grade, "finished-at": f"2026-11-{day:02}T06:40:00+00:00"}
+        with restores.archive.writing() as bucket:
+            report = f"{database}/2026-11-01/{name}-{month}.json"
+            bucket.write_small(report, b"{}", content_type="x", info=info)
+
+    def again(origin: Origin) -> list[str]:
+        return due.failed_since(settings, ["other", "shop", "third"], "2026-11", origin)
+
+    put("shop", "pgbackrest", "2026-11", "A", 1)
+    put("third", "pgbackrest", "2026-11", "A", 1)
+    put("shop", "drill", "2026-11-again", "F", 2)
+    assert again(Origin.PGBACKREST) == []
+    put("shop", "pgbackrest", "2026-11-again", "F", 3)
+    assert again(Origin.PGBACKREST) == ["other", "shop"]
+    assert again(Origin.BACKUP) == []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pipeline import access
 from pipeline.backup.drills import report
+from pipeline.backup.drills.report import Origin
 from pipeline.backup.store import backups, choice
 from pipeline.bucket import Bucket, Stored
 from pipeline.errors import CheckError
@@ -21,20 +22,25 @@ def due(settings: Settings, databases: Sequence[str], month: str) -> list[str]:
         return [name for name in databases if _is_due(bucket, settings, name, month)]
 
 
-def failed_since(settings: Settings, databases: Sequence[str], month: str) -> list[str]:
-    """Return those whose drill for `month` held, but whose latest, such as one for a change, did not."""
+def failed_since(
+    settings: Settings, databases: Sequence[str], month: str, origin: Origin = Origin.BACKUP
+) -> list[str]:
+    """Return those whose drill for `month` held, but whose latest, such as one for a change, did not.
+
+    With them those that were not proven for `month`, so that none waits for another's failure to be over.
+    """
     with (
         access.restoring(settings) as opened,
         opened.bucket(settings.require_restore().secret) as bucket,
     ):
-        by_database = {name: report.all_of(bucket, name) for name in databases}
-    return [
+        by_database = {name: report.all_of(bucket, name, origin) for name in databases}
+    proven = {
         name
         for name, reports in by_database.items()
-        if reports
-        and not _held(reports[-1])
-        and any(one.info["month"] == month and _held(one) for one in reports)
-    ]
+        if any(one.info["month"] == month and _held(one) for one in reports)
+    }
+    failed = {name for name in proven if not _held(by_database[name][-1])}
+    return [name for name in databases if name in failed or name not in proven] if failed else []
 
 
 def _held(stored: Stored) -> bool:

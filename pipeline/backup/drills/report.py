@@ -170,9 +170,9 @@ def find(bucket: "Bucket", database: str, month: str, origin: Origin = Origin.BA
     return max(reports, key=lambda one: one.info.get("finished-at", ""), default=None)
 
 
-def all_of(bucket: "Bucket", database: str) -> list[Stored]:
+def all_of(bucket: "Bucket", database: str, origin: Origin = Origin.BACKUP) -> list[Stored]:
     """Return every report of a database, the oldest first."""
-    reports = [one for one in bucket.list(f"{database}/") if is_report(one)]
+    reports = [one for one in bucket.list(f"{database}/") if is_report(one, origin)]
     return sorted(reports, key=lambda one: one.info["finished-at"])
 
 

@@ -95,11 +95,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
                 "changed since"
             )
             return 0
-    elif (
-        arguments.month is None
-        and origin is Origin.BACKUP
-        and (again := due.failed_since(configured, databases, month))
-    ):
+    elif arguments.month is None and (again := due.failed_since(configured, databases, month, origin)):
         # What held at the beginning of the month says nothing of that: another drill, of today.
         databases, month = again, _today()
     folders = {name: DrillWork(configured, name, month, origin) for name in databases}
