@@ -1,13 +1,18 @@
 """The page after each night: where it is asked for, whole or not at all, and no night fails for it."""
 
+import argparse
+import contextlib
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli.runs import nightly
+from pipeline import sync
+from pipeline.cli.runs import etl, nightly
+from pipeline.errors import CheckError
 from pipeline.observe import preflight
-from pipeline.settings.sections import ReportSettings
+from pipeline.settings.sections import AnalystsSettings, ReportSettings
+from pipeline.sync import versions
 from tests.support.hooks import Hook
 from tests.support.marts import DECLARED, HR, STAFF, declare
 from tests.support.night import Night, next_run
@@ -69,6 +74,34 @@ def test_check_says_what_would_keep_it_from_being_written_and_that_a_night_goes_
 def test_without_a_folder_none_is_written(night: Night) -> None:
     assert night.settings.report is None
     nightly.write_report(night.settings)
+
+
+@pytest.mark.parametrize("error", [None, CheckError("a mart does not hold")])
+def test_the_page_is_of_the_version_that_the_night_was_of(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: CheckError | None
+) -> None:
+    """What is pushed meanwhile is of marts that this night has not built."""
+    checkout, (before, after) = tmp_path / "checkout", (tmp_path / "versions" / name for name in "ab")
+    for version in (before, after):
+        (version / "sources").mkdir(parents=True)
+        (version / "sources" / "hr.yaml").write_text(DECLARED)
+        (version / versions.LOCK).touch()
+    versions.switch(checkout, before)
+    settings = night.settings.model_copy(update={"analysts": AnalystsSettings(checkout=checkout)})
+
+    def night_goes_on(*_: object) -> int:
+        versions.switch(checkout, after)
+        if error:
+            raise error
+        return 0
+
+    seen: list[Path] = []
+    monkeypatch.setattr("pipeline.settings.read", lambda: settings)
+    monkeypatch.setattr(etl, "_run_by", night_goes_on)
+    monkeypatch.setattr(nightly, "write_report", lambda _: seen.append(sync.folder(checkout)))
+    with pytest.raises(CheckError) if error else contextlib.nullcontext():
+        etl.run_etl(argparse.Namespace(source=None))
+    assert seen == [before]
 
 
 @pytest.mark.endurance

@@ -95,7 +95,7 @@ def run_etl(arguments: argparse.Namespace) -> int:
             # What has been loaded is shown all the same, and so is what has not.
             _follow(configured, arguments)
             raise
-    _follow(configured, arguments)
+        _follow(configured, arguments)
     return code
 
 
