@@ -16,6 +16,9 @@ FEW = 3
 # A warning of the same server is news again after so long.
 NEWS_SECONDS = 60.0
 
+# By text, since it comes as text: of the ledger's rows, also those of earlier versions, of open alerts in the
+# spool, and of lines for the log. But for the address, which is libpq's, it is our own (access/, vault/);
+# tests/test_access.py and tests/tasks/test_events.py hold them together.
 # An error may begin with the name of what failed, such as a table's.
 _SERVER = re.compile(
     r"(?:^|: )((?P<server>the warehouse|source (?P<source>\w+)): "

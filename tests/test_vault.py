@@ -337,7 +337,9 @@ def test_passing_failure_is_tried_again(server: Server) -> None:
     listener = Listener(
         answer("502 Bad Gateway", "{}"),
         "",
-        answer("503 Service Unavailable", '{"errors": ["node is in standby"]}'),
+        answer("503 Service Unavailable", '{"errors": ["node is in standby: Vault is sealed"]}'),
+        # Whether it is sealed its health says, and no error's words.
+        answer("429 Too Many Requests", '{"initialized": true, "sealed": false, "standby": true}'),
         answer("200 OK", login),
         answer("500 Internal Server Error", '{"errors": ["leader changes"]}'),
         answer("200 OK", entry),
@@ -346,7 +348,7 @@ def test_passing_failure_is_tried_again(server: Server) -> None:
     settings = server.approle().model_copy(update={"url": listener.url})
     with contextlib.closing(listener), vault.session(settings) as opened:
         assert opened.read("warehouse") == {"uri": "postgresql://u:password-of-four@h/db"}
-    assert listener.served == 7
+    assert listener.served == 8
 
 
 @pytest.mark.parametrize(
@@ -354,7 +356,7 @@ def test_passing_failure_is_tried_again(server: Server) -> None:
     [
         ("400 Bad Request", "invalid role or secret ID"),
         ("403 Forbidden", "permission denied"),
-        ("503 Service Unavailable", "Vault is sealed"),
+        ("501 Not Implemented", "not initialized"),
     ],
 )
 def test_refusal_is_not_tried_again(server: Server, status: str, said: str) -> None:
@@ -364,6 +366,15 @@ def test_refusal_is_not_tried_again(server: Server, status: str, said: str) -> N
     with contextlib.closing(listener):
         refusal(server.approle().model_copy(update={"url": listener.url}))
         assert listener.served == 1
+
+
+def test_a_sealed_server_is_known_by_its_health_and_not_waited_for(server: Server) -> None:
+    refused = answer("503 Service Unavailable", '{"errors": ["in whatever words"]}')
+    health = answer("503 Service Unavailable", '{"initialized": true, "sealed": true, "standby": true}')
+    listener = Listener(refused, health, refused)
+    with contextlib.closing(listener):
+        error = refusal(server.approle().model_copy(update={"url": listener.url}))
+        assert (listener.served, "is sealed" in str(error)) == (2, True)
 
 
 def test_web_server_that_is_no_vault_is_told(server: Server) -> None:

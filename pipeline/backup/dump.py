@@ -33,7 +33,7 @@ from pipeline.postgres import Connection, snapshot
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.progress import Show, no_progress
 from pipeline.settings import BackupSettings, Settings
-from pipeline.system import atomic, command
+from pipeline.system import atomic, command, room
 
 STEP = DUMP_TASK
 POLL_SECONDS = 0.1
@@ -41,6 +41,7 @@ POLL_SECONDS = 0.1
 LOCK_WAIT_SECONDS = 30
 # So much may a server's clock differ from ours without a word.
 CLOCK_SECONDS = 60
+# As libpq and servers say it. pg_dump ends with 1 whatever it was, and hands on no code of the server's.
 CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|could not connect|connection to server"
 )
@@ -250,7 +251,7 @@ class _Dump:
             locks.require_unmoved(fresh)
 
     def _explained(self, error: StepError) -> PipelineError:
-        if "No space left on device" in str(error):
+        if room.lacking(self._folder.folder):
             return StepError(
                 f"{self._name}: {error}",
                 hint=f"make room in {self._folder.folder}",

@@ -183,11 +183,6 @@ def _end_agent(home: Path) -> None:
     command.kill_started_with(home)
 
 
-def no_room(result: Any) -> bool:
-    """Whether gpg failed for want of room on a disk."""
-    return "No space left" in result.stderr
-
-
 def complaint(result: Any) -> str:
     """Return the last lines that gpg said to people."""
     lines = [line for line in (result.stderr or "").splitlines() if not line.startswith("[GNUPG:]")]

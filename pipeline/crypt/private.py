@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.crypt.digest import Digest
-from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, no_room, require_done
+from pipeline.crypt.gpg import Gpg, OnBytes, complaint, home, require_done
 from pipeline.errors import CheckError, StepError
 from pipeline.redact import register
+from pipeline.system import room
 
 # gpg's words: it tells of each key that a file is for and that it does not have, and of the one that it has.
 NO_SECRET_KEY, KEY_FOUND = "NO_SECKEY", "DECRYPTION_KEY"
@@ -33,7 +34,9 @@ class PrivateKey:
                 f"{source.name} is not encrypted to this private key",
                 hint="use the one that it was encrypted to",
             )
-        if result.returncode is not None and result.returncode > 0 and not no_room(result):
+        failed = result.returncode is not None and result.returncode > 0
+        # Without room for its own files it tells nothing of this one.
+        if failed and not room.lacking(Path(self._gpg.gnupghome)):
             raise CheckError(f"{source.name} could not be decrypted: {complaint(result)}")
         require_done(result, f"{source.name} could not be decrypted")
         return plain

@@ -258,10 +258,10 @@ def _run(
             raise _failed(f"git: still running after {timeout:g} seconds, so it was ended", None) from None
         raise
     if process.returncode != 0:
-        text = complaint.decode(errors="replace")
+        stderr = complaint.decode(errors="replace")
         # What ssh says is the reason, and not git's last line.
-        why = "".join(_SSH_COMPLAINT.findall(text)[:1])
-        fact = command.failure("git", process.returncode, text)
+        why = "".join(_SSH_COMPLAINT.findall(stderr)[:1])
+        fact = command.failure("git", process.returncode, stderr)
         raise _failed(f"ssh: {why}" if why else fact, process.returncode)
     return out
 

@@ -6,9 +6,7 @@ machine can keep anything, whether the server is known, answers and takes our lo
 
 import errno
 import mmap
-import os
 import signal
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,10 @@ from pipeline.git import probes
 from pipeline.git.address import HTTPS, SSH, LoginError, transport
 from pipeline.git.probes import Answer
 from pipeline.redact import redact
+from pipeline.system import room
 
-# What any fetch needs of a disk and of memory, at least.
-PROBE_BYTES, PROBE_MEMORY_BYTES = 1024 * 1024, 64 * 1024 * 1024
+# What any fetch needs of memory, at least.
+PROBE_MEMORY_BYTES = 64 * 1024 * 1024
 # As `git ls-remote --exit-code` ends where the server has no such branch.
 NO_BRANCH = 2
 # Where git writes, in its folder.
@@ -141,18 +140,19 @@ def _of_machine(failed: Fetch, error: GitError) -> _Kind | None:
     fact = "this machine cannot keep the contents of {url}"
     if error.status is not None and error.status < 0:
         return _Kind(MachineError, fact, _MEMORY)
+    places = [failed.folder / place for place in PLACES if (failed.folder / place).exists()]
+    lacking = next(filter(None, map(room.lacking, places)), None) or _lacking_memory()
+    if lacking is None:
+        return None
+    hint = _MACHINE.get(lacking.errno or 0, "find the cause on this machine, and run the command again")
+    return _Kind(MachineError, f"{fact} ({lacking.strerror})", hint)
+
+
+def _lacking_memory() -> OSError | None:
     try:
-        for place in PLACES:
-            if (failed.folder / place).exists():
-                with tempfile.TemporaryFile(dir=failed.folder / place) as file:
-                    file.write(bytes(PROBE_BYTES))
-                    file.flush()
-                    # Where the disk is another machine's, it says only now that it is full.
-                    os.fsync(file.fileno())
         mmap.mmap(-1, PROBE_MEMORY_BYTES).close()
-    except OSError as lacking:
-        hint = _MACHINE.get(lacking.errno or 0, "find the cause on this machine, and run the command again")
-        return _Kind(MachineError, f"{fact} ({lacking.strerror})", hint)
+    except OSError as error:
+        return error
     return None
 
 

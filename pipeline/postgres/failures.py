@@ -14,7 +14,8 @@ from pipeline.postgres.imposed import UNLIMITED, limits, read_only
 from pipeline.postgres.statements import Connection
 from pipeline.redact import redact, without_values
 
-# How libpq and servers say that who is refused now may be let in in a moment; there is no code for it.
+# How libpq and servers say that who is refused now may be let in in a moment; there is no code for it: before
+# there is a connection the driver has no SQLSTATE, also where the server has sent one.
 PASSING_REFUSAL = re.compile(
     r"connection refused|is the server running|timeout expired|timed out|connection reset|closed"
     r"|no route to host|network is unreachable|temporary failure in name|SYSCALL"

@@ -75,6 +75,10 @@ class Connection:
             except TooLargeError as error:
                 raise UnreachableError(f"{self._strange(what)} ({innermost(error)})", hint=STRANGE) from None
             except (VaultError, requests.RequestException) as error:
+                if isinstance(error, VaultNotInitialized) or self._is_sealed(error):
+                    raise UnreachableError(
+                        f"Vault at {self.url} is sealed", hint="unseal it (bao operator unseal)"
+                    ) from None
                 if again and isinstance(error, Forbidden) and self._has_logged_in_anew():
                     again = False
                     continue
@@ -119,6 +123,17 @@ class Connection:
         """Close the connection. The token, if any, stays valid."""
         self.client.adapter.close()
 
+    def _is_sealed(self, error: Exception) -> bool:
+        """Whether the server answers 503 because it is sealed, as its health says; a standby does as well."""
+        if not isinstance(error, VaultDown):
+            return False
+        try:
+            answer = self.client.sys.read_health_status(method="GET")
+            health = answer if isinstance(answer, dict) else answer.json()
+        except (VaultError, requests.RequestException, *MISSHAPEN):
+            return False
+        return isinstance(health, dict) and health.get("sealed") is True
+
     def _checked(self, what: str, answer: Any) -> Any:
         if isinstance(answer, dict):
             return answer
@@ -144,8 +159,6 @@ class Connection:
                 f"{vault} cannot be reached ({_reason(error)})",
                 "check [vault] url, the network, and whether Vault runs",
             )
-        if isinstance(error, VaultNotInitialized) or _sealed(error):
-            return f"{vault} is sealed", "unseal it (bao operator unseal)"
         # Vault lists what it has to say over several lines; we say one.
         listed = ", ".join(error.errors or []) if isinstance(error.errors, list) else ""
         message = redact(" ".join(listed.split()))[:QUOTED_LENGTH]
@@ -155,12 +168,8 @@ class Connection:
         return f"{vault} failed on {what}: {message or type(error).__name__}", "see Vault's own log"
 
 
-def _sealed(error: Exception) -> bool:
-    return isinstance(error, VaultDown) and "sealed" in str(error).lower()
-
-
 def _may_pass(error: Exception) -> bool:
-    if isinstance(error, requests.exceptions.SSLError) or _sealed(error):
+    if isinstance(error, requests.exceptions.SSLError):
         return False
     return isinstance(error, (*_PASSING, *_PASSING_NETWORK))
 

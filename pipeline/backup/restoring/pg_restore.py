@@ -18,6 +18,7 @@ from pipeline.redact import redact, without_values
 from pipeline.system import command
 
 POLL_SECONDS = 0.2
+# As libpq and servers say it: pg_restore ends with 1 whatever it was, and hands on no code of the server's.
 CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed"
 )
