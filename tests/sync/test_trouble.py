@@ -3,15 +3,18 @@
 import contextlib
 import os
 import shutil
+import signal
+import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError, UnreachableError
+from pipeline.errors import PipelineError, StoppedError, UnreachableError
 from pipeline.git import ContentError, LoginError, MachineError, Repository, probes
 from pipeline.git import repository as git
 from tests.support.recording import Handler, serving
@@ -230,3 +233,33 @@ def test_a_server_of_https_is_told_by_its_status_and_the_token_is_shown_nowhere(
 def test_nobody_at_an_address_is_a_server_out_of_reach(remote: Remote) -> None:
     error = remote.error("https://127.0.0.1:9/a.git")
     assert (type(error), "is out of reach" in error.fact) == (UnreachableError, True)
+
+
+# The socket is closed with what it is in: a library was about to.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("way", "connections"), [("https", 1), ("ssh", 2)])
+def test_a_sync_that_is_told_to_stop_while_it_asks_stops(way: str, connections: int) -> None:
+    """At a server that takes connections and says nothing, and would be waited for."""
+
+    def stop(*_: object) -> None:
+        raise StoppedError("told to stop")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    lines: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def accept() -> None:
+            lines.extend(silent.accept()[0] for _ in range(connections))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        url = f"{way}://127.0.0.1:{silent.getsockname()[1]}/a.git"
+        try:
+            with pytest.raises(StoppedError):
+                probes.by_https(url, None) if way == "https" else probes.by_ssh(url, {})
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            accepting.join()
+            for line in lines:
+                line.close()
