@@ -180,6 +180,9 @@ def _drill(
         summary += f"; the latest, for {latest.month}, has grade {latest.grade}: it did not hold"
         yield Finding(key, Severity.WARNING, summary, command, since=latest.finished_at)
     elif limits.exceeded(now, latest.held_at, allowed):
+        if latest.month == f"{now:%Y-%m}":
+            # The one of this month held, so that the command would have nothing to do: another, of today.
+            command += f" --{chains.DRILL.run_parameter} {now:%Y-%m-%d}"
         yield Finding(key, Severity.STALE, summary, command, since=latest.held_at + allowed)
     else:
         yield Finding(key, Severity.OK, summary)

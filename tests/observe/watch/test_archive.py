@@ -73,6 +73,20 @@ def test_a_database_may_have_limits_of_its_own() -> None:
     assert "watch/drill/hr" not in told(archive_only(), NOW + 60 * DAY, weekly)
 
 
+def test_where_a_drill_is_due_more_than_once_a_month_the_command_makes_another() -> None:
+    """That of the month would say that it held already, and end with 0."""
+    held = {"hr": drill(month=f"{NOW:%Y-%m}", finished_at=NOW - 9 * DAY, held_at=NOW - 9 * DAY)}
+    databases = {"hr": {"secret": "database/hr", "pgbackrest": "main", "drill_days": 7}}
+    late = told(
+        archive_only(bucket=bucket(drills=held, archive_drills=held)), NOW, with_archive(databases=databases)
+    )
+    assert late["watch/drill/hr"].command == f"pipeline run drill hr --month {NOW:%Y-%m-%d}"
+    assert late[KEY].command == f"pipeline run drill hr --from pgbackrest --month {NOW:%Y-%m-%d}"
+    # In the next month its own is still to be made.
+    later = told(archive_only(bucket=bucket(drills=held)), NOW + 20 * DAY, settings(databases=databases))
+    assert later["watch/drill/hr"].command == "pipeline run drill hr"
+
+
 def test_a_database_without_any_verified_backup_is_told_at_once() -> None:
     late = only(archive_only(bucket=bucket(backups=())))
     assert (late.key, late.severity) == ("watch/backup/hr", "stale")
