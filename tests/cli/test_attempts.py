@@ -138,6 +138,7 @@ def test_a_ledger_of_before_keeps_its_runs(platform: Platform) -> None:
     # What came after that goes first.
     night.ask("warehouse", "DROP SCHEMA platform CASCADE")
     night.ask("warehouse", "DROP TABLE ops.surface, ops.source_relation, ops.listing, ops.audit_stopped")
+    night.ask("warehouse", "DROP TABLE ops.archive_drill")
     night.ask("warehouse", "ALTER TABLE ops.audit DROP after_key")
     night.ask("warehouse", "ALTER TABLE ops.run DROP attempted_at, DROP attempts, DROP scope")
     night.ask("warehouse", "ALTER TABLE ops.step DROP COLUMN hint")

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.loading import load, validate
 from pipeline.observe.overview import loads
-from tests.support.marts import STAFF, built, declare, load_all, loaded, shown
+from tests.support.marts import DECLARED, STAFF, built, declare, load_all, loaded, shown
 from tests.support.night import Night, next_run
 
 SELECT = STAFF.partition("\n")[2]
@@ -67,4 +67,19 @@ def test_a_mart_that_is_no_longer_declared_and_still_there_is_told(
     assert f'DROP {what} "mart"."staff" in the warehouse, or write marts/staff.sql again' in remark
     assert len(shown(night, "staff")) == 2
     night.ask("warehouse", f"DROP {what} mart.staff")
+    assert observed(night).remarks == []
+
+
+@pytest.mark.usefixtures("run")
+def test_a_table_that_is_no_longer_declared_and_still_there_is_told(night: Night) -> None:
+    """A line that was lost takes the table from every night, and each is green."""
+    assert observed(night).remarks == []
+    night.platform.declare("hr", DECLARED.replace(", employee: ", ""))
+    (remark,) = observed(night).remarks
+    assert remark.startswith("hr.employee: no longer declared, and people still read what was last loaded 20")
+    assert remark.endswith("or write it into sources/hr.yaml again, under tables or leave")
+    night.platform.declare("hr", DECLARED.replace(", employee: ", "") + "leave: [employee]\n")
+    assert observed(night).remarks == []
+    night.platform.declare("hr", DECLARED.replace(", employee: ", ""))
+    night.ask("warehouse", "DROP TABLE hr.employee")
     assert observed(night).remarks == []

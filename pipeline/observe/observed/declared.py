@@ -1,12 +1,12 @@
 """What the analysts declare: tables and marts, each with when its file was written."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from psycopg2 import sql
 
-from pipeline import catalog, chains
+from pipeline import catalog, chains, outage
 from pipeline.catalog import Catalog, RelationKind
 from pipeline.loading import listing
 from pipeline.observe.observed.observations import Declared
@@ -38,24 +38,44 @@ def of(checkout: Path, catalog: Catalog, warehouse: Connection | None = None) ->
             names = complete.source(source.name).tables
             tables[source.name] = {name: max(written, since.get(name, written)) for name in names}
     marts = {mart.name: _written(checkout / mart.file) for mart in catalog.marts.values()}
-    return Declared(tables, marts)
+    return Declared(tables, marts, catalog.sources)
 
 
-def no_longer(warehouse: Connection, declared: Container[str], last: Mapping[str, Step]) -> Iterator[str]:
-    """Yield what is to be said of each mart that is still there though nobody declares or builds it."""
+def no_longer(warehouse: Connection, declared: Declared, last: Mapping[str, Step]) -> Iterator[str]:
+    """Yield what is to be said of each table and mart that is still there and is no longer declared.
+
+    What `leave` names stays as somebody wants it to. `last` is how each was last loaded, or built.
+    """
+    tables: dict[str, list[Step]] = {}
     for name, step in sorted(last.items()):
-        mart = name.partition(".")[2]
-        if step.key.task != chains.BUILD_TASK or mart in declared:
+        schema, _, table = name.partition(".")
+        target = sql.Identifier(schema, table)
+        if step.key.task == chains.BUILD_TASK:
+            if table not in declared.marts and (kind := relation.kind(warehouse, target)) is not None:
+                what = "VIEW" if kind == RelationKind.VIEW else "TABLE"
+                yield (
+                    f"{name}: is no longer declared, and people still read it, last built {_at(step)}; "
+                    f"DROP {what} {target.as_string(warehouse)} in the warehouse, or write marts/{table}.sql "
+                    "again"
+                )
             continue
-        target = sql.Identifier(chains.MART.schema, mart)
-        if (kind := relation.kind(warehouse, target)) is None:
-            continue
-        what = "VIEW" if kind == RelationKind.VIEW else "TABLE"
-        built = f", last built {step.finished_at:%Y-%m-%d %H:%M} UTC" if step.finished_at else ""
-        yield (
-            f"{name}: is no longer declared, and people still read it{built}; "
-            f"DROP {what} {target.as_string(warehouse)} in the warehouse, or write marts/{mart}.sql again"
+        source = declared.sources.get(schema)
+        wanted = table in declared.tables.get(schema, ()) or (
+            source is not None and source.leaves(source.schema_name, table)
         )
+        if not wanted and relation.oid(warehouse, target) is not None:
+            tables.setdefault(schema, []).append(step)
+    for schema, steps in tables.items():
+        oldest = min(steps, key=_at)
+        names = outage.few([step.key.name for step in steps])
+        yield (
+            f"{names}: no longer declared, and people still read what was last loaded {_at(oldest)}; DROP "
+            f"TABLE in the warehouse, or write it into sources/{schema}.yaml again, under tables or leave"
+        )
+
+
+def _at(step: Step) -> str:
+    return f"{step.finished_at:%Y-%m-%d %H:%M} UTC" if step.finished_at else "at an unknown time"
 
 
 def _written(path: Path) -> datetime:

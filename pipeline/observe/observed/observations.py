@@ -7,6 +7,7 @@ from datetime import datetime
 from pipeline.audit.proofs import Proof
 from pipeline.backup.pgbackrest.repository import Repository
 from pipeline.backup.store.backups import Backup
+from pipeline.catalog import Source
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
 
@@ -135,6 +136,8 @@ class Declared:
 
     tables: Mapping[str, Mapping[str, datetime]]
     marts: Mapping[str, datetime]
+    # As their files have them, without what `*` brings.
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

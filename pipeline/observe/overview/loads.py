@@ -59,7 +59,7 @@ def observe(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     failing = {step.key.name for step in failed}
     last = observed.last_loads(warehouse)
     if declared is not None:
-        remarks += catalogued.no_longer(warehouse, declared.marts, last)
+        remarks += catalogued.no_longer(warehouse, declared, last)
     tables = [_table(one, failing, last.get(one.name)) for one in sorted(aged, key=lambda one: one.name)]
     return Loads(tables, failed, _undone(warehouse, aged, failing, since), remarks)
 
