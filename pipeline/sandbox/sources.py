@@ -18,6 +18,7 @@ SAMPLES = ("hr", "records", "service_desk")
 DAY_2 = "day 2"
 # A database is filled under this name and then renamed: under its own name it is there wholly or not at all.
 PARTIAL_SUFFIX = "_partial"
+OF_A_DUMP = "make the dump with pg_dump --no-owner --no-privileges, which needs no roles"
 TAKEN = ("postgres", "template0", "template1", "warehouse", "drill", "sources")
 
 
@@ -125,7 +126,9 @@ def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> 
         if made:
             provision.remove_source(home, name)
         if isinstance(error, StepError):
-            raise StepError(f"{name}: not added, and nothing is left of it: {error}{_hint(error)}") from None
+            raise StepError(
+                f"{name}: not added, and nothing is left of it: {error}", hint=OF_A_DUMP if file else ""
+            ) from None
         raise
     if not made and file is not None:
         raise UsageError(
@@ -134,9 +137,3 @@ def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> 
         )
     with home.changing() as state:
         state.databases.append(name)
-
-
-def _hint(error: StepError) -> str:
-    return (
-        "\na dump made with pg_dump --no-owner --no-privileges needs no roles" if "role" in str(error) else ""
-    )
