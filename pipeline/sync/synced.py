@@ -23,7 +23,7 @@ from pipeline.programs import check
 from pipeline.settings import AnalystsSettings, Settings
 from pipeline.sync import tree, versions
 from pipeline.sync.versions import VERSIONS
-from pipeline.system import beside, temporary
+from pipeline.system import atomic, beside, temporary
 
 KEY, COMMAND = "sync", "pipeline sync"
 # The fields of the entry in Vault.
@@ -183,7 +183,10 @@ def _make(
         tree.write(repository, commit, content, before)
         _judge(content, analysts.user)
         (content / versions.LOCK).touch(mode=0o600)
+        # The name says that it is whole: it is not made again, nor looked at again, also after a power cut.
+        atomic.settle_all(content)
         content.rename(folder / commit)
+        atomic.settle(folder)
 
 
 def _judge(content: Path, user: str | None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.system import beside, file_lock
+from pipeline.system import atomic, beside, file_lock
 
 # The folder whose declarations a run goes by, for the processes that it starts.
 CATALOG = "PIPELINE_CATALOG"
@@ -78,6 +78,8 @@ def switch(checkout: Path, version: Path) -> None:
     new.unlink(missing_ok=True)
     new.symlink_to(version)
     new.replace(checkout)
+    # The version before may be removed now.
+    atomic.settle(checkout.parent)
 
 
 def remove_unused(checkout: Path) -> list[str]:

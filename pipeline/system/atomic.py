@@ -82,6 +82,18 @@ def page(path: Path, text: str) -> None:
     write(path, text, mode=parent.stat().st_mode & 0o644)
 
 
+def settle_all(folder: Path) -> None:
+    """Let a folder and all that is in it survive a crash of the machine."""
+    for where, _, files in os.walk(folder):
+        for name in files:
+            descriptor = os.open(Path(where, name), os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        settle(Path(where))
+
+
 def settle(folder: Path) -> None:
     """Let the names in a folder survive a crash of the machine."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -407,6 +407,40 @@ def test_what_was_killed_in_the_middle_is_swept_and_done(analysts: Analysts) -> 
     assert not half.exists()
 
 
+def test_a_version_is_on_disk_before_it_has_the_name_that_says_so(
+    analysts: Analysts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut an empty file would be taken for what was pushed: a version is not made again."""
+    safe: set[int] = set()
+    sync_file, rename, replace = os.fsync, Path.rename, Path.replace
+    seen = []
+
+    def note(descriptor: int) -> None:
+        safe.add(os.fstat(descriptor).st_ino)
+        sync_file(descriptor)
+
+    def unsafe(*paths: Path) -> list[str]:
+        return [one.name for one in paths if one.stat().st_ino not in safe]
+
+    def named(self: Path, target: Path) -> Path:
+        if target.parent == folder:
+            seen.append(("is there", unsafe(self, *self.rglob("*"))))
+        return rename(self, target)
+
+    def switched(self: Path, target: Path) -> Path:
+        if target == analysts.checkout:
+            seen.append(("counts", unsafe(folder)))
+        return replace(self, target)
+
+    folder = beside.place(analysts.checkout, "versions")
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "rename", named)
+    monkeypatch.setattr(Path, "replace", switched)
+    analysts.push()
+    analysts.sync()
+    assert seen == [("is there", []), ("counts", [])]
+
+
 def kill_at(analysts: Analysts, removal: int) -> None:
     """Be a sync that is killed as it removes the file with this number of an old version. Does not return."""
     unlink, count, before = os.unlink, itertools.count(1), analysts.checkout.resolve()
