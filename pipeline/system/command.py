@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # What is no longer wanted has so long to tidy up.
 CHILD_GRACE_SECONDS = 5.0
+# Once it has ended all that it said is there to be read.
+LAST_WORDS_SECONDS = 1.0
 
 
 def python(module: str, *arguments: str | Path) -> list[str]:
@@ -204,9 +206,20 @@ class Child:
             # Asked first: pg_restore ends its own children then, and what they are doing in the server.
             stop(self._process, CHILD_GRACE_SECONDS)
         self._process.wait()
-        self._listener.join()
+        self._end_listening()
         assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
         self._process.stderr.close()
+
+    def _end_listening(self) -> None:
+        """Hear the program's last words, and end what it left behind, which could go on and never say any.
+
+        Whom it began in the moment of its end is nobody's child, but complains where it did.
+        """
+        self._listener.join(LAST_WORDS_SECONDS)
+        assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
+        while self._listener.is_alive():
+            process_tree.kill_who_complains_into(self._process.stderr.fileno())
+            self._listener.join(LAST_WORDS_SECONDS)
 
     def _listen(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - PIPE was asked for
@@ -229,7 +242,7 @@ class Child:
         Raise StepError unless it exited with 0.
         """
         returncode = self._process.wait()
-        self._listener.join()
+        self._end_listening()
         if returncode != 0:
             raise StepError(_ended(self.name, returncode, self._complaints.summary()))
         return self._complaints.warnings

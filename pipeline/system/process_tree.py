@@ -113,6 +113,17 @@ def of(pid: int) -> Callable[[], list[psutil.Process]]:
     return members
 
 
+def kill_who_complains_into(descriptor: int) -> None:
+    """Kill every process whose standard error is the pipe of which this file descriptor is an end."""
+    pipe = os.fstat(descriptor)
+    for process in psutil.process_iter():
+        # Of others' processes we may not see it, and some have none.
+        with contextlib.suppress(OSError, psutil.Error):
+            complains_into = Path(f"/proc/{process.pid}/fd/2").stat()
+            if process.pid != os.getpid() and os.path.samestat(complains_into, pipe):
+                process.kill()
+
+
 def place() -> str:
     """Return where this process is found by its number: its machine, and its PID namespace if not the first.
 

@@ -32,7 +32,8 @@ from pipeline.warehouse import roles
 from tests.support import commands
 from tests.support.platforms import Connection, Platform
 
-COMMAND_SECONDS = 300
+# More than the 300 s for which a command waits until Metabase is up.
+COMMAND_SECONDS = 600
 # The scheduler is shared by all tests and knows a task by its parameters: no two tests share a run.
 _days = itertools.count()
 
