@@ -114,7 +114,9 @@ def hostile(night: Night, name: str, settings: dict[str, str], where: str = "rol
                 postgres.rows(connection, change)
             yield
         finally:
-            postgres.rows(connection, sql.SQL("ALTER {} RESET ALL").format(who))
+            for setting in settings:
+                # Not all of them: the role has some that it needs.
+                postgres.rows(connection, sql.SQL("ALTER {} RESET {}").format(who, sql.Identifier(setting)))
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ class Setup:
         self.server, self.issuer, self.folder = server, issuer, folder
         self.write(RECORDS)
         for entry in ENTRIES:
-            server.write(entry, uri=f"postgresql://role:password@db:5432/{entry.replace('/', '_')}")
+            server.write(entry, uri=f"postgresql://role:planted-in-vault@db:5432/{entry.replace('/', '_')}")
 
     def write(self, more: str) -> None:
         (self.folder / "luigi.cfg").write_text(SETTINGS.format(url=self.server.url, more=more))
@@ -114,7 +114,7 @@ def test_a_job_reads_what_it_needs_and_nothing_of_another(
     setup: Setup, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert setup.run() == 0
-    assert "password" not in capsys.readouterr().out
+    assert "planted-in-vault" not in capsys.readouterr().out
     for job, entry in MAY:
         assert setup.reads(job, entry).startswith("postgresql://")
     for job, entry in MAY_NOT:
