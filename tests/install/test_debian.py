@@ -171,10 +171,10 @@ def test_from_a_bare_debian_to_a_night_and_back_by_the_commands_of_the_document(
     debian.does_all("packages")
     for line in block("release"):
         subprocess.run(["/bin/bash", "-c", line], cwd=PROJECT, check=True, capture_output=True)
-    files = ["/usr/bin/git", "archive", "--format=tar", f"--output={tmp_path}/files.tar", "HEAD"]
+    files = ["/usr/bin/git", "archive", "--format=tar", f"--output={tmp_path}/project.tar", "HEAD"]
     subprocess.run(files, cwd=PROJECT, check=True)
     debian.path("/root/pipeline/dist").mkdir(parents=True)
-    shutil.unpack_archive(tmp_path / "files.tar", debian.path("/root/pipeline"))
+    shutil.unpack_archive(tmp_path / "project.tar", debian.path("/root/pipeline"))
     release = max((PROJECT / "dist").glob("pipeline-*.pex"), key=lambda path: path.stat().st_mtime)
     shutil.copy(release, debian.path("/root/pipeline/dist"))
 
