@@ -251,6 +251,7 @@ def test_a_declaration_that_is_not_read_is_told(write: Write, sql: str, lines: t
         "SELECT 1 AS checks,\n  checks::int AS b -- checks: none\nFROM (SELECT 2 AS checks) AS c",
         "-- Checks and columns of staff; tables too.\nSELECT\n  columns\nFROM (SELECT 1 AS columns) AS c",
         "-- Staff.\n\n-- Notes: none.\nSELECT 1 AS a",
+        "-- Staff.\nSELECT\n  -- columns\n  1 AS a\n-- checks\n",
     ],
 )
 def test_sql_and_other_comments_are_not_taken_for_declarations(write: Write, sql: str) -> None:

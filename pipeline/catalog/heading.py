@@ -25,11 +25,10 @@ OF_SOURCES = ("mask", "type", "renamed_from")
 
 _COMMENT = re.compile(r"--( ?)(.*)")
 _KEY = re.compile(r"(\w+)\s*:(?:\s|$)")
-# Any line that can only be meant as a declaration: in whichever form of a comment, or without its colon.
-_MEANT = re.compile(
-    r"\s*(?:(?:--+|/\*+|\*)?\s*(materialize|indexes|columns|checks)\s*:(?:\s|$)"
-    r"|--\s*(materialize|indexes|columns|checks)\s*(?:=?\s*(?:table|view))?\s*$)"
-)
+# A line that can only be meant as a declaration, in whichever form of a comment.
+_MEANT = re.compile(r"\s*(?:--+|/\*+|\*)?\s*(materialize|indexes|columns|checks)\s*:(?:\s|$)")
+# Likewise where it lacks its colon; within the SQL such a comment is the heading of what comes below it.
+_WITHOUT_COLON = re.compile(r"--\s*(materialize|indexes|columns|checks)\s*(?:=?\s*(?:table|view))?\s*$")
 
 
 class Heading(Declared):
@@ -85,8 +84,9 @@ def _split(text: str) -> tuple[str, Document, list[Problem]]:
         yaml.append(comment[2] if comment and is_yaml else "")
         if comment and not begun and not ended:
             prose.append(comment[2].strip())
-        if not is_yaml and (meant := _MEANT.match(line)):
-            unread.append((number, f"{meant[1] or meant[2]}: {_ELSEWHERE}"))
+        meant = _MEANT.match(line) or (None if ended else _WITHOUT_COLON.match(line.lstrip()))
+        if meant and not is_yaml:
+            unread.append((number, f"{meant[1]}: {_ELSEWHERE}"))
     return " ".join(prose).strip(), document.parse("\n".join(yaml) + "\n"), unread
 
 
