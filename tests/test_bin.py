@@ -148,6 +148,8 @@ def test_bin_pipeline_takes_the_sandbox_only_when_told_and_says_how(demo: tuple[
     assert 'eval "$(bin/sandbox env)"' in done.stderr
     told = run("bin/pipeline", "status", home=demo[0], more=exported(run("bin/sandbox", "env", home=demo[0])))
     assert told.returncode == 0, told.stderr
+    # What it showed of a branch of the analysts is not in the checkout by which people go on.
+    assert "no longer declared" not in told.stdout
 
 
 def exported(env: Done) -> dict[str, str]:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from pipeline import access, catalog, dashboards, settings
+from psycopg2 import sql
+
+from pipeline import access, catalog, chains, dashboards, postgres, settings
 from pipeline.errors import CheckError, PipelineError, StoppedError
 from pipeline.ledger import runs
 from pipeline.redact import redact
@@ -146,6 +148,7 @@ class _Demo:
                 "The analysts push a mart, and then a broken one: the night goes by the last good version"
             ):
                 push.show(self._home, run, self._commands.called, lambda line: _print_line(f"   {line}"))
+                self._take_back()
             with _part(
                 "Every declared table, row for row: checksums over all columns, source against warehouse"
             ):
@@ -159,6 +162,18 @@ class _Demo:
                 "compared, timed, damaged, removed"
             ):
                 drilled()
+
+    def _take_back(self) -> None:
+        """Remove the mart that was pushed: the sandbox's own checkout, by which people go on, has none."""
+        mart = sql.Identifier(chains.MART.schema, push.MART)
+        with (
+            access.opened(self._settings) as databases,
+            databases.warehouse(autocommit=True) as warehouse,
+        ):
+            postgres.rows(warehouse, sql.SQL("DROP VIEW {}").format(mart))
+        _print_line(
+            f"   {chains.MART.schema}.{push.MART} is removed again: it was on a branch for this alone"
+        )
 
     def _done(self, run: str) -> bool:
         with (
