@@ -6,11 +6,46 @@ Anything else that is raised is a bug, and ends with a traceback and exit code 1
 import contextlib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 # What `again` is where no attempt at the same run can end well.
 ANOTHER_RUN = "another run"
+
+# How messages call a source's server, before its name.
+_SOURCE = "source "
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A server that is out of reach, or refuses our login: what fails for want of it is one failure.
+
+    `server` is its name as messages have it, such as "the warehouse", "source hr" or "Vault". `address` is
+    its host:port where the server itself does not answer: what else is there is out of reach as well.
+    """
+
+    server: str
+    address: str | None = None
+
+    @classmethod
+    def of_source(cls, name: str) -> "Outage":
+        """Return that of a source.
+
+        >>> Outage.of_source("hr").source, Outage("the warehouse").source
+        ('hr', None)
+        """
+        return cls(f"{_SOURCE}{name}")
+
+    @property
+    def source(self) -> str | None:
+        """The source whose server it is; None for a server that all need."""
+        return self.server.removeprefix(_SOURCE) if self.server.startswith(_SOURCE) else None
+
+    @property
+    def place(self) -> str:
+        """What is the same for all that fail for want of this server."""
+        return self.address or self.server
 
 
 class PipelineError(Exception):
@@ -29,6 +64,8 @@ class PipelineError(Exception):
     again = ""
     # Whether an alert was told for each thing that failed, so that none is needed for the whole.
     alerted = False
+    # The server that was not to be had, where it failed for want of one.
+    outage: Outage | None = None
 
     def __init__(
         self, message: str = "", *, hint: str = "", retryable: bool | None = None, again: str = ""
@@ -52,7 +89,10 @@ class PipelineError(Exception):
         """
         if self.fact.startswith(name):
             return self
-        return type(self)(f"{name}: {self.fact}", hint=self.hint, retryable=self.retryable, again=self.again)
+        fact = f"{name}: {self.fact}"
+        renamed = type(self)(fact, hint=self.hint, retryable=self.retryable, again=self.again)
+        renamed.outage = self.outage
+        return renamed
 
 
 class UsageError(PipelineError):
@@ -109,6 +149,18 @@ class UnreachableError(PipelineError):
     """Vault, the scheduler, a database or the bucket cannot be reached or refuses our login."""
 
     exit_code = 5
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str = "",
+        retryable: bool | None = None,
+        again: str = "",
+        outage: Outage | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, retryable=retryable, again=again)
+        self.outage = outage
 
 
 class LostError(UnreachableError):

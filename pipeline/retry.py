@@ -57,7 +57,7 @@ def call(
             return work()
         except PASSING as error:
             # Many steps may wait for one server.
-            level = logging.WARNING if outage.is_news(str(error)) else logging.DEBUG
+            level = logging.WARNING if outage.is_news(str(error), error.outage) else logging.DEBUG
             logger.log(level, "%s; trying again", error)
             if log_retry:
                 log_retry(f"{error}; trying again")

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from pipeline.errors import Outage
+
 
 class State(StrEnum):
     """How far a step, or a run, is."""
@@ -39,6 +41,8 @@ class Step:
     hint: str | None = None
     # From which step on it is to be done again, where its own work once more would fail as well.
     again: str | None = None
+    # The server that was not to be had, where it failed for want of one.
+    outage: Outage | None = None
     # How far it is while it runs, or for whom it waits, in words; None where it did not say so.
     progress: str | None = None
     # The process at work, where it is one of this machine.

@@ -10,14 +10,13 @@ import luigi
 import luigi.configuration
 from luigi import Event
 
-from pipeline import access, alerts, chains, ledger, log, outage, postgres
+from pipeline import access, alerts, chains, ledger, log, postgres
 from pipeline.alerts import failures
 from pipeline.alerts.failures import AlertSubject
 from pipeline.catalog import Source
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
-from pipeline.errors import PipelineError, StoppedError, UnreachableError
+from pipeline.errors import Outage, PipelineError, StoppedError, UnreachableError
 from pipeline.ledger import runs
-from pipeline.outage import Outage
 from tasks.step import configured, declared, source_of
 
 # A task that failed is tried again after [scheduler] retry_delay. What that fixes wakes nobody; a second
@@ -93,14 +92,14 @@ def _send_alert(task: luigi.Task, error: BaseException | str | None, *, grace_se
         return
     parameters = dict(task.to_str_params())
     alert = subject_of(task).failed(_name(task), error)
-    if unreachable := _outage(task, error):
+    if isinstance(error, UnreachableError) and (unreachable := error.outage) and _is_of_a_load(task):
         run = parameters[chains.ETL.run_parameter]
         known = failures.known(unreachable, run, alerts.open_alerts(configured()))
         if known and grace_seconds:
             # Another table has told it: that is not a second try, which would hasten it.
             return
-        code, hint = getattr(error, "exit_code", None), getattr(error, "hint", None)
-        alert = failures.out_of_reach(unreachable, run, _waiting(unreachable, run), _name(task), code, hint)
+        waiting = _waiting(unreachable, run)
+        alert = failures.out_of_reach(error, unreachable, run, waiting, _name(task))
         if known:
             # Perhaps told as that of another source which is on the same server.
             alert = alert.model_copy(update={"key": known.key})
@@ -115,11 +114,9 @@ def _is_done(task: luigi.Task) -> bool:
         return False
 
 
-def _outage(task: luigi.Task, error: BaseException | str | None) -> Outage | None:
+def _is_of_a_load(task: luigi.Task) -> bool:
     known = chains.of_family(str(task.task_family))
-    if known is None or known[0] not in (chains.ETL, chains.MARTS) or not isinstance(error, UnreachableError):
-        return None
-    return outage.find(error.fact)
+    return known is not None and known[0] in (chains.ETL, chains.MARTS)
 
 
 def _waiting(unreachable: Outage, run: str) -> list[str]:

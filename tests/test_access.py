@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline import access, outage, postgres
+from pipeline import access, postgres
 from pipeline.access import Access, shared
 from pipeline.access.databases import IDLE_SECONDS
 from pipeline.catalog import Table
-from pipeline.errors import StepError, UnreachableError
+from pipeline.errors import Outage, StepError, UnreachableError
 from pipeline.loading import extract
 from pipeline.postgres import Connection
 from pipeline.settings import DatabaseSettings, Settings
@@ -205,6 +205,24 @@ def test_an_entry_that_holds_no_address_is_told_and_is_no_bug(night: Night) -> N
             vault.write(entry, kept)
 
 
+def test_an_error_of_a_connection_knows_its_server_and_whether_that_answers(night: Night) -> None:
+    """Whatever the server's words are: who is refused by one that answers shares nothing with its others."""
+    with night.warehouse() as warehouse:
+        port = warehouse.info.port
+    refused = {
+        1: Outage("source hr", "127.0.0.1:1"),
+        port: Outage("source hr"),
+    }
+    for at, outage in refused.items():
+        with pytest.raises(UnreachableError) as caught:
+            postgres.open_session(f"postgresql://nobody_of_that_name@127.0.0.1:{at}/any", "source hr")
+        assert caught.value.outage == outage
+        assert caught.value.named("hr.employee").outage == outage
+    with pytest.raises(UnreachableError) as caught:
+        postgres.open_session("mysql://127.0.0.1/any", "source hr")
+    assert caught.value.outage == Outage("source hr")
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_where_vault_can_make_no_login_a_server_that_does_not_answer_is_what_is_told(
     night: Night, answers: bool
@@ -222,6 +240,6 @@ def test_where_vault_can_make_no_login_a_server_that_does_not_answer_is_what_is_
         databases = Access(night.settings, cast("Vault", Refusing()), stack)
         with pytest.raises(UnreachableError) as caught, databases._connected(database, "source hr", {}):
             pass
-    found = outage.find(str(caught.value))
+    found = caught.value.outage
     assert (found and found.place) == (None if answers else "127.0.0.1:1")
     assert ("no login could be made" in str(caught.value)) == answers

@@ -15,7 +15,7 @@ from psycopg2 import sql
 from pipeline import access, postgres, redact
 from pipeline.backup.restoring import restore
 from pipeline.backup.restoring.restoration import Order
-from pipeline.errors import LostError, StepError
+from pipeline.errors import LostError, Outage, StepError
 from pipeline.observe import preflight
 from pipeline.postgres import Connection
 from tests.support import proxies
@@ -271,6 +271,7 @@ def test_a_connection_that_is_lost_is_told_as_that_of_its_server(
     assert str(caught.value) == (
         f"shop.item: {lost}: the connection was lost: terminating connection due to administrator command"
     )
+    assert caught.value.outage == Outage(lost)
 
 
 ENDS = {

@@ -23,7 +23,7 @@ import pytest
 
 from pipeline import redact, vault
 from pipeline.crypt import Signers
-from pipeline.errors import PipelineError, UnreachableError, UsageError
+from pipeline.errors import Outage, PipelineError, UnreachableError, UsageError
 from pipeline.retry import RetryPolicy
 from pipeline.settings import DatabaseSettings, VaultSettings
 from pipeline.vault import request, transit
@@ -284,11 +284,14 @@ def test_sealed_server_is_told(server: Server) -> None:
         wait_until(lambda: not server.admin.sys.is_sealed(), "the unsealed Vault")
     assert isinstance(error, UnreachableError)
     assert "is sealed; unseal it" in str(error)
+    assert error.outage == Outage("Vault")
 
 
 def test_unreachable_server_is_told_with_the_reason(server: Server) -> None:
     settings = server.approle().model_copy(update={"url": f"http://127.0.0.1:{free_port()}"})
-    assert "cannot be reached (Connection refused)" in str(refusal(settings))
+    error = refusal(settings)
+    assert "cannot be reached (Connection refused)" in str(error)
+    assert error.outage == Outage("Vault")
 
 
 def test_unknown_host_is_told_with_the_reason(server: Server) -> None:

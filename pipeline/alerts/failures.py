@@ -9,8 +9,7 @@ from pipeline import chains, outage
 from pipeline.alerts import hints
 from pipeline.alerts.message import Alert, Kind, one_line
 from pipeline.chains import Subject
-from pipeline.errors import PipelineError
-from pipeline.outage import Outage
+from pipeline.errors import Outage, PipelineError, UnreachableError
 from pipeline.scheduler import links
 from pipeline.settings import Settings
 
@@ -117,6 +116,7 @@ def source(name: str, run: str) -> AlertSubject:
 
 
 def out_of_reach(
+    error: UnreachableError | str | None,
     unreachable: Outage,
     run: str,
     names: Sequence[str],
@@ -124,7 +124,7 @@ def out_of_reach(
     exit_code: int | None = None,
     hint: str | None = None,
 ) -> Alert:
-    """Return the alert that a server is out of reach, and the tables in `names` wait for it.
+    """Return the alert that by `error` a server is out of reach, and the tables in `names` wait for it.
 
     It is one of the source, or else of the run, whichever of them failed first. Several sources may be on
     that server.
@@ -137,19 +137,18 @@ def out_of_reach(
     if names:
         are = f"{len(names)} tables are" if len(names) > 1 else "1 table is"
         summary += f"; because of that, {are} not loaded: {outage.few(names)}"
-    alert = subject.failed(task, unreachable.error, exit_code, hint)
+    code, hint = getattr(error, "exit_code", exit_code), getattr(error, "hint", None) or hint
+    fact = error.fact if isinstance(error, PipelineError) else error
+    alert = subject.failed(task, outage.error_of(fact, unreachable), code, hint)
     if len(sources) > 1:
         alert = alert.model_copy(update={"command": hints.of_run(run, chains.ETL.name).command})
-    return alert.model_copy(update={"summary": one_line(summary)})
+    return alert.model_copy(update={"summary": one_line(summary), "server": one_line(unreachable.place)})
 
 
 def known(unreachable: Outage, run: str, opened: Sequence[Alert]) -> Alert | None:
     """Return which of the open alerts says already that this server is out of reach in this run."""
-    for alert in opened:
-        other = outage.find(alert.error) if alert.run == run else None
-        if other and other.place == unreachable.place:
-            return alert
-    return None
+    place = one_line(unreachable.place)
+    return next((alert for alert in opened if alert.run == run and alert.server == place), None)
 
 
 def server(unreachable: Outage, run: str) -> AlertSubject:

@@ -72,6 +72,11 @@ class Alert(BaseModel):
     hint: Line | None = Field(
         default=None, description="What a person has to fix before the command, if that is known."
     )
+    server: Line | None = Field(
+        default=None,
+        description="The server that was out of reach, where it failed for want of that: its host:port, or "
+        "its name if only its login was refused.",
+    )
     run: str | None = Field(default=None, description="The logical date of the run, if it is about one.")
     host: str = Field(default_factory=socket.gethostname, description="The machine that sent it.")
     since: Moment = Field(

@@ -81,8 +81,8 @@ def show_failures(failures: Sequence[Step]) -> None:
         groups.setdefault(_reason(step), []).append(step)
     for alike in groups.values():
         step = alike[-1]
-        server = outage.find(step.error, step.exit_code) if len(alike) > 1 else None
-        error = server.error if server else step.error or "without a word"
+        server = step.outage if len(alike) > 1 else None
+        error = outage.error_of(step.error, server) if server else step.error or "without a word"
         if server and len({one.key.name.partition(".")[0] for one in alike}) > 1:
             # Which source it was that noticed it is no news beside all their names.
             error = error.removeprefix(f"{server.server}: ")
@@ -98,7 +98,7 @@ def show_failures(failures: Sequence[Step]) -> None:
 def _reason(step: Step) -> tuple[object, ...]:
     """Return what steps have in common that failed for the same reason, and are fixed by one command."""
     chain = chains.find(step.key.task)
-    server = outage.find(step.error, step.exit_code)
+    server = step.outage
     if server is None or chain is None:
         return (step.key,)
     mart = chains.ETL if chain is chains.MARTS else chain

@@ -11,6 +11,8 @@ import os
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import asdict
+from typing import Any
 
 from pipeline import postgres
 from pipeline.errors import PipelineError, TakenOverError
@@ -93,7 +95,7 @@ class Attempt:
             SET state = 'running', started_at = clock_timestamp(), finished_at = NULL, rows = NULL,
                 error = NULL, exit_code = NULL, hint = NULL, host = excluded.host, pid = excluded.pid,
                 attempt = excluded.attempt, seen_at = clock_timestamp(),
-                detail = ops.step.detail - '{progress,again}'::text[]
+                detail = ops.step.detail - '{progress,again,outage}'::text[]
             RETURNING attempt
             """,
             (key.run, key.task, key.name, process_tree.place(), os.getpid()),
@@ -182,7 +184,7 @@ class Attempt:
             text,
             getattr(error, "exit_code", 1),
             redact(hint) or None,
-            json.dumps(_again(error)),
+            json.dumps(_more(error)),
         )
         query = "SELECT attempt FROM ops.step WHERE run = %s AND task = %s AND name = %s"
         if postgres.value(self._connection, query, self._place) != self._number:
@@ -206,9 +208,12 @@ class Attempt:
         )
 
 
-def _again(error: BaseException) -> dict[str, str]:
-    again = getattr(error, "again", "")
-    return {steps.AGAIN: again} if again else {}
+def _more(error: BaseException) -> dict[str, Any]:
+    """Return what else is known of a failure, where it is anything, as `steps` reads it."""
+    if not isinstance(error, PipelineError):
+        return {}
+    outage = asdict(error.outage) if error.outage else None
+    return {key: value for key, value in ((steps.AGAIN, error.again), (steps.OUTAGE, outage)) if value}
 
 
 class _Heartbeat(threading.Thread):

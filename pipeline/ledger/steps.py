@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pipeline import postgres
 from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, OPEN_TASK
-from pipeline.errors import PipelineError, StepError
+from pipeline.errors import Outage, PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.redact import redact
@@ -27,7 +27,7 @@ ERROR_LENGTH = 2000
 
 
 # What a step says while it is at work, and how it failed, is in its `detail` as well, under these keys.
-PROGRESS, AGAIN = "progress", "again"
+PROGRESS, AGAIN, OUTAGE = "progress", "again", "outage"
 STEP_COLUMNS = "run, task, name, state, started_at, finished_at, rows, detail, error, exit_code, hint"
 
 
@@ -63,10 +63,16 @@ def _step(*, run: str, task: str, name: str, state: str, detail: Mapping[str, An
         StepKey(run, task, name),
         State(state),
         again=detail.get(AGAIN),
+        outage=_outage(detail.get(OUTAGE)),
         progress=detail.get(PROGRESS),
         detail=detail,
         **columns,
     )
+
+
+def _outage(data: Any) -> Outage | None:
+    """Return the server that a failed step lacked; None where an earlier version wrote none."""
+    return Outage(data["server"], data.get("address")) if isinstance(data, Mapping) else None
 
 
 def finish_step(connection: Connection, key: StepKey, rows: int | None, record: Record) -> None:

@@ -11,14 +11,16 @@ import os
 import select
 import signal
 import time
-from typing import TextIO
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, TextIO
 
 from pipeline import access, ledger, redact, retry
 from pipeline.access import Access
 from pipeline.catalog import Source
 from pipeline.catalog.as_written import ALL
 from pipeline.chains import OPEN_TASK
-from pipeline.errors import LostError, PipelineError, StepError, UnreachableError, common_kind
+from pipeline.errors import LostError, Outage, PipelineError, StepError, UnreachableError, common_kind
 from pipeline.ledger import lease
 from pipeline.loading import undeclared
 from pipeline.loading.source import continuity
@@ -133,10 +135,12 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
         os.kill(pid, signal.SIGKILL)
     returncode = forked.wait(pid)
     if answer.get("passes"):
-        raise LostError(answer["error"])
+        raise LostError(answer["error"], outage=_outage(answer))
     if "error" in answer:
         kind = common_kind([answer["exit_code"]])
-        raise kind(answer["error"], hint=answer["hint"], retryable=answer["retryable"])
+        failure = kind(answer["error"], hint=answer["hint"], retryable=answer["retryable"])
+        failure.outage = _outage(answer)
+        raise failure
     if ready:
         raise StepError(
             f"source {source}: the process that was to hold its snapshot ended with {returncode} "
@@ -146,7 +150,12 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
     raise UnreachableError(
         f"source {source}: no snapshot within {OPENING_SECONDS} seconds",
         hint="'pipeline check' says whether it answers",
+        outage=Outage.of_source(source),
     )
+
+
+def _outage(answer: Mapping[str, Any]) -> Outage | None:
+    return Outage(**answer["outage"]) if answer["outage"] else None
 
 
 def _hold_or_explain(configured: Settings, declared: Source, run: str, owner: int, answer: TextIO) -> int:
@@ -161,6 +170,7 @@ def _hold_or_explain(configured: Settings, declared: Source, run: str, owner: in
                 "exit_code": error.exit_code,
                 "retryable": error.retryable,
                 "passes": isinstance(error, retry.PASSING),
+                "outage": asdict(error.outage) if error.outage else None,
             }
             answer.write(json.dumps(why) + "\n")
         return error.exit_code

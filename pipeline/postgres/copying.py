@@ -11,7 +11,7 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from pipeline.errors import ConflictError, LostError, PipelineError, StepError
+from pipeline.errors import ConflictError, LostError, Outage, PipelineError, StepError
 from pipeline.postgres.failures import Session, limited, message_of, refused
 from pipeline.postgres.statements import Composable, Connection
 
@@ -66,8 +66,11 @@ def _cut_short(doing: str, connection: Connection, error: psycopg2.Error) -> Pip
     # A connection that broke in the middle of a COPY is not called closed by the driver.
     broken = connection.closed or connection.info.status != CONNECTION_OK
     if broken or isinstance(error, psycopg2.errors.AdminShutdown):
-        server = connection.name if isinstance(connection, Session) else "its server"
-        return LostError(f"{server}: the connection was lost while {doing} the rows: {message_of(error)}")
+        server = connection.name if isinstance(connection, Session) else None
+        fact = (
+            f"{server or 'its server'}: the connection was lost while {doing} the rows: {message_of(error)}"
+        )
+        return LostError(fact, outage=Outage(server) if server else None)
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
         return ConflictError(f"{doing} the rows: {message_of(error)}")
     return refused(error, f"{doing} the rows: ")

@@ -9,7 +9,7 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from pipeline.errors import ConflictError, LostError, PipelineError, StepError
+from pipeline.errors import ConflictError, LostError, Outage, PipelineError, StepError
 from pipeline.postgres.imposed import UNLIMITED, limits, read_only
 from pipeline.postgres.statements import Connection
 from pipeline.redact import redact, without_values
@@ -23,6 +23,8 @@ PASSING_REFUSAL = re.compile(
     r"|too many (clients|connections)|connection slots",
     re.IGNORECASE,
 )
+# Of these it refuses one role's, or one database's.
+OF_A_LOGIN = re.compile(r"too many connections", re.IGNORECASE)
 
 # Bytes that are no character (a database in SQL_ASCII holds any), or one that UTF-8 lacks.
 UNFIT = (psycopg2.errors.CharacterNotInRepertoire, psycopg2.errors.UntranslatableCharacter)
@@ -119,6 +121,12 @@ def server_of(error: psycopg2.Error) -> str:
     return f"{session.name}: " if isinstance(session, Session) else ""
 
 
+def outage_of(error: psycopg2.Error) -> Outage | None:
+    """Return the server that was lost, as an error of ours has it; None if nobody knows which."""
+    session = session_of(error)
+    return Outage(session.name) if isinstance(session, Session) else None
+
+
 def environmental(error: psycopg2.Error) -> PipelineError | None:
     """Return an error that names the server, if it tells of itself rather than of what it was asked.
 
@@ -130,7 +138,8 @@ def environmental(error: psycopg2.Error) -> PipelineError | None:
     if (imposed := limited(error)) is not None:
         return imposed
     if is_lost(error):
-        return LostError(f"{server}the connection was lost: {message_of(error)}")
+        fact = f"{server}the connection was lost: {message_of(error)}"
+        return LostError(fact, outage=outage_of(error))
     if isinstance(error, psycopg2.extensions.TransactionRollbackError):
         return ConflictError(f"{server}{message_of(error)}")
     if code.startswith(ITS_OWN):
@@ -166,11 +175,11 @@ def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
 
     How long that is, a session like it tells, as far as the server lets one in and gives it the same.
     """
-    words = last_words(session) if is_lost(error) else ""
+    message = last_words(session) if is_lost(error) else ""
     setting = ENDED_BY_CODE.get(error.pgcode or "") or next(
-        (name for phrase, name in ENDED_BY_WORDS.items() if phrase in words), None
+        (name for phrase, name in ENDED_BY_WORDS.items() if phrase in message), None
     )
-    if setting is None and (not words or BY_A_PERSON in words):
+    if setting is None and (not message or BY_A_PERSON in message):
         return None
     asked_for = {setting: session.chosen.get(setting, "0")} if setting else ENDING
     with contextlib.suppress(psycopg2.Error, PipelineError):
@@ -181,7 +190,8 @@ def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
     role = session.info.user
     if setting is not None:
         return f"its role {role} is under {setting}, though the session asked for {asked_for[setting]}"
-    return f"a limit of its role {role}, that the session did not ask for" if TIMEOUT.search(words) else None
+    unnamed = f"a limit of its role {role}, that the session did not ask for"
+    return unnamed if TIMEOUT.search(message) else None
 
 
 def last_words(session: Connection | None) -> str:

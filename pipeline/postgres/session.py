@@ -12,11 +12,19 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from pipeline.errors import LostError, StepError, UnreachableError
-from pipeline.postgres.failures import PASSING_REFUSAL, Session, environmental, marked, message_of, session_of
+from pipeline.errors import LostError, Outage, StepError, UnreachableError
+from pipeline.postgres.failures import (
+    OF_A_LOGIN,
+    PASSING_REFUSAL,
+    Session,
+    environmental,
+    marked,
+    message_of,
+    session_of,
+)
 from pipeline.postgres.imposed import SUPERUSERS, UNLIMITED, imposed, limits
 from pipeline.postgres.statements import Connection
-from pipeline.postgres.uri import KEEPALIVES, plain
+from pipeline.postgres.uri import KEEPALIVES, address, plain
 
 CONNECT_TIMEOUT_SECONDS = 10
 
@@ -156,7 +164,8 @@ def answered(opened: Session) -> Iterator[None]:
         # Another server's failure may pass through here: who opened that tells of it.
         failure = environmental(error) if session_of(error) in (opened, None) else None
         if failure is None and session_of(error) is None and opened.closed:
-            failure = LostError(f"{name}: the connection was lost: {message_of(error)}")
+            fact = f"{name}: the connection was lost: {message_of(error)}"
+            failure = LostError(fact, outage=Outage(name))
         if failure is None:
             raise
         raise failure from None
@@ -222,9 +231,11 @@ def _open(uri: str, name: str, application_name: str, entry: str | None) -> Sess
     except psycopg2.Error as error:
         fact = f"{name}: no connection: {message_of(error)}"
         if PASSING_REFUSAL.search(str(error)):
-            raise LostError(fact) from None
+            # Of a role or a database that has too many, others on that server know nothing.
+            at = None if OF_A_LOGIN.search(str(error)) else ":".join(address(uri, name))
+            raise LostError(fact, outage=Outage(name, at)) from None
         hint = f"correct uri in the entry {entry} of Vault, or let that login in" if entry else ""
-        raise UnreachableError(fact, hint=hint, retryable=False) from None
+        raise UnreachableError(fact, hint=hint, retryable=False, outage=Outage(name)) from None
     opened.name = name
     return opened
 

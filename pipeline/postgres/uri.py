@@ -6,7 +6,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from pipeline.errors import UnreachableError
+from pipeline.errors import Outage, UnreachableError
 from pipeline.postgres.failures import message_of
 
 # A peer that vanished without a word is noticed after about two minutes: by keepalives while we wait for it,
@@ -52,6 +52,7 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
         raise UnreachableError(
             f"{name}: its uri in Vault has {part}, which cannot be handed on",
             hint="remove it",
+            outage=Outage(name),
         )
     return {VARIABLES[part]: value for part, value in parts.items() if part in VARIABLES}
 
@@ -78,7 +79,8 @@ def _parts(uri: str, name: str) -> dict[str, str]:
     try:
         parts: dict[str, str] = psycopg2.extensions.parse_dsn(plain(uri, name))
     except psycopg2.Error as error:
-        raise UnreachableError(f"{name}: its uri in Vault is faulty: {message_of(error)}") from None
+        fact = f"{name}: its uri in Vault is faulty: {message_of(error)}"
+        raise UnreachableError(fact, outage=Outage(name)) from None
     return parts
 
 
@@ -88,6 +90,7 @@ def plain(uri: str, name: str) -> str:
     scheme, _, rest = uri.partition("://")
     if scheme.split("+")[0] not in ("postgresql", "postgres") or not rest:
         raise UnreachableError(
-            f"{name}: its uri in Vault is not of the form postgresql://role:password@host:port/name"
+            f"{name}: its uri in Vault is not of the form postgresql://role:password@host:port/name",
+            outage=Outage(name),
         )
     return f"postgresql://{rest}"

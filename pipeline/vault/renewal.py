@@ -45,7 +45,7 @@ def _keep(what: str, life_seconds: float, renew: Callable[[], float], ended: thr
         except UnreachableError as error:
             if not ended.is_set():
                 # Tried again ever faster, and by every step that has one.
-                level = logging.WARNING if outage.is_news(str(error)) else logging.DEBUG
+                level = logging.WARNING if outage.is_news(str(error), error.outage) else logging.DEBUG
                 logger.log(level, "%s could not be renewed: %s", what, error)
         if ends_at - time.monotonic() < _LEAST_SECONDS:
             logger.warning("%s has reached its longest life and ends; raise its max_ttl in Vault", what)

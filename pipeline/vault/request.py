@@ -20,7 +20,7 @@ from hvac.exceptions import (
 
 from pipeline import bounded_http
 from pipeline.bounded_http import TooLargeError
-from pipeline.errors import MISSHAPEN, LostError, UnreachableError, innermost, misfit, understood
+from pipeline.errors import MISSHAPEN, LostError, Outage, UnreachableError, innermost, misfit, understood
 from pipeline.redact import redact
 from pipeline.retry import Attempts, RetryPolicy
 
@@ -38,6 +38,8 @@ _PASSING = (BadGateway, InternalServerError, RateLimitExceeded, UnexpectedError,
 _PASSING_NETWORK = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
+# As an outage calls it.
+SERVER = "Vault"
 STRANGE = "check [vault] url in luigi.cfg"
 
 # What a refusal means, and what is to be fixed.
@@ -77,17 +79,18 @@ class Connection:
             except (VaultError, requests.RequestException) as error:
                 if isinstance(error, VaultNotInitialized) or self._is_sealed(error):
                     raise UnreachableError(
-                        f"Vault at {self.url} is sealed", hint="unseal it (bao operator unseal)"
+                        f"Vault at {self.url} is sealed",
+                        hint="unseal it (bao operator unseal)",
+                        outage=Outage(SERVER),
                     ) from None
                 if again and isinstance(error, Forbidden) and self._has_logged_in_anew():
                     again = False
                     continue
-                if not _may_pass(error):
+                passing = _may_pass(error)
+                if not passing or not again or not attempts.wait(None):
                     fact, hint = self._failure(what, error, refusals or {})
-                    raise UnreachableError(fact, hint=hint) from None
-                if not again or not attempts.wait(None):
-                    fact, hint = self._failure(what, error, refusals or {})
-                    raise LostError(fact, hint=hint) from None
+                    kind = LostError if passing else UnreachableError
+                    raise kind(fact, hint=hint, outage=_outage(error)) from None
                 logger.info("Vault at %s: %s; trying again", self.url, type(error).__name__)
             except MISSHAPEN as error:
                 # The library itself could not read it.
@@ -172,6 +175,13 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, requests.exceptions.SSLError):
         return False
     return isinstance(error, (*_PASSING, *_PASSING_NETWORK))
+
+
+def _outage(error: Exception) -> Outage | None:
+    """Return that Vault is out of reach, if nobody answered."""
+    if isinstance(error, requests.exceptions.SSLError) or not isinstance(error, requests.RequestException):
+        return None
+    return Outage(SERVER)
 
 
 def _reason(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline import access, ledger, postgres
-from pipeline.errors import CheckError
+from pipeline.errors import CheckError, LostError, Outage, UnreachableError
 from pipeline.ledger import lease, runs
 from pipeline.ledger.runs import Published
 from pipeline.step import Record, StepKey
@@ -36,6 +36,32 @@ def test_a_step_that_fails_leaves_its_error_and_none_of_its_work(night: Night) -
     assert found is not None
     assert (found.state, found.error, found.exit_code, found.rows) == ("failed", "it does not hold", 4, None)
     assert night.ask("warehouse", "SELECT to_regclass('staging.mine')") == [(None,)]
+
+
+def test_a_step_that_lacked_a_server_says_so_until_it_is_begun_again(night: Night) -> None:
+    """What failed for want of one server is one failure, by what the ledger has of it, not by its words."""
+    step = key()
+    lacking = Outage("source shop", "db:5432")
+
+    def work(failure: UnreachableError) -> None:
+        with (
+            access.opened(night.settings) as databases,
+            databases.warehouse(autocommit=True) as beside,
+            lease.attempted(beside, step),
+        ):
+            raise failure
+
+    with pytest.raises(UnreachableError):
+        work(LostError("no connection", outage=lacking))
+    found = night.step(step.run, step.task, step.name)
+    assert found is not None
+    assert found.outage == lacking
+    # Its words name one, as those of a table may.
+    with pytest.raises(UnreachableError):
+        work(UnreachableError("source shop: no connection: refused"))
+    found = night.step(step.run, step.task, step.name)
+    assert found is not None
+    assert (found.error, found.outage) == ("source shop: no connection: refused", None)
 
 
 def test_a_step_that_is_stopped_just_before_its_commit_does_not_wait_for_itself(night: Night) -> None:

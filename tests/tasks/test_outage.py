@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline import outage, postgres
+from pipeline.errors import Outage
 from tests.cli.test_refusals import DECLARATION, SHOP, spoil_uri
 from tests.support.hooks import Hook
 from tests.support.night import Night, next_run, wait_until
@@ -145,11 +146,13 @@ def test_one_server_is_warned_of_once_a_minute_by_all_processes_of_a_run() -> No
     name = f"s{uuid.uuid4().hex}"
     context = multiprocessing.get_context("fork")
     with context.Pool(4) as pool:
-        told = [f"hr.t{number}: source {name}: no connection: refused" for number in range(20)]
-        news = pool.map(outage.is_news, told)
+        told = [(f"hr.t{number}: no connection", Outage.of_source(name)) for number in range(20)]
+        news = pool.starmap(outage.is_news, told)
     assert sum(news) == 1
-    assert not outage.is_news(told[0])
-    assert outage.is_news(f"source {name}2: no connection: refused")
-    refused = f'no connection: connection to server at "{name}", port 5432 failed: Connection refused'
-    assert outage.is_news(f"source {name}3: {refused}")
-    assert not outage.is_news(f"source {name}4: {refused}")
+    assert not outage.is_news(*told[0])
+    assert outage.is_news("no connection", Outage.of_source(f"{name}2"))
+    assert outage.is_news("no connection", Outage(f"source {name}3", f"{name}:5432"))
+    assert not outage.is_news("no connection", Outage(f"source {name}4", f"{name}:5432"))
+    # Where no server is known, its words count.
+    assert outage.is_news(f"{name}: too slow")
+    assert not outage.is_news(f"{name}: too slow")

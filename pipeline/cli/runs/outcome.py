@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence, Set
 
-from pipeline import alerts, chains, outage
+from pipeline import alerts, chains
 from pipeline.alerts import failures
 from pipeline.chains import BUILD_TASK
 from pipeline.settings import Settings
@@ -17,11 +17,10 @@ def send(
     What failed for want of a server is one alert of that server.
     """
     keys = set()
-    outages = [outage.find(step.error, step.exit_code) for step in failed]
-    for step, server in zip(failed, outages, strict=True):
-        task = step.key.task
+    for step in failed:
+        task, server = step.key.task, step.outage
         if server:
-            of = {other.source for other in outages if other and other.place == server.place}
+            of = {one.outage.source for one in failed if one.outage and one.outage.place == server.place}
             waiting = [
                 name
                 for name in names
@@ -29,7 +28,7 @@ def send(
                 and name not in succeeded
                 and (server.source is None or name.partition(".")[0] in of)
             ]
-            alert = failures.out_of_reach(server, run, waiting, task, step.exit_code, step.hint)
+            alert = failures.out_of_reach(step.error, server, run, waiting, task, step.exit_code, step.hint)
             if known := failures.known(server, run, alerts.open_alerts(configured)):
                 alert = alert.model_copy(update={"key": known.key})
         else:
