@@ -16,7 +16,7 @@ from pipeline import access, alerts, crypt, postgres, retry
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.backup import tools
-from pipeline.backup.database import archive, archiving, contents, counting, schema
+from pipeline.backup.database import archive, archiving, contents, counting, moment, schema
 from pipeline.backup.database.archive import Archived
 from pipeline.backup.database.counting import Counting
 from pipeline.backup.database.table_locks import TableLocks
@@ -39,8 +39,6 @@ STEP = DUMP_TASK
 POLL_SECONDS = 0.1
 # A table that somebody alters keeps us waiting so long.
 LOCK_WAIT_SECONDS = 30
-# So much may a server's clock differ from ours without a word.
-CLOCK_SECONDS = 60
 # As libpq and servers say it. pg_dump ends with 1 whatever it was, and hands on no code of the server's.
 CONNECTION_LOST = re.compile(
     r"server closed the connection|terminating connection|could not connect|connection to server"
@@ -114,9 +112,8 @@ class _Dump:
             # This session, those that count, and pg_dump's own.
             locks = TableLocks(connection, self._name, counting.COUNTERS + 2, self._show)
             taken = locks.take()
-            taken_at = datetime.now(UTC)
-            warnings += clock_warnings(self._name, taken.taken_at, taken_at)
-            warnings += self._archiving(connection)
+            now = datetime.now(UTC)
+            warnings += (*moment.warnings(self._name, taken, now), *self._archiving(connection))
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
             roles = self._write_globals(connection)
@@ -133,8 +130,7 @@ class _Dump:
         self._partial.replace(self._folder.dump)
         atomic.settle(self._folder.folder)
         return Dumped(
-            # By our clock, which B2 holds to its own: by a server's, an old backup could pass for the newest.
-            taken_at=taken_at,
+            taken_at=moment.shown(taken, now),
             started_at=started_at,
             dump_seconds=dump_seconds,
             contents_seconds=counted.seconds,
@@ -277,20 +273,3 @@ def _missing(name: str, dumped: Contents) -> tuple[str, ...]:
     return tuple(
         f"{name}: not in the backup: {one.description}" for one in dumped.missing if not one.by_nature
     )
-
-
-def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ...]:
-    """Return a warning if the clock of a server differs from ours.
-
-    >>> noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
-    >>> clock_warnings("database hr", noon, noon)
-    ()
-    >>> clock_warnings("database hr", datetime(2026, 11, 21, 12, tzinfo=UTC), noon)
-    ("database hr: its server's clock is 86,400 seconds behind ours; set the one that is wrong",)
-    """
-    behind = (ours - theirs).total_seconds()
-    if abs(behind) <= CLOCK_SECONDS:
-        return ()
-    how = "behind" if behind > 0 else "ahead of"
-    warning = f"its server's clock is {abs(behind):,.0f} seconds {how} ours; set the one that is wrong"
-    return (f"{name}: {warning}",)

@@ -246,8 +246,9 @@ class _Extraction:
         cursor = sql.Identifier(planned.table.cursor)
         query = sql.SQL("SELECT max({})::text FROM {}").format(cursor, staged.rows)
         if planned.timed_cursor:
-            # A clock that is fast, or a date in the far future, must not hide every change until then.
-            latest = self._taken.taken_at
+            # A clock that is fast, or a date in the far future, must not hide every change until then. Of a
+            # standby that is behind, those count that are still to come over.
+            latest = self._taken.as_of
             if "with time zone" not in planned.timed_cursor:
                 latest -= WESTERNMOST
             query += sql.SQL(" WHERE {} <= {}::timestamptz").format(cursor, sql.Literal(latest.isoformat()))

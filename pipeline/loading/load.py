@@ -145,7 +145,7 @@ class _Publication:
         loaded = Loaded(
             mode=self._extracted.mode,
             reason=self._extracted.reason,
-            fresh_as_of=self._extracted.snapshot.taken_at,
+            fresh_as_of=self._extracted.snapshot.as_of,
             inserted=inserted,
             updated=updated,
             deleted=deleted,
@@ -231,7 +231,7 @@ class _Publication:
         source, name = self._table.source, self._table.name
         mark = Watermark(
             self._run,
-            taken.taken_at,
+            taken.as_of,
             taken.horizon,
             taken.system_identifier,
             taken.timeline,

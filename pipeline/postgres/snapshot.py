@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import postgres
@@ -13,7 +13,7 @@ from pipeline.step import Record
 
 logger = logging.getLogger(__name__)
 
-# A standby that is behind by more is told of.
+# A standby that is behind by more is told of, and what it shows is as old as that.
 LAG_HOURS = 1
 # Where what is wanted cannot be read at this moment any more.
 ANOTHER = "let this run end, so that its next try takes another snapshot"
@@ -39,6 +39,14 @@ class Snapshot(Record):
     history_reason: str = ""
     # Who has kept the horizon back for long, in words.
     held_back: Sequence[str] = ()
+    # Of a standby that lacks a part of its primary: in which way, in words, and until when it has everything.
+    behind: str = ""
+    shows_until: datetime | None = None
+
+    @property
+    def as_of(self) -> datetime:
+        """The moment of the source that is shown: earlier than it was taken, of a standby that is behind."""
+        return self.shows_until or self.taken_at
 
     @property
     def whose(self) -> tuple[str, int, int]:
@@ -47,11 +55,17 @@ class Snapshot(Record):
 
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as plain data."""
-        return {**super().to_json(), "taken_at": self.taken_at.isoformat()}
+        until = self.shows_until and self.shows_until.isoformat()
+        return {**super().to_json(), "taken_at": self.taken_at.isoformat(), "shows_until": until}
 
     @classmethod
     def _typed(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {**values, "taken_at": datetime.fromisoformat(values["taken_at"])}
+        until = values.get("shows_until")
+        return {
+            **values,
+            "taken_at": datetime.fromisoformat(values["taken_at"]),
+            "shows_until": datetime.fromisoformat(until) if until else None,
+        }
 
 
 def take(connection: Connection, before: Callable[[], object] = lambda: None) -> Snapshot:
@@ -62,11 +76,20 @@ def take(connection: Connection, before: Callable[[], object] = lambda: None) ->
     """
     _begin(connection)
     before()
-    (snapshot,) = postgres.read(connection, postgres.statement("postgres/snapshot"), Snapshot)
-    lag = postgres.value(connection, postgres.statement("postgres/standby"), {"hours": LAG_HOURS})
-    if lag:
-        logger.warning("the source is a standby that %s: what it shows is old", lag)
-    return snapshot
+    (taken,) = postgres.read(connection, postgres.statement("postgres/snapshot"), Snapshot)
+    for lag in postgres.records(connection, postgres.statement("postgres/standby"), {"hours": LAG_HOURS}):
+        taken = replace(taken, **lag)
+        logger.warning("the source is %s", standby(taken))
+    return taken
+
+
+def standby(taken: Snapshot) -> str:
+    """Return, in words, which standby that lacks a part of its primary a snapshot is of; "" otherwise."""
+    if not taken.behind:
+        return ""
+    return (
+        f"a standby that {taken.behind}, and shows it as of {taken.as_of.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def read_at(connection: Connection, snapshot: Snapshot) -> None:

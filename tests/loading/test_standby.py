@@ -1,5 +1,6 @@
 """A hot standby as a source: nothing is missed there, and what it ends for its replay is tried again."""
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from pipeline import access, postgres, retry
 from pipeline.errors import ConflictError
 from pipeline.loading import extract
+from pipeline.observe import watch
 from pipeline.postgres import snapshot
 from pipeline.retry import RetryPolicy
 from tests.support import standbys
@@ -73,21 +75,59 @@ def test_rows_of_transactions_that_commit_late_are_found_on_a_standby(night: Nig
     assert night.differing("shop", "item") == []
 
 
+# Its last transaction is then seconds ago, and is to be told of as if that were hours.
+AT_ONCE = 0
+AFTERWARDS = "INSERT INTO item VALUES (999, 'after it stopped') RETURNING id"
+
+
 def test_a_standby_that_does_not_follow_is_told_of(
-    night: Night, standby: Standby, caplog: pytest.LogCaptureFixture
+    night: Night, standby: Standby, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its snapshot is of one moment, but an old one; to follow an idle primary is fine."""
-    with access.opened(night.settings) as databases, standby.connect("shop") as here:
-        with databases.source("shop") as source:
-            snapshot.take(source)
+    """Its snapshot is of one moment, but an old one; to follow is fine, and so is to wait for a while."""
+
+    def take() -> snapshot.Snapshot:
+        with access.opened(night.settings) as databases, databases.source("shop") as source:
+            return snapshot.take(source)
+
+    assert (current := take()).as_of == current.taken_at
+    with standby.stopped("shop", AFTERWARDS) as since:
+        assert (current := take()).as_of == current.taken_at
         assert "standby" not in caplog.text
-        postgres.rows(here, "SELECT pg_wal_replay_pause()")
-        try:
-            with databases.source("shop") as source:
-                snapshot.take(source)
-        finally:
-            postgres.rows(here, "SELECT pg_wal_replay_resume()")
-    assert "the source is a standby that has stopped its replay: what it shows is old" in caplog.text
+        monkeypatch.setattr(snapshot, "LAG_HOURS", AT_ONCE)
+        taken = take()
+    assert taken.as_of <= since < taken.taken_at
+    shown = f"has stopped its replay, and shows it as of {taken.as_of:%Y-%m-%d %H:%M} UTC"
+    assert f"the source is a standby that {shown}" in caplog.text
+    kept = snapshot.Snapshot.from_json(json.loads(json.dumps(taken.to_json())))
+    assert kept is not None
+    assert (kept.as_of, kept.behind) == (taken.as_of, taken.behind)
+
+
+def test_a_table_of_a_standby_that_stopped_is_as_old_as_what_it_shows(
+    night: Night, standby: Standby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each night ended well, and said that its tables are of tonight: nothing could ever be too old."""
+    monkeypatch.setattr(snapshot, "LAG_HOURS", AT_ONCE)
+    with standby.stopped("shop", AFTERWARDS) as since:
+        night.load("shop", "item")
+    found = watch.observe(night.settings, since)
+    assert found.ledger is not None
+    shown_as_of = found.ledger.tables["shop.item"].fresh_as_of
+    assert shown_as_of is not None
+    assert shown_as_of <= since
+    assert found.ledger.behind["shop"].startswith("a standby that has stopped its replay, and shows it as of")
+    shown = " ".join(night.run("status").out.split())
+    assert "shop: was read from a standby that has stopped its replay, and shows it as of" in shown
+    # And of a later night, when it follows again, the tables are of that.
+    standby.catch_up("shop")
+    night.load("shop", "item")
+    found = watch.observe(night.settings, since)
+    assert found.ledger is not None
+    assert found.ledger.behind == {}
+    shown_as_of = found.ledger.tables["shop.item"].fresh_as_of
+    assert shown_as_of is not None
+    assert shown_as_of > since
+    assert night.differing("shop", "item") == []
 
 
 def in_the_middle(standby: Standby) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -77,11 +78,26 @@ class Standby:
         return clusters.connection(self.server.home, self.server.cluster.name, self.platform.database(source))
 
     def become(self, source: str) -> None:
-        """Let the pipeline read a source from here instead of from the primary."""
-        vault, entry = self.platform.sandbox.vault, f"source/{self.platform.database(source)}"
-        uri = (vault.read(entry) or {})["uri"]
-        port = self.server.cluster.port(self.server.home)
-        vault.write(entry, {"uri": uri.replace(f":{urlsplit(uri).port}/", f":{port}/")})
+        """Let the pipeline read a source from here instead of from the primary, and back it up here."""
+        vault, port = self.platform.sandbox.vault, self.server.cluster.port(self.server.home)
+        for kind in ("source", "database"):
+            entry = f"{kind}/{self.platform.database(source)}"
+            uri = (vault.read(entry) or {})["uri"]
+            vault.write(entry, {"uri": uri.replace(f":{urlsplit(uri).port}/", f":{port}/")})
+
+    @contextlib.contextmanager
+    def stopped(self, source: str, statement: str) -> Iterator[datetime]:
+        """Replay nothing any more, though the primary goes on by `statement`; yield when that began."""
+        with self.connect(source) as here, self.platform.connect(source) as primary:
+            postgres.rows(here, "SELECT pg_wal_replay_pause()")
+            since: datetime = postgres.value(here, "SELECT clock_timestamp()")
+            try:
+                postgres.rows(primary, statement)
+                waits = "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"
+                wait_until(lambda: postgres.value(here, waits), "the standby has what it does not show")
+                yield since
+            finally:
+                postgres.rows(here, "SELECT pg_wal_replay_resume()")
 
     def catch_up(self, source: str) -> None:
         """Wait until everything that the primary has committed is seen here."""

@@ -105,6 +105,8 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     for waits in seen.waiting:
         terminal.print_line(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.waits}")
     loads.show_held_back(seen.held_back)
+    for source, standby in sorted(seen.behind.items()):
+        terminal.print_line(f"{source}: was read from {standby}", "yellow")
     for remark in seen.remarks:
         terminal.print_line(remark, "red")
     loads.show_failures(seen.failures)

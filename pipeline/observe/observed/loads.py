@@ -11,7 +11,8 @@ from pipeline.backup.work.attempts import KILLED
 from pipeline.ledger import Fresh, liveness, runs, waiting
 from pipeline.ledger.runs import Run
 from pipeline.ledger.waiting import Waiting
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, snapshot
+from pipeline.postgres.snapshot import Snapshot
 from pipeline.step import State, Step
 
 ETL = chains.ETL.name
@@ -52,6 +53,12 @@ def proved(warehouse: Connection) -> Mapping[str, Proof]:
 def held_back(warehouse: Connection, sources: Iterable[str]) -> Mapping[str, Sequence[str]]:
     """Return, by source, who kept its horizon back for long, as of its last snapshot."""
     return ledger.held_back(warehouse, sources)
+
+
+def behind(warehouse: Connection, sources: Iterable[str]) -> Mapping[str, str]:
+    """Return, by source, which standby it was read from that did not have all of its primary, in words."""
+    last = {source: ledger.last_record(warehouse, chains.OPEN_TASK, source, Snapshot) for source in sources}
+    return {source: snapshot.standby(taken) for source, taken in last.items() if taken and taken.behind}
 
 
 def failed_runs(warehouse: Connection, since: datetime) -> Iterator[Run]:

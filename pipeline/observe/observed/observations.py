@@ -74,6 +74,8 @@ class LedgerObservations:
     first_backups: Mapping[str, datetime] = field(default_factory=dict)
     # By source: who kept its horizon back for long, as of the last snapshot.
     held_back: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # By source: which standby it was read from that is behind, as of the last snapshot.
+    behind: Mapping[str, str] = field(default_factory=dict)
     # By run: "etl", "backup hr".
     seconds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 

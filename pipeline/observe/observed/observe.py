@@ -193,6 +193,7 @@ class _Observer:
                 proofs=loads.proved(warehouse),
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
                 held_back=ledger.held_back(warehouse, self._settings.sources),
+                behind=loads.behind(warehouse, self._settings.sources),
             )
 
     # What is in the bucket.

@@ -76,6 +76,7 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
         limit=limits.run(settings),
         proofs=observed.proved(warehouse),
         held_back=observed.held_back(warehouse, settings.sources),
+        behind=observed.behind(warehouse, settings.sources),
     )
     return _of_one(seen, latest) if run else seen
 

@@ -81,6 +81,8 @@ class Overview:
     limit: timedelta = timedelta()
     # By source: who kept its horizon back for long, as of its last snapshot.
     held_back: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # By source: which standby it was read from that is behind, likewise.
+    behind: Mapping[str, str] = field(default_factory=dict)
     # Of every loaded table, by source.table.
     proofs: Mapping[str, Proof] = field(default_factory=dict)
 

@@ -19,6 +19,8 @@ from pipeline.settings import Settings
 from pipeline.step import StepKey
 
 RUN_KEY = "watch/run/etl"
+# What helps against a standby that is behind: to load from it once more does not.
+FOLLOW = "let it follow its primary again, as its log says (or by pg_wal_replay_resume())"
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _source(
         yield Finding(f"watch/source/{source}", Severity.OK, f"source {source}: {in_time}")
     for one in tables:
         if one in untold:
-            yield _late(one, allowed, now)
+            yield _late(one, ledger, allowed, now)
         elif one not in late and one.observations.fresh_as_of:
             summary = f"{one.name}: {one.describe(now)}; the limit is {durations.exact(allowed)}"
             yield Finding(f"watch/table/{one.name}", Severity.OK, summary)
@@ -174,10 +176,11 @@ def _all_late(
         chains.ETL.command(None, source),
         (source, own) if own else (newest.name, newest.observations.failing),
     )
+    finding = _with_standby(finding, newest, ledger, allowed, now)
     return replace(finding, since=newest.counts_from and newest.counts_from + allowed)
 
 
-def _late(table: Table, allowed: timedelta, now: datetime) -> Finding:
+def _late(table: Table, ledger: LedgerObservations, allowed: timedelta, now: datetime) -> Finding:
     source, _, name = table.name.partition(".")
     finding = _stale(
         f"watch/table/{table.name}",
@@ -185,7 +188,19 @@ def _late(table: Table, allowed: timedelta, now: datetime) -> Finding:
         chains.ETL.command(None, source, name),
         (table.name, table.observations.failing),
     )
+    finding = _with_standby(finding, table, ledger, allowed, now)
     return replace(finding, since=table.counts_from and table.counts_from + allowed)
+
+
+def _with_standby(
+    finding: Finding, table: Table, ledger: LedgerObservations, allowed: timedelta, now: datetime
+) -> Finding:
+    """Return what is too old with the standby as its reason, where it was loaded in time and from one."""
+    standby = ledger.behind.get(table.name.partition(".")[0])
+    loaded_at = table.observations.loaded_at
+    if standby is None or finding.error or loaded_at is None or limits.exceeded(now, loaded_at, allowed):
+        return finding
+    return replace(finding, error=f"it was read from {standby}", hint=FOLLOW)
 
 
 def _stale(key: str, summary: str, command: str, failing: tuple[str, Failing | None]) -> Finding:

@@ -98,6 +98,29 @@ def test_a_table_that_the_last_runs_left_out_is_told() -> None:
     assert late.command == "pipeline run etl --source hr --table employee"
 
 
+def test_tables_that_a_standby_keeps_old_are_told_with_that_as_the_reason() -> None:
+    """Each night ends well there: to load once more would give the same rows again."""
+    old = table(fresh_as_of=LAST_NIGHT - 2 * DAY)
+    standby = {"hr": "a standby that has stopped its replay, and shows it as of 2026-11-22 02:15 UTC"}
+    seen = ledger(tables=tables(department=old, employee=old, leave_request=old), behind=standby)
+    late = only(loads_only(ledger=seen))
+    assert (late.key, late.severity) == ("watch/source/hr", "stale")
+    assert late.error == f"it was read from {standby['hr']}"
+    assert late.next_step == (
+        "let it follow its primary again, as its log says (or by pg_wal_replay_resume()), then "
+        "pipeline run etl --source hr"
+    )
+    one = only(loads_only(ledger=ledger(tables=tables(employee=old), behind=standby)))
+    assert (one.key, one.error) == ("watch/table/hr.employee", late.error)
+    # What was not loaded of late, or failed, is so for another reason.
+    left_out = replace(old, loaded_at=LAST_NIGHT - 2 * DAY)
+    assert only(loads_only(ledger=ledger(tables=tables(employee=left_out), behind=standby))).error is None
+    failed = replace(old, failing=FAILING)
+    reason = only(loads_only(ledger=ledger(tables=tables(employee=failed), behind=standby))).error
+    assert reason is not None
+    assert reason.startswith("ValidateExtract failed")
+
+
 def test_a_source_whose_tables_are_all_late_is_told_once() -> None:
     old = table(fresh_as_of=LAST_NIGHT - 3 * DAY, loaded_at=LAST_NIGHT - 3 * DAY)
     newer = table(fresh_as_of=LAST_NIGHT - 2 * DAY, loaded_at=LAST_NIGHT - 2 * DAY)
