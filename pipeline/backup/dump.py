@@ -125,6 +125,7 @@ class _Dump:
                 tables, large_objects = self._wait(counted)
             archive.require_same(archived, counted.rows, shapes, large_objects.count)
             described = contents.complete(connection, tables, sequences, large_objects)
+            neighbours = contents.neighbours(connection)
         definitions = schema.fingerprint(self._pg_restore, self._partial, encoding)
         described = described.model_copy(update={"schema_sha256": definitions})
         self._partial.replace(self._folder.dump)
@@ -140,6 +141,7 @@ class _Dump:
             dump=digest,
             globals=roles,
             warnings=(*warnings, *complaints, *_missing(self._name, described)),
+            neighbours=neighbours,
         )
 
     def _archiving(self, connection: Connection) -> tuple[str, ...]:

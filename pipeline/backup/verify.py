@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pipeline import access, alerts, crypt
 from pipeline.access import Access
 from pipeline.alerts import failures
-from pipeline.backup.store import backups, manifest, recording, retention, signature
+from pipeline.backup.store import backups, manifest, neighbours, recording, retention, signature
 from pipeline.backup.store.manifest import Manifest, Method, Times, Verification
 from pipeline.backup.work import records
 from pipeline.backup.work.records import Encrypted
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 STEP = VERIFY_TASK
 GIBIBYTE = 1024**3
+SHOWN = 10
+HINT = "write a [database.NAME] for each into luigi.cfg, or its name behind leave under [backup]"
 
 
 def verify_backup(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
@@ -53,6 +55,7 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = no_p
             with databases.bucket(backup.secret) as writing:
                 _publish(writing, settings, proven, data, labelled)
                 kept = _keep(databases, writing, proven)
+            _warn_of_neighbours(databases, proven, encrypted.dumped.neighbours)
             recording.record_backup(databases, proven.database, _row(proven))
         for warning in proven.warnings:
             logger.warning("backup of %s: %s", database, warning)
@@ -84,6 +87,27 @@ def _warn_of_kept(settings: Settings, proven: Manifest, why: str | None) -> None
         alerts.send_recovery(
             settings, key, f"database {proven.database}: its backups are kept beyond their age again"
         )
+
+
+def _warn_of_neighbours(databases: Access, proven: Manifest, names: tuple[str, ...]) -> None:
+    """Tell once of databases on the same server that nothing backs up, and that there are none any more."""
+    settings, name = databases.settings, proven.database
+    try:
+        with backups.reading(databases) as reading:
+            left_out = neighbours.left_out(reading, settings, proven, names)
+    except PipelineError as error:
+        logger.warning("backup of %s: not checked for other databases of its server: %s", name, error)
+        return
+    key = f"{neighbours.KEY}{name}"
+    if not left_out:
+        alerts.send_recovery(
+            settings, key, f"database {name}: none of its server is without a backup any more"
+        )
+        return
+    of = replace(failures.backup(name, proven.run), key=key, command="pipeline check")
+    few = ", ".join(left_out[:SHOWN]) + (f" and {len(left_out) - SHOWN} more" if left_out[SHOWN:] else "")
+    alert = of.alert(f"its server has databases that nothing here backs up: {few}", kind=alerts.Kind.WARNING)
+    alerts.send(settings, alert.model_copy(update={"hint": HINT}))
 
 
 def _warn(settings: Settings, backup: BackupSettings, proven: Manifest) -> None:

@@ -4,13 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.settings import values
 from pipeline.settings.values import Address, AlertForm, Auth, Edits, Paths, Stanza, Text, Url, VaultPath
 
 _DYNAMIC = re.compile(r".+/creds/[^/]+")
@@ -142,6 +138,8 @@ class BackupSettings(Section):
     keep_months: int = Field(default=12, ge=0)
     # Days for which nobody can delete a backup; as long as it is kept, where nothing else is said.
     lock_days: int = Field(default=30, ge=0)
+    # The databases on the servers of those that are backed up that need no backup of ours; * is any letters.
+    leave: values.Texts = ()
     work_dir: Path = Path("/var/lib/pipeline/backup")
 
     @model_validator(mode="before")

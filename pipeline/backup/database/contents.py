@@ -191,6 +191,11 @@ def _names(connection: Connection, statement: str) -> tuple[str, ...]:
     return tuple(name for (name,) in postgres.rows(connection, postgres.statement(statement)))
 
 
+def neighbours(connection: Connection) -> tuple[str, ...]:
+    """Return what the other databases of the server are called that could be backed up."""
+    return _names(connection, "backup/neighbours")
+
+
 def globals_sql(connection: Connection) -> str:
     """Return the server's roles, memberships and settings as SQL, without passwords."""
     lines = _names(connection, "backup/globals")

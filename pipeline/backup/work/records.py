@@ -13,7 +13,10 @@ DUMPED, UPLOADED = "dumped.json", "uploaded.json"
 
 
 class Dumped(BaseModel):
-    """The dump, the roles beside it, and what the database held at `taken_at`."""
+    """The dump, the roles beside it, and what the database held at `taken_at`.
+
+    `neighbours` are the other databases of its server.
+    """
 
     taken_at: datetime
     started_at: datetime
@@ -25,6 +28,7 @@ class Dumped(BaseModel):
     dump: Digest
     globals: Digest
     warnings: tuple[str, ...]
+    neighbours: tuple[str, ...] = ()
 
 
 class Encrypted(BaseModel):

@@ -153,6 +153,7 @@ KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     "backup": _databases,
     "changed": _databases,
     "kept": _databases,
+    "neighbours": _databases,
     "pgbackrest": _with_repository,
     "signature": _signed,
     "size": _databases,
