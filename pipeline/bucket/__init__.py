@@ -4,7 +4,7 @@ lifecycle and lock. Nothing else uses b2sdk, but the sandbox's emulator.
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.bucket.objects import Progress, Stored, Unfinished
+from pipeline.bucket.objects import Progress, Stored, Unfinished, Version
 from pipeline.bucket.roles import ADMIN, AUDITOR, BY_HAND, RESTORER, VERIFIER, WRITER
 from pipeline.bucket.rules import KEPT, BucketState, desired_rules
 from pipeline.retry import RetryPolicy
@@ -26,6 +26,7 @@ __all__ = [
     "RetryPolicy",
     "Stored",
     "Unfinished",
+    "Version",
     "connect",
     "desired_rules",
 ]

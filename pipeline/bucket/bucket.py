@@ -11,8 +11,8 @@ from b2sdk.v3 import BucketRetentionSetting, RetentionMode, RetentionPeriod
 from pipeline.bucket import copying, download, rules
 from pipeline.bucket.connection import Connection
 from pipeline.bucket.download import Sink
-from pipeline.bucket.listing import cancel, list_objects, list_unfinished, newest
-from pipeline.bucket.objects import Progress, Stored, Unfinished
+from pipeline.bucket.listing import cancel, list_objects, list_unfinished, list_versions, newest
+from pipeline.bucket.objects import Progress, Stored, Unfinished, Version
 from pipeline.bucket.parts import PART_SIZE_BYTES
 from pipeline.bucket.upload import Label, Upload, write_bytes
 from pipeline.errors import CheckError, StepError, UnreachableError
@@ -117,6 +117,13 @@ class Bucket:
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Return the objects whose names start with `prefix`, by name, a page at a time. Needs listFiles."""
         return list_objects(self._connection, prefix)
+
+    def versions(self, prefix: str = "") -> Iterator[Version]:
+        """Return all versions of the names that start with `prefix`, the newest of each first.
+
+        Needs listFiles.
+        """
+        return list_versions(self._connection, prefix)
 
     def download(
         self,

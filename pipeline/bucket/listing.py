@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from b2sdk.v3.exception import BadRequest, FileNotPresent
 
 from pipeline.bucket.connection import Connection
-from pipeline.bucket.objects import Stored, Unfinished, part, stored, unfinished
+from pipeline.bucket.objects import Stored, Unfinished, Version, part, stored, unfinished, version
 from pipeline.errors import UnreachableError
 
 # The most that B2 lists for the price of one call; of unfinished uploads a tenth.
@@ -81,6 +81,18 @@ def list_objects(connection: Connection, prefix: str) -> Iterator[Stored]:
         return [stored(file) for file in answer["files"]], answer["nextFileName"]
 
     return _pages(connection, "list objects", "listFiles", page, prefix or None)
+
+
+def list_versions(connection: Connection, prefix: str) -> Iterator[Version]:
+    """Yield the versions of all names that start with `prefix`, by name, the newest of each first."""
+
+    def page(start: tuple[str | None, str | None]) -> Page[Version]:
+        answer = connection.session.list_file_versions(connection.bucket_id, *start, LISTED_AT_ONCE, prefix)
+        following = answer["nextFileName"], answer["nextFileId"]
+        versions = [one for file in answer["files"] if (one := version(file)) is not None]
+        return versions, None if following == (None, None) else following
+
+    return _pages(connection, "list versions", "listFiles", page, (prefix or None, None))
 
 
 def list_parts(connection: Connection, upload: Unfinished) -> Iterator[dict[str, Any]]:

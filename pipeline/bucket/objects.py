@@ -40,6 +40,15 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Version:
+    """A version of a name: an object, or where `stored` is None the marker that hides what is below it."""
+
+    name: str
+    made_at: datetime
+    stored: Stored | None
+
+
+@dataclass(frozen=True)
 class Unfinished:
     """A large upload that was started and neither finished nor cancelled."""
 
@@ -95,6 +104,15 @@ def stored(answer: Mapping[str, Any]) -> Stored:
         retained_until=None if until is None else from_milliseconds(until),
         sha1=sha1 if len(sha1) == SHA1_DIGITS else None,
     )
+
+
+def version(answer: Mapping[str, Any]) -> Version | None:
+    """Return a version of a name as B2 lists it; None of an upload that is not finished."""
+    action = _text(answer["action"])
+    if action in ("start", "folder"):
+        return None
+    made_at = from_milliseconds(answer["uploadTimestamp"])
+    return Version(_text(answer["fileName"]), made_at, None if action == "hide" else stored(answer))
 
 
 def unfinished(answer: Mapping[str, Any]) -> Unfinished:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pipeline import access
 from pipeline.access import Access
 from pipeline.backup.store import manifest, signature
 from pipeline.backup.store.signature import Signature
-from pipeline.bucket import KEPT, RetryPolicy, Stored
+from pipeline.bucket import KEPT, RetryPolicy, Stored, Version
 from pipeline.crypt import Signers
 from pipeline.errors import ANOTHER_RUN, StepError
 from pipeline.settings import Settings
@@ -56,6 +57,15 @@ class Backup:
         if self.signature is Signature.WRONG:
             return "is wrongly signed: it is not ours, or was changed or moved since"
         return "is not signed" if self.signature is Signature.UNSIGNED else ""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A backup whose manifest somebody hid before its time, and when: without it, there is no backup."""
+
+    database: str
+    run: str
+    hidden_at: datetime
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,29 @@ def find(bucket: "Bucket", settings: Settings, database: str | None = None) -> L
 def at(bucket: "Bucket", settings: Settings, database: str, place: str) -> tuple[Backup, ...]:
     """Return the backups of one database in one place alone, whatever is in the other: KEPT, or nothing."""
     return listed(bucket.list(f"{place}{database}/"), signature.signers(settings)).of(database)
+
+
+def standing(versions: Iterable[Version]) -> list[Stored]:
+    """Return the objects that are there, of all versions in their order: what a list without them gives."""
+    newest = [next(of_name) for _, of_name in groupby(versions, lambda one: one.name)]
+    return [one.stored for one in newest if one.stored]
+
+
+def hidden(versions: Iterable[Version], keep: timedelta) -> tuple[Hidden, ...]:
+    """Return the backups that were hidden before the bucket's rules do so, when they are `keep` old.
+
+    The copies that are kept beyond that are hidden by us.
+    """
+    early = []
+    for name, of_name in groupby(versions, lambda one: one.name):
+        path = name.split("/")
+        if len(path) != PARTS or name != manifest.manifest_name(path[0], path[1]):
+            continue
+        marker, *below = of_name
+        written = next((one.made_at for one in below if one.stored), None)
+        if marker.stored is None and written is not None and marker.made_at - written < keep:
+            early.append(Hidden(path[0], path[1], marker.made_at))
+    return tuple(sorted(early, key=lambda one: (one.database, one.run)))
 
 
 def listed(objects: Iterable[Stored], known: Signers | None) -> Listing:

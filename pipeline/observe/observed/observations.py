@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pipeline.audit.proofs import Proof
 from pipeline.backup.pgbackrest.repository import Repository
-from pipeline.backup.store.backups import Backup
+from pipeline.backup.store.backups import Backup, Hidden
 from pipeline.catalog import Source
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
@@ -84,12 +84,14 @@ class LedgerObservations:
 class BucketObservations:
     """What the bucket has. `incomplete` are the runs by database whose uploads have no manifest.
 
+    `hidden` are the backups that are still there below a marker that hides them, though they are not old.
     `rule_problems` is what its lifecycle rules and lock lack; None if no key to read them is named.
     """
 
     name: str
     backups: tuple[Backup, ...] = ()
     incomplete: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[Hidden, ...] = ()
     # As in the ledger.
     drills: Mapping[str, Mapping[str, DrillObservations]] = field(default_factory=dict)
     rule_problems: tuple[str, ...] | None = None

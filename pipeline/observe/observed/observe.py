@@ -202,12 +202,16 @@ class _Observer:
         backup = self._settings.require_backup()
         known = signature.signers(self._settings)
         with backups.reading(databases, retries=ASKED) as bucket:
-            objects = list(bucket.list())
+            versions = list(bucket.versions())
+        objects = backups.standing(versions)
         listing = backups.listed(objects, known)
+        # The rules hide what is so old, and their clock is not ours.
+        early = timedelta(days=backup.keep_days - 1)
         return BucketObservations(
             name=backup.bucket,
             backups=listing.backups,
             incomplete=listing.incomplete,
+            hidden=backups.hidden(versions, early),
             drills={task: _drills(objects, origin) for task, origin in ORIGINS.items()},
         )
 

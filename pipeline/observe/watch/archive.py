@@ -80,14 +80,21 @@ def _changed(
     kept = timedelta(days=settings.require_backup().keep_days - 1)
     there = [backup for backup in bucket.of(database) if now - backup.taken_at < kept]
     wrong = [backup for backup in there if not backup.verified]
-    key = f"watch/changed/{database}"
+    gone = [one for one in bucket.hidden if one.database == database]
+    key, what = f"watch/changed/{database}", []
     if wrong:
         last = wrong[-1]
-        summary = (
-            f"backup of {database}: {len(wrong)} of {len(there)} differ from the verified ones; the newest, "
-            f"run {last.run}, was taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or "
-            "deleted since; find out by whom"
+        what.append(
+            f"{len(wrong)} of {len(there)} differ from the verified ones; the newest, run {last.run}, was "
+            f"taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or deleted since"
         )
+    if gone:
+        what.append(
+            f"{len(gone)} were hidden before they were old; the newest, run {gone[-1].run}, at "
+            f"{at(gone[-1].hidden_at)}: 'b2 file unhide' brings back each object of it"
+        )
+    if what:
+        summary = f"backup of {database}: {'; '.join(what)}; find out by whom"
         yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
     elif there:
         yield Finding(key, Severity.OK, f"backup of {database}: all {len(there)} are as they were verified")

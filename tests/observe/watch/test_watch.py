@@ -185,6 +185,30 @@ def test_the_bucket_itself_is_looked_at(night: Night, archive: Archive) -> None:
     assert infos == ["watch/undeclared/old"]
 
 
+def test_backups_that_somebody_hides_are_missed_until_they_are_back(night: Night, archive: Archive) -> None:
+    """Whole, they were not in the list at all: 'all 1 are as they were verified', whatever was gone."""
+    now = datetime.now(UTC)
+    a_night(night, archive, now)
+    with archive.writing() as bucket:
+        runs = [put(bucket, "shop", now - days * DAY) for days in (3, 2, 1)]
+        assert told(archive.settings, now) == {}
+        # With the key that writes, whole ones and one of which its manifest alone goes.
+        for name in (dump_name, globals_name, manifest_name):
+            bucket.hide(name("shop", runs[0]))
+        bucket.hide(manifest_name("shop", runs[1]))
+        # An object that is hidden is not the manifest: that backup differs from the verified one.
+        bucket.hide(dump_name("shop", runs[2]))
+    found = told(archive.settings, now)
+    assert found.keys() == {"watch/changed/shop"}
+    summary = found["watch/changed/shop"].summary
+    assert f"1 of 2 differ from the verified ones; the newest, run {runs[2]}" in summary
+    assert f"; 2 were hidden before they were old; the newest, run {runs[1]}, at {now:%Y-%m-%d}" in summary
+    with archive.writing() as bucket:
+        for days in (3, 2, 1):
+            put(bucket, "shop", now - days * DAY)
+    assert told(archive.settings, now) == {}
+
+
 def test_the_catalog_is_read_once_so_that_all_that_is_judged_is_of_one_version(
     night: Night, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +290,7 @@ def test_it_reads_and_nothing_else_and_needs_no_key_that_may_more(night: Night, 
     archive.control.clear()
     assert told(archive.settings, now) == {}
     calls = [call["call"] for call in archive.control.calls()]
-    assert set(calls) <= {"b2_authorize_account", "b2_list_file_names", "b2_list_buckets"}
+    assert set(calls) <= {"b2_authorize_account", "b2_list_file_versions", "b2_list_buckets"}
     assert len(calls) <= 5
 
 
