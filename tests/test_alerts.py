@@ -18,6 +18,7 @@ import pytest
 from pipeline import alerts, log, redact, settings
 from pipeline.access import Access
 from pipeline.alerts import Alert, forms, notifier, schema, webhook
+from pipeline.alerts import spool as spool_module
 from pipeline.alerts.sender import Sender
 from pipeline.alerts.spool import Spool
 from pipeline.errors import UnreachableError
@@ -225,6 +226,24 @@ def test_while_the_webhook_is_down_alerts_are_kept_and_sent_later_in_their_order
     assert hook.received() == [("failed", "a"), ("failed", "b"), ("recovered", "a")]
     assert alerts.send_spooled(own) == 0
     assert len(hook.received()) == 3
+
+
+def test_what_was_kept_by_a_clock_that_has_been_set_back_since_is_sent_all_the_same(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay there until the wrong clock's time came, and watch said that nothing is unsent."""
+    own = configured(hook)
+    hook.down()
+    fast = SimpleNamespace(time=lambda: time.time() + 86_400, monotonic=time.monotonic, sleep=time.sleep)
+    with monkeypatch.context() as patched:
+        patched.setattr(spool_module, "time", fast)
+        alerts.send(own, failed("a"))
+        alerts.send(own, failed("b"), grace_seconds=60)
+    alerts.send_recovery(own, "a", "it is well")
+    assert len(spool(hook).due()) == 3
+    hook.up()
+    assert alerts.send_spooled(own) == 0
+    assert hook.received() == [("failed", "a"), ("recovered", "a"), ("failed", "b")]
 
 
 @pytest.mark.endurance

@@ -28,6 +28,8 @@ LOCK_SECONDS = 5.0
 # After a webhook was out of reach, those who tell do not try again for so long.
 QUIET_SECONDS = 30.0
 WAIT_SECONDS = 0.02
+# Nobody asks for a longer grace period: what is due later was written by a clock that was set back since.
+LONGEST_GRACE_SECONDS = 600.0
 
 # A process that is forked while a lock is held would keep it for as long as it lives.
 _held: set[int] = set()
@@ -86,13 +88,15 @@ class Spool:
             # Logical dates, and months, are in the order of their letters.
             if run and known.run and run < known.run:
                 return False
-            is_logged = True
+            is_logged, moment = True, time.time()
             for path in self._files_of(known):
-                if _due_at(path) > time.time():
+                if _has_time(path):
                     path.unlink()
                     is_logged = False
+                # Behind what it ends, whatever the clock was then: they are sent in the order of their names.
+                moment = max(moment, _due_at(path) + 2e-6)
             if is_logged:
-                self._put(known.recovery(summary), time.time())
+                self._put(known.recovery(summary), moment)
             self._opened_as(key).unlink()
             return is_logged
 
@@ -105,8 +109,7 @@ class Spool:
 
     def due(self) -> list[Path]:
         """Return the files that are to be sent now, in their order."""
-        now = time.time()
-        return [path for path in _listed(self._unsent) if _due_at(path) <= now]
+        return [path for path in _listed(self._unsent) if not _has_time(path)]
 
     def unsent(self) -> list[Alert]:
         """Return what is still to be sent, in its order, also what has some time yet."""
@@ -127,7 +130,7 @@ class Spool:
     def is_quiet(self) -> bool:
         """Whether the webhook was out of reach a moment ago."""
         try:
-            return time.time() - (self.folder / QUIET).stat().st_mtime < QUIET_SECONDS
+            return 0 <= time.time() - (self.folder / QUIET).stat().st_mtime < QUIET_SECONDS
         except FileNotFoundError:
             return False
 
@@ -165,7 +168,7 @@ class Spool:
 
     def _hasten(self, known: Alert, alert: Alert) -> None:
         for path in self._files_of(known):
-            if _due_at(path) > time.time():
+            if _has_time(path):
                 worse = alert.model_copy(update={"id": known.id, "since": known.since})
                 _write(path, worse)
                 _write(self._opened_as(worse.key), worse)
@@ -197,6 +200,11 @@ def _listed(folder: Path) -> list[Path]:
 def _due_at(path: Path) -> float:
     moment = path.name.partition("-")[0]
     return int(moment) / 1e6 if moment.isdecimal() else 0.0
+
+
+def _has_time(path: Path) -> bool:
+    """Whether the grace period of a file goes on."""
+    return 0 < _due_at(path) - time.time() <= LONGEST_GRACE_SECONDS
 
 
 @contextlib.contextmanager
