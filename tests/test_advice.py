@@ -67,7 +67,7 @@ def is_of_words(node: ast.AST) -> bool:
 
 def searched(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield each place where words are searched, and how."""
-    for node in ast.walk(tree):
+    for node in source_code.walk(tree):
         match node:
             case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[within]) if is_of_words(within):
                 yield node.lineno, ast.unparse(node)

@@ -27,7 +27,7 @@ OF_OTHERS = {
 
 def compared(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield each comparison of what holds a word of a set with a string, and its line."""
-    for node in ast.walk(tree):
+    for node in source_code.walk(tree):
         match node:
             case ast.Compare(left=left, comparators=others):
                 sides = [left, *others]

@@ -1,15 +1,12 @@
 """docs/failures.md: behind each of its lines stands a test that is there."""
 
-import ast
 import re
 from pathlib import Path
 
+from tests.support.source_code import functions
+
 PROJECT = Path(__file__).parents[1]
 GUIDE = PROJECT / "docs" / "failures.md"
-
-
-def names_in(path: Path) -> set[str]:
-    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
 
 
 def test_each_line_of_the_guide_names_tests_that_exist() -> None:
@@ -20,4 +17,4 @@ def test_each_line_of_the_guide_names_tests_that_exist() -> None:
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row.rsplit("|", 2)[1])
         assert named, row
         for path, name in named:
-            assert name in names_in(PROJECT / path), f"{path}::{name}: {row}"
+            assert name in functions(PROJECT / path), f"{path}::{name}: {row}"

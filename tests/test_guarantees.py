@@ -3,7 +3,7 @@
 import re
 
 from pipeline.sandbox.home import PROJECT
-from tests.test_failures_guide import names_in
+from tests.support.source_code import functions
 
 PAGE = PROJECT / "docs" / "guarantees.md"
 HEADERS = ("| guaranteed", "| not guaranteed")
@@ -19,7 +19,7 @@ def test_each_sentence_of_the_page_names_tests_that_exist() -> None:
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
         assert named, row
         for path, name in named:
-            assert name in names_in(PROJECT / path), f"{path}::{name}: {row}"
+            assert name in functions(PROJECT / path), f"{path}::{name}: {row}"
 
 
 def test_the_readme_leads_to_the_page() -> None:

@@ -45,7 +45,7 @@ def messages() -> Iterator[tuple[str, str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] in OTHERS:
             continue
-        for node in ast.walk(source_code.parsed(path)):
+        for node in source_code.walk(source_code.parsed(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS:
                 for argument in node.args:
                     words = [

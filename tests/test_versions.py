@@ -19,7 +19,7 @@ from tests.support.majors import Major
 from tests.support.marts import declare
 from tests.support.night import Night, next_run
 from tests.support.restores import Restores
-from tests.test_failures_guide import names_in
+from tests.support.source_code import functions
 
 PAGE = PROJECT / "docs" / "versions.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -179,7 +179,7 @@ def test_each_cell_of_the_page_names_a_test_that_is_there_or_says_that_it_was_no
     named = NAMED.findall(PAGE.read_text())
     assert len(named) > 4
     for path, name in named:
-        assert name in names_in(PROJECT / path), f"{path}::{name}"
+        assert name in functions(PROJECT / path), f"{path}::{name}"
     letters = set(re.findall(r"^- \*\*(\w)\*\*", PAGE.read_text(), re.MULTILINE))
     for row in rows:
         cells = [cell.strip() for cell in row.strip("|").split("|")][1:]

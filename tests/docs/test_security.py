@@ -3,7 +3,7 @@
 import re
 
 from pipeline.sandbox.home import PROJECT
-from tests.test_failures_guide import names_in
+from tests.support.source_code import functions
 
 PAGE = PROJECT / "docs" / "security.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -25,7 +25,7 @@ def test_each_test_that_the_page_names_is_there() -> None:
     named = NAMED.findall(PAGE.read_text())
     assert len(named) > 50
     for path, name in named:
-        assert name in names_in(PROJECT / path), f"{path}::{name}"
+        assert name in functions(PROJECT / path), f"{path}::{name}"
 
 
 def test_each_cannot_has_its_test() -> None:

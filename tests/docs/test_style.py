@@ -61,7 +61,7 @@ def words(text: str) -> list[str]:
 
 def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield each name and text of a module, with its line."""
-    for node in ast.walk(tree):
+    for node in source_code.walk(tree):
         match node:
             case ast.Name(id=text) | ast.arg(arg=text) | ast.Attribute(attr=text):
                 yield node.lineno, text
@@ -73,7 +73,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield each name that a module gives or uses, with its line; no text."""
-    for node in ast.walk(tree):
+    for node in source_code.walk(tree):
         match node:
             case ast.Name(id=text) | ast.arg(arg=text) | ast.Attribute(attr=text):
                 yield node.lineno, text
@@ -127,7 +127,7 @@ def test_a_message_begins_with_its_subject() -> None:
 
 def hints(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield the beginning of each hint that is written as a text, with its line."""
-    for node in ast.walk(tree):
+    for node in source_code.walk(tree):
         match node:
             case ast.keyword(arg="hint", value=ast.Constant(value=str(text)) as value):
                 yield value.lineno, text

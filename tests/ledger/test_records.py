@@ -114,7 +114,7 @@ def test_nobody_reads_by_key_what_a_step_left() -> None:
     found = [
         f"{file.relative_to(source_code.TOP)}:{node.lineno}"
         for file in source_code.modules()
-        for node in ast.walk(source_code.parsed(file))
+        for node in source_code.walk(source_code.parsed(file))
         if isinstance(node, ast.Subscript | ast.Attribute)
         and isinstance(node.value, ast.Attribute)
         and node.value.attr == "detail"

@@ -19,9 +19,22 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def walk(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Return what `ast.walk` gives for a whole module: many rules go through each."""
+    return tuple(ast.walk(tree))
+
+
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield every string of a module with its line, but for docstrings, which are for people who read it."""
-    documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    documented = {id(node.value) for node in walk(tree) if isinstance(node, ast.Expr)}
+    for node in walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
             yield node.lineno, node.value
+
+
+@cache
+def functions(path: Path) -> frozenset[str]:
+    """Return the names of all functions in a module."""
+    tree = ast.parse(path.read_text())
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))

@@ -22,7 +22,7 @@ def calls(path: Path, module: str) -> set[str]:
     """Return what of a module is used here."""
     return {
         one.attr
-        for one in ast.walk(source_code.parsed(path))
+        for one in source_code.walk(source_code.parsed(path))
         if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == module
     }
 

@@ -189,13 +189,13 @@ def is_luigis(one: type) -> bool:
 
 def own(tree: ast.AST) -> set[int]:
     """Return the places where an object's own attributes, or a class's own, are named."""
-    return {id(one) for one in ast.walk(tree) if isinstance(one, ast.Attribute) and is_self(one)}
+    return {id(one) for one in source_code.walk(tree) if isinstance(one, ast.Attribute) and is_self(one)}
 
 
 def touched_outside(tree: ast.AST) -> set[str]:
     """Return the private names of Luigi's that are touched on anything but an object's own self."""
     without, found = own(tree), set()
-    for one in ast.walk(tree):
+    for one in source_code.walk(tree):
         if isinstance(one, ast.Attribute) and id(one) not in without:
             found.add(one.attr)
         elif isinstance(one, ast.ImportFrom) and (one.module or "").startswith("luigi"):
@@ -208,7 +208,7 @@ def touched_outside(tree: ast.AST) -> set[str]:
 def touched_inside(module: ModuleType, tree: ast.AST) -> set[str]:
     """Return the private names of Luigi's classes that classes made from them touch, or have as well."""
     found = set()
-    for one in ast.walk(tree):
+    for one in source_code.walk(tree):
         made = getattr(module, one.name, None) if isinstance(one, ast.ClassDef) else None
         if made is not None:
             theirs = {
@@ -239,7 +239,7 @@ def test_no_other_module_puts_anything_of_luigis_in_the_place_of_its_own() -> No
     for path in PATHS:
         here = {
             ast.unparse(one)
-            for one in ast.walk(source_code.parsed(path))
+            for one in source_code.walk(source_code.parsed(path))
             if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
             if ast.unparse(one).startswith("luigi.")
         }
