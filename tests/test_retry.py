@@ -83,7 +83,7 @@ def test_a_line_that_is_slow_fails_no_step_and_nothing_is_tried_again(
     run = next_run()
     caplog.set_level(logging.DEBUG)
     with proxies.before(shop.platform, name) as line, shop.snapshot("shop", run):
-        line.be_slow(512, 0.005)
+        line.be_slow(1024, 0.005)
         steps(shop, run)
     assert shop.differing("shop") == []
     assert line.slowed > 20

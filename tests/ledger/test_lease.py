@@ -120,9 +120,9 @@ def test_who_holds_a_table_and_says_so_keeps_it(night: Night, monkeypatch: pytes
     """However long it takes, as for a first row that comes only after a long query."""
     monkeypatch.setattr(lease, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.1)
-    held = "SELECT clock_timestamp() - xact_start > interval '5 seconds' FROM pg_stat_activity WHERE pid = %s"
+    held = "SELECT clock_timestamp() - xact_start > interval '3 seconds' FROM pg_stat_activity WHERE pid = %s"
     with at_a_table(night) as (attempt, warehouse):
-        waiting = waiting_for_the_table(night, 3)
+        waiting = waiting_for_the_table(night, 1.5)
         pid = warehouse.info.backend_pid
         wait_until(lambda: night.value("warehouse", held, (pid,)), "held for long")
         assert waiting.is_alive()
