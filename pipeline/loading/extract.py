@@ -35,6 +35,8 @@ from pipeline.warehouse.staging import Staged
 
 # How far behind the moment of reading a time without a zone may be where it was written just now.
 WESTERNMOST = timedelta(hours=12)
+# So many staged rows are counted in milliseconds, as often as somebody asks.
+QUICKLY_COUNTED = 100_000
 
 
 def extracted(warehouse: Connection, table: Table, run: str) -> bool:
@@ -54,11 +56,16 @@ def extracted(warehouse: Connection, table: Table, run: str) -> bool:
 
 
 def _is_whole(warehouse: Connection, staged: Staged, record: Extracted, rows: int | None) -> bool:
-    """Whether all that was staged is still there: a crash of the server empties what is UNLOGGED."""
+    """Whether all that was staged is still there: a crash of the server empties what is UNLOGGED.
+
+    Of very many rows only whether there are any, for it is all or none: the steps that use them count.
+    """
     if staging.oid(warehouse, staged.rows) != record.staged_oid:
         return False
     if record.gone_staged and staging.count(warehouse, staged.gone) != record.deleted:
         return False
+    if rows is not None and rows > QUICKLY_COUNTED:
+        return not staging.is_empty(warehouse, staged.rows)
     return staging.count(warehouse, staged.rows) == rows
 
 
@@ -80,6 +87,11 @@ def staged(warehouse: Connection, table: Table, run: str) -> tuple[int | None, E
     record = Extracted.of(step) if extracted(warehouse, table, run) else None
     if step is None or record is None:
         raise StepError("its staged rows are gone or were superseded by another load")
+    counted = staging.count(warehouse, Staged(table, run).rows)
+    if counted != step.rows:
+        raise StepError(
+            f"{step.rows or 0:,} rows of it were staged, and there are {counted:,} now", again="extract"
+        )
     return step.rows, record
 
 

@@ -116,6 +116,7 @@ def _candidate(warehouse: Connection, table: Table, run: str, record: Extracted)
         deleted=record.deleted,
         history=ledger.row_counts(warehouse, steps.key_of(table, run, LOAD_TASK)),
         renamed=record.renamed,
+        is_new=record.mode == Mode.FIRST,
     )
 
 

@@ -11,7 +11,7 @@ from pipeline import postgres
 from pipeline.catalog import Deletes, Table
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
-from pipeline.warehouse.relation import column_names, column_types, count, oid
+from pipeline.warehouse.relation import column_names, column_types, count, is_empty, oid
 from pipeline.warehouse.shape import Column
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "drop",
     "drop_every_run",
     "fill",
+    "is_empty",
     "live",
     "oid",
     "same_key",

@@ -274,6 +274,27 @@ def test_staged_rows_that_a_crash_of_the_server_emptied_are_not_taken_for_extrac
     assert night.differing("shop") == []
 
 
+def test_the_steps_count_very_many_staged_rows_though_the_target_does_not(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash takes all or none of them, which is seen without counting."""
+    loaded_once(night)
+    night.ask("shop", "UPDATE item SET name = 'new' WHERE id <= 5")
+    run, table = next_run(), night.table("shop", "item")
+    monkeypatch.setattr(extract, "QUICKLY_COUNTED", 2)
+    night.extract("shop", run, "item")
+    (name,) = staged_tables(night)
+    night.ask("warehouse", f'DELETE FROM staging."{name}" WHERE id = 1')
+    assert extract.is_extracted(night.settings, table, run)
+    with pytest.raises(StepError, match="5 rows of it were staged, and there are 4 now") as caught:
+        night.publish("shop", run, "item")
+    assert caught.value.again == "extract"
+    night.ask("warehouse", f'TRUNCATE staging."{name}"')
+    assert not extract.is_extracted(night.settings, table, run)
+    night.load("shop", "item", run)
+    assert night.differing("shop") == []
+
+
 def test_an_extraction_that_was_overtaken_by_another_run_is_done_again(night: Night) -> None:
     """Its increment is the difference from a state that is no more."""
     loaded_once(night)

@@ -351,3 +351,76 @@ def test_a_connection_that_is_lost_under_another_shape_is_not_taken_for_values_t
     ):
         step(warehouse, staged)
     assert told.value.retryable
+
+
+# Views of the source: what they give has no key that the source itself would hold them to.
+LOOSE = """
+    CREATE TABLE basis (a int, b text, p json);
+    INSERT INTO basis VALUES (1, 'x', '1'), (2, NULL, '2'), (3, NULL, '2'), (3, 'z', '3');
+    CREATE VIEW twice AS SELECT a, b FROM basis WHERE b IS NOT NULL OR a = 3;
+    CREATE VIEW nulls AS SELECT a, b FROM basis WHERE a < 3;
+    CREATE VIEW empty AS SELECT NULL::int AS a, b FROM basis;
+    CREATE VIEW right_one AS SELECT DISTINCT a, 'n' AS b FROM basis;
+    CREATE VIEW long AS
+    SELECT a, (SELECT string_agg(md5((a * n)::text), '') FROM generate_series(1, 400) AS n) AS b
+    FROM basis WHERE b IS NOT NULL;
+"""
+
+
+@pytest.mark.parametrize(
+    ("relation", "key", "told"),
+    [
+        ("twice", "a", "key (a) is unique: 1 duplicated values"),
+        ("nulls", "b", "key (b) is not null: 1 rows without a key"),
+        ("empty", "a", "key (a) is unique: 1 duplicated values"),
+        ("empty", "a", "key (a) is not null: 4 rows without a key"),
+        ("basis", "p", "its key (p) cannot be evaluated"),
+        ("right_one", "a", None),
+        ("right_one", "b, a", None),
+    ],
+)
+def test_the_key_of_a_new_table_is_unique_and_filled(
+    night: Night, relation: str, key: str, told: str | None
+) -> None:
+    """The index that proves it is the one of the table's primary key: there is no other one."""
+    night.platform.source("loose", LOOSE, f"source: loose\ntables:\n  {relation}: {{key: [{key}]}}\n")
+    if told is not None:
+        with pytest.raises((CheckError, StepError)) as caught:
+            night.load("loose", relation)
+        assert told in str(caught.value)
+        return
+    night.load("loose", relation)
+    keys = "SELECT indexdef, indisprimary FROM pg_indexes JOIN pg_index ON indexrelid = "
+    keys += "(quote_ident(schemaname) || '.' || quote_ident(indexname))::regclass WHERE schemaname = 'loose'"
+    ((definition, is_primary),) = night.ask("warehouse", keys)
+    assert (definition.endswith(f"({key})"), is_primary) == (True, True), definition
+    night.ask("loose", "INSERT INTO basis VALUES (7, 'new', '7')")
+    assert counts(night.load("loose", relation))[0] == 1
+    assert night.differing("loose") == []
+
+
+def test_a_key_that_no_index_takes_is_counted_and_its_table_refused_with_the_servers_words(
+    night: Night,
+) -> None:
+    night.platform.source("loose", LOOSE, "source: loose\ntables:\n  long: {key: [b]}\n")
+    with pytest.raises(StepError, match="index row"):
+        night.load("loose", "long")
+
+
+def test_a_full_disk_while_the_key_is_looked_at_is_no_fault_of_the_key(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server tells of itself is raised: to count instead would need as much room."""
+    asked = postgres.rows
+
+    def rows(connection: Connection, query: Any, parameters: Any = None) -> Any:
+        if "CREATE UNIQUE INDEX" in (
+            query.as_string(connection) if isinstance(query, sql.Composable) else query
+        ):
+            query = "DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$"
+        return asked(connection, query, parameters)
+
+    night.platform.source("loose", LOOSE, "source: loose\ntables:\n  right_one: {key: [a]}\n")
+    monkeypatch.setattr(postgres, "rows", rows)
+    with pytest.raises(StepError, match="no room"):
+        night.load("loose", "right_one")

@@ -15,6 +15,7 @@ from pipeline.loading.shapes.drift import Change
 from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.postgres import Connection
 from pipeline.quality import Result, duplicates, naming
+from pipeline.warehouse import relation as relations
 from pipeline.warehouse import staging
 
 __all__ = ["Candidate", "check", "of_drift"]
@@ -54,20 +55,24 @@ def check(warehouse: Connection, candidate: Candidate) -> list[Result]:
 def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
     if not candidate.key:
         return
-    key = postgres.columns(candidate.key)
+    key, rows = postgres.columns(candidate.key), candidate.staged.rows
     name = f"key ({', '.join(candidate.key)})"
-    with naming(name, candidate.declared_in):
-        duplicated = duplicates(warehouse, candidate.staged.rows, key)
+    # The index that the new table needs for its key tells both, where it can be made.
+    indexed = candidate.is_new and relations.is_unique(warehouse, rows, candidate.key)
+    missing = sql.SQL(" OR ").join(
+        sql.SQL("{} IS NULL").format(sql.Identifier(column)) for column in candidate.key
+    )
+    nulls = staging.count(warehouse, rows, missing)
+    duplicated = 0
+    if nulls or not indexed:
+        with naming(name, candidate.declared_in):
+            duplicated = duplicates(warehouse, rows, key)
     words = f"{duplicated:,} duplicated values"
     other = (
         f"none; write the key that tells its rows apart under {candidate.table.name} in "
         f"{candidate.table.file}"
     )
     yield Result(f"{name} is unique", Level.ERROR, not duplicated, words, other, duplicated)
-    missing = sql.SQL(" OR ").join(
-        sql.SQL("{} IS NULL").format(sql.Identifier(column)) for column in candidate.key
-    )
-    nulls = staging.count(warehouse, candidate.staged.rows, missing)
     yield Result(f"{name} is not null", Level.ERROR, not nulls, f"{nulls:,} rows without a key", other, nulls)
 
 

@@ -34,6 +34,8 @@ class Candidate:
     renamed: Mapping[str, str]
     # Whether other rows are declared to be wanted than when it was last loaded.
     filtered_anew: bool = False
+    # Whether the staged table becomes the final one, as it is.
+    is_new: bool = False
 
     @property
     def declared_in(self) -> str:
