@@ -61,7 +61,7 @@ class Backup:
 
 @dataclass(frozen=True)
 class Hidden:
-    """A backup whose manifest somebody hid before its time, and when: without it, there is no backup."""
+    """A backup whose manifest somebody hid who is not to, and when: without it, there is no backup."""
 
     database: str
     run: str
@@ -155,7 +155,7 @@ def standing(versions: Iterable[Version]) -> list[Stored]:
 def hidden(versions: Iterable[Version], keep: timedelta) -> tuple[Hidden, ...]:
     """Return the backups that were hidden before the bucket's rules do so, when they are `keep` old.
 
-    The copies that are kept beyond that are hidden by us.
+    Copies that are kept beyond that are another matter (`retention.hidden_copies`).
     """
     early = []
     for name, of_name in groupby(versions, lambda one: one.name):
@@ -166,7 +166,7 @@ def hidden(versions: Iterable[Version], keep: timedelta) -> tuple[Hidden, ...]:
         written = next((one.made_at for one in below if one.stored), None)
         if marker.stored is None and written is not None and marker.made_at - written < keep:
             early.append(Hidden(path[0], path[1], marker.made_at))
-    return tuple(sorted(early, key=lambda one: (one.database, one.run)))
+    return tuple(early)
 
 
 def listed(objects: Iterable[Stored], known: Signers | None) -> Listing:
@@ -179,9 +179,9 @@ def listed(objects: Iterable[Stored], known: Signers | None) -> Listing:
         if len(path) == PARTS:
             into = by_run if name == stored.name else kept
             into.setdefault((path[0], path[1]), {})[name] = stored
-    by_key = {key: _backup(*key, objects, known) for key, objects in by_run.items()}
+    by_key = {key: assembled(*key, objects, known) for key, objects in by_run.items()}
     for key, copies in kept.items():
-        copy, daily = _backup(*key, copies, known), by_key.get(key)
+        copy, daily = assembled(*key, copies, known), by_key.get(key)
         if copy is None or not copy.verified:
             continue
         # One with another object in it is told as such; one of which age has taken a part is gone.
@@ -197,7 +197,8 @@ def _of_ours(database: str, run: str, objects: Iterable[str]) -> bool:
     return not {manifest.dump_name(database, run), manifest.globals_name(database, run)}.isdisjoint(objects)
 
 
-def _backup(database: str, run: str, objects: Mapping[str, Stored], known: Signers | None) -> Backup | None:
+def assembled(database: str, run: str, objects: Mapping[str, Stored], known: Signers | None) -> Backup | None:
+    """Return the backup that these objects are, by their names without a place; None without a manifest."""
     proof = objects.get(manifest.manifest_name(database, run))
     moments = _moments(proof) if proof else None
     if proof is None or moments is None:

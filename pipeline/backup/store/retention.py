@@ -2,14 +2,20 @@
 bucket reaches them. If backups stop, the last ones stay.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from pipeline.backup.store import backups, manifest
-from pipeline.backup.store.backups import Backup
+from pipeline.backup.store.backups import Backup, Hidden, Listing
 from pipeline.backup.store.signature import Signature
-from pipeline.bucket import KEPT, Bucket
-from pipeline.settings import Settings
+from pipeline.bucket import KEPT, Stored, Version
+from pipeline.crypt import Signers
+from pipeline.settings import BackupSettings, Settings
+
+if TYPE_CHECKING:
+    from pipeline.bucket import Bucket
 
 MONTHS_PER_YEAR = 12
 
@@ -30,6 +36,32 @@ def wanted(there: Sequence[Backup], *, last: int, months: int) -> frozenset[str]
     return frozenset(kept | {run for month, run in first.items() if month > newest - months})
 
 
+def hidden_copies(
+    versions: Iterable[Version], listing: Listing, known: Signers | None, backup: BackupSettings
+) -> tuple[Hidden, ...]:
+    """Return the copies that are to be kept, and that somebody hid: we hide those alone that are not."""
+    below: dict[tuple[str, str], dict[str, Stored]] = {}
+    markers: dict[tuple[str, str], datetime] = {}
+    for name, of_name in groupby(versions, lambda one: one.name):
+        path = name.removeprefix(KEPT).split("/")
+        if not name.startswith(KEPT) or len(path) != backups.PARTS:
+            continue
+        newest, *older = of_name
+        key, plain = (path[0], path[1]), name.removeprefix(KEPT)
+        if stored := next((one.stored for one in (newest, *older) if one.stored), None):
+            below.setdefault(key, {})[plain] = stored
+        if newest.stored is None and plain == manifest.manifest_name(*key):
+            markers[key] = newest.made_at
+    missed = []
+    gone = [backups.assembled(*key, below.get(key, {}), known) for key in markers]
+    for database in sorted({database for database, _ in markers}):
+        of_it = [one for one in gone if one and one.database == database]
+        there = {one.run: one for one in (*listing.of(database), *of_it)}
+        runs = wanted(list(there.values()), last=backup.keep_last, months=backup.keep_months)
+        missed += [Hidden(database, one.run, markers[database, one.run]) for one in of_it if one.run in runs]
+    return tuple(missed)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -38,7 +70,7 @@ def _month(moment: datetime) -> int:
     return moment.year * MONTHS_PER_YEAR + moment.month
 
 
-def keep(reading: Bucket, writing: Bucket, settings: Settings, database: str) -> None:
+def keep(reading: "Bucket", writing: "Bucket", settings: Settings, database: str) -> None:
     """Copy what is to be kept and is not yet, and let go of copies that newer ones have superseded.
 
     `reading` is opened with the key that sees locks. All of this is catching up: what an earlier call could
@@ -69,11 +101,11 @@ def _is_spared(copy: Backup, since: int) -> bool:
     return copy.signature in (Signature.UNSIGNED, Signature.WRONG) and _month(copy.taken_at) > since
 
 
-def _names(bucket: Bucket, database: str) -> list[str]:
+def _names(bucket: "Bucket", database: str) -> list[str]:
     return [stored.name for stored in bucket.list(f"{KEPT}{database}/")]
 
 
-def _copy(bucket: Bucket, database: str, run: str) -> None:
+def _copy(bucket: "Bucket", database: str, run: str) -> None:
     # The manifest is what makes it a backup: last.
     for name in (
         manifest.globals_name(database, run),
@@ -86,7 +118,7 @@ def _copy(bucket: Bucket, database: str, run: str) -> None:
         bucket.copy(source, KEPT + name)
 
 
-def _let_go(reading: Bucket, writing: Bucket, database: str, run: str, now: datetime) -> None:
+def _let_go(reading: "Bucket", writing: "Bucket", database: str, run: str, now: datetime) -> None:
     objects = list(reading.list(f"{KEPT}{manifest.prefix(database, run)}"))
     if any(one.retained_until and one.retained_until > now for one in objects):
         return

@@ -84,7 +84,7 @@ class LedgerObservations:
 class BucketObservations:
     """What the bucket has. `incomplete` are the runs by database whose uploads have no manifest.
 
-    `hidden` are the backups that are still there below a marker that hides them, though they are not old.
+    `hidden` are the backups that are still there below a marker that somebody made who is not to.
     `rule_problems` is what its lifecycle rules and lock lack; None if no key to read them is named.
     """
 

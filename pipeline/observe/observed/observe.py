@@ -14,7 +14,7 @@ from pipeline import access, catalog, chains, crypt, ledger, postgres
 from pipeline.access import Access
 from pipeline.alerts.message import one_line
 from pipeline.backup.drills import report
-from pipeline.backup.store import backups, signature
+from pipeline.backup.store import backups, retention, signature
 from pipeline.backup.work import attempts, work_folder
 from pipeline.bucket import Stored
 from pipeline.catalog import Catalog
@@ -211,7 +211,10 @@ class _Observer:
             name=backup.bucket,
             backups=listing.backups,
             incomplete=listing.incomplete,
-            hidden=backups.hidden(versions, early),
+            hidden=(
+                *backups.hidden(versions, early),
+                *retention.hidden_copies(versions, listing, known, backup),
+            ),
             drills={task: _drills(objects, origin) for task, origin in ORIGINS.items()},
         )
 

@@ -80,7 +80,7 @@ def _changed(
     kept = timedelta(days=settings.require_backup().keep_days - 1)
     there = [backup for backup in bucket.of(database) if now - backup.taken_at < kept]
     wrong = [backup for backup in there if not backup.verified]
-    gone = [one for one in bucket.hidden if one.database == database]
+    gone = {one.run: one for one in bucket.hidden if one.database == database}
     key, what = f"watch/changed/{database}", []
     if wrong:
         last = wrong[-1]
@@ -89,9 +89,10 @@ def _changed(
             f"taken {limits.ago(now, last.taken_at)}: an object was replaced, hidden or deleted since"
         )
     if gone:
+        newest = gone[max(gone)]
         what.append(
-            f"{len(gone)} were hidden before they were old; the newest, run {gone[-1].run}, at "
-            f"{at(gone[-1].hidden_at)}: 'b2 file unhide' brings back each object of it"
+            f"{len(gone)} hidden by somebody, the newest, run {newest.run}, at {at(newest.hidden_at)}: "
+            "'b2 file unhide' brings back each object of it"
         )
     if what:
         summary = f"backup of {database}: {'; '.join(what)}; find out by whom"

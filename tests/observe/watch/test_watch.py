@@ -15,7 +15,7 @@ from pipeline.alerts import Alert, Kind
 from pipeline.backup.drills.attempt import DrillWork
 from pipeline.backup.drills.report import Origin
 from pipeline.backup.store.manifest import dump_name, globals_name, manifest_name
-from pipeline.bucket import Bucket
+from pipeline.bucket import KEPT, Bucket
 from pipeline.errors import AlreadyRunningError
 from pipeline.observe import overview, watch
 from pipeline.retry import RetryPolicy
@@ -202,11 +202,38 @@ def test_backups_that_somebody_hides_are_missed_until_they_are_back(night: Night
     assert found.keys() == {"watch/changed/shop"}
     summary = found["watch/changed/shop"].summary
     assert f"1 of 2 differ from the verified ones; the newest, run {runs[2]}" in summary
-    assert f"; 2 were hidden before they were old; the newest, run {runs[1]}, at {now:%Y-%m-%d}" in summary
+    assert f"; 2 hidden by somebody, the newest, run {runs[1]}, at {now:%Y-%m-%d}" in summary
     with archive.writing() as bucket:
         for days in (3, 2, 1):
             put(bucket, "shop", now - days * DAY)
     assert told(archive.settings, now) == {}
+
+
+def test_a_copy_that_is_to_be_kept_is_missed_and_one_that_a_newer_one_superseded_is_not(
+    night: Night, archive: Archive
+) -> None:
+    """Beyond their age copies are all that there is; once their lock has ended they are gone in a day."""
+    now = datetime.now(UTC)
+    a_night(night, archive, now)
+    archive.write_settings(keep_last="1", keep_months="0")
+    newest = f"{now:%Y-%m-%dT%H%M}"
+    with archive.writing() as bucket:
+        older = put(bucket, "shop", now - DAY)
+        for run in (older, newest):
+            for name in (globals_name, dump_name, manifest_name):
+                stored = bucket.find(name("shop", run))
+                assert stored is not None
+                bucket.copy(stored, KEPT + stored.name)
+        # As a backup lets go of it.
+        bucket.hide(KEPT + manifest_name("shop", older))
+        assert told(archive.settings, now) == {}
+        bucket.hide(KEPT + manifest_name("shop", newest))
+    found = told(archive.settings, now)
+    assert found.keys() == {"watch/changed/shop"}
+    assert (
+        f"backup of shop: 1 hidden by somebody, the newest, run {newest}, at"
+        in found["watch/changed/shop"].summary
+    )
 
 
 def test_the_catalog_is_read_once_so_that_all_that_is_judged_is_of_one_version(
