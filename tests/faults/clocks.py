@@ -3,35 +3,18 @@
 The servers have the right one. The same command is typed again once the clock is right.
 """
 
-import functools
-import shutil
+import contextlib
 import struct
-import subprocess
-import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.faults.faults import Fault, Strike
+from tests.faults import preloaded
+from tests.faults.faults import Around, Fault, Strike
 from tests.faults.scene import Scene
 
 SOURCE = Path(__file__).with_name("clock.c")
 AHEAD, BEHIND = 3600, -3600
-# Gone with this process.
-_folder = tempfile.TemporaryDirectory(prefix="clock")
-
-
-@functools.cache
-def _library() -> Path | None:
-    """Return the library, made once; None without a compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        return None
-    made = Path(_folder.name) / "clock.so"
-    done = subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", made, SOURCE], check=False)
-    return made if done.returncode == 0 else None
 
 
 def _file(folder: Path) -> Path:
@@ -46,11 +29,16 @@ def _set(folder: Path, seconds: int) -> None:
 
 def environment(seconds: int, folder: Path) -> dict[str, str]:
     """Return what has the clock of a process, and of those that it starts, be off until somebody sets it."""
-    found = _library()
-    if found is None:
-        pytest.skip("no C compiler here; apt-get install gcc libc6-dev")
+    library = preloaded.library(SOURCE)
     _set(folder, seconds)
-    return {"LD_PRELOAD": str(found), "CLOCK_OFF_BY": str(_file(folder))}
+    return {"LD_PRELOAD": str(library), "CLOCK_OFF_BY": str(_file(folder))}
+
+
+def _at(seconds: int) -> Around:
+    def around(world: Any) -> contextlib.AbstractContextManager[Mapping[str, str]]:
+        return contextlib.nullcontext(environment(seconds, world.folder))
+
+    return around
 
 
 def _is_off(_world: Any, _scene: Scene) -> Generator[None, None, None]:
@@ -68,10 +56,10 @@ def _set_to(seconds: int) -> Strike:
 
 
 OFF = (
-    Fault("clock an hour fast", _is_off, clock=AHEAD),
-    Fault("clock an hour slow", _is_off, clock=BEHIND),
+    Fault("clock an hour fast", _is_off, around=_at(AHEAD)),
+    Fault("clock an hour slow", _is_off, around=_at(BEHIND)),
 )
 SET = (
-    Fault("clock set ahead", _set_to(AHEAD), clock=0),
-    Fault("clock set back", _set_to(BEHIND), clock=0),
+    Fault("clock set ahead", _set_to(AHEAD), around=_at(0)),
+    Fault("clock set back", _set_to(BEHIND), around=_at(0)),
 )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tests.faults import clocks
 from tests.faults.faults import Fault
 from tests.faults.scene import Scene, standing
 from tests.support.hooks import Hook
@@ -58,9 +57,13 @@ def strike(world: World, place: str, fault: Fault) -> None:
     """Do one fault at one place. Raise AssertionError if anything is not as it should be after it."""
     arguments = world.begin()
     told_before = len(world.hook.received())
-    clock = clocks.environment(fault.clock, world.folder) if fault.clock is not None else {}
-    with standing(arguments, {**world.environment, **clock}, place, world.folder) as scene:
+    with contextlib.ExitStack() as stack:
+        around = stack.enter_context(contextlib.ExitStack())
+        environment = {**world.environment, **around.enter_context(fault.around(world))}
+        scene = stack.enter_context(standing(arguments, environment, place, world.folder))
         _play(world, scene, fault)
+        # The same command again is to have none of it.
+        around.close()
         told = world.hook.received()[told_before:]
         codes = {*fault.codes} - {0} | ({*world.good} if 0 in fault.codes else set())
         assert scene.code in codes, f"it ended with {scene.code}, not one of {codes}\n{scene.out}"

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,13 @@ PAUSE_SECONDS = 1.0
 LOOK_SECONDS = 0.02
 
 Strike = Callable[[Any, Scene], Generator[None, None, None]]
+# What is there before the command begins, and gone once it has ended: yields what its environment has more.
+Around = Callable[[Any], contextlib.AbstractContextManager[Mapping[str, str]]]
+
+
+def nothing(_world: Any) -> contextlib.AbstractContextManager[Mapping[str, str]]:
+    """Have nothing around the command."""
+    return contextlib.nullcontext({})
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,10 @@ class Fault:
     place: str = "middle"
     # Whether it takes a file system of its own, which only root may mount.
     needs_mounts: bool = False
-    # By how many seconds the clock of the machine is off as the command begins; None where that cannot be.
-    clock: int | None = None
+    # What the command begins in.
+    around: Around = nothing
+    # Whether anything may fail by it: what is slow is only waited for.
+    fails: bool = True
 
 
 def killed(number: signal.Signals, who: str) -> Strike:

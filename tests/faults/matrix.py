@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import CheckError, StepError, UnreachableError
-from tests.faults import changes, clocks, disks, faults, servers
+from tests.faults import changes, clocks, disks, faults, lines, servers, slow_disks
 from tests.faults.faults import Fault
 
 
@@ -149,13 +149,18 @@ COMMANDS = (
 STEPS = (*LOADS, *BACKUPS, *COMMANDS)
 
 
+def _faults_of(name: str, shown: str, *, has_sessions: bool) -> tuple[Fault, ...]:
+    found = servers.faults_of(name, shown, has_sessions=has_sessions)
+    return (*found, lines.slow(name, shown))
+
+
 # Who of the servers and people a step has to do with, beside its own processes.
-_WAREHOUSE = servers.faults_of(servers.WAREHOUSE, "warehouse", has_sessions=True)
-_SOURCE = servers.faults_of(servers.SOURCE, "source", has_sessions=True)
-_VAULT = servers.faults_of(servers.VAULT, "Vault", has_sessions=False)
-_B2 = servers.faults_of(servers.B2, "B2", has_sessions=False)
-_SCHEDULER = servers.faults_of(servers.SCHEDULER, "scheduler", has_sessions=False)
-_DRILL = servers.faults_of(servers.DRILL, "drill server", has_sessions=False)
+_WAREHOUSE = _faults_of(servers.WAREHOUSE, "warehouse", has_sessions=True)
+_SOURCE = _faults_of(servers.SOURCE, "source", has_sessions=True)
+_VAULT = _faults_of(servers.VAULT, "Vault", has_sessions=False)
+_B2 = _faults_of(servers.B2, "B2", has_sessions=False)
+_SCHEDULER = _faults_of(servers.SCHEDULER, "scheduler", has_sessions=False)
+_DRILL = _faults_of(servers.DRILL, "drill server", has_sessions=False)
 _PEOPLE = (changes.TOKEN_REVOKED, changes.TWICE)
 _ANY_LOAD = (*_WAREHOUSE, *_VAULT, *_SCHEDULER, *_PEOPLE, changes.WAREHOUSE_ROTATED)
 _READS = (*_SOURCE, *changes.TABLES, changes.NOT_PERMITTED, changes.SOURCE_ROTATED)
@@ -163,23 +168,42 @@ _READS = (*_SOURCE, *changes.TABLES, changes.NOT_PERMITTED, changes.SOURCE_ROTAT
 
 def _at_once(*found: Fault) -> tuple[Fault, ...]:
     """Return faults of servers, for what no Luigi tries again, as a drill: it may say so, and end."""
-    return tuple(replace(fault, codes=(0, UnreachableError.exit_code)) for fault in found)
+    codes = (0, UnreachableError.exit_code)
+    return tuple(replace(fault, codes=codes) if fault.fails else fault for fault in found)
 
 
 # A drill has no room there for the word that it was not the backup's fault; its report says what was.
 _NO_ROOM = replace(disks.WORK_FULL, codes=(*disks.WORK_FULL.codes, CheckError.exit_code))
+_WORK_DISK = (disks.WORK_FULL, slow_disks.WORK_SLOW)
+_WAREHOUSE_DISK = (disks.WAREHOUSE_FULL, slow_disks.WAREHOUSE_SLOW)
 _REACH: dict[str, Sequence[Fault]] = {
     "snapshot": (*_ANY_LOAD, *_READS),
-    "extract": (*_ANY_LOAD, *_READS, disks.WAREHOUSE_FULL),
+    "extract": (*_ANY_LOAD, *_READS, *_WAREHOUSE_DISK, lines.slower_than_limit(servers.SOURCE)),
     "validate": _ANY_LOAD,
-    "load": (*_ANY_LOAD, disks.WAREHOUSE_FULL),
-    "mart": (*_ANY_LOAD, disks.WAREHOUSE_FULL),
-    "dump": (*_SOURCE, *_VAULT, *_PEOPLE, *changes.TABLES, changes.SOURCE_ROTATED, disks.WORK_FULL),
-    "encrypt": (*_PEOPLE, disks.WORK_FULL),
-    "upload": (*_B2, *_VAULT, *_PEOPLE),
+    "load": (*_ANY_LOAD, *_WAREHOUSE_DISK),
+    "mart": (*_ANY_LOAD, *_WAREHOUSE_DISK),
+    "dump": (
+        *_SOURCE,
+        *_VAULT,
+        *_PEOPLE,
+        *changes.TABLES,
+        changes.SOURCE_ROTATED,
+        *_WORK_DISK,
+        lines.slower_than_limit(servers.SOURCE),
+    ),
+    "encrypt": (*_PEOPLE, *_WORK_DISK),
+    "upload": (*_B2, *_VAULT, *_PEOPLE, slow_disks.WORK_SLOW),
     "verify": (*_B2, *_VAULT, *_PEOPLE),
-    "drill": (*_at_once(*_DRILL), *_B2, *_VAULT, *_PEOPLE, _NO_ROOM),
-    "restore": (*_at_once(*_DRILL, *_B2, *_VAULT), disks.WORK_FULL),
+    "drill": (
+        *_at_once(*_DRILL),
+        *_B2,
+        *_VAULT,
+        *_PEOPLE,
+        _NO_ROOM,
+        slow_disks.WORK_SLOW,
+        lines.slower_than_limit(servers.DRILL),
+    ),
+    "restore": (*_at_once(*_DRILL, *_B2, *_VAULT), *_WORK_DISK),
     "audit": _at_once(*_WAREHOUSE, *_SOURCE, *_VAULT),
     "watch": _at_once(*_WAREHOUSE, *_VAULT),
     "report": _at_once(*_WAREHOUSE, *_VAULT),

@@ -23,17 +23,24 @@ AWAY_SECONDS = 3.0
 SOURCE, WAREHOUSE, DRILL, VAULT, B2, SCHEDULER = "sources", "warehouse", "drill", "vault", "b2", "luigid"
 
 
-def _server(name: str) -> Server:
+def server_of(name: str) -> Server:
+    """Return a server of the sandbox."""
     return next(one for one in servers.ALL if one.name == name)
 
 
-def _home(world: Any) -> Home:
-    home: Home = world.platform.sandbox.home
-    return home
+def home_of(world: Any) -> Home:
+    """Return the home of a world's sandbox."""
+    found: Home = world.platform.sandbox.home
+    return found
+
+
+def port_of(world: Any, name: str) -> int:
+    """Return the port of a server."""
+    return server_of(name).port(home_of(world))
 
 
 def _everyone(home: Home, name: str) -> list[psutil.Process]:
-    process = _server(name).process(home)
+    process = server_of(name).process(home)
     assert process is not None, f"{name} does not run"
     return [process, *process.children(recursive=True)]
 
@@ -51,15 +58,15 @@ def kill(home: Home, name: str) -> None:
 
 def start(world: Any, name: str) -> None:
     """Start it again, at the same port, with what it has on disk."""
-    home = _home(world)
-    lifecycle._start(home, _server(name), threading.Event())
+    home = home_of(world)
+    lifecycle._start(home, server_of(name), threading.Event())
 
 
 def restarted(name: str) -> Strike:
     """Kill a server and start it again while the step stands."""
 
     def strike(world: Any, _scene: Scene) -> Generator[None, None, None]:
-        kill(_home(world), name)
+        kill(home_of(world), name)
         start(world, name)
         yield
         yield
@@ -71,7 +78,7 @@ def away(name: str) -> Strike:
     """Kill a server while the step stands, and start it a while after that went on."""
 
     def strike(world: Any, _scene: Scene) -> Generator[None, None, None]:
-        kill(_home(world), name)
+        kill(home_of(world), name)
         try:
             yield
             time.sleep(AWAY_SECONDS)
@@ -86,12 +93,12 @@ def paused(name: str) -> Strike:
     """Stop a server with all that it has begun, and let it go on after a while."""
 
     def strike(world: Any, _scene: Scene) -> Generator[None, None, None]:
-        _signal(_home(world), name, signal.SIGSTOP)
+        _signal(home_of(world), name, signal.SIGSTOP)
         try:
             yield
             time.sleep(PAUSE_SECONDS)
         finally:
-            _signal(_home(world), name, signal.SIGCONT)
+            _signal(home_of(world), name, signal.SIGCONT)
         yield
 
     return strike
@@ -101,7 +108,7 @@ def cut(name: str) -> Strike:
     """End every session that others have in a database of a world."""
 
     def strike(world: Any, _scene: Scene) -> Generator[None, None, None]:
-        with clusters.connection(_home(world), name, "postgres") as connection:
+        with clusters.connection(home_of(world), name, "postgres") as connection:
             postgres.rows(
                 connection,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

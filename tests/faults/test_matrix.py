@@ -11,8 +11,9 @@ from tests.faults.conftest import Worlds
 from tests.faults.matrix import Cell
 from tests.support.archive import may_mount
 
-# One that has all at stake: the transaction that publishes, and nobody left who could tidy up.
-QUICK = ("load-all_killed-middle",)
+# One that has all at stake: the transaction that publishes, and nobody left who could tidy up. One that is no
+# failure.
+QUICK = ("load-all_killed-middle", "extract-source_slow-begun")
 
 
 def _parameter(cell: Cell) -> Any:

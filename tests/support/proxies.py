@@ -37,7 +37,7 @@ class Line:
         self._answered = False
         self._starting = 0
         self._unheeded: bytes = b""
-        self._piece_bytes, self._wait_seconds = PIECE_BYTES, 0.0
+        self._piece_bytes, self._wait_seconds, self._after_bytes = PIECE_BYTES, 0.0, 0
         self.slowed = 0
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -52,9 +52,9 @@ class Line:
         """Tell the next `times` connections that the server is starting."""
         self._starting = times
 
-    def be_slow(self, piece_bytes: int, wait_seconds: float) -> None:
-        """Hand on no more than that at once, and wait before each."""
-        self._piece_bytes, self._wait_seconds = piece_bytes, wait_seconds
+    def be_slow(self, piece_bytes: int, wait_seconds: float, after_bytes: int = 0) -> None:
+        """Hand on no more than that at once, and wait before each, once a connection had its first bytes."""
+        self._piece_bytes, self._wait_seconds, self._after_bytes = piece_bytes, wait_seconds, after_bytes
 
     def ignore(self, setting: str) -> None:
         """Let nobody set a setting, whatever they say: as a pooler, whose sessions are not who told them."""
@@ -96,12 +96,16 @@ class Line:
 
     def _connect(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._upstream) as server, contextlib.suppress(OSError):
-            doomed = False
+            for end in (client, server):
+                # How slow it is, is for `be_slow` to say: small pieces wait for nothing else.
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            doomed, passed = False, 0
             while not self._closing.is_set():
                 ready, _, _ = select.select([client, server], [], [], POLL_SECONDS)
                 for end in ready:
                     piece = end.recv(self._piece_bytes)
-                    if self._wait_seconds:
+                    passed += len(piece)
+                    if self._wait_seconds and passed > self._after_bytes:
                         self.slowed += 1
                         time.sleep(self._wait_seconds)
                     if not piece or (doomed and end is server):

@@ -13,12 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 from b2sdk.v3 import b2_url_decode
-from b2sdk.v3.exception import (
-    B2Error,
-    BadJson,
-    BadRequest,
-    FileNotPresent,
-)
+from b2sdk.v3.exception import B2Error, BadJson, BadRequest, FileNotPresent
 
 from pipeline.sandbox.b2.calls import MAXIMUM_PARTS, Emulator
 from pipeline.sandbox.b2.commands import COMMANDS
@@ -255,7 +250,10 @@ class Handler(BaseHTTPRequestHandler):
         raise FileNotPresent
 
     def _send(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        self._respond(status, "application/json", json.dumps(answer).encode(), headers)
+        # Who came by another address, as through a line in between, is to come there again.
+        came_to = f"http://{self.headers['Host']}" if "Host" in self.headers else self.server.emulator.url
+        text = json.dumps(answer).replace(self.server.emulator.url, came_to)
+        self._respond(status, "application/json", text.encode(), headers)
 
     def _respond(
         self, status: int, content_type: str, text: bytes, headers: dict[str, str] | None = None
