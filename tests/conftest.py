@@ -15,9 +15,10 @@ import pytest
 
 from pipeline.sandbox import lifecycle
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.servers import servers
+from pipeline.sandbox.servers import clusters, servers
 from tests.support.archive import Archive, archive_in
 from tests.support.hooks import Hook, hook_of
+from tests.support.lending import Lender
 from tests.support.memory import in_memory
 from tests.support.night import Night
 from tests.support.platforms import Platform, Sandbox, platform_in
@@ -93,7 +94,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
             lifecycle.up(home, said.append, samples=False)
         made = Sandbox(home)
         made.make_logins_cheap()
-        yield made
+        lender = Lender(home)
+        with contextlib.closing(lender), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clusters, "connection", lender.connection)
+            yield made
     finally:
         lifecycle.down(home, said.append, wipe=True)
 
