@@ -16,6 +16,7 @@ OF_OTHERS = {
     "pipeline/backup/restoring/restoration.py": "PostgreSQL's names of what a database holds",
     "pipeline/backup/restoring/target.py": "PostgreSQL's names of what a database holds",
     "pipeline/bounded_http.py": "those of HTTP",
+    "pipeline/bucket/objects.py": "those of B2, as its SDK has them",
     "pipeline/dashboards/connection.py": "libpq's",
     "pipeline/nomad/deploy.py": "Nomad's",
     "pipeline/dashboards/wanted.py": "Metabase's",
