@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -104,6 +105,7 @@ LUIGI = (
 )
 
 
+@cache
 def source_of(owner: Any) -> str:
     return textwrap.dedent(inspect.getsource(owner))
 
@@ -132,6 +134,7 @@ def test_what_is_used_of_luigis_objects_is_there(owner: type, names: tuple[str, 
     assert set(names) <= assigned(owner)
 
 
+@cache
 def assigned(owner: type) -> set[str]:
     """Return the private attributes that the methods of a class give to its objects."""
     tree = ast.parse(source_of(owner))
@@ -180,7 +183,10 @@ def of_luigi(module: ModuleType) -> set[str]:
     return {name for name in found if PRIVATE.fullmatch(name)}
 
 
-LUIGIS_NAMES = set().union(*map(of_luigi, LUIGI))
+@cache
+def luigis_names() -> set[str]:
+    """Return those of all its modules that are made use of."""
+    return set().union(*map(of_luigi, LUIGI))
 
 
 def is_luigis(one: type) -> bool:
@@ -202,7 +208,7 @@ def touched_outside(tree: ast.AST) -> set[str]:
             found |= {each.name for each in one.names}
         elif isinstance(one, ast.Constant) and isinstance(one.value, str):
             found.add(one.value)
-    return found & LUIGIS_NAMES
+    return found & luigis_names()
 
 
 def touched_inside(module: ModuleType, tree: ast.AST) -> set[str]:
