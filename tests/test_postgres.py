@@ -1,36 +1,18 @@
 """What a connection promises, to which database it leads, and how what goes wrong on it is told."""
 
 import os
-import re
 import socket
 from pathlib import Path
 
 import pytest
 from psycopg2 import sql
 
-from pipeline import access, postgres, settings
+from pipeline import access, postgres
 from pipeline.errors import ConflictError, SettingsError, StepError
 from pipeline.sandbox.servers import clusters
 from pipeline.system import command
 from tests.support.night import Night
 from tests.support.platforms import Sandbox
-
-
-def test_one_role_of_vault_may_log_in_to_several_databases(night: Night) -> None:
-    """Whoever asks for the second must not be given the first."""
-    home = night.platform.sandbox.with_samples().home
-    section = re.search(r"^\[source\.service_desk\]\n(?:.+\n)+", home.settings_file.read_text(), re.MULTILINE)
-    assert section
-    other = section[0].replace("source.service_desk", "source.other").replace("/service_desk", "/postgres")
-    with night.platform.settings_file.open("a") as file:
-        file.write(f"\n{section[0]}\n{other}")
-    configured = settings.read([night.platform.settings_file])
-    with access.opened(configured) as databases:
-        found = []
-        for name in ("service_desk", "other"):
-            with databases.source(name) as connection:
-                found.append(postgres.value(connection, "SELECT current_database()"))
-    assert found == ["service_desk", "postgres"]
 
 
 def test_rows_that_a_policy_hides_are_not_missing_without_a_word(night: Night) -> None:

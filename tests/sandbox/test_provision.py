@@ -1,6 +1,7 @@
 """Credentials: each opens what it is for and nothing else, and none lies anywhere but in Vault."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,10 +9,12 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
+from pipeline import access, postgres, settings
 from pipeline.errors import StepError
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import Administrator
+from tests.support.night import Night
 from tests.support.platforms import Platform, Sandbox
 
 ENTRIES = (
@@ -136,6 +139,23 @@ def test_a_made_up_login_of_the_service_desk_reads_and_is_gone_when_revoked(
     pipeline_login.call("PUT", "sys/leases/revoke", {"lease_id": answer["lease_id"]})
     with pytest.raises(psycopg2.OperationalError, match="authentication failed"):
         _value(uri, "SELECT 1")
+
+
+def test_one_role_of_vault_may_log_in_to_several_databases(night: Night) -> None:
+    """Whoever asks for the second must not be given the first."""
+    home = night.platform.sandbox.home
+    section = re.search(r"^\[source\.service_desk\]\n(?:.+\n)+", home.settings_file.read_text(), re.MULTILINE)
+    assert section
+    other = section[0].replace("source.service_desk", "source.other").replace("/service_desk", "/postgres")
+    with night.platform.settings_file.open("a") as file:
+        file.write(f"\n{section[0]}\n{other}")
+    configured = settings.read([night.platform.settings_file])
+    with access.opened(configured) as databases:
+        found = []
+        for name in ("service_desk", "other"):
+            with databases.source(name) as connection:
+                found.append(postgres.value(connection, "SELECT current_database()"))
+    assert found == ["service_desk", "postgres"]
 
 
 def test_a_reader_reads_tables_that_are_made_later_in_schemas_that_are_made_later(platform: Platform) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline import postgres
+from pipeline import access, postgres
+from pipeline.ledger import runs
 from pipeline.sandbox import provision, sources
 from pipeline.sandbox.servers import clusters
 from tests.support.hooks import Hook
@@ -426,26 +427,41 @@ def test_what_is_over_its_limit_fails_is_recorded_and_told_and_leaves_nobody(
     assert hook.received()[1:] == [("recovered", alert.key)]
 
 
-def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
-    run, other = next_run(), next_run()
-    with shop.platform.connect("shop") as blocker:
-        blocker.autocommit = False
-        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
-        process = shop.start_etl(run)
-        query = "SELECT started_at, host, pid FROM ops.run WHERE run = %s"
-        (row,) = wait_until(lambda: shop.ask("warehouse", query, (run,)), "the run has begun")
-        ended = shop.etl(other)
-        status = shop.run("status", "--json")
-    process.communicate(timeout=120)
-    started_at, host, pid = row
+def refused(shop: Night, run: str) -> None:
+    """See that another load than the one that goes on is refused, and says which that is."""
+    query, other = "SELECT started_at, host, pid FROM ops.run WHERE run = %s", next_run()
+    ((started_at, host, pid),) = wait_until(lambda: shop.ask("warehouse", query, (run,)), "the run has begun")
+    ended = shop.etl(other)
+    status = shop.run("status", "--json")
     assert ended.code == 6
     assert ended.errors == [
         f"a load is already running: run {run}, since {started_at:%Y-%m-%d %H:%M} UTC on {host} "
         f"(process {pid}); wait for it to end"
     ]
     assert json.loads(status.out)["run_state"] == "running"
-    assert process.returncode == 0
     assert shop.ask("warehouse", "SELECT count(*) FROM ops.step WHERE run = %s", (other,)) == [(0,)]
+
+
+def test_a_second_run_is_refused_while_one_is_going(shop: Night) -> None:
+    run = next_run()
+    with (
+        access.opened(shop.settings) as databases,
+        databases.warehouse(autocommit=True) as warehouse,
+        runs.running(warehouse, run, "etl"),
+    ):
+        refused(shop, run)
+
+
+@pytest.mark.endurance
+def test_a_second_run_is_refused_while_another_command_has_one(shop: Night) -> None:
+    run = next_run()
+    with shop.platform.connect("shop") as blocker:
+        blocker.autocommit = False
+        postgres.rows(blocker, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run)
+        refused(shop, run)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
 
 
 @pytest.mark.endurance
