@@ -25,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import impatient
+
 PROGRAM = Path(sys.executable).with_name("pipeline")
 # What is no part of a command: it runs elsewhere, or imports Luigi, which reads its settings then.
 APART = (
@@ -158,6 +160,8 @@ def _become(asked: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     os.chdir(asked["folder"])
     sys.argv = [str(PROGRAM), *asked["arguments"]]
     sys.path.remove(str(_HERE))
+    if impatient.GIVE_UP in os.environ:
+        impatient.shorten(importlib.import_module(impatient.MODULE))
     code = importlib.import_module("pipeline.cli").main()
     threading._shutdown()  # type: ignore[attr-defined] # waits for its threads
     atexit._run_exitfuncs()

@@ -16,6 +16,7 @@ from pipeline.errors import StoppedError
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import backup_store
 from tests.dashboards.surfaces import EMAIL, PASSWORD
+from tests.support import impatient
 from tests.support.hooks import Hook
 from tests.support.leaks import Planted, Watcher
 from tests.support.marts import DECLARED, HR, STAFF, declare
@@ -26,6 +27,8 @@ from tests.support.restores import Restores
 from tests.support.vaults import free_port
 
 STOP_SECONDS = 60
+# Where a server will not come back, what it was asked is tried again for so long.
+GIVE_UP_SECONDS = 3.0
 # What is made of the mask's key. A source shows it, for a moment, to whoever may see its sessions.
 HALF = "half of the mask's key"
 # Recognisable, and hard to quote: the forms of it are what is looked for.
@@ -55,6 +58,8 @@ class Stage:
     said: list[bytes] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    # What a command has in its environment that is not to wait for minutes.
+    impatience: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -83,6 +88,7 @@ class Stage:
     def make(self) -> None:
         """Declare all that there is."""
         platform, archive = self.night.platform, self.restores.archive
+        self.impatience = impatient.environment(platform.folder / "impatient", GIVE_UP_SECONDS)
         self.restores.source("hr", HR)
         platform.declare("hr", MASKED)
         declare(self.night, staff=STAFF)
@@ -138,10 +144,10 @@ class Stage:
 
     # What is typed.
 
-    def type(self, code: int | tuple[int, ...], *arguments: str) -> Ended:
+    def type(self, code: int | tuple[int, ...], *arguments: str, **environment: str) -> Ended:
         """Type a command, keep what it says, and note where it ends otherwise than expected."""
         began = time.monotonic()
-        ended = self.restores.archive.run(*arguments)
+        ended = self.night.run(*arguments, **environment)
         self.said += [ended.out.encode(), ended.err.encode()]
         self.typed.append(f"{' '.join(arguments)}: {ended.code}, {time.monotonic() - began:.1f} s")
         if ended.code not in (code if isinstance(code, tuple) else (code,)):

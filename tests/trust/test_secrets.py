@@ -98,14 +98,16 @@ def commands(stage: Stage) -> dict[str, list[str]]:
     }
 
 
+# How Luigi's own client tries again: each call is tried for a minute else, and a load makes two.
+IMPATIENT = {"rpc_retry_attempts": "2", "rpc_retry_wait": "1"}
 # Whatever fails is told by one of these, and no bug.
 TOLD = (0, 2, 3, 4, 5)
 
 
 def badly(stage: Stage, *words: str) -> None:
-    """Type these under a bad condition."""
+    """Type these under a bad condition, and let them give up soon: each goes on to its end."""
     for word in words:
-        stage.type(TOLD, *commands(stage)[word])
+        stage.type(TOLD, *commands(stage)[word], **stage.impatience)
 
 
 def stopped_as_they_wait(stage: Stage, *words: str) -> None:
@@ -201,11 +203,11 @@ def others(stage: Stage) -> None:
                 badly(stage, "apply")
             with stage.entry(stage.hook.secret, url=f"{url}/hook/quoting-secret-{status}", hmac_key="k" * 40):
                 badly(stage, "watch")
-            with stage.setting("core", **{"default-scheduler-port": url.rpartition(":")[2]}):
+            with stage.setting("core", **IMPATIENT, **{"default-scheduler-port": url.rpartition(":")[2]}):
                 badly(stage, "etl")
     with stage.setting("metabase", url=f"http://127.0.0.1:{nobody()}"):
         badly(stage, "apply")
-    with stage.entry("scheduler", worker=f"{MISTAKEN} of a worker"):
+    with stage.setting("core", **IMPATIENT), stage.entry("scheduler", worker=f"{MISTAKEN} of a worker"):
         badly(stage, "etl")
     stage.hook.down()
     badly(stage, "watch")
