@@ -110,7 +110,7 @@ CHAINS = (*CHAINS, TIDY)
 @pytest.fixture
 def extended(tmp_path: Path) -> Path:
     """The library with a kind of check, a form of alerts and a command more; return where it is."""
-    shutil.copytree(TOP / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TOP / "pipeline", tmp_path / "pipeline")
     (tmp_path / "pipeline" / "catalog" / "check_kinds" / "filled.py").write_text(CHECK)
     (tmp_path / "pipeline" / "alerts" / "forms" / "xml.py").write_text(FORM)
     (tmp_path / "pipeline" / "cli" / "oncall" / "greet.py").write_text(COMMAND)
@@ -175,7 +175,7 @@ def test_a_command_is_one_file(extended: Path) -> None:
 
 def test_a_chain_is_its_room_its_tasks_and_its_entry(extended: Path, night: Night) -> None:
     """It is found, run, judged and shown by these three files."""
-    shutil.copytree(TOP / "tasks", extended / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TOP / "tasks", extended / "tasks")
     (extended / "pipeline" / "tidying").mkdir()
     (extended / "pipeline" / "tidying" / "__init__.py").write_text(ROOM)
     (extended / "tasks" / "tidy.py").write_text(TASKS)
