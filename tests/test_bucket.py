@@ -30,6 +30,7 @@ from pipeline.redact import redact
 from pipeline.retry import Attempts
 from pipeline.sandbox.b2.control import Control
 from pipeline.sandbox.b2.process import running
+from tests.support.marks import in_depth
 from tests.support.night import wait_until
 from tests.support.recording import echoing
 
@@ -156,7 +157,7 @@ def parts_sent(control: Control) -> tuple[list[int], list[int]]:
     return whole, [call["part"] for call in calls if call["status"] != 200]
 
 
-@pytest.mark.parametrize("part_size_bytes", [PART, 16 * MEBIBYTE], ids=["small parts", "200 MB"])
+@in_depth("part_size_bytes", [PART, 16 * MEBIBYTE], ids=["small parts", "200 MB"])
 def test_a_cut_at_60_percent(
     control: Control, bucket_name: str, opened: Opener, tmp_path: Path, part_size_bytes: int
 ) -> None:
