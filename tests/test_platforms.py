@@ -1,11 +1,15 @@
 """The fixtures that other tests stand on."""
 
+import contextlib
+
 import psycopg2
 import pytest
 from psycopg2 import errors
 
-from pipeline import settings
-from tests.support.platforms import Platform
+from pipeline import postgres, settings
+from pipeline.sandbox import provision
+from pipeline.sandbox.servers import clusters
+from tests.support.platforms import Connection, Platform, Sandbox
 
 
 @pytest.fixture(params=["first", "second"])
@@ -33,3 +37,34 @@ def test_the_reader_of_one_source_cannot_enter_another(platform: Platform) -> No
     platform.source("other")
     with pytest.raises(psycopg2.OperationalError, match="permission denied"):
         platform.connect("other", platform.reader("shop")).__enter__()
+
+
+def test_a_session_that_was_lent_is_given_on_as_new_and_never_to_two(sandbox: Sandbox) -> None:
+    """What was asked last of one that nobody has is not to be seen; one that met an error is ended."""
+
+    def lent() -> contextlib.AbstractContextManager[Connection]:
+        return clusters.connection(sandbox.home, provision.WAREHOUSE, "postgres")
+
+    def fail() -> None:
+        with lent() as harmed:
+            numbers.append(harmed.info.backend_pid)
+            postgres.rows(harmed, "SELECT 1/0")
+
+    with lent() as first:
+        numbers = [first.info.backend_pid]
+        first.autocommit = False
+        postgres.rows(first, "CREATE TABLE public.of_nobody (id int)")
+        postgres.rows(first, "SET SESSION search_path = pg_catalog")
+    with lent() as second, lent() as third:
+        assert second.info.backend_pid == numbers[0] != third.info.backend_pid
+        assert second.autocommit
+        assert postgres.value(second, "SHOW search_path") == '"$user", public'
+        assert postgres.value(second, "SELECT to_regclass('public.of_nobody')") is None
+        numbers.append(third.info.backend_pid)
+    with lent() as fourth:
+        shown = "SELECT query FROM pg_stat_activity WHERE pid = ANY(%s) AND pid <> pg_backend_pid()"
+        assert postgres.rows(fourth, shown, (numbers,)) == [("DISCARD ALL",)]
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        fail()
+    with lent() as fifth, lent() as sixth:
+        assert numbers[-1] not in (fifth.info.backend_pid, sixth.info.backend_pid)
