@@ -84,6 +84,15 @@ def _weight(item: pytest.Item) -> float:
     return ENDURANCE if item.get_closest_marker("endurance") else 1
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A command that is run within a test's own process leaves its handlers, to all that is forked later."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A running sandbox without the sample sources."""

@@ -132,8 +132,10 @@ def settings(sandbox: Sandbox, debian: Debian, role: str, port: int) -> str:
     own["analysts"] = {"checkout": f"{STATE}/analysts", "repository": f"file://{STATE}/remote.git"}
     own["scheduler"] = {}
     # The one that the document backs up.
-    for name in [name for name in own if name.startswith("database.") and name != "database.hr"]:
+    left = [name for name in own if name.startswith("database.") and name != "database.hr"]
+    for name in left:
         del own[name]
+    own["backup"]["leave"] = ", ".join(name.removeprefix("database.") for name in left)
     return configuration.render(debian.path("/etc/pipeline/luigi.cfg").read_text(), own)
 
 

@@ -74,6 +74,8 @@ class Server:
             )
             postgres.rows(here, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
         with self.connect(database) as here:
+            # A crash may follow at once, and in a sandbox no commit waits otherwise.
+            postgres.rows(here, "SET synchronous_commit = on")
             postgres.rows(here, script)
             postgres.rows(here, sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(reader))
         port = self.cluster.port(self.home)
