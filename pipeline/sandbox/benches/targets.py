@@ -80,9 +80,12 @@ def _row(figures: Figures, name: str, target: Target, parts: int) -> Row:
     count = parts if target.kind == PART else 1
     middle = figures.ratio(name) if target.kind == RATIO else figures.middle(name) / count
     unit = target.kind if target.kind == RATIO else f"{figures.unit} {target.kind}".strip()
-    spread = f" ({min(values) / count:.2g} to {max(values) / count:.2g})" if len(values) > 1 else ""
+    spread = f" ({_figure(min(values) / count)} to {_figure(max(values) / count)})" if len(values) > 1 else ""
     return Row(
-        f"{figures.what}: {name}", f"{middle:.2g}{spread} {unit}", f"{target.most:g}", middle / target.most
+        f"{figures.what}: {name}",
+        f"{_figure(middle)}{spread} {unit}",
+        f"{target.most:g}",
+        middle / target.most,
     )
 
 
@@ -130,3 +133,12 @@ def picture(rows: Sequence[Row]) -> str | None:
         ],
     }
     return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+
+def _figure(value: float) -> str:
+    """Return a figure with what can be told from its target: three digits, or a whole number from 100 on.
+
+    >>> _figure(1.408), _figure(0.0861), _figure(232.6)
+    ('1.41', '0.0861', '233')
+    """
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - where the digits end
