@@ -68,10 +68,16 @@ class PipelineError(Exception):
     outage: Outage | None = None
 
     def __init__(
-        self, message: str = "", *, hint: str = "", retryable: bool | None = None, again: str = ""
+        self,
+        message: str = "",
+        *,
+        hint: str = "",
+        retryable: bool | None = None,
+        again: str = "",
+        outage: Outage | None = None,
     ) -> None:
         super().__init__(f"{message}; {hint}" if hint else message)
-        self.hint, self.again = hint, again
+        self.hint, self.again, self.outage = hint, again, outage
         if retryable is not None:
             self.retryable = retryable
 
@@ -89,10 +95,13 @@ class PipelineError(Exception):
         """
         if self.fact.startswith(name):
             return self
-        fact = f"{name}: {self.fact}"
-        renamed = type(self)(fact, hint=self.hint, retryable=self.retryable, again=self.again)
-        renamed.outage = self.outage
-        return renamed
+        return type(self)(
+            f"{name}: {self.fact}",
+            hint=self.hint,
+            retryable=self.retryable,
+            again=self.again,
+            outage=self.outage,
+        )
 
 
 class UsageError(PipelineError):
@@ -149,18 +158,6 @@ class UnreachableError(PipelineError):
     """Vault, the scheduler, a database or the bucket cannot be reached or refuses our login."""
 
     exit_code = 5
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        hint: str = "",
-        retryable: bool | None = None,
-        again: str = "",
-        outage: Outage | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint, retryable=retryable, again=again)
-        self.outage = outage
 
 
 class LostError(UnreachableError):

@@ -29,15 +29,15 @@ def error_of(error: str | None, outage: Outage) -> str:
     return text[max(0, text.find(outage.server)) :]
 
 
-def few(names: Sequence[str]) -> str:
-    """Return names in a line, the first few of many.
+def few(names: Sequence[str], most: int = FEW) -> str:
+    """Return names in a line, the first `most` of many.
 
     >>> few(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
-    if len(names) <= FEW + 1:
+    if len(names) <= most + 1:
         return ", ".join(names)
-    return f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def is_news(warning: str, outage: Outage | None = None) -> bool:

@@ -99,7 +99,9 @@ def _send_alert(task: luigi.Task, error: BaseException | str | None, *, grace_se
             # Another table has told it: that is not a second try, which would hasten it.
             return
         waiting = _waiting(unreachable, run)
-        alert = failures.out_of_reach(error, unreachable, run, waiting, _name(task))
+        alert = failures.out_of_reach(
+            error.fact, unreachable, run, waiting, _name(task), error.exit_code, error.hint
+        )
         if known:
             # Perhaps told as that of another source which is on the same server.
             alert = alert.model_copy(update={"key": known.key})

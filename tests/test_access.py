@@ -16,7 +16,7 @@ from pipeline import access, postgres
 from pipeline.access import Access, shared
 from pipeline.access.databases import IDLE_SECONDS
 from pipeline.catalog import Table
-from pipeline.errors import Outage, StepError, UnreachableError
+from pipeline.errors import LostError, Outage, StepError, UnreachableError
 from pipeline.loading import extract
 from pipeline.postgres import Connection
 from pipeline.settings import DatabaseSettings, Settings
@@ -218,6 +218,14 @@ def test_an_error_of_a_connection_knows_its_server_and_whether_that_answers(nigh
             postgres.open_session(f"postgresql://nobody_of_that_name@127.0.0.1:{at}/any", "source hr")
         assert caught.value.outage == outage
         assert caught.value.named("hr.employee").outage == outage
+    # A login that has its own limit is one of many there.
+    night.platform.source("shop")
+    reader = night.platform.reader("shop")
+    uri = (night.platform.sandbox.vault.read(f"source/{night.platform.database('shop')}") or {})["uri"]
+    night.ask("shop", f"ALTER ROLE {reader} CONNECTION LIMIT 0")
+    with pytest.raises(LostError, match="too many connections for role") as caught:
+        postgres.open_session(uri, "source shop")
+    assert caught.value.outage == Outage("source shop")
     with pytest.raises(UnreachableError) as caught:
         postgres.open_session("mysql://127.0.0.1/any", "source hr")
     assert caught.value.outage == Outage("source hr")

@@ -1,6 +1,7 @@
 """The fixtures that other tests stand on."""
 
 import contextlib
+import signal
 
 import psycopg2
 import pytest
@@ -9,6 +10,7 @@ from psycopg2 import errors
 from pipeline import postgres, settings
 from pipeline.sandbox import provision
 from pipeline.sandbox.servers import clusters
+from tests.conftest import signals_as_before
 from tests.support.platforms import Connection, Platform, Sandbox
 
 
@@ -37,6 +39,17 @@ def test_the_reader_of_one_source_cannot_enter_another(platform: Platform) -> No
     platform.source("other")
     with pytest.raises(psycopg2.OperationalError, match="permission denied"):
         platform.connect("other", platform.reader("shop")).__enter__()
+
+
+def test_a_test_leaves_no_handler_of_signals_to_the_next(request: pytest.FixtureRequest) -> None:
+    """What is forked later would have it: a pool once waited for ever for those that it had told to end."""
+    before = signal.getsignal(signal.SIGTERM)
+    fixture = signals_as_before.__wrapped__()  # type: ignore[attr-defined] # as pytest calls it
+    next(fixture)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    next(fixture, None)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "signals_as_before" in request.fixturenames
 
 
 def test_a_session_that_was_lent_is_given_on_as_new_and_never_to_two(sandbox: Sandbox) -> None:

@@ -9,7 +9,7 @@ from pipeline import chains, outage
 from pipeline.alerts import hints
 from pipeline.alerts.message import Alert, Kind, one_line
 from pipeline.chains import Subject
-from pipeline.errors import Outage, PipelineError, UnreachableError
+from pipeline.errors import Outage, PipelineError
 from pipeline.scheduler import links
 from pipeline.settings import Settings
 
@@ -116,7 +116,7 @@ def source(name: str, run: str) -> AlertSubject:
 
 
 def out_of_reach(
-    error: UnreachableError | str | None,
+    error: str | None,
     unreachable: Outage,
     run: str,
     names: Sequence[str],
@@ -137,9 +137,7 @@ def out_of_reach(
     if names:
         are = f"{len(names)} tables are" if len(names) > 1 else "1 table is"
         summary += f"; because of that, {are} not loaded: {outage.few(names)}"
-    code, hint = getattr(error, "exit_code", exit_code), getattr(error, "hint", None) or hint
-    fact = error.fact if isinstance(error, PipelineError) else error
-    alert = subject.failed(task, outage.error_of(fact, unreachable), code, hint)
+    alert = subject.failed(task, outage.error_of(error, unreachable), exit_code, hint)
     if len(sources) > 1:
         alert = alert.model_copy(update={"command": hints.of_run(run, chains.ETL.name).command})
     return alert.model_copy(update={"summary": one_line(summary), "server": one_line(unreachable.place)})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from pipeline import access, alerts, crypt
+from pipeline import access, alerts, crypt, outage
 from pipeline.access import Access
 from pipeline.alerts import failures
 from pipeline.backup.store import backups, manifest, neighbours, recording, retention, signature
@@ -100,12 +100,13 @@ def _warn_of_neighbours(databases: Access, proven: Manifest, names: tuple[str, .
         return
     key = f"{neighbours.KEY}{name}"
     if not left_out:
+        # Or one of those that were declared since tells: of several on one server one alone does.
         alerts.send_recovery(
-            settings, key, f"database {name}: none of its server is without a backup any more"
+            settings, key, f"database {name}: nothing of its server is left out, or another backup reports it"
         )
         return
     of = replace(failures.backup(name, proven.run), key=key, command="pipeline check")
-    few = ", ".join(left_out[:SHOWN]) + (f" and {len(left_out) - SHOWN} more" if left_out[SHOWN:] else "")
+    few = outage.few(left_out, SHOWN)
     alert = of.alert(f"its server has databases that nothing here backs up: {few}", kind=alerts.Kind.WARNING)
     alerts.send(settings, alert.model_copy(update={"hint": HINT}))
 

@@ -156,10 +156,10 @@ def last_record(
     return None if detail is None else kind.from_json(detail)
 
 
-def held_back(connection: Connection, sources: Iterable[str]) -> dict[str, Sequence[str]]:
-    """Return who kept the horizon of each source back for long, as of its last snapshot, if it has one."""
+def last_snapshots(connection: Connection, sources: Iterable[str]) -> dict[str, Snapshot]:
+    """Return the last snapshot of each source that has one."""
     last = {source: last_record(connection, OPEN_TASK, source, Snapshot) for source in sources}
-    return {source: taken.held_back for source, taken in last.items() if taken}
+    return {source: taken for source, taken in last.items() if taken}
 
 
 @dataclass(frozen=True)

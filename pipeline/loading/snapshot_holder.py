@@ -138,9 +138,9 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
         raise LostError(answer["error"], outage=_outage(answer))
     if "error" in answer:
         kind = common_kind([answer["exit_code"]])
-        failure = kind(answer["error"], hint=answer["hint"], retryable=answer["retryable"])
-        failure.outage = _outage(answer)
-        raise failure
+        raise kind(
+            answer["error"], hint=answer["hint"], retryable=answer["retryable"], outage=_outage(answer)
+        )
     if ready:
         raise StepError(
             f"source {source}: the process that was to hold its snapshot ended with {returncode} "

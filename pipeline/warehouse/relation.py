@@ -1,7 +1,5 @@
 """Relations: what there is of a table or a view of the warehouse, by its name."""
 
-from collections.abc import Sequence
-
 from psycopg2 import sql
 
 from pipeline import postgres
@@ -42,34 +40,6 @@ def count(connection: Connection, relation: sql.Identifier, condition: Composabl
     where = sql.SQL(" WHERE {}").format(condition) if condition else sql.SQL("")
     counted: int = postgres.value(connection, sql.SQL("SELECT count(*) FROM {}").format(relation) + where)
     return counted
-
-
-def unique_index(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> str | None:
-    """Return the name of an index, of no constraint, that keeps values of these columns unique; or None."""
-    name: str | None = postgres.value(
-        connection, postgres.statement("warehouse/unique_index"), (*relation.strings, list(columns))
-    )
-    return name
-
-
-def is_unique(connection: Connection, relation: sql.Identifier, columns: Sequence[str]) -> bool:
-    """Whether the server can make a unique index of these columns, which then is there.
-
-    If not, nothing was changed: there are values twice, or some that no index takes. Nulls are no values.
-    Raise what it tells of itself, such as a full disk.
-    """
-    if unique_index(connection, relation, columns) is not None:
-        return True
-    query = sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(relation, postgres.columns(columns))
-    postgres.rows(connection, "SAVEPOINT unindexed")
-    try:
-        postgres.rows(connection, query)
-    except postgres.Error as error:
-        if failure := postgres.environmental(error):
-            raise failure from None
-        postgres.rows(connection, "ROLLBACK TO SAVEPOINT unindexed")
-        return False
-    return True
 
 
 def is_empty(connection: Connection, relation: sql.Identifier) -> bool:

@@ -27,7 +27,9 @@ __all__ = [
     "drop",
     "drop_every_run",
     "fill",
+    "index_key",
     "is_empty",
+    "key_index",
     "live",
     "oid",
     "same_key",
@@ -132,6 +134,34 @@ def fill(connection: Connection, name: sql.Identifier, rows: int) -> int:
     query = sql.SQL("INSERT INTO {} SELECT FROM generate_series(1, {})").format(name, sql.Literal(rows))
     postgres.rows(connection, query)
     return rows
+
+
+def key_index(connection: Connection, name: sql.Identifier, key: Sequence[str]) -> str | None:
+    """Return the name of the index that `index_key` made of these columns; None where there is none."""
+    index: str | None = postgres.value(
+        connection, postgres.statement("warehouse/unique_index"), (*name.strings, list(key))
+    )
+    return index
+
+
+def index_key(connection: Connection, name: sql.Identifier, key: Sequence[str]) -> bool:
+    """Make a unique index of these columns; return whether that could be done.
+
+    If not, nothing was changed: there are values twice, or some that no index takes. Nulls are no values.
+    Raise what the server tells of itself, such as a full disk.
+    """
+    if key_index(connection, name, key) is not None:
+        return True
+    query = sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(name, postgres.columns(key))
+    postgres.rows(connection, "SAVEPOINT unindexed")
+    try:
+        postgres.rows(connection, query)
+    except postgres.Error as error:
+        if failure := postgres.environmental(error):
+            raise failure from None
+        postgres.rows(connection, "ROLLBACK TO SAVEPOINT unindexed")
+        return False
+    return True
 
 
 def superseded_unread(connection: Connection, staged: Staged) -> int:

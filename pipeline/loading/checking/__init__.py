@@ -15,7 +15,6 @@ from pipeline.loading.shapes.drift import Change
 from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.postgres import Connection
 from pipeline.quality import Result, duplicates, naming
-from pipeline.warehouse import relation as relations
 from pipeline.warehouse import staging
 
 __all__ = ["Candidate", "check", "of_drift"]
@@ -57,8 +56,8 @@ def _key(warehouse: Connection, candidate: Candidate) -> Iterator[Result]:
         return
     key, rows = postgres.columns(candidate.key), candidate.staged.rows
     name = f"key ({', '.join(candidate.key)})"
-    # The index that the new table needs for its key tells both, where it can be made.
-    indexed = candidate.is_new and relations.is_unique(warehouse, rows, candidate.key)
+    # The index that a new table needs for its key proves that, where it can be made.
+    indexed = candidate.is_new and staging.index_key(warehouse, rows, candidate.key)
     missing = sql.SQL(" OR ").join(
         sql.SQL("{} IS NULL").format(sql.Identifier(column)) for column in candidate.key
     )

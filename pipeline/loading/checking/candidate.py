@@ -34,7 +34,7 @@ class Candidate:
     renamed: Mapping[str, str]
     # Whether other rows are declared to be wanted than when it was last loaded.
     filtered_anew: bool = False
-    # Whether the staged table becomes the final one, as it is.
+    # Whether the warehouse has no such table yet: the staged one becomes it as it is.
     is_new: bool = False
 
     @property

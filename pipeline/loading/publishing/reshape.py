@@ -14,7 +14,6 @@ from pipeline.catalog import Deletes
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import locks, staging, swap, views
-from pipeline.warehouse import relation as relations
 from pipeline.warehouse.shape import Shape
 from pipeline.warehouse.staging import DELETED_AT, LOADED_AT, Staged
 from pipeline.warehouse.swap import Replaced
@@ -99,14 +98,10 @@ def prepare(warehouse: Connection, staged: Staged, key: Sequence[str], emptied: 
     _execute(warehouse, "ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", rows, sql.Identifier(LOADED_AT))
     if staged.table.deletes == Deletes.SOFT:
         _execute(warehouse, "ALTER TABLE {} ADD COLUMN {} timestamptz", rows, sql.Identifier(DELETED_AT))
-    # Validation has made it, to see that the key is unique. It would grow with each row that is taken over.
-    index = relations.unique_index(warehouse, rows, key) if key else None
     if exists:
-        if index is not None:
-            _execute(warehouse, "DROP INDEX {}", sql.Identifier(rows.strings[0], index))
-            index = None
         _take_over(warehouse, staged, key, emptied)
-    if index is not None:
+    # Of a table that is new, validation has made it to see that the key is unique.
+    if key and (index := staging.key_index(warehouse, rows, key)) is not None:
         _execute(warehouse, "ALTER TABLE {} ADD PRIMARY KEY USING INDEX {}", rows, sql.Identifier(index))
     elif key:
         _execute(warehouse, "ALTER TABLE {} ADD PRIMARY KEY ({})", rows, postgres.columns(key))

@@ -50,15 +50,19 @@ def proved(warehouse: Connection) -> Mapping[str, Proof]:
     return proofs.read(warehouse)
 
 
-def held_back(warehouse: Connection, sources: Iterable[str]) -> Mapping[str, Sequence[str]]:
+def snapshots(warehouse: Connection, sources: Iterable[str]) -> Mapping[str, Snapshot]:
+    """Return the last snapshot of each source that has one."""
+    return ledger.last_snapshots(warehouse, sources)
+
+
+def held_back(last: Mapping[str, Snapshot]) -> Mapping[str, Sequence[str]]:
     """Return, by source, who kept its horizon back for long, as of its last snapshot."""
-    return ledger.held_back(warehouse, sources)
+    return {source: taken.held_back for source, taken in last.items()}
 
 
-def behind(warehouse: Connection, sources: Iterable[str]) -> Mapping[str, str]:
+def behind(last: Mapping[str, Snapshot]) -> Mapping[str, str]:
     """Return, by source, which standby it was read from that did not have all of its primary, in words."""
-    last = {source: ledger.last_record(warehouse, chains.OPEN_TASK, source, Snapshot) for source in sources}
-    return {source: snapshot.standby(taken) for source, taken in last.items() if taken and taken.behind}
+    return {source: snapshot.standby(taken) for source, taken in last.items() if taken.behind}
 
 
 def failed_runs(warehouse: Connection, since: datetime) -> Iterator[Run]:

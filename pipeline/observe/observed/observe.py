@@ -184,6 +184,7 @@ class _Observer:
             postgres.explained("the warehouse"),
         ):
             ledger.require_migrated(warehouse)
+            last = loads.snapshots(warehouse, self._settings.sources)
             return LedgerObservations(
                 run=runs.find(warehouse, NAME),
                 going=runs.going(warehouse, NAME),
@@ -192,8 +193,8 @@ class _Observer:
                 first_backups=archive.first_backups(warehouse),
                 proofs=loads.proved(warehouse),
                 seconds=runs.seconds_of_runs(warehouse, USUAL_RUNS),
-                held_back=ledger.held_back(warehouse, self._settings.sources),
-                behind=loads.behind(warehouse, self._settings.sources),
+                held_back=loads.held_back(last),
+                behind=loads.behind(last),
             )
 
     # What is in the bucket.

@@ -53,6 +53,7 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
     drills = archive.judged_drills(settings, backups_seen.drills_in_ledger(warehouse), now)
     archives, unseen = ([], []) if run else repositories.observe(settings, now)
     theirs = list(programs.observe(settings, run))
+    last = observed.snapshots(warehouse, settings.sources)
     seen = Overview(
         run=latest,
         programs=theirs,
@@ -75,8 +76,8 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
         ),
         limit=limits.run(settings),
         proofs=observed.proved(warehouse),
-        held_back=observed.held_back(warehouse, settings.sources),
-        behind=observed.behind(warehouse, settings.sources),
+        held_back=observed.held_back(last),
+        behind=observed.behind(last),
     )
     return _of_one(seen, latest) if run else seen
 
