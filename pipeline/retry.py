@@ -57,10 +57,10 @@ def call(
             return work()
         except PASSING as error:
             # Many steps may wait for one server.
-            level = logging.WARNING if outage.is_news(str(error), error.outage) else logging.DEBUG
-            logger.log(level, "%s; trying again", error)
+            level = logging.WARNING if outage.is_news(error.fact, error.outage) else logging.DEBUG
+            logger.log(level, "%s; trying again", error.fact)
             if log_retry:
-                log_retry(f"{error}; trying again")
+                log_retry(f"{error.fact}; trying again")
             if not attempts.wait(None):
                 raise
 

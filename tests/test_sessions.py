@@ -344,7 +344,7 @@ def test_rows_that_a_server_quotes_as_it_ends_a_copy_are_shown_nowhere(
             query = "COPY (SELECT repeat('PERSONAL', 90) FROM generate_series(1, 100000000)) TO STDOUT"
             postgres.copy(source, sql.SQL(query), warehouse, sql.SQL("COPY taken FROM STDIN"))
 
-    with pytest.raises(StepError, match="due to transaction timeout") as caught:
+    with pytest.raises(LostError, match="due to transaction timeout") as caught:
         run()
     told = capfd.readouterr()
     assert "PERSONAL" not in str(caught.value) + told.out + told.err

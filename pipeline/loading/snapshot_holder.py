@@ -135,7 +135,7 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
         os.kill(pid, signal.SIGKILL)
     returncode = forked.wait(pid)
     if answer.get("passes"):
-        raise LostError(answer["error"], outage=_outage(answer))
+        raise LostError(answer["error"], hint=answer["hint"], outage=_outage(answer))
     if "error" in answer:
         kind = common_kind([answer["exit_code"]])
         raise kind(

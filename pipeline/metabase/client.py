@@ -133,7 +133,7 @@ class Client:
             except LostError as error:
                 if method not in _REPEATABLE or not attempts.wait(None):
                     raise
-                logger.info("%s; trying again", error)
+                logger.info("%s; trying again", error.fact)
 
     def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any]

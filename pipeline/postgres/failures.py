@@ -34,24 +34,16 @@ UNFIT = (psycopg2.errors.CharacterNotInRepertoire, psycopg2.errors.Untranslatabl
 ITS_OWN = ("53", "57", "58")
 
 
-# Limits by which a server ends a session, by SQLSTATE and in English, as PostgreSQL says it.
-ENDED_BY_CODE: Mapping[str, str] = {
+# Limits by which a server ends a session, by SQLSTATE.
+ENDED_BY: Mapping[str, str] = {
     "25P03": "idle_in_transaction_session_timeout",
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
-ENDED_BY_WORDS: Mapping[str, str] = {
-    "due to idle-in-transaction timeout": "idle_in_transaction_session_timeout",
-    "due to transaction timeout": "transaction_timeout",
-    "due to idle-session timeout": "idle_session_timeout",
-}
-BY_A_PERSON = "administrator command"
 # None of ours sets one of them.
-ENDING = dict.fromkeys(ENDED_BY_WORDS.values(), "0")
-# A pooler's own limits have no name in PostgreSQL.
+ENDING = dict.fromkeys(ENDED_BY.values(), "0")
 # The function of the server that refuses to hide rows by row-level security.
 HIDES_ROWS = "check_enable_rls"
-TIMEOUT = re.compile(r"time-?out", re.IGNORECASE)
 # What a server says last, in whatever language: how severe it is, and two spaces.
 LAST_WORDS = re.compile(r"^[^\W\d_a-z]{4,}:  (.+)$", re.MULTILINE)
 
@@ -171,15 +163,13 @@ def _of_statements(session: Session) -> str | None:
 
 
 def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
-    """Return the limit by which the server ended the session, None if it ended for another reason.
+    """Return the limits that may have ended the session, None if it ended for another reason.
 
-    How long that is, a session like it tells, as far as the server lets one in and gives it the same.
+    For most the driver keeps no code of what ended a session, and why is told in the server's language: a
+    session like it is asked which limits it has, as far as the server lets one in.
     """
-    message = last_words(session) if is_lost(error) else ""
-    setting = ENDED_BY_CODE.get(error.pgcode or "") or next(
-        (name for phrase, name in ENDED_BY_WORDS.items() if phrase in message), None
-    )
-    if setting is None and (not message or BY_A_PERSON in message):
+    setting = ENDED_BY.get(error.pgcode or "")
+    if setting is None and not (error.pgcode is None and is_lost(error) and last_words(session)):
         return None
     asked_for = {setting: session.chosen.get(setting, "0")} if setting else ENDING
     with contextlib.suppress(psycopg2.Error, PipelineError):
@@ -187,11 +177,10 @@ def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
             with contextlib.closing(session.again()) as other:
                 if reached := limits(other, asked_for):
                     return "; ".join(reached)
+    if setting is None:
+        return None
     role = session.info.user
-    if setting is not None:
-        return f"its role {role} is under {setting}, though the session asked for {asked_for[setting]}"
-    unnamed = f"a limit of its role {role}, that the session did not ask for"
-    return unnamed if TIMEOUT.search(message) else None
+    return f"its role {role} is under {setting}, though the session asked for {asked_for[setting]}"
 
 
 def last_words(session: Connection | None) -> str:

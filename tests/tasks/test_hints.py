@@ -30,7 +30,9 @@ def test_a_wrong_password_is_told_with_its_entry_in_vault_and_not_tried_again(ni
     run = next_run()
     ended = night.etl(run)
     assert ended.code == 5, ended.err
-    next_step = f"correct uri in the entry {entry} of Vault, or let that login in"
+    next_step = (
+        f"see that its server runs and accepts this login, or correct uri in the entry {entry} of Vault"
+    )
     assert f"{next_step}, then pipeline rerun --run {run} shop" in ended.err + ended.out
     # The hint stands there once, and not in the error as well.
     lines = (ended.out + ended.err).splitlines()

@@ -99,7 +99,7 @@ def test_a_dead_server_of_several_sources_is_one_failure_that_names_them_all(hoo
         failed = [line for line in ended.out.splitlines() if " failed: " in line]
         assert len(failed) == 1, ended.out
         assert failed[0].startswith("annex, branch, shop: OpenSnapshot failed: no connection: connection to ")
-        assert ended.out.count(f"  next: pipeline rerun --run {run}\n") == 1
+        assert ended.out.count(f" of Vault, then pipeline rerun --run {run}\n") == 1
         warned = [line for line in ended.err.splitlines() if "Connection refused" in line]
         moments = [datetime.fromisoformat(" ".join(line.split()[:2])) for line in warned]
         apart = [(after - before).total_seconds() for before, after in pairwise(moments)]

@@ -14,11 +14,10 @@ import psutil
 
 from pipeline import chains
 from pipeline.loading import snapshot_holder
-from pipeline.sandbox.benches import bench_nights, bench_platform
+from pipeline.sandbox.benches import bench_nights, bench_platform, bench_scheduler
 from pipeline.sandbox.benches.bench_platform import Cost
 from pipeline.sandbox.benches.figures import Figures
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.servers import servers
 
 POLL_SECONDS = 0.2
 MEBIBYTE = 2**20
@@ -40,7 +39,7 @@ class Peaks:
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Look at the processes for as long as the block lasts."""
-        # The scheduler was there before: the kernel forgets what it took until now, as if it began here.
+        # The scheduler was there before: the kernel forgets what it took to start, as if it began here.
         Path(f"/proc/{self._scheduler}/clear_refs").write_text("5")
         ended = threading.Event()
         looking = threading.Thread(target=self._sample, args=(ended,))
@@ -98,10 +97,13 @@ def _small(count: int) -> tuple[Sequence[str], str]:
 
 
 def _peaks(home: Home, tables: Sequence[str], make: str) -> dict[str, int]:
-    (luigid,) = [server.process(home) for server in servers.ALL if server.name == "luigid"]
-    assert luigid is not None  # noqa: S101 - the sandbox is up
-    with bench_platform.platform(home, tables, make) as platform:
-        peaks = Peaks(platform.environment["LUIGI_CONFIG_PATH"], luigid.pid)
+    """Measure one load; its scheduler is a new one, which remembers no other measurement's steps."""
+    port = bench_scheduler.free_port()
+    with (
+        bench_platform.platform(home, tables, make, scheduler_port=port) as platform,
+        bench_scheduler.served(platform, port) as scheduler,
+    ):
+        peaks = Peaks(platform.environment["LUIGI_CONFIG_PATH"], scheduler.pid)
         with peaks.watched():
             platform.run(0)
     return peaks.by_task

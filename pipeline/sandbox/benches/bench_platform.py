@@ -25,6 +25,7 @@ from pipeline.errors import StepError, UsageError
 from pipeline.postgres import Connection
 from pipeline.sandbox import configuration, provision, sources
 from pipeline.sandbox.home import PROJECT, Home
+from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.servers import clusters, servers
 from pipeline.sandbox.servers.server import addresses
 from pipeline.system import command
@@ -164,11 +165,16 @@ def _seconds(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def platform(
-    home: Home, tables: Sequence[str], make: str, marts: Mapping[str, str] | None = None
+    home: Home,
+    tables: Sequence[str],
+    make: str,
+    marts: Mapping[str, str] | None = None,
+    scheduler_port: int | None = None,
 ) -> Iterator[Platform]:
     """Make a source with these tables by the statements `make`, and an empty warehouse, for the block.
 
-    `marts` has the SQL of each mart that is built of them.
+    `marts` has the SQL of each mart that is built of them. `scheduler_port` is that of a scheduler of its
+    own; without it the sandbox's is used.
     """
     # What a measurement that was killed has left.
     provision.remove_source(home, NAME)
@@ -177,7 +183,7 @@ def platform(
         try:
             provision.source(home, NAME)
             first = date(2000, 1, 1) + timedelta(days=int(time.time()) % 7000)
-            settings_file = str(_settings(home, tables, marts or {}, Path(temporary)))
+            settings_file = str(_settings(home, tables, marts or {}, Path(temporary), scheduler_port))
             environment = {**os.environ, **addresses(home), "LUIGI_CONFIG_PATH": settings_file}
             made = Platform(home, environment, first)
             made.source(make)
@@ -190,7 +196,13 @@ def platform(
             provision.remove_source(home, NAME)
 
 
-def _settings(home: Home, tables: Sequence[str], marts: Mapping[str, str], temporary: Path) -> Path:
+def _settings(
+    home: Home,
+    tables: Sequence[str],
+    marts: Mapping[str, str],
+    temporary: Path,
+    scheduler_port: int | None,
+) -> Path:
     """Write settings that know only the source and the warehouse of the measurement."""
     (temporary / "sources").mkdir()
     declared = "".join(f"  {name}: {{}}\n" for name in tables)
@@ -203,6 +215,9 @@ def _settings(home: Home, tables: Sequence[str], marts: Mapping[str, str], tempo
     own["warehouse"] = {"secret": NAME}
     own["analysts"] = {"checkout": str(temporary)}
     own[f"source.{NAME}"] = {"secret": f"source/{NAME}"}
+    if scheduler_port is not None:
+        own["core"] = {**shared["core"], "default-scheduler-port": str(scheduler_port)}
+        own["visualizer"] = {**shared["visualizer"], "url": f"http://{ADDRESS}:{scheduler_port}"}
     path = temporary / "luigi.cfg"
     path.write_text(configuration.render(configuration.template(), own))
     return path

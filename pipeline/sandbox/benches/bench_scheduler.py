@@ -86,7 +86,8 @@ def scheduler(home: Home, count: int) -> Figures:
     figures = Figures("scheduler")
     password = provision.password(home, "worker")
     make = "CREATE TABLE entry (id int PRIMARY KEY)"
-    with bench_platform.platform(home, ["entry"], make) as platform, _served(platform) as (port, process):
+    port = free_port()
+    with bench_platform.platform(home, ["entry"], make) as platform, served(platform, port) as process:
         run = Caller(port, password, "run")
         begun = time.monotonic()
         for number in range(count):
@@ -147,25 +148,29 @@ def _calls(workers: list[Caller]) -> Iterator[str]:
         )
 
 
-@contextlib.contextmanager
-def _served(platform: Platform) -> Iterator[tuple[int, psutil.Process]]:
-    """Serve a scheduler of its own for the block; give its port and process."""
+def free_port() -> int:
+    """Return a port of this machine at which nobody listens."""
     with socket.socket() as free:
         free.bind((ADDRESS, 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(platform: Platform, port: int) -> Iterator[psutil.Process]:
+    """Serve a scheduler of its own at that port for the block; it has nothing to remember yet."""
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder, "state.pickle")
         line = command.python(
             "tasks.scheduler", "--port", str(port), "--address", ADDRESS, "--state-path", str(state)
         )
         with Path(folder, "log").open("w") as log:
-            served = subprocess.Popen(line, env=dict(platform.environment), stdout=log, stderr=log)
+            started = subprocess.Popen(line, env=dict(platform.environment), stdout=log, stderr=log)
             try:
-                _await(port, served)
-                yield port, psutil.Process(served.pid)
+                _await(port, started)
+                yield psutil.Process(started.pid)
             finally:
-                served.terminate()
-                served.wait()
+                started.terminate()
+                started.wait()
 
 
 def _await(port: int, served: "subprocess.Popen[bytes]") -> None:
