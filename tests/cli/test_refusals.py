@@ -156,6 +156,7 @@ def spoil_uri(night: Night, source: str, pattern: str, by: str) -> None:
 @pytest.mark.endurance
 def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(hook: Hook, shop: Night) -> None:
     """A missing entry in Vault, a server that is not there, a wrong password: one error and alert each."""
+    shop.platform.give_up_soon()
     for name in ("absent", "away", "barred"):
         shop.platform.source(name, SHOP, DECLARATION.replace("shop", name))
     shop.platform.sandbox.vault.remove(f"source/{shop.platform.database('absent')}")

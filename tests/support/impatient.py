@@ -18,10 +18,12 @@ from types import ModuleType
 from typing import Any
 
 GIVE_UP = "GIVE_UP_AFTER_SECONDS"
+# Where a server will not come back, what it was asked is tried again for so long.
+SECONDS = 3.0
 MODULE = "pipeline.retry"
 
 
-def environment(folder: Path, seconds: float) -> dict[str, str]:
+def environment(folder: Path, seconds: float = SECONDS) -> dict[str, str]:
     """Return what makes a command impatient, with all that it starts; `folder` is to be its alone."""
     folder.mkdir()
     shutil.copy(__file__, folder / "sitecustomize.py")

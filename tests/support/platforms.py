@@ -16,6 +16,7 @@ from pipeline.sandbox.home import Home
 from pipeline.sandbox.servers import backup_store, clusters
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import Administrator, administrator
+from tests.support import impatient
 from tests.support.warehouses import Warehouse
 
 Connection = psycopg2.extensions.connection
@@ -74,6 +75,8 @@ class Platform:
     alerts: dict[str, str] = field(default_factory=lambda: {"secret": "alerts"})
     # Sections of luigi.cfg that a test adds.
     more: dict[str, dict[str, str]] = field(default_factory=dict)
+    # What the environment of its programs has beside, as a test wants it.
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -93,7 +96,11 @@ class Platform:
     @property
     def env(self) -> dict[str, str]:
         """The environment for programs that are to use it."""
-        return {**self.sandbox.env, "LUIGI_CONFIG_PATH": str(self.settings_file)}
+        return {**self.sandbox.env, "LUIGI_CONFIG_PATH": str(self.settings_file), **self.variables}
+
+    def give_up_soon(self) -> None:
+        """Let programs give up a server after some seconds: for tests of what comes then."""
+        self.variables.update(impatient.environment(self.folder / "impatient"))
 
     def database(self, name: str) -> str:
         """Return what the database of this test's source, or its `warehouse`, is really called."""

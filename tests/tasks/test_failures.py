@@ -107,6 +107,7 @@ def test_a_check_that_does_not_hold_is_told_until_it_does(hook: Hook, night: Nig
 
 def test_a_backup_that_fails_is_told_once_and_its_recovery_once(hook: Hook, archive: Archive) -> None:
     archive.source("shop", SMALL)
+    archive.platform.give_up_soon()
     vault = archive.platform.sandbox.vault
     entry = f"database/{archive.platform.database('shop')}"
     uri = (vault.read(entry) or {})["uri"]

@@ -85,6 +85,7 @@ def moved_away(shop: Night, *names: str) -> None:
 
 def test_a_dead_server_of_several_sources_is_one_failure_that_names_them_all(hook: Hook, shop: Night) -> None:
     run = next_run()
+    shop.platform.give_up_soon()
     with branches(shop) as sources:
         before = {name: shop.platform.sandbox.vault.read(entry_of(shop, name)) or {} for name in sources}
         moved_away(shop, *sources)
@@ -118,6 +119,7 @@ def test_a_server_that_dies_while_tables_of_several_sources_are_read_is_told_onc
 ) -> None:
     """What one source had read by then is loaded, and not among what waits."""
     run = next_run()
+    shop.platform.give_up_soon()
     readers = [shop.platform.reader(name) for name in ("annex", "shop")]
     waiting = "SELECT pid FROM pg_stat_activity WHERE usename = ANY(%s) AND wait_event_type = 'Lock'"
     loaded = "SELECT count(*) FROM ops.step WHERE run = %s AND task = 'LoadTable' AND state = 'done'"

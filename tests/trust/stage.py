@@ -27,8 +27,6 @@ from tests.support.restores import Restores
 from tests.support.vaults import free_port
 
 STOP_SECONDS = 60
-# Where a server will not come back, what it was asked is tried again for so long.
-GIVE_UP_SECONDS = 3.0
 # What is made of the mask's key. A source shows it, for a moment, to whoever may see its sessions.
 HALF = "half of the mask's key"
 # Recognisable, and hard to quote: the forms of it are what is looked for.
@@ -88,7 +86,7 @@ class Stage:
     def make(self) -> None:
         """Declare all that there is."""
         platform, archive = self.night.platform, self.restores.archive
-        self.impatience = impatient.environment(platform.folder / "impatient", GIVE_UP_SECONDS)
+        self.impatience = impatient.environment(platform.folder / "impatient")
         self.restores.source("hr", HR)
         platform.declare("hr", MASKED)
         declare(self.night, staff=STAFF)
