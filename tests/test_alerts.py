@@ -381,7 +381,7 @@ def test_what_a_later_version_wrote_is_put_aside_and_stops_nobody(
     alerts.send(own, failed("b"))
     assert hook.received() == [("failed", "b")]
     assert path.with_name(path.name + ".unreadable").exists()
-    assert "is not an alert of this version" in caplog.text
+    assert "not an alert that this version can read" in caplog.text
 
 
 def test_the_spool_is_private(hook: Hook) -> None:

@@ -51,37 +51,38 @@ class Alert(BaseModel):
     # Not "forbid": what a later version left in the spool can be sent by this one.
     model_config = ConfigDict(frozen=True, defer_build=True)
 
-    version: Literal[1] = Field(default=1, description="The version of this form.")
+    version: Literal[1] = Field(default=1, description="The version of this format.")
     id: str = Field(
         default_factory=lambda: uuid.uuid4().hex,
-        description="The same each time that this message is sent. Show one that comes twice,  as after a "
-        "power cut between sending and noting that, is to be shown once.",
+        description="The same each time that this message is sent. Ignore a second one with the same id: a "
+        "message may be sent again, for instance after a power cut.",
     )
     key: Line = Field(
-        description="What it is about, such as etl/hr.employee, backup/hr or run/etl. After one of kind "
-        "failed, stale or warning no other of the same key follows, unless it got worse, until one recovered."
+        description="What it is about, such as etl/hr.employee, backup/hr or run/etl. After an alert of "
+        "kind failed, stale or warning, no other of the same key is sent until it has recovered, unless it "
+        "got worse."
     )
     kind: Kind = Field(
         description="failed: work was not done. stale: something is older than its limit. warning: nothing "
-        "has stopped yet. recovered: what was told under this key is over. notice: nothing is wrong; none of "
+        "has stopped yet. recovered: the problem of this key is over. notice: nothing is wrong; no alert of "
         "kind recovered follows."
     )
     summary: Line = Field(description="What happened, in one line.")
     task: str | None = Field(default=None, description="The Luigi task that failed, such as ExtractTable.")
     error: Line | None = Field(default=None, description="The error in one line, if there is one.")
     hint: Line | None = Field(
-        default=None, description="What a person has to fix before the command, if that is known."
+        default=None, description="What to fix before typing the command, if that is known."
     )
     server: Line | None = Field(
         default=None,
-        description="The server that was out of reach, where it failed for want of that: its host:port, or "
-        "its name if only its login was refused.",
+        description="The server that was out of reach, if that is why it failed: its host:port, or its "
+        "name if only its login was refused.",
     )
     run: str | None = Field(default=None, description="The logical date of the run, if it is about one.")
     host: str = Field(default_factory=socket.gethostname, description="The machine that sent it.")
     since: Moment = Field(
         default_factory=lambda: datetime.now(UTC),
-        description="Since when it is so; of kind recovered: since when it had been so.",
+        description="When the problem began; of kind recovered: when it had begun.",
     )
     at: Moment = Field(default_factory=lambda: datetime.now(UTC), description="When this was written.")
     command: Line | None = Field(default=None, description="What to type.")

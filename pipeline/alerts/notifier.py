@@ -134,7 +134,7 @@ def problems(settings: Settings, databases: Access) -> list[str]:
     try:
         sender.spool.prepare()
     except OSError as error:
-        lines.append(f"{os_message(error)}; give [alerts] spool a folder that can be written")
+        lines.append(f"{os_message(error)}; set [alerts] spool to a folder that can be written")
     return lines
 
 

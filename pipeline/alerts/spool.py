@@ -186,7 +186,7 @@ class Spool:
             kept = path.with_name(path.name + UNREADABLE)
             with contextlib.suppress(FileNotFoundError):
                 path.rename(kept)
-            logger.error("%s: is not an alert of this version; read it, and remove it", kept)  # noqa: TRY400
+            logger.error("%s: not an alert that this version can read; inspect and remove it", kept)  # noqa: TRY400
             return None
 
 

@@ -34,9 +34,9 @@ _REFUSALS = {
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "it asks for a login; correct url in that entry of Vault",
     HTTPStatus.FORBIDDEN: "it refuses requests to that address; correct url in that entry of Vault",
-    HTTPStatus.NOT_FOUND: "it knows no such address; correct url in that entry of Vault",
+    HTTPStatus.NOT_FOUND: "it has no such address; correct url in that entry of Vault",
     HTTPStatus.GONE: "the address is no longer in use; write the new url into that entry of Vault",
-    HTTPStatus.TOO_MANY_REQUESTS: "it has had too many; it is tried again later",
+    HTTPStatus.TOO_MANY_REQUESTS: "it received too many requests; the message is sent again later",
 }
 
 
