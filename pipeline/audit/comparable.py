@@ -44,7 +44,7 @@ def _unlike(planned: Plan, taken: Snapshot) -> Iterator[str]:
     if (since.system_identifier, since.timeline) != (taken.system_identifier, taken.timeline):
         yield "the source was restored or failed over since; its next load reads it in full"
     if since.quarantined:
-        yield f"{since.quarantined:,} rows are set aside; until they are fixed each load reads it in full"
+        yield f"{since.quarantined:,} rows are in quarantine; until they are fixed each load reads it in full"
     if not filtering.is_steady(planned.table):
         yield "which of its rows are loaded depends on the time; each load compares their keys"
     if planned.shape.has_xmin and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
@@ -57,7 +57,7 @@ def _held_otherwise(warehouse: Connection, planned: Plan) -> Iterator[str]:
     for column in planned.columns:
         wanted = column.warehouse_type(planned.table.source).as_string(warehouse)
         if column.name in held and held[column.name].replace('"', "") != wanted.replace('"', ""):
-            yield f'the warehouse has its column "{column.name}" as {held[column.name]}, and not as {wanted}'
+            yield f'the warehouse has its column "{column.name}" as {held[column.name]}, expected {wanted}'
 
 
 def begin(warehouse: Connection, table: Table) -> bool:

@@ -72,7 +72,7 @@ def compare(
                     with contextlib.suppress(postgres.QueryCanceled):
                         side.rollback()
                     side.rollback()
-                return part, Finding(Outcome.STOPPED, "it takes longer than this night has room for")
+                return part, Finding(Outcome.STOPPED, "it takes longer than this night has time for")
             reading.require_unmoved(source, planned)
     except StepError as error:
         # What is wrong with the source, or with what is declared, is told by the load.

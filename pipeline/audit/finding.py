@@ -105,13 +105,13 @@ def judged(
     """Return what the numbers mean.
 
     >>> print(judged(rows=9, newer=0, missing=1, altered=2, surplus=-1, clear={}))
-    differs: 1 row of the source is missing, 2 rows are not the same, 1 row fewer than the load left
+    differs: 1 row of the source is missing, 2 rows are different, 1 row fewer than the load left
     """
     lines = []
     if missing:
         lines.append(f"{_rows(missing)} of the source {'is' if missing == 1 else 'are'} missing")
     if altered:
-        lines.append(f"{_rows(altered)} {'is' if altered == 1 else 'are'} not the same")
+        lines.append(f"{_rows(altered)} {'is' if altered == 1 else 'are'} different")
     if surplus:
         lines.append(f"{_rows(abs(surplus))} {'more' if surplus > 0 else 'fewer'} than the load left")
     for column, count in clear.items():

@@ -32,14 +32,14 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
     for _ in range(2):
         ended = night.run("audit", "shop")
         assert ended.code == 4
-        assert "shop.item: differs: 1 row is not the same\n" in ended.out
+        assert "shop.item: differs: 1 row is different\n" in ended.out
         assert f"\n  next: {REPAIR}\n" in ended.out
         assert ended.errors == ["not equal to the source: shop.item"]
     ended = night.run("status")
-    assert f"shop.item: not equal to its source: 1 row is not the same\n  next: {REPAIR}\n" in ended.out
+    assert f"shop.item: not equal to its source: 1 row is different\n  next: {REPAIR}\n" in ended.out
     (alert,) = hook.alerts()
     assert (alert.key, alert.kind, alert.command) == ("audit/shop.item", "failed", REPAIR)
-    assert (alert.summary, alert.error) == ("shop.item: is not equal to its source", "1 row is not the same")
+    assert (alert.summary, alert.error) == ("shop.item: is not equal to its source", "1 row is different")
     assert night.run(*REPAIR.split()[1:]).code == 0
     assert night.extraction(run, "shop.item") == ("full", 100)
     ended = night.run("audit")
@@ -76,7 +76,7 @@ def test_a_large_table_is_looked_at_in_parts_and_each_night_goes_on(shop: Night)
     shop.ask("warehouse", "UPDATE shop.item SET name = 'by hand' WHERE id = 1")
     ended = shop.run("audit")
     assert ended.code == 4
-    assert re.match(r"shop\.item \(part 1 of \d+\): differs: 1 row is not the same\n", ended.out)
+    assert re.match(r"shop\.item \(part 1 of \d+\): differs: 1 row is different\n", ended.out)
 
 
 def test_a_source_that_is_out_of_reach_hides_no_other(night: Night) -> None:

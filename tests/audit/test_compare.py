@@ -68,7 +68,7 @@ def test_a_row_changed_by_hand_in_the_warehouse_is_found_with_its_key(audits: Au
     night = shop(audits)
     night.ask("warehouse", "UPDATE shop.item SET price = 1.0 WHERE id = 17")
     found = audits.one()
-    assert str(found) == "differs: 1 row is not the same"
+    assert str(found) == "differs: 1 row is different"
     assert audits.kept() == [("altered", {"id": 17})]
 
 
@@ -252,7 +252,7 @@ def test_rows_that_are_set_aside_make_a_table_not_comparable(audits: Audits) -> 
     shop(audits, "quarantine: rows, columns: {price: {range: {max: 14}}}")
     found = audits.one()
     assert found.result == Outcome.INCOMPARABLE
-    assert "rows are set aside" in found.reason
+    assert "rows are in quarantine" in found.reason
 
 
 def test_a_column_that_the_warehouse_keeps_as_another_type_is_not_comparable(audits: Audits) -> None:

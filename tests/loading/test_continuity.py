@@ -88,7 +88,7 @@ def test_a_source_that_was_put_back_is_found_by_the_audit(
     tables = [night.table("shop", "item")]
     with access.opened(night.settings) as databases, audit.auditor(databases, tables) as auditor:
         (found,) = auditor.everything()
-    assert str(found) == "shop.item: differs: 10 rows are not the same"
+    assert str(found) == "shop.item: differs: 10 rows are different"
 
 
 def test_a_source_that_goes_on_is_read_by_what_changed(night: Night) -> None:

@@ -173,7 +173,7 @@ def test_an_audit_holds_the_table_to_the_rows_that_are_wanted(night: Night) -> N
     night.ask("warehouse", "UPDATE shop.item SET phone = 'x' WHERE id = 30")
     night.ask("warehouse", "DELETE FROM shop.item WHERE id = 31")
     assert seen(night) == (
-        "differs: 1 row of the source is missing, 1 row is not the same, 1 row fewer than the load left"
+        "differs: 1 row of the source is missing, 1 row is different, 1 row fewer than the load left"
     )
     night.platform.declare("shop", declared("where: id > 3"))
     assert "its next load handles that" in seen(night)

@@ -25,11 +25,11 @@ def proofs(**changed: Proof) -> dict[str, Proof]:
 
 
 def test_a_table_that_was_not_proved_for_eight_days_is_told() -> None:
-    old = proof(LONG_AGO, NOW - 9 * DAY, NOW - DAY, Outcome.DIFFERS, "1 row is not the same")
+    old = proof(LONG_AGO, NOW - 9 * DAY, NOW - DAY, Outcome.DIFFERS, "1 row is different")
     late = only(observations(ledger=ledger(proofs=proofs(employee=old))))
     assert (late.key, late.severity) == ("watch/audit/hr.employee", "stale")
     assert late.command == "pipeline audit hr --table employee"
-    assert late.error == "1 row is not the same"
+    assert late.error == "1 row is different"
     assert late.since == NOW - DAY
     assert late.summary.startswith(
         "hr.employee: was proved equal to its source at 2026-11-15 14:00 UTC, 9 days"
