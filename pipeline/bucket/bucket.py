@@ -169,8 +169,8 @@ class Bucket:
         object_ = self._existing(name)
         if object_.size_bytes > LARGEST_SMALL_BYTES:
             raise StepError(
-                f"bucket {self.name}: {name} is too large to be what it is called",
-                hint="check what it is",
+                f"bucket {self.name}: {name} is larger than 16 MiB, too large for an object of that kind",
+                hint="check who uploaded it",
             )
         pieces: list[bytes] = []
         actual = download.read_all(self._connection, object_, pieces.append, None)
@@ -215,7 +215,7 @@ class Bucket:
 
         states: list[rules.BucketState] = connection.call("read its settings", ask, needs="listBuckets")
         if not states:
-            raise UnreachableError(f"bucket {self.name}: there is no such bucket any more")
+            raise UnreachableError(f"bucket {self.name}: the bucket no longer exists")
         return states[0]
 
     def apply(self, *, keep_days: int, lock_days: int | None) -> rules.BucketState:

@@ -174,7 +174,7 @@ class Connection:
         if not attempts.wait(getattr(error, "retry_after_seconds", None)):
             raise UnreachableError(
                 f"bucket {self.bucket_name}: could not {what}: {reason}, for "
-                f"{attempts.failing_seconds:.0f} seconds, so it was given up",
+                f"{attempts.failing_seconds:.0f} seconds; gave up",
                 hint="run it again: it continues there",
             ) from None
         words = f"bucket {self.bucket_name}: trying again to {what}: {reason}"

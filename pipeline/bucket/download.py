@@ -42,14 +42,14 @@ def read_range(
                 if stop.is_set():
                     raise StoppedError(f"{object_.name}: the download was stopped")
                 if position + len(piece) > end:
-                    raise requests.ConnectionError("the answer was longer than it said")
+                    raise requests.ConnectionError("the answer was longer than the range that was asked for")
                 sink(piece)
                 position += len(piece)
                 attempts.progressed()
             if position < end:
-                raise requests.ConnectionError("the answer was short")
+                raise requests.ConnectionError("the answer was shorter than the range that was asked for")
         except urllib3.exceptions.HTTPError:
-            broken = requests.ConnectionError("the answer was cut")
+            broken = requests.ConnectionError("the answer was cut off")
             connection.again(f"download {object_.name}", broken, attempts, needs="readFiles")
         except (B2Error, requests.RequestException) as error:
             connection.again(f"download {object_.name}", error, attempts, needs="readFiles")

@@ -30,8 +30,8 @@ def _pages(
             return
         if following == start:
             raise UnreachableError(
-                f"bucket {connection.bucket_name}: could not {what}: {connection.realm} answers "
-                "the same page again",
+                f"bucket {connection.bucket_name}: could not {what}: {connection.realm} "
+                "returned the same page twice",
                 hint="check whether a proxy in between caches answers",
             )
         start = following
@@ -44,7 +44,7 @@ def newest(connection: Connection, name: str) -> Stored | None:
         answer = connection.session.list_file_names(connection.bucket_id, name, 1, name)
         return [stored(file) for file in answer["files"]]
 
-    versions: list[Stored] = connection.call(f"look for {name}", ask, needs="listFiles")
+    versions: list[Stored] = connection.call(f"find {name}", ask, needs="listFiles")
     return next((one for one in versions if one.name == name), None)
 
 

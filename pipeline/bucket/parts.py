@@ -150,7 +150,7 @@ class PartBody:
             piece = os.pread(self._descriptor, wanted, self._part.offset + self._done)
             if not piece:
                 raise StepError(
-                    f"{self._path}: it became shorter while it was uploaded",
+                    f"{self._path}: it was truncated during the upload",
                     hint="run the step again",
                 )
             self._done += len(piece)

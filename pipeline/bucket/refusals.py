@@ -99,7 +99,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, InvalidAuthToken):
         return "the token has expired"
     if isinstance(error, requests.RequestException):
-        return "the connection broke"
+        return "the connection was lost"
     return f"B2 sent an unexpected answer ({_quoted(error)})"
 
 
@@ -153,7 +153,9 @@ class Who:
         if missing:
             why = f"it lacks {', '.join(missing)}; make a key with that capability"
         elif allowed["namePrefix"]:
-            why = f"it is only for names that start with {allowed['namePrefix']!r}; make a key for this name"
+            why = (
+                f"it is limited to names that start with {allowed['namePrefix']!r}; make a key for this name"
+            )
         else:
             why = f"B2 wants more than {', '.join(needs)}; make another key"
         return f"key {self.key_id} may not {what}: {why}"

@@ -84,7 +84,7 @@ def _same(connection: Connection, label: Label, size_bytes: int, *, replace: boo
     if replace:
         return None
     raise StepError(
-        f"bucket {connection.bucket_name}: {label.name} is there already with other content "
+        f"bucket {connection.bucket_name}: {label.name} exists already with other content "
         f"(uploaded {existing.uploaded_at:%Y-%m-%d %H:%M} UTC), and nothing is overwritten",
         hint="leave it there",
         retryable=False,
@@ -121,8 +121,8 @@ class Upload:
         hashes = hashes_of(self._path)
         if hashes.sha256 != self._label.sha256:
             raise StepError(
-                f"{self._path}: its SHA-256 is not what it was",
-                hint="make the file again",
+                f"{self._path}: its SHA-256 has changed since it was encrypted",
+                hint="encrypt it again",
             )
         stored = _same(self._connection, self._label, self._size)
         if stored is None:

@@ -66,7 +66,7 @@ def test_another_backup_under_the_same_run_is_not_overwritten(shop: Archive, run
     upload.upload_backup(shop.settings, "shop", run)
     shop.work("shop", run).remove()
     encrypted(shop, run)
-    with pytest.raises(StepError, match=r"is there already with other content .* leave it there"):
+    with pytest.raises(StepError, match=r"exists already with other content .* leave it there"):
         upload.upload_backup(shop.settings, "shop", run)
 
 

@@ -228,7 +228,7 @@ def test_an_object_that_goes_on_behind_its_end_is_ended(stored: Archive) -> None
         with (
             access.opened(there) as databases,
             backups.reading(databases) as opened,
-            pytest.raises(UnreachableError, match=r"bucket .*shop/endless: the connection broke"),
+            pytest.raises(UnreachableError, match=r"bucket .*shop/endless: the connection was lost"),
         ):
             opened.read("shop/endless", taken.append)
     assert sum(map(len, taken)) <= len(content)
