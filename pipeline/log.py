@@ -127,7 +127,8 @@ class Output(logging.Handler):
             raise
         except Exception as error:  # noqa: BLE001 - who logs wrongly must not end the work that it tells of
             # Without what it holds: that was not redacted.
-            broken = f"a line of {record.filename}:{record.lineno} cannot be told: {type(error).__name__}"
+            place = f"{record.filename}:{record.lineno}"
+            broken = f"a log line of {place} cannot be formatted: {type(error).__name__}"
             line = self.format(logging.LogRecord(record.name, logging.ERROR, "", 0, broken, None, None))
         with contextlib.suppress(OSError):
             os.write(self._descriptor, (line + "\n").encode(errors="replace"))

@@ -28,7 +28,7 @@ def require_long(key: str) -> None:
     if len(key) < MINIMUM_KEY_LENGTH:
         raise UnreachableError(
             f"the entry {SECRET} in Vault has a key of {len(key)} characters",
-            hint=f"write {MINIMUM_KEY_LENGTH} or more, chosen at random; every hash will then be another",
+            hint=f"write a random one of {MINIMUM_KEY_LENGTH} or more; every hash changes with it",
         )
 
 
@@ -37,7 +37,7 @@ def instruction(mount: str, prefix: str) -> str:
     return (
         "head -c 32 /dev/urandom | base64 -w0 | "
         f"vault kv put -cas=0 -mount={mount} {prefix}/{SECRET} {KEY}=-; "
-        "keep a copy where Vault's own backup is: without this very key every hash becomes another"
+        "keep a copy with Vault's own backup: another key changes every hash"
     )
 
 

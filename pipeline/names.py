@@ -27,12 +27,12 @@ def problem(name: str) -> str | None:
 
     >>> problem("hr")
     >>> problem("mart")
-    'the name "mart" is taken by the warehouse itself; choose another'
+    'the name "mart" is reserved by the warehouse; choose another'
     """
     if not _PATTERN.fullmatch(name):
         return f'the name "{name}" is not valid; use lowercase letters, digits and _, and begin with a letter'
     if name in RESERVED or name.startswith("pg_"):
-        return f'the name "{name}" is taken by the warehouse itself; choose another'
+        return f'the name "{name}" is reserved by the warehouse; choose another'
     if len(name) > MAXIMUM_BYTES:
         return f'the name "{name}" is longer than {MAXIMUM_BYTES} characters; shorten it'
     return None
@@ -51,12 +51,12 @@ def advice(name: str, known: Iterable[str]) -> str:
     >>> advice("null_rat", ["mask", "null_rate"])
     'did you mean null_rate?'
     >>> advice("colour", ["mask", "null_rate"])
-    'known are mask, null_rate'
+    'known: mask, null_rate'
     """
     known = sorted(known)
     if match := nearest(name, known):
         return f"did you mean {match}?"
-    return f"known are {', '.join(known)}" if known else "there is none yet"
+    return f"known: {', '.join(known)}" if known else "there is none yet"
 
 
 def in_yaml(name: str) -> str:

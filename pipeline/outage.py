@@ -25,7 +25,7 @@ def error_of(error: str | None, outage: Outage) -> str:
     >>> error_of("hr.employee: source hr: no connection: refused", Outage("source hr"))
     'source hr: no connection: refused'
     """
-    text = error or "without a word"
+    text = error or "no error message"
     return text[max(0, text.find(outage.server)) :]
 
 

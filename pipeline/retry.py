@@ -105,5 +105,5 @@ class Attempts:
         if self.failing_seconds + seconds > self._policy.give_up_after_seconds:
             return False
         if self._stop.wait(seconds):
-            raise StoppedError("another part of the transfer failed, so this one was ended")
+            raise StoppedError("another part of the transfer failed, so this one was stopped")
         return True

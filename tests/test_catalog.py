@@ -61,7 +61,7 @@ hr.yaml:23: tables.employee.checks[5].relationship: columns and to_columns diffe
   for each
 hr.yaml:24: tables.employee.checks[6]: is not a kind of check; write one of freshness, relationship, rows,
   sql, unique
-mart.yaml:1: source: the name "mart" is taken by the warehouse itself; choose another
+mart.yaml:1: source: the name "mart" is reserved by the warehouse; choose another
 mart.yaml:2: tables: is empty; write at least one
 """
 ALL_PROBLEMS = [f"sources/{line}" for line in _ALL.replace("\n  ", " ").splitlines()]

@@ -75,7 +75,7 @@ FROM recent JOIN gone USING (id), LATERAL (SELECT * FROM mart.other) o, generate
         ("select *\nform hr.employee e e", "2: is not valid SQL near"),
         ("select 'a", "1: is not valid SQL"),
         ("select *\nfrom hr.employe", "2: hr.employe: no such table (did you mean employee?)"),
-        ("select * from rh.employee", "1: rh.employee: no such source; known are hr, mart"),
+        ("select * from rh.employee", "1: rh.employee: no such source; known: hr, mart"),
         (
             "select * from employee",
             "1: employee: is named without a schema; write its source or mart before it",

@@ -138,7 +138,7 @@ def test_who_logs_wrongly_ends_no_work_and_gives_nothing_away(tmp_path: Path, fo
     with file.open("wb") as opened:
         record = logging.LogRecord("pipeline", logging.INFO, "/x/access.py", 7, "%d", (PASSWORD,), None)
         log.Output(opened.fileno(), form).emit(record)
-    assert "a line of access.py:7 cannot be told: TypeError" in file.read_text()
+    assert "a log line of access.py:7 cannot be formatted: TypeError" in file.read_text()
     assert PASSWORD not in file.read_text()
 
 

@@ -237,7 +237,7 @@ keep-alive = True
         "luigi.cfg:3: [vault] auth: must be jwt, approle or token; correct it",
         "luigi.cfg:4: [vault] rôle: unknown key; did you mean role?",
         "luigi.cfg:5: [warehose]: unknown section; did you mean [warehouse]?",
-        'luigi.cfg:7: [source.mart]: the name "mart" is taken by the warehouse itself; choose another',
+        'luigi.cfg:7: [source.mart]: the name "mart" is reserved by the warehouse; choose another',
         "luigi.cfg:9: [Sources.hr]: unknown section; did you mean [source.hr]?",
         "luigi.cfg:11: [database.hr] address: missing; "
         "a credential made on demand needs address = host:port/name",
@@ -351,7 +351,7 @@ def test_what_is_missing_is_asked_for_by_name(write: Write) -> None:
     read = settings.read([write(VAULT + "[source.records]\nsecret = r\n")], {})
     asked: list[tuple[Callable[[], object], str]] = [
         (lambda: read.source("record"), r"did you mean records\?.*\[source\.record\]"),
-        (lambda: read.source("xyz"), "known are records"),
+        (lambda: read.source("xyz"), "known: records"),
         (lambda: read.database("hr"), "there is none yet"),
         (read.require_warehouse, r"\[warehouse\]: missing"),
         (read.require_backup, r"\[backup\]: missing"),

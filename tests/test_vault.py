@@ -230,7 +230,7 @@ def test_entry_without_uri_lists_its_keys_but_no_value(server: Server) -> None:
     server.write("misnamed", url="postgresql://u:password-of-two@h/db", note="a-note-to-hide")
     database = DatabaseSettings(secret="misnamed")
     with (
-        pytest.raises(UnreachableError, match="has no uri, only note, url") as caught,
+        pytest.raises(UnreachableError, match="has no uri; it has note, url") as caught,
         vault.session(server.approle()) as opened,
         opened.database_uri(database),
     ):

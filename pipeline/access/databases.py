@@ -116,10 +116,10 @@ class Access:
         instruction = mask.instruction(vault_settings.mount, vault_settings.prefix)
         entry = self.vault.read(mask.SECRET, missing=f"make the key of mask: hash there; type: {instruction}")
         if mask.KEY not in entry:
-            there = ", ".join(sorted(entry)) or "nothing at all"
+            there = ", ".join(sorted(entry)) or "nothing"
             # The command that makes it writes over no entry: the key may be there by another name.
             raise UnreachableError(
-                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}", only {there}',
+                f'the entry {mask.SECRET} in Vault has no "{mask.KEY}"; it has {there}',
                 hint=f'write the key there as "{mask.KEY}"; if there never was one, remove the entry and '
                 f"type: {instruction}",
             )

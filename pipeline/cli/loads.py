@@ -82,7 +82,7 @@ def show_failures(failures: Sequence[Step]) -> None:
     for alike in groups.values():
         step = alike[-1]
         server = step.outage if len(alike) > 1 else None
-        error = outage.error_of(step.error, server) if server else step.error or "without a word"
+        error = outage.error_of(step.error, server) if server else step.error or "no error message"
         if server and len({one.key.name.partition(".")[0] for one in alike}) > 1:
             # Which source it was that noticed it is no news beside all their names.
             error = error.removeprefix(f"{server.server}: ")

@@ -141,7 +141,7 @@ class Vault:
         values = self.read(secret)
         uri = values.get("uri", "")
         if not uri.startswith(("postgresql://", "postgres://")):
-            fault = "has a uri that is not postgresql://" if uri else f"has no uri, only {_listed(values)}"
+            fault = "has a uri that is not postgresql://" if uri else f"has no uri; it has {_listed(values)}"
             path = f"{self._settings.mount}/data/{self._settings.prefix}/{secret}"
             raise UnreachableError(
                 f"Vault at {self._settings.url}: {path} {fault}",
@@ -229,4 +229,4 @@ def _text(value: Any) -> str:
 
 
 def _listed(values: dict[str, str]) -> str:
-    return ", ".join(sorted(values)) or "nothing at all"
+    return ", ".join(sorted(values)) or "nothing"

@@ -147,7 +147,7 @@ def test_the_lines_of_a_file_of_public_keys_are_told_before_there_is_one(archive
     assert checked.code == 4, checked.out + checked.err
     (wrong,) = (each["problems"] for each in json.loads(checked.out) if each["subject"] == "signatures")
     (line,) = (line for line in lines if line.startswith("told "))
-    said = f"{file} lacks a key of told; write this line there, and where restores are made: {line}"
+    said = f"{file} lacks a key of told; write this line there, and on each machine that restores: {line}"
     assert wrong[1:] == [said]
     assert "there is no key" in wrong[0]
     assert "type: bao secrets enable -path=transit transit" in wrong[0]
@@ -176,7 +176,7 @@ def test_a_missing_key_of_the_masks_is_found_with_the_command_that_makes_it(nigh
     assert thing == "masks"
     command = "head -c 32 /dev/urandom | base64 -w0 | vault kv put -cas=0 -mount=secret pipeline/mask key=-"
     assert f"type: {command}" in problem
-    assert "every hash becomes another" in problem
+    assert "another key changes every hash" in problem
     assert "masks: ok" in night.run("check").out
 
 

@@ -121,7 +121,7 @@ def test_rows_that_failed_a_check_are_read_again_by_the_command_that_is_told(sho
         (["shop.itme"], '"shop.itme" is not a source, table, mart or database; did you mean shop.item?'),
         (["shpo"], "did you mean shop?"),
         (["backup/shpo"], "did you mean backup/shop?"),
-        (["everything_else"], "known are shop"),
+        (["everything_else"], "known: shop"),
         (["--from", "load", "backup/shop"], "--from load: only tables have that step"),
         (["--run", "yesterday"], '"yesterday" is not a valid run'),
         (["--run", "2020-01-01"], "nothing has run yet, so nothing can be run again"),

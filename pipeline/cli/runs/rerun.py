@@ -160,7 +160,7 @@ def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
     written = [f"{BACKUP}/{database}" for database in databases] if rest else []
     match = nearest(name, [*loaded, *written, *marts])
     sources = {table.partition(".")[0] for table in tables}
-    what = f"did you mean {match}?" if match else f"known are {', '.join(sorted(sources | databases))}"
+    what = f"did you mean {match}?" if match else f"known: {', '.join(sorted(sources | databases))}"
     raise UsageError(f'"{name}" is not a source, table, mart or database; {what}')
 
 
