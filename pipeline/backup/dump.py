@@ -150,7 +150,7 @@ class _Dump:
         settings, database = self._databases.settings, self._folder.database
         of = replace(failures.backup(database, self._folder.run), key=f"{failures.ARCHIVING}{database}")
         if state is None or (problem := state.problem) is None:
-            now = "archives its WAL again" if state else "is to archive no WAL any more"
+            now = "archives its WAL again" if state else "no longer has to archive its WAL"
             alerts.send_recovery(settings, of.key, f"{self._name}: its server {now}")
             return ()
         alerts.send(settings, of.alert(problem, kind=alerts.Kind.WARNING))

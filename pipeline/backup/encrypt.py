@@ -83,6 +83,6 @@ def _encrypt(folder: Work, dumped: Dumped, keyring: Keyring, show: Show) -> Encr
 def _require_same(name: str, digest: Digest, wanted: Digest) -> None:
     if digest != wanted:
         raise StepError(
-            f"{name}: was changed since it was dumped",
+            f"{name}: has changed since it was dumped",
             hint="check the disk",
         )

@@ -50,7 +50,7 @@ def upload_backup(settings: Settings, database: str, run: str, show: Show = no_p
         encrypted = records.encrypted(folder)
         if encrypted is None:
             raise StepError(
-                f"database {database}: nothing encrypted is in {folder.folder}",
+                f"database {database}: no encrypted dump is in {folder.folder}",
             )
         begun = time.monotonic()
         with access.opened(settings) as databases:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 STEP = VERIFY_TASK
 GIBIBYTE = 1024**3
 SHOWN = 10
-HINT = "write a [database.NAME] for each into luigi.cfg, or its name behind leave under [backup]"
+HINT = "write a [database.NAME] for each into luigi.cfg, or list its name in leave under [backup]"
 
 
 def verify_backup(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:
@@ -43,7 +43,7 @@ def verify_backup(settings: Settings, database: str, run: str, show: Show = no_p
             if backups.is_verified(settings, database, run):
                 return
             raise StepError(
-                f"database {database}: nothing encrypted is in {folder.folder}",
+                f"database {database}: no encrypted dump is in {folder.folder}",
             )
         with access.opened(settings) as databases:
             begun = time.monotonic()
@@ -72,7 +72,11 @@ def _keep(databases: Access, writing: Bucket, proven: Manifest) -> str | None:
         with backups.reading(databases) as reading:
             retention.keep(reading, writing, databases.settings, proven.database)
     except PipelineError as error:
-        logger.warning("backup of %s: it is verified, but no copy of it is kept: %s", proven.database, error)
+        logger.warning(
+            "backup of %s: it is verified, but it could not be copied below _kept/: %s",
+            proven.database,
+            error,
+        )
         return str(error)
     return None
 
@@ -82,10 +86,12 @@ def _warn_of_kept(settings: Settings, proven: Manifest, why: str | None) -> None
     key = f"{failures.KEPT}{proven.database}"
     of = replace(failures.backup(proven.database, proven.run), key=key)
     if why:
-        alerts.send(settings, of.alert(f"no copy is kept beyond its age: {why}", kind=alerts.Kind.WARNING))
+        alerts.send(
+            settings, of.alert(f"it could not be copied below _kept/: {why}", kind=alerts.Kind.WARNING)
+        )
     else:
         alerts.send_recovery(
-            settings, key, f"database {proven.database}: its backups are kept beyond their age again"
+            settings, key, f"database {proven.database}: its backups are copied below _kept/ again"
         )
 
 
@@ -102,12 +108,14 @@ def _warn_of_neighbours(databases: Access, proven: Manifest, names: tuple[str, .
     if not left_out:
         # Or one of those that were declared since tells: of several on one server one alone does.
         alerts.send_recovery(
-            settings, key, f"database {name}: nothing of its server is left out, or another backup reports it"
+            settings,
+            key,
+            f"database {name}: every database of its server is backed up, or reported by another backup",
         )
         return
     of = replace(failures.backup(name, proven.run), key=key, command="pipeline check")
     few = outage.few(left_out, SHOWN)
-    alert = of.alert(f"its server has databases that nothing here backs up: {few}", kind=alerts.Kind.WARNING)
+    alert = of.alert(f"databases of its server are not backed up: {few}", kind=alerts.Kind.WARNING)
     alerts.send(settings, alert.model_copy(update={"hint": HINT}))
 
 

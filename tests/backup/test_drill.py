@@ -91,13 +91,15 @@ def test_what_a_lesser_login_may_not_restore_is_told_and_costs_the_best_grade(sh
         postgres.rows(connection, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     shop.back_up("shop", "2026-11-23")
     found = drill.drill_database(shop.archive.settings, "shop", MONTH)
-    assert found.notes == ("left out: default privileges for what postgres will make",)
+    assert found.notes == ("left out: default privileges for objects that postgres will create",)
     assert found.grade == "B"
     shop.archive.source("theirs", SMALL)
     shop.back_up("theirs")
     with (
         shop.without_second_login(),
-        pytest.raises(StepError, match="only a superuser may act for postgres, who own or granted something"),
+        pytest.raises(
+            StepError, match="only a superuser may act for postgres, which own or granted something"
+        ),
     ):
         drill.drill_database(shop.archive.settings, "theirs", MONTH)
     assert drill.drill_database(shop.archive.settings, "theirs", MONTH).grade == "A"

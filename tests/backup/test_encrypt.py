@@ -92,7 +92,7 @@ def test_a_dump_that_has_changed_since_is_not_believed(shop: Archive, run: str) 
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(StepError, match=r"shop\.dump: was changed since it was dumped"):
+    with pytest.raises(StepError, match=r"shop\.dump: has changed since it was dumped"):
         encrypt.encrypt_dump(shop.settings, "shop", run)
     assert in_the_clear(shop, run) == []
 

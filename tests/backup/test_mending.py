@@ -96,7 +96,7 @@ def test_functions_with_unqualified_names_are_lent_a_search_path_and_all_is_rest
     code, said = restored(restores, "--into-new", name)
     assert code == 0, said
     told = " ".join(said.split())
-    assert "a search path lent to" in told
+    assert "a search path set for" in told
     assert "INDEX public item_plain" in told
     assert "in the source, ALTER FUNCTION ... SET search_path =" in told
     assert restores.ask(name, "SELECT count(*), min(lowered) FROM coded") == [(10, "a")]
@@ -123,8 +123,8 @@ def test_what_fails_is_left_out_and_named_and_all_rows_are_there(restores: Resto
     assert code == 4, said
     told = " ".join(said.split())
     assert (
-        'left out: CHECK old of public.aged is there as NOT VALID: check constraint "old" of relation "aged"'
-        in told
+        'left out: CHECK old of public.aged was restored as NOT VALID: check constraint "old" of '
+        'relation "aged"' in told
     )
     assert 'INDEX public item_odd: relation "nowhere" does not exist' in told
     assert restores.ask(name, "SELECT count(*) FROM aged") == [(10,)]
@@ -149,7 +149,7 @@ def test_one_table_whose_check_reads_another_comes_with_its_rows_and_the_check_i
     code, said = restored(restores, "--into-new", name, "--table", "coded")
     told = " ".join(said.split())
     assert code == 4, said
-    assert "CHECK coded_code_check of public.coded is there as NOT VALID" in told
+    assert "CHECK coded_code_check of public.coded was restored as NOT VALID" in told
     assert 'relation "code" does not exist' in told
     assert restores.ask(name, "SELECT count(*), min(code) FROM coded") == [(10, "a")]
     kept = "SELECT count(*) FROM pg_proc WHERE proname = 'known' AND proconfig IS NOT NULL"
@@ -188,7 +188,7 @@ def test_one_table_that_needs_another_one_says_how_to_have_it_whole(restores: Re
     told = " ".join(said.split())
     assert (code, "restore all of it, without --table" in told) == (3, True), said
     # In a database of somebody's, where everything else stays.
-    assert "drop that there, or repeat the command with --clean" in told
+    assert "drop the table there, or repeat the command with --clean" in told
     assert "drop and create it again" not in told
     code, said = restored(restores, "--into-new", restores.name("copy"), "--table", "worded")
     assert code == 4, said
@@ -213,5 +213,5 @@ def test_a_table_that_came_to_inherit_is_restored_as_it_was_though_its_columns_m
     name = restores.name("copy")
     code, said = restored(restores, "--into-new", name)
     assert code == 0, said
-    assert "columns in another order, for it inherits: public.child" in " ".join(said.split())
+    assert "columns in another order, because of inheritance: public.child" in " ".join(said.split())
     assert restores.ask(name, "SELECT extra, name, id FROM child WHERE id = 103") == [(3, "child 3", 103)]

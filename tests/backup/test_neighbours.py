@@ -51,7 +51,7 @@ def test_a_database_that_nothing_backs_up_is_told_until_somebody_says_what_is_wa
         taken(shop)
     (alert,) = hook.alerts()
     assert (alert.kind, alert.key, alert.command) == ("warning", "watch/neighbours/shop", "pipeline check")
-    assert alert.summary.endswith(f"its server has databases that nothing here backs up: {FORGOTTEN}")
+    assert alert.summary.endswith(f"databases of its server are not backed up: {FORGOTTEN}")
     assert alert.hint is not None
     assert "[database.NAME]" in alert.hint
     shop.write_settings(leave=f"{ALL_OTHERS}, quite_*")

@@ -112,7 +112,7 @@ def test_a_database_that_somebody_made_is_filled_by_the_uri_that_vault_keeps(sho
     # The role that owns what is restored may not write into a schema of somebody else's database.
     assert code == 3
     assert "permission denied for schema public" in said
-    assert f"its owner should be {shop.owner('shop')}, as it was" in said
+    assert f"set its owner back to {shop.owner('shop')}" in said
     assert "repeat the command with --clean" in said
     with shop.connect("postgres") as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
@@ -254,7 +254,7 @@ def test_what_is_in_the_way_is_told_before_anything_is_fetched(shop: Restores) -
     assert shop.ask(name, "SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM other)") == [(1000, 0)]
     code, said = restored(shop, "--into-new", name)
     assert code == 2
-    assert "there is a database of that name" in said
+    assert "a database of that name exists already" in said
 
 
 def test_a_server_that_is_too_old_is_refused_before_anything_is_fetched(shop: Restores) -> None:
@@ -289,7 +289,7 @@ def test_a_name_that_is_wrong_or_taken_is_told_before_anything_is_fetched(shop: 
     shop.archive.control.clear()
     name = shop.empty("taken")
     for arguments, wanted, told in (
-        (["--into-new", name], 2, "there is a database of that name"),
+        (["--into-new", name], 2, "a database of that name exists already"),
         (["--into-new", ""], 2, "is required"),
         (["--into-new", "x" * 64], 2, "is not a valid name"),
         (["--into-new", shop.name("new"), "--table", "purchases"], 2, "did you mean public.purchase?"),

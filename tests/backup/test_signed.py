@@ -234,7 +234,7 @@ def test_a_backup_that_was_moved_to_another_database_or_run_is_not_ours(
     (one,) = (one for one in listed(archive, database=database).of(database) if one.run == run)
     assert one.signature is Signature.WRONG
     # And where nothing is signed, its manifest says of what it is.
-    with archive.bucket() as bucket, pytest.raises(CheckError, match=f"is of shop {RUN}, and not of where"):
+    with archive.bucket() as bucket, pytest.raises(CheckError, match=f"holds shop {RUN} and is in the wrong"):
         choice.choose(bucket, without(archive.settings), database, run)
 
 

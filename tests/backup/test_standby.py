@@ -34,7 +34,7 @@ def test_a_backup_of_a_standby_that_stopped_is_as_old_as_what_it_has(
     assert stopped.taken_at < stopped.started_at
     (warning,) = stopped.warnings
     assert warning.startswith("database shop: its server is a standby that has stopped its replay, and shows")
-    assert "UTC: the backup has nothing later, and is dated so; let it follow its primary again" in warning
+    assert "UTC: the backup has nothing later, and has that date; resume its replication" in warning
     assert [table.rows for table in followed.contents.tables] == [1001]
     assert followed.warnings == ()
     assert followed.taken_at > followed.started_at

@@ -44,7 +44,7 @@ def test_all_of_it_is_private(tmp_path: Path) -> None:
 def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     """Plaintext would be there for them."""
     (tmp_path / "work").mkdir(mode=0o755)
-    with pytest.raises(UsageError, match=f"{tmp_path}/work: others may enter it"):
+    with pytest.raises(UsageError, match=f"{tmp_path}/work: other users may enter it"):
         a_work(tmp_path).prepare()
 
 

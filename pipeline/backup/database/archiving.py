@@ -38,10 +38,10 @@ class Archiving:
             return None
         since = "it never worked"
         if self.archived_at:
-            since = f"the last WAL that was archived is of {self.archived_at:%Y-%m-%d %H:%M:%S} UTC"
-        why = "archive_mode is on, but neither archive_command nor archive_library says how"
+            since = f"the last WAL that was archived is from {self.archived_at:%Y-%m-%d %H:%M:%S} UTC"
+        why = "archive_mode is on, but neither archive_command nor archive_library is set"
         if self.has_means:
-            why = f"the last failure is of {self.failed_at:%Y-%m-%d %H:%M:%S} UTC"
+            why = f"the last failure was at {self.failed_at:%Y-%m-%d %H:%M:%S} UTC"
         return (
             f"its server does not archive its WAL: {since}, and {why}. It keeps all WAL until that works, "
             "and its disk fills; see archive_command or archive_library there, and the server's log"

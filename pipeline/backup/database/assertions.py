@@ -78,7 +78,8 @@ def _in_order(tables: Sequence[Table], shapes: Sequence[TableShape]) -> tuple[li
             made.append(replace(shape, columns=columns))
         else:
             made.append(shape)
-    remark = f"; its columns in another order, for it inherits: {', '.join(moved[:SHOWN])}" if moved else ""
+    remark = "; columns in another order, because of inheritance: "
+    f"{', '.join(moved[:SHOWN])}" if moved else ""
     return made, remark
 
 
@@ -169,7 +170,8 @@ def _objects(wanted: Contents, restored: Collection[Objects]) -> Assertion:
     before = {(one.kind, one.owner): one.count for one in wanted.objects}
     now = {(one.kind, one.owner): one.count for one in restored}
     problems = [
-        f"{owner} owns {now.get((kind, owner), 0)} of kind {kind} instead of {before.get((kind, owner), 0)}"
+        f"{owner} owns {now.get((kind, owner), 0)} objects of kind {kind} instead of "
+        f"{before.get((kind, owner), 0)}"
         for kind, owner in sorted(before.keys() | now.keys())
         if before.get((kind, owner), 0) != now.get((kind, owner), 0)
     ]
@@ -187,7 +189,7 @@ def _constraints(connection: Connection) -> Assertion:
           AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
         """
     valid, invalid = postgres.rows(connection, query)[0]
-    more = f"; {invalid:,} were never validated in the source either" if invalid else ""
+    more = f"; {invalid:,} not validated, as in the source" if invalid else ""
     return Assertion(name="constraints", held=True, detail=f"{valid:,} valid{more}")
 
 
@@ -198,7 +200,7 @@ def indexes(connection: Connection) -> list[Assertion]:
     if health.reason is not None:
         detail = f"not checked: amcheck cannot be used ({health.reason}); have a superuser CREATE EXTENSION"
         return [valid, Assertion(name="amcheck", held=None, detail=detail)]
-    more = f"; {health.others} of other kinds, which it does not know" if health.others else ""
+    more = f"; {health.others} indexes of other kinds, which amcheck does not know" if health.others else ""
     detail = f"{health.trees:,} B-trees in order, with every row in them{more}"
     return [valid, _assertion("amcheck", health.broken, detail)]
 

@@ -24,7 +24,8 @@ from pipeline.errors import ConflictError
 from pipeline.postgres import Connection
 
 REWRITTEN = (
-    "was truncated, rewritten or dropped since the moment of the backup, which therefore cannot have its rows"
+    "was truncated, rewritten or dropped since the snapshot of the backup, so its rows are lost to this "
+    "backup"
 )
 # What a session has that sets none itself, as ours does.
 SEARCH_PATH = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'"

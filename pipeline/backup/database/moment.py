@@ -24,8 +24,8 @@ def warnings(name: str, taken: Snapshot, now: datetime) -> Iterator[str]:
     yield from clock_warnings(name, taken.taken_at, now)
     if taken.behind:
         yield (
-            f"{name}: its server is {snapshot.standby(taken)}: the backup has nothing later, and is dated "
-            "so; let it follow its primary again"
+            f"{name}: its server is {snapshot.standby(taken)}: the backup has nothing later, and has that "
+            "date; resume its replication"
         )
 
 
@@ -43,5 +43,7 @@ def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ..
     if abs(behind) <= CLOCK_SECONDS:
         return ()
     how = "behind" if behind > 0 else "ahead of"
-    warning = f"its server's clock is {abs(behind):,.0f} seconds {how} ours; set the one that is wrong"
+    warning = (
+        f"its server's clock is {abs(behind):,.0f} seconds {how} this machine's; set the one that is wrong"
+    )
     return (f"{name}: {warning}",)

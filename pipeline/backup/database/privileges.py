@@ -17,4 +17,4 @@ def lacking(connection: Connection) -> list[str]:
     if connection.server_version >= FIRST_WITH_READ_ALL_DATA:
         login = postgres.value(connection, "SELECT quote_ident(current_user)")
         more = f"GRANT pg_read_all_data TO {login} grants what is in schemas, and docs/backup-login.sql all"
-    return [*lines[:SHOWN], f"and {len(lines) - SHOWN} more like these; {more}"]
+    return [*lines[:SHOWN], f"and {len(lines) - SHOWN} more; {more}"]

@@ -64,7 +64,7 @@ class TableLocks:
                 self._show(None, f"waiting for {blocker}")
                 if not attempts.wait(None):
                     raise StepError(
-                        f"{self._name}: the dump waited too long for {blocker}",
+                        f"{self._name}: the dump timed out waiting for {blocker}",
                         hint="wait for it to end, or end it",
                     ) from None
             except postgres.GONE:  # a table was dropped or renamed since it was listed
@@ -108,14 +108,15 @@ class TableLocks:
             _lock(connection, self._locked)
         except postgres.LockNotAvailable:
             raise ConflictError(
-                f"{self._name}: another session wants an exclusive lock on a table while the backup begins"
+                f"{self._name}: another session is waiting for an exclusive lock on a table while the "
+                "backup begins"
             ) from None
 
     def step_aside(self) -> None:
         """Raise ConflictError if somebody waits for a table of ours, and one of our sessions behind him."""
         query = postgres.statement("backup/waiting_behind")
         for kept in postgres.read(self._connection, query, postgres.kept):
-            raise ConflictError(f"{self._name}: the backup makes way for {kept}")
+            raise ConflictError(f"{self._name}: the backup released its locks for {kept}")
 
     def require_unmoved(self, fresh: Connection) -> None:
         """Raise ConflictError if a table was rewritten before pg_dump had locked it, as it now has.

@@ -89,13 +89,13 @@ def newest(bucket: Bucket, settings: Settings, database: str) -> tuple[Manifest,
     sound = [one for one in there if one.sound]
     if not sound:
         raise StepError(
-            f"{database}: the bucket has no verified backup of it{', that is signed' if there else ''}",
+            f"{database}: the bucket has no verified backup of it{' that is signed' if there else ''}",
             hint=f"make one with '{chains.BACKUP.command(None, database)}'",
             retryable=False,
         )
     remarks: tuple[str, ...] = ()
     if there[-1] != sound[-1]:
-        remarks = (f"the newest backup, run {there[-1].run}, {there[-1].flaw}: an older one was taken",)
+        remarks = (f"the newest backup, run {there[-1].run}, {there[-1].flaw}: an older one was used",)
     return choice.choose(bucket, settings, database, sound[-1].run), remarks
 
 

@@ -48,9 +48,10 @@ def altered_row(restored: Restored) -> Assertion:
             if altered is None:
                 continue
             problem = assertions.table_problem(table, altered)
-            detail = f"one row deleted: {problem}" if problem else f"{table.full_name} still passed for whole"
+            detail = f"one row deleted: {problem}" if problem else "the comparison of "
+            f"{table.full_name} did not notice"
             return Assertion(name=name, held=problem is not None, detail=detail)
-    why = "no row can be deleted without another" if tables else "there are no rows"
+    why = "no row can be deleted alone" if tables else "there are no rows"
     return Assertion(name=name, held=None, detail=f"not tried: {why}")
 
 

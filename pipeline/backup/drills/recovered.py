@@ -52,12 +52,15 @@ def same_server(after: Recovered, proven: Manifest) -> Assertion:
     """Say whether it is the server that our backup is of."""
     name, wanted = "server", proven.contents.database.system_identifier
     if wanted is None:
-        detail = f"the backup of run {proven.run} was made before backups named theirs; make a new one"
+        detail = (
+            f"the backup of run {proven.run} has no system identifier: it was made by an older "
+            "version; make a new one"
+        )
         return Assertion(name=name, held=None, detail=detail)
     if after.system_identifier != wanted:
-        detail = f"its system identifier is {after.system_identifier}, and that of our backup's is {wanted}"
+        detail = f"its system identifier is {after.system_identifier}, and our backup's server has {wanted}"
         return Assertion(name=name, held=False, detail=detail)
-    return Assertion(name=name, held=True, detail=f"the one of our backup, system identifier {wanted}")
+    return Assertion(name=name, held=True, detail=f"the server of our backup, system identifier {wanted}")
 
 
 def whole_archive(after: Recovered, before: Repository, began_at: datetime) -> Assertion:
@@ -67,15 +70,16 @@ def whole_archive(after: Recovered, before: Repository, began_at: datetime) -> A
         return Assertion(name=name, held=None, detail="the repository has no WAL")
     if after.position <= begin(before.wal, after.segment_bytes):
         detail = (
-            f"recovery ended at {after.lsn}, and the repository has WAL up to {before.wal}: some between is "
-            "missing or damaged, and whatever was written after it is lost"
+            f"recovery ended at {after.lsn}, and the repository has WAL up to {before.wal}: some in "
+            "between is "
+            "missing or damaged, and everything written after it is lost"
         )
         return Assertion(name=name, held=False, detail=detail)
     last = "no transaction was replayed"
     if after.recovered_to:
         ago = durations.rough(max(began_at - after.recovered_to, began_at - began_at))
         last = (
-            f"the last transaction is of {after.recovered_to:%Y-%m-%d %H:%M:%S} UTC, {ago} before the drill"
+            f"the last transaction is from {after.recovered_to:%Y-%m-%d %H:%M:%S} UTC, {ago} before the drill"
         )
     return Assertion(
         name=name, held=True, detail=f"replayed up to {after.lsn}, in {before.wal} or later; {last}"
@@ -86,12 +90,12 @@ def as_far_as_backup(after: Recovered, proven: Manifest) -> Assertion:
     """Say whether the archive has all that our own backup of the night has."""
     name, wanted = "our backup", proven.contents.database.wal_lsn
     if wanted is None:
-        detail = f"the backup of run {proven.run} was made before backups named their LSN; make a new one"
+        detail = f"the backup of run {proven.run} has no LSN: it was made by an older version; make a new one"
         return Assertion(name=name, held=None, detail=detail)
     lacking = position(wanted) - after.position
     if lacking <= 0:
         return Assertion(
-            name=name, held=True, detail=f"all that the backup of run {proven.run} saw, LSN {wanted}"
+            name=name, held=True, detail=f"everything up to the backup of run {proven.run}, LSN {wanted}"
         )
     what = f"it ends at {after.lsn}, before the backup of run {proven.run}, whose LSN is {wanted}"
     if lacking <= after.segment_bytes:
@@ -112,15 +116,16 @@ def tables(counted: Sequence[Table], proven: Manifest) -> Assertion:
     gone = [one.full_name for one in wanted if one.full_name not in now]
     rows = sum(one.rows for one in counted)
     detail = (
-        f"{len(counted)} tables, {rows:,} rows read in full; {len(same)} of {len(wanted)} are as in our "
+        f"{len(counted)} tables, {rows:,} rows read in full; {len(same)} of {len(wanted)} are the same "
+        "as in our "
         f"backup of run {proven.run}"
     )
     if gone:
-        detail += f"; not there, dropped since or lost: {outage.few(gone)}"
+        detail += f"; missing (dropped since, or lost): {outage.few(gone)}"
     had_rows = [one.full_name for one in wanted if one.rows]
     empty = [name for name in had_rows if name in now and not now[name].rows]
     if empty:
-        detail += f"; empty, emptied since or lost: {outage.few(empty)}"
+        detail += f"; empty (emptied since, or lost): {outage.few(empty)}"
     is_sure = not gone and not empty and (bool(same) or not wanted)
     return Assertion(name="tables", held=True if is_sure else None, detail=detail)
 
@@ -129,7 +134,7 @@ def sound_backup(before: Repository) -> Assertion:
     """Say what pgBackRest found of the pages as it made the backup."""
     name = "backup"
     if before.backup and before.backup.is_damaged:
-        detail = f"{before.backup.label} has pages with a wrong checksum, as pgBackRest says"
+        detail = f"{before.backup.label} has pages with a wrong checksum, according to pgBackRest"
         return Assertion(name=name, held=False, detail=detail)
     kind = f"{before.backup.kind}, {before.backup.label}" if before.backup else ""
-    return Assertion(name=name, held=True, detail=f"{kind}: no damaged page, as pgBackRest says")
+    return Assertion(name=name, held=True, detail=f"{kind}: no damaged page, according to pgBackRest")

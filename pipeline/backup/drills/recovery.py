@@ -111,7 +111,7 @@ class _Recovery:
         if before.backup is None:
             raise StepError(
                 f"stanza {self.stanza}: {before.problem or 'pgBackRest has no backup of this server'}",
-                hint=f"see 'pgbackrest --stanza={self.stanza} info'",
+                hint=f"type 'pgbackrest --stanza={self.stanza} info'",
                 retryable=False,
             )
         programs, account = machine.programs(own, before.version), machine.account(own)
@@ -226,7 +226,7 @@ def _folder(settings: Settings, account: Account | None) -> Iterator[Path]:
             parent.chmod(0o711)
     except OSError as error:
         raise UsageError(
-            f"{parent}: cannot be made: {error.strerror}", hint="fix [pgbackrest] work_dir"
+            f"{parent}: cannot be created: {error.strerror}", hint="fix [pgbackrest] work_dir"
         ) from error
     with temporary.folder(parent, RESTORE, cluster.end) as folder:
         if account:
@@ -235,8 +235,8 @@ def _folder(settings: Settings, account: Account | None) -> Iterator[Path]:
                 command.run(["test", "-x", folder], account=account)
             except StepError:
                 raise UsageError(
-                    f"{folder}: {account.name}, who runs the restored server, cannot reach it",
-                    hint="name a folder that he can go through in [pgbackrest] work_dir",
+                    f"{folder}: user {account.name}, who runs the restored server, cannot enter it",
+                    hint="set [pgbackrest] work_dir to a folder that this user can enter",
                 ) from None
         yield folder
 
@@ -248,7 +248,7 @@ def _pages(made: Cluster) -> Assertion:
         wrong = made.check_pages()
     except StepError as error:
         return Assertion(name=name, held=None, detail=f"not checked: {redact(error.fact)}")
-    return Assertion(name=name, held=wrong is None, detail=wrong or "those of all pages are right")
+    return Assertion(name=name, held=wrong is None, detail=wrong or "correct on every page")
 
 
 def _damaged_page(made: Cluster, pages: Assertion) -> Assertion:
@@ -261,7 +261,9 @@ def _damaged_page(made: Cluster, pages: Assertion) -> Assertion:
     _flip(path, PAGE_BYTES - 1)
     wrong = made.check_pages()
     detail = (
-        "one bit flipped: its checksum tells" if wrong else f"one bit of {path.name} was flipped, unnoticed"
+        "one bit flipped: its checksum shows it"
+        if wrong
+        else f"one bit of {path.name} was flipped, unnoticed"
     )
     return Assertion(name=name, held=wrong is not None, detail=detail)
 

@@ -40,9 +40,9 @@ class Grade(Choice):
 
 # What the grades mean.
 GRADES = {
-    Grade.A: "everything is as it was, in time",
-    Grade.B: "everything is as it was, in time; some of it could not be checked, or was left out",
-    Grade.C: "everything is as it was, but it took longer than the deadline",
+    Grade.A: "restored and equal to the original, in time",
+    Grade.B: "restored and equal to the original, in time; some of it could not be checked, or was left out",
+    Grade.C: "restored and equal to the original, but over the deadline",
     Grade.F: "the backup was not restored, or differs from the database that was backed up",
 }
 HOLDING = (Grade.A, Grade.B)

@@ -67,8 +67,8 @@ class Cluster:
         """Make its folders, for nobody but whoever runs it. Raise UsageError if the path is too long."""
         if len(os.fsencode(self.folder / f".s.PGSQL.{PORT}")) > SOCKET_BYTES:
             raise UsageError(
-                f"{self.folder}: its path is too long for a socket",
-                hint="name a folder with a shorter one in [pgbackrest] work_dir",
+                f"{self.folder}: its path is too long for a Unix socket",
+                hint="set [pgbackrest] work_dir to a folder with a shorter path",
             )
         for folder in (self.data, self.folder / "lock", self.folder / "tablespaces", self.folder / "socket"):
             folder.mkdir(mode=0o700)
@@ -146,7 +146,7 @@ class Cluster:
             while child.running and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
             if child.running:
-                raise StepError(f"the restored server does not stop within {STOP_SECONDS:g} seconds")
+                raise StepError(f"the restored server did not stop within {STOP_SECONDS:g} seconds")
             child.finish()
 
     def opened(
@@ -164,7 +164,7 @@ class Cluster:
     def _wait(self, child: Child, show: Show) -> None:
         while True:
             if not child.running:
-                raise StepError(f"the restored server did not come up: {self._tail()}", retryable=False)
+                raise StepError(f"the restored server did not start: {self._tail()}", retryable=False)
             show(self._replayed())
             try:
                 with self.opened(DATABASE):

@@ -32,8 +32,9 @@ def problems(database: str, of: Server, repository: Repository) -> list[str]:
         return [f"stanza {stanza}: {repository.problem}; see 'pgbackrest --stanza={stanza} info'"]
     if repository.system_identifier != of.system_identifier:
         return [
-            f"stanza {stanza} is of another server: its system identifier is "
-            f"{repository.system_identifier}, and that of {database}'s is {of.system_identifier}; correct "
+            f"stanza {stanza} belongs to another server: its system identifier is "
+            f"{repository.system_identifier}, and the server of {database} has {of.system_identifier}; "
+            "correct "
             f"[database.{database}] pgbackrest, or upgrade the stanza"
         ]
     wrong = []
@@ -41,8 +42,8 @@ def problems(database: str, of: Server, repository: Repository) -> list[str]:
         wrong.append(f"stanza {stanza} has no backup of this server; make one")
     if _lacks(of.archived, repository.wal):
         wrong.append(
-            f"the server says that it archived {of.archived}, and the newest in stanza {stanza} is "
-            f"{repository.wal or 'nothing'}: see where its archive_command or archive_library puts it"
+            f"the server archived {of.archived}, and the newest WAL in stanza {stanza} is "
+            f"{repository.wal or 'missing'}; check where its archive_command or archive_library writes"
         )
     return wrong
 

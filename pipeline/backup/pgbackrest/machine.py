@@ -42,9 +42,9 @@ def programs(settings: PgBackRestSettings, version: str | None) -> Programs:
         if known == major:
             return Programs(folder, int(major))
         seen += [f"{known} in {folder}"] if known else []
-    there = f"; here is {', '.join(dict.fromkeys(seen))}" if seen else ""
+    there = f"; found {', '.join(dict.fromkeys(seen))}" if seen else ""
     raise StepError(
-        f"PostgreSQL {major}, which the archive is of, is not on this machine{there}",
+        f"PostgreSQL {major}, the archive's version, is not on this machine{there}",
         hint=f"install its server (in Debian postgresql-{major}), or name the folder of its programs in "
         "[pgbackrest] postgres_bin",
         retryable=False,
@@ -68,7 +68,7 @@ def require_room(folder: Path, size_bytes: int) -> None:
     if free < needed:
         raise StepError(
             f"{folder}: the server needs {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free",
-            hint="make room there, or name another folder in [pgbackrest] work_dir",
+            hint="make room there, or set another [pgbackrest] work_dir",
             retryable=False,
         )
 
@@ -84,6 +84,6 @@ def account(settings: PgBackRestSettings) -> Account | None:
         return accounts.named(settings.user)
     except KeyError:
         raise UsageError(
-            f"[pgbackrest] user: there is no user {settings.user} here, and PostgreSQL does not run as root",
-            hint="name one that is here, or run this as the user that runs the pipeline",
+            f"[pgbackrest] user: user {settings.user} does not exist, and PostgreSQL does not run as root",
+            hint="name an existing user, or run this as the user that runs the pipeline",
         ) from None

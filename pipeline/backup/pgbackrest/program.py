@@ -33,11 +33,11 @@ def ask(settings: PgBackRestSettings, stanza: str, *more: str) -> str:
         if error.fact.endswith("not found"):
             raise StepError(
                 "pgbackrest: not found on the PATH",
-                hint="install pgBackRest, no older than where it makes the backups",
+                hint="install pgBackRest, at least the version that makes the backups",
                 retryable=False,
             ) from None
         raise UnreachableError(
             f"pgBackRest, stanza {stanza}: {error.fact}",
-            hint="see that [pgbackrest] config names its file, and that this user may read that and the "
+            hint="check that [pgbackrest] config names its file, and that this user may read it and the "
             "repository",
         ) from None

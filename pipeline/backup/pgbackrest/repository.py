@@ -178,7 +178,7 @@ def _understood(kind: TypeAdapter[T], answer: str, stanza: str) -> T:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(key) for key in first["loc"])
         raise StepError(
-            f"pgBackRest, stanza {stanza}: its answer is not understood ({place}: {first['msg']})",
-            hint="see 'pgbackrest version' here; 2.45 and later were tried",
+            f"pgBackRest, stanza {stanza}: its output has an unexpected form ({place}: {first['msg']})",
+            hint="check 'pgbackrest version' here; 2.45 and later were tried",
             retryable=False,
         ) from None

@@ -66,7 +66,9 @@ class Repair:
         # In order: a check may read a table whose rows came later.
         failed, fixed = self._again(failed)
         if fixed:
-            self.remarks.append(f"came only at the second try, after what they read: {_listed(fixed)}")
+            self.remarks.append(
+                f"restored at the second try, after the tables that they read: {_listed(fixed)}"
+            )
         if failed:
             with self.restorer.place.opened() as connection, self._lent(connection):
                 if self.lends:
@@ -90,7 +92,9 @@ class Repair:
             if lent:
                 self._note_lent(lent)
         if fixed:
-            self.remarks.append(f"came only at the second try, after what they need: {_listed(fixed)}")
+            self.remarks.append(
+                f"restored at the second try, after the objects that they need: {_listed(fixed)}"
+            )
         return [self._described(one) for one in failed]
 
     def _described(self, entry: Entry) -> str:
@@ -172,8 +176,8 @@ class Repair:
         functions = ", ".join(sorted(self._functions)) or "the functions that they call"
         path = self.wanted.search_path or "public"
         self.remarks.append(
-            f"came only with a search path lent to {functions}: {_listed(fixed)}; pg_restore alone fails "
-            f"there: in the source, ALTER FUNCTION ... SET search_path = {path}, for each of them"
+            f"restored only with a search path set for {functions}: {_listed(fixed)}; pg_restore alone fails "
+            f"there; in the source, ALTER FUNCTION ... SET search_path = {path} for each of them"
         )
 
     def _without_checks(self, connection: Connection, entry: Entry) -> bool:
@@ -196,7 +200,8 @@ class Repair:
             except postgres.Error as error:
                 postgres.rows(connection, sql.Composed([add, sql.SQL(" NOT VALID")]))
                 self.left_out.append(
-                    f"CHECK {name} of {table.full_name} is there as NOT VALID: {postgres.message_of(error)}"
+                    f"CHECK {name} of {table.full_name} was restored as NOT VALID: "
+                    f"{postgres.message_of(error)}"
                 )
         return not failed
 

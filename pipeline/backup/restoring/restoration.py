@@ -189,13 +189,13 @@ class Restoration:
         again = "repeat the command with --clean"
         hints = [
             # The rest of what is in there may be in use.
-            f"a part of the table may be in it now: drop that there, or {again}"
+            f"a part of the table may be in it now: drop the table there, or {again}"
             if self._order.table
             else f"a part of the backup is in it now: drop and create it again, or {again}"
         ]
         owner = self._proven.contents.database.owner
         if _is_shut_out(place, owner):
-            hints.insert(0, f"its owner should be {owner}, as it was: ALTER DATABASE ... OWNER TO")
+            hints.insert(0, f"set its owner back to {owner}: ALTER DATABASE ... OWNER TO")
         elif error.hint:
             hints.insert(0, error.hint)
         return StepError(error.fact, hint="; ".join(hints))

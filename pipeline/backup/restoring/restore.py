@@ -38,7 +38,7 @@ def restore_into(settings: Settings, order: Order, uri: str, show: Show = fetch.
         place = target.at(uri)
         if not place.database:
             raise UsageError(
-                "--into: names no database",
+                "--into: has no database name",
                 hint="write postgresql://ROLE@HOST:PORT/NAME",
             )
         proven = _chosen(databases, bucket, order)
@@ -84,8 +84,8 @@ def server_for(databases: Access, proven: Manifest, table: str | None = None) ->
     with second.opened() as connection:
         if not roles.is_superuser(connection):
             raise UsageError(
-                f"{second.name}: {second.login}, of [drill] superuser_secret, is not a superuser there",
-                hint="name one that is",
+                f"{second.name}: its login {second.login}, from [drill] superuser_secret, is not a superuser",
+                hint="name a superuser's",
             )
     return second
 
@@ -110,7 +110,7 @@ def _kept_uri(databases: Access, path: str) -> str:
         named = f"{database}, which belongs to the server itself" if database else "no database"
         raise UsageError(
             f"--into {VAULT}{path}: its uri names {named}",
-            hint="put the one to restore into at the end of that uri, or write --into-new NAME "
+            hint="put the database to restore into at the end of that uri, or write --into-new NAME "
             "for a new one on the server of [drill]",
         )
     return uri
@@ -123,7 +123,7 @@ def work_folder(settings: Settings) -> contextlib.AbstractContextManager[Path]:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{parent}: cannot be made: {error.strerror}",
+            f"{parent}: cannot be created: {error.strerror}",
             hint="fix [backup] work_dir",
         ) from error
     return temporary.folder(parent, RESTORE)
@@ -137,9 +137,9 @@ def _require_fit(connection: Connection, order: Order, proven: Manifest, place: 
     encoding = contents.database(connection).encoding
     if encoding != proven.contents.database.encoding:
         raise UsageError(
-            f"{place.name}: its encoding is {encoding}, and that of the backup "
+            f"{place.name}: its encoding is {encoding}, and the backup's is "
             f"{proven.contents.database.encoding}",
-            hint="make a database with that one",
+            hint="create a database with the backup's encoding",
         )
     if order.clean:
         return

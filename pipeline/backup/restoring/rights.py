@@ -35,7 +35,7 @@ def lacking(
         what += [f"extension {name}" for name in _untrusted(connection, proven, there)]
         if what:
             more = f" and {len(what) - SHOWN} more" if len(what) > SHOWN else ""
-            lines.append(f"only a superuser may make {', '.join(what[:SHOWN])}{more}")
+            lines.append(f"only a superuser may create {', '.join(what[:SHOWN])}{more}")
     return tuple(lines)
 
 
@@ -56,10 +56,10 @@ def _attributes(connection: Connection, proven: Manifest, login: str, *, makes: 
     (role,) = postgres.read(connection, query, _Role)
     lines = []
     if makes and not role.rolcreatedb:
-        lines.append(f"it may not make a database: ALTER ROLE {login} CREATEDB")
+        lines.append(f"it may not create a database: ALTER ROLE {login} CREATEDB")
     missing = sorted(set(proven.contents.roles) - set(role.known))
     if missing and not role.rolcreaterole:
-        lines.append(f"it may not make the roles {', '.join(missing)}: ALTER ROLE {login} CREATEROLE")
+        lines.append(f"it may not create the roles {', '.join(missing)}: ALTER ROLE {login} CREATEROLE")
     return lines
 
 
@@ -91,9 +91,11 @@ def _foreign(connection: Connection, names: Collection[str], login: str) -> list
     powerful = ", ".join(role.name for role in roles if role.is_super)
     lines = []
     if plain:
-        lines.append(f"it may not act for {plain}, who own or granted something: GRANT {plain} TO {login}")
+        lines.append(
+            f"it is not a member of {plain}, which own or granted something: GRANT {plain} TO {login}"
+        )
     if powerful:
-        lines.append(f"only a superuser may act for {powerful}, who own or granted something")
+        lines.append(f"only a superuser may act for {powerful}, which own or granted something")
     return lines
 
 
@@ -127,7 +129,7 @@ def of_existing(connection: Connection, proven: Manifest, table: str | None) -> 
 
 def refused(name: str, lacks: Collection[str], way_out: str) -> StepError:
     """Return the error that says all of what a login lacks, before anything was downloaded."""
-    return StepError(f"{name}: our login may not restore this backup: {'; '.join(lacks)}", hint=way_out)
+    return StepError(f"{name}: its login may not restore this backup: {'; '.join(lacks)}", hint=way_out)
 
 
 def lesser(connection: Connection, other: Target) -> str | None:

@@ -125,7 +125,7 @@ def make(connection: Connection, globals_sql: str, wanted: Making, where: str) -
         why = next((making.refused[name] for name in missing if name in making.refused), "not in the backup")
         raise StepError(
             f"{where}: the database needs roles that are missing: {', '.join(missing)} ({why})",
-            hint="make them there, or restore with a login that may create roles",
+            hint="create them there, or restore with a login that may create roles",
         )
     return Roles(tuple(making.made), tuple(making.remarks), tuple(making.others))
 

@@ -122,8 +122,9 @@ def require_empty(connection: Connection, name: str) -> None:
     if kinds:
         raise UsageError(
             f"{name}: is not empty (it has {', '.join(kinds)})",
-            hint="restore into an empty database or with --into-new, or add --clean: then the objects of the "
-            "backup are dropped there first",
+            hint="restore into an empty database or with --into-new, or add --clean, which drops the "
+            "objects of "
+            "the backup there first",
         )
 
 
@@ -135,8 +136,8 @@ def require_no_table(connection: Connection, table: str, name: str) -> None:
         """
     if postgres.row(connection, query, (table,)) is not None:
         raise UsageError(
-            f"{name}: has a table {table} already",
-            hint="rename that, or restore into another database, or add --clean: then it is dropped first",
+            f"{name}: already has a table {table}",
+            hint="rename it, or restore into another database, or add --clean, which drops it first",
         )
 
 
@@ -170,8 +171,8 @@ def require_free(connection: Connection, place: Target) -> bool:
     there = postgres.row(connection, query, (place.database,))
     if there is not None and there[0] != UNFINISHED:
         raise UsageError(
-            f"{place.name}: there is a database of that name",
-            hint="choose another, or drop that one",
+            f"{place.name}: a database of that name exists already",
+            hint="choose another name, or drop that database",
         )
     return there is not None
 

@@ -83,7 +83,7 @@ def without_foreign(
     for entry in entries:
         privileges, comment = DEFAULT_PRIVILEGES.match(entry.text), EXTENSION_COMMENT.match(entry.text)
         if privileges and privileges[1] in foreign:
-            remarks.append(f"left out: default privileges for what {privileges[1]} will make")
+            remarks.append(f"left out: default privileges for objects that {privileges[1]} will create")
         elif not (comment and comment[1] in extensions):
             kept.append(entry)
     return kept, list(dict.fromkeys(remarks))

@@ -82,9 +82,10 @@ class Unpacking:
     def _way_out(self) -> str:
         if self.table:
             return (
-                "it may need what did not come along: restore all of it, without --table, and copy from there"
+                "it may need objects that were not restored with it: restore the whole backup, without "
+                "--table, and copy from there"
             )
-        return "docs/restore.md says how to restore without it, under 'Without a definition that fails'"
+        return "to restore without it, see 'Without a definition that fails' in docs/restore.md"
 
     def _go_on(
         self, restorer: Restorer, repair: Repair, entries: list[Entry], options: tuple[str, ...] = ()

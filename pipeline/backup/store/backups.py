@@ -55,7 +55,7 @@ class Backup:
         if not self.verified:
             return "differs from the verified backup: an object of it is missing, or was replaced"
         if self.signature is Signature.WRONG:
-            return "is wrongly signed: it is not ours, or was changed or moved since"
+            return "has an invalid signature: it is not ours, or was changed or moved since"
         return "is not signed" if self.signature is Signature.UNSIGNED else ""
 
 
@@ -120,7 +120,7 @@ def require_free(settings: Settings, database: str, run: str) -> None:
         else "is not signed by us"
     )
     raise StepError(
-        f"bucket {bucket.name}: {name} is there already, and {what}",
+        f"bucket {bucket.name}: {name} exists already, and {what}",
         hint="leave it there" if is_unsigned else "find out who wrote it",
         retryable=False,
         again=ANOTHER_RUN,

@@ -51,17 +51,18 @@ def _none(
 ) -> UsageError:
     what = f"run {run}" if run else "any run"
     if there:
-        known = f"there are {', '.join(backup.run for backup in there[-5:])}"
+        known = f"known: {', '.join(backup.run for backup in there[-5:])}"
     else:
         known = advice(database, {backup.database for backup in backups.find(bucket, settings).backups})
     return UsageError(
-        f"bucket {bucket.name}: there is no backup of {database} of {what}; {known} (see 'pipeline backups')"
+        f"bucket {bucket.name}: there is no backup of {database} for {what}; {known} (see 'pipeline backups')"
     )
 
 
 def _unsound(bucket: "Bucket", newest: Backup, there: Sequence[Backup]) -> CheckError:
     sound = [backup.run for backup in there if backup.sound]
-    instead = f"the newest that is sound is that of {sound[-1]}: add --at {sound[-1]}" if sound else "none is"
+    instead = f"the newest sound one is of {sound[-1]}: add --at "
+    f"{sound[-1]}" if sound else "no other is sound"
     return CheckError(
         f"bucket {bucket.name}: the newest backup of {newest.database}, of run {newest.run}, {newest.flaw}; "
         f"{instead}"
@@ -79,7 +80,7 @@ def _sound_copy(bucket: "Bucket", settings: Settings, backup: Backup) -> Backup 
     copied = next((copy for copy in copies if copy.run == backup.run and copy.sound), None)
     if copied:
         logger.warning(
-            "bucket %s: the backup of %s, of run %s, %s: the copy of it that is kept is taken",
+            "bucket %s: the backup of %s, of run %s, %s: using the copy of it below _kept/",
             bucket.name,
             backup.database,
             backup.run,
@@ -93,13 +94,13 @@ def _require_signed(bucket: "Bucket", backup: Backup, *, unsigned: bool) -> None
     if backup.signature is Signature.WRONG:
         raise CheckError(
             f"{what}, {backup.flaw}",
-            hint="use another; or, where the key that signed it is missing in the file of [backup] signers, "
-            "put its line back",
+            hint="use another backup, or, if its key is missing in the file of [backup] signers, put that "
+            "line back",
         )
     if backup.signature is Signature.UNSIGNED and not unsigned:
         raise CheckError(
             f"{what}, is not signed: it was made before backups were signed, or not by us",
-            hint="use one that is signed; where you know that this is yours, add --unsigned",
+            hint="use one that is signed, or, if you know that this one is yours, add --unsigned",
         )
     if backup.signature is Signature.UNSIGNED:
         logger.warning("%s, is not signed: nothing shows that it is ours", what)
@@ -109,7 +110,7 @@ def _require_its_own(what: str, proven: Manifest, backup: Backup, data: bytes) -
     """Refuse a manifest that was written for another place, or other bytes than those that were signed."""
     if backup.signature is Signature.SIGNED and hashlib.sha256(data).hexdigest() != backup.manifest_sha256:
         raise CheckError(
-            f"{what} is not what was signed", hint="use another backup, and find out who wrote this"
+            f"{what} differs from what was signed", hint="use another backup, and find out who wrote this"
         )
     names = (
         manifest.dump_name(backup.database, backup.run),
@@ -121,6 +122,6 @@ def _require_its_own(what: str, proven: Manifest, backup: Backup, data: bytes) -
         *names,
     ):
         raise CheckError(
-            f"{what} is of {proven.database} {proven.run}, and not of where it is",
+            f"{what} holds {proven.database} {proven.run} and is in the wrong place",
             hint="use another backup, and find out who put it there",
         )

@@ -18,8 +18,8 @@ from pipeline.errors import CheckError
 from pipeline.settings import Settings
 
 NOBODY = (
-    "nobody verifies who made the backups: [backup] signers is not set, so one that somebody else put into "
-    "the bucket is taken for ours (docs/restore.md)"
+    "the origin of backups is not verified: [backup] signers is not set, so a backup that somebody else put "
+    "into the bucket counts as ours (docs/restore.md)"
 )
 LABEL, SHA1 = "signature", "manifest-sha1"
 LABELS = ("taken-at", "verified-at", "method", "dump-sha256", "globals-sha256", SHA1)
@@ -106,7 +106,8 @@ def problems(databases: Access, database: str) -> list[str]:
     known = crypt.read_signers(path, may_lack=True)
     there, vault = databases.vault.transit.public_keys(database), databases.settings.vault
     lines = [
-        f"{known.path} lacks a key of {database}; write this line there, and where restores are made: {line}"
+        f"{known.path} lacks a key of {database}; write this line there, and on each machine that "
+        f"restores: {line}"
         for line in known.lacking(database, there)
     ]
     lines += known.unknown(database, there, f"{vault.transit}/keys/{vault.signing_key(database)}")

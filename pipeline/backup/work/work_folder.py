@@ -74,7 +74,7 @@ class Work:
         except OSError as error:
             raise UsageError(
                 f"{error.filename}: cannot be used: {error.strerror}",
-                hint="fix that, or [backup] work_dir",
+                hint="fix that, or set another [backup] work_dir",
             ) from error
 
     @property
@@ -277,10 +277,10 @@ def _require_private(folder: Path) -> None:
     if status.st_uid != os.geteuid():
         raise UsageError(
             f"{folder}: belongs to another user",
-            hint="name a folder of our own as [backup] work_dir",
+            hint="set [backup] work_dir to a folder of the pipeline's user",
         )
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
-            f"{folder}: others may enter it",
+            f"{folder}: other users may enter it",
             hint=f"make it private: chmod 700 {folder}",
         )

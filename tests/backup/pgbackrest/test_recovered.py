@@ -20,11 +20,15 @@ STAYS = table("kept", 2, "1")
 @pytest.mark.parametrize(
     ("counted", "held", "words"),
     [
-        pytest.param((STAYS, table("busy", 4, "3")), True, "1 of 2 are as in our backup", id="written to"),
-        pytest.param((STAYS, table("busy", 0, "0")), None, "emptied since or lost: public.busy", id="empty"),
-        pytest.param((STAYS,), None, "dropped since or lost: public.busy", id="gone"),
         pytest.param(
-            (table("kept", 1, "8"), table("busy", 4, "3")), None, "0 of 2 are as in", id="all others"
+            (STAYS, table("busy", 4, "3")), True, "1 of 2 are the same as in our backup", id="written to"
+        ),
+        pytest.param(
+            (STAYS, table("busy", 0, "0")), None, "empty (emptied since, or lost): public.busy", id="empty"
+        ),
+        pytest.param((STAYS,), None, "missing (dropped since, or lost): public.busy", id="gone"),
+        pytest.param(
+            (table("kept", 1, "8"), table("busy", 4, "3")), None, "0 of 2 are the same as in", id="all others"
         ),
     ],
 )

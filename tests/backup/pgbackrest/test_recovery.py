@@ -151,7 +151,7 @@ def test_the_archive_of_another_server_is_found(restores: Restores) -> None:
     contents = restores.archive.manifest("shop", RUN).contents
     other = contents.database.model_copy(update={"system_identifier": "7"})
     restores.change_manifest("shop", contents=contents.model_copy(update={"database": other}))
-    result = failed(restores, "its system identifier is .*, and that of our backup's is 7")
+    result = failed(restores, "its system identifier is .*, and our backup's server has 7")
     assert held(result)["server"] is False
 
 
@@ -231,11 +231,11 @@ def test_what_keeps_a_drill_from_being_tried_is_one_clear_message(
     archive = restores.archive
     programs = archive.sections["pgbackrest"]["postgres_bin"]
     archive.write_sections(pgbackrest={"postgres_bin": str(tmp_path)})
-    failed(restores, r"PostgreSQL \d+, which the archive is of, is not on this machine", StepError)
+    failed(restores, r"PostgreSQL \d+, the archive's version, is not on this machine", StepError)
     other = tmp_path / "postgres"
     other.write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 9.6'\n")
     other.chmod(0o755)
-    failed(restores, rf"is not on this machine; here is 9 in {tmp_path}; install its server", StepError)
+    failed(restores, rf"is not on this machine; found 9 in {tmp_path}; install its server", StepError)
     archive.write_sections(pgbackrest={"postgres_bin": programs})
     with monkeypatch.context() as patch:
         patch.setattr(machine.shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(1, 1, 0))  # type: ignore[attr-defined]

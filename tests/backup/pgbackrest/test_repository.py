@@ -126,7 +126,7 @@ def test_a_repository_of_another_server_or_that_lacks_what_was_archived_is_told(
             of = comparison.server(connection)
         found = repository.read(own, STANZA)
         (problem,) = comparison.problems("shop", of, found)
-        assert f"it archived {of.archived}, and the newest in stanza main is {found.wal}: see" in problem
+        assert f"it archived {of.archived}, and the newest WAL in stanza main is {found.wal};" in problem
         other = comparison.Server("7", of.major, None)
         (problem,) = comparison.problems("shop", other, found)
-        assert "stanza main is of another server: its system identifier is" in problem
+        assert "stanza main belongs to another server: its system identifier is" in problem
