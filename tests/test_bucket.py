@@ -297,7 +297,7 @@ def test_a_stopped_upload_then_again(
 
     def stop(done: int, total: int) -> None:
         if done > total / 2:
-            raise StoppedError("told to stop")
+            raise StoppedError("stopped by a signal")
 
     with pytest.raises(StoppedError):
         upload(opened(), path, sha256, progress=stop)
@@ -869,7 +869,7 @@ def test_a_signal_while_the_sdk_reads_an_answer_is_no_fault_of_b2s() -> None:
     class Answer:
         @property
         def status_code(self) -> int:
-            raise StoppedError("told to stop")
+            raise StoppedError("stopped by a signal")
 
     with pytest.raises(SourceError) as caught:
         connection.OneTry._translate_and_retry(Answer, 1)

@@ -125,7 +125,7 @@ def test_a_file_that_is_there_stays_unless_forced(night: Night) -> None:
     told = night.run("init", "shop")
     assert told.code == 2
     assert told.errors == [
-        f"{declaration(night)}: is there already; to write over it, add --force; to compare, add --stdout"
+        f"{declaration(night)}: exists already; to overwrite it, add --force; to compare, add --stdout"
     ]
     assert declaration(night).read_text() == "# mine\n"
     printed = night.run("init", "shop", "--stdout")
@@ -139,7 +139,10 @@ def test_what_cannot_be_written_is_told(night: Night) -> None:
     empty = night.run("init", "shop")
     assert (empty.code, empty.errors) == (
         3,
-        ["source shop: the role finds no table in it; GRANT SELECT on its tables to it, then run this again"],
+        [
+            "source shop: the role can read no table of it; GRANT SELECT on its tables to it, then run "
+            "this again"
+        ],
     )
     unknown = night.run("init", "shops")
     assert unknown.code == 2

@@ -145,7 +145,7 @@ def test_who_logs_wrongly_ends_no_work_and_gives_nothing_away(tmp_path: Path, fo
 def test_who_is_told_to_stop_while_a_line_is_written_stops(tmp_path: Path) -> None:
     class Stopping:
         def __str__(self) -> str:
-            raise StoppedError("told to stop")
+            raise StoppedError("stopped by a signal")
 
     record = logging.LogRecord("pipeline", logging.INFO, "", 0, "%s", (Stopping(),), None)
     with (tmp_path / "log").open("wb") as opened, pytest.raises(StoppedError):
@@ -167,7 +167,7 @@ def test_a_command_without_a_log_stops_too_while_it_warns(
 
     def write(descriptor: int, line: bytes) -> int:
         written(descriptor, line)
-        raise StoppedError("told to stop")
+        raise StoppedError("stopped by a signal")
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", write)

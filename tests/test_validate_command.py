@@ -160,7 +160,7 @@ def test_what_could_not_be_looked_at_is_told_in_every_form(
 
     monkeypatch.setattr(check, "problems", unconfinable)
     told = (
-        "its tasks were compiled and not imported: the analysts' tasks cannot be confined here: not permitted"
+        "its tasks were compiled but not imported: the analysts' tasks cannot be confined here: not permitted"
     )
     said = {}
     for form in ("text", "github", "json"):

@@ -67,7 +67,7 @@ def show_tables(
     for state in states:
         if state.loaded and (aside := state.loaded.quarantined):
             terminal.print_text(
-                f"{state.name}: {aside:,} rows were set aside; they are in the schema quarantine"
+                f"{state.name}: {aside:,} rows failed a check and are in the schema quarantine"
             )
 
 
@@ -155,7 +155,7 @@ def _summary(run: str, loaded: Sequence[Published]) -> str:
     tables = terminal.counted(len(loaded), "table")
     what = f"run {run}: {tables}, {sum(done.total for done in loaded):,} rows"
     if aside := sum(done.quarantined for done in loaded):
-        what += f", {aside:,} set aside"
+        what += f", {aside:,} quarantined"
     if not (new or changed or deleted):
         return f"{what}: nothing changed"
     return f"{what}: {new:,} new, {changed:,} changed, {deleted:,} deleted"

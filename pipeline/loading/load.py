@@ -51,7 +51,7 @@ class Loaded(Published):
         return bool(self.inserted or self.updated or self.deleted)
 
     def __str__(self) -> str:
-        aside = f", {self.quarantined:,} set aside" if self.quarantined else ""
+        aside = f", {self.quarantined:,} quarantined" if self.quarantined else ""
         if not self.changed:
             return f"nothing changed{aside}, {self.total:,} rows"
         return (

@@ -39,7 +39,7 @@ def test_what_differs_is_told_once_and_repaired_by_the_command_that_it_names(
     assert f"shop.item: not equal to its source: 1 row is different\n  next: {REPAIR}\n" in ended.out
     (alert,) = hook.alerts()
     assert (alert.key, alert.kind, alert.command) == ("audit/shop.item", "failed", REPAIR)
-    assert (alert.summary, alert.error) == ("shop.item: is not equal to its source", "1 row is different")
+    assert (alert.summary, alert.error) == ("shop.item: differs from its source", "1 row is different")
     assert night.run(*REPAIR.split()[1:]).code == 0
     assert night.extraction(run, "shop.item") == ("full", 100)
     ended = night.run("audit")
@@ -90,7 +90,7 @@ def test_a_source_that_is_out_of_reach_hides_no_other(night: Night) -> None:
     assert ended.code == 5
     assert "shop.item: equal, 100 rows\n" in ended.out
     assert "other.item: source other: no connection: " in ended.out
-    assert ended.errors == ["out of reach, and not compared: other"]
+    assert ended.errors == ["not compared, out of reach: other"]
 
 
 def test_before_the_first_load_there_is_nothing_to_compare(night: Night) -> None:

@@ -32,7 +32,7 @@ def test_only_roles_that_own_or_may_use_something_are_made_unless_all_are_asked_
     assert code == 0, said
     assert restores.roles() == set(restores.archive.manifest("shop", "2026-11-22").contents.roles)
     told = " ".join(said.split())
-    assert bystander in told.partition("not made: ")[2].partition("--all-roles")[0]
+    assert bystander in told.partition("roles not created: ")[2].partition("--all-roles")[0]
     assert "next: ANALYZE public.item there" in told
     assert "let users in" not in told
     code, said = restored(restores, "--into-new", restores.name("all"), "--all-roles")

@@ -192,7 +192,7 @@ def test_one_table_that_needs_another_one_says_how_to_have_it_whole(restores: Re
     assert "drop and create it again" not in told
     code, said = restored(restores, "--into-new", restores.name("copy"), "--table", "worded")
     assert code == 4, said
-    assert "next: public.worded needs what did not come along" in " ".join(said.split())
+    assert "next: public.worded needs objects that were not restored with it" in " ".join(said.split())
     code, said = restored(restores, "--into-new", restores.name("other"), "--table", "abuot")
     assert code == 2, said
     assert "did you mean public.about" in said

@@ -32,7 +32,7 @@ def failed_at_once(hook: Hook, shop: Night, arguments: list[str], key: str, told
     alert = hook.alerts()[-1]
     assert (alert.kind, alert.key) == ("failed", key)
     assert told in (alert.error or "")
-    assert "a mistake in the command, the settings or the catalog" in alert.summary
+    assert "an error in the command, the settings or the catalog" in alert.summary
     assert (alert.command or "").startswith(f"pipeline run {arguments[0]}")
     shutil.rmtree(shop.platform.folder / "alerts")
 
@@ -98,7 +98,7 @@ def test_an_import_error_is_told_with_its_last_line(hook: Hook, shop: Night, tmp
     assert (alert.kind, alert.key, alert.run) == ("failed", "run/etl", run)
     assert alert.error == (
         "ModuleNotFoundError: No module named 'a_module_that_is_not_there'; "
-        "Luigi ended with 1 before any step failed; its last lines are above"
+        "Luigi ended with 1 before any step failed; its last log lines are above"
     )
     assert alert.command == f"pipeline run etl --run {run}"
 

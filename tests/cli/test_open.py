@@ -69,7 +69,7 @@ def test_a_failure_of_an_earlier_run_is_open_after_an_extra_load_of_another_sour
     shop.ask("shop", f"GRANT SELECT ON other TO {reader}")
     assert shop.run("rerun", "--run", run, "shop.other").code == 0
     ended = shop.run("status")
-    assert (ended.code, first(ended)) == (0, "ok: 4 tables and 0 backups are as they should be")
+    assert (ended.code, first(ended)) == (0, "ok: 4 tables and 0 backups are up to date")
     assert json.loads(shop.run("watch", "--json").out)["open"] == 0
     assert sorted(hook.received()) == [("failed", "etl/shop.other"), ("recovered", "etl/shop.other")]
 
@@ -143,6 +143,6 @@ def test_a_database_without_a_new_backup_is_told(archive: Archive) -> None:
     night.migrate()
     ended = night.run("status")
     assert (ended.code, first(ended)) == (4, "stale: 1 database has no new backup or drill")
-    assert "shop: there is no backup of it in the ledger\n  next: pipeline run backup shop\n" in ended.out
+    assert "shop: no backup in the ledger\n  next: pipeline run backup shop\n" in ended.out
     assert archive.backup("shop", f"{datetime.now(UTC):%Y-%m-%d}").code == 0
     assert night.run("status").code == 0

@@ -62,7 +62,7 @@ def misspell_settings(night: Night) -> None:
             2,
             r"shop\.itme: no such table \(did you mean item\?\)",
         ),
-        (None, ["--table", "item"], 2, "--table needs --source beside it"),
+        (None, ["--table", "item"], 2, "--table needs --source as well"),
         (
             None,
             ["--run", "2026-02-30"],

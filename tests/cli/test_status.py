@@ -116,15 +116,15 @@ def test_rows_that_were_set_aside_are_told(night: Night) -> None:
         f"source: shop\ntables: {{item: {{columns: {columns}}}}}\n",
     )
     run = next_run()
-    assert str(night.load("shop", "item", run)) == "nothing changed, 1,200 set aside, 0 rows"
+    assert str(night.load("shop", "item", run)) == "nothing changed, 1,200 quarantined, 0 rows"
     night.ask(
         "warehouse",
         "INSERT INTO ops.run (run, name, state, host, pid) VALUES (%s, 'etl', 'done', 'here', 1)",
         (run,),
     )
     told = night.run("status").out
-    assert f"run {run}: 1 table, 0 rows, 1,200 set aside" in told
-    assert "shop.item: 1,200 rows were set aside" in told
+    assert f"run {run}: 1 table, 0 rows, 1,200 quarantined" in told
+    assert "shop.item: 1,200 rows failed a check and are in the schema quarantine" in told
 
 
 def test_the_newest_backup_of_each_database_is_told_to_machines(night: Night) -> None:
@@ -274,7 +274,7 @@ def test_when_an_archive_was_last_proven_is_shown_beside_our_own_drill(archive: 
     assert (drills["backup"]["state"], drills["pgbackrest"]["state"], failed) == ("ok", "stale", [])
     assert "shop: pgBackRest last proven " in lines
     assert ", 40 days 0 h ago: grade A" in lines
-    stale = "shop: its last drill from pgBackRest, of 2030-01, is too long ago"
+    stale = "shop: its last drill from pgBackRest, of 2030-01, is too old"
     assert f"{stale} next: pipeline run drill shop --from pgbackrest" in lines
     assert "shop: its last drill, of" not in lines
 

@@ -75,7 +75,7 @@ class Run:
 
         def look() -> tuple[float, str]:
             if stop_when is not None and len(self.pids()) >= stop_when:
-                raise StoppedError("told to stop")
+                raise StoppedError("stopped by a signal")
             return 0.0, ""
 
         def fail(pid: int, error: PipelineError) -> None:
@@ -206,7 +206,7 @@ def test_a_step_over_its_limit_is_ended_with_what_it_started_and_the_others_go_o
     assert run.alive() == []
     ((failed, error),) = run.failed.items()
     assert failed == pid
-    assert str(error).startswith("over its limit of 0.05 minutes ([run] step_minutes), so it was ended")
+    assert str(error).startswith("over its limit of 0.05 minutes ([run] step_minutes), so it was stopped")
 
 
 def test_who_was_there_before_is_nobody_of_ours(tmp_path: Path) -> None:

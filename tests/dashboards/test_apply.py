@@ -207,7 +207,7 @@ def test_what_a_filter_chooses_at_first_is_of_its_columns_kind_or_its_dashboard_
         "numbers; correct its default"
     ]
     assert set(surface.metabase.named("dashboard")) == {"Staff"}
-    with pytest.raises(CheckError, match=r"\n1 problem: a dashboard with one is held back whole$"):
+    with pytest.raises(CheckError, match=r"\n1 problem: a dashboard with a problem is held back as a whole$"):
         cli.raise_problems(outcome)
     seven = dataclasses.replace(many, default=("7", "50.0"))
     outcome = surface.apply(dataclasses.replace(board, filters=(*board.filters, seven)), STAFF)

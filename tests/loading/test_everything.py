@@ -313,8 +313,8 @@ def test_a_whole_night_goes_by_the_list_and_every_command_sees_its_tables(night:
     declare(night, sold="SELECT count(*) AS items FROM shop.item", odd="SELECT id FROM shop.nothing")
     planned = night.run("plan", "shop")
     assert planned.code == 0, planned
-    assert 'shop: "*" brings 4 tables: code, item, person, visit' in planned.out
-    assert "  masked, for it looks personal: person.email (hash)" in planned.out
+    assert 'shop: "*" includes 4 tables: code, item, person, visit' in planned.out
+    assert "  masked, because it looks personal: person.email (hash)" in planned.out
     ended = night.etl(next_run())
     # A mart of a table that is not there fails alone, and says what it misses.
     assert ended.code == 3, ended

@@ -575,7 +575,7 @@ def test_what_is_to_be_mended_is_told_apart_from_what_failed(
     hints = {alert.key: (alert.error, alert.hint) for alert in alerts.open_alerts(configured)}
     assert hints == {
         "analysts/first": ("Vault is sealed", "unseal it"),
-        "analysts/other": ("it did not begin", "fix tasks/other.py"),
+        "analysts/other": ("it did not start", "fix tasks/other.py"),
     }
 
 

@@ -513,7 +513,7 @@ def test_a_sync_that_is_told_to_stop_tells_nobody(
     analysts: Analysts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: object) -> None:
-        raise StoppedError("told to stop")
+        raise StoppedError("stopped by a signal")
 
     analysts.push()
     monkeypatch.setattr(tree, "write", stopped)

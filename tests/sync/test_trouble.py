@@ -242,7 +242,7 @@ def test_a_sync_that_is_told_to_stop_while_it_asks_stops(way: str, connections: 
     """At a server that takes connections and says nothing, and would be waited for."""
 
     def stop(*_: object) -> None:
-        raise StoppedError("told to stop")
+        raise StoppedError("stopped by a signal")
 
     before = signal.signal(signal.SIGTERM, stop)
     lines: list[socket.socket] = []

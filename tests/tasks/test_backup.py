@@ -272,7 +272,7 @@ def test_a_step_over_its_limit_is_ended_told_and_done_by_the_same_command(archiv
         assert archive.ours() == []
     assert ended.code == 3
     assert ended.errors[-2].startswith(
-        "shop: DumpDatabase failed: over its limit of 0.1 minutes ([run] step_minutes), so it was ended"
+        "shop: DumpDatabase failed: over its limit of 0.1 minutes ([run] step_minutes), so it was stopped"
     )
     assert plaintext(archive) == []
     archive.write_sections(run={"step_minutes": "60"})

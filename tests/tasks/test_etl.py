@@ -389,11 +389,11 @@ def test_told_to_stop_it_ends_with_143_and_leaves_nobody_behind(
         assert shop.ours() == []
         wait_until(lambda: not sessions(shop), "their sessions have ended")
     assert shop.ask("warehouse", "SELECT state, error FROM ops.run WHERE run = %s", (run,)) == [
-        ("failed", "told to stop")
+        ("failed", "stopped by a signal")
     ]
     stopped = shop.step(run, task, "shop.purchase")
     assert stopped is not None
-    assert (stopped.state, stopped.error, stopped.exit_code) == ("failed", "told to stop", 143)
+    assert (stopped.state, stopped.error, stopped.exit_code) == ("failed", "stopped by a signal", 143)
     finished(shop, run)
     assert differing(shop) == []
 

@@ -61,7 +61,7 @@ def stoppable() -> Iterator[None]:
     """Let SIGTERM end the block as an error does, with everything tidied up; Luigi would end us at once."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise StoppedError("told to stop")
+        raise StoppedError("stopped by a signal")
 
     if threading.current_thread() is not threading.main_thread():
         yield

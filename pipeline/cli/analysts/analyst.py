@@ -47,9 +47,11 @@ def add_commands(commands: Any) -> None:
         "the source's role may read. Comments mark the guesses.",
     )
     init.add_argument("source", metavar="SOURCE", help="a source of the settings: [source.SOURCE]")
-    init.add_argument("--force", action="store_true", help="write over the file that is there")
+    init.add_argument("--force", action="store_true", help="overwrite an existing file")
     init.add_argument(
-        "--stdout", action="store_true", help="print it instead, to compare it with the file that is there"
+        "--stdout",
+        action="store_true",
+        help="print it instead of writing it, to compare it with an existing file",
     )
     init.set_defaults(command=run_init)
 
@@ -85,10 +87,10 @@ def _validate(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         *([terminal.counted(len(repository.tasks), "file") + " of tasks"] if repository.tasks else []),
     ]
     where = "" if arguments.directory or directory == Path() else f"{directory}: "
-    lines = [f"its tasks were compiled and not imported: {unseen}"] if unseen else []
+    lines = [f"its tasks were compiled but not imported: {unseen}"] if unseen else []
     lines += [
-        f'{name}: "*" stands for tables that only the source knows: whether it has those that marts and '
-        f"checks read is seen by 'pipeline plan {name}' and the load"
+        f'{name}: "*" stands for tables that only the source knows: those that marts and checks '
+        f"read are checked by 'pipeline plan {name}' and the load"
         for name, source in repository.catalog.sources.items()
         if source.everything
     ]
@@ -120,12 +122,12 @@ def run_init(arguments: argparse.Namespace) -> int:
     if not checkout.is_dir():
         raise UsageError(
             f"{checkout}: no such folder",
-            hint="check the analysts' repository out there first",
+            hint="clone the analysts' repository there first",
         )
     if path.exists() and not arguments.force:
         raise UsageError(
-            f"{path}: is there already",
-            hint="to write over it, add --force; to compare, add --stdout",
+            f"{path}: exists already",
+            hint="to overwrite it, add --force; to compare, add --stdout",
         )
     text, tables = _drafted(configured, arguments.source)
     _write(path, text)
@@ -142,7 +144,7 @@ def _drafted(configured: Settings, source: str) -> tuple[str, int]:
     relations = survey(configured, source)
     tables = sum(map(loadable, relations))
     if not tables:
-        what = "may read none of its tables" if relations else "finds no table in it"
+        what = "may read none of its tables" if relations else "can read no table of it"
         raise StepError(
             f"source {source}: the role {what}",
             hint="GRANT SELECT on its tables to it, then run this again",

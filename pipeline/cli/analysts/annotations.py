@@ -21,7 +21,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=(TEXT, GITHUB, JSON),
         default=TEXT,
-        help="the form of problems: for people, as annotations of a pull request, or as JSON (default: "
+        help="how problems are printed: for people, as annotations of a pull request, or as JSON (default: "
         "%(default)s)",
     )
 

@@ -10,9 +10,9 @@ from pipeline.cli import terminal
 from pipeline.dashboards import Outcome
 from pipeline.errors import CheckError
 
-COMMANDS = {"dashboards": "bring the analysts' dashboards to Metabase"}
+COMMANDS = {"dashboards": "apply the analysts' dashboards to Metabase"}
 FOLDER = Path("metabase-export")
-CODES = "4 a dashboard is held back, for one of its cards is broken; 5 something is out of reach"
+CODES = "4 a dashboard is held back because one of its cards is broken; 5 something is out of reach"
 
 
 def add_commands(commands: Any) -> None:
@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "dashboards",
         help=COMMANDS["dashboards"],
-        description="Bring the dashboards of the analysts' repository to Metabase ([metabase] in luigi.cfg).",
+        description="Apply the dashboards of the analysts' repository to Metabase ([metabase] in luigi.cfg).",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     plan = actions.add_parser(
@@ -33,9 +33,10 @@ def add_commands(commands: Any) -> None:
     plan.set_defaults(command=run_plan)
     apply = actions.add_parser(
         "apply",
-        help="let Metabase be as declared",
-        description="Let Metabase be as declared, an empty one included. A dashboard with a broken card "
-        "stays as it was. A second time changes nothing.",
+        help="make Metabase match the declared dashboards",
+        description="Make Metabase match the declared dashboards, an empty one included. A dashboard "
+        "with a broken card "
+        "stays as it was. Applying twice changes nothing.",
         epilog=f"exit codes: 0 it is as declared; 3 Metabase refused or forgot something; {CODES}; 6 it is "
         "being applied already",
     )
@@ -64,7 +65,7 @@ def run_plan(_arguments: argparse.Namespace) -> int:
     with sync.held(configured.require_analysts().checkout) as folder:
         repository = catalog.read_repository(folder)
     if configured.metabase is None:
-        terminal.print_text("[metabase] is not in luigi.cfg: these are the changes in an empty one")
+        terminal.print_text("luigi.cfg has no [metabase]: these are the changes for an empty Metabase")
     outcome = dashboards.plan(configured, repository.catalog, list(repository.dashboards.values()))
     for change in outcome.shown:
         terminal.print_text(str(change))
@@ -110,5 +111,5 @@ def raise_problems(outcome: Outcome) -> None:
     if outcome.problems:
         counted = terminal.counted(len(outcome.problems), "problem")
         raise CheckError(
-            "\n".join([*outcome.problems, f"{counted}: a dashboard with one is held back whole"])
+            "\n".join([*outcome.problems, f"{counted}: a dashboard with a problem is held back as a whole"])
         )

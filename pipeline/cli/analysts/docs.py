@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "docs",
         help=COMMANDS["docs"],
-        description="Write a page of HTML, whole by itself, about tables, columns, marts and dashboards: "
+        description="Write a self-contained page of HTML about tables, columns, marts and dashboards: "
         "descriptions, masks, checks with their results, freshness, and lineage.",
     )
     parser.add_argument(
@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
     parser.add_argument(
-        "--dir", type=Path, metavar="DIR", help="of this repository alone, without any server"
+        "--dir", type=Path, metavar="DIR", help="use this repository alone, without any server"
     )
     parser.set_defaults(command=run_docs)
 

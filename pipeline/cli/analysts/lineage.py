@@ -21,18 +21,22 @@ def add_commands(commands: Any) -> None:
         help=COMMANDS["lineage"],
         description="Show the lineage from the sources' tables over marts to dashboards. Needs no server.",
     )
-    parser.add_argument("name", metavar="NAME", nargs="?", help="only this one, its sources and its users")
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", help="only this one, what it reads, and what reads it"
+    )
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help=f"the analysts' repository (default: {here.DEFAULT})"
     )
     parser.add_argument(
         "--columns",
         action="store_true",
-        help="down to columns, as far as the SQL says: the columns from which each column of a mart, and "
+        help="down to columns, as far as the SQL shows: the columns from which each column of a mart, and "
         "each card, is computed. NAME may be a column: mart.staff.people",
     )
-    parser.add_argument("--mermaid", action="store_true", help="all of it as a diagram, for a page in git")
-    parser.add_argument("--svg", action="store_true", help="the same, or NAME's part of it, as a picture")
+    parser.add_argument(
+        "--mermaid", action="store_true", help="all of it as a Mermaid diagram, for a page in git"
+    )
+    parser.add_argument("--svg", action="store_true", help="all of it, or NAME's part, as an SVG picture")
     parser.set_defaults(command=run_lineage)
 
 

@@ -84,13 +84,13 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="only this source")
     parser.add_argument(
-        "--table", action=options.Each, default=[], help="only this table (with SOURCE); may be given often"
+        "--table", action=options.Each, default=[], help="only this table (with SOURCE); may be repeated"
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="instead: test the loaded rows against the rules and checks that are declared now, with some of "
-        "the rows that fail; nothing is read from a source. Without SOURCE, marts too",
+        help="test the loaded rows against the declared rules and checks instead, and show some of the rows "
+        "that fail; nothing is read from a source. Without SOURCE, marts too",
     )
     annotations.add_argument(parser)
     parser.set_defaults(command=show_plan)
@@ -138,15 +138,15 @@ def _with_tables(
         expanded, left = listing.now(warehouse, theirs, declared, source)
     new = sorted(table.name for table in expanded.tables.values() if table.by_wildcard)
     output.print_text(
-        f'{source.name}: "*" brings {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}'
+        f'{source.name}: "*" includes {terminal.counted(len(new), "table")}: {", ".join(new) or "none"}'
     )
     for masked in sorted(listing.guessed(expanded)):
-        output.print_text(f"  masked, for it looks personal: {masked}")
+        output.print_text(f"  masked, because it looks personal: {masked}")
     for one in left:
         output.print_text(f"  not loaded: {one.name}: {one.why}")
         output.warning(f"{source.name}.{ALL}", f"{one.name}: {one.why}")
     if not expanded.tables:
-        output.problem(f"{source.name}.{ALL}", f'{source.name}: "*" finds no table that its role may read')
+        output.problem(f"{source.name}.{ALL}", f'{source.name}: "*" matches no table that its role may read')
         output.held.append(source.name)
     return expanded
 

@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         help=COMMANDS["report"],
-        description="Write the dashboards of the analysts' repository as one page of HTML, whole by itself: "
+        description="Write the dashboards of the analysts' repository as one self-contained page of HTML: "
         "it can be opened, mailed, printed, or served from its folder.",
     )
     parser.add_argument(

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import settings, sync
 from pipeline.cli import terminal
 
-COMMANDS = {"sync": "bring the analysts' newest commit here, if it is valid"}
+COMMANDS = {"sync": "fetch the analysts' newest commit, if it is valid"}
 
 
 def add_commands(commands: Any) -> None:

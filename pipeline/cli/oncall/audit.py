@@ -43,7 +43,7 @@ def add_commands(commands: Any) -> None:
         type=_share,
         default=SHARE,
         metavar="PERCENT",
-        help="without SOURCE: how much of the last night's time it may take at the most (default: 10%%)",
+        help="without SOURCE: the share of the last night's time that it may take at most (default: 10%%)",
     )
     log.add_argument(parser)
     parser.set_defaults(command=run_audit)
@@ -80,7 +80,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
         raise CheckError(f"not equal to the source: {', '.join(differing)}")
     if unreachable := [one for one in seen if one.error]:
         names = ", ".join(sorted({one.table.source for one in unreachable}))
-        raise UnreachableError(f"out of reach, and not compared: {names}")
+        raise UnreachableError(f"not compared, out of reach: {names}")
     return 0
 
 
@@ -125,7 +125,7 @@ def _send(configured: Settings, one: Audited) -> None:
             Alert(
                 key=key,
                 kind=alerts.Kind.FAILED,
-                summary=f"{one.name}: is not equal to its source",
+                summary=f"{one.name}: differs from its source",
                 error=one.finding.reason,
                 command=repair(one.name),
             ),
@@ -157,10 +157,10 @@ def _summary(seen: Sequence[Audited], night: Night | None) -> str:
 
 def _way_out(night: Night) -> str:
     """Return what lets every table have its turn within a week, where it has not."""
-    wanted = "for each to have it within a week, give it more"
+    wanted = "for a turn within a week, use a larger share"
     share = night.share_for_a_week
     if share is None or share <= night.share:
         share = night.share * night.nights / NIGHTS
     if share <= 1:
         return f"{wanted}: --share {math.ceil(share * 100)}%"
-    return "that night is too short for it: audit each source by name once a week (pipeline audit SOURCE)"
+    return "the night is too short for that: audit each source by name once a week (pipeline audit SOURCE)"

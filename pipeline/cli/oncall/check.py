@@ -25,9 +25,9 @@ def add_commands(commands: Any) -> None:
         description="Check Vault, the databases and the rights of the logins, folders, tools, keys, the "
         "bucket's rules and lock, and the scheduler. A problem would stop a night; a warning would not. "
         "Changes nothing, unless --fix is given.",
-        epilog="exit codes: 0 nothing, or warnings alone; 4 a problem; 2 settings",
+        epilog="exit codes: 0 no problem, warnings at most; 4 a problem; 2 settings",
     )
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--fix", action="store_true", help="set the bucket's lifecycle rules and lock first")
     parser.add_argument(
         "--admin-secret", metavar="PATH", help="with --fix: the entry in Vault of the admin key"
@@ -47,7 +47,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     if arguments.fix:
         if not arguments.admin_secret:
             raise UsageError(
-                "--fix needs --admin-secret beside it: the entry in Vault of the bucket's admin key"
+                "--fix needs --admin-secret as well: the entry in Vault of the bucket's admin key"
             )
         token_file = arguments.token_file or Path("~/.vault-token").expanduser()
         terminal.print_text(preflight.fix(configured, arguments.admin_secret, token_file))

@@ -8,7 +8,7 @@ from pipeline import settings
 from pipeline.cli import terminal
 from pipeline.dashboards import serving
 
-COMMANDS = {"metabase": "Metabase itself, where it is a job of ours"}
+COMMANDS = {"metabase": "run Metabase itself, where the platform does"}
 
 
 def add_commands(commands: Any) -> None:
@@ -16,20 +16,21 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "metabase",
         help=COMMANDS["metabase"],
-        description="Metabase itself, where it is a job of ours ([metabase] database_secret in luigi.cfg).",
+        description="Run Metabase itself, where the platform does ([metabase] database_secret in luigi.cfg).",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     prepare = actions.add_parser(
         "prepare",
         help="check its database",
-        description="Check that the database of Metabase's own exists, and is for it alone.",
+        description="Check that Metabase's own database exists, and that nothing else uses it.",
         epilog="exit codes: 0 it is; 2 settings; 3 it is not; 5 something is out of reach",
     )
     prepare.set_defaults(command=run_prepare)
     serve = actions.add_parser(
         "serve",
-        help="become Metabase",
-        description="Become Metabase. The password of its database comes from Vault, and is in no argument "
+        help="run Metabase in this process",
+        description="Run Metabase in this process. The password of its database comes from Vault, and "
+        "is in no argument "
         "and no environment.",
     )
     serve.add_argument(

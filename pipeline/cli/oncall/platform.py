@@ -54,7 +54,7 @@ def migrate(configured: Settings) -> list[str]:
     lines = [f"the warehouse's own tables are at revision {revision}"]
     if missing:
         lines.append(
-            "its roles for analysts and dashboards are not all there, so that no mart can be built; have an "
+            "its roles for analysts and dashboards are incomplete, so no mart can be built; have an "
             f"administrator run in the warehouse: {missing}; then type 'pipeline migrate' again"
         )
     return lines

@@ -38,7 +38,7 @@ def add_commands(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("database", metavar="DATABASE", help="whose backup, as 'pipeline backups' lists it")
+    parser.add_argument("database", metavar="DATABASE", help="the database, as 'pipeline backups' lists it")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--into", metavar="URI", help="postgresql://ROLE@HOST:PORT/NAME, or vault:PATH")
     place.add_argument(
@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--unsigned",
         action="store_true",
-        help="take the one of --at without a signature: it was made before backups were signed",
+        help="accept the backup of --at without a signature: it was made before backups were signed",
     )
     parser.add_argument("--table", metavar="SCHEMA.TABLE", help="only this table, with its indexes and data")
     parser.add_argument(
@@ -57,12 +57,13 @@ def add_commands(commands: Any) -> None:
         help="drop the objects of the backup from the target first, as pg_restore does",
     )
     parser.add_argument(
-        "--jobs", type=_jobs, default=JOBS, metavar="N", help="tables at once (default: %(default)s)"
+        "--jobs", type=_jobs, default=JOBS, metavar="N", help="tables in parallel (default: %(default)s)"
     )
     parser.add_argument(
         "--all-roles",
         action="store_true",
-        help="make every role of the server that was backed up, not only those that own or may use something",
+        help="create every role of the server that was backed up, not only those that own or may use "
+        "something",
     )
     parser.set_defaults(command=run_restore)
 
@@ -86,7 +87,7 @@ def run_restore(arguments: argparse.Namespace) -> int:
     if arguments.into:
         _refuse_password(arguments.into)
     if arguments.unsigned and not arguments.at:
-        raise UsageError("--unsigned: name the one that you mean: --at RUN (see 'pipeline backups')")
+        raise UsageError("--unsigned: needs --at RUN; 'pipeline backups' lists the runs")
     # A closed terminal ends a restore as Ctrl-C does: with everything tidied up.
     signal.signal(signal.SIGHUP, _stop)
     configured = settings.read()
@@ -179,11 +180,12 @@ def _print(restored: Restored, order: Order) -> None:
     terminal.print_text(f"  is in {restored.target.name}: {took} s")
     drill.show_assertions(restored.assertions)
     if restored.roles.made:
-        terminal.print_text(f"  made, without passwords: {', '.join(restored.roles.made)}")
+        terminal.print_text(f"  roles created, without passwords: {', '.join(restored.roles.made)}")
     if restored.roles.others:
         terminal.print_text(
-            f"  not made: {', '.join(restored.roles.others)}, which own nothing here and were granted "
-            "nothing; --all-roles makes them too"
+            f"  roles not created: {', '.join(restored.roles.others)}, which own nothing here and were "
+            "granted "
+            "nothing; --all-roles creates them too"
         )
     for remark in restored.remarks:
         terminal.print_text(f"  {remark}")
@@ -193,7 +195,7 @@ def _print(restored: Restored, order: Order) -> None:
 def _next(restored: Restored, order: Order) -> str:
     if order.table and not restored.held:
         return (
-            f"{order.table} needs what did not come along: to have it whole, restore "
+            f"{order.table} needs objects that were not restored with it: restore "
             f"{restored.manifest.database} without --table into a new database, and copy from there"
         )
     if order.table:

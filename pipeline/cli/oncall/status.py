@@ -41,8 +41,8 @@ def add_commands(commands: Any) -> None:
         "something is too old ([watch] in luigi.cfg has the limits); 5 the warehouse is out of reach; "
         "2 settings, or no such run",
     )
-    parser.add_argument("--run", help="the logical date (default: the latest load)")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--run", help="the logical date of the run (default: the latest load)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=show_status)
 
 
@@ -93,14 +93,14 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     _show_archives(seen, known=known)
     for program in seen.programs:
         last = (
-            f"done {program.done_at:%Y-%m-%d %H:%M} UTC, in run {program.run}"
+            f"last done {program.done_at:%Y-%m-%d %H:%M} UTC, in run {program.run}"
             if program.done_at
             else "never done here"
         )
         terminal.print_text(f"tasks/{program.name}.py: {last}")
     for step in [*(one for one in seen.steps if one.progress is not None), *seen.others]:
         if step.state == State.RUNNING:
-            progress = step.progress or "at work"
+            progress = step.progress or "running"
             terminal.print_line(f"{step.key.name}: {step.key.task} of {step.key.run}: {redact(progress)}")
     for waits in seen.waiting:
         terminal.print_line(f"{waits.key.name}: {waits.key.task} of {waits.key.run}: {waits.waits}")
@@ -146,9 +146,9 @@ def _worst(seen: Overview) -> str:
     ]
     counted = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     if not seen.stale_tables and seen.run and seen.load_state == Status.STALE:
-        counted.append("the last load is too long ago")
+        counted.append("the last load is too old")
     going = ["something is running"] if seen.state == Status.RUNNING else []
-    fine = f"{loads.extent(seen.tables, len(seen.backups))} are as they should be"
+    fine = f"{loads.extent(seen.tables, len(seen.backups))} are up to date"
     return f"{seen.state}: {', '.join(counted or [*going, fine])}"
 
 
@@ -177,7 +177,7 @@ def _show_stale(seen: Overview, database: str) -> None:
         terminal.print_next("", chains.BACKUP.command(None, database))
     for drill in [one for one in seen.drills if one.database == database and one.is_stale and one.held]:
         of = "" if drill.task == chains.DRILL_TASK else " from pgBackRest"
-        line = f"{database}: its last drill{of}, of {drill.month}, is too long ago"
+        line = f"{database}: its last drill{of}, of {drill.month}, is too old"
         terminal.print_line(line, STYLES[Status.STALE])
         terminal.print_next("", chains.DRILL.subject(drill.task, {"database": database}).command)
 
@@ -218,7 +218,7 @@ def _show_backups(seen: Overview, *, known: bool) -> None:
     for backup in seen.backups:
         if backup.run is None and backup.database not in begun:
             where = " in the ledger" if known else ""
-            terminal.print_line(f"{backup.database}: there is no backup of it{where}", "red")
+            terminal.print_line(f"{backup.database}: no backup{where}", "red")
             terminal.print_next("", chains.BACKUP.command(None, backup.database))
 
 

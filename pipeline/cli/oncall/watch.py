@@ -39,12 +39,12 @@ def add_commands(commands: Any) -> None:
         "watch",
         help=COMMANDS["watch"],
         description="Send the alerts that wait; observe the ledger, the bucket, the keys and running work; "
-        "send one alert for each thing that is too old, unusual or out of reach, and one when it is over. "
+        "send one alert for each problem (too old, unusual or out of reach), and one when it is over. "
         "Changes nothing else. [watch] in luigi.cfg has the limits.",
         epilog="exit codes: 0 no findings; 4 something is too old or unusual, or an alert is still open; 5 "
         "something is out of reach; 2 settings",
     )
-    parser.add_argument("--json", action="store_true", help="for machines: everything that was judged")
+    parser.add_argument("--json", action="store_true", help="print everything that was checked, as JSON")
     log.add_argument(parser)
     parser.set_defaults(command=run_watch)
 

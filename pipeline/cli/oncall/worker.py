@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError, StepError, StoppedError, UnreachableE
 from pipeline.settings import Settings
 from pipeline.system import command
 
-COMMANDS = {"worker": "help with every running load, until told to stop"}
+COMMANDS = {"worker": "help with every running load, until stopped"}
 # The worker finishes its steps for up to 20 seconds, then gives them back; Nomad waits 30 at most.
 FINISH_SECONDS = 25.0
 KINDS = {kind.exit_code: kind for kind in (UsageError, UnreachableError, StoppedError)}
@@ -23,9 +23,9 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "worker",
         help=COMMANDS["worker"],
-        description="Take steps off the running loads of this machine and others, and serve "
-        '"Re-enable" and "Forgive failures" in the visualizer. Runs until it is told to '
-        "stop: then it finishes its steps within 20 seconds, or gives them back, and exits with 143.",
+        description="Take over steps of the running loads of this machine and others, and serve "
+        '"Re-enable" and "Forgive failures" in the visualizer. Runs until '
+        "SIGTERM: then it finishes its steps within 20 seconds, or gives them back, and exits with 143.",
     )
     supervise.add_workers(parser)
     supervise.add_log_file(parser)
@@ -53,7 +53,7 @@ def run_worker(arguments: argparse.Namespace) -> int:
         terminal.print_text("the worker was disabled in the visualizer")
         return 0
     shown = [] if arguments.log_file is None else tail
-    message = "\n".join([*shown, f"the worker ended with {returncode}; its last lines say why"])
+    message = "\n".join([*shown, f"the worker ended with {returncode}; see its last log lines"])
     raise KINDS.get(returncode, StepError)(message)
 
 

@@ -19,7 +19,7 @@ from pipeline.errors import (
 from pipeline.settings import Settings
 
 _SUMMARIES: tuple[tuple[type[PipelineError], str], ...] = (
-    (UsageError, "could not start: a mistake in the command, the settings or the catalog"),
+    (UsageError, "could not start: an error in the command, the settings or the catalog"),
     (AlreadyRunningError, "did not start: another one is running"),
     (StoppedError, "was stopped by a signal before it was done"),
     (UnreachableError, "failed: something is out of reach"),
@@ -66,7 +66,7 @@ def _alert(subject: AlertSubject, error: BaseException) -> Alert | None:
         return None
     summary = next((summarized for kind, summarized in _SUMMARIES if isinstance(error, kind)), None)
     if summary is None:
-        return subject.alert("failed by a bug; its log has the traceback", error)
+        return subject.alert("failed because of a bug; its log has the traceback", error)
     # What is going has not failed, and may yet.
     kind: alerts.Kind = alerts.Kind.WARNING if isinstance(error, AlreadyRunningError) else alerts.Kind.FAILED
     return subject.alert(summary, error, kind=kind)

@@ -50,10 +50,10 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "backups",
         help=COMMANDS["backups"],
-        description="List the backups in the bucket. Needs no warehouse.",
+        description="List the backups in the bucket. Works without the warehouse.",
     )
     parser.add_argument("database", metavar="DATABASE", nargs="?", help="only of this database")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=show_backups)
 
 

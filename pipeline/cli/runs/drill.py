@@ -28,7 +28,7 @@ def add_chain(parsers: Any) -> None:
         chains.DRILL.name,
         help="restore the newest backups, and prove them",
         description="Restore the newest backup of a database, or of each, into the server of [drill], "
-        "compare it with its manifest, time it, and see that a damaged copy is refused. With --from "
+        "compare it with its manifest, time it, and verify that a damaged copy is refused. With --from "
         "pgbackrest: restore what pgBackRest has of a database's server into a folder of this machine, "
         "recover it to the end of the archive, read all of the database, and remove it. Ends with 4 if one "
         "did not hold.",
@@ -38,21 +38,20 @@ def add_chain(parsers: Any) -> None:
         "--month",
         type=_month,
         help="the month that it is for (default: this one, UTC); for another drill within a month add "
-        "something to it, such as 2026-11-again",
+        "a suffix, such as 2026-11-again",
     )
     parser.add_argument(
         "--changed",
         action="store_true",
         help="only the databases whose definitions changed since their last drill, or that were not proven "
-        "this month: for every night",
+        "this month; meant for every night",
     )
     parser.add_argument(
         "--from",
         dest="origin",
         choices=list(Origin),
         default=Origin.BACKUP,
-        help="what is restored: our backup (the default), or the archive that pgBackRest has beside it, "
-        "where luigi.cfg names a stanza",
+        help="restore our backup (the default), or the archive of pgBackRest, where luigi.cfg names a stanza",
     )
     supervise.add_log_file(parser)
     parser.set_defaults(command=run_drill, subject=_subject)
@@ -128,7 +127,8 @@ def run_drill(arguments: argparse.Namespace) -> int:
             returncode, tail = supervision.run(supervise.luigi_root(chains.DRILL.module, root))
         else:
             terminal.print_text(
-                f"the drills of {month} held already; nothing to do; for another one: --month {month}-again"
+                f"the drills of {month} have already passed; nothing to do; for another one: --month "
+                f"{month}-again"
             )
         reports = attempt.reports(configured, databases, month, origin)
         _show(reports)
@@ -218,7 +218,7 @@ def _judge(
         alerts.send(configured, alert)
     lines = [f"{name}: the drill did not hold: {each}" for name, what in errors.items() for each in what]
     if not lines:
-        last = f"Luigi ended with {returncode} before any drill began; its last lines are above"
+        last = f"Luigi ended with {returncode} before any drill began; its last log lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     next_step = chains.DRILL.command(None, wrong[0] if len(wrong) == 1 else None)
     if origin is not Origin.BACKUP:

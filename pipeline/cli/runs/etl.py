@@ -40,7 +40,7 @@ def add_chain(parsers: Any) -> None:
     )
     parser.add_argument("--source", help="only this source")
     parser.add_argument(
-        "--table", action=options.Each, default=[], help="only this table (with --source); may be given often"
+        "--table", action=options.Each, default=[], help="only this table (with --source); may be repeated"
     )
     supervise.add_workers(parser)
     supervise.add_arguments(parser)
@@ -248,7 +248,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
         if failed:
             loads.show_run(warehouse, run, names)
     if not failed:
-        last = f"Luigi ended with {returncode} before any step failed; its last lines are above"
+        last = f"Luigi ended with {returncode} before any step failed; its last log lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     failure = common_kind([step.exit_code for step in failed])(
         f"run {run}: {len(failed)} of its steps failed; the commands are above"

@@ -27,7 +27,7 @@ def write_report(configured: Settings) -> None:
         line = command.python("pipeline.cli.analysts.report", "--out", configured.report.folder)
         command.run(line, timeout_seconds=TIMEOUT_SECONDS)
     except PipelineError as error:
-        logger.warning("the report was not written whole: %s", error)
-        alerts.send(configured, subject.alert("not written whole", error, kind=alerts.Kind.WARNING))
+        logger.warning("the report is incomplete: %s", error)
+        alerts.send(configured, subject.alert("incomplete", error, kind=alerts.Kind.WARNING))
     else:
         alerts.send_recovery(configured, KEY, "the report is written")

@@ -112,7 +112,7 @@ def _judge(
         raise failure
     if returncode or not steps:
         when = "though every step that began is done" if steps else "before any step began"
-        last = f"Luigi ended with {returncode} {when}; its last lines are above"
+        last = f"Luigi ended with {returncode} {when}; its last log lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     # What another machine's worker has fixed, it told its own machine alone.
     alerts.reconcile(databases.settings, f"{chain.name}/", (), run=run)

@@ -23,8 +23,8 @@ def add_chain(parsers: Any) -> None:
     parser = parsers.add_parser(
         chains.ANALYSTS.name,
         help="run the analysts' own tasks",
-        description="Run the tasks of every file tasks/*.py of the analysts' repository, or of one, apart "
-        "from all else: without any credential but that of an analyst, without any network but the "
+        description="Run the tasks of every file tasks/*.py of the analysts' repository, or of one, "
+        "isolated: without any credential but that of an analyst, without any network but the "
         "warehouse, and within limits of time, memory, processes and files.",
     )
     parser.add_argument("program", metavar="NAME", nargs="?", help="only those of tasks/NAME.py")
@@ -55,7 +55,7 @@ def run_programs(arguments: argparse.Namespace) -> int:
         todo = [name for name in names if not programs.is_done(configured, name, run)]
         if not todo:
             terminal.print_text(
-                f"{run}: all tasks were done before" if names else f"{folder}/tasks: nothing to run"
+                f"{run}: all tasks are already done" if names else f"{folder}/tasks: nothing to run"
             )
             return 0
         programs.clear_outcomes(configured, todo, run)
@@ -90,11 +90,11 @@ def _judge(
     if not wrong:
         return
     if not any(wrong.values()):
-        last = f"Luigi ended with {returncode} before any task began; its last lines are above"
+        last = f"Luigi ended with {returncode} before any task began; its last log lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
     lines, hints = [], []
     for name, outcome in wrong.items():
-        error = str(outcome.get("error", "it did not begin"))
+        error = str(outcome.get("error", "it did not start"))
         subject = AlertSubject.of(chains.ANALYSTS.part(chains.PROGRAM, name, run))
         hint = outcome.get("hint") or f"fix tasks/{name}.py"
         alerts.send(configured, subject.failed(chains.PROGRAM_TASK, error, outcome.get("exit_code"), hint))

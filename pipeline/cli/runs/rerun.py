@@ -93,7 +93,7 @@ def _chosen(configured: Settings, arguments: argparse.Namespace, wanted: str | N
     if arguments.since and chain in (BACKUP, DRILL, MART):
         raise UsageError(
             f"--from {arguments.since}: only tables have that step; without it, 'pipeline rerun "
-            f"{chain}/{name}' goes on where that chain stopped"
+            f"{chain}/{name}' continues where that chain stopped"
         )
     if chain == DRILL:
         return [["run", DRILL, name, "--month", _month(arguments.run)]]

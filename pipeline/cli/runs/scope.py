@@ -52,7 +52,7 @@ class Scope:
 def of_load(configured: Settings, declared: Catalog, source: str | None, names: Sequence[str] = ()) -> Scope:
     """Return everything, or a source or some of its tables alone."""
     if names and not source:
-        raise UsageError("--table needs --source beside it")
+        raise UsageError("--table needs --source as well")
     for name in [source] if source else declared.sources:
         configured.source(name)
     module = chains.ETL.module

@@ -52,8 +52,8 @@ def add_log_file(parser: argparse.ArgumentParser) -> None:
         "--log-file",
         type=Path,
         metavar="FILE",
-        help="append all lines to FILE, and show only warnings (default: Luigi's own go into a file in "
-        "[logs] folder)",
+        help="append all log lines to FILE, and show only warnings (default: Luigi's own lines go into a "
+        "file in [logs] folder)",
     )
     log.add_argument(parser)
 
@@ -61,7 +61,7 @@ def add_log_file(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add the argument that says how much is done at once."""
     parser.add_argument(
-        "--workers", type=_workers, default=2, metavar="N", help="tasks at once (default: %(default)s)"
+        "--workers", type=_workers, default=2, metavar="N", help="tasks in parallel (default: %(default)s)"
     )
 
 
@@ -194,7 +194,7 @@ class Supervision:
                 everyone.reap(process.pid)
                 process.poll()
                 for one in left:
-                    logger.error("process %d cannot be ended, and may still be running", one.pid)
+                    logger.error("process %d cannot be stopped, and may still be running", one.pid)
             reader.join(GRACE_SECONDS)
         return process.wait(), list(self._tail)
 
@@ -223,15 +223,15 @@ class Supervision:
                 self._fail(
                     step.pid,
                     StepError(
-                        f"over its limit of {minutes:g} minutes ([run] step_minutes), so it was ended; see "
-                        "what it waited for, then run it again"
+                        f"over its limit of {minutes:g} minutes ([run] step_minutes), so it was stopped; "
+                        "find out what it waited for, then run it again"
                     ),
                 )
 
     def _over_limit(self) -> StepError:
         minutes = self._limits.run_minutes
         return StepError(
-            f"{self._name}: over its limit of {minutes:g} minutes ([run] run_minutes), so it was ended; "
+            f"{self._name}: over its limit of {minutes:g} minutes ([run] run_minutes), so it was stopped; "
             "finished steps stay, and the same command continues there"
         )
 
