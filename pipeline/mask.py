@@ -35,9 +35,8 @@ def require_long(key: str) -> None:
 def instruction(mount: str, prefix: str) -> str:
     """Return the command that makes the key, below `prefix` of the KV engine at `mount`, and what to mind."""
     return (
-        "head -c 32 /dev/urandom | base64 -w0 | "
-        f"vault kv put -cas=0 -mount={mount} {prefix}/{SECRET} {KEY}=-; "
-        "keep a copy with Vault's own backup: another key changes every hash"
+        f"head -c 32 /dev/urandom | base64 -w0 | vault kv put -cas=0 -mount={mount} {prefix}/{SECRET} "
+        f"{KEY}=-; keep a copy with Vault's own backup: another key changes every hash"
     )
 
 

@@ -173,8 +173,8 @@ class Connection:
         reason = refusals.reason(error)
         if not attempts.wait(getattr(error, "retry_after_seconds", None)):
             raise UnreachableError(
-                f"bucket {self.bucket_name}: could not {what}: {reason}, for "
-                f"{attempts.failing_seconds:.0f} seconds; gave up",
+                f"bucket {self.bucket_name}: could not {what}: {reason}, for {attempts.failing_seconds:.0f} "
+                "seconds; gave up",
                 hint="run it again: it continues there",
             ) from None
         words = f"bucket {self.bucket_name}: trying again to {what}: {reason}"

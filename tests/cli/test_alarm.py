@@ -97,8 +97,8 @@ def test_an_import_error_is_told_with_its_last_line(hook: Hook, shop: Night, tmp
     (alert,) = hook.alerts()
     assert (alert.kind, alert.key, alert.run) == ("failed", "run/etl", run)
     assert alert.error == (
-        "ModuleNotFoundError: No module named 'a_module_that_is_not_there'; "
-        "Luigi ended with 1 before any step failed; its last log lines are above"
+        "ModuleNotFoundError: No module named 'a_module_that_is_not_there'; Luigi ended with 1 before any "
+        "step failed; its last log lines are above"
     )
     assert alert.command == f"pipeline run etl --run {run}"
 

@@ -243,12 +243,12 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_night(night: Night,
     configured = settings.read([night.platform.settings_file], night.platform.env)
     found = {each.subject: each for each in _as(account, lambda: list(preflight.folders(configured)))}
     (logs,) = found[f"folder {owned / 'logs'}"].warnings
-    assert f"cannot be reached or made, for {owned} may not be written to" in logs
+    assert f"cannot be reached or created, because {owned} may not be written" in logs
     assert f"install -d -m 0700 -o {account.user if account else os.geteuid()} {owned / 'logs'}" in logs
     (spool,) = found[f"folder {file / 'alerts'}"].problems
-    assert f"{file} is a file and not a folder" in spool
+    assert f"{file} is a file, not a folder" in spool
     (work,) = found[f"folder {closed / 'work'}"].problems
-    assert f"cannot be reached or made, for {closed} may not be written to" in work
+    assert f"cannot be reached or created, because {closed} may not be written" in work
     assert "set [backup] work_dir" in work
     assert list(owned.iterdir()) == []
 

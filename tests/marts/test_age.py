@@ -63,7 +63,9 @@ def test_a_mart_that_is_no_longer_declared_and_still_there_is_told(
     assert observed(night).remarks == []
     (night.platform.analysts / "marts" / "staff.sql").unlink()
     (remark,) = observed(night).remarks
-    assert remark.startswith("mart.staff: is no longer declared, and people still read it, last built 20")
+    assert remark.startswith(
+        "mart.staff: is no longer declared, and analysts can still read it, last built 20"
+    )
     assert f'DROP {what} "mart"."staff" in the warehouse, or write marts/staff.sql again' in remark
     assert len(shown(night, "staff")) == 2
     night.ask("warehouse", f"DROP {what} mart.staff")
@@ -76,7 +78,9 @@ def test_a_table_that_is_no_longer_declared_and_still_there_is_told(night: Night
     assert observed(night).remarks == []
     night.platform.declare("hr", DECLARED.replace(", employee: ", ""))
     (remark,) = observed(night).remarks
-    assert remark.startswith("hr.employee: no longer declared, and people still read what was last loaded 20")
+    assert remark.startswith(
+        "hr.employee: no longer declared, and analysts can still read their rows, last loaded 20"
+    )
     assert remark.endswith("or write it into sources/hr.yaml again, under tables or leave")
     night.platform.declare("hr", DECLARED.replace(", employee: ", "") + "leave: [employee]\n")
     assert observed(night).remarks == []

@@ -48,7 +48,7 @@ def test_all_databases_are_drilled_once_a_month_and_one_that_fails_does_not_stop
 
     third = restores.archive.run("run", "drill", "--month", MONTH)
     assert third.code == 0
-    assert f"the drills of {MONTH} have already passed; nothing to do" in third.out
+    assert f"the drills of {MONTH} held already; nothing to do" in third.out
     assert restores.leftovers() == []
     assert restores.databases() == []
 

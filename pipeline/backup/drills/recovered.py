@@ -70,9 +70,8 @@ def whole_archive(after: Recovered, before: Repository, began_at: datetime) -> A
         return Assertion(name=name, held=None, detail="the repository has no WAL")
     if after.position <= begin(before.wal, after.segment_bytes):
         detail = (
-            f"recovery ended at {after.lsn}, and the repository has WAL up to {before.wal}: some in "
-            "between is "
-            "missing or damaged, and everything written after it is lost"
+            f"recovery ended at {after.lsn}, and the repository has WAL up to {before.wal}: some in between "
+            "is missing or damaged, and everything written after it is lost"
         )
         return Assertion(name=name, held=False, detail=detail)
     last = "no transaction was replayed"
@@ -116,9 +115,8 @@ def tables(counted: Sequence[Table], proven: Manifest) -> Assertion:
     gone = [one.full_name for one in wanted if one.full_name not in now]
     rows = sum(one.rows for one in counted)
     detail = (
-        f"{len(counted)} tables, {rows:,} rows read in full; {len(same)} of {len(wanted)} are the same "
-        "as in our "
-        f"backup of run {proven.run}"
+        f"{len(counted)} tables, {rows:,} rows read in full; {len(same)} of {len(wanted)} are the same as "
+        f"in our backup of run {proven.run}"
     )
     if gone:
         detail += f"; missing (dropped since, or lost): {outage.few(gone)}"

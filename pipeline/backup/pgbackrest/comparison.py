@@ -34,8 +34,7 @@ def problems(database: str, of: Server, repository: Repository) -> list[str]:
         return [
             f"stanza {stanza} belongs to another server: its system identifier is "
             f"{repository.system_identifier}, and the server of {database} has {of.system_identifier}; "
-            "correct "
-            f"[database.{database}] pgbackrest, or upgrade the stanza"
+            f"correct [database.{database}] pgbackrest, or upgrade the stanza"
         ]
     wrong = []
     if repository.backup is None:

@@ -123,8 +123,7 @@ def require_empty(connection: Connection, name: str) -> None:
         raise UsageError(
             f"{name}: is not empty (it has {', '.join(kinds)})",
             hint="restore into an empty database or with --into-new, or add --clean, which drops the "
-            "objects of "
-            "the backup there first",
+            "objects of the backup there first",
         )
 
 

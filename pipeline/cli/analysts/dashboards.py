@@ -35,8 +35,7 @@ def add_commands(commands: Any) -> None:
         "apply",
         help="make Metabase match the declared dashboards",
         description="Make Metabase match the declared dashboards, an empty one included. A dashboard "
-        "with a broken card "
-        "stays as it was. Applying twice changes nothing.",
+        "with a broken card stays as it was. Applying twice changes nothing.",
         epilog=f"exit codes: 0 it is as declared; 3 Metabase refused or forgot something; {CODES}; 6 it is "
         "being applied already",
     )

@@ -30,8 +30,7 @@ def add_commands(commands: Any) -> None:
         "serve",
         help="run Metabase in this process",
         description="Run Metabase in this process. The password of its database comes from Vault, and "
-        "is in no argument "
-        "and no environment.",
+        "is in no argument and no environment.",
     )
     serve.add_argument(
         "--jar",

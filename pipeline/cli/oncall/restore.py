@@ -184,8 +184,7 @@ def _print(restored: Restored, order: Order) -> None:
     if restored.roles.others:
         terminal.print_text(
             f"  roles not created: {', '.join(restored.roles.others)}, which own nothing here and were "
-            "granted "
-            "nothing; --all-roles creates them too"
+            "granted nothing; --all-roles creates them too"
         )
     for remark in restored.remarks:
         terminal.print_text(f"  {remark}")

@@ -127,8 +127,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
             returncode, tail = supervision.run(supervise.luigi_root(chains.DRILL.module, root))
         else:
             terminal.print_text(
-                f"the drills of {month} have already passed; nothing to do; for another one: --month "
-                f"{month}-again"
+                f"the drills of {month} held already; nothing to do; for another one: --month {month}-again"
             )
         reports = attempt.reports(configured, databases, month, origin)
         _show(reports)

@@ -54,7 +54,7 @@ def no_longer(warehouse: Connection, declared: Declared, last: Mapping[str, Step
             if table not in declared.marts and (kind := relation.kind(warehouse, target)) is not None:
                 what = "VIEW" if kind == RelationKind.VIEW else "TABLE"
                 yield (
-                    f"{name}: is no longer declared, and people still read it, last built {_at(step)}; "
+                    f"{name}: is no longer declared, and analysts can still read it, last built {_at(step)}; "
                     f"DROP {what} {target.as_string(warehouse)} in the warehouse, or write marts/{table}.sql "
                     "again"
                 )
@@ -69,8 +69,9 @@ def no_longer(warehouse: Connection, declared: Declared, last: Mapping[str, Step
         oldest = min(steps, key=_at)
         names = outage.few([step.key.name for step in steps])
         yield (
-            f"{names}: no longer declared, and people still read what was last loaded {_at(oldest)}; DROP "
-            f"TABLE in the warehouse, or write it into sources/{schema}.yaml again, under tables or leave"
+            f"{names}: no longer declared, and analysts can still read their rows, last loaded "
+            f"{_at(oldest)}; DROP TABLE in the warehouse, or write it into sources/{schema}.yaml again, "
+            "under tables or leave"
         )
 
 

@@ -108,7 +108,7 @@ def summarize_without_ledger(settings: Settings, run: str | None) -> Overview:
         try:
             backups = backups_seen.in_bucket(settings)
         except PipelineError as error:
-            remarks.append(f"the backups are not known: {error}")
+            remarks.append(f"the backups could not be listed: {error}")
     now = datetime.now(UTC)
     if not remarks:
         backups = archive.judged(settings, backups, now)

@@ -46,7 +46,9 @@ def observe(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     try:
         declared = catalogued.read(settings, warehouse) if settings.analysts else None
     except PipelineError as error:
-        remarks.append(f"the analysts' catalog cannot be read, so tables are as they were loaded: {error}")
+        remarks.append(
+            f"the analysts' catalog cannot be read, so tables are shown as they were loaded: {error}"
+        )
     seen = Observations(
         declared=declared.tables if declared else None, marts=declared.marts if declared else None
     )

@@ -14,7 +14,7 @@ from pipeline.retry import ASKED
 from pipeline.settings import BackupSettings, Settings
 
 UNSIGNED = (
-    "backups are not signed: with the key that writes to the bucket anybody can add one that seems ours; "
+    "backups are not signed: anyone with the key that writes to the bucket can add one that looks like ours; "
     "name a file in [backup] signers (docs/restore.md)"
 )
 

@@ -98,7 +98,7 @@ def _metabase(asked: MetabaseSettings, databases: Access) -> list[str]:
         if instance.opened(client, asked, databases.vault, None, lambda _line: None):
             return []
     return [
-        f"it has no key of ours: the one in Vault at {asked.api_key} is missing, or it does not accept it; "
+        f"it does not accept our API key, or there is none in Vault at {asked.api_key}; "
         "run 'pipeline dashboards apply' with a login that may read the password and write the key"
     ]
 
@@ -134,7 +134,7 @@ def _unwritable(folder: Path, setting: str) -> list[str]:
     """Say why nothing can be written to a folder that is there, or that would have to be made first."""
     there = next(path for path in (folder, *folder.parents) if _is_there(path))
     if not there.is_dir():
-        return [f"{there} is a file and not a folder; move it away, or set {setting}"]
+        return [f"{there} is a file, not a folder; move it away, or set {setting}"]
     disk = os.statvfs(there)
     if disk.f_flag & os.ST_RDONLY:
         return [f"its file system is read-only; mount it so that it can be written, or set {setting}"]
@@ -146,9 +146,9 @@ def _unwritable(folder: Path, setting: str) -> list[str]:
             [f"its disk is full ({free:,} bytes are free); make room there, or set {setting}"] if full else []
         )
     user = os.geteuid()
-    what = "may" if there == folder else f"cannot be reached or made, for {there} may"
+    what = "may" if there == folder else f"cannot be reached or created, because {there} may"
     command = f"install -d -m 0700 -o {user} {folder}"
-    return [f"it {what} not be written to by this user ({user}); type: {command}; or set {setting}"]
+    return [f"it {what} not be written by this user ({user}); type: {command}; or set {setting}"]
 
 
 def _is_there(path: Path) -> bool:
@@ -191,11 +191,11 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
             encoding = postgres.value(connection, "SHOW server_encoding")
             if encoding != postgres.ENCODING:
                 lines.append(
-                    f"its encoding is {encoding}, which has not every character that a source may have; make "
-                    f"it in {postgres.ENCODING}"
+                    f"its encoding is {encoding}, which lacks characters that a source may have; create "
+                    f"it again in {postgres.ENCODING}"
                 )
             if not postgres.value(connection, "SELECT has_database_privilege(current_database(), 'CREATE')"):
-                lines.append("its role may not make schemas; GRANT CREATE ON DATABASE to it")
+                lines.append("its role may not create schemas; GRANT CREATE ON DATABASE to it")
             if not lines:
                 ledger.require_migrated(connection)
             return lines
@@ -231,7 +231,7 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
             machine.programs(settings.pgbackrest, str(of.major))
             machine.account(settings.pgbackrest)
         except PipelineError as error:
-            problems.append(f"a drill of it cannot be made on this machine: {error}")
+            problems.append(f"it cannot be drilled on this machine: {error}")
         return problems
 
     if settings.warehouse is not None:

@@ -59,7 +59,7 @@ def _age(bucket: BucketObservations, database: str, allowed: timedelta, now: dat
     after = [run for run in begun if run > last.run]
     what = f"; run {after[-1]} was begun and has no manifest" if after else ""
     summary = (
-        f"backup of {database}: the newest that is verified, run {last.run}, is of {at(last.taken_at)}, "
+        f"backup of {database}: the newest verified one, run {last.run}, was taken at {at(last.taken_at)}, "
         f"{limits.ago(now, last.taken_at)}; the limit is {durations.exact(allowed)}{what}"
     )
     if limits.exceeded(now, last.taken_at, allowed):
@@ -91,11 +91,11 @@ def _changed(
     if gone:
         newest = gone[max(gone)]
         what.append(
-            f"{len(gone)} hidden by somebody, the newest, run {newest.run}, at {at(newest.hidden_at)}: "
+            f"{len(gone)} hidden, the newest, run {newest.run}, at {at(newest.hidden_at)}: "
             "'b2 file unhide' brings back each object of it"
         )
     if what:
-        summary = f"backup of {database}: {'; '.join(what)}; find out by whom"
+        summary = f"backup of {database}: {'; '.join(what)}; find out who did it"
         yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
     elif there:
         yield Finding(key, Severity.OK, f"backup of {database}: all {len(there)} are as they were verified")
@@ -115,14 +115,14 @@ def _not_ours(bucket: BucketObservations, database: str, now: datetime) -> Itera
     if strange:
         last = strange[-1]
         summary = (
-            f"backup of {database}: {len(strange)} of {len(there)} are not ours: the newest, run {last.run}, "
-            f"said to be taken {limits.ago(now, last.taken_at)}, {last.flaw}. See with 'pipeline check' "
-            "whether [backup] signers lacks a line here; else somebody wrote to the bucket: make another key "
-            "for [backup] secret, and delete the present one"
+            f"backup of {database}: {len(strange)} of {len(there)} are not ours: the newest, run "
+            f"{last.run}, claims to be taken {limits.ago(now, last.taken_at)}, {last.flaw}. Type 'pipeline "
+            "check', which shows if [backup] signers lacks a line here; otherwise somebody else wrote to "
+            "the bucket: make a new key for [backup] secret, and delete the old one"
         )
         yield Finding(key, Severity.WARNING, summary, f"pipeline backups {database}")
     elif there:
-        summary = f"backup of {database}: {len(signed)} of {len(there)} are signed, and ours"
+        summary = f"backup of {database}: {len(signed)} of {len(there)} are signed by us"
         yield Finding(key, Severity.OK, summary)
 
 
@@ -137,7 +137,7 @@ def _size(bucket: BucketObservations, database: str, now: datetime) -> Iterator[
     key = f"watch/size/{database}"
     summary = (
         f"backup of {database}: run {last.run}, taken {limits.ago(now, last.taken_at)}, has "
-        f"{_megabytes(last.size_bytes)}; the {len(before)} before it had {_megabytes(usual)} in the median"
+        f"{_megabytes(last.size_bytes)}; the {len(before)} before it had a median of {_megabytes(usual)}"
     )
     if abs(score) <= THRESHOLD:
         yield Finding(key, Severity.OK, summary)
@@ -227,9 +227,7 @@ def _undeclared(settings: Settings, bucket: BucketObservations, now: datetime) -
 
 def _rules(bucket: BucketObservations) -> Finding:
     if not bucket.rule_problems:
-        return Finding(
-            "watch/rules", Severity.OK, f"bucket {bucket.name}: its rules and lock are as they should be"
-        )
+        return Finding("watch/rules", Severity.OK, f"bucket {bucket.name}: its rules and lock are correct")
     return Finding(
         "watch/rules",
         Severity.WARNING,

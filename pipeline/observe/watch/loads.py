@@ -20,7 +20,7 @@ from pipeline.step import StepKey
 
 RUN_KEY = "watch/run/etl"
 # What helps against a standby that is behind: to load from it once more does not.
-FOLLOW = "let it follow its primary again, as its log says (or by pg_wal_replay_resume())"
+FOLLOW = "resume its replication: see its log, or call pg_wal_replay_resume()"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Table:
             shown = self.observations.fresh_as_of
             return f"shows the source of {at(shown)}, {limits.ago(now, shown)}"
         if self.counts_from:
-            return f"was never loaded, and could have been since {limits.ago(now, self.counts_from)}"
+            return f"was never loaded, first possible {limits.ago(now, self.counts_from)}"
         return "was never loaded"
 
 
@@ -70,7 +70,7 @@ def _held_back(ledger: LedgerObservations) -> Iterator[Finding]:
         key = f"watch/horizon/{source}"
         if holders:
             summary = (
-                f"{source}: each load reads again all that was written since, for these have not ended: "
+                f"{source}: each load reads again all that was written since, because these are still open: "
                 f"{'; '.join(holders)}"
             )
             hint = "end it in the source: ROLLBACK PREPARED '...', or SELECT pg_terminate_backend(PROCESS)"
@@ -116,7 +116,7 @@ def _run(
         if since is None or not limits.exceeded(now, since, allowed):
             return None
         summary = (
-            f"etl: no run ever began, and it could have since {limits.ago(now, since)}; "
+            f"etl: no run has ever started, first possible {limits.ago(now, since)}; "
             f"the limit is {durations.exact(allowed)}"
         )
         return Finding(RUN_KEY, Severity.STALE, summary, command, since=since + allowed)
@@ -222,14 +222,14 @@ def unmatched(settings: Settings, observations: Observations) -> Iterator[Findin
     for name in sorted(settings.sources.keys() - observations.declared.keys()):
         allowed = durations.exact(limits.table(settings, name))
         summary = (
-            f"source {name}: nothing of it is ever loaded, within {allowed} or at all: luigi.cfg has "
+            f"source {name}: none of its tables is loaded (the limit is {allowed}): luigi.cfg has "
             f"[source.{name}], but there is no sources/{name}.yaml"
         )
         yield Finding(f"watch/source/{name}", Severity.WARNING, summary, f"pipeline init {name}")
     for name in sorted(observations.declared.keys() - settings.sources.keys()):
         allowed = durations.exact(limits.table(settings, name))
         summary = (
-            f"source {name}: nothing of it can be loaded, within {allowed} or at all: there is "
+            f"source {name}: none of its tables can be loaded (the limit is {allowed}): there is "
             f"sources/{name}.yaml, but luigi.cfg has no [source.{name}]"
         )
         yield Finding(f"watch/source/{name}", Severity.WARNING, summary, "pipeline check")

@@ -37,7 +37,7 @@ def _late(
     line = (
         f"was last built {at(since)}, {limits.ago(now, since)}"
         if state.loaded_at
-        else f"was never built, and could have been since {limits.ago(now, since)}"
+        else f"was never built, first possible {limits.ago(now, since)}"
     )
     summary = f"mart {name}: {line}; the limit is {allowed}"
     last = state.failing

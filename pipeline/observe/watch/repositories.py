@@ -39,14 +39,16 @@ def describe(repository: Repository, now: datetime) -> str:
 def problems(settings: Settings, repository: Repository, now: datetime) -> list[str]:
     """Return what is wrong with it, each with what to do where that is ours to say."""
     wrong = (
-        [f"pgBackRest says of stanza {repository.stanza}: {repository.problem}"] if repository.problem else []
+        [f"pgBackRest reports for stanza {repository.stanza}: {repository.problem}"]
+        if repository.problem
+        else []
     )
     if _is_late(_taken_at(repository), _backup_limit(settings), now):
         wrong.append(f"the limit for a backup is {durations.exact(_backup_limit(settings))}")
     if _is_late(repository.archived_at, _wal_limit(settings), now):
         wrong.append(
-            f"the limit for WAL is {durations.exact(_wal_limit(settings))}: see archive_command there, and "
-            "archive_timeout where little is written"
+            f"the limit for WAL is {durations.exact(_wal_limit(settings))}: check archive_command there, and "
+            "archive_timeout if little is written"
         )
     if repository.backup and repository.backup.is_damaged:
         wrong.append(

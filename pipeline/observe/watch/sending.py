@@ -197,13 +197,13 @@ def heartbeat(settings: Settings, *, ok: bool) -> Finding | None:
         logger.info("no heartbeat: %s", error)
         return None
     if not url:
-        alerts.send_recovery(settings, HEARTBEAT, "heartbeat: no address is set any more")
+        alerts.send_recovery(settings, HEARTBEAT, "heartbeat: its address is no longer set")
         return None
     try:
         webhook.ping(url if ok else url + FAILED)
     except StoppedError:
         raise
     except PipelineError as error:
-        summary = "heartbeat: the address that is to notice when watch stops was not reached"
+        summary = "heartbeat: the address that monitors watch could not be reached"
         return Finding(HEARTBEAT, Severity.UNREACHABLE, summary, "pipeline watch", str(error))
     return Finding(HEARTBEAT, Severity.OK, "heartbeat: sent")

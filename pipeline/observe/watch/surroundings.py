@@ -79,7 +79,7 @@ def _at_work(
     """
     key = f"watch/going/{name.replace(' ', '/')}"
     if work is None or not work.alive:
-        yield Finding(key, Severity.OK, f"{name}: does not hang, for it is not running")
+        yield Finding(key, Severity.OK, f"{name}: is not running")
     if work is None:
         return
     where = f"{name}: run {work.run}, {work.place}"
@@ -102,7 +102,7 @@ def _allowed(seconds: Sequence[float]) -> tuple[timedelta, str]:
     if len(seconds) < NEEDED:
         return UNKNOWN_LIMIT, ""
     usual = timedelta(seconds=median(seconds))
-    return max(usual * TIMES_USUAL, SHORT), f", usual are {durations.rough(usual)}"
+    return max(usual * TIMES_USUAL, SHORT), f", it usually takes {durations.rough(usual)}"
 
 
 def _key(key: KeyObservations, now: datetime) -> Finding:

@@ -279,7 +279,7 @@ def test_the_command_tells_of_what_did_not_hold_and_of_its_end(
     assert known() == {**drill, "state": "ok"}
     third = restores.archive.run(*command)
     assert third.code == 0
-    assert f"the drills of {MONTH} have already passed; nothing to do" in third.out
+    assert f"the drills of {MONTH} held already; nothing to do" in third.out
     assert restores.archive.run("run", "drill", "--from", "pgbackrest", "--changed").code == 2
     restores.archive.write_sections(**{"database.shop": {"pgbackrest": ""}})
     refused = restores.archive.run(*command)

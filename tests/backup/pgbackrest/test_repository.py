@@ -51,7 +51,7 @@ def test_status_watch_and_check_show_it_and_say_what_is_wrong(
         assert "pgBackRest shop: ok" in archive.run("check").out
         programs = archive.sections["pgbackrest"]["postgres_bin"]
         archive.write_sections(pgbackrest={"postgres_bin": str(tmp_path)})
-        lacking = "pgBackRest shop: warning: a drill of it cannot be made on this machine: PostgreSQL 1"
+        lacking = "pgBackRest shop: warning: it cannot be drilled on this machine: PostgreSQL 1"
         assert lacking in lines(archive.run("check").out)
         archive.write_sections(pgbackrest={"postgres_bin": programs})
         archive.run("watch")

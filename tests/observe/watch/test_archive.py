@@ -38,7 +38,7 @@ def test_a_backup_that_was_not_made_is_told() -> None:
     late = only(archive_only(), NOW + DAY)
     assert (late.key, late.severity, late.command) == ("watch/backup/hr", "stale", "pipeline run backup hr")
     assert late.summary == (
-        "backup of hr: the newest that is verified, run 2026-11-24, is of 2026-11-24 02:15 UTC, "
+        "backup of hr: the newest verified one, run 2026-11-24, was taken at 2026-11-24 02:15 UTC, "
         "35 h 45 min ago; the limit is 26 h"
     )
     assert late.since == LAST_NIGHT + timedelta(hours=26)

@@ -56,4 +56,4 @@ def test_damaged_pages_and_what_pgbackrest_says_itself_are_a_warning() -> None:
     assert "backup 20261122-020000F has pages with a wrong checksum" in late.summary
     late = only(beside(problem="repo1: other"))
     assert late.severity == "warning"
-    assert "pgBackRest says of stanza main: repo1: other" in late.summary
+    assert "pgBackRest reports for stanza main: repo1: other" in late.summary

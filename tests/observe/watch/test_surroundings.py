@@ -97,7 +97,7 @@ def test_a_backup_that_goes_on_much_longer_than_usual_is_told() -> None:
     """Ten minutes are usual here."""
     assert told(working(since=NOW - HOUR)) == {}
     late = only(working())
-    assert "began 5 h 00 min ago; the limit is 1 h 00 min, usual are 10 min" in late.summary
+    assert "began 5 h 00 min ago; the limit is 1 h 00 min, it usually takes 10 min" in late.summary
     assert judged(observations())["watch/going/backup/hr"].severity == "ok"
     # On a machine that makes no backups nothing is known of them, and nothing said.
     assert "watch/going/backup/hr" not in judged(observations(work=None))
