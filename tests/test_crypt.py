@@ -254,7 +254,7 @@ def test_a_killed_gpg_is_no_success(keys: Keys, plain: Path) -> None:
     paths = [keys.folder / "school.asc", keys.folder / "safe.asc"]
     with (
         crypt.keyring(paths, now=NOW, folder=plain.parent) as ring,
-        pytest.raises(StepError, match=r"dump could not be encrypted: gpg was ended by signal 9"),
+        pytest.raises(StepError, match=r"dump could not be encrypted: gpg was killed by signal 9"),
     ):
         ring.encrypt(plain, plain.with_suffix(".gpg"), kill)
 
@@ -297,7 +297,7 @@ def test_a_disk_without_room_for_keys_is_told_as_that(keys: Keys, tmp_path: Path
     """gpg itself says that there is no key in any of the files: somebody would put others there."""
     with small_disk(tmp_path, 64 * 1024) as disk:
         with (
-            pytest.raises(StepError, match="bytes are free, too few for gpg to take keys; make room there"),
+            pytest.raises(StepError, match="bytes are free, too few for gpg to import keys; make room there"),
             crypt.keyring([keys.folder / "school.asc"], now=NOW, folder=disk),
         ):
             pass

@@ -173,7 +173,7 @@ def _require_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < HOME_BYTES:
         raise StepError(
-            f"{folder}: {free:,} bytes are free, too few for gpg to take keys",
+            f"{folder}: {free:,} bytes are free, too few for gpg to import keys",
             hint="make room there",
         )
 
@@ -186,12 +186,12 @@ def _end_agent(home: Path) -> None:
 def complaint(result: Any) -> str:
     """Return the last lines that gpg said to people."""
     lines = [line for line in (result.stderr or "").splitlines() if not line.startswith("[GNUPG:]")]
-    return redact("; ".join(lines[-ERROR_LINES:])) or result.status or "it said nothing"
+    return redact("; ".join(lines[-ERROR_LINES:])) or result.status or "no error message"
 
 
 def require_done(result: Any, what: str) -> None:
     """Raise StepError, beginning with `what`, unless gpg did all of it and says so in every way."""
     if result.returncode is not None and result.returncode < 0:
-        raise StepError(f"{what}: gpg was ended by signal {-result.returncode}")
+        raise StepError(f"{what}: gpg was killed by signal {-result.returncode}")
     if not result.ok or result.returncode != 0:
         raise StepError(f"{what}: {complaint(result)}")

@@ -27,7 +27,7 @@ def expiring(recipients: Iterable[Recipient], now: datetime) -> dict[str, str]:
     """Return, by fingerprint, what is to be said of each key that expires soon."""
     return {
         one.fingerprint: f"key {one.user_id} ({one.fingerprint[-16:]}) expires on {one.expires_at:%Y-%m-%d}; "
-        "put a longer-lived one in its place"
+        "replace it with one that expires later"
         for one in recipients
         if one.expires_at and one.expires_at - now < EXPIRES_SOON
     }
@@ -63,7 +63,7 @@ class Keyring:
         require_done(result, f"{source.name} could not be encrypted")
         _require_protected(result, source.name)
         if plain.size_bytes != source.stat().st_size or encrypted.size_bytes <= plain.size_bytes:
-            raise StepError(f"{source.name} could not be encrypted: gpg did not take all of it")
+            raise StepError(f"{source.name} could not be encrypted: gpg did not read all of it")
         return plain, encrypted
 
 
@@ -79,7 +79,7 @@ def keyring(paths: Sequence[Path], *, now: datetime, folder: Path) -> Iterator[K
         recipients = [one for path in paths if (one := _recipient(gpg, path, now, problems))]
         fingerprints = [one.fingerprint for one in recipients]
         for twice in {each for each in fingerprints if fingerprints.count(each) > 1}:
-            problems.append(f"key {twice} is named twice in [backup] recipients; name another in its place")
+            problems.append(f"key {twice} is named twice in [backup] recipients; name another one instead")
         if problems:
             raise ProblemsError(problems)
         yield Keyring(gpg, tuple(recipients), now)
@@ -99,7 +99,7 @@ def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Reci
     if b"PRIVATE KEY" in data:
         why_not = "is a private key; remove it from this machine, and put the public one there"
     elif why_not:
-        why_not = f"it says who can open backups, and {why_not}"
+        why_not = f"it decides who can decrypt backups, and {why_not}"
     if why_not:
         problems.append(f"{where}: {why_not}")
         return None
@@ -112,7 +112,7 @@ def _recipient(gpg: Gpg, path: Path, now: datetime, problems: list[str]) -> Reci
     if not listed:
         message = complaint(imported)
         if IN_THE_FUTURE not in message:
-            raise StepError(f"{where}: gpg could not take the key: {message}")
+            raise StepError(f"{where}: gpg could not import the key: {message}")
         problems.append(f"{where}: was made in the future ({message}); set this machine's clock")
         return None
     key = listed[0]
@@ -157,7 +157,7 @@ def _problem(key: Any, expires_at: datetime | None, now: datetime) -> str | None
     if not _encrypting(key):
         return "cannot encrypt: it has no key for that"
     # Capital letters are what gpg itself can do with it at this moment.
-    return None if "E" in key["cap"] and "D" not in key["cap"] else "cannot be used to encrypt now"
+    return None if "E" in key["cap"] and "D" not in key["cap"] else "cannot be used to encrypt at present"
 
 
 def _require_protected(result: Any, name: str) -> None:
@@ -165,6 +165,6 @@ def _require_protected(result: Any, name: str) -> None:
     begun = re.search(r"^\[GNUPG:\] BEGIN_ENCRYPTION (\d+) (\d+)(?: (\d+))?", result.stderr, re.MULTILINE)
     if begun is None or begun[2] != AES256 or not (int(begun[1]) or int(begun[3] or 0)):
         raise StepError(
-            f"{name} was encrypted without AES-256 or without integrity protection",
+            f"{name} was encrypted without AES-256 or integrity protection",
             hint="check gpg's configuration",
         )

@@ -72,8 +72,8 @@ class Signers:
             return []
         return [
             f"{self.path}: its version {newest} of {database} is not one of {key} in Vault; type: "
-            f"bao write -f {key}/rotate, until it has version {newest + 1}, then run this again for the line "
-            "of that"
+            f"bao write -f {key}/rotate, until it has version {newest + 1}, then run this again for its "
+            "line"
         ]
 
     def hold(self, database: str, signature: str, signed: bytes) -> bool:
@@ -117,7 +117,9 @@ def read_signers(path: Path, *, may_lack: bool = False) -> Signers:
             ]
         ) from None
     if why_not:
-        raise ProblemsError([f"[backup] signers: {path}: it says whose backups are ours, and {why_not}"])
+        raise ProblemsError(
+            [f"[backup] signers: {path}: it decides which backups count as ours, and {why_not}"]
+        )
     problems: list[str] = []
     keys: dict[str, dict[int, bytes]] = {}
     for number, written in enumerate(text.splitlines(), 1):
@@ -130,7 +132,7 @@ def read_signers(path: Path, *, may_lack: bool = False) -> Signers:
                 f"{path}:{number}: is not a valid line; write {LINE}, with a key of Ed25519 in base64"
             )
         elif int(words[1]) in keys.setdefault(words[0], {}):
-            problems.append(f"{path}:{number}: version {words[1]} of {words[0]} is there twice; remove one")
+            problems.append(f"{path}:{number}: version {words[1]} of {words[0]} is listed twice; remove one")
         else:
             keys[words[0]][int(words[1])] = key
     if problems:
