@@ -65,7 +65,7 @@ def enter(root: str) -> None:
     """Let this folder be all there is."""
     number = _PIVOT_ROOT.get(platform.machine())
     if number is None:
-        raise OSError(f"this was never tried on a {platform.machine()}")
+        raise OSError(f"the confinement is not supported on {platform.machine()}")
     os.chdir(root)
     _done(_libc.syscall(number, b".", b"."), root)
     _done(_libc.umount2(b".", _DETACH), root)

@@ -162,7 +162,7 @@ def _user(name: str | None) -> tuple[int, int] | None:
     except KeyError:
         raise UsageError(
             f"[analysts] user: there is no user {name}",
-            hint="make it, or name another",
+            hint="create it, or name another",
         ) from None
     if entry.pw_uid == 0:
         raise UsageError(
@@ -193,9 +193,9 @@ def _watch(process: "subprocess.Popen[bytes]", limits: Limits) -> str | None:
     ends_at = time.monotonic() + limits.seconds
     while process.poll() is None:
         if time.monotonic() > ends_at:
-            return f"took longer than {limits.seconds:g} seconds, so it was ended"
+            return f"took longer than {limits.seconds:g} seconds, so it was stopped"
         if _uses_more(process.pid, limits.memory_bytes):
-            return f"took more than {limits.memory_bytes // MIB:,} MiB of memory, so it was ended"
+            return f"took more than {limits.memory_bytes // MIB:,} MiB of memory, so it was stopped"
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(POLL_SECONDS)
     return None
@@ -277,7 +277,7 @@ class _Output:
                 self._pass_on_line(rest)
                 rest = b""
             if total > self._limit:
-                self._pass_on_line(f"(what it said beyond {self._limit:,} bytes is not kept)".encode())
+                self._pass_on_line(f"(output beyond {self._limit:,} bytes is dropped)".encode())
         if rest:
             self._pass_on_line(rest)
 

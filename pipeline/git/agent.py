@@ -103,8 +103,8 @@ def _agent(socket: Path) -> Iterator[None]:
                 _refuse(agent)
             if time.monotonic() > deadline:
                 raise MachineError(
-                    f"ssh-agent: not ready after {START_SECONDS:g} seconds, so it was ended",
-                    hint="see whether this machine is overloaded, and run the command again",
+                    f"ssh-agent: not ready after {START_SECONDS:g} seconds, so it was stopped",
+                    hint="check whether this machine is overloaded, and run the command again",
                 )
             time.sleep(POLL_SECONDS)
         yield

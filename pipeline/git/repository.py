@@ -111,8 +111,8 @@ class Repository:
         commit = self._git(["rev-parse", "--verify", f"{REF}^{{commit}}"], READ_SECONDS).decode().strip()
         if not _COMMIT.fullmatch(commit):
             raise StepError(
-                f"{url}: git says that its commit is {commit[:80]}",
-                hint="check what it is",
+                f"{url}: git reports an invalid commit: {commit[:80]}",
+                hint="check the repository and git's version",
             )
         return commit
 
@@ -150,7 +150,7 @@ class Repository:
             object_, kind, size = answer[place:end].decode().split()
             if (object_, kind) != (name, "blob"):
                 raise StepError(
-                    f"git has {kind} {object_} where {name} was asked for",
+                    f"git returned {kind} {object_} instead of {name}",
                 )
             yield answer[end + 1 : end + 1 + int(size)]
             place = end + 1 + int(size) + 1
@@ -255,7 +255,7 @@ def _run(
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise _failed(f"git: still running after {timeout:g} seconds, so it was ended", None) from None
+            raise _failed(f"git: still running after {timeout:g} seconds, so it was stopped", None) from None
         raise
     if process.returncode != 0:
         stderr = complaint.decode(errors="replace")

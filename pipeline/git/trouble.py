@@ -69,8 +69,8 @@ class _Kind:
     hint: str
 
 
-_ROOM = "free some room for the folder beside [analysts] checkout"
-_WRITE = "let the pipeline's user write to the folder beside [analysts] checkout"
+_ROOM = "free some space in the parent folder of [analysts] checkout"
+_WRITE = "let the pipeline's user write to the parent folder of [analysts] checkout"
 _MEMORY = "find out what uses this machine's memory, and run the command again"
 _MACHINE: Mapping[int, str] = {
     errno.ENOSPC: _ROOM,
@@ -91,16 +91,19 @@ _NO_BRANCH = _Kind(
 # The server was asked for the branch, and has it.
 _DAMAGED = _Kind(
     ContentError,
-    "{url} has that branch, but what it sends is damaged, or does not come whole",
-    "run 'pipeline sync' again; if it stays so, find the damage with 'git fsck' in a clone, and push again",
+    "{url} has that branch, but the data that it sends is damaged or incomplete",
+    "run 'pipeline sync' again; if that fails again, find the damage with 'git fsck' in a clone, and "
+    "push again",
 )
-_AWAY = _Kind(UnreachableError, "{url} is out of reach", "see whether its server answers from this machine")
+_AWAY = _Kind(
+    UnreachableError, "{url} is out of reach", "check whether its server can be reached from this machine"
+)
 _ANSWERS: Mapping[Answer, _Kind] = {
     Answer.NONE: _AWAY,
     Answer.STRANGE_KEY: _Kind(
         LoginError,
-        "the server at {url} has a key that is not among the known ones",
-        "find out why before known_hosts in Vault is changed: somebody may be in between",
+        "the server at {url} has a key that is not in known_hosts",
+        "find out why before you change known_hosts in Vault: somebody may be intercepting the connection",
     ),
     Answer.REFUSES: _Kind(
         LoginError,
@@ -114,13 +117,13 @@ _ANSWERS: Mapping[Answer, _Kind] = {
     ),
     Answer.NO_REPOSITORY: _Kind(
         UnreachableError,
-        "there is no repository at {url}, or the login may not see it",
+        "there is no repository at {url}, or the login has no access to it",
         "correct [analysts] repository in luigi.cfg, or let the login read it",
     ),
     Answer.UNTRUSTED: _Kind(
         UnreachableError,
         "the certificate of {url} is not trusted",
-        "install its authority's on this machine, or have the server's fixed",
+        "install its authority's certificate on this machine, or have the server's certificate fixed",
     ),
 }
 
@@ -137,7 +140,7 @@ def _of_machine(failed: Fetch, error: GitError) -> _Kind | None:
     packs = (failed.folder / PACKS).glob("tmp_pack_*")
     if error.status == -signal.SIGXFSZ or any(p.stat().st_size >= failed.largest_bytes for p in packs):
         return _TOO_LARGE
-    fact = "this machine cannot keep the contents of {url}"
+    fact = "this machine cannot store the contents of {url}"
     if error.status is not None and error.status < 0:
         return _Kind(MachineError, fact, _MEMORY)
     places = [failed.folder / place for place in PLACES if (failed.folder / place).exists()]

@@ -144,7 +144,7 @@ def test_a_deploy_key_reaches_git_by_an_agent_of_its_own_and_nothing_else(
 def test_a_server_with_another_key_is_not_spoken_to(server: Server) -> None:
     other = " ".join(made(server.folder, "other").with_suffix(".pub").read_text().split()[:2])
     wrong = Login(server.login.key, f"[127.0.0.1]:{server.port} {other}")
-    strange = r"has a key that is not among the known ones: .* Host key verification failed"
+    strange = r"has a key that is not in known_hosts: .* Host key verification failed"
     with pytest.raises(LoginError, match=strange):
         fetch(server, wrong)
     with pytest.raises(LoginError, match=strange):

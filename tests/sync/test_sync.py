@@ -592,7 +592,7 @@ def test_a_disk_that_is_full_is_not_the_commits_fault(analysts: Analysts) -> Non
             "the analysts' repository: this machine cannot do it",
         )
         assert "(No space left on device): branch main cannot be fetched" in str(told.error)
-        assert told.hint == "free some room for the folder beside [analysts] checkout"
+        assert told.hint == "free some space in the parent folder of [analysts] checkout"
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_what_is_damaged_is_the_contents_fault_whoever_finds_it(remote: Remote) 
     bad = remote.git("commit-tree", "-m", "x", inner)
     remote.git("push", "-q", "--force", remote.path, f"{bad}:refs/heads/bad")
     error = remote.error(branch="bad")
-    assert (type(error), "is damaged, or does not come whole" in error.fact) == (ContentError, True)
+    assert (type(error), "is damaged or incomplete" in error.fact) == (ContentError, True)
     shutil.rmtree(remote.folder / "ours.git")
     for path in (remote.path / "objects").glob("??/*"):
         if path.stat().st_size > 40_000:
@@ -117,7 +117,7 @@ def test_a_folder_that_is_closed_to_us_is_this_machines_fault(
         remote.git("push", "-q", remote.path, "main")
         error = remote.error()
     assert type(error) is MachineError
-    assert error.hint == "let the pipeline's user write to the folder beside [analysts] checkout"
+    assert error.hint == "let the pipeline's user write to the parent folder of [analysts] checkout"
 
 
 @contextlib.contextmanager
@@ -136,8 +136,8 @@ def mounted(folder: Path) -> Iterator[None]:
     ("script", "kind", "fact"),
     [
         # Whatever it says in these, the branch can be had.
-        (f"echo '{WORDS}' >&2; exit 128", ContentError, "is damaged, or does not come whole"),
-        ("kill -9 $$", MachineError, "this machine cannot keep"),
+        (f"echo '{WORDS}' >&2; exit 128", ContentError, "is damaged or incomplete"),
+        ("kill -9 $$", MachineError, "this machine cannot store"),
         ("kill -25 $$", ContentError, "larger than may be fetched"),
         ("exec sleep 60", UnreachableError, "is out of reach"),
     ],
