@@ -5,7 +5,7 @@ from pathlib import Path
 
 USER = "pipeline"
 # Whatever else starts with these words in the folders of the system is not ours.
-MARK = "# Written by bin/install from luigi.cfg, and written anew by its next run: change luigi.cfg.\n"
+MARK = "# Written by bin/install from luigi.cfg, and overwritten by its next run: change luigi.cfg instead.\n"
 
 
 @dataclass(frozen=True)

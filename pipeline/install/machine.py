@@ -31,7 +31,7 @@ class Machine:
         """Have the user that everything runs as, who cannot log in."""
         if not self._real or _exists(USER):
             return
-        self._report(f"user {USER}, who cannot log in")
+        self._report(f"user {USER}, without a login shell")
         self.run(
             "useradd",
             "--system",
@@ -103,7 +103,7 @@ class Machine:
 
     def end(self, process: int, name: str) -> None:
         """Ask a process to end."""
-        self._report(f"ended: {name} (process {process})")
+        self._report(f"stopped: {name} (process {process})")
         if not self._plan:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
@@ -131,7 +131,7 @@ class Machine:
 
     def _report(self, change: str) -> None:
         self.changes += 1
-        terminal.print_text(f"{'would be' if self._plan else 'now'}: {change}")
+        terminal.print_text(f"{'would change' if self._plan else 'changed'}: {change}")
 
 
 def _ids(user: str) -> tuple[int, int]:

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         type=Path,
         default=Path("/"),
         metavar="FOLDER",
-        help="for trials: only the files, below this folder, and no user",
+        help="for trials: install only the files, below this folder, and create no user",
     )
     parsed = parser.parse_args(arguments)
     redact.install()
@@ -103,7 +103,7 @@ def _install(machine: Machine, layout: Layout, kind: Clock, file: Path) -> None:
         machine.file(layout.settings, _template(layout), mode=0o600, owner=USER)
     wanted = _wanted(layout)
     if wanted is None:
-        terminal.print_text(f"next: write your own into {layout.settings}, then run bin/install again")
+        terminal.print_text(f"next: write your settings into {layout.settings}, then run bin/install again")
         return
     clock.set_up(machine, layout, kind, wanted, anew=is_other)
 
@@ -132,16 +132,17 @@ def _require(layout: Layout, kind: Clock, *, plan: bool) -> None:
         problems.append(f"missing: {', '.join(absent)}; type: apt-get install {' '.join(names)}")
     closed = layout.etc.exists() and not os.access(layout.etc, os.R_OK | os.X_OK)
     if os.geteuid() != 0 and not plan:
-        problems.append("it makes a user and writes into /etc and /opt: run it as root")
+        problems.append("it creates a user and writes to /etc and /opt: run it as root")
     elif os.geteuid() != 0 and closed:
         problems.append(
-            f"{layout.etc} is closed to you, and its luigi.cfg decides what would change: run it as root"
+            f"{layout.etc} cannot be read by this user, and its luigi.cfg decides what would change: "
+            "run it as root"
         )
     offsets = [time.localtime(half_year * 15_778_800).tm_gmtoff for half_year in (112, 113)]
     if kind == Clock.CRON and any(offsets):
         problems.append(
-            "cron goes by this machine's time zone, which is not UTC; type: "
-            "ln -sf /usr/share/zoneinfo/Etc/UTC /etc/localtime (and restart cron), or use --clock systemd"
+            "cron uses this machine's time zone, which is not UTC; type: ln -sf "
+            "/usr/share/zoneinfo/Etc/UTC /etc/localtime (and restart cron), or use --clock systemd"
         )
     if problems:
         raise ProblemsError(problems)

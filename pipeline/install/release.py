@@ -25,7 +25,7 @@ def put(machine: Machine, layout: Layout, file: Path) -> bool:
     """
     if not file.is_file() or not (named := re.fullmatch(r"pipeline-([\w.-]+)\.pex", file.resolve().name)):
         raise UsageError(
-            f"{file}: no release",
+            f"{file}: is not a release file",
             hint="make one with bin/release, or name one with --release (pipeline-....pex)",
         )
     folder = layout.releases / named[1]

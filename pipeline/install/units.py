@@ -39,7 +39,7 @@ LockPersonality=yes
 INSTALL = "\n[Install]\nWantedBy={target}\n"
 TIMER = """\
 [Unit]
-Description=pipeline: when {name} begins
+Description=pipeline: schedule of {name}
 
 [Timer]
 OnCalendar={when}

@@ -180,7 +180,7 @@ def test_from_a_bare_debian_to_a_night_and_back_by_the_commands_of_the_document(
     release = max((PROJECT / "dist").glob("pipeline-*.pex"), key=lambda path: path.stat().st_mtime)
     shutil.copy(release, debian.path("/root/pipeline/dist"))
 
-    assert "next: write your own into /etc/pipeline/luigi.cfg" in debian.does_all("install")
+    assert "next: write your settings into /etc/pipeline/luigi.cfg" in debian.does_all("install")
     places = f"/etc/pipeline /etc/pipeline/luigi.cfg {STATE} /opt/pipeline /opt/pipeline/bin/pipeline"
     owned = debian.does(f"stat -c '%n %U %a' {places}")
     assert (

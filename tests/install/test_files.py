@@ -105,8 +105,14 @@ def test_a_plan_says_what_would_be_and_does_nothing(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("plan", "told"),
     [
-        (True, ["{etc} is closed to you, and its luigi.cfg decides what would change: run it as root"]),
-        (False, ["it makes a user and writes into /etc and /opt: run it as root"]),
+        (
+            True,
+            [
+                "{etc} cannot be read by this user, and its luigi.cfg decides what would change: run it "
+                "as root"
+            ],
+        ),
+        (False, ["it creates a user and writes to /etc and /opt: run it as root"]),
     ],
 )
 def test_who_is_not_root_is_told_why_it_takes_root(
@@ -154,7 +160,7 @@ def test_what_others_may_not_read_is_closed_again(installed: Tree) -> None:
 
 def test_the_settings_begin_as_the_example_that_asks_to_be_edited(tree: Tree) -> None:
     code, said = tree.install("--clock", "cron")
-    assert (code, said[-1][:20]) == (0, "next: write your own")
+    assert (code, said[-1][:24]) == (0, "next: write your settings")
     text = tree.layout.settings.read_text()
     assert f"role = THE-ROLE-ID\ncredential_file = {tree.layout.etc}/secret-id\n" in text
     assert "VAULT_ADDR" not in text
