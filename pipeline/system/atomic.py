@@ -78,7 +78,7 @@ def page(path: Path, text: str) -> None:
         parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     except FileExistsError:
         # The system's own word for it, "File exists", does not say which one is meant.
-        raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file, and no folder", str(parent)) from None
+        raise NotADirectoryError(errno.ENOTDIR, f"{parent} is a file, not a folder", str(parent)) from None
     write(path, text, mode=parent.stat().st_mode & 0o644)
 
 

@@ -82,7 +82,9 @@ def run(
     except OSError as error:
         raise StepError(f"{name}: cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired:
-        raise StepError(f"{name}: still running after {timeout_seconds:g} seconds, so it was ended") from None
+        raise StepError(
+            f"{name}: still running after {timeout_seconds:g} seconds, so it was stopped"
+        ) from None
     if done.returncode != 0:
         complaint = done.stderr or (done.stdout if complains_on_output else "")
         kind = ExitError if done.returncode > 0 else StepError
@@ -100,7 +102,7 @@ def failure(name: str, returncode: int, stderr: str) -> str:
 
 
 def _ended(name: str, returncode: int, complaint: str) -> str:
-    ended = f"was ended by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
+    ended = f"was killed by signal {-returncode}" if returncode < 0 else f"exited with {returncode}"
     return f"{name} {ended}" + (f": {complaint}" if complaint else "")
 
 

@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         if arg_strings != [""] or action.nargs not in (None, argparse.OPTIONAL):
             return super()._get_values(action, arg_strings)
         if action.required:
-            raise argparse.ArgumentError(action, "is empty; write it")
+            raise argparse.ArgumentError(action, "is empty; write a value")
         default = action.default
         # The very default: so argparse counts it as not given, beside what excludes it too.
         return self._get_value(action, default) if isinstance(default, str) else default

@@ -22,5 +22,5 @@ def changeable(path: Path) -> str | None:
         return f"others may write it; type: chmod go-w {real}"
     # In a folder such as /tmp others make files, but none in place of ours.
     if folder.st_mode & _OTHERS and not folder.st_mode & stat.S_ISVTX:
-        return f"others may put another in its place; type: chmod go-w {real.parent}"
+        return f"others may replace it; type: chmod go-w {real.parent}"
     return None

@@ -34,7 +34,7 @@ def folder(parent: Path, prefix: str, ending: Ending = _nothing) -> Iterator[Pat
         made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     except OSError as error:
         raise UsageError(
-            f"{parent}: no folder can be made there: {error.strerror}",
+            f"{parent}: no folder can be created there: {error.strerror}",
             hint="check its owner and free space",
         ) from error
     descriptor = _locked(made)

@@ -303,7 +303,7 @@ def test_a_pg_dump_that_is_killed_stops_the_chain(shop: Archive) -> None:
         f'case "$*" in *--snapshot*) echo part; kill -9 $$;; *) exec {real} "$@";; esac',
     )
     shop.write_settings(postgres_bin=str(made))
-    refused(shop, StepError, "pg_dump was ended by signal 9")
+    refused(shop, StepError, "pg_dump was killed by signal 9")
 
 
 def test_a_lost_connection_is_out_of_reach(shop: Archive) -> None:

@@ -80,7 +80,7 @@ def bad_gpg(shop: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("bad_gpg")
 def test_a_killed_gpg_leaves_nothing_in_the_clear(shop: Archive, run: str) -> None:
-    with pytest.raises(StepError, match=r"shop\.dump could not be encrypted: gpg was ended by signal 9"):
+    with pytest.raises(StepError, match=r"shop\.dump could not be encrypted: gpg was killed by signal 9"):
         encrypt.encrypt_dump(shop.settings, "shop", run)
     assert in_the_clear(shop, run) == []
     assert records.encrypted(shop.work("shop", run)) is None

@@ -55,7 +55,7 @@ def test_an_empty_argument_that_is_needed_is_told(capsys: pytest.CaptureFixture[
         assert ended.value.code == 2
     told = re.findall(r"error: (.*)", capsys.readouterr().err)
     assert told == [
-        *["argument DATABASE: is empty; write it"] * 2,
+        *["argument DATABASE: is empty; write a value"] * 2,
         "one of the arguments --into --into-new is required",
     ]
 

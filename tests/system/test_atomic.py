@@ -42,5 +42,5 @@ def test_a_page_whose_folder_is_a_file_says_which_one_is(tmp_path: Path) -> None
     taken.write_text("of somebody")
     with pytest.raises(NotADirectoryError) as told:
         atomic.page(taken / "index.html", "<html>")
-    assert told.value.strerror == f"{taken} is a file, and no folder"
+    assert told.value.strerror == f"{taken} is a file, not a folder"
     assert taken.read_text() == "of somebody"

@@ -30,7 +30,7 @@ def test_a_file_that_could_be_replaced_is_told_and_one_in_a_sticky_folder_is_not
     file.touch(mode=0o600)
     (tmp_path / "link").symlink_to(file)
     for named in (file, tmp_path / "link"):
-        assert (ownership.changeable(named) or "").startswith("others may put another in its place")
+        assert (ownership.changeable(named) or "").startswith("others may replace it")
     folder.chmod(0o1777)
     assert ownership.changeable(file) is None
 
@@ -50,7 +50,7 @@ def test_keys_that_others_could_replace_are_refused(tmp_path: Path) -> None:
     recipient.write_text(key_pair("school")[0])
     for file in (signers, recipient):
         file.chmod(0o666)
-    with pytest.raises(ProblemsError, match=f"{signers}: it says whose backups .*others may write"):
+    with pytest.raises(ProblemsError, match=f"{signers}: it decides which backups .*others may write"):
         crypt.read_signers(signers)
     with (
         pytest.raises(ProblemsError, match=f"{recipient}: .*who can open backups.*others may write"),

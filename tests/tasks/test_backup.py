@@ -354,7 +354,7 @@ def test_what_an_earlier_run_left_in_the_clear_is_removed_by_the_next(archive: A
     ("damage", "code", "told"),
     [
         ("key", 2, "shop: DumpDatabase failed: recipient "),
-        ("gpg", 3, "shop: EncryptDump failed: shop.dump could not be encrypted: gpg was ended by signal 9"),
+        ("gpg", 3, "shop: EncryptDump failed: shop.dump could not be encrypted: gpg was killed by signal 9"),
         ("writer", 5, "shop: UploadBackup failed: bucket "),
     ],
 )
