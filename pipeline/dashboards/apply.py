@@ -69,13 +69,13 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
             ready = instance.opened(client, settings.metabase, databases.vault, None, _print_nothing)
             known = memory.find(connection.KEY)
             if not ready or known is None or known.number is None:
-                outcome.others.append("the connection to the warehouse: is to be made")
+                outcome.others.append("the connection to the warehouse: will be created")
                 _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
                 return outcome
             database = Database(client, memory, known.number)
             if wrong := connection.differences(client, known, uri, version):
                 outcome.others.append(f"the connection to the warehouse: {', '.join(wrong)}")
-                if wrong == ["is not there any more"]:
+                if wrong == ["no longer exists"]:
                     _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
                     return outcome
             there = There(client, memory.all(), database)
@@ -121,7 +121,7 @@ def _print_nothing(_line: str) -> None:
 
 def _lock(warehouse: Connection) -> None:
     if not locks.try_hold(warehouse, LOCK):
-        raise AlreadyRunningError("dashboards are being applied already", hint="wait for it to end")
+        raise AlreadyRunningError("dashboards are already being applied", hint="wait for it to end")
 
 
 def _address(databases: Access) -> tuple[str, str]:
@@ -129,7 +129,8 @@ def _address(databases: Access) -> tuple[str, str]:
     where = databases.settings.require_warehouse().dashboards
     if where.dynamic:
         raise UsageError(
-            "[warehouse] dashboards_secret: Metabase keeps its login, so Vault cannot make it for each step",
+            "[warehouse] dashboards_secret: Metabase stores its login, so Vault cannot make a new one "
+            "for each step",
             hint="name an entry in Vault that has a uri",
         )
     version = databases.vault.read_version(where.secret)[1]

@@ -54,9 +54,9 @@ class Change:
         if self.differs and self.action not in (Action.CREATE, Action.ARCHIVE):
             parts.append(f"differs: {', '.join(self.differs)}")
         if self.follows:
-            parts.append(f"follows a sync, for Metabase does not know {self.follows} yet")
+            parts.append(f"follows a sync, because Metabase does not know {self.follows} yet")
         if self.by_hand:
-            what = "stays" if self.action == Action.KEEP else "is written over"
+            what = "stays" if self.action == Action.KEEP else "is overwritten"
             parts.append(f"changed in Metabase by hand, which {what}: {', '.join(self.by_hand)}")
         return "; ".join(parts)
 

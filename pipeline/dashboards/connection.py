@@ -115,7 +115,7 @@ class Database:
                 listed = ", ".join(f"{relation}.{name}".rstrip(".") for relation, name in missing)
                 raise CheckError(
                     f"Metabase does not know {listed} after a sync of {seconds:g} s",
-                    hint="see whether the login of dashboards may read it, and Metabase's own log",
+                    hint="check that the login of dashboards may read it, then Metabase's own log",
                 )
             time.sleep(POLL_SECONDS)
             self._tables = None
@@ -124,10 +124,10 @@ class Database:
 def differences(client: Client, known: Kept | None, uri: str, version: str) -> list[str]:
     """Return what is to be changed of the connection: nothing, or what of it is not as it should be."""
     if known is None or known.number is None:
-        return ["is to be made"]
+        return ["will be created"]
     live = client.find(f"/api/database/{known.number}")
     if live is None or _marker(live) != known.marker:
-        return ["is not there any more"]
+        return ["no longer exists"]
     changed = ["password"] if Remembered.of_kept(known).version != version else []
     return [*_wrong(live, _body(uri)), *changed]
 
@@ -158,9 +158,9 @@ def keep(client: Client, memory: Memory, uri: str, version: str) -> Database:
         live = client.get(f"/api/database/{number}")
         if wrong := _wrong(live, body):
             raise StepError(
-                f"Metabase did not accept of the connection: {', '.join(wrong)}",
-                hint="see its own log; this version may expect another form: tell the maintainers of this "
-                "program",
+                f"Metabase did not store the connection's {', '.join(wrong)}",
+                hint="see its own log; this version may expect another format: report it to the "
+                "maintainers of this program",
             )
         # The password comes back masked, so which one it has is remembered.
         now = replace(Remembered.of_kept(known), version=version)

@@ -84,7 +84,7 @@ def export(settings: Settings, dashboards: Sequence[Dashboard], folder: Path) ->
     except OSError as error:
         raise StepError(
             f"{folder}: cannot be written: {error.strerror}",
-            hint="make room, or name a folder where you may write",
+            hint="make room, or name a folder that this user may write to",
         ) from None
     outcome.changes += [Change(Action.CREATE, one.kind, one.name, one.file) for one in objects]
     return outcome

@@ -48,8 +48,8 @@ def opened(
         # Before anything is done with it: who is killed here finds it again.
         vault.write(settings.api_key, {"api_key": key})
     if not _log_in(client, key):
-        raise UnreachableError(f"Metabase at {client.url} does not accept the key that it has just made")
-    print_line(f"an API key was made, and is in Vault at {settings.api_key}")
+        raise UnreachableError(f"Metabase at {client.url} does not accept the key that it has just created")
+    print_line(f"an API key was created, and is in Vault at {settings.api_key}")
     return True
 
 
@@ -87,8 +87,8 @@ def _log_in(client: Client, key: str) -> bool:
         return False
     if not user.get("is_superuser"):
         raise UnreachableError(
-            f"Metabase at {client.url}: our API key is not of the group Administrators",
-            hint="remove its entry in Vault, then run this again: another is made",
+            f"Metabase at {client.url}: our API key does not belong to the group Administrators",
+            hint="remove its entry in Vault, then run this again: it creates a new key",
         )
     return True
 
@@ -100,7 +100,7 @@ def _password_login(
     """Log in as the first administrator, who is made where there is none; log out at the end."""
     # The jobs may not, and are not to: their key is made once, by somebody.
     person = (
-        "have a person make Metabase's key, once: 'pipeline dashboards apply' with a login that may read "
+        "create Metabase's key once, by hand: 'pipeline dashboards apply' with a login that may read "
         f"{settings.secret} and write {settings.api_key} (docs/dashboards.md)"
     )
     entry = _entry(vault, settings.secret, "email", "password", forbidden=person)
@@ -157,7 +157,7 @@ def _require(client: Client, wanted: Mapping[str, object]) -> None:
         if properties.get(key) != value:
             raise UnreachableError(
                 f"Metabase at {client.url} keeps its setting {key} at {properties.get(key)!r}, not {value!r}",
-                hint="see its Admin settings, General, and whether its environment sets it",
+                hint="check its Admin settings, General, and whether its environment sets it",
             )
 
 

@@ -64,8 +64,8 @@ def keep(database: Database, catalog: Catalog, edits: Edits) -> list[Change]:
     if left := [meaning.name for meaning in after if meaning.name in wanted and meaning.live != meaning.text]:
         raise StepError(
             f"Metabase did not accept the description of {', '.join(left)}",
-            hint="see its own log; this version may expect another form: tell the maintainers of this "
-            "program",
+            hint="see its own log; this version may expect another format: report it to the maintainers "
+            "of this program",
         )
     return changes
 

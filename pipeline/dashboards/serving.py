@@ -68,11 +68,13 @@ def prepare(settings: Settings) -> str:
     if state["encoding"] != postgres.ENCODING:
         problems.append(f"its encoding is {state['encoding']}: create it again in {postgres.ENCODING}")
     if is_warehouse:
-        problems.append("it is the warehouse: make another one for Metabase, and write its uri there")
+        problems.append("it is the warehouse: create another one for Metabase, and write its uri there")
     elif state["others"] and not state["is_metabase"]:
-        problems.append(f"it has {state['others']} tables that are not Metabase's: make one for it alone")
+        problems.append(
+            f"it has {state['others']} tables that are not Metabase's: create one for Metabase alone"
+        )
     if not state["may_create"]:
-        problems.append(f"its role may not make tables: {state['statement']}")
+        problems.append(f"its role may not create tables: {state['statement']}")
     if problems:
         raise StepError(f"{NAME} (the entry {secret} of Vault): {'; '.join(problems)}", retryable=False)
     return str(state["encoding"])
@@ -112,7 +114,9 @@ def properties(uri: str, key: str) -> Mapping[str, str]:
     try:
         parts = psycopg2.extensions.parse_dsn(postgres.plain(uri, NAME))
     except psycopg2.Error as error:
-        raise UnreachableError(f"{NAME}: its uri in Vault is faulty: {postgres.message_of(error)}") from None
+        raise UnreachableError(
+            f"{NAME}: its uri in Vault is not valid: {postgres.message_of(error)}"
+        ) from None
     if problems := _not_for_java(parts):
         raise UsageError(f"{NAME}: its uri in Vault has {' and '.join(problems)}", hint=FORM)
     host = parts["host"]
@@ -135,15 +139,15 @@ def _not_for_java(parts: Mapping[str, str]) -> list[str]:
     problems = [f"no {name}" for name in NEEDED if not parts.get(name)]
     # A name that begins with @ is one of Linux' own, without a file.
     if host.startswith(("/", "@")):
-        problems.append("a folder of sockets as its host")
+        problems.append("a socket folder as its host")
     elif "," in host or "," in port:
         problems.append("several hosts")
     elif not port.isdecimal():
         problems.append("a port that is not a number")
     if parts.get("sslrootcert") == "system":
-        problems.append("sslrootcert=system, which is a file's name to Java's driver")
+        problems.append("sslrootcert=system, which Java's driver takes for a file name")
     if more := sorted(parts.keys() - {*NEEDED, "port", *TAKEN_OVER, *LEFT_OUT}):
-        problems.append(f"{', '.join(more)}, which Java's driver does not take")
+        problems.append(f"{', '.join(more)}, which Java's driver does not support")
     return problems
 
 
@@ -182,7 +186,7 @@ def _entry(databases: Access) -> tuple[str, str]:
         raise UnreachableError(
             f"the entry {secret} in Vault: its {KEY} {fault}",
             hint="write the output of 'openssl rand -base64 32' there, once: without it Metabase "
-            "forgets the passwords that it keeps",
+            "loses the passwords that it stores",
         )
     register(key)
     return uri, key

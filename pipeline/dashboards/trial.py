@@ -93,7 +93,7 @@ def _try(connection: Connection, dashboard: Dashboard, card: Card, wrong: Contai
     _columns(connection, card.statement(sql.SQL(" AND ").join(conditions).as_string(connection)))
     missing = [name for name in (*card.dimensions, *card.measures) if name not in columns]
     if missing:
-        raise CheckError(f"its SELECT gives no {' and no '.join(missing)}; it gives {', '.join(columns)}")
+        raise CheckError(f"its SELECT returns no {' and no '.join(missing)}; it returns {', '.join(columns)}")
 
 
 def _columns(connection: Connection, query: str) -> list[str]:
@@ -106,7 +106,7 @@ def _columns(connection: Connection, query: str) -> list[str]:
     except postgres.Error as error:
         if postgres.is_lost(error):
             raise
-        raise CheckError(f"the warehouse refuses its SELECT: {postgres.message_of(error)}") from None
+        raise CheckError(f"the warehouse rejects its SELECT: {postgres.message_of(error)}") from None
     finally:
         if not connection.closed:
             connection.rollback()

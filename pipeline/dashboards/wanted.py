@@ -141,8 +141,8 @@ def statement(card: Card, dashboard: Dashboard) -> str:
     """Return the SQL of a card, with the tags of the filters that reach it. Raise CheckError if none."""
     if taken := next((mark for mark in TAKEN if mark in card.sql), None):
         raise CheckError(
-            f"its SQL has {taken}, which Metabase takes for its own",
-            hint="write it otherwise, such as ARRAY[ARRAY[1, 2]] for a nested array",
+            f"its SQL has {taken}, which is Metabase's own syntax",
+            hint="write it in another way, such as ARRAY[ARRAY[1, 2]] for a nested array",
         )
     conditions = [_condition(dashboard.filter(reach.filter), reach) for reach in card.reach]
     return card.statement(" ".join(["true", *conditions]) if conditions else "")
@@ -156,8 +156,8 @@ def _condition(chosen: Filter, reach: Reach) -> str:
     if not reach.relation:
         if chosen.kind == FilterKind.DATE:
             raise CheckError(
-                f"filter {chosen.name}: it is not certain which table its column {reach.column} is of, and "
-                "Metabase needs to know",
+                f"filter {chosen.name}: the table of its column {reach.column} is ambiguous, and "
+                "Metabase needs it",
                 hint="read that column from one mart, without a query in between",
             )
         return f"[[AND {column}::text = {tag}]]"
@@ -273,6 +273,6 @@ def numbers(chosen: Filter) -> Iterator[int | float]:
             number = math.nan
         if not math.isfinite(number):
             raise CheckError(
-                f"its default {value} is not a number, and its column has numbers", hint="correct its default"
+                f"its default {value} is not a number, but its column is numeric", hint="correct its default"
             )
         yield number

@@ -44,7 +44,7 @@ class Writer:
             self._client.put(f"{PATHS[known.kind]}/{known.number}", {"archived": True})
             after = objects.read(self._client, known.kind, known.number or 0)
             if after is not None and not after.get("archived"):
-                raise StepError(f'Metabase did not put {known.kind} "{known.name}" into its trash')
+                raise StepError(f'Metabase did not move {known.kind} "{known.name}" to its trash')
         self._memory.remove(known.key)
         self._there.kept.pop(known.key, None)
         return is_there
@@ -61,7 +61,7 @@ class Writer:
             number = int(self._client.post(PATHS[wanted.kind], body)["id"])
         live = objects.read(self._client, wanted.kind, number)
         if live is None:
-            raise StepError(f'Metabase has no {wanted.kind} "{wanted.name}" that it has just made')
+            raise StepError(f'Metabase lacks {wanted.kind} "{wanted.name}", which it has just created')
         nonce = self._there.kept[wanted.key].nonce
         self._remember(
             Kept(wanted.key, wanted.kind, wanted.name, wanted.file, number, objects.marker(live), nonce)
@@ -85,7 +85,7 @@ class Writer:
         if missed := differing(written, shown):
             raise StepError(
                 f'Metabase accepted {wanted.kind} "{wanted.name}", but not its {", ".join(missed)}; this '
-                "version of it may expect another form: tell the maintainers of this program"
+                "version may expect another format: report it to the maintainers of this program"
             )
         known = self._there.kept[wanted.key]
         self._remember(replace(known, name=wanted.name, file=wanted.file, shown=written))

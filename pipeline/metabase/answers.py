@@ -60,19 +60,19 @@ def value(url: str, what: str, answer: requests.Response) -> Any:
 
 def _failure(url: str, what: str, status: int, answer: requests.Response) -> PipelineError:
     message = redact(_message_of(answer))
-    quoted = f" (it said: {message})" if message else ""
+    quoted = f" (message: {message})" if message else ""
     if status in PASSING:
         return LostError(f"Metabase at {url} is not ready ({status}){quoted}", hint="see its own log")
     if status < HTTPStatus.BAD_REQUEST:
         place = answer.headers.get("location", "")
         return UnreachableError(
-            f"Metabase at {url} sends us elsewhere: {place}",
+            f"Metabase at {url} redirects to {place}",
             hint="write its own address into [metabase] url",
         )
     if status == HTTPStatus.UNAUTHORIZED:
-        return NotAcceptedError(f"Metabase at {url} does not accept our login for {what}{quoted}")
+        return NotAcceptedError(f"Metabase at {url} refused our login for {what}{quoted}")
     if status == HTTPStatus.FORBIDDEN:
-        return RefusedError.of(status, f"Metabase at {url}: we may not ask for {what}{quoted}")
+        return RefusedError.of(status, f"Metabase at {url}: our login may not ask for {what}{quoted}")
     return RefusedError.of(status, f"Metabase at {url} refused {what} with {status}{quoted}")
 
 

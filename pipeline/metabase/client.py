@@ -61,7 +61,7 @@ class Client:
     def understood(self) -> contextlib.AbstractContextManager[None]:
         """Take answers apart. Raise UnreachableError where they are not shaped as this server's should be."""
         return understood(
-            f"Metabase at {self.url} does not answer as its versions known here do",
+            f"Metabase at {self.url} does not answer like any supported version",
             "see docs/dashboards.md for the versions, and [metabase] url in luigi.cfg",
         )
 
@@ -161,7 +161,7 @@ class Client:
         except requests.RequestException as error:
             raise LostError(
                 f"Metabase at {self.url} cannot be reached ({_reason(error)})",
-                hint="check [metabase] url, the network, and whether it runs",
+                hint="check [metabase] url, the network, and that Metabase is running",
             ) from None
 
 

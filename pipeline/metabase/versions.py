@@ -34,15 +34,15 @@ class Version:
         match = re.match(r"v?[01]\.(\d+)", str(tag or ""))
         if match is None:
             # One built by hand calls itself vLOCAL_DEV or the like.
-            logger.warning("Metabase at %s does not say its version (%s)", url, tag)
+            logger.warning("Metabase at %s does not report its version (%s)", url, tag)
             return cls(NEWEST, str(tag))
         major = int(match[1])
         if major < OLDEST:
             raise StepError(
-                f"Metabase at {url} is {tag}; from v0.{OLDEST} on its API is as we need it: upgrade it"
+                f"Metabase at {url} is {tag}; the pipeline needs v0.{OLDEST} or later: upgrade it"
             )
         if major > NEWEST:
-            logger.warning("Metabase at %s is %s; nothing newer than %d is known here", url, tag, NEWEST)
+            logger.warning("Metabase at %s is %s; the newest version tried is %d", url, tag, NEWEST)
         return cls(major, str(tag))
 
 

@@ -87,7 +87,8 @@ def answer(connection: Connection, dashboard: Dashboard, card: Card, today: date
         if each.filter in picked
     )
     # On a line of its own: the SELECT may end with a comment.
-    statement = f"SELECT * FROM (\n{card.statement(conditions)}\n) AS card LIMIT {MOST_ROWS + 1}"  # noqa: S608 - it is theirs, and may only read
+    statement = f"SELECT * FROM (\n{card.statement(conditions)}\n) AS card LIMIT "
+    f"{MOST_ROWS + 1}"  # noqa: S608 - it is theirs, and may only read
     try:
         with apart(connection), connection.cursor() as cursor:
             cursor.execute(statement)
@@ -111,7 +112,7 @@ def undrawable(card: Card, answer: Answer) -> str:
     >>> from pipeline.catalog import Place
     >>> bars = Card("", "bar", Place(0, 0, 1, 1), dimensions=("week",), measures=("took",))
     >>> undrawable(bars, Answer(("week", "n"), ()))
-    'its SELECT gives no column took'
+    'its SELECT returns no column took'
     >>> undrawable(bars, Answer(("week", "took"), ((1, None), (2, timedelta(1)))))
     'took is not a number: 1 day, 0:00:00'
     """
@@ -119,7 +120,7 @@ def undrawable(card: Card, answer: Answer) -> str:
         return ""
     for name in (*card.dimensions, *card.measures):
         if name not in answer.columns:
-            return f"its SELECT gives no column {name}"
+            return f"its SELECT returns no column {name}"
     for name in () if card.chart in IN_WORDS else card.measures:
         for value in answer.column(name):
             if value is not None and not _is_number(value):

@@ -105,7 +105,7 @@ def test_a_broken_card_is_refused_by_name_and_its_dashboard_stays_as_it_was(surf
     outcome = surface.apply(board, other)
     (problem,) = outcome.problems
     assert problem.startswith(
-        'dashboards/enrolment.yaml: card "Students": the warehouse refuses its SELECT: '
+        'dashboards/enrolment.yaml: card "Students": the warehouse rejects its SELECT: '
     )
     assert set(surface.metabase.named("card")) == {
         "Students by programme",
@@ -119,7 +119,7 @@ def test_a_broken_card_is_refused_by_name_and_its_dashboard_stays_as_it_was(surf
 def test_a_card_that_draws_what_its_select_does_not_give_is_refused(surface: Surface) -> None:
     wrong = dataclasses.replace(HEADS, measures=("people",))
     (problem,) = surface.apply(with_card(STAFF, HEADS, wrong)).problems
-    assert problem.endswith('card "Heads": its SELECT gives no people; it gives department, heads')
+    assert problem.endswith('card "Heads": its SELECT returns no people; it returns department, heads')
 
 
 def test_a_filter_that_an_alias_would_break_in_metabase_is_refused(surface: Surface) -> None:
@@ -162,7 +162,7 @@ def test_a_plan_tells_what_follows_a_sync_where_a_column_is_new(surface: Surface
     surface.declared = [dataclasses.replace(board, filters=(*board.filters, level)), STAFF]
     planned = surface.plan()
     assert planned.problems == []
-    follows = "follows a sync, for Metabase does not know mart.enrolment.level yet"
+    follows = "follows a sync, because Metabase does not know mart.enrolment.level yet"
     assert [str(change) for change in planned.shown] == [
         f'update card "Students", dashboards/enrolment.yaml; {follows}',
         f'update dashboard "Enrolment", dashboards/enrolment.yaml; {follows}',
@@ -222,7 +222,7 @@ def test_a_range_of_dates_over_a_column_without_dates_is_refused(surface: Surfac
     wrong = dataclasses.replace(TOTAL, reach=(Reach("intake", "programme", "mart.enrolment"),))
     (problem,) = surface.apply(with_card(ENROLMENT, TOTAL, wrong)).problems
     assert problem.startswith(
-        'dashboards/enrolment.yaml: card "Students": the warehouse refuses its SELECT: '
+        'dashboards/enrolment.yaml: card "Students": the warehouse rejects its SELECT: '
     )
     assert "operator does not exist: text >= date" in problem
 

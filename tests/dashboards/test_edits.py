@@ -22,9 +22,9 @@ def test_what_was_changed_by_hand_is_told_and_written_over(surface: Surface) -> 
     planned = [str(change) for change in surface.plan().shown]
     assert planned == [
         'update dashboard "Enrolment", dashboards/enrolment.yaml; differs: cards; '
-        "changed in Metabase by hand, which is written over: cards",
+        "changed in Metabase by hand, which is overwritten: cards",
         'update card "Heads", dashboards/staff.yaml; differs: display; '
-        "changed in Metabase by hand, which is written over: display",
+        "changed in Metabase by hand, which is overwritten: display",
     ]
     surface.said.clear()
     surface.apply()
@@ -113,7 +113,7 @@ def test_a_description_that_was_changed_by_hand_is_told_by_name_and_written_over
     surface.apply()
     described(surface)[""]["description"] = "by hand"
     described(surface)["intake"]["description"] = None
-    over = "differs: description; changed in Metabase by hand, which is written over: description"
+    over = "differs: description; changed in Metabase by hand, which is overwritten: description"
     told = [f'update table "mart.enrolment"; {over}', f'update column "mart.enrolment.intake"; {over}']
     planned = surface.plan()
     assert ([str(change) for change in planned.shown], planned.others) == (told, [])

@@ -258,7 +258,7 @@ def test_an_administrator_that_is_not_in_vault_is_told_with_what_to_write(surfac
 def test_a_wrong_password_is_told_without_it(surface: Surface) -> None:
     surface.metabase.routes.setup_token = None
     surface.metabase.routes.user_found = {"id": 1, "email": "other@school.example", "is_superuser": True}
-    with pytest.raises(UnreachableError, match="does not accept our login") as told:
+    with pytest.raises(UnreachableError, match="refused our login") as told:
         surface.apply()
     assert "passphrase" not in str(told.value)
 

@@ -92,15 +92,15 @@ def refused(own: Own, kind: type[PipelineError] = StepError) -> str:
 def test_a_database_that_is_not_metabases_own_is_refused_before_it_starts(own: Own) -> None:
     assert serving.prepare(own.night.settings) == "UTF8"
     own.ask("CREATE TABLE pupil (id int)")
-    assert "it has 1 tables that are not Metabase's: make one for it alone" in refused(own)
+    assert "it has 1 tables that are not Metabase's: create one for Metabase alone" in refused(own)
     own.ask("CREATE TABLE databasechangelog (id int); CREATE TABLE metabase_database (id int)")
     assert serving.prepare(own.night.settings) == "UTF8"
     own.ask(f"REVOKE CREATE ON SCHEMA public FROM {own.role}")
-    assert f"may not make tables: GRANT CREATE ON SCHEMA public TO {own.role}" in refused(own)
+    assert f"may not create tables: GRANT CREATE ON SCHEMA public TO {own.role}" in refused(own)
     warehouse = own.night.platform.sandbox.vault.read(own.night.platform.database("warehouse")) or {}
     own.keep(uri=warehouse["uri"], encryption_key=KEY)
     own.night.migrate()
-    assert "it is the warehouse: make another one" in refused(own)
+    assert "it is the warehouse: create another one" in refused(own)
     own.keep(uri=own.uri, encryption_key="short")
     told = refused(own, UnreachableError)
     assert "its encryption_key is too short; write the output of 'openssl rand -base64 32' there" in told
@@ -109,18 +109,18 @@ def test_a_database_that_is_not_metabases_own_is_refused_before_it_starts(own: O
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
-        ("postgresql://mb:s3cret@%2Fvar%2Frun%2Fpostgresql/mb", "a folder of sockets as its host; write"),
-        ("postgresql:///mb?host=/run&user=mb&password=s3cret", "a folder of sockets as its host; write"),
+        ("postgresql://mb:s3cret@%2Fvar%2Frun%2Fpostgresql/mb", "a socket folder as its host; write"),
+        ("postgresql:///mb?host=/run&user=mb&password=s3cret", "a socket folder as its host; write"),
         ("postgresql://mb:s3cret@/mb", "no host; write"),
         ("postgresql://mb:s3cret@a:5432,b:5433/mb", "several hosts; write"),
         ("postgresql://mb:s3cret@a:5432,5433/mb", "several hosts; write"),
-        ("postgresql://mb:s3cret@a/mb?hostaddr=10.0.0.1", "hostaddr, which Java's driver does not take; "),
+        ("postgresql://mb:s3cret@a/mb?hostaddr=10.0.0.1", "hostaddr, which Java's driver does not support; "),
         ("postgresql://mb:s3cret@a/mb?sslmode=require&sslcert=/c&sslkey=/k", "sslcert, sslkey, which"),
         ("postgresql://mb:s3cret@a/mb?options=-csearch_path%3Dx", "options, which"),
         ("postgresql://mb@a/mb", "no password; write"),
         ("postgresql://a/mb?password=s3cret", "no user; write"),
         ("postgresql://mb:s3cret@a", "no dbname; write"),
-        ("postgresql://mb:s3cret@a/mb?sslrootcert=system", "sslrootcert=system, which is a file's name"),
+        ("postgresql://mb:s3cret@a/mb?sslrootcert=system", "sslrootcert=system, which Java's driver takes"),
         ("postgresql://mb:s3cret@a:x/mb", "a port that is not a number; write"),
     ],
 )

@@ -158,7 +158,7 @@ def test_each_job_does_what_it_is_for_by_its_own_login_and_shows_no_credential(
     assert client.run(BY_NAME["sync"])[0] == 0
     code, said = client.run(BY_NAME["dashboards"])
     assert code == 5
-    assert "; have a person make Metabase's key, once: 'pipeline dashboards apply' with a login that" in said
+    assert "; create Metabase's key once, by hand: 'pipeline dashboards apply' with a login that" in said
     stage.type(4, "dashboards", "apply")
     ended: dict[str, tuple[int, str]] = {}
     with watched(client, stage.planted, stage.watching(), stage.night.platform.folder) as node:

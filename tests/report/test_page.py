@@ -148,8 +148,8 @@ def test_a_card_that_cannot_be_drawn_takes_no_other_with_it(night: Night, tmp_pa
         "line: y is not a number: many",
         "pie: y is not a number: NaN",
         "bar: y is not a number: inf",
-        "row: its SELECT gives no column y",
-        "number: its SELECT gives no column y",
+        "row: its SELECT returns no column y",
+        "number: its SELECT returns no column y",
         "scatter: a value cannot be read: year -44 is out of range",
     ]
     text = path.read_text()
