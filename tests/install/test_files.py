@@ -246,8 +246,8 @@ def test_a_unit_that_is_no_longer_enabled_is_told_and_enabled(installed: Tree) -
     link = installed.layout.units / "timers.target.wants" / "pipeline-etl.timer"
     link.unlink()
     told = f": {link} -> /etc/systemd/system/pipeline-etl.timer"
-    assert installed.install("--plan") == (4, ["would be" + told])
-    assert installed.install() == (0, ["now" + told])
+    assert installed.install("--plan") == (4, ["would change" + told])
+    assert installed.install() == (0, ["changed" + told])
     assert installed.install() == (0, ["nothing to change"])
     if program := shutil.which("systemctl"):
         asked = [program, f"--root={installed.layout.root}", "is-enabled", "pipeline-etl.timer"]
