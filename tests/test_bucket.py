@@ -145,7 +145,7 @@ def test_a_file_that_is_not_what_it_was(control: Control, opened: Opener, tmp_pa
     """A damaged ciphertext is found before it is sent."""
     path, sha256 = a_file(tmp_path, 100)
     path.write_bytes(b"something else")
-    with pytest.raises(StepError, match="SHA-256 is not what it was"):
+    with pytest.raises(StepError, match="SHA-256 has changed since"):
         upload(opened(), path, sha256)
     assert control.calls("b2_upload_file") == []
 
@@ -430,7 +430,7 @@ def test_a_retry_after_beyond_patience_ends_at_once(control: Control, opened: Op
     path, sha256 = a_file(tmp_path, 10)
     bucket = opened()
     control.fault("b2_upload_file", "error", times=100, retry_after="3600")
-    with pytest.raises(UnreachableError, match="given up"):
+    with pytest.raises(UnreachableError, match="gave up"):
         upload(bucket, path, sha256)
     assert len(control.calls("b2_upload_file")) == 1
 
@@ -598,7 +598,7 @@ def test_a_missing_bucket(control: Control, bucket_name: str, opened: Opener) ->
 def test_a_key_for_other_names(opened: Opener, tmp_path: Path) -> None:
     """A key with a name prefix is told from one without the capability."""
     path, sha256 = a_file(tmp_path, 10)
-    with pytest.raises(UnreachableError, match="only for names that start with 'records/'"):
+    with pytest.raises(UnreachableError, match="limited to names that start with 'records/'"):
         upload(opened(name_prefix="records/"), path, sha256)
 
 
@@ -608,7 +608,7 @@ def test_nobody_answers() -> None:
         unused.bind(("127.0.0.1", 0))
         realm = f"http://127.0.0.1:{unused.getsockname()[1]}"
     short = RetryPolicy(give_up_after_seconds=0.1, first_wait_seconds=0.01)
-    with pytest.raises(UnreachableError, match=r"bucket b: could not log in: .*given up"):
+    with pytest.raises(UnreachableError, match=r"bucket b: could not log in: .*gave up"):
         connect("key", "a-secret-key", "b", realm=realm, retries=short)
 
 

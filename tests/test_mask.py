@@ -108,7 +108,7 @@ def test_a_hashed_key_still_finds_what_was_deleted(night_with_key: Night) -> Non
     ("entry", "told"),
     [
         ({"key": "short"}, "has a key of 5 characters"),
-        ({"kee": KEY}, 'has no "key", only kee; write the key'),
+        ({"kee": KEY}, 'has no "key"; it has kee; write the key'),
     ],
 )
 def test_without_a_good_key_nothing_is_read(night_with_key: Night, entry: dict[str, str], told: str) -> None:

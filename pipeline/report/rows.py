@@ -87,8 +87,7 @@ def answer(connection: Connection, dashboard: Dashboard, card: Card, today: date
         if each.filter in picked
     )
     # On a line of its own: the SELECT may end with a comment.
-    statement = f"SELECT * FROM (\n{card.statement(conditions)}\n) AS card LIMIT "
-    f"{MOST_ROWS + 1}"  # noqa: S608 - it is theirs, and may only read
+    statement = f"SELECT * FROM (\n{card.statement(conditions)}\n) AS card LIMIT {MOST_ROWS + 1}"  # noqa: S608 - it is theirs, and may only read
     try:
         with apart(connection), connection.cursor() as cursor:
             cursor.execute(statement)

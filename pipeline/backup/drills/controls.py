@@ -48,8 +48,8 @@ def altered_row(restored: Restored) -> Assertion:
             if altered is None:
                 continue
             problem = assertions.table_problem(table, altered)
-            detail = f"one row deleted: {problem}" if problem else "the comparison of "
-            f"{table.full_name} did not notice"
+            missed = f"the comparison of {table.full_name} did not notice"
+            detail = f"one row deleted: {problem}" if problem else missed
             return Assertion(name=name, held=problem is not None, detail=detail)
     why = "no row can be deleted alone" if tables else "there are no rows"
     return Assertion(name=name, held=None, detail=f"not tried: {why}")
