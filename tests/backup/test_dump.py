@@ -382,7 +382,7 @@ def test_a_server_whose_clock_is_wrong_does_not_date_the_backup(
     record = dumped(shop, next_run())
     assert record.started_at <= record.taken_at <= datetime.now(UTC)
     (warning,) = record.warnings
-    assert f"seconds {'behind' if days < 0 else 'ahead of'} ours" in warning
+    assert f"seconds {'behind' if days < 0 else 'ahead of'} this machine's" in warning
 
 
 def test_what_pg_dump_warns_of_is_in_the_manifest(shop: Archive) -> None:

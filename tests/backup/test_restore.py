@@ -133,7 +133,7 @@ def test_the_run_that_is_asked_for_is_restored_and_the_newest_otherwise(shop: Re
         assert shop.ask(found.target.database, "SELECT count(*) FROM item") == [(count,)]
         with shop.connect("postgres") as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {found.target.database}")
-    with pytest.raises(UsageError, match=r"there is no backup of shop of run 2020-01-01.*2026-11-22"):
+    with pytest.raises(UsageError, match=r"there is no backup of shop for run 2020-01-01.*2026-11-22"):
         into_new(shop, run="2020-01-01")
 
 

@@ -152,7 +152,7 @@ def test_what_others_put_into_the_bucket_is_no_backup_and_in_nobodys_way(shop: A
             "shop/2026-11-15/manifest.json": {**told, "verified-at": "2026-11-15T00:00:00"},
         }.items():
             opened.write_small(name, b"somebody's", content_type="text/plain", info=info)
-        with pytest.raises(UsageError, match=r"no backup of shopp of any run; did you mean shop\?"):
+        with pytest.raises(UsageError, match=r"no backup of shopp for any run; did you mean shop\?"):
             choice.choose(opened, shop.settings, "shopp")
     with shop.bucket() as opened:
         assert [backup.run for backup in backups.find(opened, shop.settings).backups] == [run]
@@ -179,7 +179,7 @@ def test_the_newest_or_the_named_backup_is_chosen(shop: Archive) -> None:
         assert choice.choose(opened, shop.settings, "shop").run == second
         assert choice.choose(opened, shop.settings, "shop", first).run == first
         with pytest.raises(
-            UsageError, match=f"no backup of shop of run 1999-01-01; there are {first}, {second}"
+            UsageError, match=f"no backup of shop for run 1999-01-01; known: {first}, {second}"
         ):
             choice.choose(opened, shop.settings, "shop", "1999-01-01")
 

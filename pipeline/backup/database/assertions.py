@@ -78,8 +78,8 @@ def _in_order(tables: Sequence[Table], shapes: Sequence[TableShape]) -> tuple[li
             made.append(replace(shape, columns=columns))
         else:
             made.append(shape)
-    remark = "; columns in another order, because of inheritance: "
-    f"{', '.join(moved[:SHOWN])}" if moved else ""
+    listed = f"; columns in another order, because of inheritance: {', '.join(moved[:SHOWN])}"
+    remark = listed if moved else ""
     return made, remark
 
 

@@ -37,7 +37,7 @@ def clock_warnings(name: str, theirs: datetime, ours: datetime) -> tuple[str, ..
     >>> clock_warnings("database hr", noon, noon)
     ()
     >>> clock_warnings("database hr", datetime(2026, 11, 21, 12, tzinfo=UTC), noon)
-    ("database hr: its server's clock is 86,400 seconds behind ours; set the one that is wrong",)
+    ("database hr: its server's clock is 86,400 seconds behind this machine's; set the one that is wrong",)
     """
     behind = (ours - theirs).total_seconds()
     if abs(behind) <= CLOCK_SECONDS:

@@ -61,8 +61,7 @@ def _none(
 
 def _unsound(bucket: "Bucket", newest: Backup, there: Sequence[Backup]) -> CheckError:
     sound = [backup.run for backup in there if backup.sound]
-    instead = f"the newest sound one is of {sound[-1]}: add --at "
-    f"{sound[-1]}" if sound else "no other is sound"
+    instead = f"the newest sound one is of {sound[-1]}: add --at {sound[-1]}" if sound else "none is sound"
     return CheckError(
         f"bucket {bucket.name}: the newest backup of {newest.database}, of run {newest.run}, {newest.flaw}; "
         f"{instead}"
