@@ -95,7 +95,7 @@ secret = metabase
 def test_one_key_alone_can_be_lost(write: Write) -> None:
     text = "[backup]\nbucket = b\nsecret = b2/writer\nrecipients = school.asc\n"
     assert problems(write(VAULT + text)) == [
-        "luigi.cfg:9: [backup] recipients: needs 2 or more, with commas between them; add the missing ones"
+        "luigi.cfg:9: [backup] recipients: needs 2 or more, separated by commas; add the missing ones"
     ]
 
 
@@ -204,7 +204,8 @@ def test_settings_in_a_folder_that_is_closed_to_this_user_are_told_as_that_and_n
 ) -> None:
     monkeypatch.chdir("/")
     closed.chmod(0)
-    told = r"closed/luigi.cfg: its folder is closed to \w+; run this as the user that runs the pipeline"
+    told = r"closed/luigi.cfg: its folder cannot be entered by \w+; run this as the user that runs the "
+    "pipeline"
     with unprivileged(), pytest.raises(UsageError, match=told):
         settings.read(environment={"LUIGI_CONFIG_PATH": str(closed / "luigi.cfg")})
 

@@ -220,10 +220,10 @@ def test_forbidden_path_names_path_and_role(server: Server) -> None:
 
 def test_missing_and_deleted_entries_are_told_as_such(server: Server) -> None:
     settings = server.approle()
-    assert "there is nothing at secret/data/pipeline/nowhere" in str(refusal(settings, "nowhere"))
+    assert "nothing is stored at secret/data/pipeline/nowhere" in str(refusal(settings, "nowhere"))
     server.write("gone", uri="postgresql://u:password-of-one@h/db")
     server.admin.secrets.kv.v2.delete_latest_version_of_secret("pipeline/gone")
-    assert "there is nothing at secret/data/pipeline/gone" in str(refusal(settings, "gone"))
+    assert "nothing is stored at secret/data/pipeline/gone" in str(refusal(settings, "gone"))
 
 
 def test_entry_without_uri_lists_its_keys_but_no_value(server: Server) -> None:
@@ -598,10 +598,13 @@ def test_a_uri_whose_password_is_not_quoted_is_refused_and_never_told(server: Se
     ("data", "told"),
     [
         ({"type": "ed25519", "exportable": False, "allow_plaintext_backup": False}, None),
-        ({"type": "aes256-gcm96"}, "is of type aes256-gcm96, which signs no backup; make it anew: bao"),
+        (
+            {"type": "aes256-gcm96"},
+            "is of type aes256-gcm96, which cannot sign backups; create it again: bao",
+        ),
         (
             {"type": "ed25519", "exportable": True},
-            "can be taken out of Vault (exportable), and sign elsewhere",
+            "can be exported from Vault (exportable) and used elsewhere",
         ),
         ({"type": "ed25519", "allow_plaintext_backup": True}, "(allow_plaintext_backup), and sign elsewhere"),
     ],

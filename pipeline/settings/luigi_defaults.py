@@ -44,23 +44,23 @@ def _is_on(value: str) -> bool:
     return not _is_off(value)
 
 
-_SUCCESS = "what fails so ends plain Luigi with 0, as if all were well"
+_SUCCESS = "plain Luigi exits with 0 for such a failure, as if it had succeeded"
 
 LUIGI: Mapping[str, Mapping[str, Default]] = {
     "core": {
-        "no_lock": Default("True", "two different runs refuse each other", _is_off),
+        "no_lock": Default("True", "two different runs exclude each other", _is_off),
         "log_level": Default("INFO"),
         "autoload_range": Default("False"),
         "rpc_retry_attempts": Default("12", "a scheduler that restarts ends runs", lambda n: int(n) < 12),  # noqa: PLR2004
         "rpc_retry_wait": Default("5"),
     },
     "worker": {
-        "force_multiprocessing": Default("True", "a step that is killed takes the run along", _is_off),
+        "force_multiprocessing": Default("True", "a killed step ends the whole run", _is_off),
         "check_complete_on_run": Default(
-            "True", "a step counts as done that has forgotten its work", _is_off
+            "True", "a step counts as done though its result is missing", _is_off
         ),
-        "cache_task_completion": Default("False", "what was undone counts as done", _is_on),
-        "keep_alive": Default("True", "failed steps are not tried again, and peers not waited for", _is_off),
+        "cache_task_completion": Default("False", "cleared steps count as done", _is_on),
+        "keep_alive": Default("True", "failed steps are not retried, and workers do not wait", _is_off),
         "max_keep_alive_idle_duration": Default("5 minutes"),
         "wait_interval": Default("1"),
         "wait_jitter": Default("1"),
@@ -71,16 +71,14 @@ LUIGI: Mapping[str, Mapping[str, Default]] = {
         "send_failure_email": Default("False"),
     },
     "scheduler": {
-        "retry_count": Default("2", "a step that failed is not tried once more", lambda n: int(n) < 2),  # noqa: PLR2004
+        "retry_count": Default("2", "a failed step is not retried", lambda n: int(n) < 2),  # noqa: PLR2004
         "retry_delay": Default("10"),
         "disable_window": Default("600"),
         "disable_persist": Default(str(THREE_DAYS)),
-        "prune_on_get_work": Default(
-            "True", "a failed step waits for a minute before it is tried again", _is_off
-        ),
+        "prune_on_get_work": Default("True", "a failed step waits for a minute before its retry", _is_off),
         "stable_done_cooldown_secs": Default("0", "a rerun right after success does nothing"),
         "worker_disconnect_delay": Default(
-            str(DISCONNECT_SECONDS), "a step may be run by two at once", lambda n: int(n) < DISCONNECT_SECONDS
+            str(DISCONNECT_SECONDS), "a step may run twice at once", lambda n: int(n) < DISCONNECT_SECONDS
         ),
         "remove_delay": Default(str(THREE_DAYS)),
         "max_graph_nodes": Default("500"),

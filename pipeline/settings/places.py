@@ -41,8 +41,8 @@ def _is_file(path: Path) -> bool:
         if not path.is_absolute():
             return False
         problem = (
-            f"{path}: its folder is closed to {_user()}; run this as the user that runs the pipeline, "
-            "or open the folder to this one"
+            f"{path}: its folder cannot be entered by {_user()}; run this as the user that runs the "
+            "pipeline, or open the folder to this one"
         )
         raise SettingsError([problem]) from None
 

@@ -229,7 +229,7 @@ class _Reader:
 _MESSAGES = {
     "missing": "missing; write it here",
     "string_too_short": "is empty; write a value",
-    "too_short": "needs {min_length} or more, with commas between them; add the missing ones",
+    "too_short": "needs {min_length} or more, separated by commas; add the missing ones",
     "literal_error": "must be {expected}; correct it",
     "int_parsing": "must be a whole number; correct it",
     "float_parsing": "must be a number; correct it",

@@ -64,13 +64,13 @@ def sync(settings: Settings) -> Synced:
 
     Raise CheckError, with every problem, for a commit that is not as it should be (once more each time, but
     told once), UnreachableError if the repository cannot be reached (LoginError where a person has to fix
-    the login), MachineError if this machine cannot do it, AlreadyRunningError beside another.
+    the login), MachineError if this machine cannot run it, AlreadyRunningError beside another.
     """
     analysts = settings.require_analysts()
     if analysts.repository is None:
         raise UsageError(
             "[analysts] repository: missing in luigi.cfg",
-            hint="write where analysts push to",
+            hint="write the URL that analysts push to",
         )
     with beside.alone(beside.place(analysts.checkout, VERSIONS), "a sync is already running"):
         try:
@@ -88,7 +88,7 @@ def sync(settings: Settings) -> Synced:
             raise
         except PipelineError as error:
             # Nothing is known of the commit.
-            alerts.send(settings, _subject("/machine").alert("this machine cannot do it", error))
+            alerts.send(settings, _subject("/machine").alert("this machine cannot run it", error))
             raise
         alerts.reconcile(settings, KEY, [])
         return done
@@ -147,7 +147,7 @@ def _credential(settings: Settings, url: str, secret: str | None) -> tuple[str |
         if way == HTTPS:
             return None, None
         raise LoginError(
-            f"[analysts] repository: {url} is reached by ssh, and secret is missing",
+            f"[analysts] repository: {url} uses ssh, and secret is missing",
             hint=f"write the name of an entry in Vault, with {SSH_KEY} and {KNOWN_HOSTS}, into luigi.cfg",
         )
     with access.opened(settings) as databases:
@@ -155,13 +155,13 @@ def _credential(settings: Settings, url: str, secret: str | None) -> tuple[str |
     if way == HTTPS:
         if not entry.get(TOKEN):
             raise LoginError(
-                f"Vault: {secret} has no {TOKEN}, and {url} is reached by https",
+                f"Vault: {secret} has no {TOKEN}, and {url} uses https",
                 hint=f"write {TOKEN} into Vault (entry {secret})",
             )
         return entry[TOKEN], None
     if not entry.get(SSH_KEY):
         raise LoginError(
-            f"Vault: {secret} has no {SSH_KEY}, and {url} is reached by ssh",
+            f"Vault: {secret} has no {SSH_KEY}, and {url} uses ssh",
             hint=f"write {SSH_KEY} and {KNOWN_HOSTS} into Vault (entry {secret})",
         )
     if not entry.get(KNOWN_HOSTS):

@@ -35,7 +35,7 @@ def write(repository: Repository, commit: str, folder: Path, before: Path | None
     for entry, content in zip(entries, repository.contents([one.object for one in entries]), strict=True):
         name = entry.path.decode()
         if content.startswith(LFS):
-            wrong.append(f"{name}:1: is kept in Git LFS, and only points to it; commit the file itself")
+            wrong.append(f"{name}:1: is only a Git LFS pointer; commit the file itself")
         path = folder / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Not over what is there, and through no link: there are none.
@@ -55,27 +55,27 @@ def _keep_time(path: Path, content: bytes, old: Path | None) -> None:
 
 def _problems(entries: Sequence[Entry]) -> list[str]:
     if len(entries) > MOST_FILES:
-        return [f"it has {len(entries):,} files, and may have {MOST_FILES:,}; remove some"]
+        return [f"it has {len(entries):,} files, the limit is {MOST_FILES:,}; remove some"]
     total = sum(entry.size or 0 for entry in entries)
     lines = [problem for entry in entries if (problem := _problem(entry))]
     if total > LARGEST_BYTES:
-        lines.append(f"it has {total:,} bytes, and may have {LARGEST_BYTES:,}; remove some")
+        lines.append(f"it has {total:,} bytes, the limit is {LARGEST_BYTES:,}; remove some files")
     return [*lines, *_collisions(entries)]
 
 
 def _problem(entry: Entry) -> str | None:
     shown = ascii(entry.path.decode(errors="replace"))[1:-1]
     if entry.mode == "120000":
-        return f"{shown}: is a link, and links are not followed; put the file itself there"
+        return f"{shown}: is a link, and links are not followed; commit the file itself"
     if entry.kind == "commit":
-        return f"{shown}: is a submodule, and those are not fetched; put the files themselves there"
+        return f"{shown}: is a submodule, and submodules are not fetched; commit the files themselves"
     if entry.mode not in REGULAR:
-        return f"{shown}: is not a plain file (mode {entry.mode}); put a file there"
+        return f"{shown}: is not a regular file (mode {entry.mode}); commit a regular file"
     if not _is_name(entry.path):
         return f"{shown}: is not a valid name for a file here; rename it"
     if entry.size is None or entry.size > LARGEST_FILE_BYTES:
         size = "unknown" if entry.size is None else f"{entry.size:,}"
-        return f"{shown}: has {size} bytes, and a file may have {LARGEST_FILE_BYTES:,}; remove it"
+        return f"{shown}: has {size} bytes, the limit of a file is {LARGEST_FILE_BYTES:,}; remove it"
     return None
 
 
@@ -104,7 +104,5 @@ def _collisions(entries: Sequence[Entry]) -> list[str]:
         name = entry.path.decode(errors="replace")
         same = unicodedata.normalize("NFC", name).casefold()
         if taken.setdefault(same, name) != name:
-            lines.append(
-                f"{name}: has the name of {taken[same]}, except for upper and lower case; rename one"
-            )
+            lines.append(f"{name}: differs from {taken[same]} only in upper and lower case; rename one")
     return lines

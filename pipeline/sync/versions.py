@@ -71,7 +71,7 @@ def switch(checkout: Path, version: Path) -> None:
     """Let the checkout be this version, at once."""
     if checkout.exists() and not checkout.is_symlink():
         raise UsageError(
-            f"{checkout}: is a folder, and with [analysts] repository it has to be made by 'pipeline sync'",
+            f"{checkout}: is a folder, and with [analysts] repository it must be created by 'pipeline sync'",
             hint="move it away",
         )
     new = checkout.with_name(f".{checkout.name}.new")

@@ -89,7 +89,7 @@ class Vault:
             refusals={
                 Forbidden: (refused, forbidden or let_it),
                 InvalidPath: (
-                    f"there is nothing at {shown}",
+                    f"nothing is stored at {shown}",
                     missing or f"write it (bao kv put -mount={mount} {path} ...), or correct the path",
                 ),
             },
@@ -209,7 +209,7 @@ def _revoke_lease(connection: Connection, lease: str, path: str) -> None:
     try:
         connection.ask(path, lambda: connection.client.sys.revoke_lease(lease), again=False)
     except UnreachableError as error:
-        logger.warning("The login from %s could not be revoked and ends with our own: %s", path, error)
+        logger.warning("the login from %s could not be revoked and expires with our own: %s", path, error)
 
 
 def _register(value: str) -> None:

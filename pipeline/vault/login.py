@@ -73,7 +73,7 @@ def revoke_token(connection: Connection) -> None:
     try:
         connection.ask("the end of the login", connection.client.auth.token.revoke_self, again=False)
     except UnreachableError as error:
-        logger.warning("The login to Vault could not be revoked and ends by itself: %s", error)
+        logger.warning("the login to Vault could not be revoked and expires by itself: %s", error)
 
 
 def _credential(settings: VaultSettings) -> str:
@@ -92,7 +92,7 @@ def _credential(settings: VaultSettings) -> str:
         raise UsageError(f"{path}: is empty", hint=f"put the {settings.auth} credential there")
     if others:
         log.warn_once(
-            logger, f"{path} can be used by others on this machine; make it private: chmod 600 {path}"
+            logger, f"{path} can be read by other users of this machine; make it private: chmod 600 {path}"
         )
     register(credential)
     return credential

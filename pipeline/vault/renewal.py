@@ -48,5 +48,5 @@ def _keep(what: str, life_seconds: float, renew: Callable[[], float], ended: thr
                 level = logging.WARNING if outage.is_news(str(error), error.outage) else logging.DEBUG
                 logger.log(level, "%s could not be renewed: %s", what, error)
         if ends_at - time.monotonic() < _LEAST_SECONDS:
-            logger.warning("%s has reached its longest life and ends; raise its max_ttl in Vault", what)
+            logger.warning("%s has reached its max_ttl and ends; raise max_ttl in Vault", what)
             return

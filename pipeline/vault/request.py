@@ -113,7 +113,7 @@ class Connection:
         try:
             self.client.auth.token.lookup_self()
         except Forbidden:
-            logger.warning("the login to Vault has ended before its step; logging in anew")
+            logger.warning("the login to Vault expired before its step ended; logging in again")
             log_in()
             return True
         except (VaultError, requests.RequestException, *MISSHAPEN):
@@ -160,14 +160,14 @@ class Connection:
         if isinstance(error, requests.RequestException):
             return (
                 f"{vault} cannot be reached ({_reason(error)})",
-                "check [vault] url, the network, and whether Vault runs",
+                "check [vault] url, the network, and that Vault is running",
             )
         # Vault lists what it has to say over several lines; we say one.
         listed = ", ".join(error.errors or []) if isinstance(error.errors, list) else ""
         message = redact(" ".join(listed.split()))[:QUOTED_LENGTH]
         for refusal, (fact, hint) in refusals.items():
             if isinstance(error, refusal):
-                return f"{vault}: {fact}" + (f" (Vault said: {message})" if message else ""), hint
+                return f"{vault}: {fact}" + (f" (message: {message})" if message else ""), hint
         return f"{vault} failed on {what}: {message or type(error).__name__}", "see Vault's own log"
 
 

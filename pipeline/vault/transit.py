@@ -78,13 +78,13 @@ class Transit:
 def faults(path: str, data: dict[str, Any]) -> list[str]:
     """Return why a key, as Vault shows it, cannot sign, or could sign elsewhere; with what to type."""
     anew = (
-        f"make it anew: bao write {path}/config deletion_allowed=true && bao delete {path} && "
+        f"create it again: bao write {path}/config deletion_allowed=true && bao delete {path} && "
         f"bao write -f {path} type={TYPE}; then put the new line of it into the file of [backup] signers"
     )
     if data.get("type") != TYPE:
-        return [f"{path} is of type {data.get('type')}, which signs no backup; {anew}"]
+        return [f"{path} is of type {data.get('type')}, which cannot sign backups; {anew}"]
     out = [name for name in ("exportable", "allow_plaintext_backup") if data.get(name)]
-    problem = f"{path} can be taken out of Vault ({' and '.join(out)}), and sign elsewhere; {anew}"
+    problem = f"{path} can be exported from Vault ({' and '.join(out)}) and used elsewhere; {anew}"
     return [problem] if out else []
 
 

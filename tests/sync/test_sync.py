@@ -270,9 +270,9 @@ def _control(one: Analysts) -> None:
     [
         (_link, "marts/other.sql: is a link"),
         (_submodule, "vendored: is a submodule"),
-        (_lfs, "marts/big.sql:1: is kept in Git LFS"),
+        (_lfs, "marts/big.sql:1: is only a Git LFS pointer"),
         (_large, "dump.sql: has 1,048,577 bytes"),
-        (_case, "has the name of marts/Staff.sql"),
+        (_case, "differs from marts/Staff.sql only in"),
         (_many, "it has 5,001 files"),
         (_control, "is not a valid name for a file here"),
     ],
@@ -589,7 +589,7 @@ def test_a_disk_that_is_full_is_not_the_commits_fault(analysts: Analysts) -> Non
         told = refused(analysts)
         assert (told.key, told.summary) == (
             "sync/machine",
-            "the analysts' repository: this machine cannot do it",
+            "the analysts' repository: this machine cannot run it",
         )
         assert "(No space left on device): branch main cannot be fetched" in str(told.error)
         assert told.hint == "free some space in the parent folder of [analysts] checkout"
