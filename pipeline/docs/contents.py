@@ -139,7 +139,7 @@ def _table(table: Table, seen: _Seen, known: lineage.Lineage) -> Relation:
     name = f"{table.source}.{table.name}"
     how = [f"changes: {table.changes}" + (f" by {table.cursor}" if table.cursor else "")]
     how += [f"deletes: {table.deletes}", *(["every version is kept"] if table.history else [])]
-    how += ['comes by "*": its masks are guessed by the names of columns'] if table.by_wildcard else []
+    how += ['included by "*": its masks are guessed from column names'] if table.by_wildcard else []
     origin = f"{table.schema_name}.{table.relation}"
     if origin != f"public.{table.name}":
         how.append(f"is {origin} in the source")

@@ -111,7 +111,7 @@ def _box(name: str, place: tuple[int, int], is_focus: bool) -> str:
 def history(check: CheckEntry) -> str:
     """Return how a check came out, run by run, the latest to the right: short where it held, high if not."""
     if not check.past:
-        return '<span class="never">not looked at yet</span>'
+        return '<span class="never">not checked yet</span>'
     ticks = []
     for number, (held, run, observed) in enumerate(check.past):
         kind, high = ("held", 8) if held else (check.level, TICKS_HIGH)

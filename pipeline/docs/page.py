@@ -22,7 +22,7 @@ def page(contents: Contents) -> str:
     script = folder.joinpath("docs.js").read_text(encoding="utf-8")
     count = f"{len(contents.relations)} tables and marts"
     when = f"{contents.made_at:%-d %B %Y, %H:%M} UTC"
-    how = f"As the warehouse was on {when}" if contents.seen else f"By the files alone, on {when}"
+    how = f"State of the warehouse on {when}" if contents.seen else f"From the files alone, on {when}"
     body = "\n".join([*_index(contents), *_overall(contents), *_groups(contents), *_dashboards(contents)])
     return f"""<!doctype html>
 <html lang="en">
@@ -63,7 +63,7 @@ def _dot(entry: Relation) -> str:
     failing = [check for check in entry.checks if check.holds is False]
     warns = failing or entry.state == Status.STALE
     style = "failed" if entry.state == Status.FAILED else "warn" if warns else ""
-    label = "a load failed" if style == "failed" else "a check does not hold, or it is too old"
+    label = "a load failed" if style == "failed" else "a check failed, or it is too old"
     return (
         f' <span class="dot {style}" role="img" aria-label="{label}" title="{label}"></span>' if style else ""
     )
@@ -127,7 +127,9 @@ def _columns(entry: Relation) -> str:
     own = [column for column in entry.columns if column.name.startswith("_")]
     if own:
         names = ", ".join(column.name for column in own)
-        rows.append(f'<tr class="own"><td colspan="3">and the platform\'s own: {_text(names)}</td></tr>')
+        rows.append(
+            f'<tr class="own"><td colspan="3">and columns added by the platform: {_text(names)}</td></tr>'
+        )
     return "".join(rows)
 
 
@@ -153,7 +155,7 @@ def _dashboards(contents: Contents) -> Iterator[str]:
         links = (f'<a href="#{anchor(one)}">{_text(one)}</a>' for one in contents.lineage.get(known, ()))
         made_of = ", ".join(links)
         yield f'<article id="{anchor(known)}"><h2><span class="schema">dashboard </span>{_text(title)}</h2>'
-        yield f"<p>Shows {made_of or 'nothing that is declared'}.</p></article>"
+        yield f"<p>Shows {made_of or 'nothing declared'}.</p></article>"
     yield "</main>"
 
 

@@ -27,7 +27,7 @@ SECONDS = 60.0
 # Of a category so many; more are the least frequent.
 MOST = 20
 ALL, EMPTY = "all", "(empty)"
-TOO_LONG = "Not everything can be chosen here, for its cards take too long."
+TOO_LONG = "Some values are missing here because their cards take too long."
 NOT_HERE = "It cannot be chosen on this page."
 RANGES = (
     Past(30, PastUnit.DAY),
@@ -86,7 +86,7 @@ def read(connection: Connection, dashboard: Dashboard, today: date, ends_at: flo
             answers = ((card, rows.answer(connection, dashboard, card, today, picked)) for card in reached)
             made.append(Choice(filter_, value, tuple(answers)))
     if late := [name for name, why in left_out.items() if why == TOO_LONG]:
-        warning = "%s: further choices are left out from filter %s on: its cards take too long"
+        warning = "%s: choices from filter %s on are left out: its cards take too long"
         logger.warning(warning, dashboard.file, late[0])
     return Offered(tuple(made), left_out)
 

@@ -62,7 +62,7 @@ def page(shown: Sequence[Shown], pencil: Pencil, today: date, made_at: datetime)
 <main>
 {sections}
 </main>
-<footer>Read from the warehouse on {made_at:%-d %B %Y at %H:%M} UTC. The page is whole by itself: it can be
+<footer>Read from the warehouse on {made_at:%-d %B %Y at %H:%M} UTC. The page is self-contained: it can be
 kept, mailed and printed.</footer>
 </body>
 </html>
@@ -104,7 +104,7 @@ def _chosen(shown: Shown, choice: Choice, name: str, names: Sequence[str], today
     reached = {id(card) for card, _ in choice.cards}
     if others := [card.title for card in dashboard.cards if id(card) not in reached and card.chart != TEXT]:
         yield (
-            f'<p class="more">It changes nothing of <a href="#{anchor(dashboard.name)}">the others</a>: '
+            f'<p class="more">It does not apply to <a href="#{anchor(dashboard.name)}">the others</a>: '
             f"{text(', '.join(others))}.</p>"
         )
     yield "</section>"
@@ -162,7 +162,7 @@ def _filters(shown: Shown, names: Sequence[str], today: date, made: Choice | Non
         what = text(_range_of(picked.get(each.name, ()), each, today))
         yield (
             f"<details><summary>{text(each.title)}: <b>{what}</b></summary>{choose}"
-            f"<p>It holds for:</p><ul>{cards}</ul></details>"
+            f"<p>It applies to:</p><ul>{cards}</ul></details>"
         )
     yield "</div>"
 

@@ -133,8 +133,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _message_of(error: psycopg2.Error) -> str:
-    message = error.diag.message_primary or "the warehouse refuses it"
-    hint = "; have it granted to the role of the dashboards" if error.pgcode == "42501" else ""
+    message = error.diag.message_primary or "the warehouse rejects it"
+    hint = "; grant it to the role of the dashboards" if error.pgcode == "42501" else ""
     return redact(message) + hint
 
 

@@ -76,7 +76,7 @@ def test_each_value_of_a_filter_can_be_chosen_and_the_others_stay_as_they_are(
     assert "<b>Law &amp; Tax</b>" in inside[0]
     assert '<a href="#things.kind.Law--26-Tax" aria-current="true">Law &amp; Tax</a>' in inside[0]
     assert '<td class="n" style="--share:100.0%">1</td>' in inside[0]
-    assert 'It changes nothing of <a href="#things">the others</a>: All.' in inside[0]
+    assert 'It does not apply to <a href="#things">the others</a>: All.' in inside[0]
     names = re.findall(r'id="([^"]*)"', text)
     assert len(set(names)) == len(names)
     assert set(re.findall(r'href="#([^"]*)"', text)) <= set(names)
@@ -96,7 +96,7 @@ def test_cards_that_take_long_are_not_asked_for_each_choice(
 ) -> None:
     monkeypatch.setattr(choices, "SECONDS", 0.0)
     assert values(written(night, tmp_path / "page")) == {"things": ["301", "4"]}
-    assert "dashboards/things.yaml: further choices are left out from filter kind on" in caplog.text
+    assert "dashboards/things.yaml: choices from filter kind on are left out" in caplog.text
     text = (tmp_path / "page" / "index.html").read_text()
     assert text.count(choices.TOO_LONG) == 2, "of kind and day, on the page too"
     assert text.count(choices.NOT_HERE) == 1, "a text to search for can be anything"

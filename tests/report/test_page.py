@@ -109,8 +109,7 @@ def test_a_card_that_the_warehouse_refuses_is_named_and_the_others_are_shown(
     )
     text = path.read_text()
     assert wrong == [
-        "dashboards/b.yaml: C: permission denied for schema hr; have it granted to the role of the "
-        "dashboards",
+        "dashboards/b.yaml: C: permission denied for schema hr; grant it to the role of the dashboards",
         "dashboards/b.yaml: C: division by zero",
     ]
     assert re.findall(r"<td>(.*?)</td>", text[text.index('id="b"') :]) == ["it&#x27;s 50%", "1 tables"]
