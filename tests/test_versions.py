@@ -72,7 +72,7 @@ def test_a_warehouse_of_any_major_takes_nights_from_its_own_and_from_ours(
     platform.settings_file.write_text(text.replace(before, f"secret = {database}\n"))
     migrated = night.run("migrate")
     if server.version < migrations.OLDEST:
-        said = ["the warehouse: PostgreSQL 13 is too old; have the warehouse on 14 or later"]
+        said = ["the warehouse: PostgreSQL 13 is too old; upgrade the warehouse to 14 or later"]
         assert (migrated.code, migrated.errors) == (3, said)
         # As a source it is loaded into ours.
         platform.settings_file.write_text(text)

@@ -203,8 +203,8 @@ class Attempt:
 
     def _taken_over(self) -> TakenOverError:
         return TakenOverError(
-            f"{self.key.name}: another worker has taken {self.key.task} over, for this one had no heartbeat "
-            "for too long; nothing was written here, and the work of the other one counts"
+            f"{self.key.name}: another worker has taken over {self.key.task}, because this one had no "
+            "heartbeat for too long; nothing was written here, and the other worker's result counts"
         )
 
 

@@ -45,7 +45,7 @@ def parse(text: str) -> str:
 def parse_month(text: str) -> str:
     """Return the month of a drill as given: 2026-11, or 2026-11-again. Raise UsageError if it is none."""
     if not _MONTH.fullmatch(text):
-        raise UsageError(f"{text} is not a valid month", hint="write one as 2026-11")
+        raise UsageError(f"{text} is not a valid month", hint="write a month such as 2026-11")
     return text
 
 

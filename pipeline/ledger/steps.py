@@ -174,7 +174,8 @@ class AtWork:
 
     def __str__(self) -> str:
         since = f"{self.started_at:%Y-%m-%d %H:%M} UTC"
-        return f"{self.task} of run {self.run} has it since {since} on {self.host} (process {self.pid})"
+        place = f"{self.host} (process {self.pid})"
+        return f"{self.task} of run {self.run} has been running since {since} on {place}"
 
 
 def at_work(connection: Connection, name: str) -> AtWork | None:

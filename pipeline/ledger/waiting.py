@@ -46,7 +46,7 @@ def _call(connection: Connection, name: str) -> None:
 def for_another(connection: Connection, name: str) -> str:
     """Return that a step of this table waits for who has it now, for people; nothing if nobody has."""
     who = postgres.legible(functools.partial(_holder, connection, name))
-    return f"waits for another worker, which runs a step of it: {who}" if who else ""
+    return f"waits for another worker that runs a step of this table: {who}" if who else ""
 
 
 def _holder(connection: Connection, name: str) -> str:

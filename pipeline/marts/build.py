@@ -126,7 +126,7 @@ def _build_mart(settings: Settings, catalog: Catalog, name: str, run: str, show:
 def _require_roles(warehouse: Connection) -> None:
     if not roles.there(warehouse):
         raise StepError(
-            "the warehouse has no role for analysts yet",
+            "the warehouse has no role for analysts",
             hint="run 'pipeline migrate'",
             retryable=False,
         )
@@ -142,8 +142,8 @@ def _require_tables(catalog: Catalog, mart: Mart) -> None:
     ]
     if missing:
         raise StepError(
-            f"{mart.file}:1: reads {', '.join(missing)}, which is not among the tables of the source",
-            hint=f"take another; 'pipeline plan {missing[0].partition('.')[0]}' lists those that there are",
+            f"{mart.file}:1: reads {', '.join(missing)}, which the source does not have",
+            hint=f"read another table; 'pipeline plan {missing[0].partition('.')[0]}' lists them",
             retryable=False,
         )
 
@@ -224,7 +224,8 @@ class _Building:
         missing = sorted(mart.rules.keys() - set(subject.columns))
         if missing:
             raise StepError(
-                f"{mart.file}:1: declares {', '.join(missing)}, which it does not give", retryable=False
+                f"{mart.file}:1: declares {', '.join(missing)}, which its SELECT does not return",
+                retryable=False,
             )
         return list(quality.check(theirs, subject))
 

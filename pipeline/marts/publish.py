@@ -63,7 +63,7 @@ def as_table(warehouse: Connection, theirs: Connection, new: New) -> None:
     )
     if copied != new.answer.rows:
         raise StepError(
-            f"{copied:,} rows were copied of {new.answer.rows:,}",
+            f"{copied:,} of {new.answer.rows:,} rows were copied",
         )
     _index(warehouse, new)
     _execute(warehouse, "ANALYZE {}", new.rows)
@@ -77,7 +77,7 @@ def _index(warehouse: Connection, new: New) -> None:
     for columns in new.mart.indexes:
         if missing := [name for name in columns if name not in known]:
             raise StepError(
-                f"{new.mart.file}:1: an index of {', '.join(missing)}, which it does not give",
+                f"{new.mart.file}:1: an index on {', '.join(missing)}, which its SELECT does not return",
                 retryable=False,
             )
         _execute(warehouse, "CREATE INDEX ON {} ({})", new.rows, postgres.columns(columns))

@@ -50,7 +50,7 @@ def ask(theirs: Connection, mart: Mart) -> Answer:
         postgres.rows(theirs, sql.SQL("SET ROLE {}").format(group))
     except postgres.Error as error:
         raise StepError(
-            f"its login may not be an analyst: {postgres.message_of(error)}",
+            f"its login may not act as an analyst: {postgres.message_of(error)}",
             hint=f"run 'pipeline migrate', then GRANT {group.as_string(theirs)} to that login",
             retryable=False,
         ) from None
@@ -86,7 +86,8 @@ def _refused(mart: Mart, error: psycopg2.Error, before: int = 0) -> Exception:
     problem = f"{postgres.message_of(error)}{f' ({hint})' if hint else ''}"
     if isinstance(error, psycopg2.errors.QueryCanceled):
         problem = (
-            "takes longer than a mart may; make it faster, or materialize the mart that it reads as a table"
+            "takes longer than the limit for a mart; make it faster, or materialize the mart that it "
+            "reads as a table"
         )
     elif isinstance(error, psycopg2.errors.InsufficientPrivilege):
         problem = f"{problem}: analysts may read the sources' tables and marts"
@@ -102,13 +103,13 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
     for relation in sorted(reads.keys() - set(mart.relations)):
         raise StepError(
             f"{mart.file}:1: reads {relation}, which its SQL does not name, so it could be built "
-            "before that is loaded",
+            "before that table is loaded",
             hint="name the table after FROM or JOIN",
             retryable=False,
         )
     for relation in sorted(set(mart.relations) - reads.keys()):
         raise StepError(
-            f"{mart.file}:1: names {relation}, which the server says it does not read",
+            f"{mart.file}:1: names {relation}, which it does not read, according to the server",
             hint="remove it",
             retryable=False,
         )
@@ -118,7 +119,7 @@ def _reads(theirs: Connection, mart: Mart, oid: int) -> dict[str, tuple[str, ...
 def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
     for function in postgres.records(theirs, postgres.statement("postgres/view_functions"), (oid,)):
         of_server = function["of_server"]
-        why = "can do more than compute" if of_server else "is not the server's own, and could do anything"
+        why = "can do more than compute" if of_server else "is not built in, and could do anything"
         raise StepError(
             f"{mart.file}:1: the function {function['name']} {why}; a mart may only read",
             hint="remove it",

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         tasks = _tasks(_load(folder, name), date.fromisoformat(day))
         if not tasks:
             problems = [
-                (1, f"has no task to begin with: one whose parameters, but for `{DATE}`, have defaults")
+                (1, f"has no task to start with: one whose parameters all have defaults, except `{DATE}`")
             ]
     except BaseException as error:  # noqa: BLE001 - whatever a stranger's module raises
         traceback.print_exc()

@@ -25,7 +25,7 @@ def path(settings: Settings, run: str, task_id: str) -> Path:
     """Return where the log of a step is, or would be. Raise UsageError if those are no names of a step."""
     for name in (run, task_id):
         if not _NAME.fullmatch(name):
-            raise UsageError("there is no log of that name")
+            raise UsageError("no log has that name")
     return settings.logs.folder / run / f"{task_id}.log"
 
 
@@ -39,7 +39,7 @@ def written(settings: Settings, run: str, task_id: str) -> Iterator[bool]:
         descriptor = opened(path(settings, run, task_id))
     except (OSError, UsageError) as error:
         # Once for each run this is told by `prepare`.
-        logger.info("no log of this step is written: %s", error)
+        logger.info("this step writes no log: %s", error)
         yield False
         return
     handler, root = log.Output(descriptor, log.TEXT), logging.getLogger()
@@ -68,7 +68,7 @@ def prepare(settings: Settings) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         logger.warning(
-            "%s: the steps write no logs there: %s; fix that, or set [logs] folder",
+            "%s: steps cannot write their logs there: %s; fix that, or set another [logs] folder",
             settings.logs.folder,
             error.strerror,
         )

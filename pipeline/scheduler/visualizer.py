@@ -42,14 +42,14 @@ def _password(settings: Settings, declared: VisualizerSettings, entry: Mapping[s
     if not password:
         fault = f"has no {login}"
     elif len(password) < MINIMUM_LENGTH:
-        fault = f"has a password of the {login} that is too short"
+        fault = f"has a password for the {login} that is too short"
     elif password in others:
         fault = f"has the same password for the {login} and another login"
     if fault:
         path = f"{settings.vault.mount}/data/{settings.vault.prefix}/{declared.secret}"
         raise UnreachableError(
             f"Vault at {settings.vault.url}: {path} {fault}",
-            hint=f"write there {', '.join(LOGINS)}, each a password of its own with "
+            hint=f"write {', '.join(LOGINS)} there, each with its own password of "
             f"{MINIMUM_LENGTH} characters or more",
         )
     return password
@@ -87,11 +87,11 @@ def problems(settings: Settings, url: str) -> list[str]:
     try:
         stranger, worker = (_status(settings, url, login) for login in (None, password))
     except requests.RequestException as error:
-        return [f"there is no answer at {shown(url)} ({innermost(error)}); start 'pipeline scheduler'"]
+        return [f"nothing answers at {shown(url)} ({innermost(error)}); start 'pipeline scheduler'"]
     if stranger != requests.codes.unauthorized:
         return [
-            f"the server at {shown(url)} requires no login, so everybody who reaches it can run code here; "
-            "end it, and start 'pipeline scheduler'"
+            f"the server at {shown(url)} requires no login, so anyone who reaches it can run code here; "
+            "stop it, and start 'pipeline scheduler'"
         ]
     if worker != requests.codes.ok:
         return [refused(url, worker)]
@@ -101,7 +101,7 @@ def problems(settings: Settings, url: str) -> list[str]:
 def refused(url: str, status: int) -> str:
     """Say that the scheduler does not let a worker in, and what to do."""
     return (
-        f"the scheduler at {shown(url)} refuses the worker's login (HTTP status {status}); see that both "
+        f"the scheduler at {shown(url)} refuses the worker's login (HTTP status {status}); check that both "
         "read the same [visualizer] secret, and the scheduler's log"
     )
 

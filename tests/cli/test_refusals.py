@@ -172,7 +172,7 @@ def test_sources_that_are_out_of_reach_end_with_5_and_the_ledger_says_so(hook: H
         ("away", "OpenSnapshot", 5),
         ("barred", "OpenSnapshot", 5),
     ]
-    assert "there is nothing at secret/data/pipeline/source/" in failed[0][3]
+    assert "nothing is stored at secret/data/pipeline/source/" in failed[0][3]
     assert failed[1][3].startswith("source away: no connection: ")
     assert "password authentication failed" in failed[2][3]
     for name, _, _, error in failed:

@@ -251,7 +251,7 @@ def test_an_administrator_that_is_not_in_vault_is_told_with_what_to_write(surfac
     with pytest.raises(UnreachableError, match="has no password; write email and password there"):
         surface.apply()
     vault.remove(surface.entry)
-    with pytest.raises(UnreachableError, match=r"there is nothing at .*; write email and password there"):
+    with pytest.raises(UnreachableError, match=r"nothing is stored at .*; write email and password there"):
         surface.apply()
 
 

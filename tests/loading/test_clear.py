@@ -128,7 +128,7 @@ def test_nothing_is_forgotten_while_somebody_is_at_work_on_one_of_them(night: Ni
         with pytest.raises(AlreadyRunningError) as caught:
             cleared(night, run, Since.EXTRACT, "item", "other")
     assert caught.value.exit_code == 6
-    assert f"shop.other: LoadTable of run {key.run} has it since " in str(caught.value)
+    assert f"shop.other: LoadTable of run {key.run} has been running since " in str(caught.value)
     assert known(night, run, "item") == known(night, run, "other") == sorted(EVERY_STEP)
 
 

@@ -318,7 +318,7 @@ def test_a_whole_night_goes_by_the_list_and_every_command_sees_its_tables(night:
     ended = night.etl(next_run())
     # A mart of a table that is not there fails alone, and says what it misses.
     assert ended.code == 3, ended
-    told = "marts/odd.sql:1: reads shop.nothing, which is not among the tables of the source"
+    told = "marts/odd.sql:1: reads shop.nothing, which the source does not have"
     assert [one for one in hook.alerts() if told in str(one.error)]
     (night.platform.analysts / "marts" / "odd.sql").unlink()
     assert night.run("rerun").code == 0

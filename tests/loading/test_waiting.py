@@ -142,7 +142,10 @@ def test_a_step_that_waits_for_another_worker_names_it_in_the_log_and_status_tel
     with access.opened(shop.settings) as databases, databases.warehouse() as worker:
         lease.lock_table(worker, "shop", "item")
         with going(shop, run), publishing(shop, run):
-            told = f"waits for another worker, which runs a step of it: process {worker.info.backend_pid} ("
+            told = (
+                "waits for another worker that runs a step of this table: process "
+                f"{worker.info.backend_pid} ("
+            )
             wait_until(lambda: told in caplog.text, "it says for whom it waits")
             text = shop.run("status", "--run", run).out
             data = json.loads(shop.run("status", "--json").out)

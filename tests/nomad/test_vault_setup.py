@@ -203,8 +203,8 @@ def test_a_key_of_another_type_is_no_key_that_signs_and_is_told_with_what_to_typ
     for arguments in (["--plan"], []):
         assert setup.run(*arguments) == 2
         told = capsys.readouterr().err
-        assert "transit/keys/pipeline-backup-hr is of type rsa-2048, which signs no backup" in told
-        assert "transit/keys/pipeline-backup-records can be taken out of Vault (exportable)" in told
+        assert "transit/keys/pipeline-backup-hr is of type rsa-2048, which cannot sign backups" in told
+        assert "transit/keys/pipeline-backup-records can be exported from Vault (exportable)" in told
         assert "bao delete transit/keys/pipeline-backup-hr && bao write -f" in told
     admin.sys.disable_secrets_engine("transit")
     assert setup.run() == 0

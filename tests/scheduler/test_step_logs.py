@@ -70,7 +70,9 @@ def test_a_link_in_the_place_of_a_log_is_not_written_through(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_used_stops_no_step(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "logs").write_text("no folder")
     step_logs.prepare(kept_in(tmp_path))
-    assert "logs: the steps write no logs there: File exists; fix that, or set [logs] folder" in caplog.text
+    assert (
+        "logs: steps cannot write their logs there: File exists; fix that, or set another [logs] folder"
+    ) in caplog.text
     with step_logs.written(kept_in(tmp_path), RUN, TASK) as is_written:
         assert not is_written
 

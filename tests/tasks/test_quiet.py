@@ -43,7 +43,7 @@ def test_a_login_that_cannot_be_renewed_is_one_line_a_minute(
 
     with renewal.renewed("the token", 0.5, renew):
         deadline = time.monotonic() + 20
-        while "has reached its longest life" not in caplog.text and time.monotonic() < deadline:
+        while "has reached its max_ttl" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.01)
     assert len(tries) > 2
     assert caplog.text.count(gone) == 1

@@ -57,7 +57,7 @@ def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
         if opened.server_version < OLDEST * 10_000:
             raise StepError(
                 f"the warehouse: PostgreSQL {opened.server_version // 10_000} is too old",
-                hint=f"have the warehouse on {OLDEST} or later",
+                hint=f"upgrade the warehouse to {OLDEST} or later",
                 retryable=False,
             )
         locks.take(opened, LOCK)
@@ -74,10 +74,11 @@ def _upgrade(connection: sqlalchemy.Connection) -> str:
         known = {each.revision for each in script.walk_revisions()}
         if later := [each for each in context.get_current_heads() if each not in known]:
             head = script.get_current_head()
-            ours = f"this release of the pipeline ({__version__} {COMMIT}) goes up to {head}"
+            ours = f"this release of the pipeline ({__version__} {COMMIT}) knows them up to {head}"
             raise StepError(
-                f"the warehouse's own tables are at revision {', '.join(later)}, and {ours}: it is older",
-                hint="use a release that knows that revision; these tables are only ever upgraded",
+                f"the warehouse's own tables are at revision {', '.join(later)}, and {ours}: the "
+                "release is older",
+                hint="use a release that knows that revision; these tables cannot be downgraded",
                 retryable=False,
             )
         return script._upgrade_revs("head", revision)

@@ -563,7 +563,7 @@ def test_with_a_certificate_everything_is_encrypted(shop: Night, own: Served) ->
     other = trustme.CA()
     other.cert_pem.write_to_path(str(own.folder / "authority.pem"))
     checked = shop.run("check")
-    assert "scheduler: there is no answer at https://" in checked.out
+    assert "scheduler: nothing answers at https://" in checked.out
     assert "certificate" in checked.out
 
 

@@ -25,7 +25,7 @@ BACKUPS = [
     (
         "tasks.drill",
         ["DrillEverything", "--month", "2026-13"],
-        "2026-13 is not a valid month; write one as 2026-11",
+        "2026-13 is not a valid month; write a month such as 2026-11",
     ),
     ("tasks.drill", ["DrillEverything", "--databases", '["shpo"]'], "did you mean shop?"),
 ]
