@@ -78,7 +78,7 @@ def _require_idle(warehouse: Connection, table: Table) -> None:
     if lease.try_lock_table(warehouse, table.source, table.name):
         return
     name = f"{table.source}.{table.name}"
-    who = ledger.at_work(warehouse, name) or "another worker runs a step of it"
+    who = ledger.at_work(warehouse, name) or "another worker is running a step of it"
     raise AlreadyRunningError(f"{name}: {who}; nothing was cleared", hint="wait for it, then try it again")
 
 

@@ -92,7 +92,7 @@ def staged(warehouse: Connection, table: Table, run: str) -> tuple[int | None, E
         counted = staging.count(warehouse, Staged(table, run).rows)
         if counted != step.rows:
             raise StepError(
-                f"{step.rows:,} rows of it were staged, and there are {counted:,} now", again="extract"
+                f"{step.rows:,} of its rows were staged, but {counted:,} are there now", again="extract"
             )
     return step.rows, record
 
@@ -138,7 +138,7 @@ def _source_explained(databases: Access, table: Table) -> Iterator[None]:
         yield
     except postgres.LockNotAvailable:
         raise StepError(
-            f"the load waited for longer than {access.SOURCE_SESSION['lock_timeout']} for "
+            f"the load waited longer than {access.SOURCE_SESSION['lock_timeout']} for "
             f"{_keeper(databases, table)}",
             hint="wait for it to end, such as that of an ALTER TABLE or a VACUUM FULL, or end it",
         ) from None
@@ -147,7 +147,7 @@ def _source_explained(databases: Access, table: Table) -> Iterator[None]:
         if not _is_standby(databases, table.source):
             raise
         raise ConflictError(
-            f"the source is a standby and ended the query, which was in the way of its replay ({error})",
+            f"the source is a standby and cancelled the query because it conflicted with replay ({error})",
             hint="set hot_standby_feedback = on there, or raise max_standby_streaming_delay",
         ) from None
 
@@ -168,7 +168,7 @@ def _keeper(databases: Access, table: Table) -> str:
 
 def _summary(rows: int, record: Extracted, seconds: float) -> str:
     """Return what an extraction did, for people."""
-    what = "changed rows" if record.mode == Mode.INCREMENT else "rows, all of them,"
+    what = "changed rows" if record.mode == Mode.INCREMENT else "rows (all)"
     gone = f"; {record.deleted:,} are gone from the source" if record.deleted else ""
     return f"{rows:,} {what} read in {seconds:,.1f} s, {rows / max(seconds, 0.001):,.0f} a second{gone}"
 
@@ -222,8 +222,8 @@ class _Extraction:
             deleted = gone
         elif staged_rows != source_rows:
             raise StepError(
-                f"{staged_rows:,} rows came of the {source_rows:,} that the source has; nothing was staged",
-                hint="if it is a view or foreign table that shows other rows to each query, load its own "
+                f"{staged_rows:,} of the {source_rows:,} rows of the source arrived; nothing was staged",
+                hint="if it is a view or foreign table whose rows differ between queries, load its base "
                 "tables instead",
             )
         elif planned.mode == Mode.FULL and planned.key and planned.table.deletes != Deletes.IGNORE:

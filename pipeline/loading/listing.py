@@ -118,7 +118,7 @@ def _asked(
         with databases.source(source.name) as theirs:
             relations = survey(theirs, source.name)
     except PipelineError as error:
-        logger.warning("source %s: not asked for its tables: %s", source.name, redact(str(error)))
+        logger.warning("source %s: its tables could not be listed: %s", source.name, redact(str(error)))
         return _listed(before or ())
     there = _merged(warehouse, source, relations)
     if ledger.keep_listing(warehouse, source.name, run, [_entry(one) for one in there]):
@@ -202,7 +202,7 @@ def _send_notice(
     new = sorted(now_.tables.keys() - was.tables.keys())
     masked = sorted(guessed(now_) - guessed(was))
     left = [one for one in left if one not in left_before]
-    lines = [f'tables that come by "{ALL}": {_few(new)}'] if new else []
+    lines = [f'tables included by "{ALL}": {_few(new)}'] if new else []
     lines += [f"columns that look personal and are masked: {_few(masked)}"] if masked else []
     lines += (
         [f"tables that are left out: {_few([f'{one.name} ({one.why})' for one in left])}"] if left else []
@@ -215,9 +215,9 @@ def _notice(source: Source, summary: str) -> Alert:
     return Alert(
         key=f"found/{source.name}",
         kind=alerts.Kind.NOTICE,
-        summary=f"{source.name}: new are {summary}",
-        hint=f"a table whose name is under leave in sources/{source.name}.yaml stays in the source; one with "
-        "a line of its own has the masks of that line, and no guessed ones",
+        summary=f"{source.name}: new: {summary}",
+        hint=f"to keep a table out, write its name under leave in sources/{source.name}.yaml; to choose "
+        "its masks, give it a line of its own",
         command=f"pipeline plan {source.name}",
     )
 

@@ -216,9 +216,9 @@ class _Publication:
         expected = self._extracted.source_rows - aside.missing
         if total != expected and not (self._table.deletes == Deletes.IGNORE and total > expected):
             raise StepError(
-                f"the table would have {total:,} rows, but by the source's snapshot it has {expected:,}; "
+                f"the table would have {total:,} rows, but the source's snapshot has {expected:,}; "
                 "nothing was published",
-                hint=f"read it again; if that fails as well, write 'changes: full' under "
+                hint=f"read it again; if that fails too, write 'changes: full' under "
                 f"{self._table.name} in {self._table.file}",
                 # Rows that were read and do not add up: to load them once more would end the same.
                 again="extract",

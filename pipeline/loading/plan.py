@@ -226,7 +226,7 @@ def _require_later(since: Watermark, taken: Snapshot) -> None:
         raise StepError(
             f"the snapshot of this run is of {taken.taken_at:%Y-%m-%d %H:%M:%S}, but the table was "
             f"loaded as of {since.snapshot_at:%Y-%m-%d %H:%M:%S} in run {since.run}",
-            hint=f"leave it, for the loaded rows are newer, or {ANOTHER}",
+            hint=f"leave it, because the loaded rows are newer, or {ANOTHER}",
         )
 
 
@@ -272,13 +272,16 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
     if since.quarantined:
         yield f"{since.quarantined:,} rows were quarantined in the last load"
     if table.changes == Changes.XMIN and not planned.shape.has_xmin:
-        yield f"a {'view' if planned.shape.kind == RelationKind.VIEW else 'foreign table'} tells no changes"
+        yield (
+            f"a {'view' if planned.shape.kind == RelationKind.VIEW else 'foreign table'} does not "
+            "show which rows changed"
+        )
     if table.changes == Changes.XMIN and not 0 <= taken.next_transaction - since.horizon < HALF_CIRCLE:
         yield "the last load is too long ago to find the changes"
     if since.cursor_name != (table.cursor if table.changes == Changes.CURSOR else None):
-        yield "it was read by another cursor before"
+        yield "it had another cursor before"
     if table.changes == Changes.CURSOR and not planned.goes_on_from(since.cursor_value):
-        yield "the last load knew no cursor"
+        yield "the last load recorded no cursor value"
     yield from _filled_before(replace(planned, mode=Mode.INCREMENT), source)
 
 

@@ -100,10 +100,10 @@ def _require_tables(databases: Access, source: Source) -> None:
     with databases.source(source.name):
         pass
     raise StepError(
-        f'source {source.name}: "{ALL}" stands for no table: the schema {source.everything.schema_name} has '
+        f'source {source.name}: "{ALL}" matches no table: the schema {source.everything.schema_name} has '
         "none that the source's role may read",
-        hint=f"GRANT USAGE on the schema and SELECT on its tables, or name another in "
-        f"sources/{source.name}.yaml; then run it again",
+        hint=f"GRANT USAGE on the schema and SELECT on its tables, or name another schema in "
+        f"sources/{source.name}.yaml, then run it again",
         retryable=False,
     )
 
@@ -114,7 +114,7 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
         owner = os.pidfd_open(owner_pid)
     except ProcessLookupError:
         raise StepError(
-            f"source {source}: the process that asked for its snapshot was killed meanwhile",
+            f"source {source}: the process that asked for its snapshot was killed",
             hint="type the command again",
         ) from None
 
@@ -143,13 +143,13 @@ def _start_holder(configured: Settings, declared: Source, run: str, owner_pid: i
         )
     if ready:
         raise StepError(
-            f"source {source}: the process that was to hold its snapshot ended with {returncode} "
+            f"source {source}: the process that holds its snapshot exited with {returncode} "
             "before it had one",
-            hint="the log has what it said",
+            hint="read its error in the log",
         )
     raise UnreachableError(
         f"source {source}: no snapshot within {OPENING_SECONDS} seconds",
-        hint="'pipeline check' says whether it answers",
+        hint="type 'pipeline check' to test the connection",
         outage=Outage.of_source(source),
     )
 
@@ -201,8 +201,8 @@ def hold(configured: Settings, declared: Source, run: str, owner: int, answer: T
                 while _is_wanted(warehouse, source, run, names, snapshot) and needed():
                     if time.monotonic() >= ends_at:
                         logger.warning(
-                            "source %s: its snapshot was held for %g hours and is let go; tables that are "
-                            "not read yet are read at another moment, by the same run",
+                            "source %s: its snapshot was held for %g hours and is released; the same run "
+                            "reads the remaining tables as of a later moment",
                             source,
                             LONGEST_SECONDS / 3600,
                         )

@@ -41,7 +41,7 @@ def send_notice(databases: Access, source: Source) -> None:
                 sources.record_notices(ours, source.name, due)
     except (PipelineError, postgres.Error) as error:
         # What is out of reach is told by the steps that need it.
-        logger.warning("source %s: not checked for new tables: %s", source.name, redact(str(error)))
+        logger.warning("source %s: new tables could not be listed: %s", source.name, redact(str(error)))
 
 
 def is_declared(source: Source, schema: str, name: str) -> bool:
@@ -60,7 +60,8 @@ def notice(source: Source, names: Sequence[Name]) -> Alert:
         key=f"new/{source.name}",
         kind=alerts.Kind.NOTICE,
         summary=f"{source.name}: {counted} new in the source and not loaded: {listed}",
-        hint=f"to load, write {lines} under tables in sources/{source.name}.yaml, or the name under leave",
+        hint=f"to load them, write {lines} under tables in sources/{source.name}.yaml, or the name "
+        "under leave",
         command=f"pipeline plan {source.name}",
     )
 

@@ -139,5 +139,5 @@ def _summary(name: str, results: Sequence[Result], set_aside: int) -> str:
         logger.warning("%s: %s", name, warning)
     lines = [*warnings] or [f"{len(results)} checks passed"]
     if set_aside:
-        lines.append(f"{set_aside:,} rows set aside in quarantine")
+        lines.append(f"{set_aside:,} rows quarantined")
     return "; ".join(lines)

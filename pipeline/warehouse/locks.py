@@ -48,9 +48,9 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
             postgres.rows(connection, f"SET {scope} lock_timeout = 0")
             return
     raise StepError(
-        f"the table has been read without a break for {_seconds():.0f} seconds, so that it "
+        f"the table has been read without a break for {_seconds():.0f} seconds, so it "
         f"cannot get its new shape: {_readers(connection, relation)}",
-        hint="wait for them, or end them",
+        hint="wait for these sessions to end, or terminate them",
     )
 
 
@@ -65,6 +65,6 @@ def _readers(connection: Connection, relation: sql.Identifier) -> str:
     def describe() -> str:
         query = postgres.statement("warehouse/readers")
         readers = postgres.read(connection, query, postgres.process, relation.strings)
-        return "; ".join(readers) or "they have just gone"
+        return "; ".join(readers) or "they have just ended"
 
     return postgres.legible(describe)

@@ -41,7 +41,7 @@ def of(connection: Connection) -> Roles:
     database = connection.info.dbname
     names = [f"{database}_{group}" for group in ("loader", "analyst", "dashboards")]
     if any(len(name.encode()) > MAXIMUM_BYTES for name in names):
-        raise StepError(f'the warehouse\'s name "{database}" is too long for roles to be called after it')
+        raise StepError(f'the warehouse\'s name "{database}" is too long for role names derived from it')
     return Roles(*names)
 
 

@@ -134,7 +134,7 @@ def _creation(type_: Type, source: str) -> Composable:
     raise StepError(
         f'its type {type_.written} is new, but {source}."{type_.of.made_name()}" was made in '
         "the warehouse without it",
-        hint="rename that there (ALTER TYPE ... RENAME TO ...), and it is created again",
+        hint="rename that type there (ALTER TYPE ... RENAME TO ...), so that it is created again",
         retryable=False,
     )
 
@@ -173,15 +173,15 @@ def _conflict(connection: Connection, type_: Type, existing: Type, source: str, 
     instead = f"write 'type: text' under the column in sources/{source}.yaml"
     if existing.row_of_table:
         return (
-            f'its type {type_.written} would be called {source}."{name}" in the warehouse, where a table is '
-            f"called so; give that table another name, or {instead}"
+            f'its type {type_.written} would be called {source}."{name}" in the warehouse, where a table has '
+            f"that name; give that table another name, or {instead}"
         )
     rename = sql.SQL("ALTER TYPE {} RENAME TO {}").format(
         sql.Identifier(source, name), sql.Identifier(definitions.shortened(f"{name} {oid}"))
     )
     return (
         f"its type {type_.definition()} was made in the warehouse as {existing.definition()}; run "
-        f"'{rename.as_string(connection)}' there, which leaves what is loaded as it is, then run it again; "
+        f"'{rename.as_string(connection)}' there, which keeps the loaded rows, then run it again; "
         f"or {instead}"
     )
 

@@ -94,9 +94,9 @@ def _drop(warehouse: Connection, statement: Composable, what: str) -> None:
 def _not_ours(what: str, error: postgres.Error) -> StepError:
     detail = " ".join((error.diag.message_detail or "").split())
     return StepError(
-        f"{what} has to be created again on the table's new shape, and cannot be dropped for that: "
+        f"{what} has to be created again on the table's new shape, and cannot be dropped: "
         f"{' '.join(filter(None, (postgres.message_of(error), detail)))}",
-        hint="give it to the pipeline's role (ALTER ... OWNER TO), or drop its dependents",
+        hint="make the pipeline's role its owner (ALTER ... OWNER TO), or drop its dependents",
     )
 
 

@@ -234,7 +234,7 @@ def test_a_view_is_equal_or_not_comparable_and_never_a_false_alarm(audits: Audit
     ("change", "reason"),
     [
         ("ALTER TABLE item ADD note text DEFAULT 'x'", 'column "note" (text) is new in the source'),
-        ("ALTER TABLE item ALTER price TYPE numeric(12, 3)", 'column "price" was numeric(10,2) and is'),
+        ("ALTER TABLE item ALTER price TYPE numeric(12, 3)", 'column "price" changed from numeric(10,2) to'),
         ("DROP TABLE item", 'there is no table or view "item"'),
         ("ALTER TABLE item RENAME name TO title", 'column "name" was renamed'),
     ],

@@ -221,7 +221,7 @@ def test_luigi_s_own_lines_go_to_the_log_of_the_run_and_ours_to_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where there is no terminal: its housekeeping is no help to anybody who reads mail from cron."""
-    ours = "2026-11-22 02:15:07 INFO [2026-11-22] 3 rows, all of them, read in 0.1 s"
+    ours = "2026-11-22 02:15:07 INFO [2026-11-22] 3 rows (all) read in 0.1 s"
     its = "2026-11-22 02:15:07 DEBUG Informed scheduler that task has status DONE"
     run = Run(tmp_path, f"print({ours!r}); print({its!r})")
     kept = io.StringIO()

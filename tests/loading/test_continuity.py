@@ -70,7 +70,7 @@ def test_a_source_that_was_put_back_is_read_in_full(
     step = night.step(run, "ExtractTable", "shop.item")
     read = Extracted.of(step)
     assert read is not None
-    assert "put back" in read.reason
+    assert "was restored" in read.reason
     names = night.ask("warehouse", "SELECT name, count(*) FROM shop.item WHERE name !~ 'item' GROUP BY 1")
     assert names == [("kept", 5)]
     night.load("shop", "item", run := next_run())

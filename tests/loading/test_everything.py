@@ -230,11 +230,11 @@ def test_a_run_keeps_the_tables_that_it_began_with_and_the_next_one_has_the_new(
     one, two = hook.alerts("found/shop")
     assert (one.kind, one.command) == ("notice", "pipeline plan shop")
     assert one.summary == (
-        'shop: new are tables that come by "*": code, item, person, visit; columns that look personal and '
+        'shop: new: tables included by "*": code, item, person, visit; columns that look personal and '
         "are masked: person.born_on (exclude), person.email (hash)"
     )
     assert two.summary == (
-        'shop: new are tables that come by "*": patient; columns that look personal and are masked: '
+        'shop: new: tables included by "*": patient; columns that look personal and are masked: '
         "patient.diagnosis (exclude)"
     )
     # The declaration is the analysts': theirs counts at once.
@@ -249,7 +249,7 @@ def test_a_personal_column_that_comes_after_a_run_began_does_not_come_in_clear(n
     night.ask("shop", "ALTER TABLE item ADD buyer_email text DEFAULT 'a@example.org', ADD size int")
     with (
         night.snapshot("shop", run),
-        pytest.raises(StepError, match='"buyer_email" look personal, and are newer') as told,
+        pytest.raises(StepError, match='"buyer_email" look personal, and were added') as told,
     ):
         extract.extract_table(night.settings, source.table("item"), run)
     assert told.value.retryable is False
@@ -298,9 +298,7 @@ def test_a_source_out_of_reach_is_taken_as_it_was_and_one_that_shows_nothing_is_
     night.ask("shop", f'REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "{reader}"')
     closed = of_run(night, run)
     assert not closed.tables
-    with pytest.raises(
-        StepError, match='"\\*" stands for no table: the schema public has none that the source'
-    ):
+    with pytest.raises(StepError, match='"\\*" matches no table: the schema public has none that the source'):
         snapshot_holder.open_snapshot(night.settings, closed, run, 1)
 
 

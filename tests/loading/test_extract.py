@@ -286,7 +286,7 @@ def test_the_steps_count_very_many_staged_rows_though_the_target_does_not(
     (name,) = staged_tables(night)
     night.ask("warehouse", f'DELETE FROM staging."{name}" WHERE id = 1')
     assert extract.is_extracted(night.settings, table, run)
-    with pytest.raises(StepError, match="5 rows of it were staged, and there are 4 now") as caught:
+    with pytest.raises(StepError, match="5 of its rows were staged, but 4 are there now") as caught:
         night.publish("shop", run, "item")
     assert caught.value.again == "extract"
     night.ask("warehouse", f'TRUNCATE staging."{name}"')

@@ -141,7 +141,7 @@ def test_it_is_not_held_without_end_for_tables_that_nobody_reads(
         wait_until(lambda: not holders(), "the holder has ended")
         assert psutil.pid_exists(pid)
     assert idle_transactions(shop) == 0
-    assert "source shop: its snapshot was held for 0 hours and is let go" in capfd.readouterr().err
+    assert "source shop: its snapshot was held for 0 hours and is released" in capfd.readouterr().err
 
 
 def test_a_source_that_is_down_holds_no_snapshot(shop: Night) -> None:
@@ -159,7 +159,7 @@ def test_an_owner_that_was_killed_before_has_none_taken(shop: Night) -> None:
     run = next_run()
     with owner() as pid:
         pass
-    with pytest.raises(StepError, match="the process that asked for its snapshot was killed meanwhile"):
+    with pytest.raises(StepError, match="the process that asked for its snapshot was killed"):
         snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
     step = shop.step(run, "OpenSnapshot", "shop")
     assert step is not None

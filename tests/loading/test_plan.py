@@ -53,7 +53,7 @@ def test_the_plan_names_mode_rows_reason_drift_and_checks(night: Night) -> None:
     assert "  check: rows (warn)" in lines
     assert "shop.tag: full, 0 of 0 rows to read (it has no key)" in lines
     assert '  drift: column "since" (date) is new in the source -> refresh' in lines
-    assert "shop.cheap: full, 4 of 4 rows to read (a view tells no changes)" in lines
+    assert "shop.cheap: full, 4 of 4 rows to read (a view does not show which rows changed)" in lines
     assert state(night) == before
 
 

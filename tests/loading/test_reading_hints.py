@@ -62,14 +62,14 @@ def test_a_snapshot_that_is_older_than_what_is_loaded_may_be_left(shop: Night) -
         shop.load("shop", "item", late)
         said, hint = refused(shop, early)
     assert f"in run {late}" in said
-    assert hint == f"leave it, for the loaded rows are newer, or {AGAIN}"
+    assert hint == f"leave it, because the loaded rows are newer, or {AGAIN}"
 
 
 def test_a_view_that_shows_other_rows_to_each_query_is_told_as_that(shop: Night) -> None:
     run = next_run()
     with shop.snapshot("shop", run):
         said, hint = refused(shop, run, "odd")
-    assert "1 rows came of the 2 that the source has; nothing was staged" in said
+    assert "1 of the 2 rows of the source arrived; nothing was staged" in said
     assert hint == (
-        "if it is a view or foreign table that shows other rows to each query, load its own tables instead"
+        "if it is a view or foreign table whose rows differ between queries, load its base tables instead"
     )

@@ -135,7 +135,7 @@ def test_two_types_of_one_name_and_columns_that_may_not_be_read(night: Night) ->
     assert not told.value.retryable
     night.ask("shop", f'GRANT SELECT (d) ON item TO "{reader}"')
     with pytest.raises(
-        StepError, match=r"not which rows changed; GRANT SELECT \(xmin\) ON .* or write 'changes"
+        StepError, match=r"changed rows cannot be found; GRANT SELECT \(xmin\) ON .* or write 'changes"
     ) as told:
         night.load("shop", "item")
     assert not told.value.retryable

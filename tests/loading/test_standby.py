@@ -185,7 +185,7 @@ def test_a_reader_that_is_always_in_the_way_says_what_to_set(
         worker.join()
     (error,) = failures
     assert isinstance(error, ConflictError)
-    assert str(error).startswith("shop.slowly: the source is a standby and ended the query")
+    assert str(error).startswith("shop.slowly: the source is a standby and cancelled the query")
     assert "hot_standby_feedback = on" in str(error)
 
 

@@ -38,7 +38,7 @@ def test_a_new_table_that_nobody_declared_is_told_once_a_week(night: Night, hook
         "shop: 2 tables are new in the source and not loaded: pay.contract, public.refund"
     )
     assert told.hint == (
-        "to load, write 'contract: {schema: pay}', 'refund:' under tables in sources/shop.yaml, "
+        "to load them, write 'contract: {schema: pay}', 'refund:' under tables in sources/shop.yaml, "
         "or the name under leave"
     )
     # Nothing is wrong: no failure is open.

@@ -175,7 +175,7 @@ def test_who_keeps_a_table_locked_in_the_source_is_named(
         who = f"process {vendor.info.backend_pid} ({vendor.info.user}{since}"
         with pytest.raises(StepError) as raised:
             extract.extract_table(shop.settings, shop.table("shop", name), run)
-    told = f"shop.{name}: the load waited for longer than 50ms for public.item, which {who}"
+    told = f"shop.{name}: the load waited longer than 50ms for public.item, which {who}"
     assert raised.value.fact.startswith(told)
     assert raised.value.hint.startswith("wait for it to end, ")
     assert raised.value.retryable

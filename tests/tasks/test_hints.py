@@ -82,7 +82,7 @@ def test_without_a_terminal_a_load_shows_our_lines_and_keeps_luigi_s_in_the_logs
     assert ended.code == 0, ended.err
     for word in ("Worker(", "Informed scheduler", "logging disabled", "Luigi Execution Summary"):
         assert word not in ended.err, ended.err
-    assert "3 rows, all of them, read in " in ended.err
+    assert "3 rows (all) read in " in ended.err
     kept = (night.settings.logs.folder / run / "luigi.log").read_text()
     assert "Informed scheduler" in kept
-    assert "3 rows, all of them, read in " in kept
+    assert "3 rows (all) read in " in kept

@@ -37,7 +37,7 @@ def open_book(
     if not key:
         raise StepError(
             "history needs a key, which connects the versions of a row",
-            hint=f"write 'key: [COLUMN]' or take 'history' out under {staged.table.name} in "
+            hint=f"write 'key: [COLUMN]' or remove 'history' under {staged.table.name} in "
             f"{staged.table.file}",
             retryable=False,
         )

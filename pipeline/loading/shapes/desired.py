@@ -93,16 +93,15 @@ def require_columns(
     ]
     if taken:
         raise StepError(
-            f"the name of its column {', '.join(taken)} is taken by one that the warehouse adds",
+            f"the name of its column {', '.join(taken)} is reserved for a column that the warehouse adds",
             hint=f"write 'mask: exclude' under it in {table.file}",
             retryable=False,
         )
     cursor = current.column(table.cursor or "")
     if cursor is not None and re.sub(r"\(.*?\)", "", cursor.domain_of or cursor.type) not in CURSOR_TYPES:
         raise StepError(
-            f'its cursor "{cursor.name}" is of type {cursor.type}, whose order is not the same on every '
-            "server",
-            hint=f"write a number or a time, or 'changes: xmin', under {table.name} in {table.file}",
+            f'its cursor "{cursor.name}" is of type {cursor.type}, which sorts differently on other servers',
+            hint=f"use a number or a time, or write 'changes: xmin', under {table.name} in {table.file}",
             retryable=False,
         )
     if missing:
@@ -127,8 +126,10 @@ def require_guessed(table: Table, current: Shape) -> None:
     ]
     if new:
         raise StepError(
-            f"its columns {', '.join(new)} look personal, and are newer than the list of this run",
-            hint=f"the next run masks them; or give {table.name} a line of its own in {table.file}",
+            f"its columns {', '.join(new)} look personal, and were added after the tables of this run "
+            "were listed",
+            hint=f"wait for the next run, which masks them, or give {table.name} a line of its own in "
+            f"{table.file}",
             retryable=False,
         )
 
@@ -156,7 +157,7 @@ def require_readable(table: Table, wanted: Shape) -> None:
         )
     if blind:
         raise StepError(
-            "the source's role may read single columns of it only, and so not which rows changed",
+            "the source's role may read only some of its columns, so changed rows cannot be found",
             hint=f"{seeing} in {file}",
             retryable=False,
         )

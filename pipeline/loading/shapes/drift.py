@@ -55,19 +55,20 @@ WORDS: Mapping[Kind, str] = {
     DriftKind.ADDED_WITH_DEFAULT: 'column "{column}" ({new}) is new in the source',
     DriftKind.DROPPED: 'column "{column}" ({old}) is gone from the source',
     DriftKind.RENAMED: 'column "{old}" was renamed to "{new}" in the source',
-    DriftKind.KEY: "its key was ({old}) and is ({new}) now",
+    DriftKind.KEY: "its key changed from ({old}) to ({new})",
     DriftKind.RECREATED: "it was dropped and created again in the source",
     DriftKind.ORDER: "its columns are in another order in the source",
     DriftKind.PARTITION: "its partitions changed: {old}{new}",
-    DriftKind.MASK: "{what} was {old} and is to be {new}",
+    DriftKind.MASK: "{what} was {old} and is now declared as {new}",
     FixedKind.MASK_KEPT: 'column "{column}" stays {new}, as it was loaded before, though its declaration '
     "does not say so",
     FixedKind.MASK_BESIDE: 'column "{column}" ({new}) would show masked values: {old}',
     FixedKind.MASK_FILTERED: 'its where names column "{column}", which is {old}, so that the rows '
     "that are there would reveal it",
     FixedKind.LISTED: 'column "{column}" {new}',
-    FixedKind.WHERE: "which of its rows are loaded was declared otherwise: {old}, and now {new}",
-    FixedKind.WHERE_ON: "a column of its where was created again in the source, or is computed otherwise",
+    FixedKind.WHERE: "its where changed: it was {old}, and is now {new}",
+    FixedKind.WHERE_ON: "a column of its where was created again in the source, or is computed in "
+    "another way",
     FixedKind.MASK_UNKNOWN: 'column "{column}" ({new}) is new, and may hold the values that are '
     "masked in {old}",
 }
@@ -106,7 +107,7 @@ class Change:
         return another and self.action in (DriftAction.EVOLVE, DriftAction.REFRESH)
 
     def __str__(self) -> str:
-        words = WORDS.get(self.kind, 'column "{column}" was {old} and is {new} now')
+        words = WORDS.get(self.kind, 'column "{column}" changed from {old} to {new}')
         what = f'column "{self.column}"' if self.column else "it"
         return words.format(column=self.column, old=self.old, new=self.new, what=what)
 
@@ -205,7 +206,8 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
         if old.mask != new.mask:
             yield _change(DriftKind.MASK, new.name, _masked(old), _masked(new))
         elif old.stays != new.stays:
-            now = "is not listed any more, and leaves the warehouse" if new.stays else "is to be loaded now"
+            now = "is no longer listed, and will be removed from the "
+            "warehouse" if new.stays else "will be loaded now"
             yield _change(FixedKind.LISTED, new.name, "", now)
         if not (old.stays or new.stays):
             yield from _column(old, new, recreated=recreated)

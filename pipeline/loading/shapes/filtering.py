@@ -74,7 +74,7 @@ def require_sound(source: Connection, table: Table, relation: sql.Identifier) ->
             raise
         postgres.rows(source, "ROLLBACK TO SAVEPOINT filter")
         raise _refused(
-            table, table.where, f"is refused by the source: {postgres.message_of(error)}"
+            table, table.where, f"is rejected by the source: {postgres.message_of(error)}"
         ) from None
     postgres.rows(source, "RELEASE SAVEPOINT filter")
 

@@ -146,7 +146,7 @@ class _Graph:
                 continue
             seen.add(oid)
             if called["opaque"]:
-                yield f"what function {called['name']} reads, which nobody can see from outside"
+                yield f"what function {called['name']} reads, which cannot be determined"
             else:
                 yield from self._read(called, whole=False, seen=seen)
 

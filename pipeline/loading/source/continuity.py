@@ -63,10 +63,10 @@ def _contradictions(
     """Yield what of the source cannot follow from what is remembered of it."""
     for what in sorted(before.keys() & marks.keys()) if before and marks else ():
         if before is not None and marks is not None and marks[what] < before[what]:
-            yield f"the source's own counts ({what}) are less than before: it was put back, or it crashed"
+            yield f"the source's counters ({what}) went backwards: it was restored, or it crashed"
     for table in sources.witnesses(warehouse, name):
         if _is_contradicted(source, table.horizon, table.witnesses):
-            yield f"rows of {table.table} are older than the rows that were read: the source was put back"
+            yield f"rows of {table.table} are older than the rows that were read: the source was restored"
 
 
 def _is_contradicted(source: Connection, horizon: int, witnesses: Witnesses) -> bool:

@@ -88,8 +88,7 @@ def _require_unique_keys(warehouse: Connection, planned: Plan, staged: Staged) -
     query = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} GROUP BY {} HAVING count(*) > 1)")
     if postgres.value(warehouse, query.format(staged.keys, postgres.columns(planned.key))):
         raise CheckError(
-            f"its key ({', '.join(planned.key)}) has values that the source has more than once; its last "
-            "good rows stay up",
+            f"its key ({', '.join(planned.key)}) is not unique in the source; its last good rows stay up",
             hint=f"write the key that tells its rows apart under {planned.table.name} in "
             f"{planned.table.file}",
         )

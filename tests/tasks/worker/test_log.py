@@ -107,12 +107,12 @@ def test_a_night_in_json_with_a_log_of_each_step_that_the_scheduler_shows(night:
         line["task"] for line in lines
     }
     extraction = [line["message"] for line in lines if line["task"] == "ExtractTable shop.item"]
-    assert any(message.startswith("300 rows, all of them, read in ") for message in extraction)
+    assert any(message.startswith("300 rows (all) read in ") for message in extraction)
 
     task = ExtractTable(source="shop", table="item", run=run)
     kept = step_logs.path(night.settings, run, task.task_id)
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert "300 rows, all of them, read in " in kept.read_text()
+    assert "300 rows (all) read in " in kept.read_text()
     assert not kept.read_text().startswith("{")
 
     declared = night.settings.require_visualizer()
