@@ -206,8 +206,7 @@ def _columns(accepted: Shape, current: Shape, table: Table) -> Iterator[Change]:
         if old.mask != new.mask:
             yield _change(DriftKind.MASK, new.name, _masked(old), _masked(new))
         elif old.stays != new.stays:
-            now = "is no longer listed, and will be removed from the "
-            "warehouse" if new.stays else "will be loaded now"
+            now = "is no longer listed, and leaves the warehouse" if new.stays else "will be loaded now"
             yield _change(FixedKind.LISTED, new.name, "", now)
         if not (old.stays or new.stays):
             yield from _column(old, new, recreated=recreated)
