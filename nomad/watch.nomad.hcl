@@ -9,7 +9,7 @@ variable "datacenters" {
 variable "driver" {
   type        = string
   default     = "raw_exec"
-  description = "raw_exec, or exec where the clients have the home as host volume"
+  description = "raw_exec, or exec if the clients have the home as a host volume"
 }
 
 variable "release" {
@@ -37,13 +37,13 @@ variable "user" {
 variable "home" {
   type        = string
   default     = "/var/lib/pipeline"
-  description = "the home of that user, and what it keeps"
+  description = "the home of that user, where the jobs keep their data"
 }
 
 variable "path" {
   type        = string
   default     = "/usr/local/bin:/usr/bin:/bin"
-  description = "where pg_dump, gpg and git are"
+  description = "the PATH with pg_dump, gpg and git"
 }
 
 variable "settings" {
@@ -60,37 +60,37 @@ variable "vault" {
 variable "schedules" {
   type        = map(string)
   default     = {}
-  description = "other times than ours, in UTC: { etl = \"15 2 * * *\" }"
+  description = "other schedules than the default ones, in UTC: { etl = \"15 2 * * *\" }"
 }
 
 variable "workers" {
   type        = number
   default     = 1
-  description = "how many `pipeline worker`"
+  description = "the number of `pipeline worker` processes"
 }
 
 variable "node" {
   type        = string
   default     = ""
-  description = "the node of all jobs but workers and sync, where there are several"
+  description = "the node of all jobs except workers and sync, if there are several nodes"
 }
 
 variable "scheduler_address" {
   type        = string
   default     = "127.0.0.1"
-  description = "where the scheduler listens: bin/nomad-deploy says it"
+  description = "the address that the scheduler listens on, set by bin/nomad-deploy"
 }
 
 variable "scheduler_port" {
   type        = number
   default     = 8082
-  description = "and its port, both as luigi.cfg has them"
+  description = "the port that the scheduler listens on, set by bin/nomad-deploy"
 }
 
 variable "metabase" {
   type        = string
   default     = ""
-  description = "the address of Metabase's release file, where it is a job"
+  description = "the address of Metabase's release file, if Metabase is a job"
 }
 
 variable "metabase_checksum" {
@@ -102,7 +102,7 @@ variable "metabase_checksum" {
 variable "metabase_user" {
   type        = string
   default     = "metabase"
-  description = "the user of that job, which is to read nothing of ours"
+  description = "the user of that job, which may read none of the pipeline's files"
 }
 
 job "watch" {

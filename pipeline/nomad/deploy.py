@@ -35,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
         description="Register every job that luigi.cfg asks for, with the values of one file; NOMAD_ADDR and "
         "NOMAD_TOKEN say where, as for `nomad`. Prints each change, and waits until services are healthy.",
     )
-    parser.add_argument("--vars", type=Path, required=True, metavar="FILE", help="as nomad/school.vars.hcl")
+    parser.add_argument(
+        "--vars", type=Path, required=True, metavar="FILE", help="the values, such as nomad/school.vars.hcl"
+    )
     parser.add_argument("--plan", action="store_true", help="only print the changes; 4 if there are any")
     parser.add_argument(
         "--remove", action="store_true", help="stop and remove jobs that are no longer wanted"
@@ -72,7 +74,7 @@ def _run(parsed: argparse.Namespace) -> int:
     left = sorted(_unwanted(nomad, {job.id for job in wanted}))
     for name in left:
         terminal.print_text(
-            f"{name}: of nothing that luigi.cfg names" + ("" if parsed.remove else "; --remove ends it")
+            f"{name}: luigi.cfg has nothing that needs it" + ("" if parsed.remove else "; --remove stops it")
         )
     if parsed.plan:
         return CheckError.exit_code if changed or (left and parsed.remove) else 0
@@ -167,7 +169,7 @@ def _until_healthy(nomad: Server, name: str, seconds: float) -> None:
     ends_at = time.monotonic() + seconds
     job = nomad.get(f"job/{name}") or {}
     if not any(group["Count"] for group in job.get("TaskGroups") or ()):
-        terminal.print_text(f"{name}: none is to run")
+        terminal.print_text(f"{name}: count is 0, nothing to wait for")
         return
     # For a moment Nomad still has what ran before, healthy or not, as the newest.
     version = job["Version"]

@@ -38,7 +38,7 @@ def problems(text: str) -> Iterator[str]:
     >>> list(problems("15 2 * * 1-5")), list(problems("*/5 * * * *")), list(problems("0 3 LW * *"))
     ([], [], [])
     >>> list(problems("0 2 * * sat-sun"))
-    ['weekday sat-sun: Nomad leaves out the Sunday; write 0,6']
+    ['weekday sat-sun: Nomad skips Sunday here; write 0,6']
     >>> list(problems("0 22-2 * * *"))
     ['hour 22-2: goes backwards; write 0-2,22-23']
     >>> list(problems("0 25 * * * 2026"))
@@ -48,7 +48,7 @@ def problems(text: str) -> Iterator[str]:
     """
     fields = text.lower().split()
     if len(fields) != len(_FIELDS):
-        yield f"expected minute, hour, day, month and weekday, and not {len(fields)} fields"
+        yield f"expected minute, hour, day, month and weekday, got {len(fields)} fields"
         return
     for field, (name, least, greatest, words) in zip(fields, _FIELDS, strict=True):
         for part in field.split(","):
@@ -73,7 +73,7 @@ def _problem(part: str, name: str, least: int, greatest: int, words: Sequence[st
 def _problem_of_range(first: int, last: int, step: int, name: str, least: int, greatest: int) -> str:
     if name == "weekday" and last in (0, SUNDAY) and first > 0:
         days = sorted({value % SUNDAY for value in range(first, SUNDAY + 1, step)})
-        return f"Nomad leaves out the Sunday; write {','.join(map(str, days))}"
+        return f"Nomad skips Sunday here; write {','.join(map(str, days))}"
     if first > last:
         end = SUNDAY - 1 if name == "weekday" else greatest
         return f"goes backwards; write {_both(least, last)},{_both(first, end)}"

@@ -13,23 +13,39 @@ LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - with a certificate
 # Every job takes them all, so that one file of values serves them all.
 VARIABLES: Mapping[str, tuple[str, str, str]] = {
     "datacenters": ("list(string)", '["*"]', "where the jobs may run"),
-    "driver": ("string", '"raw_exec"', "raw_exec, or exec where the clients have the home as host volume"),
+    "driver": ("string", '"raw_exec"', "raw_exec, or exec if the clients have the home as a host volume"),
     "release": ("string", "", "the address of the release file, as an artifact's source"),
     "checksum": ("string", "", "sha256:... of that file"),
     "python": ("string", '"/usr/bin/python3"', "Python 3.11, 3.12 or 3.13 on the nodes"),
     "user": ("string", '"pipeline"', "the user of the jobs, on the nodes"),
-    "home": ("string", '"/var/lib/pipeline"', "the home of that user, and what it keeps"),
-    "path": ("string", '"/usr/local/bin:/usr/bin:/bin"', "where pg_dump, gpg and git are"),
+    "home": ("string", '"/var/lib/pipeline"', "the home of that user, where the jobs keep their data"),
+    "path": ("string", '"/usr/local/bin:/usr/bin:/bin"', "the PATH with pg_dump, gpg and git"),
     "settings": ("string", '"/etc/pipeline/luigi.cfg"', "luigi.cfg on the nodes"),
     "vault": ("string", "", "the address of Vault"),
-    "schedules": ("map(string)", "{}", 'other times than ours, in UTC: { etl = "15 2 * * *" }'),
-    "workers": ("number", "1", "how many `pipeline worker`"),
-    "node": ("string", '""', "the node of all jobs but workers and sync, where there are several"),
-    "scheduler_address": ("string", f'"{LOOPBACK}"', "where the scheduler listens: bin/nomad-deploy says it"),
-    "scheduler_port": ("number", str(visualizer.DEFAULT_PORT), "and its port, both as luigi.cfg has them"),
-    "metabase": ("string", '""', "the address of Metabase's release file, where it is a job"),
+    "schedules": (
+        "map(string)",
+        "{}",
+        'other schedules than the default ones, in UTC: { etl = "15 2 * * *" }',
+    ),
+    "workers": ("number", "1", "the number of `pipeline worker` processes"),
+    "node": ("string", '""', "the node of all jobs except workers and sync, if there are several nodes"),
+    "scheduler_address": (
+        "string",
+        f'"{LOOPBACK}"',
+        "the address that the scheduler listens on, set by bin/nomad-deploy",
+    ),
+    "scheduler_port": (
+        "number",
+        str(visualizer.DEFAULT_PORT),
+        "the port that the scheduler listens on, set by bin/nomad-deploy",
+    ),
+    "metabase": ("string", '""', "the address of Metabase's release file, if Metabase is a job"),
     "metabase_checksum": ("string", '""', "sha256:... of that file"),
-    "metabase_user": ("string", '"metabase"', "the user of that job, which is to read nothing of ours"),
+    "metabase_user": (
+        "string",
+        '"metabase"',
+        "the user of that job, which may read none of the pipeline's files",
+    ),
 }
 
 
@@ -46,9 +62,9 @@ def declared(duty: Duty) -> list[str]:
     if duty.per_database:
         # In an identifier of PostgreSQL's without quotes; HCL2 of Nomad has no function that only compares.
         condition = 'regex_replace(var.database, "[a-z][a-z0-9_]*", "") == ""'
-        rule = '"a database is called as in luigi.cfg: lowercase letters, digits and _"'
+        rule = '"a database has its name of luigi.cfg: lowercase letters, digits and _"'
         valid = hcl.block("validation", hcl.aligned({"condition": condition, "error_message": rule}))
-        inside = {"type": "string", "description": '"the [database.NAME] of luigi.cfg that it is about"'}
+        inside = {"type": "string", "description": '"the NAME of [database.NAME] in luigi.cfg"'}
         lines += [*hcl.block('variable "database"', [*hcl.aligned(inside), "", *valid]), ""]
         lines += [
             *hcl.block(

@@ -33,10 +33,14 @@ def main(arguments: Sequence[str]) -> int:
         prog="bin/vault-setup",
         description="Give each job of Nomad for luigi.cfg a policy and a role of its own in Vault. "
         "It prints each change, and may be run again at any time. It needs a token that may write "
-        "policies and auth methods: VAULT_TOKEN, or typed when asked. It keeps none.",
+        "policies and auth methods: VAULT_TOKEN, or typed when asked. The token is not stored.",
     )
-    parser.add_argument("--plan", action="store_true", help="only show; 4 where something would change")
-    parser.add_argument("--remove", action="store_true", help="remove those of jobs no longer wanted")
+    parser.add_argument("--plan", action="store_true", help="only print the changes; 4 if there are any")
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="remove the policies and roles of jobs that are no longer wanted",
+    )
     parser.add_argument(
         "--namespace",
         default=os.environ.get("NOMAD_NAMESPACE") or "default",
@@ -70,7 +74,7 @@ def _run(parsed: argparse.Namespace) -> int:
     configured = settings.read()
     if configured.vault.auth != Auth.JWT:
         raise UsageError(
-            "luigi.cfg: [vault] auth is not jwt, with which jobs log in",
+            "luigi.cfg: [vault] auth is not jwt, which the jobs need to log in",
             hint="see docs/operations.md",
         )
     token = os.environ.get("VAULT_TOKEN") or getpass.getpass("Token for Vault: ")
@@ -87,7 +91,7 @@ def _run(parsed: argparse.Namespace) -> int:
     for path in _unwanted(vault, configured, mount):
         changes += parsed.remove
         terminal.print_text(
-            f"- {path}: of no job that is wanted" + ("" if parsed.remove else " (--remove removes it)")
+            f"- {path}: belongs to no job of luigi.cfg" + ("" if parsed.remove else " (--remove removes it)")
         )
         if parsed.remove and not parsed.plan:
             vault.call("DELETE", path)
@@ -114,8 +118,8 @@ def _mounted(vault: Server, mount: str, believed: Mapping[str, Any], *, plan: bo
     config = vault.get(f"auth/{mount}/config") if f"{mount}/" in known else None
     if config and all(_same(config["data"].get(key), value) for key, value in believed.items()):
         return 0
-    by = " (by its own authority)" if believed["jwks_ca_pem"] else ""
-    terminal.print_text(f"+ auth/{mount}: believes the tokens that {believed['jwks_url']}{by} vouches for")
+    by = " (private authority)" if believed["jwks_ca_pem"] else ""
+    terminal.print_text(f"+ auth/{mount}: trusts the tokens signed by {believed['jwks_url']}{by}")
     if not plan:
         if f"{mount}/" not in known:
             vault.call("POST", f"sys/auth/{mount}", {"type": "jwt", "description": "Jobs of Nomad"})
@@ -130,8 +134,12 @@ def _believe(vault: Server, mount: str, believed: Mapping[str, Any]) -> None:
     except StepError as error:
         hint = f"Vault itself must reach {believed['jwks_url']} (--jwks-url)"
         if believed["jwks_url"].startswith("https:"):
-            whose = "may be by another" if believed["jwks_ca_pem"] else "may be by an authority of its own"
-            hint += f", and trust its certificate, which {whose}: --jwks-ca FILE names the authority"
+            whose = (
+                "may be signed by another authority"
+                if believed["jwks_ca_pem"]
+                else "may be signed by a private authority"
+            )
+            hint += f", and trust its certificate, which {whose}: name the authority with --jwks-ca FILE"
         raise StepError(error.fact, hint=hint) from None
 
 

@@ -79,7 +79,7 @@ def test_a_schedule_that_nomad_takes_and_does_not_go_by_is_refused_before_anythi
     programs(monkeypatch, tmp_path)
     assert deploy.main(["--vars", "school.vars.hcl"]) == 4
     assert capsys.readouterr().err == (
-        'nomad-deploy: pipeline-etl: schedule "15 2 * * 6-7": weekday 6-7: Nomad leaves out the Sunday; '
+        'nomad-deploy: pipeline-etl: schedule "15 2 * * 6-7": weekday 6-7: Nomad skips Sunday here; '
         "write 0,6\n"
         'pipeline-etl: schedule "0 25 * * *": hour 25: expected 0 to 23; '
         "correct it in school.vars.hcl under schedules\n"
@@ -103,8 +103,8 @@ def test_a_plan_says_whether_a_job_would_be_removed(
     programs(monkeypatch, tmp_path)
     monkeypatch.setattr(deploy, "_check_schedules", lambda *_: None)
     monkeypatch.setattr(server, "nomad", Left)
-    told = "pipeline-drill: of nothing that luigi.cfg names"
-    for arguments, end in (([], (0, f"{told}; --remove ends it\n")), (["--remove"], (4, f"{told}\n"))):
+    told = "pipeline-drill: luigi.cfg has nothing that needs it"
+    for arguments, end in (([], (0, f"{told}; --remove stops it\n")), (["--remove"], (4, f"{told}\n"))):
         code = deploy.main(["--vars", "school.vars.hcl", "--plan", *arguments])
         assert (code, capsys.readouterr().out) == end
 
@@ -181,7 +181,7 @@ def test_a_service_of_which_none_is_to_run_is_not_waited_for(capsys: pytest.Capt
     nomad = Answers("running", {})
     nomad.job = {"Version": 4, "TaskGroups": [{"Count": 0}]}
     deploy._until_healthy(nomad, "pipeline-worker", 600)
-    assert capsys.readouterr().out == "pipeline-worker: none is to run\n"
+    assert capsys.readouterr().out == "pipeline-worker: count is 0, nothing to wait for\n"
 
 
 BEYOND = "[core]\ndefault_scheduler_url = https://luigi.example.org:8443/\n"

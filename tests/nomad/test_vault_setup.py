@@ -139,7 +139,7 @@ def test_the_same_again_changes_nothing_and_what_is_no_longer_wanted_goes_only_w
     setup.write("")
     assert setup.run() == 0
     assert (
-        "auth/jwt-nomad/role/pipeline-backup-records: of no job that is wanted (--rem"
+        "auth/jwt-nomad/role/pipeline-backup-records: belongs to no job of luigi.cfg (--rem"
         in capsys.readouterr().out
     )
     roles = setup.server.admin.list("auth/jwt-nomad/role")["data"]["keys"]
@@ -232,9 +232,11 @@ def test_the_tokens_of_a_nomad_with_an_authority_of_its_own_count_once_that_is_t
             assert (
                 f"Vault itself must reach {setup.issuer.url} (--jwks-url), and trust its certificate" in said
             )
-            assert "--jwks-ca FILE names the authority" in said
+            assert "name the authority with --jwks-ca FILE" in said
         assert setup.run("--jwks-ca", str(file)) == 0
-        assert f"{setup.issuer.url} (by its own authority) vouches for" in capsys.readouterr().out
+        assert (
+            f"trusts the tokens signed by {setup.issuer.url} (private authority)"
+        ) in capsys.readouterr().out
         assert setup.reads("pipeline-backup-hr", "database/hr").startswith("postgresql://")
         monkeypatch.setenv("NOMAD_CACERT", str(file))
         assert (setup.run(), capsys.readouterr().out.splitlines()[-1]) == (0, "nothing to change")
