@@ -26,7 +26,7 @@ class RunProgram(Step):
     # It is theirs to try again, or not.
     retry_count = 1
 
-    program = luigi.Parameter(description="the file, as tasks/NAME.py is called")
+    program = luigi.Parameter(description="the file: NAME of tasks/NAME.py")
 
     def require_declared(self) -> None:
         """Raise UsageError if there is no such file."""

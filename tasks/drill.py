@@ -73,7 +73,7 @@ class DrillEverything(luigi.WrapperTask):
     origin = luigi.ChoiceParameter(
         default=str(Origin.BACKUP),
         choices=[str(one) for one in Origin],
-        description="what is restored: our backups, or what pgBackRest has beside them",
+        description="what is restored: our backups, or pgBackRest's archive",
     )
 
     def require_declared(self) -> None:

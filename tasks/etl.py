@@ -122,7 +122,7 @@ class LoadSource(Step):
 
     task_namespace = ETL.name
     source = luigi.Parameter(description="the source, as in luigi.cfg and the analysts' repository")
-    only = luigi.ListParameter(default=(), description="these tables alone, by default all of the source")
+    only = luigi.ListParameter(default=(), description="only these tables, by default all of the source")
 
     @property
     def tables(self) -> list[Table]:

@@ -17,7 +17,7 @@ class BuildMart(Step):
 
     # The only task of its chain: this is the name that people type.
     task_namespace = ""
-    mart = luigi.Parameter(description="the mart, as its file marts/NAME.sql is called")
+    mart = luigi.Parameter(description="the mart: NAME of marts/NAME.sql")
     logical_date = RunParameter(default=today(), description="the logical date, by default today's (UTC)")
 
     @property

@@ -97,13 +97,13 @@ def refusal(who: str, request: HTTPServerRequest) -> str | None:
     """Return why this login may not make this request, or None if it may."""
     path = request.path
     if not path.startswith(API):
-        return "the login worker may not open this" if who == WORKER else None
+        return "the login worker may not open this page" if who == WORKER else None
     method = path.removeprefix(API)
     if method in READING:
         return None
     if who == READER or (who == WORKER and method not in WORKING):
         return f"the login {who} may not do this"
-    return None if _from_our_page(request) else "asked for by a page of another site"
+    return None if _from_our_page(request) else "the request comes from another site"
 
 
 def _from_our_page(request: HTTPServerRequest) -> bool:

@@ -102,7 +102,7 @@ class History(luigi_served.TaskHistory):
             try:
                 done = self._write(events)
             except Exception:  # whatever it is, the thread is the only one that writes
-                logger.exception("the task history cannot be written; it pauses for %g s", PAUSE_SECONDS)
+                logger.exception("the task history cannot be written; retrying in %g s", PAUSE_SECONDS)
                 done = 0
             with self._changed:
                 for _ in range(done):
@@ -128,7 +128,7 @@ class History(luigi_served.TaskHistory):
         with self._changed:
             missed, self._missed = self._missed, 0
         if missed:
-            logger.warning("the task history is written again; it lacks %d events", missed)
+            logger.warning("the task history is written again; %d events are missing", missed)
         return done
 
     def _write_each(self, events: list[Event]) -> int:
@@ -149,9 +149,9 @@ class History(luigi_served.TaskHistory):
         if refused:
             task_id, first = refused[0]
             logger.warning(
-                "the task history lacks %d events that the warehouse refuses, the first of task %.200r (%s):"
-                " shorten its id to 200 characters, its name and those of its parameters to 128, and leave"
-                " NUL out of their values",
+                "the warehouse rejected %d events of the task history, the first of task %.200r (%s):"
+                " shorten its id to 200 characters, its name and those of its parameters to 128, and remove"
+                " NUL from their values",
                 len(refused),
                 task_id,
                 _name(first),
@@ -201,7 +201,7 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _log_pause(error: Exception) -> None:
-    logger.warning("the task history cannot be written (%s); it pauses for %g s", _name(error), PAUSE_SECONDS)
+    logger.warning("the task history cannot be written (%s); retrying in %g s", _name(error), PAUSE_SECONDS)
 
 
 def _name(error: Exception) -> str:

@@ -31,7 +31,7 @@ def require_private(address: str, *, encrypted: bool) -> None:
     )
     if not private and not encrypted:
         raise UsageError(
-            f"{address or 'every address'}: passwords would go over the network unencrypted; write "
+            f"{address or 'every address'}: passwords would be sent unencrypted; write "
             "certificate and key in [visualizer], or listen on 127.0.0.1"
         )
 
@@ -42,8 +42,8 @@ def listen(address: str, port: int) -> list[socket.socket]:
         return tornado.netutil.bind_sockets(port, address=address)
     except OSError as error:
         raise UsageError(
-            f"{address}:{port}: cannot be listened on ({error.strerror}); end the process that has it, or "
-            "name another --port"
+            f"{address}:{port}: cannot listen there ({error.strerror}); stop the process that uses the "
+            "port, or name another --port"
         ) from None
 
 
@@ -77,7 +77,7 @@ class Encryption:
             self._load()
         except OSError as error:
             # It may be half written: the old one stays, and the next look finds the rest.
-            logger.warning("%s: cannot be taken up (%s); the old one stays", self._certificate, error)
+            logger.warning("%s: cannot be loaded (%s); the old one stays in use", self._certificate, error)
         else:
             self._seen = now
             logger.info("%s was renewed", self._certificate)

@@ -57,6 +57,6 @@ class Logins:
                 logger.exception("the passwords could not be read again")
             else:
                 if passwords != self.passwords:
-                    logger.info("the passwords in Vault were changed; the new ones are good from now on")
+                    logger.info("the passwords in Vault were changed; the new ones are valid from now on")
                 self.passwords = passwords
             self._ending.wait(AT_LEAST_SECONDS)

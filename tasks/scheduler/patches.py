@@ -101,7 +101,7 @@ def patched(text: str, changes: tuple[tuple[str, str], ...]) -> str:
     """Return the text with the changes made. Raise ValueError if one of them does not fit, exactly once."""
     for old, new in changes:
         if text.count(old) != 1:
-            raise ValueError(f"Luigi's page has not exactly once: {old}")
+            raise ValueError(f"Luigi's page does not contain exactly once: {old}")
         text = text.replace(old, new)
     return text
 

@@ -81,13 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--port",
         type=int,
-        help="the port to listen on (default: where luigi.cfg says it is, or 8082)",
+        help="the port to listen on (default: that of luigi.cfg, or 8082)",
     )
     parser.add_argument(
         "--state-path",
         type=Path,
         default=Path("/var/lib/pipeline/scheduler.pickle"),
-        help="the file that keeps the state over a restart (default: %(default)s)",
+        help="the file that keeps the state across restarts (default: %(default)s)",
     )
     log.add_argument(parser)
     return parser
@@ -132,7 +132,7 @@ def serve(configured: Settings, address: str, port: int, state_path: Path) -> No
         asyncio.run(_until_stopped(server, sockets, beside))
         # Luigi's workers find nobody for a moment, and try again.
         state.save()
-        logger.info("told to stop; the state is saved")
+        logger.info("stopped by a signal; the state is saved")
 
 
 async def _until_stopped(
@@ -155,7 +155,7 @@ async def _go_on(work: Work) -> None:
         try:
             await work()
         except Exception:
-            logger.exception("this is tried again in %d s", PRUNE_SECONDS)
+            logger.exception("retrying in %d s", PRUNE_SECONDS)
         await asyncio.sleep(PRUNE_SECONDS)
 
 

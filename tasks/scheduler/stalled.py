@@ -18,7 +18,7 @@ def alert_if_stalled(task: Any) -> None:
     """Tell of a task that has failed, if no worker has said so: `task` is as the scheduler has it."""
     if task.worker_running is None:
         subject = subject_of(task.family, task.params)
-        alert = subject.alert(f"a worker is gone without a word; it was at {task.pretty_id}")
+        alert = subject.alert(f"a worker stopped responding; it was running {task.pretty_id}")
         alert = failures.linked(configured(), alert, task.family, task.params)
         _beside(lambda: alerts.send(configured(), alert))
 

@@ -51,8 +51,8 @@ class State:
         """
         if not os.access(self._path.parent, os.W_OK | os.X_OK):
             raise UsageError(
-                f"{self._path.parent}: the state cannot be saved there; make that folder, and let this user "
-                "write in it, or name another --state-path"
+                f"{self._path.parent}: the state cannot be saved there; create that folder, writable by this "
+                "user, or name another --state-path"
             )
         try:
             with self._path.open("rb") as file:
@@ -71,13 +71,13 @@ class State:
             aside = self._path.with_name(f"{self._path.name}.unreadable")
             self._path.replace(aside)
             logger.warning(
-                "the state in %s cannot be read; it is in %s now, and this begins without it",
+                "the state in %s cannot be read; it was moved to %s, and the scheduler starts without it",
                 self._path,
                 aside,
                 exc_info=True,
             )
             return
-        logger.info("took up %d tasks from %s", len(self._inner.get_active_tasks()), self._path)
+        logger.info("restored %d tasks from %s", len(self._inner.get_active_tasks()), self._path)
 
     def save(self) -> None:
         """Write it, if it has changed. A full disk is told, and tried again: the night goes on."""
@@ -114,6 +114,6 @@ class _Unpickler(pickle.Unpickler):
 def _require_ours(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(
-            f"{path}: others may write it, and could have code run here; give it to this user, and make it "
+            f"{path}: others may write it, and could run code here; make this user its owner, and make it "
             f"private: chmod 600 {path}"
         )

@@ -92,7 +92,7 @@ class Assistant(Worker):
     def _abandon(self) -> None:
         """End the steps at hand, and give them back."""
         for task_id, process in self.running_tasks.items():
-            logger.warning("told to stop: %s is ended and given back", task_id)
+            logger.warning("stopped by a signal: %s is stopped and given back", task_id)
             _kill(process)
             with contextlib.suppress(RPCError):
                 self._give_back(process.task)
@@ -103,12 +103,12 @@ def _load(work: Mapping[str, Any]) -> luigi.Task:
     """Return the task that the scheduler sent. Raise what speaks against it before anything is imported."""
     module, family = work.get("task_module"), work["task_family"]
     if module not in assist.MODULES:
-        raise ValueError(f"an assistant runs no task of module {module}")
+        raise ValueError(f"a worker runs no task of module {module}")
     task: luigi.Task = load_task(module, family, work["task_params"])
     if not isinstance(task, step.Step) or type(task).__module__ not in assist.MODULES:
         raise ValueError(f"{family} is not a task of {module}")
     if task.task_id != work["task_id"]:
-        raise ValueError(f"it is {task.task_id}, which is not its name")
+        raise ValueError(f"its name does not match its parameters: {task.task_id}")
     runs.parse(task.logical_date)
     return task
 

@@ -127,7 +127,8 @@ def _end_with_tasks(subject: AlertSubject) -> None:
         # A parent that lives tells by itself. What ended us was its death, if it is dead.
         if os.getppid() != parent:
             alerts.send(
-                configured(), subject.alert("'pipeline run' was killed, with all that it had started")
+                configured(),
+                subject.alert("'pipeline run' was killed, with every process that it had started"),
             )
         sys.exit(StoppedError.exit_code)
 

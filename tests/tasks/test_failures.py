@@ -246,7 +246,7 @@ def test_a_run_that_is_killed_as_a_whole_is_told_by_the_scheduler(hook: Hook, sh
         process.communicate()
         told = wait_until(hook.alerts, "the scheduler gives the worker up, and tells", 150)
     assert [(alert.kind, alert.key, alert.run) for alert in told] == [("failed", "run/etl", run)]
-    assert "a worker is gone without a word" in told[0].summary
+    assert "a worker stopped responding" in told[0].summary
     assert told[0].command == f"pipeline run etl --run {run}"
     assert shop.etl(run).code == 0
     assert hook.received()[1:] == [("recovered", "run/etl")]

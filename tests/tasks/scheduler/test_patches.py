@@ -20,5 +20,5 @@ def test_the_history_has_nothing_from_another_host() -> None:
 
 def test_a_text_that_is_not_there_or_is_twice_is_an_error() -> None:
     for text in ("", "a a"):
-        with pytest.raises(ValueError, match="has not exactly once: a"):
+        with pytest.raises(ValueError, match="does not contain exactly once: a"):
             patches.patched(text, (("a", "b"),))

@@ -427,7 +427,7 @@ def test_a_state_that_could_be_somebody_elses_is_not_believed(own: Served) -> No
     assert own.door.tasks() == {}
     # A second one finds the port taken, and leaves everything to the first.
     refused = refusal(own)
-    assert (refused.returncode, "cannot be listened on" in refused.stderr) == (2, True)
+    assert (refused.returncode, "cannot listen there" in refused.stderr) == (2, True)
 
 
 def refusal(own: Served) -> "subprocess.CompletedProcess[str]":
@@ -616,7 +616,7 @@ def test_settings_that_are_not_safe_are_refused(platform: Platform, pattern: str
 def test_what_would_not_be_safe_ends_the_command_with_2(night: Night) -> None:
     ended = night.run("scheduler", "--port", "9", "--address", "0.0.0.0")  # noqa: S104
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("pipeline scheduler: 0.0.0.0: passwords would go over the network")
+    assert ended.err.startswith("pipeline scheduler: 0.0.0.0: passwords would be sent unencrypted")
     assert len(ended.err.splitlines()) == 1
 
 
