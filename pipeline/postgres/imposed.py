@@ -53,7 +53,7 @@ def imposed(connection: Connection, relied_on: Mapping[str, str]) -> list[str]:
 def read_only(connection: Connection) -> str | None:
     """Return why nothing can be written through this connection, and what to do; None if it can."""
     if value(connection, "SELECT pg_is_in_recovery()"):
-        return "it is a standby, which is read only; name the primary in its entry in Vault"
+        return "it is a standby, which is read-only; name the primary in its entry in Vault"
     return next(iter(imposed(connection, {READ_ONLY: "off"})), None)
 
 
@@ -67,13 +67,13 @@ def _fix(connection: Connection, setting: _Imposed) -> str:
         "database user": f"ALTER ROLE {who} IN DATABASE {where} RESET {name}",
         "database": f"ALTER DATABASE {where} RESET {name}",
         "global": f"ALTER ROLE ALL RESET {name}",
-        "client": f"take {name} out of the options of its uri in Vault",
+        "client": f"remove {name} from the options of its uri in Vault",
     }
     if setting.source in statements:
         return statements[setting.source]
     return (
-        "its server is set so (postgresql.conf): ask its administrator; it may be on purpose, for "
-        "instance when a disk is full"
+        "its server's configuration sets it (postgresql.conf): ask its administrator; it may be on "
+        "purpose, for instance when a disk is full"
     )
 
 

@@ -109,7 +109,7 @@ def read_at(connection: Connection, snapshot: Snapshot) -> None:
     # Identifiers are used again after a restart of the server.
     if seen != snapshot.seen:
         raise StepError(
-            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone, for the source was restarted",
+            f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone, because the source was restarted",
             hint=ANOTHER,
         )
 

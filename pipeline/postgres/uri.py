@@ -50,7 +50,7 @@ def program_environment(uri: str, name: str) -> dict[str, str]:
     parts = _parts(uri, name)
     for part in parts.keys() - VARIABLES.keys() - KEEPALIVES.keys():
         raise UnreachableError(
-            f"{name}: its uri in Vault has {part}, which cannot be handed on",
+            f"{name}: its uri in Vault has {part}, which cannot be passed on",
             hint="remove it",
             outage=Outage(name),
         )
@@ -79,7 +79,7 @@ def _parts(uri: str, name: str) -> dict[str, str]:
     try:
         parts: dict[str, str] = psycopg2.extensions.parse_dsn(plain(uri, name))
     except psycopg2.Error as error:
-        fact = f"{name}: its uri in Vault is faulty: {message_of(error)}"
+        fact = f"{name}: its uri in Vault is not valid: {message_of(error)}"
         raise UnreachableError(fact, outage=Outage(name)) from None
     return parts
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from pipeline.postgres.statements import Connection, read, statement
 
-UNKNOWN = "since when is shown to members of pg_read_all_stats alone"
+UNKNOWN = "its start is visible only to members of pg_read_all_stats"
 # Somebody was there, and is not any more.
-GONE_AGAIN = "a table that somebody kept locked until just now"
+GONE_AGAIN = "a table lock that was released just now"
 
 
 def legible(describe: Callable[[], str]) -> str:
@@ -34,7 +34,7 @@ def _waits_for(connection: Connection, pids: Sequence[int]) -> str:
         return ""
     table = next((one.table_name for one in holders if one.table_name), None)
     who = "; ".join(process(one.pid, one.role, one.since) for one in holders)
-    return f"{table}, which is kept by {who}" if table else who
+    return f"{table}, which is locked by {who}" if table else who
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def process(pid: int | None, role: str | None, since: datetime | None) -> str:
     >>> process(12, "vendor", datetime(2026, 11, 22, 2, 15))
     'process 12 (vendor, since 2026-11-22 02:15:00 UTC)'
     >>> process(12, "vendor", None)
-    'process 12 (vendor; since when is shown to members of pg_read_all_stats alone)'
+    'process 12 (vendor; its start is visible only to members of pg_read_all_stats)'
     """
     if pid is None:
         return "a prepared transaction"

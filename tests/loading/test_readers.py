@@ -265,6 +265,6 @@ def test_who_stands_in_the_way_for_ever_is_named(
         pid = report.info.backend_pid
         with pytest.raises(StepError, match="the table has been read without a break") as raised:
             shop.load("shop", "account")
-        assert f"process {pid} (postgres; since when is shown to" in str(raised.value)
+        assert f"process {pid} (postgres; its start is visible only to" in str(raised.value)
     shop.load("shop", "account")
     assert shop.differing("shop") == []

@@ -170,7 +170,7 @@ def test_who_keeps_a_table_locked_in_the_source_is_named(
     if sees:
         shop.ask("shop", f"GRANT pg_read_all_stats TO pipeline_{shop.platform.database('shop')}")
     run = next_run()
-    since = ", since 20" if sees else "; since when is shown to members of pg_read_all_stats alone)"
+    since = ", since 20" if sees else "; its start is visible only to members of pg_read_all_stats)"
     with shop.snapshot("shop", run), other(shop, "shop", "LOCK TABLE item") as vendor:
         who = f"process {vendor.info.backend_pid} ({vendor.info.user}{since}"
         with pytest.raises(StepError) as raised:
