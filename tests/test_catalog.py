@@ -422,7 +422,7 @@ def test_every_kind_of_drift_has_an_action_of_its_own(write: Write) -> None:
         ),
         (
             "a: {checks: [{rows: {min: 1}, quarantine: rows}]}",
-            "checks[0].quarantine: rows is not about single rows",
+            "checks[0].quarantine: rows does not check single rows",
         ),
     ],
 )

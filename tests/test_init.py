@@ -81,7 +81,7 @@ def test_what_is_written_says_what_was_guessed(night: Night) -> None:
     assert "sale_2025" not in text
     assert "Row security may hide rows" in blocks["own"]
     assert '"null":' in text
-    assert "# Not loaded, for the role may not read them" in text
+    assert "# Not loaded, because the role may not read them" in text
     assert "\n#   locked.payroll\n" in text
     assert "\n#   public.secret_plan\n" in text
     assert "#   public.pg_stat_statements (pg_stat_statements)" in text

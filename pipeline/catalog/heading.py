@@ -53,7 +53,7 @@ def read(text: str) -> tuple[str, Heading, list[Problem], list[tuple[int, querie
     prose, written, unread = _split(text)
     if written.problems and written.value is None:
         wrong = [
-            (line, f"{problem} (prose stands before the first key)") for line, problem in written.problems
+            (line, f"{problem} (there is text before the first key)") for line, problem in written.problems
         ]
         return prose, Heading(), [*wrong, *unread], []
     heading, problems = validated(written, Heading) if written.value is not None else (Heading(), [])
@@ -122,7 +122,7 @@ def _rules(written: Document) -> Iterator[Problem]:
                     yield wrong((*path, kind.kind, *where), what)
 
 
-_WHOLE = "a mart is built whole or not at all, and no rows are set aside; remove this"
+_WHOLE = "a mart is built as a whole or not at all, and no rows are quarantined; remove this"
 
 
 def _checks(written: Document) -> tuple[list[Problem], list[tuple[int, queries.Relation]]]:

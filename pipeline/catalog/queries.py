@@ -27,7 +27,7 @@ _REFUSED = (
     (
         r"nextval|setval|set_config|pg_notify|lo_\w+|pg_(try_)?advisory\w*|pg_(terminate|cancel)_backend"
         r"|pg_(read|ls|stat|reload|rotate|switch|create|drop|promote|logical|replication)_\w+",
-        "changes something, or looks outside of the database; a query here may only read",
+        "changes something, or reads outside the database; a query here may only read",
     ),
 )
 
@@ -78,7 +78,7 @@ def parse(text: str) -> Query:
         (exp.DML, "changes rows; a query here may only read"),
         (exp.DDL, "changes the database; a query here may only read"),
         (exp.Command, "is more than a SELECT; a query here may only read"),
-        (exp.Into, "writes with INTO; remove that, for a query here may only read"),
+        (exp.Into, "writes with INTO; remove that, because a query here may only read"),
         (exp.Lock, "locks rows; remove FOR UPDATE or FOR SHARE"),
     ):
         # A SELECT is a part of what can be inserted, and so one of DDL's classes in this library.
@@ -164,7 +164,7 @@ def _root(text: str, *, before: int = 0) -> "exp.Expression | None":
         raise QueryError(1, what or "is not valid SQL: a quotation mark is missing; correct it") from None
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         # A fault of the library's own must not hide what is wrong elsewhere.
-        what = f"is not understood: the parser itself fails ({type(error).__name__}); write it in another way"
+        what = f"cannot be parsed: the parser fails ({type(error).__name__}); write it in another way"
         raise QueryError(1, what) from None
     if len(parsed) > 1:
         raise QueryError(1, "must be one SELECT and nothing after it; remove the text after the first ;")

@@ -10,4 +10,4 @@ class Ruled(Declared):
     level: Level = Level.ERROR
     """error: failing rows are not loaded; warn: it is recorded, and all rows are loaded."""
     quarantine: Quarantine = Quarantine.HOLD
-    """What an error does. hold: nothing of the table is loaded; rows: failing rows alone are set aside."""
+    """What an error does. hold: nothing of the table is loaded; rows: failing rows are quarantined."""

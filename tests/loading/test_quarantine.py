@@ -318,7 +318,7 @@ def test_rows_are_compared_with_the_median_of_earlier_loads(night: Night) -> Non
     night.ask("shop", "INSERT INTO orders SELECT n FROM generate_series(1000, 1029) AS n")
     night.load("shop", "orders")
     night.ask("shop", "INSERT INTO orders SELECT n FROM generate_series(2000, 2029) AS n")
-    assert "160 rows where 100 are usual (60% off)" in held(night)
+    assert "160 rows instead of the usual 100 (60% off)" in held(night)
 
 
 def test_a_failing_sql_check_with_the_key_sets_its_rows_aside(night: Night) -> None:

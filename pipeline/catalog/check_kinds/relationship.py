@@ -33,10 +33,10 @@ class RelationshipRule(Declared):
 
 
 class RelationshipCheck(TableCheck):
-    """A foreign key of which the database may know nothing."""
+    """A foreign key that the database need not have."""
 
     usage = "relationship: {columns, to, to_columns}"
-    holds_if = "each value, nulls aside, is there in another table of this source"
+    holds_if = "each value, nulls aside, exists in another table of this source"
 
     relationship: RelationshipRule
     """Values that must be there in another table of this source: {columns, to, to_columns}."""
@@ -107,6 +107,6 @@ def _disagreeing(
         elif ours not in EMPTYING and ours != theirs:
             yield (
                 (RelationshipCheck.kind,),
-                f"only one of {column} and {target}.{other} is hashed, so that they never agree; "
+                f"only one of {column} and {target}.{other} is hashed, so they never match; "
                 "write mask: hash for both or neither",
             )

@@ -38,8 +38,8 @@ class RowsCheck(TableCheck):
 
     usage = "rows: {min, max, change}"
     holds_if = (
-        "the table has so many rows, and not more than `change` above or below what is usual: "
-        "the median of its last loads"
+        "the table has between `min` and `max` rows, and differs by at most `change` from the "
+        "median of its last loads"
     )
     names_rows = False
 
@@ -58,6 +58,6 @@ class RowsCheck(TableCheck):
         if rule.change is not None and rows.history:
             usual = median(rows.history[:COMPARED_LOADS])
             change = abs(count - usual) / usual if usual else float(count > 0)
-            observed = f"{count:,} rows where {usual:,.0f} are usual ({change:.0%} off)"
+            observed = f"{count:,} rows instead of the usual {usual:,.0f} ({change:.0%} off)"
             most = f"at most {rule.change:.0%}"
             yield Result("rows change", level, change <= rule.change, observed, most, change)

@@ -78,11 +78,11 @@ class DeclaredFormat(Declared):
     title: Name | None = None
     """What the column is called (default: its name, with spaces)."""
     unit: Name | None = None
-    """What stands behind each value, such as days."""
+    """The text after each value, such as days."""
     prefix: Name | None = None
-    """What stands before each value, such as €."""
+    """The text before each value, such as €."""
     decimals: Annotated[int, Field(ge=0, le=6, strict=True)] | None = None
-    """Digits behind the point (default: as many as a value has)."""
+    """Digits after the decimal point (default: as many as a value has)."""
     percent: Flag = False
     """true: 0.5 is written as 50%."""
     thousands: Flag = True
@@ -95,7 +95,7 @@ class DeclaredCard(Declared):
     """One picture of a dashboard, or one text."""
 
     title: Name | None = None
-    """What stands above the card. A text needs none."""
+    """The title of the card. A text needs none."""
     description: Name | None = None
     """What it shows, in a sentence or two."""
     chart: Chart = Chart.TABLE
@@ -107,7 +107,7 @@ class DeclaredCard(Declared):
     text: Name | None = None
     """Text instead of rows, in Markdown."""
     dimensions: ColumnNames | None = None
-    """The column along the axis, or the names of the slices; a second one tells series apart.
+    """The column along the axis, or the names of the slices; a second one separates the series.
 
     Of a table, the first columns.
     """
@@ -130,13 +130,13 @@ class DeclaredCard(Declared):
     ) = None
     """Of a mart, by what its rows are sorted; -column: the greatest first (default: the dimensions)."""
     limit: Cells | None = None
-    """Of a mart, how many rows are shown at the most."""
+    """Of a mart, how many rows are shown at most."""
     format: Mapping[Name, DeclaredFormat] = {}
     """How the values of a column are written, by its name."""
     stacked: Flag = False
-    """true: the bars or areas of series stand upon each other."""
+    """true: the bars or areas of series are stacked."""
     filters: tuple[Name, ...] | Mapping[Name, Name] | None = None
-    """Which filters reach the card, as a list, or each with the column that it looks at (default: all whose
+    """Which filters reach the card, as a list, or each with the column that it applies to (default: all whose
     column is there)."""
     width: Annotated[int, Field(ge=1, le=COLUMNS, strict=True)] | None = None
     """How many of the 24 columns it is wide."""
@@ -174,7 +174,7 @@ class DeclaredFilter(Declared):
     kind: FilterKind
     """date: a range of dates; category: one or more of a column's values; search: a part of a text."""
     column: Name | None = None
-    """The column that it looks at (default: its name)."""
+    """The column that it filters (default: its name)."""
     default: Annotated[
         Past | tuple[str, ...] | None,
         BeforeValidator(_default, json_schema_input_type=str | int | list[str | int]),
@@ -209,7 +209,7 @@ class DeclaredTab(Declared):
     """A page of a dashboard."""
 
     title: Name
-    """What stands on the tab."""
+    """The label of the tab."""
     cards: Annotated[tuple[DeclaredCard, ...], Field(min_length=1)]
     """What is on it, in order."""
 

@@ -20,7 +20,7 @@ class Accepted(Ruled):
     """All values that a column may have. `accepted: [a, b]` is short for `accepted: {values: [a, b]}`."""
 
     values: Annotated[tuple[Scalar, ...], Field(min_length=1)]
-    """All values that may be there. Nulls are a matter of null_rate."""
+    """The allowed values. Nulls are checked by null_rate."""
 
 
 class Range(Ruled):
@@ -60,7 +60,7 @@ class Column(Declared):
     null: empty; exclude: the column is not there.
     """
     unmasked: Literal["reviewed"] | None = None
-    """reviewed: somebody looked, and the column may be loaded as it is declared here.
+    """reviewed: a person has reviewed the column, and it may be loaded as it is declared here.
 
     Only needed where it was masked before, or shows what is masked in another column.
     """

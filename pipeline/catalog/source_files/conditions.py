@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # What may be written in more than one way, or would end the condition, by how it is told.
 _UNCLEAR = (
-    (r"--|/\*", "has a comment; write it behind a # of YAML's, outside of the condition"),
-    (r";", "has a ;, where a condition is one expression; remove it"),
+    (r"--|/\*", "has a comment; write it as a comment of YAML (#), outside the condition"),
+    (r";", "has a ;, but a condition is one expression; remove it"),
     (r"\$", "has a $; write text in single quotes"),
     (
         r"(?i)(?<![a-z0-9_])(e|u&|n)'|(?<![a-z0-9_])u&\"",
@@ -78,12 +78,12 @@ def parse(text: str) -> Condition:
             raise QueryError(bare.count("\n", 0, match.start()) + 1, what)
     root = queries.expression(text)
     for unwanted, what in (
-        (exp.Query, "reads another table; only the columns of the row itself are there"),
-        (exp.Table, "reads another table; only the columns of the row itself are there"),
-        (exp.Star, "names all columns; write those that are meant"),
+        (exp.Query, "reads another table; only the columns of the row itself are available"),
+        (exp.Table, "reads another table; only the columns of the row itself are available"),
+        (exp.Star, "has a *; name the columns"),
         (exp.Dot, "has a name with a dot; write a column, or a function of PostgreSQL's own, without one"),
-        (exp.Window, "looks at more than one row; only the row itself is there"),
-        (exp.AggFunc, "looks at more than one row; only the row itself is there"),
+        (exp.Window, "reads more than one row; only the row itself is available"),
+        (exp.AggFunc, "reads more than one row; only the row itself is available"),
         (exp.Command, "is more than a condition; write a condition for the rows to load"),
         (exp.Placeholder, "has a placeholder; write the value"),
         (exp.Parameter, "has a placeholder; write the value"),
@@ -114,10 +114,12 @@ def _require_certain(functions: Sequence[str]) -> None:
     """Raise QueryError if one of these gives another value in each query, or for each row."""
     for name in functions:
         if name in _CLOCKS:
-            what = "it is another moment in each query, though all are of one snapshot"
+            what = "it differs between the queries of one snapshot"
             raise QueryError(1, f"{name} is not repeatable: {what}; write now()")
         if re.fullmatch(_RANDOM, name):
-            raise QueryError(1, f"{name} is not repeatable: no row would be loaded for certain; remove it")
+            raise QueryError(
+                1, f"{name} is not repeatable: it would be left to chance which rows are loaded; remove it"
+            )
 
 
 def _called(text: str, root: "exp.Expression") -> set[str]:

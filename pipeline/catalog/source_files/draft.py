@@ -35,7 +35,7 @@ def draft(source: str, relations: Sequence[Relation]) -> str:
     schema = _usual_schema(loaded)
     lines = [
         f"# yaml-language-server: $schema=../{SCHEMA_FILE}",
-        f"# Written by 'pipeline init {source}' from the live source. Read it through: it could only guess",
+        f"# Written by 'pipeline init {source}' from the live source. Review it: it could only guess",
         "# what a table without a key needs, and which columns are personal.",
         f"source: {source}",
         f"defaults: {{schema: {_quoted(schema)}, changes: xmin, deletes: hard}}",
@@ -104,7 +104,7 @@ def _rounded(rows: int) -> int:
 
 def _changes(relation: Relation) -> Iterator[str]:
     if relation.kind in WITHOUT_MARKS:
-        yield f"    changes: full  # guessed: {KINDS[relation.kind]} does not tell which rows changed"
+        yield f"    changes: full  # guessed: {KINDS[relation.kind]} does not show which rows changed"
     elif not relation.key:
         yield "    changes: full  # guessed: without a key, rows can only be replaced as a whole"
     elif not relation.key_is_primary:
@@ -143,15 +143,15 @@ def _columns(relation: Relation) -> Iterator[str]:
 def _left_out(relations: Sequence[Relation]) -> Iterator[str]:
     unreadable = [each for each in relations if not each.readable and each.extension is None]
     if unreadable:
-        yield "# Not loaded, for the role may not read them: GRANT SELECT (and USAGE on the schema)."
+        yield "# Not loaded, because the role may not read them: GRANT SELECT (and USAGE on the schema)."
         yield from (f"#   {_quoted(each.schema)}.{_quoted(each.name)}" for each in unreadable)
     empty = [each for each in relations if each.readable and not each.populated]
     if empty:
-        yield "# Not loaded, for they were never filled: REFRESH MATERIALIZED VIEW."
+        yield "# Not loaded, because they were never filled: REFRESH MATERIALIZED VIEW."
         yield from (f"#   {_quoted(each.schema)}.{_quoted(each.name)}" for each in empty)
     extensions = [each for each in relations if each.extension is not None]
     if extensions:
-        yield "# Not loaded, for they belong to extensions."
+        yield "# Not loaded, because they belong to extensions."
         yield from (
             f"#   {_quoted(each.schema)}.{_quoted(each.name)} ({each.extension})" for each in extensions
         )

@@ -182,7 +182,7 @@ def _checks(table: dict[str, Any], tables: dict[str, Any]) -> Mistakes:
         path: Path = ("checks", index)
         for kind, rule in check_kinds.written(check):
             if not kind.names_rows and check.get("quarantine") == Quarantine.ROWS:
-                what = f"{kind.kind} is not about single rows that could be set aside; remove this"
+                what = f"{kind.kind} does not check single rows, which could be quarantined; remove this"
                 yield (*path, "quarantine"), what
             for where, what in kind.mistakes(rule, masks, tables):
                 yield (*path, *where), what

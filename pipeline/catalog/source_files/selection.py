@@ -61,11 +61,11 @@ def _all_problems(written: Document) -> Iterator[rules.Problem]:
     for key in OF_ONE_TABLE:
         if key in star:
             path: Path = ("tables", ALL, key)
-            yield written.line(path), f"{dotted(path)}: is of one table; give that a line of its own"
+            yield written.line(path), f"{dotted(path)}: applies to one table; give it a line of its own"
     for column, declared in mapping(star.get("columns")).items():
         for key in sorted(mapping(declared).keys() - OF_ALL_TABLES):
             path = ("tables", ALL, "columns", column, key)
-            what = "of all tables only mask and unmasked can be said; give the table a line of its own"
+            what = "for all tables only mask and unmasked can be set; give the table a line of its own"
             yield written.line(path), f"{dotted(path)}: {what}"
 
 

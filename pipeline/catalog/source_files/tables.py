@@ -132,7 +132,7 @@ class Defaults(Declared):
     changes: Changes | None = None
     """How changed rows are found.
 
-    xmin: every change, by PostgreSQL's own mark (default; not for views and foreign tables);
+    xmin: every change, by PostgreSQL's transaction numbers (default; not for views and foreign tables);
     cursor: rows whose `cursor` column is newer than the newest so far; full: all rows are read every time.
     """
     cursor: Name | None = None
@@ -150,10 +150,10 @@ class Defaults(Declared):
     """What is done when a table is no longer as it was, by kind of change.
 
     evolve: the change is made in the warehouse; refresh: the same, and all rows are read again;
-    ignore: the warehouse stays as it is; block: nothing is loaded until somebody has decided.
+    ignore: the warehouse stays as it is; block: nothing is loaded until a person has decided.
     """
     quarantine: Quarantine | None = None
-    """What rules and checks do with failing rows unless they say so themselves (default: hold)."""
+    """What rules and checks do with failing rows unless they declare it themselves (default: hold)."""
     # As in the JSON Schema: `no` is a word, which must not pass for false.
     history: Annotated[bool, Field(strict=True)] | None = None
     """true: keep every version of every row in NAME_history, with _valid_from and _valid_to."""
@@ -175,16 +175,16 @@ class DeclaredTable(Defaults):
     relation: Name | None = Field(default=None, alias="table")
     """Its name in the source, where it differs."""
     only: ColumnNames | None = None
-    """The columns that are loaded, and the key beside them; all others stay in the source, new ones too."""
+    """The columns that are loaded, in addition to the key; all others stay in the source, new ones too."""
     where: Name | None = None
-    """Only rows that meet this condition are loaded. It looks at columns of the row itself.
+    """Only rows that meet this condition are loaded. It reads columns of the row itself.
 
     A row that no longer meets it is treated as one that is gone: see `deletes`.
     """
     key: ColumnNames | None = None
     """The column, or the columns, that tell rows apart (default: the primary key)."""
     columns: Annotated[Mapping[Name, Column | None], BeforeValidator(_null_is_a_mask)] = {}
-    """Only columns of which there is something to say; all others are loaded as they are."""
+    """Only columns with something to declare; all others are loaded as they are."""
     checks: tuple[Check, ...] = ()
     """What must hold before anybody sees the rows."""
 
@@ -210,7 +210,7 @@ class DeclaredSource(Declared):
     looks personal by its name is masked in these.
     """
     leave: tuple[Name, ...] = ()
-    """Tables that stay in the source, by name or pattern (tmp_*): "*" leaves them out, and nobody is told."""
+    """Tables that stay in the source, by name or pattern (tmp_*): "*" leaves them out, without a message."""
 
     def resolved(self) -> Source:
         """Return the source with the defaults filled in."""
