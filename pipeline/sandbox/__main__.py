@@ -22,7 +22,7 @@ from pipeline.system import options
 
 EPILOG = """\
 exit codes: 0 done, 1 a bug, 2 usage, 3 something failed, 143 stopped.
-The sandbox lies in $SANDBOX_HOME, or in .sandbox in the project. All its servers listen on 127.0.0.1 only."""
+The sandbox is in $SANDBOX_HOME, or in .sandbox in the project. All its servers listen on 127.0.0.1 only."""
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def _up(home: homes.Home, arguments: argparse.Namespace) -> int:
 
 def _down(home: homes.Home, arguments: argparse.Namespace) -> int:
     if not home.path.exists():
-        _print_line("there is no sandbox; nothing to end")
+        _print_line("there is no sandbox; nothing to stop")
         return 0
     lifecycle.down(home, _print_line, wipe=arguments.wipe)
     _print_line("down, and removed" if arguments.wipe else "down")
@@ -109,7 +109,8 @@ def _add(home: homes.Home, arguments: argparse.Namespace) -> int:
                 _print_line(f"added {arguments.name}; its tables are declared in {file}")
             else:
                 _print_line(
-                    f"added {arguments.name}; it has no table yet: when it has, declare them in {file}"
+                    f"added {arguments.name}; it has no table yet; declare its tables in {file} once "
+                    "they exist"
                 )
     return 0
 
@@ -131,7 +132,7 @@ def _day2(home: homes.Home, arguments: argparse.Namespace) -> int:  # noqa: ARG0
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
             done = sources.day_2(home, stopping)
-    _print_line(f"day 2: changed {', '.join(done)}" if done else "day 2 was applied already; nothing to do")
+    _print_line(f"day 2: changed {', '.join(done)}" if done else "day 2 is already applied; nothing to do")
     return 0
 
 
@@ -144,11 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    up = commands.add_parser("up", help="start it, or the parts that are not running")
-    up.add_argument("--empty", action="store_true", help="without the sample sources")
+    up = commands.add_parser("up", help="start the sandbox, or the parts that are not running")
+    up.add_argument("--empty", action="store_true", help="start without the sample sources")
     up.set_defaults(run=_up)
 
-    down = commands.add_parser("down", help="end it; its data stays")
+    down = commands.add_parser("down", help="stop the sandbox; its data stays")
     down.add_argument("--wipe", action="store_true", help="remove its data as well")
     down.set_defaults(run=_down)
 
@@ -159,21 +160,23 @@ def _parser() -> argparse.ArgumentParser:
 
     psql = commands.add_parser("psql", help="open a database as superuser")
     psql.add_argument("name", metavar="NAME", help="a source, warehouse or drill")
-    psql.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="for psql")
+    psql.add_argument(
+        "arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="further arguments for psql"
+    )
     psql.set_defaults(run=_psql)
 
     password = commands.add_parser("password", help="show a password of the visualizer")
     password.add_argument("login", metavar="LOGIN", help=f"{', '.join(visualizer.LOGINS)}")
     password.set_defaults(run=_password)
 
-    add = commands.add_parser("add", help="make a new source database, with its credentials and settings")
+    add = commands.add_parser("add", help="create a source database, with its credentials and settings")
     add.add_argument("name", metavar="NAME", help="its name: lowercase letters, digits and _")
     add.add_argument(
         "file", metavar="FILE.sql", nargs="?", type=Path, help="a plain SQL dump to fill it with"
     )
     add.set_defaults(run=_add)
 
-    day2 = commands.add_parser("day2", help="change the sample sources as a day of work would; once")
+    day2 = commands.add_parser("day2", help="change the sample sources once, as a day of work would")
     day2.set_defaults(run=_day2)
     return parser
 

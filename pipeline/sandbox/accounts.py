@@ -40,7 +40,7 @@ def server_account() -> Account | None:
         entry = pwd.getpwnam(NAME)
     except KeyError:
         raise UsageError(
-            f"PostgreSQL refuses to run as root, and there is no user {NAME} to run it as"
+            f"PostgreSQL refuses to run as root, and the user {NAME}, which would run it, does not exist"
         ) from None
     return Account(entry.pw_uid, entry.pw_gid)
 

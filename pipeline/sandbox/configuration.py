@@ -11,7 +11,7 @@ from pipeline.sandbox.servers import backup_store
 from pipeline.system import atomic
 
 HEADER = (
-    "# Made by bin/sandbox, and made again by its next command: change the project's luigi.cfg instead.\n\n"
+    "# Made by bin/sandbox, and overwritten by its next command: change the project's luigi.cfg instead.\n\n"
 )
 # Sections that name one thing each; the project's own are about other databases.
 NAMED = ("source.", "database.")

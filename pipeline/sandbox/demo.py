@@ -26,9 +26,9 @@ from pipeline.system import options
 ETL = "etl"
 
 EPILOG = """\
-exit codes: 0 done; 1 a bug; 2 usage; 3 a part failed; 4 the warehouse does not equal its sources, or a
-backup did not hold; 5 something is out of reach; 143 stopped
-The sandbox lies in $SANDBOX_HOME, or in .sandbox in the project."""
+exit codes: 0 done; 1 a bug; 2 usage; 3 a part failed; 4 the warehouse differs from its sources, or a
+drill did not hold; 5 something is out of reach; 143 stopped
+The sandbox is in $SANDBOX_HOME, or in .sandbox in the project."""
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if arguments.wipe and not arguments.down:
-        parser.error("--wipe needs --down beside it")
+        parser.error("--wipe needs --down as well")
     home = Home(default_path())
     try:
         try:
@@ -50,7 +50,7 @@ def main() -> int:
         for line in redact(str(error)).splitlines():
             sys.stderr.write(f"demo: {line}\n")
         if not arguments.down:
-            sys.stderr.write("demo: 'bin/demo' continues here, 'bin/demo --down' ends what is running\n")
+            sys.stderr.write("demo: 'bin/demo' continues here, 'bin/demo --down' stops what is running\n")
         return error.exit_code
     return 0
 
@@ -58,12 +58,12 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = options.Parser(
         prog="bin/demo",
-        description="Two nights of loading on one machine: everything, then what changed; beside it every "
-        "database is backed up, and restored to prove it. Leaves it running.",
+        description="Two nights of loading on one machine: everything, then what changed. Meanwhile every "
+        "database is backed up, and restored to prove it. Leaves everything running.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--down", action="store_true", help="end what the demo left running; its data stays")
+    parser.add_argument("--down", action="store_true", help="stop what the demo left running; its data stays")
     parser.add_argument("--wipe", action="store_true", help="with --down: remove its data as well")
     return parser
 
@@ -75,7 +75,7 @@ def _print_line(line: str = "") -> None:
 
 def _down(home: Home, *, wipe: bool) -> None:
     if not home.path.exists():
-        _print_line("there is no sandbox; nothing to end")
+        _print_line("there is no sandbox; nothing to stop")
         return
     lifecycle.down(home, _print_line, wipe=wipe)
     _print_line(
@@ -109,7 +109,7 @@ class _Demo:
             self._pipeline("migrate")
         yesterday, today = (runs.logical_date(self._now - timedelta(days=days)) for days in (1, 0))
         if self._done(today):
-            run, title = f"{self._now:%Y-%m-%dT%H%M}", "Both nights were done before: an extra load"
+            run, title = f"{self._now:%Y-%m-%dT%H%M}", "Both nights are already done: an extra load"
         else:
             self._first_night(yesterday)
             run, title = today, "Night 2: what changed"
@@ -128,8 +128,8 @@ class _Demo:
         backups = [("run", "backup", name, "--run", backup_run) for name in sorted(self._settings.databases)]
         with (
             _part(
-                f"{title}; beside it each database is dumped, encrypted to two keys, uploaded to B2's "
-                "emulator, read back"
+                f"{title}; meanwhile each database is dumped, encrypted to two keys, uploaded to B2's "
+                "emulator, and read back"
             ),
             self._commands.beside(*backups, quiet=True) as backed_up,
         ):
@@ -144,9 +144,7 @@ class _Demo:
             self._commands.beside(("run", "drill")) as drilled,
             self._commands.beside(("report", "--out", str(page)), quiet=True) as reported,
         ):
-            with _part(
-                "The analysts push a mart, and then a broken one: the night goes by the last good version"
-            ):
+            with _part("The analysts push a mart, then a broken one: the night uses the last good version"):
                 push.show(self._home, run, self._commands.called, lambda line: _print_line(f"   {line}"))
                 self._take_back()
             with _part(
@@ -158,8 +156,8 @@ class _Demo:
                 reported()
                 _print_line(f"   the page: {page / 'index.html'}")
             with _part(
-                "The drill, which went on beside these: each backup restored into the third server, "
-                "compared, timed, damaged, removed"
+                "The drill, in parallel: each backup restored into the third server, compared, timed, "
+                "damaged, and removed"
             ):
                 drilled()
 
@@ -172,7 +170,7 @@ class _Demo:
         ):
             postgres.rows(warehouse, sql.SQL("DROP VIEW {}").format(mart))
         _print_line(
-            f"   {chains.MART.schema}.{push.MART} is removed again: it was on a branch for this alone"
+            f"   {chains.MART.schema}.{push.MART} is removed again: its branch was for this demo only"
         )
 
     def _done(self, run: str) -> bool:
@@ -187,7 +185,7 @@ class _Demo:
         stopping = threading.Event()
         with lifecycle.Stopping(stopping):
             changed = sources.day_2(self._home, stopping)
-        _print_line(f"   {', '.join(changed)}" if changed else "   applied already; nothing to do")
+        _print_line(f"   {', '.join(changed)}" if changed else "   already applied; nothing to do")
 
     def _compare(self) -> None:
         compared = comparison.compare(self._settings)
@@ -205,7 +203,7 @@ class _Demo:
         if planned.problems:
             raise CheckError("\n".join(planned.problems))
         _print_line(
-            f"   'pipeline dashboards plan' would make {len(planned.shown)} things in an empty Metabase"
+            f"   'pipeline dashboards plan' would create {len(planned.shown)} objects in an empty Metabase"
         )
 
     @property
@@ -223,9 +221,9 @@ class _Demo:
             "a source": "bin/sandbox psql hr    (or records, service_desk)",
             "the last night": 'eval "$(bin/sandbox env)", then: pipeline status',
             "the backups": "pipeline backups; pipeline restore hr --into-new hr_restored",
-            "Luigi's lines": f"{self._home.logs}/etl.log, backup.log, drill.log",
+            "Luigi's logs": f"{self._home.logs}/etl.log, backup.log, drill.log",
             "again": "change something in a source, then: bin/demo",
-            "the end": "bin/demo --down",
+            "to stop": "bin/demo --down",
         }.items():
             _print_line(f"   {what:<15} {where}")
 

@@ -122,7 +122,9 @@ class Stopping:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self._event.is_set():
-            raise StoppedError("stopped; 'bin/sandbox down' ends what was started, 'bin/sandbox up' goes on")
+            raise StoppedError(
+                "stopped; 'bin/sandbox down' stops what was started, 'bin/sandbox up' continues"
+            )
 
 
 def _end_what_cannot_be_reached(home: Home) -> None:

@@ -65,5 +65,6 @@ def choose(preferred: int, spoken_for: Iterable[int]) -> int:
         if port not in others and reserve(port):
             return port
     raise StepError(
-        f"no port between {preferred} and {preferred + TRIES} of {ADDRESS} is free; end what holds them"
+        f"no port between {preferred} and {preferred + TRIES} of {ADDRESS} is free; stop the processes "
+        "that use them"
     )

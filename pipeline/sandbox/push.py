@@ -40,16 +40,16 @@ def show(home: Home, run: str, call: Call, print_line: Callable[[str], object]) 
     _push(work, GOOD, "Students by city")
     _expect(call, ["sync"], file, 0)
     _expect(call, ["run", "mart", MART, "--run", run], file, 0)
-    print_line("git push: A slip of the pen")
-    _push(work, BROKEN, "A slip of the pen")
+    print_line("git push: A typing error")
+    _push(work, BROKEN, "A typing error")
     _expect(call, ["sync"], file, CheckError.exit_code)
-    print_line(f"refused, with an alert; the version before stays in use, and mart.{MART} stays as it was")
+    print_line(f"refused, with an alert; the previous version stays in use, and mart.{MART} stays as it was")
     shutil.rmtree(work)
 
 
 def _expect(call: Call, arguments: Sequence[str], file: Path, code: int) -> None:
     if (ended := call(arguments, file)) != code:
-        raise StepError(f"'pipeline {' '.join(arguments)}' ended with {ended}, and should have with {code}")
+        raise StepError(f"'pipeline {' '.join(arguments)}' ended with {ended}, expected {code}")
 
 
 def _settings(home: Home) -> str:

@@ -103,9 +103,9 @@ def check_name(home: Home, name: str) -> None:
     if problem := names.problem(name):
         raise UsageError(problem)
     if name in TAKEN:
-        raise UsageError(f'the name "{name}" is taken by the sandbox itself; choose another')
+        raise UsageError(f'the name "{name}" is reserved by the sandbox; choose another')
     if name in home.state.databases:
-        raise UsageError(f"there is a source {name} already; choose another name")
+        raise UsageError(f"source {name} exists already; choose another name")
 
 
 def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> None:
@@ -127,12 +127,13 @@ def add(home: Home, name: str, file: Path | None, stopping: threading.Event) -> 
             provision.remove_source(home, name)
         if isinstance(error, StepError):
             raise StepError(
-                f"{name}: not added, and nothing is left of it: {error}", hint=OF_A_DUMP if file else ""
+                f"{name}: not added, and everything of it was removed: {error}",
+                hint=OF_A_DUMP if file else "",
             ) from None
         raise
     if not made and file is not None:
         raise UsageError(
-            f"there is a database {name} already; take it as it is with 'bin/sandbox add {name}', "
+            f"database {name} exists already; use it as it is with 'bin/sandbox add {name}', "
             f"or drop it with 'bin/sandbox psql hr -c \"DROP DATABASE {name}\"'"
         )
     with home.changing() as state:

@@ -134,7 +134,7 @@ def test_control_needs_the_token(control: Control) -> None:
     """Nobody without the token of the home folder makes keys or faults."""
     answer = requests.post(f"{control.url}/control/create_key", json={"name": "x"}, timeout=10)
     assert answer.status_code == 404
-    with pytest.raises(UnreachableError, match="no B2 emulator runs"):
+    with pytest.raises(UnreachableError, match="no B2 emulator is running"):
         Control(Path("/nonexistent"))
 
 

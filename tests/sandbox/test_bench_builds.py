@@ -24,5 +24,5 @@ def test_an_earlier_build_is_compiled_before_it_is_measured() -> None:
 
 
 def test_a_build_whose_code_would_not_be_what_runs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StepError, match=f"{PROJECT}/pipeline/__init__.py would run in the place of REV's"):
+    with pytest.raises(StepError, match=f"{PROJECT}/pipeline/__init__.py would run instead of that of REV"):
         bench_platform.require_own_code("REV", tmp_path)

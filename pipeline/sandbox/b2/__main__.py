@@ -18,13 +18,13 @@ CANNOT_START = 5
 def main() -> int:
     """Serve. `--port 0` takes a free one; `control.json` in the home says which, once it answers."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sandbox.b2", description=__doc__)
-    parser.add_argument("--home", type=Path, required=True, help="folder for everything it keeps")
-    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    parser.add_argument("--home", type=Path, required=True, help="the folder of its data")
+    parser.add_argument("--port", type=int, required=True, help="the port on 127.0.0.1")
     parser.add_argument(
         "--part-size",
         type=int,
         default=MINIMUM_PART_SIZE_BYTES,
-        help="smallest part of a large file in bytes (default: B2's own)",
+        help="the smallest part of a large file, in bytes (default: B2's own)",
     )
     arguments = parser.parse_args()
     os.umask(0o077)

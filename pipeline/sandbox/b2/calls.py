@@ -76,7 +76,7 @@ class Emulator:
         """Answer any other JSON call. Raise what the SDK has for B2's errors."""
         answer = CALLS.get(name)
         if answer is None:
-            raise BadRequest(f"the emulator does not know {name}", "bad_request")
+            raise BadRequest(f"the emulator does not implement {name}", "bad_request")
         with self.lock:
             self.access.token(token)
             self._check(name, token, body)

@@ -53,7 +53,7 @@ class Control:
         try:
             announced: dict[str, Any] = json.loads((self._home / CONTROL_FILE).read_text())
         except OSError as error:
-            raise UnreachableError(f"no B2 emulator runs in {self._home}: {error.strerror}") from error
+            raise UnreachableError(f"no B2 emulator is running in {self._home}: {error.strerror}") from error
         return announced
 
     def close(self) -> None:

@@ -27,9 +27,9 @@ from pipeline.system import options
 
 # What `bin/bench --help` says.
 DESCRIPTION = """
-In the sandbox: loads, nights, backups, restores, audits, short commands and memory, each beside the least
-that it could cost. Both sides are measured in turn, in one run, and medians are told. `all` is all but the
-scheduler, and says which are within their targets.
+Measures, in the sandbox: loads, nights, backups, restores, audits, short commands and memory, each compared
+with the least that it could cost. Both sides are measured in turn, in one run, and medians are reported.
+`all` is everything but the scheduler, and shows which measures are within their targets.
 """
 ALL = "all"
 # So many times, if nobody asks for more: a week of nights for an audit.
@@ -42,18 +42,22 @@ def main() -> int:
     """Measure, print, and return the exit code."""
     parser = options.Parser(prog="bin/bench", description=DESCRIPTION)
     parser.add_argument("what", choices=(*MEASURES, ALL), nargs="?", default=ALL, help="default: %(default)s")
-    parser.add_argument("--rows", type=int, help="of the large table (default: what it usually is)")
-    parser.add_argument("--tables", type=int, help="how many small ones (default: what it usually is)")
+    parser.add_argument("--rows", type=int, help="the rows of the large table (default: that of the measure)")
+    parser.add_argument(
+        "--tables", type=int, help="the number of small tables (default: that of the measure)"
+    )
     parser.add_argument(
         "--rounds", type=int, help=f"default: {ROUNDS}; {bench_audit.NIGHTS} nights for audit"
     )
     parser.add_argument(
-        "--against", metavar="REV", help=f"measure {', '.join(COMPARED)} by an earlier build too"
+        "--against", metavar="REV", help=f"measure {', '.join(COMPARED)} with an earlier build too"
     )
     parser.add_argument(
-        "--peers", action="store_true", help="dlt and Sling as well, installed from the index for this alone"
+        "--peers",
+        action="store_true",
+        help="measure dlt and Sling too, installed from the package index for this run only",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     home = Home(default_path())
     try:

@@ -169,4 +169,4 @@ def _run(line: Sequence[str | Path], environment: Mapping[str, str]) -> None:
     done = subprocess.run(line, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["nothing"]
-        raise StepError(f"{Path(line[0]).name} ended with {done.returncode} and said: {last[0]}")
+        raise StepError(f"{Path(line[0]).name} exited with {done.returncode}: {last[0]}")

