@@ -259,9 +259,9 @@ def test_a_wheel_for_a_release_that_is_another_one_is_named_and_nothing_is_made(
     )
     assert done.returncode == 2
     got = hashlib.sha256(known.read_bytes()).hexdigest()
-    assert f"release: {known}: its SHA-256 is {got}, and not {was}; remove the wheel" in done.stderr
+    assert f"release: {known}: its SHA-256 is {got}, expected {was}; remove the wheel" in done.stderr
     assert (
-        f"{added}: its SHA-256 is {hashlib.sha256().hexdigest()}, and not in {wheels}/SHA256SUMS"
+        f"{added}: its SHA-256 is {hashlib.sha256().hexdigest()}, expected one of {wheels}/SHA256SUMS"
         in done.stderr
     )
     assert not list(out.glob("*.pex"))
