@@ -606,7 +606,7 @@ def test_a_uri_whose_password_is_not_quoted_is_refused_and_never_told(server: Se
             {"type": "ed25519", "exportable": True},
             "can be exported from Vault (exportable) and used elsewhere",
         ),
-        ({"type": "ed25519", "allow_plaintext_backup": True}, "(allow_plaintext_backup), and sign elsewhere"),
+        ({"type": "ed25519", "allow_plaintext_backup": True}, "(allow_plaintext_backup) and used elsewhere"),
     ],
 )
 def test_a_key_that_cannot_sign_or_could_sign_elsewhere_is_told(

@@ -135,7 +135,7 @@ def test_a_bug_in_the_parent_is_told(hook: Hook, shop: Night) -> None:
     assert "Traceback" in ended.err
     (alert,) = hook.alerts()
     assert (alert.kind, alert.key) == ("failed", "run/etl")
-    assert "by a bug" in alert.summary
+    assert "because of a bug" in alert.summary
     assert "UndefinedColumn" in (alert.error or "")
 
 

@@ -160,7 +160,7 @@ def test_what_others_may_not_read_is_closed_again(installed: Tree) -> None:
 
 def test_the_settings_begin_as_the_example_that_asks_to_be_edited(tree: Tree) -> None:
     code, said = tree.install("--clock", "cron")
-    assert (code, said[-1][:24]) == (0, "next: write your settings")
+    assert (code, said[-1][:25]) == (0, "next: write your settings")
     text = tree.layout.settings.read_text()
     assert f"role = THE-ROLE-ID\ncredential_file = {tree.layout.etc}/secret-id\n" in text
     assert "VAULT_ADDR" not in text

@@ -53,7 +53,7 @@ def test_keys_that_others_could_replace_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ProblemsError, match=f"{signers}: it decides which backups .*others may write"):
         crypt.read_signers(signers)
     with (
-        pytest.raises(ProblemsError, match=f"{recipient}: .*who can open backups.*others may write"),
+        pytest.raises(ProblemsError, match=f"{recipient}: .*who can decrypt backups.*others may write"),
         crypt.keyring([recipient], now=datetime.now(UTC), folder=tmp_path),
     ):
         pass

@@ -35,7 +35,7 @@ def test_a_backup_and_wal_that_are_too_old_are_told() -> None:
         "1 h 00 min ago; the limit for a backup is 170 h"
     )
     late = only(beside(archived_at=NOW - 27 * HOUR))
-    assert "the limit for WAL is 26 h: see archive_command there" in late.summary
+    assert "the limit for WAL is 26 h: check archive_command there" in late.summary
     late = only(beside(None, None))
     assert late.severity == "stale"
     assert late.summary.startswith("hr: pgBackRest: no backup; no WAL; ")
