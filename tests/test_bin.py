@@ -191,7 +191,7 @@ def test_the_demo_that_is_stopped_leaves_what_its_down_ends(home: Path) -> None:
     assert home.exists()
     assert run("bin/demo", "--down", "--wipe", home=home).returncode == 0
     assert not any(Path(place).exists() for place in everywhere)
-    assert "nothing to end" in run("bin/demo", "--down", home=home).stdout
+    assert "nothing to stop" in run("bin/demo", "--down", home=home).stdout
 
 
 @pytest.mark.endurance

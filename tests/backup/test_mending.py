@@ -176,7 +176,7 @@ def test_one_table_that_needs_another_one_says_how_to_have_it_whole(restores: Re
     assert code == 3, said
     # The reason, and not what came of it: the owner of a table that is not there.
     assert 'TABLE public about: relation "code" does not exist; ' in told
-    assert "restore all of it, without --table" in told
+    assert "restore the whole backup, without --table" in told
     name = restores.empty("used")
     owner = restores.owner("shop")
     with restores.connect(name) as connection:
@@ -186,7 +186,7 @@ def test_one_table_that_needs_another_one_says_how_to_have_it_whole(restores: Re
     path = restores.keep("target", uri=restores.uri(name))
     code, said = restored(restores, "--into", f"vault:{path}", "--table", "about")
     told = " ".join(said.split())
-    assert (code, "restore all of it, without --table" in told) == (3, True), said
+    assert (code, "restore the whole backup, without --table" in told) == (3, True), said
     # In a database of somebody's, where everything else stays.
     assert "drop the table there, or repeat the command with --clean" in told
     assert "drop and create it again" not in told

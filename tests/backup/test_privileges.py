@@ -56,7 +56,7 @@ def test_check_names_all_that_a_backup_may_not_read_and_its_statements_grant_it(
         f"GRANT USAGE ON SCHEMA hidden TO {login(poor)}",
         f"GRANT SELECT ON TABLE public.item TO {login(poor)}",
         f"GRANT SELECT ON SEQUENCE public.counter TO {login(poor)}",
-        "and 2 more like these",
+        "and 2 more",
         f"GRANT pg_read_all_data TO {login(poor)}",
     ):
         assert statement in told

@@ -380,16 +380,16 @@ def test_the_whole_way_of_a_forged_backup(shop: Restores) -> None:
     target = shop.name("restored")
     for arguments, code, said in (
         ((), 4, f"add --at {RUN}"),
-        (("--at", FORGED), 4, "is wrongly signed"),
-        (("--at", FORGED, "--unsigned"), 4, "is wrongly signed"),
-        (("--unsigned",), 2, "name the one that you mean"),
+        (("--at", FORGED), 4, "has an invalid signature"),
+        (("--at", FORGED, "--unsigned"), 4, "has an invalid signature"),
+        (("--unsigned",), 2, "needs --at RUN"),
     ):
         ended = archive.run("restore", "shop", "--into-new", target, *arguments)
         assert (ended.code, said in ended.err) == (code, True), ended.err
     assert archive.run("restore", "shop", "--into-new", target, "--at", RUN).code == 0
     found = drill.drill_database(archive.settings, "shop", "2026-11")
     assert (found.run, found.grade) == (RUN, "B")
-    assert "wrongly signed" in found.remarks[0]
+    assert "invalid signature" in found.remarks[0]
     ended = archive.backup("shop", FORGED)
     assert ended.code == 3, ended.err
     assert "is not signed by us" in ended.err

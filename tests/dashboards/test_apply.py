@@ -203,8 +203,8 @@ def test_what_a_filter_chooses_at_first_is_of_its_columns_kind_or_its_dashboard_
     board = with_card(ENROLMENT, TOTAL, dataclasses.replace(TOTAL, reach=reach))
     outcome = surface.apply(dataclasses.replace(board, filters=(*board.filters, many)), STAFF)
     assert outcome.problems == [
-        "dashboards/enrolment.yaml: filter students: its default many is not a number, and its column has "
-        "numbers; correct its default"
+        "dashboards/enrolment.yaml: filter students: its default many is not a number, but its column is "
+        "numeric; correct its default"
     ]
     assert set(surface.metabase.named("dashboard")) == {"Staff"}
     with pytest.raises(CheckError, match=r"\n1 problem: a dashboard with a problem is held back as a whole$"):

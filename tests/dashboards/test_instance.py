@@ -225,7 +225,7 @@ def test_each_version_is_understood(night: Night, make: Callable[..., Surface], 
 
 def test_a_version_that_is_too_old_is_refused(surface: Surface) -> None:
     surface.metabase.routes.version = "v0.55.2"
-    with pytest.raises(StepError, match=r"is v0\.55\.2; from v0\.56 on"):
+    with pytest.raises(StepError, match=r"is v0\.55\.2; the pipeline needs v0\.56 or later"):
         surface.apply()
 
 

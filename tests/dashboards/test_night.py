@@ -63,7 +63,7 @@ def test_what_somebody_changed_by_hand_is_in_the_log_of_the_night_that_writes_it
     (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == (
         'update card "Heads", dashboards/staff.yaml; differs: display; changed in Metabase by hand, which is '
-        "written over: display"
+        "overwritten: display"
     )
     assert surface.metabase.named("card")["Heads"]["display"] == "pie"
 

@@ -353,4 +353,4 @@ def test_a_whole_night_goes_by_the_list_and_every_command_sees_its_tables(night:
     night.ask("warehouse", "DELETE FROM ops.listing; DELETE FROM ops.watermark")
     ended = night.etl(next_run())
     assert ended.code == 3, ended
-    assert '"*" stands for no table' in ended.err + ended.out
+    assert '"*" matches no table' in ended.err + ended.out

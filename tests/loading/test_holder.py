@@ -172,7 +172,7 @@ def test_a_holder_that_dies_is_told_as_that(
     """It is a bug, and not a source that is slow. Its traceback is there, and this process goes on alone."""
     monkeypatch.setattr(snapshot_holder, "hold", None)
     me = os.getpid()
-    with owner() as pid, pytest.raises(StepError, match="its snapshot ended with 1 before it had one"):
+    with owner() as pid, pytest.raises(StepError, match="its snapshot exited with 1 before it had one"):
         snapshot_holder.open_snapshot(shop.settings, declared(shop), next_run(), pid)
     assert os.getpid() == me
     assert "TypeError: 'NoneType' object is not callable" in capfd.readouterr().err

@@ -124,7 +124,7 @@ def test_a_load_that_waits_for_a_row_says_for_whom(
     shop.extract("shop", run, "item")
     with publishing(shop, run), other(shop, "warehouse", "UPDATE shop.item SET name = 'x'") as writer:
         step = waiting_step(shop, run)
-        who = f"process {writer.info.backend_pid} ({writer.info.user}; since when"
+        who = f"process {writer.info.backend_pid} ({writer.info.user}; its start is visible"
         assert f"waits for {who}" in (step.progress or "")
         assert caplog.text.count("waits for process") == 1
     assert shop.differing("shop", "item") == []

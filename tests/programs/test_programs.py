@@ -400,7 +400,7 @@ def test_a_load_goes_on_while_a_task_does_what_it_likes(night: Night) -> None:
     ("text", "told"),
     [
         ("import luigi\n1 / 0\n", "tasks/t.py:2: ZeroDivisionError: division by zero"),
-        ("import luigi\n", "tasks/t.py:1: has no task to begin with"),
+        ("import luigi\n", "tasks/t.py:1: has no task to start with"),
         ("import nothing_of_the_kind\n", "tasks/t.py:1: ModuleNotFoundError"),
         ("import os\nos._exit(0)\n", "tasks/t.py:1: ended with 0 before it was done"),
         ("import os\nos._exit(98)\n", "tasks/t.py:1: ended with 98 before it was done"),

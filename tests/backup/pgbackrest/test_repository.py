@@ -59,7 +59,7 @@ def test_status_watch_and_check_show_it_and_say_what_is_wrong(
 
         # Another name: nothing is known of it, and all three say so.
         named(archive, beside, "mian")
-        assert "says of stanza mian: repo1: missing stanza path" in lines(archive.run("status").out)
+        assert "reports for stanza mian: repo1: missing stanza path" in lines(archive.run("status").out)
         assert "pgBackRest shop: warning: stanza mian: repo1: missing stanza path" in lines(
             archive.run("check").out
         )

@@ -93,7 +93,7 @@ def test_the_defaults_that_luigi_cfg_shows_are_those_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("line", "lost"),
     [
-        ("[retcode]\ntask_failed = 0", "ends plain Luigi with 0"),
+        ("[retcode]\ntask_failed = 0", "plain Luigi exits with 0"),
         ("[scheduler]\nretry_count = 1", "a failed step is not retried"),
         ("[scheduler]\nworker-disconnect-delay = 60", "a step may run twice at once"),
         ("[worker]\nforce_multiprocessing = False", "ends the whole run"),
