@@ -61,7 +61,7 @@ class Signers:
         >>> known.unknown("hr", {1: "b25l"}, "keys/hr"), known.unknown("hr", {1: "dHdv", 2: ""}, "keys/hr")
         ([], [])
         >>> known.unknown("hr", {1: "dHdv"}, "keys/hr")[0].partition("; ")[2]
-        'type: bao write -f keys/hr/rotate, until it has version 2, then run this again for the line of that'
+        'type: bao write -f keys/hr/rotate, until it has version 2, then run this again for its line'
         """
         known = self.keys.get(database, {})
         newest = max(known, default=0)

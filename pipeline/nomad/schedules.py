@@ -42,7 +42,7 @@ def problems(text: str) -> Iterator[str]:
     >>> list(problems("0 22-2 * * *"))
     ['hour 22-2: goes backwards; write 0-2,22-23']
     >>> list(problems("0 25 * * * 2026"))
-    ['expected minute, hour, day, month and weekday, and not 6 fields']
+    ['expected minute, hour, day, month and weekday, got 6 fields']
     >>> list(problems("61 x * * *"))
     ['minute 61: expected 0 to 59', 'hour x: expected 0 to 23']
     """

@@ -150,7 +150,8 @@ def test_a_strange_size_is_told_with_what_is_usual() -> None:
     assert (late.key, late.severity, late.command) == ("watch/size/hr", "warning", "pipeline backups hr")
     assert late.summary == (
         "backup of hr: run 2026-11-24, taken 11 h 45 min ago, has 12.00 MB; the 7 before it had a "
-        "median of 80.00 MB (modified z-score -28.7, the limit is 3.5); find out which rows were lost or added"
+        "median of 80.00 MB "
+        "(modified z-score -28.7, the limit is 3.5); find out which rows were lost or added"
     )
 
 
