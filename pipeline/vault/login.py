@@ -31,7 +31,7 @@ def log_in(connection: Connection, settings: VaultSettings) -> float:
     client, mount = connection.client, settings.auth_mount
     if settings.auth == Auth.TOKEN:
         client.token = credential
-        expired = "the token is not accepted, for it has expired or was revoked", "get a new one"
+        expired = "the token is not accepted: it has expired or was revoked", "get a new one"
         connection.ask("the token's own data", client.auth.token.lookup_self, refusals={Forbidden: expired})
         return 0.0  # it belongs to a person, who decides how long it lives
     refused = (

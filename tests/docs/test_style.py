@@ -26,7 +26,9 @@ NAMES_OF_OTHERS = re.compile(
 )
 # A clause in the place of the subject, and words that a reader stumbles over.
 NOT_IN_MESSAGES = re.compile(
-    r"(?:^|[.;:] )(?:What|Who) \w+|\b(?:[Ww]hoever|made anew|as it should be|is let in|goes on from)\b"
+    r"(?:^|[.;:] )(?:What|Who) \w+|\b(?:[Ww]hoever|anew|is let (?:in|go)|goes on from)\b"
+    r"|\b(?:as (?:it|they) should be|told to stop|without a word|set aside|any more|[Ii]t said)\b"
+    r"|, for (?:its?|these|they|their) "
 )
 # How a question begins, or what says no more than to look.
 NOT_A_HINT = re.compile(

@@ -47,7 +47,7 @@ def test_an_attempt_that_was_taken_over_neither_finishes_nor_fails_the_step(
         access.opened(night.settings) as databases,
         databases.warehouse(autocommit=True) as beside,
         databases.warehouse() as warehouse,
-        pytest.raises(TakenOverError, match="another worker has taken OpenSnapshot over"),
+        pytest.raises(TakenOverError, match="another worker has taken over OpenSnapshot"),
     ):
         sleep(beside, warehouse)
     found = night.step(step.run, step.task, step.name)

@@ -88,6 +88,6 @@ def test_a_release_that_is_older_than_the_ledger_says_so_and_changes_nothing(pla
     assert ended.code == 3
     assert len(ended.errors) == 1, ended.errors
     assert "at revision 9999, and this release of the pipeline (0.1.0" in ended.errors[0]
-    assert "it is older; use a release that knows that revision" in ended.errors[0]
+    assert "the release is older; use a release that knows that revision" in ended.errors[0]
     assert revisions(night) == before
     assert night.ask("warehouse", "SELECT version_num FROM ops.alembic_version") == [("9999",)]

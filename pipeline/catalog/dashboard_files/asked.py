@@ -161,7 +161,7 @@ def _wrong_shape(card: DeclaredCard, question: Question) -> Iterator[Problem]:
         if len(columns) < least:
             yield (), 0, f"its chart needs {key}; write {key}: and {_ROLE[key]}"
         if len(columns) > most:
-            how = f"{most} at the most" if most else "none"
+            how = f"at most {most}" if most else "none"
             yield (key,), 0, f"are {len(columns)}, and its chart has {how}; remove some"
     if question.dimensions[1:] and question.measures[1:]:
         yield ("measures",), 0, "are several, beside a second dimension; keep one of them, or one dimension"
