@@ -162,7 +162,7 @@ def test_a_type_that_can_lose_values_blocks_and_can_be_accepted(
 ) -> None:
     change(loaded, f"ALTER TABLE item {statement}")
     told = refused(loaded)
-    assert f"was {old} and is {new} now; its last good rows stay up; to accept it" in told
+    assert f"changed from {old} to {new}; its last good rows stay up; to accept it" in told
     kind = "type" if new == "jsonb" else "narrowed"
     loaded.platform.declare("shop", declared(f"drift: {{{kind}: refresh}}"))
     assert mode(loaded) == "rebuild"

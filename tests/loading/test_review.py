@@ -217,5 +217,5 @@ def test_a_snapshot_of_an_earlier_moment_changes_nothing(night: Night) -> None:
 
 def test_a_column_of_ours_in_the_source_is_told(night: Night) -> None:
     night.platform.source("shop", "CREATE TABLE item (id int PRIMARY KEY, _loaded_at date)", declared())
-    with pytest.raises(StepError, match="the name of its column _loaded_at is taken"):
+    with pytest.raises(StepError, match="the name of its column _loaded_at is reserved"):
         night.load("shop", "item")

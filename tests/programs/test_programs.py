@@ -184,7 +184,7 @@ def test_status_tells_when_tasks_were_done_and_what_failed_since(night: Night) -
     assert run(night, "raise ValueError('no such intake')")
     ended = night.run("status")
     assert ended.code == 3
-    assert re.search(r"^tasks/stranger\.py: done 20.* UTC, in run 2\d{3}-", ended.out, re.MULTILINE), (
+    assert re.search(r"^tasks/stranger\.py: last done 20.* UTC, in run 2\d{3}-", ended.out, re.MULTILINE), (
         ended.out
     )
     assert "ValueError: no such intake" in ended.out

@@ -170,8 +170,7 @@ def _objects(wanted: Contents, restored: Collection[Objects]) -> Assertion:
     before = {(one.kind, one.owner): one.count for one in wanted.objects}
     now = {(one.kind, one.owner): one.count for one in restored}
     problems = [
-        f"{owner} owns {now.get((kind, owner), 0)} objects of kind {kind} instead of "
-        f"{before.get((kind, owner), 0)}"
+        f"{owner} owns {now.get((kind, owner), 0)} of kind {kind} instead of {before.get((kind, owner), 0)}"
         for kind, owner in sorted(before.keys() | now.keys())
         if before.get((kind, owner), 0) != now.get((kind, owner), 0)
     ]
