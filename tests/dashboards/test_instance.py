@@ -48,7 +48,7 @@ def test_check_looks_at_it_and_at_who_reads_for_it_and_sets_nothing_up(surface: 
     night.ask("warehouse", f"REVOKE {database}_dashboards FROM {database}_reports")
     assert "may not read dashboards; GRANT" in found()["dashboards"].warnings[0]
     night.platform.sandbox.vault.remove(f"{surface.entry}/api_key")
-    assert f"Vault at {surface.entry}/api_key is missing" in found()["Metabase"].warnings[0]
+    assert f"there is none in Vault at {surface.entry}/api_key;" in found()["Metabase"].warnings[0]
     surface.metabase.starting = 1
     assert "is not up (503: initializing)" in found()["Metabase"].warnings[0]
     surface.metabase.down()

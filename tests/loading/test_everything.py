@@ -173,7 +173,7 @@ def test_names_that_collide_are_left_out_and_told_with_the_line_to_write(tmp_pat
         ('source: shop\ntables: {"*": {where: a > 1}}\n', "2: tables.*.where: applies to one table"),
         (
             'source: shop\ntables: {"*": {columns: {a: {range: {min: 1}}}}}\n',
-            "2: tables.*.columns.a.range: of all",
+            "2: tables.*.columns.a.range: for all tables",
         ),
     ],
 )
