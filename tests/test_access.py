@@ -132,6 +132,44 @@ def test_the_next_step_has_the_session_of_the_last_one_and_nothing_that_it_left_
     assert failed[0].closed
 
 
+def session_of(databases: Access, *, keep: bool = False) -> int:
+    with databases.source("shop", keep=keep) as source:
+        assert postgres.value(source, "SELECT 1") == 1
+        return source.info.backend_pid
+
+
+def test_a_step_reads_its_source_over_the_session_by_which_it_was_asked_whether_it_can(night: Night) -> None:
+    """To log in and to learn the catalog anew takes longer than to read a table that has not changed."""
+    night.platform.source("shop")
+    gone = "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = %s)"
+    with access.one_step():
+        asked = session_of(access.brief(night.settings), keep=True)
+        with access.for_step(night.settings) as databases:
+            assert session_of(databases) == asked, "it goes on with it"
+            assert session_of(databases) != asked, "once"
+            # What another worker has done meanwhile needs no source: its session ends with the step.
+            left = session_of(databases, keep=True)
+        wait_until(lambda: night.ask("shop", gone, (left,))[0][0], "it ends with the step", 20)
+        unused = session_of(access.brief(night.settings), keep=True)
+    wait_until(lambda: night.ask("shop", gone, (unused,))[0][0], "it ends without one", 20)
+
+
+def test_a_session_of_a_source_that_ended_before_its_step_began_is_opened_anew(night: Night) -> None:
+    night.platform.source("shop")
+    with access.one_step():
+        asked = session_of(access.brief(night.settings), keep=True)
+        night.ask("shop", f"SELECT pg_terminate_backend({asked}, 5000)")
+        with access.for_step(night.settings) as databases:
+            assert session_of(databases) != asked
+
+
+def test_who_is_at_no_step_keeps_no_session_of_a_source(night: Night) -> None:
+    """A source has agreed to so many sessions: who looks after a run must not take the place of a step."""
+    night.platform.source("shop")
+    databases = access.brief(night.settings)
+    assert session_of(databases, keep=True) != session_of(databases)
+
+
 def test_who_was_logged_in_before_a_password_was_replaced_goes_on_with_the_new_one(night: Night) -> None:
     """As what waits for a whole run, and looks at its end whether all is done."""
     night.platform.source(

@@ -8,7 +8,7 @@ from pipeline.access.databases import (
     opened,
     restoring,
 )
-from pipeline.access.shared import brief, end_brief, end_idle, for_step
+from pipeline.access.shared import brief, end_brief, end_idle, for_step, one_step
 
 __all__ = [
     "ANALYST_SESSION",
@@ -19,6 +19,7 @@ __all__ = [
     "end_brief",
     "end_idle",
     "for_step",
+    "one_step",
     "opened",
     "restoring",
 ]

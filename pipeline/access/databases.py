@@ -47,7 +47,6 @@ class Access:
         self.settings = settings
         self.vault = session
         self._stack = stack
-        stack.callback(self._end_spare)
         # By the address as well: one role of Vault's may log in to several databases.
         self._uris: dict[tuple[str, str | None], str] = {}
         self._asking: postgres.Session | None = None
@@ -55,11 +54,16 @@ class Access:
         # A session for work, kept for the next step where there will be one.
         self._spare: postgres.Session | None = None
         self.keeps_spare = False
+        # Sessions of sources by which it was asked whether a step can be done, kept for its work.
+        self._sources: dict[str, postgres.Session] = {}
+        self.keeps_sources = False
 
     def _uri(self, database: DatabaseSettings) -> str:
         key = (database.secret, database.address)
         if key not in self._uris:
             self._uris[key] = self._stack.enter_context(self.vault.database_uri(database))
+            # Before the login is given back over which they are.
+            self._stack.callback(self._end_kept)
         return self._uris[key]
 
     def _open(
@@ -152,7 +156,8 @@ class Access:
                 return spare
         return self._open(self.settings.require_warehouse(), "the warehouse", session=session)
 
-    def _end_spare(self) -> None:
+    def _end_kept(self) -> None:
+        self.end_sources()
         if self._spare is not None:
             self._spare.close()
 
@@ -173,6 +178,10 @@ class Access:
     def _holds(self, connection: postgres.Connection) -> bool:
         if connection.closed or time.monotonic() - self._asked_at < IDLE_SECONDS:
             return not connection.closed
+        return self._answers(connection)
+
+    @staticmethod
+    def _answers(connection: postgres.Connection) -> bool:
         try:
             postgres.rows(connection, "SELECT 1")
             connection.rollback()
@@ -197,9 +206,27 @@ class Access:
         """Return the warehouse's address with the credential of an analyst, for a program of theirs."""
         return self._uri(self.settings.require_warehouse().analyst)
 
-    def source(self, name: str) -> contextlib.AbstractContextManager[postgres.Connection]:
-        """Open a source, for reading only."""
-        return self._connected(self.settings.source(name), f"source {name}", SOURCE_SESSION)
+    @contextlib.contextmanager
+    def source(self, name: str, *, keep: bool = False) -> Iterator[postgres.Connection]:
+        """Open a source, for reading only; or take up the session that was kept of it.
+
+        `keep`: the block leaves nothing in its session, so the step that asked may do its work over it.
+        """
+        opened = self._sources.pop(name, None)
+        if opened is None or not self._answers(opened):
+            opened = self._open(self.settings.source(name), f"source {name}", session=SOURCE_SESSION)
+        with contextlib.ExitStack() as stack:
+            stack.callback(opened.close)
+            with postgres.used(opened):
+                yield opened
+            if keep and self.keeps_sources and name not in self._sources:
+                self._sources[name] = opened
+                stack.pop_all()
+
+    def end_sources(self) -> None:
+        """End the sessions of sources that were kept for a step."""
+        while self._sources:
+            self._sources.popitem()[1].close()
 
     def source_address(self, name: str) -> tuple[str, str]:
         """Return host and port of a source, as the settings or Vault have them; no login is made for that.

@@ -39,6 +39,8 @@ class _Brief:
             yield self.access
         finally:
             self._steps -= 1
+            # A source is told how many sessions it has of us: none outlives the step.
+            self.access.end_sources()
             self._until = time.monotonic() + BRIEF_SECONDS
             if _brief is not self:
                 self.close()
@@ -57,11 +59,26 @@ class _Brief:
 _brief: _Brief | None = None
 # Logins of the process that this one was forked from. To let go of one would end it there as well.
 _inherited: list[_Brief] = []
+# Whether this process is at a step, and what it asks is asked for that.
+_at_step = False
 
 
 def brief(settings: Settings) -> Access:
     """Return a way to the databases for one short question, over a login shared with the last ones."""
     return _shared(settings).access
+
+
+@contextlib.contextmanager
+def one_step() -> Iterator[None]:
+    """Do one step in the block, and what is asked before it: that may keep its session of a source for it."""
+    global _at_step  # noqa: PLW0603 - one process is at one step
+    _at_step = True
+    try:
+        yield
+    finally:
+        _at_step = False
+        if _brief is not None and _brief.mine:
+            _brief.access.end_sources()
 
 
 @contextlib.contextmanager
@@ -86,6 +103,7 @@ def _shared(settings: Settings) -> _Brief:
             if not _brief.mine:
                 _inherited.append(_brief)
         _brief = _Brief(settings)
+    _brief.access.keeps_sources = _at_step
     return _brief
 
 

@@ -62,7 +62,8 @@ def _readable(databases: Access, warehouse: Connection, source: str, run: str) -
     snapshot = find(warehouse, source, run)
     if snapshot is not None:
         try:
-            with databases.source(source) as connection:
+            # Of a step that asks this, it is the session over which that reads then.
+            with databases.source(source, keep=True) as connection:
                 read_at(connection, snapshot)
         except (StepError, UnreachableError):
             # Why it is out of reach is found, and recorded, by the step that takes another.

@@ -216,7 +216,8 @@ def _serve(orders: Connection, sender: Pipe, pool: Pool) -> None:
         process: Any = pool.make(load_task(*order))
         process.is_linked_by_its_worker = True
         process.result_queue = sender
-        process.run()
+        with access.one_step():
+            process.run()
 
 
 def _call_this(name: str) -> None:
