@@ -6,6 +6,7 @@ Nobody else names its tables (tests/ledger/test_room.py). `migrations` makes the
 from pipeline.ledger.listings import Entry, keep_listing, last_listing, listing
 from pipeline.ledger.shapes import accept_shape, accepted_shape, shapes_of
 from pipeline.ledger.steps import (
+    Standing,
     at_work,
     clear_steps,
     count_not_loaded,
@@ -22,6 +23,7 @@ from pipeline.ledger.steps import (
     require_migrated,
     row_counts,
     seconds_of_tables,
+    standing,
     steps_of,
 )
 from pipeline.ledger.watermarks import (
@@ -37,6 +39,7 @@ from pipeline.ledger.watermarks import (
 __all__ = [
     "Entry",
     "Fresh",
+    "Standing",
     "Watermark",
     "accept_shape",
     "accepted_shape",
@@ -64,6 +67,7 @@ __all__ = [
     "save_watermark",
     "seconds_of_tables",
     "shapes_of",
+    "standing",
     "steps_of",
     "watermark",
 ]

@@ -18,26 +18,29 @@ def record_checks(
         "DELETE FROM ops.check_result WHERE run = %s AND source = %s AND table_name = %s",
         (run, schema, table),
     )
-    for result in results:
-        postgres.rows(
-            connection,
-            """
-            INSERT INTO ops.check_result (run, source, table_name, check_name, level, passed, observed,
-                                          expected, value)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-            """,
-            (
-                run,
-                schema,
-                table,
-                result.name,
-                result.level,
-                result.passed,
-                result.observed,
-                result.expected,
-                result.value,
-            ),
+    if not results:
+        return
+    values = [
+        (
+            run,
+            schema,
+            table,
+            result.name,
+            result.level,
+            result.passed,
+            result.observed,
+            result.expected,
+            result.value,
         )
+        for result in results
+    ]
+    query = f"""
+        INSERT INTO ops.check_result (run, source, table_name, check_name, level, passed, observed,
+                                      expected, value)
+        VALUES {", ".join(["%s"] * len(values))}
+        """  # noqa: S608 - placeholders
+    # A tuple is written as a row.
+    postgres.rows(connection, query, values)
 
 
 @dataclass(frozen=True)

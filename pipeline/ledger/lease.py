@@ -49,9 +49,8 @@ def lock_table(
     """
     name, reason, is_marked = f"{source}.{table}", "", False
     while True:
-        postgres.rows(connection, "SELECT set_config('lock_timeout', %s, true)", (f"{POLL_SECONDS:g}s",))
         try:
-            locks.take(connection, f"table {name}")
+            locks.take_within(connection, f"table {name}", POLL_SECONDS)
         except postgres.LockNotAvailable:
             connection.rollback()
             parameters = {"lock": f"table {name}", "name": name, "seconds": lease_seconds}
@@ -65,7 +64,6 @@ def lock_table(
                 reason = waits
                 logger.info("%s: %s", name, reason)
         else:
-            postgres.rows(connection, "SET LOCAL lock_timeout = 0")
             if step and is_marked:
                 waiting.end(connection, step)
             return

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pipeline import postgres
-from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, OPEN_TASK
+from pipeline.chains import BUILD_TASK, EXTRACT_TASK, LOAD_TASK, OPEN_TASK, VALIDATE_TASK
 from pipeline.errors import Outage, PipelineError, StepError
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
@@ -35,6 +35,42 @@ def find_step(connection: Connection, key: StepKey) -> Step | None:
     """Return the step, or None if it was never begun."""
     query = f"SELECT {STEP_COLUMNS} FROM ops.step WHERE run = %s AND task = %s AND name = %s"  # noqa: S608
     return next(iter(postgres.read(connection, query, _step, (key.run, key.task, key.name))), None)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands with a table: its steps by their tasks, and which load the table shows.
+
+    `shows` is that load's run and the moment of the source; None if the table was never loaded.
+    """
+
+    steps: Mapping[str, Step]
+    shows: tuple[str, datetime] | None
+
+    def is_done(self, task: str) -> bool:
+        """Whether the step of this task is done, by the ledger."""
+        step = self.steps.get(task)
+        return step is not None and step.done
+
+
+def standing(connection: Connection, run: str, source: str, table: str) -> Standing:
+    """Return how a run stands with a table, by one question."""
+    query = f"""
+        SELECT {STEP_COLUMNS}, shown_run, shown_at
+        FROM ops.step LEFT JOIN (
+            SELECT run AS shown_run, snapshot_at AS shown_at FROM ops.watermark
+            WHERE source = %s AND table_name = %s
+        ) AS shown ON true
+        WHERE run = %s AND task = ANY(%s) AND name = %s
+        """  # noqa: S608 - constants
+    parameters = (source, table, run, [EXTRACT_TASK, VALIDATE_TASK, LOAD_TASK], f"{source}.{table}")
+    steps, shows = {}, None
+    for record in postgres.records(connection, query, parameters):
+        at = record.pop("shown_run"), record.pop("shown_at")
+        shows = None if at[0] is None else at
+        step = _step(**record)
+        steps[step.key.task] = step
+    return Standing(steps, shows)
 
 
 def steps_of(connection: Connection, run: str) -> list[Step]:

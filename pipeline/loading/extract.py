@@ -9,16 +9,16 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from psycopg2 import sql
 
-from pipeline import access, chains, ledger, mask, postgres, quality, retry
+from pipeline import access, chains, mask, postgres, quality, retry
 from pipeline.access import Access
 from pipeline.catalog import Changes, Deletes, Table
 from pipeline.chains import EXTRACT_TASK, LOAD_TASK
 from pipeline.errors import CheckError, ConflictError, StepError
-from pipeline.ledger import Watermark, checks
+from pipeline.ledger import Standing, checks
 from pipeline.ledger.sources import Witnesses
 from pipeline.loading import checking, plan, snapshot_holder, steps
 from pipeline.loading.extracted import Extracted, Mode
@@ -41,18 +41,21 @@ QUICKLY_COUNTED = 100_000
 
 def extracted(warehouse: Connection, table: Table, run: str) -> bool:
     """Whether the table's rows of this run are staged, whole and still wanted, or are loaded already."""
-    loaded = steps.find(warehouse, table, run, LOAD_TASK)
-    if loaded and loaded.done:
-        return True
-    step = steps.find(warehouse, table, run, EXTRACT_TASK)
+    known = steps.standing(warehouse, table, run)
+    return known.is_done(LOAD_TASK) or still_staged(warehouse, table, run, known) is not None
+
+
+def still_staged(warehouse: Connection, table: Table, run: str, known: Standing) -> Extracted | None:
+    """Return the record of the rows that are staged, whole and still wanted; None where they are not."""
+    step = known.steps.get(EXTRACT_TASK)
     record = Extracted.of(step)
     # What was declared otherwise when it was read, such as without a mask, is not what is wanted now.
     if step is None or record is None or record.declared != declaration(table):
-        return False
+        return None
     # A load of another run in between has moved the ground on which this one stands.
-    if _base(ledger.watermark(warehouse, table.source, table.name)) != record.base:
-        return False
-    return _is_whole(warehouse, Staged(table, run), record, step.rows)
+    if _base(known.shows) != record.base:
+        return None
+    return record if _is_whole(warehouse, Staged(table, run), record, step.rows) else None
 
 
 def _is_whole(warehouse: Connection, staged: Staged, record: Extracted, rows: int | None) -> bool:
@@ -69,8 +72,8 @@ def _is_whole(warehouse: Connection, staged: Staged, record: Extracted, rows: in
     return staging.count(warehouse, staged.rows) == rows
 
 
-def _base(mark: Watermark | None) -> tuple[str, str] | None:
-    return None if mark is None else (mark.run, mark.snapshot_at.isoformat())
+def _base(shows: tuple[str, datetime] | None) -> tuple[str, str] | None:
+    return None if shows is None else (shows[0], shows[1].isoformat())
 
 
 def declaration(table: Table) -> str:
@@ -78,13 +81,13 @@ def declaration(table: Table) -> str:
     return hashlib.sha256(table.model_dump_json().encode()).hexdigest()
 
 
-def staged(warehouse: Connection, table: Table, run: str) -> tuple[int | None, Extracted]:
+def staged(warehouse: Connection, table: Table, run: str, known: Standing) -> tuple[int | None, Extracted]:
     """Return how many rows of the table are staged in this run, and the record of their extraction.
 
     Raise StepError if they are not there any more, or another load was faster.
     """
-    step = steps.find(warehouse, table, run, EXTRACT_TASK)
-    record = Extracted.of(step) if extracted(warehouse, table, run) else None
+    step = known.steps.get(EXTRACT_TASK)
+    record = still_staged(warehouse, table, run, known)
     if step is None or record is None:
         raise StepError("its staged rows are gone or were superseded by another load")
     # Fewer were counted just now.
@@ -240,7 +243,7 @@ class _Extraction:
             deleted=deleted,
             gone_staged=staging.oid(self._warehouse, staged.gone) is not None,
             staged_oid=staging.oid(self._warehouse, staged.rows),
-            base=_base(planned.since),
+            base=_base((planned.since.run, planned.since.snapshot_at) if planned.since else None),
             cursor_value=self._cursor_value(planned, staged),
             shape=planned.shape,
             renamed=planned.renamed,

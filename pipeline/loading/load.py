@@ -74,8 +74,8 @@ def are_loaded(settings: Settings, tables: Sequence[Table], run: str) -> bool:
 
 
 def _loaded(warehouse: Connection, table: Table, run: str) -> bool:
-    step = steps.find(warehouse, table, run, LOAD_TASK)
-    return bool(step and step.done) and staging.oid(warehouse, Staged(table, run).target) is not None
+    known = steps.standing(warehouse, table, run)
+    return known.is_done(LOAD_TASK) and staging.oid(warehouse, Staged(table, run).target) is not None
 
 
 def load_table(settings: Settings, table: Table, run: str, show: Show = no_progress) -> Loaded | None:
@@ -114,8 +114,9 @@ class _Publication:
 
     def _believed(self) -> Extracted:
         """Return what the extraction left, once it is certain that it is whole and was validated."""
-        _, record = extract.staged(self._warehouse, self._table, self._run)
-        if not validate.validated(self._warehouse, self._table, self._run):
+        known = steps.standing(self._warehouse, self._table, self._run)
+        _, record = extract.staged(self._warehouse, self._table, self._run, known)
+        if not validate.holds_for(self._warehouse, self._table, self._run, known, record):
             raise StepError("its staged rows were not validated")
         return record
 

@@ -216,8 +216,8 @@ def _accepted(warehouse: Connection, table: Table) -> Shape | None:
 
 def _target_columns(warehouse: Connection, table: Table) -> list[str] | None:
     """Return the columns of the warehouse's table, None if there is no such table yet."""
-    target = Staged(table, "").target
-    return None if staging.oid(warehouse, target) is None else staging.column_names(warehouse, target)
+    known = staging.columns_if_any(warehouse, Staged(table, "").target)
+    return None if known is None else list(known)
 
 
 def _require_later(since: Watermark, taken: Snapshot) -> None:

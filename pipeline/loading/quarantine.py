@@ -133,8 +133,8 @@ def where(warehouse: Connection, staged: Staged) -> str | None:
 
 def _clear(warehouse: Connection, staged: Staged, needed: bool) -> None:
     """Forget what an earlier try of the same run left; make the table if it is needed."""
-    for name in (staged.rejected, staged.superseded):
-        postgres.rows(warehouse, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+    drop = sql.SQL("DROP TABLE IF EXISTS {}, {}").format(staged.rejected, staged.superseded)
+    postgres.rows(warehouse, drop)
     if staging.oid(warehouse, staged.quarantine) is not None:
         postgres.rows(
             warehouse,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pipeline import access, ledger, postgres
 from pipeline.access import Access
 from pipeline.catalog import Table
-from pipeline.ledger import lease
+from pipeline.ledger import Standing, lease
 from pipeline.ledger.lease import Attempt
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
-from pipeline.step import Step, StepKey
+from pipeline.step import StepKey
 
 # Whether a table's step is done in a run, by what the warehouse holds.
 IsDone = Callable[[Connection, Table, str], bool]
@@ -27,9 +27,9 @@ class Begun:
     attempt: Attempt
 
 
-def find(warehouse: Connection, table: Table, run: str, task: str) -> Step | None:
-    """Return what the ledger has of a table's step, None if it never began."""
-    return ledger.find_step(warehouse, key_of(table, run, task))
+def standing(warehouse: Connection, table: Table, run: str) -> Standing:
+    """Return what the ledger has of a table's steps in a run."""
+    return ledger.standing(warehouse, run, table.source, table.name)
 
 
 def key_of(table: Table, run: str, task: str) -> StepKey:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pipeline import access, alerts, ledger, quality, retry
 from pipeline.alerts import failures
 from pipeline.catalog import Table
-from pipeline.chains import EXTRACT_TASK, LOAD_TASK, VALIDATE_TASK
+from pipeline.chains import LOAD_TASK, VALIDATE_TASK
 from pipeline.errors import CheckError
-from pipeline.ledger import checks
+from pipeline.ledger import Standing, checks
 from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
 from pipeline.loading.extracted import Extracted, Mode
@@ -36,15 +36,20 @@ class Validated(Record):
 
 def validated(warehouse: Connection, table: Table, run: str) -> bool:
     """Whether the rows that are staged now, and no earlier ones, were found good."""
-    loaded = steps.find(warehouse, table, run, LOAD_TASK)
-    if loaded and loaded.done:
+    known = steps.standing(warehouse, table, run)
+    if known.is_done(LOAD_TASK):
         return True
-    record = Validated.of(steps.find(warehouse, table, run, VALIDATE_TASK))
-    read = Extracted.of(steps.find(warehouse, table, run, EXTRACT_TASK))
-    if record is None or read is None or read.staged_oid != record.staged_oid:
+    if not known.is_done(VALIDATE_TASK):
         return False
     # Rows that are gone, or were read for another declaration, have to be read and looked at again.
-    if not extract.extracted(warehouse, table, run):
+    read = extract.still_staged(warehouse, table, run, known)
+    return read is not None and holds_for(warehouse, table, run, known, read)
+
+
+def holds_for(warehouse: Connection, table: Table, run: str, known: Standing, read: Extracted) -> bool:
+    """Whether it was these rows that were found good, and what was set aside of them still is."""
+    record = Validated.of(known.steps.get(VALIDATE_TASK))
+    if record is None or record.staged_oid != read.staged_oid:
         return False
     return bool(quarantine.count(warehouse, Staged(table, run)) == record.set_aside)
 
@@ -69,7 +74,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         if step is None:
             return
         warehouse = step.warehouse
-        rows, record = extract.staged(warehouse, table, run)
+        rows, record = extract.staged(warehouse, table, run, steps.standing(warehouse, table, run))
         candidate = _candidate(warehouse, table, run, record)
         results = _results(warehouse, candidate, record)
         anew = record.mode not in (Mode.INCREMENT, Mode.FULL)

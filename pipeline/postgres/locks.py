@@ -3,7 +3,7 @@
 In pg_locks, and in statements that look for their holder, a name is `hashtextextended(name, 0)`.
 """
 
-from pipeline.postgres.statements import Connection, value
+from pipeline.postgres.statements import Connection, rows, value
 
 # Of a lock: a name, or a number where that was given once and for all.
 Key = str | int
@@ -12,6 +12,22 @@ Key = str | int
 def take(connection: Connection, key: Key) -> None:
     """Wait for a lock, as long as lock_timeout says, and hold it until the transaction ends."""
     _ask(connection, "pg_advisory_xact_lock", key)
+
+
+def take_within(connection: Connection, key: Key, seconds: float) -> None:
+    """Wait for a lock for so long, hold it until the transaction ends, and wait for others without a limit.
+
+    Raise LockNotAvailable if another has it for longer.
+    """
+    rows(
+        connection,
+        f"""
+        SELECT set_config('lock_timeout', %s, true);
+        SELECT pg_advisory_xact_lock({_number(key)});
+        SET LOCAL lock_timeout = 0
+        """,
+        (f"{seconds:g}s", key),
+    )
 
 
 def try_take(connection: Connection, key: Key) -> bool:
@@ -40,5 +56,9 @@ def release_share(connection: Connection, key: Key) -> None:
 
 
 def _ask(connection: Connection, function: str, key: Key) -> object:
-    number = "%s" if isinstance(key, int) else "hashtextextended(%s, 0)"
-    return value(connection, f"SELECT {function}({number})", (key,))
+    return value(connection, f"SELECT {function}({_number(key)})", (key,))
+
+
+def _number(key: Key) -> str:
+    """Return what stands for a key in a statement."""
+    return "%s" if isinstance(key, int) else "hashtextextended(%s, 0)"

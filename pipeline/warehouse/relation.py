@@ -23,11 +23,20 @@ def oid(connection: Connection, name: sql.Identifier) -> int | None:
 
 def column_types(connection: Connection, relation: sql.Identifier) -> dict[str, str]:
     """Return the types of a table's columns by their names, in order; nothing if there is no such table."""
+    return columns_if_any(connection, relation) or {}
+
+
+def columns_if_any(connection: Connection, relation: sql.Identifier) -> dict[str, str] | None:
+    """Return the types of a table's columns by their names, in order; None if there is no such table."""
     query = """
-        SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-        WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+        SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE n.nspname = %s AND c.relname = %s ORDER BY a.attnum
         """
-    return dict(postgres.rows(connection, query, (oid(connection, relation),)))
+    columns = postgres.rows(connection, query, tuple(relation.strings))
+    # A table without columns is one row of nothing.
+    return {name: type_ for name, type_ in columns if name is not None} if columns else None
 
 
 def column_names(connection: Connection, relation: sql.Identifier) -> list[str]:

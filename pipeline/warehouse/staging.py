@@ -11,7 +11,7 @@ from pipeline import postgres
 from pipeline.catalog import Deletes, Table
 from pipeline.names import MAXIMUM_BYTES
 from pipeline.postgres import Composable, Connection
-from pipeline.warehouse.relation import column_names, column_types, count, is_empty, oid
+from pipeline.warehouse.relation import column_names, column_types, columns_if_any, count, is_empty, oid
 from pipeline.warehouse.shape import Column
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "cast",
     "column_names",
     "column_types",
+    "columns_if_any",
     "count",
     "create",
     "drop",
@@ -179,8 +180,7 @@ def superseded_unread(connection: Connection, staged: Staged) -> int:
 def drop(connection: Connection, staged: Staged, *, but_rows: bool = False) -> None:
     """Drop what was staged of one run, except the rows where those are to be published as they are."""
     names = [staged.gone, staged.rejected, staged.superseded, *([] if but_rows else [staged.rows])]
-    for name in names:
-        postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+    postgres.rows(connection, sql.SQL("DROP TABLE IF EXISTS {}").format(sql.SQL(", ").join(names)))
 
 
 def drop_every_run(connection: Connection, staged: Staged) -> None:

@@ -154,7 +154,7 @@ def _open_key(warehouse: Connection, relation: sql.Identifier) -> set[str]:
 
 def empty_columns(warehouse: Connection, book: sql.Identifier, columns: Sequence[str]) -> None:
     """Empty columns in every version: they are masked from now on."""
-    if staging.oid(warehouse, book) is None:
+    if not columns or staging.oid(warehouse, book) is None:
         return
     known = staging.column_types(warehouse, book)
     for name in columns:

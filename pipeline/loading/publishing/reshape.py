@@ -28,7 +28,7 @@ def rename(beside: Connection, relation: sql.Identifier, renames: Sequence[tuple
     A name that is handed on is free once its column has another. Those that change names in a circle stay as
     they are: whether that was done before, their names do not tell.
     """
-    if staging.oid(beside, relation) is None:
+    if not renames or staging.oid(beside, relation) is None:
         return
     circles = in_circles(renames)
     while True:
