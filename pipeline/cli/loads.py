@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pipeline import chains, ledger, outage
 from pipeline.alerts import hints
@@ -12,11 +13,13 @@ from pipeline.cli import terminal
 from pipeline.cli.terminal import table as new_table
 from pipeline.ledger import Fresh, runs
 from pipeline.ledger.runs import Published, TableState
-from pipeline.observe.overview import Status, Table
 from pipeline.postgres import Connection
 from pipeline.step import State, Step
 
-STYLES = {Status.FAILED: "red", Status.STALE: "yellow"}
+if TYPE_CHECKING:
+    # A run looks at its own tables alone, and needs nothing of what is known of all the rest.
+    from pipeline.observe.overview import Table
+
 # What a transaction does to a source that does not end.
 READ_AGAIN = "each load reads again all that was written since"
 MODES = {"first": "first", "full": "full", "increment": "delta"}
@@ -39,23 +42,27 @@ def show_run(warehouse: Connection, run: str, names: Sequence[str]) -> None:
 
 
 def show_tables(
-    run: str, steps: Sequence[Step], known: Sequence[Fresh], others: Sequence[Table] = ()
+    run: str,
+    steps: Sequence[Step],
+    known: Sequence[Fresh],
+    others: Sequence["Table"] = (),
+    styles: Mapping[str, str | None] | None = None,
 ) -> None:
     """Print a line for each table of these steps of a run; `known` has the moment that each table shows.
 
     `others` are tables that may not be among them: of these the load that they show, in whichever run.
+    `styles` has how a table is drawn, by its name, where it did not fail.
     """
     states = runs.tables(steps)
     begun = {state.name for state in states}
     more = [TableState(one.name, [one.last] if one.last else []) for one in others if one.name not in begun]
     if not states and not more:
         return
-    styles = {one.name: STYLES.get(one.state) for one in others}
     fresh = {one.name: one.as_of for one in known} | {one.name: one.as_of for one in others if one.as_of}
     # A width of 80 holds names of 28 characters beside millions of rows.
     shown = new_table("table", ">rows", ">new", ">changed", ">deleted", "mode", "as of")
     for state in sorted([*states, *more], key=lambda one: one.name):
-        style = "red" if state.failed else styles.get(state.name)
+        style = "red" if state.failed else (styles or {}).get(state.name)
         shown.add_row(state.name, *_cells(state), _short(fresh.get(state.name)), style=style)
     terminal.console().print(shown)
     marts = [state for state in states if state.name.startswith(f"{chains.MART.schema}.")]
@@ -161,7 +168,7 @@ def _summary(run: str, loaded: Sequence[Published]) -> str:
     return f"{what}: {new:,} new, {changed:,} changed, {deleted:,} deleted"
 
 
-def extent(tables: Sequence[Table], backups: int) -> str:
+def extent(tables: Sequence["Table"], backups: int) -> str:
     """Return how much there is; marts are no tables of a source, and are counted apart as a run does.
 
     >>> tables = [Table(name, None, 1, "ok", None) for name in ("hr.employee", "mart.staff", "martial.arts")]

@@ -83,7 +83,8 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         terminal.print_line(_worst(seen), STYLES.get(seen.state))
     if seen.run is not None:
         terminal.print_line(_headline(seen, seen.run), STYLES.get(seen.load_state))
-        loads.show_tables(seen.run.run, seen.steps, seen.fresh, seen.tables)
+        styles = {table.name: STYLES.get(table.state) for table in seen.tables}
+        loads.show_tables(seen.run.run, seen.steps, seen.fresh, seen.tables, styles)
     elif known:
         terminal.print_text(
             f"run {run} is not known" if run else f"nothing has run yet; type '{chains.ETL.command()}'"
