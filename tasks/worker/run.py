@@ -5,6 +5,7 @@ that failed too often is disabled for a while. Who starts the same run again wan
 """
 
 import contextlib
+import gc
 import itertools
 import json
 import logging
@@ -143,6 +144,9 @@ class _Factory(luigi_internals.WorkerFactory):
     made: ClassVar[list[Worker]] = []
 
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> Worker:
+        # All is imported by now. What is forked from here on searches none of it, and so copies none of it.
+        gc.freeze()
+        gc.enable()
         self.made.append(Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant))
         return self.made[-1]
 
@@ -170,6 +174,8 @@ def _subject(options: Mapping[str, str]) -> AlertSubject:
 
 def main(arguments: Sequence[str]) -> None:
     """Run Luigi with its own command line, and exit with its code."""
+    # Until the tasks are imported, as in `tasks`.
+    gc.disable()
     # Ctrl-C reaches the parent, who tells us. Ended by it, we could not be asked which steps were at work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     luigi_internals.use_factory(_Factory)
