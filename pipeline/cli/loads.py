@@ -171,6 +171,7 @@ def _summary(run: str, loaded: Sequence[Published]) -> str:
 def extent(tables: Sequence["Table"], backups: int) -> str:
     """Return how much there is; marts are no tables of a source, and are counted apart as a run does.
 
+    >>> from pipeline.observe.overview import Table
     >>> tables = [Table(name, None, 1, "ok", None) for name in ("hr.employee", "mart.staff", "martial.arts")]
     >>> extent(tables, 1), extent(tables[:1], 0)
     ('2 tables, 1 mart and 1 backup', '1 table and 0 backups')
