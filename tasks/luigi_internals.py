@@ -79,6 +79,11 @@ class Worker(luigi.worker.Worker):
         return bool(self._config.keep_alive)
 
     @property
+    def forks(self) -> bool:
+        """Whether each task is done in another process."""
+        return bool(self._config.force_multiprocessing or self.worker_processes > 1)
+
+    @property
     def is_phasing_out(self) -> bool:
         """Whether it asks for no more work."""
         return bool(self._stop_requesting_work)

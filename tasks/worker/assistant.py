@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from tasks import (
     luigi_internals,
 )
 from tasks.step import configured
+from tasks.worker import stop
 from tasks.worker.assisting import Assistant
 from tasks.worker.run import keep_giving_back, scheduler_url
 
@@ -75,13 +75,12 @@ def main() -> None:
     scheduler: Any = Insistent(scheduler_url())
     assistant = Assistant(scheduler, arguments.workers)
 
-    def stop(*_: Any) -> None:
+    def end() -> None:
         scheduler.stopping = True
         assistant.stop()
 
-    signal.signal(signal.SIGTERM, stop)
     # A step itself ends at once.
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    stop.handle(end)
     # What is left to do at the end waits for nobody.
     with contextlib.suppress(RPCError), assistant:
         keep_giving_back(scheduler)

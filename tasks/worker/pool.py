@@ -50,8 +50,15 @@ class Member:
         # The step that it was given last, and whether that is to be its last one.
         self.task_id: str | None = None
         self.ends = False
+        # The new process finds itself among them.
         pool.members.append(self)
-        self.process.start()
+        try:
+            self.process.start()
+        except BaseException:
+            # There is none that could be waited for.
+            pool.members.remove(self)
+            raise
+        # It is known by now; and was given no step yet, which it would begin.
         stop.check()
         sender.close()
         reader.close()

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from types import FrameType
 from typing import Any, ClassVar
 
 import luigi.configuration
@@ -115,7 +114,7 @@ def _end_with_tasks(subject: AlertSubject) -> None:
     """Let SIGTERM end the tasks as well, each of which is a process of its own."""
     parent = os.getppid()
 
-    def end(_signal: int, _frame: FrameType | None) -> None:
+    def end() -> None:
         stop.request()
         for worker in _Factory.made:
             worker.announce_stop()
@@ -133,9 +132,8 @@ def _end_with_tasks(subject: AlertSubject) -> None:
             )
         sys.exit(StoppedError.exit_code)
 
-    signal.signal(signal.SIGTERM, end)
     # A task itself ends at once, as ever.
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    stop.handle(end)
 
 
 class _Factory(luigi_internals.WorkerFactory):

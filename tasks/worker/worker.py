@@ -169,9 +169,9 @@ class Worker(luigi_internals.Worker):
             self._give_back(task)
             self.add(task)
             return
-        super().run_task(task_id)
-        # As processes are forked, what a handler raises is lost.
-        stop.check()
+        # Without processes the task itself would be done in here.
+        with stop.deferred() if self.forks else contextlib.nullcontext():
+            super().run_task(task_id)
         self._results.close_writers()
 
     def _give_back(self, task: luigi.Task) -> None:
