@@ -123,7 +123,7 @@ def test_the_demo_backs_up_every_database_and_proves_each_backup(demo: tuple[Pat
 def test_a_demo_on_the_same_day_loads_what_changed_since_which_is_nothing(demo: tuple[Path, Done]) -> None:
     again = run("bin/demo", home=demo[0])
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "done before" in again.stdout
+    assert "already done" in again.stdout
     assert re.search(r"rows: nothing changed$", again.stdout, re.MULTILINE)
 
 

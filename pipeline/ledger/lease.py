@@ -155,7 +155,7 @@ class Attempt:
             """
             UPDATE ops.step SET seen_at = clock_timestamp() WHERE ctid IN (
                 SELECT ctid FROM ops.step WHERE run = %s AND task = %s AND name = %s AND attempt = %s
-                FOR UPDATE SKIP LOCKED)
+                    AND state = 'running' FOR UPDATE SKIP LOCKED)
             """,
             (*self._place, self._number),
         )

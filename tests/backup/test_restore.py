@@ -293,7 +293,7 @@ def test_a_name_that_is_wrong_or_taken_is_told_before_anything_is_fetched(shop: 
         (["--into-new", ""], 2, "is required"),
         (["--into-new", "x" * 64], 2, "is not a valid name"),
         (["--into-new", shop.name("new"), "--table", "purchases"], 2, "did you mean public.purchase?"),
-        (["--into-new", shop.name("new"), "--at", "2020-01-01"], 2, f"there are {RUN}"),
+        (["--into-new", shop.name("new"), "--at", "2020-01-01"], 2, f"known: {RUN}"),
     ):
         code, said = restored(shop, *arguments)
         assert (code, told in said) == (wanted, True), said

@@ -108,8 +108,8 @@ def test_what_only_a_superuser_restores_is_asked_of_the_target_before_anything_i
             code, said = restored(restores, *arguments)
             assert code == 3, said
             assert (
-                "only a superuser may make event trigger noted, function public.quiet(), publication for all "
-                "tables everything, extension dblink"
+                "only a superuser may create event trigger noted, function public.quiet(), publication for "
+                "all tables everything, extension dblink"
             ) in " ".join(said.split())
             assert "only a superuser may act for postgres" in " ".join(said.split())
         assert "[drill] superuser_secret" not in said

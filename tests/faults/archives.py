@@ -114,7 +114,7 @@ class Archives:
         """Return what is there and should not be when nothing runs."""
         spool = self.folder / "alerts"
         if any(failures.KEPT in path.read_text() for path in spool.glob("open/*")):
-            # A verified backup is not made again by the same command: its alert says so, and the next ends it.
+            # A verified backup is not made again by the same command: the next one ends that alert.
             self.archive.backup(DATABASE, next_run())
         found = [f"a process: {' '.join(one.cmdline())}" for one in self.archive.ours()]
         found += [f"an unfinished upload: {one}" for one in self.archive.names() if one[0] == "start"]

@@ -221,7 +221,7 @@ def test_from_a_bare_debian_to_a_night_and_back_by_the_commands_of_the_document(
         CRON.format(port=port)
         + "bin/install --release dist/pipeline-9.9.9-other.pex; readlink /opt/pipeline/bin"
     )
-    assert "ended: scheduler" in upgraded
+    assert "stopped: scheduler" in upgraded
     assert upgraded.splitlines()[-1] == "releases/9.9.9-other"
     kept = f"/opt/pipeline/releases/{release.stem.removeprefix('pipeline-')}/{release.name}"
     debian.does(f"bin/install --release {kept}")

@@ -599,6 +599,6 @@ def test_the_command_runs_each_file_apart_tells_what_failed_and_goes_on_from_the
     second = night.run("run", "analysts", "--run", when)
     assert (second.code, second.out) == (0, f"{when}: 1 file of tasks done: stranger\n"), second.err
     assert [one.kind for one in hook.alerts()] == ["failed", "recovered"]
-    assert "done before" in night.run("run", "analysts", "--run", when).out
+    assert "already done" in night.run("run", "analysts", "--run", when).out
     wrong = night.run("run", "analysts", "strangr", "--run", when)
     assert (wrong.code, wrong.errors[0][:40]) == (2, "strangr: no such file (did you mean stra"), wrong.err
