@@ -231,7 +231,7 @@ def _open(uri: str, name: str, application_name: str, entry: str | None) -> Sess
     except psycopg2.Error as error:
         fact = f"{name}: no connection: {message_of(error)}"
         # Which of these it is only the words say.
-        hint = "see that its server runs and accepts this login"
+        hint = "check that its server runs and accepts this login"
         hint = f"{hint}, or correct uri in the entry {entry} of Vault" if entry else ""
         if PASSING_REFUSAL.search(str(error)):
             # Of a role or a database that has too many, others on that server know nothing.

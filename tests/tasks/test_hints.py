@@ -31,7 +31,7 @@ def test_a_wrong_password_is_told_with_its_entry_in_vault_and_not_tried_again(ni
     ended = night.etl(run)
     assert ended.code == 5, ended.err
     next_step = (
-        f"see that its server runs and accepts this login, or correct uri in the entry {entry} of Vault"
+        f"check that its server runs and accepts this login, or correct uri in the entry {entry} of Vault"
     )
     assert f"{next_step}, then pipeline rerun --run {run} shop" in ended.err + ended.out
     # The hint stands there once, and not in the error as well.
