@@ -26,7 +26,7 @@ NO_OTHER_SIGN = {
     "pipeline/bucket/refusals.py": (2, "B2 has one code, bad_request, for these: whether it is tried again"),
     "pipeline/cli/oncall/restore.py": (1, "libpq before it is connected: whether to ask for a password"),
     "pipeline/crypt/private.py": (2, "gpg's status lines, which are for programs"),
-    "pipeline/crypt/public.py": (2, "gpg's status lines; it has none for a key of the future"),
+    "pipeline/crypt/public.py": (1, "gpg's status lines, which are for programs"),
     "pipeline/errors.py": (1, "our own error"),
     "pipeline/git/repository.py": (1, "which line of ssh's is shown: no advice"),
     "pipeline/log.py": (1, "Luigi's RuntimeError has no kind of its own"),
