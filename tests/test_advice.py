@@ -31,7 +31,6 @@ NO_OTHER_SIGN = {
     "pipeline/git/repository.py": (1, "which line of ssh's is shown: no advice"),
     "pipeline/log.py": (1, "Luigi's RuntimeError has no kind of its own"),
     "pipeline/postgres/session.py": (2, "libpq before it is connected: whether it is tried again"),
-    "pipeline/system/options.py": (1, "argparse has no kinds of errors"),
     "tasks/events.py": (1, "Luigi's RuntimeError has no kind of its own"),
     "tasks/worker/client.py": (2, "Luigi's lines in a log: which are shown"),
 }

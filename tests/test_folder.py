@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.sandbox.ports import any_free
 from tests.support.night import Night, next_run, program, wait_until
-from tests.support.vaults import free_port
 
 SHOP = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1);"
 DECLARATION = "source: shop\ntables: {item: {}}\n"
@@ -65,7 +65,7 @@ def test_no_code_of_the_current_folder_is_imported_by_what_goes_on_for_long(
     night: Night, hostile: Path, tmp_path: Path
 ) -> None:
     night.platform.source("shop", SHOP, DECLARATION)
-    port = free_port()
+    port = any_free()
     scheduler = night.start("scheduler", "--port", str(port), "--state-path", str(tmp_path / "state"))
     log = tmp_path / "worker.log"
     worker = night.start("worker", "--log-file", str(log))

@@ -25,9 +25,10 @@ from pipeline import redact, vault
 from pipeline.crypt import Signers
 from pipeline.errors import Outage, PipelineError, UnreachableError, UsageError
 from pipeline.retry import RetryPolicy
+from pipeline.sandbox.ports import any_free
 from pipeline.settings import DatabaseSettings, VaultSettings
 from pipeline.vault import request, transit
-from tests.support.vaults import ROOT_TOKEN, STARTUP_SECONDS, Server, free_port, server, wait_until
+from tests.support.vaults import ROOT_TOKEN, STARTUP_SECONDS, Server, server, wait_until
 
 __all__ = ["server"]
 
@@ -84,7 +85,7 @@ def test_failing_revocation_does_not_hide_the_error_of_the_step(
 ) -> None:
     def step() -> None:
         with vault.session(server.approle()) as opened:
-            opened._connection.client.adapter.base_uri = f"http://127.0.0.1:{free_port()}"
+            opened._connection.client.adapter.base_uri = f"http://127.0.0.1:{any_free()}"
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -288,7 +289,7 @@ def test_sealed_server_is_told(server: Server) -> None:
 
 
 def test_unreachable_server_is_told_with_the_reason(server: Server) -> None:
-    settings = server.approle().model_copy(update={"url": f"http://127.0.0.1:{free_port()}"})
+    settings = server.approle().model_copy(update={"url": f"http://127.0.0.1:{any_free()}"})
     error = refusal(settings)
     assert "cannot be reached (Connection refused)" in str(error)
     assert error.outage == Outage("Vault")
@@ -448,7 +449,7 @@ def postgres(server: Server) -> Iterator[Postgres]:
     # PostgreSQL refuses to run as root. Outside of pytest's folders, which nobody else can enter.
     account = "nobody" if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="pipeline-test-vault-"))
-    password, port = "password-of-the-superuser", free_port()
+    password, port = "password-of-the-superuser", any_free()
     (folder / "password").write_text(password)
     if account:
         for path in (folder, folder / "password"):
@@ -559,7 +560,7 @@ def test_database_that_vault_does_not_reach_is_told(server: Server, postgres: Po
         plugin_name="postgresql-database-plugin",
         allowed_roles=["nobody"],
         verify_connection=False,
-        connection_url=f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{free_port()}/gone",
+        connection_url=f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{any_free()}/gone",
         username="postgres",
         password=postgres.password,
     )

@@ -169,7 +169,8 @@ class Bucket:
         object_ = self._existing(name)
         if object_.size_bytes > LARGEST_SMALL_BYTES:
             raise StepError(
-                f"bucket {self.name}: {name} is larger than 16 MiB, too large for an object of that kind",
+                f"bucket {self.name}: {name} has {object_.size_bytes:,} bytes, the limit of a small "
+                f"object is {LARGEST_SMALL_BYTES:,}",
                 hint="check who uploaded it",
             )
         pieces: list[bytes] = []

@@ -231,8 +231,8 @@ def _open(uri: str, name: str, application_name: str, entry: str | None) -> Sess
     except psycopg2.Error as error:
         fact = f"{name}: no connection: {message_of(error)}"
         # Which of these it is only the words say.
-        hint = "check that its server runs and accepts this login"
-        hint = f"{hint}, or correct uri in the entry {entry} of Vault" if entry else ""
+        either = f"check that its server runs and accepts this login, or correct uri in the entry {entry}"
+        hint = f"{either} of Vault" if entry else ""
         if PASSING_REFUSAL.search(str(error)):
             # Of a role or a database that has too many, others on that server know nothing.
             at = None if OF_A_LOGIN.search(str(error)) else ":".join(address(uri, name))

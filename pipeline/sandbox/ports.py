@@ -46,6 +46,13 @@ def reserve(port: int) -> bool:
     return True
 
 
+def any_free() -> int:
+    """Return a port of this machine at which nobody listens, and which nobody prefers."""
+    with socket.socket() as free:
+        free.bind((ADDRESS, 0))
+        return int(free.getsockname()[1])
+
+
 def is_free(port: int) -> bool:
     """Return whether nobody listens at a port of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -1,15 +1,11 @@
 """The command line: an empty word is none, and a misspelt one is answered with the one that was meant."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pipeline import names
-
-# How argparse says that something is missing.
-MISSED = re.compile(r"arguments are required:|is required$")
 
 
 class Each(argparse.Action):
@@ -27,14 +23,17 @@ class Parser(argparse.ArgumentParser):
     Nomad gives a meta that nobody filled in as an empty one: `pipeline rerun --run "$RUN" "$NAME"`.
     """
 
+    # What is being parsed.
     _given: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong, and exit with 2; the exit knows what it was."""
-        # An option that is misspelt is missed as well, and that alone would be said.
+        # Where no argument is wrong one is missing. One that is misspelt is missing as well, and that alone
+        # would be said.
+        missed = getattr(sys.exception(), "argument_name", None) is None
         misspelt = [each for each in self._given if each[:2] == "--" and not self._knows(each)]
         try:
-            super().error(self._unknown(misspelt) if misspelt and MISSED.search(message) else message)
+            super().error(self._unknown(misspelt) if misspelt and missed else message)
         except SystemExit as ended:
             ended.add_note(message)
             raise
@@ -56,6 +55,8 @@ class Parser(argparse.ArgumentParser):
         """Parse what is known. What is not is told here, with the usage of this very command."""
         self._given = sys.argv[1:] if args is None else args
         parsed, unknown = super().parse_known_args(self._given, namespace)
+        # What is refused from now on is no argument that is missing.
+        self._given = ()
         if unknown:
             self.error(self._unknown(unknown))
         return parsed, unknown

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import __version__, cli
 from pipeline.cli import main
+from pipeline.system import options
 from tests.support.archive import Archive
 from tests.support.restores import Restores
 
@@ -132,3 +133,22 @@ def test_the_list_of_the_commands_says_of_each_what_it_says_itself() -> None:
         return found
 
     assert told(cli._parser([])) == told(cli._parser())
+
+
+def test_what_is_refused_for_another_reason_is_told_as_that_beside_a_word_that_another_parser_knows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of an option that only a command below it knows, the parser above must not say that it is misspelt."""
+    parser = options.Parser(prog="sandbox")
+    parser.add_argument("--wipe", action="store_true")
+    command = parser.add_subparsers(required=True).add_parser("up")
+    command.add_argument("--empty", type=int)
+    parser.parse_args(["up", "--empty", "1"])
+    with pytest.raises(SystemExit):
+        parser.error("--wipe needs --down as well")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["up", "--empty", "none", "--emtpy"])
+    told = capsys.readouterr().err
+    assert "sandbox: error: --wipe needs --down as well\n" in told
+    assert "sandbox up: error: argument --empty: invalid int value: 'none'\n" in told
+    assert "unrecognized" not in told

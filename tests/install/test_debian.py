@@ -13,11 +13,11 @@ import pytest
 
 from pipeline.sandbox import configuration, provision
 from pipeline.sandbox.home import PROJECT
+from pipeline.sandbox.ports import any_free
 from pipeline.sandbox.servers import clusters
 from pipeline.sandbox.servers.server import addresses
 from pipeline.sandbox.servers.vault_server import administrator
 from tests.support.platforms import Sandbox
-from tests.support.vaults import free_port
 
 pytestmark = [
     pytest.mark.endurance,
@@ -194,7 +194,7 @@ def test_from_a_bare_debian_to_a_night_and_back_by_the_commands_of_the_document(
     debian.does(block("secret")[0], f"{secret}\n")
     assert debian.does("stat -c '%U %a' /etc/pipeline/secret-id").split() == ["pipeline", "600"]
 
-    port = free_port()
+    port = any_free()
     debian.path("/etc/pipeline/luigi.cfg").write_text(settings(sandbox, debian, role, port))
     debian.does(f"chown -R pipeline: /etc/pipeline {STATE} && chmod -R go= /etc/pipeline")
     assert "pipeline-backup-hr.timer" in debian.does_all("again")

@@ -14,11 +14,11 @@ import psutil
 import requests
 
 from pipeline.sandbox import provision
+from pipeline.sandbox.ports import any_free
 from pipeline.sandbox.servers import processes
 from pipeline.scheduler import visualizer
 from tests.support.night import wait_until
 from tests.support.platforms import Platform
-from tests.support.vaults import free_port
 
 SECONDS = 30
 
@@ -85,7 +85,7 @@ class Served:
     folder: Path
     options: tuple[str, ...] = ()
     scheme: str = "http"
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=any_free)
     process: "subprocess.Popen[bytes] | None" = None
 
     @property

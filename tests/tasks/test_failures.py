@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from pipeline import postgres
+from pipeline.sandbox.ports import any_free
 from tests.cli.test_refusals import corrected
 from tests.support.archive import SMALL, Archive
 from tests.support.hooks import Hook
 from tests.support.night import Night, is_luigi, next_run, wait_until
-from tests.support.vaults import free_port
 
 pytestmark = pytest.mark.endurance
 
@@ -211,7 +211,7 @@ def scheduled(shop: Night, port: int) -> None:
 @pytest.fixture
 def scheduler(hook: Hook, shop: Night, tmp_path: Path) -> Iterator[Scheduler]:
     """Start one for a shop, and let it end with the test."""
-    port = free_port()
+    port = any_free()
     scheduled(shop, port)
     started = start_scheduler(shop, port, tmp_path / "state.pickle")
     yield Scheduler(shop, started, port)

@@ -8,9 +8,9 @@ import pytest
 import requests
 
 from pipeline.errors import UnreachableError
+from pipeline.sandbox.ports import any_free
 from pipeline.vault import renewal
 from tasks.worker import client
-from tests.support.vaults import free_port
 
 ATTEMPTS = 5
 
@@ -18,7 +18,7 @@ ATTEMPTS = 5
 def test_a_scheduler_that_is_gone_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="luigi-interface")
     client.install()
-    url = f"http://127.0.0.1:{free_port()}/{uuid.uuid4().hex}"
+    url = f"http://127.0.0.1:{any_free()}/{uuid.uuid4().hex}"
     for _ in range(2):
         scheduler = luigi.rpc.RemoteScheduler(url)
         scheduler._fetcher = client.RequestsFetcher()  # type: ignore[attr-defined, no-untyped-call]

@@ -14,6 +14,7 @@ import pytest
 from pipeline import mask
 from pipeline.errors import StoppedError
 from pipeline.sandbox import provision
+from pipeline.sandbox.ports import any_free
 from pipeline.sandbox.servers import backup_store
 from tests.dashboards.surfaces import EMAIL, PASSWORD
 from tests.support import impatient
@@ -24,7 +25,6 @@ from tests.support.metabase import Metabase, running
 from tests.support.night import Ended, Night
 from tests.support.recording import Recorder, recorded
 from tests.support.restores import Restores
-from tests.support.vaults import free_port
 
 STOP_SECONDS = 60
 # What is made of the mask's key. A source shows it, for a moment, to whoever may see its sessions.
@@ -252,4 +252,4 @@ def _uri(uri: str, *, password: str | None = None, port: int | None = None) -> s
 
 def nobody() -> int:
     """Return a port at which nobody listens."""
-    return free_port()
+    return any_free()

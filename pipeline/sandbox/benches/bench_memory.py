@@ -18,6 +18,7 @@ from pipeline.sandbox.benches import bench_nights, bench_platform, bench_schedul
 from pipeline.sandbox.benches.bench_platform import Cost
 from pipeline.sandbox.benches.figures import Figures
 from pipeline.sandbox.home import Home
+from pipeline.sandbox.ports import any_free
 
 POLL_SECONDS = 0.2
 MEBIBYTE = 2**20
@@ -98,7 +99,7 @@ def _small(count: int) -> tuple[Sequence[str], str]:
 
 def _peaks(home: Home, tables: Sequence[str], make: str) -> dict[str, int]:
     """Measure one load; its scheduler is a new one, which remembers no other measurement's steps."""
-    port = bench_scheduler.free_port()
+    port = any_free()
     with (
         bench_platform.platform(home, tables, make, scheduler_port=port) as platform,
         bench_scheduler.served(platform, port) as scheduler,

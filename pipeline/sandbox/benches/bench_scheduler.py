@@ -29,7 +29,7 @@ from pipeline.sandbox.benches import bench_platform
 from pipeline.sandbox.benches.bench_platform import Cost, Platform
 from pipeline.sandbox.benches.figures import Figures
 from pipeline.sandbox.home import Home
-from pipeline.sandbox.ports import ADDRESS
+from pipeline.sandbox.ports import ADDRESS, any_free
 from pipeline.system import command
 
 TABLES, WORKERS = 5000, 20
@@ -86,7 +86,7 @@ def scheduler(home: Home, count: int) -> Figures:
     figures = Figures("scheduler")
     password = provision.password(home, "worker")
     make = "CREATE TABLE entry (id int PRIMARY KEY)"
-    port = free_port()
+    port = any_free()
     with bench_platform.platform(home, ["entry"], make) as platform, served(platform, port) as process:
         run = Caller(port, password, "run")
         begun = time.monotonic()
@@ -146,13 +146,6 @@ def _calls(workers: list[Caller]) -> Iterator[str]:
             f"{1000 * seconds[len(seconds) * 99 // 100]:.0f} ms for the slowest of a hundred, "
             f"{1000 * begun:.0f} ms at the beginning"
         )
-
-
-def free_port() -> int:
-    """Return a port of this machine at which nobody listens."""
-    with socket.socket() as free:
-        free.bind((ADDRESS, 0))
-        return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -302,9 +302,16 @@ def test_the_limit_of_a_step_is_that_of_each_step_and_not_of_its_process(tmp_pat
     assert seen == [[], ["step 1"], [], ["step 2"]]
 
 
-def stopped_while_it_forks(do: Do, when: str) -> None:
-    """Be a worker that is told to stop at a moment at which what a handler raises is lost."""
+def stopped_while_it_forks(do: Do, when: str, given: Path) -> None:
+    """Be a worker that is told to stop at a moment at which what a handler raises is lost.
+
+    `given` is made if a step is handed out.
+    """
     told: list[int] = []
+
+    def give(member: pool.Member, task: luigi.Task) -> None:
+        given.touch()
+        raise AssertionError(f"{task} was given to {member}")
 
     def end() -> None:
         stop.request()
@@ -315,6 +322,8 @@ def stopped_while_it_forks(do: Do, when: str) -> None:
             told.append(os.getpid())
             signal.raise_signal(signal.SIGTERM)
 
+    # This process is another one than that of the test.
+    setattr(pool.Member, "give", give)  # noqa: B010 - mypy lets no method be replaced
     os.register_at_fork(**{when: once})
     stop.handle(end)
     do("first", "second")
@@ -325,12 +334,16 @@ def test_a_worker_that_is_told_to_stop_while_it_forks_begins_no_step_any_more(
     do: Do, tmp_path: Path, when: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And prints no traceback of that."""
-    worker = multiprocessing.get_context("fork").Process(target=stopped_while_it_forks, args=(do, when))
+    given = tmp_path / "given"
+    worker = multiprocessing.get_context("fork").Process(
+        target=stopped_while_it_forks, args=(do, when, given)
+    )
     worker.start()
     worker.join()
     said = capfd.readouterr().err
     assert "Exception ignored" not in said
     assert worker.exitcode == StoppedError.exit_code, said
+    assert not given.exists()
     assert not (tmp_path / NOTES).exists()
     assert "AssertionError" not in said
 
