@@ -333,8 +333,10 @@ def answer(status: str, body: str) -> str:
     return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
 
 
-def test_passing_failure_is_tried_again(server: Server) -> None:
+def test_passing_failure_is_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A standby that takes over, or a balancer with no server behind it, costs seconds, not the night."""
+    # However long this machine takes for these answers: it is not given up before them.
+    monkeypatch.setattr(request, "RETRIES", RetryPolicy(600.0, 0.01, 0.05))
     login = '{"auth": {"client_token": "token-from-listener", "lease_duration": 0}}'
     metadata = '"metadata": {"version": 1, "created_time": "2026-11-22T01:00:00Z"}'
     entry = f'{{"data": {{"data": {{"uri": "postgresql://u:password-of-four@h/db"}}, {metadata}}}}}'
