@@ -3,9 +3,12 @@
 What is invalid changes nothing: the last good version stays, and one alert says what to fix.
 """
 
+import contextlib
 import errno
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import COMMIT, __version__, access, alerts, catalog
@@ -14,6 +17,7 @@ from pipeline.errors import (
     CheckError,
     PipelineError,
     ProblemsError,
+    StepError,
     StoppedError,
     UnreachableError,
     UsageError,
@@ -30,6 +34,8 @@ KEY, COMMAND = "sync", "pipeline sync"
 TOKEN = "token"  # noqa: S105 - its name
 SSH_KEY, KNOWN_HOSTS = "ssh_key", "known_hosts"
 SHORT = 10
+# When a sync last ended, beside the versions.
+ENDED = "ended.json"
 # What a machine lacks: any other error of the system is a bug of ours.
 LACKS = frozenset(
     {
@@ -72,7 +78,8 @@ def sync(settings: Settings) -> Synced:
             "[analysts] repository: missing in luigi.cfg",
             hint="write the URL that analysts push to",
         )
-    with beside.alone(beside.place(analysts.checkout, VERSIONS), "a sync is already running"):
+    alone = beside.alone(beside.place(analysts.checkout, VERSIONS), "a sync is already running")
+    with alone, _recorded(analysts.checkout):
         try:
             done = _done(settings, analysts.repository)
         except UnreachableError as error:
@@ -92,6 +99,38 @@ def sync(settings: Settings) -> Synced:
             raise
         alerts.reconcile(settings, KEY, [])
         return done
+
+
+def ended_at(checkout: Path) -> datetime | None:
+    """Return when a sync of this checkout last ended, well or not; None if that is not known.
+
+    Whoever fails tells so. What nobody tells of is that none is begun, or that one hangs.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return datetime.fromisoformat(json.loads(_ended(checkout).read_text())["at"])
+    return None
+
+
+def _ended(checkout: Path) -> Path:
+    return beside.place(checkout, VERSIONS) / ENDED
+
+
+@contextlib.contextmanager
+def _recorded(checkout: Path) -> Iterator[None]:
+    """Record the end of the body, unless it was told to stop."""
+    try:
+        yield
+    except PipelineError as error:
+        if not isinstance(error, StoppedError):
+            _record_end(checkout)
+        raise
+    _record_end(checkout)
+
+
+def _record_end(checkout: Path) -> None:
+    # Where a disk is full, that is told already.
+    with contextlib.suppress(StepError):
+        beside.write(_ended(checkout), {"at": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 def _done(settings: Settings, url: str) -> Synced:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +291,7 @@ def test_what_is_no_plain_file_is_refused_by_name_and_changes_nothing(
     assert analysts.current == good
     assert tables(analysts.checkout) == {"employee"}
     left = {path.name for path in beside.place(analysts.checkout, "versions").iterdir()}
-    assert left == {good, ".lock", "judged.json"}
+    assert left == {good, ".lock", "judged.json", "ended.json"}
 
 
 @pytest.mark.parametrize("name", ["..", ".git", ".GIT", "git~1", "."])
@@ -375,6 +376,34 @@ def test_a_force_push_is_taken_and_a_vanished_remote_is_told_and_recovers(analys
     away.rename(analysts.remote)
     analysts.sync()
     assert analysts.received() == []
+
+
+def test_each_sync_that_ends_leaves_word_of_it_and_one_that_is_stopped_does_not(
+    analysts: Analysts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that `pipeline watch` knows that there are any: who fails tells so, who is never begun does not."""
+    record = beside.place(analysts.checkout, "versions") / "ended.json"
+    assert sync.ended_at(analysts.checkout) is None
+    analysts.push()
+    analysts.sync()
+    ended_at = sync.ended_at(analysts.checkout)
+    assert ended_at is not None
+    assert abs(datetime.now(UTC) - ended_at) < timedelta(minutes=10)
+    record.write_text("{")
+    assert sync.ended_at(analysts.checkout) is None
+    analysts.remote.rename(analysts.remote.with_name("away.git"))
+    with pytest.raises(UnreachableError):
+        analysts.sync()
+    assert sync.ended_at(analysts.checkout) is not None
+    record.unlink()
+
+    def stopped(*_: object) -> None:
+        raise StoppedError("stopped by a signal")
+
+    monkeypatch.setattr(synced, "_sync", stopped)
+    with pytest.raises(StoppedError):
+        analysts.sync()
+    assert sync.ended_at(analysts.checkout) is None
 
 
 def test_a_pack_that_is_too_large_is_refused_and_nothing_of_it_stays(

@@ -159,6 +159,8 @@ class Observations:
     keys: tuple[KeyObservations, ...] = ()
     # Of this machine.
     work: tuple[Work, ...] | None = None
+    # When a sync of the analysts' repository last ended here, as far as that is known.
+    synced_at: datetime | None = None
     # The things that were looked at.
     seen: tuple[str, ...] = ()
     unseen: tuple[Unseen, ...] = ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from pipeline import access, catalog, chains, crypt, ledger, postgres
+from pipeline import access, catalog, chains, crypt, ledger, postgres, sync
 from pipeline.access import Access
 from pipeline.alerts.message import one_line
 from pipeline.backup.drills import report
@@ -81,6 +81,7 @@ class _Observer:
             keys=tuple(self._keys()),
             work=self._observed("the work folder", self._work),
             repositories=repositories.observe(self._settings, self._observing),
+            synced_at=sync.ended_at(analysts.checkout) if (analysts := self._settings.analysts) else None,
         )
         seen = self._observed("the catalog", self._catalog) if self._settings.analysts else None
         if seen is not None:

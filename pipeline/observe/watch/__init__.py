@@ -10,7 +10,17 @@ from datetime import datetime
 from pipeline import alerts
 from pipeline.observe.observed.observations import Observations
 from pipeline.observe.observed.observe import observe
-from pipeline.observe.watch import archive, audits, loads, marts, opened, repositories, sending, surroundings
+from pipeline.observe.watch import (
+    archive,
+    audits,
+    loads,
+    marts,
+    opened,
+    repositories,
+    sending,
+    surroundings,
+    sync,
+)
 from pipeline.observe.watch.finding import Finding, Severity
 from pipeline.settings import Settings
 
@@ -26,6 +36,7 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> list
         *marts.judge(settings, observations, now),
         *archive.judge(settings, observations, now),
         *repositories.judge(settings, observations, now),
+        *sync.judge(settings, observations, now),
     ]
 
 
