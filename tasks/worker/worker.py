@@ -39,7 +39,7 @@ class Worker(luigi_internals.Worker):
         # As it tells of itself, and with each call for work once more.
         self.host = process_tree.place()
         self._root: luigi.Task | None = None
-        self._added_at = time.monotonic()
+        self._added_at = self._idle_at = time.monotonic()
         self._added_again = 0
         self._ground_seen: dict[str, float] = {}
         # Those that failed once. What they need may have gone with what they failed of: staged rows of a
@@ -114,12 +114,19 @@ class Worker(luigi_internals.Worker):
             self.begin_idling_anew()
             return True
         stays = super().stays(work)
-        unknown = time.monotonic() - self._added_at > UNKNOWN_SECONDS if stays else self._is_unknown()
+        # A step that took long is no sign of a scheduler that forgets.
+        quiet_at = max(self._added_at, self._idle_at)
+        unknown = time.monotonic() - quiet_at > UNKNOWN_SECONDS if stays else self._is_unknown()
         if self._root is not None and unknown:
             logger.warning("the scheduler may have lost tasks of this run: they are scheduled again")
             self._added_again += 1
             self.add(self._root)
         return stays or unknown
+
+    def handle_next_task(self) -> None:
+        """Wait for what the steps tell."""
+        super().handle_next_task()
+        self._idle_at = time.monotonic()
 
     def _is_unknown(self) -> bool:
         """Whether the scheduler knows nothing of this run, or no longer that it is ours.

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import luigi
@@ -263,6 +264,27 @@ def test_a_run_notices_that_the_scheduler_has_lost_it(lost: str) -> None:
     assert ours._is_unknown()
     ours.add(root)
     assert not ours._is_unknown()
+
+
+def test_a_step_that_took_long_is_no_sign_of_a_scheduler_that_has_lost_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only what nobody has been at for a while is scheduled again: after a failure it waits to be tried."""
+    clock = 0.0
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: clock))
+    made: Any = scheduler()
+    ours = worker.Worker(scheduler=made, worker_processes=1, keep_alive=True, wait_interval=0.1)
+    failing = Undone()  # type: ignore[no-untyped-call]
+    assert ours.add(failing)
+    waits = ours.get_work()._replace(task_id=None, running_tasks=[], n_pending_tasks=1)
+    clock = 10 * worker.UNKNOWN_SECONDS
+    ours._run_task(failing.task_id)
+    ours._handle_next_task()
+    assert ours.stays(waits)
+    assert ours._added_again == 0
+    clock += 2 * worker.UNKNOWN_SECONDS
+    assert ours.stays(waits)
+    assert ours._added_again == 1
 
 
 class Ground(luigi.Task):
