@@ -187,6 +187,7 @@ def _extract(step: Begun, show: Show, table: Table, run: str, taken: Snapshot) -
             raise _blocked(databases, planned, run)
         if types.are_needed(step.beside, table.source, planned.shape):
             with databases.warehouse() as apart:
+                step.attempt.watch(apart)
                 types.ensure_types(apart, table.source, planned.shape)
         reading = Reading(warehouse, source, step.attempt, show)
         return _Extraction(warehouse, source, reading, run, taken).stage(planned)

@@ -5,6 +5,9 @@ In pg_locks, and in statements that look for their holder, a name is `hashtextex
 
 from pipeline.postgres.statements import Connection, rows, value
 
+# So long a process that was stopped in the middle of a transaction keeps others waiting.
+STOPPED_SECONDS = 120
+
 # Of a lock: a name, or a number where that was given once and for all.
 Key = str | int
 
@@ -28,6 +31,15 @@ def take_within(connection: Connection, key: Key, seconds: float) -> None:
         """,
         (f"{seconds:g}s", key),
     )
+
+
+def give_back_when_stopped(connection: Connection) -> None:
+    """Have the server end this transaction, and its session, once nothing is asked in it for two minutes.
+
+    For what others wait for, and what is done statement by statement: a process that is stopped then, or its
+    machine, would keep them waiting for ever.
+    """
+    rows(connection, f"SET LOCAL idle_in_transaction_session_timeout = '{STOPPED_SECONDS}s'")
 
 
 def try_take(connection: Connection, key: Key) -> bool:

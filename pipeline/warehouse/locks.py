@@ -13,6 +13,7 @@ from pipeline import postgres
 from pipeline.errors import StepError
 from pipeline.ledger import lease
 from pipeline.postgres import Connection
+from pipeline.postgres.locks import give_back_when_stopped
 
 # A change waits this long for those who read, and so do those who come after it.
 LOCK_TIMEOUT_MILLISECONDS = 100
@@ -30,6 +31,8 @@ def patiently(connection: Connection, relation: sql.Identifier, change: Callable
     alone = connection.autocommit
     scope = "SESSION" if alone else "LOCAL"
     if not alone:
+        # From here to the commit whoever reads the relation waits for us.
+        give_back_when_stopped(connection)
         postgres.rows(connection, "SAVEPOINT attempt")
     for tried in range(1, LOCK_TRIES + 1):
         postgres.rows(connection, f"SET {scope} lock_timeout = '{LOCK_TIMEOUT_MILLISECONDS}ms'")

@@ -60,6 +60,7 @@ def keep(connection: Connection, lock: int) -> str | None:
     Return what somebody with more rights has to type before, or None if all is done. `lock` is the number of
     an advisory lock: what is granted by two at once is refused by the server.
     """
+    locks.give_back_when_stopped(connection)
     locks.take(connection, lock)
     roles = of(connection)
     _make(connection, roles)

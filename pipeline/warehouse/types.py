@@ -97,6 +97,8 @@ def ensure_types(connection: Connection, source: str, shape: Shape) -> None:
     there and is another one.
     """
     connection.rollback()
+    # Every table of the source waits for this one lock, and not for that of the table whose step has it.
+    locks.give_back_when_stopped(connection)
     locks.take(connection, f"types {source}")
     if not _has_schema(connection, source):
         postgres.rows(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(source)))

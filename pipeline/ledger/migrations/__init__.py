@@ -60,6 +60,7 @@ def _locked(warehouse_uri: str) -> Iterator[sqlalchemy.Connection]:
                 hint=f"upgrade the warehouse to {OLDEST} or later",
                 retryable=False,
             )
+        locks.give_back_when_stopped(opened)
         locks.take(opened, LOCK)
         yield connection
 
