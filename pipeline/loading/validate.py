@@ -85,6 +85,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
             stopping.append(f"the failing rows are in {kept}")
         if not stopping:
             step.attempt.finish(warehouse, rows, Validated(record.staged_oid, set_aside, len(results)))
+        candidate.drop(warehouse)
         # What was found is kept, whether the table is held back or not.
         warehouse.commit()
         _warn(settings, table, run, results)

@@ -87,6 +87,17 @@ class Candidate:
         view = sql.Identifier(CANDIDATE)
         postgres.rows(warehouse, sql.SQL("CREATE OR REPLACE TEMP VIEW {} AS {}").format(view, query))
 
+    @staticmethod
+    def drop(warehouse: Connection) -> None:
+        """Drop that view, if there is one; before the commit.
+
+        Of a session whose server crashes the next start leaves what was committed, temporary or not, and what
+        is staged could not be dropped until another session happens to take the place of that one.
+        """
+        postgres.rows(
+            warehouse, sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier("pg_temp", CANDIDATE))
+        )
+
     def _kept(self, warehouse: Connection) -> Composable:
         """Return what adds the rows of the target that stay as they are."""
         return sql.SQL(" UNION ALL {} AND {}").format(self._loaded(warehouse), self._unread)
