@@ -19,8 +19,9 @@ from tests.faults.scene import Scene
 from tests.support.proxies import Line
 
 # How many bytes are handed on at once, and what they wait before. Who is asked less often answers later, as
-# Vault does: in half a second, and no limit of ours may be shorter than that.
-SLOW, SLOWER = (256, 0.002, 0), {servers.VAULT: (64, 0.02, 0), servers.B2: (256, 0.02, 0)}
+# Vault does: in half a second, and no limit of ours may be shorter than that. What B2 lists is, in a run of
+# all cells, each backup of each cell before.
+SLOW, SLOWER = (256, 0.002, 0), {servers.VAULT: (64, 0.02, 0), servers.B2: (1024, 0.02, 0)}
 # So many pieces are late at least, or the step has not come by the line at all.
 LEAST_PIECES = 4
 # Once it has logged in, which has a limit of its own, a byte after the other: nothing that a step asks for
