@@ -15,7 +15,7 @@ from pipeline import COMMIT, __version__, chains, log, redact
 from pipeline.cli import commands, output
 from pipeline.cli.commands import Declared
 from pipeline.errors import PipelineError, SettingsError, StoppedError
-from pipeline.system import hardening, options
+from pipeline.system import hardening, options, stopping
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output.outlive_the_reader()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments[:1] == [RUN]:
-            from pipeline.cli.runs import alarm  # noqa: PLC0415 - only a run tells how it ended
-
-            return alarm.watched(arguments, lambda: _parsed(arguments))
-        parsed = _parsed(arguments)
-        command: Command = parsed.command
-        return command(parsed)
+        with stopping.heard():
+            return _run(arguments)
     except PipelineError as error:
         _print_error(error)
         # Never by itself: a person who means production must not be shown a sandbox.
@@ -70,6 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("pipeline: stopped\n")
         return StoppedError.exit_code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if arguments[:1] == [RUN]:
+        from pipeline.cli.runs import alarm  # noqa: PLC0415 - only a run tells how it ended
+
+        return alarm.watched(arguments, lambda: _parsed(arguments))
+    parsed = _parsed(arguments)
+    command: Command = parsed.command
+    return command(parsed)
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:

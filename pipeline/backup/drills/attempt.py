@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from pipeline import access, chains
 from pipeline.access import Access
@@ -15,8 +14,9 @@ from pipeline.backup.store.manifest import Manifest
 from pipeline.backup.work import work_folder
 from pipeline.backup.work.work_folder import Work
 from pipeline.bucket import Bucket
-from pipeline.errors import StepError, StoppedError
+from pipeline.errors import StepError
 from pipeline.settings import Settings
+from pipeline.system import stopping
 
 
 class DrillWork(Work):
@@ -60,15 +60,13 @@ def reports(
 def stoppable() -> Iterator[None]:
     """Let SIGTERM end the block as an error does, with everything tidied up; Luigi would end us at once."""
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise StoppedError("stopped by a signal")
-
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stopping.stop)
     try:
-        yield
+        with stopping.heard():
+            yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 
