@@ -108,6 +108,7 @@ LISTING = {
     "pipeline.system",
     "pipeline.system.hardening",
     "pipeline.system.options",
+    "pipeline.system.stopping",
 }
 
 

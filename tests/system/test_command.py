@@ -1,5 +1,6 @@
 """A program that is started and ended: nobody waits for what it left behind."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from pipeline.errors import StepError
 from pipeline.system import command
+from tests.support.night import wait_until
 
 # Begins another, which complains where it does and is nobody's child any more, and tells its number.
 LEAVES_ONE = """
@@ -20,6 +22,13 @@ while ! [ -s {file} ]; do :; done
 
 def left_by(file: Path) -> psutil.Process:
     return psutil.Process(int(file.read_text()))
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether it has ended: of who is killed it is so a moment later."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def program(file: Path, then: str) -> list[str | Path]:
@@ -37,7 +46,7 @@ def test_who_stops_a_program_does_not_wait_for_what_that_left_behind(tmp_path: P
         while not file.exists() or not file.read_text().strip():
             assert started.running
         left = left_by(file)
-    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    wait_until(lambda: ended(left), "what it left has ended")
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -52,7 +61,7 @@ def test_a_program_that_ends_by_itself_leaves_nothing_and_all_that_it_said_is_to
         else:
             started.finish()
         left = left_by(file)
-    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    wait_until(lambda: ended(left), "what it left has ended")
 
 
 def test_who_complains_elsewhere_goes_on(tmp_path: Path) -> None:
