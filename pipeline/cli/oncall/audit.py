@@ -16,7 +16,7 @@ from pipeline.cli import terminal
 from pipeline.errors import CheckError, UnreachableError, UsageError
 from pipeline.loading import listing
 from pipeline.settings import Settings
-from pipeline.system.own_age import own_age_seconds
+from pipeline.system.process_tree import own_age_seconds
 
 COMMANDS = {"audit": "compare the warehouse with its sources"}
 STYLES = {Outcome.DIFFERS: "red", Outcome.INCOMPARABLE: "yellow"}
