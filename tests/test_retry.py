@@ -112,6 +112,17 @@ def test_a_server_that_starts_is_waited_for(shop: Night) -> None:
     assert shop.differing("shop") == []
 
 
+def test_a_standby_that_is_busy_replaying_is_asked_again(shop: Night) -> None:
+    """It may cancel even the looks into its catalog that let somebody in."""
+    says = proxies.refusal("40001", "canceling statement due to conflict with recovery")
+    run = next_run()
+    with shop.snapshot("shop", run), proxies.before(shop.platform, "shop") as line:
+        line.start_slowly(2, says)
+        steps(shop, run)
+        assert line.connections > 2
+    assert shop.differing("shop") == []
+
+
 def test_a_port_at_which_nobody_listens_yet_is_tried_again(shop: Night) -> None:
     run = next_run()
     with shop.snapshot("shop", run), proxies.before(shop.platform, "warehouse", listening=False) as line:

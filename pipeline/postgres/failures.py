@@ -20,7 +20,7 @@ PASSING_REFUSAL = re.compile(
     r"connection refused|is the server running|timeout expired|timed out|connection reset|closed"
     r"|no route to host|network is unreachable|temporary failure in name|SYSCALL"
     r"|is starting up|is shutting down|in recovery mode|not yet accepting"
-    r"|too many (clients|connections)|connection slots",
+    r"|too many (clients|connections)|connection slots|conflict with recovery",
     re.IGNORECASE,
 )
 # Of these it refuses one role's, or one database's.

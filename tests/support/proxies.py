@@ -15,9 +15,15 @@ from tests.support.platforms import Platform
 
 PIECE_BYTES = 65536
 POLL_SECONDS = 0.1
-# What a server that starts says to each who comes (SQLSTATE 57P03).
-FIELDS = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
-STARTING = b"E" + struct.pack("!i", 4 + len(FIELDS)) + FIELDS
+
+
+def refusal(code: str, message: str) -> bytes:
+    """Return what a server says that does not let in who comes."""
+    fields = f"SFATAL\0VFATAL\0C{code}\0M{message}\0\0".encode()
+    return b"E" + struct.pack("!i", 4 + len(fields)) + fields
+
+
+STARTING = refusal("57P03", "the database system is starting up")
 # May we speak TLS, or GSSAPI? No.
 OTHER_WAYS = {struct.pack("!ii", 8, 80877103), struct.pack("!ii", 8, 80877104)}
 
@@ -35,7 +41,7 @@ class Line:
         self._lock = threading.Lock()
         self._needle: bytes | None = None
         self._answered = False
-        self._starting = 0
+        self._starting, self._says = 0, STARTING
         self._unheeded: bytes = b""
         self._piece_bytes, self._wait_seconds, self._after_bytes = PIECE_BYTES, 0.0, 0
         self.slowed = 0
@@ -48,9 +54,9 @@ class Line:
         """Cut the connection on which `at` is said next: before it arrives, or just when it is answered."""
         self._needle, self._answered = at, answered
 
-    def start_slowly(self, times: int) -> None:
-        """Tell the next `times` connections that the server is starting."""
-        self._starting = times
+    def start_slowly(self, times: int, says: bytes = STARTING) -> None:
+        """Tell the next `times` connections that the server is starting, or what else it `says`."""
+        self._starting, self._says = times, says
 
     def be_slow(self, piece_bytes: int, wait_seconds: float, after_bytes: int = 0) -> None:
         """Hand on no more than that at once, and wait before each, once a connection had its first bytes."""
@@ -90,7 +96,7 @@ class Line:
                 with client, contextlib.suppress(OSError):
                     while client.recv(PIECE_BYTES) in OTHER_WAYS:
                         client.sendall(b"N")
-                    client.sendall(STARTING)
+                    client.sendall(self._says)
                 continue
             self._run(functools.partial(self._connect, client))
 
