@@ -99,7 +99,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     # Whoever says it twice, or presses Ctrl-C again and again, must not keep us from ending what we started.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise StoppedError("stopped by a signal")
+    stopping.stop()
 
 
 def _parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:

@@ -5,11 +5,10 @@ to stop would go on, and no longer listen.
 """
 
 import contextlib
-import functools
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from pipeline.errors import StoppedError
 
@@ -31,20 +30,25 @@ def heard() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    hook, handler = sys.unraisablehook, signal.signal(signal.SIGALRM, stop)
-    sys.unraisablehook = functools.partial(_ignored, hook)
+    lost: list[StoppedError] = []
+
+    def note(ignored: "sys.UnraisableHookArgs") -> None:
+        if isinstance(ignored.exc_value, StoppedError):
+            lost.append(ignored.exc_value)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        else:
+            hook(ignored)
+
+    def again(*_: object) -> None:
+        raise lost.pop()
+
+    hook, handler = sys.unraisablehook, signal.signal(signal.SIGALRM, again)
+    sys.unraisablehook = note
     try:
         yield
     finally:
-        left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         signal.signal(signal.SIGALRM, handler)
-    if left:
-        stop()
-
-
-def _ignored(hook: "Callable[[sys.UnraisableHookArgs], object]", ignored: "sys.UnraisableHookArgs") -> None:
-    if issubclass(ignored.exc_type, StoppedError):
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
-    else:
-        hook(ignored)
+    if lost:
+        raise lost.pop()

@@ -44,6 +44,15 @@ def test_a_stop_in_the_last_finalizer_is_heard_at_the_end() -> None:
         Finalized()
 
 
+def test_what_is_heard_is_what_was_said() -> None:
+    def close(*_: object) -> None:
+        raise StoppedError("the terminal was closed")
+
+    signal.signal(signal.SIGTERM, close)
+    with pytest.raises(StoppedError, match="the terminal was closed"), stopping.heard():
+        Finalized()
+
+
 def test_what_else_fails_in_a_finalizer_is_shown_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fails:
         def __del__(self) -> None:
