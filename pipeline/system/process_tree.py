@@ -21,8 +21,6 @@ KILL_SECONDS = 5.0
 # Who wrote down that a process is at work may go by another clock, or to the minute only; no process number
 # comes round that soon.
 CLOCK_SECONDS = 90.0
-# Where in /proc/PID/stat, after the program's name, stands when the process was started.
-STARTED = 19
 # The PID namespace that a machine begins with (PROC_PID_INIT_INO of Linux).
 FIRST_NAMESPACE = 0xEFFFFFFC
 
@@ -160,10 +158,3 @@ def lives(process: psutil.Process) -> bool:
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
     with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         process.send_signal(number)
-
-
-def own_age_seconds() -> float:
-    """Return how long ago this process was started, its imports and all; as often as it is asked."""
-    after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    started = int(after_name[STARTED]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
