@@ -128,7 +128,7 @@ def _recorded(checkout: Path) -> Iterator[None]:
 
 
 def _record_end(checkout: Path) -> None:
-    # Where a disk is full, that is told already.
+    # Where that fails, watch finds that none has ended, and the next sync that writes anything tells why.
     with contextlib.suppress(StepError):
         beside.write(_ended(checkout), {"at": datetime.now(UTC).isoformat(timespec="seconds")})
 

@@ -397,6 +397,12 @@ def test_each_sync_that_ends_leaves_word_of_it_and_one_that_is_stopped_does_not(
     assert sync.ended_at(analysts.checkout) is not None
     record.unlink()
 
+    # Who comes while one hangs.
+    hanging = beside.alone(record.parent, "")
+    with hanging, pytest.raises(AlreadyRunningError):
+        analysts.sync()
+    assert sync.ended_at(analysts.checkout) is None
+
     def stopped(*_: object) -> None:
         raise StoppedError("stopped by a signal")
 
