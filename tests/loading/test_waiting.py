@@ -12,6 +12,7 @@ from pipeline import access, postgres
 from pipeline.errors import StepError
 from pipeline.ledger import lease, runs, waiting
 from pipeline.loading import extract
+from pipeline.postgres import locks as advisory
 from pipeline.step import Step
 from pipeline.warehouse import locks
 from tests.support.night import Night, next_run, wait_until
@@ -128,6 +129,34 @@ def test_a_load_that_waits_for_a_row_says_for_whom(
         assert f"waits for {who}" in (step.progress or "")
         assert caplog.text.count("waits for process") == 1
     assert shop.differing("shop", "item") == []
+
+
+def test_a_step_that_waits_for_who_makes_the_types_of_its_source_says_so(
+    shop: Night, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a session of its own: who is in the way there may be at another table."""
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.05)
+    run = next_run()
+    with (
+        shop.snapshot("shop", run),
+        access.opened(shop.settings) as databases,
+        databases.warehouse() as maker,
+    ):
+        advisory.take(maker, "types shop")
+        who = f"shop.item: waits for process {maker.info.backend_pid} ("
+
+        def leave() -> None:
+            try:
+                wait_until(lambda: who in caplog.text, "it says for whom it waits")
+            finally:
+                maker.rollback()
+
+        leaving = threading.Thread(target=leave)
+        leaving.start()
+        extract.extract_table(shop.settings, shop.table("shop", "item"), run)
+        leaving.join()
+    assert who in caplog.text
+    assert extract.is_extracted(shop.settings, shop.table("shop", "item"), run)
 
 
 def test_a_step_that_waits_for_another_worker_names_it_in_the_log_and_status_tells_it(
