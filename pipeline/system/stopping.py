@@ -30,17 +30,17 @@ def heard() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    lost: list[StoppedError] = []
+    unheard: list[StoppedError] = []
 
     def note(ignored: "sys.UnraisableHookArgs") -> None:
         if isinstance(ignored.exc_value, StoppedError):
-            lost.append(ignored.exc_value)
+            unheard.append(ignored.exc_value)
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         else:
             hook(ignored)
 
     def again(*_: object) -> None:
-        raise lost.pop()
+        raise unheard.pop()
 
     hook, handler = sys.unraisablehook, signal.signal(signal.SIGALRM, again)
     sys.unraisablehook = note
@@ -50,5 +50,5 @@ def heard() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         signal.signal(signal.SIGALRM, handler)
-    if lost:
-        raise lost.pop()
+    if unheard:
+        raise unheard.pop()
