@@ -32,8 +32,7 @@ with the least that it could cost. Both sides are measured in turn, in one run, 
 `all` is everything but the scheduler, and shows which measures are within their targets.
 """
 ALL = "all"
-# So many times, if nobody asks for more: a week of nights for an audit.
-ROUNDS = 3
+ROUNDS = bench_nights.ROUNDS
 # What is measured by earlier builds too.
 COMPARED = ("load", "nights", "tables")
 
@@ -47,7 +46,10 @@ def main() -> int:
         "--tables", type=int, help="the number of small tables (default: that of the measure)"
     )
     parser.add_argument(
-        "--rounds", type=int, help=f"default: {ROUNDS}; {bench_audit.NIGHTS} nights for audit"
+        "--rounds",
+        type=int,
+        help=f"default: {ROUNDS}; {bench_nights.OFTEN} for load and start, "
+        f"{bench_audit.NIGHTS} nights for audit",
     )
     parser.add_argument(
         "--against", metavar="REV", help=f"measure {', '.join(COMPARED)} with an earlier build too"
@@ -108,11 +110,11 @@ def _conclude(home: Home, measured: Sequence[Figures], tables: int) -> None:
 
 
 def _nights(name: str) -> Callable[[Home, argparse.Namespace, bench_nights.Builds], Figures]:
-    measure_it, usual = bench_nights.MEASURES[name]
+    measure_it, usual, rounds = bench_nights.MEASURES[name]
 
     def measured(home: Home, arguments: argparse.Namespace, builds: bench_nights.Builds) -> Figures:
         size = (arguments.tables if name == "tables" else arguments.rows) or usual
-        return measure_it(home, size, arguments.rounds or ROUNDS, builds)
+        return measure_it(home, size, arguments.rounds or rounds, builds)
 
     return measured
 
