@@ -12,6 +12,7 @@ from pipeline.names import anchor
 from pipeline.report import parts, rows, written
 from pipeline.report.choices import Choice, Offered, label
 from pipeline.report.drawn import Pencil
+from pipeline.report.moments import Ages
 from pipeline.report.parts import text
 from pipeline.report.rows import Answer, Chosen
 from pipeline.report.spec import Size, spec
@@ -32,6 +33,7 @@ class Shown:
     chosen: Chosen
     # What else can be chosen, and what is shown then.
     offered: Offered = field(default_factory=Offered)
+    ages: Ages = field(default_factory=Ages)
 
     @property
     def choices(self) -> Sequence[Choice]:
@@ -99,7 +101,7 @@ def _chosen(shown: Shown, choice: Choice, name: str, names: Sequence[str], today
     yield '<div class="grid">'
     cards = sorted(choice.cards, key=lambda one: _order(one[0]))
     for index, (card, answer) in enumerate(cards):
-        yield from _card(card, answer, f"{name}-{index}", None)
+        yield from _card(card, answer, f"{name}-{index}", None, shown.ages)
     yield "</div>"
     reached = {id(card) for card, _ in choice.cards}
     if others := [card.title for card in dashboard.cards if id(card) not in reached and card.chart != TEXT]:
@@ -117,6 +119,8 @@ def _whole(shown: Shown, names: Sequence[str], pencil: Pencil, today: date) -> I
     yield f"<h1>{text(dashboard.title)}</h1>"
     if dashboard.description:
         yield f'<p class="lead">{text(dashboard.description)}</p>'
+    if sentence := shown.ages.sentence:
+        yield f'<p class="as-of">{text(sentence)}</p>'
     yield from _filters(shown, names, today, None)
     for number, tab in enumerate(dashboard.tabs):
         name = f"{anchor(dashboard.name)}-{number}"
@@ -125,7 +129,7 @@ def _whole(shown: Shown, names: Sequence[str], pencil: Pencil, today: date) -> I
         yield '<div class="grid">'
         cards = [(card, next(answers), f"{name}-{index}") for index, card in enumerate(tab.cards)]
         for card, answer, own in sorted(cards, key=lambda one: _order(one[0])):
-            yield from _card(card, answer, own, pencil)
+            yield from _card(card, answer, own, pencil, shown.ages)
         yield "</div>"
     yield "</section>"
 
@@ -180,7 +184,7 @@ def _range_of(value: Past | tuple[str, ...], filter_: Filter, today: date) -> st
     return f"{first:%-d %b %Y} to {last:%-d %b %Y}"
 
 
-def _card(card: Card, answer: Answer, name: str, pencil: Pencil | None) -> Iterator[str]:
+def _card(card: Card, answer: Answer, name: str, pencil: Pencil | None, ages: Ages) -> Iterator[str]:
     """Write a card in its place with its picture; without a pencil after others, with its numbers as bars."""
     place = card.place
     kind = "number" if card.chart == Chart.NUMBER else "wide" if place.width > WIDE else "half"
@@ -191,6 +195,8 @@ def _card(card: Card, answer: Answer, name: str, pencil: Pencil | None) -> Itera
         yield f'<h3 id="{name}">{text(card.title)}</h3>'
     if card.description:
         yield f'<p class="about">{text(card.description)}</p>'
+    if sentence := ages.sentence_of(card):
+        yield f'<p class="old">{text(sentence)}</p>'
     if card.chart == TEXT:
         yield parts.markdown(card.text)
     elif answer.error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import access, postgres
 from pipeline.catalog import Dashboard
 from pipeline.errors import StepError, UsageError
-from pipeline.report import choices, rows
+from pipeline.report import choices, moments, rows
 from pipeline.report.drawn import Pencil
 from pipeline.report.page import Shown, page
 from pipeline.settings import Settings
@@ -54,9 +54,16 @@ def _read(settings: Settings, dashboards: Sequence[Dashboard], now: datetime) ->
     ):
         postgres.rows(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         first = [tuple(rows.read(connection, each, now.date(), {})) for each in dashboards]
+        known = moments.read(connection)
         ends_at = time.monotonic() + choices.SECONDS
         return [
-            Shown(each, answers, {}, choices.read(connection, each, now.date(), ends_at))
+            Shown(
+                each,
+                answers,
+                {},
+                choices.read(connection, each, now.date(), ends_at),
+                moments.of(each, known),
+            )
             for each, answers in zip(dashboards, first, strict=True)
         ]
 

@@ -12,6 +12,7 @@ SCHEMA = "mart"
 # What the platform itself shows to dashboards, with its columns.
 PLATFORM: dict[str, tuple[str, ...]] = {
     "platform.tables": ("name", "source", "rows", "quarantined", "as_of", "loaded_at", "age_hours"),
+    "platform.marts": ("name", "run", "kind", "rows", "built_at", "as_of", "age_hours"),
     "platform.runs": ("run", "name", "day", "state", "started_at", "finished_at", "attempts", "minutes"),
     "platform.loads": (
         "run",
