@@ -5,7 +5,6 @@ Credentials are blotted out by `redact`, whichever form a line has.
 
 import argparse
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -66,6 +65,8 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 
 def warn_once(logger: logging.Logger, warning: str) -> None:
     """Warn of what does not change while we work: once, and not by each process that this one starts too."""
+    import hashlib  # noqa: PLC0415 - short commands warn of nothing
+
     warned = os.environ.get(WARNED, "").split()
     mark = hashlib.sha256(warning.encode()).hexdigest()[:16]
     if mark not in warned:

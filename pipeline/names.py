@@ -1,6 +1,5 @@
 """What a source, a database or a table may be called, and what a misspelt name was probably meant to be."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -40,6 +39,8 @@ def problem(name: str) -> str | None:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that `name` was probably meant to be, or None."""
+    import difflib  # noqa: PLC0415 - most names are known, and short commands wait for each import
+
     spelt = {other.lower().replace("-", "_"): other for other in known}
     close = difflib.get_close_matches(name.lower().replace("-", "_"), spelt, n=1, cutoff=0.6)
     return spelt[close[0]] if close else None

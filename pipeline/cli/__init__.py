@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from pipeline import COMMIT, __version__, chains, log, redact
+from pipeline import COMMIT, __version__, log, redact
 from pipeline.cli import commands, output
 from pipeline.cli.commands import Declared
 from pipeline.errors import PipelineError, SettingsError, StoppedError
@@ -32,18 +32,26 @@ Command = Callable[[argparse.Namespace], int]
 # Only what is called is imported, for most of a short command's time is that.
 COMMANDS = commands.declared()
 RUN = "run"
-OWN: Mapping[str, str] = {
-    chains.ETL.name: "runs.etl:add_chain",
-    chains.MARTS.name: "runs.etl:add_mart_chain",
-    chains.BACKUP.name: "runs.backup:add_chain",
-    chains.DRILL.name: "runs.drill:add_chain",
-    chains.ANALYSTS.name: "runs.programs:add_chain",
-}
-CHAINS: Mapping[str, Declared] = {
-    chain.name: Declared(OWN[chain.name] if chain.has_own_command else "runs.plain:add_chains", chain.help)
-    for chain in chains.CHAINS
-    if chain.help
-}
+
+
+def chain_commands() -> Mapping[str, Declared]:
+    """Return what `pipeline run` can run, by its name."""
+    from pipeline import chains  # noqa: PLC0415 - a list of the commands has none of them
+
+    own = {
+        chains.ETL.name: "runs.etl:add_chain",
+        chains.MARTS.name: "runs.etl:add_mart_chain",
+        chains.BACKUP.name: "runs.backup:add_chain",
+        chains.DRILL.name: "runs.drill:add_chain",
+        chains.ANALYSTS.name: "runs.programs:add_chain",
+    }
+    return {
+        chain.name: Declared(
+            own[chain.name] if chain.has_own_command else "runs.plain:add_chains", chain.help
+        )
+        for chain in chains.CHAINS
+        if chain.help
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,7 +129,9 @@ def _parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
         run = parsers.add_parser(
             RUN, help="run one chain to its end", description="Run one chain to its end."
         )
-        _add(CHAINS, chain, run.add_subparsers(metavar="CHAIN", required=True), whole=whole)
+        if whole or command == RUN:
+            chosen = run.add_subparsers(metavar="CHAIN", required=True)
+            _add(chain_commands(), chain, chosen, whole=whole)
     if command != RUN:
         _add(COMMANDS, command, parsers, whole=whole)
     return parser

@@ -244,7 +244,7 @@ def test_a_run_is_a_date_or_it_is_told() -> None:
 def words() -> Iterator[str]:
     """Yield what is typed: every command, and every chain."""
     yield from cli.COMMANDS
-    yield from (f"run {name}" for name in cli.CHAINS)
+    yield from (f"run {name}" for name in cli.chain_commands())
 
 
 @deep(20)
