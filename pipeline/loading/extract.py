@@ -82,22 +82,26 @@ def declaration(table: Table) -> str:
 
 
 def staged(warehouse: Connection, table: Table, run: str, known: Standing) -> tuple[int | None, Extracted]:
-    """Return how many rows of the table are staged in this run, and the record of their extraction.
+    """Return how many rows of the table were staged in this run, and the record of their extraction.
 
-    Raise StepError if they are not there any more, or another load was faster.
+    Raise StepError if they are not there any more, or another load was faster. Of very many rows that all are
+    there is not known before `require_all`.
     """
     step = known.steps.get(EXTRACT_TASK)
     record = still_staged(warehouse, table, run, known)
     if step is None or record is None:
         raise StepError("its staged rows are gone or were superseded by another load")
-    # Fewer were counted just now.
-    if step.rows is not None and step.rows > QUICKLY_COUNTED:
-        counted = staging.count(warehouse, Staged(table, run).rows)
-        if counted != step.rows:
-            raise StepError(
-                f"{step.rows:,} of its rows were staged, but {counted:,} are there now", again="extract"
-            )
     return step.rows, record
+
+
+def require_all(warehouse: Connection, table: Table, run: str, rows: int | None) -> None:
+    """Raise StepError unless so many rows of the table are staged."""
+    # Fewer were counted just now.
+    if rows is None or rows <= QUICKLY_COUNTED:
+        return
+    counted = staging.count(warehouse, Staged(table, run).rows)
+    if counted != rows:
+        raise StepError(f"{rows:,} of its rows were staged, but {counted:,} are there now", again="extract")
 
 
 def is_extracted(settings: Settings, table: Table, run: str) -> bool:

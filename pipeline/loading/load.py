@@ -115,7 +115,10 @@ class _Publication:
     def _believed(self) -> Extracted:
         """Return what the extraction left, once it is certain that it is whole and was validated."""
         known = steps.standing(self._warehouse, self._table, self._run)
-        _, record = extract.staged(self._warehouse, self._table, self._run, known)
+        rows, record = extract.staged(self._warehouse, self._table, self._run, known)
+        # Where they become the table themselves its proof counts them, of whom none may be missing.
+        if not record.mode.into_new_table:
+            extract.require_all(self._warehouse, self._table, self._run, rows)
         if not validate.holds_for(self._warehouse, self._table, self._run, known, record):
             raise StepError("its staged rows were not validated")
         return record

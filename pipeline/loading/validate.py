@@ -75,6 +75,7 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
             return
         warehouse = step.warehouse
         rows, record = extract.staged(warehouse, table, run, steps.standing(warehouse, table, run))
+        extract.require_all(warehouse, table, run, rows)
         candidate = _candidate(warehouse, table, run, record)
         results = _results(warehouse, candidate, record)
         anew = record.mode not in (Mode.INCREMENT, Mode.FULL)

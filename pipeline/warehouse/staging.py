@@ -1,7 +1,7 @@
 """Staged rows: where a table's rows wait in the warehouse between being read and being believed."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -108,14 +108,20 @@ def create(
     source: str,
     columns: Sequence[Column],
     first_loaded_at: datetime | None = None,
+    never_null: Collection[str] = (),
 ) -> None:
     """Make an empty staging table.
 
     With `first_loaded_at` it is meant to become the final table: logged, every row marked as loaded then.
-    Without, it is UNLOGGED: half the writing, and empty after a crash of the server.
+    Without, it is UNLOGGED: half the writing, and empty after a crash of the server. `never_null` are columns
+    that take no null: of a table that is filled already, to say so is one more pass.
     """
     definitions = [
-        sql.SQL("{} {}").format(sql.Identifier(column.name), column.warehouse_type(source))
+        sql.SQL("{} {}{}").format(
+            sql.Identifier(column.name),
+            column.warehouse_type(source),
+            sql.SQL(" NOT NULL" if column.name in never_null else ""),
+        )
         for column in columns
     ]
     if first_loaded_at is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import postgres, retry
 from pipeline.errors import StepError, UnreachableError
-from pipeline.loading import extract
+from pipeline.loading import extract, load, validate
 from pipeline.retry import RetryPolicy
 from pipeline.warehouse import staging
 from tests.support.marks import in_depth
@@ -293,6 +293,53 @@ def test_the_steps_count_very_many_staged_rows_though_the_target_does_not(
     assert not extract.is_extracted(night.settings, table, run)
     night.load("shop", "item", run)
     assert night.differing("shop") == []
+
+
+def test_a_first_load_counts_very_many_staged_rows_as_it_publishes_them(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They become the table themselves: what it proves of that it proves of them."""
+    night.platform.source("shop", ITEMS, BY_XMIN)
+    monkeypatch.setattr(extract, "QUICKLY_COUNTED", 2)
+    run, table = next_run(), night.table("shop", "item")
+    night.extract("shop", run, "item")
+    validate.validate_extract(night.settings, table, run)
+    (name,) = staged_tables(night)
+    night.ask("warehouse", f'DELETE FROM staging."{name}" WHERE id = 1')
+    with pytest.raises(StepError, match="would have 99 rows, but the source's snapshot has 100") as caught:
+        load.load_table(night.settings, table, run)
+    assert caught.value.again == "extract"
+    assert night.value("warehouse", "SELECT to_regclass('shop.item')") is None
+    night.ask("warehouse", f'TRUNCATE staging."{name}"')
+    night.load("shop", "item", run)
+    assert night.differing("shop") == []
+
+
+def test_only_a_key_that_the_source_keeps_from_being_null_is_staged_so(night: Night) -> None:
+    """Said of an empty table it costs nothing. What the source lets be null is for the checks to find."""
+    night.platform.source(
+        "shop",
+        ITEMS
+        + """
+        CREATE TABLE child () INHERITS (item);
+        CREATE TABLE loose (id int, name text NOT NULL);
+        INSERT INTO loose VALUES (NULL, 'none');
+        CREATE TABLE own (id int PRIMARY KEY, name text NOT NULL);
+        """,
+        "source: shop\ntables: {item: {}, loose: {key: [id]}, own: {columns: {name: {mask: hash}}}}\n",
+    )
+    night.extract("shop", next_run(), "item", "loose", "own")
+    query = """
+        SELECT split_part(c.relname, '@', 1), array_agg(a.attname::text ORDER BY a.attnum)
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'staging'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND a.attnotnull
+        GROUP BY 1
+        """
+    assert dict(night.ask("warehouse", query)) == {
+        "shop.item": ["_loaded_at"],
+        "shop.loose": ["_loaded_at"],
+        "shop.own": ["id", "_loaded_at"],
+    }
 
 
 def test_an_extraction_that_was_overtaken_by_another_run_is_done_again(night: Night) -> None:

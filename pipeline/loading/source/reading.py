@@ -63,7 +63,12 @@ class Reading:
     def _copy_rows(self, planned: Plan, staged: Staged, source_rows: int) -> int:
         source, new = planned.table.source, planned.mode.into_new_table
         staging.create(
-            self._warehouse, staged.rows, source, planned.columns, datetime.now(UTC) if new else None
+            self._warehouse,
+            staged.rows,
+            source,
+            planned.columns,
+            datetime.now(UTC) if new else None,
+            _never_null(planned) if new else (),
         )
         if not planned.columns:
             # COPY cannot carry rows of no columns at all.
@@ -107,6 +112,16 @@ class Reading:
             self._show(percent, f"{so_far:,} rows read, {so_far / (now - began):,.0f} a second")
 
         return on_bytes
+
+
+def _never_null(planned: Plan) -> list[str]:
+    """Return the columns of the key that are null in no row, as the source itself sees to.
+
+    Tables that inherit have constraints of their own, and a mask makes other values.
+    """
+    certain = planned.key_is_enforced and not planned.shape.partitions
+    columns = planned.key_columns if certain else ()
+    return [column.name for column in columns if column.not_null and column.mask is None]
 
 
 def require_same(source: Connection, planned: Plan) -> None:
