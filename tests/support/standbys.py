@@ -75,7 +75,24 @@ class Standby:
 
     def connect(self, source: str) -> contextlib.AbstractContextManager[Connection]:
         """Open a source's database here, with autocommit."""
-        return clusters.connection(self.server.home, self.server.cluster.name, self.platform.database(source))
+        return self._session(self.platform.database(source))
+
+    @contextlib.contextmanager
+    def _session(self, database: str) -> Iterator[Connection]:
+        """Open a database here. A login can be in the way of the replay as well, and is tried again."""
+        with contextlib.ExitStack() as stack:
+
+            def let_in() -> Connection | None:
+                try:
+                    return stack.enter_context(
+                        clusters.connection(self.server.home, self.server.cluster.name, database)
+                    )
+                except psycopg2.OperationalError as error:
+                    if "conflict with recovery" not in str(error):
+                        raise
+                    return None
+
+            yield wait_until(let_in, "the standby lets us in")
 
     def become(self, source: str) -> None:
         """Let the pipeline read a source from here instead of from the primary, and back it up here."""
@@ -104,7 +121,7 @@ class Standby:
         with self.platform.connect(source) as primary:
             reached = postgres.value(primary, "SELECT pg_current_wal_insert_lsn()")
         # The source's own database may not have come over yet.
-        with clusters.connection(self.server.home, self.server.cluster.name, "postgres") as here:
+        with self._session("postgres") as here:
 
             def caught_up() -> bool:
                 try:
