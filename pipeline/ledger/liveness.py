@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline import postgres
-from pipeline.ledger import lease
+from pipeline.errors import PipelineError, StepError
+from pipeline.ledger import lease, steps
 from pipeline.postgres import Connection
 from pipeline.step import Step
 from pipeline.system import process_tree
@@ -50,23 +51,23 @@ def is_at_work(connection: Connection, step: Step) -> bool:
     return process_tree.is_at_work(worker.pid, step.started_at.timestamp())
 
 
-def fail_killed_steps(connection: Connection, run: str, names: Collection[str]) -> None:
+def fail_killed_steps(
+    connection: Connection,
+    run: str,
+    names: Collection[str] | None = None,
+    error: PipelineError | None = None,
+) -> None:
     """Mark the steps of a run as failed that seem to be running on this machine, but whose process is dead.
 
-    `connection` commits by itself.
+    Those of all names where that is None; by `error`, where it is known why they were ended. `connection`
+    commits by itself.
     """
     query = """
         SELECT task, name, pid, started_at FROM ops.step
-        WHERE run = %s AND name = ANY(%s) AND state = 'running' AND host = %s
+        WHERE run = %s AND name = ANY(coalesce(%s, ARRAY[name])) AND state = 'running' AND host = %s
         """
-    for one in postgres.read(connection, query, _AtWork, (run, list(names), process_tree.place())):
+    asked = (run, None if names is None else list(names), process_tree.place())
+    error = error or StepError("its process was killed (by the kernel, for want of memory?)")
+    for one in postgres.read(connection, query, _AtWork, asked):
         if not process_tree.is_at_work(one.pid, one.started_at.timestamp()):
-            postgres.rows(
-                connection,
-                """
-                UPDATE ops.step SET state = 'failed', finished_at = clock_timestamp(), exit_code = 3,
-                    error = 'its process was killed (by the kernel, for want of memory?)'
-                WHERE run = %s AND task = %s AND name = %s AND pid = %s AND state = 'running'
-                """,
-                (run, one.task, one.name, one.pid),
-            )
+            steps.fail_step_of(connection, run, one.pid, error)

@@ -1,5 +1,6 @@
 """What is believed of a run whose process ended: by its number alone nobody can tell."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import psutil
 import pytest
 
 from pipeline import ledger
+from pipeline.cli.runs import etl, supervise
+from pipeline.errors import StoppedError
 from pipeline.ledger import liveness
 from pipeline.system import process_tree
 from tests.support.night import Night, next_run, wait_until
@@ -47,6 +50,34 @@ def test_a_step_whose_process_number_was_given_to_another_is_dead(night: Night) 
     run = next_run()
     begin(night, run, os.getpid(), datetime.now(UTC) - timedelta(days=365))
     assert cleared(night, run) == "failed"
+
+
+def test_a_step_that_was_begun_while_all_were_told_to_end_says_why_it_ended(
+    night: Night, zombie: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Luigi ends what it had just forked, before anybody else has seen it."""
+    night.platform.source(
+        "shop", "CREATE TABLE item (id int PRIMARY KEY)", "source: shop\ntables: {item: }\n"
+    )
+    night.platform.write_settings()
+    for key in ("LUIGI_CONFIG_PATH", "VAULT_ADDR"):
+        if key in night.platform.env:
+            monkeypatch.setenv(key, night.platform.env[key])
+    run = next_run()
+
+    def stopped(*_: object) -> None:
+        begin(night, run, zombie, datetime.now(UTC))
+        raise StoppedError("stopped by a signal")
+
+    monkeypatch.setattr(supervise.Supervision, "run", stopped)
+    arguments = argparse.Namespace(
+        run=run, source=None, table=[], clear=None, full=False, workers=1, log_file=None
+    )
+    with pytest.raises(StoppedError):
+        etl.run_etl(arguments)
+    step = night.step(run, "ExtractTable", "shop.item")
+    assert step is not None
+    assert (step.state, step.error, step.exit_code) == ("failed", "stopped by a signal", 143)
 
 
 @pytest.fixture(scope="module")

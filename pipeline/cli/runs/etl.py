@@ -153,7 +153,11 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
                 configured.run,
                 lambda pid, error: _fail(databases, run, pid, error),
             )
-            returncode, tail = supervision.run(_luigi(arguments, wanted, run))
+            try:
+                returncode, tail = supervision.run(_luigi(arguments, wanted, run))
+            except PipelineError as error:
+                outcome.fail_killed(databases, run, error)
+                raise
             # Over a connection of its own: the warehouse may have been restarted meanwhile.
             retry.call(lambda: _judge(databases, run, wanted, returncode, tail))
         if before:

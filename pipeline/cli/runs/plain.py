@@ -12,7 +12,7 @@ from pipeline.access import Access
 from pipeline.alerts.failures import AlertSubject
 from pipeline.chains import Chain
 from pipeline.cli import terminal
-from pipeline.cli.runs import supervise
+from pipeline.cli.runs import outcome, supervise
 from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
 from pipeline.ledger import liveness, runs
 from pipeline.postgres import Connection
@@ -62,7 +62,11 @@ def run_chain(chain: Chain, arguments: argparse.Namespace) -> int:
                 functools.partial(_fail, databases, run),
             )
             line = supervise.luigi(chain.module, [chain.root], run, "--workers", str(arguments.workers))
-            returncode, tail = supervision.run(line)
+            try:
+                returncode, tail = supervision.run(line)
+            except PipelineError as error:
+                outcome.fail_killed(databases, run, error)
+                raise
             with databases.warehouse(autocommit=True) as judging:
                 _judge(databases, judging, chain, run, returncode, tail)
     return 0
