@@ -167,6 +167,15 @@ def require_migrated(connection: Connection) -> None:
         )
 
 
+def outdated() -> StepError:
+    """Return the error of a ledger that lacks what came with a later release."""
+    return StepError(
+        "the warehouse's own tables are of an earlier version",
+        hint="run 'pipeline migrate' once",
+        retryable=False,
+    )
+
+
 def row_counts(connection: Connection, key: StepKey) -> list[int]:
     """Return how many rows the table of a load had after each of its loads, the newest first."""
     query = """

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline import postgres
-from pipeline.errors import StepError
 from pipeline.ledger import steps
 from pipeline.postgres import Connection
 
@@ -39,11 +38,7 @@ def require_migrated(connection: Connection) -> None:
     """Raise StepError if the ledger is older than the surface, or is not there at all."""
     steps.require_migrated(connection)
     if postgres.value(connection, "SELECT to_regclass('ops.surface')") is None:
-        raise StepError(
-            "the warehouse's own tables are of an earlier version",
-            hint="run 'pipeline migrate' once",
-            retryable=False,
-        )
+        raise steps.outdated()
 
 
 class Memory:

@@ -8,7 +8,7 @@ import psycopg2.errors
 
 from pipeline import postgres
 from pipeline.catalog import Card, Dashboard
-from pipeline.errors import StepError
+from pipeline.ledger import steps
 from pipeline.postgres import Connection
 from pipeline.report import rows
 
@@ -53,9 +53,7 @@ def read(connection: Connection) -> Moments:
         with rows.apart(connection):
             return dict(postgres.rows(connection, query))
     except psycopg2.errors.UndefinedTable:
-        raise StepError(
-            "the warehouse's own tables are of an earlier version", hint="run 'pipeline migrate' once"
-        ) from None
+        raise steps.outdated() from None
 
 
 def of(dashboard: Dashboard, known: Moments) -> Ages:

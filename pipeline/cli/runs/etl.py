@@ -1,7 +1,7 @@
 """`pipeline run etl` and `run mart`: Luigi in a child process, how it gets on, and how it ended."""
 
 import argparse
-import contextlib
+import functools
 from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from pipeline.alerts import failures
 from pipeline.alerts.failures import AlertSubject
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import loads, terminal
-from pipeline.cli.runs import nightly, outcome, scope, supervise
+from pipeline.cli.runs import killed, nightly, outcome, scope, supervise
 from pipeline.cli.runs.scope import Scope
 from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
 from pipeline.ledger import liveness, runs
@@ -151,12 +151,12 @@ def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace)
                 lambda: _progress(warehouse, run, names),
                 log,
                 configured.run,
-                lambda pid, error: _fail(databases, run, pid, error),
+                functools.partial(killed.fail_step, databases, run),
             )
             try:
                 returncode, tail = supervision.run(_luigi(arguments, wanted, run))
             except PipelineError as error:
-                outcome.fail_killed(databases, run, error)
+                killed.fail_unseen(databases, run, error)
                 raise
             # Over a connection of its own: the warehouse may have been restarted meanwhile.
             retry.call(lambda: _judge(databases, run, wanted, returncode, tail))
@@ -206,15 +206,6 @@ def _already_running(warehouse: Connection) -> AlreadyRunningError:
         )
     since = f"{other.attempted_at:%Y-%m-%d %H:%M}"
     return AlreadyRunningError.of("a load", other.run, since, other.host, other.pid)
-
-
-def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
-    # What is told is the error itself, also where it cannot be recorded.
-    with (
-        contextlib.suppress(postgres.Error, PipelineError),
-        databases.warehouse(autocommit=True) as warehouse,
-    ):
-        ledger.fail_step_of(warehouse, run, pid, error)
 
 
 def _progress(warehouse: Connection, run: str, names: Set[str]) -> tuple[float | None, str]:

@@ -1,14 +1,10 @@
 """Sends what came of a load: an alert for each table or server that failed, the recovery of all others."""
 
-import contextlib
 from collections.abc import Sequence, Set
 
-from pipeline import alerts, chains, postgres
-from pipeline.access import Access
+from pipeline import alerts, chains
 from pipeline.alerts import failures
 from pipeline.chains import BUILD_TASK
-from pipeline.errors import PipelineError
-from pipeline.ledger import liveness
 from pipeline.settings import Settings
 from pipeline.step import Step
 
@@ -64,15 +60,3 @@ def _take_back(configured: Settings, run: str, succeeded: Sequence[str], keys: S
                 alerts.send_recovery(
                     configured, subject.key, f"{subject.name}: in reach again", task=task, run=run
                 )
-
-
-def fail_killed(databases: Access, run: str, error: PipelineError) -> None:
-    """Record how steps failed that nobody saw: begun while all were told to end, and ended by Luigi at once.
-
-    What is told is `error`, also where that cannot be recorded.
-    """
-    with (
-        contextlib.suppress(postgres.Error, PipelineError),
-        databases.warehouse(autocommit=True) as warehouse,
-    ):
-        liveness.fail_killed_steps(warehouse, run, error=error)

@@ -1,7 +1,6 @@
 """`pipeline run CHAIN` for chains without a command of their own: all of a chain, judged by its steps."""
 
 import argparse
-import contextlib
 import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from pipeline.access import Access
 from pipeline.alerts.failures import AlertSubject
 from pipeline.chains import Chain
 from pipeline.cli import terminal
-from pipeline.cli.runs import outcome, supervise
+from pipeline.cli.runs import killed, supervise
 from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
 from pipeline.ledger import liveness, runs
 from pipeline.postgres import Connection
@@ -59,13 +58,13 @@ def run_chain(chain: Chain, arguments: argparse.Namespace) -> int:
                 lambda: _progress(warehouse, chain, run),
                 log,
                 configured.run,
-                functools.partial(_fail, databases, run),
+                functools.partial(killed.fail_step, databases, run),
             )
             line = supervise.luigi(chain.module, [chain.root], run, "--workers", str(arguments.workers))
             try:
                 returncode, tail = supervision.run(line)
             except PipelineError as error:
-                outcome.fail_killed(databases, run, error)
+                killed.fail_unseen(databases, run, error)
                 raise
             with databases.warehouse(autocommit=True) as judging:
                 _judge(databases, judging, chain, run, returncode, tail)
@@ -83,15 +82,6 @@ def _progress(warehouse: Connection, chain: Chain, run: str) -> tuple[float | No
         return None, "the warehouse does not answer"
     now = [f"{step.key.task} {step.key.name}" for step in steps if step.state == State.RUNNING]
     return float(sum(step.done for step in steps)), ", ".join(now)
-
-
-def _fail(databases: Access, run: str, pid: int, error: PipelineError) -> None:
-    # What is told is the error itself, also where it cannot be recorded.
-    with (
-        contextlib.suppress(postgres.Error, PipelineError),
-        databases.warehouse(autocommit=True) as warehouse,
-    ):
-        ledger.fail_step_of(warehouse, run, pid, error)
 
 
 def _judge(
