@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import postgres, quality
 from pipeline.catalog import Mart, RelationKind
 from pipeline.errors import StepError
 from pipeline.marts.question import Answer
-from pipeline.postgres import Composable, Connection
+from pipeline.postgres import Composable, Connection, foreign
 from pipeline.quality import CANDIDATE
 from pipeline.warehouse import locks, relation, roles, staging, swap, views
 from pipeline.warehouse.views import View
@@ -55,6 +55,12 @@ def as_table(warehouse: Connection, theirs: Connection, new: New) -> None:
         for column in new.answer.columns
     ]
     _execute(warehouse, "CREATE TABLE {} ({})", new.rows, sql.SQL(", ").join(definitions))
+    query = "SELECT array_agg(atttypid::bigint) FROM pg_attribute WHERE attrelid = %s AND attnum > 0"
+    types = postgres.value(warehouse, query, (relation.oid(warehouse, new.rows),))
+    for made in foreign.types(warehouse, types).values():
+        raise _refused(
+            new.mart, "gives a column", made, "cast the column to text or to a type of PostgreSQL's own"
+        )
     copied = postgres.copy(
         theirs,
         sql.SQL("COPY pg_temp.{} TO STDOUT (FORMAT binary)").format(sql.Identifier(CANDIDATE)),
@@ -85,8 +91,11 @@ def _index(warehouse: Connection, new: New) -> None:
 
 def as_view(warehouse: Connection, new: New, about_to_change: AboutToChange) -> None:
     """Make the mart a view. Where its columns change, what hangs on it is made again, or named."""
+    definition, analyst = sql.SQL(new.answer.definition), roles.of(warehouse).analyst
+    if made := quality.foreign_constant(warehouse, definition, analyst):
+        raise _refused(new.mart, "has a constant", made, "write the constant without that type")
     kind = relation.kind(warehouse, new.target)
-    create = sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(new.target, sql.SQL(new.answer.definition))
+    create = sql.SQL("CREATE OR REPLACE VIEW {} AS {}").format(new.target, definition)
     if kind in (None, RelationKind.VIEW):
         postgres.rows(warehouse, "SAVEPOINT columns")
         try:
@@ -97,6 +106,14 @@ def as_view(warehouse: Connection, new: New, about_to_change: AboutToChange) -> 
             _finish(warehouse, new, VIEW)
             return
     _replace(warehouse, new, create, about_to_change)
+
+
+def _refused(mart: Mart, what: str, made: str, hint: str) -> StepError:
+    return StepError(
+        f"{mart.file}:1: {what} of the type {made}, whose checks would be run with the pipeline's rights",
+        hint=hint,
+        retryable=False,
+    )
 
 
 def _replace(warehouse: Connection, new: New, create: Composable, about_to_change: AboutToChange) -> None:

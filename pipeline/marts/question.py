@@ -23,7 +23,7 @@ QUESTION = "question"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of what a mart gives, with its type as SQL writes it."""
+    """A column of what a mart gives, with its type as SQL writes it; of a domain, what that constrains."""
 
     name: str
     type: str
@@ -59,7 +59,7 @@ def ask(theirs: Connection, mart: Mart) -> Answer:
     reads = _reads(theirs, mart, oid)
     _refuse_functions(theirs, mart, oid)
     definition = str(postgres.value(theirs, "SELECT pg_catalog.pg_get_viewdef(%s::oid)", (oid,)))
-    columns = _columns(theirs, oid)
+    columns = postgres.read(theirs, postgres.statement("marts/view_columns"), Column, (oid,))
     rows = _run(theirs, mart, view)
     return Answer(definition.rstrip().rstrip(";"), columns, reads, rows)
 
@@ -73,6 +73,8 @@ def _create(theirs: Connection, mart: Mart, view: str) -> int:
             cursor.execute(before + mart.sql + "\n")
     except psycopg2.Error as error:
         raise _refused(mart, error, len(before)) from None
+    # A constant is read as the view is made, and its type may have set anything.
+    postgres.rows(theirs, "SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)")
     oid: int = postgres.value(theirs, "SELECT %s::pg_catalog.regclass::oid::bigint", (f"pg_temp.{view}",))
     return oid
 
@@ -125,21 +127,6 @@ def _refuse_functions(theirs: Connection, mart: Mart, oid: int) -> None:
             hint="remove it",
             retryable=False,
         )
-
-
-def _columns(theirs: Connection, oid: int) -> list[Column]:
-    query = """
-        SELECT a.attname AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
-               CASE WHEN a.attcollation <> t.typcollation
-                    THEN pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.collname)
-               END AS collation
-        FROM pg_catalog.pg_attribute a
-        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-        LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
-        LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
-        WHERE a.attrelid = %s AND a.attnum > 0 ORDER BY a.attnum
-        """
-    return postgres.read(theirs, query, Column, (oid,))
 
 
 def _run(theirs: Connection, mart: Mart, view: str) -> int:

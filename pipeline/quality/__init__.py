@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.catalog.check_kinds import CANDIDATE, Result
 from pipeline.postgres import Connection
+from pipeline.quality.asked import foreign_constant
 from pipeline.quality.columns import of_columns
 from pipeline.quality.declared import of_declared, require_pure
 from pipeline.quality.result import how_to_fix
@@ -15,6 +16,7 @@ __all__ = [
     "Subject",
     "check",
     "duplicates",
+    "foreign_constant",
     "how_to_fix",
     "naming",
     "require_pure",

@@ -18,7 +18,7 @@ from psycopg2.extras import execute_values
 from pipeline import postgres
 from pipeline.catalog.check_kinds import CANDIDATE
 from pipeline.errors import StepError
-from pipeline.postgres import Composable, Connection
+from pipeline.postgres import Composable, Connection, foreign
 
 _VIEW = sql.Identifier("pg_temp", "asked")
 _CREATE = sql.SQL("CREATE TEMP VIEW asked AS {}")
@@ -72,6 +72,17 @@ def require_pure(theirs: Connection, query: Composable, declared_in: str) -> Non
         _require_pure(theirs, declared_in)
 
 
+def foreign_constant(warehouse: Connection, query: Composable, analyst: str) -> str | None:
+    """Return a type of other people's making of which a query has a constant; None if there is none.
+
+    Whoever makes a view of the query reads that constant, and so runs what its type checks: here an analyst.
+    """
+    with _undone(warehouse):
+        _as_analyst(warehouse, analyst, _DO, _CREATE.format(query))
+        view = _oid(warehouse)
+        return foreign.constants(warehouse, [view]).get(view)
+
+
 def count(theirs: Connection, query: Composable) -> int:
     """Return how many rows a check's query returns, in a session that is an analyst's own."""
     counting = sql.SQL("SELECT {} FROM ({}) AS f").format(_WHOLE_ROWS, query)
@@ -106,14 +117,20 @@ def _as_analyst(warehouse: Connection, analyst: str, kind: str, statement: Compo
 
 
 def _require_pure(warehouse: Connection, declared_in: str) -> None:
-    oid = postgres.value(warehouse, "SELECT 'pg_temp.asked'::pg_catalog.regclass::pg_catalog.oid::bigint")
-    for function in postgres.records(warehouse, postgres.statement("postgres/view_functions"), (oid,)):
+    functions = postgres.statement("postgres/view_functions")
+    for function in postgres.records(warehouse, functions, (_oid(warehouse),)):
         raise StepError(
             f"its sql check calls {function['name']}, which can do more than compute; its last good rows "
             "stay up",
             hint=f"take that out, {declared_in}",
             retryable=False,
         )
+
+
+def _oid(warehouse: Connection) -> int:
+    query = "SELECT 'pg_temp.asked'::pg_catalog.regclass::pg_catalog.oid::bigint"
+    oid: int = postgres.value(warehouse, query)
+    return oid
 
 
 def _columns(warehouse: Connection) -> list[str]:

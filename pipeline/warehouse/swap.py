@@ -89,7 +89,7 @@ def _with_views_ahead(warehouse: Connection, new: Replaced, swapped: Sequence[Re
     views read another table too that is swapped, they are made afterwards.
     """
     others = [view for each in swapped if each is not new for view in each.views]
-    if not any(view.filled for view in new.views) or any(view in others for view in new.views):
+    if not any(view.populated for view in new.views) or any(view in others for view in new.views):
         return new
     ahead_in, name = new.rows.strings[1], new.target.strings[1]
     postgres.rows(warehouse, "SAVEPOINT ahead")

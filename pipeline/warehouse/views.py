@@ -3,48 +3,71 @@
 PostgreSQL ties a view to the very table it was made on, and drops its grants with it. So each dependent
 view is written down whole (definition, owner, grants, options, comments, indexes), and made again on the new
 table. Where a materialized one has to be filled, that is done beforehand, while people read the old ones.
+
+Views are other people's, and so is the code in them: it is run with their rights and not with ours, which may
+do more. A materialized one is made empty, given to its owner, and then filled, which the server does as that.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import RelationKind
 from pipeline.errors import StepError
-from pipeline.postgres import Composable, Connection
+from pipeline.postgres import Composable, Connection, foreign
 from pipeline.warehouse import relation as relations
 
 
 @dataclass(frozen=True)
 class View:
-    """A view, or a materialized one, with the statements that make it again as it is."""
+    """A view, or a materialized one, with the statements that make it again as it is.
 
+    `definition` makes it, without rows; then come its owner, its rows if it is `populated`, its `indexes`,
+    grants and comments (`rights`). `constant` is a type that people made and of which it has a constant.
+    """
+
+    oid: int
     schema: str
     name: str
     materialized: bool
-    statements: Sequence[str]
+    populated: bool
+    owner: str
+    definition: str
+    indexes: Sequence[str]
+    rights: Sequence[str]
+    constant: str | None = None
 
     @property
     def kind(self) -> sql.SQL:
         return sql.SQL("MATERIALIZED VIEW" if self.materialized else "VIEW")
 
     @property
-    def ownership(self) -> str:
+    def ownership(self) -> sql.Composed:
         """The statement that gives it to its owner."""
-        return next(one for one in self.statements if one.startswith("ALTER TABLE "))
+        return sql.SQL("ALTER TABLE {} OWNER TO {}").format(self._identifier(), sql.Identifier(self.owner))
 
-    @property
-    def filled(self) -> bool:
-        """Whether making it takes as long as its query."""
-        return self.materialized and not self.statements[0].endswith(" WITH NO DATA")
+    def making(self, names: Mapping[str, str], schema: str) -> list[Composable]:
+        """Return what makes it in a schema, with other `names` in its definition, as in `_renamed`."""
+        here = replace(self, schema=schema)
+        filled = (
+            [sql.SQL("REFRESH MATERIALIZED VIEW {}").format(here._identifier())] if self.populated else []
+        )
+        rest = [sql.SQL(_renamed(statement, names)) for statement in (*self.indexes, *self.rights)]
+        return [sql.SQL(_renamed(self.definition, names)), here.ownership, *filled, *rest]
+
+    def _identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
 
 
 def dependent(warehouse: Connection, relation: sql.Identifier) -> list[View]:
     """Return the views on a table, and the views on those, each after what it reads."""
-    return postgres.read(warehouse, postgres.statement("warehouse/dependent_views"), View, relation.strings)
+    statement = postgres.statement("warehouse/dependent_views")
+    found = postgres.read(warehouse, statement, View, relation.strings)
+    constants = foreign.constants(warehouse, [view.oid for view in found])
+    return [replace(view, constant=constants.get(view.oid)) for view in found]
 
 
 def lock(warehouse: Connection, views: list[View]) -> None:
@@ -53,7 +76,7 @@ def lock(warehouse: Connection, views: list[View]) -> None:
         if not view.materialized:  # its readers touch nothing else
             try:
                 # LOCK TABLE would lock what it reads too, which its owner may not. This changes nothing.
-                postgres.rows(warehouse, sql.SQL(view.ownership))
+                postgres.rows(warehouse, view.ownership)
             except postgres.InsufficientPrivilege as error:
                 raise _not_ours(f'view "{view.schema}"."{view.name}"', error) from None
 
@@ -123,16 +146,30 @@ def _quoted(warehouse: Connection, relation: sql.Identifier) -> str:
 def create(warehouse: Connection, views: list[View]) -> None:
     """Make the views again. Raise StepError, naming the one that the new table no longer fits."""
     for view in views:
+        _require_ours(view)
         try:
             # All at once, for somebody may be waiting.
-            postgres.rows(warehouse, ";\n".join(view.statements))
+            postgres.rows(warehouse, sql.SQL(";\n").join(view.making({}, view.schema)))
         except postgres.Error as error:
             raise postgres.environmental(error) or StepError(
                 f'view "{view.schema}"."{view.name}" does not fit the table\'s new shape: '
                 f"{postgres.message_of(error)}",
-                hint="change or drop the view",
+                hint=f"change or drop the view, or give its owner {view.owner} what it lacks"
+                if isinstance(error, postgres.InsufficientPrivilege)
+                else "change or drop the view",
                 retryable=False,
             ) from None
+
+
+def _require_ours(view: View) -> None:
+    """Raise StepError if making the view would run its owner's code with our rights."""
+    if view.constant:
+        raise StepError(
+            f'view "{view.schema}"."{view.name}" has to be created again, and has a constant of the type '
+            f"{view.constant}, whose checks would be run with the pipeline's rights",
+            hint="write the constant without that type, or drop the view",
+            retryable=False,
+        )
 
 
 def make_ahead(warehouse: Connection, views: Sequence[View], target: sql.Identifier, ahead_in: str) -> bool:
@@ -144,17 +181,46 @@ def make_ahead(warehouse: Connection, views: Sequence[View], target: sql.Identif
         _quoted(warehouse, sql.Identifier(schema, name)): _quoted(warehouse, sql.Identifier(ahead_in, name))
         for schema, name in (target.strings, *((view.schema, view.name) for view in views))
     }
+    if any(view.constant for view in views):
+        return False
     try:
+        lent = _lend(warehouse, views, target, ahead_in)
         for view in views:
-            for statement in (view.statements[0], *filter(_INDEX.match, view.statements[1:])):
-                postgres.rows(warehouse, sql.SQL(_renamed(statement, names)))
+            for statement in view.making(names, ahead_in):
+                postgres.rows(warehouse, statement)
+        # What people may with the table is for the swap to say.
+        for owner in lent:
+            table = sql.Identifier(ahead_in, target.strings[1])
+            postgres.rows(warehouse, sql.SQL("REVOKE SELECT ON {} FROM {}").format(table, owner))
     except postgres.Error:
         return False
     # One that still reads the old table would keep it from being dropped.
     return all(view.schema != ahead_in for view in dependent(warehouse, target))
 
 
-_INDEX = re.compile("CREATE (UNIQUE )?INDEX ")
+def _lend(
+    warehouse: Connection, views: Sequence[View], target: sql.Identifier, ahead_in: str
+) -> list[sql.Identifier]:
+    """Let the views' owners have views in the schema, and read the new table if they may read the old one.
+
+    Return those who may read it only by that.
+    """
+    table, schema = sql.Identifier(ahead_in, target.strings[1]), sql.Identifier(ahead_in)
+    lent = []
+    for owner in sorted({view.owner for view in views}):
+        identifier = sql.Identifier(owner)
+        postgres.rows(warehouse, sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(schema, identifier))
+        query = "SELECT has_table_privilege(%s, %s::regclass, 'SELECT')"
+        old, new = (
+            postgres.value(warehouse, query, (owner, relation.as_string(warehouse)))
+            for relation in (target, table)
+        )
+        if old and not new:
+            postgres.rows(warehouse, sql.SQL("GRANT SELECT ON {} TO {}").format(table, identifier))
+            lent.append(identifier)
+    return lent
+
+
 _WORD = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
 # A text in quotes, or a name with all that is before it.
 _TOKEN = re.compile(rf"'(?:[^']|'')*'|{_WORD}(?:\.{_WORD})*")
@@ -176,9 +242,6 @@ def take_places(warehouse: Connection, views: Sequence[View], ahead_in: str) -> 
             view.kind, sql.Identifier(ahead_in, view.name), sql.Identifier(view.schema)
         )
         postgres.rows(warehouse, statement)
-        rest = [each for each in view.statements[1:] if not _INDEX.match(each)]
-        if rest:
-            postgres.rows(warehouse, ";\n".join(rest))
 
 
 def drop_schema(warehouse: Connection, ahead_in: str, views: Sequence[View]) -> None:

@@ -325,7 +325,18 @@ def kept(warehouse: Connection, staged: Staged) -> None:
 
 
 def shown(warehouse: Connection, _: Staged) -> None:
-    views.create(warehouse, [View("shop", "shown", materialized=False, statements=(f"SELECT {ENDING}",))])
+    shown = View(
+        oid=0,
+        schema="shop",
+        name="shown",
+        materialized=False,
+        populated=False,
+        owner="postgres",
+        definition=f"SELECT {ENDING}",
+        indexes=(),
+        rights=(),
+    )
+    views.create(warehouse, [shown])
 
 
 def dropped(warehouse: Connection, _: Staged) -> None:

@@ -15,18 +15,20 @@ WITH RECURSIVE chain(oid, depth) AS (
     SELECT oid, max(depth) AS depth FROM chain WHERE depth > 0 GROUP BY oid
 )
 SELECT
-    n.nspname AS schema, v.relname AS name, v.relkind = 'm' AS materialized,
-    ARRAY[format(
+    v.oid::bigint, n.nspname AS schema, v.relname AS name, v.relkind = 'm' AS materialized,
+    v.relkind = 'm' AND v.relispopulated AS populated,
+    pg_get_userbyid(v.relowner) AS owner,
+    format(
         'CREATE %%s %%I.%%I%%s AS %%s',
         CASE v.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END,
         n.nspname, v.relname,
         coalesce(' WITH (' || array_to_string(v.reloptions, ', ') || ')', ''),
-        rtrim(pg_get_viewdef(v.oid), ';')
-            || CASE WHEN v.relkind = 'm' AND NOT v.relispopulated THEN ' WITH NO DATA' ELSE '' END
-    )]
-    || ARRAY(SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = v.oid ORDER BY i.indexrelid)
-    || format('ALTER TABLE %%I.%%I OWNER TO %%I', n.nspname, v.relname, pg_get_userbyid(v.relowner))
-    || ARRAY(
+        rtrim(pg_get_viewdef(v.oid), ';') || CASE v.relkind WHEN 'm' THEN ' WITH NO DATA' ELSE '' END
+    ) AS definition,
+    ARRAY(
+        SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = v.oid ORDER BY i.indexrelid
+    ) AS indexes,
+    ARRAY(
         SELECT format(
             'GRANT %%s ON %%I.%%I TO %%s%%s', a.privilege_type, n.nspname, v.relname,
             CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
@@ -52,7 +54,7 @@ SELECT
         FROM pg_description d
         LEFT JOIN pg_attribute c ON c.attrelid = d.objoid AND c.attnum = d.objsubid
         WHERE d.classoid = 'pg_class'::regclass AND d.objoid = v.oid
-    ) AS statements
+    ) AS rights
 FROM views
 JOIN pg_class v ON v.oid = views.oid
 JOIN pg_namespace n ON n.oid = v.relnamespace
