@@ -65,9 +65,9 @@ class View:
 def dependent(warehouse: Connection, relation: sql.Identifier) -> list[View]:
     """Return the views on a table, and the views on those, each after what it reads."""
     statement = postgres.statement("warehouse/dependent_views")
-    found = postgres.read(warehouse, statement, View, relation.strings)
-    constants = foreign.constants(warehouse, [view.oid for view in found])
-    return [replace(view, constant=constants.get(view.oid)) for view in found]
+    views = postgres.read(warehouse, statement, View, relation.strings)
+    constants = foreign.constants(warehouse, [view.oid for view in views])
+    return [replace(view, constant=constants.get(view.oid)) for view in views]
 
 
 def lock(warehouse: Connection, views: list[View]) -> None:
