@@ -57,7 +57,11 @@ SETTINGS: dict[str, tuple[str, str | None]] = {
 }
 LIMITED = {"statement_timeout": "4h", "lock_timeout": "30s"}
 SIDES = {
-    "source": {**LIMITED, "default_transaction_read_only": "on"},
+    "source": {
+        **LIMITED,
+        "idle_in_transaction_session_timeout": "6h",
+        "default_transaction_read_only": "on",
+    },
     "backup": {**LIMITED, "statement_timeout": "0", "default_transaction_read_only": "on"},
     "warehouse": {},
     "drill": {},
@@ -277,7 +281,10 @@ def test_a_connection_that_is_lost_is_told_as_that_of_its_server(
 ENDS = {
     "statement_timeout": ("canceling statement due to statement timeout", "4h"),
     "transaction_timeout": ("terminating connection due to transaction timeout", "0"),
-    "idle_in_transaction_session_timeout": ("terminating connection due to idle-in-transaction timeout", "0"),
+    "idle_in_transaction_session_timeout": (
+        "terminating connection due to idle-in-transaction timeout",
+        "6h",
+    ),
     "idle_session_timeout": ("terminating connection due to idle-session timeout", "0"),
 }
 
@@ -360,3 +367,24 @@ def test_a_statement_that_somebody_ends_is_not_said_to_be_over_a_limit(shop: Nig
         end.join()
     assert "statement_timeout" not in str(caught.value)
     assert caught.value.retryable
+
+
+def test_a_session_that_a_limit_of_ours_ended_is_a_lost_one_that_is_tried_again(
+    shop: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a step that was stopped for hours, and goes on: nobody imposed it."""
+    monkeypatch.setitem(access.SOURCE_SESSION, "idle_in_transaction_session_timeout", "300ms")
+
+    def run() -> None:
+        with opened(shop, "source") as session, postgres.explained("shop.item"):
+            postgres.rows(session, "SELECT 1")
+            mine = f"SELECT pid FROM pg_stat_activity WHERE pid = {session.info.backend_pid}"
+            wait_until(lambda: not shop.ask("shop", mine), "the server ends the session")
+            postgres.rows(session, "SELECT 1")
+
+    with pytest.raises(LostError) as caught:
+        run()
+    assert str(caught.value) == (
+        "shop.item: source shop: the connection was lost: "
+        "terminating connection due to idle-in-transaction timeout"
+    )

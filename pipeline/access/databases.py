@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 SOURCE_SESSION = {
     "lock_timeout": "30s",
     "statement_timeout": "4h",
-    # The snapshot of a night is held idle on purpose.
-    "idle_in_transaction_session_timeout": "0",
+    # It waits for the warehouse at times; if its process is stopped, the source cannot clean up meanwhile.
+    "idle_in_transaction_session_timeout": "6h",
     "default_transaction_read_only": "on",
     # Rows that a policy hides from us are an error instead of a gap.
     "row_security": "off",
 }
 
-# As pg_dump: nothing is cut short.
-BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0"}
+# As pg_dump, which takes these limits off itself: nothing is cut short.
+BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 # What one statement of a mart may take; a whole step is limited by [run] step_minutes.
 ANALYST_SESSION = {"statement_timeout": "1h", "lock_timeout": "30s"}

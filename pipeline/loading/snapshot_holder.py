@@ -1,7 +1,8 @@
 """Holds the snapshot of a source while its tables are extracted, and knows which one is held.
 
 A transaction exports it, so something has to keep that transaction open: a small process of its own, which
-ends by itself when everything is extracted, or as soon as the worker that asked for it is gone.
+ends by itself when everything is extracted, or as soon as the worker that asked for it is gone. Where that
+process stands still, or waits for a warehouse that does, the source itself ends the transaction.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from pipeline import access, ledger, redact, retry
+from pipeline import access, ledger, postgres, redact, retry
 from pipeline.access import Access
 from pipeline.catalog import Source
 from pipeline.catalog.as_written import ALL
@@ -24,7 +25,7 @@ from pipeline.errors import LostError, Outage, PipelineError, StepError, Unreach
 from pipeline.ledger import lease
 from pipeline.loading import undeclared
 from pipeline.loading.source import continuity
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, locks
 from pipeline.postgres.snapshot import Snapshot, read_at
 from pipeline.settings import Settings
 from pipeline.step import StepKey
@@ -39,6 +40,13 @@ POLL_SECONDS = 2.0
 OPENING_SECONDS = 60
 # The longest that a source is kept from cleaning up: tables that wait for a person do not need this moment.
 LONGEST_SECONDS = 6 * 3600.0
+# The source ends the transaction of a holder that asks it nothing for so long: of one that is stopped, or
+# waits for a warehouse that is.
+STOPPED_SECONDS = 600.0
+# So often a holder that works asks it something.
+HEARTBEAT_SECONDS = 60.0
+# The warehouse answers it in no time, or else somebody has locked the ledger; its owner may be gone by then.
+WAREHOUSE_SESSION = {"statement_timeout": "1min"}
 
 
 def step_key(source: str, run: str) -> StepKey:
@@ -187,32 +195,77 @@ def hold(configured: Settings, declared: Source, run: str, owner: int, answer: T
     names = [f"{source}.{table}" for table in declared.tables]
     with access.opened(configured) as databases, databases.source(source) as connection:
         with databases.warehouse(autocommit=True) as ours:
-            snapshot = continuity.take(ours, connection, source)
+            # Who is stopped cannot let go, and a parent that was killed ends nobody.
+            snapshot = continuity.take(
+                ours,
+                connection,
+                source,
+                before=lambda: locks.give_back_when_stopped(connection, STOPPED_SECONDS),
+            )
         with answer:
             answer.write(json.dumps(snapshot.to_json()) + "\n")
-        ends_at = time.monotonic() + LONGEST_SECONDS
-
-        def needed() -> bool:
-            # The source's socket is readable when the server ends the connection.
-            return not select.select([owner, connection.fileno()], [], [], POLL_SECONDS)[0]
-
-        while needed():
+        holding = _Holding(connection, source, owner)
+        while holding.goes_on():
             # A restart of the warehouse does not end a moment of the source.
-            with contextlib.suppress(LostError), databases.warehouse(autocommit=True) as warehouse:
-                while _is_wanted(warehouse, source, run, names, snapshot) and needed():
-                    if time.monotonic() >= ends_at:
-                        logger.warning(
-                            "source %s: its snapshot was held for %g hours and is released; the same run "
-                            "reads the remaining tables as of a later moment",
-                            source,
-                            LONGEST_SECONDS / 3600,
-                        )
-                        return
+            with (
+                contextlib.suppress(LostError),
+                databases.warehouse(autocommit=True, session=WAREHOUSE_SESSION) as warehouse,
+            ):
+                while _is_wanted(warehouse, source, run, names, snapshot) and holding.goes_on():
+                    pass
                 return
 
 
+class _Holding:
+    """A snapshot that this process holds, by a transaction of `connection`, for process `owner` (a pidfd)."""
+
+    def __init__(self, connection: Connection, source: str, owner: int) -> None:
+        self._connection, self._source, self._owner = connection, source, owner
+        self._asked_at = time.monotonic()
+        self._ends_at = self._asked_at + LONGEST_SECONDS
+
+    def goes_on(self) -> bool:
+        """Wait for a moment; return whether the owner lives, the source holds it, and it may be held on."""
+        # The source's socket is readable when the server ends the connection.
+        ready, _, _ = select.select([self._owner, self._connection.fileno()], [], [], POLL_SECONDS)
+        if self._owner in ready:
+            return False
+        if time.monotonic() >= self._ends_at:
+            logger.warning(
+                "source %s: its snapshot was held for %g hours and is released; the same run reads the "
+                "remaining tables as of a later moment",
+                self._source,
+                LONGEST_SECONDS / 3600,
+            )
+            return False
+        return self._is_answered(at_once=bool(ready))
+
+    def _is_answered(self, *, at_once: bool) -> bool:
+        """Ask the source something, if it is time to; return whether its transaction is still there."""
+        if not at_once and time.monotonic() - self._asked_at < HEARTBEAT_SECONDS:
+            return True
+        try:
+            postgres.rows(self._connection, "SELECT 1")
+        except postgres.Error as error:
+            logger.warning(
+                "source %s: its server ended the session that held its snapshot (%s); the same run reads the "
+                "remaining tables as of a later moment",
+                self._source,
+                postgres.message_of(error),
+            )
+            return False
+        self._asked_at = time.monotonic()
+        return True
+
+
 def _is_wanted(warehouse: Connection, source: str, run: str, names: list[str], snapshot: Snapshot) -> bool:
-    """Whether a table is still to be read, and at this moment: not at one that another worker took since."""
-    current = find(warehouse, source, run)
-    superseded = current is not None and current.seen != snapshot.seen
-    return not superseded and ledger.count_read(warehouse, run, names, snapshot.seen) < len(names)
+    """Whether a table is still to be read, and at this moment: not at one that another worker took since.
+
+    If the warehouse does not say, because somebody keeps the ledger locked, it may be.
+    """
+    try:
+        current = find(warehouse, source, run)
+        superseded = current is not None and current.seen != snapshot.seen
+        return not superseded and ledger.count_read(warehouse, run, names, snapshot.seen) < len(names)
+    except postgres.QueryCanceled:
+        return True

@@ -40,8 +40,6 @@ ENDED_BY: Mapping[str, str] = {
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
-# None of ours sets one of them.
-ENDING = dict.fromkeys(ENDED_BY.values(), "0")
 # The function of the server that refuses to hide rows by row-level security.
 HIDES_ROWS = "check_enable_rls"
 # What a server says last, in whatever language: how severe it is, and two spaces.
@@ -171,7 +169,7 @@ def _ended_by(error: psycopg2.Error, session: Session) -> str | None:
     setting = ENDED_BY.get(error.pgcode or "")
     if setting is None and not (error.pgcode is None and is_lost(error) and last_words(session)):
         return None
-    asked_for = {setting: session.chosen.get(setting, "0")} if setting else ENDING
+    asked_for = {name: session.chosen.get(name, "0") for name in ENDED_BY.values() if setting in (None, name)}
     with contextlib.suppress(psycopg2.Error, PipelineError):
         if session.again is not None:
             with contextlib.closing(session.again()) as other:

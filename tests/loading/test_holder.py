@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -190,3 +191,134 @@ def test_a_checkout_that_breaks_in_mid_run_takes_no_snapshot_away(shop: Night) -
             assert snapshot_holder.held(shop.settings, "shop", run)
             extract.extract_table(shop.settings, table, run)
         wait_until(lambda: not holders(), "the holder has ended")
+
+
+# Where somebody stands still.
+
+WAITING = """
+    SELECT pid, query_start FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%%ops.step%%'
+"""
+LOCK = "BEGIN; LOCK TABLE ops.step IN ACCESS EXCLUSIVE MODE"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A source that waits for a second instead of ten minutes, and a holder that asks it all the time."""
+    monkeypatch.setattr(snapshot_holder, "STOPPED_SECONDS", 1.0)
+    monkeypatch.setattr(snapshot_holder, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot_holder, "POLL_SECONDS", 0.05)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_holder_that_is_stopped_keeps_no_source_back(shop: Night) -> None:
+    """A frozen container: it sees neither that its owner is gone nor that time passes."""
+    run = next_run()
+    with owner() as pid:
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
+        (holder,) = holders()
+        holder.suspend()
+    try:
+        wait_until(lambda: idle_transactions(shop) == 0, "the source has ended the transaction")
+        assert not snapshot_holder.held(shop.settings, "shop", run)
+    finally:
+        holder.resume()
+    wait_until(lambda: not holders(), "the holder has ended")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_holder_that_is_stopped_and_goes_on_ends_and_the_next_step_takes_another(
+    shop: Night, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.configure()
+    run = next_run()
+    with owner() as pid:
+        taken = snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
+        (holder,) = holders()
+        holder.suspend()
+        try:
+            wait_until(lambda: idle_transactions(shop) == 0, "the source has ended the transaction")
+        finally:
+            holder.resume()
+        wait_until(lambda: not holders(), "the holder has ended")
+        with pytest.raises(StepError, match=r"the snapshot of \S+ is gone"):
+            extract.extract_table(shop.settings, shop.table("shop", "a"), run)
+        assert snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid) != taken
+    told = "source shop: its server ended the session that held its snapshot (terminating connection due to "
+    assert told in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_warehouse_that_stands_still_keeps_no_source_back(shop: Night) -> None:
+    """Its machine answers, and it does not: nothing that the holder waits for ever comes."""
+    with shop.warehouse() as blocker, owner() as pid:
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), next_run(), pid)
+        postgres.rows(blocker, LOCK)
+        ((backend, _),) = wait_until(lambda: shop.ask("warehouse", WAITING), "the holder asks")
+        psutil.Process(backend).suspend()
+        try:
+            wait_until(lambda: idle_transactions(shop) == 0, "the source has ended the transaction")
+        finally:
+            psutil.Process(backend).resume()
+        postgres.rows(blocker, "ROLLBACK")
+        wait_until(lambda: not holders(), "the holder has ended")
+
+
+def test_a_holder_that_waits_for_the_ledger_holds_on_and_ends_with_its_owner(
+    shop: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_holder, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(snapshot_holder, "WAREHOUSE_SESSION", {"statement_timeout": "200ms"})
+    asked = set[tuple[Any, ...]]()
+
+    def asks_again() -> bool:
+        asked.update(shop.ask("warehouse", WAITING))
+        return len(asked) > 1
+
+    with shop.warehouse() as blocker:
+        with owner() as pid:
+            snapshot_holder.open_snapshot(shop.settings, declared(shop), next_run(), pid)
+            postgres.rows(blocker, LOCK)
+            wait_until(asks_again, "the holder gives up its question, and asks again")
+            assert (len(holders()), idle_transactions(shop)) == (1, 1)
+        wait_until(lambda: not holders(), "the holder has ended")
+        postgres.rows(blocker, "ROLLBACK")
+    assert idle_transactions(shop) == 0
+
+
+@pytest.mark.endurance
+def test_a_holder_that_works_keeps_its_snapshot_for_as_long_as_it_is_needed(
+    shop: Night, quick: pytest.MonkeyPatch
+) -> None:
+    """The source hears of it."""
+    quick.setattr(snapshot_holder, "STOPPED_SECONDS", 3.0)
+    query = """
+        SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND state LIKE 'idle in%%' AND xact_start < clock_timestamp() - interval '5 s'
+        """
+    run = next_run()
+    with owner() as pid:
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), run, pid)
+        wait_until(lambda: shop.value("shop", query) or not holders(), "its transaction is older than that")
+        assert snapshot_holder.held(shop.settings, "shop", run)
+
+
+@pytest.mark.endurance
+def test_it_is_not_held_without_end_while_the_warehouse_lets_nobody_in(
+    shop: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_holder, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(snapshot_holder, "LONGEST_SECONDS", 5.0)
+    role = f"{shop.platform.prefix}_pipeline"
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
+    with owner() as pid:
+        snapshot_holder.open_snapshot(shop.settings, declared(shop), next_run(), pid)
+        shop.ask("warehouse", f'ALTER ROLE "{role}" CONNECTION LIMIT 0')
+        try:
+            shop.ask("warehouse", end, (role,))
+            wait_until(lambda: not holders(), "the holder has ended")
+        finally:
+            shop.ask("warehouse", f'ALTER ROLE "{role}" CONNECTION LIMIT -1')
+        assert psutil.pid_exists(pid)
+    assert idle_transactions(shop) == 0

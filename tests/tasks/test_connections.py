@@ -25,7 +25,8 @@ SLOW = "".join(f"CREATE VIEW slow_{n} AS {SLOWLY};" for n in range(TABLES))
 SETTINGS = """
     CREATE VIEW seen AS
     SELECT name, setting FROM pg_settings WHERE name IN
-        ('application_name', 'statement_timeout', 'lock_timeout', 'transaction_read_only', 'row_security')
+        ('application_name', 'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+         'transaction_read_only', 'row_security')
     UNION ALL SELECT 'isolation', current_setting('transaction_isolation');
 """
 
@@ -118,6 +119,7 @@ def test_the_source_s_sessions_wait_for_nothing_for_ever(night: Night) -> None:
         "application_name": "pipeline",
         "statement_timeout": "14400000",
         "lock_timeout": "30000",
+        "idle_in_transaction_session_timeout": "21600000",
         "transaction_read_only": "on",
         "row_security": "off",
         "isolation": "repeatable read",
