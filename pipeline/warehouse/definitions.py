@@ -71,6 +71,8 @@ class Attribute:
 
     name: str
     type: "Type"
+    # Tells it from one that was dropped and had its name; None in a shape of before it was kept.
+    attnum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,10 @@ class Type:
         return self.written
 
     def without_labels(self) -> "Type":
-        """Return the type without the labels of its enums, which may grow."""
+        """Return the type without the labels of its enums, which may grow, and the numbers of attributes.
+
+        Neither says whether the warehouse needs another type.
+        """
         return replace(
             self,
             labels=(),
@@ -216,7 +221,7 @@ class Type:
             warehouse_schema=schema,
             of=self.of and self.of.with_extensions(schemas),
             attributes=tuple(
-                Attribute(attribute.name, attribute.type.with_extensions(schemas))
+                replace(attribute, type=attribute.type.with_extensions(schemas))
                 for attribute in self.attributes
             ),
         )
@@ -230,7 +235,7 @@ class Type:
         for attribute in data["attributes"]:
             type_ = cls.from_json(attribute["type"])
             assert type_ is not None  # noqa: S101 - an attribute has a type
-            attributes.append(Attribute(attribute["name"], type_))
+            attributes.append(Attribute(attribute["name"], type_, attribute.get("attnum")))
         return cls(
             **{
                 **data,
@@ -280,7 +285,8 @@ def _assembled(nodes: Mapping[int, Mapping[str, Any]], oid: int, written: str) -
         labels=tuple(node["labels"]),
         label_oids=tuple(node["label_oids"]),
         attributes=tuple(
-            Attribute(name, _assembled(nodes, type_oid, text)) for name, type_oid, text in node["attributes"]
+            Attribute(name, _assembled(nodes, type_oid, text), attnum)
+            for name, type_oid, text, attnum in node["attributes"]
         ),
         row_of_table=node["row_of_table"],
         collation=node["collation"] if node["subtype"] else "",

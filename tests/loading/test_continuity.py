@@ -114,14 +114,16 @@ def test_another_text_of_the_same_row_versions_is_no_source_that_was_put_back(ni
     night.platform.source(
         "shop",
         ITEMS + "CREATE TYPE mood AS ENUM ('calm', 'cross');"
-        "CREATE TABLE felt (id int PRIMARY KEY, a mood, b mood);"
-        "INSERT INTO felt VALUES (1, 'calm', 'cross')",
+        "CREATE TABLE place (street text, zip text);"
+        "CREATE TABLE felt (id int PRIMARY KEY, a mood, b mood, at place);"
+        "INSERT INTO felt VALUES (1, 'calm', 'cross', ROW('street', 'zip'))",
         "source: shop\ntables: {item: {}, felt: {}}\n",
     )
     for change in (
         "ALTER TYPE mood RENAME VALUE 'calm' TO 'serene'",
         "ALTER TABLE felt RENAME a TO c; ALTER TABLE felt RENAME b TO a; ALTER TABLE felt RENAME c TO b",
         "ALTER TABLE felt DROP b; ALTER TABLE felt ADD b mood DEFAULT 'cross'",
+        "ALTER TABLE place DROP zip, ADD zip text",
     ):
         night.load("shop", "item")
         night.load("shop", "felt")

@@ -48,6 +48,7 @@ FIXED_ACTIONS: Mapping[FixedKind, DriftAction] = {
     FixedKind.WHERE: DriftAction.REFRESH,
     FixedKind.WHERE_ON: DriftAction.REFRESH,
     FixedKind.LISTED: DriftAction.REFRESH,
+    FixedKind.ATTRIBUTE: DriftAction.REFRESH,
 }
 
 WORDS: Mapping[Kind, str] = {
@@ -71,6 +72,8 @@ WORDS: Mapping[Kind, str] = {
     "another way",
     FixedKind.MASK_UNKNOWN: 'column "{column}" ({new}) is new, and may hold the values that are '
     "masked in {old}",
+    FixedKind.ATTRIBUTE: 'column "{column}" has an attribute that was dropped and created again in the '
+    "source: {new}",
 }
 
 
@@ -237,6 +240,8 @@ def _column(old: Column, new: Column, *, recreated: bool) -> Iterator[Change]:
     elif new.generated and old.default != new.default:
         # What is computed when it is read changes in no row's xmin.
         yield _change(DriftKind.ADDED_WITH_DEFAULT, new.name, "", f"{new.type}, computed in another way")
+    if not recreated and (anew := retyped.recreated_attributes(old, new)):
+        yield _change(FixedKind.ATTRIBUTE, new.name, "", ", ".join(anew))
     if old.not_null != new.not_null:
         words = {True: "not null", False: "nullable"}
         yield _change(DriftKind.NULLABLE, new.name, words[old.not_null], words[new.not_null])

@@ -15,6 +15,7 @@ class FixedKind(StrEnum):
     WHERE = "where"
     WHERE_ON = "where_on"
     LISTED = "listed"
+    ATTRIBUTE = "attribute"
 
 
 Kind = DriftKind | FixedKind

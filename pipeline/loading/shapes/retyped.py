@@ -34,6 +34,24 @@ def only_grew(was: Type, now: Type, *, recreated: bool) -> bool:
     return kept and set(was.labels) <= set(now.labels)
 
 
+def recreated_attributes(old: Column, new: Column) -> list[str]:
+    """Return the attributes, also those deep inside of a column's type, that were dropped and created again.
+
+    That empties them in every row, and writes none. Both columns are those of one table.
+    """
+    if old.user_type is None or type_but_labels(old) != type_but_labels(new):
+        return []
+    pairs = zip(old.full_type.parts(), new.full_type.parts(), strict=True)
+    recreated = [
+        f'"{after.name}" of {now.written}'
+        for was, now in pairs
+        for before, after in zip(was.attributes, now.attributes, strict=True)
+        if before.attnum is not None and before.attnum != after.attnum
+    ]
+    # A type may be there more than once.
+    return list(dict.fromkeys(recreated))
+
+
 def type_but_labels(column: Column) -> tuple[object, ...]:
     made_of = column.user_type and column.user_type.without_labels()
     return (column.type, column.type_class, column.domain_of, made_of, column.as_text)

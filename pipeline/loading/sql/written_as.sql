@@ -9,7 +9,11 @@ SELECT n.nspname AS schema_name, c.relname AS name, pg_relation_filenode(c.oid):
         (SELECT string_agg(format('%%s %%s %%s %%s', a.attrelid, a.attnum, a.atttypid, a.attisdropped), ','
                            ORDER BY a.attrelid, a.attnum)
          FROM pg_attribute AS a JOIN pg_class AS r ON r.oid = a.attrelid
-         WHERE r.relkind = 'c' AND a.attnum > 0))
+         WHERE a.attnum > 0 AND (r.relkind = 'c' OR r.oid IN (
+             -- A table whose row is the type of a column, or is inside of one.
+             SELECT coalesce(nullif(t.typrelid, 0), e.typrelid)
+             FROM pg_depend AS d JOIN pg_type AS t ON t.oid = d.refobjid LEFT JOIN pg_type AS e ON e.oid = t.typelem
+             WHERE d.refclassid = 'pg_type'::regclass AND d.deptype = 'n'))))
     END)) AS written_as
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace

@@ -37,7 +37,7 @@ SELECT
     ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS labels,
     ARRAY(SELECT l.oid::bigint FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS label_oids,
     ARRAY(
-        SELECT jsonb_build_array(a.attname, a.atttypid::bigint, format_type(a.atttypid, a.atttypmod))
+        SELECT jsonb_build_array(a.attname, a.atttypid::bigint, format_type(a.atttypid, a.atttypmod), a.attnum)
         FROM pg_attribute a
         WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum
