@@ -121,6 +121,23 @@ def test_rows_that_come_with_a_part_are_found(night: Night, by: str) -> None:
     assert read(night, "item") == ("full", 10)
 
 
+def test_a_key_that_not_every_partition_has_is_not_believed(night: Night) -> None:
+    """A second row of a key came and another row went: they are as many as before, and none is new."""
+    loaded(
+        night,
+        """
+        CREATE TABLE item (id int NOT NULL, name text) PARTITION BY RANGE (id);
+        CREATE TABLE low PARTITION OF item FOR VALUES FROM (1) TO (100);
+        ALTER TABLE ONLY item ADD PRIMARY KEY (id);
+        INSERT INTO item SELECT n, 'n' FROM generate_series(1, 50) AS n;
+        """,
+        "{item: {}}",
+        "item",
+    )
+    night.ask("shop", "INSERT INTO item VALUES (1, 'again'); DELETE FROM item WHERE id = 2")
+    assert read(night, "item") == ("full", 50)
+
+
 def test_a_row_that_moves_to_another_partition_is_still_one_row(night: Night) -> None:
     loaded(
         night,

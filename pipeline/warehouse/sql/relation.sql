@@ -20,7 +20,8 @@ SELECT
         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position)
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
         -- Columns that the index merely INCLUDEs are no part of the key.
-        WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts
+        -- One that was added to a partitioned table ONLY is not valid until every partition has it: it proves nothing.
+        WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND k.position <= i.indnkeyatts
         ORDER BY k.position
     ) AS key,
     has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT') AS readable,
