@@ -175,6 +175,30 @@ def test_what_people_hung_on_a_table_is_not_lost_without_a_word(night: Night) ->
     assert night.value("warehouse", "SELECT count(*) FROM shop.item") == 100
 
 
+@in_depth(
+    ("hung", "told"),
+    [
+        (
+            "CREATE TABLE public.whole (LIKE shop.item); ALTER TABLE shop.item INHERIT public.whole",
+            "its inheritance from public.whole",
+        ),
+        ("CREATE TABLE public.mine () INHERITS (shop.item)", "the inheritance of public.mine from it"),
+    ],
+    quick=1,
+)
+def test_a_parent_or_a_child_that_people_gave_a_table_is_not_lost_without_a_word(
+    night: Night, hung: str, told: str
+) -> None:
+    """The rows of a table would be gone from its parent, and that with exit 0."""
+    night.platform.source("shop", SHOP, declared())
+    night.load("shop", "item")
+    night.ask("warehouse", hung)
+    night.ask("shop", "ALTER TABLE item ALTER COLUMN id TYPE bigint")
+    with pytest.raises(StepError, match=f"would lose {told}; drop that in the warehouse"):
+        night.load("shop", "item")
+    assert night.value("warehouse", "SELECT count(*) FROM shop.item") == 100
+
+
 def test_a_quarantined_row_is_kept_whole_whatever_its_columns_are_called(night: Night) -> None:
     night.platform.source(
         "shop",

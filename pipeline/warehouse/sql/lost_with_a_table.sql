@@ -22,3 +22,8 @@ SELECT format('its place in publication "%%s"', u.pubname)
 FROM t JOIN pg_publication_rel p ON p.prrelid = t.oid JOIN pg_publication u ON u.oid = p.prpubid
 UNION ALL
 SELECT format('extended statistics "%%s"', s.stxname) FROM t JOIN pg_statistic_ext s ON s.stxrelid = t.oid
+UNION ALL
+-- A query of a parent gives the rows of its children, too.
+SELECT format('its inheritance from %%s', i.inhparent::regclass) FROM t JOIN pg_inherits i ON i.inhrelid = t.oid
+UNION ALL
+SELECT format('the inheritance of %%s from it', i.inhrelid::regclass) FROM t JOIN pg_inherits i ON i.inhparent = t.oid
