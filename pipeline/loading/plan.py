@@ -287,10 +287,8 @@ def _reasons_for_all(planned: Plan, source: Connection, taken: Snapshot) -> Iter
 
 def _filled_before(planned: Plan, source: Connection) -> Iterator[str]:
     """Find new columns with values in rows that would not be read: a default that is gone leaves them."""
-    if DriftKind.ADDED in planned.table.drift:
-        return
     for change in planned.changes:
-        if change.kind == DriftKind.ADDED:
+        if change.kind == DriftKind.ADDED and change.action == DriftAction.EVOLVE:
             column = sql.Identifier(change.column)
             query = sql.SQL(
                 "SELECT EXISTS (SELECT 1 FROM {} WHERE {} IS NOT NULL AND NOT ({}) AND {})"

@@ -90,6 +90,26 @@ def test_a_new_column_with_a_default_is_read_in_every_row(loaded: Night) -> None
     assert not loaded.differing("shop")
 
 
+@in_depth(
+    ("column", "drift"),
+    [
+        ("text DEFAULT 'grey'; ALTER TABLE item ALTER colour DROP DEFAULT", "{added: evolve}"),
+        ("text DEFAULT 'grey'; ALTER TABLE item ALTER colour DROP DEFAULT", "{}"),
+        ("shade", "{added: evolve}"),
+    ],
+    quick=1,
+)
+def test_a_new_column_whose_default_is_gone_is_read_in_every_row_also_where_drift_says_evolve(
+    loaded: Night, column: str, drift: str
+) -> None:
+    """So do frameworks add columns, and so does a domain that has the default: it is in every old row."""
+    loaded.platform.declare("shop", declared(f"drift: {drift}"))
+    change(loaded, "CREATE DOMAIN shade AS text DEFAULT 'grey'")
+    change(loaded, f"ALTER TABLE item ADD COLUMN colour {column}")
+    assert mode(loaded) == "full"
+    assert not loaded.differing("shop")
+
+
 def test_a_column_dropped_and_made_anew_under_its_name_is_read_in_every_row(loaded: Night) -> None:
     change(loaded, "ALTER TABLE item DROP COLUMN note")
     change(loaded, "ALTER TABLE item ADD COLUMN note text DEFAULT 'none'")
