@@ -7,7 +7,7 @@ from psycopg2 import sql
 from pipeline import ledger, postgres
 from pipeline.catalog import DriftAction, DriftKind, Table
 from pipeline.loading.plan import HALF_CIRCLE, Plan
-from pipeline.loading.shapes import filtering
+from pipeline.loading.shapes import altered, filtering
 from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot
 from pipeline.warehouse import staging
@@ -55,9 +55,10 @@ def _held_otherwise(warehouse: Connection, planned: Plan) -> Iterator[str]:
     """Yield the columns that the warehouse has as another type than they are read in: as was declared."""
     held = staging.column_types(warehouse, Staged(planned.table, "").target)
     for column in planned.columns:
-        wanted = column.warehouse_type(planned.table.source).as_string(warehouse)
-        if column.name in held and held[column.name].replace('"', "") != wanted.replace('"', ""):
-            yield f'the warehouse has its column "{column.name}" as {held[column.name]}, expected {wanted}'
+        type_ = held.get(column.name)
+        if type_ is not None and not altered.is_held(warehouse, column, planned.table.source, type_):
+            wanted = column.warehouse_type(planned.table.source).as_string(warehouse)
+            yield f'the warehouse has its column "{column.name}" as {type_}, expected {wanted}'
 
 
 def begin(warehouse: Connection, table: Table) -> bool:

@@ -11,7 +11,7 @@ from pipeline.catalog import Changes, DriftAction, DriftKind, Mask, RelationKind
 from pipeline.errors import StepError
 from pipeline.ledger import Watermark
 from pipeline.loading.extracted import Mode
-from pipeline.loading.shapes import desired, drift, filtering, shown
+from pipeline.loading.shapes import altered, desired, drift, filtering, shown
 from pipeline.loading.shapes.drift import Change
 from pipeline.postgres import Composable, Connection
 from pipeline.postgres.snapshot import ANOTHER, Snapshot
@@ -154,7 +154,7 @@ def make(
     )
     key = desired.key_of(table, current, accepted)
     desired.require_guessed(table, current)
-    desired.require_columns(table, current, accepted, key, target or ())
+    desired.require_columns(table, current, accepted, key, list(target or ()))
     others = list(map(Shape.from_json, ledger.shapes_of(warehouse, table.source, current.oid)))
     relation = sql.Identifier(table.schema_name, table.relation)
     filtering.require_sound(source, table, relation)
@@ -174,7 +174,7 @@ def make(
     since = ledger.watermark(warehouse, table.source, table.name)
     if since is not None and target is not None:
         _require_later(since, taken)
-    known = target or ()
+    known = target or {}
     renamed = {
         change.column: change.old
         for change in changes
@@ -188,7 +188,11 @@ def make(
     if target is None and not any(change.blocks for change in changes):
         return planned
     kept = {name for name in known if accepted is None or accepted.column(name) is None}
-    mode, reason = _mode(planned, kept, source, taken)
+    ended = [
+        *_reasons_for_a_new_table(planned, kept),
+        *altered.by_hand(warehouse, table.source, accepted, wanted, changes, known),
+    ]
+    mode, reason = _mode(planned, ended, source, taken)
     return replace(planned, mode=mode, reason=reason)
 
 
@@ -214,10 +218,9 @@ def _accepted(warehouse: Connection, table: Table) -> Shape | None:
     return Shape.from_json(shape) if shape else None
 
 
-def _target_columns(warehouse: Connection, table: Table) -> list[str] | None:
-    """Return the columns of the warehouse's table, None if there is no such table yet."""
-    known = staging.columns_if_any(warehouse, Staged(table, "").target)
-    return None if known is None else list(known)
+def _target_columns(warehouse: Connection, table: Table) -> dict[str, str] | None:
+    """Return the types of the warehouse's columns by their names, None if there is no such table yet."""
+    return staging.columns_if_any(warehouse, Staged(table, "").target)
 
 
 def _require_later(since: Watermark, taken: Snapshot) -> None:
@@ -230,12 +233,12 @@ def _require_later(since: Watermark, taken: Snapshot) -> None:
         )
 
 
-def _mode(planned: Plan, kept: Set[str], source: Connection, taken: Snapshot) -> tuple[Mode, str]:
-    """Return how to read the table, and why. `kept`: what the warehouse has that the source had dropped."""
+def _mode(planned: Plan, ended: Sequence[str], source: Connection, taken: Snapshot) -> tuple[Mode, str]:
+    """Return how to read the table, and why. `ended`: why the warehouse's own cannot go on, if it cannot."""
     for change in planned.changes:
         if change.blocks:
             return Mode.BLOCKED, str(change)
-    for reason in _reasons_for_a_new_table(planned, kept):
+    for reason in ended:
         return Mode.REBUILD, reason
     for reason in _reasons_for_all(planned, source, taken):
         return Mode.FULL, reason

@@ -49,6 +49,7 @@ __all__ = [
     "Connection",
     "Error",
     "InsufficientPrivilege",
+    "InvalidColumnReference",
     "InvalidSchemaName",
     "LockNotAvailable",
     "OutOfMemory",
@@ -93,6 +94,7 @@ __all__ = [
 Error = psycopg2.Error
 LockNotAvailable = psycopg2.errors.LockNotAvailable
 InsufficientPrivilege = psycopg2.errors.InsufficientPrivilege
+InvalidColumnReference = psycopg2.errors.InvalidColumnReference
 InvalidSchemaName = psycopg2.errors.InvalidSchemaName
 UndefinedColumn = psycopg2.errors.UndefinedColumn
 UndefinedTable = psycopg2.errors.UndefinedTable

@@ -7,6 +7,7 @@ from psycopg2 import sql
 
 from pipeline import postgres
 from pipeline.catalog import Deletes
+from pipeline.errors import StepError
 from pipeline.loading.extracted import Extracted, Mode
 from pipeline.postgres import Composable, Connection
 from pipeline.warehouse import staging
@@ -123,7 +124,15 @@ def _upsert(
         assignments=sql.SQL(", ").join(assignments),
         differs=differs,
     )
-    inserted, updated = postgres.rows(warehouse, query)[0]
+    try:
+        inserted, updated = postgres.rows(warehouse, query)[0]
+    except postgres.InvalidColumnReference:
+        target, listed = (part.as_string(warehouse) for part in (staged.target, postgres.columns(key)))
+        raise StepError(
+            f"the warehouse's table has no unique index of its key ({', '.join(key)})",
+            hint=f"run 'ALTER TABLE {target} ADD PRIMARY KEY ({listed})' in the warehouse",
+            retryable=False,
+        ) from None
     return inserted, updated
 
 
