@@ -20,7 +20,7 @@ from pipeline.ledger.runs import Published
 from pipeline.loading import extract, quarantine, steps, validate
 from pipeline.loading.extracted import Extracted
 from pipeline.loading.publishing import described, history, merge, reshape
-from pipeline.loading.shapes import drift
+from pipeline.loading.shapes import altered, drift
 from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.postgres import Connection
 from pipeline.progress import Show, no_progress
@@ -130,7 +130,13 @@ class _Publication:
             reshape.rename(self._beside, relation, self._renames())
         if not self._into_new_table:
             reshape.evolve(self._beside, self._staged, self._shape)
-        aside = merge.set_aside(self._warehouse, self._staged, self._key, into_new_table=self._into_new_table)
+        aside = merge.set_aside(
+            self._warehouse,
+            self._staged,
+            self._key,
+            self._lasting() if self._into_new_table else None,
+            into_new_table=self._into_new_table,
+        )
         swapped: list[Replaced] = []
         if self._into_new_table:
             rows = self._staged.rows
@@ -198,6 +204,12 @@ class _Publication:
             # Their names in the warehouse stand for other columns now, or for none; some of those are masked.
             masked += reshape.unrenamed(self._renames(), self._gone)
         return masked
+
+    def _lasting(self) -> Sequence[str] | None:
+        """Return the columns of the warehouse's rows that hold in the new table too, None if no row does."""
+        held = staging.column_types(self._warehouse, self._staged.target)
+        source = self._table.source
+        return altered.lasting(self._warehouse, source, self._accepted, self._shape, self._changes, held)
 
     def _write_history(self, rows: sql.Identifier) -> Iterator[Replaced]:
         """Record what now holds by `rows`; yield the new history if one takes the old one's place.

@@ -21,13 +21,11 @@ ROUNDS = 10
 AS_TEXT = frozenset({"json", "json[]"})
 
 
-def fill(
-    warehouse: Connection, candidate: Candidate, results: Sequence[Result], *, anew: bool
-) -> tuple[list[Result], int]:
+def fill(warehouse: Connection, candidate: Candidate, results: Sequence[Result]) -> tuple[list[Result], int]:
     """Copy the rows that failed into the table's quarantine; return the results and how many rows go there.
 
     Where a check sets rows aside, all of them are kept, and noted for the load; so are rows that were loaded
-    before and would stay, unless the table is filled `anew`. What is left is looked at again, for a check may
+    before and would stay, if any can. What is left is looked at again, for a check may
     be of several rows together. One that does not hold even so stops the table. Of a table that is held back,
     the first rows of each reason are kept.
     """
@@ -38,7 +36,7 @@ def fill(
         return list(results), 0
     place = sql.SQL("CREATE UNLOGGED TABLE {} (place tid NOT NULL)").format(staged.rejected)
     postgres.rows(warehouse, place)
-    stays = not anew and bool(candidate.key)
+    stays = candidate.lasting is not None and bool(candidate.key)
     if stays:
         nothing = sql.SQL("CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} LIMIT 0")
         key = postgres.columns(candidate.key)

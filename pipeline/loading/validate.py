@@ -13,12 +13,15 @@ from pipeline.ledger import Standing, checks
 from pipeline.loading import checking, extract, plan, quarantine, steps
 from pipeline.loading.checking import Candidate
 from pipeline.loading.extracted import Extracted, Mode
+from pipeline.loading.shapes import altered
+from pipeline.loading.shapes.drift import Change
 from pipeline.loading.shapes.kinds import FixedKind
 from pipeline.postgres import Connection
 from pipeline.progress import Show, no_progress
 from pipeline.quality import Result
 from pipeline.settings import Settings
 from pipeline.step import Record
+from pipeline.warehouse import staging
 from pipeline.warehouse.shape import Shape
 from pipeline.warehouse.staging import Staged
 
@@ -76,10 +79,10 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         warehouse = step.warehouse
         rows, record = extract.staged(warehouse, table, run, steps.standing(warehouse, table, run))
         extract.require_all(warehouse, table, run, rows)
-        candidate = _candidate(warehouse, table, run, record)
-        results = _results(warehouse, candidate, record)
-        anew = record.mode not in (Mode.INCREMENT, Mode.FULL)
-        results, set_aside = quarantine.fill(warehouse, candidate, results, anew=anew)
+        accepted, changes = _changes(warehouse, table, record)
+        candidate = _candidate(warehouse, table, run, record, accepted, changes)
+        results = _results(warehouse, candidate, changes)
+        results, set_aside = quarantine.fill(warehouse, candidate, results)
         checks.record_checks(warehouse, run, table.source, table.name, results)
         stopping = [str(result) for result in results if result.stops]
         if stopping and (kept := quarantine.where(warehouse, candidate.staged)):
@@ -97,13 +100,19 @@ def _validate_extract(settings: Settings, table: Table, run: str, show: Show) ->
         show(100, _summary(f"{table.source}.{table.name}", results, set_aside))
 
 
-def _results(warehouse: Connection, candidate: Candidate, record: Extracted) -> list[Result]:
-    table = candidate.table
-    accepted = None
+def _changes(
+    warehouse: Connection, table: Table, record: Extracted
+) -> tuple[Shape | None, tuple[Change, ...]]:
+    """Return the shape in which the table was last loaded, if it is there, and what has changed since."""
+    known = None
     if record.mode != Mode.FIRST:
-        accepted = ledger.accepted_shape(warehouse, table.source, table.name)
-    changes = plan.compared(warehouse, Shape.from_json(accepted) if accepted else None, record.shape, table)
-    drifted = checking.of_drift(changes, table)
+        known = ledger.accepted_shape(warehouse, table.source, table.name)
+    accepted = Shape.from_json(known) if known else None
+    return accepted, plan.compared(warehouse, accepted, record.shape, table)
+
+
+def _results(warehouse: Connection, candidate: Candidate, changes: Sequence[Change]) -> list[Result]:
+    drifted = checking.of_drift(changes, candidate.table)
     candidate = replace(candidate, filtered_anew=any(change.kind == FixedKind.WHERE for change in changes))
     if any(result.stops for result in drifted):
         # The rows have a shape of which nothing is known yet: no check could be trusted.
@@ -111,10 +120,22 @@ def _results(warehouse: Connection, candidate: Candidate, record: Extracted) -> 
     return drifted + checking.check(warehouse, candidate)
 
 
-def _candidate(warehouse: Connection, table: Table, run: str, record: Extracted) -> Candidate:
+def _candidate(
+    warehouse: Connection,
+    table: Table,
+    run: str,
+    record: Extracted,
+    accepted: Shape | None,
+    changes: Sequence[Change],
+) -> Candidate:
+    staged = Staged(table, run)
+    lasting: Sequence[str] | None = record.shape.names
+    if record.mode.into_new_table:
+        held = staging.column_types(warehouse, staged.target)
+        lasting = altered.lasting(warehouse, table.source, accepted, record.shape, changes, held)
     return Candidate(
         table=table,
-        staged=Staged(table, run),
+        staged=staged,
         columns=record.shape.names,
         key=record.key,
         increment=record.mode == Mode.INCREMENT,
@@ -123,6 +144,7 @@ def _candidate(warehouse: Connection, table: Table, run: str, record: Extracted)
         deleted=record.deleted,
         history=ledger.row_counts(warehouse, steps.key_of(table, run, LOAD_TASK)),
         renamed=record.renamed,
+        lasting=lasting,
         is_new=record.mode == Mode.FIRST,
     )
 

@@ -1,6 +1,6 @@
 """The table as it will be once the staged rows are in it: what every check looks at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
@@ -34,6 +34,9 @@ class Candidate:
     renamed: Mapping[str, str]
     # Whether other rows are declared to be wanted than when it was last loaded.
     filtered_anew: bool = False
+    # The columns whose values in rows of the target still hold; None if no such row can stay: there is no
+    # target, or the staged table takes its place, and they do not fit there.
+    lasting: Collection[str] | None = None
     # Whether the warehouse has no such table yet: the staged one becomes it as it is.
     is_new: bool = False
 
@@ -119,12 +122,17 @@ class Candidate:
 
     def _loaded(self, warehouse: Connection) -> Composable:
         """Return the query of the target's rows, called "t", that are not gone from the source."""
-        known = staging.column_names(warehouse, self.staged.target)
+        known = staging.column_types(warehouse, self.staged.target)
+        types = staging.column_types(warehouse, self.staged.rows)
+        lasting = frozenset(self.lasting or ())
         # A column that is new in the source is empty in the rows that were not read again.
         called = [(name, self.renamed.get(name, name)) for name in self.columns]
         names = sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(
-                sql.Identifier("t", old) if old in known else sql.SQL("NULL"), sql.Identifier(name)
+                staging.cast(old, known[old], types[name], "t")
+                if old in known and name in lasting
+                else sql.SQL("NULL::{}").format(sql.SQL(types[name])),
+                sql.Identifier(name),
             )
             for name, old in called
         )

@@ -22,19 +22,27 @@ class SetAside:
     missing: int
 
 
-def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into_new_table: bool) -> SetAside:
+def set_aside(
+    warehouse: Connection,
+    staged: Staged,
+    key: Sequence[str],
+    lasting: Sequence[str] | None,
+    *,
+    into_new_table: bool,
+) -> SetAside:
     """Take out of the table what is not good any more; return what is set aside.
 
-    A row whose last good version is in the table is not lacking there.
+    A row whose last good version is in the table is not lacking there. A new table takes that over, if it has
+    values for these `lasting` columns and passed the checks there.
     """
     if staging.oid(warehouse, staged.rejected) is None:
         return SetAside(0, 0)
     count = sql.SQL("SELECT count(DISTINCT place) FROM {}").format(staged.rejected)
     rows: int = postgres.value(warehouse, count)
     if into_new_table:
-        delete = sql.SQL("DELETE FROM {} AS s WHERE s.ctid IN (SELECT place FROM {})")
-        postgres.rows(warehouse, delete.format(staged.rows, staged.rejected))
-        return SetAside(rows, rows)
+        kept = _keep_good_versions(warehouse, staged, key, lasting) if lasting is not None else 0
+        _remove_rejected(warehouse, staged, key)
+        return SetAside(rows, rows - kept)
     if not key:
         return SetAside(rows, rows)
     unread = staging.superseded_unread(warehouse, staged)
@@ -63,6 +71,50 @@ def set_aside(warehouse: Connection, staged: Staged, key: Sequence[str], *, into
         ),
     )
     return SetAside(rows + unread, missing + unread)
+
+
+def _keep_good_versions(
+    warehouse: Connection, staged: Staged, key: Sequence[str], lasting: Sequence[str]
+) -> int:
+    """Copy the last good version of each rejected row into the new table; return how many have one."""
+    if staging.oid(warehouse, staged.superseded) is None:
+        # They were not looked at.
+        return 0
+    old, new = (staging.column_types(warehouse, name) for name in (staged.target, staged.rows))
+    return _execute(
+        warehouse,
+        "INSERT INTO {} ({}, {}) SELECT {}, t.{} FROM {} AS t WHERE {} AND EXISTS"
+        " (SELECT 1 FROM {} AS s JOIN {} AS b ON b.place = s.ctid WHERE {})"
+        " AND NOT EXISTS (SELECT 1 FROM {} AS f WHERE {})",
+        staged.rows,
+        postgres.columns(lasting),
+        sql.Identifier(LOADED_AT),
+        sql.SQL(", ").join(staging.cast(name, old[name], new[name], "t") for name in lasting),
+        sql.Identifier(LOADED_AT),
+        staged.target,
+        staging.live(warehouse, staged.target, staged.table, "t"),
+        staged.rows,
+        staged.rejected,
+        staging.same_key(key, "t", "s"),
+        staged.superseded,
+        staging.same_key(key, "t", "f"),
+    )
+
+
+def _remove_rejected(warehouse: Connection, staged: Staged, key: Sequence[str]) -> None:
+    """Delete the rejected rows from the new table; note their keys, which are not gone from the source."""
+    rejected = sql.SQL("DELETE FROM {} AS s WHERE s.ctid IN (SELECT place FROM {})").format(
+        staged.rows, staged.rejected
+    )
+    if not key:
+        postgres.rows(warehouse, rejected)
+        return
+    columns = postgres.columns(key)
+    if staging.oid(warehouse, staged.superseded) is None:
+        nothing = "CREATE UNLOGGED TABLE {} AS SELECT {} FROM {} LIMIT 0"
+        _execute(warehouse, nothing, staged.superseded, columns, staged.rows)
+    note = sql.SQL("WITH rejected AS ({} RETURNING {}) INSERT INTO {} SELECT * FROM rejected")
+    postgres.rows(warehouse, note.format(rejected, postgres.columns(key, "s"), staged.superseded))
 
 
 def publish(

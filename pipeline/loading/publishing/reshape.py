@@ -141,6 +141,12 @@ def _take_over(warehouse: Connection, staged: Staged, key: Sequence[str], emptie
         # Those that the new table lacks were added to it above, with their old types.
         values = [staging.cast(name, type_, new.get(name, type_), "t") for name, type_ in common.items()]
         absent: Composable = sql.SQL("NOT EXISTS (SELECT 1 FROM {} AS s WHERE {})").format(staged.rows, same)
+        if staging.oid(warehouse, staged.superseded) is not None:
+            # Of these the source has a row, if not a good one.
+            rejected = sql.SQL("NOT ({} AND EXISTS (SELECT 1 FROM {} AS s WHERE {}))").format(
+                staging.live(warehouse, staged.target, staged.table, "t"), staged.superseded, same
+            )
+            absent = sql.SQL("{} AND {}").format(absent, rejected)
         if not key or not set(key) <= old.keys():
             both = {name: value for name, value in zip(common, values, strict=True) if name in new}
             absent = _absent_without_a_key(warehouse, staged, list(both), list(both.values()))
