@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from psycopg2 import sql
 
+from pipeline import postgres
 from pipeline.sandbox import provision
 from pipeline.sandbox.home import PROJECT
 from pipeline.sandbox.servers import backup_store, clusters
@@ -19,6 +21,8 @@ pytestmark = pytest.mark.endurance
 
 DOCUMENT = PROJECT / "docs" / "restore.md"
 MARK = "<!-- Run by tests/test_runbook.py as it stands here. -->"
+# No line of it ends a statement, or begins a command of psql.
+SECRET = "planted-secret\n-- ';\n\\! false \"; :x\n"
 
 
 def commands() -> str:
@@ -31,6 +35,10 @@ def commands() -> str:
 def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Restores) -> None:
     """And not with the key of another database: then nothing is decrypted."""
     restores.source("shop", SMALL)
+    with restores.archive.platform.connect("shop") as connection:
+        for whose in (f"DATABASE {connection.info.dbname}", f"ROLE {restores.owner('shop')}"):
+            secret = sql.SQL("ALTER {} SET app.secret TO {}").format(sql.SQL(whose), sql.Literal(SECRET))
+            postgres.rows(connection, secret)
     restores.back_up("shop")
     folder = restores.archive.folder / "by-hand"
     home = restores.archive.folder / "home"
@@ -69,6 +77,14 @@ def test_a_backup_is_restored_by_the_commands_of_the_document_alone(restores: Re
     ]
     owners = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
     assert restores.ask(database, owners) == [(restores.owner("shop"),)]
+    # What the database is set to comes out of its dump, that of roles out of their file.
+    settings = "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setdatabase = {} AND setrole = {}"
+    of_database = f"(SELECT oid FROM pg_database WHERE datname = '{database}')"
+    for found in (
+        settings.format(of_database, 0),
+        settings.format(0, f"'{restores.owner('shop')}'::regrole"),
+    ):
+        assert restores.ask(database, found) == [(f"app.secret={SECRET}",)]
     left = sorted(path.name for path in folder.iterdir())
     assert left == ["globals.sql.gpg", "manifest.json", "shop.dump.gpg", "signers"]
     # b2 keeps no key when it is given one in the environment.

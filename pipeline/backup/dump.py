@@ -21,6 +21,7 @@ from pipeline.backup.database.archive import Archived
 from pipeline.backup.database.counting import Counting
 from pipeline.backup.database.table_locks import TableLocks
 from pipeline.backup.store import backups, signature
+from pipeline.backup.store.encrypted_properties import Properties
 from pipeline.backup.store.manifest import Contents, LargeObjects, Table
 from pipeline.backup.tools import Tool
 from pipeline.backup.work import files, records
@@ -116,7 +117,8 @@ class _Dump:
             warnings += (*moment.warnings(self._name, taken, now), *self._archiving(connection))
             # They are outside the snapshot: read before the dump, so that this has each at least so far.
             sequences = contents.sequences(connection)
-            roles = self._write_globals(connection)
+            own = contents.properties(connection)
+            roles = self._write_globals(connection, own)
             shapes = [one for one in locks.tables if one.kind == contents.TableKind.PLAIN]
             with Counting(lambda: self._reading(taken, locks), shapes) as counted:
                 dump_seconds, complaints = self._dump(taken, encoding, locks, counted, begun)
@@ -127,7 +129,7 @@ class _Dump:
             described = contents.complete(connection, tables, sequences, large_objects)
             neighbours = contents.neighbours(connection)
         definitions = schema.fingerprint(self._pg_restore, self._partial, encoding)
-        described = described.model_copy(update={"schema_sha256": definitions})
+        described = described.model_copy(update={"schema_sha256": definitions, "settings": own.names})
         self._partial.replace(self._folder.dump)
         atomic.settle(self._folder.folder)
         return Dumped(
@@ -193,8 +195,8 @@ class _Dump:
             )
         return database.encoding
 
-    def _write_globals(self, connection: Connection) -> Digest:
-        data = contents.globals_sql(connection).encode()
+    def _write_globals(self, connection: Connection, own: Properties) -> Digest:
+        data = contents.globals_sql(connection, own).encode()
         with (
             files.new(self._folder.globals) as descriptor,
             os.fdopen(descriptor, "wb", closefd=False) as file,

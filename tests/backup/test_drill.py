@@ -71,6 +71,7 @@ def test_a_sound_backup_is_proven_and_nothing_stays_but_the_report(shop: Restore
         "encoding and locale",
         "database owner",
         "in no backup",
+        "settings and grants",
     }
     assert list(found.seconds) == ["download", "hash", "decrypt", "roles", "restore", "check"]
     assert found.recovery_seconds == pytest.approx(sum(found.seconds.values()), abs=0.01)

@@ -102,6 +102,7 @@ def test_every_kind_of_object_is_restored_and_compared(restores: Restores) -> No
         "encoding and locale",
         "database owner",
         "in no backup",
+        "settings and grants",
     }
 
 

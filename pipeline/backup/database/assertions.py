@@ -241,6 +241,8 @@ def _database(wanted: Database, restored: Database) -> list[Assertion]:
         before, now = getattr(wanted, what), getattr(restored, what)
         if _spelt(before) != _spelt(now):
             problems.append(f"{what} is {now} instead of {before}")
+    if restored.icu_rules != wanted.icu_rules:
+        problems.append(f"icu_rules is {restored.icu_rules} instead of {wanted.icu_rules}")
     owner = [] if restored.owner == wanted.owner else [f"it is {restored.owner} instead of {wanted.owner}"]
     detail = f"{wanted.encoding}, {wanted.collate}"
     return [

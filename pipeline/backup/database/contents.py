@@ -7,6 +7,7 @@ from enum import StrEnum
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.backup.store.encrypted_properties import Properties
 from pipeline.backup.store.manifest import (
     Contents,
     Database,
@@ -29,6 +30,11 @@ REWRITTEN = (
 )
 # What a session has that sets none itself, as ours does.
 SEARCH_PATH = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'"
+COMMENT = """
+    SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()
+    """
+# Who may set a parameter of the server is kept since.
+FIRST_WITH_PARAMETER_GRANTS = 150000
 
 
 class TableKind(StrEnum):
@@ -157,7 +163,10 @@ def complete(
     sequences: Sequence[SequenceState],
     large_objects: LargeObjects,
 ) -> Contents:
-    """Return everything: what was counted already, and what is read quickly."""
+    """Return everything: what was counted already, and what is read quickly; but for the settings.
+
+    They are those of `properties`, which are read once: their values are kept elsewhere.
+    """
     roles = _names(connection, "backup/roles")
     return Contents(
         database=database(connection),
@@ -177,14 +186,7 @@ def complete(
                 connection, postgres.statement("backup/not_dumped"), {"roles": list(roles)}
             )
         ),
-        settings=tuple(
-            Setting(**row)
-            for row in postgres.records(connection, postgres.statement("backup/database_settings"))
-        ),
-        grants=tuple(
-            DatabaseGrant(**row)
-            for row in postgres.records(connection, postgres.statement("backup/database_grants"))
-        ),
+        grants=grants(connection),
     )
 
 
@@ -197,7 +199,27 @@ def neighbours(connection: Connection) -> tuple[str, ...]:
     return _names(connection, "backup/neighbours")
 
 
-def globals_sql(connection: Connection) -> str:
-    """Return the server's roles, memberships and settings as SQL, without passwords."""
+def grants(connection: Connection) -> tuple[DatabaseGrant, ...]:
+    """Return who may do what with the database itself; nobody is named where nothing was ever granted."""
+    rows = postgres.records(connection, postgres.statement("backup/database_grants"))
+    return tuple(DatabaseGrant(**row) for row in rows)
+
+
+def properties(connection: Connection) -> Properties:
+    """Return what is set on the database itself, and may be a credential."""
+    rows = postgres.records(connection, postgres.statement("backup/database_settings"))
+    return Properties(
+        settings=tuple(Setting(**row) for row in rows), comment=postgres.value(connection, COMMENT)
+    )
+
+
+def globals_sql(connection: Connection, own: Properties) -> str:
+    """Return the server's roles, memberships and settings as SQL, without passwords.
+
+    The properties of the database, its `own`, are in a comment there.
+    """
     lines = _names(connection, "backup/globals")
-    return "\n".join(["-- Roles, memberships and their settings; no passwords.", *lines, ""])
+    if connection.server_version >= FIRST_WITH_PARAMETER_GRANTS:
+        lines += _names(connection, "backup/parameter_grants")
+    begin = ("-- Roles, memberships and their settings; no passwords.", own.line())
+    return "\n".join([*begin, *lines, ""])

@@ -18,7 +18,7 @@ from pipeline.backup.restoring import properties, rights, roles, target
 from pipeline.backup.restoring.roles import Making, Roles
 from pipeline.backup.restoring.target import Target
 from pipeline.backup.restoring.unpacking import Unpacking
-from pipeline.backup.store import fetch
+from pipeline.backup.store import encrypted_properties, fetch
 from pipeline.backup.store.fetch import Fetched, Progress, Show
 from pipeline.backup.store.manifest import Manifest, Missing
 from pipeline.backup.tools import Tool
@@ -135,6 +135,7 @@ class Restoration:
         without us may remove it.
         """
         place = server.on(name)
+        own = encrypted_properties.read(fetched.globals_sql)
         with server.opened() as connection:
             made = self.make_roles(connection, fetched, place, mark)
             try:
@@ -146,10 +147,14 @@ class Restoration:
                 with place.opened() as inside:
                     target.require_empty(inside, f"template1, and so {place.name},")
                 restored = self.restore(fetched, place, made, new=True)
-                remarks = properties.apply(place, self._proven.contents)
-                restored = replace(restored, remarks=(*restored.remarks, *remarks))
+                applied = properties.apply(place, self._proven.contents, own, passing=mark is not None)
+                restored = replace(
+                    restored,
+                    assertions=(*restored.assertions, applied.assertion),
+                    remarks=(*restored.remarks, *applied.remarks),
+                )
                 if mark is None:
-                    target.finish(connection, name)
+                    target.finish(connection, name, own.comment)
             except BaseException:
                 target.drop(connection, place)
                 roles.remove(connection, made.made)

@@ -4,7 +4,7 @@ but without a password; those that are there already are left alone.
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,10 +19,16 @@ NAME = r'("(?:[^"]|"")*"|[^\s";]+)'
 CREATE = re.compile(rf"DO .*THEN CREATE ROLE {NAME}; END IF", re.DOTALL)
 ALTER = re.compile(rf"ALTER ROLE {NAME} (?:WITH|SET)\b")
 GRANT = re.compile(rf"GRANT {NAME} TO {NAME}(?: WITH|$)")
+PARAMETER = re.compile(rf"GRANT (?:SET|ALTER SYSTEM) ON PARAMETER {NAME} TO {NAME}(?: WITH|$)")
+# Its value may be a credential.
+SETTING = re.compile(rf"(ALTER ROLE {NAME} SET {NAME}) TO ")
 VALID_UNTIL = re.compile(r" VALID UNTIL '([^']+)'")
-END_OF_STATEMENT = re.compile(r";\n")
+# A statement ends at the end of a line, but not within quotes; a value may have any line in it.
+END_OF_STATEMENT = ";\n"
+TOKEN = re.compile(r"""--[^\n]*\n?|'[^']*'|"[^"]*"|;\n|[^-;'"]+|.""", re.DOTALL)
 # Where a role that is made may be used, and what it owns inherited, by the login that made it.
 FIRST_WITH_SELF_GRANT = 160000
+FIRST_WITH_PARAMETER_GRANTS = 150000
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class _Roles:
         elif match := ALTER.match(statement):
             if _plain(match[1]) in self.made:
                 self._try(statement)
+        elif (match := PARAMETER.match(statement)) and _plain(match[2]) in self.made:
+            self._try(statement)
         elif (match := GRANT.match(statement)) and _plain(match[2]) in self.made:
             self._join(_plain(match[1]), statement)
 
@@ -100,7 +108,9 @@ class _Roles:
         try:
             postgres.rows(self.connection, statement)
         except postgres.Error as error:
-            self.remarks.append(f"not done: {statement} ({postgres.message_of(error)})")
+            match = SETTING.match(statement)
+            what = match[1] if match else statement
+            self.remarks.append(f"not done: {what} ({postgres.message_of(error)})")
 
 
 def make(connection: Connection, globals_sql: str, wanted: Making, where: str) -> Roles:
@@ -109,10 +119,7 @@ def make(connection: Connection, globals_sql: str, wanted: Making, where: str) -
     `connection` commits each statement. Raise StepError, naming them, if roles that the database needs could
     not be made; then those that could be are gone again.
     """
-    statements = [
-        "\n".join(line for line in part.splitlines() if not line.startswith("--"))
-        for part in END_OF_STATEMENT.split(globals_sql)
-    ]
+    statements = list(_statements(globals_sql))
     if connection.server_version >= FIRST_WITH_SELF_GRANT:
         postgres.rows(connection, "SELECT set_config('createrole_self_grant', 'set, inherit', false)")
     making = _Roles(connection, wanted, existing=_names(connection))
@@ -134,7 +141,23 @@ def remove(connection: Connection, names: Collection[str]) -> None:
     """Remove roles that own nothing any more; those that still do stay."""
     for name in names:
         with contextlib.suppress(postgres.Error):
+            _revoke_parameters(connection, name)
             postgres.rows(connection, sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def _revoke_parameters(connection: Connection, name: str) -> None:
+    """Take from a role what it may set in the server: it could not be dropped with that."""
+    if connection.server_version < FIRST_WITH_PARAMETER_GRANTS:
+        return
+    query = """
+        SELECT DISTINCT p.parname FROM pg_parameter_acl AS p
+        CROSS JOIN LATERAL aclexplode(p.paracl) AS a
+        JOIN pg_roles AS r ON r.oid = a.grantee
+        WHERE r.rolname = %s
+        """
+    for (parameter,) in postgres.rows(connection, query, (name,)):
+        revoke = sql.SQL("REVOKE ALL ON PARAMETER {} FROM {}")
+        postgres.rows(connection, revoke.format(sql.Identifier(parameter), sql.Identifier(name)))
 
 
 def marked(connection: Connection, mark: str) -> tuple[str, ...]:
@@ -160,6 +183,21 @@ def is_superuser(connection: Connection) -> bool:
 
 def _names(connection: Connection) -> set[str]:
     return {name for (name,) in postgres.rows(connection, "SELECT rolname FROM pg_roles")}
+
+
+def _statements(globals_sql: str) -> Iterator[str]:
+    """Yield the statements of the file, without its comments.
+
+    >>> list(_statements("-- Roles;\\nALTER ROLE hr SET a.b TO ';\\n--';\\nGRANT a TO b;\\n"))
+    ["ALTER ROLE hr SET a.b TO ';\\n--'", 'GRANT a TO b']
+    """
+    words: list[str] = []
+    for token in TOKEN.findall(globals_sql):
+        if token == END_OF_STATEMENT:
+            yield "".join(words)
+            words = []
+        elif not token.startswith("--"):
+            words.append(token)
 
 
 def _expired(statements: Collection[str], now: datetime) -> frozenset[str]:

@@ -191,9 +191,10 @@ def make(connection: Connection, place: Target, wanted: Database) -> None:
         postgres.rows(connection, comment.format(sql.Identifier(database), sql.Literal(UNFINISHED)))
 
 
-def finish(connection: Connection, database: str) -> None:
-    """Say that all of a database is restored."""
-    postgres.rows(connection, sql.SQL("COMMENT ON DATABASE {} IS NULL").format(sql.Identifier(database)))
+def finish(connection: Connection, database: str, comment: str | None = None) -> None:
+    """Say that all of a database is restored, and give it its comment."""
+    words = sql.SQL("COMMENT ON DATABASE {} IS {}")
+    postgres.rows(connection, words.format(sql.Identifier(database), sql.Literal(comment)))
 
 
 def drop(connection: Connection, place: Target) -> None:
@@ -249,6 +250,8 @@ def _creation(connection: Connection, database: str, wanted: Database) -> sql.Co
         words.append(sql.SQL(f"LOCALE_PROVIDER {LocaleProvider(wanted.locale_provider).name}"))
     if wanted.locale_provider == LocaleProvider.ICU:
         words.append(sql.SQL("ICU_LOCALE {}").format(sql.Literal(wanted.locale)))
+    if wanted.icu_rules is not None:
+        words.append(sql.SQL("ICU_RULES {}").format(sql.Literal(wanted.icu_rules)))
     if wanted.locale_provider == LocaleProvider.BUILTIN:
         words.append(sql.SQL("BUILTIN_LOCALE {}").format(sql.Literal(wanted.locale)))
     return sql.SQL(" ").join(words)
@@ -259,10 +262,12 @@ def template(connection: Connection, wanted: Database) -> str:
     query = """
         SELECT pg_encoding_to_char(encoding), datcollate, datctype,
                coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
-               coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')
+               coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'),
+               to_jsonb(d) ->> 'daticurules'
         FROM pg_database AS d WHERE datname = 'template1'
         """
-    same = (wanted.encoding, wanted.collate, wanted.ctype, wanted.locale_provider, wanted.locale)
+    locale = (wanted.locale_provider, wanted.locale, wanted.icu_rules)
+    same = (wanted.encoding, wanted.collate, wanted.ctype, *locale)
     return "template1" if postgres.row(connection, query) == same else EMPTY
 
 

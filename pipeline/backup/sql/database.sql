@@ -15,7 +15,11 @@ SELECT d.datname AS name,
        (SELECT rolname FROM pg_roles WHERE oid = 10) AS superuser,
        -- How far it had been written, or replayed.
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text
-           AS wal_lsn
+           AS wal_lsn,
+       to_jsonb(d) ->> 'daticurules' AS icu_rules,
+       d.datconnlimit AS connection_limit,
+       -- NULL is what a new database has: everybody may connect. In an empty one everything was revoked.
+       d.datacl IS NOT NULL AS has_acl
 FROM pg_database AS d
 JOIN pg_roles AS o ON o.oid = d.datdba
 WHERE d.datname = current_database()

@@ -37,10 +37,22 @@ WITH own AS (
     FROM relation AS r JOIN pg_tablespace AS t ON t.oid = r.reltablespace
     GROUP BY t.spcname
     UNION ALL
+    -- What is in none of its own is in that of the database.
+    SELECT 'place in the tablespace', format('%%s of the database', t.spcname), false
+    FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
+    WHERE d.oid = (SELECT oid FROM own) AND t.spcname <> 'pg_default'
+    UNION ALL
     SELECT 'prepared transaction', x.gid, false FROM pg_prepared_xacts AS x WHERE x.database = current_database()
     UNION ALL
     SELECT 'replication slot', s.slot_name, false FROM pg_replication_slots AS s
     WHERE s.database = current_database() AND NOT s.temporary
+    UNION ALL
+    -- It is in the dump, but only with the name of the database. So is the next.
+    SELECT 'security label of the database', l.provider, false FROM pg_shseclabel AS l
+    WHERE l.classoid = 'pg_database'::regclass AND l.objoid = (SELECT oid FROM own)
+    UNION ALL
+    SELECT 'mark as a template', d.datname, false FROM pg_database AS d
+    WHERE d.oid = (SELECT oid FROM own) AND d.datistemplate
     UNION ALL
     SELECT 'security label of a role', r.rolname, false
     FROM pg_shseclabel AS l JOIN pg_roles AS r ON r.oid = l.objoid AND l.classoid = 'pg_authid'::regclass

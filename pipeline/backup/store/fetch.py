@@ -46,7 +46,7 @@ class Fetched:
     """The dump, in plain, and the roles beside it. `encrypted` is the dump as it came."""
 
     dump: Path
-    globals_sql: str
+    globals_sql: str = field(repr=False)
     encrypted: Path
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.crypt import Digest, Recipient
 from pipeline.errors import CheckError
@@ -24,8 +24,9 @@ class Database(_Part):
     """The database and its server. `version_number` is as the server tells it: 170010 for 17.10.
 
     `wal_lsn` is how far its WAL was, read after the rows: what an archive of WAL has to reach to have them;
-    `superuser` is what the first one of the server is called. Older manifests have neither these nor the
-    system identifier.
+    `superuser` is what the first one of the server is called; `connection_limit` is -1 where there is none;
+    `has_acl`: whether anything was ever granted or revoked on it, for else everybody may connect. Older
+    manifests have none of these, nor the system identifier, nor `icu_rules`.
     """
 
     name: str
@@ -41,6 +42,9 @@ class Database(_Part):
     system_identifier: str | None = None
     wal_lsn: str | None = None
     superuser: str | None = None
+    icu_rules: str | None = None
+    connection_limit: int | None = None
+    has_acl: bool | None = None
 
 
 class Table(_Part):
@@ -108,11 +112,15 @@ class Missing(_Part):
 
 
 class Setting(_Part):
-    """What is set for sessions in the database; for those of all roles where `role` is None."""
+    """What is set for sessions in the database; for those of all roles where `role` is None.
+
+    The value may be a credential: it is encrypted, beside the roles (encrypted_properties). Older manifests
+    have it.
+    """
 
     role: str | None
     name: str
-    value: str
+    value: str | None = Field(default=None, repr=False)
 
 
 class DatabaseGrant(_Part):
