@@ -7,6 +7,7 @@ from pipeline.ledger.listings import Entry, keep_listing, last_listing, listing
 from pipeline.ledger.shapes import accept_shape, accepted_shape, shapes_of
 from pipeline.ledger.steps import (
     Standing,
+    amend_record,
     at_work,
     clear_steps,
     count_not_loaded,
@@ -43,6 +44,7 @@ __all__ = [
     "Watermark",
     "accept_shape",
     "accepted_shape",
+    "amend_record",
     "at_work",
     "clear_steps",
     "count_not_loaded",

@@ -126,6 +126,20 @@ def finish_step(connection: Connection, key: StepKey, rows: int | None, record: 
     )
 
 
+def amend_record(
+    connection: Connection, key: StepKey, known: Mapping[str, Any], more: Mapping[str, Any]
+) -> None:
+    """Add to what a step left; not where it is not done any more, or has not left what is `known` of it."""
+    postgres.rows(
+        connection,
+        """
+        UPDATE ops.step SET detail = detail || %s::jsonb
+        WHERE run = %s AND task = %s AND name = %s AND state = 'done' AND detail @> %s::jsonb
+        """,
+        (to_json(more), key.run, key.task, key.name, to_json(known)),
+    )
+
+
 def to_json(detail: Mapping[str, Any]) -> str:
     """Return what is known of a step as JSON; dates and the like as text."""
     return json.dumps(detail, default=str)

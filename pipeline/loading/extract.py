@@ -27,7 +27,7 @@ from pipeline.loading.source import continuity, deletes
 from pipeline.loading.source.reading import Reading
 from pipeline.loading.steps import Begun
 from pipeline.postgres import Connection, snapshot
-from pipeline.postgres.snapshot import Snapshot
+from pipeline.postgres.snapshot import ChangedSinceError, Snapshot
 from pipeline.progress import Show, no_progress
 from pipeline.settings import Settings
 from pipeline.warehouse import staging, types
@@ -131,8 +131,13 @@ def _extract_table(settings: Settings, table: Table, run: str, show: Show) -> No
                 f"no snapshot of source {table.source} was taken for run {run}",
                 hint=f"type '{chains.ETL.command(run)}', which takes one",
             )
-        with _source_explained(step.databases, table):
-            staged_rows, record = _extract(step, show, table, run, taken)
+        try:
+            with _source_explained(step.databases, table):
+                staged_rows, record = _extract(step, show, table, run, taken)
+        except ChangedSinceError:
+            # It would be so again as long as the same moment is read.
+            snapshot_holder.make_void(step.beside, taken, table.source, run)
+            raise
         step.attempt.finish(step.warehouse, staged_rows, record)
         step.warehouse.commit()
         show(100, _summary(staged_rows, record, time.monotonic() - began))

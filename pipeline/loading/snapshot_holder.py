@@ -59,8 +59,13 @@ def find(warehouse: Connection, source: str, run: str) -> Snapshot | None:
     return Snapshot.of(ledger.find_step(warehouse, step_key(source, run)))
 
 
+def make_void(warehouse: Connection, snapshot: Snapshot, source: str, run: str) -> None:
+    """Have whoever asks for the snapshot from now on take another one; who reads at it may go on."""
+    ledger.amend_record(warehouse, step_key(source, run), {"seen": snapshot.seen}, {"void": True})
+
+
 def held(settings: Settings, source: str, run: str) -> bool:
-    """Whether the source's snapshot of this run can be read at this moment. If it is out of reach, no."""
+    """Whether the source's snapshot is not void and can be read now. If it is out of reach, no."""
     databases = access.brief(settings)
     with databases.asking() as warehouse:
         return _readable(databases, warehouse, source, run) is not None
@@ -68,6 +73,8 @@ def held(settings: Settings, source: str, run: str) -> bool:
 
 def _readable(databases: Access, warehouse: Connection, source: str, run: str) -> Snapshot | None:
     snapshot = find(warehouse, source, run)
+    if snapshot is not None and snapshot.void:
+        return None
     if snapshot is not None:
         try:
             # Of a step that asks this, it is the session over which that reads then.

@@ -19,6 +19,10 @@ LAG_HOURS = 1
 ANOTHER = "let this run end, so that its next try takes another snapshot"
 
 
+class ChangedSinceError(StepError):
+    """The source has changed since the snapshot was taken, so that what this shows cannot be read now."""
+
+
 @dataclass(frozen=True)
 class Snapshot(Record):
     """One moment of a source. `horizon` is the oldest transaction (64 bits) that was still going then.
@@ -42,6 +46,8 @@ class Snapshot(Record):
     # Of a standby that lacks a part of its primary: in which way, in words, and until when it has everything.
     behind: str = ""
     shows_until: datetime | None = None
+    # Whether a table of it could not be read at this moment any more: then the next step takes another one.
+    void: bool = False
 
     @property
     def as_of(self) -> datetime:

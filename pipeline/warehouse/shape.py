@@ -11,7 +11,7 @@ from pipeline import postgres
 from pipeline.catalog import Mask, RelationKind, Table
 from pipeline.errors import StepError
 from pipeline.postgres import Composable, Connection
-from pipeline.postgres.snapshot import ANOTHER
+from pipeline.postgres.snapshot import ANOTHER, ChangedSinceError
 from pipeline.warehouse import definitions, unreadable
 from pipeline.warehouse.definitions import Type
 
@@ -217,7 +217,7 @@ def read(connection: Connection, schema: str, relation: str, table: Table | None
         raise unreadable.missing(connection, schema, relation, table)
     if row.readable is None:
         # The snapshot still shows it, and the server does not know it any more.
-        raise StepError(
+        raise ChangedSinceError(
             f'"{schema}"."{relation}" was dropped or created again in the source since the snapshot '
             "of this run was taken",
             hint=ANOTHER,

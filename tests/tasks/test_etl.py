@@ -310,6 +310,27 @@ def test_a_step_that_is_killed_alone_does_not_take_the_run_along(shop: Night) ->
     assert differing(shop) == []
 
 
+@pytest.mark.endurance
+def test_a_table_that_is_truncated_under_the_snapshot_is_loaded_by_the_second_try(shop: Night) -> None:
+    """It takes another one, since at the first one the table has no rows for as long as that is held."""
+    run = next_run()
+    with shop.platform.connect("shop") as other:
+        other.autocommit = False
+        postgres.rows(other, "LOCK TABLE purchase IN ACCESS EXCLUSIVE MODE")
+        process = shop.start_etl(run)
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        wait_until(lambda: shop.ask("shop", waiting), "the extraction waits for the table")
+        postgres.rows(other, "CREATE TEMP TABLE kept ON COMMIT DROP AS TABLE purchase")
+        postgres.rows(other, "TRUNCATE purchase; INSERT INTO purchase TABLE kept")
+        other.commit()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert err.count("OpenSnapshot shop] as of ") == 2
+    assert differing(shop) == []
+
+
 # Told to stop, over a limit, and asked twice.
 
 

@@ -1,24 +1,25 @@
 """Reading: rows and keys of one table of a source, copied into staged rows and shown as they come.
 
 All is read in the snapshot of the run. It shows rows as they were, but not names: which table and column a
-query reads is looked up at the moment of the query. And a table that was rewritten since then looks empty.
+query reads, and which parts a table has, is looked up at the moment of the query. And a table that was
+rewritten since then looks empty, or as it was when it was copied.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.errors import StepError
 from pipeline.ledger.lease import Attempt
 from pipeline.loading.extracted import Mode
 from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
 from pipeline.postgres import Composable, Connection
-from pipeline.postgres.snapshot import ANOTHER
+from pipeline.postgres.snapshot import ANOTHER, ChangedSinceError
 from pipeline.progress import SHOW_SECONDS, Show
 from pipeline.warehouse import staging
 from pipeline.warehouse.shape import Shape
@@ -34,7 +35,7 @@ class Reading:
     def rows(self, planned: Plan, staged: Staged) -> tuple[int, int]:
         """Stage the rows; return how many are wanted of those the source has, and how many were staged.
 
-        Raise StepError if what is read is not what the plan was made for.
+        Raise ChangedSinceError if what is read is not what the plan was made for.
         """
         require_same(self._source, planned)
         source_rows = staging.count(self._source, planned.relation, filtering.condition(planned.table))
@@ -125,7 +126,7 @@ def _never_null(planned: Plan) -> list[str]:
 
 
 def require_same(source: Connection, planned: Plan) -> None:
-    """Raise StepError if the table's names stand for something else since the snapshot was taken.
+    """Raise ChangedSinceError if the table's names stand for something else since the snapshot was taken.
 
     The snapshot shows what is in the catalog as it was; but which table and column a query of it reads is
     looked up at the moment of the query. It takes the table's lock: from here on, nothing changes.
@@ -140,35 +141,56 @@ def require_same(source: Connection, planned: Plan) -> None:
     except (postgres.UndefinedColumn, postgres.UndefinedTable):
         actual = []
     if actual != wanted:
-        raise StepError(
+        raise ChangedSinceError(
             "it, or one of its columns, was renamed, dropped or created again in the source since the "
             "snapshot of this run was taken",
             hint=ANOTHER,
         )
 
 
+class _Change(StrEnum):
+    """What happened to a table, or to a part of it, since the snapshot; the words are those of moved.sql."""
+
+    MOVED = "moved"
+    SWAPPED = "swapped"
+    DETACHED = "detached"
+    ATTACHED = "attached"
+    REDEFINED = "redefined"
+
+
+SINCE = "in the source since the snapshot of this run was taken"
+UNREADABLE = f"{SINCE}, so that its rows at that moment are lost"
+MESSAGES: Mapping[_Change, str] = {
+    _Change.MOVED: f"was truncated or rewritten {UNREADABLE}",
+    _Change.SWAPPED: f"got the file of another table, as by pg_repack, {UNREADABLE}",
+    _Change.DETACHED: f"was detached from its table or dropped {UNREADABLE}",
+    _Change.ATTACHED: f"was attached to its table {SINCE}, with rows that this had not at that moment",
+    _Change.REDEFINED: f"was given another query {UNREADABLE}",
+}
+
+
 @dataclass(frozen=True)
-class _Moved:
-    """A table whose rows lie elsewhere than the snapshot says, and whether it is read by a view."""
+class _Changed:
+    """A table or view that is read otherwise than the snapshot says; whether it cannot be read by itself."""
 
     schema: str
     name: str
-    by_view: bool
+    change: str
+    hidden: bool
 
 
 def require_unmoved(source: Connection, planned: Plan) -> None:
-    """Raise StepError if the table was truncated or rewritten after the snapshot was taken.
+    """Raise ChangedSinceError if what is read now is not all that the snapshot shows, or more than that.
 
-    PostgreSQL shows such a table as empty to an older snapshot. We hold its lock by now: so it stays.
+    PostgreSQL shows a table that was truncated or rewritten as empty to an older snapshot, one whose file was
+    swapped for that of a copy as it was copied, and a part that was detached not at all. We hold the lock by
+    now: so it stays.
     """
-    for moved in postgres.read(source, postgres.statement("loading/moved"), _Moved, (planned.shape.oid,)):
-        # A table behind a view may be hidden from us: then it is not asked what it shows.
-        leaf = sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(
-            sql.Identifier(moved.schema, moved.name)
-        )
-        if moved.by_view or not postgres.value(source, leaf):
-            raise StepError(
-                f'"{moved.schema}"."{moved.name}" was truncated or rewritten in the source since the '
-                "snapshot of this run was taken, so that its rows at that moment are lost",
-                hint=ANOTHER,
-            )
+    for one in postgres.read(source, postgres.statement("loading/moved"), _Changed, (planned.shape.oid,)):
+        change = _Change(one.change)
+        # What only moves rows, as VACUUM FULL, leaves those that the snapshot shows.
+        if change is _Change.MOVED and not one.hidden:
+            leaf = sql.Identifier(one.schema, one.name)
+            if postgres.value(source, sql.SQL("SELECT EXISTS (SELECT 1 FROM ONLY {})").format(leaf)):
+                continue
+        raise ChangedSinceError(f'"{one.schema}"."{one.name}" {MESSAGES[change]}', hint=ANOTHER)
