@@ -41,12 +41,13 @@ def instruction(mount: str, prefix: str) -> str:
 
 
 def unlock(source: Connection, key: str) -> str:
-    """Give the source's session what the hashes need; return what tells this key from another.
+    """Give the source's transaction what the hashes need; return what tells this key from another.
 
     Raise UnreachableError if the key is too short to protect.
 
     The key goes over in a statement of its own: a COPY that runs for an hour shows none of it in
-    pg_stat_activity. A source that logs every statement logs it, beside the very values it masks.
+    pg_stat_activity. A source that logs every statement logs it, beside the very values it masks. It is gone
+    with the transaction: a pooler gives the session to others then.
     """
     require_long(key)
     material = key.encode()
@@ -56,7 +57,7 @@ def unlock(source: Connection, key: str) -> str:
     for setting, byte in ((INNER, 0x36), (OUTER, 0x5C)):
         half = bytes(part ^ byte for part in padded).hex()
         register(half)
-        postgres.rows(source, "SELECT set_config(%s, %s, false)", (setting, half))
+        postgres.rows(source, "SELECT set_config(%s, %s, true)", (setting, half))
     return hmac.new(material, b"fingerprint", hashlib.sha256).hexdigest()[:FINGERPRINT_CHARACTERS]
 
 

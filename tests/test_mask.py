@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from pipeline import postgres
+from pipeline import access, mask, postgres
 from pipeline.errors import UnreachableError
 from tests.support.night import Night
 
@@ -78,6 +78,17 @@ def test_a_hash_is_hmac_sha256_and_joins_across_tables_and_runs(night_with_key: 
     assert night.value("warehouse", joined) == 60
     assert night.value("warehouse", "SELECT count(*) FROM shop.payment WHERE payer IS NULL") == 1
     assert not night.load("shop", "person").changed
+
+
+def test_the_key_is_in_the_session_of_a_source_for_its_transaction_alone(night_with_key: Night) -> None:
+    """A pooler gives the session to others afterwards."""
+    settings = "SELECT count(*) FROM unnest(%s) AS name WHERE length(current_setting(name, true)) > 0"
+    halves = ([mask.INNER, mask.OUTER],)
+    with access.opened(night_with_key.settings) as databases, databases.source("shop") as session:
+        mask.unlock(session, databases.mask_key())
+        assert postgres.value(session, settings, halves) == 2
+        session.commit()
+        assert postgres.value(session, settings, halves) == 0
 
 
 def test_a_mask_that_is_declared_later_forgets_what_was_loaded_before(night_with_key: Night) -> None:

@@ -11,6 +11,7 @@ from pipeline import access, postgres
 from pipeline.errors import ConflictError, SettingsError, StepError
 from pipeline.sandbox.servers import clusters
 from pipeline.system import command
+from tests.support import proxies
 from tests.support.night import Night
 from tests.support.platforms import Sandbox
 
@@ -33,6 +34,33 @@ def test_rows_that_a_policy_hides_are_not_missing_without_a_word(night: Night) -
     assert (hint, code) == (caught.value.hint, 3)
     assert "BYPASSRLS" not in fact
     night.ask("shop", statement)
+    assert night.load("shop", "item").total == 2
+
+
+def test_rows_that_a_policy_hides_are_not_missing_behind_a_pooler_either(night: Night) -> None:
+    """There a session may not have the setting by which they are an error, and shows a part of the rows."""
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1), (2);"
+        "ALTER TABLE item ENABLE ROW LEVEL SECURITY; CREATE POLICY partly ON item USING (id = 1)",
+        "source: shop\ntables: {item: {}}\n",
+    )
+    with proxies.before(night.platform, "shop") as line:
+        line.ignore("row_security")
+        with pytest.raises(StepError, match='row-level security policy for table "item"') as caught:
+            night.load("shop", "item")
+    assert caught.value.hint.startswith(f'ALTER ROLE "{night.platform.reader("shop")}" BYPASSRLS')
+
+
+def test_a_policy_of_a_partition_hides_no_row_of_its_table(night: Night) -> None:
+    """A query goes by the policies of the table that it names."""
+    night.platform.source(
+        "shop",
+        "CREATE TABLE item (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE low PARTITION OF item FOR VALUES FROM (1) TO (10); INSERT INTO item VALUES (1), (2);"
+        "ALTER TABLE low ENABLE ROW LEVEL SECURITY; CREATE POLICY none ON low USING (false)",
+        "source: shop\ntables: {item: {}}\n",
+    )
     assert night.load("shop", "item").total == 2
 
 

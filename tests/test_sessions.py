@@ -17,7 +17,7 @@ from pipeline.backup.restoring import restore
 from pipeline.backup.restoring.restoration import Order
 from pipeline.errors import LostError, Outage, StepError
 from pipeline.observe import preflight
-from pipeline.postgres import Connection
+from pipeline.postgres import Connection, snapshot
 from tests.support import proxies
 from tests.support.marks import in_depth
 from tests.support.night import Night, next_run, wait_until
@@ -158,6 +158,23 @@ def test_a_session_has_what_it_relies_on_whatever_its_role_or_database_is_set_to
             assert found == wanted, where
             # As the server took it, so does the driver.
             assert connection.encoding == "UTF8"
+
+
+@in_depth("name", ["source", "backup"], quick=1)
+def test_what_reads_at_a_moment_has_what_it_relies_on_behind_a_pooler_too(shop: Night, name: str) -> None:
+    """There each transaction may have another session than the one that was told as it was opened."""
+    theirs = {setting: value for setting, (value, _) in SETTINGS.items() if "timeout" not in setting}
+    wanted = {setting: ours for setting, (_, ours) in SETTINGS.items() if ours is not None} | SIDES[name]
+    with hostile(shop, name, theirs), opened(shop, name) as first, opened(shop, name) as second:
+        for session in (first, second):
+            postgres.rows(session, "RESET ALL")
+            session.commit()
+        taken = snapshot.take(first)
+        snapshot.read_at(second, taken)
+        for session in (first, second):
+            assert {setting: postgres.value(session, f"SHOW {setting}") for setting in wanted} == wanted
+            session.rollback()
+            assert postgres.value(session, "SHOW row_security") == theirs["row_security"]
 
 
 @in_depth("name", SIDES, quick=1)

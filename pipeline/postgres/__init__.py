@@ -4,7 +4,15 @@ import psycopg2
 import psycopg2.errors
 
 from pipeline.postgres.copying import copy
-from pipeline.postgres.failures import REFUSALS, Session, environmental, explained, is_lost, message_of
+from pipeline.postgres.failures import (
+    REFUSALS,
+    Session,
+    environmental,
+    explained,
+    hint_of_hidden_rows,
+    is_lost,
+    message_of,
+)
 from pipeline.postgres.imposed import read_only
 from pipeline.postgres.passfile import unseen
 from pipeline.postgres.session import (
@@ -16,6 +24,7 @@ from pipeline.postgres.session import (
     cleared,
     codec,
     connection,
+    for_transaction,
     open_session,
     options,
     unheeded,
@@ -66,6 +75,8 @@ __all__ = [
     "copy",
     "environmental",
     "explained",
+    "for_transaction",
+    "hint_of_hidden_rows",
     "identifier",
     "is_lost",
     "keeper",

@@ -68,8 +68,9 @@ class Session(psycopg2.extensions.connection):
     """A connection that knows whose it is, so that what fails on it can be told as that server's."""
 
     name = "the database"
-    # What it was told as it began, by setting.
+    # What it was told as it began, by setting; and what of that its server took.
     chosen: Mapping[str, str] = {}
+    accepted: Mapping[str, str] = {}
     # Opens another one like it.
     again: Callable[[], "Session"] | None = None
 
@@ -225,8 +226,7 @@ def hint_of(error: psycopg2.Error) -> str:
     """Return what is to be fixed where the server refused something for a reason that we know."""
     # The words are in the server's language.
     if error.diag.source_function == HIDES_ROWS:
-        role = _role_of(error)
-        return f"ALTER ROLE {role} BYPASSRLS, or have it read a view of the rows that it may see"
+        return hint_of_hidden_rows(session_of(error))
     if isinstance(error, UNFIT):
         return (
             "a name or a text there has no form in UTF-8: correct it there (of a table that is loaded, "
@@ -235,9 +235,14 @@ def hint_of(error: psycopg2.Error) -> str:
     return ""
 
 
-def _role_of(error: psycopg2.Error) -> str:
+def hint_of_hidden_rows(session: Connection | None) -> str:
+    """Return what is to be fixed where row-level security hides rows from a session's role."""
+    role = _role_of(session)
+    return f"ALTER ROLE {role} BYPASSRLS, or have it read a view of the rows that it may see"
+
+
+def _role_of(session: Connection | None) -> str:
     """Return as whom a session was opened, in double quotes; it may be closed by now."""
-    session = session_of(error)
     role = psycopg2.extensions.parse_dsn(session.dsn).get("user") if session is not None else None
     return '"{}"'.format(role.replace('"', '""')) if role else "of the login"
 

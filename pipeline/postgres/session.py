@@ -11,6 +11,7 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
+from psycopg2 import sql
 
 from pipeline.errors import LostError, Outage, StepError, UnreachableError
 from pipeline.postgres.failures import (
@@ -23,7 +24,7 @@ from pipeline.postgres.failures import (
     session_of,
 )
 from pipeline.postgres.imposed import SUPERUSERS, UNLIMITED, imposed, limits
-from pipeline.postgres.statements import Connection
+from pipeline.postgres.statements import Composable, Connection
 from pipeline.postgres.uri import KEEPALIVES, address, plain
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -79,7 +80,7 @@ UNHURRIED = ("statement_timeout", "lock_timeout")
 UNHURRIED_SINCE = {"transaction_timeout": 17}
 BEGIN = f"""
     SELECT pg_catalog.set_config('search_path', 'pg_catalog', false);
-    SELECT set_config(known.name, wanted.value, false)
+    SELECT known.name, wanted.value, set_config(known.name, wanted.value, false)
     FROM unnest(%s, %s) AS wanted (name, value)
     JOIN pg_settings AS known ON lower(known.name) = lower(wanted.name)
     WHERE (known.context = 'user' OR known.setting <> wanted.value)
@@ -214,6 +215,21 @@ def _begin(opened: Session, cursor: psycopg2.extensions.cursor, chosen: Mapping[
     later = (name for name, since in UNHURRIED_SINCE.items() if version >= since)
     unhurried = "".join(f"SET {name} = 0;" for name in (*UNHURRIED, *later))
     cursor.execute(unhurried + BEGIN, (list(chosen), list(chosen.values())))
+    opened.accepted = {name: value for name, value, _ in cursor.fetchall() if name not in SUPERUSERS}
+
+
+def for_transaction(connection: Connection, query: str) -> Composable:
+    """Return a query with what sets, for the transaction that it is in, all that the session was told before.
+
+    Behind some poolers each transaction has another session than the one that was told.
+    """
+    accepted = connection.accepted if isinstance(connection, Session) else {}
+    settings = [
+        sql.SQL("pg_catalog.set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in accepted.items()
+    ]
+    before = sql.SQL("SELECT {};\n").format(sql.SQL(", ").join(settings)) if settings else sql.SQL("")
+    return before + sql.SQL(query)
 
 
 def _open(uri: str, name: str, application_name: str, entry: str | None) -> Session:

@@ -82,7 +82,8 @@ def take(connection: Connection, before: Callable[[], object] = lambda: None) ->
     """
     _begin(connection)
     before()
-    (taken,) = postgres.read(connection, postgres.statement("postgres/snapshot"), Snapshot)
+    query = postgres.for_transaction(connection, postgres.statement("postgres/snapshot"))
+    (taken,) = postgres.read(connection, query, Snapshot)
     for lag in postgres.records(connection, postgres.statement("postgres/standby"), {"hours": LAG_HOURS}):
         taken = replace(taken, **lag)
         logger.warning("the source is %s", standby(taken))
@@ -106,7 +107,9 @@ def read_at(connection: Connection, snapshot: Snapshot) -> None:
     _begin(connection)
     try:
         postgres.rows(connection, "SET TRANSACTION SNAPSHOT %s", (snapshot.identifier,))
-        seen = postgres.value(connection, "SELECT pg_current_snapshot()::text")
+        seen = postgres.value(
+            connection, postgres.for_transaction(connection, "SELECT pg_current_snapshot()::text")
+        )
     except postgres.Error as error:
         raise StepError(
             f"the snapshot of {snapshot.taken_at:%H:%M:%S} is gone ({postgres.message_of(error)})",

@@ -204,12 +204,13 @@ class _Relation:
     ctid_readable: bool
     partitions: Sequence[int]
     foreign_part: bool
+    hides_rows: bool
 
 
 def read(connection: Connection, schema: str, relation: str, table: Table | None = None) -> Shape:
     """Return the shape of a relation as the transaction of `connection` sees it; `table` declares it.
 
-    Raise StepError if there is no such relation (any more), or if the role may not read it.
+    Raise StepError if there is no such relation (any more), or if the role may not read it, or not all of it.
     """
     query = postgres.statement("warehouse/relation")
     row = next(iter(postgres.read(connection, query, _Relation, (schema, relation))), None)
@@ -227,6 +228,13 @@ def read(connection: Connection, schema: str, relation: str, table: Table | None
             f'the source\'s role may not read "{schema}"."{relation}"',
             hint=f'GRANT SELECT ON "{schema}"."{relation}"'
             + (f", or {unreadable.leave_out(table)}" if table else ""),
+            retryable=False,
+        )
+    if row.hides_rows:
+        raise StepError(
+            f'the row-level security policy for table "{relation}" in schema "{schema}" may hide rows from '
+            "the source's role",
+            hint=postgres.hint_of_hidden_rows(connection),
             retryable=False,
         )
     server = connection.server_version // 10000

@@ -30,5 +30,8 @@ SELECT
     -- And of ctid (number -1).
     coalesce(has_column_privilege(c.oid, (-1)::smallint, 'SELECT'), true) AS ctid_readable,
     ARRAY(SELECT p.oid::bigint FROM part p WHERE p.relkind <> 'p' ORDER BY 1) AS partitions,
-    EXISTS (SELECT FROM part p WHERE p.relkind = 'f') AS foreign_part
+    EXISTS (SELECT FROM part p WHERE p.relkind = 'f') AS foreign_part,
+    -- Whatever row_security is in this session. A query of the relation goes by its own policies alone, and not by
+    -- those of its parts.
+    row_security_active(c.oid) AS hides_rows
 FROM relation c
