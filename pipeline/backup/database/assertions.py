@@ -8,9 +8,10 @@ from psycopg2 import sql
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import postgres
-from pipeline.backup.database import contents, index_health
+from pipeline.backup.database import contents, index_health, partitions
 from pipeline.backup.database.contents import TableShape
 from pipeline.backup.database.counting import Counting, Open
+from pipeline.backup.database.partitions import Roots
 from pipeline.backup.store.manifest import Contents, Database, LargeObjects, Objects, Table
 from pipeline.backup.store.manifest import Sequence as SequenceState
 from pipeline.postgres import Connection
@@ -43,16 +44,16 @@ def compare(
     """
     with opened() as connection:
         shapes = contents.tables(connection)
-        tables = wanted.tables
+        tables, roots = wanted.tables, partitions.roots(shapes)
         if only is not None:
-            tables = _with_partitions(connection, tables, only)
+            tables = _with_partitions(connection, tables, only, roots)
             names = {table.full_name for table in tables}
             shapes = [shape for shape in shapes if f"{shape.schema_name}.{shape.name}" in names]
         shapes, moved = _in_order(tables, shapes)
         with Counting(opened, shapes) as counting:
             wait(counting)
             counted, large = counting.result()
-        held = tables_held(tables, counted, others=shared)
+        held = tables_held(tables, counted, roots, others=shared)
         assertions = [held.model_copy(update={"detail": held.detail + moved}) if held.held else held]
         if only is not None:
             return assertions
@@ -83,7 +84,9 @@ def _in_order(tables: Sequence[Table], shapes: Sequence[TableShape]) -> tuple[li
     return made, remark
 
 
-def _with_partitions(connection: Connection, tables: Sequence[Table], only: str) -> tuple[Table, ...]:
+def _with_partitions(
+    connection: Connection, tables: Sequence[Table], only: str, roots: Roots
+) -> tuple[Table, ...]:
     query = """
         SELECT n.nspname || '.' || c.relname
         FROM pg_partition_tree(%s::text::regclass) AS p
@@ -91,7 +94,8 @@ def _with_partitions(connection: Connection, tables: Sequence[Table], only: str)
         """
     schema, _, name = only.partition(".")
     quoted = sql.Identifier(schema, name).as_string(connection)
-    names = {partition for (partition,) in postgres.rows(connection, query, (quoted,))} | {only}
+    names = {partition for (partition,) in postgres.rows(connection, query, (quoted,))}
+    names |= partitions.together(only, roots)
     return tuple(table for table in tables if table.full_name in names)
 
 
@@ -108,23 +112,27 @@ def _rest(connection: Connection, wanted: Contents, large: LargeObjects) -> list
     ]
 
 
-def tables_held(wanted: Sequence[Table], restored: Sequence[Table], *, others: bool = False) -> Assertion:
+def tables_held(
+    wanted: Sequence[Table], restored: Sequence[Table], roots: Roots, *, others: bool = False
+) -> Assertion:
     """Say whether every table has the rows, the checksum and the owner that it had.
 
-    Tables that were not backed up do not hold, unless `others` may be there.
+    Partitions that have a root in `roots` have their rows together. Tables that were not backed up do not
+    hold, unless `others` may be there.
     """
-    by_name = {table.full_name: table for table in restored}
+    by_name = {table.full_name: table for table in partitions.summed(restored, roots)}
+    before = partitions.summed(wanted, roots)
     problems = [
-        problem for table in wanted if (problem := table_problem(table, by_name.get(table.full_name)))
+        problem for table in before if (problem := _table_problem(table, by_name.get(table.full_name)))
     ]
     if not others:
-        more = sorted(by_name.keys() - {table.full_name for table in wanted})
+        more = sorted(by_name.keys() - {table.full_name for table in before})
         problems += [f"{name} was not in the backup" for name in more]
     rows = sum(table.rows for table in wanted)
     return _assertion("tables", problems, f"{len(wanted)} tables, {rows:,} rows: counts and checksums equal")
 
 
-def table_problem(wanted: Table, restored: Table | None) -> str | None:
+def _table_problem(wanted: Table, restored: Table | None) -> str | None:
     """Return in what a table differs from the one that was backed up, None if in nothing."""
     name = wanted.full_name
     if restored is None:

@@ -51,6 +51,7 @@ class TableShape:
     `file` is the number of the file that its rows are in: another one after it was truncated or rewritten.
     A partitioned one has no rows itself. `extension_condition` is set for an
     extension's own table: of that a dump has the rows which the condition (SQL, may be empty) lets through.
+    `enum_root` is the full name of the table by whose enum it is a partition by hash.
     """
 
     oid: int
@@ -62,6 +63,7 @@ class TableShape:
     size_bytes: int
     file: int
     extension_condition: str | None
+    enum_root: str | None
 
     @property
     def full_name(self) -> str:

@@ -1,13 +1,15 @@
 """Negative controls: what a drill damages on purpose, to see that a restore would have noticed."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from psycopg2 import sql
 
 from pipeline import postgres
-from pipeline.backup.database import assertions, contents
+from pipeline.backup.database import assertions, contents, partitions
 from pipeline.backup.database.assertions import Assertion
+from pipeline.backup.database.contents import TableShape
 from pipeline.backup.restoring import target
 from pipeline.backup.restoring.restoration import Restored
 from pipeline.backup.store.fetch import Fetched, Key
@@ -43,20 +45,26 @@ def altered_row(restored: Restored) -> Assertion:
     tables = sorted((one for one in restored.manifest.contents.tables if one.rows), key=lambda one: one.rows)
     session = {**restored.manifest.contents.session, "row_security": "off", **target.WRITING}
     with restored.target.opened(autocommit=False, session=session) as connection:
+        shapes = contents.tables(connection)
+        roots = partitions.roots(shapes)
         for table in tables[:TABLES_TRIED]:
-            altered = _without_a_row(connection, table)
+            together = partitions.together(table.full_name, roots)
+            altered = _without_a_row(connection, table, [one for one in shapes if one.full_name in together])
             if altered is None:
                 continue
-            problem = assertions.table_problem(table, altered)
+            before = [one for one in restored.manifest.contents.tables if one.full_name in together]
+            compared = assertions.tables_held(before, altered, roots)
             missed = f"the comparison of {table.full_name} did not notice"
-            detail = f"one row deleted: {problem}" if problem else missed
-            return Assertion(name=name, held=problem is not None, detail=detail)
+            detail = f"one row deleted: {compared.detail}" if not compared.held else missed
+            return Assertion(name=name, held=not compared.held, detail=detail)
     why = "no row can be deleted alone" if tables else "there are no rows"
     return Assertion(name=name, held=None, detail=f"not tried: {why}")
 
 
-def _without_a_row(connection: Connection, table: Table) -> Table | None:
-    """Return what is counted of a table after one of its rows was deleted; None if that is refused."""
+def _without_a_row(
+    connection: Connection, table: Table, together: Sequence[TableShape]
+) -> list[Table] | None:
+    """Return what is counted `together` after a row of the table was deleted; None if that is refused."""
     place = postgres.identifier(table.schema_name, table.name)
     delete = sql.SQL("DELETE FROM ONLY {0} WHERE ctid = (SELECT ctid FROM ONLY {0} LIMIT 1)").format(place)
     try:
@@ -65,8 +73,7 @@ def _without_a_row(connection: Connection, table: Table) -> Table | None:
             if cursor.rowcount != 1:  # a trigger held it back
                 return None
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        shapes = {(one.schema_name, one.name): one for one in contents.tables(connection)}
-        return contents.count(connection, shapes[table.schema_name, table.name])
+        return [contents.count(connection, shape) for shape in together]
     except postgres.Error:
         return None
     finally:
