@@ -1,11 +1,11 @@
-"""A database whose definitions changed is drilled the same night; one that is as it was proven, is not."""
+"""A database whose definitions or recipients changed is drilled the same night; one that did not is not."""
 
 from datetime import UTC, datetime
 
 import pytest
 
 from pipeline import postgres
-from pipeline.backup.drills import drill, due
+from pipeline.backup.drills import drill, due, report
 from pipeline.backup.drills.report import Origin
 from tests.support.archive import SMALL
 from tests.support.restores import RUN, Restores
@@ -40,6 +40,46 @@ def test_a_database_is_drilled_when_its_definitions_changed_and_once_a_month(res
     again = restores.archive.run("run", "drill", "--changed")
     assert again.code == 0, again.out + again.err
     assert "its definitions have not changed since" in again.out
+
+
+def test_a_database_is_drilled_when_a_recipient_was_replaced_though_vault_kept_the_old_private_key(
+    restores: Restores,
+) -> None:
+    restores.source("shop", SMALL)
+    restores.back_up("shop")
+    this_month = f"{datetime.now(UTC):%Y-%m}"
+
+    def tonight() -> list[str]:
+        return due.due(restores.archive.settings, ["shop"], this_month)
+
+    drill.drill_database(restores.archive.settings, "shop", f"{this_month}-first")
+    assert tonight() == []
+    restores.archive.add_key("school", expires="2y")
+    assert tonight() == [], "what is in the bucket is as it was"
+    restores.back_up("shop", "2026-11-23")
+    assert tonight() == ["shop"]
+    done = restores.archive.run("run", "drill", "--changed")
+    assert done.code == 4, done.out + done.err
+    assert "is not encrypted to this private key" in " ".join(done.err.split())
+    restores.keep("restore/key", private_key=restores.archive.private_keys["school"])
+    done = restores.archive.run("run", "drill", "--changed")
+    assert done.code == 0, done.out + done.err
+    assert tonight() == []
+
+
+def test_a_report_that_does_not_say_who_could_open_the_backup_is_followed_by_another_drill(
+    restores: Restores,
+) -> None:
+    """As those of before did not."""
+    restores.source("shop", SMALL)
+    restores.back_up("shop")
+    this_month = f"{datetime.now(UTC):%Y-%m}"
+    result = drill.drill_database(restores.archive.settings, "shop", this_month)
+    with restores.archive.writing() as bucket:
+        report.write(bucket, result.model_copy(update={"recipients_sha256": None}))
+    assert due.due(restores.archive.settings, ["shop"], this_month) == ["shop"]
+    drill.drill_database(restores.archive.settings, "shop", this_month)
+    assert due.due(restores.archive.settings, ["shop"], this_month) == []
 
 
 def test_a_drill_for_a_change_that_did_not_hold_is_made_again_by_the_command_that_is_told(

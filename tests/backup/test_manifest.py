@@ -1,7 +1,7 @@
 """The manifest's own promises: it comes back as it was, and what is not a manifest is told."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,7 +16,7 @@ from pipeline.backup.store.manifest import (
     Times,
     Verification,
 )
-from pipeline.crypt import Digest
+from pipeline.crypt import Digest, Recipient
 from pipeline.errors import CheckError
 
 MOMENT = datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
@@ -117,3 +117,17 @@ def test_objects_are_called_as_the_readme_says() -> None:
     assert manifest.dump_name("hr", "2026-11-22") == "hr/2026-11-22/hr.dump.gpg"
     assert manifest.globals_name("hr", "2026-11-22") == "hr/2026-11-22/globals.sql.gpg"
     assert manifest.manifest_name("hr", "2026-11-22") == "hr/2026-11-22/manifest.json"
+
+
+def test_a_key_that_was_replaced_or_renewed_makes_other_recipients_and_their_order_does_not() -> None:
+    """A renewed one has the fingerprint that it had, and may have another part that decrypts."""
+    school = Recipient(fingerprint="A" * 40, user_id="School", expires_at=MOMENT)
+    safe = Recipient(fingerprint="B" * 40, user_id="Safe", expires_at=None)
+
+    def digest(*recipients: Recipient) -> str:
+        return a_manifest().model_copy(update={"recipients": recipients}).recipients_sha256
+
+    renewed = school.model_copy(update={"expires_at": MOMENT + timedelta(days=700)})
+    replaced = school.model_copy(update={"fingerprint": "C" * 40})
+    assert digest(school, safe) == digest(safe, school)
+    assert len({digest(*each) for each in ((school, safe), (renewed, safe), (replaced, safe), (safe,))}) == 4

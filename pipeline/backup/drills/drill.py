@@ -155,6 +155,7 @@ class _Drill:
                 "error": fact,
                 "hint": redact(error.hint) if error else "",
                 "schema_sha256": self.proven.contents.schema_sha256,
+                "recipients_sha256": self.proven.recipients_sha256,
                 "grade": report.grade(
                     (*self.assertions, *self.controls), self.remarks, in_time=recovery <= deadline, error=fact
                 ),

@@ -1,5 +1,6 @@
 """Which databases are to be drilled tonight: those that were not proven this month, and those whose
-definitions changed: a backup that cannot be restored any more is found out the same night.
+definitions or recipients changed: a backup that cannot be restored any more, or not with the private key that
+Vault has, is found out the same night.
 """
 
 from collections.abc import Sequence
@@ -55,8 +56,12 @@ def _is_due(bucket: Bucket, settings: Settings, database: str, month: str) -> bo
     if not proven or not there or not _held(reports[-1]):
         return True
     try:
-        schema = choice.choose(bucket, settings, database, there[-1].run).contents.schema_sha256
+        newest = choice.choose(bucket, settings, database, there[-1].run)
     except CheckError:
         # The drill fails as well, and says so; those of the others are made all the same.
         return True
-    return schema is not None and schema != reports[-1].info.get("schema")
+    proven_of, schema = reports[-1].info, newest.contents.schema_sha256
+    # Older reports do not say to whom: nothing was proven of that.
+    if newest.recipients_sha256 != proven_of.get("recipients"):
+        return True
+    return schema is not None and schema != proven_of.get("schema")

@@ -80,8 +80,9 @@ class Report(BaseModel):
     error: str | None
     # What is to be fixed, where the error says so.
     hint: str = ""
-    # That of the manifest: what the drill has proven.
+    # Those of the manifest: what the drill has proven.
     schema_sha256: str | None = None
+    recipients_sha256: str | None = None
     grade: Grade
 
     @property
@@ -156,6 +157,7 @@ def write(bucket: "Bucket", report: Report) -> None:
             "grade": report.grade,
             "finished-at": report.finished_at.isoformat(),
             **({"schema": report.schema_sha256} if report.schema_sha256 else {}),
+            **({"recipients": report.recipients_sha256} if report.recipients_sha256 else {}),
         },
         replace=True,
     )

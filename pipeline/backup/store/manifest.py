@@ -3,6 +3,7 @@
 It is uploaded last, when everything else was read back: a backup without one is not a backup.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -212,6 +213,15 @@ class Manifest(_Part):
     times: Times
     verification: Verification
     warnings: tuple[str, ...]
+
+    @property
+    def recipients_sha256(self) -> str:
+        """Return what stands for the keys that it is encrypted to: replaced or renewed ones have another.
+
+        One that is renewed keeps its fingerprint, and may have another subkey for all that comes.
+        """
+        keys = sorted(f"{one.fingerprint} {one.expires_at}" for one in self.recipients)
+        return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
     def below(self, place: str) -> "Manifest":
         """Return the manifest of the copy whose objects' names begin with `place`."""

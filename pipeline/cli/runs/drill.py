@@ -43,8 +43,8 @@ def add_chain(parsers: Any) -> None:
     parser.add_argument(
         "--changed",
         action="store_true",
-        help="only the databases whose definitions changed since their last drill, or that were not proven "
-        "this month; meant for every night",
+        help="only the databases whose definitions or recipients changed since their last drill, or that "
+        "were not proven this month; meant for every night",
     )
     parser.add_argument(
         "--from",
@@ -91,7 +91,7 @@ def run_drill(arguments: argparse.Namespace) -> int:
         if not databases:
             terminal.print_text(
                 "no drill is due: each database was proven this month, and its definitions have not "
-                "changed since"
+                "changed since, nor have the keys to which it is encrypted"
             )
             return 0
     elif arguments.month is None and (again := due.failed_since(configured, databases, month, origin)):

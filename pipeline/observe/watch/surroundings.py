@@ -120,7 +120,7 @@ def _key(key: KeyObservations, now: datetime) -> Finding:
     summary = f"{who}: {ends}; the limit is {durations.exact(EXPIRES_SOON)} before"
     if left >= EXPIRES_SOON:
         return Finding(name, Severity.OK, summary)
-    summary += f"; put a longer-lived public key into {key.file}"
+    summary += f"; put a longer-lived public key into {key.file}, and its private half where the old one is"
     return Finding(name, Severity.WARNING, summary, "pipeline check", since=expires_at - EXPIRES_SOON)
 
 

@@ -59,6 +59,7 @@ def test_a_key_near_its_end_is_told(expires_at: datetime | None, words: str | No
     assert (late.key, late.severity, late.command) == ("watch/key/school.asc", "warning", "pipeline check")
     assert late.summary == (
         f"key school.asc, School <it@school.invalid>: {words}; put a longer-lived public key into school.asc"
+        ", and its private half where the old one is"
     )
 
 
