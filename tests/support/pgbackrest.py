@@ -37,7 +37,7 @@ class Archived:
 
     @property
     def repository(self) -> Path:
-        """The folder of its repository."""
+        """The folder of its first repository."""
         return self.config.parent / "repository"
 
     def pgbackrest(self, *arguments: str) -> str:
@@ -54,9 +54,9 @@ class Archived:
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
-    def back_up(self, kind: str = "full") -> None:
-        """Make a backup of the whole server."""
-        self.pgbackrest(f"--type={kind}", "backup")
+    def back_up(self, kind: str = "full", repo: int = 1) -> None:
+        """Make a backup of the whole server, into one of its repositories."""
+        self.pgbackrest(f"--type={kind}", f"--repo={repo}", "backup")
 
     def info(self) -> Any:
         """Return what it says of the stanza."""
@@ -102,8 +102,9 @@ def _programs() -> tuple[int, Path]:
 
 
 @contextlib.contextmanager
-def archived(folder: Path) -> Iterator[Archived]:
+def archived(folder: Path, repositories: int = 1) -> Iterator[Archived]:
     """Run a server below `folder` whose WAL is archived. Skip the test where no pgBackRest can do that."""
+    more = {f"repo{number}": f"repository{number}" for number in range(2, repositories + 1)}
     version, programs = _programs()
     with majors.started(
         version,
@@ -117,13 +118,14 @@ def archived(folder: Path) -> Iterator[Archived]:
         own = home.servers("pgbackrest")
         own.mkdir(mode=0o755)
         config = own / "pgbackrest.conf"
-        folders = {name: own / name for name in ("repository", "lock", "log", "spool")}
+        folders = {name: own / name for name in ("repository", "lock", "log", "spool", *more.values())}
         for path in (own, *folders.values()):
             path.mkdir(exist_ok=True)
             accounts.give(path, home.account)
         data = server.cluster.folder(home)
+        others = "".join(f"{key}-path={folders[name]}\n" for key, name in more.items())
         config.write_text(
-            f"[global]\nrepo1-path={folders['repository']}\nlock-path={folders['lock']}\n"
+            f"[global]\nrepo1-path={folders['repository']}\n{others}lock-path={folders['lock']}\n"
             f"log-path={folders['log']}\nspool-path={folders['spool']}\nstart-fast=y\ncompress-level=1\n"
             f"[{STANZA}]\npg1-path={data}\npg1-port={server.cluster.port(home)}\n"
             f"pg1-socket-path={home.state.socket_folder}\npg1-user={clusters.SUPERUSER}\n"

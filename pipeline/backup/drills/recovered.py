@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pipeline import durations, outage
 from pipeline.backup.database.assertions import Assertion
-from pipeline.backup.pgbackrest.repository import Repository
+from pipeline.backup.pgbackrest.repository import Repository, Stored
 from pipeline.backup.store.manifest import Manifest, Table
 
 # A segment's name: its timeline, and its number in two parts, eight digits each.
@@ -126,6 +126,14 @@ def tables(counted: Sequence[Table], proven: Manifest) -> Assertion:
         detail += f"; empty (emptied since, or lost): {outage.few(empty)}"
     is_sure = not gone and not empty and (bool(same) or not wanted)
     return Assertion(name="tables", held=True if is_sure else None, detail=detail)
+
+
+def not_drilled(before: Repository, backup: Stored) -> tuple[str, ...]:
+    """Say of which repositories no backup was restored: one drill is of one backup."""
+    others = [f"repo{key}" for key in before.repos if key != backup.repo]
+    if not others:
+        return ()
+    return (f"not drilled: {', '.join(others)}; the newest backup, {backup.label}, is in repo{backup.repo}",)
 
 
 def sound_backup(before: Repository) -> Assertion:

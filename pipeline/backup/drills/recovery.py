@@ -114,13 +114,14 @@ class _Recovery:
                 hint=f"type 'pgbackrest --stanza={self.stanza} info'",
                 retryable=False,
             )
+        self.remarks = (*self.remarks, *recovered.not_drilled(before, before.backup))
         programs, account = machine.programs(own, before.version), machine.account(own)
         with _folder(self._settings, account) as folder:
             machine.require_room(folder, before.backup.size_bytes)
             made = Cluster(own, self.stanza, programs, folder, account, self._superuser)
             made.prepare()
             with self._phase("restore"):
-                made.restore(lambda words: self._show_phase("restore", words))
+                made.restore(before.backup, lambda words: self._show_phase("restore", words))
             begun = time.monotonic()
             with made.running(lambda words: self._show_phase("recovery", words)):
                 self.seconds["recovery"] = time.monotonic() - begun

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pipeline import postgres
 from pipeline.backup.pgbackrest import isolation, program
 from pipeline.backup.pgbackrest.machine import Programs
+from pipeline.backup.pgbackrest.repository import Stored
 from pipeline.errors import LostError, StepError, UnreachableError, UsageError
 from pipeline.postgres import Connection
 from pipeline.redact import redact
@@ -82,13 +83,16 @@ class Cluster:
         own = (f"--pg1-path={self.data}", f"--lock-path={self.folder / 'lock'}")
         return program.arguments(self.settings, self.stanza, *own, *more)
 
-    def restore(self, show: Show) -> None:
-        """Restore the newest backup. Raise StepError if pgBackRest fails.
+    def restore(self, backup: Stored, show: Show) -> None:
+        """Restore this backup. Raise StepError if pgBackRest fails.
 
+        It is named: of several repositories pgBackRest would take the first that has any backup at all.
         What its own file says of a restore (delta, a target, where tablespaces go) does not count: nothing
         may be written but in this folder.
         """
         options = (
+            f"--repo={backup.repo}",
+            f"--set={backup.label}",
             "--no-delta",
             "--type=default",
             "--archive-mode=off",

@@ -21,7 +21,8 @@ T = TypeVar("T")
 class Stored:
     """One backup: `kind` is full, diff or incr; `size_bytes` that of the server; `end` its last LSN.
 
-    `is_damaged`: pages in it did not have the checksum that they should have.
+    `is_damaged`: pages in it did not have the checksum that they should have. `repo` is the number of the
+    repository that it is in.
     """
 
     label: str
@@ -30,6 +31,7 @@ class Stored:
     size_bytes: int
     end: str
     is_damaged: bool
+    repo: int = 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Repository:
     """What there is of a server: its newest backup and its newest WAL segment, None where there is none.
 
     `system_identifier` and `version` are those of the server, `archived_at` when the segment was put there.
-    `problem` is what pgBackRest says is wrong with it.
+    `problem` is what pgBackRest says is wrong with it. `repos` are the numbers of all repositories that its
+    file names: the newest of each kind may be in any of them.
     """
 
     stanza: str
@@ -47,6 +50,7 @@ class Repository:
     backup: Stored | None = None
     wal: str | None = None
     archived_at: datetime | None = None
+    repos: tuple[int, ...] = ()
 
 
 class _Status(BaseModel):
@@ -135,6 +139,7 @@ def read(settings: PgBackRestSettings, stanza: str) -> Repository:
         _stored(newest) if newest else None,
         last.max if last else None,
         _archived_at(settings, stanza, last) if last else None,
+        tuple(sorted(one.key for one in entry.repo)),
     )
 
 
@@ -153,6 +158,7 @@ def _stored(backup: _Backup) -> Stored:
         backup.info.size,
         backup.lsn.stop or "",
         bool(backup.error),
+        backup.database.key,
     )
 
 

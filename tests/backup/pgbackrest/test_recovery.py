@@ -1,5 +1,6 @@
 """The drill of pgBackRest's archive: what is whole is proven, and a gap, another server or damage is not."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -31,10 +32,18 @@ GAP = r"recovery ended at .*, and the repository has WAL up to"
 @pytest.fixture
 def beside(restores: Restores, tmp_path: Path) -> Iterator[Archived]:
     """A server with a backup of pgBackRest's and then one of ours, and something written after both."""
+    with beside_in(restores, tmp_path / "server") as made:
+        yield made
+
+
+@contextlib.contextmanager
+def beside_in(restores: Restores, folder: Path, repositories: int = 1) -> Iterator[Archived]:
+    """As `beside`, with a backup in each of several repositories, the newest in the last."""
     archive = restores.archive
-    with archived(tmp_path / "server") as made:
+    with archived(folder, repositories) as made:
         made.server.backed_up(archive.platform, "shop", SMALL + UNCHANGED)
-        made.back_up()
+        for number in range(repositories):
+            made.back_up(repo=number + 1)
         archive.write_settings()
         archive.write_sections(**{"database.shop": {"pgbackrest": STANZA}, "pgbackrest": drilling(made)})
         ended = archive.backup("shop", RUN)
@@ -104,6 +113,19 @@ def test_a_whole_archive_is_proven_and_nothing_stays_but_the_report(
     assert attempt.is_held(restores.archive.settings, "shop", MONTH, Origin.PGBACKREST)
     assert not attempt.is_held(restores.archive.settings, "shop", MONTH), "it is no drill of our backup"
     assert left(beside) == []
+
+
+def test_of_several_repositories_the_newest_backup_is_restored_and_the_others_are_named(
+    restores: Restores, tmp_path: Path
+) -> None:
+    """pgBackRest by itself takes the first that has a backup at all: here one that cannot be restored."""
+    with beside_in(restores, tmp_path / "server", repositories=2) as beside:
+        first, newest = sorted(one["label"] for one in beside.info()["backup"])
+        shutil.rmtree(beside.repository / "backup" / STANZA / first / "pg_data")
+        result = drilled(restores)
+        assert (result.grade, result.failures, result.label) == ("B", (), newest)
+        assert result.notes == (f"not drilled: repo1; the newest backup, {newest}, is in repo2",)
+        assert left(beside) == []
 
 
 def test_a_gap_in_the_wal_is_found_though_recovery_ends_well(beside: Archived, restores: Restores) -> None:
