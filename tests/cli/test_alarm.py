@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import postgres
+from pipeline import alerts, postgres
+from pipeline.alerts import Alert, Kind, failures
+from pipeline.cli.runs import alarm
 from tests.cli.test_refusals import corrected, misspell_settings, misspell_yaml
 from tests.support.hooks import KEY, Hook
 from tests.support.night import Night, next_run, wait_until
@@ -80,6 +82,27 @@ def test_bin_cron_is_left_to_tell_of_what_could_not_be_told(
     assert ended.code == 3
     assert told.exists() is with_alerts
     assert len(hook.requests()) == with_alerts
+
+
+def test_what_is_below_the_key_of_a_part_is_not_over_with_its_command(hook: Hook, night: Night) -> None:
+    """A check that only warns, for one: a command takes back what it has told, and a step what it has."""
+    run = next_run()
+    subjects = [
+        failures.mart("staff", run),
+        failures.backup("hr", run),
+        failures.archive_drills(run, "hr"),
+        failures.load(run),
+        failures.load(run, "hr"),
+    ]
+    kept = ["mart/staff/heads range", "backup/hr/rest", "drill/hr/pgbackrest/rest", "etl/hr.employee/rows"]
+    over = ["mart/staff", "backup/hr", "drill/hr/pgbackrest", "run/etl", "run/etl/hr", "run/etl/hr/a,b"]
+    for key in [*kept, *over]:
+        warning = Alert(key=key, kind=Kind.WARNING, summary=f"{key} does not hold", run=run)
+        alerts.keep(night.settings, warning, grace_seconds=60)
+    for subject in subjects:
+        alarm._send_recovery(night.settings, subject)
+    assert {alert.key for alert in alerts.open_alerts(night.settings)} == set(kept)
+    assert hook.requests() == []
 
 
 def test_asking_for_help_is_no_failure(hook: Hook, shop: Night) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline import access, chains, ledger, postgres
+from pipeline import access, alerts, chains, ledger, postgres
+from pipeline.alerts import Alert, Kind
 from pipeline.chains import Chain, Part, Task
 from pipeline.cli.runs import plain
 from pipeline.errors import StepError
@@ -36,6 +37,15 @@ def test_what_was_told_of_a_part_is_over_once_the_whole_run_is_done(hook: Hook, 
     assert hook.alerts()[0].command == "pipeline run tidy --run 2026-11-22"
     judge(night, "done")
     assert hook.received()[1:] == [("recovered", "tidy/hall")]
+
+
+def test_what_a_part_warns_of_is_not_over_with_a_whole_run(hook: Hook, night: Night) -> None:
+    """As of a check of it that does not hold: its step knows whether it does."""
+    warning = Alert(key="tidy/hall/dust", kind=Kind.WARNING, summary="hall: there is dust", run=RUN)
+    alerts.keep(night.settings, warning, grace_seconds=60)
+    judge(night, "done")
+    assert [alert.key for alert in alerts.open_alerts(night.settings)] == ["tidy/hall/dust"]
+    assert hook.requests() == []
 
 
 def test_a_luigi_that_ends_badly_between_two_steps_is_not_said_to_have_begun_none(night: Night) -> None:

@@ -58,6 +58,25 @@ def test_a_mart_that_fails_is_told_once_and_stops_only_what_reads_it(school: Nig
     assert shown(school, "most") == [(2,)]
 
 
+def test_a_check_of_a_mart_that_only_warns_is_open_until_it_holds(school: Night, hook: Hook) -> None:
+    """A command that builds the mart is done all the same, and so is one that has nothing to do."""
+    school.platform.write_settings()
+    warned = "-- columns: {heads: {range: {max: 1, level: warn}}}\nSELECT"
+    declare(school, staff=STAFF.replace("SELECT", warned, 1))
+    run = next_run()
+    ended = school.run("run", "mart", "staff", "--run", run)
+    assert ended.code == 0, ended.err
+    ((kind, key),) = hook.received()
+    assert (kind, key.startswith("mart/staff/")) == ("warning", True)
+    again = school.run("rerun", "--run", run, "mart.staff")
+    assert (again.code, "is complete already" in again.out) == (0, True), again.err
+    assert hook.received() == [("warning", key)]
+    declare(school, staff=STAFF)
+    mended = school.run("rerun", "--run", run, "mart.staff")
+    assert mended.code == 0, mended.err
+    assert hook.received() == [("warning", key), ("recovered", key)]
+
+
 @pytest.mark.endurance
 def test_a_table_that_is_loaded_again_takes_its_marts_along(school: Night) -> None:
     run = next_run()

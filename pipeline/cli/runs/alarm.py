@@ -81,5 +81,7 @@ def _send_recovery(configured: Settings, subject: AlertSubject) -> None:
     summary = f"{subject.name} is done"
     # That an earlier run is done fixes nothing of a later one.
     alerts.send_recovery(configured, subject.key, summary, run=subject.run)
-    # A whole run has done what its parts were to do.
-    alerts.reconcile(configured, f"{subject.key}/", (), run=subject.run)
+    # A whole run has done what those of its parts were to do. What is told below the key of a part, such as a
+    # check that only warns, is for its steps to take back.
+    if subject.steps_of is None:
+        alerts.reconcile(configured, f"{subject.key}/", (), run=subject.run)

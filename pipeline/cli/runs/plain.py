@@ -15,6 +15,7 @@ from pipeline.cli.runs import killed, supervise
 from pipeline.errors import AlreadyRunningError, PipelineError, common_kind
 from pipeline.ledger import liveness, runs
 from pipeline.postgres import Connection
+from pipeline.settings import Settings
 from pipeline.step import State, Step
 
 
@@ -108,6 +109,15 @@ def _judge(
         when = "though every step that began is done" if steps else "before any step began"
         last = f"Luigi ended with {returncode} {when}; its last log lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))
-    # What another machine's worker has fixed, it told its own machine alone.
-    alerts.reconcile(databases.settings, f"{chain.name}/", (), run=run)
+    _take_back(databases.settings, chain, run)
     terminal.print_text(f"run {run} of {chain.name}: {terminal.counted(len(steps), 'step')} done")
+
+
+def _take_back(configured: Settings, chain: Chain, run: str) -> None:
+    """Send of all parts that failed that it is over: another machine's worker tells its own machine alone.
+
+    A warning, such as of a check that does not hold, is for the step to take back that has sent it.
+    """
+    for alert in alerts.open_alerts(configured):
+        if alert.key.startswith(f"{chain.name}/") and alert.kind == alerts.Kind.FAILED:
+            alerts.send_recovery(configured, alert.key, f"resolved: {alert.summary}", run=run)
