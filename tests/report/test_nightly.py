@@ -2,17 +2,29 @@
 
 import argparse
 import contextlib
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline import sync
+from pipeline import alerts, sync
+from pipeline.alerts import failures
 from pipeline.cli.runs import etl, nightly
-from pipeline.errors import CheckError
+from pipeline.errors import (
+    AlreadyRunningError,
+    CheckError,
+    Outage,
+    PipelineError,
+    StepError,
+    StoppedError,
+    UnreachableError,
+    UsageError,
+)
 from pipeline.observe import preflight
 from pipeline.settings.sections import AnalystsSettings, ReportSettings
 from pipeline.sync import versions
+from tests.cli.test_refusals import spoil_uri
 from tests.support.hooks import Hook
 from tests.support.marts import DECLARED, HR, STAFF, declare
 from tests.support.night import Night, next_run
@@ -76,9 +88,24 @@ def test_without_a_folder_none_is_written(night: Night) -> None:
     nightly.write_report(night.settings)
 
 
-@pytest.mark.parametrize("error", [None, CheckError("a mart does not hold")])
+def failed(kind: type[PipelineError]) -> PipelineError:
+    """Return what a night ends with each of whose failures was told."""
+    error = kind("run 2026-11-22: 1 of its steps failed")
+    error.alerted = True
+    return error
+
+
+ENDED = [
+    None,
+    CheckError("a mart does not hold"),
+    StepError("over its limit"),
+    *(failed(kind) for kind in (UnreachableError, UsageError)),
+]
+
+
+@pytest.mark.parametrize("error", ENDED)
 def test_the_page_is_of_the_version_that_the_night_was_of(
-    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: CheckError | None
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: PipelineError | None
 ) -> None:
     """What is pushed meanwhile is of marts that this night has not built."""
     checkout, (before, after) = tmp_path / "checkout", (tmp_path / "versions" / name for name in "ab")
@@ -99,9 +126,80 @@ def test_the_page_is_of_the_version_that_the_night_was_of(
     monkeypatch.setattr("pipeline.settings.read", lambda: settings)
     monkeypatch.setattr(etl, "_run_by", night_goes_on)
     monkeypatch.setattr(nightly, "write_report", lambda _: seen.append(sync.folder(checkout)))
-    with pytest.raises(CheckError) if error else contextlib.nullcontext():
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
         etl.run_etl(argparse.Namespace(source=None))
     assert seen == [before]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnreachableError("the warehouse: no connection", outage=Outage("the warehouse")),
+        UsageError("sources/hr.yaml:2: tables.employee.chnges: unknown key"),
+        AlreadyRunningError("a load is already running"),
+        StoppedError("stopped"),
+    ],
+)
+def test_a_night_that_did_not_begin_was_stopped_or_lost_its_warehouse_has_no_page(
+    night: Night, monkeypatch: pytest.MonkeyPatch, error: PipelineError
+) -> None:
+    night.platform.source("hr", HR, DECLARED)
+    settings = night.settings
+
+    def fail(*_: object) -> int:
+        raise error
+
+    seen: list[object] = []
+    monkeypatch.setattr("pipeline.settings.read", lambda: settings)
+    monkeypatch.setattr(etl, "_run_by", fail)
+    monkeypatch.setattr(nightly, "write_report", seen.append)
+    with pytest.raises(type(error)):
+        etl.run_etl(argparse.Namespace(source=None))
+    assert seen == []
+
+
+def test_what_keeps_the_night_as_well_is_told_of_the_night_alone(
+    night: Night, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("LUIGI_CONFIG_PATH", "VAULT_ADDR"):
+        if key in night.platform.env:
+            monkeypatch.setenv(key, night.platform.env[key])
+    settings = night.settings.model_copy(update={"report": ReportSettings(folder=tmp_path / "page")})
+    show(night, BOARD)  # there is no such mart
+    gone = failures.out_of_reach("Vault is sealed", Outage("Vault"), next_run(), ["hr.employee"], "LoadTable")
+    alerts.send(settings, gone)
+    nightly.write_report(settings)
+    assert hook.received() == [("failed", "run/etl")]
+    alerts.send_recovery(settings, gone.key, "done")
+    nightly.write_report(settings)
+    assert hook.received()[1:] == [("recovered", "run/etl"), ("warning", "report")]
+
+
+@pytest.mark.endurance
+def test_a_night_in_which_a_source_is_away_has_its_page(night: Night, hook: Hook, tmp_path: Path) -> None:
+    """What has been loaded is shown all the same; without the warehouse there is one alert, of that."""
+    night.platform.give_up_soon()
+    night.platform.source("hr", HR, DECLARED)
+    item = "CREATE TABLE item (id int PRIMARY KEY)"
+    night.platform.source("away", item, "source: away\ntables: {item: }\n")
+    declare(night, staff=STAFF)
+    show(night, BOARD)
+    page, file = tmp_path / "page" / "index.html", night.platform.settings_file
+    file.write_text(file.read_text() + f"\n[report]\nfolder = {page.parent}\n")
+    spoil_uri(night, "away", r":\d+/", ":1/")
+    ended = night.etl(next_run())
+    assert ended.code == 5, ended.err
+    assert '<p class="value">3</p>' in page.read_text()
+    assert hook.received() == [("failed", "etl/away")]
+    page.unlink()
+    vault, name = night.platform.sandbox.vault, night.platform.database("warehouse")
+    uri = (vault.read(name) or {})["uri"]
+    vault.write(name, {"uri": re.sub(r":\d+/", ":1/", uri)})
+    ended = night.etl(next_run())
+    vault.write(name, {"uri": uri})
+    assert ended.code == 5, ended.err
+    assert not page.exists()
+    assert hook.received()[1:] == [("failed", "run/etl")]
 
 
 @pytest.mark.endurance

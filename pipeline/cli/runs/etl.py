@@ -91,12 +91,22 @@ def run_etl(arguments: argparse.Namespace) -> int:
     with sync.held(configured.require_analysts().checkout) as folder:
         try:
             code = _run_by(catalog.read(folder), configured, arguments)
-        except (CheckError, StepError):
-            # What has been loaded is shown all the same, and so is what has not.
-            _follow(configured, arguments)
+        except PipelineError as error:
+            if _has_ended(error):
+                # What has been loaded is shown all the same, and so is what has not.
+                _follow(configured, arguments)
             raise
         _follow(configured, arguments)
     return code
+
+
+def _has_ended(error: PipelineError) -> bool:
+    """Whether a night that failed so came to its end all the same, whatever did not.
+
+    One of a kind that also keeps it from beginning did where each thing that failed was told. Where the
+    warehouse is gone at its end there is nothing to show, and that is told.
+    """
+    return error.alerted or isinstance(error, (CheckError, StepError))
 
 
 def _follow(configured: Settings, arguments: argparse.Namespace) -> None:

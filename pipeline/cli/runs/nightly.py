@@ -3,6 +3,7 @@
 import logging
 
 from pipeline import alerts
+from pipeline.alerts import failures
 from pipeline.alerts.failures import AlertSubject
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
@@ -28,6 +29,13 @@ def write_report(configured: Settings) -> None:
         command.run(line, timeout_seconds=TIMEOUT_SECONDS)
     except PipelineError as error:
         logger.warning("the report is incomplete: %s", error)
-        alerts.send(configured, subject.alert("incomplete", error, kind=alerts.Kind.WARNING))
+        if not _is_night_told(configured):
+            alerts.send(configured, subject.alert("incomplete", error, kind=alerts.Kind.WARNING))
     else:
         alerts.send_recovery(configured, KEY, "the report is written")
+
+
+def _is_night_told(configured: Settings) -> bool:
+    """Whether it was told as of the night that the warehouse or Vault, which the page needs, is away."""
+    night = failures.load(None).key
+    return any(one.key == night and one.server for one in alerts.open_alerts(configured))
