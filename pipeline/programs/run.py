@@ -22,12 +22,14 @@ from pipeline.programs import confined
 from pipeline.progress import Show, no_progress
 from pipeline.redact import redact
 from pipeline.settings import Settings
-from pipeline.system import beside, process_tree
+from pipeline.system import beside, file_lock, process_tree
 
 logger = logging.getLogger(__name__)
 
 DAY_SECONDS = 24 * 3600
 DAY_CHARACTERS = len("2026-11-22")
+# What is known of a file while it is at work, and stays so if nobody is left to say how it ended.
+KILLED = "it was killed"
 
 
 def run_program(settings: Settings, folder: Path, name: str, run: str, show: Show = no_progress) -> None:
@@ -35,7 +37,7 @@ def run_program(settings: Settings, folder: Path, name: str, run: str, show: Sho
     record = _record(settings, name, run)
     began = time.monotonic()
     who = {"pid": os.getpid(), "place": process_tree.place()}
-    beside.write(record, {**who, "ok": False, "error": "it was killed", "exit_code": 3})
+    beside.write(record, {**who, "ok": False, "error": KILLED, "exit_code": 3})
     try:
         tasks = _done(settings, folder, name, run, show)
         seconds = time.monotonic() - began
@@ -85,7 +87,7 @@ def latest(settings: Settings, name: str) -> list[tuple[str, datetime, dict[str,
     """
     outcomes = []
     with contextlib.suppress(OSError):
-        for record in _home(settings).glob(f"*/{name}.json"):
+        for record in records(settings).glob(f"*/{name}.json"):
             written_at = datetime.fromtimestamp(record.stat().st_mtime, UTC)
             outcomes.append((record.parent.name, written_at, outcome(settings, name, record.parent.name)))
     return sorted(outcomes, key=lambda one: one[1], reverse=True)
@@ -96,6 +98,13 @@ def fail_step_of(settings: Settings, names: Sequence[str], run: str, pid: int, e
     for name in names:
         if outcome(settings, name, run).get("pid") == pid:
             _remember(_record(settings, name, run), error)
+
+
+def fail_killed(settings: Settings, names: Sequence[str], run: str) -> None:
+    """Remember of the files whose process has ended without a trace that somebody has seen it: us."""
+    for name in names:
+        if "pid" in outcome(settings, name, run):
+            _remember(_record(settings, name, run), StepError(KILLED))
 
 
 def clear_outcomes(settings: Settings, names: Sequence[str], run: str) -> None:
@@ -115,7 +124,7 @@ def wanted(folder: Path, name: str | None) -> list[str]:
 @contextlib.contextmanager
 def running(settings: Settings) -> Iterator[None]:
     """Keep others off. Raise AlreadyRunningError if one is at work; remove what is known of old runs."""
-    home = _home(settings)
+    home = records(settings)
     with beside.alone(home, "the analysts' tasks are already running"):
         oldest = time.time() - settings.logs.keep_days * DAY_SECONDS
         for old in home.iterdir():
@@ -124,12 +133,18 @@ def running(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _home(settings: Settings) -> Path:
+def is_running(settings: Settings) -> bool:
+    """Whether a command is at work, which sees how each file ends."""
+    return file_lock.is_held(records(settings) / beside.LOCK)
+
+
+def records(settings: Settings) -> Path:
+    """Return the folder where this machine keeps how each file ended; there is none if it never ran any."""
     return beside.place(settings.require_analysts().checkout, "runs")
 
 
 def _record(settings: Settings, name: str, run: str) -> Path:
-    return _home(settings) / runs.parse(run) / f"{name}.json"
+    return records(settings) / runs.parse(run) / f"{name}.json"
 
 
 def _remember(record: Path, error: BaseException) -> None:

@@ -211,12 +211,13 @@ class AlertSettings(Section):
 
 
 class WatchSettings(Section):
-    """How old a table, a backup, a drill and a sync may grow before somebody is told."""
+    """How old a table, a backup, a drill, a sync and an analysts' task may grow before somebody is told."""
 
     table_hours: int = Field(default=26, ge=1)
     backup_hours: int = Field(default=26, ge=1)
     drill_days: int = Field(default=35, ge=1)
     sync_hours: int = Field(default=2, ge=1)
+    task_hours: int = Field(default=26, ge=1)
 
 
 class VisualizerSettings(Section):

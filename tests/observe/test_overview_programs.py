@@ -1,4 +1,4 @@
-"""What `status` says of the analysts' own tasks: that a file is at work, or ended without a word."""
+"""What is known of the analysts' own tasks: that a file is at work, was killed, or was never run here."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import settings
 from pipeline.observe.observed import programs as overview
+from pipeline.observe.observed.observations import Program
 from pipeline.programs import run as programs
 from pipeline.settings import Settings
 from pipeline.system import beside
@@ -61,3 +62,37 @@ def test_tasks_whose_process_goes_on_are_running_though_the_file_has_another_clo
     ours = psutil.Process().create_time()
     assert state(configured, os.getpid(), ours - 20) == "running"
     assert state(configured, os.getpid(), ours - 365 * 86400) == "failed"
+
+
+def known(configured: Settings) -> Program:
+    """Return what is known of the one file."""
+    (found,) = overview.observe(configured, None)
+    return found
+
+
+def test_a_machine_knows_whether_it_runs_tasks_and_since_when_a_file_is_there(configured: Settings) -> None:
+    """One that only fetches them, as a node of workers does, never ran any."""
+    file = configured.require_analysts().checkout / "tasks" / "report.py"
+    os.utime(file, (86400, 86400))
+    assert (known(configured).records, known(configured).done_at) == (None, None)
+    assert known(configured).declared_at.isoformat() == "1970-01-02T00:00:00+00:00"
+    with programs.running(configured):
+        pass
+    assert known(configured).records == file.parents[1].with_name("analysts.runs")
+
+
+def test_what_was_killed_is_known_unless_somebody_is_there_who_tells(
+    configured: Settings, ended: int
+) -> None:
+    run = next_run()
+    record = {"pid": ended, "ok": False, "error": programs.KILLED, "exit_code": 3}
+    beside.write(programs._record(configured, "report", run), record)
+    with programs.running(configured):
+        assert not known(configured).was_killed
+    assert known(configured).was_killed
+    # Its parent has told of it.
+    programs.fail_killed(configured, ["report"], run)
+    assert not known(configured).was_killed
+    step = known(configured).step
+    assert step is not None
+    assert (step.state, step.error, step.exit_code) == ("failed", programs.KILLED, 3)

@@ -92,13 +92,7 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
     _show_proofs(seen)
     _show_backups(seen, known=known)
     _show_archives(seen, known=known)
-    for program in seen.programs:
-        last = (
-            f"last done {program.done_at:%Y-%m-%d %H:%M} UTC, in run {program.run}"
-            if program.done_at
-            else "never done here"
-        )
-        terminal.print_text(f"tasks/{program.name}.py: {last}")
+    _show_programs(seen)
     for step in [*(one for one in seen.steps if one.progress is not None), *seen.others]:
         if step.state == State.RUNNING:
             progress = step.progress or "running"
@@ -118,6 +112,20 @@ def _show(seen: Overview, run: str | None, *, known: bool) -> None:
         terminal.print_next("", chains.ETL.command())
     for database in seen.stale_databases:
         _show_stale(seen, database)
+
+
+def _show_programs(seen: Overview) -> None:
+    """Say when each file of the analysts' own tasks was last done, and what is too old."""
+    for program in seen.programs:
+        last = (
+            f"last done {program.done_at:%Y-%m-%d %H:%M} UTC, in run {program.run}"
+            if program.done_at
+            else "never done here"
+        )
+        terminal.print_line(f"{program.file}: {last}", STYLES[Status.STALE] if program.is_stale else None)
+    if late := seen.stale_programs:
+        terminal.print_line(f"too old: {_few([one.file for one in late])}", STYLES[Status.STALE])
+        terminal.print_next("", chains.ANALYSTS.command())
 
 
 def _show_proofs(seen: Overview) -> None:
@@ -143,6 +151,7 @@ def _worst(seen: Overview) -> str:
         (len(seen.differing), "table differs from its source", "tables differ from their sources"),
         (len(seen.stale_tables), "table is too old", "tables are too old"),
         (len(seen.stale_databases), f"database has {lack}", f"databases have {lack}"),
+        (len(seen.stale_programs), "file of tasks is too old", "files of tasks are too old"),
         (len(seen.wrong_archives), "archive has a problem", "archives have problems"),
     ]
     counted = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]

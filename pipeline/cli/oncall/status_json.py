@@ -30,10 +30,10 @@ def data(seen: Overview) -> dict[str, Any]:
         "tables": _tables_data(seen),
         "programs": [
             {
-                "file": f"tasks/{one.name}.py",
+                "file": one.file,
                 "run": one.run,
                 "done_at": _moment(one.done_at),
-                "state": one.step.state if one.step else Status.OK,
+                "state": one.step.state if one.step else Status.STALE if one.is_stale else Status.OK,
             }
             for one in seen.programs
         ],

@@ -100,6 +100,7 @@ def _judge(
         alerts.send(configured, subject.failed(chains.PROGRAM_TASK, error, outcome.get("exit_code"), hint))
         lines += error.splitlines()
         hints.append(hint)
+    programs.fail_killed(configured, list(wrong), run)
     command = chains.ANALYSTS.command(run, next(iter(wrong)) if len(wrong) == 1 else None)
     next_step = Hint(command, "; ".join(dict.fromkeys(hints)))
     failure = common_kind(outcome.get("exit_code", 3) for outcome in wrong.values())(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
 from pipeline.audit.proofs import Proof
 from pipeline.backup.pgbackrest.repository import Repository
@@ -10,6 +11,7 @@ from pipeline.backup.store.backups import Backup, Hidden
 from pipeline.catalog import Source
 from pipeline.crypt import Recipient
 from pipeline.ledger.runs import Run
+from pipeline.step import Step
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,30 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A file of the analysts' own tasks: the run in which it was last done, and when; `step` if not since.
+
+    `records` is where this machine keeps that, None if it never ran any. `was_killed`: nobody saw it end.
+    """
+
+    name: str
+    # When it was written into the analysts' repository here.
+    declared_at: datetime
+    run: str | None = None
+    done_at: datetime | None = None
+    step: Step | None = None
+    records: Path | None = None
+    was_killed: bool = False
+    # Whether that is longer ago than its limit, where that was judged.
+    is_stale: bool = False
+
+    @property
+    def file(self) -> str:
+        """Return what people call it."""
+        return f"tasks/{self.name}.py"
+
+
+@dataclass(frozen=True)
 class Unseen:
     """What could not be observed, and why."""
 
@@ -161,6 +187,8 @@ class Observations:
     work: tuple[Work, ...] | None = None
     # When a sync of the analysts' repository last ended here, as far as that is known.
     synced_at: datetime | None = None
+    # The analysts' own tasks, as this machine knows.
+    programs: tuple[Program, ...] | None = None
     # The things that were looked at.
     seen: tuple[str, ...] = ()
     unseen: tuple[Unseen, ...] = ()

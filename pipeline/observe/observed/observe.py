@@ -20,7 +20,7 @@ from pipeline.bucket import Stored
 from pipeline.catalog import Catalog
 from pipeline.errors import PipelineError, ProblemsError, StoppedError
 from pipeline.ledger import archive, runs
-from pipeline.observe.observed import declared, loads, repositories
+from pipeline.observe.observed import declared, loads, programs, repositories
 from pipeline.observe.observed.observations import (
     BucketObservations,
     Declared,
@@ -29,6 +29,7 @@ from pipeline.observe.observed.observations import (
     KeyObservations,
     LedgerObservations,
     Observations,
+    Program,
     TableObservations,
     Unseen,
     Work,
@@ -83,6 +84,9 @@ class _Observer:
             repositories=repositories.observe(self._settings, self._observing),
             synced_at=sync.ended_at(analysts.checkout) if (analysts := self._settings.analysts) else None,
         )
+        if self._settings.analysts:
+            theirs = self._observed("the analysts' tasks", self._programs)
+            observations = replace(observations, programs=theirs)
         seen = self._observed("the catalog", self._catalog) if self._settings.analysts else None
         if seen is not None:
             # What `*` brings the warehouse alone knows: without it, nothing is known to be gone.
@@ -144,6 +148,11 @@ class _Observer:
         checkout = self._settings.require_analysts().checkout
         catalogued = catalog.read(checkout)
         return catalogued, declared.of(checkout, catalogued)
+
+    def _programs(self) -> tuple[Program, ...] | None:
+        if not self._settings.require_analysts().checkout.is_dir():
+            return None  # nothing is known to be gone
+        return tuple(programs.observe(self._settings, None))
 
     def _keys(self) -> Iterator[KeyObservations]:
         if self._settings.backup is None:

@@ -15,7 +15,7 @@ from pipeline.observe.observed import loads as observed
 from pipeline.observe.observed import plain, programs
 from pipeline.observe.observed.archive import Backup, Drill
 from pipeline.observe.observed.loads import ETL
-from pipeline.observe.observed.programs import Program
+from pipeline.observe.observed.observations import Program
 from pipeline.observe.overview import archive, loads, repositories
 from pipeline.observe.overview.model import (
     Overview,
@@ -25,6 +25,7 @@ from pipeline.observe.overview.model import (
 )
 from pipeline.observe.overview.repositories import Archive
 from pipeline.observe.watch import limits
+from pipeline.observe.watch import programs as ages
 from pipeline.postgres import Connection
 from pipeline.settings import Settings
 from pipeline.step import State
@@ -52,7 +53,7 @@ def summarize(databases: Access, warehouse: Connection, run: str | None) -> Over
     backups = archive.judged(settings, backups_seen.in_ledger(warehouse), now)
     drills = archive.judged_drills(settings, backups_seen.drills_in_ledger(warehouse), now)
     archives, unseen = ([], []) if run else repositories.observe(settings, now)
-    theirs = list(programs.observe(settings, run))
+    theirs = ages.judged(settings, list(programs.observe(settings, run)), now)
     last = observed.snapshots(warehouse, settings.sources)
     seen = Overview(
         run=latest,

@@ -10,7 +10,7 @@ from pipeline.ledger.runs import Run
 from pipeline.ledger.waiting import Waiting
 from pipeline.ledger.watermarks import Fresh
 from pipeline.observe.observed.archive import Backup, Drill
-from pipeline.observe.observed.programs import Program
+from pipeline.observe.observed.observations import Program
 from pipeline.observe.overview.repositories import Archive
 from pipeline.step import State, Step
 
@@ -117,6 +117,12 @@ class Overview:
         return sorted(late | {one.database for one in self.drills if one.is_stale})
 
     @property
+    def stale_programs(self) -> list[Program]:
+        """Return the files of tasks that are older than their limit, but for those that failed."""
+        late = [one for one in self.programs if one.is_stale and one.step is None]
+        return [] if self.of_one_run else late
+
+    @property
     def wrong_archives(self) -> list[Archive]:
         """Return the repositories of pgBackRest with which something is wrong."""
         return [] if self.of_one_run else [one for one in self.archives if one.problems]
@@ -136,7 +142,7 @@ class Overview:
         """Return the worst of everything; of one run, if that was asked for."""
         if self.failures or self.undone or self.differing:
             return Status.FAILED
-        is_late = self.stale_tables or self.stale_databases or self.wrong_archives
+        is_late = self.stale_tables or self.stale_databases or self.stale_programs or self.wrong_archives
         if is_late or (self.run and self.load_state == Status.STALE):
             return Status.STALE
         others = any(one.state == State.RUNNING for one in self.others)

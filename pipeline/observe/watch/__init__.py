@@ -16,6 +16,7 @@ from pipeline.observe.watch import (
     loads,
     marts,
     opened,
+    programs,
     repositories,
     sending,
     surroundings,
@@ -37,6 +38,7 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> list
         *archive.judge(settings, observations, now),
         *repositories.judge(settings, observations, now),
         *sync.judge(settings, observations, now),
+        *programs.judge(settings, observations, now),
     ]
 
 

@@ -25,6 +25,11 @@ def backup(settings: Settings, database: str) -> timedelta:
     return timedelta(hours=settings.databases[database].backup_hours or settings.watch.backup_hours)
 
 
+def program(settings: Settings) -> timedelta:
+    """Return how long ago a file of the analysts' own tasks may have been done."""
+    return timedelta(hours=settings.watch.task_hours)
+
+
 def drill(settings: Settings, database: str) -> timedelta:
     """Return how old the newest drill of this database that held may be."""
     return timedelta(days=settings.databases[database].drill_days or settings.watch.drill_days)

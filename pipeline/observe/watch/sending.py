@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import access, alerts
 from pipeline.alerts import Alert, Kind, webhook
-from pipeline.chains import ARCHIVE_DRILL, BACKUP, DRILL, ETL, MARTS, RECOVERED
+from pipeline.chains import ANALYSTS, ARCHIVE_DRILL, BACKUP, DRILL, ETL, MARTS, RECOVERED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.observe.observed.observations import Observations
 from pipeline.observe.watch.finding import Finding, Severity
@@ -94,6 +94,15 @@ def _marts(_: Settings, observations: Observations) -> set[str] | None:
     return None if observations.marts is None else set(observations.marts)
 
 
+def _programs(settings: Settings, observations: Observations) -> set[str] | None:
+    # All of them at once too; and where they are run by another machine now, none.
+    if settings.analysts is None:
+        return set()
+    if observations.programs is None:
+        return None
+    return {name for one in observations.programs if one.records for name in ("", one.name)}
+
+
 def _loads(settings: Settings, observations: Observations) -> set[str] | None:
     sources, tables = _sources(settings, observations), _tables(settings, observations)
     return None if sources is None or tables is None else sources | tables
@@ -142,9 +151,11 @@ def _audited(settings: Settings, _: Observations) -> set[str]:
     return {""} if settings.backup and settings.backup.audit_secret else set()
 
 
-def _work(settings: Settings, _: Observations) -> set[str]:
+def _work(settings: Settings, observations: Observations) -> set[str]:
     archives = {ARCHIVE_DRILL} if settings.drilled_archives else set()
-    return {ETL.name, DRILL.name, *archives, *(f"{BACKUP.name}/{name}" for name in settings.databases)}
+    theirs = {ANALYSTS.name} if _programs(settings, observations) != set() else set()
+    backups = {f"{BACKUP.name}/{name}" for name in settings.databases}
+    return {ETL.name, DRILL.name} | archives | theirs | backups
 
 
 # By the second part of an alert's key: what the third may still be, or None if that is not known now.
@@ -163,6 +174,7 @@ KEPT: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     "table": _tables,
     "audit": _proved,
     "mart": _marts,
+    "analysts": _programs,
     "key": _keys,
     "rules": _audited,
     "reach": _subjects,
@@ -177,6 +189,7 @@ DONE: Mapping[str, Callable[[Settings, Observations], set[str] | None]] = {
     MARTS.name: _marts,
     BACKUP.name: _databases,
     DRILL.name: _databases,
+    ANALYSTS.name: _programs,
 }
 
 

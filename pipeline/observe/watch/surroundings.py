@@ -7,7 +7,7 @@ from statistics import median
 from pipeline import durations
 from pipeline.alerts import failures
 from pipeline.alerts.failures import KEYS, AlertSubject
-from pipeline.chains import ARCHIVE_DRILL, BACKUP, DRILL, ETL
+from pipeline.chains import ANALYSTS, ARCHIVE_DRILL, BACKUP, DRILL, ETL
 from pipeline.crypt import EXPIRES_SOON
 from pipeline.observe.observed.observations import KeyObservations, Observations, Work
 from pipeline.observe.watch import limits
@@ -31,6 +31,7 @@ def judge(settings: Settings, observations: Observations, now: datetime) -> Iter
         yield Finding(f"watch/reach/{one}", Severity.OK, f"{one}: can be observed")
     yield from _loading(observations, now)
     yield from _working(settings, observations, now)
+    yield from _running_programs(observations, now)
     for key in observations.keys:
         yield _key(key, now)
 
@@ -60,6 +61,21 @@ def _working(settings: Settings, observations: Observations, now: datetime) -> I
     for name, subject_of in drills.items():
         work = going.get(name)
         yield from _at_work(name, work, subject_of(work.run if work else None), observations, now)
+
+
+def _running_programs(observations: Observations, now: datetime) -> Iterator[Finding]:
+    """Yield how the analysts' own tasks get on, where this machine runs them: one file after the other."""
+    programs = [one for one in observations.programs or () if one.records is not None]
+    if not programs:
+        return
+    running = [one.step for one in programs if one.step and one.step.state == State.RUNNING]
+    killed = [one.step for one in programs if one.step and one.was_killed]
+    step = max(running or killed, key=lambda one: one.started_at, default=None)
+    work = None
+    if step is not None:
+        place = f"at tasks/{step.key.name}.py"
+        work = Work(ANALYSTS.name, step.key.run, step.started_at, bool(running), place)
+    yield from _at_work(ANALYSTS.name, work, failures.programs(work.run if work else None), observations, now)
 
 
 def _made_up_for(work: Work, observations: Observations) -> bool:

@@ -1,6 +1,7 @@
 """Watch on a real ledger and a real bucket: what it sees there, what it tells, and what it must not need."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,12 +19,14 @@ from pipeline.backup.store.manifest import dump_name, globals_name, manifest_nam
 from pipeline.bucket import KEPT, Bucket
 from pipeline.errors import AlreadyRunningError
 from pipeline.observe import overview, watch
+from pipeline.programs import run as programs
 from pipeline.retry import RetryPolicy
 from pipeline.sandbox.b2.process import running
 from pipeline.sandbox.ports import ADDRESS
 from pipeline.sandbox.servers import backup_store
 from pipeline.sandbox.servers.vault_server import administrator
 from pipeline.settings import Settings
+from pipeline.system import beside
 from tests.cli.test_status import on_a_terminal
 from tests.observe.watch.receiver import Receiver, receiving
 from tests.support.archive import Archive
@@ -365,6 +368,61 @@ def test_each_thing_is_told_once_and_once_that_it_is_over(
     beat = "/beat/one-long-secret-name"
     # What was told stays open until somebody can tell that it is over.
     assert receiver.beats == [f"{beat}/fail"] * 3 + [beat, beat]
+
+
+def test_tasks_that_nobody_runs_are_told_and_status_calls_them_too_old(
+    night: Night, archive: Archive, receiver: Receiver
+) -> None:
+    """Their line in the crontab is gone: the tables that they write grow old, and none of them fails."""
+    now = datetime.now(UTC)
+    a_night(night, archive, now)
+    settings, file = archive.settings, archive.platform.analysts / "tasks" / "report.py"
+    file.parent.mkdir()
+    file.write_text("")
+    os.utime(file, ((now - 9 * DAY).timestamp(),) * 2)
+
+    def late() -> list[str]:
+        with access.opened(settings) as databases, databases.warehouse() as warehouse:
+            return [one.file for one in overview.summarize(databases, warehouse, None).stale_programs]
+
+    watch.watch(settings, now)
+    assert (receiver.received, late()) == ([], [])
+    record = programs.records(settings) / "2026-01-01" / "report.json"
+    beside.write(record, {"ok": True, "at": "2026-01-01T04:31:00+00:00", "seconds": 1.0})
+    os.utime(record, ((now - 3 * DAY).timestamp(),) * 2)
+    for _ in range(2):
+        watch.watch(settings, now)
+    assert receiver.received == [("stale", "watch/analysts/report")]
+    assert receiver.alerts[0]["command"] == "pipeline run analysts report"
+    assert late() == ["tasks/report.py"]
+    shown = archive.run("status").out
+    assert "1 file of tasks is too old" in shown.splitlines()[0]
+    assert "too old: tasks/report.py\n  next: pipeline run analysts\n" in shown
+    (one,) = json.loads(archive.run("status", "--json").out)["programs"]
+    assert (one["file"], one["state"]) == ("tasks/report.py", "stale")
+    os.utime(record)
+    watch.watch(settings, now)
+    assert (receiver.received[1:], late()) == ([("recovered", "watch/analysts/report")], [])
+    assert [Path(beat).name == "fail" for beat in receiver.beats] == [False, True, True, False]
+
+
+def test_tasks_that_are_killed_with_their_machine_are_told(
+    night: Night, archive: Archive, receiver: Receiver
+) -> None:
+    now = datetime.now(UTC)
+    a_night(night, archive, now)
+    settings, file = archive.settings, archive.platform.analysts / "tasks" / "report.py"
+    file.parent.mkdir()
+    file.write_text("")
+    ended = subprocess.Popen(["/bin/true"])
+    ended.wait()
+    record = programs.records(settings) / "2026-01-01" / "report.json"
+    beside.write(record, {"pid": ended.pid, "ok": False, "error": programs.KILLED, "exit_code": 3})
+    for _ in range(2):
+        watch.watch(settings, now)
+    assert receiver.received == [("failed", "run/analysts")]
+    assert receiver.alerts[0]["command"] == "pipeline run analysts --run 2026-01-01"
+    assert "at tasks/report.py, was killed" in receiver.alerts[0]["summary"]
 
 
 @pytest.mark.endurance
