@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 STEP = VERIFY_TASK
 GIBIBYTE = 1024**3
 SHOWN = 10
-HINT = "write a [database.NAME] for each into luigi.cfg, or list its name in leave under [backup]"
+HINT = (
+    "write a [database.NAME] for each into luigi.cfg; if there is one that is meant to back it up, correct "
+    "uri in its entry in Vault; or list its name in leave under [backup]"
+)
 
 
 def verify_backup(settings: Settings, database: str, run: str, show: Show = no_progress) -> None:

@@ -194,6 +194,30 @@ def test_without_alerts_there_is_a_warning_and_not_a_problem(night: Night) -> No
     assert checked.out.splitlines()[-1].endswith("ok, 1 warning")
 
 
+def test_two_sections_that_lead_to_one_database_are_a_warning(night: Night) -> None:
+    """Each of its backups would be sound, and the database that the other is meant for would have none."""
+    platform = night.platform
+    platform.source("shop", "CREATE TABLE item (id int PRIMARY KEY)")
+    database, vault = platform.database("shop"), platform.sandbox.vault
+    other = f"database/{platform.database('other')}"
+    for secret, hint in (
+        (other, f"correct uri in the entry of one of them in Vault, database/{database} or {other}"),
+        (f"database/{database}", "correct secret in one of them"),
+    ):
+        platform.more["database.other"] = {"secret": secret}
+        platform.write_settings()
+        vault.write(other, vault.read(f"database/{database}") or {})
+        try:
+            checked = night.run("check", "--json")
+        finally:
+            vault.remove(other)
+        found = {each["subject"]: each for each in json.loads(checked.out)}
+        assert (found["database shop"]["problems"], found["database shop"]["warnings"]) == ([], [])
+        assert found["database other"]["problems"] == []
+        said = f'[database.shop] and [database.other] both back up "{database}" of one server; {hint}'
+        assert found["database other"]["warnings"] == [said]
+
+
 def _as(account: accounts.Account | None, look: Callable[[], list[Finding]]) -> list[Finding]:
     """Return what an unprivileged user finds: root may write anywhere."""
 

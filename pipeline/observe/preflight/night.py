@@ -30,6 +30,8 @@ from pipeline.warehouse import roles
 AT_ONCE = RetryPolicy(give_up_after_seconds=0.0)
 # With less, not even the night's logs and alerts have room.
 LEAST_BYTES = 1 << 20
+# Which database of which server this is.
+PLACE = "SELECT system_identifier, current_database()::text FROM pg_control_system()"
 
 
 def everything(settings: Settings, scheduler: str) -> Iterator[Finding]:
@@ -184,6 +186,18 @@ def _catalog(settings: Settings, catalogs: list[Catalog]) -> list[str]:
     ]
 
 
+def _repeated(settings: Settings, first: str, name: str, database: str) -> str:
+    """Return a warning: two sections lead to one database, as by a wrong entry in Vault.
+
+    So do those of a server and of another one that was copied from it as a whole: both have one identifier.
+    """
+    entries = [settings.databases[one].secret for one in (first, name)]
+    hint = "correct secret in one of them"
+    if len(set(entries)) > 1:
+        hint = f"correct uri in the entry of one of them in Vault, {entries[0]} or {entries[1]}"
+    return f'[database.{first}] and [database.{name}] both back up "{database}" of one server; {hint}'
+
+
 def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog]) -> Iterator[Finding]:
     def warehouse() -> list[str]:
         with databases.warehouse() as connection:
@@ -211,8 +225,15 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
             ]
             return [*tables, *postgres.unheeded(connection)]
 
+    # By server and name of a database: the section that backs it up, or the first of several.
+    sections: dict[tuple[object, ...], str] = {}
+    repeated: dict[str, list[str]] = {}
+
     def database(name: str) -> list[str]:
-        with databases.database(name) as connection:
+        with databases.database(name) as connection, postgres.explained(f"database {name}"):
+            place = postgres.rows(connection, PLACE)[0]
+            if (first := sections.setdefault(place, name)) != name:
+                repeated[name] = [_repeated(settings, first, name, place[1])]
             client = tools.newest("pg_dump", settings.require_backup().postgres_bin)
             server = connection.server_version // 10000
             lines = [*privileges.lacking(connection), *postgres.unheeded(connection)]
@@ -240,7 +261,8 @@ def _databases(settings: Settings, databases: Access, declared: Sequence[Catalog
         yield checked(f"source {name}", lambda name=name: source(name))  # type: ignore[misc]
     if settings.backup is not None:
         for name in settings.databases:
-            yield checked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
+            finding = checked(f"database {name}", lambda name=name: database(name))  # type: ignore[misc]
+            yield replace(finding, warnings=tuple(repeated.get(name, ())))
     for name, one in settings.databases.items():
         if one.pgbackrest:
             finding = checked(f"pgBackRest {name}", lambda name=name, one=one: beside(name, one.pgbackrest))  # type: ignore[misc]
