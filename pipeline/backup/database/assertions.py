@@ -50,7 +50,7 @@ def compare(
             names = {table.full_name for table in tables}
             shapes = [shape for shape in shapes if f"{shape.schema_name}.{shape.name}" in names]
         shapes, moved = _in_order(tables, shapes)
-        with Counting(opened, shapes) as counting:
+        with Counting(opened, shapes, wanted.large_objects.piece_bytes) as counting:
             wait(counting)
             counted, large = counting.result()
         held = tables_held(tables, counted, roots, others=shared)

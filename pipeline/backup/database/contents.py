@@ -28,6 +28,9 @@ REWRITTEN = (
     "was truncated, rewritten or dropped since the snapshot of the backup, so its rows are lost to this "
     "backup"
 )
+# What of a large object is in a server's memory at once; and more than can be, where each is hashed whole.
+PIECE_BYTES = 1 << 24
+WHOLE_BYTES = (1 << 31) - 1
 # What a session has that sets none itself, as ours does.
 SEARCH_PATH = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'"
 COMMENT = """
@@ -141,10 +144,12 @@ def count(connection: Connection, shape: TableShape) -> Table:
     )
 
 
-def large_objects(connection: Connection) -> LargeObjects:
-    """Count the large objects and compute their checksum."""
+def large_objects(connection: Connection, piece_bytes: int | None = PIECE_BYTES) -> LargeObjects:
+    """Count the large objects and compute their checksum, in pieces as `LargeObjects` has them."""
+    parameters = {"piece_bytes": piece_bytes or WHOLE_BYTES}
     with postgres.explained("large objects"):
-        return LargeObjects(**postgres.records(connection, postgres.statement("backup/large_objects"))[0])
+        (counted,) = postgres.records(connection, postgres.statement("backup/large_objects"), parameters)
+    return LargeObjects(**counted, piece_bytes=piece_bytes)
 
 
 def extensions(connection: Connection) -> tuple[Extension, ...]:

@@ -22,10 +22,16 @@ COUNTERS = max(1, min(4, (os.cpu_count() or 2) - 1))
 class Counting:
     """Counts in the background for as long as its block lasts; whoever waits asks how it gets on."""
 
-    def __init__(self, opened: Open, shapes: list[TableShape]) -> None:
-        """Count tables over connections that `opened` opens, each of which sees the same moment."""
+    def __init__(
+        self, opened: Open, shapes: list[TableShape], piece_bytes: int | None = contents.PIECE_BYTES
+    ) -> None:
+        """Count tables over connections that `opened` opens, each of which sees the same moment.
+
+        `piece_bytes` is how large objects are hashed, as `LargeObjects` has it.
+        """
         self._opened = opened
         self._shapes, self._queue = shapes, list(reversed(shapes))
+        self._piece_bytes = piece_bytes
         self._connections: list[Connection] = []
         self._counted: list[tuple[TableShape, Table]] = []
         self._large_objects: LargeObjects | None = None
@@ -49,7 +55,7 @@ class Counting:
         with self._opened() as connection:
             self._connections.append(connection)
             if number == 0:
-                self._large_objects = contents.large_objects(connection)
+                self._large_objects = contents.large_objects(connection, self._piece_bytes)
             while not self._stopped.is_set():
                 try:
                     shape = self._queue.pop()

@@ -133,10 +133,14 @@ class DatabaseGrant(_Part):
 
 
 class LargeObjects(_Part):
-    """How many large objects there are, and a checksum of number and content of each."""
+    """How many large objects there are, and a checksum of number and content of each.
+
+    Their contents are hashed in pieces of `piece_bytes`; None, in older manifests: each as a whole.
+    """
 
     count: int
     checksum: str
+    piece_bytes: int | None = None
 
 
 class Contents(_Part):
