@@ -159,11 +159,6 @@ class LoadWarehouse(Step):
     task_namespace = ""
     logical_date = RunParameter(default=today(), description="the logical date, by default today's (UTC)")
 
-    def require_declared(self) -> None:
-        """Raise UsageError if luigi.cfg has not all sources that are declared."""
-        for name in declared().sources:
-            configured().source(name)
-
     def requires(self) -> Iterator[luigi.Task]:
         from tasks.marts import BuildMart  # noqa: PLC0415 - which needs what is above
 

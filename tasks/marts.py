@@ -8,7 +8,7 @@ from pipeline.catalog import Mart
 from pipeline.loading import listing
 from pipeline.marts import build
 from tasks import events  # noqa: F401 - people are told of what fails
-from tasks.etl import LoadTable
+from tasks.etl import LoadSource, LoadTable
 from tasks.step import Done, RunParameter, Step, configured, declared, source_of, today
 
 
@@ -37,7 +37,10 @@ class BuildMart(Step):
             schema, _, table = name.partition(".")
             if schema == build.SCHEMA:
                 yield BuildMart(mart=table, run=self.logical_date)
-            elif table in source_of(schema, self.logical_date).tables:
+            elif not (tables := source_of(schema, self.logical_date).tables):
+                # What tells why nothing is known of them.
+                yield LoadSource(source=schema, run=self.logical_date)
+            elif table in tables:
                 # Of another one the build says that the source has it not.
                 yield LoadTable(source=schema, table=table, run=self.logical_date)
 

@@ -183,6 +183,14 @@ def extent(tables: Sequence["Table"], backups: int) -> str:
     return f"{', '.join(parts)} and {terminal.counted(backups, 'backup')}"
 
 
+def show_unbuilt(run: str, lacking: Mapping[str, Sequence[str]]) -> None:
+    """Print why marts were not built that did not fail themselves: what each reads, and the run has not."""
+    for name, reads in sorted(lacking.items())[: outage.FEW]:
+        terminal.print_line(f"{name}: not built, because it reads {outage.few(reads)}, which run {run} lacks")
+    if (more := len(lacking) - outage.FEW) > 0:
+        terminal.print_line(f"{terminal.counted(more, 'mart')} more: not built, for reasons like these")
+
+
 def show_held_back(holders_by_source: Mapping[str, Sequence[str]]) -> None:
     """Print who keeps the horizon of a source back, of each source."""
     for source, holders in sorted(holders_by_source.items()):

@@ -21,7 +21,15 @@ from pipeline.access import Access
 from pipeline.catalog import Source
 from pipeline.catalog.as_written import ALL
 from pipeline.chains import OPEN_TASK
-from pipeline.errors import LostError, Outage, PipelineError, StepError, UnreachableError, common_kind
+from pipeline.errors import (
+    LostError,
+    Outage,
+    PipelineError,
+    StepError,
+    UnreachableError,
+    UsageError,
+    common_kind,
+)
 from pipeline.ledger import lease
 from pipeline.loading import undeclared
 from pipeline.loading.source import continuity
@@ -80,8 +88,8 @@ def _readable(databases: Access, warehouse: Connection, source: str, run: str) -
             # Of a step that asks this, it is the session over which that reads then.
             with databases.source(source, keep=True) as connection:
                 read_at(connection, snapshot)
-        except (StepError, UnreachableError):
-            # Why it is out of reach is found, and recorded, by the step that takes another.
+        except (StepError, UnreachableError, UsageError):
+            # Why it is out of reach, or not known, is found, and recorded, by the step that takes another.
             return None
     return snapshot
 
@@ -92,7 +100,6 @@ def open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int) 
     It is held for the tables of `source`, as the steps of this run know it. Return it once it is in the
     ledger, or the one that another worker holds. Raise what kept the holder from taking it.
     """
-    settings.source(source.name)
     return retry.call(lambda: _open_snapshot(settings, source, run, owner_pid))
 
 
@@ -102,6 +109,8 @@ def _open_snapshot(settings: Settings, source: Source, run: str, owner_pid: int)
         if (held := _readable(databases, warehouse, source.name, run)) is not None:
             return held
         with lease.attempted(warehouse, key) as attempt:
+            # Recorded as its failure: whoever declares a source too early stops no other one.
+            settings.source(source.name)
             _require_tables(databases, source)
             snapshot = _start_holder(settings, source, run, owner_pid)
             attempt.finish(warehouse, None, snapshot)

@@ -186,3 +186,20 @@ def test_the_plan_is_told_for_machines_with_file_and_line(night: Night) -> None:
     (item,) = told["tables"]
     assert (item["name"], item["mode"], item["rows"], item["of"]) == ("shop.item", "increment", 1, 20)
     assert told["problems"] == []
+
+
+def test_a_source_that_luigi_cfg_lacks_hides_no_other(night: Night) -> None:
+    """As in a night, where it fails alone; by itself it is refused at once."""
+    night.platform.source("shop", SHOP, DECLARED)
+    night.platform.declare("new", "source: new\ntables: {a: , b: }\n")
+    planned = night.run("plan")
+    assert planned.code == 4, planned.err
+    lines = planned.out.splitlines()
+    lacking = "source new: not in luigi.cfg (known: shop); to add it, write [source.new] with secret = "
+    assert any(line.startswith(lacking) for line in lines)
+    assert "shop.item: first, 20 of 20 rows to read (never loaded before)" in lines
+    assert planned.errors == ["2 tables would be held back: new.a, new.b"]
+    marked = night.run("plan", "--format", "github")
+    assert f"::error file=sources/new.yaml,line=2::{lacking.strip()}"[:60] in marked.out
+    alone = night.run("plan", "new")
+    assert (alone.code, alone.errors[0].startswith(lacking)) == (2, True)

@@ -20,6 +20,7 @@ from pipeline.ledger import runs
 from pipeline.sandbox import provision, sources
 from pipeline.sandbox.servers import clusters
 from tests.support.hooks import Hook
+from tests.support.marts import declare, shown
 from tests.support.night import Night, next_run, program, wait_until
 from tests.tasks.conftest import CHANGES
 
@@ -146,6 +147,42 @@ def test_one_table_that_fails_stops_only_itself(hook: Hook, shop: Night) -> None
     alert = hook.alerts()[0]
     assert re.search(r"#tab=graph&taskId=etl.ExtractTable_\w*shop_purchase_\w+$", alert.task_url or "")
     assert f"/log/{run}/etl.ExtractTable_" in (alert.log_url or "")
+
+
+@pytest.mark.parametrize("tables", ["{a: }", '"*"'])
+def test_a_source_that_luigi_cfg_lacks_stops_only_itself_and_the_marts_that_read_it(
+    hook: Hook, shop: Night, tables: str
+) -> None:
+    """As where an analyst merges its file too early: one failure, and one alert, of that source."""
+    shop.platform.declare("new", f"source: new\ntables: {tables}\n")
+    declare(shop, early="SELECT count(*) AS n FROM new.a", known="SELECT count(*) AS n FROM shop.customer")
+    run = next_run()
+    ended = shop.etl(run)
+    assert ended.code == 2, ended.err
+    assert shop.differing("shop") == []
+    assert shown(shop, "known") == [(500,)]
+    lines = ended.out.splitlines()
+    fix = "to add it, write [source.new] with secret = PATH_IN_VAULT there"
+    assert "new: OpenSnapshot failed: source new: not in luigi.cfg (known: shop)" in lines
+    assert f"  next: {fix}, then pipeline rerun --run {run} new" in lines
+    assert f"mart.early: not built, because it reads new.a, which run {run} lacks" in lines
+    status = shop.run("status")
+    assert status.code == 3
+    assert status.out.startswith("failed: 2 failures are open")
+    assert set(lines[-3:]) - set(status.out.splitlines()) == set()
+    # By itself it is refused at once.
+    alone = shop.etl(run, "--source", "new")
+    assert (alone.code, alone.errors) == (2, [f"source new: not in luigi.cfg (known: shop); {fix}"])
+    (alert,) = [one for one in hook.alerts() if one.key == "etl/new"]
+    assert (alert.kind, alert.hint, alert.command) == ("failed", fix, f"pipeline rerun --run {run} new")
+
+    shop.platform.source("new", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1), (2);")
+    ended = shop.run("rerun", "--run", run, "new")
+    assert (ended.code, ended.errors) == (0, []), ended.out
+    ended = shop.run("rerun", "--run", run)
+    assert (ended.code, ended.errors) == (0, []), ended.out
+    assert shown(shop, "early") == [(2,)]
+    assert [one.kind for one in hook.alerts("etl/new")] == ["failed", "recovered"]
 
 
 @pytest.mark.endurance

@@ -22,6 +22,7 @@ from pipeline.loading.plan import Plan
 from pipeline.loading.shapes import filtering
 from pipeline.loading.source import continuity
 from pipeline.postgres import Connection
+from pipeline.settings import Settings
 from pipeline.system import options
 from pipeline.warehouse import staging
 
@@ -106,8 +107,10 @@ def show_plan(arguments: argparse.Namespace) -> int:
     output = Output(arguments.format, declared.places)
     with access.opened(configured) as databases, databases.warehouse(autocommit=True) as warehouse:
         ledger.require_migrated(warehouse)
-        for source in chosen:
-            configured.source(source.name)
+        if arguments.source:
+            configured.source(arguments.source)
+        elif not arguments.check:
+            chosen = [source for source in chosen if _is_known(configured, source, output)]
         if arguments.check:
             known = listing.known_to(warehouse, declared)
             chosen = [known.source(source.name) for source in chosen]
@@ -126,6 +129,18 @@ def show_plan(arguments: argparse.Namespace) -> int:
                 _show_source(databases, warehouse, source, picked[source.name], output)
     output.end()
     return 0
+
+
+def _is_known(configured: Settings, source: Source, output: Output) -> bool:
+    """Whether luigi.cfg has a source; tell that its tables would be held back where it has not."""
+    try:
+        configured.source(source.name)
+    except UsageError as error:
+        output.print_text(str(error))
+        output.problem(f"{source.name}.{next(iter(source.tables), ALL)}", str(error))
+        output.held += [f"{source.name}.{name}" for name in source.tables] or [source.name]
+        return False
+    return True
 
 
 def _with_tables(

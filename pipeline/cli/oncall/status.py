@@ -174,6 +174,7 @@ def _show_undone(seen: Overview, undone: Undone) -> None:
         terminal.print_line(f"{run.name} {run.run} failed: {run.error.splitlines()[-1]}", "red")
     if undone.tables:
         terminal.print_text(f"not loaded: {_few(undone.tables)}")
+    loads.show_unbuilt(run.run, undone.lacking)
     terminal.print_next("", hints.of_run(run.run, run.name).command)
 
 

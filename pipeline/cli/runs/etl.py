@@ -252,6 +252,7 @@ def _judge(databases: Access, run: str, wanted: Scope, returncode: int, tail: Se
         outcome.send(databases.settings, run, names, succeeded, failed)
         if failed:
             loads.show_run(warehouse, run, names)
+            loads.show_unbuilt(run, wanted.lacking(succeeded, {step.key.name for step in failed}))
     if not failed:
         last = f"Luigi ended with {returncode} before any step failed; its last log lines are above"
         raise common_kind([returncode])("\n".join([*tail, last]))

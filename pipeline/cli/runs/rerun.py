@@ -165,10 +165,12 @@ def _split(configured: Settings, name: str | None) -> tuple[str | None, str]:
 
 
 def _tables(configured: Settings) -> set[str]:
+    """Return what is declared to be loaded; a source of which no table is known yet by its own name."""
     if configured.analysts is None:
         return set()
     sources = listing.known(configured, catalog.read(configured.analysts.checkout)).sources
-    return {f"{source}.{table}" for source, declared in sources.items() for table in declared.tables}
+    named = {name: [f"{name}.{table}" for table in source.tables] for name, source in sources.items()}
+    return {one for name, tables in named.items() for one in tables or [name]}
 
 
 def _marts(configured: Settings) -> dict[str, str]:

@@ -38,7 +38,8 @@ def of(checkout: Path, catalog: Catalog, warehouse: Connection | None = None) ->
             names = complete.source(source.name).tables
             tables[source.name] = {name: max(written, since.get(name, written)) for name in names}
     marts = {mart.name: _written(checkout / mart.file) for mart in catalog.marts.values()}
-    return Declared(tables, marts, catalog.sources)
+    reads = {mart.name: mart.reads for mart in catalog.marts.values()}
+    return Declared(tables, marts, catalog.sources, reads)
 
 
 def no_longer(warehouse: Connection, declared: Declared, last: Mapping[str, Step]) -> Iterator[str]:

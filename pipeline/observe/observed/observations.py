@@ -168,6 +168,8 @@ class Declared:
     marts: Mapping[str, datetime]
     # As their files have them, without what `*` brings.
     sources: Mapping[str, Source] = field(default_factory=dict)
+    # By mart, the tables and marts that it reads.
+    reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

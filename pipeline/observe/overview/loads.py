@@ -1,7 +1,7 @@
 """Loads: how old each declared table is, and all that failed and was not made up for, in whichever run."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 
 from pipeline import chains
@@ -53,9 +53,11 @@ def observe(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
         declared=declared.tables if declared else None, marts=declared.marts if declared else None
     )
     known = LedgerObservations(tables=read_tables(warehouse, since))
-    remarks += [one.text for one in ages.unmatched(settings, seen)]
+    remarks += [one.text for one in ages.unmatched(settings, dataclasses.replace(seen, ledger=known))]
     aged = [*_tables(settings, seen, known, now), *_marts(settings, seen, known, now)]
     names = {name for one in aged for name in (one.name, one.source)}
+    # And of a source that luigi.cfg lacks, of which no table can be late.
+    names |= set(seen.declared or ())
     steps = observed.open_steps(warehouse, since)
     failed = [step for step in steps if step.state == State.FAILED and step.key.name in names]
     failing = {step.key.name for step in failed}
@@ -63,7 +65,8 @@ def observe(settings: Settings, warehouse: Connection, now: datetime) -> Loads:
     if declared is not None:
         remarks += catalogued.no_longer(warehouse, declared, last)
     tables = [_table(one, failing, last.get(one.name)) for one in sorted(aged, key=lambda one: one.name)]
-    return Loads(tables, failed, _undone(warehouse, aged, failing, since), remarks)
+    reads = declared.reads if declared else {}
+    return Loads(tables, failed, _undone(warehouse, aged, failing, since, reads), remarks)
 
 
 def _tables(
@@ -97,7 +100,11 @@ def _table(one: _Aged, failing: Set[str], last: Step | None) -> Table:
 
 
 def _undone(
-    warehouse: Connection, tables: Sequence[_Aged], failing: Set[str], since: datetime
+    warehouse: Connection,
+    tables: Sequence[_Aged],
+    failing: Set[str],
+    since: datetime,
+    reads: Mapping[str, Sequence[str]],
 ) -> list[Undone]:
     """Return the runs that failed, each with the tables that nobody loaded since, though none of them failed.
 
@@ -114,7 +121,20 @@ def _undone(
         if waiting and not run.alive:
             waiting -= observed.done_or_going(warehouse, run)
             if waiting:
-                undone.append(Undone(run, sorted(waiting)))
+                undone.append(Undone(run, sorted(waiting), _lacking(waiting, failing, reads)))
         # Whatever it goes on with is not undone yet.
         reported |= waiting
     return undone
+
+
+def _lacking(
+    waiting: Set[str], failing: Set[str], reads: Mapping[str, Sequence[str]]
+) -> dict[str, Sequence[str]]:
+    """Return, by mart that waits, what of that which it reads waits as well, or failed, or its source did."""
+    missing = {*waiting, *failing}
+    lacking: dict[str, Sequence[str]] = {}
+    for mart, names in reads.items():
+        lacks = [name for name in names if missing.intersection((name, name.partition(".")[0]))]
+        if lacks and (name := f"{chains.MART.schema}.{mart}") in waiting:
+            lacking[name] = lacks
+    return lacking

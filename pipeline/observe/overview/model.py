@@ -43,10 +43,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Undone:
-    """A run that failed or was killed, and the tables that no failure of their own kept from being loaded."""
+    """A run that failed or was killed, and the tables that no failure of their own kept from being loaded.
+
+    `lacking`: by mart among them, what it reads and that run has not either.
+    """
 
     run: Run
     tables: Sequence[str]
+    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

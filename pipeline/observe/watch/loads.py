@@ -216,7 +216,10 @@ def _stale(key: str, summary: str, command: str, failing: tuple[str, Failing | N
 
 
 def unmatched(settings: Settings, observations: Observations) -> Iterator[Finding]:
-    """Yield the sources that stand in luigi.cfg alone, or in the analysts' repository alone."""
+    """Yield the sources that stand in luigi.cfg alone, or in the analysts' repository alone.
+
+    Of the latter a night tells as of any source that fails; once one has, it is not told here as well.
+    """
     if observations.declared is None:
         return
     for name in sorted(settings.sources.keys() - observations.declared.keys()):
@@ -226,10 +229,14 @@ def unmatched(settings: Settings, observations: Observations) -> Iterator[Findin
             f"[source.{name}], but there is no sources/{name}.yaml"
         )
         yield Finding(f"watch/source/{name}", Severity.WARNING, summary, f"pipeline init {name}")
+    tried = observations.ledger.tables if observations.ledger else {}
     for name in sorted(observations.declared.keys() - settings.sources.keys()):
+        if tried.get(name, TableObservations()).failing:
+            continue
         allowed = durations.exact(limits.table(settings, name))
         summary = (
-            f"source {name}: none of its tables can be loaded (the limit is {allowed}): there is "
-            f"sources/{name}.yaml, but luigi.cfg has no [source.{name}]"
+            f"source {name}: none of its tables can be loaded, nor what reads them (the limit is {allowed}): "
+            f"there is sources/{name}.yaml, but luigi.cfg has no [source.{name}]"
         )
-        yield Finding(f"watch/source/{name}", Severity.WARNING, summary, "pipeline check")
+        hint = f"write [source.{name}] with secret = PATH_IN_VAULT there, or remove sources/{name}.yaml"
+        yield Finding(f"watch/source/{name}", Severity.WARNING, summary, "pipeline check", hint=hint)

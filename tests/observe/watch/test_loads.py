@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from pipeline.observe.observed.observations import Failing, LedgerObservations, Observations
+from pipeline.observe.watch import opened
 from tests.observe.watch.samples import (
     DAY,
     HOUR,
@@ -213,6 +214,25 @@ def test_a_source_that_stands_in_one_of_two_places_is_never_loaded() -> None:
     only_declared = only(loads_only(declared=declared))
     assert (only_declared.key, only_declared.command) == ("watch/source/shop", "pipeline check")
     assert "luigi.cfg has no [source.shop]" in only_declared.summary
+    assert only_declared.next_step == (
+        "write [source.shop] with secret = PATH_IN_VAULT there, or remove sources/shop.yaml, then pipeline "
+        "check"
+    )
+
+
+def test_a_source_that_luigi_cfg_lacks_is_told_by_the_first_night_that_lacks_it_and_not_again() -> None:
+    """As any source that fails: watch only says that it is still so."""
+    declared = {"hr": dict.fromkeys(TABLES, LONG_AGO), "shop": {"item": LONG_AGO}}
+    lacking = Failing("OpenSnapshot", "2026-11-24", "source shop: not in luigi.cfg", 2, LAST_NIGHT, 1)
+    failed = table(fresh_as_of=None, loaded_at=None, failing=lacking)
+    found = loads_only(declared=declared, ledger=ledger(tables={**tables(), "shop": failed}))
+    assert told(found) == {}
+    (still,) = opened.judge(found, [], list(judged(found).values()))
+    assert (still.key, still.severity, still.command) == (
+        "open/etl/shop",
+        "open",
+        "pipeline rerun --run 2026-11-24 shop",
+    )
 
 
 def test_where_the_catalog_cannot_be_read_the_ledger_is_believed() -> None:
