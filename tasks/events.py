@@ -40,7 +40,8 @@ def only_help() -> None:
 def failed(task: luigi.Task, error: BaseException) -> None:
     """Tell that run() raised."""
     # Who told it to stop knows, and the parent tells the others. What it needs is done again, which tells.
-    if not isinstance(error, StoppedError) and not str(error).startswith(log.UNFULFILLED):
+    alerted = isinstance(error, PipelineError) and error.alerted
+    if not alerted and not isinstance(error, StoppedError) and not str(error).startswith(log.UNFULFILLED):
         final = isinstance(error, PipelineError) and not error.retryable
         _send_alert(task, error, grace_seconds=0.0 if final else _grace(task))
 

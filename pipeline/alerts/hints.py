@@ -47,6 +47,8 @@ def find(
     'correct its uri in Vault, then pipeline rerun --run 2026-11-22 hr'
     >>> str(find("2026-11-22", "UploadBackup", "hr", 5))
     'pipeline rerun --run 2026-11-22 backup/hr'
+    >>> str(find("2026-11-22", "ApplyDashboards", "dashboards", 4))
+    'pipeline dashboards apply'
     """
     chain = chains.find(task)
     if chain and again == ANOTHER_RUN:
@@ -55,6 +57,8 @@ def find(
         return Hint(chain.command(run, name), hint or f"fix tasks/{name}.py")
     if chain and chain.is_plain:
         return Hint(chain.command(run), hint or "")
+    if chain is chains.DASHBOARDS:
+        return Hint(chains.SURFACE.command, hint or "")
     if task == chains.ARCHIVE_DRILL_TASK:
         return Hint(chains.DRILL.part(chains.RECOVERED, name, run).command, hint or "")
     prefix = "" if chain in (None, chains.ETL, chains.MARTS) else f"{chain.name}/"

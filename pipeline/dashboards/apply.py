@@ -33,6 +33,8 @@ class Outcome:
     # What is not a thing of ours alone: the connection, permissions, descriptions.
     others: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    # Those of them that are over once a mart is built.
+    unbuilt: list[str] = field(default_factory=list)
     # Requests that wrote something.
     writes: int = 0
 
@@ -61,7 +63,7 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
         surface.require_migrated(warehouse)
         memory = Memory(warehouse)
         uri, version = _address(databases)
-        fine, held = _tried(databases, boards, outcome)
+        fine, held = _tried(databases, warehouse, catalog, boards, outcome)
         if settings.metabase is None:
             _compare(There(None, {}, None), fine, held, Edits.OVERWRITE, outcome)
             return outcome
@@ -87,7 +89,9 @@ def plan(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard]) 
 def apply(
     settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], print_line: PrintLine
 ) -> Outcome:
-    """Let Metabase be as declared, and return what that took. A dashboard with a broken card stays as it was.
+    """Let Metabase be as declared, and return what that took.
+
+    A dashboard with a broken card, or with one whose mart is not built as it is declared, stays as it was.
 
     Raise UnreachableError if it is out of reach, StepError if it refuses or forgets something,
     AlreadyRunningError if somebody else is at it.
@@ -100,7 +104,7 @@ def apply(
         _lock(warehouse)
         memory = Memory(warehouse)
         uri, version = _address(databases)
-        fine, held = _tried(databases, boards, outcome)
+        fine, held = _tried(databases, warehouse, catalog, boards, outcome)
         with contextlib.closing(Client(asked.url)) as client, client.understood():
             instance.opened(client, asked, databases.vault, memory, print_line)
             database = connection.keep(client, memory, uri, version)
@@ -139,13 +143,15 @@ def _address(databases: Access) -> tuple[str, str]:
 
 
 def _tried(
-    databases: Access, boards: Sequence[Board], outcome: Outcome
+    databases: Access, warehouse: Connection, catalog: Catalog, boards: Sequence[Board], outcome: Outcome
 ) -> tuple[list[Board], list[Dashboard]]:
     """Return the dashboards whose cards the warehouse answers, and those that are held back."""
     fine, held = [], []
     with databases.dashboards() as own:
         for board in boards:
-            problems = list(trial.problems(own, board))
+            unbuilt = list(trial.unbuilt(warehouse, catalog, board.dashboard))
+            problems = unbuilt or list(trial.problems(own, board))
+            outcome.unbuilt += unbuilt
             outcome.problems += problems
             if problems:
                 held.append(board.dashboard)

@@ -9,7 +9,7 @@ from pipeline import access, ledger
 from pipeline.access import Access
 from pipeline.catalog import Catalog
 from pipeline.catalog.dashboard_files.board import Dashboard
-from pipeline.chains import APPLY_TASK, DASHBOARDS
+from pipeline.chains import APPLY_TASK, BUILD_TASK, DASHBOARDS
 from pipeline.dashboards.apply import apply
 from pipeline.dashboards.changes import Action
 from pipeline.errors import CheckError
@@ -38,10 +38,16 @@ def key_of(run: str) -> StepKey:
 
 
 def is_applied(settings: Settings, catalog: Catalog, dashboards: Sequence[Dashboard], run: str) -> bool:
-    """Whether this run has applied these very dashboards."""
+    """Whether this run has applied these very dashboards, to its marts as they are."""
     with access.brief(settings).warehouse(autocommit=True) as warehouse:
-        applied = Applied.of(ledger.find_step(warehouse, key_of(run)))
-    return applied is not None and applied.digest == _digest(catalog, dashboards)
+        steps = ledger.steps_of(warehouse, run)
+    step = next((one for one in steps if one.key == key_of(run)), None)
+    applied = Applied.of(step)
+    if step is None or applied is None or applied.digest != _digest(catalog, dashboards):
+        return False
+    # What was built after it may have other columns, which Metabase has to look for.
+    built = [one.finished_at for one in steps if one.key.task == BUILD_TASK and one.done and one.finished_at]
+    return all(moment <= step.started_at for moment in built)
 
 
 def apply_in_run(
@@ -57,7 +63,10 @@ def apply_in_run(
                 if change.by_hand:
                     logger.warning("%s", change)
             if outcome.problems:
-                raise CheckError("; ".join(outcome.problems))
+                failure = CheckError("; ".join(outcome.problems))
+                # That a mart is not built was told by its own step, or by what it reads.
+                failure.alerted = outcome.problems == outcome.unbuilt
+                raise failure
             _finish(databases, attempt, Applied(_digest(catalog, dashboards), outcome.writes))
     kept = sum(change.action == Action.KEEP for change in outcome.shown)
     changed = len(outcome.shown) - kept + len(outcome.others)

@@ -1,22 +1,59 @@
 """Tries each card's SQL on the warehouse, with the login that Metabase has: Metabase itself saves anything.
 
 Once without any filter, and once with a condition as it would write one for each filter that reaches it. What
-filters choose at first is compared with what their columns have.
+filters choose at first is compared with what their columns have. Before that it is asked whether the
+marts that they read are built as they are declared.
 """
 
+import functools
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from pipeline import postgres
+from pipeline import chains, ledger, postgres
+from pipeline.catalog import Catalog
 from pipeline.catalog.dashboard_files.asked import quoted
 from pipeline.catalog.dashboard_files.board import Card, Dashboard, Filter, FilterKind, Reach
 from pipeline.dashboards.wanted import Board, is_variable, numbers, statement
 from pipeline.errors import CheckError, PipelineError
 from pipeline.postgres import Connection
+from pipeline.step import Record
+from pipeline.warehouse.relation import oid
 
 # PostgreSQL's numbers of its types that hold numbers: integers, floating-point ones, numeric.
 NUMBERS = frozenset({20, 21, 23, 700, 701, 1700})
+
+
+@dataclass(frozen=True)
+class Built(Record):
+    """What the building of a mart left: which declaration of it that was."""
+
+    digest: str
+
+
+def unbuilt(warehouse: Connection, catalog: Catalog, dashboard: Dashboard) -> Iterator[str]:
+    """Yield which cards of a dashboard read a mart that is not built as declared, with file and name."""
+
+    @functools.cache
+    def is_built(own: str) -> bool:
+        name = f"{chains.MART.schema}.{own}"
+        built = ledger.last_record(warehouse, chains.BUILD_TASK, name, Built)
+        if built is None:
+            # Of one that no run has built the warehouse is asked, if there is such a relation.
+            return oid(warehouse, _identifier(name)) is not None
+        return built.digest == catalog.marts[own].digest
+
+    for card in dashboard.cards:
+        for name in card.reads:
+            schema, _, own = name.partition(".")
+            is_mart = schema == chains.MART.schema and own in catalog.marts
+            if is_mart and not is_built(own):
+                file = catalog.marts[own].file
+                yield (
+                    f'{dashboard.file}: card "{card.title}": reads {name}, which is not built as {file} '
+                    f"declares it; type '{chains.MARTS.part(chains.MART, own, None).command}'"
+                )
 
 
 def problems(connection: Connection, board: Board) -> Iterator[str]:

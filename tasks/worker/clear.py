@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 
 STEPS = {ETL.family(task) for task in ETL.steps_of(chains.TABLE)}
 EXTRACT, SNAPSHOT = ETL.family(chains.EXTRACT_TASK), ETL.family(chains.OPEN_TASK)
-NIGHT, ROOT, SOURCE = chains.DASHBOARDS.root, ETL.root, ETL.family(chains.SOURCE_TASK)
+BOARDS, ROOT, SOURCE = chains.DASHBOARDS.root, ETL.root, ETL.family(chains.SOURCE_TASK)
 # It knows by itself what was loaded after it.
 MART = chains.MARTS.family(chains.BUILD_TASK)
 
@@ -41,7 +41,7 @@ def _to_clear(tasks: Mapping[str, Any], done: Set[tuple[str, str]], root: str) -
     read_again = {task["params"]["source"] for task in steps.values() if task["name"] == EXTRACT}
     # What only gathers is looked at anew by whoever runs it, and is done again at once if it is.
     whole = (ROOT, SOURCE, MART)
-    gathering = {NIGHT: (NIGHT, *whole), ROOT: whole, SOURCE: (SOURCE,)}.get(root, ())
+    gathering = {BOARDS: (BOARDS,), ROOT: whole, SOURCE: (SOURCE,)}.get(root, ())
     others = [
         task_id
         for task_id, task in tasks.items()

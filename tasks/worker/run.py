@@ -163,7 +163,7 @@ def _subject(options: Mapping[str, str]) -> AlertSubject:
         named = json.loads(options.get("--programs", "[]"))
         return failures.programs(run, named[0] if len(named) == 1 else None)
     if (chain := chains.of_module(module or "")) and not chain.has_own_command:
-        return AlertSubject.of(chain.whole(run))
+        return AlertSubject.of(chain.started(run))
     tables = json.loads(options.get("--only", "[]")) or [
         options[name] for name in ("--table",) if name in options
     ]

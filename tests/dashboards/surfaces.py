@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -157,6 +158,14 @@ class Surface:
         found = {one["name"]: one["description"] for one in tables}
         fields = [field for one in tables for field in one["fields"]]
         return found | {f"{field['table']}.{field['name']}": field["description"] for field in fields}
+
+    def build(self, mart: str, digest: str, run: str) -> None:
+        """Let the ledger say that a run has built a mart, as a declaration of that digest wants it."""
+        query = """
+            INSERT INTO ops.step (run, task, name, state, finished_at, host, pid, detail)
+            VALUES (%s, 'BuildMart', %s, 'done', clock_timestamp(), 'here', 1, %s)
+            """
+        self.night.ask("warehouse", query, (run, f"mart.{mart}", json.dumps({"digest": digest})))
 
     def kept(self) -> dict[str, Kept]:
         """Return what is remembered."""

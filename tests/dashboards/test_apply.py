@@ -4,10 +4,21 @@ import dataclasses
 
 import pytest
 
+from pipeline.catalog import Catalog, Mart
 from pipeline.catalog.dashboard_files.board import Filter, FilterKind, Reach
 from pipeline.cli.analysts import dashboards as cli
 from pipeline.errors import CheckError
-from tests.dashboards.surfaces import BY_PROGRAMME, ENROLMENT, HEADS, STAFF, TOTAL, Surface, with_card
+from tests.dashboards.surfaces import (
+    BY_PROGRAMME,
+    CATALOG,
+    ENROLMENT,
+    HEADS,
+    STAFF,
+    TOTAL,
+    Surface,
+    with_card,
+)
+from tests.support.night import next_run
 
 
 def test_an_empty_instance_is_set_up_and_shows_what_is_declared(surface: Surface) -> None:
@@ -114,6 +125,28 @@ def test_a_broken_card_is_refused_by_name_and_its_dashboard_stays_as_it_was(surf
         "All departments",
     }
     assert set(surface.metabase.named("dashboard")) == {"Enrolment", "People"}
+
+
+def test_a_dashboard_waits_for_a_mart_that_is_not_built_as_it_is_declared(surface: Surface) -> None:
+    """As long as it is built as it was declared before, or not at all; the others are applied."""
+    mart = Mart(name="staff", sql="SELECT 1")
+    surface.catalog = Catalog(sources={}, marts={**CATALOG.marts, "staff": mart})
+    # Somebody else has made it, or an earlier version.
+    assert surface.apply().problems == []
+    surface.build("staff", "as it was before", next_run())
+    outcome = surface.apply(
+        dataclasses.replace(ENROLMENT, title="Students"), dataclasses.replace(STAFF, title="People")
+    )
+    assert outcome.problems == [
+        f'dashboards/staff.yaml: card "{title}": reads mart.staff, which is not built as marts/staff.sql '
+        "declares it; type 'pipeline rerun mart.staff'"
+        for title in ("Heads", "All departments")
+    ]
+    assert outcome.unbuilt == outcome.problems == surface.plan().problems
+    assert set(surface.metabase.named("dashboard")) == {"Students", "Staff"}
+    surface.build("staff", mart.digest, next_run())
+    assert surface.apply().problems == []
+    assert set(surface.metabase.named("dashboard")) == {"Students", "People"}
 
 
 def test_a_card_that_draws_what_its_select_does_not_give_is_refused(surface: Surface) -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import luigi
 import pytest
 
-from pipeline.errors import Outage, UnreachableError
+from pipeline.errors import CheckError, Outage, UnreachableError
 from tasks import events
 
 
@@ -35,6 +35,18 @@ def test_that_a_process_was_killed_is_told_unless_its_step_was_done_by_then(
     task.answer = answer
     events.ended(task, "its process was killed")
     assert len(sent) == told
+
+
+def test_what_was_told_of_each_thing_that_failed_is_not_told_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(events, "_send_alert", lambda _task, error, **_more: sent.append(error))
+    error = CheckError("a mart that it reads is not built")
+    events.failed(Ended(), error)
+    error.alerted = True
+    events.failed(Ended(), error)
+    assert sent == [error]
 
 
 def test_a_source_that_vault_lacks_hides_no_other_on_a_dead_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pipeline.alerts import failures
 from pipeline.alerts.failures import AlertSubject
 from pipeline.catalog import Catalog, Table
 from pipeline.cli import loads, terminal
-from pipeline.cli.runs import killed, nightly, outcome, scope, supervise
+from pipeline.cli.runs import dashboards, killed, nightly, outcome, scope, supervise
 from pipeline.cli.runs.scope import Scope
 from pipeline.errors import AlreadyRunningError, CheckError, PipelineError, StepError, common_kind
 from pipeline.ledger import liveness, runs
@@ -116,6 +116,26 @@ def _follow(configured: Settings, arguments: argparse.Namespace) -> None:
 
 
 def _run_by(files: Catalog, configured: Settings, arguments: argparse.Namespace) -> int:
+    """Load and build it; then apply the dashboards, after a whole night and after a mart of one."""
+    is_mart = "mart" in arguments
+    try:
+        code = _load(files, configured, arguments)
+    except PipelineError as error:
+        # Each step has had its turn, and what failed was told: it holds back only what needs it.
+        if error.alerted and not is_mart:
+            _apply(configured, arguments, is_mart=is_mart)
+        raise
+    _apply(configured, arguments, is_mart=is_mart)
+    return code
+
+
+def _apply(configured: Settings, arguments: argparse.Namespace, *, is_mart: bool) -> None:
+    if configured.metabase and arguments.source is None:
+        run = runs.parse(_run(arguments))
+        dashboards.apply(configured, run, arguments.log_file, of_night_only=is_mart)
+
+
+def _load(files: Catalog, configured: Settings, arguments: argparse.Namespace) -> int:
     run = runs.parse(_run(arguments))
     declared = scope.with_tables(configured, files, _scope(arguments), run)
     if "mart" in arguments:

@@ -79,10 +79,8 @@ def of_load(configured: Settings, declared: Catalog, source: str | None, names: 
             list(declared.source(source).tables.values()), [], module, whole, _empty(declared, source)
         )
     tables = [table_of_it for one in declared.sources.values() for table_of_it in one.tables.values()]
-    # What is asked for is the load. That dashboards could not be applied is told by their own step.
-    root = chains.DASHBOARDS if configured.metabase else chains.ETL
     empty = _empty(declared, *declared.sources)
-    return Scope(tables, list(declared.marts.values()), root.module, (root.root,), empty)
+    return Scope(tables, list(declared.marts.values()), module, (chains.ETL.root,), empty)
 
 
 def _empty(declared: Catalog, *names: str) -> list[str]:
