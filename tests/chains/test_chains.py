@@ -79,8 +79,8 @@ def test_a_task_depends_only_on_tasks_that_its_chain_declares_before_it(chain: C
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id in NAMES
     }
     assert called
-    # A check may compare a table with another one, which is loaded by then. A mart may read another, or a source
-    # of which no table is known.
+    # A check may compare a table with another one, which is loaded by then. A mart may read another, or a
+    # source of which no table is known.
     elsewhere = {chains.LOAD_TASK, chains.SOURCE_TASK, chains.BUILD_TASK}
     assert called - set(order[: order.index(task)]) <= elsewhere
 
