@@ -29,13 +29,13 @@ def write_report(configured: Settings) -> None:
         command.run(line, timeout_seconds=TIMEOUT_SECONDS)
     except PipelineError as error:
         logger.warning("the report is incomplete: %s", error)
-        if not _is_night_told(configured):
+        if not _is_alerted(configured):
             alerts.send(configured, subject.alert("incomplete", error, kind=alerts.Kind.WARNING))
     else:
         alerts.send_recovery(configured, KEY, "the report is written")
 
 
-def _is_night_told(configured: Settings) -> bool:
+def _is_alerted(configured: Settings) -> bool:
     """Whether it was told as of the night that the warehouse or Vault, which the page needs, is away."""
     night = failures.load(None).key
     return any(one.key == night and one.server for one in alerts.open_alerts(configured))
