@@ -207,14 +207,18 @@ class Access:
         return self._uri(self.settings.require_warehouse().analyst)
 
     @contextlib.contextmanager
-    def source(self, name: str, *, keep: bool = False) -> Iterator[postgres.Connection]:
+    def source(
+        self, name: str, *, keep: bool = False, session: Mapping[str, str] | None = None
+    ) -> Iterator[postgres.Connection]:
         """Open a source, for reading only; or take up the session that was kept of it.
 
         `keep`: the block leaves nothing in its session, so the step that asked may do its work over it.
+        `session` is what a new session is told beside what each of a source is.
         """
         opened = self._sources.pop(name, None)
         if opened is None or not self._answers(opened):
-            opened = self._open(self.settings.source(name), f"source {name}", session=SOURCE_SESSION)
+            wanted = {**SOURCE_SESSION, **(session or {})}
+            opened = self._open(self.settings.source(name), f"source {name}", session=wanted)
         with contextlib.ExitStack() as stack:
             stack.callback(opened.close)
             with postgres.used(opened):

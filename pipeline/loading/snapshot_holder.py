@@ -33,7 +33,7 @@ from pipeline.errors import (
 from pipeline.ledger import lease
 from pipeline.loading import undeclared
 from pipeline.loading.source import continuity
-from pipeline.postgres import Connection, locks
+from pipeline.postgres import Connection
 from pipeline.postgres.snapshot import Snapshot, read_at
 from pipeline.settings import Settings
 from pipeline.step import StepKey
@@ -209,15 +209,11 @@ def hold(configured: Settings, declared: Source, run: str, owner: int, answer: T
     """
     source = declared.name
     names = [f"{source}.{table}" for table in declared.tables]
-    with access.opened(configured) as databases, databases.source(source) as connection:
+    # Who is stopped cannot let go, and a parent that was killed ends nobody.
+    session = {"idle_in_transaction_session_timeout": f"{STOPPED_SECONDS:g}s"}
+    with access.opened(configured) as databases, databases.source(source, session=session) as connection:
         with databases.warehouse(autocommit=True) as ours:
-            # Who is stopped cannot let go, and a parent that was killed ends nobody.
-            snapshot = continuity.take(
-                ours,
-                connection,
-                source,
-                before=lambda: locks.give_back_when_stopped(connection, STOPPED_SECONDS),
-            )
+            snapshot = continuity.take(ours, connection, source)
         with answer:
             answer.write(json.dumps(snapshot.to_json()) + "\n")
         holding = _Holding(connection, source, owner)

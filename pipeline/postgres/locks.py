@@ -33,14 +33,13 @@ def take_within(connection: Connection, key: Key, seconds: float) -> None:
     )
 
 
-def give_back_when_stopped(connection: Connection, seconds: float | None = None) -> None:
+def give_back_when_stopped(connection: Connection) -> None:
     """Have the server end this transaction, and its session, once nothing is asked in it for two minutes.
 
     For what others wait for, and what is done statement by statement: a process that is stopped then, or its
-    machine, would keep them waiting for ever. `seconds` is another time.
+    machine, would keep them waiting for ever.
     """
-    limit = STOPPED_SECONDS if seconds is None else seconds
-    rows(connection, f"SET LOCAL idle_in_transaction_session_timeout = '{limit:g}s'")
+    rows(connection, f"SET LOCAL idle_in_transaction_session_timeout = '{STOPPED_SECONDS}s'")
 
 
 def try_take(connection: Connection, key: Key) -> bool:

@@ -9,7 +9,7 @@ It cannot tell where every count has grown past what it was, and no row version 
 replaced by another of the lost time. An audit finds what that leaves.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from psycopg2 import sql
@@ -34,26 +34,18 @@ TAIL = """
 """
 
 
-def take(
-    warehouse: Connection,
-    source: Connection,
-    name: str,
-    *,
-    remember: bool = True,
-    before: Callable[[], object] = lambda: None,
-) -> Snapshot:
+def take(warehouse: Connection, source: Connection, name: str, *, remember: bool = True) -> Snapshot:
     """Take a snapshot of a source, and say in which of its histories it is.
 
     What is remembered of the source is then what it shows now, in a transaction of `warehouse`, which commits
-    by itself; unless it is not to be remembered, for who only looks. `before` is called as `snapshot.take`
-    does.
+    by itself; unless it is not to be remembered, for who only looks.
     """
-    taken = snapshot.take(source, before)
+    taken = snapshot.take(source)
     marks = next(iter(postgres.records(source, postgres.statement("loading/marks"))), None)
-    known = sources.history(warehouse, name)
-    now = replace(known, marks=marks)
-    for reason in _contradictions(warehouse, source, name, known.marks, marks):
-        now = History(known.history + 1, marks, reason)
+    before = sources.history(warehouse, name)
+    now = replace(before, marks=marks)
+    for reason in _contradictions(warehouse, source, name, before.marks, marks):
+        now = History(before.history + 1, marks, reason)
         break
     if remember:
         sources.save_history(warehouse, name, now)
