@@ -30,11 +30,8 @@ BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0", "idle_in_transacti
 ANALYST_SESSION = {"statement_timeout": "1h", "lock_timeout": "30s"}
 
 # What one card of a dashboard may take.
-DASHBOARDS_SESSION = {
-    "statement_timeout": "1min",
-    "lock_timeout": "10s",
-    "default_transaction_read_only": "on",
-}
+READ_ONLY = {"default_transaction_read_only": "on"}
+DASHBOARDS_SESSION = {"statement_timeout": "1min", "lock_timeout": "10s", **READ_ONLY}
 
 # A connection that was idle for longer is asked first whether it still holds.
 IDLE_SECONDS = 1.0
