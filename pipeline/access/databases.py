@@ -12,15 +12,17 @@ from pipeline.settings import DatabaseSettings, Settings
 if TYPE_CHECKING:
     from pipeline.bucket import Bucket, RetryPolicy
 
+READ_ONLY = {"default_transaction_read_only": "on"}
+
 # A source is somebody's production database: nothing of ours may wait or run there for ever.
 SOURCE_SESSION = {
     "lock_timeout": "30s",
     "statement_timeout": "4h",
     # It waits for the warehouse at times; if its process is stopped, the source cannot clean up meanwhile.
     "idle_in_transaction_session_timeout": "6h",
-    "default_transaction_read_only": "on",
     # Rows that a policy hides from us are an error instead of a gap.
     "row_security": "off",
+    **READ_ONLY,
 }
 
 # As pg_dump, which takes these limits off itself: nothing is cut short.
@@ -30,7 +32,6 @@ BACKUP_SESSION = {**SOURCE_SESSION, "statement_timeout": "0", "idle_in_transacti
 ANALYST_SESSION = {"statement_timeout": "1h", "lock_timeout": "30s"}
 
 # What one card of a dashboard may take.
-READ_ONLY = {"default_transaction_read_only": "on"}
 DASHBOARDS_SESSION = {"statement_timeout": "1min", "lock_timeout": "10s", **READ_ONLY}
 
 # A connection that was idle for longer is asked first whether it still holds.
@@ -205,17 +206,16 @@ class Access:
 
     @contextlib.contextmanager
     def source(
-        self, name: str, *, keep: bool = False, session: Mapping[str, str] | None = None
+        self, name: str, *, keep: bool = False, session: Mapping[str, str] = SOURCE_SESSION
     ) -> Iterator[postgres.Connection]:
         """Open a source, for reading only; or take up the session that was kept of it.
 
         `keep`: the block leaves nothing in its session, so the step that asked may do its work over it.
-        `session` is what a new session is told beside what each of a source is.
+        `session` is what a new session is told.
         """
         opened = self._sources.pop(name, None)
         if opened is None or not self._answers(opened):
-            wanted = {**SOURCE_SESSION, **(session or {})}
-            opened = self._open(self.settings.source(name), f"source {name}", session=wanted)
+            opened = self._open(self.settings.source(name), f"source {name}", session=session)
         with contextlib.ExitStack() as stack:
             stack.callback(opened.close)
             with postgres.used(opened):

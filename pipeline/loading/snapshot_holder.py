@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from pipeline import access, ledger, postgres, redact, retry
-from pipeline.access import Access
+from pipeline.access import SOURCE_SESSION, Access
 from pipeline.catalog import Source
 from pipeline.catalog.as_written import ALL
 from pipeline.chains import OPEN_TASK
@@ -210,7 +210,7 @@ def hold(configured: Settings, declared: Source, run: str, owner: int, answer: T
     source = declared.name
     names = [f"{source}.{table}" for table in declared.tables]
     # Who is stopped cannot let go, and a parent that was killed ends nobody.
-    session = {"idle_in_transaction_session_timeout": f"{STOPPED_SECONDS:g}s"}
+    session = {**SOURCE_SESSION, "idle_in_transaction_session_timeout": f"{STOPPED_SECONDS:g}s"}
     with access.opened(configured) as databases, databases.source(source, session=session) as connection:
         with databases.warehouse(autocommit=True) as ours:
             snapshot = continuity.take(ours, connection, source)

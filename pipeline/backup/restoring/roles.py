@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from psycopg2 import sql
 
 from pipeline import postgres
+from pipeline.backup.database import contents
 from pipeline.errors import StepError
 from pipeline.postgres import Connection
 
@@ -28,7 +29,6 @@ END_OF_STATEMENT = ";\n"
 TOKEN = re.compile(r"""--[^\n]*\n?|'[^']*'|"[^"]*"|;\n|[^-;'"]+|.""", re.DOTALL)
 # Where a role that is made may be used, and what it owns inherited, by the login that made it.
 FIRST_WITH_SELF_GRANT = 160000
-FIRST_WITH_PARAMETER_GRANTS = 150000
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def remove(connection: Connection, names: Collection[str]) -> None:
 
 def _revoke_parameters(connection: Connection, name: str) -> None:
     """Take from a role what it may set in the server: it could not be dropped with that."""
-    if connection.server_version < FIRST_WITH_PARAMETER_GRANTS:
+    if connection.server_version < contents.FIRST_WITH_PARAMETER_GRANTS:
         return
     query = """
         SELECT DISTINCT p.parname FROM pg_parameter_acl AS p
